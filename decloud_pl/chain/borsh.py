@@ -1,0 +1,90 @@
+"""Borsh, as far as the program's accounts, arguments and events need it.
+
+Little-endian integers, ``string`` = u32 byte length + UTF-8, ``vec`` = u32 count + items, ``pubkey`` =
+32 bytes, ``bool`` and a field-less enum = 1 byte, no padding (https://borsh.io).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from solders.pubkey import Pubkey
+
+from decloud_pl.errors import DecodeError
+
+
+class Reader:
+    """Reads values from the front of ``data``; raises `DecodeError` on anything short or out of range."""
+
+    def __init__(self, data: bytes, what: str) -> None:
+        self._data = data
+        self._offset = 0
+        self._what = what
+
+    def take(self, count: int) -> bytes:
+        end = self._offset + count
+        if end > len(self._data):
+            raise DecodeError(f"{self._what} ends after {len(self._data)} bytes, at least {end} are needed.")
+        taken = self._data[self._offset : end]
+        self._offset = end
+        return taken
+
+    def u8(self) -> int:
+        return self.take(1)[0]
+
+    def u16(self) -> int:
+        return int.from_bytes(self.take(2), "little")
+
+    def u32(self) -> int:
+        return int.from_bytes(self.take(4), "little")
+
+    def u64(self) -> int:
+        return int.from_bytes(self.take(8), "little")
+
+    def i64(self) -> int:
+        return int.from_bytes(self.take(8), "little", signed=True)
+
+    def bool(self) -> bool:
+        value = self.u8()
+        if value > 1:
+            raise DecodeError(f"{self._what} has {value} where a boolean must stand.")
+        return bool(value)
+
+    def pubkey(self) -> Pubkey:
+        return Pubkey.from_bytes(self.take(32))
+
+    def string(self) -> str:
+        try:
+            return self.take(self.u32()).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DecodeError(f"{self._what} has a string that is not UTF-8.") from error
+
+    def finish(self) -> None:
+        """Raises `DecodeError` unless every byte was read."""
+        if self._offset != len(self._data):
+            raise DecodeError(f"{self._what} has {len(self._data) - self._offset} bytes too many.")
+
+
+def u8(value: int) -> bytes:
+    return struct.pack("<B", value)
+
+
+def u16(value: int) -> bytes:
+    return struct.pack("<H", value)
+
+
+def u32(value: int) -> bytes:
+    return struct.pack("<I", value)
+
+
+def u64(value: int) -> bytes:
+    return struct.pack("<Q", value)
+
+
+def i64(value: int) -> bytes:
+    return struct.pack("<q", value)
+
+
+def string(value: str) -> bytes:
+    encoded = value.encode("utf-8")
+    return u32(len(encoded)) + encoded

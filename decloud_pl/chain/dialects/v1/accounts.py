@@ -1,0 +1,160 @@
+"""Accounts of the program: Anchor discriminator, then Borsh fields."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain import borsh
+from decloud_pl.chain.dialects.v1.datasets import DATASET_INDEX, DATASETS
+from decloud_pl.domain import Round, RoundCounter, RoundStatus, Submission
+from decloud_pl.errors import DecodeError
+
+NO_VALIDATOR = Pubkey.default()
+
+ROUND_ID_OFFSET = 8
+"""Where ``id`` of a Round and ``round_id`` of a Submission stand, for ``memcmp`` filters."""
+ROUND_CREATOR_OFFSET = 16
+SUBMISSION_TRAINER_OFFSET = 16
+
+
+def discriminator(namespace: str, name: str) -> bytes:
+    """The 8 bytes Anchor puts first: ``sha256("<namespace>:<name>")[:8]``."""
+    return sha256(f"{namespace}:{name}".encode()).digest()[:8]
+
+
+ROUND_DISCRIMINATOR = discriminator("account", "Round")
+SUBMISSION_DISCRIMINATOR = discriminator("account", "Submission")
+ROUND_COUNTER_DISCRIMINATOR = discriminator("account", "RoundCounter")
+
+
+def _open(data: bytes, expected: bytes, what: str) -> borsh.Reader:
+    reader = borsh.Reader(data, what)
+    if reader.take(8) != expected:
+        raise DecodeError(f"These bytes are not a {what} account: the discriminator differs.")
+    return reader
+
+
+def read_dataset(reader: borsh.Reader) -> str:
+    """The data set at the reader's position as its lower-case name."""
+    index = reader.u8()
+    if index >= len(DATASETS):
+        raise DecodeError(f"Data set number {index} is unknown; this program version knows {len(DATASETS)}.")
+    return DATASETS[index].lower()
+
+
+def write_dataset(name: str) -> bytes:
+    try:
+        return borsh.u8(DATASET_INDEX[name])
+    except KeyError:
+        raise DecodeError(f"The chain knows no data set named {name!r}.") from None
+
+
+def _status(reader: borsh.Reader) -> RoundStatus:
+    value = reader.u8()
+    try:
+        return RoundStatus(value)
+    except ValueError:
+        raise DecodeError(f"Round status {value} is unknown.") from None
+
+
+def decode_round(data: bytes) -> Round:
+    """Decodes a Round. Bytes after the last field are the account's spare room and are ignored.
+
+    Raises:
+        DecodeError: another account's discriminator, a short account or a value out of range.
+    """
+    read = _open(data, ROUND_DISCRIMINATOR, "Round")
+    round_id, creator, model_cid = read.u64(), read.pubkey(), read.string()
+    dataset, reward_amount, status = read_dataset(read), read.u64(), _status(read)
+    validator = read.pubkey()
+    return Round(
+        id=round_id,
+        creator=creator,
+        model_cid=model_cid,
+        dataset=dataset,
+        reward_amount=reward_amount,
+        status=status,
+        validator=None if validator == NO_VALIDATOR else validator,
+        validator_fee_bps=read.u16(),
+        baseline_score=read.u32(),
+        created_at=read.i64(),
+        validator_deadline=read.i64(),
+        join_deadline=read.i64(),
+        submit_deadline=read.i64(),
+        trainers_count=read.u8(),
+        submissions_count=read.u8(),
+        bump=read.u8(),
+        vault_bump=read.u8(),
+    )
+
+
+def encode_round(value: Round) -> bytes:
+    """The inverse of `decode_round`, without spare room."""
+    return b"".join(
+        (
+            ROUND_DISCRIMINATOR,
+            borsh.u64(value.id),
+            bytes(value.creator),
+            borsh.string(value.model_cid),
+            write_dataset(value.dataset),
+            borsh.u64(value.reward_amount),
+            borsh.u8(value.status),
+            bytes(value.validator or NO_VALIDATOR),
+            borsh.u16(value.validator_fee_bps),
+            borsh.u32(value.baseline_score),
+            borsh.i64(value.created_at),
+            borsh.i64(value.validator_deadline),
+            borsh.i64(value.join_deadline),
+            borsh.i64(value.submit_deadline),
+            borsh.u8(value.trainers_count),
+            borsh.u8(value.submissions_count),
+            borsh.u8(value.bump),
+            borsh.u8(value.vault_bump),
+        )
+    )
+
+
+def decode_submission(data: bytes) -> Submission:
+    """Decodes a Submission.
+
+    Raises:
+        DecodeError: another account's discriminator, a short account or a value out of range.
+    """
+    read = _open(data, SUBMISSION_DISCRIMINATOR, "Submission")
+    return Submission(
+        round_id=read.u64(),
+        trainer=read.pubkey(),
+        gradient_cid=read.string(),
+        submitted=read.bool(),
+        contribution_bps=read.u16(),
+        reward_claimed=read.bool(),
+        bump=read.u8(),
+    )
+
+
+def encode_submission(value: Submission) -> bytes:
+    """The inverse of `decode_submission`, without spare room."""
+    return b"".join(
+        (
+            SUBMISSION_DISCRIMINATOR,
+            borsh.u64(value.round_id),
+            bytes(value.trainer),
+            borsh.string(value.gradient_cid),
+            borsh.u8(value.submitted),
+            borsh.u16(value.contribution_bps),
+            borsh.u8(value.reward_claimed),
+            borsh.u8(value.bump),
+        )
+    )
+
+
+def decode_round_counter(data: bytes) -> RoundCounter:
+    """Decodes the RoundCounter.
+
+    Raises:
+        DecodeError: another account's discriminator or a short account.
+    """
+    read = _open(data, ROUND_COUNTER_DISCRIMINATOR, "RoundCounter")
+    return RoundCounter(count=read.u64(), authority=read.pubkey(), bump=read.u8())

@@ -1,0 +1,151 @@
+"""Frozen values that travel from the chain to the trainer and back.
+
+Amounts are lamports (``int``; 1 SOL = 10**9 lamports), times are Unix seconds of the chain's clock
+(``int``), shares are basis points (``int``; 10000 = 100 %). Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Literal
+
+from solders.pubkey import Pubkey
+
+LAMPORTS_PER_SOL = 1_000_000_000
+BPS_DENOMINATOR = 10_000
+
+Convention = Literal["delta", "gradient"]
+"""What an entry of a submission means: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""
+
+
+class RoundStatus(IntEnum):
+    """Where a round stands in its life."""
+
+    WAITING_VALIDATOR = 0
+    WAITING_TRAINERS = 1
+    TRAINING = 2
+    VALIDATING = 3
+    COMPLETED = 4
+    EXPIRED = 5
+    CANCELLED = 6
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the status can never change again."""
+        return self in (RoundStatus.COMPLETED, RoundStatus.EXPIRED, RoundStatus.CANCELLED)
+
+
+class ExpireReason(IntEnum):
+    """Why a round expired."""
+
+    NO_VALIDATOR = 0
+    NO_TRAINERS = 1
+    NO_SUBMISSIONS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round as the chain shows it.
+
+    ``dataset`` is the lower-case name users write (``fashionmnist``); ``validator`` is None until a
+    validator has claimed the round; ``baseline_score`` is the base model's accuracy in % × 100.
+    """
+
+    id: int
+    creator: Pubkey
+    model_cid: str
+    dataset: str
+    reward_amount: int
+    status: RoundStatus
+    validator: Pubkey | None
+    validator_fee_bps: int
+    baseline_score: int
+    created_at: int
+    validator_deadline: int
+    join_deadline: int
+    submit_deadline: int
+    trainers_count: int
+    submissions_count: int
+    bump: int
+    vault_bump: int
+
+    @property
+    def validator_fee(self) -> int:
+        """Lamports that go to the validator."""
+        return self.reward_amount * self.validator_fee_bps // BPS_DENOMINATOR
+
+    @property
+    def trainers_pool(self) -> int:
+        """Lamports that the trainers share."""
+        return self.reward_amount - self.validator_fee
+
+    def reward_of(self, contribution_bps: int) -> int:
+        """Lamports a trainer with this contribution can claim."""
+        return self.trainers_pool * contribution_bps // BPS_DENOMINATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A trainer's place in a round; ``gradient_cid`` is empty until ``submitted``."""
+
+    round_id: int
+    trainer: Pubkey
+    gradient_cid: str
+    submitted: bool
+    contribution_bps: int
+    reward_claimed: bool
+    bump: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundCounter:
+    """How many rounds were ever created; the next round's id is ``count``."""
+
+    count: int
+    authority: Pubkey
+    bump: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A finished training on this machine's disk.
+
+    Attributes:
+        path: the submission file (``.pt`` dictionary from parameter name to tensor).
+        cid: its CID under ``profile``, computed while the file was written.
+        size: bytes.
+        convention: what the entries mean.
+        accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
+        accuracy_after: the same for the base model with this update applied.
+    """
+
+    path: Path
+    cid: str
+    profile: str
+    size: int
+    convention: Convention
+    accuracy_before: float
+    accuracy_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedUpdate:
+    """An update that a store holds and that was read back, byte for byte, through ``read_back_from``."""
+
+    cid: str
+    provider: str
+    read_back_from: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A transaction that landed without an error.
+
+    ``signature`` is None when the effect was found on chain and the transaction that made it is unknown.
+    """
+
+    signature: str | None
+    slot: int | None

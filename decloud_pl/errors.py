@@ -1,0 +1,249 @@
+"""Every exception this package raises on purpose.
+
+::
+
+    DecloudError                    exit code
+    ├── UsageError                      2     a command was given wrong arguments
+    ├── ConfigError                     3     settings or Hydra configuration
+    ├── WalletError                     4     no key, an unreadable key, an unsafe key file
+    ├── ChainError                      5     the RPC endpoint or an account behind it
+    │   ├── RpcUnavailable                    worth another try
+    │   ├── RpcRejected                       the endpoint understood and said no
+    │   ├── TransactionExpired                the blockhash ran out before the transaction landed
+    │   ├── DecodeError                       bytes that are not the account, event or argument expected
+    │   ├── InsufficientFunds                 the wallet cannot pay
+    │   └── ProgramError                6     the on-chain program said no
+    ├── StoreError                      7     content-addressed storage
+    │   ├── InvalidCid
+    │   ├── ContentNotFound
+    │   ├── IntegrityError                    bytes that do not match their CID
+    │   ├── SizeLimitExceeded
+    │   └── StoreUnavailable                  worth another try
+    ├── DatasetError                    8
+    │   ├── DatasetNotSupported
+    │   └── DatasetNotFound
+    ├── ModelError                      9
+    │   └── UntrustedFileRejected             quarantine refused a file
+    ├── TrainingError                  10
+    ├── JournalError                   11
+    │   └── JournalLocked
+    └── LocalnetError                  12
+
+Exit codes are part of the public interface: 0 is success, 1 an unexpected failure (a defect), 130 Ctrl-C.
+A message is one sentence that says what happened and, after it, what to do.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ChainError",
+    "ConfigError",
+    "ContentNotFound",
+    "DatasetError",
+    "DatasetNotFound",
+    "DatasetNotSupported",
+    "DecloudError",
+    "DecodeError",
+    "InsufficientFunds",
+    "IntegrityError",
+    "InvalidCid",
+    "JournalError",
+    "JournalLocked",
+    "LocalnetError",
+    "ModelError",
+    "ProgramError",
+    "RpcRejected",
+    "RpcUnavailable",
+    "SizeLimitExceeded",
+    "StoreError",
+    "StoreUnavailable",
+    "TrainingError",
+    "TransactionExpired",
+    "UntrustedFileRejected",
+    "UsageError",
+    "WalletError",
+]
+
+
+class DecloudError(Exception):
+    """Root of the tree.
+
+    Args:
+        message: one sentence that says what happened.
+        fix: what the user can do about it; printed after the message.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.fix}".rstrip()
+
+
+class UsageError(DecloudError):
+    """A command was called with arguments it cannot use."""
+
+    exit_code = 2
+
+
+class ConfigError(DecloudError):
+    """A setting, a preset or a Hydra override is unknown, of the wrong type or out of range."""
+
+    exit_code = 3
+
+
+class WalletError(DecloudError):
+    """No usable private key. The message never contains key material."""
+
+    exit_code = 4
+
+
+class ChainError(DecloudError):
+    """Talking to the chain failed."""
+
+    exit_code = 5
+
+
+class RpcUnavailable(ChainError):
+    """The endpoint did not answer, answered with a server error, or asked to slow down.
+
+    Args:
+        retry_after: seconds the endpoint asked to wait, when it did.
+    """
+
+    def __init__(self, message: str, *, fix: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
+
+
+class RpcRejected(ChainError):
+    """The endpoint understood the request and refused it (a JSON-RPC error object).
+
+    Args:
+        code: JSON-RPC error code, for example -32602.
+        logs: program log lines of a failed preflight, if the endpoint gave any.
+    """
+
+    def __init__(
+        self, message: str, *, fix: str = "", code: int | None = None, logs: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.code = code
+        self.logs = logs
+
+
+class TransactionExpired(ChainError):
+    """The block height passed the transaction's last valid one and it did not land."""
+
+
+class DecodeError(ChainError):
+    """Bytes that are not what their place promises: wrong discriminator, owner, length or value."""
+
+
+class InsufficientFunds(ChainError):
+    """The wallet cannot pay a fee, a rent deposit or a reward."""
+
+
+class ProgramError(ChainError):
+    """The on-chain program refused an instruction.
+
+    Args:
+        code: the custom program error code, for example 6016.
+        name: its name in the program, for example ``RewardAlreadyClaimed``.
+    """
+
+    exit_code = 6
+
+    def __init__(
+        self, message: str, *, code: int, name: str, fix: str = "", logs: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, fix=fix)
+        self.code = code
+        self.name = name
+        self.logs = logs
+
+
+class StoreError(DecloudError):
+    """Content-addressed storage failed."""
+
+    exit_code = 7
+
+
+class InvalidCid(StoreError):
+    """Text or bytes that are not a CID this package can verify."""
+
+
+class ContentNotFound(StoreError):
+    """Nobody who was asked has the content."""
+
+
+class IntegrityError(StoreError):
+    """Bytes do not match the CID they were asked for. They were not handed on."""
+
+
+class SizeLimitExceeded(StoreError):
+    """A file is larger than the configured limit."""
+
+
+class StoreUnavailable(StoreError):
+    """A store did not answer or is overloaded.
+
+    Args:
+        retry_after: seconds the store asked to wait, when it did.
+    """
+
+    def __init__(self, message: str, *, fix: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
+
+
+class DatasetError(DecloudError):
+    """A data set cannot be used."""
+
+    exit_code = 8
+
+
+class DatasetNotSupported(DatasetError):
+    """The network knows the data set, this package has no reader for it and no mapping leads to one."""
+
+
+class DatasetNotFound(DatasetError):
+    """The files of a data set are not where they should be."""
+
+
+class ModelError(DecloudError):
+    """A model file or architecture cannot be used."""
+
+    exit_code = 9
+
+
+class UntrustedFileRejected(ModelError):
+    """Quarantine refused a file from the network."""
+
+
+class TrainingError(DecloudError):
+    """Training failed or was configured in a way that cannot work."""
+
+    exit_code = 10
+
+
+class JournalError(DecloudError):
+    """The daemon's journal cannot be read or written."""
+
+    exit_code = 11
+
+
+class JournalLocked(JournalError):
+    """Another daemon is using this journal."""
+
+
+class LocalnetError(DecloudError):
+    """The local network cannot start or go on."""
+
+    exit_code = 12

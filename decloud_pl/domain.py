@@ -7,6 +7,7 @@ Amounts are lamports (``int``; 1 SOL = 10**9 lamports), times are Unix seconds o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,30 @@ from solders.pubkey import Pubkey
 
 LAMPORTS_PER_SOL = 1_000_000_000
 BPS_DENOMINATOR = 10_000
+
+
+def parse_sol(text: str) -> int:
+    """Lamports from an amount in SOL as users write it, for example ``0.05``.
+
+    Raises:
+        ValueError: not a number, negative, or finer than one lamport.
+    """
+    try:
+        lamports = Decimal(text.strip()) * LAMPORTS_PER_SOL
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not an amount in SOL") from None
+    if not lamports.is_finite() or lamports < 0 or lamports != int(lamports):
+        raise ValueError(f"{text!r} is not an amount in SOL (zero or more, at most nine decimals)")
+    return int(lamports)
+
+
+def format_sol(lamports: int) -> str:
+    """An amount in SOL without trailing zeros, for example ``0.05 SOL``."""
+    sign = "-" if lamports < 0 else ""
+    whole, rest = divmod(abs(lamports), LAMPORTS_PER_SOL)
+    decimals = f"{rest:09d}".rstrip("0")
+    return f"{sign}{whole}{'.' if decimals else ''}{decimals} SOL"
+
 
 Convention = Literal["delta", "gradient"]
 """What an entry of a submission means: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""

@@ -1,0 +1,59 @@
+"""``decloud-trainer start``: the daemon in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decloud_pl.settings import Settings
+
+_EPILOG = """\
+examples:
+  decloud-trainer start
+  decloud-trainer start network=local preset=quick-test
+  decloud-trainer start network=devnet rewards.min=0.05 epochs=2
+
+Settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE; conf/config.yaml lists them all.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "start",
+        help="find, join, train, submit and claim until stopped",
+        description="Runs the daemon: finds rounds, joins, trains, submits and claims until Ctrl-C.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for this run")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from decloud_pl.settings import compose
+
+    return run_settings(compose(arguments.overrides))
+
+
+def run_settings(settings: Settings) -> int:
+    """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra."""
+    from decloud_pl.chain.wallet import load_wallet
+    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.daemon.assemble import assemble, run_until_stopped
+
+    wallet = load_wallet(
+        keypair_path=settings.keypair_path, environ=os.environ, strict=settings.wallet.strict
+    )
+    reporter = TerminalReporter()
+
+    async def work() -> int:
+        async with assemble(settings, wallet, reporter) as daemon:
+            await run_until_stopped(daemon)
+            failed = [record for record in daemon.ended if record.state.value == "failed"]
+            return 10 if settings.round is not None and failed else 0
+
+    with reporter:
+        return asyncio.run(work())

@@ -1,0 +1,194 @@
+"""``decloud-trainer demo``: a local network and the daemon earning on it, until N rounds are claimed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.errors import TrainingError, UsageError
+
+if TYPE_CHECKING:
+    from decloud_pl.chain.rpc import RpcClient
+    from decloud_pl.chain.wallet import Wallet
+    from decloud_pl.cli.localnet_process import Endpoints
+    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.daemon.record import RoundRecord
+    from decloud_pl.settings import Settings
+
+_START_BALANCE = 1_000_000_000
+_EPILOG = """\
+examples:
+  decloud-trainer demo
+  decloud-trainer demo --rounds 2 --json
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="earn a reward on a local network, on this machine alone",
+        description=(
+            "Starts a local DECLOUD network and the daemon, shows each step, and stops when the rounds are "
+            "claimed. It needs no account, no SOL and no internet."
+        ),
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=1, metavar="N", help="how many rounds to earn (default 1)"
+    )
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="where chain, store, wallet and journal are kept",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, nothing else")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.rounds < 1:
+        raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
+    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.settings import default_home
+
+    home = (arguments.home or default_home(os.environ) / "demo").expanduser().resolve()
+    reporter = TerminalReporter(stderr=arguments.json)
+    with reporter:
+        summary, interrupted = asyncio.run(_demo(home, arguments.rounds, reporter))
+    if interrupted:
+        reporter.say(f"Stopped. Start it again with --home {home} and it goes on where it was.")
+        return 130
+    if arguments.json:
+        print(json.dumps(summary))
+    else:
+        _print_summary(summary, reporter)
+    unfinished = [entry for entry in summary["rounds"] if entry["status"] != "completed"]
+    if unfinished:
+        raise TrainingError(
+            f"{len(unfinished)} of {arguments.rounds} rounds were not completed.",
+            fix="The lines above say why.",
+        )
+    return 0
+
+
+async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[dict[str, Any], bool]:
+    from decloud_pl.chain.rpc import RpcClient
+    from decloud_pl.cli.localnet_process import local_network
+    from decloud_pl.daemon.assemble import assemble, run_until_stopped
+
+    begun = time.monotonic()
+    reporter.say("Starting a local DECLOUD network…")
+    async with local_network(home / "localnet", log=home / "localnet.log") as endpoints:
+        reporter.say(
+            f"RPC {endpoints.rpc_url}, gateway {endpoints.gateway_url}, program {endpoints.program_id}."
+        )
+        wallet = _demo_wallet(home / "trainer.json")
+        rpc = RpcClient(endpoints.rpc_url)
+        try:
+            balance_before = await _fund(rpc, wallet)
+            settings = _demo_settings(home, endpoints)
+            async with assemble(settings, wallet, reporter, stop_after=rounds) as daemon:
+                interrupted = await run_until_stopped(daemon)
+                ended = daemon.ended
+            summary = {
+                "rounds": [_entry(record) for record in ended],
+                "balance_before": balance_before,
+                "balance_after": await rpc.balance(wallet.address),
+                "seconds": round(time.monotonic() - begun, 2),
+            }
+        finally:
+            await rpc.aclose()
+    return summary, interrupted
+
+
+def _demo_wallet(path: Path) -> Wallet:
+    """The demo's own wallet: it never touches the user's."""
+    from decloud_pl.chain.wallet import create_wallet, load_wallet
+
+    if path.exists():
+        return load_wallet(keypair_path=path, environ={})
+    return create_wallet(path)
+
+
+async def _fund(rpc: RpcClient, wallet: Wallet) -> int:
+    """Gives an empty wallet its first SOL and returns its balance in lamports."""
+    balance = await rpc.balance(wallet.address)
+    if balance < _START_BALANCE // 10:
+        await rpc.request_airdrop(wallet.address, _START_BALANCE)
+        balance = await rpc.balance(wallet.address)
+    return balance
+
+
+def _demo_settings(home: Path, endpoints: Endpoints) -> Settings:
+    from decloud_pl.settings import compose
+
+    settings = compose(["network=local"])
+    network = dataclasses.replace(
+        settings.network,
+        rpc_url=endpoints.rpc_url,
+        ws_url=endpoints.ws_url,
+        gateways=[endpoints.gateway_url],
+        program_id=endpoints.program_id,
+    )
+    storage = dataclasses.replace(settings.storage, path=str(Path(endpoints.home) / "store"))
+    return dataclasses.replace(settings, network=network, storage=storage, home=str(home), poll_interval=1.0)
+
+
+def _entry(record: RoundRecord) -> dict[str, Any]:
+    """One round of the summary; amounts in lamports, accuracies 0 to 1."""
+    from decloud_pl.daemon.record import State
+
+    completed = record.state in (State.CLAIMED, State.UNREWARDED)
+    return {
+        "round_id": record.round_id,
+        "dataset": record.dataset,
+        "status": "completed" if completed else record.state.value,
+        "accuracy_before": record.accuracy_before,
+        "accuracy_after": record.accuracy_after,
+        "contribution_bps": record.contribution_bps,
+        "reward_lamports": record.claimed_lamports if record.state is State.CLAIMED else 0,
+        "signatures": {
+            "join": record.join_signature,
+            "submit": record.submit_signature,
+            "claim": record.claim_signature,
+        },
+        "seconds": {
+            "join": _rounded(record.join_seconds),
+            "train": _rounded(record.train_seconds),
+            "publish": _rounded(record.publish_seconds),
+            "claim": _rounded(record.claim_seconds),
+        },
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+def _print_summary(summary: dict[str, Any], reporter: TerminalReporter) -> None:
+    from decloud_pl.domain import format_sol
+
+    reporter.say("")
+    for entry in summary["rounds"]:
+        before, after = entry["accuracy_before"], entry["accuracy_after"]
+        gain = "" if before is None else f"accuracy {before * 100:.1f} % → {after * 100:.1f} %, "
+        reporter.say(
+            f"Round {entry['round_id']}: {entry['status']}, {gain}"
+            f"reward {format_sol(entry['reward_lamports'])}"
+        )
+    earned = sum(entry["reward_lamports"] for entry in summary["rounds"])
+    costs = summary["balance_before"] + earned - summary["balance_after"]
+    reporter.say(
+        f"Earned {format_sol(earned)} in {summary['seconds']:.0f} s; "
+        f"fees and deposits took {format_sol(costs)}. "
+        f"The wallet holds {format_sol(summary['balance_after'])}."
+    )

@@ -1,0 +1,136 @@
+"""The daemon's events as lines for people."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble
+from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.domain import format_sol
+
+
+class TerminalReporter:
+    """Prints each step as it happens, with a progress bar while a round trains on a terminal.
+
+    Everything goes to one stream: stdout for people, stderr where stdout belongs to a JSON document.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self.console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._bars: dict[int, TaskID] = {}
+        self._last: dict[int, tuple[State, str]] = {}
+
+    def __enter__(self) -> TerminalReporter:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Connected):
+            self.say(f"Wallet {event.wallet} holds {format_sol(event.balance)}. Looking for rounds…")
+        elif isinstance(event, Skipped):
+            self.say(f"Round {event.round_id}: not joined, {event.reason}.", style="dim")
+        elif isinstance(event, Training):
+            self._train(event)
+        elif isinstance(event, Trouble):
+            where = "" if event.round_id is None else f"Round {event.round_id}: "
+            self.say(f"{where}{event.message}", style="yellow")
+        else:
+            self._change(event)
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """One line; output that nobody reads any more must not stop the daemon."""
+        with contextlib.suppress(BrokenPipeError):
+            self.console.print(text, style=style, markup=False)
+
+    def _change(self, event: Changed) -> None:
+        record = event.record
+        for line in lines_of(record, self._last.get(record.round_id)):
+            self.say(line)
+        self._last[record.round_id] = (record.state, record.reason)
+        if record.state is not State.TRAINING or record.update_cid is not None:
+            self._drop_bar(record.round_id)
+
+    def _train(self, event: Training) -> None:
+        if event.stage != "fit" or not event.total_steps:
+            return
+        bar = self._bars.get(event.round_id)
+        if bar is None:
+            bar = self._progress.add_task(
+                f"Round {event.round_id}: training", total=event.total_steps, loss=""
+            )
+            self._bars[event.round_id] = bar
+        loss = "" if event.loss is None else f"loss {event.loss:.3f}"
+        self._progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
+
+    def _drop_bar(self, round_id: int) -> None:
+        bar = self._bars.pop(round_id, None)
+        if bar is not None:
+            self._progress.remove_task(bar)
+
+
+def lines_of(record: RoundRecord, before: tuple[State, str] | None) -> list[str]:
+    """What to say about a row that was just written; nothing where it only repeats itself."""
+    name = f"Round {record.round_id}"
+    data = record.dataset
+    if record.resolved_dataset != data:
+        data = f"{data} (training on {record.resolved_dataset})"
+    said_before = before is not None and before[0] is record.state
+    if record.state is State.JOINING and not said_before:
+        return [f"{name}: reward {format_sol(record.reward_amount)}, data set {data}. Joining…"]
+    if record.state is State.WAITING and not said_before:
+        signature = f" Signature {record.join_signature}." if record.join_signature else ""
+        return [f"{name}: joined.{signature} Waiting for the validator to start the training…"]
+    if record.state is State.TRAINING:
+        return _training_lines(name, record, said_before=said_before)
+    if record.state is State.PUBLISHING:
+        if record.pinned_cid:
+            return [f"{name}: update {record.pinned_cid} is pinned and was read back. Submitting…"]
+        return [] if said_before else [f"{name}: pinning the update ({record.update_size or 0:,} bytes)…"]
+    if record.state is State.SUBMITTED and not said_before:
+        signature = f" Signature {record.submit_signature}." if record.submit_signature else ""
+        return [f"{name}: submitted.{signature} Waiting for the validator's scores…"]
+    if record.state is State.CLAIMING and not said_before:
+        share = (record.contribution_bps or 0) / 100
+        return [f"{name}: scored, share {share:g} %. Claiming {format_sol(record.claimed_lamports or 0)}…"]
+    if record.state is State.CLAIMED:
+        signature = f" Signature {record.claim_signature}." if record.claim_signature else ""
+        return [f"{name}: claimed {format_sol(record.claimed_lamports or 0)}.{signature}"]
+    if record.state.is_final:
+        return [f"{name}: {record.state.value}, {record.reason}."]
+    return []
+
+
+def _training_lines(name: str, record: RoundRecord, *, said_before: bool) -> list[str]:
+    if record.update_cid is None:
+        return [] if said_before else [f"{name}: training…"]
+    before, after = record.accuracy_before, record.accuracy_after
+    if before is None or after is None or record.train_seconds is None:
+        return []
+    gain = f"accuracy {before * 100:.1f} % before, {after * 100:.1f} % after"
+    return [f"{name}: trained in {record.train_seconds:.1f} s, {gain}."]
+
+
+def flush_quietly() -> None:
+    """Flushes stdout; a reader that has gone is no error."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()

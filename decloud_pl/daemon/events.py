@@ -1,0 +1,61 @@
+"""What the daemon tells whoever watches it: a terminal, a log, the demo's summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from decloud_pl.daemon.record import RoundRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The daemon has the chain in view; ``balance`` in lamports."""
+
+    wallet: str
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A round was looked at and not joined."""
+
+    round_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A round entered another state."""
+
+    record: RoundRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A worker's progress; ``loss`` is that of the last step it reported."""
+
+    round_id: int
+    stage: str
+    epoch: int
+    step: int
+    total_steps: int
+    loss: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something failed and will be tried again (or not: the sentence says)."""
+
+    round_id: int | None
+    message: str
+
+
+DaemonEvent = Connected | Skipped | Changed | Training | Trouble
+
+
+class Reporter(Protocol):
+    """Receives what happens. Must return quickly and must not raise."""
+
+    def report(self, event: DaemonEvent) -> None: ...

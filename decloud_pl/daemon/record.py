@@ -1,0 +1,108 @@
+"""What the daemon intends for a round, as the journal keeps it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class State(str, Enum):
+    """How far this machine has come with a round; each is written down before its effect begins.
+
+    ::
+
+        joining → waiting → training → publishing → submitting → submitted → claiming → claimed
+                                                                                     ↘ unrewarded
+        from anywhere: missed (a deadline), expired, cancelled, failed
+    """
+
+    JOINING = "joining"
+    WAITING = "waiting"
+    TRAINING = "training"
+    PUBLISHING = "publishing"
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    CLAIMING = "claiming"
+    CLAIMED = "claimed"
+    UNREWARDED = "unrewarded"
+    MISSED = "missed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is left to do for the round."""
+        return self in _FINAL
+
+    @property
+    def occupies_slot(self) -> bool:
+        """Whether the round counts against ``max_concurrent_rounds``: its training lies ahead or runs."""
+        return self in _BEFORE_SUBMITTED
+
+
+_FINAL = {
+    State.CLAIMED,
+    State.UNREWARDED,
+    State.MISSED,
+    State.EXPIRED,
+    State.CANCELLED,
+    State.FAILED,
+}
+_BEFORE_SUBMITTED = {
+    State.JOINING,
+    State.WAITING,
+    State.TRAINING,
+    State.PUBLISHING,
+    State.SUBMITTING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One row of the journal.
+
+    Attributes:
+        round_id: the round on chain.
+        state: see `State`.
+        dataset: the chain's name of the data set.
+        resolved_dataset: the data set trained on, after mappings.
+        model_cid: the base model.
+        reward_amount: lamports of the whole round.
+        reason: why the round ended or is waiting, for people.
+        attempts: failed tries of the present state.
+        next_try_at: Unix seconds of this machine before which the present state is not tried again.
+        update_cid: CID of the finished update on disk, under ``update_profile``.
+        pinned_cid: CID that a store holds and that was read back; only this one goes on chain.
+        accuracy_before: base model on the test split, 0 to 1.
+        accuracy_after: the same with the update applied.
+        contribution_bps: the validator's verdict.
+        claimed_lamports: what the claim paid.
+        seconds: wall seconds spent per step, for the summary.
+    """
+
+    round_id: int
+    state: State
+    dataset: str
+    resolved_dataset: str
+    model_cid: str
+    reward_amount: int
+    reason: str = ""
+    attempts: int = 0
+    next_try_at: int = 0
+    update_cid: str | None = None
+    update_profile: str | None = None
+    update_size: int | None = None
+    pinned_cid: str | None = None
+    pinned_provider: str | None = None
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    contribution_bps: int | None = None
+    claimed_lamports: int | None = None
+    join_signature: str | None = None
+    submit_signature: str | None = None
+    claim_signature: str | None = None
+    join_seconds: float | None = None
+    train_seconds: float | None = None
+    publish_seconds: float | None = None
+    claim_seconds: float | None = None

@@ -1,0 +1,245 @@
+"""The effects of a round's life: join, train, publish, submit, claim.
+
+Each writes its state to the journal first, may be repeated without harm, and returns the row as it is then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from solders.instruction import Instruction
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.send import Sender
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.daemon.events import Changed, Reporter, Training
+from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE, ProcessExecutor
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.daemon.update_file import read_update, write_atomically
+from decloud_pl.domain import Round, Update
+from decloud_pl.errors import TrainingError
+from decloud_pl.store import Store
+from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.publish import publish
+
+BASE_MODEL_FILE = "base-model"
+
+
+class Planner(Protocol):
+    """Turns a round into the worker's plan (JSON text)."""
+
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str: ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Everything a round's effects need. ``max_model_bytes`` caps a download."""
+
+    chain: ChainClient
+    sender: Sender
+    wallet: Wallet
+    dialect: V1
+    journal: Journal
+    store: Store
+    reader: GatewayReader
+    executor: ProcessExecutor
+    planner: Planner
+    reporter: Reporter
+    rounds_folder: Path
+    max_model_bytes: int
+    monotonic: Callable[[], float] = time.monotonic
+
+    def folder(self, round_id: int) -> Path:
+        """Where a round's files are until it is over."""
+        return self.rounds_folder / str(round_id)
+
+    def update_on_disk(self, round_id: int) -> Update | None:
+        """The finished training of a round; a damaged one is put aside to be made again."""
+        path = self.folder(round_id) / UPDATE_FILE
+        try:
+            return read_update(path)
+        except TrainingError:
+            path.replace(path.with_name(path.name + ".damaged"))
+            return None
+
+    def enter(self, record: RoundRecord, state: State, reason: str = "") -> RoundRecord:
+        """Writes down that a state begins (or goes on, where only the reason is new)."""
+        if (record.state, record.reason) == (state, reason):
+            return record
+        fresh = replace(record, state=state, reason=reason)
+        if record.state is not state:
+            fresh = replace(fresh, attempts=0, next_try_at=0)
+        return self.keep(fresh)
+
+    def keep(self, record: RoundRecord) -> RoundRecord:
+        """Writes a row as it is and tells the reporter."""
+        self.journal.save(record)
+        self.reporter.report(Changed(record))
+        return record
+
+    async def join(self, record: RoundRecord) -> RoundRecord:
+        record = self.enter(record, State.JOINING)
+        begun = self.monotonic()
+
+        async def landed() -> bool:
+            return await self.chain.submission(record.round_id, self.wallet.address) is not None
+
+        instruction = self.dialect.join_round(record.round_id, trainer=self.wallet.address)
+        signature = await self._send(instruction, f"join:{record.round_id}", landed)
+        return self.keep(
+            replace(
+                record,
+                state=State.WAITING,
+                reason="joined, waiting for the validator to start the training",
+                join_signature=signature or record.join_signature,
+                join_seconds=self.monotonic() - begun,
+            )
+        )
+
+    async def fetch_base_model(self, record: RoundRecord) -> Path:
+        """Downloads the base model, verified against its CID, unless it is there already.
+
+        Raises:
+            StoreError: nobody has it, it is too large, or its bytes do not match.
+        """
+        folder = self.folder(record.round_id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / BASE_MODEL_FILE
+        # The file appears by a rename after its last block was verified, so its presence is enough.
+        if not path.exists():
+            await asyncio.to_thread(self.reader.fetch, record.model_cid, path, max_bytes=self.max_model_bytes)
+        return path
+
+    async def train(self, record: RoundRecord) -> RoundRecord:
+        record = self.enter(record, State.TRAINING)
+        begun = self.monotonic()
+        base_model = await self.fetch_base_model(record)
+        folder = self.folder(record.round_id)
+        plan = self.planner.plan(record, base_model=base_model, folder=folder)
+        write_atomically(folder / PLAN_FILE, plan.encode())
+        await self.executor.train(folder, lambda message: self._progress(record.round_id, message))
+        update = self.update_on_disk(record.round_id)
+        if update is None:
+            raise TrainingError("The training process ended well but left no update.")
+        return self.keep(replace(_with_update(record, update), train_seconds=self.monotonic() - begun))
+
+    async def publish(self, record: RoundRecord) -> RoundRecord:
+        update = self._update(record)
+        record = self.enter(_with_update(record, update), State.PUBLISHING)
+        begun = self.monotonic()
+        pinned = await asyncio.to_thread(
+            publish,
+            update,
+            store=self.store,
+            reader=self.reader,
+            scratch=self.folder(record.round_id) / "read-back",
+        )
+        return self.keep(
+            replace(
+                record,
+                pinned_cid=pinned.cid,
+                pinned_provider=pinned.provider,
+                publish_seconds=self.monotonic() - begun,
+            )
+        )
+
+    async def submit(self, record: RoundRecord) -> RoundRecord:
+        cid = record.pinned_cid
+        if cid is None:
+            raise TrainingError("There is no pinned update to submit.")
+        record = self.enter(record, State.SUBMITTING)
+
+        async def landed() -> bool:
+            submission = await self.chain.submission(record.round_id, self.wallet.address)
+            return submission is not None and submission.submitted and submission.gradient_cid == cid
+
+        instruction = self.dialect.submit_gradients(
+            record.round_id, trainer=self.wallet.address, gradient_cid=cid
+        )
+        signature = await self._send(instruction, f"submit:{record.round_id}", landed)
+        return self.keep(replace(record, submit_signature=signature or record.submit_signature))
+
+    async def claim(self, record: RoundRecord, round_: Round, contribution_bps: int) -> RoundRecord:
+        record = self.enter(
+            replace(
+                record,
+                contribution_bps=contribution_bps,
+                claimed_lamports=round_.reward_of(contribution_bps),
+            ),
+            State.CLAIMING,
+        )
+        begun = self.monotonic()
+
+        async def landed() -> bool:
+            submission = await self.chain.submission(record.round_id, self.wallet.address)
+            return submission is not None and submission.reward_claimed
+
+        instruction = self.dialect.claim_reward(record.round_id, trainer=self.wallet.address)
+        signature = await self._send(instruction, f"claim:{record.round_id}", landed)
+        return self.keep(
+            replace(
+                record,
+                claim_signature=signature or record.claim_signature,
+                claim_seconds=self.monotonic() - begun,
+            )
+        )
+
+    def finish(self, record: RoundRecord, state: State, reason: str) -> RoundRecord:
+        """Ends a round and frees its folder."""
+        record = self.enter(record, state, reason)
+        shutil.rmtree(self.folder(record.round_id), ignore_errors=True)
+        return record
+
+    async def _send(
+        self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]
+    ) -> str | None:
+        receipt = await self.sender.send([instruction], key=key, landed=landed)
+        return receipt.signature
+
+    def _update(self, record: RoundRecord) -> Update:
+        update = self.update_on_disk(record.round_id)
+        if update is None:
+            raise TrainingError("The finished update is no longer on disk.", fix="It will be trained again.")
+        return update
+
+    def _progress(self, round_id: int, message: Mapping[str, object]) -> None:
+        event = training_event(round_id, message)
+        if event is not None:
+            self.reporter.report(event)
+
+
+def training_event(round_id: int, message: Mapping[str, object]) -> Training | None:
+    """A worker's progress message as an event; None for one that does not fit."""
+    stage, loss, accuracy = message.get("stage"), message.get("loss"), message.get("accuracy")
+    counts = [message.get(name, 0) for name in ("epoch", "step", "total_steps")]
+    if not isinstance(stage, str) or not all(isinstance(count, int) for count in counts):
+        return None
+    epoch, step, total = (count for count in counts if isinstance(count, int))
+    return Training(
+        round_id,
+        stage,
+        epoch,
+        step,
+        total,
+        float(loss) if isinstance(loss, (int, float)) else None,
+        float(accuracy) if isinstance(accuracy, (int, float)) else None,
+    )
+
+
+def _with_update(record: RoundRecord, update: Update) -> RoundRecord:
+    return replace(
+        record,
+        update_cid=update.cid,
+        update_profile=update.profile,
+        update_size=update.size,
+        accuracy_before=update.accuracy_before,
+        accuracy_after=update.accuracy_after,
+    )

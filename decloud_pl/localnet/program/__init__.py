@@ -1,0 +1,19 @@
+"""The on-chain program of the local network, as C source and as the built shared object.
+
+See README.md in this folder for what the program decides where the protocol leaves a choice.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+SHARED_OBJECT = "federated_ai.so"
+
+
+def shared_object() -> bytes:
+    """The built program, ready for the loader (an sBPF version 0 ELF file).
+
+    Raises:
+        FileNotFoundError: the package was installed without it.
+    """
+    return files(__package__).joinpath(SHARED_OBJECT).read_bytes()

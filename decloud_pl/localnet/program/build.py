@@ -1,0 +1,100 @@
+"""Builds the program: ``python -m decloud_pl.localnet.program.build [--check] [--output PATH]``.
+
+The same sources give the same bytes on every machine with the same compiler: nothing of the machine, the
+folder or the time goes into the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from decloud_pl.errors import DecloudError, LocalnetError
+from decloud_pl.localnet.program import SHARED_OBJECT
+from decloud_pl.localnet.program.elf_object import read_object
+from decloud_pl.localnet.program.link import link
+from decloud_pl.localnet.program.names import header
+
+SOURCE = Path(__file__).parent
+COMPILER = "clang-19"
+FLAGS = (
+    "-target", "bpf",
+    "-mcpu=v2",  # v3 loads as well and computes wrong 32-bit results
+    "-O2", "-std=c11",
+    "-ffreestanding", "-fno-builtin",  # there is no C library; a loop must not become a call of memcpy
+    "-fno-jump-tables",
+    "-mllvm", "-bpf-stack-size=4096",
+    "-Wall", "-Wextra", "-Werror",
+)  # fmt: skip
+
+
+def compile_object(source: Path, compiler: str = COMPILER) -> bytes:
+    """Compiles one C file to a BPF object.
+
+    Raises:
+        LocalnetError: the compiler is missing or refuses the source; its own messages go to standard error.
+    """
+    if shutil.which(compiler) is None:
+        raise LocalnetError(
+            f"The compiler {compiler} is not installed.",
+            fix="Install it (Debian: apt install clang-19). Only building needs it.",
+        )
+    with TemporaryDirectory() as folder:
+        output = Path(folder, "out.o")
+        # Relative to the source's folder, so that no message or symbol holds a path of this machine.
+        command = [compiler, *FLAGS, "-c", source.name, "-o", str(output)]
+        if subprocess.run(command, cwd=source.parent, check=False).returncode != 0:
+            raise LocalnetError(f"{compiler} could not compile {source.name}.", fix="Its messages say why.")
+        return output.read_bytes()
+
+
+def build(folder: Path = SOURCE, compiler: str = COMPILER) -> bytes:
+    """Compiles and links every C file of a folder, in the order of their names.
+
+    Raises:
+        LocalnetError: see `compile_object` and `link`.
+    """
+    sources = sorted(folder.glob("*.c"))
+    return link([read_object(source.name, compile_object(source, compiler)) for source in sources])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Builds, or with ``--check`` compares with what is there; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with the built program; write nothing")
+    parser.add_argument(
+        "--output", type=Path, default=SOURCE / SHARED_OBJECT, help="the file to write or compare"
+    )
+    options = parser.parse_args(arguments)
+    output: Path = options.output
+    try:
+        if options.check:
+            _check(output)
+            print(f"{output} is what the sources give.")
+        else:
+            (SOURCE / "names.h").write_text(header(), encoding="ascii")
+            size = output.write_bytes(build())
+            print(f"{output}: {size} bytes.")
+    except DecloudError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _check(output: Path) -> None:
+    fix = "Run python -m decloud_pl.localnet.program.build and commit the result."
+    if (SOURCE / "names.h").read_text(encoding="ascii") != header():
+        raise LocalnetError("names.h does not match the Python dialect.", fix=fix)
+    if not output.is_file():
+        raise LocalnetError(f"{output} does not exist.", fix=fix)
+    if output.read_bytes() != build():
+        raise LocalnetError(f"{output} is not what the sources give.", fix=fix)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

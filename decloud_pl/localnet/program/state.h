@@ -1,0 +1,64 @@
+// The program's accounts: an Anchor discriminator, then Borsh fields.
+#pragma once
+#include "borsh.h"
+#include "names.h"
+
+enum { CID_MIN = 46, CID_MAX = 64 };
+
+// Accounts are allocated for the longest CID, as Anchor's INIT_SPACE does, and unused room stays behind the last field, where
+// clients ignore it. The protocol has no field for "validator fee paid", so a Round keeps it in one more byte at its very end.
+enum {
+  COUNTER_SPACE = 8 + 8 + 32 + 1,
+  ROUND_FIELDS = 8 + 8 + 32 + (4 + CID_MAX) + 1 + 8 + 1 + 32 + 2 + 4 + 4 * 8 + 4 * 1,
+  ROUND_SPACE = ROUND_FIELDS + 1,
+  SUBMISSION_SPACE = 8 + 8 + 32 + (4 + CID_MAX) + 1 + 2 + 1 + 1,
+};
+
+typedef enum { WAITING_VALIDATOR, WAITING_TRAINERS, TRAINING, VALIDATING, COMPLETED, EXPIRED, CANCELLED } Status;
+
+typedef struct {
+  u64 length;
+  u8 bytes[CID_MAX];
+} Cid;
+
+typedef struct {
+  u64 count;
+  Pubkey authority;
+  u8 bump;
+} Counter;
+
+typedef struct {
+  u64 id;
+  Pubkey creator;
+  Cid model_cid;
+  u8 dataset;
+  u64 reward_amount;
+  u8 status;
+  Pubkey validator;  // all zero until claimed
+  u16 validator_fee_bps;
+  u32 baseline_score;
+  i64 created_at, validator_deadline, join_deadline, submit_deadline;
+  u8 trainers_count, submissions_count, bump, vault_bump;
+  u8 fee_paid;
+} Round;
+
+typedef struct {
+  u64 round_id;
+  Pubkey trainer;
+  Cid gradient_cid;
+  u8 submitted;
+  u16 contribution_bps;
+  u8 reward_claimed, bump;
+} Submission;
+
+// False when the text is no CID by the protocol's rule: 46 to 64 characters, counted here as bytes.
+int cid_from_text(Cid *, const Slice *text);
+
+// The readers return false when the data is not such an account in full. The discriminator is checked before, by
+// check_accounts.
+int read_counter(const Account *, Counter *);
+int read_round(const Account *, Round *);
+int read_submission(const Account *, Submission *);
+void write_counter(const Account *, const Counter *);
+void write_round(const Account *, const Round *);
+void write_submission(const Account *, const Submission *);

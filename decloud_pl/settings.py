@@ -42,9 +42,7 @@ class NetworkConfig:
             ConfigError: neither ``delta`` nor ``gradient``.
         """
         if self.convention not in ("delta", "gradient"):
-            raise ConfigError(
-                f"network.convention is {self.convention!r}.", fix="Set it to 'delta' or 'gradient'."
-            )
+            raise ConfigError(f"network.convention is {self.convention!r}.", fix="Set it to 'delta' or 'gradient'.")
         return cast(Convention, self.convention)
 
     def websocket_url(self) -> str:
@@ -199,9 +197,7 @@ def from_tree(tree: DictConfig) -> Settings:
         merged = OmegaConf.merge(OmegaConf.structured(Settings), plain)
         settings = OmegaConf.to_object(cast(DictConfig, merged))
     except OmegaConfBaseException as error:
-        raise ConfigError(
-            f"{_first_line(error)} ({error.full_key}).", fix="Correct the value of this key."
-        ) from error
+        raise ConfigError(f"{_first_line(error)} ({error.full_key}).", fix="Correct the value of this key.") from error
     if not isinstance(settings, Settings):
         raise ConfigError("The configuration could not be read.", fix="Check conf/config.yaml.")
     check(settings)
@@ -247,9 +243,7 @@ _OVERRIDE = re.compile(r"^(\+{1,2}|~)?[A-Za-z_][\w./@:-]*(=.*)?$", re.DOTALL)
 def _check_shape(overrides: Sequence[str]) -> None:
     for override in overrides:
         if not _OVERRIDE.match(override) or ("=" not in override and not override.startswith("~")):
-            raise ConfigError(
-                f"{override!r} is not a setting.", fix="Write KEY=VALUE, for example preset=quick-test."
-            )
+            raise ConfigError(f"{override!r} is not a setting.", fix="Write KEY=VALUE, for example preset=quick-test.")
 
 
 def _check_keys(plain: dict[str, Any], schema: type, prefix: str) -> None:
@@ -290,6 +284,4 @@ def _explain(error: Exception, overrides: Sequence[str], folder: Path) -> Config
         names = [entry.name for entry in fields(known)]
         if parts[0] not in names:
             return ConfigError(f"There is no setting {key!r}.", fix=nearest(parts[0], names))
-    return ConfigError(
-        f"The configuration cannot be used: {_first_line(error)}.", fix="Check the settings you gave."
-    )
+    return ConfigError(f"The configuration cannot be used: {_first_line(error)}.", fix="Check the settings you gave.")

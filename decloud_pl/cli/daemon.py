@@ -44,9 +44,7 @@ def run_settings(settings: Settings) -> int:
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
 
-    wallet = load_wallet(
-        keypair_path=settings.keypair_path, environ=os.environ, strict=settings.wallet.strict
-    )
+    wallet = load_wallet(keypair_path=settings.keypair_path, environ=os.environ, strict=settings.wallet.strict)
     reporter = TerminalReporter()
 
     async def work() -> int:

@@ -40,9 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--rounds", type=int, default=1, metavar="N", help="how many rounds to earn (default 1)"
-    )
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="how many rounds to earn (default 1)")
     parser.add_argument(
         "--home",
         type=Path,
@@ -88,9 +86,7 @@ async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[di
     begun = time.monotonic()
     reporter.say("Starting a local DECLOUD network…")
     async with local_network(home / "localnet", log=home / "localnet.log") as endpoints:
-        reporter.say(
-            f"RPC {endpoints.rpc_url}, gateway {endpoints.gateway_url}, program {endpoints.program_id}."
-        )
+        reporter.say(f"RPC {endpoints.rpc_url}, gateway {endpoints.gateway_url}, program {endpoints.program_id}.")
         wallet = _demo_wallet(home / "trainer.json")
         rpc = RpcClient(endpoints.rpc_url)
         try:
@@ -182,8 +178,7 @@ def _print_summary(summary: dict[str, Any], reporter: TerminalReporter) -> None:
         before, after = entry["accuracy_before"], entry["accuracy_after"]
         gain = "" if before is None else f"accuracy {before * 100:.1f} % → {after * 100:.1f} %, "
         reporter.say(
-            f"Round {entry['round_id']}: {entry['status']}, {gain}"
-            f"reward {format_sol(entry['reward_lamports'])}"
+            f"Round {entry['round_id']}: {entry['status']}, {gain}reward {format_sol(entry['reward_lamports'])}"
         )
     earned = sum(entry["reward_lamports"] for entry in summary["rounds"])
     costs = summary["balance_before"] + earned - summary["balance_after"]

@@ -75,9 +75,7 @@ class TerminalReporter:
             return
         bar = self._bars.get(event.round_id)
         if bar is None:
-            bar = self._progress.add_task(
-                f"Round {event.round_id}: training", total=event.total_steps, loss=""
-            )
+            bar = self._progress.add_task(f"Round {event.round_id}: training", total=event.total_steps, loss="")
             self._bars[event.round_id] = bar
         loss = "" if event.loss is None else f"loss {event.loss:.3f}"
         self._progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)

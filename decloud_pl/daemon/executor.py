@@ -28,11 +28,7 @@ _LONGEST_LINE = 1 << 20
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without anything that looks like a secret."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if not any(word in name.upper() for word in _SECRET_WORDS)
-    }
+    return {name: value for name, value in environ.items() if not any(word in name.upper() for word in _SECRET_WORDS)}
 
 
 class ProcessExecutor:

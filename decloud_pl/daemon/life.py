@@ -83,9 +83,7 @@ def _not_joined(round_: Round, now: int) -> Next:
     return Act("join")
 
 
-def _in_training(
-    record: RoundRecord, round_: Round, submission: Submission, *, now: int, update_on_disk: bool
-) -> Next:
+def _in_training(record: RoundRecord, round_: Round, submission: Submission, *, now: int, update_on_disk: bool) -> Next:
     if submission.submitted:
         return Wait(State.SUBMITTED, "submitted, waiting for the other trainers and the validator")
     if now > round_.submit_deadline:

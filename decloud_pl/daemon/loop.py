@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from decloud_pl.chain.dialects.v1.events import Event
 from decloud_pl.chain.watch import Connected as WatchConnected
@@ -63,9 +64,7 @@ class Policy:
 class Daemon:
     """Runs until `stop` is called or ``policy.stop_after`` rounds have ended."""
 
-    def __init__(
-        self, steps: Steps, policy: Policy, watch: Watch, *, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, steps: Steps, policy: Policy, watch: Watch, *, now: Callable[[], float] = time.time) -> None:
         self._steps = steps
         self._now = now
         self._policy = policy
@@ -125,7 +124,7 @@ class Daemon:
                 del self._due[round_id]
                 task = asyncio.create_task(self._attend(round_id))
                 self._tasks[round_id] = task
-                task.add_done_callback(lambda done, key=round_id: self._done(key, done))
+                task.add_done_callback(partial(self._done, round_id))
 
     def _done(self, round_id: int, task: asyncio.Task[None]) -> None:
         del self._tasks[round_id]
@@ -222,9 +221,7 @@ class Daemon:
             await self._after_failure(round_id, error)
         except Exception:  # one round's defect must not end the daemon or hurt another round
             logger.exception("Round %d met a defect in this program", round_id)
-            await self._after_failure(
-                round_id, DecloudError("This program met a defect.", fix="Its log says where.")
-            )
+            await self._after_failure(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
 
     async def _consider(self, round_id: int) -> RoundRecord | None:
         """Joins the choice of a new round and the row that says so; None when it does not fit."""

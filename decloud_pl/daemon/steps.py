@@ -161,9 +161,7 @@ class Steps:
             submission = await self.chain.submission(record.round_id, self.wallet.address)
             return submission is not None and submission.submitted and submission.gradient_cid == cid
 
-        instruction = self.dialect.submit_gradients(
-            record.round_id, trainer=self.wallet.address, gradient_cid=cid
-        )
+        instruction = self.dialect.submit_gradients(record.round_id, trainer=self.wallet.address, gradient_cid=cid)
         signature = await self._send(instruction, f"submit:{record.round_id}", landed)
         return self.keep(replace(record, submit_signature=signature or record.submit_signature))
 
@@ -198,9 +196,7 @@ class Steps:
         shutil.rmtree(self.folder(record.round_id), ignore_errors=True)
         return record
 
-    async def _send(
-        self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]
-    ) -> str | None:
+    async def _send(self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]) -> str | None:
         receipt = await self.sender.send([instruction], key=key, landed=landed)
         return receipt.signature
 

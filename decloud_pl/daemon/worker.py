@@ -34,9 +34,7 @@ def main(arguments: list[str]) -> int:
         _send(messages, {"error": str(error)})
         return error.exit_code
     except MemoryError:
-        _send(
-            messages, {"error": "The training ran out of memory. Lower batch_size or close other programs."}
-        )
+        _send(messages, {"error": "The training ran out of memory. Lower batch_size or close other programs."})
         return 10
     write_update(folder / UPDATE_FILE, update)
     return 0

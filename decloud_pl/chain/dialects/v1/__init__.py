@@ -95,10 +95,7 @@ class V1:
     ) -> Instruction:
         """Posts a round and moves the reward into its vault. ``round_id`` must be the counter's count."""
         arguments = (
-            borsh.u64(round_id)
-            + borsh.string(model_cid)
-            + accounts.write_dataset(dataset)
-            + borsh.u64(reward_amount)
+            borsh.u64(round_id) + borsh.string(model_cid) + accounts.write_dataset(dataset) + borsh.u64(reward_amount)
         )
         metas = (
             _writable(self.round_counter_address()),
@@ -149,9 +146,7 @@ class V1:
         metas = self._vault_metas(round_id, validator)
         return self._instruction("complete_validation", borsh.u64(round_id), metas)
 
-    def finalize_round(
-        self, round_id: int, *, validator: Pubkey, results: Sequence[tuple[Pubkey, int]]
-    ) -> Instruction:
+    def finalize_round(self, round_id: int, *, validator: Pubkey, results: Sequence[tuple[Pubkey, int]]) -> Instruction:
         """Sets all contributions at once and ends validation.
 
         The submission accounts follow the two fixed ones, in the order of ``results``: without them the

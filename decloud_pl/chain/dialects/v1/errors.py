@@ -93,9 +93,7 @@ def error_from_code(code: int, logs: tuple[str, ...] = ()) -> ProgramError | Ins
         )
     if code in _MEANING:
         name = ErrorCode(code).name
-        return ProgramError(
-            f"The program refused: {_MEANING[code]} ({name}, {code}).", code=code, name=name, logs=logs
-        )
+        return ProgramError(f"The program refused: {_MEANING[code]} ({name}, {code}).", code=code, name=name, logs=logs)
     name = _ANCHOR_NAMES.get(code, f"Custom{code}")
     return ProgramError(
         f"The program refused the instruction ({name}, {code}).",

@@ -1,0 +1,96 @@
+"""Typed reads of the program's accounts. Every account's owner is checked before a byte is believed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.dialects.v1 import V1, decode_round, decode_round_counter, decode_submission
+from decloud_pl.chain.rpc import Account, RpcClient
+from decloud_pl.domain import Round, RoundCounter, Submission
+from decloud_pl.errors import DecodeError
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ChainClient:
+    """The program's state as one endpoint shows it.
+
+    Reads of a single account raise `DecodeError` for bytes that are not what they should be; listings leave
+    such accounts out with a warning, because one odd account must not hide all others.
+    """
+
+    def __init__(self, rpc: RpcClient, dialect: V1) -> None:
+        self.rpc = rpc
+        self.dialect = dialect
+
+    async def counter(self) -> RoundCounter | None:
+        """The round counter, None when the program was never initialised."""
+        return await self._read(self.dialect.round_counter_address(), decode_round_counter)
+
+    async def round(self, round_id: int) -> Round | None:
+        return await self._read(self.dialect.round_address(round_id), decode_round)
+
+    async def rounds_by_id(self, round_ids: Sequence[int]) -> dict[int, Round]:
+        """Those of the rounds that exist, in as few requests as possible."""
+        addresses = [self.dialect.round_address(round_id) for round_id in round_ids]
+        found: dict[int, Round] = {}
+        for round_id, address, account in zip(round_ids, addresses, await self.rpc.accounts(addresses), strict=True):
+            if account is not None:
+                found.update((round_id, value) for value in self._decodable([(address, account)], decode_round))
+        return found
+
+    async def rounds(self) -> list[Round]:
+        """Every round, by id."""
+        found = await self._list(self.dialect.rounds_filter(), decode_round)
+        return sorted(found, key=lambda value: value.id)
+
+    async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:
+        """A trainer's place in a round, None when it has not joined."""
+        return await self._read(self.dialect.submission_address(round_id, trainer), decode_submission)
+
+    async def submissions_of(self, trainer: Pubkey) -> list[Submission]:
+        """Every place a trainer ever took, by round."""
+        found = await self._list(self.dialect.submissions_filter(trainer), decode_submission)
+        return sorted(found, key=lambda value: value.round_id)
+
+    async def round_submissions(self, round_id: int) -> list[Submission]:
+        """Everybody in a round, by address."""
+        found = await self._list(self.dialect.round_submissions_filter(round_id), decode_submission)
+        return sorted(found, key=lambda value: bytes(value.trainer))
+
+    async def _read(self, address: Pubkey, decode: Callable[[bytes], T]) -> T | None:
+        account = await self.rpc.account(address)
+        if account is None or self._is_only_funded(account):
+            return None
+        return self._decode(address, account, decode)
+
+    async def _list(self, filters: Sequence[tuple[int, bytes]], decode: Callable[[bytes], T]) -> list[T]:
+        return self._decodable(await self.rpc.program_accounts(self.dialect.program_id, filters), decode)
+
+    def _decodable(self, accounts: Iterable[tuple[Pubkey, Account]], decode: Callable[[bytes], T]) -> list[T]:
+        found: list[T] = []
+        for address, account in accounts:
+            try:
+                found.append(self._decode(address, account, decode))
+            except DecodeError as error:
+                logger.warning("Account %s is left out: %s", address, error)
+        return found
+
+    def _decode(self, address: Pubkey, account: Account, decode: Callable[[bytes], T]) -> T:
+        if account.owner != self.dialect.program_id:
+            raise DecodeError(
+                f"The account {address} belongs to {account.owner}, not to the program {self.dialect.program_id}.",
+                fix="Check network.program_id.",
+            )
+        return decode(account.data)
+
+    @staticmethod
+    def _is_only_funded(account: Account) -> bool:
+        """Whether somebody has sent lamports to an address that the program has not created yet."""
+        return account.owner == Pubkey.default() and not account.data

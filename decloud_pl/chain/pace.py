@@ -1,0 +1,33 @@
+"""Time as the client sees it, so that tests can inject their own."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Protocol
+
+
+class Pace(Protocol):
+    """A monotonic clock, a sleep on it, and jitter for back-off."""
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def jitter(self, seconds: float) -> float:
+        """A random duration of that order, so that many clients do not come back in step."""
+        ...
+
+
+class RealPace:
+    """The machine's own time."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def jitter(self, seconds: float) -> float:
+        return seconds * random.uniform(0.5, 1.0)

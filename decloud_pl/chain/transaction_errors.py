@@ -1,0 +1,61 @@
+"""The chain's transaction errors as this package's typed ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from decloud_pl.chain.dialects.v1 import error_from_code
+from decloud_pl.errors import ChainError, InsufficientFunds, ProgramError, RpcRejected
+
+if TYPE_CHECKING:
+    from solders.transaction_status import TransactionErrorType
+
+_NO_FUNDS = InsufficientFunds(
+    "The wallet has too few lamports for this transaction.", fix="Send some SOL to the wallet and try again."
+)
+
+
+def is_blockhash_unknown(error: TransactionErrorType) -> bool:
+    """Whether another blockhash is all it takes."""
+    from solders.transaction_status import TransactionErrorFieldless
+
+    return error == TransactionErrorFieldless.BlockhashNotFound
+
+
+def is_already_processed(error: TransactionErrorType) -> bool:
+    """Whether these very bytes have landed before."""
+    from solders.transaction_status import TransactionErrorFieldless
+
+    return error == TransactionErrorFieldless.AlreadyProcessed
+
+
+def typed_error(error: TransactionErrorType, logs: tuple[str, ...] = ()) -> ChainError:
+    """`ProgramError` for the program's own codes, `InsufficientFunds` for an empty wallet, else `RpcRejected`."""
+    from solders.transaction_status import (
+        InstructionErrorCustom,
+        TransactionErrorFieldless,
+        TransactionErrorInstructionError,
+        TransactionErrorInsufficientFundsForRent,
+    )
+
+    if isinstance(error, TransactionErrorInstructionError):
+        if isinstance(error.err, InstructionErrorCustom):
+            return error_from_code(error.err.code, logs)
+        reason = str(error.err).rsplit(".", 1)[-1]
+        return ProgramError(
+            f"The transaction failed in instruction {error.index} ({reason}).",
+            code=-1,
+            name=reason,
+            fix="Check that network.program_id is the DECLOUD program of this network.",
+            logs=logs,
+        )
+    if isinstance(error, TransactionErrorInsufficientFundsForRent) or error in (
+        TransactionErrorFieldless.AccountNotFound,
+        TransactionErrorFieldless.InsufficientFundsForFee,
+    ):
+        return InsufficientFunds(_NO_FUNDS.message, fix=_NO_FUNDS.fix)
+    return RpcRejected(
+        f"The network refused the transaction ({str(error).rsplit('.', 1)[-1]}).",
+        fix="It is tried again.",
+        logs=logs,
+    )

@@ -1,0 +1,114 @@
+"""Composed settings are typed and checked; what is wrong is named together with what is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.domain import format_sol, parse_sol
+from decloud_pl.errors import ConfigError
+from decloud_pl.settings import NetworkConfig, compose, default_home
+
+
+def test_defaults() -> None:
+    settings = compose()
+    assert settings.network.name == "local"
+    assert settings.storage.kind == "embedded"
+    assert (settings.epochs, settings.batch_size, settings.learning_rate, settings.max_batches) == (1, 32, 0.001, 0)
+    assert (settings.min_reward, settings.max_reward) == (0, 0)
+    assert (settings.auto_train, settings.auto_claim, settings.poll_interval) == (True, True, 5.0)
+    assert settings.all_mappings() == {"custom": "digits"}
+
+
+def test_overrides_and_groups() -> None:
+    settings = compose(["network=devnet", "rewards.min=0.05", "epochs=3", "datasets=[mnist,cifar10]"])
+    assert settings.network.name == "devnet"
+    assert settings.min_reward == 50_000_000
+    assert settings.epochs == 3
+    assert settings.datasets == ["mnist", "cifar10"]
+
+
+def test_a_preset_comes_after_everything_it_overrides() -> None:
+    assert compose(["preset=quick-test"]).max_batches == 50
+
+
+def test_user_mappings_lie_over_the_networks() -> None:
+    settings = compose(["+mappings.custom=fashionmnist"])
+    assert settings.all_mappings() == {"custom": "fashionmnist"}
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("epoch=2", "Did you mean 'epochs'?"),
+        ("+epoch=2", "Did you mean 'epochs'?"),
+        ("rewards.mn=1", "Did you mean 'min'?"),
+        ("+rewards.mn=1", "Did you mean 'min'?"),
+        ("preset=quick-tst", "Did you mean 'quick-test'?"),
+        ("network=moonnet", "There is no network 'moonnet'."),
+        ("epochs=many", "epochs"),
+        ("epochs=0", "epochs is 0. Set it to 1 or more."),
+        ("learning_rate=-1", "learning_rate"),
+        ("rewards.min=plenty", "'plenty' is not an amount in SOL"),
+        ("rewards.min=-1", "is not an amount in SOL"),
+        ("task=fly", "task is 'fly'"),
+        ("task=round", "belong together"),
+        ("network.convention=sideways", "'delta' or 'gradient'"),
+        ("network.rpc_url=ftp://x", "is not an http or https URL"),
+        ("epochs", "'epochs' is not a setting. Write KEY=VALUE"),
+        ("--epochs=2", "is not a setting"),
+        ("epochs=[1", "cannot be used"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_reward_limits_must_leave_room() -> None:
+    with pytest.raises(ConfigError, match="less than rewards.min"):
+        compose(["rewards.min=2", "rewards.max=1"])
+
+
+def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    assert compose().home_path == tmp_path
+    assert compose().store_path == tmp_path / "localnet" / "store"
+    assert default_home({"DECLOUD_HOME": "/elsewhere"}) == Path("/elsewhere")
+    assert default_home({}) == Path("~/.decloud-trainer").expanduser()
+
+
+@pytest.mark.parametrize(
+    ("rpc_url", "websocket_url"),
+    [
+        ("http://127.0.0.1:8899", "ws://127.0.0.1:8900"),
+        ("https://rpc.example.org", "wss://rpc.example.org"),
+        ("http://[::1]:9000", "ws://[::1]:9001"),
+    ],
+)
+def test_the_websocket_is_one_port_up(rpc_url: str, websocket_url: str) -> None:
+    assert NetworkConfig(rpc_url=rpc_url).websocket_url() == websocket_url
+    assert NetworkConfig(rpc_url=rpc_url, ws_url="ws://other").websocket_url() == "ws://other"
+
+
+@pytest.mark.parametrize(
+    ("text", "lamports"), [("0", 0), ("1", 10**9), ("0.000000001", 1), (" 2.5 ", 2_500_000_000), ("1e-09", 1)]
+)
+def test_sol_amounts_are_exact(text: str, lamports: int) -> None:
+    assert parse_sol(text) == lamports
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "0.0000000001", "nan", "inf", "1e400"])
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not an amount in SOL"):
+        parse_sol(text)
+
+
+@pytest.mark.parametrize(
+    ("lamports", "text"), [(0, "0 SOL"), (1, "0.000000001 SOL"), (10**9, "1 SOL"), (-5 * 10**8, "-0.5 SOL")]
+)
+def test_sol_amounts_are_shown_exactly(lamports: int, text: str) -> None:
+    assert format_sol(lamports) == text

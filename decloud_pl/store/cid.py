@@ -1,0 +1,130 @@
+"""Content identifiers, parsed strictly: a CID from the chain is untrusted text.
+
+Only what this package can verify is accepted: CIDv0 (base58btc, dag-pb) and CIDv1 (base32 lower case, raw or
+dag-pb), both with a 32-byte SHA-256 (https://github.com/multiformats/cid). Anything that would not come out
+of `str` exactly as it went in is refused, so a parsed CID is safe in a path and a URL.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+
+import base58
+
+from decloud_pl.errors import InvalidCid
+
+RAW = 0x55
+DAG_PB = 0x70
+_SHA2_256 = b"\x12\x20"
+_DIGEST_SIZE = 32
+_V0_LENGTH = 46
+_V1_LENGTH = 59
+_LONGEST_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How a file is cut into blocks, which decides its CID.
+
+    Attributes:
+        cid_version: 0 or 1.
+        raw_leaves: whether leaves are bare bytes rather than wrapped in dag-pb.
+        chunk_size: bytes per leaf.
+        width: most children of a node.
+    """
+
+    name: str
+    cid_version: int
+    raw_leaves: bool
+    chunk_size: int
+    width: int
+
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        Profile("kubo-v1", 1, raw_leaves=True, chunk_size=262_144, width=174),
+        Profile("kubo-v0", 0, raw_leaves=False, chunk_size=262_144, width=174),
+        Profile("v1-1m-1024", 1, raw_leaves=True, chunk_size=1_048_576, width=1024),
+        Profile("v1-1m-174", 1, raw_leaves=True, chunk_size=1_048_576, width=174),
+    )
+}
+"""The layouts in use: ``ipfs add --cid-version=1``, ``ipfs add``, unixfs-v1-2025, the older test profile."""
+
+DEFAULT_PROFILE = "kubo-v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Cid:
+    """A CID; ``digest`` is the SHA-256 of the block it names."""
+
+    version: int
+    codec: int
+    digest: bytes
+
+    @classmethod
+    def of_block(cls, version: int, codec: int, block: bytes | bytearray | memoryview) -> Cid:
+        return cls(version, codec, hashlib.sha256(block).digest())
+
+    @classmethod
+    def parse(cls, text: str) -> Cid:
+        """Parses canonical text.
+
+        Raises:
+            InvalidCid: anything that is not a CID this package can verify.
+        """
+        try:
+            cid = cls._parse(text)
+        except (ValueError, binascii.Error):
+            cid = None
+        if cid is None or str(cid) != text:
+            shown = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+            raise InvalidCid(
+                f"{shown!r} is not a CID that can be verified.",
+                fix="Expected are Qm… (version 0) or bafy…/bafk… (version 1) with SHA-256.",
+            )
+        return cid
+
+    @classmethod
+    def _parse(cls, text: str) -> Cid | None:
+        if len(text) == _V0_LENGTH and text.startswith("Qm"):
+            return cls.from_bytes(base58.b58decode(text))[0]
+        if len(text) == _V1_LENGTH and text.startswith("b"):
+            encoded = text[1:].upper()
+            return cls.from_bytes(base64.b32decode(encoded + "=" * (-len(encoded) % 8)))[0]
+        return None
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview, offset: int = 0) -> tuple[Cid, int]:
+        """Reads a binary CID; returns it and the offset after it.
+
+        Raises:
+            InvalidCid: another version, codec or hash than those supported, or short data.
+        """
+        head = bytes(data[offset : offset + 4])
+        if head[:2] == _SHA2_256:
+            version, codec, start = 0, DAG_PB, offset + 2
+        elif len(head) == 4 and head[0] == 1 and head[1] in (RAW, DAG_PB) and head[2:] == _SHA2_256:
+            version, codec, start = 1, head[1], offset + 4
+        else:
+            raise InvalidCid("Bytes that should be a CID are of an unsupported kind.")
+        digest = bytes(data[start : start + _DIGEST_SIZE])
+        if len(digest) != _DIGEST_SIZE:
+            raise InvalidCid("Bytes that should be a CID end too early.")
+        return cls(version, codec, digest), start + _DIGEST_SIZE
+
+    def __bytes__(self) -> bytes:
+        prefix = b"" if self.version == 0 else bytes((1, self.codec))
+        return prefix + _SHA2_256 + self.digest
+
+    def __str__(self) -> str:
+        if self.version == 0:
+            return base58.b58encode(bytes(self)).decode()
+        return "b" + base64.b32encode(bytes(self)).decode().lower().rstrip("=")
+
+    def matches(self, block: bytes | bytearray | memoryview) -> bool:
+        """Whether these are the bytes the CID names."""
+        return hashlib.sha256(block).digest() == self.digest

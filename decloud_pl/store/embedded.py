@@ -1,0 +1,192 @@
+"""A store in a folder of this machine.
+
+A file's name is its CID in canonical text, made from the parsed CID and never from what somebody sent. Beside
+it stands ``<cid>.json`` with profile and size, written last: an entry without it does not exist. Both appear
+by atomic renames, so several processes may write the same folder and a kill leaves nothing half-done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from decloud_pl.errors import ContentNotFound, IntegrityError, StoreError
+from decloud_pl.store import Stored
+from decloud_pl.store.car import car_header, car_section
+from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, RAW, Cid
+from decloud_pl.store.unixfs import cid_of_file, decode_node, sync_folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Dag:
+    """A file's blocks: nodes as bytes, raw or wrapped leaves as they were made, in file order."""
+
+    nodes: dict[Cid, bytes]
+    leaves: dict[Cid, tuple[int, int]]
+
+
+class EmbeddedStore:
+    """The store in ``root``. Bytes are checked against their CID before any of them is handed out."""
+
+    name = "embedded"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, path: Path, profile: str = DEFAULT_PROFILE) -> Stored:
+        """Copies a file in and returns once it is on disk.
+
+        Raises:
+            StoreError: the folder cannot be written or the disk is full.
+        """
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
+            try:
+                return self._take_in(path, scratch, profile)
+            finally:
+                scratch.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The store {self._root} cannot be written: {error.strerror}.",
+                fix="Free disk space or choose another folder with storage.path.",
+            ) from error
+
+    def _take_in(self, path: Path, scratch: Path, profile: str) -> Stored:
+        with path.open("rb") as source, scratch.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+            target.flush()
+            os.fsync(target.fileno())
+            size = target.tell()
+        # The copy is what gets its name, so the copy is what is hashed.
+        cid = cid_of_file(scratch, profile)
+        scratch.replace(self._data_path(cid))
+        scratch.write_text(json.dumps({"profile": profile, "size": size}), encoding="ascii")
+        with scratch.open("rb") as file:
+            os.fsync(file.fileno())
+        scratch.replace(self._note_path(cid))
+        sync_folder(self._root)
+        return Stored(str(cid), profile, size)
+
+    def has(self, cid: str) -> bool:
+        return self._note_path(Cid.parse(cid)).exists()
+
+    def stat(self, cid: str) -> Stored:
+        """What is kept under a CID.
+
+        Raises:
+            InvalidCid: not a CID.
+            ContentNotFound: nothing.
+            IntegrityError: the entry is damaged.
+        """
+        parsed = Cid.parse(cid)
+        try:
+            note = json.loads(self._note_path(parsed).read_text(encoding="ascii"))
+            stored = Stored(cid, note["profile"], note["size"])
+            if stored.profile not in PROFILES or self._data_path(parsed).stat().st_size != stored.size:
+                raise self._damaged(cid)
+        except FileNotFoundError:
+            raise ContentNotFound(f"The store does not have {cid}.", fix="Put it in first.") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._damaged(cid) from error
+        return stored
+
+    def open(self, cid: str) -> BinaryIO:
+        """A file, opened for reading after all of it was checked.
+
+        Raises:
+            ContentNotFound: there is none.
+            IntegrityError: its bytes are not those that were put in.
+        """
+        stored = self.stat(cid)
+        path = self._data_path(Cid.parse(cid))
+        if str(cid_of_file(path, stored.profile)) != cid:
+            raise self._damaged(cid)
+        return path.open("rb")
+
+    def block(self, cid: str) -> bytes:
+        """The root block of a file.
+
+        Raises:
+            ContentNotFound: there is no such file.
+            IntegrityError: its bytes are not those that were put in.
+        """
+        root = Cid.parse(cid)
+        dag = self._dag(root)
+        return dag.nodes[root] if root in dag.nodes else self._leaf(root, root, dag)
+
+    def car(self, cid: str) -> Iterator[bytes]:
+        """A file as a CAR in depth-first order with duplicates, piece by piece.
+
+        Raises:
+            ContentNotFound: there is none.
+            IntegrityError: its bytes are not those that were put in.
+        """
+        root = Cid.parse(cid)
+        dag = self._dag(root)
+        yield car_header(root)
+        yield from self._sections(root, root, dag)
+
+    def gc(self, keep: Collection[str]) -> list[str]:
+        """Removes every file whose CID is not in ``keep``; returns their CIDs."""
+        removed: list[str] = []
+        for note in sorted(self._root.glob("*.json")):
+            if note.stem not in keep:
+                # The note goes first: an entry is gone before its bytes are.
+                note.unlink(missing_ok=True)
+                note.with_suffix("").unlink(missing_ok=True)
+                removed.append(note.stem)
+        return removed
+
+    def _sections(self, cid: Cid, root: Cid, dag: _Dag) -> Iterator[bytes]:
+        block = dag.nodes.get(cid)
+        if block is None:
+            yield car_section(cid, self._leaf(cid, root, dag))
+            return
+        yield car_section(cid, block)
+        for child, _ in decode_node(block).children:
+            yield from self._sections(child, root, dag)
+
+    def _leaf(self, cid: Cid, root: Cid, dag: _Dag) -> bytes:
+        offset, length = dag.leaves[cid]
+        with self._data_path(root).open("rb") as file:
+            file.seek(offset)
+            block = file.read(length)
+        if not cid.matches(block):
+            raise self._damaged(str(root))
+        return block
+
+    def _dag(self, root: Cid) -> _Dag:
+        """Reads a file once, checks it, and keeps what is needed to serve its blocks."""
+        stored = self.stat(str(root))
+        dag = _Dag({}, {})
+        position = 0
+
+        def remember(cid: Cid, block: bytes | memoryview) -> None:
+            nonlocal position
+            if cid.codec == RAW:
+                dag.leaves[cid] = (position, len(block))
+                position += len(block)
+            else:
+                # Wrapped leaves are kept whole too: they are not a slice of the file.
+                dag.nodes[cid] = bytes(block)
+
+        if cid_of_file(self._data_path(root), stored.profile, remember) != root:
+            raise self._damaged(str(root))
+        return dag
+
+    def _data_path(self, cid: Cid) -> Path:
+        return self._root / str(cid)
+
+    def _note_path(self, cid: Cid) -> Path:
+        return self._root / f"{cid}.json"
+
+    def _damaged(self, cid: str) -> IntegrityError:
+        return IntegrityError(
+            f"The store's copy of {cid} in {self._root} is damaged.", fix="Remove it and put the file in again."
+        )

@@ -21,6 +21,7 @@ from decloud_pl.localnet.program.link import link
 from decloud_pl.localnet.program.names import header
 
 SOURCE = Path(__file__).parent
+NAMES = SOURCE / "names.h"
 COMPILER = "clang-19"
 FLAGS = (
     "-target", "bpf",
@@ -67,9 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Builds, or with ``--check`` compares with what is there; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare with the built program; write nothing")
-    parser.add_argument(
-        "--output", type=Path, default=SOURCE / SHARED_OBJECT, help="the file to write or compare"
-    )
+    parser.add_argument("--output", type=Path, default=SOURCE / SHARED_OBJECT, help="the file to write or compare")
     options = parser.parse_args(arguments)
     output: Path = options.output
     try:
@@ -77,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check(output)
             print(f"{output} is what the sources give.")
         else:
-            (SOURCE / "names.h").write_text(header(), encoding="ascii")
+            if not _names_are_current():
+                NAMES.write_text(header(), encoding="ascii")
             size = output.write_bytes(build())
             print(f"{output}: {size} bytes.")
     except DecloudError as error:
@@ -86,9 +86,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _names_are_current() -> bool:
+    return NAMES.is_file() and NAMES.read_text(encoding="ascii") == header()
+
+
 def _check(output: Path) -> None:
     fix = "Run python -m decloud_pl.localnet.program.build and commit the result."
-    if (SOURCE / "names.h").read_text(encoding="ascii") != header():
+    if not _names_are_current():
         raise LocalnetError("names.h does not match the Python dialect.", fix=fix)
     if not output.is_file():
         raise LocalnetError(f"{output} does not exist.", fix=fix)

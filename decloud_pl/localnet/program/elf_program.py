@@ -56,18 +56,16 @@ def write_program(text: bytes, rodata: bytes, syscalls: Sequence[SyscallUse], *,
     strings_offset = symbols_offset + len(symbols)
     relocations_offset = strings_offset + len(strings)
     dynamic_offset = relocations_offset + len(relocations)
-    dynamic = _dynamic(
-        {
-            _DT_STRTAB: strings_offset,
-            _DT_SYMTAB: symbols_offset,
-            _DT_STRSZ: len(strings),
-            _DT_SYMENT: 24,
-            _DT_REL: relocations_offset,
-            _DT_RELSZ: len(relocations),
-            _DT_RELENT: 16,
-        }
-    )
-    sections = (
+    entries = {
+        _DT_STRTAB: strings_offset,
+        _DT_SYMTAB: symbols_offset,
+        _DT_STRSZ: len(strings),
+        _DT_SYMENT: 24,
+    }
+    if relocations:
+        entries |= {_DT_REL: relocations_offset, _DT_RELSZ: len(relocations), _DT_RELENT: 16}
+    dynamic = b"".join(struct.pack("<QQ", tag, value) for tag, value in entries.items()) + bytes(16)
+    every = (
         _Section(".text", _SHT_PROGBITS, 6, text),
         _Section(".rodata", _SHT_PROGBITS, 2, rodata),
         _Section(".dynsym", _SHT_DYNSYM, 2, symbols, link=".dynstr", info=1, entry_size=24),
@@ -75,6 +73,7 @@ def write_program(text: bytes, rodata: bytes, syscalls: Sequence[SyscallUse], *,
         _Section(".rel.dyn", _SHT_REL, 2, relocations, link=".dynsym", entry_size=16),
         _Section(".dynamic", _SHT_DYNAMIC, 3, dynamic, link=".dynstr", entry_size=16),
     )
+    sections = [section for section in every if section.data]  # the loader refuses empty ones
     body, headers = _section_table(sections)
     table_offset = TEXT_OFFSET + len(body)
     loaded = len(text) + len(rodata)
@@ -101,10 +100,6 @@ def write_program(text: bytes, rodata: bytes, syscalls: Sequence[SyscallUse], *,
         len(sections) + 1,
     )
     return header + segments + body + headers
-
-
-def _dynamic(entries: dict[int, int]) -> bytes:
-    return b"".join(struct.pack("<QQ", tag, value) for tag, value in entries.items()) + bytes(16)
 
 
 def _segment(kind: int, flags: int, offset: int, size: int) -> bytes:

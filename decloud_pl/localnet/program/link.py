@@ -79,18 +79,14 @@ def link(objects: Sequence[ElfObject], *, entry: str = "entrypoint") -> bytes:
     for number, item in enumerate(objects):
         _define_symbols(layout, number, item)
     if entry not in layout.symbols:
-        raise LocalnetError(
-            f"No object defines the entry function {entry}.", fix=f"Define u64 {entry}(u8 *)."
-        )
+        raise LocalnetError(f"No object defines the entry function {entry}.", fix=f"Define u64 {entry}(u8 *).")
     syscalls = [
         use
         for number, item in enumerate(objects)
         for relocation in item.relocations
         for use in _relocate(layout, number, item, relocation)
     ]
-    return write_program(
-        bytes(layout.text), bytes(layout.rodata), syscalls, entry_offset=layout.symbols[entry].offset
-    )
+    return write_program(bytes(layout.text), bytes(layout.rodata), syscalls, entry_offset=layout.symbols[entry].offset)
 
 
 def _pad(part: bytearray, alignment: int) -> None:
@@ -179,9 +175,7 @@ def _relocate(layout: _Layout, number: int, item: ElfObject, relocation: Relocat
         )
 
 
-def _relocate_address(
-    layout: _Layout, item: ElfObject, symbol: Symbol, target: _Place | None, at: int
-) -> None:
+def _relocate_address(layout: _Layout, item: ElfObject, symbol: Symbol, target: _Place | None, at: int) -> None:
     if target is None:
         raise LocalnetError(
             f"{item.name} uses {symbol.name}, which no object defines.", fix="Define it or correct the name."

@@ -1,4 +1,9 @@
-"""The syscalls a program may be deployed with (agave, ``syscalls/src/lib.rs``)."""
+"""The syscalls a program can be deployed with: those that agave registers with the features of the main network.
+
+Source: agave, ``syscalls/src/lib.rs``. Left out although they have a name there: ``sol_alloc_free_``, which no new
+program may use, and those whose feature is off (``sol_big_mod_exp``, ``sol_blake3``, ``sol_get_fees_sysvar``,
+``sol_remaining_compute_units``).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,11 @@ SYSCALLS = frozenset(
         "abort",
         "sol_alt_bn128_compression",
         "sol_alt_bn128_group_op",
-        "sol_blake3",
         "sol_create_program_address",
+        "sol_curve_decompress",
         "sol_curve_group_op",
         "sol_curve_multiscalar_mul",
+        "sol_curve_pairing_map",
         "sol_curve_validate_point",
         "sol_get_clock_sysvar",
         "sol_get_epoch_rewards_sysvar",
@@ -36,7 +42,6 @@ SYSCALLS = frozenset(
         "sol_memset_",
         "sol_panic_",
         "sol_poseidon",
-        "sol_remaining_compute_units",
         "sol_secp256k1_recover",
         "sol_set_return_data",
         "sol_sha256",

@@ -1,0 +1,37 @@
+"""What an instruction costs: the default budget is 200,000 units, and none comes near it."""
+
+from __future__ import annotations
+
+from tests.localnet.program.conftest import LifeFactory, Ready
+
+# Measured, rounded up to the next thousand, and with three more attempts at finding an address than these keys need.
+LIMITS = {
+    "initialize": 12_000,
+    "create_round": 20_000,
+    "cancel_round": 9_000,
+    "claim_round": 8_000,
+    "join_round": 17_000,
+    "start_training": 7_000,
+    "submit_gradients": 12_000,
+    "set_contribution": 8_000,
+    "complete_validation": 9_000,
+    "finalize_round": 12_000,
+    "claim_reward": 13_000,
+    "claim_validator_fee": 11_000,
+    "check_round": 9_000,
+}
+
+
+def test_compute_units_stay_small(each_ready: tuple[str, Ready]) -> None:
+    name, ready = each_ready
+    outcome = ready.send()
+    assert outcome.error is None
+    assert outcome.compute_units < LIMITS[name]
+
+
+def test_ten_results_at_once_stay_small_too(new_life: LifeFactory) -> None:
+    life = new_life(trainers=10).validating()
+    outcome = life.chain.must(life.finalize(*((who, 1000) for who in life.trainers)), life.validator)
+    assert outcome.compute_units < 50_000
+    assert outcome.events[0].round_id == 0
+    assert all(life.chain.submission(0, who).contribution_bps == 1000 for who in life.trainers)

@@ -1,0 +1,170 @@
+"""Lamports: what goes in comes out, to the last one, and nobody gets more than the reward."""
+
+from __future__ import annotations
+
+import pytest
+from solders.pubkey import Pubkey
+from solders.rent import Rent
+from solders.system_program import TransferParams, transfer
+
+from decloud_pl.chain.dialects.v1 import ErrorCode
+from tests.localnet.program.conftest import REWARD, Life, LifeFactory, Ready
+
+RENT_OF_NOTHING = 890_880
+"""Lamports an empty account must hold: 128 bytes at 6960 each."""
+
+
+def give(life: Life, address: Pubkey, lamports: int) -> None:
+    donor = life.chain.wallet("donor")
+    parameters = TransferParams(from_pubkey=donor.pubkey(), to_pubkey=address, lamports=lamports)
+    life.chain.must(transfer(parameters), donor)
+
+
+def test_no_lamport_appears_or_disappears(each_ready: tuple[str, Ready]) -> None:
+    _, ready = each_ready
+    chain = ready.life.chain
+    chain.known.update(meta.pubkey for meta in ready.instruction.accounts)
+    chain.wallet("stranger")
+    before = chain.total()
+    assert ready.send().error is None
+    assert chain.total() == before
+
+
+def test_creation_costs_the_reward_and_the_rents(life: Life) -> None:
+    life.chain.must(life.initialize(), life.creator)
+    before = life.chain.balance(life.creator.pubkey())
+    outcome = life.chain.must(life.create(), life.creator)
+    address = life.dialect.round_address(0)
+    rent = life.chain.svm.minimum_balance_for_rent_exemption(len(life.chain.data(address)))
+    assert life.chain.balance(address) == rent
+    assert life.chain.vault(0) == REWARD + RENT_OF_NOTHING
+    assert before - life.chain.balance(life.creator.pubkey()) == rent + life.chain.vault(0) + outcome.fee
+
+
+@pytest.mark.parametrize("held", [RENT_OF_NOTHING, 10**9])
+def test_lamports_at_an_address_do_not_block_its_account(life: Life, held: int) -> None:
+    """The system program refuses to create an account that holds any, and anyone can send some."""
+    trainer = life.trainers[0]
+    dialect = life.dialect
+    for address in (
+        dialect.round_counter_address(),
+        dialect.round_address(0),
+        dialect.submission_address(0, trainer.pubkey()),
+    ):
+        give(life, address, held)
+    life.open().chain.must(life.join(trainer), trainer)
+    for address in (dialect.round_address(0), dialect.submission_address(0, trainer.pubkey())):
+        rent = life.chain.svm.minimum_balance_for_rent_exemption(len(life.chain.data(address)))
+        assert life.chain.balance(address) == max(rent, held)
+    assert life.chain.submission(0, trainer).trainer == trainer.pubkey()
+
+
+@pytest.mark.parametrize("gift", [RENT_OF_NOTHING, 10**9])
+def test_a_gift_to_a_vault_saves_the_creator_the_rent_only(life: Life, gift: int) -> None:
+    give(life, life.dialect.vault_address(0), gift)
+    before = life.chain.balance(life.creator.pubkey())
+    life.posted()
+    assert life.chain.vault(0) == REWARD + gift
+    life.chain.must(life.cancel(), life.creator)
+    assert life.chain.vault(0) == 0
+    spent = before - life.chain.balance(life.creator.pubkey()) + gift
+    assert spent == 3 * 5000 + sum(
+        life.chain.balance(address) for address in (life.dialect.round_counter_address(), life.dialect.round_address(0))
+    )
+
+
+@pytest.mark.parametrize("reward", [1, 9, 10, 999, 10_001, REWARD, 10**14 + 9_999])
+@pytest.mark.parametrize("shares", [(10_000, 0, 0), (3333, 3333, 3334), (1, 2, 9997)])
+def test_the_reward_is_divided_rounding_down(new_life: LifeFactory, reward: int, shares: tuple[int, ...]) -> None:
+    life = new_life(trainers=3, reward=reward)
+    life.creator = life.chain.wallet("rich", lamports=10**14 + 10**12)
+    life.validating()
+    life.chain.must(life.finalize(*zip(life.trainers, shares, strict=True)), life.validator)
+    fee = reward // 10
+    paid = 0
+    for trainer, bps in zip(life.trainers, shares, strict=True):
+        if bps:
+            before = life.chain.balance(trainer.pubkey())
+            outcome = life.chain.must(life.reward_claim(trainer), trainer)
+            amount = life.chain.balance(trainer.pubkey()) - before + outcome.fee
+            assert amount == (reward - fee) * bps // 10_000
+            paid += amount
+    before = life.chain.balance(life.validator.pubkey())
+    outcome = life.chain.must(life.fee_claim(), life.validator)
+    assert life.chain.balance(life.validator.pubkey()) - before + outcome.fee == fee
+    assert life.chain.vault(0) == reward - fee - paid + RENT_OF_NOTHING
+    assert reward - fee - paid < 3  # only what rounding leaves
+
+
+def test_contributions_that_overdraw_the_vault_are_not_paid(life: Life) -> None:
+    life.completed(7000, 7000)
+    first, second = life.trainers
+    life.chain.must(life.reward_claim(first), first)
+    before = life.chain.vault(0)
+    outcome = life.chain.send(life.reward_claim(second), second)
+    assert outcome.code == ErrorCode.InvalidContributionSum
+    assert outcome.anchor_error == (None, "InvalidContributionSum", 6019)
+    assert life.chain.vault(0) == before
+    assert not life.chain.submission(0, second).reward_claimed
+
+
+def test_an_overdrawn_vault_still_owes_the_fee(life: Life) -> None:
+    """A share from before finalize_round that is not in its results stands; the fee is kept back."""
+    first, second = life.validating().trainers
+    life.chain.must(life.contribute(first, 1000), life.validator)
+    life.chain.must(life.finalize((second, 10_000)), life.validator)
+    life.chain.must(life.reward_claim(second), second)
+    outcome = life.chain.send(life.reward_claim(first), first)
+    assert outcome.code == ErrorCode.InvalidContributionSum
+    life.chain.must(life.fee_claim(), life.validator)
+    assert life.chain.vault(0) <= RENT_OF_NOTHING + 1
+
+
+def test_shares_below_the_whole_leave_the_rest_in_the_vault(life: Life) -> None:
+    life.completed(1000, 1000)
+    for trainer in life.trainers:
+        life.chain.must(life.reward_claim(trainer), trainer)
+    assert life.chain.vault(0) == RENT_OF_NOTHING + REWARD - REWARD // 10 - 2 * ((REWARD - REWARD // 10) // 10)
+
+
+def test_an_expired_vault_gives_gifts_to_the_creator_too(life: Life) -> None:
+    life.posted().chain.advance(3601)
+    give(life, life.dialect.vault_address(0), 12_345)
+    before = life.chain.balance(life.creator.pubkey())
+    life.chain.must(life.check(), life.chain.wallet("stranger"))
+    gained = life.chain.balance(life.creator.pubkey()) - before
+    assert gained == REWARD + RENT_OF_NOTHING + 12_345
+
+
+def test_a_creator_without_the_rent_of_the_vault_is_refused(life: Life) -> None:
+    life.chain.must(life.initialize(), life.creator)
+    round_rent = 2_289_840  # 201 bytes
+    poor = life.chain.wallet("poor", lamports=REWARD + round_rent + 5000 + RENT_OF_NOTHING - 1)
+    create = life.dialect.create_round(
+        0, creator=poor.pubkey(), model_cid="b" * 46, dataset="mnist", reward_amount=REWARD
+    )
+    assert life.chain.send(create, poor).code == 1  # the system program's "insufficient lamports"
+    assert life.chain.counter().count == 0
+
+
+def test_the_older_form_of_the_rent_gives_the_same_amounts(life: Life) -> None:
+    life.chain.svm.set_rent(Rent(3480, 2.0, 50))
+    life.posted()
+    assert life.chain.vault(0) == REWARD + RENT_OF_NOTHING
+
+
+def test_a_rent_this_program_cannot_compute_is_refused(life: Life) -> None:
+    life.chain.must(life.initialize(), life.creator)
+    life.chain.svm.set_rent(Rent(3480, 1.5, 50))
+    outcome = life.chain.send(life.create(), life.creator)
+    assert outcome.error is not None
+    assert "UnsupportedSysvar" in outcome.error
+
+
+def test_a_reward_revives_an_emptied_wallet(life: Life) -> None:
+    trainer, stranger = life.completed().trainers[0], life.chain.wallet("stranger")
+    rest = life.chain.balance(trainer.pubkey())
+    parameters = TransferParams(from_pubkey=trainer.pubkey(), to_pubkey=stranger.pubkey(), lamports=rest)
+    life.chain.must(transfer(parameters), stranger, trainer)
+    life.chain.must(life.reward_claim(trainer), stranger, trainer)
+    assert life.chain.balance(trainer.pubkey()) == 540_000_004

@@ -1,0 +1,248 @@
+"""Whatever anybody sends in whatever order: the money adds up and a round only goes forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from solders.account import Account
+from solders.instruction import AccountMeta, Instruction
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+from solders.system_program import TransferParams, transfer
+
+from decloud_pl.chain.dialects.v1 import V1, ErrorCode
+from decloud_pl.chain.dialects.v1.events import RewardClaimed, ValidatorFeeClaimed
+from decloud_pl.domain import Round, RoundStatus
+from tests.localnet.program.conftest import (
+    INSTRUCTION_NAMES,
+    MODEL_CID,
+    Chain,
+    Life,
+    LifeFactory,
+    Outcome,
+    ready_instruction,
+)
+
+
+def bounded(examples: int) -> settings:
+    """The same examples every time, and no judgement of a slow machine."""
+    return settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+
+
+S = RoundStatus
+LIFE_CYCLE = {
+    S.WAITING_VALIDATOR: {S.WAITING_TRAINERS, S.EXPIRED, S.CANCELLED},
+    S.WAITING_TRAINERS: {S.TRAINING, S.EXPIRED},
+    S.TRAINING: {S.VALIDATING, S.EXPIRED},
+    S.VALIDATING: {S.COMPLETED},
+    S.COMPLETED: set(),
+    S.EXPIRED: set(),
+    S.CANCELLED: set(),
+}
+PEOPLE = ("creator", "validator", "trainer 0", "trainer 1", "stranger")
+STATES = ("posted", "open", "joined", "training", "validating", "completed", "finalized")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing somebody does: a name from ``ACTIONS``, by and to people, in a round, after a while."""
+
+    action: str
+    actor: str
+    other: str
+    round_id: int
+    number: int
+    seconds: int
+
+
+Action = Callable[[V1, Step, Keypair, Keypair], Instruction]
+ACTIONS: dict[str, Action] = {
+    "initialize": lambda d, s, me, other: d.initialize(me.pubkey()),
+    "create": lambda d, s, me, other: d.create_round(
+        s.round_id,
+        creator=me.pubkey(),
+        model_cid=MODEL_CID,
+        dataset="custom",
+        reward_amount=s.number * 12_345,
+    ),
+    "cancel": lambda d, s, me, other: d.cancel_round(s.round_id, creator=me.pubkey()),
+    "claim": lambda d, s, me, other: d.claim_round(s.round_id, validator=me.pubkey()),
+    "join": lambda d, s, me, other: d.join_round(s.round_id, trainer=me.pubkey()),
+    "start": lambda d, s, me, other: d.start_training(s.round_id, validator=me.pubkey(), baseline_score=s.number),
+    "submit": lambda d, s, me, other: d.submit_gradients(s.round_id, trainer=me.pubkey(), gradient_cid=MODEL_CID),
+    "contribute": lambda d, s, me, other: d.set_contribution(
+        s.round_id, validator=me.pubkey(), trainer=other.pubkey(), contribution_bps=s.number
+    ),
+    "complete": lambda d, s, me, other: d.complete_validation(s.round_id, validator=me.pubkey()),
+    "finalize": lambda d, s, me, other: d.finalize_round(
+        s.round_id, validator=me.pubkey(), results=[(other.pubkey(), 10_000)]
+    ),
+    "reward": lambda d, s, me, other: d.claim_reward(s.round_id, trainer=me.pubkey()),
+    "fee": lambda d, s, me, other: d.claim_validator_fee(s.round_id, validator=me.pubkey()),
+    "check": lambda d, s, me, other: d.check_round(s.round_id, creator=other.pubkey()),
+    "give": lambda d, s, me, other: transfer(
+        TransferParams(from_pubkey=me.pubkey(), to_pubkey=d.vault_address(s.round_id), lamports=900_000 + s.number)
+    ),
+}
+steps = st.builds(
+    Step,
+    action=st.sampled_from(sorted(ACTIONS)),
+    actor=st.sampled_from(PEOPLE),
+    other=st.sampled_from(PEOPLE),
+    round_id=st.sampled_from((0, 0, 0, 1)),
+    number=st.sampled_from((0, 1, 4000, 7000, 10_000)),
+    seconds=st.sampled_from((0, 0, 0, 1, 601, 3601)),
+)
+
+
+@dataclass
+class Watch:
+    """What must hold after every transaction, checked against what held before it."""
+
+    chain: Chain
+    total: int = 0
+    rounds: dict[int, Round] = field(default_factory=dict)
+    vaults: dict[int, int] = field(default_factory=dict)
+    paid: dict[int, int] = field(default_factory=dict)
+    gifts: dict[int, int] = field(default_factory=dict)
+    rent: int = 0
+
+    def start(self) -> None:
+        for round_id in (0, 1):
+            self.chain.known.add(self.chain.dialect.vault_address(round_id))
+            self.chain.known.add(self.chain.dialect.round_address(round_id))
+        self.rent = self.chain.svm.minimum_balance_for_rent_exemption(0)
+        self.total = self.chain.total()
+        self.observe()
+
+    def observe(self) -> None:
+        for round_id in (0, 1):
+            if self.chain.svm.get_account(self.chain.dialect.round_address(round_id)) is not None:
+                self.rounds[round_id] = self.chain.round(round_id)
+            self.vaults[round_id] = self.chain.vault(round_id)
+
+    def after(self, outcome: Outcome, step: Step) -> None:
+        rounds, vaults = dict(self.rounds), dict(self.vaults)
+        self.observe()
+        assert self.chain.total() == self.total
+        if outcome.error is not None:
+            assert (self.rounds, self.vaults) == (rounds, vaults)
+        elif step.action == "give":
+            self.gifts[step.round_id] = self.gifts.get(step.round_id, 0) + 900_000 + step.number
+        for event in outcome.events:
+            if isinstance(event, RewardClaimed | ValidatorFeeClaimed):
+                self.paid[event.round_id] = self.paid.get(event.round_id, 0) + event.amount
+        for round_id, now in self.rounds.items():
+            before = rounds.get(round_id)
+            if before is not None and before.status is not now.status:
+                assert now.status in LIFE_CYCLE[before.status]
+                if now.status is S.COMPLETED and step.action == "complete":
+                    self.paid[round_id] = self.paid.get(round_id, 0) + now.validator_fee
+            self.check_money(round_id, now)
+
+    def check_money(self, round_id: int, now: Round) -> None:
+        vault, gifts = self.vaults[round_id], self.gifts.get(round_id, 0)
+        paid = self.paid.get(round_id, 0)
+        assert now.submissions_count <= now.trainers_count <= 10
+        if now.status in (S.CANCELLED, S.EXPIRED):
+            assert paid == 0
+            assert vault <= gifts  # what is given to a vault after its end stays there
+            return
+        # A gift before the creation counts towards the vault's rent.
+        assert now.reward_amount + gifts - paid <= vault <= now.reward_amount + self.rent + gifts - paid
+        assert vault >= self.rent
+        assert paid <= now.reward_amount + gifts
+
+
+@bounded(120)
+@given(state=st.sampled_from(STATES), sequence=st.lists(steps, min_size=1, max_size=25))
+def test_no_sequence_breaks_the_books(new_life: LifeFactory, state: str, sequence: list[Step]) -> None:
+    life: Life = new_life()
+    people = {name: life.chain.wallet(name) for name in PEOPLE}
+    getattr(life, state)()
+    watch = Watch(life.chain)
+    if state == "completed":
+        watch.paid[0] = life.chain.round(0).validator_fee
+    watch.start()
+    for step in sequence:
+        life.chain.advance(step.seconds)
+        actor = people[step.actor]
+        instruction = ACTIONS[step.action](life.dialect, step, actor, people[step.other])
+        watch.after(life.chain.send(instruction, actor), step)
+
+
+ANCHOR_CODES = {101, 102, 2000, 2001, 2006, 3001, 3002, 3003, 3005, 3007, 3008, 3010, 3012}
+SYSTEM_CODES = {0, 1}
+KNOWN_CODES = ANCHOR_CODES | SYSTEM_CODES | {code.value for code in ErrorCode}
+
+
+def ends_in_order(outcome: Outcome) -> None:
+    """Success or an error of the protocol; never a crash of the program or a violation the runtime caught."""
+    assert outcome.error is None or outcome.code in KNOWN_CODES, (outcome.error, outcome.logs)
+
+
+@bounded(150)
+@given(
+    name=st.sampled_from(INSTRUCTION_NAMES),
+    data=st.binary(max_size=400),
+    cut=st.integers(min_value=0, max_value=40),
+    order=st.permutations(range(5)),
+    flags=st.integers(min_value=0, max_value=1023),
+)
+def test_no_instruction_data_or_account_order_crashes_the_program(
+    new_life: LifeFactory, name: str, data: bytes, cut: int, order: list[int], flags: int
+) -> None:
+    ready = ready_instruction(name, new_life())
+    chain = ready.life.chain
+    chain.wallet("stranger")
+    chain.known.update(meta.pubkey for meta in ready.instruction.accounts)
+    total = chain.total()
+    original = list(ready.instruction.accounts)
+    signer = ready.signer.pubkey()
+    metas = [
+        AccountMeta(
+            original[place % len(original)].pubkey,
+            is_signer=original[place % len(original)].pubkey == signer,
+            is_writable=bool(flags >> place & 1),
+        )
+        for place in order
+    ]
+    ends_in_order(ready.send(data=bytes(ready.instruction.data)[:cut] + data))
+    ends_in_order(ready.send(accounts=metas))
+    ends_in_order(ready.send(data=bytes(ready.instruction.data)[:16] + data, accounts=[*original, *metas]))
+    assert chain.total() == total
+
+
+@bounded(150)
+@given(
+    name=st.sampled_from([name for name in INSTRUCTION_NAMES if name != "initialize"]),
+    place=st.integers(min_value=0, max_value=1),
+    offset=st.integers(min_value=8, max_value=200),
+    garbage=st.binary(max_size=120),
+    length=st.integers(min_value=0, max_value=220),
+)
+def test_no_account_data_crashes_the_program(
+    new_life: LifeFactory, name: str, place: int, offset: int, garbage: bytes, length: int
+) -> None:
+    ready = ready_instruction(name, new_life())
+    chain = ready.life.chain
+    address: Pubkey = ready.instruction.accounts[place].pubkey
+    account = chain.svm.get_account(address)
+    if account is None or account.owner != ready.instruction.program_id:
+        address = ready.instruction.accounts[0].pubkey
+        account = chain.svm.get_account(address)
+        assert account is not None
+    data = bytes(account.data)
+    changed = data[:offset] + garbage + data[offset + len(garbage) :]
+    for bytes_there in (changed[: len(data)], changed[:length]):
+        chain.svm.set_account(address, Account(10**9, bytes_there, account.owner))
+        ends_in_order(ready.send())

@@ -1,0 +1,80 @@
+"""What creator and validator have in common: a wallet, a view of the chain, and a loop over its state."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from solders.instruction import Instruction
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.send import Sender
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.domain import Round, RoundStatus
+from decloud_pl.errors import DecloudError
+
+logger = logging.getLogger(__name__)
+
+_BACK_OFF_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Actor:
+    """One wallet at work on the chain."""
+
+    chain: ChainClient
+    sender: Sender
+    wallet: Wallet
+    dialect: V1
+
+    async def send(self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]) -> None:
+        """Sends one instruction; ``landed`` says whether the chain shows its effect."""
+        await self.sender.send([instruction], key=key, landed=landed)
+
+    async def check_if_overdue(self, round_: Round, now: int) -> bool:
+        """Sends check_round when the deadline that the round is waiting for has passed.
+
+        Returns:
+            Whether it had.
+        """
+        deadlines = {
+            RoundStatus.WAITING_VALIDATOR: round_.validator_deadline,
+            RoundStatus.WAITING_TRAINERS: round_.join_deadline if not round_.trainers_count else None,
+            RoundStatus.TRAINING: round_.submit_deadline,
+        }
+        deadline = deadlines.get(round_.status)
+        if deadline is None or now <= deadline:
+            return False
+
+        async def landed() -> bool:
+            current = await self.chain.round(round_.id)
+            return current is not None and current.status is not round_.status
+
+        instruction = self.dialect.check_round(round_.id, creator=round_.creator)
+        await self.send(instruction, f"check:{round_.id}:{round_.status.name}", landed)
+        return True
+
+
+class Agent(Protocol):
+    """Does what the chain's present state asks for; called again and again."""
+
+    async def step(self) -> None: ...
+
+
+async def drive(agent: Agent, *, wake: asyncio.Event, interval: float) -> None:
+    """Steps an agent whenever ``wake`` is set and every ``interval`` seconds, until cancelled."""
+    while True:
+        try:
+            await agent.step()
+        except DecloudError as error:
+            logger.warning("%s: %s", type(agent).__name__, error)
+            await asyncio.sleep(_BACK_OFF_SECONDS)
+        try:
+            await asyncio.wait_for(wake.wait(), interval)
+        except asyncio.TimeoutError:
+            continue
+        wake.clear()

@@ -1,0 +1,100 @@
+"""The agents' workbench: one warm child process that has torch, so that the network's own process need not.
+
+Requests and answers are JSON lines over the child's standard input and output. A child that dies is started
+again with the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.domain import Convention
+from decloud_pl.errors import LocalnetError
+
+_LONGEST_LINE = 1 << 20
+
+
+class Bench:
+    """Makes base models and scores submissions in a child process.
+
+    Args:
+        convention: what the entries of a submission mean on this network.
+        gradient_rate: the validator's η of the ``gradient`` convention.
+        log: file for the child's stderr.
+    """
+
+    def __init__(self, *, convention: Convention, gradient_rate: float, log: Path) -> None:
+        self._options = {"convention": convention, "gradient_rate": gradient_rate}
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def make_base_model(self, path: Path, *, model_format: str, classes: int) -> None:
+        """Writes a freshly initialised ``simple_cnn``; ``model_format`` is ``state_dict`` or ``package``."""
+        await self._ask("make_base_model", path=str(path), format=model_format, classes=classes)
+
+    async def baseline(self, base: Path, *, dataset: str) -> float:
+        """Top-1 accuracy of a base model on the data set's test split, 0 to 1."""
+        return float(await self._ask("baseline", base=str(base), dataset=dataset))
+
+    async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
+        """Basis points per submission, in proportion to the accuracy gained; they sum to 10000 or to 0."""
+        files = {name: str(path) for name, path in submissions.items()}
+        answer = await self._ask("contributions", base=str(base), dataset=dataset, submissions=files, **self._options)
+        return {str(name): int(share) for name, share in answer.items()}
+
+    async def aclose(self) -> None:
+        """Ends the child."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # it owns nothing that a kill could damage
+        await process.wait()
+
+    async def _ask(self, request: str, **arguments: object) -> Any:  # any JSON value
+        async with self._one_at_a_time:
+            process = await self._child()
+            if process.stdin is None or process.stdout is None:
+                raise LocalnetError("The scoring process has no pipes.", fix="Start the network again.")
+            try:
+                process.stdin.write(json.dumps({"request": request, **arguments}).encode() + b"\n")
+                await process.stdin.drain()
+                line = await process.stdout.readline()
+            except ConnectionError:
+                line = b""
+            except asyncio.CancelledError:
+                await self.aclose()  # its answer would be taken for that of the next request
+                raise
+        if not line:
+            await self.aclose()
+            raise LocalnetError("The scoring process ended.", fix=f"Its log is {self._log}.")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise LocalnetError(str(answer["error"]))
+        return answer["result"]
+
+    async def _child(self) -> asyncio.subprocess.Process:
+        if self._process is None or self._process.returncode is not None:
+            with self._log.open("ab") as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "decloud_pl.localnet.agents.bench_child",
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,
+                    limit=_LONGEST_LINE,
+                )
+        return self._process

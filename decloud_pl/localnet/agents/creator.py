@@ -1,0 +1,69 @@
+"""The creator: posts rounds, one at a time, and takes its reward back from those that expire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from decloud_pl.domain import RoundStatus
+from decloud_pl.localnet.agents.actor import Actor
+from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.store.embedded import EmbeddedStore
+
+MODEL_FORMATS = ("state_dict", "package")
+"""What the public creators post, and this project's own; rounds take turns."""
+
+
+@dataclass
+class Creator:
+    """Keeps one round open until it has posted ``limit`` of them (0: without end).
+
+    Attributes:
+        models: folder of the base models, made once.
+        reward: lamports per round.
+        dataset: the chain's name of the data set.
+        classes: how many classes the base model tells apart.
+    """
+
+    actor: Actor
+    store: EmbeddedStore
+    bench: Bench
+    models: Path
+    reward: int
+    dataset: str
+    classes: int
+    limit: int = 0
+    _posted: set[int] = field(default_factory=set)
+
+    async def step(self) -> None:
+        chain, me = self.actor.chain, self.actor.wallet.address
+        mine = [round_ for round_ in await chain.rounds() if round_.creator == me]
+        unfinished = [round_ for round_ in mine if not round_.status.is_over]
+        now = await chain.rpc.clock()
+        for round_ in unfinished:
+            if round_.status is not RoundStatus.VALIDATING:
+                await self.actor.check_if_overdue(round_, now)
+        if not unfinished and (not self.limit or len(self._posted) < self.limit):
+            await self._post()
+
+    async def _post(self) -> None:
+        chain, me = self.actor.chain, self.actor.wallet.address
+        counter = await chain.counter()
+        round_id = 0 if counter is None else counter.count
+        model_cid = await self._model_cid(MODEL_FORMATS[round_id % len(MODEL_FORMATS)])
+
+        async def landed() -> bool:
+            posted = await chain.round(round_id)
+            return posted is not None and posted.creator == me
+
+        instruction = self.actor.dialect.create_round(
+            round_id, creator=me, model_cid=model_cid, dataset=self.dataset, reward_amount=self.reward
+        )
+        await self.actor.send(instruction, f"create:{round_id}", landed)
+        self._posted.add(round_id)
+
+    async def _model_cid(self, model_format: str) -> str:
+        path = self.models / f"base-{self.classes}.{model_format}"
+        if not path.exists():
+            await self.bench.make_base_model(path, model_format=model_format, classes=self.classes)
+        return self.store.put(path).cid

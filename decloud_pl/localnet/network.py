@@ -1,0 +1,249 @@
+"""A whole DECLOUD network on this machine: chain, RPC server, store gateway, creator and validator."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.send import Sender, SendPolicy
+from decloud_pl.chain.transaction_log import MemoryTransactionLog
+from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
+from decloud_pl.chain.watch import watch_events
+from decloud_pl.domain import Convention
+from decloud_pl.errors import LocalnetError
+from decloud_pl.localnet import gateway
+from decloud_pl.localnet.agents.actor import Actor, Agent, drive
+from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.localnet.agents.creator import Creator
+from decloud_pl.localnet.agents.validator import Validator
+from decloud_pl.localnet.clock import Clock, ScaledClock
+from decloud_pl.localnet.gateway import GatewayServer
+from decloud_pl.localnet.program import shared_object
+from decloud_pl.localnet.rpc import server
+from decloud_pl.localnet.rpc.server import RpcServer
+from decloud_pl.localnet.vm import SLOT_SECONDS, Vm
+from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.gateway import GatewayReader
+
+STATE_FILE = "chain.sqlite"
+STORE_FOLDER = "store"
+_LOCK_FILE = "network.lock"
+_AIRDROP = 1_000_000_000_000
+_LOW_BALANCE = 100_000_000_000
+_MAX_FILE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the network is reached, and the folder with its state and its store."""
+
+    rpc_url: str
+    ws_url: str
+    gateway_url: str
+    program_id: str
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """What the agents do.
+
+    Attributes:
+        rounds: how many rounds the creator posts in this run, 0 without end.
+        reward: lamports per round.
+        dataset: the chain's name of the data set.
+        classes: classes of the base models.
+        mappings: what the validator scores on, by the chain's name.
+        grace: seconds between the first trainer's joining and the start of the training.
+        interval: seconds between looks at the chain when no event wakes the agents.
+    """
+
+    rounds: int = 0
+    reward: int = 1_000_000_000
+    dataset: str = "custom"
+    classes: int = 10
+    mappings: tuple[tuple[str, str], ...] = (("custom", "digits"),)
+    grace: float = 1.0
+    interval: float = 1.0
+
+
+class LocalNetwork:
+    """Runs the network while the context is open. State, store and agents' wallets are kept in ``home``.
+
+    Args:
+        home: the folder; one network at a time.
+        rpc_port: 0 for any free pair.
+        gateway_port: 0 for any free one.
+        agents: None for none.
+        convention: what submissions mean to the validator.
+        gradient_rate: the validator's η.
+        speed: how many times faster than the world the chain's time runs; ignored with ``clock``.
+        clock: the chain's time.
+
+    Raises:
+        LocalnetError: the folder is in use or unusable, or a port is taken.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        rpc_port: int = server.DEFAULT_PORT,
+        gateway_port: int = gateway.DEFAULT_PORT,
+        agents: AgentOptions | None = None,
+        convention: Convention = "delta",
+        gradient_rate: float = 0.1,
+        speed: float = 1.0,
+        clock: Clock | None = None,
+        program_id: Pubkey = DEFAULT_PROGRAM_ID,
+    ) -> None:
+        self._home = home
+        self._ports = (rpc_port, gateway_port)
+        self._agents = agents
+        self._convention: Convention = convention
+        self._gradient_rate = gradient_rate
+        self._speed = speed
+        self._clock = clock or ScaledClock(speed)
+        self._dialect = V1(program_id)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> LocalNetwork:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        stack, home = self._stack, self._home
+        stack.enter_context(_locked(home))
+        self.store = EmbeddedStore(home / STORE_FOLDER)
+        programs = {self._dialect.program_id: shared_object()}
+        self.vm = Vm(self._clock, programs, state=home / STATE_FILE)
+        stack.callback(self.vm.close)
+        rpc_port, gateway_port = self._ports
+        tick = SLOT_SECONDS / max(1.0, self._speed)
+        rpc_server = await stack.enter_async_context(RpcServer(self.vm, port=rpc_port, tick_seconds=tick))
+        gateway_server = await stack.enter_async_context(GatewayServer(self.store, port=gateway_port))
+        self.endpoints = Endpoints(
+            rpc_url=rpc_server.rpc_url,
+            ws_url=rpc_server.ws_url,
+            gateway_url=gateway_server.url,
+            program_id=str(self._dialect.program_id),
+            home=str(home),
+        )
+        await self._initialise()
+        if self._agents is not None:
+            await self._start_agents(self._agents)
+
+    async def _initialise(self) -> None:
+        """Creates the program's round counter, unless an earlier run has done so."""
+        authority = await self._actor("authority")
+
+        async def landed() -> bool:
+            return await authority.chain.counter() is not None
+
+        if not await landed():
+            await authority.send(self._dialect.initialize(authority.wallet.address), "initialize", landed)
+
+    async def _start_agents(self, options: AgentOptions) -> None:
+        home = self._home
+        bench = Bench(convention=self._convention, gradient_rate=self._gradient_rate, log=home / "scoring.log")
+        self._stack.push_async_callback(bench.aclose)
+        creator = Creator(
+            actor=await self._actor("creator"),
+            store=self.store,
+            bench=bench,
+            models=home / "models",
+            reward=options.reward,
+            dataset=options.dataset,
+            classes=options.classes,
+            limit=options.rounds,
+        )
+        validator = Validator(
+            actor=await self._actor("validator"),
+            bench=bench,
+            reader=GatewayReader([self.endpoints.gateway_url]),
+            files=home / "validator",
+            mappings=dict(options.mappings),
+            max_bytes=_MAX_FILE_BYTES,
+            grace=options.grace / self._speed,
+            monotonic=time.monotonic,
+        )
+        wakes = [asyncio.Event(), asyncio.Event()]
+        agents: list[Agent] = [creator, validator]
+        tasks = [
+            asyncio.create_task(drive(agent, wake=wake, interval=options.interval / self._speed))
+            for agent, wake in zip(agents, wakes, strict=True)
+        ]
+        tasks.append(asyncio.create_task(self._wake_on_events(wakes)))
+        self._stack.push_async_callback(_cancel, tasks)
+
+    async def _wake_on_events(self, wakes: list[asyncio.Event]) -> None:
+        async for _ in watch_events(self.endpoints.ws_url, self._dialect):
+            for wake in wakes:
+                wake.set()
+
+    async def _actor(self, name: str) -> Actor:
+        """An agent's wallet, made at the first start and kept funded, with its own connection."""
+        wallet = _wallet(self._home / f"{name}.json")
+        rpc = RpcClient(self.endpoints.rpc_url)
+        self._stack.push_async_callback(rpc.aclose)
+        if await rpc.balance(wallet.address) < _LOW_BALANCE:
+            await rpc.request_airdrop(wallet.address, _AIRDROP)
+        # The network is this machine's own: asking it often costs nothing and makes rounds quick.
+        policy = SendPolicy(poll_seconds=0.1)
+        sender = Sender(rpc, wallet, self._dialect, MemoryTransactionLog(), policy=policy)
+        return Actor(ChainClient(rpc, self._dialect), sender, wallet, self._dialect)
+
+
+def _wallet(path: Path) -> Wallet:
+    return load_wallet(keypair_path=path, environ={}) if path.exists() else create_wallet(path)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """Holds the folder; the kernel lets it go however this process ends."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(home / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LocalnetError(
+            f"{home} cannot be used: {error.strerror}.", fix="Choose another folder with --home."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise LocalnetError(
+            f"Another local network is using {home}.", fix="Stop it, or choose another folder with --home."
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)

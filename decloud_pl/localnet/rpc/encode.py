@@ -1,0 +1,103 @@
+"""Transactions of the ledger as ``getTransaction`` shows them."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import base58
+from solders.message import MessageV0
+from solders.transaction import VersionedTransaction
+
+from decloud_pl.localnet.ledger import Executed
+from decloud_pl.localnet.rpc import params as p
+from decloud_pl.localnet.rpc.jsonrpc import UNSUPPORTED_VERSION, RpcError, invalid
+
+
+def transaction_json(executed: Executed, config: dict[str, Any]) -> dict[str, Any]:
+    """The answer, in the encoding asked for."""
+    transaction = VersionedTransaction.from_bytes(executed.wire)
+    versioned = isinstance(transaction.message, MessageV0)
+    newest = config.get("maxSupportedTransactionVersion")
+    if versioned and newest is None:
+        raise RpcError(
+            UNSUPPORTED_VERSION,
+            "Transaction version (0) is not supported by the requesting client. Please try the request again with "
+            'the following configuration parameter: "maxSupportedTransactionVersion": 0',
+        )
+    if newest is not None:
+        p.number(newest, "maxSupportedTransactionVersion")
+    failed = executed.error is not None
+    meta = {
+        **executed.meta,
+        "err": executed.error,
+        "status": {"Err": executed.error} if failed else {"Ok": None},
+        "preTokenBalances": [],
+        "postTokenBalances": [],
+        "rewards": [],
+        "loadedAddresses": {"readonly": [], "writable": []},
+    }
+    if meta.get("returnData") is None:
+        meta.pop("returnData", None)
+    answer: dict[str, Any] = {
+        "slot": executed.slot,
+        "blockTime": executed.unix_time,
+        "transaction": _encoded(transaction, executed.wire, config.get("encoding") or "json"),
+        "meta": meta,
+    }
+    if newest is not None:
+        answer["version"] = 0 if versioned else "legacy"
+    return answer
+
+
+def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: str) -> Any:
+    if encoding == "base64":
+        return [base64.b64encode(wire).decode(), "base64"]
+    if encoding == "base58":
+        return [base58.b58encode(wire).decode(), "base58"]
+    if encoding not in ("json", "jsonParsed"):
+        raise invalid(f"unsupported encoding: {encoding}")
+    message = transaction.message
+    header = message.header
+    keys = [str(key) for key in message.account_keys]
+    shown: dict[str, Any] = {"recentBlockhash": str(message.recent_blockhash)}
+    if encoding == "json":
+        shown["header"] = {
+            "numRequiredSignatures": header.num_required_signatures,
+            "numReadonlySignedAccounts": header.num_readonly_signed_accounts,
+            "numReadonlyUnsignedAccounts": header.num_readonly_unsigned_accounts,
+        }
+        shown["accountKeys"] = keys
+        shown["instructions"] = [
+            {
+                "programIdIndex": entry.program_id_index,
+                "accounts": list(entry.accounts),
+                "data": base58.b58encode(bytes(entry.data)).decode(),
+                "stackHeight": None,
+            }
+            for entry in message.instructions
+        ]
+    else:
+        signed = header.num_required_signatures
+        shown["accountKeys"] = [
+            {
+                "pubkey": key,
+                "signer": index < signed,
+                "writable": index < signed - header.num_readonly_signed_accounts
+                or signed <= index < len(keys) - header.num_readonly_unsigned_accounts,
+                "source": "transaction",
+            }
+            for index, key in enumerate(keys)
+        ]
+        shown["instructions"] = [
+            {
+                "programId": keys[entry.program_id_index],
+                "accounts": [keys[account] for account in entry.accounts],
+                "data": base58.b58encode(bytes(entry.data)).decode(),
+                "stackHeight": None,
+            }
+            for entry in message.instructions
+        ]
+    if isinstance(message, MessageV0):
+        shown["addressTableLookups"] = []
+    return {"signatures": [str(signature) for signature in transaction.signatures], "message": shown}

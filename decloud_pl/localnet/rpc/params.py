@@ -1,0 +1,117 @@
+"""Parameters of requests: typed, or refused with -32602."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import base58
+from solders.hash import Hash
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction import VersionedTransaction
+
+from decloud_pl.localnet.rpc.jsonrpc import MIN_CONTEXT_SLOT, RpcError, invalid
+
+MAX_TRANSACTION_BYTES = 1232
+_LONGEST_BASE58 = 1683
+_LONGEST_BASE64 = 1644
+_COMMITMENTS = ("processed", "confirmed", "finalized")
+
+
+def argument(params: list[Any], index: int, what: str) -> Any:
+    """A required positional parameter."""
+    if index >= len(params):
+        raise invalid(f"missing {what}")
+    return params[index]
+
+
+def text(params: list[Any], index: int, what: str) -> str:
+    value = argument(params, index, what)
+    if not isinstance(value, str):
+        raise invalid(f"{what} must be a string")
+    return value
+
+
+def number(value: Any, what: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise invalid(f"{what} must be an unsigned integer")
+    return value
+
+
+def options(params: list[Any], index: int) -> dict[str, Any]:
+    """The optional configuration object."""
+    value = params[index] if index < len(params) else None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise invalid("the configuration must be an object")
+    return value
+
+
+def pubkey(value: Any) -> Pubkey:
+    try:
+        return Pubkey.from_string(value)
+    except (ValueError, TypeError):
+        raise invalid("Invalid public key") from None
+
+
+def signature(value: Any) -> Signature:
+    try:
+        return Signature.from_string(value)
+    except (ValueError, TypeError):
+        raise invalid("Invalid signature") from None
+
+
+def blockhash(value: Any) -> Hash:
+    try:
+        return Hash.from_string(value)
+    except (ValueError, TypeError):
+        raise invalid("Invalid hash") from None
+
+
+def commitment(config: dict[str, Any], *, name: str = "commitment", newest_slot: int | None = None) -> str:
+    """The commitment asked for; checks ``minContextSlot`` against the slot it leads to."""
+    value = config.get(name) or "finalized"
+    value = {"recent": "processed", "single": "confirmed", "singleGossip": "confirmed"}.get(value, value)
+    value = {"root": "finalized", "max": "finalized"}.get(value, value)
+    if value not in _COMMITMENTS:
+        raise invalid(f"unknown commitment `{value}`")
+    wanted = config.get("minContextSlot")
+    if wanted is not None and newest_slot is not None and number(wanted, "minContextSlot") > newest_slot:
+        raise RpcError(MIN_CONTEXT_SLOT, "Minimum context slot has not been reached", {"contextSlot": newest_slot})
+    return str(value)
+
+
+def wire(encoded: str, encoding: str) -> bytes:
+    """A transaction's bytes, of the size that fits a network packet."""
+    longest = {"base58": _LONGEST_BASE58, "base64": _LONGEST_BASE64}.get(encoding)
+    if longest is None:
+        raise invalid(f"unsupported encoding: {encoding}. Supported encodings: base58, base64")
+    if len(encoded) > longest:
+        raise invalid(
+            f"encoded solana_transaction::versioned::VersionedTransaction too large: {len(encoded)} bytes"
+            f" (max: encoded/raw {longest}/{MAX_TRANSACTION_BYTES})"
+        )
+    try:
+        data = base58.b58decode(encoded) if encoding == "base58" else base64.b64decode(encoded, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise invalid(f"invalid {encoding} encoding: {error}") from None
+    if len(data) > MAX_TRANSACTION_BYTES:
+        raise invalid(
+            f"decoded solana_transaction::versioned::VersionedTransaction too large: {len(data)} bytes"
+            f" (max: {MAX_TRANSACTION_BYTES} bytes)"
+        )
+    return data
+
+
+def transaction(data: bytes) -> VersionedTransaction:
+    try:
+        decoded = VersionedTransaction.from_bytes(data)
+        if bytes(decoded) != data:
+            raise ValueError
+        decoded.sanitize()
+    except (ValueError, AttributeError):
+        raise invalid("failed to deserialize solana_transaction::versioned::VersionedTransaction") from None
+    return decoded

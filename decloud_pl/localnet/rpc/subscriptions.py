@@ -1,0 +1,171 @@
+"""WebSocket subscriptions: what a client asked to hear of, and the notifications it gets."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from solders.account import Account
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+
+from decloud_pl.localnet.ledger import Executed
+from decloud_pl.localnet.rpc import params as p
+from decloud_pl.localnet.rpc.accounts import API_VERSION, AccountFilter, account_json
+from decloud_pl.localnet.rpc.jsonrpc import Method, invalid
+from decloud_pl.localnet.vm import FINALITY_SLOTS, Vm
+
+Changed = dict[Pubkey, "Account | None"]
+
+
+@dataclass
+class Subscription:
+    """One subscription: ``on_transaction`` gives the notification's value, None for nothing to say."""
+
+    kind: str
+    on_transaction: Callable[[Executed, Changed], list[Any]] = field(default=lambda _executed, _changed: [])
+    once: bool = False
+
+
+class Subscriber:
+    """One client's subscriptions.
+
+    Args:
+        vm: the chain.
+        send: takes a message to the client; must not block.
+        numbers: gives subscription ids, unique in the server.
+    """
+
+    def __init__(self, vm: Vm, send: Callable[[str], None], numbers: itertools.count[int]) -> None:
+        self._vm = vm
+        self._send = send
+        self._numbers = numbers
+        self._subscriptions: dict[int, Subscription] = {}
+        self._later: list[tuple[int, Any]] = []
+
+    def methods(self) -> dict[str, Method]:
+        """The subscribe and unsubscribe methods of this client."""
+        found: dict[str, Method] = {
+            "logsSubscribe": self._logs,
+            "accountSubscribe": self._account,
+            "programSubscribe": self._program,
+            "signatureSubscribe": self._signature,
+            "slotSubscribe": lambda _: self._add(Subscription("slot")),
+            "rootSubscribe": lambda _: self._add(Subscription("root")),
+        }
+        kinds = [name.removesuffix("Subscribe") for name in found]
+        found.update({f"{kind}Unsubscribe": self._unsubscriber(kind) for kind in kinds})
+        return found
+
+    def on_transaction(self, executed: Executed, changed: Changed) -> None:
+        """Tells the client of a transaction, as far as it asked."""
+        for number, subscription in list(self._subscriptions.items()):
+            for value in subscription.on_transaction(executed, changed):
+                self._notify(number, subscription, self._with_context(executed.slot, value))
+
+    def on_slot(self, slot: int) -> None:
+        for number, subscription in list(self._subscriptions.items()):
+            root = max(0, slot - FINALITY_SLOTS)
+            if subscription.kind == "slot":
+                self._notify(number, subscription, {"parent": slot - 1, "root": root, "slot": slot})
+            elif subscription.kind == "root":
+                self._notify(number, subscription, root)
+
+    def _logs(self, params: list[Any]) -> int:
+        wanted = p.argument(params, 0, "filter")
+        mentioned: Pubkey | None = None
+        if isinstance(wanted, dict):
+            mentions = wanted.get("mentions")
+            if not isinstance(mentions, list) or len(mentions) != 1:
+                raise invalid("Only 1 address supported in `mentions`")
+            mentioned = p.pubkey(mentions[0])
+        elif wanted not in ("all", "allWithVotes"):
+            raise invalid("the filter must be all, allWithVotes or mentions")
+        p.commitment(p.options(params, 1))
+
+        def value(executed: Executed, _changed: Changed) -> list[Any]:
+            keys = VersionedTransaction.from_bytes(executed.wire).message.account_keys
+            if mentioned is not None and mentioned not in keys:
+                return []
+            logs = executed.meta["logMessages"]
+            return [{"signature": executed.signature, "err": executed.error, "logs": logs}]
+
+        return self._add(Subscription("logs", value))
+
+    def _account(self, params: list[Any]) -> int:
+        address, config = p.pubkey(p.argument(params, 0, "address")), p.options(params, 1)
+        last = [self._vm.account(address)]
+        account_json(last[0], config)  # a bad encoding is refused now, not with the first notification
+
+        def value(_executed: Executed, changed: Changed) -> list[Any]:
+            if address not in changed or changed[address] == last[0]:
+                return []
+            last[0] = changed[address]
+            return [account_json(changed[address] or _EMPTY, config)]
+
+        return self._add(Subscription("account", value))
+
+    def _program(self, params: list[Any]) -> int:
+        owner, config = p.pubkey(p.argument(params, 0, "program id")), p.options(params, 1)
+        wanted = AccountFilter(config.get("filters") or [])
+
+        def value(_executed: Executed, changed: Changed) -> list[Any]:
+            return [
+                {"pubkey": str(address), "account": account_json(account, config)}
+                for address, account in changed.items()
+                if account is not None and account.owner == owner and wanted.matches(account)
+            ]
+
+        return self._add(Subscription("program", value))
+
+    def _signature(self, params: list[Any]) -> int:
+        signature = str(p.signature(p.argument(params, 0, "signature")))
+
+        def value(executed: Executed, _changed: Changed) -> list[Any]:
+            return [{"err": executed.error}] if executed.signature == signature else []
+
+        number = self._add(Subscription("signature", value, once=True))
+        landed = self._vm.ledger.transaction(signature)
+        if landed is not None:
+            # The answer with the subscription's number has to leave first.
+            self._later.append((number, self._with_context(landed.slot, {"err": landed.error})))
+        return number
+
+    def flush(self) -> None:
+        """Sends what had to wait until the answer to the last request had left."""
+        for number, result in self._later:
+            subscription = self._subscriptions.get(number)
+            if subscription is not None:
+                self._notify(number, subscription, result)
+        self._later.clear()
+
+    def _add(self, subscription: Subscription) -> int:
+        number = next(self._numbers)
+        self._subscriptions[number] = subscription
+        return number
+
+    def _unsubscriber(self, kind: str) -> Method:
+        def unsubscribe(params: list[Any]) -> bool:
+            number = p.number(p.argument(params, 0, "subscription"), "subscription")
+            subscription = self._subscriptions.get(number)
+            if subscription is None or subscription.kind != kind:
+                raise invalid("Invalid subscription id")
+            del self._subscriptions[number]
+            return True
+
+        return unsubscribe
+
+    def _notify(self, number: int, subscription: Subscription, result: Any) -> None:
+        if subscription.once:
+            self._subscriptions.pop(number, None)
+        params = {"result": result, "subscription": number}
+        self._send(json.dumps({"jsonrpc": "2.0", "method": f"{subscription.kind}Notification", "params": params}))
+
+    def _with_context(self, slot: int, value: Any) -> dict[str, Any]:
+        return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
+
+
+_EMPTY = Account(0, b"", Pubkey.default())

@@ -1,0 +1,257 @@
+"""Methods that send, simulate and look up transactions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+from solders.message import Message, MessageV0
+from solders.transaction import VersionedTransaction
+
+from decloud_pl.errors import LocalnetError
+from decloud_pl.localnet.errors_json import ALREADY_PROCESSED, BLOCKHASH_NOT_FOUND, error_json
+from decloud_pl.localnet.ledger import Executed
+from decloud_pl.localnet.rpc import params as p
+from decloud_pl.localnet.rpc.accounts import API_VERSION, account_json
+from decloud_pl.localnet.rpc.encode import transaction_json
+from decloud_pl.localnet.rpc.jsonrpc import (
+    INVALID_REQUEST,
+    PREFLIGHT_FAILURE,
+    SIGNATURE_FAILURE,
+    Method,
+    RpcError,
+    invalid,
+)
+from decloud_pl.localnet.vm import FINALITY_SLOTS, LAMPORTS_PER_SIGNATURE, Outcome, Vm
+
+_MAX_STATUSES = 256
+_MAX_SIGNATURES = 1000
+_RECENT_FEES = 150
+_SIGNATURES_FAILED = "Transaction signature verification failure"
+
+
+def transaction_methods(vm: Vm) -> dict[str, Method]:
+    """The methods over one chain."""
+
+    def context(slot: int, value: Any) -> dict[str, Any]:
+        return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
+
+    def send_transaction(params: list[Any]) -> Any:
+        vm.advance()
+        encoded, config = p.text(params, 0, "transaction"), p.options(params, 1)
+        transaction = p.transaction(p.wire(encoded, config.get("encoding") or "base58"))
+        p.commitment(config, name="preflightCommitment", newest_slot=vm.slot)
+        if config.get("maxRetries") is not None:
+            p.number(config["maxRetries"], "maxRetries")
+        if not _verified(transaction):
+            raise RpcError(SIGNATURE_FAILURE, _SIGNATURES_FAILED)
+        signature = str(transaction.signatures[0])
+        if not config.get("skipPreflight"):
+            _preflight(vm, transaction)
+        # As on a real network the answer only says that it was taken in. One that has landed before, or whose
+        # blockhash is too old, has no effect.
+        vm.execute(transaction)
+        return signature
+
+    def simulate_transaction(params: list[Any]) -> Any:
+        vm.advance()
+        encoded, config = p.text(params, 0, "transaction"), p.options(params, 1)
+        transaction = p.transaction(p.wire(encoded, config.get("encoding") or "base58"))
+        slot = vm.slot_at(p.commitment(config, newest_slot=vm.slot))
+        replace, verify = bool(config.get("replaceRecentBlockhash")), bool(config.get("sigVerify"))
+        if verify and replace:
+            raise invalid("sigVerify may not be used with replaceRecentBlockhash")
+        if verify and not _verified(transaction):
+            raise RpcError(SIGNATURE_FAILURE, _SIGNATURES_FAILED)
+        error = None if replace else vm.check(transaction)
+        outcome = vm.simulate(transaction) if error is None else Outcome(error, [], 0)
+        value = _simulation(outcome)
+        if replace:
+            value["replacementBlockhash"] = {
+                "blockhash": str(vm.blockhash(vm.slot)),
+                "lastValidBlockHeight": vm.slot + 150,
+            }
+        if isinstance(config.get("accounts"), dict):
+            value["accounts"] = _accounts(vm, outcome, config["accounts"])
+        return context(slot, value)
+
+    def get_statuses(params: list[Any]) -> Any:
+        vm.advance()
+        signatures = p.argument(params, 0, "signatures")
+        if not isinstance(signatures, list) or len(signatures) > _MAX_STATUSES:
+            raise invalid(f"Too many inputs provided; max {_MAX_STATUSES}")
+        found = (vm.ledger.transaction(str(p.signature(signature))) for signature in signatures)
+        return context(vm.slot, [None if executed is None else status_json(vm, executed) for executed in found])
+
+    def get_transaction(params: list[Any]) -> Any:
+        vm.advance()
+        signature = p.signature(p.argument(params, 0, "signature"))
+        config = params[1] if len(params) > 1 else None
+        config = {"encoding": config} if isinstance(config, str) else p.options(params, 1)
+        commitment = p.commitment(config)
+        if commitment == "processed":
+            raise invalid("Method does not support commitment below `confirmed`")
+        executed = vm.ledger.transaction(str(signature))
+        if executed is None or executed.slot > vm.slot_at(commitment):
+            return None
+        return transaction_json(executed, config)
+
+    def get_signatures_for_address(params: list[Any]) -> Any:
+        vm.advance()
+        address, config = p.pubkey(p.argument(params, 0, "address")), p.options(params, 1)
+        limit = p.number(config.get("limit") or _MAX_SIGNATURES, "limit")
+        if not 0 < limit <= _MAX_SIGNATURES:
+            raise invalid(f"Invalid limit; max {_MAX_SIGNATURES}")
+        newest = vm.slot_at(p.commitment(config, newest_slot=vm.slot))
+        before, until = _sequence(vm, config.get("before")), _sequence(vm, config.get("until"))
+        if config.get("before") and before is None:
+            return []
+        entries = vm.ledger.mentions(address, before=before, until=until or 0, limit=limit)
+        return [
+            {
+                "signature": entry.signature,
+                "slot": entry.slot,
+                "err": entry.error,
+                "memo": None,
+                "blockTime": entry.unix_time,
+                "confirmationStatus": _confirmation(vm, entry),
+            }
+            for entry in entries
+            if entry.slot <= newest
+        ]
+
+    def get_fee_for_message(params: list[Any]) -> Any:
+        vm.advance()
+        message = _message(p.text(params, 0, "message"))
+        slot = vm.slot_at(p.commitment(p.options(params, 1), newest_slot=vm.slot))
+        if not vm.is_blockhash_valid(message.recent_blockhash):
+            return context(slot, None)
+        return context(slot, LAMPORTS_PER_SIGNATURE * message.header.num_required_signatures + _priority(message))
+
+    def get_prioritization_fees(params: list[Any]) -> Any:
+        vm.advance()
+        if params and not isinstance(params[0], list):
+            raise invalid("addresses must be an array")
+        # Nobody competes for room in a block here.
+        first = max(0, vm.slot - _RECENT_FEES + 1)
+        return [{"slot": slot, "prioritizationFee": 0} for slot in range(first, vm.slot + 1)]
+
+    def request_airdrop(params: list[Any]) -> Any:
+        address = p.pubkey(p.argument(params, 0, "address"))
+        lamports = p.number(p.argument(params, 1, "lamports"), "lamports")
+        try:
+            return str(vm.airdrop(address, lamports))
+        except LocalnetError as error:
+            raise RpcError(INVALID_REQUEST, str(error)) from None
+
+    return {
+        "sendTransaction": send_transaction,
+        "simulateTransaction": simulate_transaction,
+        "getSignatureStatuses": get_statuses,
+        "getTransaction": get_transaction,
+        "getSignaturesForAddress": get_signatures_for_address,
+        "getFeeForMessage": get_fee_for_message,
+        "getRecentPrioritizationFees": get_prioritization_fees,
+        "requestAirdrop": request_airdrop,
+    }
+
+
+def status_json(vm: Vm, executed: Executed) -> dict[str, Any]:
+    """One entry of ``getSignatureStatuses``."""
+    confirmation = _confirmation(vm, executed)
+    return {
+        "slot": executed.slot,
+        "confirmations": None if confirmation == "finalized" else vm.slot - executed.slot,
+        "err": executed.error,
+        "status": {"Ok": None} if executed.error is None else {"Err": executed.error},
+        "confirmationStatus": confirmation,
+    }
+
+
+def _confirmation(vm: Vm, executed: Executed) -> str:
+    return "finalized" if vm.slot - executed.slot >= FINALITY_SLOTS else "confirmed"
+
+
+def _verified(transaction: VersionedTransaction) -> bool:
+    return len(transaction.signatures) == transaction.message.header.num_required_signatures and all(
+        transaction.verify_with_results()
+    )
+
+
+def _preflight(vm: Vm, transaction: VersionedTransaction) -> None:
+    """Raises -32002 for a transaction that would fail."""
+    error = vm.check(transaction)
+    outcome = vm.simulate(transaction) if error is None else Outcome(error, [], 0)
+    if outcome.error is None:
+        return
+    reasons: dict[object, str] = {
+        BLOCKHASH_NOT_FOUND: "Blockhash not found",
+        ALREADY_PROCESSED: "This transaction has already been processed",
+    }
+    reason = reasons.get(outcome.error) or _reason(error_json(outcome.error))
+    raise RpcError(PREFLIGHT_FAILURE, f"Transaction simulation failed: {reason}", _simulation(outcome))
+
+
+def _reason(error: Any) -> str:
+    if isinstance(error, dict) and "InstructionError" in error:
+        index, inner = error["InstructionError"]
+        if isinstance(inner, dict) and "Custom" in inner:
+            return f"Error processing Instruction {index}: custom program error: {inner['Custom']:#x}"
+        return f"Error processing Instruction {index}: {inner}"
+    return {
+        "AccountNotFound": "Attempt to debit an account but found no record of a prior credit.",
+        "InsufficientFundsForFee": "Insufficient funds for fee",
+    }.get(str(error), str(error))
+
+
+def _simulation(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "err": None if outcome.error is None else error_json(outcome.error),
+        "logs": outcome.logs,
+        "accounts": None,
+        "unitsConsumed": outcome.units,
+        "returnData": outcome.return_data,
+        "innerInstructions": None,
+        "replacementBlockhash": None,
+    }
+
+
+def _accounts(vm: Vm, outcome: Outcome, wanted: dict[str, Any]) -> list[Any]:
+    addresses: Sequence[Any] = wanted.get("addresses") or []
+    config = {"encoding": wanted.get("encoding") or "base64"}
+    return [
+        account_json(outcome.post_accounts.get(p.pubkey(address), vm.account(p.pubkey(address))), config)
+        for address in addresses
+    ]
+
+
+def _sequence(vm: Vm, signature: Any) -> int | None:
+    if signature is None:
+        return None
+    executed = vm.ledger.transaction(str(p.signature(signature)))
+    return None if executed is None else executed.sequence
+
+
+def _message(encoded: str) -> Message | MessageV0:
+    try:
+        data = base64.b64decode(encoded, validate=True)
+        return MessageV0.from_bytes(data[1:]) if data[:1] >= b"\x80" else Message.from_bytes(data)
+    except (ValueError, binascii.Error):
+        raise invalid("the message cannot be decoded") from None
+
+
+def _priority(message: Message | MessageV0) -> int:
+    """The priority fee in lamports that compute-budget instructions of a message ask for."""
+    limit, price = 200_000 * len(message.instructions), 0
+    for instruction in message.instructions:
+        program = str(message.account_keys[instruction.program_id_index])
+        data = bytes(instruction.data)
+        if program != "ComputeBudget111111111111111111111111111111" or not data:
+            continue
+        if data[0] == 2:
+            limit = int.from_bytes(data[1:5], "little")
+        elif data[0] == 3:
+            price = int.from_bytes(data[1:9], "little")
+    return -(-price * limit // 1_000_000)

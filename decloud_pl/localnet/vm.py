@@ -1,0 +1,329 @@
+"""A Solana chain of one validator: `LiteSVM` executes, this keeps time, blockhashes, history and state.
+
+Everything runs in one thread, the event loop's; LiteSVM is not safe to share between threads.
+
+Commitment: there are no forks and no votes here, so ``processed`` and ``confirmed`` are the newest state, and a
+transaction counts as ``finalized`` 32 slots after it ran.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import base58
+from solders.account import Account
+from solders.compute_budget import set_compute_unit_limit
+from solders.hash import Hash
+from solders.keypair import Keypair
+from solders.litesvm import LiteSVM
+from solders.message import MessageV0
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.system_program import TransferParams, transfer
+from solders.transaction import VersionedTransaction
+from solders.transaction_metadata import FailedTransactionMetadata, TransactionMetadata
+from solders.transaction_status import TransactionErrorType
+
+from decloud_pl.errors import LocalnetError
+from decloud_pl.localnet.clock import Clock
+from decloud_pl.localnet.errors_json import ALREADY_PROCESSED, BLOCKHASH_NOT_FOUND, error_json, was_executed
+from decloud_pl.localnet.ledger import Executed, Ledger
+
+SLOT_SECONDS = 0.4
+BLOCKHASH_WINDOW = 150
+FINALITY_SLOTS = 32
+LAMPORTS_PER_SIGNATURE = 5000
+_FAUCET_LAMPORTS = 900_000_000_000_000
+_FIRST_SLOT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a transaction handed in.
+
+    ``executed`` is None when it never reached execution (or was only simulated); ``error`` None when it
+    succeeded.
+    """
+
+    error: TransactionErrorType | None
+    logs: list[str]
+    units: int
+    return_data: dict[str, Any] | None = None
+    executed: Executed | None = None
+    post_accounts: dict[Pubkey, Account] = field(default_factory=dict)
+
+
+Listener = Callable[[Executed, "dict[Pubkey, Account | None]"], None]
+
+
+class Vm:
+    """The chain.
+
+    Args:
+        clock: its time.
+        programs: shared objects by address.
+        state: file that survives restarts, None for memory alone.
+
+    Raises:
+        LocalnetError: the state cannot be used.
+    """
+
+    def __init__(self, clock: Clock, programs: dict[Pubkey, bytes], *, state: Path | None = None) -> None:
+        self._clock = clock
+        self._ledger = Ledger(state)
+        # Signatures, blockhashes and duplicates are checked here: LiteSVM accepts only its own newest
+        # blockhash, and cannot simulate an unsigned transaction otherwise.
+        self._svm = LiteSVM().with_transaction_history(0)
+        self._svm = self._svm.with_sigverify(False).with_blockhash_check(False)  # noqa: FBT003 (positional only)
+        for address, shared_object in programs.items():
+            self._svm.add_program(address, shared_object)
+        self._seed = self._remembered("seed", lambda: os.urandom(32))
+        self._faucet = Keypair.from_seed(self._remembered("faucet", lambda: os.urandom(32)))
+        self._behind = 0.0
+        self._origin = self._time_origin()
+        self._slot = _FIRST_SLOT
+        self._sequence = self._ledger.last_sequence()
+        self._airdrops = 0
+        self._listeners: list[Listener] = []
+        self._restore()
+        self.advance()
+
+    # Time
+
+    def advance(self) -> int:
+        """Brings slot and clock sysvar up to the clock; returns the slot."""
+        now = self._clock.now() + self._behind
+        self._slot = max(self._slot, _FIRST_SLOT + int((now - self._origin) / SLOT_SECONDS))
+        clock = self._svm.get_clock()
+        clock.slot = self._slot
+        clock.unix_timestamp = max(int(now), clock.unix_timestamp)
+        self._svm.set_clock(clock)
+        return self._slot
+
+    @property
+    def slot(self) -> int:
+        return self._slot
+
+    def slot_at(self, commitment: str) -> int:
+        """The newest slot at a commitment."""
+        return max(0, self._slot - FINALITY_SLOTS) if commitment == "finalized" else self._slot
+
+    @property
+    def unix_time(self) -> int:
+        return int(self._svm.get_clock().unix_timestamp)
+
+    def time_of(self, slot: int) -> int:
+        """Unix seconds at which a slot began."""
+        return int(self._origin + (slot - _FIRST_SLOT) * SLOT_SECONDS)
+
+    @property
+    def genesis_hash(self) -> str:
+        return str(Hash(hashlib.sha256(b"genesis" + self._seed).digest()))
+
+    def blockhash(self, slot: int) -> Hash:
+        """The blockhash of a slot; it cannot be foretold without the network's secret seed."""
+        return Hash(hashlib.sha256(self._seed + slot.to_bytes(8, "little")).digest())
+
+    def is_blockhash_valid(self, blockhash: Hash, *, at: int | None = None) -> bool:
+        """Whether a transaction with this blockhash can still land."""
+        newest = self._slot if at is None else at
+        oldest = max(0, newest - BLOCKHASH_WINDOW)
+        return any(self.blockhash(slot) == blockhash for slot in range(newest, oldest - 1, -1))
+
+    # State
+
+    def account(self, address: Pubkey) -> Account | None:
+        account = self._svm.get_account(address)
+        return account if account is not None and (account.lamports or account.data) else None
+
+    def balance(self, address: Pubkey) -> int:
+        return self._svm.get_balance(address) or 0
+
+    def program_accounts(self, owner: Pubkey) -> list[tuple[Pubkey, Account]]:
+        return list(self._svm.get_program_accounts(owner))
+
+    def rent_exempt_minimum(self, size: int) -> int:
+        return int(self._svm.minimum_balance_for_rent_exemption(size))
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
+    def listen(self, listener: Listener) -> None:
+        """Calls ``listener`` after every executed transaction with the accounts it wrote."""
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        self._ledger.close()
+
+    # Transactions
+
+    def check(self, transaction: VersionedTransaction) -> TransactionErrorType | None:
+        """What keeps a transaction from being executed at all."""
+        if not self.is_blockhash_valid(transaction.message.recent_blockhash):
+            return BLOCKHASH_NOT_FOUND
+        if self._ledger.transaction(str(transaction.signatures[0])) is not None:
+            return ALREADY_PROCESSED
+        return None
+
+    def simulate(self, transaction: VersionedTransaction) -> Outcome:
+        """Executes without effect; blockhash and signatures are the caller's to check."""
+        self.advance()
+        result = self._svm.simulate_transaction(transaction)
+        if isinstance(result, FailedTransactionMetadata):
+            return _outcome(result.meta(), result.err())
+        after = dict(result.post_accounts())
+        return _outcome(result.meta(), None, post_accounts=after)
+
+    def execute(self, transaction: VersionedTransaction) -> Outcome:
+        """Executes a transaction whose signatures were verified, and keeps it unless it cannot pay."""
+        self.advance()
+        error = self.check(transaction)
+        if error is not None:
+            return Outcome(error, [], 0)
+        keys = list(transaction.message.account_keys)
+        before = [self.balance(key) for key in keys]
+        result = self._svm.send_transaction(transaction)
+        failed = isinstance(result, FailedTransactionMetadata)
+        meta = result.meta() if isinstance(result, FailedTransactionMetadata) else result
+        error = result.err() if isinstance(result, FailedTransactionMetadata) else None
+        if failed and error is not None and not was_executed(error):
+            return _outcome(meta, error)
+        executed = self._keep(transaction, keys, before, meta, error)
+        return _outcome(meta, error, executed=executed)
+
+    def airdrop(self, address: Pubkey, lamports: int) -> Signature:
+        """Sends lamports from the faucet, as a transaction like any other.
+
+        Raises:
+            LocalnetError: the amount is not positive or more than the faucet holds.
+        """
+        self._airdrops += 1
+        # The limit differs each time, so that equal airdrops within a slot have different signatures.
+        distinct = set_compute_unit_limit(10_000 + self._airdrops % 100_000)
+        give = transfer(TransferParams(from_pubkey=self._faucet.pubkey(), to_pubkey=address, lamports=lamports))
+        self.advance()
+        message = MessageV0.try_compile(self._faucet.pubkey(), [distinct, give], [], self.blockhash(self._slot))
+        transaction = VersionedTransaction(message, [self._faucet])
+        outcome = self.execute(transaction)
+        if outcome.error is not None:
+            raise LocalnetError(f"The faucet cannot give {lamports} lamports.", fix="Ask for less.")
+        return transaction.signatures[0]
+
+    def _keep(
+        self,
+        transaction: VersionedTransaction,
+        keys: Sequence[Pubkey],
+        before: list[int],
+        meta: TransactionMetadata,
+        error: TransactionErrorType | None,
+    ) -> Executed:
+        self._sequence += 1
+        details = {
+            "fee": meta.fee(),
+            "preBalances": before,
+            "postBalances": [self.balance(key) for key in keys],
+            "logMessages": list(meta.logs()),
+            "innerInstructions": _inner_instructions(meta),
+            "computeUnitsConsumed": meta.compute_units_consumed(),
+            "returnData": _return_data(meta),
+        }
+        executed = Executed(
+            self._sequence,
+            str(transaction.signatures[0]),
+            self._slot,
+            self.unix_time,
+            None if error is None else error_json(error),
+            bytes(transaction),
+            details,
+        )
+        written = writable_keys(transaction)
+        changed = {key: self.account(key) for key in written}
+        self._ledger.append(executed, keys, changed.items())
+        for listener in self._listeners:
+            listener(executed, changed)
+        return executed
+
+    # Restarts
+
+    def _remembered(self, name: str, make: Callable[[], bytes]) -> bytes:
+        value = self._ledger.fact(name)
+        if value is None:
+            value = make()
+            self._ledger.set_fact(name, value)
+        return value
+
+    def _time_origin(self) -> float:
+        """The chain's time at its first slot; after a pause the chain is simply that many slots further."""
+        return float(self._remembered("origin", lambda: repr(self._clock.now()).encode()).decode())
+
+    def _restore(self) -> None:
+        # A clock that ran faster before the restart has left its time behind; the chain's never goes back.
+        self._behind = max(0.0, self._ledger.last_unix_time() - self._clock.now(), self._origin - self._clock.now())
+        for address, account in self._ledger.accounts():
+            self._svm.set_account(address, account)
+        if self._svm.get_account(self._faucet.pubkey()) is None:
+            faucet = Account(_FAUCET_LAMPORTS, b"", Pubkey.default())
+            self._svm.set_account(self._faucet.pubkey(), faucet)
+            self._ledger.keep(self._faucet.pubkey(), faucet)
+
+
+def writable_keys(transaction: VersionedTransaction) -> list[Pubkey]:
+    """The addresses a transaction may change."""
+    header, keys = transaction.message.header, transaction.message.account_keys
+    signed = header.num_required_signatures
+    return [
+        *keys[: signed - header.num_readonly_signed_accounts],
+        *keys[signed : len(keys) - header.num_readonly_unsigned_accounts],
+    ]
+
+
+def _outcome(
+    meta: TransactionMetadata,
+    error: TransactionErrorType | None,
+    *,
+    executed: Executed | None = None,
+    post_accounts: dict[Pubkey, Account] | None = None,
+) -> Outcome:
+    return Outcome(
+        error,
+        list(meta.logs()),
+        meta.compute_units_consumed(),
+        _return_data(meta),
+        executed,
+        post_accounts or {},
+    )
+
+
+def _return_data(meta: TransactionMetadata) -> dict[str, Any] | None:
+    import base64
+
+    returned = meta.return_data()
+    data = bytes(returned.data)
+    if not data:
+        return None
+    return {"programId": str(returned.program_id), "data": [base64.b64encode(data).decode(), "base64"]}
+
+
+def _inner_instructions(meta: TransactionMetadata) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": index,
+            "instructions": [
+                {
+                    "programIdIndex": inner.instruction().program_id_index,
+                    "accounts": list(inner.instruction().accounts),
+                    "data": base58.b58encode(bytes(inner.instruction().data)).decode(),
+                    "stackHeight": inner.stack_height(),
+                }
+                for inner in group
+            ],
+        }
+        for index, group in enumerate(meta.inner_instructions())
+        if group
+    ]

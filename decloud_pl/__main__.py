@@ -26,6 +26,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _hydra() -> int:
     import hydra
+    from omegaconf import DictConfig
 
     from decloud_pl.cli.daemon import run_settings
     from decloud_pl.config_dir import config_dir
@@ -33,7 +34,7 @@ def _hydra() -> int:
 
     codes: list[int] = []
 
-    def job(tree: hydra.core.hydra_config.DictConfig) -> None:
+    def job(tree: DictConfig) -> None:
         try:
             codes.append(run_settings(from_tree(tree)))
         except DecloudError as error:

@@ -130,9 +130,7 @@ class RpcRejected(ChainError):
         logs: program log lines of a failed preflight, if the endpoint gave any.
     """
 
-    def __init__(
-        self, message: str, *, fix: str = "", code: int | None = None, logs: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, message: str, *, fix: str = "", code: int | None = None, logs: tuple[str, ...] = ()) -> None:
         super().__init__(message, fix=fix)
         self.code = code
         self.logs = logs
@@ -160,9 +158,7 @@ class ProgramError(ChainError):
 
     exit_code = 6
 
-    def __init__(
-        self, message: str, *, code: int, name: str, fix: str = "", logs: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, message: str, *, code: int, name: str, fix: str = "", logs: tuple[str, ...] = ()) -> None:
         super().__init__(message, fix=fix)
         self.code = code
         self.name = name

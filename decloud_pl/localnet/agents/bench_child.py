@@ -1,0 +1,114 @@
+"""The child of `bench`: makes base models and scores submissions. One JSON line in, one out, until stdin ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from decloud_pl.build import build
+from decloud_pl.config_dir import config_dir
+from decloud_pl.data.source import Source
+from decloud_pl.errors import DecloudError, UntrustedFileRejected
+from decloud_pl.models import package, quarantine
+from decloud_pl.models.registry import build as build_network
+from decloud_pl.models.spec import BaseModel, ModelSpec
+from decloud_pl.train import delta
+from decloud_pl.train.score import Scorer, contributions
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"result": _REQUESTS[request.pop("request")](**request)}
+        except DecloudError as error:
+            answer = {"error": str(error)}
+        answers.write(json.dumps(answer) + "\n")
+
+
+def make_base_model(path: str, format: str, classes: int) -> None:  # noqa: A002  # the request's word
+    """Writes a freshly initialised ``simple_cnn``."""
+    torch.manual_seed(classes)
+    spec = ModelSpec("simple_cnn", {"num_classes": classes})
+    network = build_network(spec.architecture, spec.hyper_parameters)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = target.with_name(target.name + ".part")
+    if format == "package":
+        package.save(scratch, spec, network.state_dict())
+    else:
+        torch.save(network.state_dict(), scratch)
+    scratch.replace(target)
+
+
+def baseline(base: str, dataset: str) -> float:
+    """Accuracy of a base model, 0 to 1."""
+    model, scorer = _open(Path(base)), _scorer(dataset, Path(base))
+    network = build_network(model.spec.architecture, model.spec.hyper_parameters)
+    return scorer.accuracy_of(network, load_file(str(model.weights)))
+
+
+def contributions_of(
+    base: str, dataset: str, submissions: dict[str, str], convention: Any, gradient_rate: float
+) -> dict[str, int]:
+    """Basis points by submission, as the public validator gives them."""
+    model, scorer = _open(Path(base)), _scorer(dataset, Path(base))
+    state = load_file(str(model.weights))
+    network = build_network(model.spec.architecture, model.spec.hyper_parameters)
+    before = scorer.accuracy_of(network, state)
+    parameters = {name for name, _ in network.named_parameters()}
+    accuracies: dict[str, float | None] = {}
+    for name, path in submissions.items():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                entries = load_file(str(quarantine.open_submission(Path(path), model, Path(folder) / "entries")))
+            except UntrustedFileRejected as error:
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+                accuracies[name] = None
+                continue
+        applied = delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters)
+        accuracies[name] = scorer.accuracy_of(network, applied)
+    return contributions(before, accuracies)
+
+
+_REQUESTS: dict[str, Callable[..., Any]] = {
+    "make_base_model": make_base_model,
+    "baseline": baseline,
+    "contributions": contributions_of,
+}
+
+_models: dict[Path, BaseModel] = {}
+_scorers: dict[tuple[str, int], Scorer] = {}
+
+
+def _open(path: Path) -> BaseModel:
+    if path not in _models:
+        _models[path] = quarantine.open_base_model(path, path.with_name(path.name + ".safetensors"))
+    return _models[path]
+
+
+def _scorer(dataset: str, base: Path) -> Scorer:
+    from omegaconf import OmegaConf
+
+    spec = _open(base).spec
+    key = (dataset, spec.input.size)
+    if key not in _scorers:
+        node = OmegaConf.to_container(OmegaConf.load(config_dir() / "dataset" / f"{dataset}.yaml"))
+        source: Source = build(node)  # type: ignore[arg-type]  # a data set's file is a mapping
+        _scorers[key] = Scorer(source.load("test"), spec.input)
+    return _scorers[key]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Opening files from strangers: in a child process that has nothing to lose.
+
+The child (`quarantine_child`) starts in isolated mode with an empty environment, in a session of its own, with
+limits on memory, processor time, file size and wall time. It reads the file with ``weights_only=True`` and
+without any fallback, checks names, shapes, dtypes and finiteness, and writes what passed as safetensors.
+
+What this does not cover: a defect in torch's own reader that gives the child's process away; the child still
+runs as this user. It holds no secret, but it could read this user's files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.errors import UntrustedFileRejected
+from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may cost. Bytes and seconds.
+
+    Attributes:
+        file_bytes: the largest file to look at.
+        memory_bytes: what the child may take beyond its libraries.
+        wall_seconds: until it is killed.
+    """
+
+    file_bytes: int = 2 << 30
+    memory_bytes: int = 6 << 30
+    wall_seconds: float = 120.0
+
+
+class Opening:
+    """A file that is being opened; lets the caller do something else until `result`."""
+
+    def __init__(self, request: dict[str, Any], path: Path, limits: Limits) -> None:
+        self._path = path
+        self._limits = limits
+        size = path.stat().st_size
+        if size > limits.file_bytes:
+            raise UntrustedFileRejected(
+                f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",
+                fix="The round is skipped.",
+            )
+        arguments = {**request, "path": str(path), "memory_bytes": limits.memory_bytes}
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "decloud_pl.models.quarantine_child", json.dumps(arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+            start_new_session=True,
+        )
+
+    def result(self) -> dict[str, Any]:
+        """What the child found.
+
+        Raises:
+            UntrustedFileRejected: the file was refused, or the child did not survive it.
+        """
+        try:
+            output, _ = self._process.communicate(timeout=self._limits.wall_seconds)
+        except subprocess.TimeoutExpired:
+            raise UntrustedFileRejected("The file took too long to open.", fix="The round is skipped.") from None
+        finally:
+            self.cancel()
+        try:
+            answer = json.loads(output)
+        except ValueError:
+            answer = {"refused": "The process that opened the file did not survive it."}
+        if "refused" in answer:
+            raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
+        found: dict[str, Any] = answer
+        return found
+
+    def cancel(self) -> None:
+        """Ends the child and whatever it may have started."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+class BaseModelOpening(Opening):
+    """A base model on its way through quarantine."""
+
+    def __init__(self, path: Path, out: Path, limits: Limits | None = None) -> None:
+        self._out = out
+        super().__init__({"kind": "base", "out": str(out)}, path, limits or Limits())
+
+    def model(self) -> BaseModel:
+        """The model.
+
+        Raises:
+            UntrustedFileRejected: see `Opening.result`.
+        """
+        found = self.result()
+        spec = ModelSpec(found["architecture"], found["hyper_parameters"], ImageInput(**found["input"]))
+        return BaseModel(spec, self._out)
+
+
+def open_base_model(path: Path, out: Path, limits: Limits | None = None) -> BaseModel:
+    """Opens a base model: a ``.pt`` state dict of a known network, or a model package.
+
+    Args:
+        path: the file from the network.
+        out: the safetensors file to write.
+        limits: what it may cost.
+
+    Raises:
+        UntrustedFileRejected: the file was refused.
+    """
+    return BaseModelOpening(path, out, limits).model()
+
+
+def open_submission(path: Path, base: BaseModel, out: Path, limits: Limits | None = None) -> Path:
+    """Opens a submission for a base model: a ``.pt`` dictionary from parameter name to tensor.
+
+    Args:
+        path: the file from the network.
+        base: the model whose names and shapes it must have.
+        out: the safetensors file to write, with dense float32 tensors (integers stay integers).
+        limits: what it may cost.
+
+    Raises:
+        UntrustedFileRejected: the file was refused.
+    """
+    Opening({"kind": "submission", "out": str(out), "base": str(base.weights)}, path, limits or Limits()).result()
+    return out

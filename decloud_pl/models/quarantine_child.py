@@ -1,0 +1,202 @@
+"""The child of `quarantine`: opens one file and says in one JSON document what it found.
+
+Run as ``python -I -m decloud_pl.models.quarantine_child '{"kind": …}'``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from decloud_pl.errors import ModelError
+from decloud_pl.models.package import MAX_TENSORS, read_header
+from decloud_pl.models.registry import build
+from decloud_pl.models.simple_cnn import PARAMETERS
+from decloud_pl.models.spec import ModelSpec
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
+_LONGEST_NAME = 256
+_CPU_SECONDS = 100
+# What torch's reader raises for one kind of damage or another.
+_READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
+
+State = Mapping[str, torch.Tensor]
+
+
+class Refused(Exception):  # says what was done, as the document does
+    """Why the file was refused, in one sentence."""
+
+
+def main() -> None:
+    request = json.loads(sys.argv[1])
+    # Nothing that a library prints may be taken for the answer.
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    torch.set_num_threads(1)
+    _limit(request["memory_bytes"])
+    path, out = Path(request["path"]), Path(request["out"])
+    try:
+        found = _base(path, out) if request["kind"] == "base" else _submission(path, Path(request["base"]), out)
+    except Refused as refusal:
+        found = {"refused": str(refusal)}
+    except ModelError as error:
+        found = {"refused": error.message}
+    except MemoryError:
+        found = {"refused": "The file needs more memory than is allowed."}
+    json.dump(found, answer)
+    answer.close()
+
+
+def _limit(memory_bytes: int) -> None:
+    """Takes away what the file must not have. Libraries are loaded already, so their share is known."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) if sys.platform == "linux" else 0
+    if pages:
+        address_space = pages * resource.getpagesize() + memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+def _base(path: Path, out: Path) -> dict[str, Any]:
+    if _is_zip(path):
+        state = _load_pt(path)
+        spec = _recognise(state)
+    else:
+        spec = ModelSpec.from_metadata(read_header(path).get("__metadata__"))
+        state = _load_safetensors(path)
+    _check_tensors(state)
+    with torch.device("meta"):
+        expected = build(spec.architecture, spec.hyper_parameters).state_dict()
+    _check_shapes(state, expected, complete=True)
+    for name, tensor in state.items():
+        if tensor.dtype.is_floating_point != expected[name].dtype.is_floating_point:
+            raise Refused(f"The tensor {name} has the type {tensor.dtype}, not {expected[name].dtype}.")
+    save_file({name: tensor.to(expected[name].dtype).contiguous() for name, tensor in state.items()}, str(out))
+    return {
+        "architecture": spec.architecture,
+        "hyper_parameters": spec.hyper_parameters,
+        "input": asdict(spec.input),
+    }
+
+
+def _submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
+    if not _is_zip(path):
+        raise Refused("The submission is not a file that torch.save wrote.")
+    expected = load_file(str(base))
+    state = _load_pt(path)
+    # Shapes come first: a sparse tensor of a few bytes may stand for one of any size.
+    _check_shapes(state, expected, complete=False)
+    dense = {name: _dense(name, tensor) for name, tensor in state.items()}
+    _check_tensors(dense)
+    save_file(
+        {name: (t.float() if t.dtype.is_floating_point else t).contiguous() for name, t in dense.items()}, str(out)
+    )
+    return {"tensors": len(dense)}
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _load_pt(path: Path) -> State:
+    """A dictionary of tensors that torch.save wrote, and nothing else."""
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                raise Refused("The file is compressed, which torch.save never does.")
+            if sum(member.file_size for member in members) > size or len(members) > MAX_TENSORS + 100:
+                raise Refused("The file's archive claims more than it holds.")
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise Refused("The file is truncated or damaged.") from error
+    try:
+        torch.sparse.check_sparse_tensor_invariants.enable()  # type: ignore[no-untyped-call]
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise Refused("The file holds something else than tensors; it was not executed.") from error
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        EOFError,
+        AssertionError,
+    ) as error:
+        if "alloc" in str(error):
+            raise MemoryError from error
+        raise Refused("The file is damaged or holds invalid tensors.") from error
+    if not isinstance(value, dict) or not value:
+        raise Refused("The file does not hold a dictionary of tensors.")
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or len(name) > _LONGEST_NAME:
+            raise Refused("The file's dictionary holds something else than tensors by name.")
+    return value
+
+
+def _load_safetensors(path: Path) -> State:
+    try:
+        return load_file(str(path))
+    except SafetensorError as error:
+        raise Refused("The model package is truncated or damaged.") from error
+
+
+def _recognise(state: State) -> ModelSpec:
+    """The network that a bare state dict belongs to: its names say which."""
+    if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
+        classes = int(state["fc2.weight"].shape[0])
+        return ModelSpec("simple_cnn", {"num_classes": classes})
+    raise Refused("The file's tensors are not those of a network this program knows.")
+
+
+def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
+    unknown, missing = set(state) - set(expected), set(expected) - set(state)
+    if unknown:
+        raise Refused(f"The file has a tensor {min(unknown)!r} that the model does not have.")
+    if complete and missing:
+        raise Refused(f"The file lacks the tensor {min(missing)!r}.")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise Refused(f"The tensor {name} has the shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}.")
+
+
+def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.layout is torch.strided:
+        return tensor.clone()  # an expanded or overlapping view becomes what it stands for
+    if tensor.layout is not torch.sparse_coo:
+        raise Refused(f"The tensor {name} has a layout that is not accepted.")
+    return tensor.to_dense()
+
+
+def _check_tensors(state: State) -> None:
+    if len(state) > MAX_TENSORS:
+        raise Refused(f"The file holds {len(state):,} tensors; at most {MAX_TENSORS:,} are accepted.")
+    for name, tensor in state.items():
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            raise Refused(f"The tensor {name} has a layout that is not accepted.")
+        if tensor.dtype not in (*_FLOATS, *_INTEGERS):
+            raise Refused(f"The tensor {name} has the type {tensor.dtype}, which is not accepted.")
+        if tensor.dtype in _FLOATS and not bool(torch.isfinite(tensor).all()):
+            raise Refused(f"The tensor {name} holds values that are not finite.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The network that the public creators post: three convolutions and two linear layers for 3×32×32 images."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+PARAMETERS = (
+    "conv1.weight",
+    "conv1.bias",
+    "conv2.weight",
+    "conv2.bias",
+    "conv3.weight",
+    "conv3.bias",
+    "fc1.weight",
+    "fc1.bias",
+    "fc2.weight",
+    "fc2.bias",
+)
+
+
+class SimpleCNN(nn.Module):
+    """Input (N, 3, 32, 32), output (N, ``num_classes``) logits."""
+
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(32, 64, 3, padding=1)
+        self.conv3 = nn.Conv2d(64, 64, 3, padding=1)
+        self.fc1 = nn.Linear(64 * 4 * 4, 512)
+        self.fc2 = nn.Linear(512, num_classes)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        hidden = functional.max_pool2d(functional.relu(self.conv1(images)), 2)
+        hidden = functional.max_pool2d(functional.relu(self.conv2(hidden)), 2)
+        hidden = functional.max_pool2d(functional.relu(self.conv3(hidden)), 2)
+        hidden = self.dropout(functional.relu(self.fc1(hidden.flatten(1))))
+        logits: torch.Tensor = self.fc2(hidden)
+        return logits

@@ -1,0 +1,32 @@
+"""Which precision is fastest on this machine without costing accuracy."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
+
+
+def resolve_precision(wanted: str, accelerator: str) -> str:
+    """Lightning's name of a precision; ``auto`` becomes bf16 where the hardware has it, else full.
+
+    Args:
+        wanted: the user's setting.
+        accelerator: ``auto``, ``cpu``, ``gpu``, …
+    """
+    if wanted != AUTO:
+        return wanted
+    chosen = "bf16-mixed" if _has_bf16(accelerator) else "32-true"
+    logger.info("Precision %s, chosen for this machine; trainer.precision overrides it", chosen)
+    return chosen
+
+
+def _has_bf16(accelerator: str) -> bool:
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Emulated bf16 is slower than float32, so only real instructions count.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001  # no public name

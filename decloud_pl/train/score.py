@@ -1,0 +1,71 @@
+"""What a validator computes: accuracy on the test split, and shares in proportion to the accuracy gained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from decloud_pl.data.source import Split
+from decloud_pl.domain import BPS_DENOMINATOR
+from decloud_pl.models.spec import ImageInput
+from decloud_pl.train.images import normalise, to_uint8
+
+_BATCH = 512
+
+
+class Scorer:
+    """Top-1 accuracy over a whole test split, in full precision."""
+
+    def __init__(self, test: Split, spec: ImageInput) -> None:
+        self._images = to_uint8(test.images, spec)
+        self._labels = torch.from_numpy(test.labels)
+        self._spec = spec
+
+    @torch.inference_mode()
+    def accuracy(self, network: nn.Module) -> float:
+        """The share of images whose largest logit is the label's, 0 to 1. Leaves the network's mode as it was."""
+        if not len(self._labels):
+            return 0.0
+        was_training = network.training
+        device = next(network.parameters()).device
+        network.eval()
+        hits = 0
+        for start in range(0, len(self._labels), _BATCH):
+            images = normalise(self._images[start : start + _BATCH].to(device), self._spec, channels_last=True)
+            labels = self._labels[start : start + _BATCH].to(device)
+            hits += int((network(images).argmax(1) == labels).sum())
+        network.train(was_training)
+        return hits / len(self._labels)
+
+    def accuracy_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> float:
+        """The accuracy with other weights, which the network keeps."""
+        network.load_state_dict(dict(state))
+        return self.accuracy(network)
+
+
+def contributions(baseline: float, accuracies: Mapping[str, float | None]) -> dict[str, int]:
+    """Shares in basis points, in proportion to the accuracy gained over the base model.
+
+    Args:
+        baseline: accuracy of the base model.
+        accuracies: of each submission; None for one that could not be loaded.
+
+    Returns:
+        A share for every submission; they sum to 10000 when anyone gained, else all are 0. What rounding
+        leaves goes to the largest remainders, in the order of names where they are equal.
+    """
+    gains = {name: max(0.0, (value if value is not None else 0.0) - baseline) for name, value in accuracies.items()}
+    total = sum(gains.values())
+    if total <= 0:
+        return dict.fromkeys(accuracies, 0)
+    exact = {name: gain * BPS_DENOMINATOR / total for name, gain in gains.items()}
+    shares = {name: int(share) for name, share in exact.items()}
+    left = BPS_DENOMINATOR - sum(shares.values())
+    by_remainder = sorted(
+        (name for name in exact if gains[name] > 0), key=lambda name: (shares[name] - exact[name], name)
+    )
+    for name in by_remainder[:left]:
+        shares[name] += 1
+    return shares

@@ -1,0 +1,74 @@
+"""A daemon killed at every step of a round finishes it after a restart, and does nothing twice."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.dialects.v1 import V1, decode_submission
+from decloud_pl.chain.wallet import load_wallet
+
+STEPS = (
+    "Joining…",
+    "joined.",
+    "training…",
+    "trained in",
+    "pinning the update",
+    "Submitting…",
+    "submitted.",
+    "Claiming",
+)
+"""What the daemon says when it enters each step; its effect is yet to come or under way."""
+
+
+def rpc(url: str, method: str, *params: Any) -> Any:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)["result"]
+
+
+def instructions_on(url: str, address: Pubkey) -> list[str]:
+    """The program's instructions that succeeded on an account, oldest first."""
+    history = rpc(url, "getSignaturesForAddress", str(address), {"commitment": "confirmed"})
+    names: list[str] = []
+    for entry in reversed(history):
+        if entry["err"] is None:
+            config = {"maxSupportedTransactionVersion": 0, "commitment": "confirmed"}
+            logs = rpc(url, "getTransaction", entry["signature"], config)["meta"]["logMessages"]
+            names += [line.rpartition(" ")[2] for line in logs if line.startswith("Program log: Instruction: ")]
+    return names
+
+
+@pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
+def test_killed_at_every_step(network: Any, start: Callable[..., Any], trainer_home: Path) -> None:
+    command = ["start", *network.overrides(trainer_home)]
+    for step in STEPS:
+        daemon = start(command)
+        daemon.wait_for(step)
+        assert daemon.end(signal.SIGKILL) == -signal.SIGKILL
+    daemon = start(command)
+    daemon.wait_for("claimed 0.9 SOL")
+    assert daemon.end(signal.SIGINT) == 0
+
+    wallet = load_wallet(keypair_path=trainer_home / "id.json", environ={})
+    address = V1().submission_address(0, wallet.address)
+    assert instructions_on(network.rpc_url, address) == [
+        "JoinRound",
+        "SubmitGradients",
+        "SetContribution",
+        "ClaimReward",
+    ]
+    account = rpc(network.rpc_url, "getAccountInfo", str(address), {"encoding": "base64"})["value"]
+    submission = decode_submission(base64.b64decode(account["data"][0]))
+    assert submission.reward_claimed
+    with urllib.request.urlopen(f"{network.gateway_url}/ipfs/{submission.gradient_cid}", timeout=10) as answer:
+        assert answer.status == 200

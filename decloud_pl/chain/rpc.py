@@ -204,6 +204,7 @@ class RpcClient:
         """One request with solana-py's and the transport's errors turned into ours."""
         from solana.exceptions import SolanaRpcException
         from solana.rpc.core import RPCException
+        from solders.errors import SerdeJSONError
 
         try:
             return await request(self._connected())
@@ -211,7 +212,7 @@ class RpcClient:
             raise self._rejected(error) from error
         except SolanaRpcException as error:
             raise self._unavailable(error) from error
-        except ValueError as error:  # solders' and json's parsers
+        except (SerdeJSONError, ValueError) as error:
             raise RpcUnavailable(
                 f"The RPC endpoint {self._host} gave an answer that is not JSON-RPC.",
                 fix="Check that the address is a Solana RPC endpoint.",

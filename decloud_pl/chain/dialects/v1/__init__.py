@@ -128,7 +128,8 @@ class V1:
     def submit_gradients(self, round_id: int, *, trainer: Pubkey, gradient_cid: str) -> Instruction:
         """Hands in an update by its CID; once per trainer."""
         arguments = borsh.u64(round_id) + borsh.string(gradient_cid)
-        return self._instruction("submit_gradients", arguments, self._trainer_metas(round_id, trainer))
+        metas = self._trainer_metas(round_id, trainer)[:3]  # nothing is created, so no system program
+        return self._instruction("submit_gradients", arguments, metas)
 
     def set_contribution(
         self, round_id: int, *, validator: Pubkey, trainer: Pubkey, contribution_bps: int

@@ -1,0 +1,121 @@
+"""Reads are typed, owners are checked, and one odd account hides no other."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from solders.account import Account
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1
+from decloud_pl.chain.dialects.v1.accounts import ROUND_DISCRIMINATOR
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.send import Sender
+from decloud_pl.chain.transaction_log import MemoryTransactionLog
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.domain import RoundStatus
+from decloud_pl.errors import ConfigError, DecodeError, RpcRejected, RpcUnavailable
+
+CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+
+
+@pytest.fixture
+async def rounds(rpc: RpcClient, chain: ChainClient, wallet: Wallet, pace: Any) -> int:
+    """Three rounds, the first of them joined."""
+    dialect, me = V1(), wallet.address
+    sender = Sender(rpc, wallet, dialect, MemoryTransactionLog(), pace=pace)
+
+    async def unknown() -> bool:
+        return False
+
+    await sender.send([dialect.initialize(me)], key="initialize", landed=unknown)
+    for number in range(3):
+        create = dialect.create_round(number, creator=me, model_cid=CID, dataset="fashionmnist", reward_amount=7)
+        await sender.send([create], key=f"create:{number}", landed=unknown)
+    await sender.send([dialect.claim_round(0, validator=me)], key="claim", landed=unknown)
+    await sender.send([dialect.join_round(0, trainer=me)], key="join", landed=unknown)
+    return 3
+
+
+async def test_everything_the_program_keeps(chain: ChainClient, wallet: Wallet, rounds: int) -> None:
+    counter = await chain.counter()
+    assert counter is not None
+    assert counter.count == rounds
+    listed = await chain.rounds()
+    assert [entry.id for entry in listed] == [0, 1, 2]
+    assert (listed[0].status, listed[0].dataset, listed[0].model_cid) == (
+        RoundStatus.WAITING_TRAINERS,
+        "fashionmnist",
+        CID,
+    )
+    assert await chain.round(1) == listed[1]
+    assert await chain.round(99) is None
+    assert await chain.rounds_by_id([2, 99, 0]) == {0: listed[0], 2: listed[2]}
+    mine = await chain.submissions_of(wallet.address)
+    assert [entry.round_id for entry in mine] == [0]
+    assert await chain.round_submissions(0) == mine
+    assert await chain.submission(0, wallet.address) == mine[0]
+    assert await chain.submission(1, wallet.address) is None
+    assert await chain.submissions_of(Pubkey.new_unique()) == []
+
+
+async def test_many_rounds_take_few_requests(chain: ChainClient, endpoint: Any, rounds: int) -> None:
+    endpoint.calls.clear()
+    await chain.rounds_by_id(range(250))
+    assert endpoint.calls == ["getMultipleAccounts"] * 3
+
+
+async def test_an_account_of_another_program_is_refused(chain: ChainClient, endpoint: Any, rounds: int) -> None:
+    address = chain.dialect.round_address(1)
+    account = endpoint.vm.account(address)
+    endpoint.vm._svm.set_account(address, Account(account.lamports, account.data, Pubkey.new_unique()))
+    with pytest.raises(DecodeError, match="belongs to"):
+        await chain.round(1)
+    assert set(await chain.rounds_by_id([0, 1, 2])) == {0, 2}
+
+
+async def test_an_account_that_cannot_be_decoded_hides_no_other(
+    chain: ChainClient, endpoint: Any, rounds: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = Account(10**9, ROUND_DISCRIMINATOR + b"\x01", DEFAULT_PROGRAM_ID)
+    endpoint.vm._svm.set_account(Pubkey.new_unique(), odd)
+    with caplog.at_level(logging.WARNING):
+        assert len(await chain.rounds()) == rounds
+    assert "left out" in caplog.text
+
+
+async def test_lamports_sent_to_an_address_do_not_make_an_account(
+    chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
+) -> None:
+    endpoint.vm.airdrop(chain.dialect.submission_address(1, wallet.address), 10**9)
+    assert await chain.submission(1, wallet.address) is None
+
+
+async def test_the_clock_is_the_chains(rpc: RpcClient, endpoint: Any) -> None:
+    endpoint.clock.unix = 1_900_000_000.0
+    assert await rpc.clock() == 1_900_000_000
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8899", "ftp://x", "http://"])
+def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(ConfigError, match="not an http or https URL"):
+        RpcClient(url)
+
+
+async def test_nobody_there() -> None:
+    rpc = RpcClient("http://127.0.0.1:9", timeout=2)
+    with pytest.raises(RpcUnavailable, match=r"127\.0\.0\.1:9 does not answer"):
+        await rpc.block_height()
+    await rpc.aclose()
+
+
+async def test_a_refusal_is_typed_and_hides_the_path(endpoint: Any) -> None:
+    del endpoint.methods["getBlockHeight"]
+    rpc = RpcClient(endpoint.url + "/?api-key=secret", timeout=5)
+    with pytest.raises(RpcRejected) as caught:
+        await rpc.block_height()
+    assert "secret" not in str(caught.value)
+    await rpc.aclose()

@@ -1,0 +1,203 @@
+"""Whatever is lost between here and the chain: what was asked for happens once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+from solders.system_program import TransferParams, transfer
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.send import Sender, SendPolicy
+from decloud_pl.chain.transaction_log import MemoryTransactionLog
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.errors import InsufficientFunds, ProgramError, RpcUnavailable, TransactionExpired
+
+AMOUNT = 5_000_000
+CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+
+
+class Payment:
+    """A transfer whose effect would show if it happened twice."""
+
+    def __init__(self, rpc: RpcClient, wallet: Wallet, pace: Any, log: MemoryTransactionLog | None = None) -> None:
+        self.rpc = rpc
+        self.to = Pubkey.new_unique()
+        self.log = log or MemoryTransactionLog()
+        self.wallet = wallet
+        self.pace = pace
+        self.instruction = transfer(TransferParams(from_pubkey=wallet.address, to_pubkey=self.to, lamports=AMOUNT))
+
+    async def landed(self) -> bool:
+        return await self.rpc.balance(self.to) > 0
+
+    async def send(self, **policy: Any) -> Any:
+        sender = Sender(self.rpc, self.wallet, V1(), self.log, policy=SendPolicy(**policy), pace=self.pace)
+        return await sender.send([self.instruction], key="pay", landed=self.landed)
+
+    async def received(self) -> int:
+        return await self.rpc.balance(self.to)
+
+
+@pytest.fixture
+def payment(rpc: RpcClient, wallet: Wallet, pace: Any) -> Payment:
+    return Payment(rpc, wallet, pace)
+
+
+async def test_lands_once_and_names_its_transaction(payment: Payment) -> None:
+    receipt = await payment.send()
+    assert await payment.received() == AMOUNT
+    assert receipt.signature == payment.log.attempts("pay")[0].signature
+    assert payment.log.attempts("pay")[0].outcome == "landed"
+    again = await payment.send()
+    assert again.signature == receipt.signature
+    assert await payment.received() == AMOUNT
+
+
+@pytest.mark.parametrize("fault", ["drop", "500", "429", "garbage"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "getBalance",
+        "getLatestBlockhash",
+        "simulateTransaction",
+        "getRecentPrioritizationFees",
+        "sendTransaction",
+        "getBlockHeight",
+        "getSignatureStatuses",
+    ],
+)
+async def test_every_call_may_fail(payment: Payment, endpoint: Any, method: str, fault: str) -> None:
+    # The transport tries a broken connection once more by itself.
+    endpoint.faults[method] = [fault, fault]
+    await payment.send()
+    assert await payment.received() == AMOUNT
+    assert len(payment.log.attempts("pay")) == 1
+
+
+async def test_bytes_that_got_lost_are_sent_again(payment: Payment, endpoint: Any) -> None:
+    endpoint.faults["sendTransaction"] = ["lose", "lose", "lose"]
+    await payment.send()
+    assert endpoint.calls.count("sendTransaction") == 4
+    assert len(payment.log.attempts("pay")) == 1
+    assert await payment.received() == AMOUNT
+
+
+async def test_signs_anew_only_after_the_blockhash_has_run_out(payment: Payment, endpoint: Any) -> None:
+    # 150 blocks of 0.4 s are 60 s; the bytes are sent again every 2 s.
+    endpoint.faults["sendTransaction"] = ["lose"] * 40
+    await payment.send()
+    first, second = payment.log.attempts("pay")
+    assert (first.outcome, second.outcome) == ("expired", "landed")
+    assert second.last_valid_block_height > first.last_valid_block_height + 150
+    assert await payment.received() == AMOUNT
+
+
+async def test_gives_up_after_so_many_blockhashes(payment: Payment, endpoint: Any) -> None:
+    endpoint.faults["sendTransaction"] = ["lose"] * 1000
+    with pytest.raises(TransactionExpired):
+        await payment.send(max_signings=2)
+    assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["expired", "expired"]
+    assert await payment.received() == 0
+
+
+async def test_a_crash_after_signing_sends_the_same_bytes(
+    payment: Payment, endpoint: Any, rpc: RpcClient, wallet: Wallet, pace: Any
+) -> None:
+    endpoint.faults["sendTransaction"] = ["lose"] * 1000
+    # The endpoint goes away for good while the first process waits: as good as a crash to the log.
+    endpoint.faults["getSignatureStatuses"] = ["ok"] * 3 + ["500"] * 1000
+    with pytest.raises(RpcUnavailable):
+        await payment.send(patience_seconds=1)
+    endpoint.faults.clear()
+    receipt = await payment.send()
+    attempts = payment.log.attempts("pay")
+    assert len(attempts) == 1
+    assert receipt.signature == attempts[0].signature
+    assert await payment.received() == AMOUNT
+
+
+async def test_a_crash_after_landing_finds_the_transaction(payment: Payment, endpoint: Any) -> None:
+    endpoint.faults["getSignatureStatuses"] = ["500"] * 1000
+    with pytest.raises(RpcUnavailable):
+        await payment.send(patience_seconds=1)
+    endpoint.faults.clear()
+    receipt = await payment.send()
+    assert receipt.signature == payment.log.attempts("pay")[0].signature
+    assert await payment.received() == AMOUNT
+
+
+async def test_an_effect_by_another_hand_is_a_receipt_without_signature(payment: Payment, endpoint: Any) -> None:
+    endpoint.vm.airdrop(payment.to, AMOUNT)
+    receipt = await payment.send()
+    assert receipt.signature is None
+    assert "sendTransaction" not in endpoint.calls
+
+
+async def test_an_endpoint_that_stays_away_is_unavailable(payment: Payment, endpoint: Any, pace: Any) -> None:
+    endpoint.faults["getBalance"] = ["429"] * 1000
+    with pytest.raises(RpcUnavailable, match="HTTP 429"):
+        await payment.send(patience_seconds=30)
+    assert set(pace.slept) == {7}  # what Retry-After asked for
+    assert sum(pace.slept) <= 30
+
+
+async def test_an_empty_wallet_is_told_so(rpc: RpcClient, pace: Any) -> None:
+    payment = Payment(rpc, Wallet(Keypair()), pace)
+    with pytest.raises(InsufficientFunds, match="Send some SOL"):
+        await payment.send()
+
+
+async def test_the_programs_refusal_is_typed(rpc: RpcClient, chain: ChainClient, wallet: Wallet, pace: Any) -> None:
+    sender = Sender(rpc, wallet, V1(), MemoryTransactionLog(), pace=pace)
+
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(ProgramError) as caught:
+        await sender.send([V1().join_round(0, trainer=wallet.address)], key="join:0", landed=never)
+    assert caught.value.name == "AccountNotInitialized"
+    assert await chain.counter() is None
+
+
+async def test_a_second_join_is_success_when_the_account_is_ours(
+    rpc: RpcClient, chain: ChainClient, wallet: Wallet, pace: Any
+) -> None:
+    dialect = V1()
+    sender = Sender(rpc, wallet, dialect, MemoryTransactionLog(), pace=pace)
+
+    async def unknown() -> bool:
+        return False
+
+    async def joined() -> bool:
+        return await chain.submission(0, wallet.address) is not None
+
+    me = wallet.address
+    create = dialect.create_round(0, creator=me, model_cid=CID, dataset="custom", reward_amount=10**9)
+    for key, instruction in (
+        ("initialize", dialect.initialize(me)),
+        ("create", create),
+        ("claim", dialect.claim_round(0, validator=me)),
+        ("join", dialect.join_round(0, trainer=me)),
+    ):
+        await sender.send([instruction], key=key, landed=unknown)
+    with pytest.raises(ProgramError, match="already exists"):
+        await sender.send([dialect.join_round(0, trainer=me)], key="join again", landed=unknown)
+    fresh = Sender(rpc, wallet, dialect, MemoryTransactionLog(), pace=pace)
+    receipt = await fresh.send([dialect.join_round(0, trainer=me)], key="join", landed=joined)
+    assert receipt.signature is None
+
+
+async def test_asks_for_the_compute_units_it_needs_and_a_capped_fee(
+    payment: Payment, endpoint: Any, wallet: Wallet
+) -> None:
+    plenty = [{"slot": 1, "prioritizationFee": 10**9}]
+    endpoint.methods["getRecentPrioritizationFees"] = lambda _: plenty
+    before = await payment.rpc.balance(wallet.address)
+    await payment.send(max_priority_lamports=1000)
+    fee = before - await payment.rpc.balance(wallet.address) - AMOUNT
+    assert 5000 < fee <= 6000

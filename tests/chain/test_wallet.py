@@ -1,0 +1,101 @@
+"""Keys are found where users keep them, and never shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+from solders.keypair import Keypair
+
+from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
+from decloud_pl.errors import WalletError
+
+
+@pytest.fixture
+def keypair() -> Keypair:
+    return Keypair()
+
+
+def write_key(path: Path, keypair: Keypair, mode: int = 0o600) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(list(bytes(keypair))))
+    path.chmod(mode)
+    return path
+
+
+def test_both_forms_of_a_key(keypair: Keypair) -> None:
+    assert parse_key(str(keypair), "test").address == keypair.pubkey()
+    assert parse_key(json.dumps(list(bytes(keypair))), "test").address == keypair.pubkey()
+    assert parse_key(f"  {keypair}\n", "test").address == keypair.pubkey()
+
+
+def test_the_order_of_places(tmp_path: Path) -> None:
+    keys = [Keypair() for _ in range(4)]
+    file = write_key(tmp_path / "id.json", keys[2])
+    config = tmp_path / "config.yml"
+    config.write_text(f"json_rpc_url: http://x\nkeypair_path: {write_key(tmp_path / 'cli.json', keys[3])}\n")
+    environment = {"DECLOUD_PRIVATE_KEY": str(keys[0])}
+    missing = tmp_path / "missing.json"
+    found = [
+        load_wallet(keypair_path=file, environ=environment, private_key=str(keys[1]), cli_config=config),
+        load_wallet(keypair_path=file, environ={}, private_key=str(keys[1]), cli_config=config),
+        load_wallet(keypair_path=file, environ={}, cli_config=config),
+        load_wallet(keypair_path=missing, environ={}, cli_config=config),
+    ]
+    assert [wallet.address for wallet in found] == [key.pubkey() for key in keys]
+
+
+def test_no_key_names_the_ways(tmp_path: Path) -> None:
+    with pytest.raises(WalletError, match="No private key found") as caught:
+        load_wallet(keypair_path=tmp_path / "missing.json", environ={})
+    assert "DECLOUD_PRIVATE_KEY" in str(caught.value)
+    assert "missing.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("mangle", [lambda t: t[:-4], lambda t: t + "0OIl", lambda t: "[1, 2, 3]", lambda t: "[" + t])
+def test_a_wrong_key_is_refused_without_repeating_it(keypair: Keypair, mangle: object) -> None:
+    assert callable(mangle)
+    text = mangle(str(keypair))
+    with pytest.raises(WalletError) as caught:
+        parse_key(text, "DECLOUD_PRIVATE_KEY")
+    shown = str(caught.value) + repr(caught.value) + str(caught.value.__cause__) + str(caught.value.__context__)
+    assert text not in shown
+    assert text[:20] not in shown
+
+
+def test_halves_that_do_not_belong_together_are_refused(keypair: Keypair) -> None:
+    mixed = bytes(keypair)[:32] + bytes(Keypair())[32:]
+    with pytest.raises(WalletError):
+        parse_key(json.dumps(list(mixed)), "test")
+
+
+def test_a_wallet_shows_its_address_alone(keypair: Keypair) -> None:
+    wallet = Wallet(keypair)
+    for shown in (repr(wallet), str(wallet), f"{wallet}"):
+        assert str(keypair.pubkey()) in shown
+        assert str(keypair) not in shown
+    with pytest.raises(TypeError):
+        pickle.dumps(wallet)
+
+
+def test_a_key_file_that_others_can_read(tmp_path: Path, keypair: Keypair, caplog: pytest.LogCaptureFixture) -> None:
+    file = write_key(tmp_path / "id.json", keypair, mode=0o644)
+    with caplog.at_level(logging.WARNING):
+        load_wallet(keypair_path=file, environ={})
+    assert "chmod 600" in caplog.text
+    with pytest.raises(WalletError, match="chmod 600"):
+        load_wallet(keypair_path=file, environ={}, strict=True)
+
+
+def test_a_new_key_is_its_owners_alone_and_never_overwrites(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "id.json"
+    wallet = create_wallet(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert load_wallet(keypair_path=path, environ={}, strict=True).address == wallet.address
+    before = path.read_bytes()
+    with pytest.raises(WalletError, match="left as it is"):
+        create_wallet(path)
+    assert path.read_bytes() == before

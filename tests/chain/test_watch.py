@@ -1,0 +1,130 @@
+"""Events arrive; what cannot be understood is passed over; a lost connection is made again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import WSMsgType, web
+
+from decloud_pl.chain import borsh
+from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1, discriminator
+from decloud_pl.chain.dialects.v1.events import ValidationCompleted
+from decloud_pl.chain.watch import Connected, watch_events
+
+PROGRAM = str(DEFAULT_PROGRAM_ID)
+
+
+class NoWait:
+    """Back-off without waiting; remembers what was asked for."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.waited_nine_times = asyncio.Event()
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if len(self.slept) == 9:
+            self.waited_nine_times.set()
+        await asyncio.sleep(0)
+
+    def jitter(self, seconds: float) -> float:
+        return seconds
+
+
+def notification(round_id: int, *, err: object = None) -> str:
+    event = discriminator("event", "ValidationCompleted") + borsh.u64(round_id)
+    logs = [
+        f"Program {PROGRAM} invoke [1]",
+        f"Program data: {base64.b64encode(event).decode()}",
+        f"Program {PROGRAM} success",
+    ]
+    value = {"signature": "x", "err": err, "logs": logs}
+    params = {"result": {"context": {"slot": 1}, "value": value}, "subscription": 1}
+    return json.dumps({"jsonrpc": "2.0", "method": "logsNotification", "params": params})
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Callable[[list[list[str]]], Awaitable[str]]]:
+    """Starts a WebSocket that sends one list of messages per connection and then closes it."""
+    runners: list[web.AppRunner] = []
+
+    async def start(connections: list[list[str]]) -> str:
+        async def handle(request: web.Request) -> web.WebSocketResponse:
+            websocket = web.WebSocketResponse()
+            await websocket.prepare(request)
+            message = await websocket.receive()
+            assert message.type is WSMsgType.TEXT
+            subscription = json.loads(message.data)
+            assert subscription["method"] == "logsSubscribe"
+            assert subscription["params"][0] == {"mentions": [PROGRAM]}
+            for text in connections.pop(0) if connections else []:
+                await websocket.send_str(text)
+            await websocket.close()
+            return websocket
+
+        application = web.Application()
+        application.router.add_get("/", handle)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"ws://127.0.0.1:{runner.addresses[0][1]}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+ANSWER = json.dumps({"jsonrpc": "2.0", "id": 1, "result": 1})
+
+
+async def take(url: str, count: int, pace: NoWait) -> list[object]:
+    found: list[object] = []
+    watching = watch_events(url, V1(), pace=pace)
+    async for item in watching:
+        found.append(item)
+        if len(found) == count:
+            break
+    await watching.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    return found
+
+
+async def test_events_after_connected(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
+    url = await serve([[ANSWER, notification(7), notification(8)]])
+    found = await take(url, 3, NoWait())
+    assert found == [Connected(), ValidationCompleted(7), ValidationCompleted(8)]
+
+
+async def test_connects_again_and_says_so(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
+    url = await serve([[ANSWER, notification(1)], [], [ANSWER, notification(2)]])
+    pace = NoWait()
+    found = await take(url, 4, pace)
+    assert found == [Connected(), ValidationCompleted(1), Connected(), ValidationCompleted(2)]
+    assert pace.slept == [0.5, 1.0]  # longer with each failure in a row
+
+
+async def test_what_cannot_be_understood_is_passed_over(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
+    odd = ["not json", "[]", '{"method": "logsNotification"}', notification(1, err={"InstructionError": [0, "x"]})]
+    url = await serve([[ANSWER, *odd, notification(2)]])
+    assert await take(url, 2, NoWait()) == [Connected(), ValidationCompleted(2)]
+
+
+async def test_nobody_there_is_tried_with_growing_waits() -> None:
+    pace = NoWait()
+
+    async def watch() -> None:
+        async for _ in watch_events("ws://127.0.0.1:9", V1(), pace=pace):
+            pass
+
+    task = asyncio.create_task(watch())
+    await asyncio.wait_for(pace.waited_nine_times.wait(), 10)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert pace.slept[:9] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]

@@ -1,7 +1,97 @@
-"""Nothing a test does may leave its folder or this machine."""
+"""Nothing a test does may leave its folder or this machine, and every run takes the same course."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Generator, Iterator
 
+import hypothesis
+import pytest
+
+# Before anything imports torch, which reads it once; children inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
+# A machine's own proxy must not see what is meant for loopback.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,::1,localhost"
+
+hypothesis.settings.register_profile("decloud", derandomize=True, deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("decloud")
+
+NO_SKIPS = "DECLOUD_NO_SKIPS"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""})  # the last three only to bind
+
+
+class LeftTheMachine(AssertionError):
+    """A test tried to reach another machine."""
+
+
+def _loopback_only(event: str, arguments: tuple[object, ...]) -> None:
+    """An audit hook: unlike a patched socket it also sees asyncio's and every library's connections."""
+    if event in ("socket.connect", "socket.sendto"):
+        address = arguments[1]
+        host = address[0] if isinstance(address, tuple) and address else ""
+    elif event == "socket.getaddrinfo":
+        host = arguments[0] or ""
+    else:
+        return
+    name = host.decode() if isinstance(host, bytes) else str(host)
+    if name not in _LOOPBACK and not name.startswith("127."):
+        raise LeftTheMachine(f"A test tried to reach {name}.")
+
+
+sys.addaudithook(_loopback_only)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _environment() -> Iterator[None]:
+    """No setting or secret of the user's reaches a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in list(os.environ):
+            if name.startswith("DECLOUD_") and name != NO_SKIPS:
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_home(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home for what fixtures of a wider scope than one test start."""
+    with pytest.MonkeyPatch.context() as patch:
+        _set_home(patch, tmp_path_factory)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _home(_session_home: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each test has its own empty home, so that ``~`` is never the user's and no test sees another's."""
+    with pytest.MonkeyPatch.context() as patch:
+        _set_home(patch, tmp_path_factory)
+        yield
+
+
+def _set_home(patch: pytest.MonkeyPatch, factory: pytest.TempPathFactory) -> None:
+    home = factory.mktemp("home")
+    patch.setenv("HOME", str(home))
+    patch.setenv("DECLOUD_HOME", str(home / ".decloud-trainer"))
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        patch.delenv(name, raising=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Where nothing may be missing, a skip is a failure: it would hide that something was not tested."""
+    if os.environ.get(NO_SKIPS) and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"Skipped although {NO_SKIPS} is set: {report.longreprtext.strip()}"

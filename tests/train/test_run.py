@@ -1,0 +1,81 @@
+"""A whole training, as a worker makes it: from a stranger's file to an update on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from decloud_pl.errors import ConfigError, TrainingError, UntrustedFileRejected
+from decloud_pl.models.registry import build
+from decloud_pl.settings import compose
+from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.run import train_round
+
+
+@pytest.fixture(scope="module")
+def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("base") / "base.pt"
+    torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), path)
+    return path
+
+
+def plan(base_model: Path, out: Path, *overrides: str) -> TrainingPlan:
+    settings = compose(["trainer=cpu", *overrides])
+    out.mkdir()
+    return TrainingPlan(
+        base_model=base_model,
+        out=out,
+        dataset=settings.dataset,
+        optimizer=settings.optimizer,
+        trainer=settings.trainer,
+        max_batches=settings.max_batches,
+        batch_size=settings.batch_size,
+    )
+
+
+def test_a_plan_survives_its_file(base_model: Path, tmp_path: Path) -> None:
+    made = plan(base_model, tmp_path / "out")
+    assert TrainingPlan.from_json(made.to_json()) == made
+    with pytest.raises(TrainingError):
+        TrainingPlan.from_json('{"base_model": "x"}')
+
+
+def test_training_gains_is_repeatable_and_reports(base_model: Path, tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    update = train_round(plan(base_model, tmp_path / "a"), heard.append)
+    assert update.accuracy_after > update.accuracy_before + 0.3
+    assert str(cid_of_file(update.path, update.profile)) == update.cid
+    assert update.path.stat().st_size == update.size
+    stages = [progress.stage for progress in heard]
+    assert stages[:2] == ["prepare", "baseline"]
+    assert stages[-1] == "score"
+    fit = [progress for progress in heard if progress.stage == "fit"]
+    assert fit[-1].step == fit[-1].total_steps > 0
+    assert all(progress.loss is not None for progress in fit)
+    again = train_round(plan(base_model, tmp_path / "b"), heard.append)
+    assert again.cid == update.cid
+
+
+def test_a_base_model_that_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "base.pt"
+    path.write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(UntrustedFileRejected):
+        train_round(plan(path, tmp_path / "out"), lambda _: None)
+
+
+def test_too_few_classes_for_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "base.pt"
+    torch.save(build("simple_cnn", {"num_classes": 3}).state_dict(), path)
+    with pytest.raises(TrainingError, match="3 classes apart, the data set digits has 10"):
+        train_round(plan(path, tmp_path / "out"), lambda _: None)
+
+
+def test_only_what_is_allowed_is_built(base_model: Path, tmp_path: Path) -> None:
+    evil = dataclasses.replace(plan(base_model, tmp_path / "out"), dataset={"_target_": "os.system", "command": "true"})
+    with pytest.raises(ConfigError, match=r"'os\.system' may not be built"):
+        train_round(evil, lambda _: None)

@@ -49,9 +49,7 @@ def decide(
     balance: int = JOIN_COST,
     occupied_slots: int = 0,
 ) -> Decision:
-    return select(
-        round_, criteria, resolve=to_digits, now=now, balance=balance, occupied_slots=occupied_slots
-    )
+    return select(round_, criteria, resolve=to_digits, now=now, balance=balance, occupied_slots=occupied_slots)
 
 
 def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
@@ -89,12 +87,8 @@ def test_reward_limits_include_their_ends() -> None:
     assert "above" in decide(criteria=dataclasses.replace(ANY, max_reward=LAMPORTS_PER_SOL - 1)).reason
 
 
-@pytest.mark.parametrize(
-    ("datasets", "accepted"), [(("custom",), True), (("digits",), True), (("mnist",), False)]
-)
-def test_data_sets_count_by_the_chains_name_or_the_mapped_one(
-    datasets: tuple[str, ...], accepted: bool
-) -> None:
+@pytest.mark.parametrize(("datasets", "accepted"), [(("custom",), True), (("digits",), True), (("mnist",), False)])
+def test_data_sets_count_by_the_chains_name_or_the_mapped_one(datasets: tuple[str, ...], accepted: bool) -> None:
     assert decide(criteria=dataclasses.replace(ANY, datasets=datasets)).accept is accepted
 
 

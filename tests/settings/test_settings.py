@@ -69,7 +69,7 @@ def test_what_is_wrong_is_one_sentence(override: str, words: str) -> None:
 
 
 def test_reward_limits_must_leave_room() -> None:
-    with pytest.raises(ConfigError, match="less than rewards.min"):
+    with pytest.raises(ConfigError, match=r"less than rewards\.min"):
         compose(["rewards.min=2", "rewards.max=1"])
 
 

@@ -16,6 +16,7 @@ from solders.pubkey import Pubkey
 
 LAMPORTS_PER_SOL = 1_000_000_000
 BPS_DENOMINATOR = 10_000
+_MAX_LAMPORTS = 2**64 - 1
 
 
 def parse_sol(text: str) -> int:
@@ -28,7 +29,7 @@ def parse_sol(text: str) -> int:
         lamports = Decimal(text.strip()) * LAMPORTS_PER_SOL
     except InvalidOperation:
         raise ValueError(f"{text!r} is not an amount in SOL") from None
-    if not lamports.is_finite() or lamports < 0 or lamports != int(lamports):
+    if not lamports.is_finite() or not 0 <= lamports <= _MAX_LAMPORTS or lamports != int(lamports):
         raise ValueError(f"{text!r} is not an amount in SOL (zero or more, at most nine decimals)")
     return int(lamports)
 

@@ -1,0 +1,92 @@
+"""Wrong input is one sentence and a stable exit code; help costs no heavy import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("DECLOUD_PRIVATE_KEY", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "See decloud-trainer --help."),
+        (["fly"], 2, "invalid choice: 'fly'"),
+        (["demo", "--rounds", "0"], 2, "--rounds is 0"),
+        (["demo", "--rounds", "many"], 2, "invalid int value"),
+        (["localnet", "--speed", "0"], 2, "--speed is 0"),
+        (["localnet", "--reward", "much"], 2, "'much' is not an amount in SOL"),
+        (["localnet", "--rpc-port", "99999"], 2, "--rpc-port is no port"),
+        (["start", "epoch=2"], 3, "Did you mean 'epochs'?"),
+        (["start", "preset=nope"], 3, "There is no preset 'nope'."),
+        (["start"], 4, "No private key found."),
+        (["wallet", "address"], 4, "No private key found."),
+    ],
+)
+def test_wrong_input(arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert words in shown.err
+    assert shown.err.startswith("decloud-trainer: ")
+    assert len(shown.err.strip().splitlines()) == 1
+
+
+def test_nobody_at_the_rpc_address(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    key = tmp_path / "id.json"
+    assert main(["wallet", "new", "--keypair", str(key)]) == 0
+    capsys.readouterr()
+    arguments = ["start", "network.rpc_url=http://127.0.0.1:9", f"wallet.keypair_path={key}"]
+    assert main(arguments) == 5
+    shown = capsys.readouterr()
+    assert "127.0.0.1:9 does not answer" in shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_a_broken_key_is_not_repeated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", "5KQwrPbwdL6PhXujxW37FSSQZ1JiwsST4cqQzDeyXtP79zkvFD3broken")
+    assert main(["start"]) == 4
+    shown = capsys.readouterr()
+    assert "DECLOUD_PRIVATE_KEY does not hold a private key." in shown.err
+    assert "5KQwrPbw" not in shown.err + shown.out
+
+
+def test_a_new_wallet_is_announced_and_kept(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    key = tmp_path / "new.json"
+    assert main(["wallet", "new", "--keypair", str(key)]) == 0
+    first = capsys.readouterr().out
+    assert main(["wallet", "address", "--keypair", str(key)]) == 0
+    assert capsys.readouterr().out.strip() in first
+    assert main(["wallet", "new", "--keypair", str(key)]) == 4
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, contextlib\n"
+        "from decloud_pl.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "heavy = {'torch', 'lightning', 'hydra', 'omegaconf', 'solana', 'solders', 'rich', 'aiohttp', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr.strip() == "[]"
+    assert "decloud-trainer demo" in done.stdout
+
+
+def test_hydra_entry_point_reports_like_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "decloud_pl", "preset=nope"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 3
+    assert done.stderr.strip() == ("decloud_pl: There is no preset 'nope'. Did you mean 'none'?")

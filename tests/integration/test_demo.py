@@ -1,0 +1,68 @@
+"""The demo as a user meets it: interrupted, started again, and read by a program."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+DEMO = (sys.executable, "-m", "decloud_pl.cli", "demo", "--home")
+
+
+def processes_of(home: Path) -> list[list[str]]:
+    """Command lines of whatever still works in a home."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if any(str(home) in word for word in line):
+            found.append(line)
+    return found
+
+
+def test_ctrl_c_in_mid_training_then_once_more(start: Callable[..., Any], tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    demo = start(["demo", "--home", str(home)])
+    joined = demo.wait_for("joined.")
+    demo.wait_for("training…")
+    assert demo.end(signal.SIGINT) == 130
+    demo.reader.join()
+    output = "\n".join([*demo.seen, *(line for line in demo.lines.queue if line is not None)])
+    assert "Traceback" not in output
+    assert "goes on where it was" in output
+    assert processes_of(home) == []
+
+    done = subprocess.run(
+        [*DEMO, str(home), "--rounds", "1", "--json"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    summary = json.loads(done.stdout)
+    assert set(summary) == {"rounds", "balance_before", "balance_after", "seconds"}
+    (entry,) = summary["rounds"]
+    assert set(entry) == {
+        "round_id",
+        "dataset",
+        "status",
+        "accuracy_before",
+        "accuracy_after",
+        "contribution_bps",
+        "reward_lamports",
+        "signatures",
+        "seconds",
+    }
+    assert (entry["round_id"], entry["dataset"], entry["status"]) == (0, "custom", "completed")
+    assert entry["accuracy_after"] - entry["accuracy_before"] > 0.1
+    assert (entry["contribution_bps"], entry["reward_lamports"]) == (10_000, 900_000_000)
+    assert entry["signatures"]["join"] in joined  # the interrupted run's: nothing was joined again
+    assert all(entry["signatures"].values())
+    assert all(seconds is not None for seconds in entry["seconds"].values())
+    # The join's fee and deposit were paid in the first run; left are the fees of submission and claim.
+    fees = summary["balance_before"] + 900_000_000 - summary["balance_after"]
+    assert 10_000 <= fees <= 210_000
+    assert processes_of(home) == []

@@ -153,18 +153,17 @@ class Ledger:
         row = self._db.execute("SELECT * FROM transactions WHERE signature = ?", (signature,)).fetchone()
         return None if row is None else _executed(row)
 
-    def mentions(self, address: Pubkey, *, before: int | None, until: int, limit: int) -> list[Executed]:
-        """Transactions that mention an address, newest first, with ``until < sequence < before``."""
+    def mentions(
+        self, address: Pubkey, *, before: int | None, until: int, newest_slot: int, limit: int
+    ) -> list[Executed]:
+        """Transactions up to a slot that mention an address, newest first, with ``until < sequence < before``."""
         rows = self._db.execute(
             "SELECT t.* FROM mentions m JOIN transactions t USING (sequence)"
-            " WHERE m.address = ? AND sequence > ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
-            (bytes(address), until, before if before is not None else 1 << 62, limit),
+            " WHERE m.address = ? AND sequence > ? AND sequence < ? AND t.slot <= ?"
+            " ORDER BY sequence DESC LIMIT ?",
+            (bytes(address), until, before if before is not None else 1 << 62, newest_slot, limit),
         )
         return [_executed(row) for row in rows]
-
-    def last_unix_time(self) -> int:
-        """The chain's time at the newest transaction, 0 when there is none."""
-        return int(self._db.execute("SELECT coalesce(max(unix_time), 0) FROM transactions").fetchone()[0])
 
 
 def _executed(row: Sequence[Any]) -> Executed:

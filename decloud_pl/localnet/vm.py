@@ -40,6 +40,7 @@ FINALITY_SLOTS = 32
 LAMPORTS_PER_SIGNATURE = 5000
 _FAUCET_LAMPORTS = 900_000_000_000_000
 _FIRST_SLOT = 1000
+_NOW = "now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,10 @@ class Vm:
     def advance(self) -> int:
         """Brings slot and clock sysvar up to the clock; returns the slot."""
         now = self._clock.now() + self._behind
-        self._slot = max(self._slot, _FIRST_SLOT + int((now - self._origin) / SLOT_SECONDS))
+        slot = max(self._slot, _FIRST_SLOT + int((now - self._origin) / SLOT_SECONDS))
+        if slot != self._slot:
+            self._slot = slot
+            self._ledger.set_fact(_NOW, repr(now).encode())
         clock = self._svm.get_clock()
         clock.slot = self._slot
         clock.unix_timestamp = max(int(now), clock.unix_timestamp)
@@ -264,7 +268,9 @@ class Vm:
 
     def _restore(self) -> None:
         # A clock that ran faster before the restart has left its time behind; the chain's never goes back.
-        self._behind = max(0.0, self._ledger.last_unix_time() - self._clock.now(), self._origin - self._clock.now())
+        now = self._ledger.fact(_NOW)
+        reached = self._origin if now is None else float(now.decode())
+        self._behind = max(0.0, reached - self._clock.now())
         for address, account in self._ledger.accounts():
             self._svm.set_account(address, account)
         if self._svm.get_account(self._faucet.pubkey()) is None:

@@ -17,6 +17,7 @@ from decloud_pl.localnet.vm import Vm
 _LONGEST_BASE58 = 128
 _MAX_ADDRESSES = 100
 _MAX_FILTERS = 4
+_MAX_ACCOUNT_BYTES = 10 << 20
 _RENT_EPOCH = 18_446_744_073_709_551_615
 
 
@@ -48,7 +49,7 @@ def account_methods(vm: Vm) -> dict[str, Method]:
 
     def get_program_accounts(params: list[Any]) -> Any:
         owner, config = p.pubkey(p.argument(params, 0, "program id")), p.options(params, 1)
-        wanted = AccountFilter(config.get("filters") or [])
+        wanted = AccountFilter(config.get("filters"))
         found = [
             {"pubkey": str(address), "account": account_json(account, config)}
             for address, account in vm.program_accounts(owner)
@@ -58,7 +59,10 @@ def account_methods(vm: Vm) -> dict[str, Method]:
         return result if config.get("withContext") else found
 
     def get_rent(params: list[Any]) -> Any:
-        return vm.rent_exempt_minimum(p.number(p.argument(params, 0, "size"), "size"))
+        size = p.number(p.argument(params, 0, "size"), "size")
+        if size > _MAX_ACCOUNT_BYTES:
+            raise invalid(f"an account has at most {_MAX_ACCOUNT_BYTES} bytes")
+        return vm.rent_exempt_minimum(size)
 
     return {
         "getBalance": get_balance,
@@ -94,7 +98,7 @@ def account_json(account: Account | None, config: dict[str, Any]) -> dict[str, A
     }
 
 
-def _encode(data: bytes, encoding: str) -> Any:
+def _encode(data: bytes, encoding: object) -> Any:
     if encoding in ("base64", "jsonParsed"):  # no parser applies to this program's accounts
         return [base64.b64encode(data).decode(), "base64"]
     if encoding not in ("base58", "binary"):
@@ -112,6 +116,7 @@ class AccountFilter:
     """``dataSize`` and ``memcmp`` filters, all of which must match."""
 
     def __init__(self, filters: Any) -> None:
+        filters = [] if filters is None else filters
         if not isinstance(filters, list):
             raise invalid("filters must be an array")
         if len(filters) > _MAX_FILTERS:
@@ -145,7 +150,7 @@ def _memcmp(entry: dict[str, Any]) -> tuple[int, bytes]:
         if entry.get("encoding", "base58") == "base64":
             return offset, base64.b64decode(wanted, validate=True)
         return offset, base58.b58decode(wanted)
-    except (ValueError, binascii.Error):
+    except (ValueError, TypeError, binascii.Error):
         raise invalid("memcmp bytes cannot be decoded") from None
 
 

@@ -28,6 +28,7 @@ def transaction_json(executed: Executed, config: dict[str, Any]) -> dict[str, An
     if newest is not None:
         p.number(newest, "maxSupportedTransactionVersion")
     failed = executed.error is not None
+    encoding = config.get("encoding") or "json"
     meta = {
         **executed.meta,
         "err": executed.error,
@@ -39,10 +40,16 @@ def transaction_json(executed: Executed, config: dict[str, Any]) -> dict[str, An
     }
     if meta.get("returnData") is None:
         meta.pop("returnData", None)
+    if encoding == "jsonParsed":
+        keys = [str(key) for key in transaction.message.account_keys]
+        meta["innerInstructions"] = [
+            {**group, "instructions": [_named(entry, keys) for entry in group["instructions"]]}
+            for group in executed.meta["innerInstructions"]
+        ]
     answer: dict[str, Any] = {
         "slot": executed.slot,
         "blockTime": executed.unix_time,
-        "transaction": _encoded(transaction, executed.wire, config.get("encoding") or "json"),
+        "transaction": _encoded(transaction, executed.wire, encoding),
         "meta": meta,
     }
     if newest is not None:
@@ -50,7 +57,7 @@ def transaction_json(executed: Executed, config: dict[str, Any]) -> dict[str, An
     return answer
 
 
-def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: str) -> Any:
+def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: object) -> Any:
     if encoding == "base64":
         return [base64.b64encode(wire).decode(), "base64"]
     if encoding == "base58":
@@ -60,6 +67,15 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: str) -> A
     message = transaction.message
     header = message.header
     keys = [str(key) for key in message.account_keys]
+    instructions = [
+        {
+            "programIdIndex": entry.program_id_index,
+            "accounts": list(entry.accounts),
+            "data": base58.b58encode(bytes(entry.data)).decode(),
+            "stackHeight": None,
+        }
+        for entry in message.instructions
+    ]
     shown: dict[str, Any] = {"recentBlockhash": str(message.recent_blockhash)}
     if encoding == "json":
         shown["header"] = {
@@ -68,15 +84,7 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: str) -> A
             "numReadonlyUnsignedAccounts": header.num_readonly_unsigned_accounts,
         }
         shown["accountKeys"] = keys
-        shown["instructions"] = [
-            {
-                "programIdIndex": entry.program_id_index,
-                "accounts": list(entry.accounts),
-                "data": base58.b58encode(bytes(entry.data)).decode(),
-                "stackHeight": None,
-            }
-            for entry in message.instructions
-        ]
+        shown["instructions"] = instructions
     else:
         signed = header.num_required_signatures
         shown["accountKeys"] = [
@@ -89,15 +97,17 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: str) -> A
             }
             for index, key in enumerate(keys)
         ]
-        shown["instructions"] = [
-            {
-                "programId": keys[entry.program_id_index],
-                "accounts": [keys[account] for account in entry.accounts],
-                "data": base58.b58encode(bytes(entry.data)).decode(),
-                "stackHeight": None,
-            }
-            for entry in message.instructions
-        ]
+        shown["instructions"] = [_named(entry, keys) for entry in instructions]
     if isinstance(message, MessageV0):
         shown["addressTableLookups"] = []
     return {"signatures": [str(signature) for signature in transaction.signatures], "message": shown}
+
+
+def _named(instruction: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    """An instruction with addresses in place of indices, as ``jsonParsed`` shows one that it has no parser for."""
+    return {
+        "programId": keys[instruction["programIdIndex"]],
+        "accounts": [keys[account] for account in instruction["accounts"]],
+        "data": instruction["data"],
+        "stackHeight": instruction["stackHeight"],
+    }

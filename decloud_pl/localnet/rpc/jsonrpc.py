@@ -37,7 +37,7 @@ def answer(body: str | bytes, methods: Mapping[str, Method]) -> str | None:
     """Answers a request or a batch; None when it was notifications only."""
     try:
         request = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return json.dumps(_failure(None, RpcError(PARSE_ERROR, "Parse error")))
     if isinstance(request, list):
         if not request or len(request) > _LONGEST_BATCH:
@@ -56,6 +56,8 @@ def _one(request: Any, methods: Mapping[str, Method]) -> dict[str, Any] | None:
         or not isinstance(request.get("id"), (str, int, float, type(None)))
     ):
         identifier = request.get("id") if isinstance(request, dict) else None
+        if not isinstance(identifier, (str, int, float)):
+            identifier = None
         return _failure(identifier, RpcError(INVALID_REQUEST, "Invalid request"))
     try:
         result = _call(request["method"], request.get("params"), methods)

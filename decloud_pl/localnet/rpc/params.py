@@ -7,17 +7,25 @@ import binascii
 from typing import Any
 
 import base58
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.localnet.rpc.jsonrpc import MIN_CONTEXT_SLOT, RpcError, invalid
+from decloud_pl.localnet.vm import FINALITY_SLOTS
 
 MAX_TRANSACTION_BYTES = 1232
 _LONGEST_BASE58 = 1683
 _LONGEST_BASE64 = 1644
-_COMMITMENTS = ("processed", "confirmed", "finalized")
+_COMMITMENTS = {name: name for name in ("processed", "confirmed", "finalized")} | {
+    "recent": "processed",
+    "single": "confirmed",
+    "singleGossip": "confirmed",
+    "root": "finalized",
+    "max": "finalized",
+}
+_MAX_U64 = (1 << 64) - 1
 
 
 def argument(params: list[Any], index: int, what: str) -> Any:
@@ -35,7 +43,7 @@ def text(params: list[Any], index: int, what: str) -> str:
 
 
 def number(value: Any, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_U64:
         raise invalid(f"{what} must be an unsigned integer")
     return value
 
@@ -67,26 +75,28 @@ def signature(value: Any) -> Signature:
 def blockhash(value: Any) -> Hash:
     try:
         return Hash.from_string(value)
-    except (ValueError, TypeError):
+    except (ParseHashError, TypeError):
         raise invalid("Invalid hash") from None
 
 
 def commitment(config: dict[str, Any], *, name: str = "commitment", newest_slot: int | None = None) -> str:
     """The commitment asked for; checks ``minContextSlot`` against the slot it leads to."""
-    value = config.get(name) or "finalized"
-    value = {"recent": "processed", "single": "confirmed", "singleGossip": "confirmed"}.get(value, value)
-    value = {"root": "finalized", "max": "finalized"}.get(value, value)
-    if value not in _COMMITMENTS:
-        raise invalid(f"unknown commitment `{value}`")
+    asked = config.get(name) or "finalized"
+    value = _COMMITMENTS.get(asked) if isinstance(asked, str) else None
+    if value is None:
+        raise invalid(f"unknown commitment `{asked}`")
     wanted = config.get("minContextSlot")
-    if wanted is not None and newest_slot is not None and number(wanted, "minContextSlot") > newest_slot:
-        raise RpcError(MIN_CONTEXT_SLOT, "Minimum context slot has not been reached", {"contextSlot": newest_slot})
-    return str(value)
+    if wanted is not None and newest_slot is not None:
+        reached = newest_slot - FINALITY_SLOTS if value == "finalized" else newest_slot
+        if number(wanted, "minContextSlot") > reached:
+            raise RpcError(MIN_CONTEXT_SLOT, "Minimum context slot has not been reached", {"contextSlot": reached})
+    return value
 
 
-def wire(encoded: str, encoding: str) -> bytes:
+def wire(encoded: str, encoding: object) -> bytes:
     """A transaction's bytes, of the size that fits a network packet."""
-    longest = {"base58": _LONGEST_BASE58, "base64": _LONGEST_BASE64}.get(encoding)
+    limits = {"base58": _LONGEST_BASE58, "base64": _LONGEST_BASE64}
+    longest = limits.get(encoding) if isinstance(encoding, str) else None
     if longest is None:
         raise invalid(f"unsupported encoding: {encoding}. Supported encodings: base58, base64")
     if len(encoded) > longest:

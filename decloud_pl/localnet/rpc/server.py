@@ -191,7 +191,7 @@ def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound socket.
+    """A listening socket.
 
     Raises:
         LocalnetError: the port is taken, or not a port.
@@ -200,6 +200,8 @@ def bind(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        # Until it listens, another socket can be bound to the same port.
+        bound.listen()
     except (OSError, OverflowError) as error:
         bound.close()
         raise LocalnetError(

@@ -15,7 +15,7 @@ from solders.transaction import VersionedTransaction
 from decloud_pl.localnet.ledger import Executed
 from decloud_pl.localnet.rpc import params as p
 from decloud_pl.localnet.rpc.accounts import API_VERSION, AccountFilter, account_json
-from decloud_pl.localnet.rpc.jsonrpc import Method, invalid
+from decloud_pl.localnet.rpc.jsonrpc import INVALID_REQUEST, Method, RpcError, invalid
 from decloud_pl.localnet.vm import FINALITY_SLOTS, Vm
 
 Changed = dict[Pubkey, "Account | None"]
@@ -98,23 +98,26 @@ class Subscriber:
     def _account(self, params: list[Any]) -> int:
         address, config = p.pubkey(p.argument(params, 0, "address")), p.options(params, 1)
         last = [self._vm.account(address)]
-        account_json(last[0], config)  # a bad encoding is refused now, not with the first notification
+        p.commitment(config)
+        _notified(_EMPTY, config)  # a bad encoding is refused now, not with the first notification
 
         def value(_executed: Executed, changed: Changed) -> list[Any]:
             if address not in changed or changed[address] == last[0]:
                 return []
             last[0] = changed[address]
-            return [account_json(changed[address] or _EMPTY, config)]
+            return [_notified(changed[address] or _EMPTY, config)]
 
         return self._add(Subscription("account", value))
 
     def _program(self, params: list[Any]) -> int:
         owner, config = p.pubkey(p.argument(params, 0, "program id")), p.options(params, 1)
-        wanted = AccountFilter(config.get("filters") or [])
+        p.commitment(config)
+        _notified(_EMPTY, config)
+        wanted = AccountFilter(config.get("filters"))
 
         def value(_executed: Executed, changed: Changed) -> list[Any]:
             return [
-                {"pubkey": str(address), "account": account_json(account, config)}
+                {"pubkey": str(address), "account": _notified(account, config)}
                 for address, account in changed.items()
                 if account is not None and account.owner == owner and wanted.matches(account)
             ]
@@ -169,3 +172,15 @@ class Subscriber:
 
 
 _EMPTY = Account(0, b"", Pubkey.default())
+
+
+def _notified(account: Account, config: dict[str, Any]) -> dict[str, Any] | None:
+    """An account in a notification, which unlike an answer cannot be refused when base58 does not hold it."""
+    try:
+        return account_json(account, config)
+    except RpcError as error:
+        if error.code != INVALID_REQUEST:
+            raise
+        too_large = "error: data too large for bs58 encoding"
+        data = [too_large, "base58"] if config.get("encoding") == "base58" else too_large
+        return {**(account_json(account, {**config, "encoding": "base64"}) or {}), "data": data}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
 from typing import Any
 
 from solders.message import Message, MessageV0
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.errors import LocalnetError
-from decloud_pl.localnet.errors_json import ALREADY_PROCESSED, BLOCKHASH_NOT_FOUND, error_json
+from decloud_pl.localnet.errors_json import error_json
 from decloud_pl.localnet.ledger import Executed
 from decloud_pl.localnet.rpc import params as p
 from decloud_pl.localnet.rpc.accounts import API_VERSION, account_json
@@ -29,6 +28,11 @@ from decloud_pl.localnet.vm import FINALITY_SLOTS, LAMPORTS_PER_SIGNATURE, Outco
 _MAX_STATUSES = 256
 _MAX_SIGNATURES = 1000
 _RECENT_FEES = 150
+_COMPUTE_BUDGET = "ComputeBudget111111111111111111111111111111"
+_BUILTINS = ("11111111111111111111111111111111", _COMPUTE_BUDGET)
+_BUILTIN_UNITS = 3_000
+_PROGRAM_UNITS = 200_000
+_MOST_UNITS = 1_400_000
 _SIGNATURES_FAILED = "Transaction signature verification failure"
 
 
@@ -101,14 +105,15 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
     def get_signatures_for_address(params: list[Any]) -> Any:
         vm.advance()
         address, config = p.pubkey(p.argument(params, 0, "address")), p.options(params, 1)
-        limit = p.number(config.get("limit") or _MAX_SIGNATURES, "limit")
+        asked = config.get("limit")
+        limit = _MAX_SIGNATURES if asked is None else p.number(asked, "limit")
         if not 0 < limit <= _MAX_SIGNATURES:
             raise invalid(f"Invalid limit; max {_MAX_SIGNATURES}")
         newest = vm.slot_at(p.commitment(config, newest_slot=vm.slot))
         before, until = _sequence(vm, config.get("before")), _sequence(vm, config.get("until"))
         if config.get("before") and before is None:
             return []
-        entries = vm.ledger.mentions(address, before=before, until=until or 0, limit=limit)
+        entries = vm.ledger.mentions(address, before=before, until=until or 0, newest_slot=newest, limit=limit)
         return [
             {
                 "signature": entry.signature,
@@ -119,7 +124,6 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
                 "confirmationStatus": _confirmation(vm, entry),
             }
             for entry in entries
-            if entry.slot <= newest
         ]
 
     def get_fee_for_message(params: list[Any]) -> Any:
@@ -186,11 +190,7 @@ def _preflight(vm: Vm, transaction: VersionedTransaction) -> None:
     outcome = vm.simulate(transaction) if error is None else Outcome(error, [], 0)
     if outcome.error is None:
         return
-    reasons: dict[object, str] = {
-        BLOCKHASH_NOT_FOUND: "Blockhash not found",
-        ALREADY_PROCESSED: "This transaction has already been processed",
-    }
-    reason = reasons.get(outcome.error) or _reason(error_json(outcome.error))
+    reason = _reason(error_json(outcome.error))
     raise RpcError(PREFLIGHT_FAILURE, f"Transaction simulation failed: {reason}", _simulation(outcome))
 
 
@@ -201,6 +201,8 @@ def _reason(error: Any) -> str:
             return f"Error processing Instruction {index}: custom program error: {inner['Custom']:#x}"
         return f"Error processing Instruction {index}: {inner}"
     return {
+        "BlockhashNotFound": "Blockhash not found",
+        "AlreadyProcessed": "This transaction has already been processed",
         "AccountNotFound": "Attempt to debit an account but found no record of a prior credit.",
         "InsufficientFundsForFee": "Insufficient funds for fee",
     }.get(str(error), str(error))
@@ -219,7 +221,9 @@ def _simulation(outcome: Outcome) -> dict[str, Any]:
 
 
 def _accounts(vm: Vm, outcome: Outcome, wanted: dict[str, Any]) -> list[Any]:
-    addresses: Sequence[Any] = wanted.get("addresses") or []
+    addresses = wanted.get("addresses") or []
+    if not isinstance(addresses, list):
+        raise invalid("addresses must be an array")
     config = {"encoding": wanted.get("encoding") or "base64"}
     return [
         account_json(outcome.post_accounts.get(p.pubkey(address), vm.account(p.pubkey(address))), config)
@@ -244,14 +248,16 @@ def _message(encoded: str) -> Message | MessageV0:
 
 def _priority(message: Message | MessageV0) -> int:
     """The priority fee in lamports that compute-budget instructions of a message ask for."""
-    limit, price = 200_000 * len(message.instructions), 0
+    asked, usual, price = None, 0, 0
     for instruction in message.instructions:
         program = str(message.account_keys[instruction.program_id_index])
         data = bytes(instruction.data)
-        if program != "ComputeBudget111111111111111111111111111111" or not data:
+        usual += _BUILTIN_UNITS if program in _BUILTINS else _PROGRAM_UNITS
+        if program != _COMPUTE_BUDGET or not data:
             continue
         if data[0] == 2:
-            limit = int.from_bytes(data[1:5], "little")
+            asked = int.from_bytes(data[1:5], "little")
         elif data[0] == 3:
             price = int.from_bytes(data[1:9], "little")
+    limit = min(_MOST_UNITS, usual if asked is None else asked)
     return -(-price * limit // 1_000_000)

@@ -1,0 +1,225 @@
+"""A daemon in this process on a local network without agents; the test plays creator and validator."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.send import Sender, SendPolicy
+from decloud_pl.chain.transaction_log import MemoryTransactionLog
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.chain.watch import watch_events
+from decloud_pl.daemon.events import Changed, DaemonEvent, Skipped
+from decloud_pl.daemon.executor import UPDATE_FILE
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.loop import Daemon, Policy
+from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.daemon.select import Criteria
+from decloud_pl.daemon.steps import Steps
+from decloud_pl.daemon.transaction_log import JournalTransactionLog
+from decloud_pl.daemon.update_file import write_update
+from decloud_pl.domain import Update
+from decloud_pl.localnet.clock import ManualClock
+from decloud_pl.localnet.network import LocalNetwork
+from decloud_pl.store import Stored
+from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.unixfs import cid_of_file
+
+PATIENCE = 30.0
+
+
+@dataclass
+class QuickExecutor:
+    """Writes a real update file at once; ``failures`` are raised first, one per call."""
+
+    failures: list[Exception] = field(default_factory=list)
+    trained: int = 0
+    gate: asyncio.Event | None = None
+
+    async def train(self, folder: Path, on_progress: Callable[[Mapping[str, object]], None]) -> None:
+        self.trained += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.gate is not None:
+            await self.gate.wait()
+        on_progress({"stage": "fit", "epoch": 0, "step": 1, "total_steps": 1, "loss": 0.5, "accuracy": None})
+        path = folder / "update.pt"
+        path.write_bytes(b"an update of " + folder.name.encode())
+        cid = str(cid_of_file(path))
+        write_update(folder / UPDATE_FILE, Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9))
+
+
+@dataclass
+class FlakyStore:
+    """A store that fails so many times first."""
+
+    inner: EmbeddedStore
+    failures: list[Exception] = field(default_factory=list)
+    name: str = "flaky"
+    puts: int = 0
+
+    def put(self, path: Path, profile: str = "kubo-v1") -> Stored:
+        self.puts += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.inner.put(path, profile)
+
+
+class NoPlan:
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str:
+        assert base_model.exists()
+        return "{}"
+
+
+class Diary:
+    """Remembers events; wakes whoever waits for a state."""
+
+    def __init__(self) -> None:
+        self.events: list[DaemonEvent] = []
+        self._news = asyncio.Event()
+
+    def report(self, event: DaemonEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    def states(self, round_id: int) -> list[State]:
+        changes = [event.record for event in self.events if isinstance(event, Changed)]
+        found = [record.state for record in changes if record.round_id == round_id]
+        return [state for index, state in enumerate(found) if index == 0 or found[index - 1] is not state]
+
+    def skipped(self, round_id: int, reason: str) -> int:
+        """How often a round was passed over for a reason."""
+        return sum(
+            isinstance(event, Skipped) and event.round_id == round_id and reason in event.reason
+            for event in self.events
+        )
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async def wait() -> None:
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+        await asyncio.wait_for(wait(), PATIENCE)
+
+    async def reaches(self, round_id: int, state: State) -> None:
+        await self.until(lambda: state in self.states(round_id))
+
+
+class World:
+    """The network, the other parties, and everything a daemon is made of."""
+
+    def __init__(self, network: LocalNetwork, clock: ManualClock, home: Path) -> None:
+        self.network = network
+        self.clock = clock
+        self.home = home
+        self.dialect = V1()
+        self.rpc = RpcClient(network.endpoints.rpc_url)
+        self.chain = ChainClient(self.rpc, self.dialect)
+        self.other = Wallet(Keypair())
+        self.wallet = Wallet(Keypair())
+        self.executor = QuickExecutor()
+        self.store = FlakyStore(network.store)
+        self.diary = Diary()
+        network.vm.airdrop(self.other.address, 100 * 10**9)
+        network.vm.airdrop(self.wallet.address, 10**9)
+        self._send = SendPolicy(poll_seconds=0.05)
+
+    async def as_other(self, instruction: Instruction, signer: Wallet | None = None) -> None:
+        async def unknown() -> bool:
+            return False
+
+        sender = Sender(self.rpc, signer or self.other, self.dialect, MemoryTransactionLog(), policy=self._send)
+        await sender.send([instruction], key="x", landed=unknown)
+
+    async def post(self, *, dataset: str = "custom", reward: int = 10**9, claim: bool = True) -> int:
+        """Posts a round, and claims it as its validator; returns its id."""
+        counter = await self.chain.counter()
+        assert counter is not None
+        base = self.home / "base"
+        base.write_bytes(b"a base model")
+        cid = self.network.store.put(base).cid
+        me, number = self.other.address, counter.count
+        await self.as_other(
+            self.dialect.create_round(number, creator=me, model_cid=cid, dataset=dataset, reward_amount=reward)
+        )
+        if claim:
+            await self.as_other(self.dialect.claim_round(number, validator=me))
+        return number
+
+    async def begin(self, round_id: int) -> None:
+        await self.as_other(self.dialect.start_training(round_id, validator=self.other.address, baseline_score=1000))
+
+    async def complete(self, round_id: int, bps: int = 10_000) -> None:
+        me = self.other.address
+        await self.as_other(
+            self.dialect.set_contribution(round_id, validator=me, trainer=self.wallet.address, contribution_bps=bps)
+        )
+        await self.as_other(self.dialect.complete_validation(round_id, validator=me))
+
+    @asynccontextmanager
+    async def daemon(self, *, ws_url: str | None = None, **policy: Any) -> AsyncIterator[Daemon]:
+        """A daemon at work."""
+        journal = Journal(
+            self.home / "journal.sqlite",
+            program_id=str(self.dialect.program_id),
+            wallet=str(self.wallet.address),
+        )
+        rpc = RpcClient(self.network.endpoints.rpc_url)
+        steps = Steps(
+            chain=ChainClient(rpc, self.dialect),
+            sender=Sender(rpc, self.wallet, self.dialect, JournalTransactionLog(journal), policy=self._send),
+            wallet=self.wallet,
+            dialect=self.dialect,
+            journal=journal,
+            store=self.store,
+            reader=GatewayReader([self.network.endpoints.gateway_url]),
+            executor=self.executor,  # type: ignore[arg-type]  # the same two methods, without the process
+            planner=NoPlan(),
+            reporter=self.diary,
+            rounds_folder=self.home / "rounds",
+            max_model_bytes=1 << 20,
+        )
+        options: dict[str, Any] = {
+            "criteria": Criteria((), 0, 0, 1),
+            "resolve": lambda name: {"custom": "digits"}.get(name, name),
+            "poll_interval": 0.1,
+        }
+        url = ws_url or self.network.endpoints.ws_url
+        daemon = Daemon(steps, Policy(**{**options, **policy}), lambda: watch_events(url, self.dialect))
+        task = asyncio.create_task(daemon.run())
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            await asyncio.wait_for(task, PATIENCE)
+            await rpc.aclose()
+            journal.close()
+
+    def row(self, round_id: int) -> RoundRecord:
+        """The newest row that was reported."""
+        rows = [e.record for e in self.diary.events if isinstance(e, Changed) and e.record.round_id == round_id]
+        return rows[-1]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = ManualClock()
+    async with LocalNetwork(tmp_path / "network", rpc_port=0, gateway_port=0, clock=clock) as network:
+        home = tmp_path / "home"
+        home.mkdir()
+        found = World(network, clock, home)
+        yield found
+        await found.rpc.aclose()

@@ -1,0 +1,234 @@
+"""The daemon earns rewards, waits out what passes, gives up on what does not, and does nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from solders.keypair import Keypair
+
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.daemon.events import Trouble
+from decloud_pl.daemon.record import State
+from decloud_pl.daemon.select import Criteria
+from decloud_pl.errors import (
+    ContentNotFound,
+    IntegrityError,
+    StoreUnavailable,
+    TrainingError,
+    UntrustedFileRejected,
+)
+
+WHOLE_LIFE = [
+    State.JOINING,
+    State.WAITING,
+    State.TRAINING,
+    State.PUBLISHING,
+    State.SUBMITTING,
+    State.SUBMITTED,
+    State.CLAIMING,
+    State.CLAIMED,
+]
+NOWHERE = "ws://127.0.0.1:9"
+
+
+async def live(world: Any, round_id: int) -> None:
+    """What the other parties do once the daemon has joined."""
+    await world.diary.reaches(round_id, State.WAITING)
+    await world.begin(round_id)
+    await world.diary.reaches(round_id, State.SUBMITTED)
+    await world.complete(round_id)
+    await world.diary.reaches(round_id, State.CLAIMED)
+
+
+@pytest.mark.parametrize("ws_url", [None, NOWHERE], ids=["websocket", "polling only"])
+async def test_a_whole_life(world: Any, ws_url: str | None) -> None:
+    before = await world.rpc.balance(world.wallet.address)
+    async with world.daemon(ws_url=ws_url) as daemon:
+        round_id = await world.post()
+        await live(world, round_id)
+        assert world.diary.states(round_id) == WHOLE_LIFE
+        assert [record.state for record in daemon.ended] == [State.CLAIMED]
+    row = world.row(round_id)
+    assert row.claimed_lamports == 900_000_000
+    assert row.join_signature
+    assert row.submit_signature
+    assert row.claim_signature
+    submission = await world.chain.submission(round_id, world.wallet.address)
+    assert submission.gradient_cid == row.pinned_cid == row.update_cid
+    assert await world.rpc.balance(world.wallet.address) > before + 890_000_000
+    assert not (world.home / "rounds" / str(round_id)).exists()
+
+
+async def test_rounds_from_before_the_start_are_found(world: Any) -> None:
+    round_id = await world.post()
+    async with world.daemon():
+        await live(world, round_id)
+
+
+async def test_a_store_that_is_down_delays_the_submission(world: Any) -> None:
+    world.store.failures = [StoreUnavailable("The store is down.", retry_after=0), ContentNotFound("Not yet.")]
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert world.store.puts == 3
+    assert world.executor.trained == 1
+    troubles = [event.message for event in world.diary.events if isinstance(event, Trouble)]
+    assert any("The store is down. Trying again in 2 s." in message for message in troubles)
+
+
+async def test_a_store_that_lies_never_gets_on_chain(world: Any) -> None:
+    world.store.failures = [IntegrityError("The store gave another CID.")] * 10
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: world.store.puts >= 2)
+    submission = await world.chain.submission(round_id, world.wallet.address)
+    assert not submission.submitted
+
+
+async def test_a_failed_training_is_tried_again(world: Any) -> None:
+    world.executor.failures = [TrainingError("It diverged.")]
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert world.executor.trained == 2
+
+
+async def test_a_file_that_quarantine_refuses_ends_the_round_and_frees_its_slot(world: Any) -> None:
+    world.executor.failures = [UntrustedFileRejected("The file holds something else than tensors.")]
+    async with world.daemon():
+        first = await world.post()
+        await world.diary.reaches(first, State.WAITING)
+        second = await world.post()
+        await world.begin(first)
+        await world.diary.reaches(first, State.FAILED)
+        assert "something else than tensors" in world.row(first).reason
+        await world.diary.reaches(second, State.WAITING)
+
+
+async def test_a_training_that_misses_the_deadline_is_not_submitted(world: Any) -> None:
+    world.executor.gate = asyncio.Event()
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: world.executor.trained == 1)
+        world.clock.advance(3601)
+        world.executor.gate.set()
+        await world.diary.reaches(round_id, State.MISSED)
+    assert State.SUBMITTING not in world.diary.states(round_id)
+
+
+async def test_no_share_is_the_end(world: Any) -> None:
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+        await world.complete(round_id, bps=0)
+        await world.diary.reaches(round_id, State.UNREWARDED)
+
+
+async def test_slots_are_kept_and_given_back(world: Any) -> None:
+    async with world.daemon():
+        first = await world.post()
+        await world.diary.reaches(first, State.WAITING)
+        second = await world.post()
+        await world.diary.until(lambda: world.diary.skipped(second, "all slots are busy") == 1)
+        await world.begin(first)
+        await world.diary.reaches(second, State.WAITING)
+        assert world.diary.states(first)[-1] is State.SUBMITTED
+
+
+@pytest.mark.parametrize(
+    ("criteria", "reason"),
+    [
+        (Criteria((), 2 * 10**9, 0, 1), "below your minimum"),
+        (Criteria((), 0, 1, 1), "above your maximum"),
+        (Criteria(("mnist",), 0, 0, 1), "do not train for"),
+    ],
+)
+async def test_a_round_that_does_not_fit_is_named_once(world: Any, criteria: Criteria, reason: str) -> None:
+    async with world.daemon(criteria=criteria):
+        round_id = await world.post()
+        await world.diary.until(lambda: world.diary.skipped(round_id, reason) == 1)
+        later = await world.post()
+        await world.diary.until(lambda: world.diary.skipped(later, reason) == 1)
+    assert world.diary.skipped(round_id, reason) == 1
+    assert await world.chain.submission(round_id, world.wallet.address) is None
+
+
+async def test_a_round_joined_by_other_means_is_recognised(world: Any) -> None:
+    round_id = await world.post()
+    await world.as_other(world.dialect.join_round(round_id, trainer=world.wallet.address), world.wallet)
+    async with world.daemon():
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert world.row(round_id).join_signature is None
+
+
+async def test_stops_after_so_many_rounds_and_joins_no_more(world: Any) -> None:
+    first, second = await world.post(), await world.post()
+    async with world.daemon(stop_after=1) as daemon:
+        await live(world, first)
+        assert [record.round_id for record in daemon.ended] == [first]
+    assert await world.chain.submission(second, world.wallet.address) is None
+
+
+async def test_one_round_alone(world: Any) -> None:
+    first, second = await world.post(), await world.post()
+    async with world.daemon(only_round=second):
+        await live(world, second)
+    assert await world.chain.submission(first, world.wallet.address) is None
+
+
+async def test_a_round_that_expired_while_the_daemon_was_away_ends(world: Any) -> None:
+    world.executor.gate = asyncio.Event()
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: world.executor.trained == 1)
+    world.clock.advance(3601)
+    await world.as_other(world.dialect.check_round(round_id, creator=world.other.address))
+    async with world.daemon():
+        await world.diary.reaches(round_id, State.EXPIRED)
+    assert world.executor.trained == 1
+
+
+async def test_no_train_and_no_claim_leave_that_to_the_user(world: Any) -> None:
+    async with world.daemon(auto_train=False):
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await asyncio.sleep(0.5)
+        assert world.executor.trained == 0
+    async with world.daemon(auto_claim=False):
+        await world.diary.reaches(round_id, State.SUBMITTED)
+        await world.complete(round_id)
+        await asyncio.sleep(0.5)
+        submission = await world.chain.submission(round_id, world.wallet.address)
+        assert not submission.reward_claimed
+    async with world.daemon():
+        await world.diary.reaches(round_id, State.CLAIMED)
+
+
+async def test_an_empty_wallet_waits_for_money_or_asks_the_faucet(world: Any) -> None:
+    world.wallet = Wallet(Keypair())
+    round_id = await world.post()
+    async with world.daemon():
+        await world.diary.until(lambda: world.diary.skipped(round_id, "joining needs") == 1)
+        world.network.vm.airdrop(world.wallet.address, 10**9)
+        await world.diary.reaches(round_id, State.WAITING)
+    world.wallet = Wallet(Keypair())
+    other = await world.post()
+    async with world.daemon(faucet=True, only_round=other):
+        await world.diary.reaches(other, State.WAITING)

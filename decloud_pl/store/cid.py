@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import base58
 
-from decloud_pl.errors import InvalidCid
+from decloud_pl.errors import IntegrityError, InvalidCid
 
 RAW = 0x55
 DAG_PB = 0x70
@@ -78,7 +78,7 @@ class Cid:
         """
         try:
             cid = cls._parse(text)
-        except (ValueError, binascii.Error):
+        except (ValueError, binascii.Error, IntegrityError):
             cid = None
         if cid is None or str(cid) != text:
             shown = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
@@ -102,7 +102,8 @@ class Cid:
         """Reads a binary CID; returns it and the offset after it.
 
         Raises:
-            InvalidCid: another version, codec or hash than those supported, or short data.
+            IntegrityError: another version, codec or hash than those supported, or short data. It is the block or
+                archive around these bytes that is wrong, not a CID that somebody asked for.
         """
         head = bytes(data[offset : offset + 4])
         if head[:2] == _SHA2_256:
@@ -110,10 +111,10 @@ class Cid:
         elif len(head) == 4 and head[0] == 1 and head[1] in (RAW, DAG_PB) and head[2:] == _SHA2_256:
             version, codec, start = 1, head[1], offset + 4
         else:
-            raise InvalidCid("Bytes that should be a CID are of an unsupported kind.")
+            raise IntegrityError("Bytes that should be a CID are of an unsupported kind.")
         digest = bytes(data[start : start + _DIGEST_SIZE])
         if len(digest) != _DIGEST_SIZE:
-            raise InvalidCid("Bytes that should be a CID end too early.")
+            raise IntegrityError("Bytes that should be a CID end too early.")
         return cls(version, codec, digest), start + _DIGEST_SIZE
 
     def __bytes__(self) -> bytes:

@@ -42,8 +42,10 @@ class EmbeddedStore:
         """Copies a file in and returns once it is on disk.
 
         Raises:
-            StoreError: the folder cannot be written or the disk is full.
+            StoreError: the file cannot be read, the folder cannot be written or the disk is full.
         """
+        if not path.is_file():
+            raise StoreError(f"{path} cannot be put into the store: it is not a file.", fix="Check its name.")
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
@@ -74,7 +76,8 @@ class EmbeddedStore:
         return Stored(str(cid), profile, size)
 
     def has(self, cid: str) -> bool:
-        return self._note_path(Cid.parse(cid)).exists()
+        parsed = Cid.parse(cid)
+        return self._note_path(parsed).exists() and self._data_path(parsed).exists()
 
     def stat(self, cid: str) -> Stored:
         """What is kept under a CID.
@@ -92,7 +95,7 @@ class EmbeddedStore:
                 raise self._damaged(cid)
         except FileNotFoundError:
             raise ContentNotFound(f"The store does not have {cid}.", fix="Put it in first.") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._damaged(cid) from error
         return stored
 

@@ -14,7 +14,6 @@ from decloud_pl.errors import (
     ConfigError,
     ContentNotFound,
     IntegrityError,
-    InvalidCid,
     SizeLimitExceeded,
     StoreError,
     StoreUnavailable,
@@ -33,6 +32,7 @@ _MAX_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NOT_FOUND = (404, 410)
 _OVERHEAD = 1 << 20
+_LONGEST_WAIT = 3600.0
 _ACCEPT = f"{CONTENT_TYPE}; version=1; order=dfs; dups=y, application/octet-stream;q=0.5, */*;q=0.1"
 
 
@@ -103,7 +103,7 @@ class GatewayReader:
         for url in self._urls:
             try:
                 return Fetched(url, self._from(url, root, destination, max_bytes))
-            except (StoreUnavailable, ContentNotFound, IntegrityError, InvalidCid, SizeLimitExceeded) as error:
+            except (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded) as error:
                 logger.info("Gateway %s: %s", url, error)
                 failures.append(error)
             except OSError as error:
@@ -154,8 +154,12 @@ class GatewayReader:
                 _check_status(response, urlsplit(url).hostname or url)
                 return response
             response.close()
-            target = urljoin(target, response.headers.get("Location", ""))
-            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+            try:
+                target = urljoin(target, response.headers.get("Location", ""))
+                stays = urlsplit(target)[:2] == urlsplit(url)[:2]
+            except ValueError:
+                stays = False
+            if not stays:
                 raise StoreUnavailable(
                     f"The gateway {urlsplit(url).hostname} redirects to another host.",
                     fix="Configure the address it redirects to, or another gateway.",
@@ -174,7 +178,7 @@ def _check_status(response: requests.Response, host: str) -> None:
     raise StoreUnavailable(
         f"The gateway {host} answered with HTTP {status}.",
         fix="It is tried again.",
-        retry_after=float(wait) if wait.isdigit() else None,
+        retry_after=min(float(wait), _LONGEST_WAIT) if wait.isascii() and wait.isdigit() else None,
     )
 
 
@@ -205,7 +209,7 @@ def _too_large(root: Cid, max_bytes: int) -> SizeLimitExceeded:
     )
 
 
-_HOPE: tuple[type[StoreError], ...] = (StoreUnavailable, ContentNotFound, IntegrityError, InvalidCid, SizeLimitExceeded)
+_HOPE: tuple[type[StoreError], ...] = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)
 
 
 def _most_hopeful(failures: Sequence[StoreError]) -> StoreError:

@@ -180,8 +180,11 @@ class CidWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self.scratch.unlink(missing_ok=True)
+        try:
+            self._file.close()
+        finally:
+            # Closing writes what is buffered, which a full disk refuses.
+            self.scratch.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,0 +1,147 @@
+"""Imports point one way, late ones inside functions included."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import decloud_pl
+
+PACKAGE = Path(decloud_pl.__file__).parent
+NAME = "decloud_pl"
+
+_BASE = {"errors", "domain"}
+_CLIENT = {*_BASE, "chain", "store", "data", "models"}
+# What each part of the package may import of the others; `decloud_pl` itself (its version) is open to all.
+ALLOWED: dict[str, set[str]] = {
+    "": set(),
+    "errors": set(),
+    "domain": {"errors"},
+    "config_dir": {"errors"},
+    "settings": {*_BASE, "config_dir"},
+    "build": {"errors"},
+    "chain": _BASE,
+    "store": _BASE,
+    "data": _BASE,
+    "models": _BASE,
+    "train": {*_CLIENT, "build"},
+    "daemon": {*_CLIENT, "train", "settings", "build", "config_dir"},
+    "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
+    "cli": {*_CLIENT, "train", "daemon", "localnet", "settings", "build", "config_dir"},
+    "__main__": {"errors", "settings", "config_dir", "cli"},
+}
+
+
+def part_of(module: str) -> str:
+    """``decloud_pl.chain.rpc`` → ``chain``; ``decloud_pl`` → an empty string."""
+    return module.removeprefix(NAME).removeprefix(".").split(".")[0]
+
+
+def module_of(path: Path) -> str:
+    return ".".join((NAME, *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def imported(source: str, module: str, *, is_package: bool) -> Iterator[str]:
+    """Every module that a source names in an import, or as text in a call that imports."""
+    package = module if is_package else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            # `from decloud_pl import chain` names a part, `from decloud_pl import __version__` does not.
+            submodules = (alias.name for alias in node.names if alias.name in ALLOWED)
+            yield from (f"{NAME}.{name}" for name in submodules) if origin == NAME else (origin,)
+        elif isinstance(node, ast.Call) and node.args:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = node.args[0]
+            if called in ("import_module", "__import__") and isinstance(first, ast.Constant):
+                yield str(first.value)
+
+
+def wrong_imports(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    own = part_of(module)
+    found = {name for name in imported(source, module, is_package=is_package) if name.split(".")[0] == NAME}
+    return sorted(name for name in found if part_of(name) not in {own, "", *ALLOWED[own]})
+
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path).removeprefix(f"{NAME}."))
+def test_imports_point_one_way(path: Path) -> None:
+    module = module_of(path)
+    assert part_of(module) in ALLOWED, f"{module} is a new part: say in ALLOWED what it may import."
+    assert wrong_imports(path.read_text(), module, is_package=path.name == "__init__.py") == []
+
+
+def test_no_part_may_import_itself_through_others() -> None:
+    def reach(part: str, seen: frozenset[str]) -> None:
+        assert part not in seen, f"{part} imports itself through {sorted(seen)}"
+        for below in ALLOWED[part]:
+            reach(below, seen | {part})
+
+    for part in ALLOWED:
+        reach(part, frozenset())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import decloud_pl.daemon.loop",
+        "import os, decloud_pl.daemon",
+        "from decloud_pl import daemon",
+        "from decloud_pl.daemon import loop",
+        "from ..daemon import loop",
+        "from .. import daemon",
+        "def late():\n    from decloud_pl.daemon import loop",
+        "if TYPE_CHECKING:\n    from decloud_pl.daemon.loop import Loop",
+        "importlib.import_module('decloud_pl.daemon')",
+    ],
+)
+def test_a_wrong_import_is_seen(source: str) -> None:
+    assert len(wrong_imports(source, "decloud_pl.chain.rpc")) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from decloud_pl import __version__",
+        "from decloud_pl.errors import ChainError",
+        "from .wallet import Wallet",
+        "from . import wallet",
+        "import solana.rpc",
+    ],
+)
+def test_a_right_import_passes(source: str) -> None:
+    assert wrong_imports(source, "decloud_pl.chain.rpc") == []
+
+
+HEAVY = ("torch", "torchvision", "lightning", "pytorch_lightning", "torchmetrics", "sklearn", "hydra")
+# The daemon lives for weeks in 120 MB, and a command must answer at once: none of this may load torch.
+_IMPORT_ALL = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+names = [package.__name__]
+if hasattr(package, "__path__"):
+    names += [entry.name for entry in pkgutil.walk_packages(package.__path__, package.__name__ + ".")]
+names = [name for name in names if not name.endswith("__main__")]
+for name in names:
+    importlib.import_module(name)
+print(*sorted(set(sys.argv[2:]) & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["errors", "domain", "config_dir", "settings", "chain", "store", "data.catalog", "daemon", "cli"]
+)
+def test_importing_loads_nothing_heavy(module: str) -> None:
+    command = [sys.executable, "-c", _IMPORT_ALL, f"{NAME}.{module}", *HEAVY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr

@@ -1,0 +1,59 @@
+"""What is installed is pinned, and every place names the same Pythons."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+
+def pins(root: Path) -> dict[str, list[tuple[Requirement, str]]]:
+    """Package → its pins and their versions, one for all Pythons or one for each range."""
+    found: dict[str, list[tuple[Requirement, str]]] = {}
+    for line in (root / "constraints.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            (exact,) = pin.specifier
+            assert exact.operator == "=="
+            found.setdefault(canonicalize_name(pin.name), []).append((pin, exact.version))
+    return found
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.12", "3.13"])
+def test_every_dependency_is_pinned_once_within_its_range(python: str, root: Path) -> None:
+    pinned = pins(root)
+    environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": "dev"}
+    for line in requires("decloud_pl") or []:
+        wanted = Requirement(line)
+        if wanted.marker and not wanted.marker.evaluate(environment):
+            continue
+        versions = [
+            version
+            for pin, version in pinned.get(canonicalize_name(wanted.name), [])
+            if pin.marker is None or pin.marker.evaluate(environment)
+        ]
+        assert len(versions) == 1, f"{wanted.name} has the pins {versions}"
+        assert wanted.specifier.contains(versions[0], prereleases=True), f"{line} against {versions[0]}"
+
+
+def test_every_place_names_the_same_pythons(root: Path) -> None:
+    text = (root / "pyproject.toml").read_text()
+    supported = re.search(r'^requires-python = "(.+)"$', text, re.MULTILINE)
+    assert supported is not None
+    named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)
+    asked = [f"3.{minor}" for minor in range(30) if SpecifierSet(supported[1]).contains(f"3.{minor}.0")]
+    assert named == asked
+    assert f'target-version = "py{asked[0].replace(".", "")}"' in text
+    assert f'python_version = "{asked[0]}"' in text
+    for script in ("setup", "make_venv.py"):
+        assert re.findall(r"\((3, \d+)\)", (root / "scripts" / script).read_text()) == [
+            asked[0].replace(".", ", "),
+            f"3, {int(asked[-1][2:]) + 1}",
+        ]
+    for version in asked:
+        assert f"python{version}" in (root / "scripts" / "setup").read_text()

@@ -1,0 +1,76 @@
+"""The repository holds what it should and nothing of the machine or the moment it was written on."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+LARGEST = 1_000_000
+# Written so that no line here is found by what it describes.
+FORBIDDEN = {
+    "an issue's number": r"(?i)\bissues? [#]?\d|(?<![\w&/#\[(])#\d{1,4}\b(?![.\w])",
+    "a path of a machine": r"(?<![\w.~}])[/](?:work|farm|root|home/\w+|Users/\w+)/",
+    "a package registry": r"(?i)\b(?:pypi[.]org|pythonhosted[.]org|registry[.]npmjs|download[.]pytorch[.]org)",
+    "a merge conflict": r"^(?:<{7} |>{7} )",
+}
+
+
+def text_of(path: Path) -> str | None:
+    data = path.read_bytes()
+    return None if b"\0" in data else data.decode()
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_no_file_holds(what: str, root: Path, tracked: list[Path]) -> None:
+    pattern = re.compile(FORBIDDEN[what])
+    found = []
+    for path in tracked:
+        for number, line in enumerate((text_of(path) or "").splitlines(), 1):
+            if pattern.search(line):
+                found.append(f"{path.relative_to(root)}:{number}: {line.strip()[:100]}")
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("an issue's number", "fixes issue " + "12"),
+        ("an issue's number", "see #" + "7"),
+        ("a path of a machine", "cd /" + "home/ann/decloud"),
+        ("a path of a machine", "'/" + "root/.cache'"),
+        ("a package registry", "https://files.pythonhosted" + ".org/x"),
+        ("a merge conflict", "<" * 7 + " HEAD"),
+    ],
+)
+def test_what_is_forbidden_is_found(what: str, line: str) -> None:
+    assert re.search(FORBIDDEN[what], line)
+
+
+def test_text_files_end_in_one_newline_and_have_no_stray_blanks(root: Path, tracked: list[Path]) -> None:
+    wrong = []
+    for path in tracked:
+        text = None if "golden" in path.parts else text_of(path)  # recorded byte for byte
+        if text and (not text.endswith("\n") or text.endswith("\n\n") or "\r" in text or re.search(r"[ \t]\n", text)):
+            wrong.append(str(path.relative_to(root)))
+    assert wrong == []
+
+
+def test_no_file_is_large(root: Path, tracked: list[Path]) -> None:
+    assert [str(path.relative_to(root)) for path in tracked if path.stat().st_size > LARGEST] == []
+
+
+@pytest.mark.parametrize("script", ["scripts/setup", "scripts/demo", "scripts/test", ".ci/run"])
+def test_a_script_is_executable_and_valid(script: str, root: Path) -> None:
+    path = root / script
+    assert os.access(path, os.X_OK)
+    assert path.read_text().startswith("#!/usr/bin/env bash\n")
+    subprocess.run(["bash", "-n", path], check=True)
+
+
+def test_every_script_is_checked_here(root: Path, tracked: list[Path]) -> None:
+    shells = {str(path.relative_to(root)) for path in tracked if (text_of(path) or "").startswith("#!")}
+    assert shells == {"scripts/setup", "scripts/demo", "scripts/test", ".ci/run"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 import base58
@@ -14,7 +15,8 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.errors import ConfigError, DecodeError, RpcRejected, RpcUnavailable
+from decloud_pl.chain.rpc_errors import from_error_object, from_transport, not_rpc, silent
+from decloud_pl.errors import ConfigError, DecodeError
 
 if TYPE_CHECKING:
     from solana.rpc.async_api import AsyncClient
@@ -26,8 +28,8 @@ CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 _CLOCK_SYSVAR_SIZE = 40
 _ACCOUNTS_PER_REQUEST = 100
 _COMMITMENT = "confirmed"
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERROR = 500
+_WHOLE_ANSWER = 3
+"""How many times the timeout an answer may take that comes byte by byte."""
 
 T = TypeVar("T")
 
@@ -59,35 +61,22 @@ class SignatureStatus:
     error: TransactionErrorType | None
 
 
-class PreflightFailure(RpcRejected):
-    """The endpoint simulated the transaction and it failed; `Sender` turns it into the program's error."""
-
-    def __init__(self, error: TransactionErrorType | None, logs: tuple[str, ...], message: str) -> None:
-        super().__init__(f"The transaction would fail: {message.rstrip('.')}.", logs=logs)
-        self.error = error
-
-
 class RpcClient:
     """One endpoint. Reads are made at ``commitment`` ``confirmed``: seen by two thirds of the stake.
 
     Args:
         url: http or https.
-        timeout: seconds per request.
+        timeout: seconds the endpoint may be silent.
+
+    Every method raises `RpcUnavailable` (worth another try) or `RpcRejected` (the endpoint said no).
 
     Raises:
         ConfigError: ``url`` is not an http or https URL.
     """
 
     def __init__(self, url: str, *, timeout: float = 20.0) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"The RPC address {url!r} is not an http or https URL.",
-                fix="Write it like http://127.0.0.1:8899.",
-            )
         self.url = url
-        # A query or a path of a private endpoint often holds an API key, so messages name the host alone.
-        self._host = parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+        self._host = _host(url)
         self._timeout = timeout
         self._client: AsyncClient | None = None
 
@@ -201,60 +190,44 @@ class RpcClient:
         return self._client
 
     async def _call(self, request: Callable[[AsyncClient], Awaitable[T]]) -> T:
-        """One request with solana-py's and the transport's errors turned into ours."""
         from solana.exceptions import SolanaRpcException
         from solana.rpc.core import RPCException
         from solders.errors import SerdeJSONError
 
         try:
-            return await request(self._connected())
+            answer = await asyncio.wait_for(request(self._connected()), self._timeout * _WHOLE_ANSWER)
         except RPCException as error:
-            raise self._rejected(error) from error
+            raise from_error_object(self._host, error.args[0] if error.args else None) from error
         except SolanaRpcException as error:
-            raise self._unavailable(error) from error
+            raise from_transport(self._host, error.__cause__) from error
+        except asyncio.TimeoutError as error:
+            raise silent(self._host) from error
         except (SerdeJSONError, ValueError) as error:
-            raise RpcUnavailable(
-                f"The RPC endpoint {self._host} gave an answer that is not JSON-RPC.",
-                fix="Check that the address is a Solana RPC endpoint.",
-            ) from error
+            raise not_rpc(self._host) from error
+        except BaseException as error:
+            # A known error code without the fields that belong to it makes solders panic, which is no Exception.
+            if type(error).__name__ == "PanicException":
+                raise not_rpc(self._host) from error
+            raise
+        if isinstance(answer, int):
+            raise from_error_object(self._host, answer)
+        return answer
 
-    def _rejected(self, error: Exception) -> RpcRejected | PreflightFailure | RpcUnavailable:
-        from solders.rpc.errors import (
-            NodeUnhealthyMessage,
-            SendTransactionPreflightFailureMessage,
-        )
 
-        reason: Any = error.args[0] if error.args else None
-        message = str(getattr(reason, "message", reason))
-        if isinstance(reason, SendTransactionPreflightFailureMessage):
-            return PreflightFailure(reason.data.err, tuple(reason.data.logs or ()), message)
-        if isinstance(reason, NodeUnhealthyMessage):
-            return RpcUnavailable(f"The RPC endpoint {self._host} is behind.", fix="It is tried again.")
-        return RpcRejected(
-            f"The RPC endpoint {self._host} refused the request: {message.rstrip('.')}.",
-            fix="Check the network's settings.",
-            code=getattr(reason, "code", None),
+def _host(url: str) -> str:
+    """Host and port of an http or https URL."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is none, brackets that do not close
+        parts, host, port = urlsplit(""), None, None
+    if parts.scheme not in ("http", "https") or not host:
+        # It is not repeated: the part that is right may hold an API key.
+        raise ConfigError(
+            "The RPC address is not an http or https URL.",
+            fix="Write network.rpc_url like http://127.0.0.1:8899.",
         )
-
-    def _unavailable(self, error: Exception) -> RpcUnavailable | RpcRejected:
-        response = getattr(error.__cause__, "response", None)
-        status = getattr(response, "status_code", None)
-        if response is None or status is None:
-            return RpcUnavailable(
-                f"The RPC endpoint {self._host} does not answer.",
-                fix="Check the connection and that the network is running.",
-            )
-        if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
-            wait = response.headers.get("retry-after", "")
-            return RpcUnavailable(
-                f"The RPC endpoint {self._host} is overloaded (HTTP {status}).",
-                fix="It is tried again more slowly.",
-                retry_after=float(wait) if wait.isdigit() else None,
-            )
-        return RpcRejected(
-            f"The RPC endpoint {self._host} refused the request (HTTP {status}).",
-            fix="Check the address and its API key.",
-        )
+    return host if port is None else f"{host}:{port}"
 
 
 async def _get_multiple_accounts(addresses: list[Pubkey], client: AsyncClient) -> GetMultipleAccountsResp:

@@ -26,7 +26,8 @@ from solders.transaction import VersionedTransaction
 
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.chain.rpc import PreflightFailure, RpcClient
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.rpc_errors import PreflightFailure
 from decloud_pl.chain.transaction_errors import (
     is_already_processed,
     is_blockhash_unknown,
@@ -35,7 +36,7 @@ from decloud_pl.chain.transaction_errors import (
 from decloud_pl.chain.transaction_log import Attempt, TransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Receipt
-from decloud_pl.errors import ChainError, RpcUnavailable, TransactionExpired
+from decloud_pl.errors import ChainError, RpcRejected, RpcUnavailable, TransactionExpired
 
 T = TypeVar("T")
 
@@ -170,7 +171,10 @@ class Sender:
         limit = int((units + 300) * self._policy.unit_head_room)
         budget = [set_compute_unit_limit(limit)]
         written = {meta.pubkey for entry in instructions for meta in entry.accounts if meta.is_writable}
-        fees = await self._patiently(lambda: self._rpc.priority_fees(sorted(written, key=bytes)))
+        try:
+            fees = await self._patiently(lambda: self._rpc.priority_fees(sorted(written, key=bytes)))
+        except RpcRejected:
+            fees = []  # not every provider has this method; the fee is a help, not a need
         price = min(int(median(fees)) if fees else 0, self._policy.max_priority_lamports * _MICRO // limit)
         if price:
             budget.append(set_compute_unit_price(price))

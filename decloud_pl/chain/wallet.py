@@ -6,6 +6,7 @@ in the Solana CLI's format (a JSON array of 64 numbers). No message of this modu
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+import base58
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
@@ -64,14 +66,10 @@ def parse_key(text: str, source: str) -> Wallet:
     """
     stripped = text.strip()
     try:
-        if stripped.startswith("["):
-            return Wallet(Keypair.from_bytes(bytes(json.loads(stripped))))
-        return Wallet(Keypair.from_bytes(bytes(Keypair.from_base58_string(stripped))))
-    except BaseException as error:
-        # solders reports bad base58 as a Rust panic, which is not an Exception; anything else goes on.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-    # Raised outside the handler: the original error can quote the text.
+        key = bytes(json.loads(stripped)) if stripped.startswith("[") else base58.b58decode(stripped)
+        return Wallet(Keypair.from_bytes(key))
+    except (ValueError, TypeError, RecursionError):
+        pass  # the message is made outside: the original error, which would be its context, can quote the text
     raise WalletError(
         f"{source} does not hold a private key.",
         fix=f"It must be base58 text or a JSON array of {_KEY_BYTES} numbers, as the Solana CLI writes it.",
@@ -103,13 +101,16 @@ def load_wallet(
     if private_key:
         return parse_key(private_key, "The setting private_key")
     for path in (keypair_path, _configured_path(cli_config)):
-        if path is not None and path.exists():
-            return _load_file(path, strict=strict)
-    looked = f" or put a key file at {keypair_path}" if keypair_path else ""
-    raise WalletError(
-        "No private key found.",
-        fix=f"Set {ENVIRONMENT_VARIABLE}{looked} (`decloud-trainer wallet new` or `solana-keygen new` make one).",
-    )
+        data = None if path is None else _read(path, strict=strict)
+        if data is not None:
+            return parse_key(data, f"The key file {path}")
+    ways = [f"set {ENVIRONMENT_VARIABLE}"]
+    if keypair_path is not None:
+        ways.insert(0, f"make a key file at {keypair_path} with `decloud-trainer wallet new` or `solana-keygen new`")
+    if cli_config is not None:
+        ways.append(f"name one in {cli_config} with `solana config set --keypair FILE`")
+    fix = ", or ".join(ways)
+    raise WalletError("No private key found.", fix=f"{fix[:1].upper()}{fix[1:]}.")
 
 
 def create_wallet(path: Path) -> Wallet:
@@ -120,8 +121,17 @@ def create_wallet(path: Path) -> Wallet:
     """
     keypair = Keypair()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with contextlib.suppress(FileExistsError):  # said below of the file, where it is true
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                json.dump(list(bytes(keypair)), file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink()  # it is this call's own and holds no whole key
+            raise
     except FileExistsError:
         raise WalletError(
             f"{path} exists already and was left as it is.", fix="Choose another file with --keypair."
@@ -130,18 +140,17 @@ def create_wallet(path: Path) -> Wallet:
         raise WalletError(
             f"{path} cannot be written: {error.strerror}.", fix="Choose another file with --keypair."
         ) from error
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        json.dump(list(bytes(keypair)), file)
-        file.flush()
-        os.fsync(file.fileno())
     return Wallet(keypair)
 
 
-def _load_file(path: Path, *, strict: bool) -> Wallet:
+def _read(path: Path, *, strict: bool) -> str | None:
+    """A key file's text, None when there is no such file."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
             data = file.read(_LONGEST_KEY_FILE + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise WalletError(
             f"The key file {path} cannot be read: {error.strerror}.", fix="Check its owner and mode."
@@ -153,20 +162,22 @@ def _load_file(path: Path, *, strict: bool) -> Wallet:
         logger.warning("The key file %s can be read by others (mode %03o). %s", path, mode, advice)
     if len(data) > _LONGEST_KEY_FILE:
         raise WalletError(f"{path} is too large to be a key file.", fix="Name the right file.")
-    return parse_key(data.decode("ascii", "replace"), f"The key file {path}")
+    return data.decode("ascii", "replace")
 
 
 def _configured_path(cli_config: Path | None) -> Path | None:
     """``keypair_path`` of the Solana CLI's configuration, None when there is none."""
-    if cli_config is None or not cli_config.exists():
+    if cli_config is None:
         return None
     import yaml
 
     try:
         tree = yaml.safe_load(cli_config.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise WalletError(
             f"The Solana CLI's configuration {cli_config} cannot be read.", fix="Correct or remove it."
         ) from error
     path = tree.get("keypair_path") if isinstance(tree, dict) else None
-    return Path(path).expanduser() if isinstance(path, str) else None
+    return Path(path).expanduser() if isinstance(path, str) and path else None

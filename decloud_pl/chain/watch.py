@@ -15,13 +15,18 @@ from typing import Any
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.dialects.v1.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.errors import DecodeError
+from decloud_pl.errors import ConfigError, DecodeError
 
 logger = logging.getLogger(__name__)
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
+_LONGEST_FAREWELL = 1.0
 _SUBSCRIBE_ID = 1
+
+
+class _Refused(Exception):
+    """The endpoint does not want this subscription."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ async def watch_events(
 ) -> AsyncIterator[Event | Connected]:
     """Yields events for ever; reconnects with jittered back-off, and never raises for a broken connection.
 
+    A subscription that the endpoint refuses counts as a broken connection: silence would look like peace.
+
     Args:
         ws_url: ws or wss.
         dialect: decodes the logs.
@@ -46,18 +53,25 @@ async def watch_events(
         ping_seconds: how often the connection's life is checked; one that is silent to a ping for as long
             again is given up. Silence of the program alone says nothing.
         open_seconds: how long connecting may take.
+
+    Raises:
+        ConfigError: ``ws_url`` is not a ws or wss URL.
     """
     import asyncio
 
     from websockets.asyncio.client import connect
-    from websockets.exceptions import WebSocketException
+    from websockets.exceptions import InvalidURI, WebSocketException
 
     pace = pace or RealPace()
     wait = _FIRST_WAIT
     while True:
         try:
             async with connect(
-                ws_url, open_timeout=open_seconds, ping_interval=ping_seconds, ping_timeout=ping_seconds
+                ws_url,
+                open_timeout=open_seconds,
+                ping_interval=ping_seconds,
+                ping_timeout=ping_seconds,
+                close_timeout=min(ping_seconds, _LONGEST_FAREWELL),
             ) as socket:
                 await socket.send(json.dumps(_subscription(dialect)))
                 async for message in socket:
@@ -65,7 +79,12 @@ async def watch_events(
                         if isinstance(item, Connected):
                             wait = _FIRST_WAIT
                         yield item
-        except (OSError, WebSocketException, asyncio.TimeoutError) as error:
+        except InvalidURI:
+            # Its text is not repeated: it may hold an API key.
+            raise ConfigError(
+                "The WebSocket address is not a ws or wss URL.", fix="Write network.ws_url like ws://127.0.0.1:8900."
+            ) from None
+        except (OSError, WebSocketException, asyncio.TimeoutError, _Refused) as error:
             logger.info("The WebSocket is gone (%s); connecting again", type(error).__name__)
         pause = pace.jitter(wait)
         wait = min(wait * 2, _LONGEST_WAIT)
@@ -88,8 +107,7 @@ def _items(message: str | bytes, dialect: V1) -> list[Event | Connected]:
         if body.get("id") == _SUBSCRIBE_ID:
             if "result" in body:
                 return [Connected()]
-            logger.warning("The endpoint refused the subscription: %s", body.get("error"))
-            return []
+            raise _Refused
         if body.get("method") != "logsNotification":
             return []
         value = body["params"]["result"]["value"]

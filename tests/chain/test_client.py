@@ -17,7 +17,7 @@ from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import RoundStatus
-from decloud_pl.errors import ConfigError, DecodeError, RpcRejected, RpcUnavailable
+from decloud_pl.errors import DecodeError
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
@@ -92,30 +92,3 @@ async def test_lamports_sent_to_an_address_do_not_make_an_account(
 ) -> None:
     endpoint.vm.airdrop(chain.dialect.submission_address(1, wallet.address), 10**9)
     assert await chain.submission(1, wallet.address) is None
-
-
-async def test_the_clock_is_the_chains(rpc: RpcClient, endpoint: Any) -> None:
-    endpoint.clock.unix = 1_900_000_000.0
-    assert await rpc.clock() == 1_900_000_000
-
-
-@pytest.mark.parametrize("url", ["", "localhost:8899", "ftp://x", "http://"])
-def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(ConfigError, match="not an http or https URL"):
-        RpcClient(url)
-
-
-async def test_nobody_there() -> None:
-    rpc = RpcClient("http://127.0.0.1:9", timeout=2)
-    with pytest.raises(RpcUnavailable, match=r"127\.0\.0\.1:9 does not answer"):
-        await rpc.block_height()
-    await rpc.aclose()
-
-
-async def test_a_refusal_is_typed_and_hides_the_path(endpoint: Any) -> None:
-    del endpoint.methods["getBlockHeight"]
-    rpc = RpcClient(endpoint.url + "/?api-key=secret", timeout=5)
-    with pytest.raises(RpcRejected) as caught:
-        await rpc.block_height()
-    assert "secret" not in str(caught.value)
-    await rpc.aclose()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
@@ -13,9 +14,9 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
-from decloud_pl.chain.transaction_log import MemoryTransactionLog
+from decloud_pl.chain.transaction_log import Attempt, MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.errors import InsufficientFunds, ProgramError, RpcUnavailable, TransactionExpired
+from decloud_pl.errors import InsufficientFunds, JournalError, ProgramError, RpcUnavailable, TransactionExpired
 
 AMOUNT = 5_000_000
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -201,3 +202,89 @@ async def test_asks_for_the_compute_units_it_needs_and_a_capped_fee(
     await payment.send(max_priority_lamports=1000)
     fee = before - await payment.rpc.balance(wallet.address) - AMOUNT
     assert 5000 < fee <= 6000
+
+
+async def test_an_endpoint_without_priority_fees_is_good_enough(payment: Payment, endpoint: Any) -> None:
+    del endpoint.methods["getRecentPrioritizationFees"]
+    await payment.send()
+    assert await payment.received() == AMOUNT
+
+
+async def test_processed_is_not_yet_landed(payment: Payment, endpoint: Any) -> None:
+    """A fork may drop what one validator has processed; only a confirmed transaction counts."""
+    endpoint.faults["sendTransaction"] = ["lose"] * 2
+    statuses = endpoint.methods["getSignatureStatuses"]
+    shown: list[int] = []
+
+    def on_a_fork(params: list[Any]) -> Any:
+        answer = statuses(params)
+        if len(shown) < 3:
+            shown.append(1)
+            entry = {"slot": 5, "confirmations": 0, "err": None, "status": {"Ok": None}}
+            answer["value"] = [{**entry, "confirmationStatus": "processed"}]
+        return answer
+
+    endpoint.methods["getSignatureStatuses"] = on_a_fork
+    receipt = await payment.send()
+    assert len(shown) == 3
+    assert await payment.received() == AMOUNT
+    assert [attempt.signature for attempt in payment.log.attempts("pay")] == [receipt.signature]
+
+
+async def test_a_failure_on_chain_is_final_and_the_next_call_signs_anew(
+    payment: Payment, endpoint: Any, wallet: Wallet
+) -> None:
+    send = endpoint.methods["sendTransaction"]
+
+    def after_the_money_has_gone(params: list[Any]) -> Any:
+        endpoint.vm._svm.set_account(wallet.address, Account(10_000, b"", Pubkey.default()))
+        return send([params[0], {**params[1], "skipPreflight": True}])
+
+    endpoint.methods["sendTransaction"] = after_the_money_has_gone
+    with pytest.raises(InsufficientFunds):
+        await payment.send()
+    assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["failed"]
+    endpoint.methods["sendTransaction"] = send
+    endpoint.vm.airdrop(wallet.address, 10_000_000_000)
+    endpoint.clock.advance(1)  # a new blockhash; with the old one the bytes would be the same
+    await payment.send()
+    assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["failed", "landed"]
+    assert await payment.received() == AMOUNT
+
+
+async def test_accounts_that_lag_behind_do_not_make_it_pay_twice(payment: Payment, endpoint: Any) -> None:
+    """After a crash the log has a pending transaction that has landed, and a slow replica does not show it yet."""
+    endpoint.faults["getSignatureStatuses"] = ["500"] * 1000
+    with pytest.raises(RpcUnavailable):
+        await payment.send(patience_seconds=1)
+    endpoint.faults.clear()
+    balance = endpoint.methods["getBalance"]
+    endpoint.methods["getBalance"] = lambda params: {**balance(params), "value": 0}
+    receipt = await payment.send()
+    endpoint.methods["getBalance"] = balance
+    assert receipt.signature == payment.log.attempts("pay")[0].signature
+    assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["landed"]
+    assert await payment.received() == AMOUNT
+
+
+async def test_what_runs_out_while_nobody_looks_is_signed_anew_once(payment: Payment, endpoint: Any) -> None:
+    endpoint.faults["sendTransaction"] = ["lose"] * 1000
+    endpoint.faults["getSignatureStatuses"] = ["500"] * 1000
+    with pytest.raises(RpcUnavailable):
+        await payment.send(patience_seconds=1)
+    endpoint.faults.clear()
+    endpoint.clock.advance(3600)
+    await payment.send()
+    assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["expired", "landed"]
+    assert await payment.received() == AMOUNT
+
+
+async def test_nothing_is_sent_before_it_is_written_down(payment: Payment, endpoint: Any) -> None:
+    class FullDisk(MemoryTransactionLog):
+        def record(self, key: str, attempt: Attempt) -> None:
+            raise JournalError("The disk is full.")
+
+    payment.log = FullDisk()
+    with pytest.raises(JournalError):
+        await payment.send()
+    assert "sendTransaction" not in endpoint.calls

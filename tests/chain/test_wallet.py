@@ -53,6 +53,40 @@ def test_no_key_names_the_ways(tmp_path: Path) -> None:
         load_wallet(keypair_path=tmp_path / "missing.json", environ={})
     assert "DECLOUD_PRIVATE_KEY" in str(caught.value)
     assert "missing.json" in str(caught.value)
+    assert "solana config" not in str(caught.value)  # nobody would look there
+    with pytest.raises(WalletError, match="solana config set"):
+        load_wallet(keypair_path=None, environ={}, cli_config=tmp_path / "config.yml")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "keypair_path:\n", "keypair_path: [1]\n", "keypair_path: ''\n"])
+def test_a_solana_configuration_without_a_key_is_passed_over(tmp_path: Path, text: str) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text(text)
+    with pytest.raises(WalletError, match="No private key found"):
+        load_wallet(keypair_path=None, environ={}, cli_config=config)
+
+
+@pytest.mark.parametrize("data", [b"a: [", b"\xff\xfe"])
+def test_a_damaged_solana_configuration_is_named(tmp_path: Path, data: bytes) -> None:
+    config = tmp_path / "config.yml"
+    config.write_bytes(data)
+    with pytest.raises(WalletError, match=r"config\.yml cannot be read"):
+        load_wallet(keypair_path=None, environ={}, cli_config=config)
+
+
+@pytest.mark.parametrize("name", ["", "n" * 300], ids=["a folder", "a name that no disk takes"])
+def test_a_key_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WalletError, match="cannot be read"):
+        load_wallet(keypair_path=tmp_path / name, environ={})
+
+
+def test_a_file_that_is_no_key_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "id.json"
+    for data, words in ((bytes(5000), "too large"), (b"[" * 4000, "does not hold"), (b"\xff" * 64, "does not hold")):
+        file.write_bytes(data)
+        file.chmod(0o600)
+        with pytest.raises(WalletError, match=words):
+            load_wallet(keypair_path=file, environ={})
 
 
 @pytest.mark.parametrize("mangle", [lambda t: t[:-4], lambda t: t + "0OIl", lambda t: "[1, 2, 3]", lambda t: "[" + t])
@@ -99,3 +133,9 @@ def test_a_new_key_is_its_owners_alone_and_never_overwrites(tmp_path: Path) -> N
     with pytest.raises(WalletError, match="left as it is"):
         create_wallet(path)
     assert path.read_bytes() == before
+
+
+def test_a_new_key_needs_a_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WalletError, match="cannot be written"):
+        create_wallet(tmp_path / "file" / "id.json")

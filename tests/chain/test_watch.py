@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -14,6 +15,7 @@ from decloud_pl.chain import borsh
 from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1, discriminator
 from decloud_pl.chain.dialects.v1.events import ValidationCompleted
 from decloud_pl.chain.watch import Connected, watch_events
+from decloud_pl.errors import ConfigError
 
 PROGRAM = str(DEFAULT_PROGRAM_ID)
 
@@ -21,17 +23,18 @@ PROGRAM = str(DEFAULT_PROGRAM_ID)
 class NoWait:
     """Back-off without waiting; remembers what was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough: int = 9) -> None:
         self.slept: list[float] = []
-        self.waited_nine_times = asyncio.Event()
+        self.enough = enough
+        self.waited_enough = asyncio.Event()
 
     def monotonic(self) -> float:
         return 0.0
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        if len(self.slept) == 9:
-            self.waited_nine_times.set()
+        if len(self.slept) == self.enough:
+            self.waited_enough.set()
         await asyncio.sleep(0)
 
     def jitter(self, seconds: float) -> float:
@@ -124,7 +127,55 @@ async def test_nobody_there_is_tried_with_growing_waits() -> None:
             pass
 
     task = asyncio.create_task(watch())
-    await asyncio.wait_for(pace.waited_nine_times.wait(), 10)
+    await asyncio.wait_for(pace.waited_enough.wait(), 30)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert pace.slept[:9] == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+async def test_a_refused_subscription_is_tried_again(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
+    refusal = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "Method not found"}})
+    url = await serve([[refusal, notification(1)], [ANSWER, notification(2)]])
+    pace = NoWait()
+    assert await take(url, 2, pace) == [Connected(), ValidationCompleted(2)]
+    assert pace.slept == [0.5]
+
+
+async def test_a_silent_connection_is_given_up() -> None:
+    """The server accepts the handshake and then says nothing, not even to pings, as behind a dead NAT."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(line.split(": ")[1] for line in head.splitlines() if line.lower().startswith("sec-websocket-key"))
+        accept = base64.b64encode(hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest())
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    pace = NoWait(enough=2)
+
+    async def watch() -> None:
+        async for _ in watch_events(f"ws://127.0.0.1:{port}", V1(), pace=pace, ping_seconds=0.02):
+            pass
+
+    task = asyncio.create_task(watch())
+
+    await asyncio.wait_for(pace.waited_enough.wait(), 30)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    for writer in connections:
+        writer.close()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/?api-key=secret", "127.0.0.1:8900", ""])
+async def test_an_address_that_is_none(url: str) -> None:
+    with pytest.raises(ConfigError, match="not a ws or wss URL") as caught:
+        await take(url, 1, NoWait())
+    assert "secret" not in str(caught.value)

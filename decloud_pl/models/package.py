@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models.spec import ModelSpec
@@ -19,11 +20,58 @@ MAX_TENSORS = 20_000
 
 
 def save(path: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
-    """Writes a package; the same spec and weights always give the same bytes, and so the same CID."""
+    """Writes a package atomically; the same spec and weights always give the same bytes, and so the same CID.
+
+    Raises:
+        ModelError: a spec that `read_spec` would refuse.
+    """
     from safetensors.torch import save_file
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    save_file(tensors, str(path), metadata=spec.to_metadata())
+    metadata = spec.to_metadata()
+    ModelSpec.from_metadata(metadata)
+    tensors: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in state.items():
+        plain = tensor.detach().cpu().contiguous()
+        memory = plain.untyped_storage().data_ptr()
+        # safetensors refuses tensors that share memory.
+        tensors[name] = plain.clone() if memory in seen else plain
+        seen.add(memory)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, str(scratch), metadata=metadata)
+        _sort_metadata(scratch)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Puts the header's metadata in order: safetensors writes it in another one each time."""
+    header = read_header(path)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    data = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    with path.open("r+b") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        if len(data) > length:
+            raise ModelError("The model package's header could not be put in order.", fix="Use plain tensor names.")
+        file.write(data.ljust(length))
+
+
+def load(path: Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
+    """The description and the weights of a package of one's own; one from a stranger belongs into `quarantine`.
+
+    Raises:
+        ModelError: not a package, or a damaged one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    spec = read_spec(path)
+    try:
+        return spec, load_file(str(path))
+    except SafetensorError:
+        raise ModelError(f"The model package {path} is truncated or damaged.", fix="Write it again.") from None
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -35,7 +83,7 @@ def read_spec(path: Path) -> ModelSpec:
     return ModelSpec.from_metadata(read_header(path).get("__metadata__"))
 
 
-def read_header(path: Path) -> dict[str, dict[str, str]]:
+def read_header(path: Path) -> dict[str, Any]:
     """A safetensors header, its size and number of tensors bounded.
 
     Raises:
@@ -45,7 +93,7 @@ def read_header(path: Path) -> dict[str, dict[str, str]]:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 2 <= length <= MAX_HEADER_BYTES:
-            raise ModelError("The file's header is missing or too large for a model.")
+            raise ModelError("The file is neither a model package nor one that torch.save wrote.")
         data = file.read(length)
     try:
         header = json.loads(data)

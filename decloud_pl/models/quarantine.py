@@ -2,7 +2,8 @@
 
 The child (`quarantine_child`) starts in isolated mode with an empty environment, in a session of its own, with
 limits on memory, processor time, file size and wall time. It reads the file with ``weights_only=True`` and
-without any fallback, checks names, shapes, dtypes and finiteness, and writes what passed as safetensors.
+without any fallback, checks names, shapes, dtypes and finiteness, and writes what passed as safetensors. This
+process opens only that, and believes nothing else about the file than what it can read there.
 
 What this does not cover: a defect in torch's own reader that gives the child's process away; the child still
 runs as this user. It holds no secret, but it could read this user's files.
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.errors import UntrustedFileRejected
-from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
+from decloud_pl.models.package import read_spec
+from decloud_pl.models.spec import BaseModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Limits:
 
     Attributes:
         file_bytes: the largest file to look at.
-        memory_bytes: what the child may take beyond its libraries.
+        memory_bytes: what the child may take beyond its libraries, and the largest file it may write.
         wall_seconds: until it is killed.
     """
 
@@ -43,23 +45,30 @@ class Opening:
     """A file that is being opened; lets the caller do something else until `result`."""
 
     def __init__(self, request: dict[str, Any], path: Path, limits: Limits) -> None:
-        self._path = path
         self._limits = limits
         size = path.stat().st_size
         if size > limits.file_bytes:
             raise UntrustedFileRejected(
                 f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",
-                fix="The round is skipped.",
+                fix="It was not opened.",
             )
         arguments = {**request, "path": str(path), "memory_bytes": limits.memory_bytes}
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "decloud_pl.models.quarantine_child", json.dumps(arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
-            start_new_session=True,
-        )
+        stdin, self._lifeline = os.pipe()  # closes with this process, however that ends, and ends the child
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "decloud_pl.models.quarantine_child", json.dumps(arguments)],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(stdin)
+        self._ended = False
 
     def result(self) -> dict[str, Any]:
         """What the child found.
@@ -70,25 +79,30 @@ class Opening:
         try:
             output, _ = self._process.communicate(timeout=self._limits.wall_seconds)
         except subprocess.TimeoutExpired:
-            raise UntrustedFileRejected("The file took too long to open.", fix="The round is skipped.") from None
+            raise UntrustedFileRejected("The file took too long to open.", fix="It was not used.") from None
         finally:
             self.cancel()
         try:
             answer = json.loads(output)
         except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
             answer = {"refused": "The process that opened the file did not survive it."}
         if "refused" in answer:
             raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
-        found: dict[str, Any] = answer
-        return found
+        return answer
 
     def cancel(self) -> None:
-        """Ends the child and whatever it may have started."""
+        """Ends the child and whatever it may have started; at the second call there is nothing left to end."""
+        if self._ended:
+            return
+        self._ended = True  # the child's number may be another process's from here on
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+        os.close(self._lifeline)
 
 
 class BaseModelOpening(Opening):
@@ -104,9 +118,8 @@ class BaseModelOpening(Opening):
         Raises:
             UntrustedFileRejected: see `Opening.result`.
         """
-        found = self.result()
-        spec = ModelSpec(found["architecture"], found["hyper_parameters"], ImageInput(**found["input"]))
-        return BaseModel(spec, self._out)
+        classes = int(self.result()["classes"])
+        return BaseModel(read_spec(self._out), self._out, classes)
 
 
 def open_base_model(path: Path, out: Path, limits: Limits | None = None) -> BaseModel:
@@ -114,7 +127,7 @@ def open_base_model(path: Path, out: Path, limits: Limits | None = None) -> Base
 
     Args:
         path: the file from the network.
-        out: the safetensors file to write.
+        out: the model package to write.
         limits: what it may cost.
 
     Raises:

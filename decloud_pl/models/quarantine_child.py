@@ -10,9 +10,10 @@ import os
 import pickle
 import resource
 import sys
+import threading
+import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from decloud_pl.errors import ModelError
-from decloud_pl.models.package import MAX_TENSORS, read_header
+from decloud_pl.models import package
 from decloud_pl.models.registry import build
 from decloud_pl.models.simple_cnn import PARAMETERS
 from decloud_pl.models.spec import ModelSpec
@@ -29,6 +30,7 @@ from decloud_pl.models.spec import ModelSpec
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
 _LONGEST_NAME = 256
+_MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are no tensor
 _CPU_SECONDS = 100
 # What torch's reader raises for one kind of damage or another.
 _READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
@@ -36,7 +38,7 @@ _READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeErr
 State = Mapping[str, torch.Tensor]
 
 
-class Refused(Exception):  # says what was done, as the document does
+class Refused(Exception):
     """Why the file was refused, in one sentence."""
 
 
@@ -45,6 +47,7 @@ def main() -> None:
     # Nothing that a library prints may be taken for the answer.
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+    _exit_with_parent()
     torch.set_num_threads(1)
     _limit(request["memory_bytes"])
     path, out = Path(request["path"]), Path(request["out"])
@@ -54,10 +57,23 @@ def main() -> None:
         found = {"refused": str(refusal)}
     except ModelError as error:
         found = {"refused": error.message}
-    except MemoryError:
-        found = {"refused": "The file needs more memory than is allowed."}
+    except (MemoryError, RuntimeError) as error:
+        # torch reports a failed allocation as a RuntimeError.
+        reason = "needs more memory than is allowed" if _is_memory(error) else "cannot be used as a model"
+        found = {"refused": f"The file {reason}."}
     json.dump(found, answer)
     answer.close()
+
+
+def _exit_with_parent() -> None:
+    """A parent that is killed closes standard input; nobody would end this process then."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
 
 
 def _limit(memory_bytes: int) -> None:
@@ -77,21 +93,23 @@ def _base(path: Path, out: Path) -> dict[str, Any]:
         state = _load_pt(path)
         spec = _recognise(state)
     else:
-        spec = ModelSpec.from_metadata(read_header(path).get("__metadata__"))
+        spec = ModelSpec.from_metadata(package.read_header(path).get("__metadata__"))
         state = _load_safetensors(path)
-    _check_tensors(state)
+    # A view of a few bytes may stand for a tensor of any size.
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > 2 * path.stat().st_size:
+        raise Refused("The file's tensors claim more than it holds.")
     with torch.device("meta"):
         expected = build(spec.architecture, spec.hyper_parameters).state_dict()
     _check_shapes(state, expected, complete=True)
     for name, tensor in state.items():
         if tensor.dtype.is_floating_point != expected[name].dtype.is_floating_point:
             raise Refused(f"The tensor {name} has the type {tensor.dtype}, not {expected[name].dtype}.")
-    save_file({name: tensor.to(expected[name].dtype).contiguous() for name, tensor in state.items()}, str(out))
-    return {
-        "architecture": spec.architecture,
-        "hyper_parameters": spec.hyper_parameters,
-        "input": asdict(spec.input),
-    }
+    # Taken out of the old dictionary one by one, so that the model is not in memory twice.
+    weights = {name: _dense(name, state.pop(name)).to(start.dtype) for name, start in expected.items()}
+    _check_values(weights)
+    classes = _try(spec, weights)
+    package.save(out, spec, weights)
+    return {"classes": classes}
 
 
 def _submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
@@ -101,12 +119,11 @@ def _submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
     state = _load_pt(path)
     # Shapes come first: a sparse tensor of a few bytes may stand for one of any size.
     _check_shapes(state, expected, complete=False)
-    dense = {name: _dense(name, tensor) for name, tensor in state.items()}
-    _check_tensors(dense)
-    save_file(
-        {name: (t.float() if t.dtype.is_floating_point else t).contiguous() for name, t in dense.items()}, str(out)
-    )
-    return {"tensors": len(dense)}
+    entries = {name: _dense(name, tensor) for name, tensor in state.items()}
+    entries = {name: entry.float() if entry.dtype.is_floating_point else entry for name, entry in entries.items()}
+    _check_values(entries)
+    save_file(entries, str(out))
+    return {"tensors": len(entries)}
 
 
 def _is_zip(path: Path) -> bool:
@@ -114,34 +131,26 @@ def _is_zip(path: Path) -> bool:
         return file.read(4) == b"PK\x03\x04"
 
 
-def _load_pt(path: Path) -> State:
+def _load_pt(path: Path) -> dict[str, torch.Tensor]:
     """A dictionary of tensors that torch.save wrote, and nothing else."""
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                raise Refused("The file is compressed, which torch.save never does.")
-            if sum(member.file_size for member in members) > size or len(members) > MAX_TENSORS + 100:
-                raise Refused("The file's archive claims more than it holds.")
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise Refused("The file is truncated or damaged.") from error
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise Refused("The file is compressed, which torch.save never does.")
+    if sum(member.file_size for member in members) > size or len(members) > package.MAX_TENSORS + _MOST_ARCHIVE_EXTRAS:
+        raise Refused("The file's archive claims more than it holds.")
     try:
-        torch.sparse.check_sparse_tensor_invariants.enable()  # type: ignore[no-untyped-call]
-        value = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.sparse.check_sparse_tensor_invariants(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
+            warnings.filterwarnings("ignore", message="Validating sparse tensor invariants")  # the cost is known
+            value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Refused("The file holds something else than tensors; it was not executed.") from error
-    except (
-        RuntimeError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        EOFError,
-        AssertionError,
-    ) as error:
-        if "alloc" in str(error):
+    except _READER_ERRORS as error:
+        if _is_memory(error):
             raise MemoryError from error
         raise Refused("The file is damaged or holds invalid tensors.") from error
     if not isinstance(value, dict) or not value:
@@ -152,7 +161,7 @@ def _load_pt(path: Path) -> State:
     return value
 
 
-def _load_safetensors(path: Path) -> State:
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(str(path))
     except SafetensorError as error:
@@ -179,23 +188,42 @@ def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
 
 
 def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    if tensor.layout is torch.strided:
-        return tensor.clone()  # an expanded or overlapping view becomes what it stands for
-    if tensor.layout is not torch.sparse_coo:
+    """The values themselves: a sparse tensor spelled out, a view of shared or repeated memory copied."""
+    if tensor.layout not in (torch.strided, torch.sparse_coo) or tensor.is_quantized or tensor.device.type != "cpu":
         raise Refused(f"The tensor {name} has a layout that is not accepted.")
-    return tensor.to_dense()
+    if tensor.dtype not in (*_FLOATS, *_INTEGERS):
+        raise Refused(f"The tensor {name} has the type {tensor.dtype}, which is not accepted.")
+    if tensor.layout is torch.sparse_coo:
+        return tensor.to_dense()
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _check_tensors(state: State) -> None:
-    if len(state) > MAX_TENSORS:
-        raise Refused(f"The file holds {len(state):,} tensors; at most {MAX_TENSORS:,} are accepted.")
+def _check_values(state: State) -> None:
     for name, tensor in state.items():
-        if tensor.layout is not torch.strided or tensor.is_quantized:
-            raise Refused(f"The tensor {name} has a layout that is not accepted.")
-        if tensor.dtype not in (*_FLOATS, *_INTEGERS):
-            raise Refused(f"The tensor {name} has the type {tensor.dtype}, which is not accepted.")
-        if tensor.dtype in _FLOATS and not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
             raise Refused(f"The tensor {name} holds values that are not finite.")
+
+
+def _try(spec: ModelSpec, weights: State) -> int:
+    """How many classes the network tells apart; a network that cannot take its own input is refused."""
+    network = build(spec.architecture, spec.hyper_parameters)
+    network.load_state_dict(dict(weights))
+    network.eval()
+    size = spec.input.size
+    try:
+        with torch.inference_mode():
+            logits = network(torch.zeros(2, spec.input.channels, size, size))
+    except RuntimeError as error:
+        if _is_memory(error):
+            raise MemoryError from error
+        raise Refused("The model cannot take the input that its description names.") from error
+    if logits.dim() != 2 or len(logits) != 2:
+        raise Refused("The model does not give one score per class and image.")
+    return int(logits.shape[1])
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from decloud_pl.errors import ModelError
 
 FORMAT_VERSION = "1"
 _LONGEST_FIELD = 65_536
+_LONGEST_ARCHITECTURE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,54 +43,71 @@ class ModelSpec:
         }
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str] | None) -> ModelSpec:
+    def from_metadata(cls, metadata: object) -> ModelSpec:
         """Checks and reads a package's metadata.
 
         Raises:
             ModelError: a key that is missing, too long or of the wrong kind; an unknown format.
         """
-        if metadata is None:
-            raise ModelError("The file has no model description.", fix="Write it with decloud_pl.models.package.save.")
-        if metadata.get("format_version") != FORMAT_VERSION:
+        if not isinstance(metadata, Mapping):
+            raise ModelError("The file has no model description.", fix="Write it with decloud_pl.models.save.")
+        version = _text(metadata, "format_version")
+        if version != FORMAT_VERSION:
             raise ModelError(
-                f"The model package has format {str(metadata.get('format_version'))[:20]!r}, "
-                f"this program knows {FORMAT_VERSION}."
+                f"The model package has format {version[:20]!r}, this program knows {FORMAT_VERSION!r}.",
+                fix="Update decloud_pl.",
             )
-        architecture = metadata.get("architecture")
-        if not architecture or len(architecture) > 100:
-            raise ModelError("The model package names no architecture.")
-        hyper_parameters = _object(metadata, "hyper_parameters")
-        shape = _object(metadata, "input")
-        if shape.pop("kind", None) != "image":
-            raise ModelError("The model package's input is of an unknown kind.", fix="Known: image.")
-        try:
-            image = ImageInput(**shape)
-        except TypeError:
-            raise ModelError("The model package's input specification has unknown keys.") from None
-        numbers = (image.mean, image.std)
-        if (
-            type(image.size) is not int
-            or not 8 <= image.size <= 1024
-            or image.channels != 3
-            or not all(isinstance(number, (int, float)) and abs(number) < 1e6 for number in numbers)
-            or image.std <= 0
-        ):
-            raise ModelError("The model package's input specification is out of range.")
-        return cls(architecture, hyper_parameters, image)
+        architecture = _text(metadata, "architecture")
+        if len(architecture) > _LONGEST_ARCHITECTURE:
+            raise ModelError("The model package's architecture is too long a name.")
+        return cls(architecture, _object(metadata, "hyper_parameters"), _input(_object(metadata, "input")))
 
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A base model that passed quarantine; ``weights`` is a safetensors file that is safe to open."""
+    """A base model that passed quarantine.
+
+    Attributes:
+        spec: what it is.
+        weights: a model package that is safe to open.
+        classes: how many it tells apart.
+    """
 
     spec: ModelSpec
     weights: Path
+    classes: int
 
 
-def _object(metadata: Mapping[str, str], key: str) -> dict[str, Any]:
-    text = metadata.get(key, "")
-    if len(text) > _LONGEST_FIELD:
+def _input(fields: dict[str, Any]) -> ImageInput:
+    if fields.pop("kind", None) != "image":
+        raise ModelError("The model package's input is of an unknown kind.", fix="Known: image.")
+    try:
+        image = ImageInput(**fields)
+    except TypeError:
+        raise ModelError("The model package's input specification has unknown keys.") from None
+    if type(image.size) is not int or not 8 <= image.size <= 1024 or image.channels != 3:
+        raise ModelError("The model package's input must be of 8 to 1024 pixels and 3 channels.")
+    if not _is_number(image.mean, -1e3, 1e3) or not _is_number(image.std, 1e-3, 1e3):
+        raise ModelError("The model package's normalisation is out of range.")
+    return image
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    # NaN is within no limits.
+    return type(value) in (int, float) and low <= value <= high  # type: ignore[operator]  # the first test says it
+
+
+def _text(metadata: Mapping[str, object], key: str) -> str:
+    value = metadata.get(key)
+    if not isinstance(value, str) or not value:
+        raise ModelError(f"The model package has no {key}.")
+    if len(value) > _LONGEST_FIELD:
         raise ModelError(f"The model package's {key} is too long.")
+    return value
+
+
+def _object(metadata: Mapping[str, object], key: str) -> dict[str, Any]:
+    text = _text(metadata, key)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torchvision.transforms.v2 import functional
+from torch.nn import functional
 
 from decloud_pl.models.spec import ImageInput
 
@@ -29,7 +29,8 @@ def to_uint8(images: NDArray[np.uint8], spec: ImageInput) -> torch.Tensor:
         return whole
     # Resizing works in floats, four times the bytes, so it goes piece by piece.
     pieces = [
-        functional.resize(piece, [spec.size, spec.size], antialias=True) for piece in torch.split(whole, _RESIZE_BATCH)
+        functional.interpolate(piece, (spec.size, spec.size), mode="bilinear", antialias=True)
+        for piece in torch.split(whole, _RESIZE_BATCH)
     ]
     return torch.cat(pieces)
 

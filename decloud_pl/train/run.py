@@ -64,6 +64,11 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, on_progress: Callable[
     source: Source = build(plan.dataset)
     model = opening.model()
     spec = model.spec
+    if model.classes < source.num_classes:
+        raise TrainingError(
+            f"The base model tells {model.classes} classes apart, the data set {source.name} has {source.num_classes}.",
+            fix="Map the round's data set to one that fits.",
+        )
     data = RoundDataModule(source, spec.input, batch_size=plan.batch_size, seed=plan.seed)
     scorer = Scorer(source.load("test"), spec.input)
 
@@ -71,7 +76,6 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, on_progress: Callable[
     network = build_network(spec.architecture, spec.hyper_parameters)
     network.load_state_dict(base)
     network.to(memory_format=torch.channels_last)
-    _check_classes(network, spec.input.size, source)
     before = scorer.accuracy(network)
     on_progress(Progress("baseline", accuracy=before))
 
@@ -118,21 +122,6 @@ def _trainer_node(plan: TrainingPlan, precision: str) -> dict[str, object]:
         "max_epochs": plan.epochs,
         "limit_train_batches": plan.max_batches or 1.0,
     }
-
-
-def _check_classes(network: object, size: int, source: Source) -> None:
-    import torch
-
-    assert isinstance(network, torch.nn.Module)  # noqa: S101  # narrows the type
-    network.eval()
-    with torch.inference_mode():
-        classes = network(torch.zeros(1, 3, size, size)).shape[-1]
-    network.train()
-    if classes < source.num_classes:
-        raise TrainingError(
-            f"The base model tells {classes} classes apart, the data set {source.name} has {source.num_classes}.",
-            fix="Map the round's data set to one that fits.",
-        )
 
 
 def _quiet() -> None:

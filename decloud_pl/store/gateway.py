@@ -147,24 +147,27 @@ class GatewayReader:
         session = self._session or requests.Session()
         target = f"{url}/ipfs/{root}?format=car"
         for _ in range(_MAX_REDIRECTS + 1):
-            response = session.get(
-                target, stream=True, timeout=self._timeout, allow_redirects=False, headers={"Accept": _ACCEPT}
-            )
+            try:
+                response = session.get(
+                    target, stream=True, timeout=self._timeout, allow_redirects=False, headers={"Accept": _ACCEPT}
+                )
+            except ValueError as error:  # from parsing the Location, which requests does even if it does not follow
+                raise _astray(url) from error
             if response.status_code not in _REDIRECTS:
                 _check_status(response, urlsplit(url).hostname or url)
                 return response
             response.close()
-            try:
-                target = urljoin(target, response.headers.get("Location", ""))
-                stays = urlsplit(target)[:2] == urlsplit(url)[:2]
-            except ValueError:
-                stays = False
-            if not stays:
-                raise StoreUnavailable(
-                    f"The gateway {urlsplit(url).hostname} redirects to another host.",
-                    fix="Configure the address it redirects to, or another gateway.",
-                )
+            target = urljoin(target, response.headers.get("Location", ""))
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                raise _astray(url)
         raise StoreUnavailable(f"The gateway {urlsplit(url).hostname} redirects in circles.", fix="Use another one.")
+
+
+def _astray(url: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"The gateway {urlsplit(url).hostname} redirects to another host.",
+        fix="Configure the address it redirects to, or another gateway.",
+    )
 
 
 def _check_status(response: requests.Response, host: str) -> None:

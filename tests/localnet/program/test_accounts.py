@@ -10,7 +10,15 @@ from solders.account import Account
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 
-from tests.localnet.program.conftest import INSTRUCTION_NAMES, MODEL_CID, Life, Outcome, Ready, ReadyFactory
+from tests.localnet.program.conftest import (
+    GRADIENT_CID,
+    INSTRUCTION_NAMES,
+    MODEL_CID,
+    Life,
+    Outcome,
+    Ready,
+    ReadyFactory,
+)
 
 # The protocol's table. w = writable, s = signer.
 ACCOUNTS = {
@@ -193,6 +201,18 @@ def test_a_round_with_an_impossible_value_is_refused(life: Life, offset: int, va
     data[offset] = value
     life.chain.svm.set_account(address, Account(genuine.lamports, bytes(data), genuine.owner))
     refused(life.chain.send(life.claim(), life.validator), 3003, "round")
+
+
+@pytest.mark.parametrize("field", [0, 3], ids=["submitted", "reward_claimed"])
+def test_a_submission_with_an_impossible_boolean_is_refused(life: Life, field: int) -> None:
+    trainer = life.validating().trainers[0]
+    address = life.dialect.submission_address(0, trainer.pubkey())
+    genuine = life.chain.svm.get_account(address)
+    assert genuine is not None
+    data = bytearray(genuine.data)
+    data[52 + len(GRADIENT_CID) + field] = 2
+    life.chain.svm.set_account(address, Account(genuine.lamports, bytes(data), genuine.owner))
+    refused(life.chain.send(life.contribute(trainer, 1), life.validator), 3003, "submission")
 
 
 @each(lambda p: p.name == "round" and p.is_read)

@@ -64,6 +64,14 @@ def test_a_posted_round_has_every_field(life: Life) -> None:
     )
 
 
+def test_accounts_have_room_for_the_longest_cid_and_no_more(life: Life) -> None:
+    """A Round has one byte besides, which says whether the validator's fee is paid."""
+    trainer = life.joined().trainers[0]
+    assert len(life.chain.data(life.dialect.round_counter_address())) == 49
+    assert len(life.chain.data(life.dialect.round_address(0))) == 200 + 1
+    assert len(life.chain.data(life.dialect.submission_address(0, trainer.pubkey()))) == 121
+
+
 def test_every_instruction_names_itself_first(each_ready: tuple[str, Ready]) -> None:
     name, ready = each_ready
     outcome = ready.send()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from solders.account import Account
 from solders.pubkey import Pubkey
 from solders.rent import Rent
 from solders.system_program import TransferParams, transfer
 
-from decloud_pl.chain.dialects.v1 import ErrorCode
+from decloud_pl.chain.dialects.v1 import SYSTEM_PROGRAM_ID, ErrorCode
 from tests.localnet.program.conftest import REWARD, Life, LifeFactory, Ready
 
 RENT_OF_NOTHING = 890_880
@@ -59,6 +60,16 @@ def test_lamports_at_an_address_do_not_block_its_account(life: Life, held: int) 
     assert life.chain.submission(0, trainer).trainer == trainer.pubkey()
 
 
+def test_less_than_the_rent_at_an_address_is_topped_up(life: Life) -> None:
+    """Such a rest can be left from times of a lower rent."""
+    addresses = life.dialect.round_address(0), life.dialect.vault_address(0)
+    for address in addresses:
+        life.chain.svm.set_account(address, Account(1, b"", SYSTEM_PROGRAM_ID))
+    life.posted()
+    rent = life.chain.svm.minimum_balance_for_rent_exemption(len(life.chain.data(addresses[0])))
+    assert [life.chain.balance(address) for address in addresses] == [rent, REWARD + RENT_OF_NOTHING]
+
+
 @pytest.mark.parametrize("gift", [RENT_OF_NOTHING, 10**9])
 def test_a_gift_to_a_vault_saves_the_creator_the_rent_only(life: Life, gift: int) -> None:
     give(life, life.dialect.vault_address(0), gift)
@@ -73,11 +84,13 @@ def test_a_gift_to_a_vault_saves_the_creator_the_rent_only(life: Life, gift: int
     )
 
 
-@pytest.mark.parametrize("reward", [1, 9, 10, 999, 10_001, REWARD, 10**14 + 9_999])
+@pytest.mark.parametrize("reward", [1, 9, 10, 999, 10_001, REWARD, 10**14 + 9_999, 10**19 + 9_999])
 @pytest.mark.parametrize("shares", [(10_000, 0, 0), (3333, 3333, 3334), (1, 2, 9997)])
 def test_the_reward_is_divided_rounding_down(new_life: LifeFactory, reward: int, shares: tuple[int, ...]) -> None:
     life = new_life(trainers=3, reward=reward)
-    life.creator = life.chain.wallet("rich", lamports=10**14 + 10**12)
+    # More than all the lamports there are, and more than 64 bits hold once it is multiplied by basis points.
+    fortune = Account(reward + 10**10, b"", SYSTEM_PROGRAM_ID)
+    life.chain.svm.set_account(life.creator.pubkey(), fortune)
     life.validating()
     life.chain.must(life.finalize(*zip(life.trainers, shares, strict=True)), life.validator)
     fee = reward // 10

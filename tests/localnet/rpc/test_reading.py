@@ -105,7 +105,7 @@ async def test_a_program_is_executable(rpc: Rpc) -> None:
 
 async def sent(rpc: Rpc, to: Pubkey, count: int) -> list[str]:
     """Signatures of as many transfers, the newest first; a slot apart."""
-    found = []
+    found: list[str] = []
     for _ in range(count):
         found.insert(0, await rpc.send(rpc.pay(to)))
         rpc.pass_slots(1)

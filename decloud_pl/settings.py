@@ -96,6 +96,15 @@ class RewardsConfig:
 
 
 @dataclass
+class UpdateConfig:
+    """How a finished training is written down for the validator."""
+
+    dtype: str = "float16"
+    top_k: float = 0.0
+    min_kept: float = 0.95
+
+
+@dataclass
 class Settings:
     """One validated configuration."""
 
@@ -103,10 +112,12 @@ class Settings:
     wallet: WalletConfig = field(default_factory=WalletConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
     preset: dict[str, Any] | None = None
     task: str = "daemon"
@@ -223,6 +234,12 @@ def check(settings: Settings) -> None:
             raise ConfigError(f"rewards.{name}: {error}.", fix="Write it like 0.05.") from error
     if 0 < settings.max_reward < settings.min_reward:
         raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
+    update = settings.update
+    if update.dtype not in ("float32", "float16", "bfloat16"):
+        raise ConfigError(f"update.dtype is {update.dtype!r}.", fix="Set it to float16, bfloat16 or float32.")
+    for name in ("top_k", "min_kept"):
+        if not 0 <= getattr(update, name) <= 1:
+            raise ConfigError(f"update.{name} is {getattr(update, name)}.", fix="Set it to a share from 0 to 1.")
     if settings.task not in ("daemon", "round"):
         raise ConfigError(f"task is {settings.task!r}.", fix="Set it to 'daemon' or 'round'.")
     if (settings.task == "round") != (settings.round is not None):
@@ -261,6 +278,7 @@ _NESTED: dict[str, type] = {
     "wallet": WalletConfig,
     "storage": StorageConfig,
     "rewards": RewardsConfig,
+    "update": UpdateConfig,
 }
 
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from decloud_pl.errors import TrainingError
+from decloud_pl.errors import TrainingError, TrainingStopped
 
 PLAN_FILE = "plan.json"
 UPDATE_FILE = "update.json"
@@ -50,7 +50,10 @@ class ProcessExecutor:
             folder: the round's folder; the child's log goes to ``worker.log`` in it.
             on_progress: called with each progress message.
 
+        A training that was cut off, by ending this call or otherwise, goes on from its last checkpoint.
+
         Raises:
+            TrainingStopped: somebody else asked the child to stop.
             TrainingError: the child failed or was killed; the message is its own where it gave one.
         """
         with (folder / LOG_FILE).open("ab") as log:
@@ -78,7 +81,7 @@ class ProcessExecutor:
             killed = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             refusal = f"The training process {killed}."
             raise TrainingError(refusal, fix=f"Its log is {folder / LOG_FILE}.")
-        raise TrainingError(refusal)
+        raise (TrainingStopped if code == TrainingStopped.exit_code else TrainingError)(refusal)
 
     async def _follow(
         self, process: asyncio.subprocess.Process, on_progress: Callable[[Mapping[str, object]], None]
@@ -105,7 +108,9 @@ class ProcessExecutor:
         if process.stdin is not None:
             process.stdin.close()
         if process.returncode is None:
-            _signal_group(process.pid, signal.SIGTERM)
+            # Only the child itself: it writes a checkpoint, and needs what it started for that.
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
             try:
                 await asyncio.wait_for(process.wait(), self._grace)
             except (asyncio.TimeoutError, asyncio.CancelledError):

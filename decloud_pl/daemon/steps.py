@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -31,12 +31,21 @@ from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.publish import publish
 
 BASE_MODEL_FILE = "base-model"
+_PUBLISH_MARGIN = 3.0
+_PUBLISHES_REMEMBERED = 10
 
 
 class Planner(Protocol):
-    """Turns a round into the worker's plan (JSON text)."""
+    """Turns a round into the worker's plan (JSON text).
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str: ...
+    ``finish_by`` is the Unix time of this machine by which the update must be on disk; ``publish_reserve`` the
+    seconds that publishing is given at least.
+    """
+
+    @property
+    def publish_reserve(self) -> float: ...
+
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class Steps:
     rounds_folder: Path
     max_model_bytes: int
     monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
 
     def folder(self, round_id: int) -> Path:
         """Where a round's files are until it is over."""
@@ -119,17 +129,27 @@ class Steps:
         return path
 
     async def train(self, record: RoundRecord) -> RoundRecord:
+        finish_by = await self._finish_by(record)
         record = self.enter(record, State.TRAINING)
         begun = self.monotonic()
         base_model = await self.fetch_base_model(record)
         folder = self.folder(record.round_id)
-        plan = self.planner.plan(record, base_model=base_model, folder=folder)
+        plan = self.planner.plan(record, base_model=base_model, folder=folder, finish_by=finish_by)
         write_atomically(folder / PLAN_FILE, plan.encode())
         await self.executor.train(folder, lambda message: self._progress(record.round_id, message))
         update = self.update_on_disk(record.round_id)
         if update is None:
             raise TrainingError("The training process ended well but left no update.")
         return self.keep(replace(_with_update(record, update), train_seconds=self.monotonic() - begun))
+
+    async def _finish_by(self, record: RoundRecord) -> float | None:
+        """When the update must be on disk, on this machine's clock; None while the round has no such deadline."""
+        round_ = await self.chain.round(record.round_id)
+        if round_ is None or not round_.submit_deadline:
+            return None
+        # The deadline counts on the chain's clock, which need not be right.
+        ahead = round_.submit_deadline - await self.chain.rpc.clock()
+        return self.now() + ahead - publish_reserve(self.journal.all(), self.planner.publish_reserve)
 
     async def publish(self, record: RoundRecord) -> RoundRecord:
         update = self._update(record)
@@ -212,6 +232,12 @@ class Steps:
             self.reporter.report(event)
 
 
+def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
+    """Seconds to leave for publishing: a multiple of the slowest of late, but not less than ``least``."""
+    measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
+    return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
+
+
 def training_event(round_id: int, message: Mapping[str, object]) -> Training | None:
     """A worker's progress message as an event; None for one that does not fit."""
     stage, loss, accuracy = message.get("stage"), message.get("loss"), message.get("accuracy")
@@ -219,6 +245,7 @@ def training_event(round_id: int, message: Mapping[str, object]) -> Training | N
     if not isinstance(stage, str) or not all(isinstance(count, int) for count in counts):
         return None
     epoch, step, total = (count for count in counts if isinstance(count, int))
+    note = message.get("note", "")
     return Training(
         round_id,
         stage,
@@ -227,6 +254,7 @@ def training_event(round_id: int, message: Mapping[str, object]) -> Training | N
         total,
         float(loss) if isinstance(loss, (int, float)) else None,
         float(accuracy) if isinstance(accuracy, (int, float)) else None,
+        note if isinstance(note, str) else "",
     )
 
 

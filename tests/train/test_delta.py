@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from decloud_pl.errors import TrainingError
 from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.train import delta
+from decloud_pl.train.delta import Encoding
 from decloud_pl.train.plan import UpdateDtype
 
 # What one rounding of each type may cost, relative to the entry.
@@ -43,7 +44,7 @@ def states(seed: int, scale: float) -> tuple[dict[str, torch.Tensor], dict[str, 
 @settings(max_examples=60, deadline=None)
 def test_what_is_encoded_is_what_is_applied(seed, scale, convention, dtype, rate) -> None:  # type: ignore[no-untyped-def]
     base, trained = states(seed, scale)
-    entries = delta.encode(base, trained, convention=convention, gradient_rate=rate, dtype=dtype)
+    entries = delta.encode(base, trained, convention=convention, gradient_rate=rate, encoding=Encoding(dtype))
     applied = delta.apply(base, entries, convention=convention, gradient_rate=rate)
     for name, start in base.items():
         assert applied[name].dtype == start.dtype
@@ -58,7 +59,7 @@ def test_what_is_encoded_is_what_is_applied(seed, scale, convention, dtype, rate
 
 def test_the_gradient_convention_is_what_the_public_validator_undoes() -> None:
     base, trained = {"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([1.5, 1.0])}
-    entries = delta.encode(base, trained, convention="gradient", gradient_rate=0.1, dtype="float32")
+    entries = delta.encode(base, trained, convention="gradient", gradient_rate=0.1, encoding=Encoding("float32"))
     torch.testing.assert_close(base["w"] - 0.1 * entries["w"], trained["w"])
 
 
@@ -79,7 +80,7 @@ def test_sparse_entries_are_taken() -> None:
 
 def test_an_entry_too_large_for_half_precision_is_kept_whole() -> None:
     base, trained = {"w": torch.zeros(2)}, {"w": torch.tensor([1e5, 1.0])}
-    entries = delta.encode(base, trained, convention="delta", gradient_rate=0.1, dtype="float16")
+    entries = delta.encode(base, trained, convention="delta", gradient_rate=0.1, encoding=Encoding("float16"))
     assert entries["w"].dtype == torch.float32
     assert torch.equal(entries["w"], trained["w"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -53,11 +54,13 @@ class RoundDataModule(LightningDataModule):
         self._memory_bytes = memory_bytes
         self._workers = workers
         self._readers: dict[SplitName, Reader] = {}
+        self._train: BatchStream | None = None
+        self._place: dict[str, int] | None = None
 
     def train_dataloader(self) -> BatchStream:
         """Shuffled; each process has its part of every batch."""
         trainer = self.trainer
-        return BatchStream(
+        self._train = BatchStream(
             self._reader("train"),
             batch_size=self._batch_size,
             seed=self._seed,
@@ -65,6 +68,17 @@ class RoundDataModule(LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
         )
+        if self._place is not None:
+            self._train.load_state_dict(self._place)
+        return self._train
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the training data."""
+        return {} if self._train is None else self._train.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning gives a data loader its state back too late in some cases: this comes before it makes one."""
+        self._place = state_dict
 
     def val_dataloader(self) -> BatchStream:
         """The part of the training data that is held out."""

@@ -23,17 +23,15 @@ from decloud_pl.daemon.loop import Daemon, Policy
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.select import Criteria
 from decloud_pl.daemon.steps import Steps
+from decloud_pl.daemon.stores import make_gateways, make_reader, make_stores
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.catalog import resolve
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings
-from decloud_pl.store import Store
-from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.publish import Publisher, ReadBack
 
 JOURNAL_FILE = "journal.sqlite"
 MAX_MODEL_BYTES = 2 << 30
-_STORE_TIMEOUT = 60.0
 
 
 def make_dialect(settings: Settings) -> V1:
@@ -49,17 +47,6 @@ def make_dialect(settings: Settings) -> V1:
             f"network.program_id {settings.network.program_id!r} is not a Solana address.",
             fix="Copy it from the network's documentation.",
         ) from error
-
-
-def make_store(settings: Settings) -> Store:
-    """The store that ``storage`` names.
-
-    Raises:
-        ConfigError: an unknown kind.
-    """
-    if settings.storage.kind == "embedded":
-        return EmbeddedStore(settings.store_path)
-    raise ConfigError(f"There is no storage {settings.storage.kind!r}.", fix="Known: embedded.")
 
 
 def make_policy(settings: Settings, *, stop_after: int | None = None) -> Policy:
@@ -96,9 +83,9 @@ async def assemble(
         ConfigError: a setting that no part can use.
         JournalLocked: another daemon works for this home.
     """
-    dialect, store, policy = (
+    dialect, stores, policy = (
         make_dialect(settings),
-        make_store(settings),
+        make_stores(settings),
         make_policy(settings, stop_after=stop_after),
     )
     websocket_url = settings.network.websocket_url()
@@ -112,8 +99,10 @@ async def assemble(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            store=store,
-            reader=GatewayReader(settings.network.gateways, timeout=_STORE_TIMEOUT),
+            publisher=Publisher(
+                stores, make_gateways(settings), read_back=ReadBack(seconds=settings.storage.read_back_seconds)
+            ),
+            reader=make_reader(settings),
             executor=ProcessExecutor(),
             planner=SettingsPlanner(settings),
             reporter=reporter,

@@ -27,6 +27,7 @@ from decloud_pl.errors import (
     JournalError,
     ProgramError,
     RpcUnavailable,
+    StoreError,
     StoreUnavailable,
     TransactionExpired,
     UntrustedFileRejected,
@@ -321,9 +322,11 @@ class Daemon:
             steps.reporter.report(Trouble(round_id, str(error)))
             return
         attempts = record.attempts + 1
-        hopeless = isinstance(error, UntrustedFileRejected) or (
-            attempts >= _MAX_ATTEMPTS and not isinstance(error, _WORTH_WAITING)
+        # A finished update is kept until the round's deadline: the user may mend the storage meanwhile.
+        patient = isinstance(error, _WORTH_WAITING) or (
+            record.state is State.PUBLISHING and isinstance(error, StoreError)
         )
+        hopeless = isinstance(error, UntrustedFileRejected) or (attempts >= _MAX_ATTEMPTS and not patient)
         if hopeless and record.state is not State.CLAIMING:
             self._end(steps.finish(record, State.FAILED, str(error)))
             return

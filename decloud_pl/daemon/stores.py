@@ -1,0 +1,83 @@
+"""From settings to stores and readers; top to bottom, no rules but one."""
+
+from __future__ import annotations
+
+import os
+
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.upload_log import uploaded_cids
+from decloud_pl.errors import ConfigError
+from decloud_pl.settings import Settings
+from decloud_pl.store import Store
+from decloud_pl.store.cache import CachedReader
+from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.gateway import GatewayReader
+
+KINDS = ("embedded", "kubo", "pinata")
+_LOCAL = "local"
+
+
+def make_stores(settings: Settings) -> list[Store]:
+    """The store that ``storage`` names, then those of ``storage.fallback``.
+
+    Raises:
+        ConfigError: an unknown kind, missing credentials, or the embedded store on a public network.
+    """
+    kinds = dict.fromkeys([settings.storage.kind, *settings.storage.fallback])
+    return [make_store(settings, kind) for kind in kinds]
+
+
+def make_store(settings: Settings, kind: str) -> Store:
+    """One store of a kind.
+
+    Raises:
+        ConfigError: as `make_stores`.
+    """
+    storage = settings.storage
+    if kind == "embedded":
+        if settings.network.name != _LOCAL and not storage.allow_embedded:
+            raise ConfigError(
+                f"The embedded store serves this machine only, so nobody on {settings.network.name} could fetch your"
+                " updates and no validator would pay for them.",
+                fix="Set storage=pinata or storage=kubo; or storage.allow_embedded=true if your own gateway serves it.",
+            )
+        return EmbeddedStore(settings.store_path)
+    if kind == "kubo":
+        from decloud_pl.store.kubo import KuboStore
+
+        return KuboStore(storage.kubo_address, timeout=storage.timeout)
+    if kind == "pinata":
+        from decloud_pl.store.pinata import PinataCredentials, PinataStore
+
+        names = ("PINATA_API_KEY", "PINATA_SECRET_KEY", "PINATA_JWT")
+        credentials = PinataCredentials(*(os.environ.get(name, "") for name in names))
+        return PinataStore(
+            credentials,
+            api_url=storage.pinata_api_url,
+            upload_url=storage.pinata_upload_url,
+            timeout=storage.timeout,
+            state=settings.home_path / "uploads",
+        )
+    raise ConfigError(f"There is no storage {kind!r}.", fix=f"Known: {', '.join(KINDS)}.")
+
+
+def make_gateways(settings: Settings) -> GatewayReader:
+    """The network's gateways, to read back with: nothing of it comes from a cache."""
+    return GatewayReader(settings.network.gateways, timeout=settings.storage.timeout)
+
+
+def make_reader(settings: Settings) -> CachedReader:
+    """The network's gateways behind the cache of this machine."""
+    return CachedReader(make_gateways(settings), settings.home_path / "cache")
+
+
+def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:
+    """Removes the updates of finished rounds from the embedded store; returns their CIDs.
+
+    Files that the journal does not know are somebody else's, for example a creator's models, and stay.
+    """
+    ours = uploaded_cids(journal, store.name)
+    unfinished = {record.round_id for record in journal.unfinished()}
+    needed = set().union(*(cids for round_id, cids in ours.items() if round_id in unfinished))
+    done = set().union(*ours.values()) - needed
+    return store.gc(set(store.cids()) - done)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decloud_pl.domain import PinnedUpdate, Update
-from decloud_pl.errors import ContentNotFound, IntegrityError, StoreError, StoreRejected, StoreUnavailable
+from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
 from decloud_pl.store import Progress, Store, Stored
 from decloud_pl.store.cid import PROFILES, Cid
 from decloud_pl.store.gateway import Fetched, GatewayReader
@@ -23,6 +23,7 @@ from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadLog, UploadS
 
 logger = logging.getLogger(__name__)
 
+_LONGEST_CID = 80
 _PASSING = (StoreUnavailable, ContentNotFound)
 
 
@@ -94,18 +95,19 @@ class Publisher:
         entry = log.get(store.name)
         if entry is not None and entry.update_cid != update.cid:
             entry = None  # of an earlier training of the same round
-        cid = entry.cid if entry is not None else None
-        if cid is None or entry is None:
-            begun_before = entry is not None
-            if not begun_before:
+        if entry is not None and entry.state is UploadState.WRONG:
+            raise _wrong_cid(store.name, entry.cid or "")
+        cid = None if entry is None else entry.cid
+        if cid is None:
+            if entry is None:
                 log.save(Upload(store.name, update.cid, UploadState.BEGUN))
-            cid = await self._upload(store, update, progress, look_first=begun_before)
-            if not await asyncio.to_thread(_names, update, cid):
-                log.save(Upload(store.name, update.cid, UploadState.WRONG, cid))
-                raise _wrong_cid(store.name, cid)
+            cid = await self._upload(store, update, progress, look_first=entry is not None)
+            try:
+                await asyncio.to_thread(_require_same_bytes, store.name, update, cid)
+            except (InvalidCid, IntegrityError):
+                log.save(Upload(store.name, update.cid, UploadState.WRONG, cid[:_LONGEST_CID]))
+                raise
             log.save(Upload(store.name, update.cid, UploadState.STORED, cid))
-        elif entry.state is UploadState.WRONG:
-            raise _wrong_cid(store.name, cid)
         fetched = await self._read_back(cid, update, scratch)
         log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
         return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
@@ -170,9 +172,10 @@ def read_back(reader: GatewayReader, cid: str, size: int, scratch: Path) -> Fetc
         scratch.unlink(missing_ok=True)
 
 
-def _names(update: Update, cid: str) -> bool:
-    """Whether a CID is the update's, under the profile asked for or another one that is known."""
-    return cid == update.cid or profile_of(update.path, Cid.parse(cid)) is not None
+def _require_same_bytes(store: str, update: Update, cid: str) -> None:
+    """Makes sure that a CID is the update's, under the profile asked for or another one that is known."""
+    if cid != update.cid and profile_of(update.path, Cid.parse(cid)) is None:
+        raise _wrong_cid(store, cid)
 
 
 def _find(store: Store, update: Update) -> str | None:
@@ -207,8 +210,9 @@ def _cancellable(store: str, progress: StoreProgress | None) -> Iterator[Progres
 
 
 def _wrong_cid(store: str, cid: str) -> IntegrityError:
+    shown = cid if cid.isascii() and cid.isalnum() else repr(cid)
     return IntegrityError(
-        f"The store {store} gave the CID {cid}, which names other bytes than the update's.",
+        f"The store {store} gave the CID {shown}, which names other bytes than the update's.",
         fix="Nothing was submitted. Check the store, or use another one.",
     )
 

@@ -53,7 +53,7 @@ class FakeKubo(Server):
         raw = request.query["raw-leaves"].lower() == "true"  # Go reads True as well
         assert raw == (version == 1), "the importer that this fake uses knows the two usual layouts"
         assert request.query.get("chunker") == "size-262144"
-        cid = self.lie or cid_of(part.data, version)
+        cid = cid_of(part.data, version) if self.lie is None else self.lie
         self.files[cid] = part.data
         if request.query["pin"].lower() == "true":
             self.pins.add(cid)

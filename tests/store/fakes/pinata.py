@@ -75,7 +75,7 @@ class FakePinata(Server):
         return True
 
     def _keep(self, data: bytes, version: int, name: str) -> tuple[str, bool]:
-        cid = self.lie or cid_of(data, version)
+        cid = cid_of(data, version) if self.lie is None else self.lie
         duplicate = cid in self.files
         self.files[cid] = data
         self.names.append(name)
@@ -136,5 +136,5 @@ class FakePinata(Server):
                 self._keep(bytes(upload.data), 1, upload.name)
         headers = {"Upload-Offset": str(len(upload.data)), "Tus-Resumable": "1.0.0"}
         if len(upload.data) == upload.length:
-            headers["Upload-Cid"] = self.lie or cid_of(bytes(upload.data), 1)
+            headers["Upload-Cid"] = cid_of(bytes(upload.data), 1) if self.lie is None else self.lie
         request.answer(204 if request.method == "PATCH" else 200, headers=headers)

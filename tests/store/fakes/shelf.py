@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.store.fakes.server import Request, Server
@@ -12,7 +11,7 @@ from tests.store.fakes.server import Request, Server
 class FakeGateway(Server):
     """Serves ``files`` by CID as plain files, with ranges; anything else is not found."""
 
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def handle(self, request: Request) -> None:
         data = self.files.get(request.path.removeprefix("/ipfs/"))

@@ -33,9 +33,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.settings import compose
+    from decloud_pl.settings import load
 
-    return run_settings(compose(arguments.overrides))
+    return run_settings(load(arguments.overrides))
 
 
 def run_settings(settings: Settings) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   decloud-trainer start
-  decloud-trainer start network=local preset=quick-test
+  decloud-trainer start preset=quick-test
   decloud-trainer start network=devnet rewards.min=0.05 epochs=2
 
 Settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE; conf/config.yaml lists them all.

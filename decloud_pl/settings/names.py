@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal
 
+from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.schema import Tree
 from decloud_pl.settings.secrets import SECRET_NAMES
@@ -142,10 +143,16 @@ def _leaves(schema: type, prefix: str) -> Iterator[tuple[str, Kind, bool]]:
         path = f"{prefix}{entry.name}"
         hint, optional = _without_none(hints[entry.name])
         if isinstance(hint, type) and is_dataclass(hint):
-            yield path, "choice", False
+            if _has_choices(path):
+                yield path, "choice", False
             yield from _leaves(hint, f"{path}.")
         else:
             yield path, _kind(path, hint), optional
+
+
+def _has_choices(group: str) -> bool:
+    """Whether a group is a folder of ``conf/``; the others are written out in config.yaml."""
+    return (config_dir() / group).is_dir()
 
 
 def _kind(path: str, hint: Any) -> Kind:

@@ -1,24 +1,20 @@
-"""The Hydra tree, checked and turned into typed values.
+"""What a configuration holds: its groups and settings, their types and their ranges.
 
-Hydra stops here: below this module nothing sees a ``DictConfig``. `compose` reads ``conf/``, applies
-overrides, checks every key and type against the dataclasses of this file and returns `Settings`.
+`Tree` is what Hydra composes; `Settings` is the same with the secrets, which never enter the tree.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from decloud_pl.config_dir import config_dir
 from decloud_pl.domain import Convention, parse_sol
 from decloud_pl.errors import ConfigError
+from decloud_pl.settings.secrets import Secrets
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
+CONFIG_FILE = "config.json"
 
 
 @dataclass
@@ -103,8 +99,8 @@ class RewardsConfig:
 
 
 @dataclass
-class Settings:
-    """One validated configuration."""
+class Tree:
+    """What Hydra composes from ``conf/``. It is printed and saved as it is, so no secret belongs here."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     wallet: WalletConfig = field(default_factory=WalletConfig)
@@ -131,6 +127,13 @@ class Settings:
     auto_train: bool = True
     auto_claim: bool = True
     poll_interval: float = 5.0
+
+
+@dataclass
+class Settings(Tree):
+    """One validated configuration."""
+
+    secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
 
     @property
     def home_path(self) -> Path:
@@ -160,55 +163,8 @@ class Settings:
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
-    """The folder of journal, wallet and data: ``DECLOUD_HOME``, else ``~/.decloud-trainer``."""
+    """The folder of config.json, journal and data: ``DECLOUD_HOME``, else ``~/.decloud-trainer``."""
     return Path(environ.get("DECLOUD_HOME") or "~/.decloud-trainer").expanduser()
-
-
-def compose(overrides: Sequence[str] = (), *, directory: Path | None = None) -> Settings:
-    """Composes ``conf/`` with Hydra overrides such as ``preset=quick-test`` or ``epochs=2``.
-
-    Raises:
-        ConfigError: an unknown key, group choice or value, named with the nearest right one.
-    """
-    # Hydra costs 230 ms of import, which commands without a configuration must not pay.
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    folder = directory or config_dir()
-    _check_shape(overrides)
-    try:
-        with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="decloud_pl"):
-            tree = hydra_compose("config", overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, overrides, folder) from error
-    return from_tree(tree)
-
-
-def from_tree(tree: DictConfig) -> Settings:
-    """Checks a composed tree against `Settings`.
-
-    Raises:
-        ConfigError: a key that does not exist, or a value of the wrong type or out of range.
-    """
-    from omegaconf import DictConfig, OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    plain = OmegaConf.to_container(tree, resolve=False)
-    if not isinstance(plain, dict):
-        raise ConfigError("The configuration is not a mapping.", fix="Check conf/config.yaml.")
-    plain.pop("hydra", None)
-    _check_keys({str(key): value for key, value in plain.items()}, Settings, "")
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(Settings), plain)
-        settings = OmegaConf.to_object(cast(DictConfig, merged))
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{_first_line(error)} ({error.full_key}).", fix="Correct the value of this key.") from error
-    if not isinstance(settings, Settings):
-        raise ConfigError("The configuration could not be read.", fix="Check conf/config.yaml.")
-    check(settings)
-    return settings
 
 
 def check(settings: Settings) -> None:
@@ -239,59 +195,3 @@ def check(settings: Settings) -> None:
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
     settings.network.update_convention()
     settings.network.websocket_url()
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A phrase that names the known word nearest to ``word``, or lists them all."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
-
-
-_OVERRIDE = re.compile(r"^(\+{1,2}|~)?[A-Za-z_][\w./@:-]*(=.*)?$", re.DOTALL)
-
-
-def _check_shape(overrides: Sequence[str]) -> None:
-    for override in overrides:
-        if not _OVERRIDE.match(override) or ("=" not in override and not override.startswith("~")):
-            raise ConfigError(f"{override!r} is not a setting.", fix="Write KEY=VALUE, for example preset=quick-test.")
-
-
-def _check_keys(plain: dict[str, Any], schema: type, prefix: str) -> None:
-    known = {entry.name: entry for entry in fields(schema)}
-    for key, value in plain.items():
-        if key not in known:
-            raise ConfigError(f"There is no setting {prefix + key!r}.", fix=nearest(key, list(known)))
-        nested = _NESTED.get(key) if not prefix else None
-        if nested is not None and is_dataclass(nested) and isinstance(value, dict):
-            _check_keys({str(k): v for k, v in value.items()}, nested, f"{key}.")
-
-
-_NESTED: dict[str, type] = {
-    "network": NetworkConfig,
-    "wallet": WalletConfig,
-    "storage": StorageConfig,
-    "rewards": RewardsConfig,
-}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
-
-
-def _explain(error: Exception, overrides: Sequence[str], folder: Path) -> ConfigError:
-    """The one sentence for an override that Hydra refused."""
-    for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        if (folder / key).is_dir():
-            choices = sorted(path.stem for path in (folder / key).glob("*.yaml"))
-            if value not in choices:
-                return ConfigError(f"There is no {key} {value!r}.", fix=nearest(value, choices))
-            continue
-        known: type = Settings
-        parts = key.split(".")
-        if len(parts) > 1 and parts[0] in _NESTED:
-            known = _NESTED[parts.pop(0)]
-        names = [entry.name for entry in fields(known)]
-        if parts[0] not in names:
-            return ConfigError(f"There is no setting {key!r}.", fix=nearest(parts[0], names))
-    return ConfigError(f"The configuration cannot be used: {_first_line(error)}.", fix="Check the settings you gave.")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.upload_log import uploaded_cids
 from decloud_pl.errors import ConfigError
@@ -49,8 +47,8 @@ def make_store(settings: Settings, kind: str) -> Store:
     if kind == "pinata":
         from decloud_pl.store.pinata import PinataCredentials, PinataStore
 
-        names = ("PINATA_API_KEY", "PINATA_SECRET_KEY", "PINATA_JWT")
-        credentials = PinataCredentials(*(os.environ.get(name, "") for name in names))
+        names = ("pinata_api_key", "pinata_secret_key", "pinata_jwt")
+        credentials = PinataCredentials(*(settings.secrets.get(name) or "" for name in names))
         return PinataStore(
             credentials,
             api_url=storage.pinata_api_url,

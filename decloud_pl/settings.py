@@ -28,6 +28,8 @@ class NetworkConfig:
     name: str = "local"
     rpc_url: str = "http://127.0.0.1:8899"
     ws_url: str = ""
+    fallback_rpc_urls: list[str] = field(default_factory=list)
+    requests_per_second: float = 0.0
     program_id: str = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
     gateways: list[str] = field(default_factory=list)
     convention: str = "delta"
@@ -51,24 +53,69 @@ class NetworkConfig:
         Raises:
             ConfigError: ``rpc_url`` is not an http or https URL.
         """
-        if self.ws_url:
-            return self.ws_url
-        from urllib.parse import urlsplit
+        return self.ws_url or _websocket_url(self.rpc_url, "network.rpc_url")
 
-        parts = urlsplit(self.rpc_url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = None
-            parts = parts._replace(scheme="")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"network.rpc_url {self.rpc_url!r} is not an http or https URL.",
-                fix="Write it like http://127.0.0.1:8899.",
-            )
-        scheme = "wss" if parts.scheme == "https" else "ws"
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return f"{scheme}://{host}:{port + 1}" if port else f"{scheme}://{host}"
+    def websocket_urls(self) -> list[str]:
+        """`websocket_url` and those of the fallbacks.
+
+        Raises:
+            ConfigError: an address is not an http or https URL.
+        """
+        fallbacks = [_websocket_url(url, "network.fallback_rpc_urls") for url in self.fallback_rpc_urls]
+        return [self.websocket_url(), *fallbacks]
+
+
+def _websocket_url(rpc_url: str, name: str) -> str:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(rpc_url)
+        port = parts.port
+    except ValueError:
+        port = None
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        # It is not repeated: the part that is right may hold an API key.
+        raise ConfigError(f"{name} is not an http or https URL.", fix="Write it like http://127.0.0.1:8899.")
+    scheme = "wss" if parts.scheme == "https" else "ws"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    # Solana's own nodes have the WebSocket one port up; a provider's address keeps its path, which may be a key.
+    return f"{scheme}://{host}:{port + 1}" if port else f"{scheme}://{host}{_tail(rpc_url)}"
+
+
+def _tail(url: str) -> str:
+    """Path and query of a URL; a bare slash counts as none."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    path = "" if parts.path == "/" else parts.path
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+@dataclass
+class ChainConfig:
+    """What a transaction may cost."""
+
+    max_priority_lamports: int = 100_000
+    max_compute_units: int = 1_400_000
+    daily_cap: str = "0.5"
+
+    @property
+    def daily_cap_lamports(self) -> int:
+        """0 means no cap."""
+        return parse_sol(self.daily_cap)
+
+
+@dataclass
+class DaemonConfig:
+    """How rounds are worked on."""
+
+    executor: str = "process"
+    hang_minutes: float = 15.0
+    stop_seconds: float = 90.0
+    ray_address: str = ""
+    ray_cpus: float = 1.0
+    ray_gpus: float = 0.0
 
 
 @dataclass
@@ -93,6 +140,9 @@ class RewardsConfig:
 
     min: str = "0"
     max: str = "0"
+    min_profit: str = ""
+    watts: int = 0
+    sol_per_kwh: str = "0"
 
 
 @dataclass
@@ -103,6 +153,8 @@ class Settings:
     wallet: WalletConfig = field(default_factory=WalletConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    chain: ChainConfig = field(default_factory=ChainConfig)
+    daemon: DaemonConfig = field(default_factory=DaemonConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -200,8 +252,25 @@ def from_tree(tree: DictConfig) -> Settings:
         raise ConfigError(f"{_first_line(error)} ({error.full_key}).", fix="Correct the value of this key.") from error
     if not isinstance(settings, Settings):
         raise ConfigError("The configuration could not be read.", fix="Check conf/config.yaml.")
+    _honour_solana_cli(settings.network)
     check(settings)
     return settings
+
+
+def _honour_solana_cli(network: NetworkConfig) -> None:
+    """``network=solana-cli``: the addresses that ``solana config set`` keeps, where none is given."""
+    if network.rpc_url:
+        return
+    from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
+
+    found = read_solana_cli_config(Path(DEFAULT_FILE))
+    if found is None or not found.json_rpc_url:
+        raise ConfigError(
+            f"The Solana CLI's configuration {DEFAULT_FILE} names no RPC address.",
+            fix="Name one with `solana config set --url URL`, or set network.rpc_url.",
+        )
+    network.rpc_url = found.json_rpc_url
+    network.ws_url = network.ws_url or found.websocket_url
 
 
 def check(settings: Settings) -> None:
@@ -216,11 +285,19 @@ def check(settings: Settings) -> None:
     for name in ("learning_rate", "poll_interval"):
         if not 0 < getattr(settings, name) < float("inf"):
             raise ConfigError(f"{name} is {getattr(settings, name)}.", fix="Set it to more than 0.")
-    for name in ("min", "max"):
+    amounts = {
+        "rewards.min": settings.rewards.min,
+        "rewards.max": settings.rewards.max,
+        "rewards.min_profit": settings.rewards.min_profit or "0",
+        "rewards.sol_per_kwh": settings.rewards.sol_per_kwh,
+        "chain.daily_cap": settings.chain.daily_cap,
+    }
+    for name, amount in amounts.items():
         try:
-            parse_sol(getattr(settings.rewards, name))
+            parse_sol(amount)
         except ValueError as error:
-            raise ConfigError(f"rewards.{name}: {error}.", fix="Write it like 0.05.") from error
+            raise ConfigError(f"{name}: {error}.", fix="Write it like 0.05.") from error
+    _check_work(settings)
     if 0 < settings.max_reward < settings.min_reward:
         raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
     if settings.task not in ("daemon", "round"):
@@ -228,7 +305,26 @@ def check(settings: Settings) -> None:
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
     settings.network.update_convention()
-    settings.network.websocket_url()
+    settings.network.websocket_urls()
+
+
+def _check_work(settings: Settings) -> None:
+    least = {
+        "chain.max_priority_lamports": (settings.chain.max_priority_lamports, 0),
+        "chain.max_compute_units": (settings.chain.max_compute_units, 1),
+        "rewards.watts": (settings.rewards.watts, 0),
+        "network.requests_per_second": (settings.network.requests_per_second, 0),
+        "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
+        "daemon.ray_cpus": (settings.daemon.ray_cpus, 0),
+        "daemon.ray_gpus": (settings.daemon.ray_gpus, 0),
+    }
+    for name, (value, bound) in least.items():
+        if not bound <= value < float("inf"):
+            raise ConfigError(f"{name} is {value}.", fix=f"Set it to {bound} or more.")
+    if not 0 < settings.daemon.hang_minutes < float("inf"):
+        raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
+    if settings.daemon.executor not in ("process", "ray"):
+        raise ConfigError(f"daemon.executor is {settings.daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -261,6 +357,8 @@ _NESTED: dict[str, type] = {
     "wallet": WalletConfig,
     "storage": StorageConfig,
     "rewards": RewardsConfig,
+    "chain": ChainConfig,
+    "daemon": DaemonConfig,
 }
 
 

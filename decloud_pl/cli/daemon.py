@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   decloud-trainer start
-  decloud-trainer start network=local preset=quick-test
+  decloud-trainer start preset=quick-test
   decloud-trainer start network=devnet rewards.min=0.05 epochs=2
 
 Settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE; conf/config.yaml lists them all.
@@ -34,9 +34,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.settings import compose
+    from decloud_pl.settings import load
 
-    return run_settings(compose(arguments.overrides))
+    return run_settings(load(arguments.overrides))
 
 
 def run_settings(settings: Settings) -> int:

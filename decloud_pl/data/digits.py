@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from decloud_pl.data.source import Split, SplitName, hold_out
+from decloud_pl.data.source import ImageSplit, Kind, SplitName, hold_out
 
 _TEST_SHARE = 0.2
 _TEST_SEED = 7
@@ -17,14 +17,15 @@ class Digits:
     """
 
     name = "digits"
+    kind: Kind = "image"
     num_classes = 10
 
-    def load(self, split: SplitName) -> Split:
+    def load(self, split: SplitName) -> ImageSplit:
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
         images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-        everything = Split(images, bunch.target.astype(np.int64))
+        everything = ImageSplit(images, bunch.target.astype(np.int64))
         in_test = np.zeros(len(everything), dtype=bool)
         random = np.random.default_rng(_TEST_SEED)
         for label in range(self.num_classes):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decloud_pl.data.catalog import ENTRIES
-from decloud_pl.data.source import Split, SplitName, check_labels, hold_out
+from decloud_pl.data.source import ImageSplit, Kind, SplitName, check_labels, hold_out
 from decloud_pl.errors import DatasetError, DatasetNotFound
 
 _UNSIGNED_BYTE = 0x08
@@ -27,12 +27,13 @@ class FashionMnist:
     """
 
     name = "fashionmnist"
+    kind: Kind = "image"
     num_classes = 10
 
     def __init__(self, root: str | None = None) -> None:
         self._roots = () if root is None else (Path(root).expanduser(),)
 
-    def load(self, split: SplitName) -> Split:
+    def load(self, split: SplitName) -> ImageSplit:
         folder = ENTRIES[self.name].locate(self._roots)
         if folder is None:
             raise DatasetNotFound(
@@ -42,7 +43,7 @@ class FashionMnist:
         part = "t10k" if split == "test" else "train"
         images = read_idx(folder / f"{part}-images-idx3-ubyte", dimensions=3)
         labels = read_idx(folder / f"{part}-labels-idx1-ubyte", dimensions=1).astype(np.int64)
-        whole = check_labels(Split(images, labels), self.num_classes, self.name)
+        whole = check_labels(ImageSplit(images, labels), self.num_classes, self.name)
         return whole if split == "test" else hold_out(whole, split)
 
 

@@ -1,6 +1,6 @@
 """Models: architectures by name, the package format, and the quarantine that opens files from strangers."""
 
 from decloud_pl.models.package import load, read_spec, save
-from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
+from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec, TextInput
 
-__all__ = ["BaseModel", "ImageInput", "ModelSpec", "load", "read_spec", "save"]
+__all__ = ["BaseModel", "ImageInput", "ModelSpec", "TextInput", "load", "read_spec", "save"]

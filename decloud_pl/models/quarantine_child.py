@@ -25,7 +25,7 @@ from decloud_pl.errors import ModelError
 from decloud_pl.models import package
 from decloud_pl.models.registry import build
 from decloud_pl.models.simple_cnn import PARAMETERS
-from decloud_pl.models.spec import ModelSpec
+from decloud_pl.models.spec import InputSpec, ModelSpec, TextInput
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
@@ -209,17 +209,25 @@ def _try(spec: ModelSpec, weights: State) -> int:
     network = build(spec.architecture, spec.hyper_parameters)
     network.load_state_dict(dict(weights))
     network.eval()
-    size = spec.input.size
     try:
         with torch.inference_mode():
-            logits = network(torch.zeros(2, spec.input.channels, size, size))
-    except RuntimeError as error:
+            logits = network(_probe(spec.input))
+    except (RuntimeError, IndexError, ValueError, TypeError) as error:
         if _is_memory(error):
             raise MemoryError from error
         raise Refused("The model cannot take the input that its description names.") from error
-    if logits.dim() != 2 or len(logits) != 2:
-        raise Refused("The model does not give one score per class and image.")
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
+        raise Refused("The model does not give one score per class and sample.")
     return int(logits.shape[1])
+
+
+def _probe(given: InputSpec) -> torch.Tensor:
+    """Two samples: black images, or an empty text and one of the largest token numbers."""
+    if isinstance(given, TextInput):
+        numbers = torch.zeros(2, given.length, dtype=torch.int64)
+        numbers[1] = given.vocabulary - 1
+        return numbers
+    return torch.zeros(2, given.channels, given.size, given.size)
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from decloud_pl.errors import ModelError
+from decloud_pl.models.tokenizer import HASHED_WORDS, TOKENIZERS
 
 FORMAT_VERSION = "1"
+MAX_VOCABULARY = 1_000_000
+MAX_TEXT_LENGTH = 4_096
 _LONGEST_FIELD = 65_536
 _LONGEST_ARCHITECTURE = 100
 
@@ -19,10 +22,27 @@ _LONGEST_ARCHITECTURE = 100
 class ImageInput:
     """How images are presented: ``size`` pixels square, normalised per channel with ``mean`` and ``std``."""
 
+    kind: ClassVar[Literal["image"]] = "image"
     size: int = 32
     channels: int = 3
     mean: float = 0.5
     std: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class TextInput:
+    """How texts are presented: the first ``length`` tokens as numbers below ``vocabulary``, 0 for padding.
+
+    ``tokenizer`` names the rules, see `decloud_pl.models.tokenizer`.
+    """
+
+    kind: ClassVar[Literal["text"]] = "text"
+    tokenizer: str = HASHED_WORDS
+    vocabulary: int = 16_384
+    length: int = 128
+
+
+InputSpec = ImageInput | TextInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +51,7 @@ class ModelSpec:
 
     architecture: str
     hyper_parameters: dict[str, Any]
-    input: ImageInput = field(default_factory=ImageInput)
+    input: InputSpec = field(default_factory=ImageInput)
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata of a package file."""
@@ -39,7 +59,7 @@ class ModelSpec:
             "format_version": FORMAT_VERSION,
             "architecture": self.architecture,
             "hyper_parameters": json.dumps(self.hyper_parameters, sort_keys=True),
-            "input": json.dumps({"kind": "image", **asdict(self.input)}, sort_keys=True),
+            "input": json.dumps({"kind": self.input.kind, **asdict(self.input)}, sort_keys=True),
         }
 
     @classmethod
@@ -78,18 +98,36 @@ class BaseModel:
     classes: int
 
 
-def _input(fields: dict[str, Any]) -> ImageInput:
-    if fields.pop("kind", None) != "image":
-        raise ModelError("The model package's input is of an unknown kind.", fix="Known: image.")
+def _input(fields: dict[str, Any]) -> InputSpec:
+    kind = fields.pop("kind", None)
+    known: dict[str, type[ImageInput] | type[TextInput]] = {"image": ImageInput, "text": TextInput}
+    if not isinstance(kind, str) or kind not in known:
+        raise ModelError("The model package's input is of an unknown kind.", fix="Known: image, text.")
     try:
-        image = ImageInput(**fields)
+        specification = known[kind](**fields)
     except TypeError:
         raise ModelError("The model package's input specification has unknown keys.") from None
+    if isinstance(specification, ImageInput):
+        _check_image(specification)
+    else:
+        _check_text(specification)
+    return specification
+
+
+def _check_image(image: ImageInput) -> None:
     if type(image.size) is not int or not 8 <= image.size <= 1024 or image.channels != 3:
         raise ModelError("The model package's input must be of 8 to 1024 pixels and 3 channels.")
     if not _is_number(image.mean, -1e3, 1e3) or not _is_number(image.std, 1e-3, 1e3):
         raise ModelError("The model package's normalisation is out of range.")
-    return image
+
+
+def _check_text(text: TextInput) -> None:
+    if text.tokenizer not in TOKENIZERS:
+        raise ModelError("The model package's tokenizer is unknown.", fix=f"Known: {', '.join(TOKENIZERS)}.")
+    if type(text.vocabulary) is not int or not 2 <= text.vocabulary <= MAX_VOCABULARY:
+        raise ModelError(f"The model package's vocabulary must be 2 to {MAX_VOCABULARY:,} numbers.")
+    if type(text.length) is not int or not 1 <= text.length <= MAX_TEXT_LENGTH:
+        raise ModelError(f"The model package's texts must be 1 to {MAX_TEXT_LENGTH:,} tokens long.")
 
 
 def _is_number(value: object, low: float, high: float) -> bool:

@@ -1,4 +1,4 @@
-"""The data of one round, whole in memory as bytes; a batch is gathered and normalised at once.
+"""The data of one round, whole in memory in compact form; a batch is gathered and encoded at once.
 
 That is faster than a ``DataLoader`` with worker processes: nothing is decoded, pickled or copied per sample.
 """
@@ -12,29 +12,29 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from decloud_pl.data.source import Source
-from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.images import normalise, to_uint8
+from decloud_pl.models.spec import InputSpec
+from decloud_pl.train.encoding import Encoder, encoder_for
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class BatchStream:
-    """Batches of a split: images float32 (B, 3, H, W), labels int64 (B,).
+    """Batches of a split: what the encoder's `batch` gives, and labels int64 (B,).
 
     Args:
-        images: uint8 (N, C, H, W).
+        packed: what the encoder's `pack` gave, N rows.
         labels: int64 (N,).
-        spec: normalisation.
+        encoder: of the network's input.
         batch_size: of every batch but the last.
         seed: shuffles, another order each epoch; None keeps the order.
     """
 
     def __init__(
-        self, images: torch.Tensor, labels: torch.Tensor, spec: ImageInput, *, batch_size: int, seed: int | None
+        self, packed: torch.Tensor, labels: torch.Tensor, encoder: Encoder, *, batch_size: int, seed: int | None
     ) -> None:
-        self._images = images
+        self._packed = packed
         self._labels = labels
-        self._spec = spec
+        self._encoder = encoder
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
@@ -52,16 +52,16 @@ class BatchStream:
             chosen = (
                 slice(start, start + self._batch_size) if order is None else order[start : start + self._batch_size]
             )
-            yield normalise(self._images[chosen], self._spec, channels_last=True), self._labels[chosen]
+            yield self._encoder.batch(self._packed[chosen]), self._labels[chosen]
 
 
 class RoundDataModule(LightningDataModule):
     """Splits of a `Source` for one network's input."""
 
-    def __init__(self, source: Source, spec: ImageInput, *, batch_size: int, seed: int = 0) -> None:
+    def __init__(self, source: Source, spec: InputSpec, *, batch_size: int, seed: int = 0) -> None:
         super().__init__()
         self._source = source
-        self._spec = spec
+        self._encoder = encoder_for(spec)
         self._batch_size = batch_size
         self._seed = seed
         self._train: BatchStream | None = None
@@ -70,9 +70,9 @@ class RoundDataModule(LightningDataModule):
         if stage == "fit" and self._train is None:
             split = self._source.load("train")
             self._train = BatchStream(
-                to_uint8(split.images, self._spec),
+                self._encoder.pack(split),
                 torch.from_numpy(split.labels),
-                self._spec,
+                self._encoder,
                 batch_size=self._batch_size,
                 seed=self._seed,
             )

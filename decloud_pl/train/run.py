@@ -53,6 +53,7 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, on_progress: Callable[
     from decloud_pl.models.registry import build as build_network
     from decloud_pl.train.callback import DeltaCallback, ProgressCallback
     from decloud_pl.train.datamodule import RoundDataModule
+    from decloud_pl.train.encoding import check_fit
     from decloud_pl.train.module import RoundModule
     from decloud_pl.train.precision import resolve_precision
     from decloud_pl.train.score import Scorer
@@ -64,11 +65,7 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, on_progress: Callable[
     source: Source = build(plan.dataset)
     model = opening.model()
     spec = model.spec
-    if model.classes < source.num_classes:
-        raise TrainingError(
-            f"The base model tells {model.classes} classes apart, the data set {source.name} has {source.num_classes}.",
-            fix="Map the round's data set to one that fits.",
-        )
+    check_fit(model, source)
     data = RoundDataModule(source, spec.input, batch_size=plan.batch_size, seed=plan.seed)
     scorer = Scorer(source.load("test"), spec.input)
 

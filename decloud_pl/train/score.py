@@ -9,8 +9,8 @@ from torch import nn
 
 from decloud_pl.data.source import Split
 from decloud_pl.domain import BPS_DENOMINATOR
-from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.images import normalise, to_uint8
+from decloud_pl.models.spec import InputSpec
+from decloud_pl.train.encoding import encoder_for
 
 _BATCH = 512
 
@@ -18,14 +18,14 @@ _BATCH = 512
 class Scorer:
     """Top-1 accuracy over a whole test split, in full precision."""
 
-    def __init__(self, test: Split, spec: ImageInput) -> None:
-        self._images = to_uint8(test.images, spec)
+    def __init__(self, test: Split, spec: InputSpec) -> None:
+        self._encoder = encoder_for(spec)
+        self._packed = self._encoder.pack(test)
         self._labels = torch.from_numpy(test.labels)
-        self._spec = spec
 
     @torch.inference_mode()
     def accuracy(self, network: nn.Module) -> float:
-        """The share of images whose largest logit is the label's, 0 to 1. Leaves the network's mode as it was."""
+        """The share of samples whose largest logit is the label's, 0 to 1. Leaves the network's mode as it was."""
         if not len(self._labels):
             return 0.0
         was_training = network.training
@@ -33,9 +33,9 @@ class Scorer:
         network.eval()
         hits = 0
         for start in range(0, len(self._labels), _BATCH):
-            images = normalise(self._images[start : start + _BATCH].to(device), self._spec, channels_last=True)
+            samples = self._encoder.batch(self._packed[start : start + _BATCH].to(device))
             labels = self._labels[start : start + _BATCH].to(device)
-            hits += int((network(images).argmax(1) == labels).sum())
+            hits += int((network(samples).argmax(1) == labels).sum())
         network.train(was_training)
         return hits / len(self._labels)
 

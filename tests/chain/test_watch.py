@@ -181,8 +181,7 @@ async def test_slots_that_stop_are_the_end_of_a_connection_that_still_answers_pi
     async def handle(request: web.Request) -> web.WebSocketResponse:
         websocket = web.WebSocketResponse()
         await websocket.prepare(request)
-        for _ in range(2):
-            subscribed.append(json.loads((await websocket.receive()).data)["method"])
+        subscribed.extend([json.loads((await websocket.receive()).data)["method"] for _ in range(2)])
         await websocket.send_str(ANSWER)
         await websocket.send_str(json.dumps({"jsonrpc": "2.0", "method": "slotNotification", "params": {}}))
         async for _ in websocket:

@@ -6,15 +6,21 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from decloud_pl.data.catalog import ENTRIES
 from decloud_pl.data.digits import Digits
-from decloud_pl.data.source import Split, check_labels
+from decloud_pl.data.source import ImageSplit, check_labels
 from decloud_pl.errors import DatasetError
 
 
-def rows(split: Split) -> set[bytes]:
-    return {image.tobytes() + label.tobytes() for image, label in zip(split.images, split.labels, strict=True)}
+def pixels(split: ImageSplit) -> NDArray[np.uint8]:
+    assert isinstance(split.images, np.ndarray)
+    return split.images
+
+
+def rows(split: ImageSplit) -> set[bytes]:
+    return {image.tobytes() + label.tobytes() for image, label in zip(pixels(split), split.labels, strict=True)}
 
 
 def test_splits_cover_the_data_and_never_mix() -> None:
@@ -25,25 +31,25 @@ def test_splits_cover_the_data_and_never_mix() -> None:
     for first, second in combinations(splits.values(), 2):
         assert not rows(first) & rows(second)
     for split in splits.values():
-        assert split.images.dtype == np.uint8
-        assert split.images.shape[1:] == (8, 8)
+        assert pixels(split).dtype == np.uint8
+        assert pixels(split).shape[1:] == (8, 8)
         assert set(split.labels) == set(range(ENTRIES["digits"].num_classes))
-    assert splits["test"].images.max() == 255
+    assert pixels(splits["test"]).max() == 255
 
 
 def test_splits_are_the_same_every_time() -> None:
     first, second = Digits().load("train"), Digits().load("train")
-    assert np.array_equal(first.images, second.images)
+    assert np.array_equal(pixels(first), pixels(second))
     assert np.array_equal(first.labels, second.labels)
 
 
 @pytest.mark.parametrize("labels", [[0, 10], [-1, 0]])
 def test_a_label_out_of_range_is_named(labels: list[int]) -> None:
-    split = Split(np.zeros((2, 8, 8), np.uint8), np.array(labels, np.int64))
+    split = ImageSplit(np.zeros((2, 8, 8), np.uint8), np.array(labels, np.int64))
     with pytest.raises(DatasetError, match="label outside 0 to 9"):
         check_labels(split, 10, "digits")
 
 
 def test_images_and_labels_must_be_as_many() -> None:
     with pytest.raises(DatasetError, match="3 images and 2 labels"):
-        check_labels(Split(np.zeros((3, 8, 8), np.uint8), np.zeros(2, np.int64)), 10, "digits")
+        check_labels(ImageSplit(np.zeros((3, 8, 8), np.uint8), np.zeros(2, np.int64)), 10, "digits")

@@ -66,6 +66,7 @@ def test_a_damaged_archive_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.skipif(not DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_the_real_files() -> None:
     test = FashionMnist().load("test")
+    assert isinstance(test.images, np.ndarray)
     assert test.images.shape == (10_000, 28, 28)
     assert np.bincount(test.labels).tolist() == [1000] * 10
     assert len(FashionMnist().load("train")) == 54_000

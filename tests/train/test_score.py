@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from decloud_pl.data.source import Split
+from decloud_pl.data.source import ImageSplit
 from decloud_pl.models.spec import ImageInput
 from decloud_pl.train.score import Scorer, contributions
 
@@ -56,7 +56,7 @@ class Brightest(nn.Module):
 def test_accuracy_counts_every_image_once_and_leaves_the_mode() -> None:
     images = np.stack([np.full((8, 8), value, np.uint8) for value in [0, 255] * 700 + [255]])
     labels = np.array([0, 1] * 700 + [0], np.int64)
-    scorer = Scorer(Split(images, labels), ImageInput())
+    scorer = Scorer(ImageSplit(images, labels), ImageInput())
     network = Brightest().train()
     assert scorer.accuracy(network) == 1400 / 1401
     assert network.training

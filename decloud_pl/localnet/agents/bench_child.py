@@ -19,7 +19,7 @@ from decloud_pl.data.source import Source
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models import package, quarantine
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import BaseModel, ModelSpec
+from decloud_pl.models.spec import BaseModel, InputSpec, ModelSpec
 from decloud_pl.train import delta
 from decloud_pl.train.score import Scorer, contributions
 
@@ -89,7 +89,7 @@ _REQUESTS: dict[str, Callable[..., Any]] = {
 }
 
 _models: dict[Path, BaseModel] = {}
-_scorers: dict[tuple[str, int], Scorer] = {}
+_scorers: dict[tuple[str, InputSpec], Scorer] = {}
 
 
 def _open(path: Path) -> BaseModel:
@@ -102,7 +102,7 @@ def _scorer(dataset: str, base: Path) -> Scorer:
     from omegaconf import OmegaConf
 
     spec = _open(base).spec
-    key = (dataset, spec.input.size)
+    key = (dataset, spec.input)
     if key not in _scorers:
         node = OmegaConf.to_container(OmegaConf.load(config_dir() / "dataset" / f"{dataset}.yaml"))
         source: Source = build(node)  # type: ignore[arg-type]  # a data set's file is a mapping

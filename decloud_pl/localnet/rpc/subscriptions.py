@@ -1,4 +1,7 @@
-"""WebSocket subscriptions: what a client asked to hear of, and the notifications it gets."""
+"""WebSocket subscriptions: what a client asked to hear of, and the notifications it gets.
+
+A notification comes when its transaction has reached the commitment asked for; without one that is ``finalized``.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,11 @@ Changed = dict[Pubkey, "Account | None"]
 
 @dataclass
 class Subscription:
-    """One subscription: ``on_transaction`` gives the notification's value, None for nothing to say."""
+    """One subscription: ``on_transaction`` gives the values of a transaction's notifications."""
 
     kind: str
     on_transaction: Callable[[Executed, Changed], list[Any]] = field(default=lambda _executed, _changed: [])
+    commitment: str = "confirmed"
     once: bool = False
 
 
@@ -44,7 +48,8 @@ class Subscriber:
         self._send = send
         self._numbers = numbers
         self._subscriptions: dict[int, Subscription] = {}
-        self._later: list[tuple[int, Any]] = []
+        self._later: list[tuple[int, Executed]] = []
+        self._not_final: list[tuple[int, int, Any]] = []
 
     def methods(self) -> dict[str, Method]:
         """The subscribe and unsubscribe methods of this client."""
@@ -64,9 +69,11 @@ class Subscriber:
         """Tells the client of a transaction, as far as it asked."""
         for number, subscription in list(self._subscriptions.items()):
             for value in subscription.on_transaction(executed, changed):
-                self._notify(number, subscription, self._with_context(executed.slot, value))
+                self._tell(number, subscription, executed.slot, value)
 
     def on_slot(self, slot: int) -> None:
+        """Tells the client of a new slot, and of what has become final with it."""
+        self._tell_what_is_final(slot)
         for number, subscription in list(self._subscriptions.items()):
             root = max(0, slot - FINALITY_SLOTS)
             if subscription.kind == "slot":
@@ -84,7 +91,7 @@ class Subscriber:
             mentioned = p.pubkey(mentions[0])
         elif wanted not in ("all", "allWithVotes"):
             raise invalid("the filter must be all, allWithVotes or mentions")
-        p.commitment(p.options(params, 1))
+        commitment = p.commitment(p.options(params, 1))
 
         def value(executed: Executed, _changed: Changed) -> list[Any]:
             keys = VersionedTransaction.from_bytes(executed.wire).message.account_keys
@@ -93,12 +100,12 @@ class Subscriber:
             logs = executed.meta["logMessages"]
             return [{"signature": executed.signature, "err": executed.error, "logs": logs}]
 
-        return self._add(Subscription("logs", value))
+        return self._add(Subscription("logs", value, commitment))
 
     def _account(self, params: list[Any]) -> int:
         address, config = p.pubkey(p.argument(params, 0, "address")), p.options(params, 1)
         last = [self._vm.account(address)]
-        p.commitment(config)
+        commitment = p.commitment(config)
         _notified(_EMPTY, config)  # a bad encoding is refused now, not with the first notification
 
         def value(_executed: Executed, changed: Changed) -> list[Any]:
@@ -107,11 +114,11 @@ class Subscriber:
             last[0] = changed[address]
             return [_notified(changed[address] or _EMPTY, config)]
 
-        return self._add(Subscription("account", value))
+        return self._add(Subscription("account", value, commitment))
 
     def _program(self, params: list[Any]) -> int:
         owner, config = p.pubkey(p.argument(params, 0, "program id")), p.options(params, 1)
-        p.commitment(config)
+        commitment = p.commitment(config)
         _notified(_EMPTY, config)
         wanted = AccountFilter(config.get("filters"))
 
@@ -122,28 +129,45 @@ class Subscriber:
                 if account is not None and account.owner == owner and wanted.matches(account)
             ]
 
-        return self._add(Subscription("program", value))
+        return self._add(Subscription("program", value, commitment))
 
     def _signature(self, params: list[Any]) -> int:
         signature = str(p.signature(p.argument(params, 0, "signature")))
+        commitment = p.commitment(p.options(params, 1))
 
         def value(executed: Executed, _changed: Changed) -> list[Any]:
             return [{"err": executed.error}] if executed.signature == signature else []
 
-        number = self._add(Subscription("signature", value, once=True))
+        number = self._add(Subscription("signature", value, commitment, once=True))
         landed = self._vm.ledger.transaction(signature)
         if landed is not None:
             # The answer with the subscription's number has to leave first.
-            self._later.append((number, self._with_context(landed.slot, {"err": landed.error})))
+            self._later.append((number, landed))
         return number
 
     def flush(self) -> None:
         """Sends what had to wait until the answer to the last request had left."""
-        for number, result in self._later:
+        for number, landed in self._later:
+            subscription = self._subscriptions.get(number)
+            if subscription is not None:
+                self._tell(number, subscription, landed.slot, {"err": landed.error})
+        self._later.clear()
+
+    def _tell(self, number: int, subscription: Subscription, slot: int, value: Any) -> None:
+        """Notifies of something that happened in a slot, at once or when that slot is final."""
+        result = {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
+        if subscription.commitment == "finalized" and slot > self._vm.slot_at("finalized"):
+            self._not_final.append((slot, number, result))
+        else:
+            self._notify(number, subscription, result)
+
+    def _tell_what_is_final(self, slot: int) -> None:
+        final = [entry for entry in self._not_final if entry[0] <= slot - FINALITY_SLOTS]
+        self._not_final = [entry for entry in self._not_final if entry[0] > slot - FINALITY_SLOTS]
+        for _, number, result in final:
             subscription = self._subscriptions.get(number)
             if subscription is not None:
                 self._notify(number, subscription, result)
-        self._later.clear()
 
     def _add(self, subscription: Subscription) -> int:
         number = next(self._numbers)
@@ -166,9 +190,6 @@ class Subscriber:
             self._subscriptions.pop(number, None)
         params = {"result": result, "subscription": number}
         self._send(json.dumps({"jsonrpc": "2.0", "method": f"{subscription.kind}Notification", "params": params}))
-
-    def _with_context(self, slot: int, value: Any) -> dict[str, Any]:
-        return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
 
 
 _EMPTY = Account(0, b"", Pubkey.default())

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
 
 import pytest
 from solana.rpc.async_api import AsyncClient
-from solana.rpc.commitment import Confirmed, Finalized
-from solana.rpc.types import DataSliceOpts, MemcmpOpts, TxOpts
-from solana.rpc.websocket_api import connect
+from solana.rpc.commitment import Commitment
+from solana.rpc.models import DataSliceOpts, MemcmpOpts, TxOpts
 from solders.keypair import Keypair
 from solders.message import MessageV0
 from solders.pubkey import Pubkey
-from solders.rpc.config import RpcTransactionLogsFilter, RpcTransactionLogsFilterMentions
-from solders.rpc.responses import (
-    AccountNotification,
-    LogsNotification,
-    ProgramNotification,
-    RootNotification,
-    SignatureNotification,
-    SlotNotification,
-)
 from solders.transaction_status import TransactionConfirmationStatus
 
 from decloud_pl.chain.dialects.v1 import V1
 from tests.localnet.rpc.conftest import LAMPORTS, Rpc
 
-Kind = TypeVar("Kind")
+CONFIRMED, FINALIZED = Commitment("confirmed"), Commitment("finalized")
 
 
 @pytest.fixture
 async def client(rpc: Rpc) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(rpc.url, commitment=Confirmed) as opened:
+    async with AsyncClient(rpc.url, commitment=CONFIRMED) as opened:
         yield opened
 
 
@@ -44,7 +32,7 @@ async def test_the_cluster(rpc: Rpc, client: AsyncClient) -> None:
     assert str((await client.get_genesis_hash()).value) == rpc.vm.genesis_hash
     assert (await client.get_identity()).value.identity == (await client.get_slot_leader()).value
     assert (await client.get_slot()).value == (await client.get_block_height()).value == slot
-    assert (await client.get_slot(Finalized)).value == slot - 32
+    assert (await client.get_slot(FINALIZED)).value == slot - 32
     info = (await client.get_epoch_info()).value
     assert (info.absolute_slot, info.block_height) == (slot, slot)
     assert (await client.get_block_time(slot)).value == int(rpc.clock.now())
@@ -92,9 +80,9 @@ async def test_transactions(rpc: Rpc, client: AsyncClient) -> None:
     simulated = (await client.simulate_transaction(transaction, sig_verify=True)).value
     assert simulated.err is None
     assert simulated.units_consumed
-    signature = (await client.send_transaction(transaction, TxOpts(preflight_commitment=Confirmed))).value
+    signature = (await client.send_transaction(transaction, TxOpts(preflight_commitment=CONFIRMED))).value
     assert signature == transaction.signatures[0]
-    confirmed = await client.confirm_transaction(signature, Confirmed, sleep_seconds=0.01)
+    confirmed = await client.confirm_transaction(signature, CONFIRMED, sleep_seconds=0.01)
     status = confirmed.value[0]
     assert status is not None
     assert status.confirmation_status == TransactionConfirmationStatus.Confirmed
@@ -104,7 +92,7 @@ async def test_transactions(rpc: Rpc, client: AsyncClient) -> None:
     again = (await client.get_signatures_for_address(to, before=signature)).value
     assert [entry.signature for entry in again] == [airdrop]
     for encoding in ("json", "jsonParsed", "base64", "base58"):
-        landed = (await client.get_transaction(signature, encoding, Confirmed, 0)).value
+        landed = (await client.get_transaction(signature, encoding, CONFIRMED, 0)).value
         assert landed is not None
         meta = landed.transaction.meta
         assert meta is not None
@@ -113,16 +101,3 @@ async def test_transactions(rpc: Rpc, client: AsyncClient) -> None:
     assert (await client.get_transaction(Keypair().sign_message(b""))).value is None
     unknown = await client.get_signature_statuses([Keypair().sign_message(b""), signature])
     assert [entry is None for entry in unknown.value] == [True, False]
-
-
-async def following(websocket: Any, kind: type[Kind]) -> Kind:
-    """The next notification of a kind."""
-    while True:
-        for message in _each(await asyncio.wait_for(websocket.recv(), 5)):
-            if isinstance(message, kind):
-                return message
-
-
-def _each(received: Any) -> list[Any]:
-    """solana-py gave a list of messages at a time before it gave one."""
-    return received if isinstance(received, list) else [received]

@@ -22,6 +22,7 @@ from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
+from decloud_pl.daemon.attend import Attendant
 from decloud_pl.daemon.events import DaemonEvent, Trouble
 from decloud_pl.daemon.executor import UPDATE_FILE, ProcessExecutor
 from decloud_pl.daemon.journal import Journal
@@ -97,7 +98,7 @@ class Bench:
     """One daemon with one finished update, before its publish step."""
 
     steps: Steps
-    daemon: Daemon
+    attendant: Attendant
     notes: Notes
     rpc: RecordingRpc
     shelf: FakeGateway
@@ -118,7 +119,7 @@ class Bench:
         try:
             await self.steps.publish(self.record)
         except DecloudError as error:
-            await self.daemon._after_failure(ROUND, error)
+            self.attendant._after_failure(ROUND, error)
 
     def next(self) -> str:
         """What the daemon would do next."""
@@ -214,7 +215,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
         journal.save(RoundRecord(ROUND, State.TRAINING, "custom", "digits", OTHER, 10**9))
         policy = Policy(Criteria((), 0, 0, 1), resolve=str)
         daemon = Daemon(steps, policy, watch=None, now=lambda: NOW)  # type: ignore[arg-type]  # never run
-        return Bench(steps, daemon, notes, rpc_server, shelf, update)
+        return Bench(steps, daemon._attendant, notes, rpc_server, shelf, update)
 
     return make
 

@@ -21,7 +21,7 @@ from decloud_pl.store.verify import require_match, too_large
 if TYPE_CHECKING:
     import requests
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # what is lost when a connection breaks off within a chunk
 _MAX_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NOT_FOUND = (404, 410)

@@ -18,7 +18,7 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.events import Reporter
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
-from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
@@ -26,15 +26,13 @@ from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Criteria, join_cost
 from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
-from decloud_pl.daemon.stores import make_gateways, make_reader, make_stores
+from decloud_pl.daemon.stores import make_publisher, make_reader, make_stores
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.catalog import resolve
 from decloud_pl.domain import parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings
-from decloud_pl.store.publish import Publisher, ReadBack
 
-JOURNAL_FILE = "journal.sqlite"
 MAX_MODEL_BYTES = 2 << 30
 
 
@@ -139,9 +137,7 @@ async def assemble(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=Publisher(
-                stores, make_gateways(settings), read_back=ReadBack(seconds=settings.storage.read_back_seconds)
-            ),
+            publisher=make_publisher(settings, stores),
             reader=make_reader(settings),
             executor=executor,
             planner=SettingsPlanner(settings),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.upload_log import uploaded_cids
+from collections.abc import Sequence
+
+from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.upload_log import finished_cids
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings
 from decloud_pl.store import Store
 from decloud_pl.store.cache import CachedReader
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.publish import Publisher, ReadBack
 
 KINDS = ("embedded", "kubo", "pinata")
 _LOCAL = "local"
@@ -69,13 +72,32 @@ def make_reader(settings: Settings) -> CachedReader:
     return CachedReader(make_gateways(settings), settings.home_path / "cache")
 
 
+def make_publisher(settings: Settings, stores: Sequence[Store]) -> Publisher:
+    """Publishes through these stores, in this order, and reads back through the network's gateways."""
+    patience = ReadBack(seconds=settings.storage.read_back_seconds)
+    return Publisher(stores, make_gateways(settings), read_back=patience)
+
+
 def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:
     """Removes the updates of finished rounds from the embedded store; returns their CIDs.
 
-    Files that the journal does not know are somebody else's, for example a creator's models, and stay.
+    Files that the journal does not know are somebody else's, for example a creator's models, and stay. Nobody calls
+    this but the user: a creator may want a finished round's updates.
     """
-    ours = uploaded_cids(journal, store.name)
-    unfinished = {record.round_id for record in journal.unfinished()}
-    needed = set().union(*(cids for round_id, cids in ours.items() if round_id in unfinished))
-    done = set().union(*ours.values()) - needed
-    return store.gc(set(store.cids()) - done)
+    return store.gc(set(store.cids()) - finished_cids(journal, store.name))
+
+
+def collect_garbage_of_home(settings: Settings) -> list[str]:
+    """`collect_garbage` for the journal and the embedded store that the settings name.
+
+    Raises:
+        JournalLocked: a daemon is at work.
+    """
+    path = settings.home_path / JOURNAL_FILE
+    if not path.exists():
+        return []
+    journal = Journal(path, program_id="", wallet="")
+    try:
+        return collect_garbage(EmbeddedStore(settings.store_path), journal)
+    finally:
+        journal.close()

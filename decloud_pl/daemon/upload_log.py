@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.record import State
 from decloud_pl.store.uploads import Upload, UploadState
 
 _SCHEMA = """
@@ -41,16 +42,24 @@ class JournalUploadLog:
             )
 
 
-def uploaded_cids(journal: Journal, store: str) -> dict[int, set[str]]:
-    """What one store was given, by round: the CIDs of the updates, and those that the store gave them."""
+def finished_cids(journal: Journal, store: str) -> set[str]:
+    """What one store was given for rounds that are over, whatever their network and wallet, and no other round needs.
+
+    The CIDs of the updates, and those that the store gave them.
+    """
     _make_table(journal)
-    found: dict[int, set[str]] = {}
     rows = journal.connection.execute(
-        "SELECT round_id, update_cid, cid FROM uploads WHERE owner = ? AND store = ?", (_owner(journal), store)
-    )
-    for round_id, *cids in rows:
-        found.setdefault(round_id, set()).update(cid for cid in cids if cid)
-    return found
+        "SELECT u.update_cid, u.cid, r.state FROM uploads u LEFT JOIN rounds r"
+        " ON r.network || '/' || r.program_id || '/' || r.wallet = u.owner AND r.round_id = u.round_id"
+        " WHERE u.store = ?",
+        (store,),
+    ).fetchall()
+    done: set[str] = set()
+    needed: set[str] = set()
+    for *cids, state in rows:
+        over = state is not None and State(state).is_final
+        (done if over else needed).update(cid for cid in cids if cid)
+    return done - needed
 
 
 def _owner(journal: Journal) -> str:

@@ -12,12 +12,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from decloud_pl.domain import PinnedUpdate, Update
+from decloud_pl.domain import PinnedUpdate
 from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
-from decloud_pl.store import Progress, Store, Stored
-from decloud_pl.store.cid import PROFILES, Cid
+from decloud_pl.store import Progress, Store
+from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, Cid
 from decloud_pl.store.gateway import Fetched, GatewayReader
+from decloud_pl.store.sending import checked_file
 from decloud_pl.store.unixfs import cid_of_file, profile_of
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadLog, UploadState
 
@@ -25,6 +27,45 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_CID = 80
 _PASSING = (StoreUnavailable, ContentNotFound)
+
+
+class Publishable(Protocol):
+    """A file on disk with its CID under a profile and its size in bytes, for example an `Update`."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def cid(self) -> str: ...
+
+    @property
+    def profile(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """Any file, to publish."""
+
+    path: Path
+    cid: str
+    profile: str
+    size: int
+
+    @classmethod
+    def of(cls, path: Path, profile: str = DEFAULT_PROFILE) -> LocalFile:
+        """Reads a file once for its CID.
+
+        Raises:
+            StoreError: it is not a file, or cannot be read.
+        """
+        size = checked_file(path)
+        try:
+            return cls(path, str(cid_of_file(path, profile)), profile, size)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +105,7 @@ class Publisher:
     monotonic: Callable[[], float] = time.monotonic
 
     async def publish(
-        self, update: Update, *, log: UploadLog, scratch: Path, progress: StoreProgress | None = None
+        self, update: Publishable, *, log: UploadLog, scratch: Path, progress: StoreProgress | None = None
     ) -> PinnedUpdate:
         """Uploads what is not uploaded yet and reads it back. May be repeated, and goes on where it was.
 
@@ -90,7 +131,7 @@ class Publisher:
         raise _combined(failures)
 
     async def _through(
-        self, store: Store, update: Update, log: UploadLog, scratch: Path, progress: StoreProgress | None
+        self, store: Store, update: Publishable, log: UploadLog, scratch: Path, progress: StoreProgress | None
     ) -> PinnedUpdate:
         entry = log.get(store.name)
         if entry is not None and entry.update_cid != update.cid:
@@ -112,7 +153,9 @@ class Publisher:
         log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
         return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
 
-    async def _upload(self, store: Store, update: Update, progress: StoreProgress | None, *, look_first: bool) -> str:
+    async def _upload(
+        self, store: Store, update: Publishable, progress: StoreProgress | None, *, look_first: bool
+    ) -> str:
         """The CID under which the store keeps the update, uploaded unless an earlier try has done so."""
         with _cancellable(store.name, progress) as report:
             if look_first:
@@ -122,7 +165,7 @@ class Publisher:
             stored = await asyncio.to_thread(store.put, update.path, update.profile, progress=report)
         return stored.cid
 
-    async def _read_back(self, cid: str, update: Update, scratch: Path) -> Fetched:
+    async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:
         deadline = self.monotonic() + self.read_back.seconds
         wait = self.read_back.first_wait
         while True:
@@ -137,7 +180,7 @@ class Publisher:
             wait = min(wait * 2, self.read_back.longest_wait)
 
 
-def publish(update: Update, *, store: Store, reader: GatewayReader, scratch: Path) -> PinnedUpdate:
+def publish(update: Publishable, *, store: Store, reader: GatewayReader, scratch: Path) -> PinnedUpdate:
     """Publishes once, for a notebook or a script: through one store, with a short patience.
 
     Raises:
@@ -145,23 +188,6 @@ def publish(update: Update, *, store: Store, reader: GatewayReader, scratch: Pat
     """
     publisher = Publisher((store,), reader, read_back=ReadBack(seconds=0.0))
     return asyncio.run(publisher.publish(update, log=MemoryUploadLog(), scratch=scratch))
-
-
-def put_checked(store: Store, path: Path, profile: str, progress: Progress | None = None) -> Stored:
-    """Puts a file into a store and makes sure that the CID it gives names these bytes.
-
-    Returns:
-        With the profile under which the CID is the file's.
-
-    Raises:
-        InvalidCid, IntegrityError: the CID names something else.
-        StoreError: as `Store.put`.
-    """
-    stored = store.put(path, profile, progress=progress)
-    found = profile_of(path, Cid.parse(stored.cid))
-    if found is None:
-        raise _wrong_cid(store.name, stored.cid)
-    return Stored(stored.cid, found, stored.size)
 
 
 def read_back(reader: GatewayReader, cid: str, size: int, scratch: Path) -> Fetched:
@@ -172,13 +198,13 @@ def read_back(reader: GatewayReader, cid: str, size: int, scratch: Path) -> Fetc
         scratch.unlink(missing_ok=True)
 
 
-def _require_same_bytes(store: str, update: Update, cid: str) -> None:
+def _require_same_bytes(store: str, update: Publishable, cid: str) -> None:
     """Makes sure that a CID is the update's, under the profile asked for or another one that is known."""
     if cid != update.cid and profile_of(update.path, Cid.parse(cid)) is None:
         raise _wrong_cid(store, cid)
 
 
-def _find(store: Store, update: Update) -> str | None:
+def _find(store: Store, update: Publishable) -> str | None:
     """The CID under which a store has the update already, under whatever profile; None when it has not."""
     candidates = [update.cid, *(str(cid_of_file(update.path, name)) for name in PROFILES if name != update.profile)]
     try:

@@ -15,7 +15,7 @@ from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, Store
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.cid import DEFAULT_PROFILE, RAW, Cid
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher, ReadBack, publish, put_checked
+from decloud_pl.store.publish import Publisher, ReadBack, publish
 from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
 from tests.store.fakes.server import status
@@ -133,12 +133,6 @@ def test_the_stores_own_error_passes_through(update: Update, shelf: FakeGateway)
     with pytest.raises(StoreUnavailable) as caught:
         published(update, Claims(error), shelf)
     assert caught.value is error
-
-
-def test_a_checked_put_says_under_which_profile_the_cid_is(update: Update, cid_as: Callable[[str], str]) -> None:
-    assert put_checked(Claims(cid_as("kubo-v0")), update.path, "kubo-v1").profile == "kubo-v0"
-    with pytest.raises(IntegrityError, match="other bytes"):
-        put_checked(Claims(str(Cid.of_block(1, RAW, b"x"))), update.path, "kubo-v1")
 
 
 class Time:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import base58
 import pytest
@@ -59,6 +60,30 @@ async def test_the_largest_transaction_and_one_byte_more(rpc: Rpc) -> None:
     error = await rpc.error("sendTransaction", much, {"encoding": "base64"})
     assert error["code"] == -32602
     assert "too large" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"maxRetries": -1}, -32602),
+        ({"maxRetries": "3"}, -32602),
+        ({"preflightCommitment": "certain"}, -32602),
+        ({"minContextSlot": 1 << 40}, -32016),
+    ],
+)
+async def test_options_of_sending_that_cannot_be_met(rpc: Rpc, options: dict[str, Any], code: int) -> None:
+    to = Pubkey.new_unique()
+    error = await rpc.error("sendTransaction", encoded(rpc.pay(to)), {"encoding": "base64", **options})
+    assert error["code"] == code
+    assert await balance(rpc, to) == 0
+
+
+@pytest.mark.parametrize("retries", [None, 0, 5])
+async def test_no_number_of_retries_lands_twice(rpc: Rpc, retries: int | None) -> None:
+    to = Pubkey.new_unique()
+    await rpc.send(rpc.pay(to), maxRetries=retries)
+    rpc.pass_slots(5)
+    assert await balance(rpc, to) == 1_000_000
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -1,0 +1,122 @@
+// An unchanged @coral-xyz/anchor against an RPC server: node anchor.mjs RPC_URL IDL
+// Fails with an assertion; otherwise ends by itself and prints what it made as one line of JSON.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import anchor from "@coral-xyz/anchor";
+import { Connection, Keypair, LAMPORTS_PER_SOL } from "@solana/web3.js";
+
+const { AnchorError, AnchorProvider, BN, Program, Wallet } = anchor;
+const MODEL_CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
+const GRADIENT_CID = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG";
+const REWARD = 5_000_000;
+const FEE = 500_000;
+const PATIENCE_MS = 10_000;
+
+const [url, idlPath] = process.argv.slice(2);
+const idl = JSON.parse(readFileSync(idlPath, "utf8"));
+const connection = new Connection(url, "confirmed");
+
+async function participant() {
+  const keypair = Keypair.generate();
+  const latest = await connection.getLatestBlockhash();
+  const signature = await connection.requestAirdrop(keypair.publicKey, 10 * LAMPORTS_PER_SOL);
+  await connection.confirmTransaction({ signature, ...latest });
+  const provider = new AnchorProvider(connection, new Wallet(keypair), { commitment: "confirmed" });
+  return { key: keypair.publicKey, program: new Program(idl, provider) };
+}
+
+const [creator, validator, trainer] = await Promise.all([participant(), participant(), participant()]);
+const { program } = creator;
+
+const events = [];
+let wake = () => {};
+const numbers = program.rawIdl.events.map(({ name }) => {
+  const camel = name[0].toLowerCase() + name.slice(1);
+  return program.addEventListener(camel, (event, slot, signature) => {
+    events.push({ name, event, slot, signature });
+    wake();
+  });
+});
+async function heard(name) {
+  const deadline = setTimeout(() => {
+    throw new Error(`no ${name} among ${events.map((entry) => entry.name)}`);
+  }, PATIENCE_MS);
+  let found;
+  while (!(found = events.find((entry) => entry.name === name))) await new Promise((resolve) => (wake = resolve));
+  clearTimeout(deadline);
+  return found;
+}
+// Requests over one connection keep their order: when slots come, the subscription before stands.
+await new Promise((resolve) => {
+  const number = connection.onSlotChange(() => {
+    connection.removeSlotChangeListener(number);
+    resolve();
+  });
+});
+
+await program.methods.initialize().rpc();
+const id = new BN(0);
+const signature = await program.methods.createRound(id, MODEL_CID, { mnist: {} }, new BN(REWARD)).rpc();
+const { roundCounter, round, vault } = await program.methods
+  .createRound(id, MODEL_CID, { mnist: {} }, new BN(REWARD))
+  .pubkeys();
+
+const created = await heard("RoundCreated");
+assert.equal(created.signature, signature);
+assert.ok(created.event.roundId.eq(id));
+assert.ok(created.event.creator.equals(creator.key));
+assert.equal(created.event.modelCid, MODEL_CID);
+assert.deepEqual(created.event.dataset, { mnist: {} });
+assert.ok(created.event.rewardAmount.eqn(REWARD));
+
+const fetched = await program.account.round.fetch(round);
+assert.ok(fetched.id.eq(id));
+assert.ok(fetched.creator.equals(creator.key));
+assert.equal(fetched.modelCid, MODEL_CID);
+assert.deepEqual(fetched.dataset, { mnist: {} });
+assert.deepEqual(fetched.status, { waitingValidator: {} });
+assert.ok(fetched.validatorDeadline.eq(created.event.validatorDeadline));
+assert.equal((await program.account.roundCounter.fetch(roundCounter)).count.toNumber(), 1);
+assert.equal(await program.account.round.fetchNullable(vault), null);
+const mine = await program.account.round.all([{ memcmp: { offset: 16, bytes: creator.key.toBase58() } }]);
+assert.deepEqual(mine.map((entry) => entry.publicKey.toBase58()), [round.toBase58()]);
+
+// The program's errors and Anchor's own arrive as Anchor's class.
+const refusals = [
+  [program.methods.createRound(new BN(1), MODEL_CID, { mnist: {} }, new BN(0)), "ZeroReward", 6001],
+  [program.methods.createRound(new BN(7), MODEL_CID, { mnist: {} }, new BN(1)), "InvalidRoundId", 6002],
+  [trainer.program.methods.cancelRound(id), "ConstraintHasOne", 2001],
+];
+for (const [call, code, number] of refusals) {
+  await assert.rejects(call.rpc(), (error) => {
+    assert.ok(error instanceof AnchorError, String(error));
+    assert.deepEqual(error.error.errorCode, { code, number });
+    return true;
+  });
+}
+
+// A whole life by the addresses that Anchor derives itself.
+const { methods } = validator.program;
+await methods.claimRound(id).rpc();
+await trainer.program.methods.joinRound(id).rpc();
+await methods.startTraining(id, 5000).rpc();
+const { submission } = await trainer.program.methods.submitGradients(id, GRADIENT_CID).pubkeys();
+await trainer.program.methods.submitGradients(id, GRADIENT_CID).rpc();
+await methods.setContribution(id, 10_000).accounts({ submission }).rpc();
+await methods.completeValidation(id).rpc();
+const before = await connection.getBalance(trainer.key);
+await trainer.program.methods.claimReward(id).rpc();
+const earned = (await connection.getBalance(trainer.key)) - before;
+assert.equal(earned, REWARD - FEE - 5000);
+const paid = await program.account.submission.fetch(submission);
+assert.equal(paid.gradientCid, GRADIENT_CID);
+assert.equal(paid.contributionBps, 10_000);
+assert.equal(paid.rewardClaimed, true);
+assert.deepEqual((await program.account.round.fetch(round)).status, { completed: {} });
+const claimed = await heard("RewardClaimed");
+assert.ok(claimed.event.trainer.equals(trainer.key));
+assert.ok(claimed.event.amount.eqn(REWARD - FEE));
+
+for (const number of numbers) await program.removeEventListener(number);
+const names = events.map((entry) => entry.name);
+console.log(JSON.stringify({ creator: creator.key.toBase58(), trainer: trainer.key.toBase58(), signature, names }));

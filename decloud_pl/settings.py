@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from decloud_pl.config_dir import config_dir
-from decloud_pl.domain import Convention, parse_sol
+from decloud_pl.domain import DATASETS, Convention, parse_sol
 from decloud_pl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -88,6 +88,16 @@ class StorageConfig:
 
 
 @dataclass
+class DataConfig:
+    """Where data sets are kept, and whether what is missing is downloaded."""
+
+    folder: str = "~/.decloud-trainer/data"
+    # Base URL to download from instead of the publishers': {mirror}/{data set}/{file}.
+    mirror: str = ""
+    download: bool = True
+
+
+@dataclass
 class RewardsConfig:
     """Which rewards are worth a round, in SOL; text, because money is never a float."""
 
@@ -103,6 +113,7 @@ class Settings:
     wallet: WalletConfig = field(default_factory=WalletConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    data: DataConfig = field(default_factory=DataConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -173,7 +184,7 @@ def compose(overrides: Sequence[str] = (), *, directory: Path | None = None) -> 
     _check_shape(overrides)
     try:
         with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="decloud_pl"):
-            tree = hydra_compose("config", overrides=list(overrides))
+            tree = hydra_compose("config", overrides=[_opened(override) for override in overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise _explain(error, overrides, folder) from error
     return from_tree(tree)
@@ -201,6 +212,8 @@ def from_tree(tree: DictConfig) -> Settings:
     if not isinstance(settings, Settings):
         raise ConfigError("The configuration could not be read.", fix="Check conf/config.yaml.")
     check(settings)
+    if "entry" in settings.dataset:
+        settings.dataset["data"] = asdict(settings.data)
     return settings
 
 
@@ -227,6 +240,10 @@ def check(settings: Settings) -> None:
         raise ConfigError(f"task is {settings.task!r}.", fix="Set it to 'daemon' or 'round'.")
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
+    known = [name.lower() for name in DATASETS]
+    for name in settings.all_mappings():
+        if name not in known:
+            raise ConfigError(f"mappings.{name} names no data set of the network.", fix=nearest(name, known))
     settings.network.update_convention()
     settings.network.websocket_url()
 
@@ -246,6 +263,19 @@ def _check_shape(overrides: Sequence[str]) -> None:
             raise ConfigError(f"{override!r} is not a setting.", fix="Write KEY=VALUE, for example preset=quick-test.")
 
 
+def _opened(override: str) -> str:
+    """Lets an override add to the settings whose keys are the user's own, and takes a path as it is written.
+
+    Hydra itself would ask for ``++`` and for quotes around some characters of paths.
+    """
+    if not re.match(r"(mappings|paths)\b", override):
+        return override
+    key, _, value = override.partition("=")
+    if key.startswith("paths.") and not value.startswith(('"', "'")):
+        value = '"' + value.replace('"', r"\"") + '"'
+    return f"++{key}={value}"
+
+
 def _check_keys(plain: dict[str, Any], schema: type, prefix: str) -> None:
     known = {entry.name: entry for entry in fields(schema)}
     for key, value in plain.items():
@@ -261,6 +291,7 @@ _NESTED: dict[str, type] = {
     "wallet": WalletConfig,
     "storage": StorageConfig,
     "rewards": RewardsConfig,
+    "data": DataConfig,
 }
 
 

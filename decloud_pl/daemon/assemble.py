@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 
 from solders.pubkey import Pubkey
 
@@ -24,7 +25,9 @@ from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.select import Criteria
 from decloud_pl.daemon.steps import Steps
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
+from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings
 from decloud_pl.store import Store
@@ -65,9 +68,16 @@ def make_store(settings: Settings) -> Store:
 def make_policy(settings: Settings, *, stop_after: int | None = None) -> Policy:
     """What the settings let the daemon do."""
     mappings = settings.all_mappings()
+    data = DataFolder.from_node(asdict(settings.data))
+    downloads = BackgroundDownloads(data)
 
     def resolved(name: str) -> str:
-        return resolve(name, mappings, settings.paths).name
+        return resolve(name, mappings, settings.paths, data=data).name
+
+    def prepare(name: str) -> None:
+        choice = resolve(name, {}, settings.paths, data=data)
+        if not choice.ready and choice.entry is not None:
+            downloads.ensure(choice.entry)
 
     return Policy(
         criteria=Criteria(
@@ -77,6 +87,7 @@ def make_policy(settings: Settings, *, stop_after: int | None = None) -> Policy:
             max_concurrent_rounds=settings.max_concurrent_rounds,
         ),
         resolve=resolved,
+        prepare=prepare,
         auto_train=settings.auto_train,
         auto_claim=settings.auto_claim,
         poll_interval=settings.poll_interval,

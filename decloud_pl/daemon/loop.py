@@ -59,6 +59,7 @@ class Policy:
     only_round: int | None = None
     stop_after: int | None = None
     faucet: bool = False
+    prepare: Callable[[str], None] = lambda _: None
 
 
 class Daemon:
@@ -239,6 +240,7 @@ class Daemon:
                 round_,
                 policy.criteria,
                 resolve=policy.resolve,
+                prepare=policy.prepare,
                 now=await steps.chain.rpc.clock(),
                 balance=await self._balance(),
                 occupied_slots=sum(record.state.occupies_slot for record in unfinished),

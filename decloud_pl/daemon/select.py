@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from decloud_pl.daemon.life import MAX_TRAINERS
 from decloud_pl.domain import Round, RoundStatus, format_sol
-from decloud_pl.errors import DatasetError
+from decloud_pl.errors import DatasetError, DatasetNotReady
 
 JOIN_COST = 3_000_000
 """Lamports a join may take: the submission account's rent deposit and the fees of three transactions.
@@ -47,6 +47,7 @@ def select(
     now: int,
     balance: int,
     occupied_slots: int,
+    prepare: Callable[[str], None] = lambda _: None,
 ) -> Decision:
     """Accepts a round or says why not.
 
@@ -57,6 +58,7 @@ def select(
         now: Unix seconds of the chain's clock.
         balance: the wallet's lamports.
         occupied_slots: rounds whose training lies ahead or runs.
+        prepare: sees to it that the data set's files are here; raises `DatasetNotReady` while they are not.
     """
     if round_.status is RoundStatus.WAITING_VALIDATOR:
         return Decision(accept=False, reason="no validator has claimed it yet")
@@ -89,6 +91,12 @@ def select(
         )
     if occupied_slots >= criteria.max_concurrent_rounds:
         return Decision(accept=False, reason="all slots are busy with other rounds")
+    try:
+        prepare(resolved)
+    except DatasetNotReady as error:
+        return Decision(accept=False, reason=str(error).rstrip("."))
+    except DatasetError as error:
+        return _never(str(error).rstrip("."))
     return Decision(accept=True, reason="it fits", resolved_dataset=resolved)
 
 

@@ -69,7 +69,8 @@ class Arrays:
                 fix="Images must be (N, H, W), (N, H, W, 3) or (N, 3, H, W).",
             )
         if images.dtype.kind == "f" and float(images.min()) >= 0 and float(images.max()) <= 1:
-            return np.rint(images * 255).astype(np.uint8)
+            scaled: NDArray[np.uint8] = np.rint(images * 255).astype(np.uint8)
+            return scaled
         if images.dtype.kind in "iuf" and float(images.min()) >= 0 and float(images.max()) <= 255:
             return images.astype(np.uint8, copy=False)
         raise DatasetError(

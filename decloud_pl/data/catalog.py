@@ -7,7 +7,7 @@ through a mapping the user gave (``custom`` → ``digits``), through a path the 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ CHAIN_NAMES = tuple(name.lower() for name in DATASETS)
 
 
 def entries(directory: Path | None = None) -> dict[str, Entry]:
-    """Every entry by name, in the order of the chain, then of the alphabet.
+    """Every entry by name.
 
     Args:
         directory: a Hydra tree; the package's own by default.
@@ -30,9 +30,14 @@ def entries(directory: Path | None = None) -> dict[str, Entry]:
     Raises:
         ConfigError: a file that is no declaration.
     """
-    names = [path.stem for path in (directory or config_dir()).joinpath("dataset").glob("*.yaml")]
+    return {name: entry(name, directory) for name in names(directory)}
+
+
+def names(directory: Path | None = None) -> list[str]:
+    """The entries' names, in the order of the chain, then of the alphabet."""
+    found = [path.stem for path in (directory or config_dir()).joinpath("dataset").glob("*.yaml")]
     order = {name: index for index, name in enumerate(CHAIN_NAMES)}
-    return {name: entry(name, directory) for name in sorted(names, key=lambda name: (order.get(name, 99), name))}
+    return sorted(found, key=lambda name: (order.get(name, len(order)), name))
 
 
 def entry(name: str, directory: Path | None = None) -> Entry:
@@ -43,7 +48,7 @@ def entry(name: str, directory: Path | None = None) -> Entry:
         ConfigError: its file is no declaration.
     """
     file = (directory or config_dir()) / "dataset" / f"{name}.yaml"
-    if name not in (path.stem for path in file.parent.glob("*.yaml")):
+    if name not in names(directory):
         raise DatasetNotSupported(f"There is no reader for the data set {name!r}.", fix="See conf/dataset.")
     return Entry.from_node(name, _node(file))
 
@@ -52,7 +57,7 @@ def _node(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        node = yaml.safe_load(file.read_text(encoding="utf-8"))
+        node = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{file} cannot be read.", fix="Restore the file.") from error
     if not isinstance(node, dict):
@@ -108,9 +113,9 @@ def resolve(
         DatasetNotFound: the files are not where they should be, and cannot be downloaded.
         DatasetError: the user's path holds something else.
     """
-    known = entries(directory)
+    known = names(directory)
     wanted = name if name in paths else mappings.get(name, name)
-    found = known.get(wanted)
+    found = entry(wanted, directory) if wanted in known else None
     if wanted in paths:
         _check_path(wanted, paths[wanted], found)
         return Choice(wanted, found, paths[wanted], ready=True)
@@ -139,7 +144,7 @@ def _check_path(name: str, given: str, found: Entry | None) -> None:
             )
 
 
-def _not_supported(name: str, wanted: str, known: Mapping[str, Entry]) -> DatasetNotSupported:
+def _not_supported(name: str, wanted: str, known: Sequence[str]) -> DatasetNotSupported:
     if wanted == name:
         return DatasetNotSupported(f"The data set {name} is not supported.", fix=_how_to_map(name, known))
     close = difflib.get_close_matches(wanted, [*known, *CHAIN_NAMES], n=1)
@@ -149,6 +154,6 @@ def _not_supported(name: str, wanted: str, known: Mapping[str, Entry]) -> Datase
     )
 
 
-def _how_to_map(name: str, known: Mapping[str, Entry] | None = None) -> str:
-    names = "" if known is None else f" ({', '.join(known)})"
-    return f"Map it with mappings.{name}=NAME{names}, or set paths.{name} to a folder with its files."
+def _how_to_map(name: str, known: Sequence[str] = ()) -> str:
+    choices = f" ({', '.join(known)})" if known else ""
+    return f"Map it with mappings.{name}=NAME{choices}, or set paths.{name} to a folder with its files."

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 SUMS_FILE = "SHA256SUMS"
 MOST_BYTES = 8 << 30
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16  # what a broken connection may lose
 _TIMEOUT = (10.0, 60.0)
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 

@@ -109,9 +109,7 @@ class Entry:
                 splits=dict(given.get("splits", {"train": "train", "test": "test"})),
                 elsewhere=tuple(given.get("elsewhere", ())),
                 downloads=tuple(
-                    Download(
-                        tuple(item["urls"]), item["file"], item.get("checksum", ""), int(item.get("size", 0))
-                    )
+                    Download(tuple(item["urls"]), item["file"], item.get("checksum", ""), int(item.get("size", 0)))
                     for item in given.get("downloads", ())
                 ),
                 node=dict(node),

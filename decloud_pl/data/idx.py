@@ -66,6 +66,7 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
         magic, *shape = struct.unpack_from(f">I{dimensions}I", data)
         if magic != _UNSIGNED_BYTE << 8 | dimensions:
             raise DatasetError(f"{path} is not an IDX file of {dimensions} dimensions.", fix="Get the file again.")
-        return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+        # A copy: torch warns of arrays that it may not write to.
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
     except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
         raise DatasetError(f"{path} is missing, truncated or damaged.", fix="Get the file again.") from error

@@ -22,6 +22,8 @@ SUFFIXES = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json")
 TEXT_COLUMNS = ("text", "sentence", "content", "review", "question", "document", "description", "tweet", "title")
 LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment", "intent")
 _DEPTH = 3
+_CORRECT = "Correct the file."
+_WHOLE = re.compile(r"[+-]?\d{1,9}")
 _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json")
 
 
@@ -42,9 +44,7 @@ def all_tables(folder: Path) -> tuple[Path, ...]:
 def find(folder: Path, word: str) -> tuple[Path, ...]:
     """The tables with ``word`` in their name or their folder's, for example ``data/train-00000-of-00001.parquet``."""
     return tuple(
-        path
-        for path in all_tables(folder)
-        if word in re.split(r"[^a-z0-9]+", str(path.relative_to(folder)).lower())
+        path for path in all_tables(folder) if word in re.split(r"[^a-z0-9]+", str(path.relative_to(folder)).lower())
     )
 
 
@@ -61,13 +61,13 @@ class Table:
     """Texts, and labels as they stand in the files: numbers or words."""
 
     texts: tuple[str, ...]
-    labels: list[Any]
+    labels: list[int] | list[str]
 
     def split(self, words: Sequence[str]) -> TextSplit:
         """With the labels as numbers: words by their place in ``words``, numbers as they are.
 
         Raises:
-            DatasetError: a label that is neither.
+            DatasetError: a word that is not among them.
         """
         return TextSplit(self.texts, self._numbers(words))
 
@@ -78,14 +78,11 @@ class Table:
     def _numbers(self, words: Sequence[str]) -> NDArray[np.int64]:
         index = {word: number for number, word in enumerate(words)}
         try:
-            numbers = [index[label] if isinstance(label, str) else int(label) for label in self.labels]
-        except (KeyError, TypeError, ValueError) as error:
+            numbers = [index[label] if isinstance(label, str) else label for label in self.labels]
+        except KeyError as error:
             raise DatasetError(
-                f"A label is {error.args[0]!r}, which the training data does not know."
-                if isinstance(error, KeyError)
-                else "A label is missing or no number.",
-                fix="Correct the file.",
-            ) from error
+                f"A label is {error.args[0]!r}, which the training data does not know.", fix="Correct the file."
+            ) from None
         return np.array(numbers, np.int64)
 
 
@@ -96,7 +93,7 @@ def read(paths: Sequence[Path], columns: Columns) -> Table:
         DatasetError: a file that is damaged, or has no such columns.
     """
     import datasets
-    import pyarrow
+    import pyarrow as pa
     from datasets.exceptions import DatasetsError
 
     datasets.disable_progress_bars()
@@ -109,11 +106,26 @@ def read(paths: Sequence[Path], columns: Columns) -> Table:
                 text = _column(path, table.column_names, columns.text, TEXT_COLUMNS, "text")
                 label = _column(path, table.column_names, columns.label, LABEL_COLUMNS, "label")
                 texts += ["" if value is None else str(value) for value in table[text][:]]
-                labels += table[label][:]
+                labels += _labels(path, table[label][:])
                 del table
-        except (DatasetsError, pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        except (DatasetsError, pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise DatasetError(f"{path} cannot be read as a table.", fix="Get the file again.") from error
+    if any(isinstance(label, str) for label in labels) and not all(isinstance(label, str) for label in labels):
+        raise DatasetError(f"{paths[0].parent} has labels that are numbers and others that are words.", fix=_CORRECT)
     return Table(tuple(texts), labels)
+
+
+def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
+    """Whole numbers, also where they are written as text, or words."""
+    if any(value is None or value == "" or value != value for value in values):  # NaN is not itself
+        raise DatasetError(f"{path} has a row without a label.", fix=_CORRECT)
+    if any(isinstance(value, float) and not value.is_integer() for value in values):
+        raise DatasetError(f"{path} has a label that is no whole number.", fix=_CORRECT)
+    if all(isinstance(value, str) for value in values) and not all(_WHOLE.fullmatch(str(value)) for value in values):
+        return [str(value) for value in values]
+    if not all(isinstance(value, (int, float, str)) for value in values):
+        raise DatasetError(f"{path} has labels that are neither numbers nor words.", fix=_CORRECT)
+    return [int(value) for value in values]  # type: ignore[call-overload]  # the line above says so
 
 
 def _open(datasets: Any, path: Path, cache: str) -> Any:

@@ -71,8 +71,8 @@ def detect(name: str, path: Path) -> Detected:
         return Detected("text", found_tables)
     raise DatasetError(
         f"{path} holds no data set that can be read.",
-        fix=f"Set paths.{name} to torchvision's layout, to class folders of images, to .npz or .npy arrays, or to "
-        "parquet, CSV or JSONL tables of texts.",
+        fix=f"Set paths.{name} to class folders of images, .npz or .npy arrays, or parquet, CSV or JSONL tables of "
+        "texts; files as torchvision keeps them need the name of their data set.",
     )
 
 

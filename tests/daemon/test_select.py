@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.daemon.select import JOIN_COST, Criteria, Decision, select
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus
-from decloud_pl.errors import DatasetNotSupported
+from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
 
 NOW = 5_000
 ANY = Criteria(datasets=(), min_reward=0, max_reward=0, max_concurrent_rounds=1)
@@ -101,3 +102,28 @@ def test_too_little_money_or_no_slot_may_change() -> None:
     assert not busy.accept
     assert not busy.settled
     assert decide(criteria=dataclasses.replace(ANY, max_concurrent_rounds=2), occupied_slots=1).accept
+
+
+def test_a_data_set_on_its_way_may_be_here_later() -> None:
+    def later(name: str) -> None:
+        raise DatasetNotReady(f"the data set {name} is being downloaded")
+
+    def decided(prepare: Callable[[str], None], **changes: Any) -> Decision:
+        return select(
+            dataclasses.replace(ROUND, **changes),
+            ANY,
+            resolve=to_digits,
+            now=NOW,
+            balance=JOIN_COST,
+            occupied_slots=0,
+            prepare=prepare,
+        )
+
+    decision = decided(later)
+    assert (decision.accept, decision.settled) == (False, False)
+    assert decision.reason == "the data set digits is being downloaded"
+    asked: list[str] = []
+    assert decided(asked.append).accept
+    assert asked == ["digits"]
+    decided(asked.append, trainers_count=10)  # nothing is downloaded for a round that does not fit
+    assert asked == ["digits"]

@@ -48,9 +48,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.data.entry import DataFolder
     from decloud_pl.data.inventory import inventory
-    from decloud_pl.settings import compose
+    from decloud_pl.settings import load
 
-    settings = compose(arguments.settings)
+    settings = load(arguments.settings)
     data = DataFolder.from_node(dataclasses.asdict(settings.data))
     _download(arguments.download, data)
     items = inventory(settings.all_mappings(), settings.paths, data=data)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
-from decloud_pl.daemon.select import JOIN_COST, WALLET_MINIMUM, Criteria, Decision, Situation, select
+from decloud_pl.daemon.select import JOIN_COST, WALLET_MINIMUM, Criteria, Decision, Situation, prepared, select
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus
-from decloud_pl.errors import DatasetNotSupported
+from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
 
 NOW = 5_000
 ENOUGH = JOIN_COST + WALLET_MINIMUM
@@ -103,3 +103,22 @@ def test_too_little_money_or_no_slot_may_change() -> None:
     assert not busy.accept
     assert not busy.settled
     assert decide(criteria=dataclasses.replace(ANY, max_concurrent_rounds=2), occupied_slots=1).accept
+
+
+def test_a_data_set_on_its_way_may_be_here_later() -> None:
+    def later(name: str) -> None:
+        raise DatasetNotReady(f"the data set {name} is being downloaded")
+
+    def never(name: str) -> None:
+        raise DatasetNotSupported(f"The data set {name} is gone.")
+
+    accepted = decide()
+    decision = prepared(accepted, later)
+    assert (decision.accept, decision.settled) == (False, False)
+    assert decision.reason == "the data set digits is being downloaded"
+    assert prepared(accepted, never).settled
+    asked: list[str] = []
+    assert prepared(accepted, asked.append) == accepted
+    # Nothing is downloaded for a round that does not fit.
+    assert not prepared(decide(dataclasses.replace(ROUND, trainers_count=10)), asked.append).accept
+    assert asked == ["digits"]

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict
 
 from solders.pubkey import Pubkey
 
@@ -29,7 +30,9 @@ from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
+from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import parse_sol
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.settings import Settings
@@ -98,9 +101,16 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
     """What the settings let the daemon do; ``deposit`` is what the chain asks for a submission account."""
     rewards = settings.rewards
     mappings = settings.all_mappings()
+    data = DataFolder.from_node(asdict(settings.data))
+    downloads = BackgroundDownloads(data)
 
     def resolved(name: str) -> str:
-        return resolve(name, mappings, settings.paths).name
+        return resolve(name, mappings, settings.paths, data=data).name
+
+    def prepare(name: str) -> None:
+        choice = resolve(name, {}, settings.paths, data=data)
+        if not choice.ready and choice.entry is not None:
+            downloads.ensure(choice.entry)
 
     return Policy(
         criteria=Criteria(
@@ -115,6 +125,7 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
             lamports_per_kwh=parse_sol(rewards.sol_per_kwh),
         ),
         resolve=resolved,
+        prepare=prepare,
         auto_train=settings.auto_train,
         auto_claim=settings.auto_claim,
         poll_interval=settings.poll_interval,

@@ -8,9 +8,18 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
-from decloud_pl.daemon.select import JOIN_COST, WALLET_MINIMUM, Criteria, Decision, Situation, explain, select
+from decloud_pl.daemon.select import (
+    JOIN_COST,
+    WALLET_MINIMUM,
+    Criteria,
+    Decision,
+    Situation,
+    explain,
+    prepared,
+    select,
+)
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus
-from decloud_pl.errors import DatasetNotSupported
+from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
 
 NOW = 5_000
 ENOUGH = JOIN_COST + WALLET_MINIMUM
@@ -174,3 +183,22 @@ def test_the_expected_profit_is_share_less_costs_less_energy() -> None:
     more = select(round_, dataclasses.replace(exact, min_profit=profit + 1), situation, resolve=to_digits)
     assert not more.accept
     assert "as one of 2" in more.reason
+
+
+def test_a_data_set_on_its_way_may_be_here_later() -> None:
+    def later(name: str) -> None:
+        raise DatasetNotReady(f"the data set {name} is being downloaded")
+
+    def never(name: str) -> None:
+        raise DatasetNotSupported(f"The data set {name} is gone.")
+
+    accepted = decide()
+    decision = prepared(accepted, later)
+    assert (decision.accept, decision.settled) == (False, False)
+    assert decision.reason == "the data set digits is being downloaded"
+    assert prepared(accepted, never).settled
+    asked: list[str] = []
+    assert prepared(accepted, asked.append) == accepted
+    # Nothing is downloaded for a round that does not fit.
+    assert not prepared(decide(dataclasses.replace(ROUND, trainers_count=10)), asked.append).accept
+    assert asked == ["digits"]

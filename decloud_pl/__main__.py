@@ -10,13 +10,16 @@ from decloud_pl.errors import DecloudError
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the daemon with these overrides; flags such as ``--cfg job`` and ``--info`` go to Hydra itself."""
-    if any(argument.startswith("-") for argument in arguments):
-        return _hydra()
-    from decloud_pl.cli.daemon import run_settings
-    from decloud_pl.settings import compose
+    from decloud_pl.cli.streams import prepare_streams
 
+    prepare_streams()
     try:
-        return run_settings(compose(arguments))
+        if any(argument.startswith("-") for argument in arguments):
+            return _hydra(arguments)
+        from decloud_pl.cli.daemon import run_settings
+        from decloud_pl.settings import load
+
+        return run_settings(load(arguments))
     except DecloudError as error:
         print(f"decloud_pl: {error}", file=sys.stderr)
         return error.exit_code
@@ -24,25 +27,34 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
-def _hydra() -> int:
+def _hydra(arguments: Sequence[str]) -> int:
     import hydra
     from omegaconf import DictConfig
 
     from decloud_pl.cli.daemon import run_settings
     from decloud_pl.config_dir import config_dir
-    from decloud_pl.settings import from_tree
+    from decloud_pl.settings.hydra_tree import from_tree, search_path
+    from decloud_pl.settings.load import sources
 
+    given = sources([argument for argument in arguments if _is_override(argument)])
+    # Hydra reads its overrides from here; what is set in config.json and the environment goes before them.
+    flags = [argument for argument in arguments if not _is_override(argument)]
+    sys.argv[1:] = [*flags, *search_path(given.user_conf), *given.hydra_overrides()]
     codes: list[int] = []
 
     def job(tree: DictConfig) -> None:
         try:
-            codes.append(run_settings(from_tree(tree)))
+            codes.append(run_settings(from_tree(tree, secrets=given.layers.secrets)))
         except DecloudError as error:
             print(f"decloud_pl: {error}", file=sys.stderr)
             codes.append(error.exit_code)
 
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
     return max(codes, default=0)
+
+
+def _is_override(argument: str) -> bool:
+    return "=" in argument and not argument.startswith("-")
 
 
 if __name__ == "__main__":

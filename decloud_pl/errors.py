@@ -18,10 +18,12 @@
     │   ├── ContentNotFound
     │   ├── IntegrityError                    bytes that do not match their CID
     │   ├── SizeLimitExceeded
+    │   ├── StoreRejected                     the store understood and said no
     │   └── StoreUnavailable                  worth another try
     ├── DatasetError                    8
     │   ├── DatasetNotSupported
-    │   └── DatasetNotFound
+    │   ├── DatasetNotFound
+    │   └── DatasetNotReady                   it is being downloaded
     ├── ModelError                      9
     │   └── UntrustedFileRejected             quarantine refused a file
     ├── TrainingError                  10
@@ -44,6 +46,7 @@ __all__ = [
     "ContentNotFound",
     "DatasetError",
     "DatasetNotFound",
+    "DatasetNotReady",
     "DatasetNotSupported",
     "DecloudError",
     "DecodeError",
@@ -59,6 +62,7 @@ __all__ = [
     "RpcUnavailable",
     "SizeLimitExceeded",
     "StoreError",
+    "StoreRejected",
     "StoreUnavailable",
     "TrainingError",
     "TrainingStopped",
@@ -189,6 +193,20 @@ class SizeLimitExceeded(StoreError):
     """A file is larger than the configured limit."""
 
 
+class StoreRejected(StoreError):
+    """A store understood the request and refused it: credentials, permissions, a plan's limits, no room.
+
+    Only the user can mend it. The message never contains a credential.
+
+    Args:
+        status: the HTTP status of the refusal, where there was one.
+    """
+
+    def __init__(self, message: str, *, fix: str = "", status: int | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.status = status
+
+
 class StoreUnavailable(StoreError):
     """A store did not answer or is overloaded.
 
@@ -213,6 +231,10 @@ class DatasetNotSupported(DatasetError):
 
 class DatasetNotFound(DatasetError):
     """The files of a data set are not where they should be."""
+
+
+class DatasetNotReady(DatasetError):
+    """The files of a data set are being downloaded, or a download is to be tried again later."""
 
 
 class ModelError(DecloudError):

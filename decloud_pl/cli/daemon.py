@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   decloud-trainer start
-  decloud-trainer start network=local preset=quick-test
+  decloud-trainer start preset=quick-test
   decloud-trainer start network=devnet rewards.min=0.05 epochs=2
 
 Settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE; conf/config.yaml lists them all.
@@ -33,18 +34,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.settings import compose
+    from decloud_pl.settings import load
 
-    return run_settings(compose(arguments.overrides))
+    return run_settings(load(arguments.overrides))
 
 
 def run_settings(settings: Settings) -> int:
     """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra."""
+    from decloud_pl.chain.solana_cli import DEFAULT_FILE
     from decloud_pl.chain.wallet import load_wallet
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
 
-    wallet = load_wallet(keypair_path=settings.keypair_path, environ=os.environ, strict=settings.wallet.strict)
+    wallet = load_wallet(
+        keypair_path=settings.keypair_path,
+        environ=os.environ,
+        cli_config=Path(DEFAULT_FILE).expanduser(),
+        strict=settings.wallet.strict,
+    )
     reporter = TerminalReporter()
 
     async def work() -> int:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import os
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble
+from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import format_sol
+
+
+class _PatientConsole(Console):
+    """Goes on in silence when nobody reads any more; rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.file.fileno())  # what is still buffered must not complain at exit
+        os.close(null)
 
 
 class TerminalReporter:
@@ -21,11 +31,11 @@ class TerminalReporter:
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
-        self.console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+        self.console = _PatientConsole(stderr=stderr, highlight=False, soft_wrap=True)
         self._progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=30),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
             TextColumn("{task.fields[loss]}"),
             TimeElapsedColumn(),
             console=self.console,
@@ -51,6 +61,8 @@ class TerminalReporter:
             self.say(f"Round {event.round_id}: not joined, {event.reason}.", style="dim")
         elif isinstance(event, Training):
             self._train(event)
+        elif isinstance(event, Uploading):
+            self._upload(event)
         elif isinstance(event, Trouble):
             where = "" if event.round_id is None else f"Round {event.round_id}: "
             self.say(f"{where}{event.message}", style="yellow")
@@ -58,8 +70,8 @@ class TerminalReporter:
             self._change(event)
 
     def say(self, text: str, style: str | None = None) -> None:
-        """One line; output that nobody reads any more must not stop the daemon."""
-        with contextlib.suppress(BrokenPipeError):
+        """One line; output that cannot be written, to a full disk for example, must not stop the daemon."""
+        with contextlib.suppress(OSError):
             self.console.print(text, style=style, markup=False)
 
     def _change(self, event: Changed) -> None:
@@ -67,7 +79,8 @@ class TerminalReporter:
         for line in lines_of(record, self._last.get(record.round_id)):
             self.say(line)
         self._last[record.round_id] = (record.state, record.reason)
-        if record.state is not State.TRAINING or record.update_cid is not None:
+        uploading = record.state is State.PUBLISHING and record.pinned_cid is None
+        if not uploading and (record.state is not State.TRAINING or record.update_cid is not None):
             self._drop_bar(record.round_id)
 
     def _train(self, event: Training) -> None:
@@ -77,10 +90,20 @@ class TerminalReporter:
             return
         bar = self._bars.get(event.round_id)
         if bar is None:
-            bar = self._progress.add_task(f"Round {event.round_id}: training", total=event.total_steps, loss="")
+            bar = self._progress.add_task(
+                f"Round {event.round_id}: training", total=event.total_steps, loss="", unit="steps"
+            )
             self._bars[event.round_id] = bar
         loss = "" if event.loss is None else f"loss {event.loss:.3f}"
         self._progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
+
+    def _upload(self, event: Uploading) -> None:
+        bar = self._bars.get(event.round_id)
+        if bar is None:
+            title = f"Round {event.round_id}: pinning with {event.store}"
+            bar = self._progress.add_task(title, total=event.total, loss="", unit="bytes")
+            self._bars[event.round_id] = bar
+        self._progress.update(bar, completed=event.sent, total=event.total)
 
     def _drop_bar(self, round_id: int) -> None:
         bar = self._bars.pop(round_id, None)
@@ -128,9 +151,3 @@ def _training_lines(name: str, record: RoundRecord, *, said_before: bool) -> lis
         return []
     gain = f"accuracy {before * 100:.1f} % before, {after * 100:.1f} % after"
     return [f"{name}: trained in {record.train_seconds:.1f} s, {gain}."]
-
-
-def flush_quietly() -> None:
-    """Flushes stdout; a reader that has gone is no error."""
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()

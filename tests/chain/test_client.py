@@ -81,7 +81,9 @@ async def test_an_account_that_cannot_be_decoded_hides_no_other(
     chain: ChainClient, endpoint: Any, rounds: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     odd = Account(10**9, ROUND_DISCRIMINATOR + b"\x01", DEFAULT_PROGRAM_ID)
-    endpoint.vm._svm.set_account(Pubkey.new_unique(), odd)
+    address = Pubkey.new_unique()
+    endpoint.vm._svm.set_account(address, odd)
+    endpoint.vm.ledger.keep(address, odd)
     with caplog.at_level(logging.WARNING):
         assert len(await chain.rounds()) == rounds
     assert "left out" in caplog.text

@@ -1,6 +1,6 @@
 """The on-chain program of the local network, as C source and as the built shared object.
 
-See README.md in this folder for what the program decides where the protocol leaves a choice.
+Where the protocol leaves a choice, a comment in the source says what was decided.
 """
 
 from __future__ import annotations

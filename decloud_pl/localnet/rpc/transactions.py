@@ -9,8 +9,8 @@ from typing import Any
 from solders.message import Message, MessageV0
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.errors_json import error_json
+from decloud_pl.localnet.fees import fee_of
 from decloud_pl.localnet.ledger import Executed
 from decloud_pl.localnet.rpc import params as p
 from decloud_pl.localnet.rpc.accounts import API_VERSION, account_json
@@ -23,16 +23,11 @@ from decloud_pl.localnet.rpc.jsonrpc import (
     RpcError,
     invalid,
 )
-from decloud_pl.localnet.vm import FINALITY_SLOTS, LAMPORTS_PER_SIGNATURE, Outcome, Vm
+from decloud_pl.localnet.vm import FINALITY_SLOTS, Outcome, Vm
 
 _MAX_STATUSES = 256
 _MAX_SIGNATURES = 1000
 _RECENT_FEES = 150
-_COMPUTE_BUDGET = "ComputeBudget111111111111111111111111111111"
-_BUILTINS = ("11111111111111111111111111111111", _COMPUTE_BUDGET)
-_BUILTIN_UNITS = 3_000
-_PROGRAM_UNITS = 200_000
-_MOST_UNITS = 1_400_000
 _SIGNATURES_FAILED = "Transaction signature verification failure"
 
 
@@ -132,7 +127,7 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         slot = vm.slot_at(p.commitment(p.options(params, 1), newest_slot=vm.slot))
         if not vm.is_blockhash_valid(message.recent_blockhash):
             return context(slot, None)
-        return context(slot, LAMPORTS_PER_SIGNATURE * message.header.num_required_signatures + _priority(message))
+        return context(slot, fee_of(message))
 
     def get_prioritization_fees(params: list[Any]) -> Any:
         vm.advance()
@@ -147,7 +142,7 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         lamports = p.number(p.argument(params, 1, "lamports"), "lamports")
         try:
             return str(vm.airdrop(address, lamports))
-        except LocalnetError as error:
+        except ValueError as error:
             raise RpcError(INVALID_REQUEST, str(error)) from None
 
     return {
@@ -244,20 +239,3 @@ def _message(encoded: str) -> Message | MessageV0:
         return MessageV0.from_bytes(data[1:]) if data[:1] >= b"\x80" else Message.from_bytes(data)
     except (ValueError, binascii.Error):
         raise invalid("the message cannot be decoded") from None
-
-
-def _priority(message: Message | MessageV0) -> int:
-    """The priority fee in lamports that compute-budget instructions of a message ask for."""
-    asked, usual, price = None, 0, 0
-    for instruction in message.instructions:
-        program = str(message.account_keys[instruction.program_id_index])
-        data = bytes(instruction.data)
-        usual += _BUILTIN_UNITS if program in _BUILTINS else _PROGRAM_UNITS
-        if program != _COMPUTE_BUDGET or not data:
-            continue
-        if data[0] == 2:
-            asked = int.from_bytes(data[1:5], "little")
-        elif data[0] == 3:
-            price = int.from_bytes(data[1:9], "little")
-    limit = min(_MOST_UNITS, usual if asked is None else asked)
-    return -(-price * limit // 1_000_000)

@@ -112,6 +112,8 @@ async def test_params_may_be_left_out(rpc: Rpc) -> None:
         ("sendTransaction", ["AQ==", {"encoding": ["base64"]}]),
         ("sendTransaction", ["0OIl"]),
         ("simulateTransaction", ["AQ==", {"encoding": "base64"}]),
+        ("getRecentPrioritizationFees", [ADDRESS]),
+        ("getLatestBlockhash", [{"commitment": "certain"}]),
     ],
 )
 async def test_parameters_of_the_wrong_kind(rpc: Rpc, method: str, params: list[Any]) -> None:

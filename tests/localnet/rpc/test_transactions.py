@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import base58
 import pytest
@@ -13,9 +14,14 @@ from solders.message import to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
+from solders.transaction_metadata import TransactionMetadata
 
 from decloud_pl.chain.dialects.v1 import V1
 from tests.localnet.rpc.conftest import LAMPORTS, Rpc, encoded
+
+needs_priority = pytest.mark.skipif(
+    not hasattr(TransactionMetadata, "fee"), reason="the VM of solders 0.27 (Python 3.10) takes no priority fee"
+)
 
 FEE = 5000
 CONFIRMED = {"commitment": "confirmed"}
@@ -59,6 +65,30 @@ async def test_the_largest_transaction_and_one_byte_more(rpc: Rpc) -> None:
     error = await rpc.error("sendTransaction", much, {"encoding": "base64"})
     assert error["code"] == -32602
     assert "too large" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"maxRetries": -1}, -32602),
+        ({"maxRetries": "3"}, -32602),
+        ({"preflightCommitment": "certain"}, -32602),
+        ({"minContextSlot": 1 << 40}, -32016),
+    ],
+)
+async def test_options_of_sending_that_cannot_be_met(rpc: Rpc, options: dict[str, Any], code: int) -> None:
+    to = Pubkey.new_unique()
+    error = await rpc.error("sendTransaction", encoded(rpc.pay(to)), {"encoding": "base64", **options})
+    assert error["code"] == code
+    assert await balance(rpc, to) == 0
+
+
+@pytest.mark.parametrize("retries", [None, 0, 5])
+async def test_no_number_of_retries_lands_twice(rpc: Rpc, retries: int | None) -> None:
+    to = Pubkey.new_unique()
+    await rpc.send(rpc.pay(to), maxRetries=retries)
+    rpc.pass_slots(5)
+    assert await balance(rpc, to) == 1_000_000
 
 
 @pytest.mark.parametrize("skip", [False, True])
@@ -188,6 +218,7 @@ def message_of(transaction: VersionedTransaction) -> str:
         [set_compute_unit_limit(12_345), set_compute_unit_price(777_777)],
     ],
 )
+@needs_priority
 async def test_the_fee_foretold_is_the_fee_taken(rpc: Rpc, budget: list[Instruction], legacy: bool) -> None:
     transaction = rpc.pay(Pubkey.new_unique(), before=budget, legacy=legacy)
     foretold = (await rpc.call("getFeeForMessage", message_of(transaction), CONFIRMED))["value"]

@@ -1,0 +1,36 @@
+"""From ``conf/``, config.json, the environment and the command line to typed values.
+
+Hydra stops here: below this package nothing sees a ``DictConfig``. `load` gives the settings in force, `compose`
+those of ``conf/`` and overrides alone.
+"""
+
+from decloud_pl.settings.hydra_tree import compose, from_tree
+from decloud_pl.settings.load import load
+from decloud_pl.settings.names import nearest
+from decloud_pl.settings.network import NetworkConfig
+from decloud_pl.settings.schema import (
+    RewardsConfig,
+    Settings,
+    StorageConfig,
+    Tree,
+    WalletConfig,
+    check,
+    default_home,
+)
+from decloud_pl.settings.secrets import Secrets
+
+__all__ = [
+    "NetworkConfig",
+    "RewardsConfig",
+    "Secrets",
+    "Settings",
+    "StorageConfig",
+    "Tree",
+    "WalletConfig",
+    "check",
+    "compose",
+    "default_home",
+    "from_tree",
+    "load",
+    "nearest",
+]

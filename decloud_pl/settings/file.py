@@ -1,0 +1,237 @@
+"""``config.json``: the settings a user keeps, in the folder ``DECLOUD_HOME`` names.
+
+One flat JSON object from setting names (see `names`) to values, with a ``version``. It can hold secrets, so it is
+written with mode 0600 and replaced by a rename: at any moment either the old or the new file is whole. A
+file that cannot be understood is refused and left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NoReturn
+
+from decloud_pl.errors import ConfigError
+from decloud_pl.settings.names import Setting, find
+from decloud_pl.settings.schema import CONFIG_FILE
+from decloud_pl.settings.secrets import IN_KEYRING
+from decloud_pl.settings.values import Value, from_json
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+_LONGEST = 1 << 20
+_MEND = "It was left as it is. Correct it with `decloud-trainer config --edit`, or begin anew with `config --reset`."
+
+
+class ConfigFile:
+    """The settings in one home folder.
+
+    Args:
+        home: the folder; made when something is written.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / CONFIG_FILE
+
+    def read(self) -> dict[str, Value]:
+        """The settings it holds, by name; none when there is no file.
+
+        Raises:
+            ConfigError: it cannot be read or holds something that is no setting.
+        """
+        return self._load()[0]
+
+    def edit(self, change: Callable[[dict[str, Value]], None]) -> None:
+        """Reads, changes and writes the settings, with other commands waiting meanwhile.
+
+        Args:
+            change: changes the settings it is given.
+
+        Raises:
+            ConfigError: as `read`, or the file cannot be written; then it is as it was.
+        """
+        with self._locked():
+            values = self.read()
+            change(values)
+            self.write_text(to_json(values))
+
+    def write_text(self, text: str) -> None:
+        """Replaces the file atomically. The text must have been checked with `parse`."""
+        # Through a link to the file it leads to: people keep such files elsewhere.
+        target = self.path.resolve()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mode 0600
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(name).replace(target)
+            except BaseException:
+                Path(name).unlink()
+                raise
+            _sync_folder(target.parent)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def reset(self) -> Path | None:
+        """Puts the file aside, broken or not, and returns where it is now; None when there was none."""
+        with self._locked():
+            if not os.path.lexists(self.path):
+                return None
+            number = 1
+            while os.path.lexists(aside := self.path.with_name(f"{CONFIG_FILE}.old-{number}")):
+                number += 1
+            try:
+                return self.path.rename(aside)
+            except OSError as error:
+                raise self._unwritable(error) from error
+
+    def mode(self) -> int | None:
+        """Its permission bits, None when there is no file."""
+        try:
+            return self.path.stat().st_mode & 0o777
+        except OSError:
+            return None
+
+    def _load(self) -> tuple[dict[str, Value], int]:
+        try:
+            with self.path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode & 0o777
+                data = file.read(_LONGEST + 1)
+        except FileNotFoundError:
+            return {}, 0o600
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path} cannot be read: {error.strerror}.", fix="Check its owner and mode."
+            ) from error
+        values = parse(data, str(self.path))
+        if mode & 0o077 and any(is_kept_secret(name, value) for name, value in values.items()):
+            logger.warning(
+                "%s holds a secret and others can read it (mode %03o). Run: chmod 600 %s", self.path, mode, self.path
+            )
+        return values, mode
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = self.path.with_name(f".{CONFIG_FILE}.lock")
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"{self.path} cannot be written: {error.strerror}.",
+            fix="Make its folder writable or set DECLOUD_HOME to another one.",
+        )
+
+
+def parse(data: bytes, where: str) -> dict[str, Value]:
+    """Checks the content of a config.json.
+
+    Args:
+        data: the bytes.
+        where: names the file in messages.
+
+    Raises:
+        ConfigError: the first thing that is wrong, with the nearest right one.
+    """
+    if len(data) > _LONGEST:
+        raise ConfigError(f"{where} is too large to be a configuration.", fix=_MEND)
+    try:
+        tree = json.loads(
+            data.decode("utf-8-sig"),
+            parse_float=Decimal,  # an amount of SOL must not pass through a float
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_without_repeats,
+        )
+    except _Repeated as error:
+        raise ConfigError(f"{where} names {error} twice.", fix=_MEND) from None
+    except json.JSONDecodeError as error:
+        # The error's own text can quote the file, and the file can hold a key.
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"{where} is not JSON ({error.msg} at {place}).", fix=_MEND) from None
+    except (UnicodeDecodeError, ValueError, RecursionError):
+        raise ConfigError(f"{where} is not JSON.", fix=_MEND) from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{where} is not a JSON object.", fix=_MEND)
+    version = tree.pop("version", VERSION)
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
+        raise ConfigError(
+            f"{where} has version {version}, this program knows {VERSION}.",
+            fix="It was left as it is. Use the program version that wrote it, or set DECLOUD_HOME to another folder.",
+        )
+    values: dict[str, Value] = {}
+    for name, value in tree.items():
+        setting = _find(name, where)
+        values[setting.name] = _plain(from_json(setting, value, f"{name} in {where}"))
+    return values
+
+
+def to_json(values: Mapping[str, Value]) -> str:
+    """The text of a config.json."""
+    return json.dumps({"version": VERSION, **values}, indent=2, ensure_ascii=False) + "\n"
+
+
+def is_kept_secret(name: str, value: Value) -> bool:
+    """Whether this entry of config.json is a secret in the clear."""
+    return find(name).kind == "secret" and value != IN_KEYRING
+
+
+def _find(name: str, where: str) -> Setting:
+    try:
+        return find(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error.message}", fix=error.fix) from None
+
+
+def _plain(value: Any) -> Any:
+    """Without decimals: free values keep the numbers JSON has."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+class _Repeated(Exception):
+    """A key stands twice in one object."""
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _Repeated(repr(key))
+        found[key] = value
+    return found
+
+
+def _refuse_constant(_text: str) -> NoReturn:
+    raise ValueError
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

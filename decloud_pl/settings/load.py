@@ -1,0 +1,221 @@
+"""The settings in force: built-in < preset < config.json < environment < command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.config_dir import config_dir
+from decloud_pl.settings.hydra_tree import USER_CONF, check_shape, compose, to_settings
+from decloud_pl.settings.layers import COMMAND_LINE, Layers, override_choices, read_layers
+from decloud_pl.settings.names import Setting, settings_by_name
+from decloud_pl.settings.plain_tree import (
+    PRESET,
+    Composed,
+    Literal,
+    NeedsHydra,
+    assign,
+    compose_plain,
+    resolve,
+    to_tree,
+)
+from decloud_pl.settings.schema import CONFIG_FILE, Settings, default_home
+from decloud_pl.settings.values import hydra_text
+
+BUILT_IN = "built-in"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where settings come from in one run.
+
+    Attributes:
+        layers: config.json and the environment.
+        overrides: the command line's, in Hydra's grammar.
+        home: the folder of config.json.
+        conf: the built-in ``conf/``.
+    """
+
+    layers: Layers
+    overrides: tuple[str, ...]
+    home: Path
+    conf: Path
+
+    @property
+    def user_conf(self) -> Path:
+        return self.home / USER_CONF
+
+    def hydra_overrides(self) -> list[str]:
+        """Everything above the presets, the strongest last."""
+        home = f"home={hydra_text(str(self.home))}"
+        return [home, *self.layers.overrides(without=self.overrides), *self.overrides]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One setting as ``config --show`` prints it; a secret only in part."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+def sources(
+    overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, conf: Path | None = None
+) -> Sources:
+    """Reads config.json and the environment; the command line's overrides come on top.
+
+    Raises:
+        ConfigError: one of them is not what it should be.
+    """
+    check_shape(overrides)
+    home = default_home(environ)
+    return Sources(read_layers(home, environ), tuple(overrides), home, conf or config_dir())
+
+
+def load(
+    overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, conf: Path | None = None
+) -> Settings:
+    """The settings in force.
+
+    Args:
+        overrides: the command line's, in Hydra's grammar.
+        environ: ``DECLOUD_HOME`` in it names the folder of config.json.
+        conf: the built-in ``conf/``.
+
+    Raises:
+        ConfigError: a file, a variable or an override is not what it should be.
+    """
+    return settings_of(sources(overrides, environ=environ, conf=conf))
+
+
+def settings_of(given: Sources) -> Settings:
+    """Composes what `sources` has read; by Hydra only where that is needed.
+
+    Raises:
+        ConfigError: see `load`.
+    """
+    if not given.overrides:
+        try:
+            tree = to_tree(resolve(_plain(given)[0]))
+        except NeedsHydra:
+            pass
+        else:
+            return to_settings(tree, given.layers.secrets)
+    return compose(
+        given.hydra_overrides(), directory=given.conf, user_conf=given.user_conf, secrets=given.layers.secrets
+    )
+
+
+def show(given: Sources) -> list[Shown]:
+    """Every setting with its value and its origin, the main ones first.
+
+    Raises:
+        ConfigError: see `load`.
+    """
+    settings = settings_of(given)
+    try:
+        composed = _plain(given)[1]
+    except NeedsHydra:
+        composed = _by_hydra(given, settings)
+    values = {entry.setting.name: entry for entry in given.layers.assignments}
+    found: list[Shown] = []
+    for name, setting in settings_by_name().items():
+        if setting.kind == "secret":
+            origin = given.layers.secret_origins.get(name, BUILT_IN)
+            found.append(Shown(name, settings.secrets.shown(name), origin))
+        else:
+            value = composed.choices.get(name) if setting.kind == "choice" else _value(settings, setting)
+            if setting.kind != "choice" or value is not None:
+                found.append(Shown(name, value, _origin(given, composed, setting)))
+    # Keys of a free group, for example trainer.devices, are settings only where somebody sets them.
+    found += [
+        Shown(name, _value(settings, entry.setting), _origin(given, composed, entry.setting))
+        for name, entry in values.items()
+        if entry.setting.kind == "any" and name not in settings_by_name()
+    ]
+    return found
+
+
+def covered(given: Sources) -> tuple[str, list[str]]:
+    """The chosen preset and the settings of it that config.json has its own value for."""
+    try:
+        composed = _plain(given)[1]
+    except NeedsHydra:
+        composed = _by_hydra(given, settings_of(given))
+    kept = [
+        entry.setting.name
+        for entry in given.layers.assignments
+        if entry.origin == CONFIG_FILE and composed.in_preset(entry.setting)
+    ]
+    return composed.choices[PRESET], kept
+
+
+def _plain(given: Sources) -> tuple[dict[str, Any], Composed]:
+    """The tree without the command line's values (but with its choices), and what it was made of."""
+    chosen = {name: str(entry.value) for name, entry in given.layers.choices().items()}
+    from_command_line = override_choices(given.overrides)
+    composed = compose_plain({**chosen, **from_command_line}, given.conf, given.user_conf)
+    assign(composed.tree, "home", Literal(given.home))
+    for entry in given.layers.assignments:
+        if entry.setting.kind != "choice":
+            group = entry.setting.path.partition(".")[0]
+            if chosen.get(group) == from_command_line.get(group, chosen.get(group)):
+                assign(composed.tree, entry.setting.path, _literal(entry.value))
+    return composed.tree, composed
+
+
+def _by_hydra(given: Sources, settings: Settings) -> Composed:
+    """What `compose_plain` would have said of files that only Hydra can read."""
+    chosen = {name: str(entry.value) for name, entry in given.layers.choices().items()}
+    chosen.update(override_choices(given.overrides))
+    without = compose([f"{PRESET}=none"], directory=given.conf)
+    preset = compose([f"{PRESET}={chosen[PRESET]}"], directory=given.conf, user_conf=given.user_conf)
+    differing = frozenset(
+        setting.path
+        for setting in settings_by_name().values()
+        if setting.kind not in ("secret", "choice") and _value(without, setting) != _value(preset, setting)
+    )
+    defaults = compose_plain({}, given.conf).choices
+    named = {"network": settings.network.name, "storage": settings.storage.kind}
+    return Composed({}, differing, {**defaults, **named, **chosen})
+
+
+def _origin(given: Sources, composed: Composed, setting: Setting) -> str:
+    keys = {override.lstrip("+~").partition("=")[0] for override in given.overrides}
+    if any(
+        setting.path == key or setting.path.startswith(f"{key}.") or key.startswith(f"{setting.path}.") for key in keys
+    ):
+        return COMMAND_LINE
+    texts = given.layers.overrides(without=given.overrides)
+    for entry in given.layers.assignments:
+        if entry.setting.path == setting.path and any(
+            text.lstrip("+").startswith((f"{setting.path}=", f"{setting.path}.")) for text in texts
+        ):
+            return entry.origin
+    if composed.in_preset(setting):
+        return f"preset {composed.choices[PRESET]}"
+    group = setting.path.partition(".")[0]
+    if group != setting.path and group in given.layers.choices():
+        return given.layers.choices()[group].origin
+    return BUILT_IN
+
+
+def _value(settings: Settings, setting: Setting) -> Any:
+    value: Any = settings
+    for part in setting.path.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+def _literal(value: Any) -> Any:
+    if isinstance(value, str):
+        return Literal(value)
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    return value

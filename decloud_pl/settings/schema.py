@@ -1,0 +1,243 @@
+"""What a configuration holds: its groups and settings, their types and their ranges.
+
+`Tree` is what Hydra composes; `Settings` is the same with the secrets, which never enter the tree.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.domain import DATASETS, parse_sol
+from decloud_pl.errors import ConfigError
+from decloud_pl.settings.network import NetworkConfig
+from decloud_pl.settings.secrets import Secrets
+
+CONFIG_FILE = "config.json"
+
+
+@dataclass
+class ChainConfig:
+    """What a transaction may cost."""
+
+    max_priority_lamports: int = 100_000
+    max_compute_units: int = 1_400_000
+    daily_cap: str = "0.5"
+
+    @property
+    def daily_cap_lamports(self) -> int:
+        """0 means no cap."""
+        return parse_sol(self.daily_cap)
+
+
+@dataclass
+class DaemonConfig:
+    """How rounds are worked on."""
+
+    executor: str = "process"
+    hang_minutes: float = 15.0
+    stop_seconds: float = 90.0
+    ray_address: str = ""
+    ray_cpus: float = 1.0
+    ray_gpus: float = 0.0
+
+
+@dataclass
+class WalletConfig:
+    """Where the key is. The key itself never enters the configuration."""
+
+    keypair_path: str = "~/.config/solana/id.json"
+    strict: bool = False
+
+
+@dataclass
+class StorageConfig:
+    """Where finished updates are pinned."""
+
+    kind: str = "embedded"
+    path: str = ""
+    allow_embedded: bool = False
+    fallback: list[str] = field(default_factory=list)
+    kubo_address: str = "/ip4/127.0.0.1/tcp/5001/http"
+    pinata_api_url: str = "https://api.pinata.cloud"
+    pinata_upload_url: str = "https://uploads.pinata.cloud"
+    timeout: float = 60.0
+    read_back_seconds: float = 120.0
+
+
+@dataclass
+class DataConfig:
+    """Where data sets are kept, and whether what is missing is downloaded."""
+
+    folder: str = "~/.decloud-trainer/data"
+    # Base URL to download from instead of the publishers': {mirror}/{data set}/{file}.
+    mirror: str = ""
+    download: bool = True
+
+
+@dataclass
+class RewardsConfig:
+    """Which rewards are worth a round, in SOL; text, because money is never a float."""
+
+    min: str = "0"
+    max: str = "0"
+    min_profit: str = ""
+    watts: int = 0
+    sol_per_kwh: str = "0"
+
+
+@dataclass
+class UpdateConfig:
+    """How a finished training is written down for the validator."""
+
+    dtype: str = "float16"
+    top_k: float = 0.0
+    min_kept: float = 0.95
+
+
+@dataclass
+class Tree:
+    """What Hydra composes from ``conf/``. It is printed and saved as it is, so no secret belongs here."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    wallet: WalletConfig = field(default_factory=WalletConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    chain: ChainConfig = field(default_factory=ChainConfig)
+    daemon: DaemonConfig = field(default_factory=DaemonConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+    # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
+    dataset: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+    preset: dict[str, Any] | None = None
+    task: str = "daemon"
+    round: int | None = None
+    home: str = "~/.decloud-trainer"
+    datasets: list[str] = field(default_factory=list)
+    mappings: dict[str, str] = field(default_factory=dict)
+    paths: dict[str, str] = field(default_factory=dict)
+    epochs: int = 1
+    batch_size: int = 32
+    learning_rate: float = 0.001
+    max_batches: int = 0
+    seed: int = 0
+    max_concurrent_rounds: int = 1
+    auto_train: bool = True
+    auto_claim: bool = True
+    poll_interval: float = 5.0
+
+
+@dataclass
+class Settings(Tree):
+    """One validated configuration."""
+
+    secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
+
+    @property
+    def home_path(self) -> Path:
+        return Path(self.home).expanduser()
+
+    @property
+    def store_path(self) -> Path:
+        return Path(self.storage.path).expanduser()
+
+    @property
+    def keypair_path(self) -> Path:
+        return Path(self.wallet.keypair_path).expanduser()
+
+    @property
+    def min_reward(self) -> int:
+        """Lamports."""
+        return parse_sol(self.rewards.min)
+
+    @property
+    def max_reward(self) -> int:
+        """Lamports; 0 means no limit."""
+        return parse_sol(self.rewards.max)
+
+    def all_mappings(self) -> dict[str, str]:
+        """The network's mappings with the user's own on top."""
+        return {**self.network.mappings, **self.mappings}
+
+
+def default_home(environ: Mapping[str, str]) -> Path:
+    """The folder of config.json, journal and data: ``DECLOUD_HOME``, else ``~/.decloud-trainer``."""
+    return Path(environ.get("DECLOUD_HOME") or "~/.decloud-trainer").expanduser()
+
+
+def check(settings: Settings) -> None:
+    """Checks the ranges that types cannot express.
+
+    Raises:
+        ConfigError: the first value out of range.
+    """
+    for name, least in (("epochs", 1), ("batch_size", 1), ("max_batches", 0), ("max_concurrent_rounds", 1)):
+        if getattr(settings, name) < least:
+            raise ConfigError(f"{name} is {getattr(settings, name)}.", fix=f"Set it to {least} or more.")
+    for name in ("learning_rate", "poll_interval"):
+        if not 0 < getattr(settings, name) < float("inf"):
+            raise ConfigError(f"{name} is {getattr(settings, name)}.", fix="Set it to more than 0.")
+    for name in ("timeout", "read_back_seconds"):
+        if not 0 < getattr(settings.storage, name) < float("inf"):
+            raise ConfigError(f"storage.{name} is {getattr(settings.storage, name)}.", fix="Set it to more than 0.")
+    amounts = {
+        "rewards.min": settings.rewards.min,
+        "rewards.max": settings.rewards.max,
+        "rewards.min_profit": settings.rewards.min_profit or "0",
+        "rewards.sol_per_kwh": settings.rewards.sol_per_kwh,
+        "chain.daily_cap": settings.chain.daily_cap,
+    }
+    for name, amount in amounts.items():
+        try:
+            parse_sol(amount)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}.", fix="Write it like 0.05.") from error
+    _check_work(settings)
+    if 0 < settings.max_reward < settings.min_reward:
+        raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
+    if settings.task not in ("daemon", "round"):
+        raise ConfigError(f"task is {settings.task!r}.", fix="Set it to 'daemon' or 'round'.")
+    if (settings.task == "round") != (settings.round is not None):
+        raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
+    known = [name.lower() for name in DATASETS]
+    for name in settings.all_mappings():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"mappings.{name} names no data set of the network.",
+                fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
+            )
+    settings.network.update_convention()
+    settings.network.websocket_urls()
+
+
+def _check_work(settings: Settings) -> None:
+    least = {
+        "chain.max_priority_lamports": (settings.chain.max_priority_lamports, 0),
+        "chain.max_compute_units": (settings.chain.max_compute_units, 1),
+        "rewards.watts": (settings.rewards.watts, 0),
+        "network.requests_per_second": (settings.network.requests_per_second, 0),
+        "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
+        "daemon.ray_cpus": (settings.daemon.ray_cpus, 0),
+        "daemon.ray_gpus": (settings.daemon.ray_gpus, 0),
+    }
+    for name, (value, bound) in least.items():
+        if not bound <= value < float("inf"):
+            raise ConfigError(f"{name} is {value}.", fix=f"Set it to {bound} or more.")
+    if not 0 < settings.daemon.hang_minutes < float("inf"):
+        raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
+    update = settings.update
+    if update.dtype not in ("float32", "float16", "bfloat16"):
+        raise ConfigError(f"update.dtype is {update.dtype!r}.", fix="Set it to float16, bfloat16 or float32.")
+    for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept)):
+        if not 0 <= share <= 1:
+            raise ConfigError(f"update.{name} is {share}.", fix="Set it to a share from 0 to 1.")
+    if settings.daemon.executor not in ("process", "ray"):
+        raise ConfigError(f"daemon.executor is {settings.daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")

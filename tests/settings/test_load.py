@@ -1,0 +1,279 @@
+"""built-in < preset < config.json < environment < command line, by Hydra and without it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decloud_pl.config_dir import config_dir
+from decloud_pl.errors import ConfigError
+from decloud_pl.settings import Settings, compose, load
+from decloud_pl.settings.hydra_tree import choices
+from decloud_pl.settings.load import covered, show, sources
+from decloud_pl.settings.names import MAIN, settings_by_name
+
+PRESETS = {
+    "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], 0, 0),
+    "image-small": (["mnist", "fashionmnist", "cifar10"], 0, 0),
+    "text-all": (["imdb", "sst2", "agnews"], 0, 0),
+    "cifar-only": (["cifar10", "cifar100"], 0, 0),
+    "mnist-only": (["mnist", "fashionmnist", "emnist", "kmnist"], 0, 0),
+    "high-reward": ([], 100_000_000, 0),
+    "quick-test": (["cifar10", "mnist"], 0, 50),
+}
+
+
+def by_hydra(environ: dict[str, str], overrides: tuple[str, ...] = ()) -> Settings:
+    given = sources(overrides, environ=environ)
+    return compose(given.hydra_overrides(), user_conf=given.user_conf, secrets=given.layers.secrets)
+
+
+def origin(name: str, environ: dict[str, str], *overrides: str) -> tuple[Any, str]:
+    (found,) = (entry for entry in show(sources(overrides, environ=environ)) if entry.name == name)
+    return found.value, found.origin
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets(preset: str, environ: dict[str, str]) -> None:
+    datasets, min_reward, max_batches = PRESETS[preset]
+    settings = compose([f"preset={preset}"])
+    assert settings.datasets == datasets
+    assert (settings.min_reward, settings.max_batches) == (min_reward, max_batches)
+    assert load(environ={**environ, "DECLOUD_PRESET": preset}).datasets == datasets
+
+
+def test_no_preset_is_left_out_here() -> None:
+    assert choices("preset", config_dir()) == sorted([*PRESETS, "none"])
+
+
+DEFAULTS: dict[str, object] = {
+    "private_key": None,
+    "keypair_path": "~/.config/solana/id.json",
+    "datasets": [],
+    "min_reward": "0",
+    "max_reward": "0",
+    "epochs": 1,
+    "batch_size": 32,
+    "learning_rate": 0.001,
+    "max_batches": 0,
+    "max_concurrent_rounds": 1,
+    "auto_train": True,
+    "auto_claim": True,
+    "poll_interval": 5.0,
+    "pinata_api_key": None,
+    "pinata_secret_key": None,
+    "pinata_jwt": None,
+    "mappings": {},
+    "paths": {},
+    "network": "local",
+    "storage": "embedded",
+    "preset": "none",
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults(name: str, environ: dict[str, str]) -> None:
+    assert origin(name, environ) == (DEFAULTS[name], "built-in")
+
+
+def test_the_main_settings_are_all_here() -> None:
+    assert set(MAIN) == set(DEFAULTS)
+    assert set(MAIN) <= set(settings_by_name())
+
+
+# One row a setting: in config.json, as the environment writes it, as a Hydra override, and how each reads.
+LADDER: list[tuple[str, object, str, str, tuple[object, object, object]]] = [
+    ("keypair_path", "/a", "/b", "wallet.keypair_path=/c", ("/a", "/b", "/c")),
+    ("datasets", ["mnist"], "svhn,sst2", "datasets=[imdb]", (["mnist"], ["svhn", "sst2"], ["imdb"])),
+    ("min_reward", 0.1, "0.2", "rewards.min=0.3", ("0.1", "0.2", "0.3")),
+    ("max_reward", "1", "2", "rewards.max=3", ("1", "2", "3")),
+    ("epochs", 2, "3", "epochs=4", (2, 3, 4)),
+    ("batch_size", 8, "16", "batch_size=64", (8, 16, 64)),
+    ("learning_rate", 0.01, "2e-2", "learning_rate=3e-2", (0.01, 0.02, 0.03)),
+    ("max_batches", 5, "6", "max_batches=7", (5, 6, 7)),
+    ("max_concurrent_rounds", 2, "3", "max_concurrent_rounds=4", (2, 3, 4)),
+    ("auto_train", False, "yes", "auto_train=false", (False, True, False)),
+    ("auto_claim", False, "1", "auto_claim=false", (False, True, False)),
+    ("poll_interval", 2, "2.5", "poll_interval=3.5", (2.0, 2.5, 3.5)),
+    (
+        "mappings",
+        {"custom": "a"},
+        "custom:b",
+        "++mappings.custom=c",
+        ({"custom": "a"}, {"custom": "b"}, {"custom": "c"}),
+    ),
+    ("paths", {"mnist": "/a"}, "mnist:/b", "++paths.mnist=/c", ({"mnist": "/a"}, {"mnist": "/b"}, {"mnist": "/c"})),
+    ("network", "devnet", "mainnet", "network=local", ("devnet", "mainnet", "local")),
+    ("preset", "cifar-only", "text-all", "preset=none", ("cifar-only", "text-all", "none")),
+    ("network.rpc_url", "http://a", "http://b", "network.rpc_url=http://c", ("http://a", "http://b", "http://c")),
+    ("seed", 1, "2", "seed=3", (1, 2, 3)),
+    ("optimizer", "sgd", "adamw", "optimizer=adam", ("sgd", "adamw", "adam")),
+]
+
+
+@pytest.mark.parametrize(("name", "kept", "given", "override", "read"), LADDER, ids=lambda value: str(value)[:20])
+def test_each_layer_covers_the_one_below(
+    name: str, kept: object, given: str, override: str, read: tuple[object, ...], environ: dict[str, str], keep: Any
+) -> None:
+    variable = f"DECLOUD_{name.replace('.', '_').upper()}"
+    keep({"version": 1, name: kept})
+    assert origin(name, environ) == (read[0], "config.json")
+    both = {**environ, variable: given}
+    assert origin(name, both) == (read[1], variable)
+    assert origin(name, both, override) == (read[2], "command line")
+    assert load(environ=both) == by_hydra(both)
+
+
+def test_config_json_beats_the_preset(environ: dict[str, str], keep: Any) -> None:
+    keep({"preset": "high-reward", "min_reward": "0.5"})
+    assert load(environ=environ).min_reward == 500_000_000
+    assert load(["preset=high-reward"], environ=environ).min_reward == 500_000_000
+    assert covered(sources(environ=environ)) == ("high-reward", ["min_reward"])
+
+
+def test_a_preset_beats_what_is_built_in(environ: dict[str, str], keep: Any) -> None:
+    keep({"preset": "quick-test"})
+    assert origin("max_batches", environ) == (50, "preset quick-test")
+    assert load(["max_batches=3"], environ=environ).max_batches == 3
+
+
+def test_another_network_leaves_the_kept_ones_addresses_behind(environ: dict[str, str], keep: Any) -> None:
+    keep({"network": "devnet", "network.rpc_url": "http://127.0.0.1:1"})
+    assert load(environ=environ).network.rpc_url == "http://127.0.0.1:1"
+    assert load(["network=devnet"], environ=environ).network.rpc_url == "http://127.0.0.1:1"
+    for settings in (
+        load(["network=local"], environ=environ),
+        load(environ={**environ, "DECLOUD_NETWORK": "local"}),
+    ):
+        assert settings.network.rpc_url == "http://127.0.0.1:8899"
+    assert origin("network.rpc_url", environ, "network=local") == ("http://127.0.0.1:8899", "command line")
+
+
+def test_every_choice_of_every_group_reads_the_same_both_ways(environ: dict[str, str], keep: Any) -> None:
+    solana_cli = Path("~/.config/solana/cli/config.yml").expanduser()  # what network=solana-cli reads
+    solana_cli.parent.mkdir(parents=True)
+    solana_cli.write_text("json_rpc_url: https://rpc.example.org\n")
+    groups = [entry.name for entry in settings_by_name().values() if entry.kind == "choice"]
+    rows = {group: choices(group, config_dir()) for group in groups}
+    for number in range(max(len(names) for names in rows.values())):
+        chosen = {group: names[number % len(names)] for group, names in rows.items()}
+        keep({**chosen, "trainer.devices": 2, "learning_rate": 0.5})
+        assert load(environ=environ) == by_hydra(environ), chosen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${home}",
+        "it's",
+        '"',
+        "\\",
+        "\\'",
+        "a\\\\",
+        "\\${x}",
+        "a,b",
+        "[1]",
+        "{a: b}",
+        "null",
+        "1e3",
+        " x ",
+        "ü→",
+        "$",
+        "a=b",
+        "#",
+    ],
+)
+def test_text_is_never_syntax(text: str, environ: dict[str, str], keep: Any) -> None:
+    keep({"keypair_path": text, "paths": {"mnist": text}, "datasets": [text]})
+    for settings in (load(environ=environ), load(["epochs=1"], environ=environ)):
+        assert settings.wallet.keypair_path == text
+        assert settings.paths == {"mnist": text}
+        assert settings.datasets == [text]
+
+
+def own_preset(home: Path, text: str) -> None:
+    folder = home / "conf" / "preset"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.yaml").write_text(text)
+
+
+@pytest.mark.parametrize("overrides", [[], ["batch_size=8"]], ids=["short way", "hydra"])
+def test_a_users_own_preset(overrides: list[str], home: Path, environ: dict[str, str], keep: Any) -> None:
+    own_preset(home, "# @package _global_\ndefaults:\n  - override /optimizer: sgd\nepochs: 3\nlearning_rate: 1e-2\n")
+    keep({"preset": "mine"})
+    settings = load(overrides, environ=environ)
+    assert (settings.epochs, settings.learning_rate) == (3, 0.01)
+    assert settings.optimizer["momentum"] == 0.9
+    assert origin("optimizer", environ, *overrides) == ("sgd", "preset mine")
+    assert origin("epochs", environ, *overrides) == (3, "preset mine")
+
+
+def test_a_preset_that_only_hydra_can_read(home: Path, environ: dict[str, str], keep: Any) -> None:
+    own_preset(home, "# @package _global_\nepochs: 2\nkeep: ${now:%Y}\n".replace("keep", "seed"))
+    keep({"preset": "mine"})
+    assert load(environ=environ).seed > 2000
+    assert origin("epochs", environ) == (2, "preset mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("# @package _global_\nepoch: 3\n", "Did you mean 'epochs'?"),
+        ("epochs: 3\n", "# @package _global_"),
+        ("# @package _global_\nepochs: many\n", "epochs"),
+        ("# @package _global_\nepochs: 0\n", "epochs is 0."),
+        ("# @package _global_\n\t- broken", "mine.yaml, line 2, is not YAML"),
+        ("# @package _global_\nprivate_key: abc\n", "There is no setting 'private_key'."),
+    ],
+)
+def test_a_users_preset_that_is_wrong(text: str, words: str, home: Path, environ: dict[str, str], keep: Any) -> None:
+    own_preset(home, text)
+    keep({"preset": "mine"})
+    with pytest.raises(ConfigError) as caught:
+        load(environ=environ)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("DECLOUD_EPOCHS", "many", 'DECLOUD_EPOCHS is "many". It must be a whole number.'),
+        ("DECLOUD_EPOCHS", "0", "epochs is 0."),
+        ("DECLOUD_AUTO_TRAIN", "maybe", "true or false"),
+        ("DECLOUD_MIN_REWARD", "much", "'much' is not an amount in SOL"),
+        ("DECLOUD_MAPPINGS", "custom", "pairs like custom:digits"),
+        ("DECLOUD_NETWORK", "moonnet", "There is no network 'moonnet'."),
+        ("DECLOUD_PRESET", "quick-tst", "Did you mean 'quick-test'?"),
+    ],
+)
+def test_a_wrong_variable_is_one_sentence(variable: str, value: str, words: str, environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(environ={**environ, variable: value})
+    assert words in str(caught.value)
+
+
+def test_a_misspelt_variable_is_pointed_out(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert load(environ={**environ, "DECLOUD_EPOCH": "2"}).epochs == 1
+    assert "Did you mean 'DECLOUD_EPOCHS'?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "override", ["pinata_jwt=abc", "+private_key=abc", "storage.pinata_jwt=abc", "++wallet.private_key=a"]
+)
+def test_no_secret_on_the_command_line(override: str, environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="does not belong on a command line") as caught:
+        load([override], environ=environ)
+    assert "abc" not in str(caught.value)
+
+
+def test_no_setting_of_the_users_gets_into_compose(keep: Any, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    keep({"epochs": 7})
+    monkeypatch.setenv("DECLOUD_HOME", str(home))
+    monkeypatch.setenv("DECLOUD_BATCH_SIZE", "7")
+    assert (compose().epochs, compose().batch_size) == (1, 32)
+    assert (load().epochs, load().batch_size) == (7, 7)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,23 +110,68 @@ def test_a_checkpoint_that_does_not_fit_is_not_used(damage: str, make_plan: Call
     assert steps == [1, 2, 3]
 
 
-@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
-def test_two_processes_make_the_update_of_one(launcher: str, make_plan: Callable[..., TrainingPlan]) -> None:
-    """Same batches, same sums in another order: float32 entries equal to 1e-5 of the largest.
+TRAINER = """
+import sys
+from pathlib import Path
 
-    Without dropout, whose random numbers are each process's own.
-    """
-    # 50 of 32 and at last one of 5: uneven shares.
-    course = ("optimizer=sgd", "+trainer.deterministic=true", "trainer.checkpoint_seconds=0")
-    one = make_plan("one", *course, update_dtype="float32", batch_size=49)
-    two = make_plan("two", *course, "+trainer.strategy=ddp", "trainer.devices=2", update_dtype="float32", batch_size=49)
-    run(one)
-    if launcher == "torchrun":
-        command = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", "--master-port=0")
-        run(two, *command, "-m", "decloud_pl.daemon.worker")
-    else:
-        run(two)
-    entries = [torch.load(plan.out / "update.pt", weights_only=True) for plan in (one, two)]
-    largest = max(float(entry.abs().max()) for entry in entries[0].values())
-    for name, entry in entries[0].items():
-        torch.testing.assert_close(entries[1][name], entry, rtol=0, atol=1e-5 * largest)
+import torch
+from lightning.pytorch import Trainer
+
+from decloud_pl.data.digits import Digits
+from decloud_pl.models.spec import ImageInput
+from decloud_pl.train.callback import DeltaCallback
+from decloud_pl.train.datamodule import RoundDataModule
+from decloud_pl.train.delta import Encoding
+from decloud_pl.train.module import RoundModule
+
+
+class Publisher:
+    def publish(self, update):
+        print(update.cid)
+
+
+path, devices = Path(sys.argv[1]), int(sys.argv[2])
+torch.set_num_threads(1)
+torch.manual_seed(0)
+network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
+module = RoundModule(network, num_classes=10, optimizer=lambda p: torch.optim.SGD(p, lr=0.02, momentum=0.9))
+delta = DeltaCallback(
+    network.state_dict(), Publisher(), path=path, network_of=lambda _: network, encoding=Encoding("float32")
+)
+# 26 batches of 49 and one of 20 in each epoch: odd ones have to be shared unevenly.
+data = RoundDataModule(Digits(), ImageInput(), batch_size=49)
+Trainer(
+    accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=2, callbacks=[delta],
+    logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    limit_val_batches=0, use_distributed_sampler=False,
+).fit(module, data)
+"""
+
+
+@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
+def test_two_processes_make_the_update_of_one(launcher: str, tmp_path: Path) -> None:
+    """The same batches, summed in another order: float32 entries are equal to 1e-5 of the largest."""
+    script = tmp_path / "trainer.py"
+    script.write_text(TRAINER)
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", "--master-port=0")
+    commands = {"one": (), "two": torchrun if launcher == "torchrun" else ()}
+    for name, command in commands.items():
+        subprocess.run(
+            [sys.executable, *command, script, tmp_path / name, "1" if name == "one" else "2"],
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
+            check=True,
+            capture_output=True,
+            timeout=180,
+        )
+    one, two = (torch.load(tmp_path / name, weights_only=True) for name in commands)
+    largest = max(float(entry.abs().max()) for entry in one.values())
+    assert largest > 0.01
+    for name, entry in one.items():
+        torch.testing.assert_close(two[name], entry, rtol=0, atol=1e-5 * largest)
+
+
+def test_a_worker_on_two_devices(make_plan: Callable[..., TrainingPlan]) -> None:
+    plan = make_plan("out", "max_batches=20", "+trainer.strategy=ddp", "trainer.devices=2")
+    said = run(plan)
+    assert said[-1]["accuracy"] > said[1]["accuracy"] + 0.2
+    assert {message["stage"] for message in said} == {"prepare", "baseline", "fit", "evaluate", "encode", "score"}

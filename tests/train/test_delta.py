@@ -78,6 +78,53 @@ def test_sparse_entries_are_taken() -> None:
     assert torch.equal(applied["w"], dense)
 
 
+@given(
+    seed=st.integers(0, 10_000),
+    top_k=st.floats(0.001, 1.0),
+    dtype=st.sampled_from(["float32", "float16", "bfloat16"]),
+    convention=st.sampled_from(["delta", "gradient"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_largest_entries_arrive_and_a_validator_can_add_them(  # type: ignore[no-untyped-def]
+    seed, top_k, dtype, convention
+) -> None:
+    base, trained = states(seed, 1.0)
+    base["matrix"] = torch.zeros(40, 30)
+    trained["matrix"] = torch.randn(40, 30, generator=torch.Generator().manual_seed(seed))
+    encoding = Encoding(dtype, top_k)
+    entries = delta.encode(base, trained, convention=convention, gradient_rate=0.1, encoding=encoding)
+    applied = delta.apply(base, entries, convention=convention, gradient_rate=0.1)
+    dense = entries["matrix"].to_dense().float()
+    exact = (trained["matrix"] - base["matrix"]) * (1 if convention == "delta" else -10)
+    arrived = dense != 0
+    torch.testing.assert_close(dense[arrived], exact[arrived], rtol=_PRECISION[dtype], atol=1e-6)
+    # Nothing that was left out is larger than what was sent.
+    assert not (~arrived).any() or not arrived.any() or exact[~arrived].abs().max() <= exact[arrived].abs().min()
+    if entries["matrix"].layout is torch.sparse_coo:
+        assert int(arrived.sum()) <= round(top_k * sum(v.numel() for v in base.values() if v.is_floating_point())) + 1
+    # What the public validator does with an entry.
+    parameter = base["matrix"].clone()
+    parameter -= 0.1 * entries["matrix"]
+    rate = -0.1 if convention == "delta" else 1.0
+    torch.testing.assert_close(parameter, rate * applied["matrix"], rtol=_PRECISION[dtype], atol=2e-3)
+    assert torch.equal(applied["num_batches_tracked"], trained["num_batches_tracked"])
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
+def test_a_sparse_file_is_smaller_and_loads_without_trust(tmp_path: Path) -> None:
+    base = {"w": torch.zeros(512, 1024)}
+    trained = {"w": torch.randn(512, 1024, generator=torch.Generator().manual_seed(0))}
+    sizes = {}
+    for top_k in (0.0, 0.01):
+        entries = delta.encode(
+            base, trained, convention="delta", gradient_rate=0.1, encoding=Encoding("float16", top_k)
+        )
+        sizes[top_k] = delta.write(tmp_path / str(top_k), entries)[2]
+    assert sizes[0.01] < 0.12 * sizes[0.0]
+    loaded = torch.load(tmp_path / "0.01", weights_only=True)
+    assert int((loaded["w"].to_dense() != 0).sum()) == round(0.01 * 512 * 1024)
+
+
 def test_an_entry_too_large_for_half_precision_is_kept_whole() -> None:
     base, trained = {"w": torch.zeros(2)}, {"w": torch.tensor([1e5, 1.0])}
     entries = delta.encode(base, trained, convention="delta", gradient_rate=0.1, encoding=Encoding("float16"))

@@ -41,7 +41,6 @@ from decloud_pl.store.gateway import GatewayReader
 STATE_FILE = "chain.sqlite"
 STORE_FOLDER = "store"
 _LOCK_FILE = "network.lock"
-_AIRDROP = 1_000_000_000_000
 _LOW_BALANCE = 100_000_000_000
 _MAX_FILE_BYTES = 2 << 30
 
@@ -208,12 +207,12 @@ class LocalNetwork:
         wallet = _wallet(self._home / f"{name}.json")
         rpc = RpcClient(self.endpoints.rpc_url)
         self._stack.push_async_callback(rpc.aclose)
-        if await rpc.balance(wallet.address) < _LOW_BALANCE:
-            await rpc.request_airdrop(wallet.address, _AIRDROP)
         # The network is this machine's own: asking it often costs nothing and makes rounds quick.
         policy = SendPolicy(poll_seconds=0.1)
         sender = Sender(rpc, wallet, self._dialect, MemoryTransactionLog(), policy=policy)
-        return Actor(ChainClient(rpc, self._dialect), sender, wallet, self._dialect)
+        actor = Actor(ChainClient(rpc, self._dialect), sender, wallet, self._dialect)
+        await actor.keep_funded(_LOW_BALANCE)
+        return actor
 
 
 def _wallet(path: Path) -> Wallet:

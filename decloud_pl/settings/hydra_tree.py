@@ -12,6 +12,7 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.layers import secret_in_override
 from decloud_pl.settings.names import groups, nearest, nested_types, tree_names
+from decloud_pl.settings.network import honour_solana_cli
 from decloud_pl.settings.schema import Settings, Tree, check
 from decloud_pl.settings.secrets import Secrets
 from decloud_pl.settings.values import hydra_text
@@ -54,7 +55,7 @@ def compose(
     check_shape(overrides)
     try:
         with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="decloud_pl"):
-            tree = hydra_compose("config", overrides=[*search_path(user_conf), *overrides])
+            tree = hydra_compose("config", overrides=[*search_path(user_conf), *map(_opened, overrides)])
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = "A file of the configuration" if mark is None else f"{mark.name}, line {mark.line + 1},"
@@ -108,8 +109,24 @@ def to_settings(tree: Tree, secrets: Secrets | None) -> Settings:
     """
     values = {entry.name: getattr(tree, entry.name) for entry in dataclasses.fields(Tree)}
     settings = Settings(**values, secrets=secrets or Secrets())
+    honour_solana_cli(settings.network)
     check(settings)
+    if "entry" in settings.dataset:
+        settings.dataset["data"] = dataclasses.asdict(settings.data)
     return settings
+
+
+def _opened(override: str) -> str:
+    """Lets an override add to the settings whose keys are the user's own, and takes a path as it is written.
+
+    Hydra itself would ask for ``++`` and for quotes around some characters of paths.
+    """
+    if not re.match(r"(mappings|paths)\b", override):
+        return override
+    key, _, value = override.partition("=")
+    if key.startswith("paths.") and not value.startswith(('"', "'")):
+        value = hydra_text(value)
+    return f"++{key}={value}"
 
 
 def check_shape(overrides: Sequence[str]) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
-from decloud_pl.daemon.select import JOIN_COST, Criteria, Decision, select
+from decloud_pl.daemon.select import JOIN_COST, WALLET_MINIMUM, Criteria, Decision, Situation, prepared, select
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus
-from decloud_pl.errors import DatasetNotSupported
+from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
 
 NOW = 5_000
+ENOUGH = JOIN_COST + WALLET_MINIMUM
 ANY = Criteria(datasets=(), min_reward=0, max_reward=0, max_concurrent_rounds=1)
 ROUND = Round(
     id=1,
@@ -25,7 +26,7 @@ ROUND = Round(
     validator_fee_bps=1000,
     baseline_score=0,
     created_at=0,
-    validator_deadline=1_000,
+    validator_deadline=NOW,
     join_deadline=NOW,
     submit_deadline=0,
     trainers_count=0,
@@ -46,10 +47,11 @@ def decide(
     criteria: Criteria = ANY,
     *,
     now: int = NOW,
-    balance: int = JOIN_COST,
+    balance: int = ENOUGH,
     occupied_slots: int = 0,
 ) -> Decision:
-    return select(round_, criteria, resolve=to_digits, now=now, balance=balance, occupied_slots=occupied_slots)
+    situation = Situation(now=now, balance=balance, occupied_slots=occupied_slots)
+    return select(round_, criteria, situation, resolve=to_digits)
 
 
 def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
@@ -93,7 +95,7 @@ def test_data_sets_count_by_the_chains_name_or_the_mapped_one(datasets: tuple[st
 
 
 def test_too_little_money_or_no_slot_may_change() -> None:
-    poor = decide(balance=JOIN_COST - 1)
+    poor = decide(balance=ENOUGH - 1)
     busy = decide(occupied_slots=1)
     assert not poor.accept
     assert not poor.settled
@@ -101,3 +103,22 @@ def test_too_little_money_or_no_slot_may_change() -> None:
     assert not busy.accept
     assert not busy.settled
     assert decide(criteria=dataclasses.replace(ANY, max_concurrent_rounds=2), occupied_slots=1).accept
+
+
+def test_a_data_set_on_its_way_may_be_here_later() -> None:
+    def later(name: str) -> None:
+        raise DatasetNotReady(f"the data set {name} is being downloaded")
+
+    def never(name: str) -> None:
+        raise DatasetNotSupported(f"The data set {name} is gone.")
+
+    accepted = decide()
+    decision = prepared(accepted, later)
+    assert (decision.accept, decision.settled) == (False, False)
+    assert decision.reason == "the data set digits is being downloaded"
+    assert prepared(accepted, never).settled
+    asked: list[str] = []
+    assert prepared(accepted, asked.append) == accepted
+    # Nothing is downloaded for a round that does not fit.
+    assert not prepared(decide(dataclasses.replace(ROUND, trainers_count=10)), asked.append).accept
+    assert asked == ["digits"]

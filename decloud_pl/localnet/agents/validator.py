@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.errors import (
     ContentNotFound,
@@ -140,7 +141,9 @@ class Validator:
         return self._baselines[key]
 
     def _dataset(self, round_: Round) -> str:
-        return resolve(round_.dataset, self.mappings, {}).name
+        # A network of this machine alone downloads nothing; the scoring process reads from the same folder.
+        on_this_machine = DataFolder.from_node({"download": False})
+        return resolve(round_.dataset, self.mappings, {}, data=on_this_machine).name
 
     async def _validate(self, round_: Round) -> None:
         chain = self.actor.chain

@@ -10,6 +10,9 @@ from decloud_pl.errors import DecloudError
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the daemon with these overrides; flags such as ``--cfg job`` and ``--info`` go to Hydra itself."""
+    from decloud_pl.cli.streams import prepare_streams
+
+    prepare_streams()
     try:
         if any(argument.startswith("-") for argument in arguments):
             return _hydra(arguments)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from decloud_pl import __version__
 from decloud_pl.cli import daemon, demo, localnet, wallet
+from decloud_pl.cli.streams import prepare_streams
 from decloud_pl.errors import DecloudError, UsageError
 
 EXIT_INTERRUPTED = 130
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    prepare_streams()
     try:
         parsed = parser().parse_args(arguments)
         code = parsed.run(parsed)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
-import json
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decloud_pl.cli.streams import print_document
 from decloud_pl.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         reporter.say(f"Stopped. Start it again with --home {home} and it goes on where it was.")
         return 130
     if arguments.json:
-        print(json.dumps(summary))
+        print_document(summary)
     else:
         _print_summary(summary, reporter)
     unfinished = [entry for entry in summary["rounds"] if entry["status"] != "completed"]

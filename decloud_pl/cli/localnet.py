@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decloud_pl.cli.streams import print_document
 from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ async def _serve(home: Path, arguments: argparse.Namespace, options: AgentOption
         async with network:
             endpoints = network.endpoints
             if arguments.json:
-                print(json.dumps(dataclasses.asdict(endpoints)), flush=True)
+                print_document(dataclasses.asdict(endpoints))
             else:
                 print(f"RPC        {endpoints.rpc_url}")
                 print(f"WebSocket  {endpoints.ws_url}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import os
 from types import TracebackType
 
 from rich.console import Console
@@ -14,6 +14,16 @@ from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import format_sol
 
 
+class _PatientConsole(Console):
+    """Goes on in silence when nobody reads any more; rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.file.fileno())  # what is still buffered must not complain at exit
+        os.close(null)
+
+
 class TerminalReporter:
     """Prints each step as it happens, with a progress bar while a round trains on a terminal.
 
@@ -21,7 +31,7 @@ class TerminalReporter:
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
-        self.console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+        self.console = _PatientConsole(stderr=stderr, highlight=False, soft_wrap=True)
         self._progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=30),
@@ -58,8 +68,8 @@ class TerminalReporter:
             self._change(event)
 
     def say(self, text: str, style: str | None = None) -> None:
-        """One line; output that nobody reads any more must not stop the daemon."""
-        with contextlib.suppress(BrokenPipeError):
+        """One line; output that cannot be written, to a full disk for example, must not stop the daemon."""
+        with contextlib.suppress(OSError):
             self.console.print(text, style=style, markup=False)
 
     def _change(self, event: Changed) -> None:
@@ -126,9 +136,3 @@ def _training_lines(name: str, record: RoundRecord, *, said_before: bool) -> lis
         return []
     gain = f"accuracy {before * 100:.1f} % before, {after * 100:.1f} % after"
     return [f"{name}: trained in {record.train_seconds:.1f} s, {gain}."]
-
-
-def flush_quietly() -> None:
-    """Flushes stdout; a reader that has gone is no error."""
-    with contextlib.suppress(BrokenPipeError):
-        sys.stdout.flush()

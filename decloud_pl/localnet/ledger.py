@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ CREATE TABLE mentions (address BLOB, sequence INTEGER, PRIMARY KEY (address, seq
 CREATE TABLE facts (name TEXT PRIMARY KEY, value BLOB);
 PRAGMA user_version = {_VERSION};
 """
+
+
+_BEGIN_ANEW = "Choose another folder with --home, or remove this one to begin anew."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,40 +62,74 @@ class Ledger:
     """The file, or memory alone when ``path`` is None.
 
     Raises:
-        LocalnetError: the file is damaged, of another version, or cannot be opened. It is left as it is.
+        LocalnetError: by every method, and when it is made: the file is damaged, of another version, or cannot
+            be read or written (a full disk). What it held before stays as it is.
     """
 
     def __init__(self, path: Path | None) -> None:
-        try:
+        self._path = path
+        with self._explained("opened", fix=_BEGIN_ANEW):
             self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
+        try:
+            self._open()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self) -> None:
+        with self._explained("opened", fix=_BEGIN_ANEW):
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-        except sqlite3.Error as error:
-            raise LocalnetError(
-                f"The local network's state {path} cannot be opened: {error}.",
-                fix="Choose another folder with --home, or remove this one to begin anew.",
-            ) from error
         if version not in (0, _VERSION):
             raise LocalnetError(
-                f"The local network's state {path} has format {version}, this program knows {_VERSION}.",
+                f"The local network's state {self._path} has format {version}, this program knows {_VERSION}.",
                 fix="Choose another folder with --home.",
             )
+
+    @contextmanager
+    def _explained(self, verb: str, *, fix: str) -> Iterator[None]:
+        """Gives SQLite's errors a sentence that says what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LocalnetError(
+                f"The local network's state {self._path} cannot be {verb}: {error}.", fix=fix
+            ) from error
+
+    def _read(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with self._explained("read", fix=_BEGIN_ANEW):
+            return self._db.execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One SQLite transaction: all of it or nothing."""
+        with self._explained("written", fix="Free disk space, then go on."):
+            try:
+                self._db.execute("BEGIN")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled some failures back by itself, a full disk among them.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
     def close(self) -> None:
         self._db.close()
 
     def fact(self, name: str) -> bytes | None:
-        row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if row is None else bytes(row[0])
+        rows = self._read("SELECT value FROM facts WHERE name = ?", name)
+        return bytes(rows[0][0]) if rows else None
 
     def set_fact(self, name: str, value: bytes) -> None:
-        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def accounts(self) -> Iterator[tuple[Pubkey, Account]]:
-        for address, lamports, owner, data, executable in self._db.execute("SELECT * FROM accounts"):
+        for address, lamports, owner, data, executable in self._read("SELECT * FROM accounts"):
             account = Account(lamports, data, Pubkey(owner), bool(executable))
             yield Pubkey(address), account
 
@@ -102,9 +140,8 @@ class Ledger:
         changed: Iterable[tuple[Pubkey, Account | None]],
     ) -> None:
         """Keeps a transaction and the state after it; both or neither."""
-        self._db.execute("BEGIN")
-        try:
-            self._db.execute(
+        with self._writing() as db:
+            db.execute(
                 "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     executed.sequence,
@@ -116,54 +153,44 @@ class Ledger:
                     json.dumps(executed.meta),
                 ),
             )
-            self._db.executemany(
+            db.executemany(
                 "INSERT OR IGNORE INTO mentions VALUES (?, ?)",
                 [(bytes(address), executed.sequence) for address in mentioned],
             )
-            self._keep_accounts(changed)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+            _keep_accounts(db, changed)
 
     def keep(self, address: Pubkey, account: Account) -> None:
         """Keeps an account that no transaction made."""
-        self._keep_accounts([(address, account)])
-
-    def _keep_accounts(self, changed: Iterable[tuple[Pubkey, Account | None]]) -> None:
-        for address, account in changed:
-            if account is None:
-                self._db.execute("DELETE FROM accounts WHERE address = ?", (bytes(address),))
-            else:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?)",
-                    (
-                        bytes(address),
-                        account.lamports,
-                        bytes(account.owner),
-                        bytes(account.data),
-                        account.executable,
-                    ),
-                )
+        with self._writing() as db:
+            _keep_accounts(db, [(address, account)])
 
     def last_sequence(self) -> int:
-        return int(self._db.execute("SELECT coalesce(max(sequence), 0) FROM transactions").fetchone()[0])
+        return int(self._read("SELECT coalesce(max(sequence), 0) FROM transactions")[0][0])
 
     def transaction(self, signature: str) -> Executed | None:
-        row = self._db.execute("SELECT * FROM transactions WHERE signature = ?", (signature,)).fetchone()
-        return None if row is None else _executed(row)
+        rows = self._read("SELECT * FROM transactions WHERE signature = ?", signature)
+        return _executed(rows[0]) if rows else None
 
     def mentions(
         self, address: Pubkey, *, before: int | None, until: int, newest_slot: int, limit: int
     ) -> list[Executed]:
         """Transactions up to a slot that mention an address, newest first, with ``until < sequence < before``."""
-        rows = self._db.execute(
+        rows = self._read(
             "SELECT t.* FROM mentions m JOIN transactions t USING (sequence)"
             " WHERE m.address = ? AND sequence > ? AND sequence < ? AND t.slot <= ?"
             " ORDER BY sequence DESC LIMIT ?",
-            (bytes(address), until, before if before is not None else 1 << 62, newest_slot, limit),
+            *(bytes(address), until, before if before is not None else 1 << 62, newest_slot, limit),
         )
         return [_executed(row) for row in rows]
+
+
+def _keep_accounts(db: sqlite3.Connection, changed: Iterable[tuple[Pubkey, Account | None]]) -> None:
+    for address, account in changed:
+        if account is None:
+            db.execute("DELETE FROM accounts WHERE address = ?", (bytes(address),))
+        else:
+            row = (bytes(address), account.lamports, bytes(account.owner), bytes(account.data), account.executable)
+            db.execute("INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _executed(row: Sequence[Any]) -> Executed:

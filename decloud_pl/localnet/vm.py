@@ -9,8 +9,9 @@ transaction counts as ``finalized`` 32 slots after it ran.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ from decloud_pl.localnet.clock import Clock
 from decloud_pl.localnet.errors_json import ALREADY_PROCESSED, BLOCKHASH_NOT_FOUND, error_json, was_executed
 from decloud_pl.localnet.fees import LAMPORTS_PER_SIGNATURE
 from decloud_pl.localnet.ledger import Executed, Ledger
+
+logger = logging.getLogger(__name__)
 
 SLOT_SECONDS = 0.4
 BLOCKHASH_WINDOW = 150
@@ -86,6 +89,7 @@ class Vm:
         self._seed = self._remembered("seed", lambda: os.urandom(32))
         self._faucet = Keypair.from_seed(self._remembered("faucet", lambda: os.urandom(32)))
         self._behind = 0.0
+        self._time_is_kept = True
         self._origin = self._time_origin()
         self._slot = _FIRST_SLOT
         self._sequence = self._ledger.last_sequence()
@@ -102,12 +106,23 @@ class Vm:
         slot = max(self._slot, _FIRST_SLOT + int((now - self._origin) / SLOT_SECONDS))
         if slot != self._slot:
             self._slot = slot
-            self._ledger.set_fact(_NOW, repr(now).encode())
+            self._keep_time(now)
         clock = self._svm.get_clock()
         clock.slot = self._slot
         clock.unix_timestamp = max(int(now), clock.unix_timestamp)
         self._svm.set_clock(clock)
         return self._slot
+
+    def _keep_time(self, now: float) -> None:
+        """Notes how far the time has come. Without room for that it goes on all the same: nothing depends on it yet."""
+        try:
+            self._ledger.set_fact(_NOW, repr(now).encode())
+        except LocalnetError as error:
+            if self._time_is_kept:  # once, not at every slot
+                logger.warning("%s", error)
+            self._time_is_kept = False
+        else:
+            self._time_is_kept = True
 
     @property
     def slot(self) -> int:
@@ -188,27 +203,38 @@ class Vm:
         return _outcome(result.meta(), None, post_accounts=after)
 
     def execute(self, transaction: VersionedTransaction) -> Outcome:
-        """Executes a transaction whose signatures were verified, and keeps it unless it cannot pay."""
+        """Executes a transaction whose signatures were verified, and keeps it unless it cannot pay.
+
+        Raises:
+            LocalnetError: the state cannot be written; the transaction then has had no effect.
+        """
         self.advance()
         error = self.check(transaction)
         if error is not None:
             return Outcome(error, [], 0)
         keys = list(transaction.message.account_keys)
-        before = [self.balance(key) for key in keys]
+        before = {key: self.account(key) for key in keys}
         result = self._svm.send_transaction(transaction)
         failed = isinstance(result, FailedTransactionMetadata)
         meta = result.meta() if isinstance(result, FailedTransactionMetadata) else result
         error = result.err() if isinstance(result, FailedTransactionMetadata) else None
         if failed and error is not None and not was_executed(error):
             return _outcome(meta, error)
-        executed = self._keep(transaction, keys, before, meta, error)
+        try:
+            executed = self._keep(transaction, before, meta, error)
+        except LocalnetError:
+            # What the chain shows and what it will show after a restart must be the same.
+            for key in writable_keys(transaction):
+                self._svm.set_account(key, before[key] or Account(0, b"", Pubkey.default()))
+            raise
         return _outcome(meta, error, executed=executed)
 
     def airdrop(self, address: Pubkey, lamports: int) -> Signature:
         """Sends lamports from the faucet, as a transaction like any other.
 
         Raises:
-            LocalnetError: the amount is not positive or more than the faucet holds.
+            ValueError: the amount is more than the faucet can give.
+            LocalnetError: see `execute`.
         """
         self._airdrops += 1
         # The limit differs each time, so that equal airdrops within a slot have different signatures.
@@ -219,22 +245,21 @@ class Vm:
         transaction = VersionedTransaction(message, [self._faucet])
         outcome = self.execute(transaction)
         if outcome.error is not None:
-            raise LocalnetError(f"The faucet cannot give {lamports} lamports.", fix="Ask for less.")
+            raise ValueError(f"The faucet cannot give {lamports} lamports. Ask for less.")
         return transaction.signatures[0]
 
     def _keep(
         self,
         transaction: VersionedTransaction,
-        keys: Sequence[Pubkey],
-        before: list[int],
+        before: Mapping[Pubkey, Account | None],
         meta: TransactionMetadata,
         error: TransactionErrorType | None,
     ) -> Executed:
-        self._sequence += 1
+        keys = list(before)
         details = {
             # The VM of solders 0.27 neither names the fee nor takes one for priority.
             "fee": meta.fee() if hasattr(meta, "fee") else LAMPORTS_PER_SIGNATURE * len(transaction.signatures),
-            "preBalances": before,
+            "preBalances": [0 if account is None else account.lamports for account in before.values()],
             "postBalances": [self.balance(key) for key in keys],
             "logMessages": list(meta.logs()),
             "innerInstructions": _inner_instructions(meta),
@@ -242,7 +267,7 @@ class Vm:
             "returnData": _return_data(meta),
         }
         executed = Executed(
-            self._sequence,
+            self._sequence + 1,
             str(transaction.signatures[0]),
             self._slot,
             self.unix_time,
@@ -253,6 +278,7 @@ class Vm:
         written = writable_keys(transaction)
         changed = {key: self.account(key) for key in written}
         self._ledger.append(executed, keys, changed.items())
+        self._sequence += 1
         for listener in self._listeners:
             listener(executed, changed)
         return executed

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from decloud_pl.errors import LocalnetError
+
 logger = logging.getLogger(__name__)
 
 PARSE_ERROR = -32700
@@ -63,6 +65,9 @@ def _one(request: Any, methods: Mapping[str, Method]) -> dict[str, Any] | None:
         result = _call(request["method"], request.get("params"), methods)
     except RpcError as error:
         return _failure(request.get("id"), error) if "id" in request else None
+    except LocalnetError as error:  # the state cannot be read or written
+        logger.warning("%s: %s", request["method"], error)
+        return _failure(request.get("id"), RpcError(INTERNAL_ERROR, str(error)))
     except Exception:
         logger.exception("%s met a defect", request["method"])
         return _failure(request.get("id"), RpcError(INTERNAL_ERROR, "Internal error"))

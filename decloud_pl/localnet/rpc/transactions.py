@@ -9,7 +9,6 @@ from typing import Any
 from solders.message import Message, MessageV0
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.errors_json import error_json
 from decloud_pl.localnet.fees import fee_of
 from decloud_pl.localnet.ledger import Executed
@@ -143,7 +142,7 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         lamports = p.number(p.argument(params, 1, "lamports"), "lamports")
         try:
             return str(vm.airdrop(address, lamports))
-        except LocalnetError as error:
+        except ValueError as error:
             raise RpcError(INVALID_REQUEST, str(error)) from None
 
     return {

@@ -1,0 +1,139 @@
+"""The local network's state on a disk that is full, damaged, or left behind by a kill."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+
+from decloud_pl.errors import LocalnetError
+from decloud_pl.localnet.clock import ManualClock
+from decloud_pl.localnet.rpc.jsonrpc import INTERNAL_ERROR, answer
+from decloud_pl.localnet.rpc.transactions import transaction_methods
+from decloud_pl.localnet.vm import Vm
+
+SOL = 1_000_000_000
+SOMEBODY = Keypair().pubkey()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "chain.sqlite"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def vm(clock: ManualClock, state: Path) -> Iterator[Vm]:
+    chain = Vm(clock, {}, state=state)
+    yield chain
+    chain.close()
+
+
+def fill_disk(vm: Vm, *, free: bool = False) -> None:
+    """SQLite's own limit on pages fails as a full disk does: SQLITE_FULL, rolled back by SQLite itself."""
+    pages = 1 << 30 if free else 1
+    vm.ledger._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def airdrop_until_full(vm: Vm, to: Pubkey) -> int:
+    """How much arrived before the disk was full."""
+    fill_disk(vm)
+    for count in range(1000):
+        try:
+            vm.airdrop(to, SOL)
+        except LocalnetError:
+            return count * SOL
+    pytest.fail("the disk never became full")
+
+
+def test_a_transaction_that_cannot_be_kept_has_no_effect(vm: Vm, clock: ManualClock, state: Path) -> None:
+    vm.airdrop(SOMEBODY, SOL)
+    arrived = SOL + airdrop_until_full(vm, SOMEBODY)
+    assert vm.balance(SOMEBODY) == arrived
+    faucet = vm.balance(vm._faucet.pubkey())
+    stranger = Keypair().pubkey()
+    with pytest.raises(LocalnetError, match="Free disk space"):
+        vm.airdrop(stranger, SOL)
+    assert vm.account(stranger) is None
+    assert vm.balance(vm._faucet.pubkey()) == faucet
+
+    fill_disk(vm, free=True)
+    vm.airdrop(stranger, SOL)
+    again = Vm(clock, {}, state=state)
+    assert (again.balance(SOMEBODY), again.balance(stranger)) == (arrived, SOL)
+    assert again.balance(vm._faucet.pubkey()) == vm.balance(vm._faucet.pubkey())
+    again.close()
+
+
+def test_time_goes_on_when_the_disk_is_full(vm: Vm, clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
+    airdrop_until_full(vm, SOMEBODY)
+    vm.ledger._db.execute("PRAGMA query_only = 1")  # the time is one row that always finds room
+    slot = vm.slot
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            clock.advance(1)
+            vm.advance()
+    assert vm.slot > slot
+    assert len(caplog.messages) == 1
+    assert "cannot be written" in caplog.text
+
+
+def test_a_full_disk_is_an_answer_and_no_defect(vm: Vm, caplog: pytest.LogCaptureFixture) -> None:
+    airdrop_until_full(vm, SOMEBODY)
+    request = f'{{"jsonrpc": "2.0", "id": 1, "method": "requestAirdrop", "params": ["{SOMEBODY}", {SOL}]}}'
+    reply = answer(request, transaction_methods(vm))
+    assert reply is not None
+    assert "Free disk space" in reply
+    assert str(INTERNAL_ERROR) in reply
+    assert "Traceback" not in caplog.text
+
+
+def test_damage_is_one_sentence_and_the_file_is_left(clock: ManualClock, state: Path, tmp_path: Path) -> None:
+    chain = Vm(clock, {}, state=state)
+    for _ in range(20):
+        chain.airdrop(Keypair().pubkey(), SOL)
+    chain.close()
+    size = sqlite3.connect(state).execute("PRAGMA page_size").fetchone()[0]
+    pages = state.stat().st_size // size
+    refused: list[str] = []
+    for page in range(1, pages):
+        damaged = tmp_path / f"page {page}.sqlite"
+        shutil.copy(state, damaged)
+        with damaged.open("r+b") as file:
+            file.seek(page * size)
+            file.write(b"\xff" * size)
+        before = damaged.read_bytes()
+        try:
+            Vm(clock, {}, state=damaged).close()
+        except LocalnetError as error:
+            refused.append(str(error))
+        assert damaged.read_bytes() == before
+    assert len(refused) > pages // 3  # the others hold what a start does not read
+    assert all(f"{tmp_path}/page " in message and "Choose another folder" in message for message in refused)
+
+
+def test_what_a_kill_leaves_is_what_the_next_start_has(vm: Vm, clock: ManualClock, state: Path, tmp_path: Path) -> None:
+    signatures = [vm.airdrop(SOMEBODY, SOL) for _ in range(20)]
+    clock.advance(10)
+    vm.advance()
+    # A kill flushes and closes nothing: these are the files as they stand.
+    left = tmp_path / "left"
+    left.mkdir()
+    for file in state.parent.glob("chain.sqlite*"):
+        shutil.copy(file, left)
+    after = Vm(clock, {}, state=left / state.name)
+    assert after.balance(SOMEBODY) == 20 * SOL
+    assert all(after.ledger.transaction(str(signature)) is not None for signature in signatures)
+    assert (after.slot, after.genesis_hash, after.unix_time) == (vm.slot, vm.genesis_hash, vm.unix_time)
+    assert after.blockhash(after.slot) == vm.blockhash(vm.slot)
+    after.close()

@@ -11,7 +11,11 @@ Commands = argparse._SubParsersAction  # noqa: SLF001 (argparse has no public na
 
 
 def add_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, examples: str, text: str = ""
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    examples: str,
+    text: str = "",
 ) -> argparse.ArgumentParser:
     """A command whose ``--help`` ends with examples.
 

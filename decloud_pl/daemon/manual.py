@@ -10,6 +10,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Literal
 
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.assemble import assemble, run_until_stopped
 from decloud_pl.daemon.events import Changed, DaemonEvent, Reporter, Skipped, Trouble
@@ -53,13 +56,26 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
     status = round_.status.name.lower().replace("_", " ")
     if step == "train":
         if not submission.submitted and round_.status in _NO_LONGER:
-            raise RoundError(f"Round {round_id} takes no more submissions: it is {status}.", fix="Choose another round.")
+            raise RoundError(
+                f"Round {round_id} takes no more submissions: it is {status}.", fix="Choose another round."
+            )
         return submission.submitted
     if round_.status is not RoundStatus.COMPLETED:
         raise RoundError(f"Round {round_id} has no reward to claim yet: it is {status}.", fix="Try again later.")
     if submission.contribution_bps == 0:
         raise RoundError(f"Round {round_id} has no reward for this wallet.", fix="The validator measured no gain.")
     return submission.reward_claimed
+
+
+async def claimable(chain: ChainClient, trainer: Pubkey) -> list[int]:
+    """The rounds whose reward waits for a trainer."""
+    shares = [
+        submission.round_id
+        for submission in await chain.submissions_of(trainer)
+        if submission.contribution_bps and not submission.reward_claimed
+    ]
+    rounds = await chain.rounds_by_id(shares)
+    return [round_id for round_id, round_ in rounds.items() if round_.status is RoundStatus.COMPLETED]
 
 
 async def take(step: Step, round_id: int, settings: Settings, wallet: Wallet, reporter: Reporter) -> RoundRecord | None:

@@ -15,6 +15,7 @@ from decloud_pl.errors import ConfigError
 from decloud_pl.settings.secrets import Secrets
 
 CONFIG_FILE = "config.json"
+JOURNAL_FILE = "journal.sqlite"
 
 
 @dataclass
@@ -131,6 +132,10 @@ class Settings(Tree):
     @property
     def home_path(self) -> Path:
         return Path(self.home).expanduser()
+
+    @property
+    def journal_path(self) -> Path:
+        return self.home_path / JOURNAL_FILE
 
     @property
     def store_path(self) -> Path:

@@ -46,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             "earned_lamports": earned,
             "rounds": [
                 {
+                    "network": row.network,
                     "program_id": row.program_id,
                     "wallet": row.wallet,
                     "updated_at": row.updated_at,

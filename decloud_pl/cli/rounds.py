@@ -10,7 +10,10 @@ from decloud_pl.cli.arguments import add_command, add_json, add_overrides, round
 from decloud_pl.errors import RoundError, UsageError
 
 if TYPE_CHECKING:
-    from decloud_pl.daemon.journal_view import Row
+    from solders.pubkey import Pubkey
+
+    from decloud_pl.chain.client import ChainClient
+    from decloud_pl.daemon.journal_view import Owner, Row
     from decloud_pl.domain import Round, Submission
     from decloud_pl.settings import Settings
 
@@ -110,10 +113,10 @@ async def _status(settings: Settings, *, json: bool) -> int:
     wallet = open_wallet(settings)
     process = daemon_process(settings.journal_path)
     async with open_chain(settings) as chain:
+        known = _journal_rows(settings, await _owner(chain, wallet.address))
         balance = await chain.rpc.balance(wallet.address)
         places = {entry.round_id: entry for entry in await chain.submissions_of(wallet.address)}
         rounds = await chain.rounds_by_id(sorted(places))
-    known = {row.record.round_id: row for row in _rows(settings, str(wallet.address))}
     if json:
         document = {
             "wallet": str(wallet.address),
@@ -157,11 +160,12 @@ async def _round_status(round_id: int, settings: Settings, *, json: bool) -> int
     async with open_chain(settings) as chain:
         round_, submission = await chain.round(round_id), await chain.submission(round_id, address)
         now = await chain.rpc.clock()
+        owner = await _owner(chain, address)
     if round_ is None:
         raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
-    row = next((row for row in _rows(settings, str(address)) if row.record.round_id == round_id), None)
     with view_journal(settings.journal_path) as journal:
-        steps = [] if journal is None or row is None else journal.transitions(round_id, wallet=str(address))
+        row = None if journal is None else journal.rows_of(owner).get(round_id)
+        steps = [] if journal is None else journal.transitions(round_id, owner)
     if json:
         document = {
             **_status_fields(round_, submission, row),
@@ -210,12 +214,15 @@ def _details(round_: Round, submission: Submission | None, row: Row | None, now:
     return found
 
 
-def _rows(settings: Settings, wallet: str) -> list[Row]:
+async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
+    return (await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet))
+
+
+def _journal_rows(settings: Settings, owner: Owner) -> dict[int, Row]:
     from decloud_pl.daemon.journal_view import view_journal
 
     with view_journal(settings.journal_path) as journal:
-        rows = [] if journal is None else journal.rows(wallet=wallet)
-    return [row for row in rows if row.program_id == settings.network.program_id]
+        return {} if journal is None else journal.rows_of(owner)
 
 
 def round_fields(round_: Round) -> dict[str, Any]:

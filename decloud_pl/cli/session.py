@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from decloud_pl.chain.wallet import Wallet
     from decloud_pl.settings import Settings
 
-SOLANA_CLI_CONFIG = "~/.config/solana/cli/config.yml"
-
 
 def open_settings(overrides: Sequence[str]) -> Settings:
     """The settings in force, their data set names checked.
@@ -38,6 +36,7 @@ def open_wallet(settings: Settings) -> Wallet:
     Raises:
         WalletError: there is none; the message says all the ways to give one.
     """
+    from decloud_pl.chain.solana_cli import DEFAULT_FILE
     from decloud_pl.chain.wallet import load_wallet
     from decloud_pl.settings import WalletConfig
 
@@ -50,7 +49,7 @@ def open_wallet(settings: Settings) -> Wallet:
         keypair_path=path,
         environ=os.environ,
         private_key=private_key,
-        cli_config=Path(SOLANA_CLI_CONFIG).expanduser(),
+        cli_config=Path(DEFAULT_FILE).expanduser(),
         strict=settings.wallet.strict,
     )
 
@@ -59,11 +58,10 @@ def open_wallet(settings: Settings) -> Wallet:
 async def open_chain(settings: Settings) -> AsyncIterator[ChainClient]:
     """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
     from decloud_pl.chain.client import ChainClient
-    from decloud_pl.chain.rpc import RpcClient
-    from decloud_pl.daemon.assemble import make_dialect
+    from decloud_pl.daemon.assemble import make_dialect, make_rpc
 
     dialect = make_dialect(settings)
-    rpc = RpcClient(settings.network.rpc_url)
+    rpc = make_rpc(settings)
     try:
         yield ChainClient(rpc, dialect)
     finally:

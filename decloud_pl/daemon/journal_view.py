@@ -10,18 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeAlias
 
 from decloud_pl.daemon.journal import SCHEMA_VERSION
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.errors import JournalError
+
+Owner: TypeAlias = tuple[str, str, str]
+"""Genesis hash of the chain, program id and wallet address: whose rounds they are."""
 
 _FIELDS = tuple(entry.name for entry in fields(RoundRecord))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A round in the journal, with whose it is and when it last changed (Unix seconds)."""
+    """A round in the journal, with whose it is and when it last changed (Unix seconds).
 
+    ``network`` is the chain's genesis hash.
+    """
+
+    network: str
     program_id: str
     wallet: str
     updated_at: float
@@ -43,21 +51,26 @@ class JournalView:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
-    def rows(self, *, wallet: str | None = None) -> list[Row]:
-        """Every round, the one that changed last at the end."""
+    def rows(self) -> list[Row]:
+        """Every round of every network and wallet, the one that changed last at the end."""
         names = ", ".join(_FIELDS)
-        where, arguments = ("", ()) if wallet is None else (" WHERE wallet = ?", (wallet,))
         found = self._db.execute(
-            f"SELECT program_id, wallet, updated_at, {names} FROM rounds{where} ORDER BY updated_at",  # noqa: S608 (own names)
-            arguments,
+            f"SELECT network, program_id, wallet, updated_at, {names} FROM rounds ORDER BY updated_at"  # noqa: S608
         )
-        return [Row(program_id, owner, at, _record(values)) for program_id, owner, at, *values in found]
+        return [
+            Row(network, program_id, wallet, at, _record(values)) for network, program_id, wallet, at, *values in found
+        ]
 
-    def transitions(self, round_id: int, *, wallet: str) -> list[Transition]:
+    def rows_of(self, owner: Owner) -> dict[int, Row]:
+        """The rounds of one owner by number."""
+        return {row.record.round_id: row for row in self.rows() if (row.network, row.program_id, row.wallet) == owner}
+
+    def transitions(self, round_id: int, owner: Owner) -> list[Transition]:
         """What happened to a round, in order."""
         found = self._db.execute(
-            "SELECT at, state, reason FROM transitions WHERE wallet = ? AND round_id = ? ORDER BY rowid",
-            (wallet, round_id),
+            "SELECT at, state, reason FROM transitions"
+            " WHERE network = ? AND program_id = ? AND wallet = ? AND round_id = ? ORDER BY rowid",
+            (*owner, round_id),
         )
         return [Transition(at, State(state), reason) for at, state, reason in found]
 

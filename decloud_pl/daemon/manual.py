@@ -24,8 +24,9 @@ from decloud_pl.settings import RewardsConfig, Settings
 
 Step = Literal["join", "train", "claim"]
 
+_NOT_JOINED = {State.SEEN, State.JOINING, State.MISSED, State.EXPIRED, State.CANCELLED, State.FAILED}
 _DONE: dict[Step, frozenset[State]] = {
-    "join": frozenset(State) - {State.JOINING},
+    "join": frozenset(State) - _NOT_JOINED,
     "train": frozenset({State.SUBMITTED, State.CLAIMING}),
     "claim": frozenset({State.CLAIMED}),
 }

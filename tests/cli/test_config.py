@@ -39,7 +39,7 @@ def test_show_names_every_setting_and_its_origin(run: Any, home: Path, monkeypat
     text = run("config", "--show", "--origin")
     assert SECRET not in text.out + text.err
     assert all(len(line) <= 80 for line in text.out.splitlines() if str(home) not in line)
-    assert "epochs                 3" in text.out
+    assert ["epochs", "3", "config.json"] in [line.split() for line in text.out.splitlines()]
     assert run("config").out == run("config", "--show").out
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from decloud_pl import __version__
-from decloud_pl.cli import config, daemon, demo, history, localnet, manual, rounds, wallet
+from decloud_pl.cli import config, daemon, datasets, demo, history, localnet, manual, rounds, wallet
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
 from decloud_pl.cli.streams import prepare_streams
 from decloud_pl.errors import DecloudError, UsageError
@@ -27,6 +27,19 @@ first steps:
 every command: decloud-trainer COMMAND --help
 
 """
+
+# In the order of the help.
+_COMMANDS = (
+    daemon,
+    config,
+    rounds,
+    manual,
+    history,
+    datasets,
+    wallet,
+    demo,
+    localnet,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"decloud-trainer {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (daemon, config, rounds, manual, history, wallet, demo, localnet):
+    for module in _COMMANDS:
         module.add_parser(commands)
     return root
 

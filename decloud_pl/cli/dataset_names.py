@@ -11,28 +11,29 @@ if TYPE_CHECKING:
 
 
 def check_names(settings: Settings) -> None:
-    """Refuses a data set that neither the network nor this package knows.
+    """Refuses a data set that neither the network, nor this package, nor the user's paths know.
 
     Raises:
         ConfigError: the first such one, with the nearest right name.
     """
-    from decloud_pl.chain.dialects.v1.datasets import DATASET_INDEX
-    from decloud_pl.data.catalog import ENTRIES
+    if not (settings.datasets or settings.mappings or settings.paths):
+        return
+    from decloud_pl.data.catalog import CHAIN_NAMES, names
     from decloud_pl.settings.names import nearest
 
-    on_chain, readable = list(DATASET_INDEX), list(ENTRIES)
-    either = list(dict.fromkeys([*on_chain, *readable]))
-    for where, names, known in (
-        ("datasets", settings.datasets, either),
-        ("mappings", settings.mappings, on_chain),
-        ("mappings", settings.mappings.values(), readable),
-        ("paths", settings.paths, either),
+    known = list(dict.fromkeys([*CHAIN_NAMES, *names()]))
+    mapped_to = list(settings.mappings.values())
+    for where, given, more in (
+        ("datasets", settings.datasets, [*settings.paths, *mapped_to]),
+        ("mappings", mapped_to, list(settings.paths)),
+        # A name of the user's own is one that a mapping leads to.
+        ("paths", list(settings.paths), mapped_to),
     ):
-        for name in names:
-            if name not in known:
-                raise ConfigError(f"{where}: there is no data set {name!r}.", fix=_nearest(nearest(name, known)))
+        for name in given:
+            if name not in known and name not in more:
+                raise ConfigError(f"{where}: there is no data set {name!r}.", fix=_short(nearest(name, known)))
 
 
-def _nearest(phrase: str) -> str:
-    # A hundred names are no help; `decloud-trainer datasets` lists them.
-    return phrase if phrase.startswith("Did") or len(phrase) < 200 else "`decloud-trainer datasets` lists them."
+def _short(phrase: str) -> str:
+    # A hundred names are no help.
+    return phrase if phrase.startswith("Did") else "`decloud-trainer datasets` lists them."

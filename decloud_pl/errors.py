@@ -18,6 +18,7 @@
     │   ├── ContentNotFound
     │   ├── IntegrityError                    bytes that do not match their CID
     │   ├── SizeLimitExceeded
+    │   ├── StoreRejected                     the store understood and said no
     │   └── StoreUnavailable                  worth another try
     ├── DatasetError                    8
     │   ├── DatasetNotSupported
@@ -62,6 +63,7 @@ __all__ = [
     "RpcUnavailable",
     "SizeLimitExceeded",
     "StoreError",
+    "StoreRejected",
     "StoreUnavailable",
     "TrainingError",
     "TransactionExpired",
@@ -189,6 +191,20 @@ class IntegrityError(StoreError):
 
 class SizeLimitExceeded(StoreError):
     """A file is larger than the configured limit."""
+
+
+class StoreRejected(StoreError):
+    """A store understood the request and refused it: credentials, permissions, a plan's limits, no room.
+
+    Only the user can mend it. The message never contains a credential.
+
+    Args:
+        status: the HTTP status of the refusal, where there was one.
+    """
+
+    def __init__(self, message: str, *, fix: str = "", status: int | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.status = status
 
 
 class StoreUnavailable(StoreError):

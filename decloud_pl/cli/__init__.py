@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from decloud_pl import __version__
-from decloud_pl.cli import config, daemon, datasets, demo, history, localnet, manual, rounds, wallet
+from decloud_pl.cli import config, daemon, datasets, demo, history, localnet, manual, rounds, storage, wallet
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
 from decloud_pl.cli.streams import prepare_streams
 from decloud_pl.errors import DecloudError, UsageError
@@ -36,6 +36,7 @@ _COMMANDS = (
     manual,
     history,
     datasets,
+    storage,
     wallet,
     demo,
     localnet,

@@ -32,9 +32,10 @@ from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
-from decloud_pl.store import Stored
+from decloud_pl.store import Progress, Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.publish import Publisher, ReadBack
 from decloud_pl.store.unixfs import cid_of_file
 
 PATIENCE = 30.0
@@ -46,12 +47,26 @@ class QuickExecutor:
 
     failures: list[Exception] = field(default_factory=list)
     trained: int = 0
+    cancelled: int = 0
+    running: int = 0
+    most_at_once: int = 0
     gate: asyncio.Event | None = None
 
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
         self.trained += 1
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        try:
+            await self._train(folder, on_progress)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _train(self, folder: Path, on_progress: Callable[[Mapping[str, object]], None]) -> None:
         on_progress({"stage": "prepare"})
         if self.failures:
             raise self.failures.pop(0)
@@ -73,11 +88,17 @@ class FlakyStore:
     name: str = "flaky"
     puts: int = 0
 
-    def put(self, path: Path, profile: str = "kubo-v1") -> Stored:
+    def put(self, path: Path, profile: str = "kubo-v1", *, progress: Progress | None = None) -> Stored:
         self.puts += 1
         if self.failures:
             raise self.failures.pop(0)
-        return self.inner.put(path, profile)
+        return self.inner.put(path, profile, progress=progress)
+
+    def has(self, cid: str) -> bool:
+        return self.inner.has(cid)
+
+    def check(self) -> str:
+        return self.inner.check()
 
 
 class NoPlan:
@@ -175,20 +196,17 @@ class World:
     @asynccontextmanager
     async def daemon(self, *, ws_url: str | None = None, **policy: Any) -> AsyncIterator[Daemon]:
         """A daemon at work."""
-        journal = Journal(
-            self.home / "journal.sqlite",
-            program_id=str(self.dialect.program_id),
-            wallet=str(self.wallet.address),
-        )
+        journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
+        reader = GatewayReader([self.network.endpoints.gateway_url])
         steps = Steps(
             chain=ChainClient(rpc, self.dialect),
             sender=Sender(rpc, self.wallet, self.dialect, JournalTransactionLog(journal), policy=self._send),
             wallet=self.wallet,
             dialect=self.dialect,
             journal=journal,
-            store=self.store,
-            reader=GatewayReader([self.network.endpoints.gateway_url]),
+            publisher=Publisher([self.store], reader, read_back=ReadBack(seconds=0.0)),
+            reader=reader,
             executor=self.executor,
             planner=NoPlan(),
             reporter=self.diary,
@@ -210,6 +228,13 @@ class World:
             await asyncio.wait_for(task, PATIENCE)
             await rpc.aclose()
             journal.close()
+
+    def open_journal(self) -> Journal:
+        return Journal(
+            self.home / "journal.sqlite",
+            program_id=str(self.dialect.program_id),
+            wallet=str(self.wallet.address),
+        )
 
     def row(self, round_id: int) -> RoundRecord:
         """The newest row that was reported."""

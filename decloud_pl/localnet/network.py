@@ -41,6 +41,8 @@ from decloud_pl.store.gateway import GatewayReader
 STATE_FILE = "chain.sqlite"
 STORE_FOLDER = "store"
 _LOCK_FILE = "network.lock"
+_SHORTEST_TICK = 0.01
+"""Seconds; requests look at the clock themselves, so a shorter one would only cost processor time."""
 _LOW_BALANCE = 100_000_000_000
 _MAX_FILE_BYTES = 2 << 30
 
@@ -140,7 +142,7 @@ class LocalNetwork:
         self.vm = Vm(self._clock, programs, state=home / STATE_FILE)
         stack.callback(self.vm.close)
         rpc_port, gateway_port = self._ports
-        tick = SLOT_SECONDS / max(1.0, self._speed)
+        tick = max(_SHORTEST_TICK, SLOT_SECONDS / max(1.0, self._speed))
         rpc_server = await stack.enter_async_context(RpcServer(self.vm, port=rpc_port, tick_seconds=tick))
         gateway_server = await stack.enter_async_context(GatewayServer(self.store, port=gateway_port))
         self.endpoints = Endpoints(

@@ -30,7 +30,8 @@
     │   └── TrainingStopped            75     asked to stop; goes on from its checkpoint
     ├── JournalError                   11
     │   └── JournalLocked
-    └── LocalnetError                  12
+    ├── LocalnetError                  12
+    └── RoundError                     13     a round that cannot be joined, trained or claimed as asked
 
 Exit codes are part of the public interface: 0 is success, 1 an unexpected failure (a defect), 130 Ctrl-C.
 A message is one sentence that says what happened and, after it, what to do.
@@ -58,6 +59,7 @@ __all__ = [
     "LocalnetError",
     "ModelError",
     "ProgramError",
+    "RoundError",
     "RpcRejected",
     "RpcUnavailable",
     "SizeLimitExceeded",
@@ -273,3 +275,9 @@ class LocalnetError(DecloudError):
     """The local network cannot start or go on."""
 
     exit_code = 12
+
+
+class RoundError(DecloudError):
+    """What a user asked of a round cannot be done as it stands."""
+
+    exit_code = 13

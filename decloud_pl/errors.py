@@ -29,7 +29,8 @@
     ├── TrainingError                  10
     ├── JournalError                   11
     │   └── JournalLocked
-    └── LocalnetError                  12
+    ├── LocalnetError                  12
+    └── RoundError                     13     a round that cannot be joined, trained or claimed as asked
 
 Exit codes are part of the public interface: 0 is success, 1 an unexpected failure (a defect), 130 Ctrl-C.
 A message is one sentence that says what happened and, after it, what to do.
@@ -57,6 +58,7 @@ __all__ = [
     "LocalnetError",
     "ModelError",
     "ProgramError",
+    "RoundError",
     "RpcRejected",
     "RpcUnavailable",
     "SizeLimitExceeded",
@@ -265,3 +267,9 @@ class LocalnetError(DecloudError):
     """The local network cannot start or go on."""
 
     exit_code = 12
+
+
+class RoundError(DecloudError):
+    """What a user asked of a round cannot be done as it stands."""
+
+    exit_code = 13

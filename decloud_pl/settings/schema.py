@@ -17,6 +17,7 @@ from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
 
 CONFIG_FILE = "config.json"
+JOURNAL_FILE = "journal.sqlite"
 
 
 @dataclass
@@ -132,6 +133,10 @@ class Settings(Tree):
     @property
     def home_path(self) -> Path:
         return Path(self.home).expanduser()
+
+    @property
+    def journal_path(self) -> Path:
+        return self.home_path / JOURNAL_FILE
 
     @property
     def store_path(self) -> Path:

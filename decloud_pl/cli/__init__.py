@@ -27,6 +27,7 @@ from decloud_pl.cli import (
     rounds,
     setup,
     storage,
+    sweeps,
     wallet,
 )
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
@@ -57,6 +58,7 @@ _COMMANDS = (
     logs,
     datasets,
     storage,
+    sweeps,
     wallet,
     demo,
     localnet,

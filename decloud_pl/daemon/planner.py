@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.data.catalog import resolve
@@ -35,26 +35,13 @@ class SettingsPlanner:
         Raises:
             DatasetNotSupported: there is no reader for the round's data set.
         """
-        settings = self.settings
-        plan = TrainingPlan(
-            base_model=base_model,
-            out=folder,
+        plan = training_plan(
+            self.settings,
             dataset=self._dataset_node(record),
-            optimizer=settings.optimizer,
-            scheduler=settings.scheduler or {},
-            trainer=settings.trainer,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            max_batches=settings.max_batches,
-            seed=settings.seed,
-            convention=settings.network.update_convention(),
-            gradient_rate=settings.network.gradient_rate,
-            update_dtype=cast(UpdateDtype, settings.update.dtype),
-            top_k=settings.update.top_k,
-            min_kept=settings.update.min_kept,
+            base_model=base_model,
+            folder=folder,
             finish_by=finish_by,
-            threads=max(1, _processors() // settings.max_concurrent_rounds),
+            threads=max(1, processors() // self.settings.max_concurrent_rounds),
         )
         return plan.to_json()
 
@@ -64,6 +51,38 @@ class SettingsPlanner:
         return resolve(record.resolved_dataset, {}, self.settings.paths, data=data).node(data)
 
 
-def _processors() -> int:
+def training_plan(
+    settings: Settings,
+    *,
+    dataset: dict[str, Any],
+    base_model: Path,
+    folder: Path,
+    threads: int,
+    finish_by: float | None = None,
+) -> TrainingPlan:
+    """The plan of a training with the user's settings; see `TrainingPlan` for the arguments."""
+    return TrainingPlan(
+        base_model=base_model,
+        out=folder,
+        dataset=dataset,
+        optimizer=settings.optimizer,
+        scheduler=settings.scheduler or {},
+        trainer=settings.trainer,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        max_batches=settings.max_batches,
+        seed=settings.seed,
+        convention=settings.network.update_convention(),
+        gradient_rate=settings.network.gradient_rate,
+        update_dtype=cast(UpdateDtype, settings.update.dtype),
+        top_k=settings.update.top_k,
+        min_kept=settings.update.min_kept,
+        finish_by=finish_by,
+        threads=threads,
+    )
+
+
+def processors() -> int:
     """Those that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

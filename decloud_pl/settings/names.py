@@ -50,7 +50,7 @@ MAIN = (
 """The settings that most users meet, in the order in which they are shown."""
 
 # `home` decides where config.json is; the others say what one run does.
-_NOT_KEPT = ("home", "task", "round")
+_NOT_KEPT = ("home", "task", "round", "base_model")
 _AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap")
 
 

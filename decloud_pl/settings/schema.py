@@ -18,6 +18,7 @@ from decloud_pl.settings.secrets import Secrets
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
+TASKS = ("daemon", "round", "experiment")
 
 
 @dataclass
@@ -120,6 +121,7 @@ class Tree:
     preset: dict[str, Any] | None = None
     task: str = "daemon"
     round: int | None = None
+    base_model: str = ""
     home: str = "~/.decloud-trainer"
     datasets: list[str] = field(default_factory=list)
     mappings: dict[str, str] = field(default_factory=dict)
@@ -207,8 +209,10 @@ def check(settings: Settings) -> None:
     _check_work(settings)
     if 0 < settings.max_reward < settings.min_reward:
         raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
-    if settings.task not in ("daemon", "round"):
-        raise ConfigError(f"task is {settings.task!r}.", fix="Set it to 'daemon' or 'round'.")
+    if settings.task not in TASKS:
+        raise ConfigError(f"task is {settings.task!r}.", fix="Set it to 'daemon', 'round' or 'experiment'.")
+    if settings.base_model and settings.task != "experiment":
+        raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
     known = [name.lower() for name in DATASETS]

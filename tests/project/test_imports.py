@@ -31,8 +31,9 @@ ALLOWED: dict[str, set[str]] = {
     "models": _BASE,
     "train": {*_CLIENT, "build"},
     "daemon": {*_CLIENT, "train", "settings", "build", "config_dir"},
+    "experiment": {*_CLIENT, "train", "daemon", "settings", "build"},
     "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
-    "cli": {*_CLIENT, "train", "daemon", "localnet", "settings", "build", "config_dir"},
+    "cli": {*_CLIENT, "train", "daemon", "experiment", "localnet", "settings", "build", "config_dir"},
     "__main__": {"errors", "settings", "config_dir", "cli"},
 }
 

@@ -1,0 +1,86 @@
+"""``python -m decloud_pl task=experiment``: a training without a chain, and what a validator would score."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from decloud_pl.errors import TrainingError
+from decloud_pl.settings.values import hydra_text
+
+if TYPE_CHECKING:
+    from decloud_pl.experiment.results import Result
+    from decloud_pl.settings import Settings
+
+
+def run_settings(settings: Settings) -> int:
+    """Runs one experiment; its folder is ``<home>/experiments/<date_time>``."""
+    from decloud_pl.experiment.folders import new_folder
+    from decloud_pl.experiment.results import EXPERIMENTS
+    from decloud_pl.experiment.run import run_experiment
+
+    folder = new_folder(settings.home_path / EXPERIMENTS, datetime.now())  # noqa: DTZ005  # named for people
+    print(f"Training in {folder}…", flush=True)
+    result = run_experiment(settings, folder)
+    for line in lines(result):
+        print(line)
+    print(f"Written to {folder / 'result.json'}")
+    return 0
+
+
+def lines(result: Result) -> list[str]:
+    """What an experiment found, for people."""
+    before, after, gain = result.accuracy_before or 0.0, result.accuracy_after or 0.0, result.gain or 0.0
+    return [
+        f"data set          {result.dataset}",
+        f"model             {result.architecture}",
+        f"accuracy before   {before * 100:.2f} %",
+        f"accuracy after    {after * 100:.2f} %",
+        f"gain              {gain * 100:+.2f} percentage points",
+        f"update            {(result.update_bytes or 0) / 1000:,.0f} kB, {result.encoding}",
+        f"time              {result.seconds or 0.0:.1f} s",
+    ]
+
+
+def sweep(arguments: Sequence[str]) -> int:
+    """Runs a sweep with Hydra's flags and overrides, and prints its table.
+
+    Returns:
+        0; the exit code of `TrainingError` when an experiment has no score.
+
+    Raises:
+        ConfigError: a setting that is wrong, or no experiment.
+    """
+    import hydra
+
+    from decloud_pl.cli.sweeps import show
+    from decloud_pl.config_dir import config_dir
+    from decloud_pl.experiment.folders import new_folder
+    from decloud_pl.experiment.results import SWEEPS, read_sweeps
+    from decloud_pl.experiment.sweep import first_point, forget_secrets, is_hydras, job, without_the_chain
+    from decloud_pl.settings.hydra_tree import search_path
+    from decloud_pl.settings.load import sources
+
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    given = sources([text for text in overrides if not is_hydras(text)])
+    composed = without_the_chain(given.hydra_overrides())
+    settings = first_point(composed, directory=given.conf, user_conf=given.user_conf)
+    own = [text for text in overrides if is_hydras(text)]
+    folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
+    print(f"Sweeping in {folder}…", flush=True)
+    forget_secrets(os.environ)
+    sys.argv[1:] = [
+        *flags,
+        *search_path(given.user_conf),
+        f"hydra.sweep.dir={hydra_text(str(folder))}",
+        *own,
+        *composed,
+    ]
+    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
+    results = read_sweeps(settings.home_path, folder.name)
+    show(results)
+    return TrainingError.exit_code if any(result.error for result in results) else 0

@@ -1,0 +1,97 @@
+"""How the score responds to what a sweep varied, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.errors import UsageError
+from decloud_pl.experiment.results import Result, differing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FORMATS = (".png", ".pdf", ".svg")
+_MOST_BARS = 60
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    """Draws and writes a picture.
+
+    The numeric parameter with most values is the horizontal axis and each combination of the others a line;
+    where no parameter is a number, each experiment is a bar.
+
+    Raises:
+        UsageError: there is nothing to draw, the file's ending is unknown, it cannot be written, or matplotlib is
+            not installed.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path} is no picture's name.", fix=f"End it with {', '.join(FORMATS)}.")
+    scored = [result for result in results if result.accuracy_after is not None]
+    if not scored:
+        raise UsageError("There is no score to draw.", fix="Run a sweep first.")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError(
+            "Plots need matplotlib, which is not installed.", fix="pip install 'decloud_pl[plot]'"
+        ) from None
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    draw(figure.subplots(), scored)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another file.") from error
+
+
+def draw(axes: Axes, results: Sequence[Result]) -> None:
+    """Draws scored results on axes of the caller's; see `plot`."""
+    names = differing(list(results))
+    numbers = [name for name in names if all(_is_number(result.parameters.get(name)) for result in results)]
+    if numbers:
+        across = max(numbers, key=lambda name: len({result.parameters[name] for result in results}))
+        _lines(axes, results, across, [name for name in names if name != across])
+    else:
+        _bars(axes, results[:_MOST_BARS], names)
+    before = [result.accuracy_before for result in results if result.accuracy_before is not None]
+    axes.set_ylabel("accuracy on the test split, %")
+    if before:
+        average = sum(before) / len(before)
+        axes.axhline(average * 100, color="0.6", linestyle=":", label="base model" if numbers else None)
+    if numbers:
+        axes.legend(fontsize="small")
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _lines(axes: Axes, results: Sequence[Result], across: str, others: Sequence[str]) -> None:
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for result in results:
+        label = ", ".join(f"{name}={result.parameters.get(name)}" for name in others) or "with the update"
+        groups.setdefault(label, []).append((result.parameters[across], _percent(result)))
+    for label, points in groups.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=label)
+    values = sorted({result.parameters[across] for result in results})
+    if values[0] > 0 and values[-1] / values[0] >= 10:
+        axes.set_xscale("log")
+    if len(values) <= 8:
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
+    axes.set_xlabel(across)
+
+
+def _bars(axes: Axes, results: Sequence[Result], names: Sequence[str]) -> None:
+    labels = ["\n".join(str(result.parameters.get(name)) for name in names) or result.run for result in results]
+    places = range(len(results))
+    axes.bar(places, [_percent(result) for result in results], width=0.6)
+    axes.set_xticks(places, labels, fontsize="small", rotation=0 if len(results) <= 6 else 90)
+    axes.set_xlabel(", ".join(names))
+
+
+def _percent(result: Result) -> float:
+    return (result.accuracy_after or 0.0) * 100
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

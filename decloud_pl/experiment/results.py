@@ -1,0 +1,150 @@
+"""What an experiment found, as ``result.json`` in its folder. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.errors import ConfigError
+from decloud_pl.settings import Settings
+
+RESULT_FILE = "result.json"
+PROGRESS_FILE = "progress.jsonl"
+EXPERIMENTS = "experiments"
+SWEEPS = "sweeps"
+FORMAT = 1
+
+_GROUPS = ("model", "optimizer", "scheduler", "trainer", "update")
+_PLAIN = ("epochs", "batch_size", "learning_rate", "max_batches", "seed", "base_model")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One experiment.
+
+    Attributes:
+        sweep: name of the sweep's folder, empty outside of one.
+        run: name of the experiment's folder.
+        dataset: the data set's name.
+        architecture: of the trained model.
+        parameters: settings that decide a training's outcome, by their names with dots.
+        accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
+        accuracy_after: the same after a validator's step with the update file.
+        update_bytes: size of the update file.
+        update_cid: its CID.
+        encoding: of its entries.
+        seconds: that the training took, loading and scoring included.
+        error: why there is no score; None when there is.
+    """
+
+    sweep: str
+    run: str
+    dataset: str
+    parameters: Mapping[str, Any]
+    architecture: str = ""
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+    update_bytes: int | None = None
+    update_cid: str = ""
+    encoding: str = ""
+    seconds: float | None = None
+    error: str | None = None
+    format: int = field(default=FORMAT)
+
+    @property
+    def gain(self) -> float | None:
+        """Accuracy gained, what a validator shares the reward by; None without a score."""
+        if self.accuracy_before is None or self.accuracy_after is None:
+            return None
+        return self.accuracy_after - self.accuracy_before
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "gain": self.gain}
+
+    def write(self, folder: Path) -> None:
+        """Writes ``result.json``, all of it or nothing."""
+        scratch = folder / f"{RESULT_FILE}.part"
+        scratch.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        scratch.replace(folder / RESULT_FILE)
+
+
+def read(path: Path) -> Result:
+    """The result in a file.
+
+    Raises:
+        ConfigError: the file holds something else.
+    """
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+        given.pop("gain")
+        result = Result(**given)
+        if result.format != FORMAT:
+            raise ValueError
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigError(f"{path} is not an experiment's result.", fix="Move the file away.") from error
+    return result
+
+
+def read_sweeps(home: Path, name: str | None = None) -> list[Result]:
+    """The results of all sweeps, the oldest first, or of one.
+
+    Raises:
+        ConfigError: a sweep that does not exist, or a damaged result.
+    """
+    folder = home / SWEEPS
+    sweeps = sorted(path for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+    if name is not None:
+        known = [path.name for path in sweeps]
+        if name not in known:
+            raise ConfigError(
+                f"There is no sweep {name!r} in {folder}.", fix=f"Known: {', '.join(known[-5:]) or 'none'}."
+            )
+        sweeps = [folder / name]
+    return [read(path) for sweep in sweeps for path in _in_order(sweep)]
+
+
+def _in_order(sweep: Path) -> list[Path]:
+    found = sweep.glob(f"*/{RESULT_FILE}")
+    return sorted(found, key=lambda path: (not path.parent.name.isdecimal(), path.parent.name.zfill(8)))
+
+
+def parameters_of(settings: Settings) -> dict[str, Any]:
+    """The settings that decide a training's outcome, flat."""
+    found: dict[str, Any] = {"dataset": dataset_name(settings)}
+    found.update({name: getattr(settings, name) for name in _PLAIN})
+    for group in _GROUPS:
+        node = getattr(settings, group)
+        found.update(_flat(group, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance
+    return found
+
+
+def dataset_name(settings: Settings) -> str:
+    """The name of the chosen data set."""
+    entry = settings.dataset.get("entry")
+    return str(entry.get("name", "") if isinstance(entry, Mapping) else settings.dataset.get("name", ""))
+
+
+def differing(results: list[Result]) -> list[str]:
+    """The parameters that are not the same in all results, in a stable order.
+
+    ``learning_rate`` and ``optimizer.lr`` move together; of such a pair the first one given is enough.
+    """
+    names = list(dict.fromkeys(name for result in results for name in result.parameters))
+    found: dict[str, str] = {}
+    for name in names:
+        values = [json.dumps(result.parameters.get(name)) for result in results]
+        if len(set(values)) > 1:
+            found.setdefault(json.dumps(values), name)
+    return list(found.values())
+
+
+def _flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _flat(f"{prefix}.{key}", value)
+    else:
+        yield prefix, node

@@ -1,0 +1,171 @@
+"""One experiment: a base model, a training, and the validator's score of the update file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.daemon.planner import processors, training_plan
+from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
+from decloud_pl.errors import ConfigError, TrainingError
+from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, parameters_of
+from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
+from decloud_pl.settings import Settings
+from decloud_pl.train.plan import Progress, TrainingPlan
+
+FRESH_MODEL = "base_model.safetensors"
+_DEFAULT_ARCHITECTURE = "simple_cnn"
+
+
+def run_experiment(
+    settings: Settings,
+    folder: Path,
+    *,
+    sweep: str = "",
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Result:
+    """Trains as the settings say, without a chain, and scores the update file as a validator would.
+
+    The folder gets the update, the progress as JSON lines, and ``result.json``.
+
+    Args:
+        settings: with ``task=experiment``.
+        folder: made when it is not there.
+        sweep: the sweep's name, for the result.
+        on_progress: called in this thread.
+        monotonic: seconds.
+
+    Raises:
+        ConfigError: a base model that is not there, or a node that cannot be built.
+        DatasetError: the data set cannot be read.
+        TrainingError: the model does not fit the data set, or the training failed.
+    """
+    from decloud_pl.train.run import train_round
+
+    folder.mkdir(parents=True, exist_ok=True)
+    begun = monotonic()
+    dataset = dataset_node(settings)
+    plan = training_plan(
+        settings,
+        dataset=dataset,
+        base_model=_base_model(settings, dataset, folder),
+        folder=folder,
+        threads=_threads(),
+    )
+    with (folder / PROGRESS_FILE).open("w", encoding="utf-8") as progress:
+
+        def tell(step: Progress) -> None:
+            progress.write(json.dumps(step.to_dict()) + "\n")
+            on_progress(step)
+
+        update = train_round(plan, tell)
+    if update is None:
+        raise TrainingError("Only the first process of several has a result.", fix="Use trainer.devices=1.")
+    architecture, after = _validator_score(plan, update.path)
+    result = Result(
+        sweep=sweep,
+        run=folder.name,
+        dataset=dataset_name(settings),
+        parameters=parameters_of(settings),
+        architecture=architecture,
+        accuracy_before=update.accuracy_before,
+        accuracy_after=after,
+        update_bytes=update.size,
+        update_cid=update.cid,
+        encoding=update.encoding,
+        seconds=round(monotonic() - begun, 3),
+    )
+    result.write(folder)
+    return result
+
+
+def dataset_node(settings: Settings) -> dict[str, Any]:
+    """The node of the chosen data set, with the user's path where one is set.
+
+    Raises:
+        DatasetNotFound: its files are not there and cannot be downloaded.
+    """
+    if "entry" not in settings.dataset:
+        return settings.dataset
+    data = DataFolder.from_node(dataclasses.asdict(settings.data))
+    return resolve(dataset_name(settings), {}, settings.paths, data=data).node(data)
+
+
+def _base_model(settings: Settings, dataset: dict[str, Any], folder: Path) -> Path:
+    if settings.base_model:
+        path = Path(settings.base_model).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"There is no file {path}.", fix="Correct base_model.")
+        return path
+    return make_base_model(settings, dataset, folder / FRESH_MODEL)
+
+
+def make_base_model(settings: Settings, dataset: dict[str, Any], path: Path) -> Path:
+    """Writes the chosen model, freshly initialised with the seed, for the classes of a data set.
+
+    Args:
+        settings: ``model`` and ``seed``.
+        dataset: the node of the data set.
+        path: the model package to write.
+
+    Raises:
+        ModelError: an unknown architecture, or hyper-parameters that it does not take.
+    """
+    from lightning.pytorch import seed_everything
+
+    from decloud_pl.build import build
+    from decloud_pl.data.source import Source
+    from decloud_pl.models import package
+    from decloud_pl.models.registry import build as build_network
+
+    source: Source = build(dataset)
+    wanted = {key: value for key, value in settings.model.items() if key != "architecture"}
+    architecture = str(settings.model.get("architecture") or "auto")
+    spec = ModelSpec(
+        _DEFAULT_ARCHITECTURE if architecture == "auto" else architecture,
+        {**wanted, "num_classes": source.num_classes},
+        TextInput() if source.kind == "text" else ImageInput(),
+    )
+    seed_everything(settings.seed, workers=True, verbose=False)
+    package.save(path, spec, build_network(spec.architecture, spec.hyper_parameters).state_dict())
+    return path
+
+
+def _validator_score(plan: TrainingPlan, update: Path) -> tuple[str, float]:
+    """The architecture, and the accuracy after the public validator's step with the file as it lies on disk."""
+    import torch
+
+    from decloud_pl.build import build
+    from decloud_pl.data.source import Source
+    from decloud_pl.models import package
+    from decloud_pl.models.registry import build as build_network
+    from decloud_pl.train import delta
+    from decloud_pl.train.run import BASE_WEIGHTS_FILE
+    from decloud_pl.train.score import Scorer
+
+    # Quarantine wrote it: whatever the base model was before, this is a package.
+    spec, base = package.load(plan.out / BASE_WEIGHTS_FILE)
+    network = build_network(spec.architecture, spec.hyper_parameters)
+    entries = torch.load(update, weights_only=True)
+    state = delta.apply(
+        base,
+        entries,
+        convention=plan.convention,
+        gradient_rate=plan.gradient_rate,
+        parameters={name for name, _ in network.named_parameters()},
+    )
+    source: Source = build(plan.dataset)
+    return spec.architecture, Scorer(source.load("test"), spec.input).accuracy_of(network, state)
+
+
+def _threads() -> int:
+    """As many as OMP_NUM_THREADS allows, which launchers set where several experiments share a machine."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(given), processors()) if given.isdecimal() and int(given) else processors()

@@ -1,0 +1,113 @@
+"""A sweep by Hydra: each job one experiment, wherever the launcher runs it.
+
+Launchers pickle the job and send it to other processes and machines, so it holds no secret and is found by name.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decloud_pl.errors import ConfigError, DecloudError
+from decloud_pl.experiment.results import Result, dataset_name, parameters_of
+from decloud_pl.settings import Settings, compose
+from decloud_pl.settings.hydra_tree import from_tree
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+logger = logging.getLogger(__name__)
+
+_OF_THE_CHAIN = ("network", "wallet", "storage", "rewards", "chain", "daemon", "datasets", "mappings")
+_SECRET_VARIABLES = (
+    "DECLOUD_PRIVATE_KEY",
+    "DECLOUD_PINATA_API_KEY",
+    "DECLOUD_PINATA_SECRET_KEY",
+    "DECLOUD_PINATA_JWT",
+    "PINATA_API_KEY",
+    "PINATA_SECRET_KEY",
+    "PINATA_SECRET_API_KEY",
+    "PINATA_JWT",
+)
+
+
+def job(tree: DictConfig) -> float:
+    """One experiment of a sweep, in the folder that Hydra gives it.
+
+    Returns:
+        The accuracy after the update, which sweepers maximise; NaN when there is none. What went wrong is then
+        in ``result.json``, and the sweep goes on.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    from decloud_pl.experiment.run import run_experiment
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    settings = from_tree(tree)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        result = run_experiment(settings, folder, sweep=folder.parent.name)
+    except DecloudError as error:
+        logger.error("%s", error)  # noqa: TRY400  # the sentence says it; a traceback would hide it
+        result = Result(
+            folder.parent.name, folder.name, dataset_name(settings), parameters_of(settings), error=str(error)
+        )
+        result.write(folder)
+    return math.nan if result.accuracy_after is None else result.accuracy_after
+
+
+def without_the_chain(overrides: Sequence[str]) -> list[str]:
+    """The overrides that an experiment needs: what belongs to the chain stays out of the files that Hydra writes."""
+    return [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] not in _OF_THE_CHAIN]
+
+
+def forget_secrets(environ: MutableMapping[str, str]) -> None:
+    """Takes secrets out of the environment, which launchers hand to their workers."""
+    for name in _SECRET_VARIABLES:
+        environ.pop(name, None)
+
+
+def first_point(overrides: Sequence[str], *, directory: Path, user_conf: Path | None) -> Settings:
+    """The settings of the sweep's first experiment, so that what is wrong is said before anything starts.
+
+    Raises:
+        ConfigError: an unknown key or choice, a value that Hydra cannot read, or no experiment.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from decloud_pl.settings.hydra_tree import check_shape
+
+    check_shape(overrides)
+    own = [text for text in overrides if not is_hydras(text)]
+    try:
+        parsed = OverridesParser.create().parse_overrides(own)
+    except HydraException as error:
+        raise ConfigError(
+            f"A setting cannot be read: {str(error).splitlines()[0]}.", fix="Write values like 1e-3,3e-3."
+        ) from error
+    points: list[str] = []
+    for text, override in zip(own, parsed, strict=True):
+        if override.is_sweep_override():
+            value = next(override.sweep_string_iterator()) if override.is_discrete_sweep() else _start(override.value())
+            text = f"{text.partition('=')[0]}={value}"  # noqa: PLW2901
+        points.append(text)
+    settings = compose(points, directory=directory, user_conf=user_conf)
+    if settings.task != "experiment":
+        raise ConfigError(
+            "Only experiments can be swept: a daemon or a round acts on the chain.", fix="Add task=experiment."
+        )
+    return settings
+
+
+def _start(value: object) -> float:
+    """Where an interval begins."""
+    return float(getattr(value, "start", math.nan))
+
+
+def is_hydras(override: str) -> bool:
+    """Whether an override is for Hydra itself, for example ``hydra/launcher=joblib``."""
+    return override.lstrip("+~").startswith(("hydra.", "hydra/"))

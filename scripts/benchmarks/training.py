@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import statistics
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 
 import our_fit
 import torch
-import worker
+import training_worker
 from usual_loop import BATCH, UsualLoop
 
 from decloud_pl.build import build
@@ -28,11 +30,21 @@ from decloud_pl.train.score import Scorer
 _WARM_UP = 20
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="scripts/bench training", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each, in turn")
     parser.add_argument("--steps", type=int, default=150, help="steps of a measurement")
     parser.add_argument("--seeds", type=int, default=3, help="epochs to compare accuracies by; 0 for none")
     parser.add_argument("--usual-seeds", type=int, default=None, help="as many of the usual loop; all by default")
+    arguments = parser.parse_args()
+    measured = run(arguments)
+    if arguments.json:
+        print(json.dumps(measured, indent=2))
+    else:
+        for name, value in measured.items():
+            print(f"{name:<26} {value}")
+    return 0 if all(measured["targets"].values()) else 1
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -115,7 +127,7 @@ def _accuracy(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _worker(folder: Path) -> dict[str, Any]:
     torch.save(_network(0).state_dict(), folder / "base.pt")
-    return worker.measure(our_fit.plan(folder, steps=100), folder)
+    return training_worker.measure(our_fit.plan(folder, steps=100), folder)
 
 
 def _targets(measured: dict[str, Any]) -> dict[str, bool]:
@@ -136,3 +148,7 @@ def _targets(measured: dict[str, Any]) -> dict[str, bool]:
     worst = max(abs(a - b) for a, b in zip(ours, measured["float16_accuracy"], strict=True))
     targets["float16 within 0.1 points"] = worst <= 0.1
     return targets
+
+
+if __name__ == "__main__":
+    sys.exit(main())

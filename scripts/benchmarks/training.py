@@ -55,10 +55,10 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measured: dict[str, Any] = {"precision": precision, "threads": torch.get_num_threads()}
-        measured |= _speed(arguments, folder)
-        measured |= _worker(folder)
-        if arguments.seeds:
-            measured |= _accuracy(arguments, folder)
+        for measure in (_worker, _speed, *([_accuracy] if arguments.seeds else [])):
+            found = measure(arguments, folder)
+            print(json.dumps(found), file=sys.stderr, flush=True)
+            measured |= found
     measured["targets"] = _targets(measured)
     return measured
 
@@ -125,7 +125,7 @@ def _accuracy(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def _worker(folder: Path) -> dict[str, Any]:
+def _worker(_: argparse.Namespace, folder: Path) -> dict[str, Any]:
     torch.save(_network(0).state_dict(), folder / "base.pt")
     return training_worker.measure(our_fit.plan(folder, steps=100), folder)
 

@@ -26,6 +26,7 @@ class Validator:
     Attributes:
         files: folder for downloads.
         mappings: from the chain's data set names to those that this validator scores on.
+        can_score: whether it has a data set of the chain's; other rounds are left to other validators.
         max_bytes: the largest base model or submission it downloads.
         grace: seconds to wait for more trainers after the first has joined.
         monotonic: seconds, for the grace.
@@ -36,6 +37,7 @@ class Validator:
     reader: GatewayReader
     files: Path
     mappings: dict[str, str]
+    can_score: Callable[[str], bool]
     max_bytes: int
     grace: float
     monotonic: Callable[[], float]
@@ -50,7 +52,7 @@ class Validator:
                 continue
             if await self.actor.check_if_overdue(round_, now):
                 continue
-            if round_.status is RoundStatus.WAITING_VALIDATOR:
+            if round_.status is RoundStatus.WAITING_VALIDATOR and self.can_score(round_.dataset):
                 await self._claim(round_)
             elif round_.validator != me:
                 continue

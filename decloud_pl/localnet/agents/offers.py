@@ -62,11 +62,3 @@ def make_offers(datasets: Sequence[str], architectures: Sequence[str], data: Dat
             )
         offers.append(Offer(dataset, fitting[0], entry.num_classes))
     return tuple(offers)
-
-
-def can_score(dataset: str, mappings: Mapping[str, str], data: DataFolder) -> bool:
-    """Whether the validator has the test split that a round needs."""
-    try:
-        return resolve(dataset, mappings, {}, data=data).ready
-    except DatasetError:
-        return False

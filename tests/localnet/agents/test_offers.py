@@ -1,4 +1,4 @@
-"""What the creator posts, and what the validator can score."""
+"""What the creator posts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from decloud_pl.cli import main
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import DatasetNotFound, UsageError
-from decloud_pl.localnet.agents.offers import MAPPINGS, Offer, can_score, make_offers
+from decloud_pl.localnet.agents.offers import Offer, make_offers
 from tests.data import tiny
 
 
@@ -39,13 +39,6 @@ def test_what_cannot_be_offered(data: DataFolder) -> None:
         make_offers(["agnews"], ["mlp"], data)
     with pytest.raises(DatasetNotFound, match="The files of the data set imdb are not on this machine"):
         make_offers(["imdb"], [], data)
-
-
-def test_the_validator_leaves_alone_what_it_cannot_score(data: DataFolder) -> None:
-    assert [can_score(name, MAPPINGS, data) for name in ("custom", "emnist", "imdb", "squad")] == [
-        *(True, True),
-        *(False, False),
-    ]
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialects.v1 import V1, decode_round, decode_round_counter, decode_submission
-from decloud_pl.chain.rpc import Account, RpcClient
+from decloud_pl.chain.rpc import CLOCK_SYSVAR, Account, RpcClient, clock_of
 from decloud_pl.domain import Round, RoundCounter, Submission
 from decloud_pl.errors import DecodeError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A round as it concerns one wallet; everything is of the same slot.
+
+    Attributes:
+        round: None when the chain shows none.
+        submission: None when the wallet has not joined.
+        now: Unix seconds of the chain's clock.
+        balance: the wallet's lamports.
+    """
+
+    round: Round | None
+    submission: Submission | None
+    now: int
+    balance: int
 
 
 class ChainClient:
@@ -35,6 +53,22 @@ class ChainClient:
 
     async def round(self, round_id: int) -> Round | None:
         return await self._read(self.dialect.round_address(round_id), decode_round)
+
+    async def view(self, round_id: int, trainer: Pubkey) -> View:
+        """A round, a wallet's place in it, the clock and the wallet's balance, in one request."""
+        places = (self.dialect.round_address(round_id), self.dialect.submission_address(round_id, trainer))
+        round_, submission, clock, wallet = await self.rpc.accounts([*places, CLOCK_SYSVAR, trainer])
+        return View(
+            round=self._decoded(places[0], round_, decode_round),
+            submission=self._decoded(places[1], submission, decode_submission),
+            now=clock_of(clock),
+            balance=0 if wallet is None else wallet.lamports,
+        )
+
+    async def now_and_balance(self, wallet: Pubkey) -> tuple[int, int]:
+        """Unix seconds of the chain's clock and a wallet's lamports, in one request."""
+        clock, account = await self.rpc.accounts([CLOCK_SYSVAR, wallet])
+        return clock_of(clock), 0 if account is None else account.lamports
 
     async def rounds_by_id(self, round_ids: Sequence[int]) -> dict[int, Round]:
         """Those of the rounds that exist, in as few requests as possible."""
@@ -65,7 +99,9 @@ class ChainClient:
         return sorted(found, key=lambda value: bytes(value.trainer))
 
     async def _read(self, address: Pubkey, decode: Callable[[bytes], T]) -> T | None:
-        account = await self.rpc.account(address)
+        return self._decoded(address, await self.rpc.account(address), decode)
+
+    def _decoded(self, address: Pubkey, account: Account | None, decode: Callable[[bytes], T]) -> T | None:
         if account is None or self._is_only_funded(account):
             return None
         return self._decode(address, account, decode)

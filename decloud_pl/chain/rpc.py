@@ -1,13 +1,11 @@
-"""One RPC endpoint with typed answers and typed errors, on top of solana-py's `AsyncClient`."""
+"""The chain's RPC with typed answers and typed errors, on top of solana-py's `AsyncClient`."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
 
 import base58
 from solders.hash import Hash
@@ -15,8 +13,10 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.chain.rpc_errors import from_error_object, from_transport, not_rpc, silent
-from decloud_pl.errors import ConfigError, DecodeError
+from decloud_pl.chain.endpoint import COMMITMENT, Endpoint, Request
+from decloud_pl.chain.endpoints import Endpoints
+from decloud_pl.chain.pace import Pace, RealPace
+from decloud_pl.errors import DecodeError
 
 if TYPE_CHECKING:
     from solana.rpc.async_api import AsyncClient
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 _CLOCK_SYSVAR_SIZE = 40
 _ACCOUNTS_PER_REQUEST = 100
-_COMMITMENT = "confirmed"
-_WHOLE_ANSWER = 3
-"""How many times the timeout an answer may take that comes byte by byte."""
 
 T = TypeVar("T")
 
@@ -61,30 +58,68 @@ class SignatureStatus:
     error: TransactionErrorType | None
 
 
+@dataclass(frozen=True, slots=True)
+class SignatureStatuses:
+    """Statuses in the order asked for (None for those that are unknown), as of ``slot``."""
+
+    slot: int
+    values: tuple[SignatureStatus | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockHeight:
+    """The block height that the chain had reached at ``slot``."""
+
+    height: int
+    slot: int
+
+
 class RpcClient:
-    """One endpoint. Reads are made at ``commitment`` ``confirmed``: seen by two thirds of the stake.
+    """One network. Reads are made at ``commitment`` ``confirmed``: seen by two thirds of the stake.
 
     Args:
         url: http or https.
-        timeout: seconds the endpoint may be silent.
+        fallbacks: stand in, in this order, while ``url`` does not answer.
+        timeout: seconds an endpoint may be silent.
+        requests_per_second: for each endpoint, 0 for no limit.
+        pace: time.
 
     Every method raises `RpcUnavailable` (worth another try) or `RpcRejected` (the endpoint said no).
 
     Raises:
-        ConfigError: ``url`` is not an http or https URL.
+        ConfigError: a URL is not an http or https URL.
     """
 
-    def __init__(self, url: str, *, timeout: float = 20.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        fallbacks: Sequence[str] = (),
+        timeout: float = 20.0,
+        requests_per_second: float = 0.0,
+        pace: Pace | None = None,
+    ) -> None:
         self.url = url
-        self._host = _host(url)
-        self._timeout = timeout
-        self._client: AsyncClient | None = None
+        pace = pace or RealPace()
+        self._endpoints = Endpoints(
+            [Endpoint(one, timeout=timeout, rate=requests_per_second, pace=pace) for one in (url, *fallbacks)]
+        )
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        await self._endpoints.aclose()
+
+    def need(self, slot: int) -> None:
+        """From now on takes no answer about an older state of the chain than that at ``slot``."""
+        self._endpoints.need(slot)
+
+    async def check_same_network(self) -> str:
+        """The network's genesis hash.
+
+        Raises:
+            ConfigError: the endpoints belong to different networks.
+        """
+        return await self._endpoints.check_same_network()
 
     async def balance(self, address: Pubkey) -> int:
         """Lamports."""
@@ -128,26 +163,27 @@ class RpcClient:
         Raises:
             DecodeError: the endpoint has no clock to show.
         """
-        account = await self.account(CLOCK_SYSVAR)
-        if account is None or len(account.data) < _CLOCK_SYSVAR_SIZE:
-            raise DecodeError(f"The RPC endpoint {self._host} shows no clock.", fix="Use another RPC endpoint.")
-        # slot, epoch start, epoch, leader schedule epoch, then the time; 8 bytes each
-        return int.from_bytes(account.data[32:40], "little", signed=True)
+        return clock_of(await self.account(CLOCK_SYSVAR))
 
     async def latest_blockhash(self) -> tuple[Hash, int]:
         """A fresh blockhash and the last block height at which it is good."""
         value = (await self._call(lambda client: client.get_latest_blockhash())).value
         return value.blockhash, value.last_valid_block_height
 
-    async def block_height(self) -> int:
-        return (await self._call(lambda client: client.get_block_height())).value
+    async def block_height(self) -> BlockHeight:
+        value = (await self._call(lambda client: client.get_epoch_info())).value
+        return BlockHeight(value.block_height, value.absolute_slot)
+
+    async def rent_exempt_minimum(self, size: int) -> int:
+        """Lamports that an account of ``size`` bytes must hold."""
+        return (await self._call(lambda client: client.get_minimum_balance_for_rent_exemption(size))).value
 
     async def priority_fees(self, addresses: Sequence[Pubkey]) -> list[int]:
         """What recent transactions that wrote these accounts paid, in micro-lamports per compute unit."""
         answer = await self._call(lambda client: client.get_recent_prioritization_fees(list(addresses)))
         return [fee.prioritization_fee for fee in answer.value]
 
-    async def signature_statuses(self, signatures: Sequence[Signature]) -> list[SignatureStatus | None]:
+    async def signature_statuses(self, signatures: Sequence[Signature]) -> SignatureStatuses:
         """How far each transaction has come, None for those the endpoint does not know."""
         from solders.transaction_status import TransactionConfirmationStatus as Level
 
@@ -155,10 +191,15 @@ class RpcClient:
             lambda client: client.get_signature_statuses(list(signatures), search_transaction_history=True)
         )
         good = (Level.Confirmed, Level.Finalized)
-        return [
+        found = tuple(
             None if status is None else SignatureStatus(status.slot, status.confirmation_status in good, status.err)
             for status in answer.value
-        ]
+        )
+        if len(found) != len(signatures):
+            raise DecodeError(
+                f"The RPC endpoint {self._host} answered for {len(found)} signatures, not {len(signatures)}."
+            )
+        return SignatureStatuses(answer.context.slot, found)
 
     async def simulate(self, transaction: VersionedTransaction) -> Simulation:
         """Runs a transaction without effect."""
@@ -174,60 +215,31 @@ class RpcClient:
         from solana.rpc.commitment import Commitment
         from solana.rpc.models import TxOpts
 
-        options = TxOpts(skip_preflight=not preflight, preflight_commitment=Commitment(_COMMITMENT), max_retries=0)
+        options = TxOpts(skip_preflight=not preflight, preflight_commitment=Commitment(COMMITMENT), max_retries=0)
         return (await self._call(lambda client: client.send_raw_transaction(wire, options))).value
 
     async def request_airdrop(self, address: Pubkey, lamports: int) -> Signature:
         """Asks a test network's faucet for lamports."""
         return (await self._call(lambda client: client.request_airdrop(address, lamports))).value
 
-    def _connected(self) -> AsyncClient:
-        if self._client is None:
-            from solana.rpc.async_api import AsyncClient
-            from solana.rpc.commitment import Commitment
+    @property
+    def _host(self) -> str:
+        return self._endpoints.host
 
-            self._client = AsyncClient(self.url, commitment=Commitment(_COMMITMENT), timeout=self._timeout)
-        return self._client
-
-    async def _call(self, request: Callable[[AsyncClient], Awaitable[T]]) -> T:
-        from solana.exceptions import SolanaRpcException
-        from solana.rpc.core import RPCException
-        from solders.errors import SerdeJSONError
-
-        try:
-            answer = await asyncio.wait_for(request(self._connected()), self._timeout * _WHOLE_ANSWER)
-        except RPCException as error:
-            raise from_error_object(self._host, error.args[0] if error.args else None) from error
-        except SolanaRpcException as error:
-            raise from_transport(self._host, error.__cause__) from error
-        except asyncio.TimeoutError as error:
-            raise silent(self._host) from error
-        except (SerdeJSONError, ValueError) as error:
-            raise not_rpc(self._host) from error
-        except BaseException as error:
-            # A known error code without the fields that belong to it makes solders panic, which is no Exception.
-            if type(error).__name__ == "PanicException":
-                raise not_rpc(self._host) from error
-            raise
-        if isinstance(answer, int):
-            raise from_error_object(self._host, answer)
-        return answer
+    async def _call(self, request: Request[T]) -> T:
+        return await self._endpoints.call(request)
 
 
-def _host(url: str) -> str:
-    """Host and port of an http or https URL."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:  # a port that is none, brackets that do not close
-        parts, host, port = urlsplit(""), None, None
-    if parts.scheme not in ("http", "https") or not host:
-        # It is not repeated: the part that is right may hold an API key.
-        raise ConfigError(
-            "The RPC address is not an http or https URL.",
-            fix="Write network.rpc_url like http://127.0.0.1:8899.",
-        )
-    return host if port is None else f"{host}:{port}"
+def clock_of(account: Account | None) -> int:
+    """Unix seconds in the clock sysvar.
+
+    Raises:
+        DecodeError: the endpoint has no clock to show.
+    """
+    if account is None or len(account.data) < _CLOCK_SYSVAR_SIZE:
+        raise DecodeError("The RPC endpoint shows no clock.", fix="Use another RPC endpoint.")
+    # slot, epoch start, epoch, leader schedule epoch, then the time; 8 bytes each
+    return int.from_bytes(account.data[32:40], "little", signed=True)
 
 
 async def _get_multiple_accounts(addresses: list[Pubkey], client: AsyncClient) -> GetMultipleAccountsResp:

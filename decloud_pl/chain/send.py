@@ -26,7 +26,7 @@ from solders.transaction import VersionedTransaction
 
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.rpc import BlockHeight, RpcClient
 from decloud_pl.chain.rpc_errors import PreflightFailure
 from decloud_pl.chain.transaction_errors import (
     is_already_processed,
@@ -43,6 +43,8 @@ T = TypeVar("T")
 Landed = Callable[[], Awaitable[bool]]
 
 _MICRO = 1_000_000
+SIGNATURE_FEE = 5_000
+"""Lamports per signature, on every Solana network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class SendPolicy:
         patience_seconds: how long an endpoint may be unavailable before `RpcUnavailable` is let through.
         max_signings: how many blockhashes may run out.
         unit_head_room: compute units asked for, relative to those the simulation used.
+        max_compute_units: the most compute units a transaction asks for.
         max_priority_lamports: the most a transaction may pay for priority.
     """
 
@@ -63,6 +66,7 @@ class SendPolicy:
     patience_seconds: float = 60.0
     max_signings: int = 3
     unit_head_room: float = 1.2
+    max_compute_units: int = 1_400_000
     max_priority_lamports: int = 100_000
 
 
@@ -86,13 +90,14 @@ class Sender:
         self._policy = policy or SendPolicy()
         self._pace = pace or RealPace()
 
-    async def send(self, instructions: Sequence[Instruction], *, key: str, landed: Landed) -> Receipt:
+    async def send(self, instructions: Sequence[Instruction], *, key: str, landed: Landed, deposit: int = 0) -> Receipt:
         """Makes the effect of ``instructions`` happen once.
 
         Args:
             instructions: what to send.
             key: the intent's name in the log; the same intent must always have the same key.
             landed: reads from the chain whether this wallet's effect is there.
+            deposit: lamports that the effect takes from the wallet besides the fee, for the log.
 
         Returns:
             The transaction that landed; its signature is None when the effect is there and none of the
@@ -108,24 +113,33 @@ class Sender:
             try:
                 receipt = await self._from_earlier(key, landed)
                 if receipt is None:
-                    receipt = await self._confirm(key, await self._sign(instructions, key))
+                    receipt = await self._confirm(key, await self._sign(instructions, key, deposit))
             except ChainError as error:
                 if not isinstance(error, RpcUnavailable) and await self._patiently(landed):
-                    return await self._receipt(key)
+                    receipt = await self._receipt(key)
+                    self._need(receipt)
+                    return receipt
                 raise
             if receipt is not None:
+                self._need(receipt)
                 return receipt
         raise TransactionExpired(
             f"The transaction did not land within {self._policy.max_signings} blockhashes.",
             fix="The network is congested; it is tried again, or raise the priority fee's cap.",
         )
 
+    def _need(self, receipt: Receipt) -> None:
+        """An endpoint that lags behind must not show the state from before the transaction from now on."""
+        if receipt.slot is not None:
+            self._rpc.need(receipt.slot)
+
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
         """The receipt of an earlier signing (by this process or one that crashed), if one has landed or does."""
         if await self._patiently(landed):
             return await self._receipt(key)
         for attempt in self._log.attempts(key):
-            if attempt.outcome == "pending":
+            # One that has landed is asked about again: the endpoint may not show its effect yet, or a fork lost it.
+            if attempt.outcome in ("pending", "landed"):
                 receipt = await self._confirm(key, attempt)
                 if receipt is not None:
                     return receipt
@@ -135,26 +149,30 @@ class Sender:
         """Names the transaction behind an effect that is on chain."""
         attempts = self._log.attempts(key)
         signatures = [Signature.from_string(attempt.signature) for attempt in attempts]
-        statuses = await self._patiently(lambda: self._rpc.signature_statuses(signatures)) if signatures else []
-        for attempt, status in zip(attempts, statuses, strict=True):
+        if not signatures:
+            return Receipt(None, None)
+        statuses = await self._patiently(lambda: self._rpc.signature_statuses(signatures))
+        for attempt, status in zip(attempts, statuses.values, strict=True):
             if status is not None and status.error is None:
                 self._log.settle(key, attempt.signature, "landed")
                 return Receipt(attempt.signature, status.slot)
         return Receipt(None, None)
 
-    async def _sign(self, instructions: Sequence[Instruction], key: str) -> Attempt:
+    async def _sign(self, instructions: Sequence[Instruction], key: str, deposit: int) -> Attempt:
         blockhash, last_valid_block_height = await self._patiently(self._rpc.latest_blockhash)
         draft = self._transaction(instructions, blockhash)
         simulation = await self._patiently(lambda: self._rpc.simulate(draft))
         if simulation.error is not None and not is_blockhash_unknown(simulation.error):
             raise typed_error(simulation.error, simulation.logs)
-        budget = await self._budget(instructions, simulation.units)
+        budget, priority = await self._budget(instructions, simulation.units)
         transaction = self._transaction([*budget, *instructions], blockhash)
         attempt = Attempt(
             signature=str(transaction.signatures[0]),
             blockhash=str(blockhash),
             last_valid_block_height=last_valid_block_height,
             wire=bytes(transaction),
+            fee=SIGNATURE_FEE * len(transaction.signatures) + priority,
+            deposit=deposit,
         )
         self._log.record(key, attempt)
         return attempt
@@ -163,12 +181,12 @@ class Sender:
         message = MessageV0.try_compile(self._wallet.address, list(instructions), [], blockhash)
         return VersionedTransaction(message, [self._wallet.signer])
 
-    async def _budget(self, instructions: Sequence[Instruction], units: int) -> list[Instruction]:
-        """Compute-unit limit and priority fee; none where the simulation could not tell."""
+    async def _budget(self, instructions: Sequence[Instruction], units: int) -> tuple[list[Instruction], int]:
+        """Compute-unit limit and priority fee, and that fee in lamports; none where the simulation could not tell."""
         if not units:
-            return []
+            return [], 0
         # The two budget instructions themselves take 150 units each.
-        limit = int((units + 300) * self._policy.unit_head_room)
+        limit = min(int((units + 300) * self._policy.unit_head_room), self._policy.max_compute_units)
         budget = [set_compute_unit_limit(limit)]
         written = {meta.pubkey for entry in instructions for meta in entry.accounts if meta.is_writable}
         try:
@@ -178,7 +196,7 @@ class Sender:
         price = min(int(median(fees)) if fees else 0, self._policy.max_priority_lamports * _MICRO // limit)
         if price:
             budget.append(set_compute_unit_price(price))
-        return budget
+        return budget, -(-price * limit // _MICRO)
 
     async def _confirm(self, key: str, attempt: Attempt) -> Receipt | None:
         """Sends the same bytes until they land (the receipt) or can no longer do so (None).
@@ -188,22 +206,29 @@ class Sender:
         """
         signature = Signature.from_string(attempt.signature)
         next_broadcast = self._pace.monotonic()
-        first = True
+        height: BlockHeight | None = None
+        first = attempt.outcome == "pending"
         while True:
             if self._pace.monotonic() >= next_broadcast:
                 await self._broadcast(attempt, preflight=first)
                 first = False
                 next_broadcast = self._pace.monotonic() + self._policy.rebroadcast_seconds
-            # The height is read before the status: one that is out of date can only make us wait longer.
-            height = await self._patiently(self._rpc.block_height)
-            status = (await self._patiently(lambda: self._rpc.signature_statuses([signature])))[0]
+                # The height is read before the status: one that is out of date can only make us wait longer.
+                height = await self._patiently(self._rpc.block_height)
+            statuses = await self._patiently(lambda: self._rpc.signature_statuses([signature]))
+            status = statuses.values[0]
             if status is not None and status.confirmed:
                 if status.error is None:
                     self._log.settle(key, attempt.signature, "landed")
                     return Receipt(attempt.signature, status.slot)
                 self._log.settle(key, attempt.signature, "failed")
                 raise typed_error(status.error)
-            if status is None and height > attempt.last_valid_block_height:
+            if (
+                status is None
+                and height is not None
+                and height.height > attempt.last_valid_block_height
+                and statuses.slot >= height.slot  # an endpoint that lags behind has not seen the last chance
+            ):
                 self._log.settle(key, attempt.signature, "expired")
                 return None
             await self._pace.sleep(self._policy.poll_seconds)

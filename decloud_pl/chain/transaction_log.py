@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 Outcome = Literal["pending", "landed", "failed", "expired"]
@@ -18,6 +18,8 @@ class Attempt:
         last_valid_block_height: after this height it can never land.
         wire: the signed bytes.
         outcome: what became of it.
+        fee: lamports it pays, whether or not it succeeds.
+        deposit: lamports it moves out of the wallet besides when it succeeds.
     """
 
     signature: str
@@ -25,6 +27,8 @@ class Attempt:
     last_valid_block_height: int
     wire: bytes
     outcome: Outcome = "pending"
+    fee: int = 0
+    deposit: int = 0
 
 
 class TransactionLog(Protocol):
@@ -50,7 +54,4 @@ class MemoryTransactionLog:
         return list(self._attempts.get(key, {}).values())
 
     def settle(self, key: str, signature: str, outcome: Outcome) -> None:
-        old = self._attempts[key][signature]
-        self._attempts[key][signature] = Attempt(
-            old.signature, old.blockhash, old.last_valid_block_height, old.wire, outcome
-        )
+        self._attempts[key][signature] = replace(self._attempts[key][signature], outcome=outcome)

@@ -18,7 +18,8 @@ import base58
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
-from decloud_pl.errors import WalletError
+from decloud_pl.chain.solana_cli import read_solana_cli_config
+from decloud_pl.errors import ConfigError, WalletError
 
 logger = logging.getLogger(__name__)
 
@@ -169,15 +170,8 @@ def _configured_path(cli_config: Path | None) -> Path | None:
     """``keypair_path`` of the Solana CLI's configuration, None when there is none."""
     if cli_config is None:
         return None
-    import yaml
-
     try:
-        tree = yaml.safe_load(cli_config.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WalletError(
-            f"The Solana CLI's configuration {cli_config} cannot be read.", fix="Correct or remove it."
-        ) from error
-    path = tree.get("keypair_path") if isinstance(tree, dict) else None
-    return Path(path).expanduser() if isinstance(path, str) and path else None
+        config = read_solana_cli_config(cli_config)
+    except ConfigError as error:
+        raise WalletError(error.message, fix=error.fix) from error
+    return None if config is None else config.keypair_path

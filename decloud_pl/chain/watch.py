@@ -1,16 +1,18 @@
 """The program's events as they happen, over the endpoint's WebSocket (``logsSubscribe``).
 
 Events are hints, delivered at most once: after each `Connected` the caller reads the chain's state, because
-anything may have happened while nobody was listening.
+anything may have happened while nobody was listening. That the program is silent says nothing, so the slots
+are subscribed to as well (``slotSubscribe``): a connection on which they stop is given up even when it still
+answers pings.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.dialects.v1.events import Event
@@ -23,6 +25,7 @@ _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
 _LONGEST_FAREWELL = 1.0
 _SUBSCRIBE_ID = 1
+_SLOTS_ID = 2
 
 
 class _Refused(Exception):
@@ -34,28 +37,38 @@ class Connected:
     """The subscription stands (again); what happened before it must be read from the chain."""
 
 
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """Nobody is listening from now on; the chain must be polled until the next `Connected`."""
+
+
+Watched: TypeAlias = Event | Connected | Disconnected
+
+
 async def watch_events(
-    ws_url: str,
+    ws_urls: str | Sequence[str],
     dialect: V1,
     *,
     pace: Pace | None = None,
     ping_seconds: float = 20.0,
     open_seconds: float = 10.0,
-) -> AsyncIterator[Event | Connected]:
+    silence_seconds: float = 30.0,
+) -> AsyncIterator[Watched]:
     """Yields events for ever; reconnects with jittered back-off, and never raises for a broken connection.
 
     A subscription that the endpoint refuses counts as a broken connection: silence would look like peace.
 
     Args:
-        ws_url: ws or wss.
+        ws_urls: ws or wss; with several, the next one is tried when one cannot be subscribed to.
         dialect: decodes the logs.
         pace: time, for back-off.
         ping_seconds: how often the connection's life is checked; one that is silent to a ping for as long
             again is given up. Silence of the program alone says nothing.
-        open_seconds: how long connecting may take.
+        open_seconds: how long connecting, and the answer to the subscription, may take.
+        silence_seconds: how long no slot may be announced, where the endpoint announces them.
 
     Raises:
-        ConfigError: ``ws_url`` is not a ws or wss URL.
+        ConfigError: a URL is not a ws or wss URL.
     """
     import asyncio
 
@@ -63,21 +76,29 @@ async def watch_events(
     from websockets.exceptions import InvalidURI, WebSocketException
 
     pace = pace or RealPace()
+    urls = (ws_urls,) if isinstance(ws_urls, str) else tuple(ws_urls)
     wait = _FIRST_WAIT
+    turn = 0
     while True:
+        connected = False
         try:
             async with connect(
-                ws_url,
+                urls[turn % len(urls)],
                 open_timeout=open_seconds,
                 ping_interval=ping_seconds,
                 ping_timeout=ping_seconds,
                 close_timeout=min(ping_seconds, _LONGEST_FAREWELL),
             ) as socket:
                 await socket.send(json.dumps(_subscription(dialect)))
-                async for message in socket:
+                await socket.send(json.dumps(_SLOTS))
+                patience: float | None = open_seconds
+                while True:
+                    message = await asyncio.wait_for(socket.recv(), patience)
+                    if connected and _announces_slots(message):
+                        patience = silence_seconds
                     for item in _items(message, dialect):
                         if isinstance(item, Connected):
-                            wait = _FIRST_WAIT
+                            connected, wait, turn, patience = True, _FIRST_WAIT, 0, None
                         yield item
         except InvalidURI:
             # Its text is not repeated: it may hold an API key.
@@ -86,9 +107,22 @@ async def watch_events(
             ) from None
         except (OSError, WebSocketException, asyncio.TimeoutError, _Refused) as error:
             logger.info("The WebSocket is gone (%s); connecting again", type(error).__name__)
+        if connected:
+            yield Disconnected()
+        else:
+            turn += 1
         pause = pace.jitter(wait)
         wait = min(wait * 2, _LONGEST_WAIT)
         await pace.sleep(pause)
+
+
+_SLOTS = {"jsonrpc": "2.0", "id": _SLOTS_ID, "method": "slotSubscribe", "params": []}
+_SLOT_MARK = '"slotNotification"'
+
+
+def _announces_slots(message: str | bytes) -> bool:
+    """Whether a message is a slot's announcement; there are several a second, so it is not parsed."""
+    return _SLOT_MARK in message if isinstance(message, str) else _SLOT_MARK.encode() in message
 
 
 def _subscription(dialect: V1) -> dict[str, Any]:
@@ -100,8 +134,10 @@ def _subscription(dialect: V1) -> dict[str, Any]:
     }
 
 
-def _items(message: str | bytes, dialect: V1) -> list[Event | Connected]:
+def _items(message: str | bytes, dialect: V1) -> list[Watched]:
     """What one message says; a message that cannot be understood is logged and passed over."""
+    if _announces_slots(message):
+        return []
     try:
         body = json.loads(message)
         if body.get("id") == _SUBSCRIBE_ID:

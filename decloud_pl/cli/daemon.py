@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,11 +41,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_settings(settings: Settings) -> int:
     """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra."""
+    from decloud_pl.chain.solana_cli import DEFAULT_FILE
     from decloud_pl.chain.wallet import load_wallet
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
 
-    wallet = load_wallet(keypair_path=settings.keypair_path, environ=os.environ, strict=settings.wallet.strict)
+    wallet = load_wallet(
+        keypair_path=settings.keypair_path,
+        environ=os.environ,
+        cli_config=Path(DEFAULT_FILE).expanduser(),
+        strict=settings.wallet.strict,
+    )
     reporter = TerminalReporter()
 
     async def work() -> int:

@@ -6,25 +6,29 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE, V1
 from decloud_pl.chain.rpc import RpcClient
-from decloud_pl.chain.send import Sender
+from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.events import Reporter
-from decloud_pl.daemon.executor import ProcessExecutor
+from decloud_pl.daemon.executor import Executor, ProcessExecutor
 from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.loop import Daemon, Policy
+from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.planner import SettingsPlanner
-from decloud_pl.daemon.select import Criteria
+from decloud_pl.daemon.policy import Policy
+from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Criteria, join_cost
+from decloud_pl.daemon.service import keep_alive
+from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.catalog import resolve
+from decloud_pl.domain import parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings
 from decloud_pl.store import Store
@@ -51,6 +55,32 @@ def make_dialect(settings: Settings) -> V1:
         ) from error
 
 
+def make_rpc(settings: Settings) -> RpcClient:
+    """The chain's RPC with the configured fallbacks and rate.
+
+    Raises:
+        ConfigError: an address is not an http or https URL.
+    """
+    network = settings.network
+    return RpcClient(
+        network.rpc_url, fallbacks=network.fallback_rpc_urls, requests_per_second=network.requests_per_second
+    )
+
+
+def make_sender(settings: Settings, rpc: RpcClient, wallet: Wallet, journal: Journal) -> Sender:
+    """A sender that remembers in the journal and pays no more than the settings allow."""
+    policy = SendPolicy(
+        max_priority_lamports=settings.chain.max_priority_lamports,
+        max_compute_units=settings.chain.max_compute_units,
+    )
+    return Sender(rpc, wallet, make_dialect(settings), JournalTransactionLog(journal), policy=policy)
+
+
+def make_executor(settings: Settings) -> Executor:
+    """Where trainings run."""
+    return ProcessExecutor(hang_seconds=settings.daemon.hang_minutes * 60)
+
+
 def make_store(settings: Settings) -> Store:
     """The store that ``storage`` names.
 
@@ -62,8 +92,9 @@ def make_store(settings: Settings) -> Store:
     raise ConfigError(f"There is no storage {settings.storage.kind!r}.", fix="Known: embedded.")
 
 
-def make_policy(settings: Settings, *, stop_after: int | None = None) -> Policy:
-    """What the settings let the daemon do."""
+def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_after: int | None = None) -> Policy:
+    """What the settings let the daemon do; ``deposit`` is what the chain asks for a submission account."""
+    rewards = settings.rewards
     mappings = settings.all_mappings()
 
     def resolved(name: str) -> str:
@@ -75,6 +106,11 @@ def make_policy(settings: Settings, *, stop_after: int | None = None) -> Policy:
             min_reward=settings.min_reward,
             max_reward=settings.max_reward,
             max_concurrent_rounds=settings.max_concurrent_rounds,
+            join_cost=join_cost(deposit, settings.chain.max_priority_lamports),
+            daily_cap=settings.chain.daily_cap_lamports,
+            min_profit=parse_sol(rewards.min_profit) if rewards.min_profit else None,
+            watts=rewards.watts,
+            lamports_per_kwh=parse_sol(rewards.sol_per_kwh),
         ),
         resolve=resolved,
         auto_train=settings.auto_train,
@@ -83,6 +119,7 @@ def make_policy(settings: Settings, *, stop_after: int | None = None) -> Policy:
         only_round=settings.round,
         stop_after=stop_after,
         faucet=settings.network.faucet,
+        stop_seconds=settings.daemon.stop_seconds,
     )
 
 
@@ -93,42 +130,45 @@ async def assemble(
     """A daemon ready to run; holds the journal's lock while the context is open.
 
     Raises:
-        ConfigError: a setting that no part can use.
+        ConfigError: a setting that no part can use, or endpoints of different networks.
+        ChainError: no endpoint answers.
         JournalLocked: another daemon works for this home.
     """
-    dialect, store, policy = (
-        make_dialect(settings),
-        make_store(settings),
-        make_policy(settings, stop_after=stop_after),
-    )
-    websocket_url = settings.network.websocket_url()
+    dialect, store, executor = make_dialect(settings), make_store(settings), make_executor(settings)
+    websocket_urls = settings.network.websocket_urls()
     home = settings.home_path
-    journal = Journal(home / JOURNAL_FILE, program_id=str(dialect.program_id), wallet=str(wallet.address))
-    rpc = RpcClient(settings.network.rpc_url)
-    try:
+    async with AsyncExitStack() as stack:
+        rpc = make_rpc(settings)
+        stack.push_async_callback(rpc.aclose)
+        network = await rpc.check_same_network()
+        deposit = await rpc.rent_exempt_minimum(SUBMISSION_SIZE)
+        journal = Journal(
+            home / JOURNAL_FILE, network=network, program_id=str(dialect.program_id), wallet=str(wallet.address)
+        )
+        stack.callback(journal.close)
         steps = Steps(
             chain=ChainClient(rpc, dialect),
-            sender=Sender(rpc, wallet, dialect, JournalTransactionLog(journal)),
+            sender=make_sender(settings, rpc, wallet, journal),
             wallet=wallet,
             dialect=dialect,
             journal=journal,
             store=store,
             reader=GatewayReader(settings.network.gateways, timeout=_STORE_TIMEOUT),
-            executor=ProcessExecutor(),
+            executor=executor,
             planner=SettingsPlanner(settings),
             reporter=reporter,
-            # Two programs or wallets may share a home; their rounds have the same numbers.
-            rounds_folder=home / "rounds" / f"{dialect.program_id}-{wallet.address}",
+            # Networks, programs and wallets may share a home; their rounds have the same numbers.
+            rounds_folder=home / "rounds" / f"{network[:8]}-{dialect.program_id}-{wallet.address}",
             max_model_bytes=MAX_MODEL_BYTES,
+            deposit=deposit,
+            shares=Shares(settings.max_concurrent_rounds, visible_gpus(os.environ)),
         )
-        yield Daemon(steps, policy, lambda: watch_events(websocket_url, dialect))
-    finally:
-        await rpc.aclose()
-        journal.close()
+        policy = make_policy(settings, deposit=deposit, stop_after=stop_after)
+        yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect))
 
 
 async def run_until_stopped(daemon: Daemon) -> bool:
-    """Runs a daemon; SIGINT and SIGTERM stop it cleanly, a second one at once.
+    """Runs a daemon; SIGINT and SIGTERM stop it cleanly, a second one at once. Tells systemd how it is.
 
     Returns:
         Whether a signal ended it.
@@ -142,7 +182,8 @@ async def run_until_stopped(daemon: Daemon) -> bool:
         daemon.stop()
 
     with _signal_handlers(on_signal):
-        await daemon.run()
+        async with keep_alive(os.environ):
+            await daemon.run()
     return with_signal[0]
 
 

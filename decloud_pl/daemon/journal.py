@@ -1,7 +1,7 @@
 """The journal: what the daemon intends, written down before every effect.
 
 SQLite in WAL mode with ``synchronous=FULL``: a row that `save` returned from survives SIGKILL and power loss.
-One row per (program, wallet, round); the chain is truth, this is intent. One process holds a journal at a
+One row per (network, program, wallet, round); the chain is truth, this is intent. One process holds a journal at a
 time, by a lock on a file beside it that the kernel releases however the process ends.
 """
 
@@ -15,26 +15,34 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.errors import JournalError, JournalLocked
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
 _TYPES = {"round_id": "INTEGER NOT NULL", "state": "TEXT NOT NULL"}
+_OWNED = "network = ? AND program_id = ? AND wallet = ?"
+_COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
+_RECENT = 5
 _COLUMNS = ",\n    ".join(f"{name} {_TYPES.get(name, '')}".rstrip() for name in _FIELDS)
 
 _SCHEMA = f"""
 CREATE TABLE rounds (
+    network TEXT NOT NULL,
     program_id TEXT NOT NULL,
     wallet TEXT NOT NULL,
     {_COLUMNS},
     updated_at REAL NOT NULL,
-    PRIMARY KEY (program_id, wallet, round_id)
+    PRIMARY KEY (network, program_id, wallet, round_id)
 );
-CREATE INDEX rounds_by_state ON rounds (program_id, wallet, state);
+CREATE INDEX rounds_by_state ON rounds (network, program_id, wallet, state);
+CREATE INDEX rounds_by_dataset ON rounds (network, program_id, wallet, resolved_dataset, round_id);
+CREATE INDEX rounds_by_window ON rounds (network, program_id, wallet, round_id) WHERE submit_window IS NOT NULL;
 CREATE TABLE transitions (
+    network TEXT NOT NULL,
     program_id TEXT NOT NULL,
     wallet TEXT NOT NULL,
     round_id INTEGER NOT NULL,
@@ -42,8 +50,9 @@ CREATE TABLE transitions (
     state TEXT NOT NULL,
     reason TEXT NOT NULL
 );
-CREATE INDEX transitions_by_round ON transitions (program_id, wallet, round_id);
+CREATE INDEX transitions_by_round ON transitions (network, program_id, wallet, round_id);
 CREATE TABLE transactions (
+    network TEXT NOT NULL,
     program_id TEXT NOT NULL,
     wallet TEXT NOT NULL,
     key TEXT NOT NULL,
@@ -52,17 +61,24 @@ CREATE TABLE transactions (
     last_valid_block_height INTEGER NOT NULL,
     wire BLOB NOT NULL,
     outcome TEXT NOT NULL,
+    fee INTEGER NOT NULL,
+    deposit INTEGER NOT NULL,
     recorded_at REAL NOT NULL
 );
-CREATE INDEX transactions_by_key ON transactions (program_id, wallet, key);
+CREATE INDEX transactions_by_time ON transactions (network, program_id, wallet, recorded_at);
+CREATE INDEX transactions_by_key ON transactions (network, program_id, wallet, key);
 PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
 class Journal:
-    """The rows of one (program, wallet) in one file.
+    """The rows of one (network, program, wallet) in one file.
 
     Calls are short (one fsync at most) and made from one thread, so the daemon's loop makes them directly.
+
+    Args:
+        network: the chain's genesis hash: round numbers mean nothing on another chain.
+        now: Unix seconds.
 
     Raises:
         JournalLocked: another process holds the journal.
@@ -76,10 +92,11 @@ class Journal:
         *,
         program_id: str,
         wallet: str,
+        network: str = "",
         now: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
-        self._owner = (program_id, wallet)
+        self._owner = (network, program_id, wallet)
         self._now = now
         self._lock_fd = _lock(path)
         try:
@@ -95,9 +112,13 @@ class Journal:
             raise
 
     @property
-    def owner(self) -> tuple[str, str]:
-        """(program id, wallet address) whose rows these are."""
+    def owner(self) -> tuple[str, str, str]:
+        """(genesis hash, program id, wallet address) whose rows these are."""
         return self._owner
+
+    def now(self) -> float:
+        """Unix seconds, as rows are stamped with."""
+        return self._now()
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -135,8 +156,8 @@ class Journal:
 
     def save(self, record: RoundRecord) -> None:
         """Writes a row; notes a transition when its state or reason is new. Returns once it is on disk."""
-        names = ", ".join(("program_id", "wallet", *_FIELDS, "updated_at"))
-        marks = ", ".join("?" for _ in range(len(_FIELDS) + 3))
+        names = ", ".join(("network", "program_id", "wallet", *_FIELDS, "updated_at"))
+        marks = ", ".join("?" for _ in range(len(_FIELDS) + 4))
         now = self._now()
         before = self.get(record.round_id)
         with self.transaction() as db:
@@ -146,7 +167,7 @@ class Journal:
             )
             if before is None or (before.state, before.reason) != (record.state, record.reason):
                 db.execute(
-                    "INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (*self._owner, record.round_id, now, record.state.value, record.reason),
                 )
 
@@ -167,16 +188,51 @@ class Journal:
     def transitions(self, round_id: int) -> list[tuple[float, State, str]]:
         """(Unix time, state, reason) in the order they happened."""
         rows = self._db.execute(
-            "SELECT at, state, reason FROM transitions WHERE program_id = ? AND wallet = ? AND round_id = ?"
+            "SELECT at, state, reason FROM transitions WHERE network = ? AND program_id = ? AND wallet = ?"
+            " AND round_id = ?"
             " ORDER BY rowid",
             (*self._owner, round_id),
         )
         return [(at, State(state), reason) for at, state, reason in rows]
 
+    def states(self) -> dict[int, State]:
+        """The state of every round in the journal."""
+        rows = self._db.execute(f"SELECT round_id, state FROM rounds WHERE {_OWNED}", self._owner)  # noqa: S608
+        return {round_id: State(state) for round_id, state in rows}
+
+    def spent_since(self, at: float) -> int:
+        """Lamports that transactions recorded at or after ``at`` (Unix seconds) took in fees and deposits.
+
+        One whose outcome is not known yet counts as if it will land; one that failed costs its fee.
+        """
+        row = self._db.execute(
+            f"SELECT {_COST} FROM transactions WHERE {_OWNED} AND recorded_at >= ?",  # noqa: S608 (own column names)
+            (*self._owner, at),
+        ).fetchone()
+        return int(row[0] or 0)
+
+    def measured(self, dataset: str) -> float | None:
+        """Seconds from a training's start to its published update: the median of the last few, None without any."""
+        rows = self._db.execute(
+            f"SELECT train_seconds + publish_seconds FROM rounds WHERE {_OWNED} AND resolved_dataset = ?"  # noqa: S608
+            " AND train_seconds IS NOT NULL AND publish_seconds IS NOT NULL ORDER BY round_id DESC LIMIT ?",
+            (*self._owner, dataset, _RECENT),
+        ).fetchall()
+        return median(row[0] for row in rows) if rows else None
+
+    def submit_window(self) -> int | None:
+        """Seconds that rounds leave for a training: the median of the last few seen, None without any."""
+        rows = self._db.execute(
+            f"SELECT submit_window FROM rounds WHERE {_OWNED} AND submit_window IS NOT NULL"  # noqa: S608
+            " ORDER BY round_id DESC LIMIT ?",
+            (*self._owner, _RECENT),
+        ).fetchall()
+        return int(median(row[0] for row in rows)) if rows else None
+
     def _select(self, where: str, arguments: Sequence[object]) -> list[RoundRecord]:
         names = ", ".join(_FIELDS)
         rows = self._db.execute(
-            f"SELECT {names} FROM rounds WHERE program_id = ? AND wallet = ? {where} ORDER BY round_id",  # noqa: S608 (own column names)
+            f"SELECT {names} FROM rounds WHERE {_OWNED} {where} ORDER BY round_id",  # noqa: S608 (own column names)
             (*self._owner, *arguments),
         )
         return [_record(row) for row in rows]

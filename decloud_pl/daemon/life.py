@@ -13,6 +13,10 @@ from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import Round, RoundStatus, Submission
 
 MAX_TRAINERS = 10
+CHECK_AFTER = 60
+"""Seconds past a deadline after which this wallet pays for moving a round on that others let hang."""
+OVERDUE_AFTER = 600
+"""Seconds past the join deadline after which a validator is no longer waited for with a slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,7 @@ class Wait:
 class Act:
     """Do this; every step may be repeated without harm."""
 
-    step: Literal["join", "train", "publish", "submit", "claim"]
+    step: Literal["join", "train", "publish", "submit", "check", "claim"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,9 @@ def next_step(
     if submission is None:
         return _not_joined(round_, now)
     if round_.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS):
+        if now > round_.join_deadline + OVERDUE_AFTER:
+            # No deadline of the program ends this: the validator may still start, and the slot is free meanwhile.
+            return Wait(State.OVERDUE, "joined, but the validator has not started the training")
         return Wait(State.WAITING, "joined, waiting for the validator to start the training")
     if round_.status is RoundStatus.TRAINING:
         return _in_training(record, round_, submission, now=now, update_on_disk=update_on_disk)
@@ -85,6 +92,8 @@ def _not_joined(round_: Round, now: int) -> Next:
 
 def _in_training(record: RoundRecord, round_: Round, submission: Submission, *, now: int, update_on_disk: bool) -> Next:
     if submission.submitted:
+        if now > round_.submit_deadline + CHECK_AFTER:
+            return Act("check")
         return Wait(State.SUBMITTED, "submitted, waiting for the other trainers and the validator")
     if now > round_.submit_deadline:
         return Finish(State.MISSED, "the deadline for submissions passed before the update was ready")

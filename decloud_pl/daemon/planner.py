@@ -35,7 +35,7 @@ class SettingsPlanner:
             seed=settings.seed,
             convention=settings.network.update_convention(),
             gradient_rate=settings.network.gradient_rate,
-            threads=max(1, (os.cpu_count() or 1) // settings.max_concurrent_rounds),
+            threads=max(1, _processors() // settings.max_concurrent_rounds),
         )
         return plan.to_json()
 
@@ -56,3 +56,8 @@ class SettingsPlanner:
         if name in self.settings.paths:
             fields["root"] = self.settings.paths[name]
         return fields
+
+
+def _processors() -> int:
+    """Those that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,13 +11,15 @@ class State(str, Enum):
 
     ::
 
-        joining → waiting → training → publishing → submitting → submitted → claiming → claimed
-                                                                                     ↘ unrewarded
+        seen → joining → waiting → training → publishing → submitting → submitted → claiming → claimed
+                          ↕ overdue ↗                                           ↘ unrewarded
         from anywhere: missed (a deadline), expired, cancelled, failed
     """
 
+    SEEN = "seen"
     JOINING = "joining"
     WAITING = "waiting"
+    OVERDUE = "overdue"
     TRAINING = "training"
     PUBLISHING = "publishing"
     SUBMITTING = "submitting"
@@ -50,6 +52,7 @@ _FINAL = {
     State.FAILED,
 }
 _BEFORE_SUBMITTED = {
+    State.SEEN,
     State.JOINING,
     State.WAITING,
     State.TRAINING,
@@ -78,7 +81,8 @@ class RoundRecord:
         accuracy_after: the same with the update applied.
         contribution_bps: the validator's verdict.
         claimed_lamports: what the claim paid.
-        seconds: wall seconds spent per step, for the summary.
+        seconds: wall seconds spent per step, for the summary and for judging later rounds.
+        submit_window: seconds that were left to the submit deadline when the training was first seen.
     """
 
     round_id: int
@@ -106,3 +110,9 @@ class RoundRecord:
     train_seconds: float | None = None
     publish_seconds: float | None = None
     claim_seconds: float | None = None
+    submit_window: int | None = None
+
+    @property
+    def occupies_slot(self) -> bool:
+        """Whether it counts against ``max_concurrent_rounds``; a failed training does not until its next try."""
+        return self.state.occupies_slot and not (self.state is State.TRAINING and self.attempts > 0)

@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,11 +18,15 @@ from solders.instruction import Instruction
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.send import Sender
+from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.events import Changed, Reporter, Training
-from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE, ProcessExecutor
+from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE, Executor
 from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.daemon.select import SUBMISSION_DEPOSIT
+from decloud_pl.daemon.shares import Shares
+from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.daemon.update_file import read_update, write_atomically
 from decloud_pl.domain import Round, Update
 from decloud_pl.errors import TrainingError
@@ -41,7 +45,14 @@ class Planner(Protocol):
 
 @dataclass(frozen=True)
 class Steps:
-    """Everything a round's effects need. ``max_model_bytes`` caps a download."""
+    """Everything a round's effects need.
+
+    Attributes:
+        rounds_folder: where rounds have their folders.
+        max_model_bytes: caps a download.
+        deposit: lamports that the account a join creates must hold.
+        shares: places for trainings that run at the same time.
+    """
 
     chain: ChainClient
     sender: Sender
@@ -50,11 +61,13 @@ class Steps:
     journal: Journal
     store: Store
     reader: GatewayReader
-    executor: ProcessExecutor
+    executor: Executor
     planner: Planner
     reporter: Reporter
     rounds_folder: Path
     max_model_bytes: int
+    deposit: int = SUBMISSION_DEPOSIT
+    shares: Shares = field(default_factory=lambda: Shares(1))
     monotonic: Callable[[], float] = time.monotonic
 
     def folder(self, round_id: int) -> Path:
@@ -69,6 +82,10 @@ class Steps:
         except TrainingError:
             path.replace(path.with_name(path.name + ".damaged"))
             return None
+
+    def attempts(self, key: str) -> list[Attempt]:
+        """Transactions that this daemon has signed for an intent."""
+        return JournalTransactionLog(self.journal).attempts(key)
 
     def enter(self, record: RoundRecord, state: State, reason: str = "") -> RoundRecord:
         """Writes down that a state begins (or goes on, where only the reason is new)."""
@@ -93,7 +110,7 @@ class Steps:
             return await self.chain.submission(record.round_id, self.wallet.address) is not None
 
         instruction = self.dialect.join_round(record.round_id, trainer=self.wallet.address)
-        signature = await self._send(instruction, f"join:{record.round_id}", landed)
+        signature = await self._send(instruction, f"join:{record.round_id}", landed, deposit=self.deposit)
         return self.keep(
             replace(
                 record,
@@ -118,14 +135,34 @@ class Steps:
             await asyncio.to_thread(self.reader.fetch, record.model_cid, path, max_bytes=self.max_model_bytes)
         return path
 
-    async def train(self, record: RoundRecord) -> RoundRecord:
-        record = self.enter(record, State.TRAINING)
-        begun = self.monotonic()
+    async def train(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
+        """Trains in a worker that is ended when the deadline for submissions passes.
+
+        Raises:
+            TrainingError: the worker failed, hung or was not ready in time.
+            StoreError: the base model cannot be fetched.
+        """
+        until = self.monotonic() + max(1, seconds_left)
+        window = record.submit_window if record.submit_window is not None else seconds_left
+        record = self.enter(replace(record, submit_window=window), State.TRAINING)
         base_model = await self.fetch_base_model(record)
         folder = self.folder(record.round_id)
-        plan = self.planner.plan(record, base_model=base_model, folder=folder)
-        write_atomically(folder / PLAN_FILE, plan.encode())
-        await self.executor.train(folder, lambda message: self._progress(record.round_id, message))
+        async with self.shares.take() as environment:
+            begun = self.monotonic()
+            plan = self.planner.plan(record, base_model=base_model, folder=folder)
+            write_atomically(folder / PLAN_FILE, plan.encode())
+
+            def on_progress(message: Mapping[str, object]) -> None:
+                self._progress(record.round_id, message)
+
+            training = self.executor.train(folder, on_progress, environment=environment)
+            try:
+                await asyncio.wait_for(training, max(1.0, until - self.monotonic()))
+            except asyncio.TimeoutError as error:
+                raise TrainingError(
+                    "The deadline for submissions passed during the training.",
+                    fix="Lower epochs or max_batches.",
+                ) from error
         update = self.update_on_disk(record.round_id)
         if update is None:
             raise TrainingError("The training process ended well but left no update.")
@@ -165,6 +202,17 @@ class Steps:
         signature = await self._send(instruction, f"submit:{record.round_id}", landed)
         return self.keep(replace(record, submit_signature=signature or record.submit_signature))
 
+    async def check(self, record: RoundRecord, round_: Round) -> RoundRecord:
+        """Moves a round on that hangs past its deadline; anyone may, and nobody else has."""
+
+        async def landed() -> bool:
+            current = await self.chain.round(record.round_id)
+            return current is None or current.status is not round_.status
+
+        instruction = self.dialect.check_round(record.round_id, creator=round_.creator)
+        await self._send(instruction, f"check:{record.round_id}:{round_.status.name}", landed)
+        return self.enter(record, State.SUBMITTED, "moved on past its deadline, waiting for the validator's scores")
+
     async def claim(self, record: RoundRecord, round_: Round, contribution_bps: int) -> RoundRecord:
         record = self.enter(
             replace(
@@ -196,8 +244,10 @@ class Steps:
         shutil.rmtree(self.folder(record.round_id), ignore_errors=True)
         return record
 
-    async def _send(self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]) -> str | None:
-        receipt = await self.sender.send([instruction], key=key, landed=landed)
+    async def _send(
+        self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]], *, deposit: int = 0
+    ) -> str | None:
+        receipt = await self.sender.send([instruction], key=key, landed=landed, deposit=deposit)
         return receipt.signature
 
     def _update(self, record: RoundRecord) -> Update:

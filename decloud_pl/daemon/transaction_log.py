@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from decloud_pl.chain.transaction_log import Attempt, Outcome
 from decloud_pl.daemon.journal import Journal
 
@@ -17,7 +15,7 @@ class JournalTransactionLog:
     def record(self, key: str, attempt: Attempt) -> None:
         with self._journal.transaction() as db:
             db.execute(
-                "INSERT OR IGNORE INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *self._journal.owner,
                     key,
@@ -26,14 +24,16 @@ class JournalTransactionLog:
                     attempt.last_valid_block_height,
                     attempt.wire,
                     attempt.outcome,
-                    time.time(),
+                    attempt.fee,
+                    attempt.deposit,
+                    self._journal.now(),
                 ),
             )
 
     def attempts(self, key: str) -> list[Attempt]:
         rows = self._journal.connection.execute(
-            "SELECT signature, blockhash, last_valid_block_height, wire, outcome FROM transactions"
-            " WHERE program_id = ? AND wallet = ? AND key = ? ORDER BY rowid",
+            "SELECT signature, blockhash, last_valid_block_height, wire, outcome, fee, deposit FROM transactions"
+            " WHERE network = ? AND program_id = ? AND wallet = ? AND key = ? ORDER BY rowid",
             (*self._journal.owner, key),
         )
         return [Attempt(*row) for row in rows]

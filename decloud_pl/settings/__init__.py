@@ -7,8 +7,8 @@ those of ``conf/`` and overrides alone.
 from decloud_pl.settings.hydra_tree import compose, from_tree
 from decloud_pl.settings.load import load
 from decloud_pl.settings.names import nearest
+from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.schema import (
-    NetworkConfig,
     RewardsConfig,
     Settings,
     StorageConfig,

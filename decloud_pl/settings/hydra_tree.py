@@ -12,6 +12,7 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.layers import secret_in_override
 from decloud_pl.settings.names import groups, nearest, nested_types, tree_names
+from decloud_pl.settings.network import honour_solana_cli
 from decloud_pl.settings.schema import Settings, Tree, check
 from decloud_pl.settings.secrets import Secrets
 from decloud_pl.settings.values import hydra_text
@@ -108,6 +109,7 @@ def to_settings(tree: Tree, secrets: Secrets | None) -> Settings:
     """
     values = {entry.name: getattr(tree, entry.name) for entry in dataclasses.fields(Tree)}
     settings = Settings(**values, secrets=secrets or Secrets())
+    honour_solana_cli(settings.network)
     check(settings)
     return settings
 

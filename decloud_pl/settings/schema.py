@@ -8,63 +8,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from decloud_pl.domain import Convention, parse_sol
+from decloud_pl.domain import parse_sol
 from decloud_pl.errors import ConfigError
+from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
 
 CONFIG_FILE = "config.json"
 
 
 @dataclass
-class NetworkConfig:
-    """Where the chain and its content are reached."""
+class ChainConfig:
+    """What a transaction may cost."""
 
-    name: str = "local"
-    rpc_url: str = "http://127.0.0.1:8899"
-    ws_url: str = ""
-    program_id: str = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
-    gateways: list[str] = field(default_factory=list)
-    convention: str = "delta"
-    gradient_rate: float = 0.1
-    faucet: bool = False
-    mappings: dict[str, str] = field(default_factory=dict)
+    max_priority_lamports: int = 100_000
+    max_compute_units: int = 1_400_000
+    daily_cap: str = "0.5"
 
-    def update_convention(self) -> Convention:
-        """The convention as its literal type.
+    @property
+    def daily_cap_lamports(self) -> int:
+        """0 means no cap."""
+        return parse_sol(self.daily_cap)
 
-        Raises:
-            ConfigError: neither ``delta`` nor ``gradient``.
-        """
-        if self.convention not in ("delta", "gradient"):
-            raise ConfigError(f"network.convention is {self.convention!r}.", fix="Set it to 'delta' or 'gradient'.")
-        return cast(Convention, self.convention)
 
-    def websocket_url(self) -> str:
-        """``ws_url``, or the RPC URL with the next port when that is empty.
+@dataclass
+class DaemonConfig:
+    """How rounds are worked on."""
 
-        Raises:
-            ConfigError: ``rpc_url`` is not an http or https URL.
-        """
-        if self.ws_url:
-            return self.ws_url
-        from urllib.parse import urlsplit
-
-        parts = urlsplit(self.rpc_url)
-        try:
-            port = parts.port
-        except ValueError:
-            port = None
-            parts = parts._replace(scheme="")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(
-                f"network.rpc_url {self.rpc_url!r} is not an http or https URL.",
-                fix="Write it like http://127.0.0.1:8899.",
-            )
-        scheme = "wss" if parts.scheme == "https" else "ws"
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        return f"{scheme}://{host}:{port + 1}" if port else f"{scheme}://{host}"
+    executor: str = "process"
+    hang_minutes: float = 15.0
+    stop_seconds: float = 90.0
+    ray_address: str = ""
+    ray_cpus: float = 1.0
+    ray_gpus: float = 0.0
 
 
 @dataclass
@@ -89,6 +66,9 @@ class RewardsConfig:
 
     min: str = "0"
     max: str = "0"
+    min_profit: str = ""
+    watts: int = 0
+    sol_per_kwh: str = "0"
 
 
 @dataclass
@@ -99,6 +79,8 @@ class Tree:
     wallet: WalletConfig = field(default_factory=WalletConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    chain: ChainConfig = field(default_factory=ChainConfig)
+    daemon: DaemonConfig = field(default_factory=DaemonConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -172,11 +154,19 @@ def check(settings: Settings) -> None:
     for name in ("learning_rate", "poll_interval"):
         if not 0 < getattr(settings, name) < float("inf"):
             raise ConfigError(f"{name} is {getattr(settings, name)}.", fix="Set it to more than 0.")
-    for name in ("min", "max"):
+    amounts = {
+        "rewards.min": settings.rewards.min,
+        "rewards.max": settings.rewards.max,
+        "rewards.min_profit": settings.rewards.min_profit or "0",
+        "rewards.sol_per_kwh": settings.rewards.sol_per_kwh,
+        "chain.daily_cap": settings.chain.daily_cap,
+    }
+    for name, amount in amounts.items():
         try:
-            parse_sol(getattr(settings.rewards, name))
+            parse_sol(amount)
         except ValueError as error:
-            raise ConfigError(f"rewards.{name}: {error}.", fix="Write it like 0.05.") from error
+            raise ConfigError(f"{name}: {error}.", fix="Write it like 0.05.") from error
+    _check_work(settings)
     if 0 < settings.max_reward < settings.min_reward:
         raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
     if settings.task not in ("daemon", "round"):
@@ -184,4 +174,23 @@ def check(settings: Settings) -> None:
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
     settings.network.update_convention()
-    settings.network.websocket_url()
+    settings.network.websocket_urls()
+
+
+def _check_work(settings: Settings) -> None:
+    least = {
+        "chain.max_priority_lamports": (settings.chain.max_priority_lamports, 0),
+        "chain.max_compute_units": (settings.chain.max_compute_units, 1),
+        "rewards.watts": (settings.rewards.watts, 0),
+        "network.requests_per_second": (settings.network.requests_per_second, 0),
+        "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
+        "daemon.ray_cpus": (settings.daemon.ray_cpus, 0),
+        "daemon.ray_gpus": (settings.daemon.ray_gpus, 0),
+    }
+    for name, (value, bound) in least.items():
+        if not bound <= value < float("inf"):
+            raise ConfigError(f"{name} is {value}.", fix=f"Set it to {bound} or more.")
+    if not 0 < settings.daemon.hang_minutes < float("inf"):
+        raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
+    if settings.daemon.executor not in ("process", "ray"):
+        raise ConfigError(f"daemon.executor is {settings.daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")

@@ -112,8 +112,8 @@ async def endpoint() -> AsyncIterator[Endpoint]:
 
 
 @pytest.fixture
-async def rpc(endpoint: Endpoint) -> AsyncIterator[RpcClient]:
-    client = RpcClient(endpoint.url, timeout=5)
+async def rpc(endpoint: Endpoint, pace: FastPace) -> AsyncIterator[RpcClient]:
+    client = RpcClient(endpoint.url, timeout=5, pace=pace)
     yield client
     await client.aclose()
 

@@ -17,7 +17,13 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import Attempt, MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.errors import InsufficientFunds, JournalError, ProgramError, RpcUnavailable, TransactionExpired
+from decloud_pl.errors import (
+    InsufficientFunds,
+    JournalError,
+    ProgramError,
+    RpcUnavailable,
+    TransactionExpired,
+)
 
 needs_priority = pytest.mark.skipif(
     not hasattr(TransactionMetadata, "fee"), reason="the VM of solders 0.27 (Python 3.10) takes no priority fee"
@@ -73,13 +79,15 @@ async def test_lands_once_and_names_its_transaction(payment: Payment) -> None:
         "simulateTransaction",
         "getRecentPrioritizationFees",
         "sendTransaction",
-        "getBlockHeight",
+        "getEpochInfo",
         "getSignatureStatuses",
     ],
 )
 async def test_every_call_may_fail(payment: Payment, endpoint: Any, method: str, fault: str) -> None:
     # The transport tries a broken connection once more by itself.
     endpoint.faults[method] = [fault, fault]
+    if method == "getEpochInfo":
+        endpoint.faults["sendTransaction"] = ["lose"]  # only what has not landed at once asks for the height
     await payment.send()
     assert await payment.received() == AMOUNT
     assert len(payment.log.attempts("pay")) == 1
@@ -213,6 +221,51 @@ async def test_asks_for_the_compute_units_it_needs_and_a_capped_fee(
 async def test_an_endpoint_without_priority_fees_is_good_enough(payment: Payment, endpoint: Any) -> None:
     del endpoint.methods["getRecentPrioritizationFees"]
     await payment.send()
+    assert await payment.received() == AMOUNT
+
+
+async def test_the_log_knows_what_a_transaction_costs(payment: Payment, endpoint: Any, wallet: Wallet) -> None:
+    endpoint.methods["getRecentPrioritizationFees"] = lambda _: [{"slot": 1, "prioritizationFee": 123_456}]
+    before = await payment.rpc.balance(wallet.address)
+    await payment.send()
+    attempt = payment.log.attempts("pay")[0]
+    assert before - await payment.rpc.balance(wallet.address) == attempt.fee + AMOUNT
+    assert attempt.fee > 5000
+
+
+async def test_asks_for_no_more_compute_units_than_allowed(payment: Payment, endpoint: Any) -> None:
+    with pytest.raises(ProgramError, match="ComputationalBudgetExceeded"):
+        await payment.send(max_compute_units=1)
+    assert await payment.received() == 0
+
+
+async def test_an_endpoint_that_lags_has_not_seen_the_last_chance(payment: Payment, endpoint: Any) -> None:
+    """The height comes from one replica, the status from one that is behind: that is no proof that it ran out."""
+    endpoint.faults["sendTransaction"] = ["drop", "drop"]
+    statuses = endpoint.methods["getSignatureStatuses"]
+    epoch = endpoint.methods["getEpochInfo"]
+    lagging = [True] * 3
+
+    def behind(params: list[Any]) -> Any:
+        if lagging:
+            lagging.pop()
+            return {"context": {"slot": 1}, "value": [None]}
+        return statuses(params)
+
+    endpoint.methods["getSignatureStatuses"] = behind
+    endpoint.methods["getEpochInfo"] = lambda params: {**epoch(params), "blockHeight": 10**6}
+    receipt = await payment.send()
+    assert [attempt.signature for attempt in payment.log.attempts("pay")] == [receipt.signature]
+    assert await payment.received() == AMOUNT
+
+
+async def test_after_a_receipt_no_older_state_is_believed(payment: Payment, endpoint: Any) -> None:
+    await payment.send()
+    balance = endpoint.methods["getBalance"]
+    endpoint.methods["getBalance"] = lambda params: {**balance(params), "context": {"slot": 1}}
+    with pytest.raises(RpcUnavailable, match="is behind"):
+        await payment.received()
+    endpoint.methods["getBalance"] = balance
     assert await payment.received() == AMOUNT
 
 

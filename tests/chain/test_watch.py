@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 from decloud_pl.chain import borsh
 from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1, discriminator
 from decloud_pl.chain.dialects.v1.events import ValidationCompleted
-from decloud_pl.chain.watch import Connected, watch_events
+from decloud_pl.chain.watch import Connected, Disconnected, watch_events
 from decloud_pl.errors import ConfigError
 
 PROGRAM = str(DEFAULT_PROGRAM_ID)
@@ -108,8 +108,8 @@ async def test_events_after_connected(serve: Callable[[list[list[str]]], Awaitab
 async def test_connects_again_and_says_so(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
     url = await serve([[ANSWER, notification(1)], [], [ANSWER, notification(2)]])
     pace = NoWait()
-    found = await take(url, 4, pace)
-    assert found == [Connected(), ValidationCompleted(1), Connected(), ValidationCompleted(2)]
+    found = await take(url, 5, pace)
+    assert found == [Connected(), ValidationCompleted(1), Disconnected(), Connected(), ValidationCompleted(2)]
     assert pace.slept == [0.5, 1.0]  # longer with each failure in a row
 
 
@@ -172,6 +172,51 @@ async def test_a_silent_connection_is_given_up() -> None:
         writer.close()
     server.close()
     await server.wait_closed()
+
+
+async def test_slots_that_stop_are_the_end_of_a_connection_that_still_answers_pings() -> None:
+    """A subscription can die while the connection to the load balancer lives."""
+    subscribed: list[str] = []
+
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        subscribed.extend([json.loads((await websocket.receive()).data)["method"] for _ in range(2)])
+        await websocket.send_str(ANSWER)
+        await websocket.send_str(json.dumps({"jsonrpc": "2.0", "method": "slotNotification", "params": {}}))
+        async for _ in websocket:
+            pass
+        return websocket
+
+    application = web.Application()
+    application.router.add_get("/", handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found: list[object] = []
+    watching = watch_events(
+        f"ws://127.0.0.1:{runner.addresses[0][1]}", V1(), pace=NoWait(), ping_seconds=0.05, silence_seconds=0.2
+    )
+    async for item in watching:
+        found.append(item)
+        if len(found) == 3:
+            break
+    await watching.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    await runner.cleanup()
+    assert found == [Connected(), Disconnected(), Connected()]
+    assert subscribed == ["logsSubscribe", "slotSubscribe"] * 2
+
+
+async def test_the_next_address_stands_in(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
+    url = await serve([[ANSWER, notification(1)]])
+    found: list[object] = []
+    watching = watch_events(["ws://127.0.0.1:9", url], V1(), pace=NoWait())
+    async for item in watching:
+        found.append(item)
+        if len(found) == 2:
+            break
+    await watching.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    assert found == [Connected(), ValidationCompleted(1)]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/?api-key=secret", "127.0.0.1:8900", ""])

@@ -48,8 +48,11 @@ class QuickExecutor:
     trained: int = 0
     gate: asyncio.Event | None = None
 
-    async def train(self, folder: Path, on_progress: Callable[[Mapping[str, object]], None]) -> None:
+    async def train(
+        self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
+    ) -> None:
         self.trained += 1
+        on_progress({"stage": "prepare"})
         if self.failures:
             raise self.failures.pop(0)
         if self.gate is not None:
@@ -186,7 +189,7 @@ class World:
             journal=journal,
             store=self.store,
             reader=GatewayReader([self.network.endpoints.gateway_url]),
-            executor=self.executor,  # type: ignore[arg-type]  # the same two methods, without the process
+            executor=self.executor,
             planner=NoPlan(),
             reporter=self.diary,
             rounds_folder=self.home / "rounds",

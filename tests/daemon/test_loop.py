@@ -21,6 +21,7 @@ from decloud_pl.errors import (
 )
 
 WHOLE_LIFE = [
+    State.SEEN,
     State.JOINING,
     State.WAITING,
     State.TRAINING,

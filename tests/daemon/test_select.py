@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
-from decloud_pl.daemon.select import JOIN_COST, Criteria, Decision, select
+from decloud_pl.daemon.select import JOIN_COST, WALLET_MINIMUM, Criteria, Decision, Situation, select
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus
 from decloud_pl.errors import DatasetNotSupported
 
 NOW = 5_000
+ENOUGH = JOIN_COST + WALLET_MINIMUM
 ANY = Criteria(datasets=(), min_reward=0, max_reward=0, max_concurrent_rounds=1)
 ROUND = Round(
     id=1,
@@ -25,7 +26,7 @@ ROUND = Round(
     validator_fee_bps=1000,
     baseline_score=0,
     created_at=0,
-    validator_deadline=1_000,
+    validator_deadline=NOW,
     join_deadline=NOW,
     submit_deadline=0,
     trainers_count=0,
@@ -46,10 +47,11 @@ def decide(
     criteria: Criteria = ANY,
     *,
     now: int = NOW,
-    balance: int = JOIN_COST,
+    balance: int = ENOUGH,
     occupied_slots: int = 0,
 ) -> Decision:
-    return select(round_, criteria, resolve=to_digits, now=now, balance=balance, occupied_slots=occupied_slots)
+    situation = Situation(now=now, balance=balance, occupied_slots=occupied_slots)
+    return select(round_, criteria, situation, resolve=to_digits)
 
 
 def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
@@ -93,7 +95,7 @@ def test_data_sets_count_by_the_chains_name_or_the_mapped_one(datasets: tuple[st
 
 
 def test_too_little_money_or_no_slot_may_change() -> None:
-    poor = decide(balance=JOIN_COST - 1)
+    poor = decide(balance=ENOUGH - 1)
     busy = decide(occupied_slots=1)
     assert not poor.accept
     assert not poor.settled

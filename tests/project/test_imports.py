@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "domain": {"errors"},
     "config_dir": {"errors"},
-    "settings": {*_BASE, "config_dir"},
+    "settings": {*_BASE, "config_dir", "chain"},
     "build": {"errors"},
     "chain": _BASE,
     "store": _BASE,

@@ -153,6 +153,9 @@ def test_another_network_leaves_the_kept_ones_addresses_behind(environ: dict[str
 
 
 def test_every_choice_of_every_group_reads_the_same_both_ways(environ: dict[str, str], keep: Any) -> None:
+    solana_cli = Path("~/.config/solana/cli/config.yml").expanduser()  # what network=solana-cli reads
+    solana_cli.parent.mkdir(parents=True)
+    solana_cli.write_text("json_rpc_url: https://rpc.example.org\n")
     groups = [entry.name for entry in settings_by_name().values() if entry.kind == "choice"]
     rows = {group: choices(group, config_dir()) for group in groups}
     for number in range(max(len(names) for names in rows.values())):

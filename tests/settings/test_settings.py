@@ -94,6 +94,42 @@ def test_the_websocket_is_one_port_up(rpc_url: str, websocket_url: str) -> None:
     assert NetworkConfig(rpc_url=rpc_url, ws_url="ws://other").websocket_url() == "ws://other"
 
 
+def test_the_solana_clis_network(tmp_path: Path) -> None:
+    folder = Path("~/.config/solana/cli").expanduser()
+    with pytest.raises(ConfigError, match="names no RPC address"):
+        compose(["network=solana-cli"])
+    folder.mkdir(parents=True)
+    (folder / "config.yml").write_text("json_rpc_url: https://rpc.example.org\nwebsocket_url: ''\n")
+    network = compose(["network=solana-cli"]).network
+    assert (network.rpc_url, network.websocket_urls()) == ("https://rpc.example.org", ["wss://rpc.example.org"])
+    (folder / "config.yml").write_text("json_rpc_url: http://127.0.0.1:8899\nwebsocket_url: ws://127.0.0.1:9\n")
+    assert compose(["network=solana-cli"]).network.websocket_url() == "ws://127.0.0.1:9"
+
+
+def test_fallbacks_have_websockets_too() -> None:
+    network = compose(["network=mainnet", "network.fallback_rpc_urls=[https://b.example.org/key]"]).network
+    assert network.websocket_urls() == ["wss://api.mainnet-beta.solana.com", "wss://b.example.org/key"]
+    with pytest.raises(ConfigError, match="fallback_rpc_urls is not an http or https URL"):
+        compose(["network.fallback_rpc_urls=[nothing]"])
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("chain.daily_cap=-1", "chain.daily_cap"),
+        ("chain.max_priority_lamports=-1", "chain.max_priority_lamports is -1"),
+        ("daemon.executor=moon", "'process' or 'ray'"),
+        ("daemon.hang_minutes=0", "daemon.hang_minutes"),
+        ("rewards.min_profit=much", "rewards.min_profit"),
+        ("chain.daily=1", "Did you mean 'daily_cap'?"),
+    ],
+)
+def test_what_is_wrong_with_chain_and_daemon(override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+    assert words in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("text", "lamports"), [("0", 0), ("1", 10**9), ("0.000000001", 1), (" 2.5 ", 2_500_000_000), ("1e-09", 1)]
 )

@@ -16,6 +16,7 @@ from decloud_pl.chain.dialects.v1 import accounts, events
 from decloud_pl.chain.dialects.v1.accounts import (
     ROUND_DISCRIMINATOR,
     SUBMISSION_DISCRIMINATOR,
+    SUBMISSION_SIZE,
     SUBMISSION_TRAINER_OFFSET,
     decode_round,
     decode_round_counter,
@@ -28,6 +29,7 @@ from decloud_pl.chain.dialects.v1.events import Event
 __all__ = [
     "ALREADY_IN_USE",
     "DEFAULT_PROGRAM_ID",
+    "SUBMISSION_SIZE",
     "SYSTEM_PROGRAM_ID",
     "V1",
     "ErrorCode",

@@ -17,6 +17,8 @@ ROUND_ID_OFFSET = 8
 """Where ``id`` of a Round and ``round_id`` of a Submission stand, for ``memcmp`` filters."""
 ROUND_CREATOR_OFFSET = 16
 SUBMISSION_TRAINER_OFFSET = 16
+SUBMISSION_SIZE = 121
+"""Bytes of a Submission account: discriminator, fields, and room for the longest CID (64 characters)."""
 
 
 def discriminator(namespace: str, name: str) -> bytes:

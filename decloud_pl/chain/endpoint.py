@@ -1,0 +1,161 @@
+"""One RPC endpoint: its connections, how often it may be asked, and what its failures mean."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from decloud_pl.chain.pace import Pace
+from decloud_pl.chain.rpc_errors import from_error_object, from_transport, not_rpc, silent
+from decloud_pl.errors import ConfigError, RpcUnavailable
+
+if TYPE_CHECKING:
+    from solana.rpc.async_api import AsyncClient
+
+COMMITMENT = "confirmed"
+_WHOLE_ANSWER = 3
+"""How many times the timeout an answer may take that comes byte by byte."""
+_SHORTEST_REST = 2.0
+_LONGEST_REST = 120.0
+_BURST_SECONDS = 1.5
+
+T = TypeVar("T")
+Request = Callable[["AsyncClient"], Awaitable[T]]
+
+
+class TokenBucket:
+    """At most ``rate`` requests per second on average; ``rate`` 0 means no limit.
+
+    Args:
+        rate: tokens per second.
+        burst: tokens of a full bucket, which is how many requests may be made at once after a pause.
+    """
+
+    def __init__(self, rate: float, burst: float, *, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Takes a token and returns how many seconds from ``now`` it may be used."""
+        if not self._rate:
+            return 0.0
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
+        self._at = now
+        return max(0.0, -self._tokens / self._rate)
+
+
+class Endpoint:
+    """The connections to one URL. Calls raise `RpcUnavailable` (worth another try) or `RpcRejected` (a no).
+
+    Args:
+        url: http or https.
+        timeout: seconds it may be silent.
+        rate: requests per second, 0 for no limit.
+        pace: time.
+
+    Raises:
+        ConfigError: ``url`` is not an http or https URL.
+    """
+
+    def __init__(self, url: str, *, timeout: float, rate: float, pace: Pace) -> None:
+        self.url = url
+        self.host = host_of(url)
+        self.healthy = True
+        self._timeout = timeout
+        self._pace = pace
+        self._bucket = TokenBucket(rate, max(1.0, rate * _BURST_SECONDS), now=pace.monotonic())
+        self._client: AsyncClient | None = None
+        self._failures = 0
+        self._rests_until = 0.0
+        self._asked_to_wait_until = 0.0
+
+    async def aclose(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    @property
+    def rests(self) -> bool:
+        """Whether it failed a short while ago; others are asked meanwhile."""
+        return self._pace.monotonic() < self._rests_until
+
+    @property
+    def must_wait(self) -> float:
+        """Seconds that it asked to be left alone for (``Retry-After``)."""
+        return max(0.0, self._asked_to_wait_until - self._pace.monotonic())
+
+    def failed(self, error: RpcUnavailable) -> None:
+        """Remembers a failure: it is out of the round for a time that grows with each one."""
+        self.healthy = False
+        rest = min(_SHORTEST_REST * 2.0**self._failures, _LONGEST_REST)
+        self._failures = min(self._failures + 1, 16)
+        now = self._pace.monotonic()
+        self._rests_until = now + self._pace.jitter(rest)
+        if error.retry_after:
+            self._asked_to_wait_until = now + error.retry_after
+            self._rests_until = max(self._rests_until, self._asked_to_wait_until)
+
+    def recovered(self) -> None:
+        self.healthy = True
+        self._failures = 0
+        self._rests_until = 0.0
+
+    async def call(self, request: Request[T]) -> T:
+        """Makes one request, after waiting for a token."""
+        from solana.exceptions import SolanaRpcException
+        from solana.rpc.core import RPCException
+        from solders.errors import SerdeJSONError
+
+        wait = self._bucket.take(self._pace.monotonic())
+        if wait:
+            await self._pace.sleep(wait)
+        try:
+            answer = await asyncio.wait_for(request(self._connected()), self._timeout * _WHOLE_ANSWER)
+        except RPCException as error:
+            raise from_error_object(self.host, error.args[0] if error.args else None) from error
+        except SolanaRpcException as error:
+            raise from_transport(self.host, error.__cause__) from error
+        except asyncio.TimeoutError as error:
+            raise silent(self.host) from error
+        except (SerdeJSONError, ValueError) as error:
+            raise not_rpc(self.host) from error
+        except BaseException as error:
+            # A known error code without the fields that belong to it makes solders panic, which is no Exception.
+            if type(error).__name__ == "PanicException":
+                raise not_rpc(self.host) from error
+            raise
+        if isinstance(answer, int):
+            raise from_error_object(self.host, answer)
+        return answer
+
+    def _connected(self) -> AsyncClient:
+        if self._client is None:
+            from solana.rpc.async_api import AsyncClient
+            from solana.rpc.commitment import Commitment
+
+            self._client = AsyncClient(self.url, commitment=Commitment(COMMITMENT), timeout=self._timeout)
+        return self._client
+
+
+def host_of(url: str) -> str:
+    """Host and port of an http or https URL.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is none, brackets that do not close
+        parts, host, port = urlsplit(""), None, None
+    if parts.scheme not in ("http", "https") or not host:
+        # It is not repeated: the part that is right may hold an API key.
+        raise ConfigError(
+            "The RPC address is not an http or https URL.",
+            fix="Write network.rpc_url like http://127.0.0.1:8899.",
+        )
+    return host if port is None else f"{host}:{port}"

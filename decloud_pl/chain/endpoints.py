@@ -1,0 +1,159 @@
+"""Several endpoints behind one door: who is asked, who is passed over, and who comes back.
+
+The first endpoint that is well is asked; the others stand in for it. One that failed rests for a time that
+grows, is then asked how it is in the background, and comes back when it answers and is not behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from decloud_pl.chain.endpoint import Endpoint, Request
+from decloud_pl.errors import ChainError, ConfigError, RpcRejected, RpcUnavailable
+
+logger = logging.getLogger(__name__)
+
+_ANOTHER_MAY = frozenset({401, 402, 403, 404, 405, -32601, -32010})
+"""Refusals that are the provider's policy and not the request's fault."""
+_MOST_SLOTS_BEHIND = 150
+
+T = TypeVar("T")
+
+
+class Endpoints:
+    """Endpoints of one network, the preferred one first.
+
+    Args:
+        endpoints: at least one.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._all = tuple(endpoints)
+        self._probes: dict[Endpoint, asyncio.Task[None]] = {}
+        self._newest_slot = 0
+        self._needed_slot = 0
+
+    async def aclose(self) -> None:
+        """Ends the probes and closes the connections."""
+        probes = list(self._probes.values())
+        for probe in probes:
+            probe.cancel()
+        await asyncio.gather(*probes, return_exceptions=True)
+        for endpoint in self._all:
+            await endpoint.aclose()
+
+    @property
+    def host(self) -> str:
+        """Of the endpoint that is asked next, for messages."""
+        return next((endpoint.host for endpoint in self._all if endpoint.healthy), self._all[0].host)
+
+    def need(self, slot: int) -> None:
+        """From now on refuses answers that are older than ``slot``: this wallet's own transaction is in it."""
+        self._needed_slot = max(self._needed_slot, slot)
+
+    async def call(self, request: Request[T]) -> T:
+        """Makes a request of the first endpoint that can answer it.
+
+        Raises:
+            RpcUnavailable: none can now; ``retry_after`` is the shortest wait that was asked for.
+            RpcRejected: the endpoint, or every one of them, said no.
+        """
+        unavailable: RpcUnavailable | None = None
+        rejected: RpcRejected | None = None
+        for endpoint in self._candidates():
+            try:
+                answer = await endpoint.call(request)
+                self._check_age(endpoint, answer)
+            except RpcUnavailable as error:
+                endpoint.failed(error)
+                unavailable = error
+            except RpcRejected as error:
+                if error.code not in _ANOTHER_MAY:
+                    raise
+                rejected = rejected or error
+            else:
+                endpoint.recovered()
+                return answer
+        if unavailable is not None:
+            raise unavailable
+        if rejected is not None:
+            raise rejected
+        raise RpcUnavailable(
+            f"The RPC endpoint {self._all[0].host} asked to be left alone for a while.",
+            fix="It is asked again then; with network.fallback_rpc_urls another one can stand in.",
+            retry_after=min(endpoint.must_wait for endpoint in self._all),
+        )
+
+    async def check_same_network(self) -> str:
+        """The genesis hash that all endpoints within reach agree on.
+
+        Raises:
+            ConfigError: two belong to different networks.
+            RpcUnavailable: none answers.
+        """
+        seen: dict[str, str] = {}
+        failure: ChainError | None = None
+        for endpoint in self._all:
+            try:
+                answer = await endpoint.call(lambda client: client.get_genesis_hash())
+            except ChainError as error:
+                failure = error
+                continue
+            seen[str(answer.value)] = endpoint.host
+        if len(seen) > 1:
+            raise ConfigError(
+                f"The RPC endpoints {' and '.join(seen.values())} belong to different networks.",
+                fix="Correct network.rpc_url or network.fallback_rpc_urls.",
+            )
+        if not seen:
+            raise failure or RpcUnavailable("No RPC endpoint answers.", fix="Check the connection.")
+        return next(iter(seen))
+
+    def _candidates(self) -> Iterator[Endpoint]:
+        """Those to ask, one after the other; what is found out on the way counts for the next."""
+        asked: set[Endpoint] = set()
+        for endpoint in self._all:
+            if endpoint.healthy:
+                asked.add(endpoint)
+                yield endpoint
+            elif not endpoint.rests and len(self._all) > 1:
+                self._probe_soon(endpoint)
+        for endpoint in self._all:
+            if endpoint not in asked and not endpoint.must_wait:
+                yield endpoint
+
+    def _check_age(self, endpoint: Endpoint, answer: object) -> None:
+        slot = getattr(getattr(answer, "context", None), "slot", None)
+        if not isinstance(slot, int):
+            return
+        if slot < self._needed_slot:
+            raise RpcUnavailable(
+                f"The RPC endpoint {endpoint.host} is behind: it does not show this wallet's last transaction yet.",
+                fix="It is asked again.",
+            )
+        self._newest_slot = max(self._newest_slot, slot)
+
+    def _probe_soon(self, endpoint: Endpoint) -> None:
+        if endpoint in self._probes:
+            return
+        probe = asyncio.create_task(self._probe(endpoint))
+        self._probes[endpoint] = probe
+        probe.add_done_callback(lambda _: self._probes.pop(endpoint, None))
+
+    async def _probe(self, endpoint: Endpoint) -> None:
+        try:
+            answer = await endpoint.call(lambda client: client.get_epoch_info())
+        except RpcUnavailable as error:
+            endpoint.failed(error)
+            return
+        except RpcRejected as error:
+            endpoint.failed(RpcUnavailable(error.message))
+            return
+        if answer.value.absolute_slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed_slot):
+            endpoint.failed(RpcUnavailable(f"The RPC endpoint {endpoint.host} is behind."))
+            return
+        endpoint.recovered()
+        logger.info("The RPC endpoint %s is back", endpoint.host)

@@ -1,0 +1,197 @@
+"""One round's turn: chosen or not, moved on as far as it will go, and what a failed step means."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from decloud_pl.chain.client import View
+from decloud_pl.daemon.events import Trouble
+from decloud_pl.daemon.life import Act, Finish, Wait, next_step
+from decloud_pl.daemon.lookout import Lookout, new_record
+from decloud_pl.daemon.policy import Policy
+from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.daemon.select import WALLET_MINIMUM, select
+from decloud_pl.daemon.steps import Steps
+from decloud_pl.errors import (
+    ContentNotFound,
+    DecloudError,
+    InsufficientFunds,
+    JournalError,
+    ProgramError,
+    RpcUnavailable,
+    StoreUnavailable,
+    TransactionExpired,
+    UntrustedFileRejected,
+)
+
+logger = logging.getLogger(__name__)
+
+_WORTH_WAITING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpired, InsufficientFunds)
+"""Failures of somebody else, or an empty wallet: they pass; tried again until the round's own deadline."""
+_NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
+_MAX_ATTEMPTS = 4
+_LONGEST_BACK_OFF = 60.0
+_FAUCET_LAMPORTS = 1_000_000_000
+
+
+class Attendant:
+    """Does for a round what can be done now.
+
+    Args:
+        again: called with a round's id and the seconds after which it wants another look.
+        ended: called with the row of a round that is over.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        policy: Policy,
+        lookout: Lookout,
+        *,
+        now: Callable[[], float],
+        again: Callable[[int, float], None],
+        ended: Callable[[RoundRecord], None],
+    ) -> None:
+        self._steps = steps
+        self._policy = policy
+        self._lookout = lookout
+        self._now = now
+        self._again = again
+        self._on_end = ended
+        self._joining = asyncio.Lock()
+        self._taken: set[int] = set()
+        self.finishing: set[int] = set()
+        """Rounds in a step that a stopping daemon lets come to its end."""
+        self.stopping = False
+
+    async def attend(self, round_id: int) -> None:
+        """Chooses a new round or moves a known one on."""
+        try:
+            record = self._steps.journal.get(round_id)
+            if record is None:
+                record = await self._consider(round_id)
+            else:
+                self._lookout.forget(round_id)
+            if record is None or record.state.is_final:
+                return
+            wait = record.next_try_at - self._now()
+            if wait > 0:
+                self._again(round_id, wait)
+                return
+            await self._advance(record)
+        except JournalError:
+            raise
+        except DecloudError as error:
+            self._after_failure(round_id, error)
+        except Exception:  # one round's defect must not end the daemon or hurt another round
+            logger.exception("Round %d met a defect in this program", round_id)
+            self._after_failure(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
+
+    async def _consider(self, round_id: int) -> RoundRecord | None:
+        """Joins the choice of a new round and the row that says so; None when it does not fit."""
+        steps, policy = self._steps, self._policy
+        async with self._joining:  # two rounds must not both take the last slot
+            view = await steps.chain.view(round_id, steps.wallet.address)
+            if view.round is None or self.stopping:
+                self._lookout.forget(round_id)
+                return None
+            if view.submission is not None:
+                resolved = self._lookout.resolved(view.round)
+                return steps.keep(new_record(view.round, resolved, reason="joined by other means"))
+            taken = self._taken | {record.round_id for record in steps.journal.unfinished()}
+            if policy.stop_after is not None and len(taken) >= policy.stop_after:
+                return None
+            balance = await self._topped_up(view)
+            situation = self._lookout.situation(view.round, now=view.now, balance=balance)
+            decision = select(view.round, policy.criteria, situation, resolve=policy.resolve)
+            if not decision.accept:
+                self._lookout.skip(view.round, decision)
+                return None
+            self._lookout.forget(round_id)
+            self._taken.add(round_id)
+            return steps.keep(new_record(view.round, decision.resolved_dataset, reason=decision.reason))
+
+    async def _topped_up(self, view: View) -> int:
+        """The wallet's lamports, with the faucet's where a test network has one and they are needed."""
+        if not self._policy.faucet or view.balance >= self._policy.criteria.join_cost + WALLET_MINIMUM:
+            return view.balance
+        rpc, address = self._steps.chain.rpc, self._steps.wallet.address
+        await rpc.request_airdrop(address, _FAUCET_LAMPORTS)
+        return await rpc.balance(address)
+
+    async def _advance(self, record: RoundRecord) -> None:
+        steps = self._steps
+        while not record.state.is_final and not self.stopping:
+            view = await steps.chain.view(record.round_id, steps.wallet.address)
+            update = steps.update_on_disk(record.round_id)
+            step = next_step(record, view.round, view.submission, now=view.now, update_on_disk=update is not None)
+            if isinstance(step, Finish):
+                record = steps.finish(record, step.state, step.reason)
+                self._end(record)
+                return
+            if isinstance(step, Wait):
+                record = steps.enter(record, step.state, step.reason)
+                if step.state is State.WAITING and self._policy.auto_train:
+                    await steps.fetch_base_model(record)  # the wait is time enough for the download
+                return
+            if not self._allowed(step):
+                return
+            record = await self._act(step, record, view)
+
+    def _allowed(self, step: Act) -> bool:
+        if step.step == "train":
+            return self._policy.auto_train
+        if step.step == "claim":
+            return self._policy.auto_claim
+        return True
+
+    async def _act(self, step: Act, record: RoundRecord, view: View) -> RoundRecord:
+        steps, round_ = self._steps, view.round
+        if round_ is None:
+            return record
+        if step.step == "train":
+            return await steps.train(record, seconds_left=round_.submit_deadline - view.now)
+        self.finishing.add(record.round_id)
+        try:
+            if step.step == "join":
+                return await steps.join(record)
+            if step.step == "publish":
+                return await steps.publish(record)
+            if step.step == "submit":
+                return await steps.submit(record)
+            if step.step == "check":
+                return await steps.check(record, round_)
+            bps = 0 if view.submission is None else view.submission.contribution_bps
+            return await steps.claim(record, round_, bps)
+        finally:
+            self.finishing.discard(record.round_id)
+
+    def _after_failure(self, round_id: int, error: DecloudError) -> None:
+        """Notes a failed step: tried again with back-off, given up when trying again cannot help."""
+        steps = self._steps
+        record = steps.journal.get(round_id)
+        if record is None or record.state.is_final:
+            steps.reporter.report(Trouble(round_id, str(error)))
+            return
+        attempts = record.attempts + 1
+        hopeless = isinstance(error, UntrustedFileRejected) or (
+            attempts >= _MAX_ATTEMPTS and not isinstance(error, _WORTH_WAITING)
+        )
+        if hopeless and record.state not in _NEVER_GIVEN_UP:
+            self._end(steps.finish(record, State.FAILED, str(error)))
+            return
+        wait = min(2.0 ** min(attempts, 16), _LONGEST_BACK_OFF)
+        if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
+            wait = max(wait, error.retry_after)
+        next_try_at = int(self._now() + wait)
+        steps.keep(replace(record, attempts=attempts, reason=str(error), next_try_at=next_try_at))
+        again = "Looking at the chain again" if isinstance(error, ProgramError) else "Trying again"
+        steps.reporter.report(Trouble(round_id, f"{error} {again} in {wait:.0f} s."))
+        self._again(round_id, wait)
+
+    def _end(self, record: RoundRecord) -> None:
+        self._taken.add(record.round_id)
+        self._on_end(record)

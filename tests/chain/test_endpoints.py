@@ -1,0 +1,254 @@
+"""Which endpoint is asked: failover, rest, return, and how often one may be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.endpoint import TokenBucket
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.errors import ConfigError, RpcRejected, RpcUnavailable
+
+ANYBODY = Pubkey.default()
+
+
+class ManualPace:
+    """Time that passes only when told, or in a sleep."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def jitter(self, seconds: float) -> float:
+        return seconds
+
+
+@dataclass
+class Node:
+    """An endpoint that answers with its balance, or as ``status`` and ``error`` say."""
+
+    balance: int
+    url: str = ""
+    status: int = 200
+    error: int | None = None
+    slot: int = 1000
+    genesis: str = "11111111111111111111111111111111"
+    headers: dict[str, str] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    probed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def serve(self, request: web.Request) -> web.Response:
+        call = json.loads(await request.read())
+        self.calls.append(call["method"])
+        if call["method"] == "getEpochInfo":
+            self.probed.set()
+        if self.status != 200:
+            return web.Response(status=self.status, headers=self.headers)
+        reply = {"jsonrpc": "2.0", "id": call["id"]}
+        if self.error is not None:
+            return web.json_response({**reply, "error": {"code": self.error, "message": "no"}})
+        return web.json_response({**reply, "result": self._result(call["method"])})
+
+    def _result(self, method: str) -> object:
+        if method == "getGenesisHash":
+            return self.genesis
+        if method == "getEpochInfo":
+            return {
+                "absoluteSlot": self.slot,
+                "blockHeight": self.slot,
+                "epoch": 0,
+                "slotIndex": 0,
+                "slotsInEpoch": 1,
+                "transactionCount": 0,
+            }
+        return {"context": {"slot": self.slot}, "value": self.balance}
+
+
+@pytest.fixture
+async def nodes() -> AsyncIterator[tuple[Node, Node]]:
+    made = (Node(1), Node(2))
+    runners = []
+    for node in made:
+        application = web.Application()
+        application.router.add_post("/", node.serve)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        node.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        runners.append(runner)
+    yield made
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def pace() -> ManualPace:
+    return ManualPace()
+
+
+@pytest.fixture
+async def rpc(nodes: tuple[Node, Node], pace: ManualPace) -> AsyncIterator[RpcClient]:
+    client = RpcClient(nodes[0].url, fallbacks=[nodes[1].url], timeout=5, pace=pace)
+    yield client
+    await client.aclose()
+
+
+async def until_probed(node: Node, rpc: RpcClient) -> None:
+    await asyncio.wait_for(node.probed.wait(), 10)
+    await probes_end(rpc)
+
+
+async def probes_end(rpc: RpcClient) -> None:
+    await asyncio.gather(*rpc._endpoints._probes.values())
+
+
+async def test_the_first_is_preferred(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
+    assert [await rpc.balance(ANYBODY) for _ in range(3)] == [1, 1, 1]
+    assert nodes[1].calls == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_another_stands_in_and_the_first_comes_back(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace, status: int
+) -> None:
+    first, _ = nodes
+    first.status = status
+    assert await rpc.balance(ANYBODY) == 2
+    first.status = 200
+    assert await rpc.balance(ANYBODY) == 2  # it rests
+    assert len(first.calls) == 1
+    pace.now += 60
+    assert await rpc.balance(ANYBODY) == 2  # it is asked how it is, and nobody waits for the answer
+    await until_probed(first, rpc)
+    assert await rpc.balance(ANYBODY) == 1
+
+
+async def test_the_rest_grows_with_each_failure(rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace) -> None:
+    first, _ = nodes
+    first.status = 500
+    await rpc.balance(ANYBODY)
+    for _ in range(400):
+        pace.now += 1
+        await rpc.balance(ANYBODY)
+        await probes_end(rpc)
+    # After 2, 4, 8, … and at last every 120 seconds.
+    assert 8 <= first.calls.count("getEpochInfo") <= 10
+
+
+async def test_one_that_is_far_behind_does_not_come_back(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    first, second = nodes
+    first.status = 500
+    second.slot = 5000
+    await rpc.balance(ANYBODY)
+    first.status, first.slot = 200, 4000
+    pace.now += 60
+    await rpc.balance(ANYBODY)
+    await until_probed(first, rpc)
+    assert await rpc.balance(ANYBODY) == 2
+    first.slot = 4990
+    pace.now += 60
+    first.probed.clear()
+    await rpc.balance(ANYBODY)
+    await until_probed(first, rpc)
+    assert await rpc.balance(ANYBODY) == 1
+
+
+async def test_an_answer_from_before_our_transaction_is_not_taken(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
+    rpc.need(2000)
+    nodes[1].slot = 2000
+    assert await rpc.balance(ANYBODY) == 2
+    nodes[1].slot = 1999
+    with pytest.raises(RpcUnavailable, match="is behind"):
+        await rpc.balance(ANYBODY)
+
+
+async def test_retry_after_is_honoured_by_every_caller(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    for node in nodes:
+        node.status, node.headers = 429, {"Retry-After": "30"}
+    with pytest.raises(RpcUnavailable):
+        await rpc.balance(ANYBODY)
+    pace.now += 10
+    with pytest.raises(RpcUnavailable, match="left alone") as caught:
+        await rpc.balance(ANYBODY)
+    assert caught.value.retry_after == 20
+    assert [len(node.calls) for node in nodes] == [1, 1]
+    for node in nodes:
+        node.status = 200
+    pace.now += 21
+    assert await rpc.balance(ANYBODY) in (1, 2)
+
+
+async def test_all_that_rest_are_asked_rather_than_none(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
+    for node in nodes:
+        node.status = 500
+    with pytest.raises(RpcUnavailable):
+        await rpc.balance(ANYBODY)
+    nodes[1].status = 200
+    assert await rpc.balance(ANYBODY) == 2
+
+
+@pytest.mark.parametrize("code", [-32601, -32010])
+async def test_what_one_provider_does_not_offer_another_may(
+    rpc: RpcClient, nodes: tuple[Node, Node], code: int
+) -> None:
+    nodes[0].error = code
+    assert await rpc.balance(ANYBODY) == 2
+    nodes[1].error = code
+    with pytest.raises(RpcRejected):
+        await rpc.balance(ANYBODY)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_refused_is_no_reason_to_stand_still(
+    rpc: RpcClient, nodes: tuple[Node, Node], status: int
+) -> None:
+    nodes[0].status = status
+    assert await rpc.balance(ANYBODY) == 2
+
+
+async def test_a_wrong_request_is_wrong_everywhere(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
+    nodes[0].error = -32602
+    with pytest.raises(RpcRejected):
+        await rpc.balance(ANYBODY)
+    assert nodes[1].calls == []
+
+
+async def test_endpoints_of_different_networks_are_refused(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
+    assert await rpc.check_same_network() == nodes[0].genesis
+    nodes[1].genesis = str(Pubkey.new_unique())
+    with pytest.raises(ConfigError, match="different networks"):
+        await rpc.check_same_network()
+    nodes[1].status = 500
+    assert await rpc.check_same_network() == nodes[0].genesis
+
+
+async def test_a_rate_is_kept(nodes: tuple[Node, Node], pace: ManualPace) -> None:
+    rpc = RpcClient(nodes[0].url, requests_per_second=4, pace=pace)
+    for _ in range(46):
+        await rpc.balance(ANYBODY)
+    await rpc.aclose()
+    assert pace.now == pytest.approx(10.0)  # six at once, then four a second
+
+
+def test_a_bucket_fills_up_to_its_burst() -> None:
+    bucket = TokenBucket(2.0, 3.0, now=0.0)
+    assert [bucket.take(0.0) for _ in range(5)] == [0.0, 0.0, 0.0, 0.5, 1.0]
+    assert bucket.take(1000.0) == 0.0
+    assert [bucket.take(1000.0) for _ in range(3)] == [0.0, 0.0, 0.5]

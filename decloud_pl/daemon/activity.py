@@ -13,9 +13,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
 from decloud_pl.daemon.record import State
 
@@ -49,21 +49,6 @@ PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
-@dataclass(slots=True)
-class RpcHealth:
-    """How the RPC endpoint has answered so far.
-
-    Attributes:
-        requests: asked in this run.
-        errors: of them, those without a usable answer.
-        heard_at: Unix seconds of the last usable answer or event, None before the first.
-    """
-
-    requests: int = 0
-    errors: int = 0
-    heard_at: float | None = None
-
-
 class Activity:
     """A `Reporter` that keeps what `JournalReader` shows beside the journal's rows.
 
@@ -71,7 +56,7 @@ class Activity:
         path: the file; one that is damaged or of another version is put aside.
         scope: `Scope.folder` of the daemon.
         facts: about this run, for people; no secrets.
-        health: read at every beat.
+        health: of the chain's endpoints, read at every beat.
         now: Unix seconds.
     """
 
@@ -81,7 +66,7 @@ class Activity:
         *,
         scope: str,
         facts: Mapping[str, str],
-        health: Callable[[], RpcHealth] = RpcHealth,
+        health: RpcHealth,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._scope = scope
@@ -124,16 +109,14 @@ class Activity:
             self._attempts[record.round_id] = record.attempts
             if record.state.is_final:
                 del self._attempts[record.round_id]
-                self._execute(
-                    "DELETE FROM deadlines WHERE scope = ? AND round_id = ?", (self._scope, record.round_id)
-                )
+                self._execute("DELETE FROM deadlines WHERE scope = ? AND round_id = ?", (self._scope, record.round_id))
         if self._now() - self._beaten_at >= _BEAT_SECONDS:
             self.beat()
 
     def beat(self) -> None:
         """Writes down that the daemon lives, and what it last heard."""
         self._beaten_at = self._now()
-        health = self._health()
+        health = self._health
         self._execute(
             "UPDATE daemons SET beat_at = ?, heard_at = ?, balance = ?, rpc_requests = ?, rpc_errors = ?,"
             " publish_failures = ? WHERE scope = ?",

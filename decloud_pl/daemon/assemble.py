@@ -20,8 +20,11 @@ from decloud_pl.daemon.events import Reporter
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
 from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.loop import Daemon
+from decloud_pl.daemon.observe import observed
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
+from decloud_pl.daemon.reader import JOURNAL_FILE
+from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Criteria, join_cost
 from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
@@ -35,7 +38,6 @@ from decloud_pl.store import Store
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 
-JOURNAL_FILE = "journal.sqlite"
 MAX_MODEL_BYTES = 2 << 30
 _STORE_TIMEOUT = 60.0
 
@@ -125,9 +127,16 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
 
 @asynccontextmanager
 async def assemble(
-    settings: Settings, wallet: Wallet, reporter: Reporter, *, stop_after: int | None = None
+    settings: Settings, wallet: Wallet, reporter: Reporter, *, stop_after: int | None = None, preset: str = ""
 ) -> AsyncIterator[Daemon]:
     """A daemon ready to run; holds the journal's lock while the context is open.
+
+    Args:
+        settings: checked ones.
+        wallet: signs.
+        reporter: gets what happens; the activity file, reports, notifications and metrics get it besides.
+        stop_after: rounds.
+        preset: its name, to be shown.
 
     Raises:
         ConfigError: a setting that no part can use, or endpoints of different networks.
@@ -146,6 +155,8 @@ async def assemble(
             home / JOURNAL_FILE, network=network, program_id=str(dialect.program_id), wallet=str(wallet.address)
         )
         stack.callback(journal.close)
+        scope = Scope(*journal.owner)
+        reporter = await stack.enter_async_context(observed(settings, scope, rpc.health, reporter, preset=preset))
         steps = Steps(
             chain=ChainClient(rpc, dialect),
             sender=make_sender(settings, rpc, wallet, journal),
@@ -158,7 +169,7 @@ async def assemble(
             planner=SettingsPlanner(settings),
             reporter=reporter,
             # Networks, programs and wallets may share a home; their rounds have the same numbers.
-            rounds_folder=home / "rounds" / f"{network[:8]}-{dialect.program_id}-{wallet.address}",
+            rounds_folder=home / "rounds" / scope.folder,
             max_model_bytes=MAX_MODEL_BYTES,
             deposit=deposit,
             shares=Shares(settings.max_concurrent_rounds, visible_gpus(os.environ)),

@@ -20,8 +20,8 @@ class Connected:
 class Looked:
     """What the chain showed of a round of this wallet.
 
-    ``deadline`` is the one that counts in the round's present status, None where none does; it and ``chain_now`` are Unix
-    seconds of the chain's clock, ``balance`` is the wallet's lamports.
+    ``deadline`` is the one that counts in the round's present status, None where none does; it and ``chain_now``
+    are Unix seconds of the chain's clock, ``balance`` is the wallet's lamports.
     """
 
     round_id: int

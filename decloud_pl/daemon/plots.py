@@ -99,7 +99,9 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(scratch, format=path.suffix.lstrip(".") or "png", dpi=120)
         scratch.replace(path)
     except ValueError as error:
-        raise UsageError(f"{path} is no picture that can be drawn.", fix="Let its name end in .png, .svg or .pdf.") from error
+        raise UsageError(
+            f"{path} is no picture that can be drawn.", fix="Let its name end in .png, .svg or .pdf."
+        ) from error
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another place.") from error
     finally:

@@ -25,6 +25,7 @@ from decloud_pl.errors import JournalError
 JOURNAL_FILE = "journal.sqlite"
 _FINAL = tuple(state.value for state in State if state.is_final)
 _TIMEOUT = 2.0
+_COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _DEAD_AFTER = 15.0
 """Seconds without a beat after which a daemon counts as ended: its process number may be another's by now."""
@@ -130,7 +131,8 @@ class JournalReader:
         except sqlite3.Error as error:
             self.close()
             raise JournalError(
-                f"The journal {path} cannot be read: {error}.", fix="Restore it from a copy, or start with another home."
+                f"The journal {path} cannot be read: {error}.",
+                fix="Restore it from a copy, or start with another home.",
             ) from error
         with contextlib.suppress(sqlite3.Error):  # it only adds to the journal
             self._activity = _connect(self._home / ACTIVITY_FILE)
@@ -212,11 +214,7 @@ class JournalReader:
         if not {"fee", "deposit"} <= columns:
             return None
         owned, values = self._owned("transactions")
-        rows = self._ask(
-            "SELECT SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
-            f" FROM transactions WHERE {owned}",  # noqa: S608
-            values,
-        )
+        rows = self._ask(f"SELECT {_COST} FROM transactions WHERE {owned}", values)  # noqa: S608
         return int(rows[0][0] or 0) if rows else 0
 
     def claims(self) -> list[tuple[float, int]]:
@@ -243,7 +241,9 @@ class JournalReader:
         Args:
             round_id: of this round alone.
             kinds: states, ``skipped`` or ``trouble``; any when empty.
+            text: what an entry must hold.
             before: Unix seconds; entries from then on are left out, for paging.
+            limit: of entries.
         """
         if self.scope is None:
             return []
@@ -306,9 +306,7 @@ class JournalReader:
             return None
         pid, started, stopped, beat, heard, balance, requests, errors, failures, facts = rows[0]
         alive = stopped is None and now - beat < _DEAD_AFTER and _is_running(pid)
-        return DaemonStatus(
-            alive, pid, started, beat, heard, balance, requests, errors, failures, _facts(facts)
-        )
+        return DaemonStatus(alive, pid, started, beat, heard, balance, requests, errors, failures, _facts(facts))
 
     def _latest(self) -> Scope | None:
         scopes = self.scopes()
@@ -362,7 +360,9 @@ def _ask(connection: sqlite3.Connection, question: str, values: Sequence[object]
     try:
         return connection.execute(question, values).fetchall()
     except sqlite3.Error as error:
-        raise JournalError(f"The journal cannot be read: {error}.", fix="Try again, or restore it from a copy.") from error
+        raise JournalError(
+            f"The journal cannot be read: {error}.", fix="Try again, or restore it from a copy."
+        ) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection | None:
@@ -421,5 +421,3 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-

@@ -46,12 +46,13 @@ MAIN = (
     "pinata_api_key",
     "pinata_secret_key",
     "pinata_jwt",
+    "notify_urls",
 )
 """The settings that most users meet, in the order in which they are shown."""
 
 # `home` decides where config.json is; the others say what one run does.
 _NOT_KEPT = ("home", "task", "round")
-_AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap")
+_AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap", "notify.low_balance")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@
     │   └── StoreUnavailable                  worth another try
     ├── DatasetError                    8
     │   ├── DatasetNotSupported
-    │   └── DatasetNotFound
+    │   ├── DatasetNotFound
+    │   └── DatasetNotReady                   it is being downloaded
     ├── ModelError                      9
     │   └── UntrustedFileRejected             quarantine refused a file
     ├── TrainingError                  10
@@ -43,6 +44,7 @@ __all__ = [
     "ContentNotFound",
     "DatasetError",
     "DatasetNotFound",
+    "DatasetNotReady",
     "DatasetNotSupported",
     "DecloudError",
     "DecodeError",
@@ -211,6 +213,10 @@ class DatasetNotSupported(DatasetError):
 
 class DatasetNotFound(DatasetError):
     """The files of a data set are not where they should be."""
+
+
+class DatasetNotReady(DatasetError):
+    """The files of a data set are being downloaded, or a download is to be tried again later."""
 
 
 class ModelError(DecloudError):

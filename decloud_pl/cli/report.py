@@ -63,6 +63,10 @@ class TerminalReporter:
         elif isinstance(event, Changed):
             self._change(event)
 
+    def stopping(self) -> None:
+        """Says that the daemon is coming to its end."""
+        self.say("Stopping: what is under way is brought to an end. Ctrl-C again ends at once.")
+
     def say(self, text: str, style: str | None = None) -> None:
         """One line; output that cannot be written, to a full disk for example, must not stop the daemon."""
         if self._stamps:

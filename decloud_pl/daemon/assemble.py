@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict
 
 from solders.pubkey import Pubkey
 
@@ -19,20 +20,28 @@ from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.events import Reporter
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
 from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.log import logged
+from decloud_pl.daemon.lookout import situation_of
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.observe import observed
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
+<<<<<<< HEAD
 from decloud_pl.daemon.reader import JOURNAL_FILE
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Criteria, join_cost
+=======
+from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
+>>>>>>> main
 from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
+from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import parse_sol
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.settings import Settings
 from decloud_pl.store import Store
 from decloud_pl.store.embedded import EmbeddedStore
@@ -98,9 +107,16 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
     """What the settings let the daemon do; ``deposit`` is what the chain asks for a submission account."""
     rewards = settings.rewards
     mappings = settings.all_mappings()
+    data = DataFolder.from_node(asdict(settings.data))
+    downloads = BackgroundDownloads(data)
 
     def resolved(name: str) -> str:
-        return resolve(name, mappings, settings.paths).name
+        return resolve(name, mappings, settings.paths, data=data).name
+
+    def prepare(name: str) -> None:
+        choice = resolve(name, {}, settings.paths, data=data)
+        if not choice.ready and choice.entry is not None:
+            downloads.ensure(choice.entry)
 
     return Policy(
         criteria=Criteria(
@@ -115,6 +131,7 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
             lamports_per_kwh=parse_sol(rewards.sol_per_kwh),
         ),
         resolve=resolved,
+        prepare=prepare,
         auto_train=settings.auto_train,
         auto_claim=settings.auto_claim,
         poll_interval=settings.poll_interval,
@@ -147,6 +164,7 @@ async def assemble(
     websocket_urls = settings.network.websocket_urls()
     home = settings.home_path
     async with AsyncExitStack() as stack:
+        reporter = stack.enter_context(logged(reporter, home))
         rpc = make_rpc(settings)
         stack.push_async_callback(rpc.aclose)
         network = await rpc.check_same_network()
@@ -178,8 +196,49 @@ async def assemble(
         yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect))
 
 
-async def run_until_stopped(daemon: Daemon) -> bool:
+async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> tuple[Check, ...]:
+    """What the daemon of a wallet would find about a round, check by check; runs beside it.
+
+    Args:
+        settings: of the daemon.
+        address: the wallet's.
+        round_id: the round.
+
+    Raises:
+        ChainError: no endpoint answers.
+        UsageError: the network has no such round.
+    """
+    rpc = make_rpc(settings)
+    try:
+        dialect = make_dialect(settings)
+        network = await rpc.check_same_network()
+        deposit = await rpc.rent_exempt_minimum(SUBMISSION_SIZE)
+        view = await ChainClient(rpc, dialect).view(round_id, address)
+    finally:
+        await rpc.aclose()
+    if view.round is None:
+        raise UsageError(f"The network has no round {round_id}.", fix="See which it has with `decloud-trainer rounds`.")
+    policy = make_policy(settings, deposit=deposit)
+    journal = Journal(
+        settings.home_path / JOURNAL_FILE,
+        network=network,
+        program_id=str(dialect.program_id),
+        wallet=str(address),
+        read_only=True,
+    )
+    try:
+        situation = situation_of(view.round, journal, resolve=policy.resolve, now=view.now, balance=view.balance)
+    finally:
+        journal.close()
+    return explain(view.round, policy.criteria, situation, resolve=policy.resolve)
+
+
+async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda: None) -> bool:
     """Runs a daemon; SIGINT and SIGTERM stop it cleanly, a second one at once. Tells systemd how it is.
+
+    Args:
+        daemon: assembled.
+        on_stop: called with the first signal.
 
     Returns:
         Whether a signal ended it.
@@ -190,6 +249,7 @@ async def run_until_stopped(daemon: Daemon) -> bool:
         if with_signal[0]:
             _leave_now()
         with_signal[0] = True
+        on_stop()
         daemon.stop()
 
     with _signal_handlers(on_signal):

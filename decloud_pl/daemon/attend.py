@@ -13,7 +13,7 @@ from decloud_pl.daemon.life import Act, Finish, Wait, next_step
 from decloud_pl.daemon.lookout import Lookout, new_record
 from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.daemon.select import WALLET_MINIMUM, select
+from decloud_pl.daemon.select import WALLET_MINIMUM, prepared, select
 from decloud_pl.daemon.steps import Steps
 from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import (
@@ -107,7 +107,7 @@ class Attendant:
                 return None
             balance = await self._topped_up(view)
             situation = self._lookout.situation(view.round, now=view.now, balance=balance)
-            decision = select(view.round, policy.criteria, situation, resolve=policy.resolve)
+            decision = prepared(select(view.round, policy.criteria, situation, resolve=policy.resolve), policy.prepare)
             if not decision.accept:
                 self._lookout.skip(view.round, decision)
                 return None

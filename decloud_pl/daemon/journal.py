@@ -79,6 +79,7 @@ class Journal:
     Args:
         network: the chain's genesis hash: round numbers mean nothing on another chain.
         now: Unix seconds.
+        read_only: only looks, beside a daemon that may be running; a journal that is not there is empty.
 
     Raises:
         JournalLocked: another process holds the journal.
@@ -94,21 +95,22 @@ class Journal:
         wallet: str,
         network: str = "",
         now: Callable[[], float] = time.time,
+        read_only: bool = False,
     ) -> None:
         self.path = path
         self._owner = (network, program_id, wallet)
         self._now = now
-        self._lock_fd = _lock(path)
+        self._lock_fd = None if read_only else _lock(path)
         try:
-            self._db = _open(path)
+            self._db = _open_to_read(path) if read_only else _open(path)
         except sqlite3.Error as error:
-            os.close(self._lock_fd)
+            self._unlock()
             raise JournalError(
                 f"The journal {path} cannot be opened: {error}.",
                 fix="It was left as it is. Free disk space or restore it from a copy, then start again.",
             ) from error
         except JournalError:
-            os.close(self._lock_fd)
+            self._unlock()
             raise
 
     @property
@@ -127,7 +129,11 @@ class Journal:
     def close(self) -> None:
         """Closes the file and releases the lock."""
         self._db.close()
-        os.close(self._lock_fd)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -220,6 +226,15 @@ class Journal:
         ).fetchall()
         return median(row[0] for row in rows) if rows else None
 
+    def join_seconds(self) -> float:
+        """Seconds that joining takes: the median of the last few rounds, 0 without any."""
+        rows = self._db.execute(
+            f"SELECT join_seconds FROM rounds WHERE {_OWNED} ORDER BY round_id DESC LIMIT ?",  # noqa: S608
+            (*self._owner, _RECENT),
+        ).fetchall()
+        known = [row[0] for row in rows if row[0] is not None]
+        return float(median(known)) if known else 0.0
+
     def submit_window(self) -> int | None:
         """Seconds that rounds leave for a training: the median of the last few seen, None without any."""
         rows = self._db.execute(
@@ -282,10 +297,26 @@ def _open(path: Path) -> sqlite3.Connection:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
         db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-    elif version != SCHEMA_VERSION:
+    else:
+        _check_version(db, path)
+    return db
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        db.executescript(_SCHEMA)
+        return db
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+    _check_version(db, path)
+    return db
+
+
+def _check_version(db: sqlite3.Connection, path: Path) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
         db.close()
         raise JournalError(
             f"The journal {path} has format {version}, this program knows {SCHEMA_VERSION}.",
             fix="Use the program version that wrote it, or set DECLOUD_HOME to another folder.",
         )
-    return db

@@ -17,6 +17,7 @@ from decloud_pl.chain.dialects.v1.events import (
     ValidatorClaimed,
 )
 from decloud_pl.daemon.events import Skipped, Trouble
+from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.daemon.select import Decision, Situation, select
@@ -98,21 +99,7 @@ class Lookout:
 
     def situation(self, round_: Round, *, now: int, balance: int) -> Situation:
         """How things stand for a decision about one round."""
-        journal = self._steps.journal
-        try:
-            resolved = self._policy.resolve(round_.dataset)
-        except DecloudError:
-            seconds = None
-        else:
-            seconds = journal.measured(resolved)
-        return Situation(
-            now=now,
-            balance=balance,
-            occupied_slots=sum(record.occupies_slot for record in journal.unfinished()),
-            spent=journal.spent_since(journal.now() - DAY_SECONDS),
-            train_seconds={} if seconds is None else {resolved: seconds},
-            submit_window=journal.submit_window(),
-        )
+        return situation_of(round_, self._steps.journal, resolve=self._policy.resolve, now=now, balance=balance)
 
     def skip(self, round_: Round, decision: Decision) -> None:
         """Notes that a round does not fit now or ever; says so once for each reason."""
@@ -178,6 +165,26 @@ class Lookout:
         if not ours:
             steps.reporter.report(Trouble(event.round_id, f"{_RIVAL}: {what}. {_RIVAL_FIX}"))
             self._mark(event.round_id)
+
+
+def situation_of(
+    round_: Round, journal: Journal, *, resolve: Callable[[str], str], now: int, balance: int
+) -> Situation:
+    """What the journal knows for a decision about a round, with the chain's time and the wallet's lamports."""
+    try:
+        resolved = resolve(round_.dataset)
+    except DecloudError:
+        resolved = ""
+    seconds = journal.measured(resolved)
+    return Situation(
+        now=now,
+        balance=balance,
+        occupied_slots=sum(record.occupies_slot for record in journal.unfinished()),
+        spent=journal.spent_since(journal.now() - DAY_SECONDS),
+        train_seconds={} if seconds is None else {resolved: seconds},
+        submit_window=journal.submit_window(),
+        join_seconds=journal.join_seconds(),
+    )
 
 
 def new_record(round_: Round, resolved: str, *, reason: str = "") -> RoundRecord:

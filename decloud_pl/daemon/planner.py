@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from decloud_pl.config_dir import config_dir
 from decloud_pl.daemon.record import RoundRecord
-from decloud_pl.errors import DatasetNotSupported
+from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.settings import Settings
 from decloud_pl.train.plan import TrainingPlan
 
@@ -25,7 +25,7 @@ class SettingsPlanner:
         plan = TrainingPlan(
             base_model=base_model,
             out=folder,
-            dataset=self._dataset_node(record.resolved_dataset),
+            dataset=self._dataset_node(record),
             optimizer=settings.optimizer,
             trainer=settings.trainer,
             epochs=settings.epochs,
@@ -39,23 +39,10 @@ class SettingsPlanner:
         )
         return plan.to_json()
 
-    def _dataset_node(self, name: str) -> dict[str, object]:
-        """The ``conf/dataset`` file of a data set, with the user's path where one is set."""
-        from omegaconf import OmegaConf
-
-        file = config_dir() / "dataset" / f"{name}.yaml"
-        if not file.is_file():
-            raise DatasetNotSupported(
-                f"There is no reader for the data set {name!r}.",
-                fix="Map it to one that has, see conf/dataset.",
-            )
-        node = OmegaConf.to_container(OmegaConf.load(file))
-        if not isinstance(node, dict):
-            raise DatasetNotSupported(f"{file} is not a data set's declaration.", fix="Restore the file.")
-        fields = {str(key): value for key, value in node.items()}
-        if name in self.settings.paths:
-            fields["root"] = self.settings.paths[name]
-        return fields
+    def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
+        """What the worker builds its `Source` from, with the user's path where one is set."""
+        data = DataFolder.from_node(asdict(self.settings.data))
+        return resolve(record.resolved_dataset, {}, self.settings.paths, data=data).node(data)
 
 
 def _processors() -> int:

@@ -15,6 +15,7 @@ class Policy:
     Attributes:
         criteria: which rounds to join.
         resolve: from the chain's data set name to the one to train on; raises `DatasetError`.
+        prepare: sees to it that the files of a data set are here; raises `DatasetNotReady` while they are not.
         auto_train: False joins rounds and leaves their training to the user.
         auto_claim: False leaves rewards in their vaults.
         poll_interval: seconds between looks at the chain while the WebSocket is away.
@@ -35,3 +36,4 @@ class Policy:
     faucet: bool = False
     reconcile_interval: float = 3600.0
     stop_seconds: float = 90.0
+    prepare: Callable[[str], None] = lambda _: None

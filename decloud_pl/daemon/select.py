@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.daemon.life import MAX_TRAINERS
 from decloud_pl.domain import Round, RoundStatus, format_sol
-from decloud_pl.errors import DatasetError
+from decloud_pl.errors import DatasetError, DatasetNotReady
 
 SUBMISSION_DEPOSIT = 1_733_040
 """Rent deposit of a submission account (121 bytes) as of 2025; the daemon asks the chain for today's."""
@@ -141,6 +141,24 @@ def select(round_: Round, criteria: Criteria, situation: Situation, *, resolve: 
     if failed:
         return Decision(accept=False, reason=failed[0].detail, settled=any(check.settled for check in failed))
     return Decision(accept=True, reason="it fits", resolved_dataset=resolve(round_.dataset))
+
+
+def prepared(decision: Decision, prepare: Callable[[str], None]) -> Decision:
+    """The same decision, or a no while the data set's files are not here.
+
+    Args:
+        decision: of `select`.
+        prepare: gets the files of the data set to train on; raises `DatasetNotReady` until they are here.
+    """
+    if not decision.accept:
+        return decision
+    try:
+        prepare(decision.resolved_dataset)
+    except DatasetNotReady as error:
+        return Decision(accept=False, reason=str(error).rstrip("."))
+    except DatasetError as error:
+        return Decision(accept=False, reason=str(error).rstrip("."), settled=True)
+    return decision
 
 
 def _status(round_: Round, situation: Situation) -> Check:

@@ -1,114 +1,159 @@
-"""The catalogue: which data set to train on when a round names one. Imports no torch.
+"""The catalogue: what this package can read, and which data set a round's name means. Imports no torch.
 
-The chain's names come here in lower case. A name leads to an entry by itself, through a mapping the user gave
-(``custom`` → ``digits``), or not at all.
+An entry is one file of ``conf/dataset``. The chain's names come here in lower case. A name leads to data by itself,
+through a mapping the user gave (``custom`` → ``digits``), through a path the user gave, or not at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from decloud_pl.errors import DatasetNotFound, DatasetNotSupported
+from decloud_pl.config_dir import config_dir
+from decloud_pl.data import user_files
+from decloud_pl.data.entry import DataFolder, Entry
+from decloud_pl.domain import DATASETS
+from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
 
-DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+CHAIN_NAMES = tuple(name.lower() for name in DATASETS)
+
+
+def entries(directory: Path | None = None) -> dict[str, Entry]:
+    """Every entry by name.
+
+    Args:
+        directory: a Hydra tree; the package's own by default.
+
+    Raises:
+        ConfigError: a file that is no declaration.
+    """
+    return {name: entry(name, directory) for name in names(directory)}
+
+
+def names(directory: Path | None = None) -> list[str]:
+    """The entries' names, in the order of the chain, then of the alphabet."""
+    found = [path.stem for path in (directory or config_dir()).joinpath("dataset").glob("*.yaml")]
+    order = {name: index for index, name in enumerate(CHAIN_NAMES)}
+    return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+
+
+def entry(name: str, directory: Path | None = None) -> Entry:
+    """One entry.
+
+    Raises:
+        DatasetNotSupported: there is none of this name.
+        ConfigError: its file is no declaration.
+    """
+    file = (directory or config_dir()) / "dataset" / f"{name}.yaml"
+    if name not in names(directory):
+        raise DatasetNotSupported(f"There is no reader for the data set {name!r}.", fix="See conf/dataset.")
+    return Entry.from_node(name, _node(file))
+
+
+def _node(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        node = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} cannot be read.", fix="Restore the file.") from error
+    if not isinstance(node, dict):
+        raise ConfigError(f"{file} is not a data set's declaration.", fix="Restore the file.")
+    return node
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A data set this package can read.
+class Choice:
+    """What to train on.
 
     Attributes:
-        name: the file in ``conf/dataset`` that declares its reader.
-        num_classes: how many labels.
-        licence: of the data.
-        size: for people.
-        folder: where torchvision would keep it, below a data folder; empty for data inside a dependency.
-        files: what must be there, each possibly with ``.gz``.
-        elsewhere: other folders that hold ``files`` directly, for example a distribution's package.
+        name: the data set's own name, after mappings.
+        entry: its declaration, None for one that only its files describe.
+        root: the user's path, None for the data folder.
+        ready: whether its files are on this machine; if not, they can be downloaded.
     """
 
     name: str
-    num_classes: int
-    licence: str
-    size: str
-    folder: str = ""
-    files: tuple[str, ...] = ()
-    elsewhere: tuple[Path, ...] = ()
+    entry: Entry | None
+    root: str | None
+    ready: bool
 
-    def locate(self, roots: tuple[Path, ...]) -> Path | None:
-        """The folder that holds every file, None when there is none; ``roots`` are data folders."""
-        if not self.files:
-            return Path()
-        candidates = [root / self.folder for root in roots] + list(roots) + list(self.elsewhere)
-        return next((folder for folder in candidates if _complete(folder, self.files)), None)
-
-
-_IDX = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-
-ENTRIES: Mapping[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        Entry("digits", 10, "CC BY 4.0 (UCI Optical Recognition of Handwritten Digits)", "1,797 images, installed"),
-        Entry(
-            "fashionmnist",
-            10,
-            "MIT (Zalando Research)",
-            "70,000 images, 31 MB",
-            folder="FashionMNIST/raw",
-            files=_IDX,
-            elsewhere=(DEBIAN_FASHION_MNIST,),
-        ),
-    )
-}
+    def node(self, data: DataFolder) -> dict[str, Any]:
+        """The node from which `decloud_pl.build` makes the `Source`."""
+        if self.root is not None and (self.entry is None or not self.entry.is_in(user_files.path_of(self.root))):
+            classes = None if self.entry is None else self.entry.num_classes
+            return {"_target_": user_files.TARGET, "name": self.name, "root": self.root, "num_classes": classes}
+        if self.entry is None:
+            raise DatasetNotSupported(f"The data set {self.name} has no files.", fix=_how_to_map(self.name))
+        return {**self.entry.node, "root": self.root, "data": data.to_node()}
 
 
 def resolve(
-    name: str, mappings: Mapping[str, str], paths: Mapping[str, str], *, data_folder: Path | None = None
-) -> Entry:
-    """The entry to train on for a round that names ``name``.
+    name: str,
+    mappings: Mapping[str, str],
+    paths: Mapping[str, str],
+    *,
+    data: DataFolder,
+    directory: Path | None = None,
+) -> Choice:
+    """What to train on for a round that names ``name``.
 
     Args:
         name: the chain's name, lower case.
         mappings: from the chain's names to the user's choice.
-        paths: where the user keeps a data set.
-        data_folder: where data sets are kept otherwise.
+        paths: where the user keeps a data set; one for the chain's own name comes before a mapping.
+        data: where data sets are kept otherwise.
+        directory: a Hydra tree; the package's own by default.
 
     Raises:
-        DatasetNotSupported: nothing leads from the name to an entry.
-        DatasetNotFound: the entry's files are not on this machine.
+        DatasetNotSupported: nothing leads from the name to data.
+        DatasetNotFound: the files are not where they should be, and cannot be downloaded.
+        DatasetError: the user's path holds something else.
     """
-    wanted = mappings.get(name, name)
-    entry = ENTRIES.get(wanted)
-    if entry is None:
-        if wanted != name:
-            raise DatasetNotSupported(
-                f"The data set {name} is mapped to {wanted}, which cannot be read.",
-                fix=f"Map it to one of: {', '.join(ENTRIES)}.",
-            )
-        raise DatasetNotSupported(
-            f"The data set {name} is not supported.", fix=f"Map it with mappings.{name}=NAME ({', '.join(ENTRIES)})."
-        )
-    if entry.locate(data_roots(entry.name, paths, data_folder)) is None:
+    known = names(directory)
+    wanted = name if name in paths else mappings.get(name, name)
+    found = entry(wanted, directory) if wanted in known else None
+    if wanted in paths:
+        _check_path(wanted, paths[wanted], found)
+        return Choice(wanted, found, paths[wanted], ready=True)
+    if found is None:
+        raise _not_supported(name, wanted, known)
+    ready = found.find(None, data) is not None
+    if not ready and not (data.download and found.downloads):
         raise DatasetNotFound(
-            f"The files of the data set {entry.name} are not on this machine.",
-            fix=f"Set paths.{entry.name} to the folder that holds them.",
+            f"The files of the data set {wanted} are not on this machine.",
+            fix=f"Set paths.{wanted} to the folder that holds them"
+            + (", or allow downloads with data.download=true." if found.downloads else "."),
         )
-    return entry
+    return Choice(wanted, found, None, ready=ready)
 
 
-def data_roots(name: str, paths: Mapping[str, str], data_folder: Path | None) -> tuple[Path, ...]:
-    """The folders to look for a data set in: the user's own alone, where one is set."""
-    if name in paths:
-        return (Path(paths[name]).expanduser(),)
-    return () if data_folder is None else (data_folder,)
+def _check_path(name: str, given: str, found: Entry | None) -> None:
+    path = user_files.path_of(given)
+    if not path.exists():
+        raise DatasetNotFound(f"There is no {path}, the path of the data set {name}.", fix=f"Correct paths.{name}.")
+    if found is None or not found.is_in(path):
+        layout = user_files.detect(name, path)
+        if found is not None and found.kind != layout.kind:
+            raise DatasetError(
+                f"{path} holds {layout.kind} samples, the data set {name} is of {found.kind} samples.",
+                fix=f"Correct paths.{name}.",
+            )
 
 
-def _complete(folder: Path, files: tuple[str, ...]) -> bool:
-    return all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in files)
+def _not_supported(name: str, wanted: str, known: Sequence[str]) -> DatasetNotSupported:
+    if wanted == name:
+        return DatasetNotSupported(f"The data set {name} is not supported.", fix=_how_to_map(name, known))
+    close = difflib.get_close_matches(wanted, [*known, *CHAIN_NAMES], n=1)
+    return DatasetNotSupported(
+        f"The data set {name} is mapped to {wanted}, which is not supported.",
+        fix=f"Did you mean {close[0]}?" if close and close[0] in known else _how_to_map(name, known),
+    )
+
+
+def _how_to_map(name: str, known: Sequence[str] = ()) -> str:
+    choices = f" ({', '.join(known)})" if known else ""
+    return f"Map it with mappings.{name}=NAME{choices}, or set paths.{name} to a folder with its files."

@@ -15,6 +15,8 @@ Kind = Literal["image", "text"]
 SplitName = Literal["train", "held_out", "test"]
 HELD_OUT_SHARE = 0.1
 HELD_OUT_SEED = 20_240_501
+TEST_SHARE = 0.2
+TEST_SEED = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,14 @@ _S = TypeVar("_S", ImageSplit, TextSplit)
 class Source(Protocol):
     """A data set. The held-out part is taken from the training data and never overlaps it."""
 
-    name: str
-    kind: Kind
-    num_classes: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def num_classes(self) -> int: ...
 
     def load(self, split: SplitName) -> Split:
         """One split, of the class that ``kind`` says.
@@ -72,21 +79,36 @@ def hold_out(training: _S, split: SplitName) -> _S:
     return training.take(np.sort(order[:count] if split == "held_out" else order[count:]))
 
 
+def part_of(everything: _S, split: SplitName) -> _S:
+    """One split of data that came without any: a fifth of each class is the test split, always the same."""
+    in_test = np.zeros(len(everything), dtype=bool)
+    random = np.random.default_rng(TEST_SEED)
+    for label in np.unique(everything.labels):
+        members = np.flatnonzero(everything.labels == label)
+        in_test[random.permutation(members)[: round(len(members) * TEST_SHARE)]] = True
+    if split == "test":
+        return everything.take(np.flatnonzero(in_test))
+    return hold_out(everything.take(np.flatnonzero(~in_test)), split)
+
+
 def check_labels(split: _S, num_classes: int, name: str) -> _S:
-    """The split itself when there is one label for each sample and every label is a class.
+    """The split itself when it holds samples, one label for each, and every label is a class.
 
     Raises:
         DatasetError: it is not so.
     """
+    kind = "images" if isinstance(split, ImageSplit) else "texts"
     samples = len(split.images) if isinstance(split, ImageSplit) else len(split.texts)
     if samples != len(split.labels):
         raise DatasetError(
-            f"The data set {name} has {samples} {'images' if isinstance(split, ImageSplit) else 'texts'} and "
-            f"{len(split.labels)} labels.",
-            fix="Get its files again.",
+            f"The data set {name} has {samples} {kind} and {len(split.labels)} labels.", fix="Get its files again."
         )
-    if len(split) and not 0 <= int(split.labels.min()) <= int(split.labels.max()) < num_classes:
+    if not samples:
+        raise DatasetError(f"The data set {name} has a split without {kind}.", fix="Get its files again.")
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= num_classes:
         raise DatasetError(
-            f"The data set {name} has a label outside 0 to {num_classes - 1}.", fix="Get its files again."
+            f"The data set {name} has the label {low if low < 0 else high}, outside 0 to {num_classes - 1}.",
+            fix=f"Correct its labels, or map it to a data set that fits with mappings.{name}=NAME.",
         )
     return split

@@ -55,7 +55,7 @@ def compose(
     check_shape(overrides)
     try:
         with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="decloud_pl"):
-            tree = hydra_compose("config", overrides=[*search_path(user_conf), *overrides])
+            tree = hydra_compose("config", overrides=[*search_path(user_conf), *map(_opened, overrides)])
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = "A file of the configuration" if mark is None else f"{mark.name}, line {mark.line + 1},"
@@ -111,7 +111,22 @@ def to_settings(tree: Tree, secrets: Secrets | None) -> Settings:
     settings = Settings(**values, secrets=secrets or Secrets())
     honour_solana_cli(settings.network)
     check(settings)
+    if "entry" in settings.dataset:
+        settings.dataset["data"] = dataclasses.asdict(settings.data)
     return settings
+
+
+def _opened(override: str) -> str:
+    """Lets an override add to the settings whose keys are the user's own, and takes a path as it is written.
+
+    Hydra itself would ask for ``++`` and for quotes around some characters of paths.
+    """
+    if not re.match(r"(mappings|paths)\b", override):
+        return override
+    key, _, value = override.partition("=")
+    if key.startswith("paths.") and not value.startswith(('"', "'")):
+        value = hydra_text(value)
+    return f"++{key}={value}"
 
 
 def check_shape(overrides: Sequence[str]) -> None:

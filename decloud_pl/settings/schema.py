@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.domain import parse_sol
+from decloud_pl.domain import DATASETS, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
@@ -62,6 +63,16 @@ class StorageConfig:
 
 
 @dataclass
+class DataConfig:
+    """Where data sets are kept, and whether what is missing is downloaded."""
+
+    folder: str = "~/.decloud-trainer/data"
+    # Base URL to download from instead of the publishers': {mirror}/{data set}/{file}.
+    mirror: str = ""
+    download: bool = True
+
+
+@dataclass
 class RewardsConfig:
     """Which rewards are worth a round, in SOL; text, because money is never a float."""
 
@@ -104,8 +115,12 @@ class Tree:
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
+<<<<<<< HEAD
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
+=======
+    data: DataConfig = field(default_factory=DataConfig)
+>>>>>>> main
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -199,6 +214,14 @@ def check(settings: Settings) -> None:
         raise ConfigError(f"task is {settings.task!r}.", fix="Set it to 'daemon' or 'round'.")
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
+    known = [name.lower() for name in DATASETS]
+    for name in settings.all_mappings():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"mappings.{name} names no data set of the network.",
+                fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
+            )
     settings.network.update_convention()
     settings.network.websocket_urls()
 

@@ -46,12 +46,26 @@ class QuickExecutor:
 
     failures: list[Exception] = field(default_factory=list)
     trained: int = 0
+    cancelled: int = 0
+    running: int = 0
+    most_at_once: int = 0
     gate: asyncio.Event | None = None
 
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
         self.trained += 1
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        try:
+            await self._train(folder, on_progress)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _train(self, folder: Path, on_progress: Callable[[Mapping[str, object]], None]) -> None:
         on_progress({"stage": "prepare"})
         if self.failures:
             raise self.failures.pop(0)
@@ -175,11 +189,7 @@ class World:
     @asynccontextmanager
     async def daemon(self, *, ws_url: str | None = None, **policy: Any) -> AsyncIterator[Daemon]:
         """A daemon at work."""
-        journal = Journal(
-            self.home / "journal.sqlite",
-            program_id=str(self.dialect.program_id),
-            wallet=str(self.wallet.address),
-        )
+        journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
         steps = Steps(
             chain=ChainClient(rpc, self.dialect),
@@ -210,6 +220,13 @@ class World:
             await asyncio.wait_for(task, PATIENCE)
             await rpc.aclose()
             journal.close()
+
+    def open_journal(self) -> Journal:
+        return Journal(
+            self.home / "journal.sqlite",
+            program_id=str(self.dialect.program_id),
+            wallet=str(self.wallet.address),
+        )
 
     def row(self, round_id: int) -> RoundRecord:
         """The newest row that was reported."""

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.errors import JournalError, JournalLocked
 
 PROGRAM, WALLET = "Program1111", "Wallet1111"
@@ -156,3 +158,59 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     open_journal(path).close()
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_reader_looks_beside_the_daemon_and_writes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    none = Journal(path, program_id=PROGRAM, wallet=WALLET, read_only=True)
+    assert none.all() == []
+    none.close()
+    assert list(tmp_path.iterdir()) == []
+    journal = open_journal(path)
+    journal.save(record(1))
+    reader = Journal(path, program_id=PROGRAM, wallet=WALLET, read_only=True)
+    assert reader.get(1) == record(1)
+    journal.save(record(2))
+    assert [row.round_id for row in reader.all()] == [1, 2]
+    with pytest.raises(JournalError, match="readonly"):
+        reader.save(record(3))
+    reader.close()
+    journal.close()
+
+
+def test_networks_share_a_file_without_seeing_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    for network in ("GenesisA", "GenesisB"):
+        journal = Journal(path, network=network, program_id=PROGRAM, wallet=WALLET)
+        assert journal.states() == {}
+        journal.save(record(1))
+        journal.close()
+
+
+def test_what_was_spent_counts_what_may_still_land_and_not_what_ran_out(tmp_path: Path) -> None:
+    times = iter([100.0, 200.0, 300.0, 400.0])
+    journal = Journal(tmp_path / "journal.sqlite", program_id=PROGRAM, wallet=WALLET, now=lambda: next(times))
+    log = JournalTransactionLog(journal)
+    for name in ("old", "landed", "failed", "expired"):
+        log.record("join:1", Attempt(name, "hash", 1, b"wire", fee=10, deposit=1000))
+    log.settle("join:1", "landed", "landed")
+    log.settle("join:1", "failed", "failed")
+    log.settle("join:1", "expired", "expired")
+    assert journal.spent_since(0) == 1010 + 1010 + 10
+    assert journal.spent_since(200) == 1010 + 10
+    assert journal.spent_since(1000) == 0
+    journal.close()
+
+
+def test_speed_and_window_are_medians_of_the_last_few(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path / "journal.sqlite")
+    assert (journal.measured("digits"), journal.submit_window(), journal.join_seconds()) == (None, None, 0.0)
+    for number, seconds in enumerate([1000.0, 1.0, 2.0, 3.0, 4.0, 50.0]):
+        journal.save(
+            record(number, State.CLAIMED, train_seconds=seconds, publish_seconds=1.0, submit_window=int(seconds))
+        )
+    journal.save(record(9, State.TRAINING, train_seconds=9.0))
+    assert journal.measured("digits") == 4.0
+    assert journal.measured("mnist") is None
+    assert journal.submit_window() == 3
+    journal.close()

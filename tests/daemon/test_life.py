@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from solders.pubkey import Pubkey
 
-from decloud_pl.daemon.life import Act, Finish, Next, Wait, next_step
+from decloud_pl.daemon.life import CHECK_AFTER, OVERDUE_AFTER, Act, Finish, Next, Wait, next_step
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import Round, RoundStatus, Submission
 
@@ -106,6 +106,26 @@ def test_too_late_to_submit() -> None:
     late = step(RoundStatus.TRAINING, JOINED, now=NOW + 1, update=True, pinned="bafyupdate")
     assert isinstance(late, Finish)
     assert late.state is State.MISSED
+
+
+def test_moves_a_round_on_that_nobody_moves_on() -> None:
+    hanging = step(RoundStatus.TRAINING, HANDED_IN, now=NOW + CHECK_AFTER + 1)
+    assert hanging == Act("check")
+    assert step(RoundStatus.TRAINING, HANDED_IN, now=NOW + CHECK_AFTER) != Act("check")
+
+
+def test_a_validator_that_never_starts_costs_no_slot() -> None:
+    late = step(RoundStatus.WAITING_TRAINERS, JOINED, now=NOW + OVERDUE_AFTER + 1)
+    assert isinstance(late, Wait)
+    assert late.state is State.OVERDUE
+    assert not late.state.occupies_slot
+    assert State.WAITING.occupies_slot
+
+
+def test_a_failed_training_costs_no_slot_until_its_next_try() -> None:
+    training = dataclasses.replace(RECORD, state=State.TRAINING)
+    assert training.occupies_slot
+    assert not dataclasses.replace(training, attempts=1).occupies_slot
 
 
 def test_claims_once() -> None:

@@ -4,39 +4,113 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
-from decloud_pl.data.catalog import DEBIAN_FASHION_MNIST, resolve
-from decloud_pl.errors import DatasetNotFound, DatasetNotSupported
-
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-
-
-def test_a_name_of_its_own_and_a_mapped_one() -> None:
-    assert resolve("digits", {}, {}).name == "digits"
-    assert resolve("custom", {"custom": "digits"}, {}).name == "digits"
+from decloud_pl.build import build
+from decloud_pl.data.catalog import CHAIN_NAMES, Choice, entries, entry, names, resolve
+from decloud_pl.data.entry import DataFolder
+from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
+from tests.data import tiny
 
 
-@pytest.mark.parametrize("name", ["custom", "squad", "cifar10"])
-def test_what_cannot_be_read_says_how_to_map_it(name: str) -> None:
-    with pytest.raises(DatasetNotSupported, match=f"mappings.{name}=NAME"):
-        resolve(name, {}, {})
+@pytest.fixture
+def data(tmp_path: Path) -> DataFolder:
+    return DataFolder(tmp_path / "data")
 
 
-def test_a_mapping_to_nothing_is_named() -> None:
-    with pytest.raises(DatasetNotSupported, match="mapped to digitz"):
-        resolve("custom", {"custom": "digitz"}, {})
+def choose(name: str, data: DataFolder, mappings: dict[str, str] | None = None, **paths: Path | str) -> Choice:
+    return resolve(name, mappings or {}, {key: str(value) for key, value in paths.items()}, data=data)
 
 
-@pytest.mark.parametrize("folder", ["", "FashionMNIST/raw"])
-@pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_fashion_mnist_is_found_where_its_files_are(tmp_path: Path, folder: str, suffix: str) -> None:
-    paths = {"fashionmnist": str(tmp_path)}
-    if not DEBIAN_FASHION_MNIST.is_dir():
-        with pytest.raises(DatasetNotFound, match=r"paths\.fashionmnist"):
-            resolve("fashionmnist", {}, paths)
-    where = tmp_path / folder
-    where.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        (where / f"{name}{suffix}").touch()
-    assert resolve("fashionmnist", {}, paths).locate((tmp_path,)) == where
+def test_a_name_of_its_own_and_a_mapped_one(data: DataFolder) -> None:
+    assert choose("digits", data).ready
+    assert choose("custom", data, {"custom": "digits"}).name == "digits"
+    tiny.write("cifar10", data.folder)
+    assert choose("custom", data, {"custom": "cifar10"}) == choose("cifar10", data)
+
+
+@pytest.mark.parametrize("name", [name for name in CHAIN_NAMES if name not in names()])
+def test_every_other_name_of_the_chain_can_be_mapped_or_pathed(name: str, data: DataFolder, tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotSupported, match=rf"{name} is not supported.*mappings\.{name}=NAME.*paths\.{name}"):
+        choose(name, data)
+    assert choose(name, data, {name: "digits"}).name == "digits"
+    images, labels = tiny.images(30, 3, 8, 1, 0)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    choice = resolve(name, {}, {name: str(tmp_path / "mine.npz")}, data=data)
+    assert choice.name == name
+    source = build(choice.node(data))
+    assert (source.name, source.num_classes, len(source.load("test"))) == (name, 3, 6)
+
+
+def test_there_are_99(data: DataFolder) -> None:
+    assert len(set(CHAIN_NAMES)) == 99
+    assert set(names()) - set(CHAIN_NAMES) == {"digits"}
+
+
+def test_a_mapping_to_nothing_is_named(data: DataFolder) -> None:
+    with pytest.raises(DatasetNotSupported, match=r"mapped to digitz, which is not supported\. Did you mean digits\?"):
+        choose("custom", data, {"custom": "digitz"})
+    with pytest.raises(DatasetNotSupported, match=r"mapped to squad, which is not supported\. Map it"):
+        choose("custom", data, {"custom": "squad"})
+
+
+def test_a_path_for_a_mapped_name_and_for_a_name_of_ones_own(data: DataFolder, tmp_path: Path) -> None:
+    tiny.write("mnist", tmp_path / "mine")
+    assert choose("custom", data, {"custom": "mnist"}, mnist=tmp_path / "mine").root == str(tmp_path / "mine")
+    # A path for what the round asks for comes first.
+    (tmp_path / "reviews.csv").write_text("text,label\na,0\nb,1\n")
+    choice = choose("custom", data, {"custom": "digits"}, custom=tmp_path / "reviews.csv")
+    assert choice.name == "custom"
+
+
+def test_files_that_are_nowhere_are_downloaded_if_they_may(data: DataFolder) -> None:
+    choice = choose("cifar10", data)
+    assert not choice.ready
+    with pytest.raises(DatasetNotFound, match=r"not on this machine.*paths\.cifar10.*data\.download=true"):
+        choose("cifar10", DataFolder(data.folder, download=False))
+    assert choice.node(data)["data"] == {"folder": str(data.folder), "mirror": "", "download": True}
+
+
+def test_paths_that_hold_something_else(data: DataFolder, tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFound, match=r"There is no .*gone, the path of the data set mnist.*paths\.mnist"):
+        choose("mnist", data, mnist=tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match=r"holds no data set that can be read\. Set paths\.mnist to class folders"):
+        choose("mnist", data, mnist=tmp_path / "empty")
+    tiny.write("imdb", tmp_path / "texts")
+    with pytest.raises(DatasetError, match="holds text samples, the data set mnist is of image samples"):
+        choose("mnist", data, mnist=tmp_path / "texts")
+
+
+def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
+    node = {
+        "_target_": "decloud_pl.data.idx.IdxImages",
+        "root": None,
+        "entry": {
+            "name": "mine",
+            "kind": "image",
+            "num_classes": 10,
+            "licence": "mine",
+            "size": "small",
+            "folder": "MNIST/raw",
+            "files": ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte"],
+        },
+    }
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text(yaml.safe_dump(node))
+    tiny.write("mnist", data.folder)
+    assert list(entries(tmp_path)) == ["mine"]
+    choice = resolve("custom", {"custom": "mine"}, {}, data=data, directory=tmp_path)
+    assert len(build(choice.node(data)).load("test")) == 20
+
+
+@pytest.mark.parametrize("text", ["", "[", "_target_: x", "entry: {name: other}", "entry: {name: bad, kind: audio}"])
+def test_a_file_that_is_no_declaration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "bad.yaml").write_text(text)
+    with pytest.raises(ConfigError):
+        entry("bad", tmp_path)
+    with pytest.raises(DatasetNotSupported):
+        entry("../bad", tmp_path)

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "build": {"errors"},
     "chain": _BASE,
     "store": _BASE,
-    "data": _BASE,
+    "data": {*_BASE, "config_dir"},
     "models": _BASE,
     "train": {*_CLIENT, "build"},
     "daemon": {*_CLIENT, "train", "settings", "build", "config_dir"},

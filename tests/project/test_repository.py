@@ -63,7 +63,10 @@ def test_no_file_is_large(root: Path, tracked: list[Path]) -> None:
     assert [str(path.relative_to(root)) for path in tracked if path.stat().st_size > LARGEST] == []
 
 
-@pytest.mark.parametrize("script", ["scripts/setup", "scripts/demo", "scripts/test", ".ci/run"])
+SCRIPTS = ("scripts/setup", "scripts/demo", "scripts/test", "scripts/install-service", ".ci/run")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_is_executable_and_valid(script: str, root: Path) -> None:
     path = root / script
     assert os.access(path, os.X_OK)
@@ -73,4 +76,4 @@ def test_a_script_is_executable_and_valid(script: str, root: Path) -> None:
 
 def test_every_script_is_checked_here(root: Path, tracked: list[Path]) -> None:
     shells = {str(path.relative_to(root)) for path in tracked if (text_of(path) or "").startswith("#!")}
-    assert shells == {"scripts/setup", "scripts/demo", "scripts/test", ".ci/run"}
+    assert shells == set(SCRIPTS)

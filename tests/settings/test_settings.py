@@ -148,3 +148,29 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 )
 def test_sol_amounts_are_shown_exactly(lamports: int, text: str) -> None:
     assert format_sol(lamports) == text
+
+
+@pytest.mark.parametrize(
+    "given", [["mappings={custom: cifar10, mnist: mine}"], ["mappings.custom=cifar10", "mappings.mnist=mine"]]
+)
+def test_mappings_and_paths(given: list[str]) -> None:
+    paths = ["paths.imdb=/data/x.csv?text=a&label=b", "paths.mine=/data/my sets"]
+    settings = compose([*given, *paths])
+    assert settings.all_mappings() == {"custom": "cifar10", "mnist": "mine"}
+    assert settings.paths == {"imdb": "/data/x.csv?text=a&label=b", "mine": "/data/my sets"}
+
+
+def test_mappings_are_for_names_of_the_network() -> None:
+    with pytest.raises(ConfigError, match=r"mappings\.cifr10 names no data set of the .*Did you mean 'cifar10'"):
+        compose(["mappings.cifr10=mnist"])
+
+
+def test_the_data_folder_reaches_the_data_set(tmp_path: Path) -> None:
+    settings = compose(["dataset=mnist", f"home={tmp_path}", "data.mirror=http://127.0.0.1:1", "data.download=false"])
+    assert settings.dataset["data"] == {
+        "folder": f"{tmp_path}/data",
+        "mirror": "http://127.0.0.1:1",
+        "download": False,
+    }
+    with pytest.raises(ConfigError, match=r"no setting 'data\.foldr'"):
+        compose(["data.foldr=x"])

@@ -8,19 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from decloud_pl.data.catalog import DEBIAN_FASHION_MNIST
-from decloud_pl.data.fashion_mnist import FashionMnist, read_idx
+from decloud_pl.data.idx import IdxImages, read_idx
 from decloud_pl.errors import DatasetError
+from tests.data.tiny import write_idx
 
-
-def write_idx(path: Path, array: NDArray[np.int64], *, compress: bool = False) -> None:
-    data = struct.pack(f">I{array.ndim}I", 0x0800 | array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-    if compress:
-        path.with_name(path.name + ".gz").write_bytes(gzip.compress(data))
-    else:
-        path.write_bytes(data)
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "gzip"])
@@ -34,7 +27,7 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def test_splits(folder: Path) -> None:
-    source = FashionMnist(str(folder))
+    source = IdxImages("fashionmnist", root=str(folder))
     sizes = {name: len(source.load(name)) for name in ("train", "held_out", "test")}
     assert sizes == {"train": 36, "held_out": 4, "test": 10}
     assert source.load("test").labels.tolist() == list(range(10))
@@ -42,8 +35,8 @@ def test_splits(folder: Path) -> None:
 
 def test_a_label_out_of_range(folder: Path) -> None:
     write_idx(folder / "t10k-labels-idx1-ubyte", np.full(10, 11))
-    with pytest.raises(DatasetError, match="label outside"):
-        FashionMnist(str(folder)).load("test")
+    with pytest.raises(DatasetError, match="the label 11, outside 0 to 9"):
+        IdxImages("fashionmnist", root=str(folder)).load("test")
 
 
 @pytest.mark.parametrize(
@@ -63,10 +56,10 @@ def test_a_damaged_archive_is_one_sentence(tmp_path: Path) -> None:
         read_idx(tmp_path / "file", dimensions=1)
 
 
-@pytest.mark.skipif(not DEBIAN_FASHION_MNIST.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
 def test_the_real_files() -> None:
-    test = FashionMnist().load("test")
+    test = IdxImages("fashionmnist").load("test")
     assert isinstance(test.images, np.ndarray)
     assert test.images.shape == (10_000, 28, 28)
     assert np.bincount(test.labels).tolist() == [1000] * 10
-    assert len(FashionMnist().load("train")) == 54_000
+    assert len(IdxImages("fashionmnist").load("train")) == 54_000

@@ -1,0 +1,124 @@
+"""``decloud-trainer datasets``: what can be trained on, and what of it is on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from decloud_pl.errors import UsageError
+
+if TYPE_CHECKING:
+    from decloud_pl.data.download import Progress
+    from decloud_pl.data.entry import DataFolder
+    from decloud_pl.data.inventory import Item
+
+_EPILOG = """\
+examples:
+  decloud-trainer datasets
+  decloud-trainer datasets --download fashionmnist --download imdb
+  decloud-trainer datasets mappings.custom=cifar10 paths.cifar10=/data/my_cifar --json
+
+A round names one of the network's 99 data sets. mappings.NAME=OTHER trains such a round on another data set;
+paths.NAME=FOLDER says where your own files are: torchvision's layout, class folders of images, .npz or .npy arrays,
+or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns).
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "datasets",
+        help="list the data sets: licence, size, what is on this machine and where",
+        description="Lists the data sets that can be trained on, and downloads them if asked to.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings, as for start")
+    parser.add_argument(
+        "--download", action="append", default=[], metavar="NAME", help="download one first (may be repeated)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from decloud_pl.data.entry import DataFolder
+    from decloud_pl.data.inventory import inventory
+    from decloud_pl.settings import load
+
+    settings = load(arguments.settings)
+    data = DataFolder.from_node(dataclasses.asdict(settings.data))
+    _download(arguments.download, data)
+    items = inventory(settings.all_mappings(), settings.paths, data=data)
+    if arguments.json:
+        listed = [dataclasses.asdict(item) for item in items]
+        print(json.dumps({"data_folder": str(data.folder), "mappings": settings.all_mappings(), "datasets": listed}))
+        return 0
+    for item in items:
+        _print(item)
+    print(f"\nData folder: {data.folder}")
+    for name, other in settings.all_mappings().items():
+        print(f"Rounds that ask for {name} are trained on {other}.")
+    return 0
+
+
+def _download(names: Sequence[str], data: DataFolder) -> None:
+    from decloud_pl.data.catalog import entry
+    from decloud_pl.data.download import download_entry
+
+    for name in names:
+        wanted = entry(name)
+        if wanted.find(None, data) is not None:
+            continue
+        if not wanted.downloads:
+            raise UsageError(f"The data set {name} cannot be downloaded.", fix="It is part of a dependency.")
+        with _bar(name) as progress:
+            download_entry(wanted, data, progress=progress)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Progress | None]:
+    """A progress bar on a terminal; one line elsewhere."""
+    if not sys.stderr.isatty():
+        print(f"Downloading {name}…", file=sys.stderr, flush=True)
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def report(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total or None)
+            bars.update(tasks[file], completed=done, total=total or None)
+
+        yield report
+
+
+def _print(item: Item) -> None:
+    classes = "" if item.num_classes is None else f"{item.num_classes} classes, "
+    if item.on_disk:
+        where = f"{item.path} ({item.bytes_on_disk / 1e6:.1f} MB)" if item.path else "comes with the installation"
+    elif item.problem:
+        where = item.problem
+    else:
+        where = "not here; it is downloaded before the first round that needs it"
+    others = [name for name in item.rounds if name != item.name]
+    print(f"{item.name}: {item.kind or 'own'}, {classes}{item.size}")
+    print(f"  licence: {item.licence}")
+    print(f"  files: {where}")
+    if others:
+        print(f"  also for rounds of: {', '.join(others)}")

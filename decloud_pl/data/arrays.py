@@ -1,0 +1,144 @@
+"""Images and labels in NumPy files: one ``.npz``, or a folder of ``.npy``."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decloud_pl.data.source import ImageSplit
+from decloud_pl.errors import DatasetError
+
+_IMAGES = {"x", "image", "images", "data", "pixels"}
+_LABELS = {"y", "label", "labels", "target", "targets"}
+_TRAIN = {"train", "training"}
+_TEST = ({"test"}, {"val", "valid", "validation", "dev"})
+
+Key = tuple[str, str]
+"""``train``, ``test`` or ``all``; ``images`` or ``labels``."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Which array is what; nothing is read before `split`."""
+
+    path: Path
+    names: dict[Key, str]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """``("train", "test")`` or ``("all",)``."""
+        return ("all",) if ("test", "images") not in self.names else ("train", "test")
+
+    def labels(self, part: str) -> NDArray[np.int64]:
+        """(N,) as int64.
+
+        Raises:
+            DatasetError: damaged, or not whole numbers.
+        """
+        labels = self._read(self.names[part, "labels"])
+        if labels.dtype.kind not in "iub" or labels.ndim not in (1, 2) or labels.size != len(labels):
+            raise DatasetError(
+                f"The labels in {self.path} are {labels.dtype} {labels.shape}.", fix="They must be whole numbers, (N,)."
+            )
+        return labels.reshape(-1).astype(np.int64)
+
+    def split(self, part: str) -> ImageSplit:
+        """One part.
+
+        Raises:
+            DatasetError: damaged, or not images.
+        """
+        return ImageSplit(self._images(self.names[part, "images"]), self.labels(part))
+
+    def _images(self, name: str) -> NDArray[np.uint8]:
+        images = self._read(name)
+        if images.ndim == 4 and images.shape[-1] not in (1, 3) and images.shape[1] in (1, 3):
+            images = images.transpose(0, 2, 3, 1)
+        if images.ndim == 4 and images.shape[-1] == 1:
+            images = images[..., 0]
+        if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] != 3) or not images.size:
+            raise DatasetError(
+                f"{name} in {self.path} has the shape {images.shape}.",
+                fix="Images must be (N, H, W), (N, H, W, 3) or (N, 3, H, W).",
+            )
+        if images.dtype.kind == "f" and float(images.min()) >= 0 and float(images.max()) <= 1:
+            scaled: NDArray[np.uint8] = np.rint(images * 255).astype(np.uint8)
+            return scaled
+        if images.dtype.kind in "iuf" and float(images.min()) >= 0 and float(images.max()) <= 255:
+            return images.astype(np.uint8, copy=False)
+        raise DatasetError(
+            f"{name} in {self.path} holds values that are no pixels.", fix="They must be 0 to 255, or 0.0 to 1.0."
+        )
+
+    def _read(self, name: str) -> NDArray[np.generic]:
+        """One array. Never unpickles: an array of objects is refused."""
+        try:
+            if self.path.is_dir():
+                return _array(np.load(self.path / name, allow_pickle=False))
+            with np.load(self.path, allow_pickle=False) as archive:
+                return _array(archive[name])
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise DatasetError(
+                f"{name} in {self.path} is not a NumPy array of numbers, or it is damaged.", fix="Write it again."
+            ) from error
+
+
+def find(path: Path) -> Arrays | None:
+    """The arrays at a path, None where there are no images with labels.
+
+    Raises:
+        DatasetError: an ``.npz`` that is damaged.
+    """
+    names = _names(path)
+    return Arrays(path, names) if _is_whole(names) else None
+
+
+def _names(path: Path) -> dict[Key, str]:
+    if path.is_dir():
+        return _sort_out([file.name for file in sorted(path.glob("*.npy"))], lambda name: Path(name).stem)
+    if path.suffix.lower() != ".npz":
+        return {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DatasetError(f"{path} is not an .npz file, or it is damaged.", fix="Write it again.") from error
+    return _sort_out(members, str)
+
+
+def _sort_out(names: list[str], stem: Callable[[str], str]) -> dict[Key, str]:
+    found: dict[Key, str] = {}
+    for tests in (*_TEST, None):
+        for name in names:
+            words = set(re.split(r"[^a-z]+", re.sub(r"\d+", "", stem(name).lower())))
+            role = "images" if words & _IMAGES else "labels" if words & _LABELS else ""
+            is_test = any(words & test for test in _TEST)
+            part = "train" if words & _TRAIN else "test" if is_test else "all"
+            # `test` comes before `val`: where both are there, only the first is the test split.
+            if role and (part != "test" or (tests is not None and words & tests)):
+                found.setdefault((part, role), name)
+    return found
+
+
+def _is_whole(names: dict[Key, str]) -> bool:
+    if {("train", "images"), ("train", "labels"), ("test", "images"), ("test", "labels")} <= set(names):
+        return True
+    for part in ("all", "train"):
+        if {(part, "images"), (part, "labels")} <= set(names):
+            names.update({("all", role): names[part, role] for role in ("images", "labels")})
+            names.pop(("test", "images"), None)
+            return True
+    return False
+
+
+def _array(value: object) -> NDArray[np.generic]:
+    if not isinstance(value, np.ndarray):
+        raise ValueError(type(value).__name__)  # noqa: TRY004  # one kind of damage more
+    return value

@@ -1,0 +1,72 @@
+"""Images in IDX files, plain or gzipped: the MNIST family."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decloud_pl.data.reader import CatalogSource
+from decloud_pl.data.source import ImageSplit, SplitName
+from decloud_pl.errors import DatasetError
+
+_UNSIGNED_BYTE = 0x08
+_MOST_BYTES = 1 << 30
+
+
+class IdxImages(CatalogSource):
+    """Grey images (N, 28, 28), as torchvision's ``MNIST`` and its subclasses give them.
+
+    Args:
+        entry: see `CatalogSource`.
+        train: what the names of the training files begin with.
+        test: the same of the test files.
+        root: see `CatalogSource`.
+        data: see `CatalogSource`.
+    """
+
+    def __init__(
+        self,
+        entry: Mapping[str, Any] | str,
+        *,
+        train: str = "train",
+        test: str = "t10k",
+        root: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(entry, root, data)
+        self._prefixes = {"test": test}
+        self._train = train
+
+    def load(self, split: SplitName) -> ImageSplit:
+        folder, prefix = self.folder(), self._prefixes.get(split, self._train)
+        images = read_idx(folder / f"{prefix}-images-idx3-ubyte", dimensions=3)
+        labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte", dimensions=1).astype(np.int64)
+        return self.split_of(ImageSplit(images, labels), split)
+
+
+def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
+    """An IDX file of bytes (http://yann.lecun.com/exdb/mnist), or the same with ``.gz``.
+
+    Raises:
+        DatasetError: missing, damaged, or not such a file.
+    """
+    try:
+        if path.is_file():
+            data = path.read_bytes()
+        else:
+            with gzip.open(path.with_name(path.name + ".gz")) as file:
+                data = file.read(_MOST_BYTES)
+        magic, *shape = struct.unpack_from(f">I{dimensions}I", data)
+        if magic != _UNSIGNED_BYTE << 8 | dimensions:
+            raise DatasetError(f"{path} is not an IDX file of {dimensions} dimensions.", fix="Get the file again.")
+        # A copy: torch warns of arrays that it may not write to.
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
+    except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
+        raise DatasetError(f"{path} is missing, truncated or damaged.", fix="Get the file again.") from error

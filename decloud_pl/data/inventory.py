@@ -1,0 +1,88 @@
+"""What the catalogue offers and what of it is on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from decloud_pl.data.catalog import CHAIN_NAMES, entries, resolve
+from decloud_pl.data.entry import DataFolder, Entry
+from decloud_pl.data.user_files import path_of
+from decloud_pl.errors import DatasetError
+
+_OWN = "your own files"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One data set.
+
+    Attributes:
+        name: the catalogue's name, or that of a path the user gave.
+        kind: ``image`` or ``text``; empty where only reading the files would tell.
+        num_classes: None where only reading the files would tell.
+        licence: of the data.
+        size: for people.
+        on_disk: whether it can be read now.
+        path: where it is; None when it is nowhere, or in a dependency.
+        bytes_on_disk: of its files.
+        download_bytes: what a download takes, 0 where unknown.
+        problem: why it cannot be used, empty when it can.
+        rounds: the chain's names of the rounds that train on it.
+    """
+
+    name: str
+    kind: str
+    num_classes: int | None
+    licence: str
+    size: str
+    on_disk: bool
+    path: str | None
+    bytes_on_disk: int
+    download_bytes: int
+    problem: str
+    rounds: tuple[str, ...]
+
+
+def inventory(mappings: Mapping[str, str], paths: Mapping[str, str], *, data: DataFolder) -> list[Item]:
+    """Every entry of the catalogue, then the data sets that only a path of the user's names."""
+    known = entries()
+    means: dict[str, list[str]] = {}
+    for name in CHAIN_NAMES:
+        try:
+            means.setdefault(resolve(name, mappings, paths, data=data).name, []).append(name)
+        except DatasetError:
+            continue
+    items = [_item(name, entry, tuple(means.get(name, ())), paths, data) for name, entry in known.items()]
+    return items + [_item(name, None, tuple(means.get(name, ())), paths, data) for name in paths if name not in known]
+
+
+def _item(name: str, entry: Entry | None, rounds: tuple[str, ...], paths: Mapping[str, str], data: DataFolder) -> Item:
+    problem, path = "", None
+    try:
+        on_disk = resolve(name, {}, paths, data=data).ready
+    except DatasetError as error:
+        on_disk, problem = False, str(error)
+    if name in paths:
+        path = path_of(paths[name])
+    elif entry is not None and not entry.is_embedded:
+        path = entry.find(None, data)
+    return Item(
+        name=name,
+        kind="" if entry is None else entry.kind,
+        num_classes=None if entry is None else entry.num_classes,
+        licence=_OWN if entry is None else entry.licence,
+        size=_OWN if entry is None else entry.size,
+        on_disk=on_disk,
+        path=None if path is None else str(path),
+        bytes_on_disk=_bytes(path) if on_disk and path is not None else 0,
+        download_bytes=0 if entry is None else sum(item.size for item in entry.downloads),
+        problem=problem,
+        rounds=rounds,
+    )
+
+
+def _bytes(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())

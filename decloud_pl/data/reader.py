@@ -1,0 +1,70 @@
+"""What the readers of the catalogue's data sets have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.data.entry import DataFolder, Entry
+from decloud_pl.data.source import ImageSplit, Kind, SplitName, check_labels, hold_out
+from decloud_pl.errors import DatasetNotFound
+
+
+class CatalogSource:
+    """A data set of the catalogue.
+
+    Args:
+        entry: its declaration, or the name that it has in ``conf/dataset``.
+        root: the user's folder: torchvision's layout below it, or the files themselves. None looks in the data
+            folder and where distributions put them, and downloads what is nowhere.
+        data: the data folder's configuration, see `DataFolder.from_node`.
+    """
+
+    def __init__(
+        self, entry: Mapping[str, Any] | str, root: str | None = None, data: Mapping[str, Any] | None = None
+    ) -> None:
+        if isinstance(entry, str):
+            from decloud_pl.data.catalog import entry as declared
+
+            self.entry = declared(entry)
+        else:
+            self.entry = Entry.from_node(str(entry.get("name")), {"entry": entry})
+        self._root = None if root is None else Path(root).expanduser()
+        self._data = DataFolder.from_node(data)
+
+    @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
+    def kind(self) -> Kind:
+        return self.entry.kind
+
+    @property
+    def num_classes(self) -> int:
+        return self.entry.num_classes
+
+    def folder(self) -> Path:
+        """The folder of the files; downloads them when needed.
+
+        Raises:
+            DatasetNotFound: they are nowhere, and may or can not be downloaded.
+        """
+        found = self.entry.find(self._root, self._data)
+        if found is None and self._root is None and self._data.download and self.entry.downloads:
+            from decloud_pl.data.download import download_entry
+
+            download_entry(self.entry, self._data)
+            found = self.entry.find(None, self._data)
+        if found is None:
+            raise DatasetNotFound(
+                f"The files of the data set {self.name} are not in {self._root or self._data.folder}.",
+                fix=f"Set paths.{self.name} to the folder that holds them.",
+            )
+        return found
+
+    def split_of(self, whole: ImageSplit, split: SplitName) -> ImageSplit:
+        """The part of one published split that ``split`` means, its labels checked."""
+        checked = check_labels(whole, self.num_classes, self.name)
+        return checked if split == "test" else hold_out(checked, split)

@@ -1,0 +1,78 @@
+"""From settings to what a worker trains on, and what the daemon does while it is not here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from decloud_pl.build import build
+from decloud_pl.daemon.assemble import make_policy
+from decloud_pl.daemon.planner import SettingsPlanner
+from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.data.source import Source
+from decloud_pl.domain import DATASETS
+from decloud_pl.errors import DatasetError, DatasetNotReady
+from decloud_pl.settings import Settings, compose
+from decloud_pl.train.plan import TrainingPlan
+from tests.data import tiny
+
+
+def settings_of(home: Path, *overrides: str) -> Settings:
+    return compose(["network=local", f"home={home}", "data.download=false", *overrides])
+
+
+def planned(settings: Settings, name: str) -> Source:
+    """The data set that a worker would train on for a round that names ``name``."""
+    record = RoundRecord(1, State.TRAINING, name, make_policy(settings).resolve(name), "bafy", 10**9)
+    plan = SettingsPlanner(settings).plan(record, base_model=Path("base"), folder=Path("out"))
+    source: Source = build(TrainingPlan.from_json(plan).dataset)
+    return source
+
+
+def test_the_networks_mapping_and_ones_own(tmp_path: Path) -> None:
+    assert planned(settings_of(tmp_path), "custom").name == "digits"
+    tiny.write("cifar10", tmp_path / "data")
+    assert planned(settings_of(tmp_path, "mappings={custom: cifar10}"), "custom").name == "cifar10"
+
+
+def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+    tiny.write("cifar10", tmp_path / "mine", test=30)
+    source = planned(settings_of(tmp_path, f"paths={{cifar10: {tmp_path / 'mine'}}}"), "cifar10")
+    assert len(source.load("test")) == 30
+    images, labels = tiny.images(50, 10, 8, 3, 0)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    source = planned(settings_of(tmp_path, f"paths={{cifar10: {tmp_path / 'mine.npz'}}}"), "cifar10")
+    assert (source.name, source.num_classes, len(source.load("test"))) == ("cifar10", 10, 10)
+
+
+@pytest.mark.parametrize("name", [name.lower() for name in DATASETS])
+def test_any_of_the_99_can_be_trained_from_a_path(name: str, tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("text,label\n" + "".join(f"word{row},{row % 2}\n" for row in range(20)))
+    images, labels = tiny.images(20, 2, 8, 1, 0)
+    np.savez(tmp_path / "images.npz", images=images, labels=labels)
+    file = "texts.csv" if name in tiny.TEXTS else "images.npz"
+    source = planned(settings_of(tmp_path, f"paths={{{name}: {tmp_path / file}}}"), name)
+    assert source.name == name
+    assert len(source.load("train"))
+
+
+def test_what_is_missing_is_downloaded_before_a_round_is_joined(tmp_path: Path) -> None:
+    policy = make_policy(settings_of(tmp_path, "data.download=true", "data.mirror=nowhere:"))
+    assert policy.resolve("mnist") == "mnist"
+    with pytest.raises(DatasetNotReady, match="the data set mnist is being downloaded"):
+        policy.prepare("mnist")
+    policy.prepare("digits")
+    with pytest.raises(DatasetError, match="not on this machine"):
+        make_policy(settings_of(tmp_path)).resolve("mnist")
+
+
+def test_a_plan_is_plain_json(tmp_path: Path) -> None:
+    tiny.write("imdb", tmp_path / "data")
+    settings = settings_of(tmp_path)
+    plan = SettingsPlanner(settings).plan(
+        RoundRecord(1, State.TRAINING, "imdb", "imdb", "bafy", 10**9), base_model=Path("b"), folder=Path("o")
+    )
+    assert json.loads(plan)["dataset"]["data"]["folder"] == str(tmp_path / "data")

@@ -1,0 +1,193 @@
+"""What the journal does not know is found on chain; what others let hang is moved on; rivals are named."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from solders.keypair import Keypair
+
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.daemon.events import Trouble
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.life import CHECK_AFTER, OVERDUE_AFTER
+from decloud_pl.daemon.record import State
+from decloud_pl.daemon.select import Criteria
+from decloud_pl.domain import RoundStatus
+from decloud_pl.errors import TrainingError, UntrustedFileRejected
+
+
+def troubles(world: Any) -> list[str]:
+    return [event.message for event in world.diary.events if isinstance(event, Trouble)]
+
+
+async def by_hand(world: Any, round_id: int, *, bps: int = 10_000) -> None:
+    """This wallet takes a whole round by other means, up to the claim."""
+    base = world.home / "base"
+    cid = world.network.store.put(base).cid
+    me = world.wallet.address
+    await world.as_other(world.dialect.join_round(round_id, trainer=me), world.wallet)
+    await world.begin(round_id)
+    await world.as_other(world.dialect.submit_gradients(round_id, trainer=me, gradient_cid=cid), world.wallet)
+    await world.complete(round_id, bps)
+
+
+async def test_rewards_of_the_past_are_claimed(world: Any) -> None:
+    earned, unpaid = await world.post(), await world.post()
+    await by_hand(world, earned)
+    await by_hand(world, unpaid, bps=0)
+    async with world.daemon():
+        await world.diary.reaches(earned, State.CLAIMED)
+    assert world.diary.states(earned) == [State.SEEN, State.CLAIMING, State.CLAIMED]
+    assert world.diary.states(unpaid) == []
+    assert world.executor.trained == 0
+
+
+async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_next_look(world: Any) -> None:
+    world.executor.failures = [UntrustedFileRejected("The file holds something else than tensors.")]
+    async with world.daemon(reconcile_interval=0.2):
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.FAILED)
+        cid = world.network.store.put(world.home / "base").cid
+        await world.as_other(
+            world.dialect.submit_gradients(round_id, trainer=world.wallet.address, gradient_cid=cid), world.wallet
+        )
+        await world.complete(round_id)
+        await world.diary.reaches(round_id, State.CLAIMED)
+    assert any("Another machine or program acts for this wallet: it submitted" in line for line in troubles(world))
+
+
+async def test_another_machine_that_joins_is_named(world: Any) -> None:
+    async with world.daemon(criteria=Criteria(("mnist",), 0, 0, 1)):
+        round_id = await world.post()
+        await world.diary.until(lambda: world.diary.skipped(round_id, "do not train for") == 1)
+        await world.as_other(world.dialect.join_round(round_id, trainer=world.wallet.address), world.wallet)
+        await world.diary.reaches(round_id, State.WAITING)
+    (line,) = [line for line in troubles(world) if "Another machine" in line]
+    assert f"it joined round {round_id}" in line
+
+
+async def test_its_own_steps_are_no_rivals(world: Any) -> None:
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+        await world.complete(round_id)
+        await world.diary.reaches(round_id, State.CLAIMED)
+    assert troubles(world) == []
+
+
+async def test_a_round_that_hangs_past_its_deadline_is_moved_on(world: Any) -> None:
+    """Another trainer never submits and the validator sleeps: this wallet sends check_round itself."""
+    idle = Wallet(Keypair())
+    world.network.vm.airdrop(idle.address, 10**9)
+    async with world.daemon():
+        round_id = await world.post()
+        await world.as_other(world.dialect.join_round(round_id, trainer=idle.address), idle)
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+        world.clock.advance(3600 + CHECK_AFTER + 1)
+        await world.diary.until(lambda: "moved on past its deadline" in world.row(round_id).reason)
+        round_ = await world.chain.round(round_id)
+        assert round_.status is RoundStatus.VALIDATING
+        await world.complete(round_id)
+        await world.diary.reaches(round_id, State.CLAIMED)
+
+
+async def test_a_validator_that_never_starts_blocks_no_slot(world: Any) -> None:
+    async with world.daemon():
+        first = await world.post()
+        await world.diary.reaches(first, State.WAITING)
+        world.clock.advance(600 + OVERDUE_AFTER + 1)
+        second = await world.post()
+        await world.diary.reaches(first, State.OVERDUE)
+        await world.diary.reaches(second, State.WAITING)
+        await world.begin(first)
+        await world.diary.reaches(first, State.SUBMITTED)
+
+
+async def test_a_failed_training_frees_its_slot_and_is_bounded(world: Any) -> None:
+    world.executor.failures = [TrainingError(f"It diverged ({number}).") for number in range(9)]
+    async with world.daemon():
+        first = await world.post()
+        await world.diary.reaches(first, State.WAITING)
+        await world.begin(first)
+        await world.diary.until(lambda: world.row(first).attempts == 1)
+        second = await world.post()
+        await world.diary.reaches(second, State.WAITING)
+        await world.diary.reaches(first, State.FAILED)
+    assert world.executor.trained == 4
+    assert "It diverged (3)." in world.row(first).reason
+
+
+async def test_no_more_trainings_at_a_time_than_slots(world: Any) -> None:
+    """Rounds joined by other means may be more than the slots; their trainings still take turns."""
+    world.executor.gate = asyncio.Event()
+    rounds = [await world.post() for _ in range(3)]
+    for round_id in rounds:
+        await world.as_other(world.dialect.join_round(round_id, trainer=world.wallet.address), world.wallet)
+        await world.begin(round_id)
+    async with world.daemon():
+        for round_id in rounds:
+            await world.diary.reaches(round_id, State.TRAINING)
+        await world.diary.until(lambda: world.executor.trained == 1)
+        world.executor.gate.set()
+        for round_id in rounds:
+            await world.diary.reaches(round_id, State.SUBMITTED)
+    assert world.executor.most_at_once == 1
+
+
+async def test_the_daily_cap_holds_joins_and_nothing_else(world: Any) -> None:
+    async with world.daemon(criteria=Criteria((), 0, 0, 5, join_cost=3_000_000, daily_cap=4_000_000)):
+        first = await world.post()
+        await world.diary.reaches(first, State.WAITING)
+        second = await world.post()
+        await world.diary.until(lambda: world.diary.skipped(second, "daily cap") >= 1)
+        await world.begin(first)
+        await world.diary.reaches(first, State.SUBMITTED)
+        await world.complete(first)
+        await world.diary.reaches(first, State.CLAIMED)
+    assert await world.chain.submission(second, world.wallet.address) is None
+
+
+async def test_what_is_spent_is_what_the_wallet_lost(world: Any) -> None:
+    before = await world.rpc.balance(world.wallet.address)
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+    lost = before - await world.rpc.balance(world.wallet.address)
+    journal = world.open_journal()
+    assert journal.spent_since(0) == lost > 0
+    journal.close()
+
+
+async def test_a_stop_finishes_what_is_being_sent_and_begins_nothing(world: Any) -> None:
+    async with world.daemon() as daemon:
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.JOINING)
+        daemon.stop()
+    journal: Journal = world.open_journal()
+    record = journal.get(round_id)
+    journal.close()
+    assert record is not None
+    assert record.state is State.WAITING
+    assert record.join_signature is not None
+
+
+@pytest.mark.parametrize("stage", [State.TRAINING])
+async def test_a_stop_ends_a_training_and_the_next_start_goes_on(world: Any, stage: State) -> None:
+    world.executor.gate = asyncio.Event()
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: world.executor.trained == 1)
+    assert world.executor.cancelled == 1
+    world.executor.gate.set()
+    async with world.daemon():
+        await world.diary.reaches(round_id, State.SUBMITTED)

@@ -1,0 +1,189 @@
+"""Every entry of the catalogue reads its public format and keeps the promises of a `Source`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torchvision
+from numpy.typing import NDArray
+
+from decloud_pl.build import build
+from decloud_pl.data.catalog import entries, names, resolve
+from decloud_pl.data.entry import DataFolder
+from decloud_pl.data.source import ImageSplit, Source, Split, TextSplit
+from decloud_pl.models.spec import ImageInput, InputSpec, TextInput
+from decloud_pl.settings import compose
+from decloud_pl.train.encoding import encoder_for
+from tests.data import tiny
+
+ALL = names()
+IN_FILES = [name for name in ALL if name != "digits"]
+
+
+def source(name: str, data: Path, paths: dict[str, str] | None = None) -> Source:
+    folder = DataFolder(data, download=False)
+    made: Source = build(resolve(name, {}, paths or {}, data=folder).node(folder))
+    return made
+
+
+def rows(split: Split) -> list[bytes]:
+    if isinstance(split, TextSplit):
+        return [f"{text}{label}".encode() for text, label in zip(split.texts, split.labels, strict=True)]
+    return [image.tobytes() + label.tobytes() for image, label in zip(pixels(split), split.labels, strict=True)]
+
+
+def pixels(split: Split) -> NDArray[np.uint8]:
+    assert isinstance(split, ImageSplit)
+    assert isinstance(split.images, np.ndarray)
+    return split.images
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+def test_there_are_eleven_with_all_that_is_to_be_told() -> None:
+    assert set(ALL) == set(tiny.CLASSES)
+    assert {name: entry.num_classes for name, entry in entries().items()} == tiny.CLASSES
+    assert {name for name, entry in entries().items() if entry.kind == "text"} == set(tiny.TEXTS)
+    for entry in entries().values():
+        assert entry.licence
+        assert entry.size
+        assert entry.is_embedded or entry.downloads
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_splits_cover_the_files_never_mix_and_never_change(name: str, data: Path) -> None:
+    tiny.write(name, data)
+    made = source(name, data)
+    assert (made.name, made.num_classes) == (name, tiny.CLASSES[name])
+    splits = {split: made.load(split) for split in ("train", "held_out", "test")}
+    for split in splits.values():
+        assert isinstance(split, TextSplit if made.kind == "text" else ImageSplit)
+        assert split.labels.dtype == np.int64
+        assert 0 <= split.labels.min() <= split.labels.max() < made.num_classes
+    assert set(splits["test"].labels) == set(range(made.num_classes))
+    training = len(splits["train"]) + len(splits["held_out"])
+    assert len(splits["held_out"]) == round(training / 10)
+    counts = [Counter(rows(split)) for split in splits.values()]
+    if made.kind == "image":  # the tiny texts repeat
+        for first, second in combinations(counts, 2):
+            assert not first & second
+    again = source(name, data)
+    assert [Counter(rows(again.load(split))) for split in ("train", "held_out", "test")] == counts
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_samples_become_what_a_network_takes(name: str, data: Path) -> None:
+    tiny.write(name, data)
+    made = source(name, data)
+    spec: InputSpec = TextInput(length=12) if made.kind == "text" else ImageInput()
+    encoder = encoder_for(spec)
+    split = made.load("test")
+    batch = encoder.batch(encoder.pack(split)[:7])
+    assert batch.shape == ((7, 12) if made.kind == "text" else (7, 3, 32, 32))
+    if made.kind == "image":
+        assert -1.0 <= batch.min() < batch.max() <= 1.0
+    else:
+        assert (batch > 0).sum(1).tolist() == [11] * 7  # ten words and a full stop
+
+
+@pytest.mark.parametrize("name", IN_FILES)
+def test_a_users_own_folder_in_the_public_layout(name: str, tmp_path: Path) -> None:
+    tiny.write(name, tmp_path / "mine")
+    folder = entries()[name].folder
+    expected = rows(source(name, tmp_path / "mine").load("test"))
+    for path in (tmp_path / "mine", tmp_path / "mine" / folder):
+        assert rows(source(name, tmp_path / "empty", {name: str(path)}).load("test")) == expected
+
+
+@pytest.mark.parametrize("name", [name for name in IN_FILES if name not in tiny.TEXTS])
+def test_the_same_samples_as_torchvision(name: str, data: Path) -> None:
+    tiny.write(name, data)
+    made = source(name, data)
+    for split in ("train", "test"):
+        theirs = _torchvision(name, data, train=split == "train")
+        expected = Counter(np.asarray(image).tobytes() + np.int64(label).tobytes() for image, label in theirs)
+        ours = Counter(rows(made.load(split)))
+        if split == "train":
+            ours += Counter(rows(made.load("held_out")))
+        assert ours == expected
+
+
+def _without_checksums(cls: Any) -> Any:
+    """torchvision's class as it is, but for the checksums of the published files."""
+    changed: dict[str, object] = {}
+    if cls is torchvision.datasets.SVHN:
+        changed["split_list"] = {key: [*value[:2], None] for key, value in cls.split_list.items()}
+    else:
+        changed = {key: [[name, None] for name, _ in getattr(cls, key)] for key in ("train_list", "test_list")}
+        changed["meta"] = {**cls.meta, "md5": None}
+    return type(cls.__name__, (cls,), changed)
+
+
+def _torchvision(name: str, data: Path, *, train: bool) -> Any:
+    if name == "svhn":
+        return _without_checksums(torchvision.datasets.SVHN)(data / "SVHN", split="train" if train else "test")
+    if name == "emnist":
+        return torchvision.datasets.EMNIST(data, split="balanced", train=train)
+    classes = {
+        "cifar10": _without_checksums(torchvision.datasets.CIFAR10),
+        "cifar100": _without_checksums(torchvision.datasets.CIFAR100),
+        "mnist": torchvision.datasets.MNIST,
+        "fashionmnist": torchvision.datasets.FashionMNIST,
+        "kmnist": torchvision.datasets.KMNIST,
+    }
+    return classes[name](data, train=train)
+
+
+def test_the_checksums_and_places_are_torchvisions() -> None:
+    declared = {(item.file, item.checksum): item.urls for entry in entries().values() for item in entry.downloads}
+    sets = torchvision.datasets
+    for cls in (sets.MNIST, sets.FashionMNIST, sets.KMNIST):
+        for file, md5 in cls.resources:
+            assert declared[file, f"md5:{md5}"] == (cls.mirrors[0] + file,)
+    for cls in (sets.CIFAR10, sets.CIFAR100):
+        assert declared[cls.filename, f"md5:{cls.tgz_md5}"] == (cls.url,)
+    for url, file, md5 in (sets.SVHN.split_list["train"], sets.SVHN.split_list["test"]):
+        assert declared[file, f"md5:{md5}"] == (url,)
+    assert declared["gzip.zip", f"md5:{sets.EMNIST.md5}"] == (sets.EMNIST.url,)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_each_can_be_chosen_in_the_configuration(name: str, tmp_path: Path) -> None:
+    tiny.write(name, tmp_path / "data")
+    settings = compose([f"dataset={name}", f"data.folder={tmp_path / 'data'}", "data.download=false"])
+    made: Source = build(settings.dataset)
+    assert made.name == name
+    assert len(made.load("test"))
+
+
+def rewrite_as_saved_to_disk(folder: Path, target: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    files = {path.name.partition("-")[0]: str(path) for path in folder.glob("*/*.parquet")}
+    splits = {split: datasets.Dataset.from_parquet(file, cache_dir=target / "x") for split, file in files.items()}
+    datasets.DatasetDict(splits).save_to_disk(target / "saved")
+
+
+@pytest.mark.parametrize("name", tiny.TEXTS)
+def test_texts_that_datasets_saved_or_cached(name: str, tmp_path: Path) -> None:
+    tiny.write(name, tmp_path / "data")
+    rewrite_as_saved_to_disk(tmp_path / "data" / name, tmp_path)
+    expected = rows(source(name, tmp_path / "data").load("test"))
+    assert rows(source(name, tmp_path, {name: str(tmp_path / "saved")}).load("test")) == expected
+    # The cache has the same Arrow files under other names, in the user's home.
+    repository = next(pattern for pattern in entries()[name].elsewhere if "/datasets/" in pattern)
+    cached = Path(repository.replace("*", "x")).expanduser()
+    cached.mkdir(parents=True)
+    for split in ("train", *entries()[name].splits.values()):
+        (file,) = (tmp_path / "saved" / split).glob("*.arrow")
+        (cached / f"{name}-{split}.arrow").write_bytes(file.read_bytes())
+    assert rows(source(name, tmp_path / "nothing").load("test")) == expected

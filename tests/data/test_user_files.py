@@ -1,0 +1,230 @@
+"""Whatever form a user's files have: class folders, arrays, tables; and one clear sentence for what they have not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from decloud_pl.data.source import ImageSplit, TextSplit
+from decloud_pl.data.user_files import UserFiles
+from decloud_pl.errors import DatasetError
+from decloud_pl.models.spec import ImageInput
+from decloud_pl.train.encoding import encoder_for
+from tests.data import tiny
+
+
+def write_image_folder(folder: Path, count: int, classes: int, seed: int = 0) -> None:
+    pixels, labels = tiny.images(count, classes, 20, 3, seed)
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        target = folder / f"class{label}"
+        target.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(target / f"{index}.{('png', 'jpg')[index % 2]}")
+
+
+def sizes(source: UserFiles) -> dict[str, int]:
+    return {name: len(source.load(name)) for name in ("train", "held_out", "test")}
+
+
+@pytest.mark.parametrize("test", ["test", "val", "validation"])
+def test_an_image_folder_with_two_parts(tmp_path: Path, test: str) -> None:
+    write_image_folder(tmp_path / "train", 30, 3)
+    write_image_folder(tmp_path / test, 9, 3, seed=1)
+    (tmp_path / "train" / "class0" / "notes.txt").touch()
+    source = UserFiles("food101", str(tmp_path))
+    assert (source.kind, source.num_classes) == ("image", 3)
+    assert sizes(source) == {"train": 27, "held_out": 3, "test": 9}
+    split = source.load("test")
+    assert np.bincount(split.labels).tolist() == [3, 3, 3]
+    assert encoder_for(ImageInput()).pack(split).shape == (9, 3, 32, 32)
+
+
+def test_an_image_folder_of_one_part_is_divided(tmp_path: Path) -> None:
+    write_image_folder(tmp_path, 40, 4)
+    source = UserFiles("food101", str(tmp_path))
+    assert sizes(source) == {"train": 29, "held_out": 3, "test": 8}
+    files = {
+        path
+        for name in ("train", "held_out", "test")
+        for path in source.load(name).images.paths  # type: ignore
+    }
+    assert len(files) == 40
+
+
+def test_what_is_wrong_with_an_image_folder(tmp_path: Path) -> None:
+    write_image_folder(tmp_path / "train", 10, 2)
+    write_image_folder(tmp_path / "test", 3, 3)
+    with pytest.raises(DatasetError, match="class2 is a class that the training images do not have"):
+        UserFiles("food101", str(tmp_path)).load("test")
+    for path in (tmp_path / "train").glob("*/*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"\.png is not an image that can be read"):
+        encoder_for(ImageInput()).pack(UserFiles("food101", str(tmp_path)).load("train"))
+    with pytest.raises(DatasetError, match=r"the label 1, outside 0 to 0\. .*mappings\.food101"):
+        UserFiles("food101", str(tmp_path), num_classes=1).load("train")
+
+
+NAMES = [
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("X_train", "Y_train", "X_val", "Y_val"),
+]
+
+
+@pytest.mark.parametrize("names", NAMES)
+@pytest.mark.parametrize("form", ["npz", "npy", "folder-of-npz"])
+@pytest.mark.parametrize(
+    ("shape", "convert"),
+    [
+        ((8, 8, 3), lambda pixels: pixels),
+        ((8, 8), lambda pixels: pixels[..., 0]),
+        ((8, 8), lambda pixels: pixels[..., :1]),
+        ((8, 8, 3), lambda pixels: pixels.transpose(0, 3, 1, 2)),
+        ((8, 8, 3), lambda pixels: pixels.astype(np.float32) / 255),
+        ((8, 8, 3), lambda pixels: pixels.astype(np.int64)),
+    ],
+    ids=["as-is", "grey", "one-channel", "channels-first", "floats", "int64"],
+)
+def test_arrays(
+    tmp_path: Path, names: tuple[str, ...], form: str, shape: tuple[int, ...], convert: Callable[..., tiny.Bytes]
+) -> None:
+    train, train_labels = tiny.images(30, 3, 8, 3, 0)
+    test, test_labels = tiny.images(9, 3, 8, 3, 1)
+    arrays: dict[str, NDArray[Any]] = dict(
+        zip(names, (convert(train), train_labels[:, None], convert(test), test_labels), strict=True)
+    )
+    path = tmp_path / "arrays.npz"
+    if form == "npy":
+        path = tmp_path
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+    else:
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+        path = tmp_path if form == "folder-of-npz" else path
+    source = UserFiles("custom", str(path))
+    assert (source.kind, source.num_classes) == ("image", 3)
+    assert sizes(source) == {"train": 27, "held_out": 3, "test": 9}
+    split = source.load("test")
+    assert isinstance(split, ImageSplit)
+    assert isinstance(split.images, np.ndarray)
+    assert split.images.shape == (9, *shape)
+    assert np.array_equal(split.images.reshape(9, 64, -1), test.reshape(9, 64, 3)[..., : 3 if len(shape) > 2 else 1])
+    assert split.labels.tolist() == test_labels.tolist()
+
+
+def test_arrays_of_one_part_are_divided(tmp_path: Path) -> None:
+    images, labels = tiny.images(50, 5, 8, 1, 0)
+    np.savez(tmp_path / "all.npz", images=images, labels=labels)
+    assert sizes(UserFiles("custom", str(tmp_path / "all.npz"))) == {"train": 36, "held_out": 4, "test": 10}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"images": np.zeros((4, 8))}, "has the shape"),
+        ({"images": np.zeros((4, 8, 8, 4))}, "has the shape"),
+        ({"images": np.full((4, 8, 8), 300)}, "no pixels"),
+        ({"images": np.full((4, 8, 8), np.nan)}, "no pixels"),
+        ({"images": np.array(["a"] * 4 * 64).reshape(4, 8, 8)}, "not a NumPy array of numbers|no pixels"),
+        ({"labels": np.zeros(4)}, "must be whole numbers"),
+        ({"labels": np.zeros((4, 10), np.int64)}, "must be whole numbers"),
+        ({"labels": np.zeros(3, np.int64)}, "4 images and 3 labels"),
+        ({"labels": np.array([-1, 0, 0, 0])}, "the label -1, outside"),
+        ({"images": np.array([{}, {}, {}, {}], dtype=object)}, "not a NumPy array of numbers"),
+    ],
+)
+def test_arrays_that_are_no_images(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
+    arrays = {"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(4, np.int64), **change}
+    np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match=sentence):
+        UserFiles("custom", str(tmp_path / "a.npz")).load("train")
+
+
+def test_arrays_never_run_code(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "marker",)
+
+    (tmp_path / "images.npy").write_bytes(pickle.dumps(Payload()))
+    np.save(tmp_path / "labels.npy", np.zeros(4, np.int64))
+    with pytest.raises(DatasetError, match="not a NumPy array"):
+        UserFiles("custom", str(tmp_path)).load("train")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_damaged_npz(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(DatasetError, match=r"is not an \.npz file, or it is damaged"):
+        UserFiles("custom", str(tmp_path / "a.npz"))
+
+
+def write_table(path: Path, texts: list[str], labels: list[int] | list[str], names: tuple[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(texts, labels, strict=True)]
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif path.suffix == ".parquet":
+        from pyarrow import parquet, table
+
+        parquet.write_table(table({names[0]: texts, names[1]: labels, "other": [0] * len(texts)}), path)
+    else:
+        separator = "\t" if path.suffix == ".tsv" else ","
+        lines = [
+            separator.join(names),
+            *(f'"{text}"{separator}{label}' for text, label in zip(texts, labels, strict=True)),
+        ]
+        path.write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".tsv", ".jsonl"])
+@pytest.mark.parametrize("as_words", [False, True])
+def test_tables(tmp_path: Path, suffix: str, as_words: bool) -> None:
+    for seed, (word, count) in enumerate((("train", 20), ("test", 8))):
+        texts, labels = tiny.texts(count, 4, seed)
+        texts[0] = "None, null, N/A"  # are words too
+        given = [f"topic{3 - label}" for label in labels] if as_words else labels
+        write_table(tmp_path / f"{word}{suffix}", texts, given, ("sentence", "category"))
+    source = UserFiles("yelpreviews", str(tmp_path))
+    assert (source.kind, source.num_classes) == ("text", 4)
+    assert sizes(source) == {"train": 18, "held_out": 2, "test": 8}
+    split = source.load("test")
+    assert isinstance(split, TextSplit)
+    assert split.texts[0] == "None, null, N/A"
+    assert split.labels.tolist() == [3 - label if as_words else label for label in labels]
+
+
+def test_columns_by_name_and_a_single_table(tmp_path: Path) -> None:
+    texts, labels = tiny.texts(30, 3, 0)
+    path = tmp_path / "reviews.csv"
+    write_table(path, texts, labels, ("body", "stars"))
+    with pytest.raises(DatasetError, match=r"has no text column; it has body, stars\. .*PATH\?text=COLUMN"):
+        UserFiles("yelpreviews", str(path)).load("train")
+    with pytest.raises(DatasetError, match="has no label column mark; it has body, stars"):
+        UserFiles("yelpreviews", f"{path}?text=body&label=mark").load("train")
+    assert sizes(UserFiles("yelpreviews", f"{path}?text=body&label=stars")) == {"train": 22, "held_out": 2, "test": 6}
+
+
+def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DatasetError, match=r"a\.parquet cannot be read as a table"):
+        UserFiles("imdb", str(tmp_path / "a.parquet")).load("train")
+    (tmp_path / "b.csv").write_text("text,label\na,0\nb,\n")
+    with pytest.raises(DatasetError, match=r"b\.csv has a row without a label"):
+        UserFiles("imdb", str(tmp_path / "b.csv"), num_classes=2).load("train")
+    (tmp_path / "b.csv").write_text("text,label\na,0.5\nb,1\n")
+    with pytest.raises(DatasetError, match="no whole number"):
+        UserFiles("imdb", str(tmp_path / "b.csv"), num_classes=2).load("train")
+    (tmp_path / "c.csv").write_text("text,label\na,0\nb,7\n")
+    with pytest.raises(DatasetError, match="the label 7, outside 0 to 1"):
+        UserFiles("imdb", str(tmp_path / "c.csv"), num_classes=2).load("train")
+    for part, label in (("train", "good"), ("test", "bad")):
+        write_table(tmp_path / "d" / f"{part}.csv", ["x", "y"], [label, "good"], ("text", "label"))
+    with pytest.raises(DatasetError, match="A label is 'bad', which the training data does not know"):
+        UserFiles("imdb", str(tmp_path / "d")).load("test")

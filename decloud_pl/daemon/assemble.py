@@ -26,13 +26,9 @@ from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.observe import observed
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
-<<<<<<< HEAD
 from decloud_pl.daemon.reader import JOURNAL_FILE
 from decloud_pl.daemon.scope import Scope
-from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Criteria, join_cost
-=======
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
->>>>>>> main
 from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps

@@ -115,12 +115,9 @@ class Tree:
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
-<<<<<<< HEAD
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
-=======
     data: DataConfig = field(default_factory=DataConfig)
->>>>>>> main
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from decloud_pl import __version__
-from decloud_pl.cli import daemon, datasets, demo, localnet, wallet
+from decloud_pl.cli import daemon, dashboard, datasets, demo, localnet, wallet
 from decloud_pl.cli.streams import prepare_streams
 from decloud_pl.errors import DecloudError, UsageError
 
@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"decloud-trainer {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (daemon, demo, localnet, wallet, datasets):
+    for module in (daemon, dashboard, demo, localnet, wallet, datasets):
         module.add_parser(commands)
     return root
 

@@ -116,7 +116,7 @@ class LiveState:
         row = self.rounds.get(record.round_id) or ActiveRound(record, accuracy=record.accuracy_before)
         if record.accuracy_after is not None:
             row = replace(row, accuracy=record.accuracy_after)
-        if record.state is not row.record.state:
+        if record.state in (State.SUBMITTED, State.CLAIMING):
             row = replace(row, deadline=None)
         self.rounds[record.round_id] = replace(row, record=record)
 

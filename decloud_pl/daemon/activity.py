@@ -103,6 +103,8 @@ class Activity:
             self._look(event)
         elif isinstance(event, Changed):
             record = event.record
+            if record.round_id not in self._attempts:  # it was joined after all
+                self._execute("DELETE FROM skips WHERE scope = ? AND round_id = ?", (self._scope, record.round_id))
             before = self._attempts.get(record.round_id, 0)
             if record.state is State.PUBLISHING and record.attempts > before:
                 self._publish_failures += 1
@@ -144,6 +146,8 @@ class Activity:
             # The chain's clock may differ from this machine's; what counts is how long is left.
             until = self._now() + event.deadline - event.chain_now
             self._execute("INSERT OR REPLACE INTO deadlines VALUES (?, ?, ?)", (self._scope, event.round_id, until))
+        else:
+            self._execute("DELETE FROM deadlines WHERE scope = ? AND round_id = ?", (self._scope, event.round_id))
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         if self._db is None:

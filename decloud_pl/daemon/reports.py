@@ -97,7 +97,7 @@ class ReportWriter:
     def _open(self, round_id: int) -> TextIO:
         folder = self._folder / str(round_id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(folder / CONFIG_FILE, (json.dumps(self._config, indent=2) + "\n").encode())
+        write_atomically(folder / CONFIG_FILE, (json.dumps(self._config, indent=2, ensure_ascii=False) + "\n").encode())
         file = (folder / METRICS_FILE).open("a", encoding="utf-8", newline="")
         if file.tell() == 0:
             file.write(",".join(COLUMNS) + "\n")
@@ -154,20 +154,22 @@ def read_metrics(path: Path) -> list[Metric]:
     """
     found: list[Metric] = []
     try:
-        with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            for row in csv.DictReader(file):
-                metric = _metric(row)
-                if metric is not None:
-                    found.append(metric)
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
+    for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        metric = _metric(row)
+        if metric is not None:
+            found.append(metric)
     kept: list[Metric] = []
+    reached = 0
     for metric in found:
         if metric.stage == "prepare":  # the first message of a training
             kept = [earlier for earlier in kept if earlier.stage == "fit"]
         elif metric.stage == "fit":
-            while kept and kept[-1].step >= metric.step > 0:
-                kept.pop()
+            if metric.step <= reached:
+                kept = [earlier for earlier in kept if earlier.stage != "fit" or earlier.step < metric.step]
+            reached = metric.step
         kept.append(metric)
     return kept
 

@@ -46,7 +46,6 @@ MAIN = (
     "pinata_api_key",
     "pinata_secret_key",
     "pinata_jwt",
-    "notify_urls",
 )
 """The settings that most users meet, in the order in which they are shown."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import dataclasses
 import os
 import time
@@ -55,6 +54,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     if arguments.rounds < 1:
         raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
+    import asyncio
+
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.settings import default_home
 

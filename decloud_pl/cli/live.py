@@ -20,7 +20,17 @@ from rich.text import Text
 
 from decloud_pl.cli.report import lines_of
 from decloud_pl.cli.terminal import make_console
-from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Earnings, Looked, Skipped, Training, Trouble
+from decloud_pl.daemon.events import (
+    Changed,
+    Connected,
+    DaemonEvent,
+    Earnings,
+    Looked,
+    Skipped,
+    Training,
+    Trouble,
+    Uploading,
+)
 from decloud_pl.daemon.reader import midnight
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import format_sol
@@ -85,6 +95,10 @@ class LiveState:
             self._note(now, "yellow", f"{where}{event.message}")
         elif isinstance(event, Training):
             self._train(event)
+        elif isinstance(event, Uploading):
+            row = self.rounds.get(event.round_id)
+            if row is not None:
+                self.rounds[event.round_id] = replace(row, step=event.sent, total_steps=event.total)
         else:
             self._change(event, now)
 
@@ -118,6 +132,8 @@ class LiveState:
             row = replace(row, accuracy=record.accuracy_after)
         if record.state in (State.SUBMITTED, State.CLAIMING):
             row = replace(row, deadline=None)
+        if record.state is not row.record.state:
+            row = replace(row, stage="", step=0, total_steps=0)
         self.rounds[record.round_id] = replace(row, record=record)
 
 
@@ -214,15 +230,23 @@ def countdown(seconds: int) -> str:
 
 
 def _progress(row: ActiveRound) -> RenderableType:
-    if row.record.state is not State.TRAINING:
+    uploading = row.record.state is State.PUBLISHING and row.total_steps > 0
+    if row.record.state is not State.TRAINING and not uploading:
         return Text(row.record.reason, style="dim", overflow="ellipsis", no_wrap=True)
     if not row.total_steps:
         return Text(f"{row.stage or 'starting'}…", style="dim")
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
-    bar.add_row(ProgressBar(total=row.total_steps, completed=row.step), f"{row.step}/{row.total_steps}")
+    bar.add_row(
+        ProgressBar(total=row.total_steps, completed=row.step),
+        _share(row) if uploading else f"{row.step}/{row.total_steps}",
+    )
     return bar
+
+
+def _share(row: ActiveRound) -> str:
+    return f"{100 * row.step // row.total_steps} % uploaded"
 
 
 def _footer(state: LiveState, now: float) -> Text:

@@ -13,6 +13,7 @@ from decloud_pl.errors import UsageError
 if TYPE_CHECKING:
     from decloud_pl.localnet.network import AgentOptions
 
+_FASTEST = 1000
 _EPILOG = """\
 examples:
   decloud-trainer localnet
@@ -48,8 +49,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     options = None if arguments.no_agents else _agent_options(arguments)
-    if not 0 < arguments.speed <= 1_000_000:
-        raise UsageError(f"--speed is {arguments.speed}.", fix="Give a number between 0 and 1000000.")
+    # A blockhash lives for 60 seconds of the chain's time; nobody could sign and send in less than some milliseconds.
+    if not 0 < arguments.speed <= _FASTEST:
+        raise UsageError(f"--speed is {arguments.speed:g}.", fix=f"Give a number above 0, at most {_FASTEST}.")
     for name in ("rpc_port", "gateway_port"):
         if not 0 <= getattr(arguments, name) < 65_535:
             raise UsageError(f"--{name.replace('_', '-')} is no port.", fix="Give 0 to 65534.")

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from decloud_pl.cli.terminal import make_console
-from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble
+from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import format_sol
 
@@ -31,7 +31,7 @@ class TerminalReporter:
         self._progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=30),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
             TextColumn("{task.fields[loss]}"),
             TimeElapsedColumn(),
             console=self.console,
@@ -57,6 +57,8 @@ class TerminalReporter:
             self.say(f"Round {event.round_id}: not joined, {event.reason}.", style="dim")
         elif isinstance(event, Training):
             self._train(event)
+        elif isinstance(event, Uploading):
+            self._upload(event)
         elif isinstance(event, Trouble):
             where = "" if event.round_id is None else f"Round {event.round_id}: "
             self.say(f"{where}{event.message}", style="yellow")
@@ -79,7 +81,8 @@ class TerminalReporter:
         for line in lines_of(record, self._last.get(record.round_id)):
             self.say(line)
         self._last[record.round_id] = (record.state, record.reason)
-        if record.state is not State.TRAINING or record.update_cid is not None:
+        uploading = record.state is State.PUBLISHING and record.pinned_cid is None
+        if not uploading and (record.state is not State.TRAINING or record.update_cid is not None):
             self._drop_bar(record.round_id)
 
     def _train(self, event: Training) -> None:
@@ -87,10 +90,20 @@ class TerminalReporter:
             return
         bar = self._bars.get(event.round_id)
         if bar is None:
-            bar = self._progress.add_task(f"Round {event.round_id}: training", total=event.total_steps, loss="")
+            bar = self._progress.add_task(
+                f"Round {event.round_id}: training", total=event.total_steps, loss="", unit="steps"
+            )
             self._bars[event.round_id] = bar
         loss = "" if event.loss is None else f"loss {event.loss:.3f}"
         self._progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
+
+    def _upload(self, event: Uploading) -> None:
+        bar = self._bars.get(event.round_id)
+        if bar is None:
+            title = f"Round {event.round_id}: pinning with {event.store}"
+            bar = self._progress.add_task(title, total=event.total, loss="", unit="bytes")
+            self._bars[event.round_id] = bar
+        self._progress.update(bar, completed=event.sent, total=event.total)
 
     def _drop_bar(self, round_id: int) -> None:
         bar = self._bars.pop(round_id, None)

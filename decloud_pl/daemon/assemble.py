@@ -19,19 +19,19 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.events import Reporter
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
-from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
 from decloud_pl.daemon.log import logged
 from decloud_pl.daemon.lookout import situation_of
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.observe import observed
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
-from decloud_pl.daemon.reader import JOURNAL_FILE
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
 from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
+from decloud_pl.daemon.stores import make_publisher, make_reader, make_stores
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
@@ -39,12 +39,8 @@ from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import parse_sol
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.settings import Settings
-from decloud_pl.store import Store
-from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.gateway import GatewayReader
 
 MAX_MODEL_BYTES = 2 << 30
-_STORE_TIMEOUT = 60.0
 
 
 def make_dialect(settings: Settings) -> V1:
@@ -86,17 +82,6 @@ def make_sender(settings: Settings, rpc: RpcClient, wallet: Wallet, journal: Jou
 def make_executor(settings: Settings) -> Executor:
     """Where trainings run."""
     return ProcessExecutor(hang_seconds=settings.daemon.hang_minutes * 60)
-
-
-def make_store(settings: Settings) -> Store:
-    """The store that ``storage`` names.
-
-    Raises:
-        ConfigError: an unknown kind.
-    """
-    if settings.storage.kind == "embedded":
-        return EmbeddedStore(settings.store_path)
-    raise ConfigError(f"There is no storage {settings.storage.kind!r}.", fix="Known: embedded.")
 
 
 def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_after: int | None = None) -> Policy:
@@ -156,7 +141,7 @@ async def assemble(
         ChainError: no endpoint answers.
         JournalLocked: another daemon works for this home.
     """
-    dialect, store, executor = make_dialect(settings), make_store(settings), make_executor(settings)
+    dialect, stores, executor = make_dialect(settings), make_stores(settings), make_executor(settings)
     websocket_urls = settings.network.websocket_urls()
     home = settings.home_path
     async with AsyncExitStack() as stack:
@@ -177,8 +162,8 @@ async def assemble(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            store=store,
-            reader=GatewayReader(settings.network.gateways, timeout=_STORE_TIMEOUT),
+            publisher=make_publisher(settings, stores),
+            reader=make_reader(settings),
             executor=executor,
             planner=SettingsPlanner(settings),
             reporter=reporter,

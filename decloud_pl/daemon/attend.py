@@ -23,6 +23,7 @@ from decloud_pl.errors import (
     JournalError,
     ProgramError,
     RpcUnavailable,
+    StoreError,
     StoreUnavailable,
     TransactionExpired,
     UntrustedFileRejected,
@@ -179,9 +180,10 @@ class Attendant:
             steps.reporter.report(Trouble(round_id, str(error)))
             return
         attempts = record.attempts + 1
-        hopeless = isinstance(error, UntrustedFileRejected) or (
-            attempts >= _MAX_ATTEMPTS and not isinstance(error, _WORTH_WAITING)
-        )
+        # A finished update is kept until the round's deadline: the user may mend the storage meanwhile.
+        publishing = record.state is State.PUBLISHING and isinstance(error, StoreError)
+        patient = publishing or isinstance(error, _WORTH_WAITING)
+        hopeless = isinstance(error, UntrustedFileRejected) or (attempts >= _MAX_ATTEMPTS and not patient)
         if hopeless and record.state not in _NEVER_GIVEN_UP:
             self._end(steps.finish(record, State.FAILED, str(error)))
             return

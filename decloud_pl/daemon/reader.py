@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.daemon.activity import ACTIVITY_FILE
+from decloud_pl.daemon.journal import JOURNAL_FILE
 from decloud_pl.daemon.record import State
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.errors import JournalError
 
-JOURNAL_FILE = "journal.sqlite"
 _FINAL = tuple(state.value for state in State if state.is_final)
 _TIMEOUT = 2.0
 _COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"

@@ -75,7 +75,16 @@ def read_layers(home: Path, environ: Mapping[str, str]) -> Layers:
     Raises:
         ConfigError: one of them holds a value that is none, or config.json a name that is no setting.
     """
-    kept = [Assignment(find(name), value, CONFIG_FILE) for name, value in ConfigFile(home).read().items()]
+    return layers_of(ConfigFile(home).read(), home, environ)
+
+
+def layers_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, str]) -> Layers:
+    """The layers that config.json with these values would give.
+
+    Raises:
+        ConfigError: a variable holds a value that is none.
+    """
+    kept = [Assignment(find(name), value, CONFIG_FILE) for name, value in values.items()]
     given = _from_environment(environ)
     secrets: dict[str, str] = {}
     origins: dict[str, str] = {}

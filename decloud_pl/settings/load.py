@@ -10,7 +10,7 @@ from typing import Any
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.settings.hydra_tree import USER_CONF, check_shape, compose, to_settings
-from decloud_pl.settings.layers import COMMAND_LINE, Layers, override_choices, read_layers
+from decloud_pl.settings.layers import COMMAND_LINE, Layers, layers_of, override_choices, read_layers
 from decloud_pl.settings.names import Setting, settings_by_name
 from decloud_pl.settings.plain_tree import (
     PRESET,
@@ -23,7 +23,7 @@ from decloud_pl.settings.plain_tree import (
     to_tree,
 )
 from decloud_pl.settings.schema import CONFIG_FILE, Settings, default_home
-from decloud_pl.settings.values import hydra_text
+from decloud_pl.settings.values import Value, hydra_text
 
 BUILT_IN = "built-in"
 
@@ -96,6 +96,11 @@ def load(
         ConfigError: a file, a variable or an override is not what it should be.
     """
     return settings_of(sources(overrides, environ=environ, conf=conf))
+
+
+def sources_of(values: Mapping[str, Value], home: Path) -> Sources:
+    """What config.json with these values would give, with nothing above it."""
+    return Sources(layers_of(values, home, {}), (), home, config_dir())
 
 
 def settings_of(given: Sources) -> Settings:

@@ -26,6 +26,8 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["demo", "--rounds", "0"], 2, "--rounds is 0"),
         (["demo", "--rounds", "many"], 2, "invalid int value"),
         (["localnet", "--speed", "0"], 2, "--speed is 0"),
+        (["localnet", "--speed", "1001"], 2, "at most 1000"),
+        (["localnet", "--speed", "nan"], 2, "--speed is nan"),
         (["localnet", "--reward", "much"], 2, "'much' is not an amount in SOL"),
         (["localnet", "--rpc-port", "99999"], 2, "--rpc-port is no port"),
         (["start", "epoch=2"], 3, "Did you mean 'epochs'?"),

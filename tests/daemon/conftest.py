@@ -32,9 +32,10 @@ from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
-from decloud_pl.store import Stored
+from decloud_pl.store import Progress, Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.publish import Publisher, ReadBack
 from decloud_pl.store.unixfs import cid_of_file
 
 PATIENCE = 30.0
@@ -87,11 +88,17 @@ class FlakyStore:
     name: str = "flaky"
     puts: int = 0
 
-    def put(self, path: Path, profile: str = "kubo-v1") -> Stored:
+    def put(self, path: Path, profile: str = "kubo-v1", *, progress: Progress | None = None) -> Stored:
         self.puts += 1
         if self.failures:
             raise self.failures.pop(0)
-        return self.inner.put(path, profile)
+        return self.inner.put(path, profile, progress=progress)
+
+    def has(self, cid: str) -> bool:
+        return self.inner.has(cid)
+
+    def check(self) -> str:
+        return self.inner.check()
 
 
 class NoPlan:
@@ -191,14 +198,15 @@ class World:
         """A daemon at work."""
         journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
+        reader = GatewayReader([self.network.endpoints.gateway_url])
         steps = Steps(
             chain=ChainClient(rpc, self.dialect),
             sender=Sender(rpc, self.wallet, self.dialect, JournalTransactionLog(journal), policy=self._send),
             wallet=self.wallet,
             dialect=self.dialect,
             journal=journal,
-            store=self.store,
-            reader=GatewayReader([self.network.endpoints.gateway_url]),
+            publisher=Publisher([self.store], reader, read_back=ReadBack(seconds=0.0)),
+            reader=reader,
             executor=self.executor,
             planner=NoPlan(),
             reporter=self.diary,

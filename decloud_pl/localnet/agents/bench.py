@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from decloud_pl.domain import Convention
 from decloud_pl.errors import LocalnetError
 
 _LONGEST_LINE = 1 << 20
+_CHILD = (sys.executable, "-m", "decloud_pl.localnet.agents.bench_child")
 
 
 class Bench:
@@ -29,11 +30,15 @@ class Bench:
         convention: what the entries of a submission mean on this network.
         gradient_rate: the validator's η of the ``gradient`` convention.
         log: file for the child's stderr.
+        command: the child; it speaks the lines of `bench_child`.
     """
 
-    def __init__(self, *, convention: Convention, gradient_rate: float, log: Path) -> None:
+    def __init__(
+        self, *, convention: Convention, gradient_rate: float, log: Path, command: Sequence[str] = _CHILD
+    ) -> None:
         self._options = {"convention": convention, "gradient_rate": gradient_rate}
         self._log = log
+        self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -88,9 +93,7 @@ class Bench:
         if self._process is None or self._process.returncode is not None:
             with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "decloud_pl.localnet.agents.bench_child",
+                    *self._command,
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=log,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import queue
 import sys
-import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +25,37 @@ from decloud_pl.models.spec import BaseModel, InputSpec, ModelSpec
 from decloud_pl.train import delta
 from decloud_pl.train.score import Scorer, contributions
 
+logger = logging.getLogger(__name__)
+
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     torch.set_num_threads(1)
-    for line in sys.stdin:
+    for line in _requests():
         request = json.loads(line)
         try:
             answer = {"result": _REQUESTS[request.pop("request")](**request)}
         except DecloudError as error:
             answer = {"error": str(error)}
+        except Exception:  # one request's defect must not cost the next ones the warm process
+            logger.exception("A request met a defect")
+            answer = {"error": "The scoring process met a defect. Its log says where."}
         answers.write(json.dumps(answer) + "\n")
+
+
+def _requests() -> Iterator[str]:
+    """Requests as they come. When the parent is gone this process ends, in the middle of one if need be."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            waiting.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, name="exit-with-parent", daemon=True).start()
+    while True:
+        yield waiting.get()
 
 
 def make_base_model(path: str, format: str, classes: int) -> None:  # noqa: A002  # the request's word
@@ -70,13 +91,16 @@ def contributions_of(
     parameters = {name for name, _ in network.named_parameters()}
     accuracies: dict[str, float | None] = {}
     for name, path in submissions.items():
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                entries = load_file(str(quarantine.open_submission(Path(path), model, Path(folder) / "entries")))
-            except UntrustedFileRejected as error:
-                print(f"{name}: {error}", file=sys.stderr, flush=True)
-                accuracies[name] = None
-                continue
+        # One name for all: a kill leaves one file at most, which the next submission replaces.
+        safe = Path(base).with_name("entries.safetensors")
+        try:
+            entries = load_file(str(quarantine.open_submission(Path(path), model, safe)))
+        except UntrustedFileRejected as error:
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            accuracies[name] = None
+            continue
+        finally:
+            safe.unlink(missing_ok=True)
         applied = delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters)
         accuracies[name] = scorer.accuracy_of(network, applied)
     return contributions(before, accuracies)

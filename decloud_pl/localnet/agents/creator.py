@@ -10,6 +10,9 @@ from decloud_pl.localnet.agents.actor import Actor
 from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.store.embedded import EmbeddedStore
 
+_COSTS = 1_000_000_000
+"""Lamports that are more than rent and fees of a round."""
+
 MODEL_FORMATS = ("state_dict", "package")
 """What the public creators post, and this project's own; rounds take turns."""
 
@@ -59,6 +62,7 @@ class Creator:
         instruction = self.actor.dialect.create_round(
             round_id, creator=me, model_cid=model_cid, dataset=self.dataset, reward_amount=self.reward
         )
+        await self.actor.keep_funded(self.reward + _COSTS)
         await self.actor.send(instruction, f"create:{round_id}", landed)
         self._posted.add(round_id)
 

@@ -238,15 +238,9 @@ def _progress(row: ActiveRound) -> RenderableType:
     bar = Table.grid(padding=(0, 1), expand=True)
     bar.add_column(ratio=1)
     bar.add_column(justify="right", no_wrap=True)
-    bar.add_row(
-        ProgressBar(total=row.total_steps, completed=row.step),
-        _share(row) if uploading else f"{row.step}/{row.total_steps}",
-    )
+    count = f"{100 * row.step // row.total_steps} % uploaded" if uploading else f"{row.step}/{row.total_steps}"
+    bar.add_row(ProgressBar(total=row.total_steps, completed=row.step), count)
     return bar
-
-
-def _share(row: ActiveRound) -> str:
-    return f"{100 * row.step // row.total_steps} % uploaded"
 
 
 def _footer(state: LiveState, now: float) -> Text:

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.ansi import AnsiDecoder
+from rich.cells import cell_len
 from rich.console import Console
 
 from decloud_pl.cli.live import LiveReporter, LiveState, countdown, picture
@@ -54,9 +56,9 @@ def painted(state: LiveState, *, width: int = 80, height: int = 24, now: float =
     with console.capture() as capture:
         console.print(picture(state, now, width=width, height=height))
     text = capture.get()
-    lines = text.rstrip("\n").split("\n")
-    assert max(map(len, (Console().render_str(line).plain for line in lines))) <= width
-    return "\n".join(line.rstrip() for line in lines)
+    lines = [line.plain.rstrip() for line in AnsiDecoder().decode(text)]
+    assert max(map(cell_len, lines)) <= width
+    return "\n".join(lines)
 
 
 def busy() -> LiveState:

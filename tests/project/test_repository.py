@@ -29,6 +29,8 @@ def test_no_file_holds(what: str, root: Path, tracked: list[Path]) -> None:
     pattern = re.compile(FORBIDDEN[what])
     found = []
     for path in tracked:
+        if "vendor" in path.parts:  # others' files, unchanged
+            continue
         for number, line in enumerate((text_of(path) or "").splitlines(), 1):
             if pattern.search(line):
                 found.append(f"{path.relative_to(root)}:{number}: {line.strip()[:100]}")

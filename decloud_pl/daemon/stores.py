@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
 from decloud_pl.daemon.upload_log import finished_cids
@@ -15,7 +16,7 @@ from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.publish import Publisher, ReadBack
 
 KINDS = ("embedded", "kubo", "pinata")
-_LOCAL = "local"
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def make_stores(settings: Settings) -> list[Store]:
@@ -36,7 +37,7 @@ def make_store(settings: Settings, kind: str) -> Store:
     """
     storage = settings.storage
     if kind == "embedded":
-        if settings.network.name != _LOCAL and not storage.allow_embedded:
+        if not (storage.allow_embedded or _is_local(settings)):
             raise ConfigError(
                 f"The embedded store serves this machine only, so nobody on {settings.network.name} could fetch your"
                 " updates and no validator would pay for them.",
@@ -60,6 +61,10 @@ def make_store(settings: Settings, kind: str) -> Store:
             state=settings.home_path / "uploads",
         )
     raise ConfigError(f"There is no storage {kind!r}.", fix=f"Known: {', '.join(KINDS)}.")
+
+
+def _is_local(settings: Settings) -> bool:
+    return urlsplit(settings.network.rpc_url).hostname in _LOOPBACK
 
 
 def make_gateways(settings: Settings) -> GatewayReader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ OLDEST_VERSION = (0, 5, 0)
 _FULL = re.compile(r"no space left|disk quota|quota exceeded|repo is full|not enough space", re.IGNORECASE)
 _ABSENT = re.compile(r"not found|could not find|no link named|offline", re.IGNORECASE)
 _LONGEST_WORDS = 200
+_SLICE = 4 << 20
 
 
 class KuboStore:
@@ -119,15 +120,29 @@ class KuboStore:
             Its size in bytes.
 
         Raises:
-            InvalidCid, ContentNotFound, IntegrityError, SizeLimitExceeded, StoreUnavailable: as a gateway's.
+            StoreError: as `GatewayReader.fetch`.
         """
         root = Cid.parse(cid)
-        with self._errors():
-            chunks = self._open().cat(str(root), stream=True)
-            try:
-                return receive(chunks, root, destination, max_bytes=max_bytes, verified=False)
-            finally:
-                chunks.close()
+        try:
+            return receive(self._slices(root), root, destination, max_bytes=max_bytes, verified=False)
+        except OSError as error:
+            raise StoreError(
+                f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
+            ) from error
+
+    def _slices(self, root: Cid) -> Iterator[bytes]:
+        """A file's bytes, asked for in slices: the library holds a whole answer in memory if it has a length."""
+        offset, got = 0, _SLICE
+        while got == _SLICE:
+            got = 0
+            with (
+                self._errors(),
+                closing(self._open().cat(str(root), offset=offset, length=_SLICE, stream=True)) as chunks,
+            ):
+                for chunk in chunks:
+                    got += len(chunk)
+                    yield chunk
+            offset += got
 
     def _open(self) -> Any:
         import ipfshttpclient

@@ -219,6 +219,9 @@ def test_the_embedded_store_is_refused_on_a_public_network(network: str, kinds: 
     assert "storage=pinata" in refused.value.fix
     assert make_stores(load([f"network={network}", "storage.allow_embedded=true", *kinds]))
     assert make_stores(load(["network=local", *kinds]))
+    assert make_stores(load(["network=local", "network.rpc_url=http://localhost:1234", *kinds]))
+    with pytest.raises(ConfigError, match="could fetch"):
+        make_stores(load(["network=local", "network.rpc_url=https://example.invalid", *kinds]))
 
 
 @pytest.mark.parametrize(

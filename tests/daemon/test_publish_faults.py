@@ -446,3 +446,21 @@ async def test_the_journal_shows_the_whole_course(bench: MakeBench, stack: ExitS
         (State.PUBLISHING, ""),
     ]
     assert one.record == replace(one.record, pinned_cid=one.update.cid, pinned_provider="pinata")
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+async def test_a_server_that_repeats_a_key_does_not_get_it_into_the_journal(
+    version: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps
+) -> None:
+    secret = "a-secret-that-is-wrong"
+    credentials = PinataCredentials(jwt=secret) if version == "v3" else PinataCredentials(KEY, secret)
+    server = stack.enter_context(FakePinata())
+    one = bench(pinata_store(server, sleeps, credentials, 10.0), files={})
+    await one.publish()
+    assert "Invalid/expired credentials" in one.record.reason
+    assert "[hidden]" in one.record.reason
+    one.steps.journal.connection.execute("PRAGMA wal_checkpoint")
+    for file in one.steps.journal.path.parent.glob("journal*"):
+        assert secret.encode() not in file.read_bytes(), file.name
+    assert secret not in "".join(one.notes.troubles)
+    check_nothing_submitted(one)

@@ -17,6 +17,7 @@ from decloud_pl.errors import (
     IntegrityError,
     InvalidCid,
     SizeLimitExceeded,
+    StoreError,
     StoreRejected,
     StoreUnavailable,
 )
@@ -214,3 +215,21 @@ def test_a_file_is_read_back_verified(store: KuboStore, node: FakeKubo, source: 
     with pytest.raises(ContentNotFound):
         store.fetch(cid_of(b"other", 1), target, max_bytes=len(DATA))
     assert not target.exists()
+
+
+@pytest.mark.parametrize("size", [4 << 20, (4 << 20) + 1, 9_000_000])
+def test_a_large_file_is_read_in_slices(
+    size: int, store: KuboStore, node: FakeKubo, source: Path, tmp_path: Path
+) -> None:
+    data = random.Random(size).randbytes(size)
+    source.write_bytes(data)
+    cid = store.put(source).cid
+    assert store.fetch(cid, tmp_path / "copy", max_bytes=size) == size
+    assert (tmp_path / "copy").read_bytes() == data
+    assert node.count("POST", "/api/v0/cat") == size // (4 << 20) + 1
+
+
+def test_a_folder_that_does_not_exist_is_a_store_error(store: KuboStore, source: Path, tmp_path: Path) -> None:
+    cid = store.put(source).cid
+    with pytest.raises(StoreError, match="cannot be written"):
+        store.fetch(cid, tmp_path / "absent" / "copy", max_bytes=len(DATA))

@@ -72,4 +72,5 @@ class FakeKubo(Server):
             self._error(request, f"block was not found locally (offline): ipld: could not find {cid}")
             return
         request.body()
-        request.send(200, self.files[cid], {"Content-Type": "text/plain"})
+        start, length = (int(request.query.get(name, "0")) for name in ("offset", "length"))
+        request.send(200, self.files[cid][start : start + length], {"Content-Type": "text/plain"})

@@ -12,7 +12,24 @@ import sys
 from collections.abc import Sequence
 
 from decloud_pl import __version__
-from decloud_pl.cli import config, daemon, dashboard, datasets, demo, history, localnet, manual, rounds, storage, wallet
+from decloud_pl.cli import (
+    completion,
+    config,
+    daemon,
+    dashboard,
+    datasets,
+    demo,
+    doctor,
+    explain,
+    history,
+    localnet,
+    logs,
+    manual,
+    rounds,
+    setup,
+    storage,
+    wallet,
+)
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
 from decloud_pl.cli.streams import prepare_streams
 from decloud_pl.errors import DecloudError, UsageError
@@ -30,17 +47,22 @@ every command: decloud-trainer COMMAND --help
 
 # In the order of the help.
 _COMMANDS = (
+    setup,
     daemon,
     dashboard,
     config,
+    doctor,
     rounds,
+    explain,
     manual,
     history,
+    logs,
     datasets,
     storage,
     wallet,
     demo,
     localnet,
+    completion,
 )
 
 

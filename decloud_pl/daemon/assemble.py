@@ -37,7 +37,7 @@ from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import parse_sol
-from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.errors import ConfigError, RoundError
 from decloud_pl.settings import Settings
 
 MAX_MODEL_BYTES = 2 << 30
@@ -187,7 +187,7 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
 
     Raises:
         ChainError: no endpoint answers.
-        UsageError: the network has no such round.
+        RoundError: the network has no such round.
     """
     rpc = make_rpc(settings)
     try:
@@ -198,7 +198,7 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     finally:
         await rpc.aclose()
     if view.round is None:
-        raise UsageError(f"The network has no round {round_id}.", fix="See which it has with `decloud-trainer rounds`.")
+        raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
     policy = make_policy(settings, deposit=deposit)
     journal = Journal(
         settings.home_path / JOURNAL_FILE,

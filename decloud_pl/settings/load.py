@@ -166,16 +166,13 @@ def covered(given: Sources) -> tuple[str, list[str]]:
 
 
 def _plain(given: Sources) -> tuple[dict[str, Any], Composed]:
-    """The tree without the command line's values (but with its choices), and what it was made of."""
+    """The tree as it is below the command line's values, and what it was made of with its choices."""
     chosen = {name: str(entry.value) for name, entry in given.layers.choices().items()}
-    from_command_line = override_choices(given.overrides)
-    composed = compose_plain({**chosen, **from_command_line}, given.conf, given.user_conf)
+    composed = compose_plain({**chosen, **override_choices(given.overrides)}, given.conf, given.user_conf)
     assign(composed.tree, "home", Literal(given.home))
     for entry in given.layers.assignments:
         if entry.setting.kind != "choice":
-            group = entry.setting.path.partition(".")[0]
-            if chosen.get(group) == from_command_line.get(group, chosen.get(group)):
-                assign(composed.tree, entry.setting.path, _literal(entry.value))
+            assign(composed.tree, entry.setting.path, _literal(entry.value))
     return composed.tree, composed
 
 

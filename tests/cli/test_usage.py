@@ -73,19 +73,6 @@ def test_a_new_wallet_is_announced_and_kept(capsys: pytest.CaptureFixture[str], 
     assert main(["wallet", "new", "--keypair", str(key)]) == 4
 
 
-def test_help_imports_nothing_heavy() -> None:
-    script = (
-        "import sys, contextlib\n"
-        "from decloud_pl.cli import main\n"
-        "with contextlib.suppress(SystemExit): main(['--help'])\n"
-        "heavy = {'torch', 'lightning', 'hydra', 'omegaconf', 'solana', 'solders', 'rich', 'aiohttp', 'numpy'}\n"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stderr.strip() == "[]"
-    assert "decloud-trainer demo" in done.stdout
-
-
 def test_hydra_entry_point_reports_like_the_command() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "decloud_pl", "preset=nope"], capture_output=True, text=True, check=False, timeout=60

@@ -32,7 +32,7 @@ from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
-from decloud_pl.store import Progress, Stored
+from decloud_pl.store import Progress, Store, Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.publish import Publisher, ReadBack
@@ -156,6 +156,8 @@ class World:
         self.wallet = Wallet(Keypair())
         self.executor = QuickExecutor()
         self.store = FlakyStore(network.store)
+        self.stores: list[Store] = [self.store]
+        self.gateways = [network.endpoints.gateway_url]
         self.diary = Diary()
         network.vm.airdrop(self.other.address, 100 * 10**9)
         network.vm.airdrop(self.wallet.address, 10**9)
@@ -198,14 +200,14 @@ class World:
         """A daemon at work."""
         journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
-        reader = GatewayReader([self.network.endpoints.gateway_url])
+        reader = GatewayReader(self.gateways)
         steps = Steps(
             chain=ChainClient(rpc, self.dialect),
             sender=Sender(rpc, self.wallet, self.dialect, JournalTransactionLog(journal), policy=self._send),
             wallet=self.wallet,
             dialect=self.dialect,
             journal=journal,
-            publisher=Publisher([self.store], reader, read_back=ReadBack(seconds=0.0)),
+            publisher=Publisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
             reader=reader,
             executor=self.executor,
             planner=NoPlan(),

@@ -353,7 +353,8 @@ async def test_accepted_but_never_readable(
         assert one.record.attempts == attempt + 1
     assert one.record.reason == (
         f"The update is stored as {one.update.cid}, but cannot be read back yet: "
-        "The gateway 127.0.0.1 does not have the file. Nothing was submitted. It is read again later."
+        "The gateway 127.0.0.1 does not have the file. "
+        "It can be submitted once it is readable; nothing is lost by waiting."
     )
     assert one.upload(store.name) == (UploadState.STORED, one.update.cid)
     check_nothing_submitted(one)

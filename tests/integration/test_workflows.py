@@ -74,6 +74,13 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
         "has not joined round 0. Join it first: decloud-trainer join 0"
         in trainer.run("train", round_id, code=13).stderr
     )
+    failed = [check["name"] for check in trainer.json("explain", round_id)["checks"] if not check["passed"]]
+    assert failed == ["balance"]  # the faucet fills it when the round is joined
+    well = trainer.json("doctor")
+    assert well["well"] is True
+    verdicts = {finding["name"]: finding["verdict"] for finding in well["findings"]}
+    checks = ("wallet", "rpc", "program", "clock", "websocket", "gateways", "storage", "disk", "data sets", "device")
+    assert {name: verdicts[name] for name in checks} == dict.fromkeys(checks, "ok")
     joined = trainer.json("join", round_id)
     assert (joined["done"], joined["state"]) == ("now", "waiting")
     assert trainer.json("join", round_id)["done"] == "before"

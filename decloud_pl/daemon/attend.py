@@ -126,9 +126,11 @@ class Attendant:
 
     async def _advance(self, record: RoundRecord) -> None:
         steps = self._steps
-        while not record.state.is_final and not self.stopping:
+        while not record.state.is_final:
             view = await steps.chain.view(record.round_id, steps.wallet.address)
             steps.reporter.report(Looked(record.round_id, _deadline(view), view.now, view.balance))
+            if self.stopping:
+                return
             update = steps.update_on_disk(record.round_id)
             step = next_step(record, view.round, view.submission, now=view.now, update_on_disk=update is not None)
             if isinstance(step, Finish):

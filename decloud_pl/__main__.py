@@ -23,9 +23,10 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if any(argument.startswith("-") for argument in arguments):
             return _hydra(arguments)
-        from decloud_pl.settings import load
+        from decloud_pl.settings.load import settings_of, sources
 
-        return _run(load(arguments))
+        given = sources(arguments)
+        return _run(settings_of(given), given.preset)
     except DecloudError as error:
         print(f"decloud_pl: {error}", file=sys.stderr)
         return error.exit_code
@@ -33,14 +34,14 @@ def main(arguments: Sequence[str]) -> int:
         return 130
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, preset: str) -> int:
     if settings.task == "experiment":
         from decloud_pl.cli import experiment
 
         return experiment.run_settings(settings)
     from decloud_pl.cli import daemon
 
-    return daemon.run_settings(settings)
+    return daemon.run_settings(settings, preset=preset)
 
 
 def _hydra(arguments: Sequence[str]) -> int:
@@ -53,9 +54,10 @@ def _hydra(arguments: Sequence[str]) -> int:
 
     from decloud_pl.config_dir import config_dir
     from decloud_pl.settings.hydra_tree import from_tree, search_path
-    from decloud_pl.settings.load import sources
+    from decloud_pl.settings.load import settings_of, sources
 
     given = sources([argument for argument in arguments if _is_override(argument)])
+    settings_of(given)  # says what is wrong in one sentence; Hydra itself lets unknown keys pass
     # Hydra reads its overrides from here; what is set in config.json and the environment goes before them.
     flags = [argument for argument in arguments if not _is_override(argument)]
     sys.argv[1:] = [*flags, *search_path(given.user_conf), *given.hydra_overrides()]
@@ -63,7 +65,7 @@ def _hydra(arguments: Sequence[str]) -> int:
 
     def job(tree: DictConfig) -> None:
         try:
-            codes.append(_run(from_tree(tree, secrets=given.layers.secrets)))
+            codes.append(_run(from_tree(tree, secrets=given.layers.secrets), given.preset))
         except DecloudError as error:
             print(f"decloud_pl: {error}", file=sys.stderr)
             codes.append(error.exit_code)

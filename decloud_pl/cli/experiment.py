@@ -60,14 +60,14 @@ def sweep(arguments: Sequence[str]) -> int:
     from decloud_pl.config_dir import config_dir
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
-    from decloud_pl.experiment.sweep import first_point, forget_secrets, is_hydras, job, without_the_chain
+    from decloud_pl.experiment.sweep import first_point, forget_secrets, is_hydras, job, of_an_experiment
     from decloud_pl.settings.hydra_tree import search_path
     from decloud_pl.settings.load import sources
 
     flags = [argument for argument in arguments if argument.startswith("-")]
     overrides = [argument for argument in arguments if not argument.startswith("-")]
     given = sources([text for text in overrides if not is_hydras(text)])
-    composed = without_the_chain(given.hydra_overrides())
+    composed = of_an_experiment(given)
     settings = first_point(composed, directory=given.conf, user_conf=given.user_conf)
     own = [text for text in overrides if is_hydras(text)]
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people

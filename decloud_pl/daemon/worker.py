@@ -1,7 +1,8 @@
 """The child process that trains one round: ``python -m decloud_pl.daemon.worker FOLDER``.
 
 Reads ``plan.json``, writes progress as JSON lines to standard output and, last and atomically,
-``update.json``. It holds no key and talks to no network. A failure is one line ``{"error": "…"}``.
+``update.json``. It holds no key, and talks to no network but to fetch a data set that has gone missing since the
+round was joined. A failure is one line ``{"error": "…"}``.
 
 On SIGTERM it writes a checkpoint and exits with the code of `TrainingStopped`; started again, it goes on from
 there. Lightning, torchrun and SLURM start further processes of the same command: those only train.

@@ -15,12 +15,12 @@ from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, parameters_of
-from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
 from decloud_pl.settings import Settings
 from decloud_pl.train.plan import Progress, TrainingPlan
 
 FRESH_MODEL = "base_model.safetensors"
-_DEFAULT_ARCHITECTURE = "simple_cnn"
+_AUTO = "auto"
+_ARCHITECTURES = {"image": "simple_cnn", "text": "text_bag"}
 
 
 def run_experiment(
@@ -118,23 +118,17 @@ def make_base_model(settings: Settings, dataset: dict[str, Any], path: Path) -> 
     Raises:
         ModelError: an unknown architecture, or hyper-parameters that it does not take.
     """
-    from lightning.pytorch import seed_everything
-
     from decloud_pl.build import build
     from decloud_pl.data.source import Source
-    from decloud_pl.models import package
-    from decloud_pl.models.registry import build as build_network
+    from decloud_pl.models.make import make_package, make_spec
 
     source: Source = build(dataset)
     wanted = {key: value for key, value in settings.model.items() if key != "architecture"}
-    architecture = str(settings.model.get("architecture") or "auto")
-    spec = ModelSpec(
-        _DEFAULT_ARCHITECTURE if architecture == "auto" else architecture,
-        {**wanted, "num_classes": source.num_classes},
-        TextInput() if source.kind == "text" else ImageInput(),
-    )
-    seed_everything(settings.seed, workers=True, verbose=False)
-    package.save(path, spec, build_network(spec.architecture, spec.hyper_parameters).state_dict())
+    architecture = str(settings.model.get("architecture") or _AUTO)
+    if architecture == _AUTO:
+        architecture = _ARCHITECTURES[source.kind]
+    spec = make_spec(architecture, {**wanted, "num_classes": source.num_classes}, {})
+    make_package(path, spec, seed=settings.seed)
     return path
 
 

@@ -15,22 +15,17 @@ from decloud_pl.errors import ConfigError, DecloudError
 from decloud_pl.experiment.results import Result, dataset_name, parameters_of
 from decloud_pl.settings import Settings, compose
 from decloud_pl.settings.hydra_tree import from_tree
+from decloud_pl.settings.layers import secret_variables
+from decloud_pl.settings.load import Sources
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 logger = logging.getLogger(__name__)
 
-_OF_THE_CHAIN = ("network", "wallet", "storage", "rewards", "chain", "daemon", "datasets", "mappings")
-_SECRET_VARIABLES = (
-    "DECLOUD_PRIVATE_KEY",
-    "DECLOUD_PINATA_API_KEY",
-    "DECLOUD_PINATA_SECRET_KEY",
-    "DECLOUD_PINATA_JWT",
-    "PINATA_API_KEY",
-    "PINATA_SECRET_KEY",
-    "PINATA_SECRET_API_KEY",
-    "PINATA_JWT",
+_OF_AN_EXPERIMENT = (
+    *("home", "task", "base_model", "preset", "dataset", "model", "optimizer", "scheduler", "trainer", "update"),
+    *("data", "paths", "epochs", "batch_size", "learning_rate", "max_batches", "seed"),
 )
 
 
@@ -59,14 +54,19 @@ def job(tree: DictConfig) -> float:
     return math.nan if result.accuracy_after is None else result.accuracy_after
 
 
-def without_the_chain(overrides: Sequence[str]) -> list[str]:
-    """The overrides that an experiment needs: what belongs to the chain stays out of the files that Hydra writes."""
-    return [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] not in _OF_THE_CHAIN]
+def of_an_experiment(given: Sources) -> list[str]:
+    """The overrides that an experiment needs: what config.json says of the chain stays out of Hydra's files."""
+    from_command_line = set(given.overrides)
+    return [text for text in given.hydra_overrides() if text in from_command_line or _group(text) in _OF_AN_EXPERIMENT]
+
+
+def _group(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0].partition(".")[0]
 
 
 def forget_secrets(environ: MutableMapping[str, str]) -> None:
     """Takes secrets out of the environment, which launchers hand to their workers."""
-    for name in _SECRET_VARIABLES:
+    for name in secret_variables():
         environ.pop(name, None)
 
 

@@ -159,6 +159,11 @@ def variable_of(setting: Setting) -> str:
     return f"{_PREFIX}{setting.name.replace('.', '_').upper()}"
 
 
+def secret_variables() -> list[str]:
+    """The environment variables that may hold a secret."""
+    return [*(variable_of(find(name)) for name in SECRET_NAMES), *_PINATA]
+
+
 def secret_in_override(override: str) -> ConfigError | None:
     """The refusal of a secret on the command line, where every user of the machine can read it."""
     key = override.lstrip("+~").partition("=")[0]

@@ -19,6 +19,7 @@ from decloud_pl.settings.secrets import Secrets
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
 TASKS = ("daemon", "round", "experiment")
+_LAST_PORT = 65_535
 
 
 @dataclass
@@ -101,6 +102,28 @@ class UpdateConfig:
 
 
 @dataclass
+class MetricsConfig:
+    """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
+
+    port: int = 0
+
+
+@dataclass
+class NotifyConfig:
+    """What is worth a message; where to is the secret ``notify_urls``."""
+
+    earned: bool = True
+    failed: bool = True
+    low_balance: str = "0.01"
+    silent_minutes: float = 15.0
+
+    @property
+    def low_balance_lamports(self) -> int:
+        """0 for never."""
+        return parse_sol(self.low_balance)
+
+
+@dataclass
 class Tree:
     """What Hydra composes from ``conf/``. It is printed and saved as it is, so no secret belongs here."""
 
@@ -110,6 +133,8 @@ class Tree:
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
@@ -200,6 +225,7 @@ def check(settings: Settings) -> None:
         "rewards.min_profit": settings.rewards.min_profit or "0",
         "rewards.sol_per_kwh": settings.rewards.sol_per_kwh,
         "chain.daily_cap": settings.chain.daily_cap,
+        "notify.low_balance": settings.notify.low_balance,
     }
     for name, amount in amounts.items():
         try:
@@ -236,10 +262,14 @@ def _check_work(settings: Settings) -> None:
         "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
         "daemon.ray_cpus": (settings.daemon.ray_cpus, 0),
         "daemon.ray_gpus": (settings.daemon.ray_gpus, 0),
+        "notify.silent_minutes": (settings.notify.silent_minutes, 0),
+        "metrics.port": (settings.metrics.port, 0),
     }
     for name, (value, bound) in least.items():
         if not bound <= value < float("inf"):
             raise ConfigError(f"{name} is {value}.", fix=f"Set it to {bound} or more.")
+    if settings.metrics.port > _LAST_PORT:
+        raise ConfigError(f"metrics.port is {settings.metrics.port}.", fix=f"Set it to {_LAST_PORT} or less.")
     if not 0 < settings.daemon.hang_minutes < float("inf"):
         raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
     update = settings.update

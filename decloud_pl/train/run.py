@@ -105,7 +105,7 @@ def _train(
     _quiet()
     torch.set_num_threads(plan.threads)
     seed_everything(plan.seed, workers=True, verbose=False)
-    options, trainer_node = split(plan.trainer)
+    options, node = split(plan.trainer)
 
     source: Source = build(plan.dataset)
     model = opening.model()
@@ -182,7 +182,7 @@ def _train(
             note=lambda text: tell("encode", note=text),
         ),
     ]
-    trainer: Trainer = build(_trainer_node(plan, trainer_node), callbacks=callbacks)
+    trainer: Trainer = build(trainer_node(plan, node), callbacks=callbacks)
     _check_strategy(trainer)
     checkpoint = usable(plan.out / CHECKPOINT_FILE, plan.fingerprint())
     if deadline is not None and checkpoint is None and deadline.is_due():
@@ -196,7 +196,7 @@ def _train(
     return keeper.update
 
 
-def _trainer_node(plan: TrainingPlan, node: dict[str, object]) -> dict[str, object]:
+def trainer_node(plan: TrainingPlan, node: dict[str, object]) -> dict[str, object]:
     """The user's trainer without what a round has no use for: logs, checkpoints and bars cost steps."""
     from decloud_pl.train.precision import resolve_precision, speed_up_gpu
 

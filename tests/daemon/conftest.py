@@ -132,16 +132,16 @@ class Diary:
             for event in self.events
         )
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], *, patience: float = PATIENCE) -> None:
         async def wait() -> None:
             while not condition():
                 self._news.clear()
                 await self._news.wait()
 
-        await asyncio.wait_for(wait(), PATIENCE)
+        await asyncio.wait_for(wait(), patience)
 
-    async def reaches(self, round_id: int, state: State) -> None:
-        await self.until(lambda: state in self.states(round_id))
+    async def reaches(self, round_id: int, state: State, *, patience: float = PATIENCE) -> None:
+        await self.until(lambda: state in self.states(round_id), patience=patience)
 
 
 class World:
@@ -156,7 +156,8 @@ class World:
         self.chain = ChainClient(self.rpc, self.dialect)
         self.other = Wallet(Keypair())
         self.wallet = Wallet(Keypair())
-        self.executor = QuickExecutor()
+        self.executor: Any = QuickExecutor()
+        self.planner: Any = NoPlan()
         self.store = FlakyStore(network.store)
         self.stores: list[Store] = [self.store]
         self.gateways = [network.endpoints.gateway_url]
@@ -172,12 +173,15 @@ class World:
         sender = Sender(self.rpc, signer or self.other, self.dialect, MemoryTransactionLog(), policy=self._send)
         await sender.send([instruction], key="x", landed=unknown)
 
-    async def post(self, *, dataset: str = "custom", reward: int = 10**9, claim: bool = True) -> int:
+    async def post(
+        self, *, dataset: str = "custom", reward: int = 10**9, claim: bool = True, model: Path | None = None
+    ) -> int:
         """Posts a round, and claims it as its validator; returns its id."""
         counter = await self.chain.counter()
         assert counter is not None
-        base = self.home / "base"
-        base.write_bytes(b"a base model")
+        base = model or self.home / "base"
+        if model is None:
+            base.write_bytes(b"a base model")
         cid = self.network.store.put(base).cid
         me, number = self.other.address, counter.count
         await self.as_other(
@@ -212,10 +216,10 @@ class World:
             publisher=Publisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
             reader=reader,
             executor=self.executor,
-            planner=NoPlan(),
+            planner=self.planner,
             reporter=self.diary,
             rounds_folder=self.home / "rounds",
-            max_model_bytes=1 << 20,
+            max_model_bytes=4 << 20,
         )
         options: dict[str, Any] = {
             "criteria": Criteria((), 0, 0, 1),

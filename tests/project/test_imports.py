@@ -33,7 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "daemon": {*_CLIENT, "train", "settings", "build", "config_dir"},
     "experiment": {*_CLIENT, "train", "daemon", "settings", "build"},
     "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
-    "cli": {*_CLIENT, "train", "daemon", "experiment", "localnet", "settings", "build", "config_dir"},
+    "dashboard": {"errors", "domain", "daemon"},
+    "cli": {*_CLIENT, "train", "daemon", "dashboard", "experiment", "localnet", "settings", "build", "config_dir"},
     "__main__": {"errors", "settings", "config_dir", "cli"},
 }
 

@@ -57,7 +57,8 @@ def test_every_sample_once_in_another_order_each_epoch() -> None:
 def test_an_order_is_taken_up_again_where_it_was_left(taken: int, limit: int) -> None:
     whole = stream(limit=limit)
     expected = labels([*whole, *whole])
-    left, seen = stream(limit=limit), []
+    seen: list[tuple[torch.Tensor, ...]] = []
+    left = stream(limit=limit)
     while len(seen) < taken:
         for batch in left:
             seen.append(batch)

@@ -153,7 +153,7 @@ def test_two_processes_make_the_update_of_one(launcher: str, tmp_path: Path) -> 
     """The same batches, summed in another order: float32 entries are equal to 1e-5 of the largest."""
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
-    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", "--master-port=0")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2")
     commands = {"one": (), "two": torchrun if launcher == "torchrun" else ()}
     for name, command in commands.items():
         subprocess.run(

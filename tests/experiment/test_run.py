@@ -1,0 +1,100 @@
+"""An experiment trains without a chain, and its score is what the local network's validator computes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.__main__ import main
+from decloud_pl.data.catalog import entry
+from decloud_pl.errors import ConfigError
+from decloud_pl.experiment.results import read
+from decloud_pl.experiment.run import run_experiment
+from decloud_pl.localnet.agents import bench_child
+from decloud_pl.models.package import read_spec
+from decloud_pl.settings import compose
+
+QUICK = ("task=experiment", "trainer=cpu", "max_batches=12")
+
+
+def test_the_score_is_the_validators(tmp_path: Path) -> None:
+    result = run_experiment(compose([*QUICK, "model=simple_cnn"]), tmp_path / "0")
+    base, update = tmp_path / "0" / "base_model.safetensors", tmp_path / "0" / "update.pt"
+    assert result.accuracy_before == bench_child.baseline(str(base), "digits")
+    assert result.gain is not None
+    assert result.gain > 0.05
+    assert result.update_bytes == update.stat().st_size
+    shares = bench_child.contributions_of(str(base), "digits", {"mine": str(update)}, "delta", 0.1)
+    assert shares == {"mine": 10_000}
+    assert read(tmp_path / "0" / "result.json") == result
+    steps = [json.loads(line) for line in (tmp_path / "0" / "progress.jsonl").read_text().splitlines()]
+    assert [step["loss"] for step in steps if step["stage"] == "fit"]
+
+
+def test_the_same_seed_gives_the_same_score_and_another_another(tmp_path: Path) -> None:
+    first, again, other = (
+        run_experiment(compose([*QUICK, "max_batches=3", f"seed={seed}"]), tmp_path / str(number))
+        for number, seed in enumerate((1, 1, 2))
+    )
+    assert (first.update_cid, first.accuracy_after) == (again.update_cid, again.accuracy_after)
+    assert first.update_cid != other.update_cid
+
+
+def test_it_goes_on_from_a_base_model(tmp_path: Path) -> None:
+    first = run_experiment(compose([*QUICK, "max_batches=3"]), tmp_path / "0")
+    base = tmp_path / "0" / "base_model.safetensors"
+    second = run_experiment(compose([*QUICK, "max_batches=1", f"base_model={base}"]), tmp_path / "1")
+    assert second.accuracy_before == first.accuracy_before
+    assert not (tmp_path / "1" / "base_model.safetensors").exists()
+
+
+def test_the_model_has_the_data_sets_classes(tmp_path: Path) -> None:
+    from decloud_pl.experiment.run import make_base_model
+
+    settings = compose([*QUICK, "model=simple_cnn"])
+    node = {**entry("emnist").node, "root": None}
+    spec = read_spec(make_base_model(settings, node, tmp_path / "base"))
+    assert spec.hyper_parameters["num_classes"] == 47
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    assert main([*QUICK, "max_batches=2"]) == 0
+    out = capsys.readouterr().out
+    (folder,) = (tmp_path / "experiments").iterdir()
+    result = read(folder / "result.json")
+    assert result.accuracy_after is not None
+    assert f"accuracy after    {result.accuracy_after * 100:.2f} %" in out
+    assert str(folder / "result.json") in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([*QUICK, "base_model=/nowhere.pt"], "There is no file /nowhere.pt. Correct base_model."),
+        (["base_model=x.pt"], "base_model is for experiments only"),
+        ([*QUICK, "+modl=x"], "Did you mean 'model'?"),
+        (["--cfg", "job", "+modl=x"], "Did you mean 'model'?"),
+        ([*QUICK, "dataset=mnist", "data.download=false"], "The files of the data set mnist are not on this machine."),
+        ([*QUICK, "model=text_bag"], "text"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["decloud_pl"])
+    assert main(arguments) != 0
+    assert words in capsys.readouterr().err
+
+
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("{}")
+    with pytest.raises(ConfigError, match="is not an experiment's result"):
+        read(tmp_path / "result.json")

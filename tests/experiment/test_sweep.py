@@ -1,0 +1,119 @@
+"""Sweeps by every launcher and sweeper: all runs in one table, and no secret in any file that they write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.cli import main as trainer
+
+KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
+JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
+RPC = "https://rpc.example.org/?api-key=noFileMayHoldThisEither"
+QUICK = ("task=experiment", "trainer=cpu", "max_batches=2")
+
+LAUNCHERS = {
+    "basic": ["optimizer.lr=1e-3,3e-3", "epochs=1,2"],
+    "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optimizer.lr=1e-3,3e-3"],
+    "submitit": ["hydra/launcher=submitit_local", "optimizer.lr=1e-3,3e-3"],
+    "optuna": [
+        *("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=1"),
+        *("hydra.sweeper.direction=maximize", "optimizer.lr=interval(1e-4,1e-2)"),
+    ],
+}
+
+
+def sweep(home: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    home.mkdir(exist_ok=True)
+    config = home / "config.json"
+    config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC}))
+    config.chmod(0o600)
+    environ = {**os.environ, "DECLOUD_HOME": str(home), "DECLOUD_PRIVATE_KEY": KEY}
+    # Beside what is searched, so that what a launcher leaves in the working directory is found as well.
+    work = home / "work"
+    work.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "decloud_pl", "-m", *QUICK, *overrides]
+    return subprocess.run(command, cwd=work, env=environ, capture_output=True, text=True, check=False)
+
+
+def holding(folder: Path, secrets: list[str]) -> list[str]:
+    """The files that hold a secret, plain or as UTF-16."""
+    needles = [text.encode(encoding) for text in secrets for encoding in ("utf-8", "utf-16-le")]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.json"]
+    return [str(path) for path in files if any(needle in path.read_bytes() for needle in needles)]
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_sweep(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = sweep(tmp_path, *LAUNCHERS[launcher])
+    assert done.returncode == 0, done.stderr
+    assert "after %" in done.stdout
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    assert trainer(["sweeps", "--json", "--csv", str(tmp_path / "t.csv"), "--plot", str(tmp_path / "p.png")]) == 0
+    document = json.loads(capsys.readouterr().out)
+    expected = 4 if launcher == "basic" else 2
+    assert [run["run"] for run in document["runs"]] == [str(number) for number in range(expected)]
+    assert all(run["accuracy_after"] is not None for run in document["runs"])
+    assert set(document["differing"]) == ({"optimizer.lr", "epochs"} if launcher == "basic" else {"optimizer.lr"})
+    rows = list(csv.DictReader((tmp_path / "t.csv").open()))
+    assert [float(row["optimizer.lr"]) for row in rows] == [
+        run["parameters"]["optimizer.lr"] for run in document["runs"]
+    ]
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    assert holding(tmp_path, [KEY, JWT, RPC, KEY[8:40]]) == []
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_secret_in_a_file_would_be_found(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.log").write_text(f"key={KEY}")
+    assert holding(tmp_path, [KEY]) == [str(tmp_path / "a" / "b.log")]
+
+
+def test_no_secret_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"pinata_jwt": JWT}))
+    (tmp_path / "config.json").chmod(0o600)
+    environ = {**os.environ, "DECLOUD_HOME": str(tmp_path), "DECLOUD_PRIVATE_KEY": KEY, "PINATA_API_KEY": KEY}
+    for flags in (["--cfg", "job"], ["--cfg", "all"], ["--cfg", "job", "--resolve"], ["--info", "all"]):
+        command = [sys.executable, "-m", "decloud_pl", *flags]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "epochs" in done.stdout + done.stderr
+        assert not [secret for secret in (KEY, JWT) if secret in done.stdout + done.stderr]
+    assert holding(tmp_path, [KEY, JWT]) == []
+
+
+def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    done = sweep(tmp_path, "learning_rate=1e-3,1e30")
+    assert done.returncode == 10, done.stderr
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    results = [json.loads((folder / name / "result.json").read_text()) for name in "01"]
+    assert results[0]["error"] is None
+    assert "Lower learning_rate" in results[1]["error"]
+    assert "failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["+epoch=1,2"], "Did you mean 'epochs'?"),
+        (["optimizer=adm,sgd"], "Did you mean 'adam"),
+        (["epochs=[1"], "cannot be read"),
+        (["task=daemon"], "Only experiments can be swept"),
+        (["epochs=many,2"], "epochs"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(overrides: list[str], words: str, tmp_path: Path) -> None:
+    done = sweep(tmp_path, *overrides)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "sweeps").exists()

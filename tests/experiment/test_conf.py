@@ -1,0 +1,100 @@
+"""Every file of conf/ is composed, and a training or what else it configures is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from decloud_pl.config_dir import config_dir
+from decloud_pl.daemon.assemble import make_dialect, make_executor, make_policy, make_rpc
+from decloud_pl.daemon.stores import make_reader, make_stores
+from decloud_pl.experiment.run import run_experiment
+from decloud_pl.settings import Secrets, Settings, compose
+
+FILES = sorted(path.relative_to(config_dir()).with_suffix("") for path in config_dir().glob("*/*.yaml"))
+TRAINED = ("dataset", "model", "optimizer", "scheduler", "trainer", "update")
+QUICK = ("task=experiment", "trainer=cpu", "max_batches=1", "batch_size=4")
+TEXT_MODELS = ("text_bag", "text_transformer")
+
+
+def _tiny() -> ModuleType:
+    """The writers of tiny data sets, which are the data sets' own tests'."""
+    path = Path(__file__).parents[1] / "data" / "tiny.py"
+    found = importlib.util.spec_from_file_location("tiny", path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def of(group: str) -> list[str]:
+    return [path.name for path in FILES if str(path.parent) == group]
+
+
+def test_every_group_is_tested_here() -> None:
+    tested = {*TRAINED, "network", "wallet", "storage", "rewards", "preset", "notify", "dashboard", "logger"}
+    assert {str(path.parent) for path in FILES} <= tested
+
+
+@pytest.mark.parametrize("name", of("dataset"))
+def test_a_data_set_is_trained_on(name: str, tmp_path: Path) -> None:
+    _tiny().write(name, tmp_path / "data")
+    settings = compose([*QUICK, f"dataset={name}", f"home={tmp_path}", "data.download=false"])
+    result = run_experiment(settings, tmp_path / "run")
+    assert result.dataset == name
+    assert result.update_bytes
+
+
+@pytest.mark.parametrize("choice", [f"{group}={name}" for group in TRAINED if group != "dataset" for name in of(group)])
+def test_a_choice_is_trained_with(choice: str, tmp_path: Path) -> None:
+    name = choice.partition("=")[2]
+    data = "digits"
+    if name in TEXT_MODELS:
+        data = "sst2"
+        _tiny().write(data, tmp_path / "data")
+    overrides = [override for override in QUICK if not choice.startswith("trainer") or override != "trainer=cpu"]
+    overrides += [f"dataset={data}", f"home={tmp_path}", "data.download=false", choice]
+    result = run_experiment(compose(overrides), tmp_path / "run")
+    assert result.accuracy_after is not None
+
+
+@pytest.fixture
+def solana_cli() -> None:
+    file = Path("~/.config/solana/cli/config.yml").expanduser()
+    file.parent.mkdir(parents=True)
+    file.write_text("json_rpc_url: http://127.0.0.1:8899\nwebsocket_url: ''\n")
+
+
+@pytest.mark.usefixtures("solana_cli")
+@pytest.mark.parametrize("name", of("network"))
+async def test_a_network_is_built(name: str) -> None:
+    settings = compose([f"network={name}"])
+    assert settings.network.websocket_urls()
+    assert str(make_dialect(settings).program_id) == settings.network.program_id
+    make_reader(settings)
+    await make_rpc(settings).aclose()
+
+
+@pytest.mark.parametrize("name", of("storage"))
+def test_a_storage_is_built(name: str, tmp_path: Path) -> None:
+    settings = dataclasses.replace(
+        compose([f"storage={name}", f"home={tmp_path}"]), secrets=Secrets({"pinata_jwt": "a.b.c"})
+    )
+    assert len(make_stores(settings)) == 1
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [f"{path.parent}={path.name}" for path in FILES if str(path.parent) not in (*TRAINED, "network", "storage")],
+)
+def test_a_daemon_is_made_of_it(choice: str, tmp_path: Path) -> None:
+    settings: Settings = compose([choice, f"home={tmp_path}"])
+    policy = make_policy(settings)
+    assert policy.criteria.datasets == frozenset(settings.datasets)
+    assert policy.criteria.min_reward == settings.min_reward
+    make_executor(settings)

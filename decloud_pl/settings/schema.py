@@ -37,12 +37,8 @@ class ChainConfig:
 class DaemonConfig:
     """How rounds are worked on."""
 
-    executor: str = "process"
     hang_minutes: float = 15.0
     stop_seconds: float = 90.0
-    ray_address: str = ""
-    ray_cpus: float = 1.0
-    ray_gpus: float = 0.0
 
 
 @dataclass
@@ -204,13 +200,9 @@ def _check_work(settings: Settings) -> None:
         "rewards.watts": (settings.rewards.watts, 0),
         "network.requests_per_second": (settings.network.requests_per_second, 0),
         "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
-        "daemon.ray_cpus": (settings.daemon.ray_cpus, 0),
-        "daemon.ray_gpus": (settings.daemon.ray_gpus, 0),
     }
     for name, (value, bound) in least.items():
         if not bound <= value < float("inf"):
             raise ConfigError(f"{name} is {value}.", fix=f"Set it to {bound} or more.")
     if not 0 < settings.daemon.hang_minutes < float("inf"):
         raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
-    if settings.daemon.executor not in ("process", "ray"):
-        raise ConfigError(f"daemon.executor is {settings.daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")

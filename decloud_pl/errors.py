@@ -18,6 +18,7 @@
     │   ├── ContentNotFound
     │   ├── IntegrityError                    bytes that do not match their CID
     │   ├── SizeLimitExceeded
+    │   ├── StoreRejected                     the store understood and said no
     │   └── StoreUnavailable                  worth another try
     ├── DatasetError                    8
     │   ├── DatasetNotSupported
@@ -28,7 +29,8 @@
     ├── TrainingError                  10
     ├── JournalError                   11
     │   └── JournalLocked
-    └── LocalnetError                  12
+    ├── LocalnetError                  12
+    └── RoundError                     13     a round that cannot be joined, trained or claimed as asked
 
 Exit codes are part of the public interface: 0 is success, 1 an unexpected failure (a defect), 130 Ctrl-C.
 A message is one sentence that says what happened and, after it, what to do.
@@ -56,10 +58,12 @@ __all__ = [
     "LocalnetError",
     "ModelError",
     "ProgramError",
+    "RoundError",
     "RpcRejected",
     "RpcUnavailable",
     "SizeLimitExceeded",
     "StoreError",
+    "StoreRejected",
     "StoreUnavailable",
     "TrainingError",
     "TransactionExpired",
@@ -189,6 +193,20 @@ class SizeLimitExceeded(StoreError):
     """A file is larger than the configured limit."""
 
 
+class StoreRejected(StoreError):
+    """A store understood the request and refused it: credentials, permissions, a plan's limits, no room.
+
+    Only the user can mend it. The message never contains a credential.
+
+    Args:
+        status: the HTTP status of the refusal, where there was one.
+    """
+
+    def __init__(self, message: str, *, fix: str = "", status: int | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.status = status
+
+
 class StoreUnavailable(StoreError):
     """A store did not answer or is overloaded.
 
@@ -249,3 +267,9 @@ class LocalnetError(DecloudError):
     """The local network cannot start or go on."""
 
     exit_code = 12
+
+
+class RoundError(DecloudError):
+    """What a user asked of a round cannot be done as it stands."""
+
+    exit_code = 13

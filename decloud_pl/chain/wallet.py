@@ -105,7 +105,7 @@ def load_wallet(
         data = None if path is None else _read(path, strict=strict)
         if data is not None:
             return parse_key(data, f"The key file {path}")
-    ways = [f"set {ENVIRONMENT_VARIABLE}"]
+    ways = [f"set {ENVIRONMENT_VARIABLE}", "keep one with `decloud-trainer config --set private_key=-`"]
     if keypair_path is not None:
         ways.insert(0, f"make a key file at {keypair_path} with `decloud-trainer wallet new` or `solana-keygen new`")
     if cli_config is not None:

@@ -12,11 +12,27 @@ import sys
 from collections.abc import Sequence
 
 from decloud_pl import __version__
-from decloud_pl.cli import daemon, datasets, demo, localnet, wallet
+from decloud_pl.cli import (
+    completion,
+    config,
+    daemon,
+    datasets,
+    demo,
+    doctor,
+    explain,
+    history,
+    localnet,
+    logs,
+    manual,
+    model,
+    rounds,
+    setup,
+    storage,
+    wallet,
+)
+from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
 from decloud_pl.cli.streams import prepare_streams
 from decloud_pl.errors import DecloudError, UsageError
-
-EXIT_INTERRUPTED = 130
 
 _DESCRIPTION = "Train models in DECLOUD rounds and earn SOL."
 _EPILOG = """\
@@ -25,9 +41,29 @@ first steps:
   decloud-trainer localnet        run that network
   decloud-trainer start           find, join, train, submit and claim until stopped
 
-exit codes: 0 success, 1 defect, 2 usage, 3 configuration, 4 wallet, 5 chain, 6 refused by the program,
-7 storage, 8 data set, 9 model, 10 training, 11 journal, 12 local network, 130 interrupted
+every command: decloud-trainer COMMAND --help
+
 """
+
+# In the order of the help.
+_COMMANDS = (
+    setup,
+    daemon,
+    config,
+    doctor,
+    rounds,
+    explain,
+    manual,
+    history,
+    logs,
+    datasets,
+    model,
+    storage,
+    wallet,
+    demo,
+    localnet,
+    completion,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -42,21 +78,41 @@ def parser() -> argparse.ArgumentParser:
     root = _Parser(
         prog="decloud-trainer",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
+        epilog=_EPILOG + TABLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"decloud-trainer {__version__}")
     commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (daemon, demo, localnet, wallet, datasets):
+    for module in _COMMANDS:
         module.add_parser(commands)
     return root
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parses a command line; settings may stand between options, where argparse alone gives them up.
+
+    Raises:
+        UsageError: an argument that the command does not know.
+    """
+    parsed, rest = parser().parse_known_args(arguments)
+    for name in ("overrides", "words"):
+        if hasattr(parsed, name):
+            getattr(parsed, name).extend(word for word in rest if _is_setting(word))
+            rest = [word for word in rest if not _is_setting(word)]
+    if rest:
+        raise UsageError(f"Unrecognized arguments: {' '.join(rest)}.", fix="See decloud-trainer --help.")
+    return parsed
+
+
+def _is_setting(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     prepare_streams()
     try:
-        parsed = parser().parse_args(arguments)
+        parsed = parse(arguments)
         code = parsed.run(parsed)
         sys.stdout.flush()
     except DecloudError as error:

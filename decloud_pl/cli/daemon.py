@@ -3,55 +3,90 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from decloud_pl.cli.arguments import add_command, add_overrides
 
 if TYPE_CHECKING:
     from decloud_pl.settings import Settings
 
-_EPILOG = """\
-examples:
-  decloud-trainer start
-  decloud-trainer start preset=quick-test
-  decloud-trainer start network=devnet rewards.min=0.05 epochs=2
+_EXAMPLES = """\
+decloud-trainer start
+decloud-trainer start --preset image-small --min-reward 0.05
+decloud-trainer start --dataset mnist,cifar10 --epochs 2 --max-parallel 2
+decloud-trainer start --no-auto-claim -- network=devnet optimizer=sgd
 
-Settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE; conf/config.yaml lists them all.
+Further settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE, which conf/config.yaml lists. They hold for this
+run; `decloud-trainer config` keeps settings for good.
 """
+_OPTIONS = (
+    ("preset", "NAME", "preset", "a preset; `decloud-trainer config --preset list` lists them"),
+    ("dataset", "LIST", "datasets", "data sets to train for, with commas between them"),
+    ("min-reward", "SOL", "min_reward", "the least reward of a round"),
+    ("max-reward", "SOL", "max_reward", "the greatest, 0 for no limit"),
+    ("epochs", "N", "epochs", "epochs of a training"),
+    ("max-parallel", "N", "max_concurrent_rounds", "rounds to work on at a time"),
+)
+_SWITCHES = (
+    ("no-auto-train", "auto_train", "join and claim, but leave training to `decloud-trainer train`"),
+    ("no-auto-claim", "auto_claim", "leave claiming to `decloud-trainer claim`"),
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "start",
-        help="find, join, train, submit and claim until stopped",
-        description="Runs the daemon: finds rounds, joins, trains, submits and claims until Ctrl-C.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "find, join, train, submit and claim until stopped",
+        _EXAMPLES,
+        "Runs the daemon: finds rounds, joins, trains, submits and claims until Ctrl-C.",
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for this run")
+    for option, metavar, _, text in _OPTIONS:
+        parser.add_argument(f"--{option}", metavar=metavar, help=text)
+    for option, _, text in _SWITCHES:
+        parser.add_argument(f"--{option}", action="store_true", help=text)
+    add_overrides(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.settings import load
+    from decloud_pl.cli.config_preset import warn_if_covered
+    from decloud_pl.cli.session import open_settings
 
-    return run_settings(load(arguments.overrides))
+    overrides = [*option_overrides(arguments), *arguments.overrides]
+    settings = open_settings(overrides)
+    warn_if_covered(overrides)
+    return run_settings(settings)
+
+
+def option_overrides(arguments: argparse.Namespace) -> list[str]:
+    """The options as Hydra overrides, checked.
+
+    Raises:
+        ConfigError: a value that is none of the setting's.
+    """
+    from decloud_pl.settings.names import find
+    from decloud_pl.settings.values import from_text, to_overrides
+
+    overrides: list[str] = []
+    for option, _, name, _ in _OPTIONS:
+        text = getattr(arguments, option.replace("-", "_"))
+        if text is not None:
+            setting = find(name)
+            overrides += to_overrides(setting, from_text(setting, text, f"--{option}"))
+    overrides += [f"{name}=false" for option, name, _ in _SWITCHES if getattr(arguments, option.replace("-", "_"))]
+    return overrides
 
 
 def run_settings(settings: Settings) -> int:
     """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra."""
-    from decloud_pl.chain.solana_cli import DEFAULT_FILE
-    from decloud_pl.chain.wallet import load_wallet
+    import asyncio
+
     from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.cli.session import open_wallet
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
 
-    wallet = load_wallet(
-        keypair_path=settings.keypair_path,
-        environ=os.environ,
-        cli_config=Path(DEFAULT_FILE).expanduser(),
-        strict=settings.wallet.strict,
-    )
+    wallet = open_wallet(settings)
     reporter = TerminalReporter()
 
     async def work() -> int:

@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble
+from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import format_sol
 
@@ -35,7 +35,7 @@ class TerminalReporter:
         self._progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=30),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
             TextColumn("{task.fields[loss]}"),
             TimeElapsedColumn(),
             console=self.console,
@@ -61,6 +61,8 @@ class TerminalReporter:
             self.say(f"Round {event.round_id}: not joined, {event.reason}.", style="dim")
         elif isinstance(event, Training):
             self._train(event)
+        elif isinstance(event, Uploading):
+            self._upload(event)
         elif isinstance(event, Trouble):
             where = "" if event.round_id is None else f"Round {event.round_id}: "
             self.say(f"{where}{event.message}", style="yellow")
@@ -77,7 +79,8 @@ class TerminalReporter:
         for line in lines_of(record, self._last.get(record.round_id)):
             self.say(line)
         self._last[record.round_id] = (record.state, record.reason)
-        if record.state is not State.TRAINING or record.update_cid is not None:
+        uploading = record.state is State.PUBLISHING and record.pinned_cid is None
+        if not uploading and (record.state is not State.TRAINING or record.update_cid is not None):
             self._drop_bar(record.round_id)
 
     def _train(self, event: Training) -> None:
@@ -85,10 +88,20 @@ class TerminalReporter:
             return
         bar = self._bars.get(event.round_id)
         if bar is None:
-            bar = self._progress.add_task(f"Round {event.round_id}: training", total=event.total_steps, loss="")
+            bar = self._progress.add_task(
+                f"Round {event.round_id}: training", total=event.total_steps, loss="", unit="steps"
+            )
             self._bars[event.round_id] = bar
         loss = "" if event.loss is None else f"loss {event.loss:.3f}"
         self._progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
+
+    def _upload(self, event: Uploading) -> None:
+        bar = self._bars.get(event.round_id)
+        if bar is None:
+            title = f"Round {event.round_id}: pinning with {event.store}"
+            bar = self._progress.add_task(title, total=event.total, loss="", unit="bytes")
+            self._bars[event.round_id] = bar
+        self._progress.update(bar, completed=event.sent, total=event.total)
 
     def _drop_bar(self, round_id: int) -> None:
         bar = self._bars.pop(round_id, None)

@@ -19,7 +19,7 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.events import Reporter
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
-from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
 from decloud_pl.daemon.log import logged
 from decloud_pl.daemon.lookout import situation_of
 from decloud_pl.daemon.loop import Daemon
@@ -29,20 +29,16 @@ from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explai
 from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
+from decloud_pl.daemon.stores import make_publisher, make_reader, make_stores
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import parse_sol
-from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.errors import ConfigError, RoundError
 from decloud_pl.settings import Settings
-from decloud_pl.store import Store
-from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.gateway import GatewayReader
 
-JOURNAL_FILE = "journal.sqlite"
 MAX_MODEL_BYTES = 2 << 30
-_STORE_TIMEOUT = 60.0
 
 
 def make_dialect(settings: Settings) -> V1:
@@ -84,17 +80,6 @@ def make_sender(settings: Settings, rpc: RpcClient, wallet: Wallet, journal: Jou
 def make_executor(settings: Settings) -> Executor:
     """Where trainings run."""
     return ProcessExecutor(hang_seconds=settings.daemon.hang_minutes * 60)
-
-
-def make_store(settings: Settings) -> Store:
-    """The store that ``storage`` names.
-
-    Raises:
-        ConfigError: an unknown kind.
-    """
-    if settings.storage.kind == "embedded":
-        return EmbeddedStore(settings.store_path)
-    raise ConfigError(f"There is no storage {settings.storage.kind!r}.", fix="Known: embedded.")
 
 
 def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_after: int | None = None) -> Policy:
@@ -147,7 +132,7 @@ async def assemble(
         ChainError: no endpoint answers.
         JournalLocked: another daemon works for this home.
     """
-    dialect, store, executor = make_dialect(settings), make_store(settings), make_executor(settings)
+    dialect, stores, executor = make_dialect(settings), make_stores(settings), make_executor(settings)
     websocket_urls = settings.network.websocket_urls()
     home = settings.home_path
     async with AsyncExitStack() as stack:
@@ -166,8 +151,8 @@ async def assemble(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            store=store,
-            reader=GatewayReader(settings.network.gateways, timeout=_STORE_TIMEOUT),
+            publisher=make_publisher(settings, stores),
+            reader=make_reader(settings),
             executor=executor,
             planner=SettingsPlanner(settings),
             reporter=reporter,
@@ -191,7 +176,7 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
 
     Raises:
         ChainError: no endpoint answers.
-        UsageError: the network has no such round.
+        RoundError: the network has no such round.
     """
     rpc = make_rpc(settings)
     try:
@@ -202,7 +187,7 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     finally:
         await rpc.aclose()
     if view.round is None:
-        raise UsageError(f"The network has no round {round_id}.", fix="See which it has with `decloud-trainer rounds`.")
+        raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
     policy = make_policy(settings, deposit=deposit)
     journal = Journal(
         settings.home_path / JOURNAL_FILE,

@@ -22,6 +22,7 @@ from decloud_pl.errors import (
     JournalError,
     ProgramError,
     RpcUnavailable,
+    StoreError,
     StoreUnavailable,
     TransactionExpired,
     UntrustedFileRejected,
@@ -124,8 +125,10 @@ class Attendant:
 
     async def _advance(self, record: RoundRecord) -> None:
         steps = self._steps
-        while not record.state.is_final and not self.stopping:
+        while not record.state.is_final:
             view = await steps.chain.view(record.round_id, steps.wallet.address)
+            if self.stopping:
+                return
             update = steps.update_on_disk(record.round_id)
             step = next_step(record, view.round, view.submission, now=view.now, update_on_disk=update is not None)
             if isinstance(step, Finish):
@@ -177,9 +180,10 @@ class Attendant:
             steps.reporter.report(Trouble(round_id, str(error)))
             return
         attempts = record.attempts + 1
-        hopeless = isinstance(error, UntrustedFileRejected) or (
-            attempts >= _MAX_ATTEMPTS and not isinstance(error, _WORTH_WAITING)
-        )
+        # A finished update is kept until the round's deadline: the user may mend the storage meanwhile.
+        publishing = record.state is State.PUBLISHING and isinstance(error, StoreError)
+        patient = publishing or isinstance(error, _WORTH_WAITING)
+        hopeless = isinstance(error, UntrustedFileRejected) or (attempts >= _MAX_ATTEMPTS and not patient)
         if hopeless and record.state not in _NEVER_GIVEN_UP:
             self._end(steps.finish(record, State.FAILED, str(error)))
             return

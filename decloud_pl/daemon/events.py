@@ -45,6 +45,16 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Uploading:
+    """Bytes of an update that a store has been sent so far."""
+
+    round_id: int
+    store: str
+    sent: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something failed and will be tried again (or not: the sentence says)."""
 
@@ -52,7 +62,7 @@ class Trouble:
     message: str
 
 
-DaemonEvent = Connected | Skipped | Changed | Training | Trouble
+DaemonEvent = Connected | Skipped | Changed | Training | Uploading | Trouble
 
 
 class Reporter(Protocol):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from decloud_pl.errors import TrainingError
+from decloud_pl.errors import TrainingError, UntrustedFileRejected
 
 PLAN_FILE = "plan.json"
 UPDATE_FILE = "update.json"
@@ -104,6 +104,8 @@ class ProcessExecutor:
             return
         if refusal is None:
             raise TrainingError(f"The training process {_ending(code)}.", fix=f"Its log is {folder / LOG_FILE}.")
+        if code == UntrustedFileRejected.exit_code:
+            raise UntrustedFileRejected(refusal)  # trying again would not change the file
         raise TrainingError(refusal)
 
     async def _follow(

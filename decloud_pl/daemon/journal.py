@@ -20,6 +20,8 @@ from statistics import median
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.errors import JournalError, JournalLocked
 
+JOURNAL_FILE = "journal.sqlite"
+"""Its name in the home folder."""
 SCHEMA_VERSION = 2
 
 _FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))

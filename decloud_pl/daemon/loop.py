@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 
 from decloud_pl.chain.watch import Connected as WatchConnected
@@ -23,6 +23,9 @@ _POLLS_WHILE_WATCHING = 12
 """With the WebSocket at work polling is a safety net, this many times slower."""
 
 _PATIENCE_AT_START = (0.5, 1.0, 2.0, 4.0, None)
+_CANCEL_AGAIN = 1.0
+_CANCEL_TRAINING_AGAIN = 40.0
+"""Seconds; longer than the executor gives a training for its checkpoint."""
 
 Watch = Callable[[], AsyncIterator[Watched]]
 
@@ -74,7 +77,7 @@ class Daemon:
         try:
             await self._serve()
         finally:
-            await _cancel(lookouts)
+            await _cancel(lookouts, again_after=_CANCEL_AGAIN)
             await self._drain()
         if self._failure is not None:
             raise self._failure
@@ -117,7 +120,7 @@ class Daemon:
         everything = [*stoppable, *finishing]
         if everything:
             await asyncio.wait(everything, timeout=self._policy.stop_seconds)
-        await _cancel(everything)
+        await _cancel(everything, again_after=_CANCEL_TRAINING_AGAIN)
 
     def _done(self, round_id: int, task: asyncio.Task[None]) -> None:
         del self._tasks[round_id]
@@ -187,7 +190,13 @@ class Daemon:
             self.stop()
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _cancel(tasks: Iterable[asyncio.Task[None]], *, again_after: float) -> None:
+    """Cancels tasks until they have ended.
+
+    Once is not enough: before Python 3.12 `asyncio.wait_for` loses a cancellation that meets a result.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=again_after)

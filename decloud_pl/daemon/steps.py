@@ -21,7 +21,7 @@ from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.within import within
-from decloud_pl.daemon.events import Changed, Reporter, Training
+from decloud_pl.daemon.events import Changed, Reporter, Training, Uploading
 from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE, Executor
 from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.record import RoundRecord, State
@@ -29,11 +29,11 @@ from decloud_pl.daemon.select import SUBMISSION_DEPOSIT
 from decloud_pl.daemon.shares import Shares
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.daemon.update_file import read_update, write_atomically
+from decloud_pl.daemon.upload_log import JournalUploadLog
 from decloud_pl.domain import Round, Update
 from decloud_pl.errors import TrainingError
-from decloud_pl.store import Store
-from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import publish
+from decloud_pl.store.gateway import Fetched
+from decloud_pl.store.publish import Publisher
 
 BASE_MODEL_FILE = "base-model"
 
@@ -42,6 +42,12 @@ class Planner(Protocol):
     """Turns a round into the worker's plan (JSON text)."""
 
     def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str: ...
+
+
+class Reader(Protocol):
+    """Delivers a file by CID, verified."""
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched: ...
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,8 @@ class Steps:
     wallet: Wallet
     dialect: V1
     journal: Journal
-    store: Store
-    reader: GatewayReader
+    publisher: Publisher
+    reader: Reader
     executor: Executor
     planner: Planner
     reporter: Reporter
@@ -173,12 +179,17 @@ class Steps:
         update = self._update(record)
         record = self.enter(_with_update(record, update), State.PUBLISHING)
         begun = self.monotonic()
-        pinned = await asyncio.to_thread(
-            publish,
+        loop = asyncio.get_running_loop()
+
+        def progress(store: str, sent: int, total: int) -> None:
+            event = Uploading(record.round_id, store, sent, total)
+            loop.call_soon_threadsafe(self.reporter.report, event)
+
+        pinned = await self.publisher.publish(
             update,
-            store=self.store,
-            reader=self.reader,
+            log=JournalUploadLog(self.journal, record.round_id),
             scratch=self.folder(record.round_id) / "read-back",
+            progress=progress,
         )
         return self.keep(
             replace(

@@ -1,7 +1,8 @@
 """The child process that trains one round: ``python -m decloud_pl.daemon.worker FOLDER``.
 
 Reads ``plan.json``, writes progress as JSON lines to standard output and, last and atomically,
-``update.json``. It holds no key and talks to no network. A failure is one line ``{"error": "…"}``.
+``update.json``. It holds no key, and talks to no network but to fetch a data set that has gone missing since the
+round was joined. A failure is one line ``{"error": "…"}``.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ Follows https://specs.ipfs.tech/http-gateways/ as far as clients of single files
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -117,9 +118,10 @@ class GatewayServer:
             file.close()
 
     async def _pour(self, response: web.StreamResponse, read: Callable[[], bytes]) -> None:
-        while chunk := await asyncio.to_thread(read):
-            await response.write(chunk)
-        await response.write_eof()
+        with contextlib.suppress(ConnectionResetError):  # a client that has enough, or has gone, is no defect
+            while chunk := await asyncio.to_thread(read):
+                await response.write(chunk)
+            await response.write_eof()
 
 
 def _form(request: web.Request) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.names import Setting, find, groups, nearest, settings_by_name
+from decloud_pl.settings.names import Setting, find, free_groups, groups, nearest, settings_by_name
 from decloud_pl.settings.schema import CONFIG_FILE
 from decloud_pl.settings.secrets import SECRET_NAMES, Secrets
 from decloud_pl.settings.values import Value, from_text, to_overrides
@@ -63,7 +63,8 @@ class Layers:
         texts: list[str] = []
         for entry in self.assignments:
             group = entry.setting.path.partition(".")[0]
-            if group in chosen and (entry.setting.kind == "choice" or own.get(group) != chosen[group]):
+            left_behind = _belongs_to_its_choice(group) and own.get(group) != chosen.get(group)
+            if group in chosen and (entry.setting.kind == "choice" or left_behind):
                 continue
             texts += to_overrides(entry.setting, entry.value)
         return texts
@@ -75,7 +76,16 @@ def read_layers(home: Path, environ: Mapping[str, str]) -> Layers:
     Raises:
         ConfigError: one of them holds a value that is none, or config.json a name that is no setting.
     """
-    kept = [Assignment(find(name), value, CONFIG_FILE) for name, value in ConfigFile(home).read().items()]
+    return layers_of(ConfigFile(home).read(), home, environ)
+
+
+def layers_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, str]) -> Layers:
+    """The layers that config.json with these values would give.
+
+    Raises:
+        ConfigError: a variable holds a value that is none.
+    """
+    kept = [Assignment(find(name), value, CONFIG_FILE) for name, value in values.items()]
     given = _from_environment(environ)
     secrets: dict[str, str] = {}
     origins: dict[str, str] = {}
@@ -93,13 +103,22 @@ def override_choices(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, equals, value in pairs if equals and key in groups()}
 
 
+def _belongs_to_its_choice(group: str) -> bool:
+    """Whether a group's values make sense for one choice only: an RPC address for its network, a setting for its class.
+
+    Those of the other groups are named so that they do for every choice, for example ``storage.kubo_address``.
+    """
+    return group == "network" or group in free_groups()
+
+
 def _winners(entries: list[Assignment]) -> tuple[Assignment, ...]:
     """Of several assignments of a setting the last; and none below a group that is chosen anew after it."""
     found: dict[str, Assignment] = {}
     for entry in entries:
         name = entry.setting.name
         before = found.get(name)
-        if entry.setting.kind == "choice" and (before is None or before.value != entry.value):
+        anew = entry.setting.kind == "choice" and (before is None or before.value != entry.value)
+        if anew and _belongs_to_its_choice(name):
             other = {
                 key: below
                 for key, below in found.items()

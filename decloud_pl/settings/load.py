@@ -10,7 +10,7 @@ from typing import Any
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.settings.hydra_tree import USER_CONF, check_shape, compose, to_settings
-from decloud_pl.settings.layers import COMMAND_LINE, Layers, override_choices, read_layers
+from decloud_pl.settings.layers import COMMAND_LINE, Layers, layers_of, override_choices, read_layers
 from decloud_pl.settings.names import Setting, settings_by_name
 from decloud_pl.settings.plain_tree import (
     PRESET,
@@ -23,7 +23,7 @@ from decloud_pl.settings.plain_tree import (
     to_tree,
 )
 from decloud_pl.settings.schema import CONFIG_FILE, Settings, default_home
-from decloud_pl.settings.values import hydra_text
+from decloud_pl.settings.values import Value, hydra_text
 
 BUILT_IN = "built-in"
 
@@ -92,6 +92,11 @@ def load(
     return settings_of(sources(overrides, environ=environ, conf=conf))
 
 
+def sources_of(values: Mapping[str, Value], home: Path) -> Sources:
+    """What config.json with these values would give, with nothing above it."""
+    return Sources(layers_of(values, home, {}), (), home, config_dir())
+
+
 def settings_of(given: Sources) -> Settings:
     """Composes what `sources` has read; by Hydra only where that is needed.
 
@@ -155,16 +160,13 @@ def covered(given: Sources) -> tuple[str, list[str]]:
 
 
 def _plain(given: Sources) -> tuple[dict[str, Any], Composed]:
-    """The tree without the command line's values (but with its choices), and what it was made of."""
+    """The tree as it is below the command line's values, and what it was made of with its choices."""
     chosen = {name: str(entry.value) for name, entry in given.layers.choices().items()}
-    from_command_line = override_choices(given.overrides)
-    composed = compose_plain({**chosen, **from_command_line}, given.conf, given.user_conf)
+    composed = compose_plain({**chosen, **override_choices(given.overrides)}, given.conf, given.user_conf)
     assign(composed.tree, "home", Literal(given.home))
     for entry in given.layers.assignments:
         if entry.setting.kind != "choice":
-            group = entry.setting.path.partition(".")[0]
-            if chosen.get(group) == from_command_line.get(group, chosen.get(group)):
-                assign(composed.tree, entry.setting.path, _literal(entry.value))
+            assign(composed.tree, entry.setting.path, _literal(entry.value))
     return composed.tree, composed
 
 

@@ -17,6 +17,7 @@ from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
 
 CONFIG_FILE = "config.json"
+JOURNAL_FILE = "journal.sqlite"
 
 
 @dataclass
@@ -55,6 +56,13 @@ class StorageConfig:
 
     kind: str = "embedded"
     path: str = ""
+    allow_embedded: bool = False
+    fallback: list[str] = field(default_factory=list)
+    kubo_address: str = "/ip4/127.0.0.1/tcp/5001/http"
+    pinata_api_url: str = "https://api.pinata.cloud"
+    pinata_upload_url: str = "https://uploads.pinata.cloud"
+    timeout: float = 60.0
+    read_back_seconds: float = 120.0
 
 
 @dataclass
@@ -123,6 +131,10 @@ class Settings(Tree):
         return Path(self.home).expanduser()
 
     @property
+    def journal_path(self) -> Path:
+        return self.home_path / JOURNAL_FILE
+
+    @property
     def store_path(self) -> Path:
         return Path(self.storage.path).expanduser()
 
@@ -162,6 +174,9 @@ def check(settings: Settings) -> None:
     for name in ("learning_rate", "poll_interval"):
         if not 0 < getattr(settings, name) < float("inf"):
             raise ConfigError(f"{name} is {getattr(settings, name)}.", fix="Set it to more than 0.")
+    for name in ("timeout", "read_back_seconds"):
+        if not 0 < getattr(settings.storage, name) < float("inf"):
+            raise ConfigError(f"storage.{name} is {getattr(settings.storage, name)}.", fix="Set it to more than 0.")
     amounts = {
         "rewards.min": settings.rewards.min,
         "rewards.max": settings.rewards.max,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from decloud_pl.store.cid import DEFAULT_PROFILE
 
-__all__ = ["Store", "Stored"]
+__all__ = ["Progress", "Store", "Stored"]
+
+Progress = Callable[[int, int], None]
+"""Told (bytes sent, bytes in all) as an upload goes on; what it raises ends the upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a store says it keeps: the CID it gives the file, the profile if it is known, the size in bytes."""
+    """What a store says it keeps: the CID it gives the file, the profile asked for, the size in bytes."""
 
     cid: str
     profile: str
@@ -23,16 +27,34 @@ class Stored:
 class Store(Protocol):
     """Keeps files so that others can fetch them by CID.
 
-    One method, because publishing needs no more: what a store claims is proven by reading it back elsewhere.
+    It has no method to read: what a store claims is proven by reading it back elsewhere.
     """
 
     name: str
 
-    def put(self, path: Path, profile: str = DEFAULT_PROFILE) -> Stored:
+    def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
         """Keeps a file; the same file twice is kept once.
 
         Raises:
             StoreUnavailable: try again later.
+            StoreRejected: only the user can mend it.
             StoreError: trying again will not help.
+        """
+        ...
+
+    def has(self, cid: str) -> bool:
+        """Whether the store keeps (has pinned) what this CID names.
+
+        Raises:
+            InvalidCid: not a CID.
+            StoreUnavailable, StoreRejected: as `put`.
+        """
+        ...
+
+    def check(self) -> str:
+        """Asks the store whether this program may use it; returns one sentence about what answered.
+
+        Raises:
+            StoreUnavailable, StoreRejected: as `put`.
         """
         ...

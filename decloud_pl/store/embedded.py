@@ -10,16 +10,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from decloud_pl.errors import ContentNotFound, IntegrityError, StoreError
-from decloud_pl.store import Stored
+from decloud_pl.store import Progress, Stored
 from decloud_pl.store.car import car_header, car_section
 from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, RAW, Cid
+from decloud_pl.store.sending import SentFile, checked_file
 from decloud_pl.store.unixfs import cid_of_file, decode_node, sync_folder
+
+_SCRATCH_SECONDS = 86_400
+"""A scratch file older than a day belongs to no process that still writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +40,29 @@ class EmbeddedStore:
 
     name = "embedded"
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, now: Callable[[], float] = time.time) -> None:
         self._root = root
+        self._now = now
 
-    def put(self, path: Path, profile: str = DEFAULT_PROFILE) -> Stored:
+    def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
         """Copies a file in and returns once it is on disk.
 
         Raises:
             StoreError: the file cannot be read, the folder cannot be written or the disk is full.
         """
-        if not path.is_file():
-            raise StoreError(f"{path} cannot be put into the store: it is not a file.", fix="Check its name.")
+        checked_file(path)
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
             try:
-                return self._take_in(path, scratch, profile)
+                return self._take_in(path, scratch, profile, progress)
             finally:
                 scratch.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"The store {self._root} cannot be written: {error.strerror}.",
-                fix="Free disk space or choose another folder with storage.path.",
-            ) from error
+            raise self._unwritable(error) from error
 
-    def _take_in(self, path: Path, scratch: Path, profile: str) -> Stored:
-        with path.open("rb") as source, scratch.open("wb") as target:
+    def _take_in(self, path: Path, scratch: Path, profile: str, progress: Progress | None) -> Stored:
+        with SentFile(path, progress) as source, scratch.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
             target.flush()
             os.fsync(target.fileno())
@@ -78,6 +80,25 @@ class EmbeddedStore:
     def has(self, cid: str) -> bool:
         parsed = Cid.parse(cid)
         return self._note_path(parsed).exists() and self._data_path(parsed).exists()
+
+    def check(self) -> str:
+        """Makes sure that the folder can be written.
+
+        Raises:
+            StoreError: it cannot.
+        """
+        scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            scratch.write_bytes(b"")
+            scratch.unlink()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return f"The folder {self._root} can be written; {len(self.cids())} files are in it."
+
+    def cids(self) -> list[str]:
+        """The CIDs of all files kept."""
+        return sorted(note.stem for note in self._root.glob("*.json"))
 
     def stat(self, cid: str) -> Stored:
         """What is kept under a CID.
@@ -136,8 +157,11 @@ class EmbeddedStore:
         yield from self._sections(root, root, dag)
 
     def gc(self, keep: Collection[str]) -> list[str]:
-        """Removes every file whose CID is not in ``keep``; returns their CIDs."""
+        """Removes every file whose CID is not in ``keep``, and what killed processes left; returns the CIDs."""
         removed: list[str] = []
+        for scratch in self._root.glob(".*.part"):
+            if scratch.stat().st_mtime < self._now() - _SCRATCH_SECONDS:
+                scratch.unlink(missing_ok=True)
         for note in sorted(self._root.glob("*.json")):
             if note.stem not in keep:
                 # The note goes first: an entry is gone before its bytes are.
@@ -188,6 +212,12 @@ class EmbeddedStore:
 
     def _note_path(self, cid: Cid) -> Path:
         return self._root / f"{cid}.json"
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"The store {self._root} cannot be written: {error.strerror}.",
+            fix="Free disk space or choose another folder with storage.path.",
+        )
 
     def _damaged(self, cid: str) -> IntegrityError:
         return IntegrityError(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from decloud_pl.errors import (
     ConfigError,
@@ -18,22 +22,18 @@ from decloud_pl.errors import (
     StoreError,
     StoreUnavailable,
 )
-from decloud_pl.store.car import CONTENT_TYPE, ChunkReader, file_in_car
 from decloud_pl.store.cid import Cid
-from decloud_pl.store.unixfs import CidWriter, profile_of
+from decloud_pl.store.download import Download, Limits, Prefix, commit
 
 if TYPE_CHECKING:
     import requests
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 1 << 18
-_MAX_REDIRECTS = 3
-_REDIRECTS = (301, 302, 303, 307, 308)
-_NOT_FOUND = (404, 410)
-_OVERHEAD = 1 << 20
-_LONGEST_WAIT = 3600.0
-_ACCEPT = f"{CONTENT_TYPE}; version=1; order=dfs; dups=y, application/octet-stream;q=0.5, */*;q=0.1"
+_TICK = 0.02
+_RESUMES = 3
+_JOIN_SECONDS = 5.0
+_EXPECTED = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +44,33 @@ class Fetched:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """When the next gateway is asked although the one before still delivers.
+
+    Attributes:
+        after: seconds before a gateway is judged.
+        slow_rate: bytes a second, on average since its start, that make it slow.
+    """
+
+    after: float = 5.0
+    slow_rate: float = 128 * 1024
+
+
 class GatewayReader:
     """Fetches files by CID from the first gateway that delivers the right bytes.
 
-    A redirect to another host is not followed: it would tell a host that nobody configured what is fetched.
+    A second gateway is asked while the first is slow, and the one that was fastest comes first the next time.
+    What one delivered before it broke off is kept, and the next goes on from there. A redirect to another host
+    is not followed: it would tell a host that nobody configured what is fetched.
 
     Args:
         urls: base addresses; ``/ipfs/<cid>`` is put behind each.
         timeout: seconds a gateway may be silent.
         total_seconds: seconds one gateway may take for one file.
-        session: for the connections; a fresh one by default.
-        monotonic: the clock for ``total_seconds``.
+        hedge: when a gateway is slow.
+        session: for the connections; a fresh one for each by default.
+        monotonic: the clock.
 
     Raises:
         ConfigError: no address, or one that is not http or https.
@@ -66,6 +82,7 @@ class GatewayReader:
         *,
         timeout: float = 30.0,
         total_seconds: float = 1800.0,
+        hedge: Hedge | None = None,
         session: requests.Session | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -76,19 +93,22 @@ class GatewayReader:
                 raise ConfigError(
                     f"The gateway {url!r} is not an http or https URL.", fix="Write it like https://ipfs.io."
                 )
-        self._urls = tuple(url.rstrip("/") for url in urls)
+        self._urls = [url.rstrip("/") for url in urls]
+        self._lock = threading.Lock()
         self._timeout = timeout
         self._total_seconds = total_seconds
+        self._hedge = hedge or Hedge()
         self._session = session
         self._monotonic = monotonic
 
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, partial: Path | None = None) -> Fetched:
         """Downloads a file; ``destination`` appears only when all of it is there and verified.
 
         Args:
             cid: the file's CID, untrusted text.
             destination: where to put it; replaced when it exists.
             max_bytes: the largest file to accept.
+            partial: where the beginning of a failed download is kept for the next call; kept nowhere by default.
 
         Raises:
             InvalidCid: not a CID that can be verified.
@@ -99,117 +119,131 @@ class GatewayReader:
             StoreError: the file cannot be written here.
         """
         root = Cid.parse(cid)
-        failures: list[StoreError] = []
-        for url in self._urls:
-            try:
-                return Fetched(url, self._from(url, root, destination, max_bytes))
-            except (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded) as error:
-                logger.info("Gateway %s: %s", url, error)
-                failures.append(error)
-            except OSError as error:
-                raise StoreError(
-                    f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
-                ) from error
-        raise _most_hopeful(failures)
-
-    def _from(self, url: str, root: Cid, destination: Path, max_bytes: int) -> int:
-        import requests
-
-        deadline = self._monotonic() + self._total_seconds
-        host = urlsplit(url).hostname
-        received = 0
-
-        def count(size: int) -> None:
-            nonlocal received
-            received += size
-            # An archive is a little larger than its file: CIDs, nodes and lengths.
-            if received > max_bytes + max_bytes // 50 + _OVERHEAD:
-                raise _too_large(root, max_bytes)
-            if self._monotonic() > deadline:
-                raise StoreUnavailable(f"The gateway {host} is too slow.", fix="Another one is tried.")
-
+        limits = Limits(self._timeout, self._total_seconds, max_bytes, self._monotonic)
+        with self._lock:
+            urls = tuple(self._urls)
+        race = _Race(urls, root, destination, limits, self._hedge, self._session)
         try:
-            with self._get(url, root) as response:
-                chunks = response.iter_content(_CHUNK)
-                is_car = response.headers.get("Content-Type", "").partition(";")[0].strip() == CONTENT_TYPE
-                reader = ChunkReader(chunks, count)
-                body = file_in_car(reader, root) if is_car else _plain(reader)
-                return _write(body, root, destination, max_bytes, verified=is_car)
-        except requests.RequestException as error:
-            raise StoreUnavailable(
-                f"The gateway {host} does not answer or broke off.", fix="It is tried again."
+            if partial is not None:
+                race.take(partial)
+            winner, size = race.run()
+            commit(winner.prefix.path, destination)
+        except OSError as error:
+            raise StoreError(
+                f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
             ) from error
+        finally:
+            race.end(partial)
+        with self._lock:
+            self._urls.sort(key=lambda url: url != winner.url)
+        return Fetched(winner.url, size)
 
-    def _get(self, url: str, root: Cid) -> requests.Response:
-        """The response to follow, after at most a few redirects on the same host."""
-        import requests
 
-        session = self._session or requests.Session()
-        target = f"{url}/ipfs/{root}?format=car"
-        for _ in range(_MAX_REDIRECTS + 1):
+class _Race:
+    """One file from several gateways, one after the other or, while one is slow, two and more at once."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        root: Cid,
+        destination: Path,
+        limits: Limits,
+        hedge: Hedge,
+        session: requests.Session | None,
+    ) -> None:
+        self._waiting = list(urls)
+        self._root = root
+        self._destination = destination
+        self._limits = limits
+        self._hedge = hedge
+        self._session = session
+        self._resumes = _RESUMES
+        self._running: list[tuple[Download, threading.Thread]] = []
+        self._results: queue.SimpleQueue[tuple[Download, int | BaseException]] = queue.SimpleQueue()
+        self._kept: Prefix | None = None
+        self._scratches: list[Path] = []
+
+    def take(self, partial: Path) -> None:
+        """Uses what an earlier call left; nobody vouches for it until the end."""
+        scratch = self._scratch()
+        with contextlib.suppress(FileNotFoundError):
+            partial.replace(scratch)
+            self._kept = Prefix(scratch)
+
+    def run(self) -> tuple[Download, int]:
+        """The download that won and the size of its file."""
+        failures: list[StoreError] = []
+        self._start()
+        while True:
             try:
-                response = session.get(
-                    target, stream=True, timeout=self._timeout, allow_redirects=False, headers={"Accept": _ACCEPT}
-                )
-            except ValueError as error:  # from parsing the Location, which requests does even if it does not follow
-                raise _astray(url) from error
-            if response.status_code not in _REDIRECTS:
-                _check_status(response, urlsplit(url).hostname or url)
-                return response
-            response.close()
-            target = urljoin(target, response.headers.get("Location", ""))
-            if urlsplit(target)[:2] != urlsplit(url)[:2]:
-                raise _astray(url)
-        raise StoreUnavailable(f"The gateway {urlsplit(url).hostname} redirects in circles.", fix="Use another one.")
+                download, result = self._results.get(timeout=_TICK)
+            except queue.Empty:
+                if self._waiting and self._last_is_slow():
+                    self._start()
+                continue
+            self._running = [entry for entry in self._running if entry[0] is not download]
+            if isinstance(result, int):
+                return download, result
+            if not isinstance(result, _EXPECTED):
+                raise result
+            logger.info("Gateway %s: %s", download.url, result)
+            failures.append(result)
+            self._keep(download, result)
+            if self._waiting:
+                self._start()
+            elif not self._running:
+                raise _most_hopeful(failures)
 
+    def end(self, partial: Path | None) -> None:
+        """Stops what runs and removes what is left, but for a beginning that ``partial`` is to keep."""
+        for download, _ in self._running:
+            download.cancel()
+        for download, thread in self._running:
+            # One that has not begun to answer has written nothing, and its thread ends by its own time limit.
+            if download.responding:
+                thread.join(_JOIN_SECONDS)
+        with contextlib.suppress(OSError):
+            if partial is not None and self._kept is not None and self._kept.size:
+                self._kept.path.replace(partial)
+            for scratch in self._scratches:
+                scratch.unlink(missing_ok=True)
 
-def _astray(url: str) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"The gateway {urlsplit(url).hostname} redirects to another host.",
-        fix="Configure the address it redirects to, or another gateway.",
-    )
+    def _scratch(self) -> Path:
+        name = f".{self._destination.name}.{os.getpid()}-{os.urandom(4).hex()}.part"
+        scratch = self._destination.with_name(name)
+        self._scratches.append(scratch)
+        return scratch
 
+    def _start(self) -> None:
+        prefix, self._kept = self._kept or Prefix(self._scratch()), None
+        download = Download(self._waiting.pop(0), self._root, prefix, self._limits, self._session)
+        thread = threading.Thread(target=self._work, args=(download,), name="gateway", daemon=True)
+        self._running.append((download, thread))
+        thread.start()
 
-def _check_status(response: requests.Response, host: str) -> None:
-    status = response.status_code
-    if status == 200:
-        return
-    wait = response.headers.get("Retry-After", "")
-    response.close()
-    if status in _NOT_FOUND:
-        raise ContentNotFound(f"The gateway {host} does not have the file.", fix="It may have it later.")
-    raise StoreUnavailable(
-        f"The gateway {host} answered with HTTP {status}.",
-        fix="It is tried again.",
-        retry_after=min(float(wait), _LONGEST_WAIT) if wait.isascii() and wait.isdigit() else None,
-    )
+    def _work(self, download: Download) -> None:
+        try:
+            self._results.put((download, download.run()))
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
+            self._results.put((download, error))
 
+    def _last_is_slow(self) -> bool:
+        download = self._running[-1][0]
+        seconds = self._limits.monotonic() - download.started
+        return seconds >= self._hedge.after and download.received < self._hedge.slow_rate * seconds
 
-def _plain(reader: ChunkReader) -> Iterator[bytes]:
-    while chunk := reader.read(_CHUNK):
-        yield chunk
-
-
-def _write(body: Iterator[bytes], root: Cid, destination: Path, max_bytes: int, *, verified: bool) -> int:
-    """Writes to a scratch file; renames it when every byte is known to be right."""
-    with CidWriter(destination) as writer:
-        for part in body:
-            writer.write(part)
-            if writer.size > max_bytes:
-                raise _too_large(root, max_bytes)
-        if not verified:
-            cid = writer.finish()
-            writer.flush()
-            if (cid.codec, cid.digest) != (root.codec, root.digest) and profile_of(writer.scratch, root) is None:
-                raise IntegrityError(f"The bytes do not match {root}.", fix="The source is broken or lies.")
-        writer.commit()
-        return writer.size
-
-
-def _too_large(root: Cid, max_bytes: int) -> SizeLimitExceeded:
-    return SizeLimitExceeded(
-        f"{root} is larger than the limit of {max_bytes:,} bytes.", fix="Raise the limit if you trust its origin."
-    )
+    def _keep(self, download: Download, failure: StoreError) -> None:
+        """Keeps the longest beginning of the file, and asks a gateway again that broke off within it."""
+        prefix = download.prefix
+        if isinstance(failure, IntegrityError) and prefix.size:
+            prefix.cut()
+        if isinstance(failure, SizeLimitExceeded) or not prefix.size:
+            return
+        if self._kept is None or prefix.size > self._kept.size:
+            self._kept = prefix
+        if isinstance(failure, StoreUnavailable) and download.received and self._resumes and not download.gave_up:
+            self._resumes -= 1
+            self._waiting.append(download.url)
 
 
 _HOPE: tuple[type[StoreError], ...] = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)

@@ -1,40 +1,274 @@
-"""Publishing: a CID is handed on only after the store's copy was read back, byte for byte, by another way."""
+"""Publishing: a CID is handed on only after the store's copy was read back, byte for byte, by another way.
+
+Each step is in the log before and after it happens, so that a publisher that was killed pins nothing twice.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from decloud_pl.domain import PinnedUpdate, Update
-from decloud_pl.errors import IntegrityError
-from decloud_pl.store import Store
-from decloud_pl.store.cid import Cid
-from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.unixfs import profile_of
+from decloud_pl.domain import PinnedUpdate
+from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
+from decloud_pl.store import Progress, Store
+from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, Cid
+from decloud_pl.store.gateway import Fetched, GatewayReader
+from decloud_pl.store.sending import checked_file
+from decloud_pl.store.unixfs import cid_of_file, profile_of
+from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadLog, UploadState
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_CID = 80
+_PASSING = (StoreUnavailable, ContentNotFound)
 
 
-def publish(update: Update, *, store: Store, reader: GatewayReader, scratch: Path) -> PinnedUpdate:
-    """Puts an update into a store and proves that others can fetch it.
+class Publishable(Protocol):
+    """A file on disk with its CID under a profile and its size in bytes, for example an `Update`."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def cid(self) -> str: ...
+
+    @property
+    def profile(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """Any file, to publish."""
+
+    path: Path
+    cid: str
+    profile: str
+    size: int
+
+    @classmethod
+    def of(cls, path: Path, profile: str = DEFAULT_PROFILE) -> LocalFile:
+        """Reads a file once for its CID.
+
+        Raises:
+            StoreError: it is not a file, or cannot be read.
+        """
+        size = checked_file(path)
+        try:
+            return cls(path, str(cid_of_file(path, profile)), profile, size)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """How long a store's copy may take to become readable elsewhere.
+
+    Attributes:
+        seconds: in all; afterwards the next store is tried, and this one again later.
+        first_wait: seconds between the first two looks; doubled for each later one.
+        longest_wait: seconds.
+    """
+
+    seconds: float = 120.0
+    first_wait: float = 1.0
+    longest_wait: float = 20.0
+
+
+StoreProgress = Callable[[str, int, int], None]
+"""Told (store, bytes sent, bytes in all)."""
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Puts updates into the first store that takes them and proves that others can fetch them.
 
     Args:
-        update: the finished training on disk.
-        store: keeps it.
-        reader: fetches it back, as a validator would.
-        scratch: a file name for what is read back; removed afterwards.
+        stores: in the order to try.
+        reader: fetches back, as a validator would; must not have a cache.
+        read_back: how patient it is.
+        sleep, monotonic: the time; tests inject their own.
+    """
+
+    stores: Sequence[Store]
+    reader: GatewayReader
+    read_back: ReadBack = ReadBack()
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    monotonic: Callable[[], float] = time.monotonic
+
+    async def publish(
+        self, update: Publishable, *, log: UploadLog, scratch: Path, progress: StoreProgress | None = None
+    ) -> PinnedUpdate:
+        """Uploads what is not uploaded yet and reads it back. May be repeated, and goes on where it was.
+
+        Args:
+            update: the finished training on disk.
+            log: what happened so far; called from this thread only.
+            scratch: a file name for what is read back; removed afterwards.
+            progress: called from another thread.
+
+        Raises:
+            StoreUnavailable: try again later; nothing is lost.
+            ContentNotFound: a store took it, but nobody can fetch it yet; try again later.
+            StoreRejected: no store accepts it; only the user can mend that.
+            IntegrityError: a store's CID names other bytes, or the bytes read back do.
+        """
+        failures: list[tuple[str, StoreError]] = []
+        for store in self.stores:
+            try:
+                return await self._through(store, update, log, scratch, progress)
+            except StoreError as error:
+                logger.info("Publishing through %s: %s", store.name, error)
+                failures.append((store.name, error))
+        raise _combined(failures)
+
+    async def _through(
+        self, store: Store, update: Publishable, log: UploadLog, scratch: Path, progress: StoreProgress | None
+    ) -> PinnedUpdate:
+        entry = log.get(store.name)
+        if entry is not None and entry.update_cid != update.cid:
+            entry = None  # of an earlier training of the same round
+        if entry is not None and entry.state is UploadState.WRONG:
+            raise _wrong_cid(store.name, entry.cid or "")
+        cid = None if entry is None else entry.cid
+        if cid is None:
+            if entry is None:
+                log.save(Upload(store.name, update.cid, UploadState.BEGUN))
+            cid = await self._upload(store, update, progress, look_first=entry is not None)
+            try:
+                await asyncio.to_thread(_require_same_bytes, store.name, update, cid)
+            except (InvalidCid, IntegrityError):
+                log.save(Upload(store.name, update.cid, UploadState.WRONG, cid[:_LONGEST_CID]))
+                raise
+            log.save(Upload(store.name, update.cid, UploadState.STORED, cid))
+        fetched = await self._read_back(cid, update, scratch)
+        log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
+        return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
+
+    async def _upload(
+        self, store: Store, update: Publishable, progress: StoreProgress | None, *, look_first: bool
+    ) -> str:
+        """The CID under which the store keeps the update, uploaded unless an earlier try has done so."""
+        with _cancellable(store.name, progress) as report:
+            if look_first:
+                found = await asyncio.to_thread(_find, store, update)
+                if found is not None:
+                    return found
+            stored = await asyncio.to_thread(store.put, update.path, update.profile, progress=report)
+        return stored.cid
+
+    async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:
+        deadline = self.monotonic() + self.read_back.seconds
+        wait = self.read_back.first_wait
+        while True:
+            try:
+                return await asyncio.to_thread(read_back, self.reader, cid, update.size, scratch)
+            except _PASSING as error:
+                asked = getattr(error, "retry_after", None)
+                wait = max(wait, asked or 0.0)
+                if self.monotonic() + wait > deadline:
+                    raise _unreadable(cid, error) from error
+            await self.sleep(wait)
+            wait = min(wait * 2, self.read_back.longest_wait)
+
+
+def publish(update: Publishable, *, store: Store, reader: GatewayReader, scratch: Path) -> PinnedUpdate:
+    """Publishes once, for a notebook or a script: through one store, with a short patience.
 
     Raises:
-        IntegrityError: the store's CID names other bytes, or the bytes read back do.
-        StoreUnavailable: try again later; nothing is lost.
-        ContentNotFound: the store took it, but nobody can fetch it yet; try again later.
-        StoreError: trying again will not help.
+        StoreError: as `Publisher.publish`.
     """
-    stored = store.put(update.path, update.profile)
-    if stored.cid != update.cid and profile_of(update.path, Cid.parse(stored.cid)) is None:
-        raise IntegrityError(
-            f"The store {store.name} gave the CID {stored.cid}, which names other bytes than the update's.",
-            fix="Nothing was submitted. Check the store, or use another one.",
-        )
+    publisher = Publisher((store,), reader, read_back=ReadBack(seconds=0.0))
+    return asyncio.run(publisher.publish(update, log=MemoryUploadLog(), scratch=scratch))
+
+
+def read_back(reader: GatewayReader, cid: str, size: int, scratch: Path) -> Fetched:
+    """Fetches a file as a stranger would, verified, and removes it again."""
     try:
-        fetched = reader.fetch(stored.cid, scratch, max_bytes=update.size)
+        return reader.fetch(cid, scratch, max_bytes=size)
     finally:
         scratch.unlink(missing_ok=True)
-    return PinnedUpdate(stored.cid, store.name, fetched.gateway, fetched.size)
+
+
+def _require_same_bytes(store: str, update: Publishable, cid: str) -> None:
+    """Makes sure that a CID is the update's, under the profile asked for or another one that is known."""
+    if cid != update.cid and profile_of(update.path, Cid.parse(cid)) is None:
+        raise _wrong_cid(store, cid)
+
+
+def _find(store: Store, update: Publishable) -> str | None:
+    """The CID under which a store has the update already, under whatever profile; None when it has not."""
+    candidates = [update.cid, *(str(cid_of_file(update.path, name)) for name in PROFILES if name != update.profile)]
+    try:
+        return next((cid for cid in dict.fromkeys(candidates) if store.has(cid)), None)
+    except StoreRejected:
+        # Keys that may upload but not list exist; a store keeps equal bytes once anyway.
+        return None
+
+
+class _Stopped(BaseException):
+    """Ends an upload from within, when nobody waits for it any more."""
+
+
+@contextmanager
+def _cancellable(store: str, progress: StoreProgress | None) -> Iterator[Progress]:
+    """A progress callback that ends its upload once the context was left by a cancellation."""
+    stopped = False
+
+    def report(sent: int, total: int) -> None:
+        if stopped:
+            raise _Stopped
+        if progress is not None:
+            progress(store, sent, total)
+
+    try:
+        yield report
+    finally:
+        stopped = True
+
+
+def _wrong_cid(store: str, cid: str) -> IntegrityError:
+    shown = cid if cid.isascii() and cid.isalnum() else repr(cid)
+    return IntegrityError(
+        f"The store {store} gave the CID {shown}, which names other bytes than the update's.",
+        fix="Nothing was submitted. Check the store, or use another one.",
+    )
+
+
+def _unreadable(cid: str, error: StoreError) -> StoreError:
+    wait = error.retry_after if isinstance(error, StoreUnavailable) else None
+    message = f"The update is stored as {cid}, but cannot be read back yet: {error.message.rstrip('.')}."
+    fix = "It can be submitted once it is readable; nothing is lost by waiting."
+    if isinstance(error, StoreUnavailable):
+        return StoreUnavailable(message, fix=fix, retry_after=wait)
+    return ContentNotFound(message, fix=fix)
+
+
+_HOPE: tuple[type[StoreError], ...] = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected)
+
+
+def _combined(failures: Sequence[tuple[str, StoreError]]) -> StoreError:
+    """The failure that another try is most likely to mend, with what the others said."""
+    if len(failures) == 1:
+        return failures[0][1]
+    best = min((error for _, error in failures), key=_rank)
+    message = "No storage has taken the update: " + "; ".join(
+        f"{name}: {error.message.rstrip('.')}" for name, error in failures
+    )
+    fixes = " ".join(dict.fromkeys(error.fix for _, error in failures if error.fix))
+    if isinstance(best, StoreUnavailable):
+        waits = [error.retry_after or 0.0 for _, error in failures if isinstance(error, StoreUnavailable)]
+        return StoreUnavailable(f"{message}.", fix=fixes, retry_after=min(waits) or None)
+    return type(best)(f"{message}.", fix=fixes)
+
+
+def _rank(error: StoreError) -> int:
+    return next((place for place, kind in enumerate(_HOPE) if isinstance(error, kind)), len(_HOPE))

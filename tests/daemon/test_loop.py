@@ -15,6 +15,8 @@ from decloud_pl.daemon.select import Criteria
 from decloud_pl.errors import (
     ContentNotFound,
     IntegrityError,
+    StoreError,
+    StoreRejected,
     StoreUnavailable,
     TrainingError,
     UntrustedFileRejected,
@@ -90,6 +92,23 @@ async def test_a_store_that_lies_never_gets_on_chain(world: Any) -> None:
         await world.diary.until(lambda: world.store.puts >= 2)
     submission = await world.chain.submission(round_id, world.wallet.address)
     assert not submission.submitted
+
+
+@pytest.mark.parametrize(
+    "trouble", [StoreUnavailable("The store is down.", retry_after=0), StoreRejected("The key is wrong.")]
+)
+async def test_an_update_that_no_store_takes_is_kept_until_the_deadline(world: Any, trouble: StoreError) -> None:
+    world.store.failures = [trouble] * 1000
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: world.store.puts >= 1)
+        assert world.diary.states(round_id)[-1] is State.PUBLISHING
+        world.clock.advance(3601)
+        await world.diary.reaches(round_id, State.MISSED)
+    assert State.SUBMITTING not in world.diary.states(round_id)
+    assert world.executor.trained == 1
 
 
 async def test_a_failed_training_is_tried_again(world: Any) -> None:

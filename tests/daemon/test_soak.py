@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
-from tests.harness.scale import join_latencies, middle, scale
+from tests.harness.scale import join_latencies, scale
 from tests.harness.soak import soak
 
 
@@ -26,4 +27,4 @@ async def test_ten_thousand_rounds(tmp_path: Path) -> None:
 
 
 async def test_a_join_is_sent_at_once(tmp_path: Path) -> None:
-    assert middle(await join_latencies(tmp_path, 15)) < 0.3
+    assert median(await join_latencies(tmp_path, 15)) < 0.3

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from decloud_pl.localnet.clock import ManualClock, ScaledClock
@@ -110,7 +109,3 @@ async def join_latencies(folder: Path, rounds: int) -> list[float]:
     finally:
         nursery.close()
     return [parties.joined_at[number] - parties.claimed_at[number] for number in range(rounds)]
-
-
-def middle(latencies: Sequence[float]) -> float:
-    return median(latencies)

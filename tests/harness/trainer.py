@@ -34,6 +34,7 @@ from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.publish import Publisher
 from decloud_pl.store.unixfs import cid_of_file
 
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
@@ -134,6 +135,7 @@ async def trainer(
             executor = (
                 ProcessExecutor(command=command, hang_seconds=20, grace=1) if spec.processes else InstantExecutor()
             )
+        reader = GatewayReader([spec.gateway_url])
         steps = Steps(
             chain=ChainClient(rpc, dialect),
             sender=Sender(
@@ -146,8 +148,8 @@ async def trainer(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            store=EmbeddedStore(Path(spec.store)),
-            reader=GatewayReader([spec.gateway_url]),
+            publisher=Publisher([EmbeddedStore(Path(spec.store))], reader),
+            reader=reader,
             executor=executor,
             planner=TinyPlanner(crash_every),
             reporter=reporter or Silent(),

@@ -180,6 +180,25 @@ async def test_damaged_bytes_are_not_served(
     assert str(tmp_path).encode() not in data
 
 
+@pytest.mark.parametrize("query", ["", "?format=car"])
+async def test_a_client_that_hangs_up_is_no_defect(
+    query: str, client: Client, store: EmbeddedStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "large"
+    source.write_bytes(bytes(32 << 20))  # more than the sockets' buffers hold
+    cid = store.put(source).cid
+    port = int(client.url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET /ipfs/{cid}{query} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
+    assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.transport.abort()
+    # The server answers others meanwhile and after.
+    status, data, _ = await client.get(f"/ipfs/{cid}{query}")
+    assert status == 200
+    assert len(data) >= 32 << 20
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("size", [0, 1, 600_001])
 async def test_the_reader_takes_what_the_server_gives(

@@ -152,6 +152,15 @@ def test_another_network_leaves_the_kept_ones_addresses_behind(environ: dict[str
     assert origin("network.rpc_url", environ, "network=local") == ("http://127.0.0.1:8899", "command line")
 
 
+def test_another_storage_keeps_what_is_set_for_it(environ: dict[str, str], keep: Any) -> None:
+    keep({"storage": "embedded", "storage.kubo_address": "/ip4/127.0.0.1/tcp/1/http"})
+    assert load(["storage=kubo"], environ=environ).storage.kubo_address == "/ip4/127.0.0.1/tcp/1/http"
+    both = {**environ, "DECLOUD_STORAGE": "kubo"}
+    assert load(environ=both).storage.kubo_address == "/ip4/127.0.0.1/tcp/1/http"
+    keep({"optimizer": "adamw", "optimizer.weight_decay": 0.5})
+    assert "weight_decay" not in load(["optimizer=sgd"], environ=environ).optimizer
+
+
 def test_every_choice_of_every_group_reads_the_same_both_ways(environ: dict[str, str], keep: Any) -> None:
     solana_cli = Path("~/.config/solana/cli/config.yml").expanduser()  # what network=solana-cli reads
     solana_cli.parent.mkdir(parents=True)

@@ -25,6 +25,7 @@ from decloud_pl.errors import (
 )
 from decloud_pl.store.car import CONTENT_TYPE
 from decloud_pl.store.cid import PROFILES
+from decloud_pl.store.download import _within
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 
@@ -42,6 +43,7 @@ class Gateway:
     answer: Answer
     requests: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -53,6 +55,7 @@ def gateway() -> Iterator[Callable[[Answer], Gateway]]:
             def do_GET(self) -> None:
                 made.requests.append(self.path)
                 made.accepted.append(self.headers["Accept"])
+                made.ranges.append(self.headers.get("Range"))
                 try:
                     made.answer(self)
                 except (BrokenPipeError, ConnectionResetError):
@@ -425,3 +428,216 @@ def test_a_reader_without_a_session_leaves_no_connection_open(gateway: Start, co
 def test_an_address_that_is_no_gateway_is_a_config_error(urls: list[str]) -> None:
     with pytest.raises(ConfigError):
         GatewayReader(urls)
+
+
+def test_a_redirect_to_the_gateways_own_subdomain_is_followed() -> None:
+    # `<cid>.ipfs.<host>` is how public gateways keep the origins of files apart; loopback has no subdomains.
+    assert _within("https://bafy.ipfs.dweb.link/", "https://dweb.link")
+    assert _within("https://dweb.link/x", "https://dweb.link")
+    for target_url in (
+        "https://evildweb.link/",
+        "https://dweb.link.evil.example/",
+        "http://bafy.ipfs.dweb.link/",
+        "https://bafy.ipfs.dweb.link:444/",
+        "https://user@bafy.ipfs.dweb.link/",
+        "https://dweb.link:99999999/",
+        "",
+    ):
+        assert not _within(target_url, "https://dweb.link")
+
+
+def breaking_off(data: bytes, end: int, content_type: str = "application/octet-stream") -> Answer:
+    """The beginning of a file, then the end of the connection."""
+    return body(data[:end], content_type, length=len(data))
+
+
+def ranged(data: bytes) -> Answer:
+    """A gateway that can deliver the rest of a file."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        asked = request.headers.get("Range")
+        if asked is None:
+            body(data)(request)
+            return
+        start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        request.end_headers()
+        request.wfile.write(data[start:])
+
+    return answer
+
+
+@pytest.mark.parametrize("form", ["car", "plain"])
+def test_the_next_gateway_goes_on_where_one_broke_off(
+    form: str, gateway: Start, content: Content, target: Path
+) -> None:
+    first = breaking_off(content.car, 500_000, CONTENT_TYPE) if form == "car" else breaking_off(DATA, 500_000)
+    one, other = gateway(first), gateway(ranged(DATA))
+    assert fetch(target, content.cid, one, other) == other.url
+    assert target.read_bytes() == DATA
+    (asked,) = other.ranges
+    assert asked is not None
+    begin = int(asked.removeprefix("bytes=").removesuffix("-"))
+    assert begin == (262_144 if form == "car" else 458_752), "whole verified blocks, or all whole chunks"
+
+
+def test_a_gateway_alone_is_asked_for_the_rest(gateway: Start, content: Content, target: Path) -> None:
+    times = 0
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        nonlocal times
+        times += 1
+        (breaking_off(content.car, 500_000, CONTENT_TYPE) if times == 1 else ranged(DATA))(request)
+
+    source = gateway(answer)
+    fetch(target, content.cid, source)
+    assert target.read_bytes() == DATA
+    assert source.ranges == [None, "bytes=262144-"]
+
+
+def test_a_false_beginning_does_not_spoil_an_honest_rest(gateway: Start, content: Content, target: Path) -> None:
+    liar = gateway(breaking_off(bytes(len(DATA)), 500_000))
+    honest = gateway(ranged(DATA))
+    with requests.Session() as session:
+        GatewayReader([liar.url, honest.url], timeout=5, session=session).fetch(
+            content.cid, target, max_bytes=len(DATA)
+        )
+    assert target.read_bytes() == DATA
+    assert honest.ranges == ["bytes=458752-", None]
+
+
+def test_a_false_rest_does_not_spoil_a_verified_beginning(gateway: Start, content: Content, target: Path) -> None:
+    one = gateway(breaking_off(content.car, 500_000, CONTENT_TYPE))
+    liar, honest = gateway(ranged(bytes(len(DATA)))), gateway(ranged(DATA))
+    assert fetch(target, content.cid, one, liar, honest) == honest.url
+    assert target.read_bytes() == DATA
+    assert honest.ranges == ["bytes=262144-"]
+
+
+@pytest.mark.parametrize("answer", [body(DATA), status(416)])
+def test_a_gateway_that_cannot_continue_is_used_all_the_same(
+    answer: Answer, gateway: Start, content: Content, target: Path
+) -> None:
+    def only_whole(request: BaseHTTPRequestHandler) -> None:
+        (answer if request.headers.get("Range") else body(DATA))(request)
+
+    one, other = gateway(breaking_off(content.car, 500_000, CONTENT_TYPE)), gateway(only_whole)
+    assert fetch(target, content.cid, one, other) == other.url
+    assert target.read_bytes() == DATA
+
+
+def test_another_part_than_asked_for_is_refused(gateway: Start, content: Content, target: Path) -> None:
+    def wrong_part(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(206)
+        request.send_header("Content-Range", f"bytes 5-{len(DATA) - 1}/{len(DATA)}")
+        request.end_headers()
+        request.wfile.write(DATA[5:])
+
+    one, other = gateway(breaking_off(content.car, 500_000, CONTENT_TYPE)), gateway(wrong_part)
+    with pytest.raises(StoreUnavailable):
+        fetch(target, content.cid, one, other)
+    assert not list(target.parent.iterdir())
+
+
+def test_a_failed_download_goes_on_in_the_next_call(
+    gateway: Start, content: Content, target: Path, tmp_path: Path
+) -> None:
+    partial = tmp_path / "partial"
+    broken, whole = gateway(breaking_off(content.car, 500_000, CONTENT_TYPE)), gateway(ranged(DATA))
+    with pytest.raises(StoreUnavailable):
+        GatewayReader([broken.url]).fetch(content.cid, target, max_bytes=len(DATA), partial=partial)
+    assert partial.read_bytes() == DATA[:262_144]
+    GatewayReader([whole.url]).fetch(content.cid, target, max_bytes=len(DATA), partial=partial)
+    assert target.read_bytes() == DATA
+    assert whole.ranges == ["bytes=262144-"]
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("left", [b"x" * 300_000, DATA, DATA + b"more"])
+def test_whatever_an_earlier_call_left_the_file_is_right(
+    left: bytes, gateway: Start, content: Content, target: Path, tmp_path: Path
+) -> None:
+    partial = tmp_path / "partial"
+    partial.write_bytes(left)
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        start = int((request.headers.get("Range") or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        (status(416) if start >= len(DATA) else ranged(DATA))(request)
+
+    GatewayReader([gateway(answer).url]).fetch(content.cid, target, max_bytes=len(DATA) + 100, partial=partial)
+    assert target.read_bytes() == DATA
+
+
+class ManualTime:
+    """Seconds that only the test moves on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("sends", [b"", DATA[:1000]], ids=["silent", "trickling"])
+def test_a_second_gateway_is_asked_while_the_first_is_slow(
+    sends: bytes, gateway: Start, content: Content, target: Path
+) -> None:
+    time, done, asked = ManualTime(), threading.Event(), threading.Event()
+
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        body(sends, length=len(DATA))(request)
+        asked.set()
+        done.wait(20)
+
+    one, other = gateway(slow), gateway(archive(content.car))
+    reader = GatewayReader([one.url, other.url], timeout=30, monotonic=time)
+
+    def let_time_pass() -> None:
+        asked.wait(20)
+        time.now = 6.0
+
+    helper = threading.Thread(target=let_time_pass)
+    helper.start()
+    try:
+        assert reader.fetch(content.cid, target, max_bytes=len(DATA)).gateway == other.url
+        assert target.read_bytes() == DATA
+        assert list(target.parent.iterdir()) == [target], "the loser has left nothing"
+    finally:
+        done.set()
+        helper.join()
+    # The winner comes first from now on.
+    assert reader.fetch(content.cid, target, max_bytes=len(DATA)).gateway == other.url
+    assert len(one.requests) == 1
+
+
+def test_a_slow_gateway_may_still_win(gateway: Start, content: Content, target: Path) -> None:
+    time, second_asked, asked = ManualTime(), threading.Event(), threading.Event()
+
+    def slow(request: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        second_asked.wait(20)
+        archive(content.car)(request)
+
+    def worse(request: BaseHTTPRequestHandler) -> None:
+        second_asked.set()
+        status(404)(request)
+
+    one, other = gateway(slow), gateway(worse)
+
+    def let_time_pass() -> None:
+        asked.wait(20)
+        time.now = 6.0
+
+    helper = threading.Thread(target=let_time_pass)
+    helper.start()
+    reader = GatewayReader([one.url, other.url], timeout=30, monotonic=time)
+    assert reader.fetch(content.cid, target, max_bytes=len(DATA)).gateway == one.url
+    helper.join()
+    assert len(other.requests) == 1
+
+
+def test_a_fast_gateway_is_left_alone(gateway: Start, content: Content, target: Path) -> None:
+    one, other = gateway(archive(content.car)), gateway(archive(content.car))
+    assert fetch(target, content.cid, one, other) == one.url
+    assert other.requests == []

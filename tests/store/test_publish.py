@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from decloud_pl.domain import Update
-from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreUnavailable
-from decloud_pl.store import Stored
-from decloud_pl.store.cid import DEFAULT_PROFILE
+from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
+from decloud_pl.store import Progress, Stored
+from decloud_pl.store.cid import DEFAULT_PROFILE, RAW, Cid
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import publish
+from decloud_pl.store.publish import Publisher, ReadBack, publish
 from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
+from tests.store.fakes.server import status
+from tests.store.fakes.shelf import FakeGateway
 
 DATA = random.Random(4).randbytes(1_300_000)  # large enough for each profile to give another CID
 
@@ -24,51 +27,35 @@ DATA = random.Random(4).randbytes(1_300_000)  # large enough for each profile to
 class Claims:
     """A store elsewhere that says what it likes."""
 
-    name = "claims"
-
-    def __init__(self, claim: str | StoreError) -> None:
+    def __init__(self, claim: str | StoreError, name: str = "claims") -> None:
+        self.name = name
         self._claim = claim
         self.asked: list[tuple[Path, str]] = []
+        self.looked_for: list[str] = []
+        self.keeps: set[str] = set()
 
-    def put(self, path: Path, profile: str = DEFAULT_PROFILE) -> Stored:
+    def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
         self.asked.append((path, profile))
+        if progress is not None:
+            progress(path.stat().st_size, path.stat().st_size)
         if isinstance(self._claim, StoreError):
             raise self._claim
+        self.keeps.add(self._claim)
         return Stored(self._claim, profile, path.stat().st_size)
 
+    def has(self, cid: str) -> bool:
+        self.looked_for.append(cid)
+        return cid in self.keeps
 
-class Shelf:
-    """What a gateway at the wire delivers by CID; anything else is not found."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
+    def check(self) -> str:
+        return "It claims to be well."
 
 
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            cid = self.path.removeprefix("/ipfs/").partition("?")[0]
-            made.asked.append(cid)
-            data = made.files.get(cid)
-            self.send_response(404 if data is None else 200)
-            self.end_headers()
-            self.wfile.write(data or b"")
-
-        def log_message(self, *arguments: object) -> None:
-            """Nothing goes to the console."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = False
-    made = Shelf(f"http://127.0.0.1:{server.server_port}")
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def shelf() -> Iterator[FakeGateway]:
+    with FakeGateway() as made:
+        made.files = {}
+        yield made
 
 
 @pytest.fixture
@@ -84,7 +71,11 @@ def cid_as(update: Update) -> Callable[[str], str]:
     return lambda profile: str(cid_of_file(update.path, profile))
 
 
-def published(update: Update, store: Claims, shelf: Shelf) -> str:
+def asked(shelf: FakeGateway) -> list[str]:
+    return [path.removeprefix("/ipfs/").partition("?")[0] for _, path in shelf.log]
+
+
+def published(update: Update, store: Claims, shelf: FakeGateway) -> str:
     scratch = update.path.with_name("scratch")
     try:
         pinned = publish(update, store=store, reader=GatewayReader([shelf.url]), scratch=scratch)
@@ -97,16 +88,16 @@ def published(update: Update, store: Claims, shelf: Shelf) -> str:
 
 @pytest.mark.parametrize("profile", ["kubo-v1", "kubo-v0", "v1-1m-174"])
 def test_a_cid_of_the_same_bytes_is_handed_on(
-    profile: str, update: Update, shelf: Shelf, cid_as: Callable[[str], str]
+    profile: str, update: Update, shelf: FakeGateway, cid_as: Callable[[str], str]
 ) -> None:
     store = Claims(cid_as(profile))
     shelf.files[cid_as(profile)] = DATA
     assert published(update, store, shelf) == cid_as(profile)
     assert store.asked == [(update.path, update.profile)]
-    assert shelf.asked == [cid_as(profile)]
+    assert asked(shelf) == [cid_as(profile)]
 
 
-def test_a_cid_of_other_bytes_is_not_handed_on(update: Update, shelf: Shelf, tmp_path: Path) -> None:
+def test_a_cid_of_other_bytes_is_not_handed_on(update: Update, shelf: FakeGateway, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"other bytes")
     cid = str(cid_of_file(other))
@@ -114,31 +105,236 @@ def test_a_cid_of_other_bytes_is_not_handed_on(update: Update, shelf: Shelf, tmp
     shelf.files[cid] = b"other bytes"
     with pytest.raises(IntegrityError, match="other bytes"):
         published(update, Claims(cid), shelf)
-    assert shelf.asked == []
+    assert asked(shelf) == []
 
 
 @pytest.mark.parametrize("claim", ["", "../update.pt", "ok", "BAFY", "z" * 10_000])
-def test_text_that_is_no_cid_is_not_handed_on(claim: str, update: Update, shelf: Shelf) -> None:
+def test_text_that_is_no_cid_is_not_handed_on(claim: str, update: Update, shelf: FakeGateway) -> None:
     with pytest.raises(InvalidCid):
         published(update, Claims(claim), shelf)
-    assert shelf.asked == []
+    assert asked(shelf) == []
 
 
-def test_what_nobody_can_fetch_is_not_handed_on(update: Update, shelf: Shelf) -> None:
+def test_what_nobody_can_fetch_is_not_handed_on(update: Update, shelf: FakeGateway) -> None:
     with pytest.raises(ContentNotFound):
         published(update, Claims(update.cid), shelf)
-    assert shelf.asked == [update.cid]
+    assert asked(shelf) == [update.cid]
 
 
 @pytest.mark.parametrize("data", [b"", DATA[:-1], DATA[:-1] + b"?"])
-def test_other_bytes_read_back_are_not_handed_on(data: bytes, update: Update, shelf: Shelf) -> None:
+def test_other_bytes_read_back_are_not_handed_on(data: bytes, update: Update, shelf: FakeGateway) -> None:
     shelf.files[update.cid] = data
     with pytest.raises(IntegrityError):
         published(update, Claims(update.cid), shelf)
 
 
-def test_the_stores_own_error_passes_through(update: Update, shelf: Shelf) -> None:
+def test_the_stores_own_error_passes_through(update: Update, shelf: FakeGateway) -> None:
     error = StoreUnavailable("The store is full.", retry_after=5.0)
     with pytest.raises(StoreUnavailable) as caught:
         published(update, Claims(error), shelf)
     assert caught.value is error
+
+
+class Time:
+    """A clock that moves when somebody sleeps on it; ``then`` is called after each sleep."""
+
+    def __init__(self, then: Callable[[], None] = lambda: None) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+        self._then = then
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        self._then()
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+def publisher(shelf: FakeGateway, time: Time, *stores: Claims, seconds: float = 120.0) -> Publisher:
+    reader = GatewayReader([shelf.url])
+    return Publisher(stores, reader, ReadBack(seconds=seconds), time.sleep, time.monotonic)
+
+
+async def test_a_copy_that_becomes_readable_late_is_waited_for(update: Update, shelf: FakeGateway) -> None:
+    def after_sleep() -> None:
+        if len(time.slept) == 4:
+            shelf.files = {update.cid: DATA}
+
+    time = Time(after_sleep)
+    log = MemoryUploadLog()
+    pinned = await publisher(shelf, time, Claims(update.cid)).publish(
+        update, log=log, scratch=update.path.with_name("s")
+    )
+    assert pinned.cid == update.cid
+    assert time.slept == [1.0, 2.0, 4.0, 8.0]
+    assert log.get("claims") == Upload("claims", update.cid, UploadState.READABLE, update.cid)
+
+
+async def test_the_wait_for_a_copy_ends_and_goes_on_later_without_another_upload(
+    update: Update, shelf: FakeGateway
+) -> None:
+    time, log, store = Time(), MemoryUploadLog(), Claims(update.cid)
+    scratch = update.path.with_name("s")
+    with pytest.raises(ContentNotFound, match="cannot be read back yet"):
+        await publisher(shelf, time, store).publish(update, log=log, scratch=scratch)
+    assert time.now <= 120.0
+    assert log.get("claims") == Upload("claims", update.cid, UploadState.STORED, update.cid)
+    shelf.files = {update.cid: DATA}
+    await publisher(shelf, time, store).publish(update, log=log, scratch=scratch)
+    assert len(store.asked) == 1
+    assert not scratch.exists()
+
+
+async def test_a_gateway_that_asks_for_patience_gets_it(update: Update, shelf: FakeGateway) -> None:
+    shelf.files = {update.cid: DATA}
+    shelf.faults = [status(429, Retry_After="30")]
+    time = Time()
+    await publisher(shelf, time, Claims(update.cid)).publish(
+        update, log=MemoryUploadLog(), scratch=update.path.with_name("s")
+    )
+    assert time.slept == [30.0]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [StoreUnavailable("It is down."), StoreRejected("It is full."), StoreError("It is odd.")],
+)
+async def test_the_next_store_is_used_when_one_fails(trouble: StoreError, update: Update, shelf: FakeGateway) -> None:
+    shelf.files = {update.cid: DATA}
+    stores = Claims(trouble, "one"), Claims(update.cid, "two")
+    log = MemoryUploadLog()
+    pinned = await publisher(shelf, Time(), *stores).publish(update, log=log, scratch=update.path.with_name("s"))
+    assert pinned.provider == "two"
+    assert log.get("one") == Upload("one", update.cid, UploadState.BEGUN)
+
+
+async def test_the_next_store_is_used_when_one_lies_or_hides(
+    update: Update, shelf: FakeGateway, cid_as: Callable[[str], str]
+) -> None:
+    liar = Claims(str(Cid.of_block(1, RAW, b"x")), "liar")
+    hider = Claims(cid_as("kubo-v0"), "hider")
+    honest = Claims(update.cid, "honest")
+    shelf.files = {update.cid: DATA}
+    log = MemoryUploadLog()
+    pinned = await publisher(shelf, Time(), liar, hider, honest).publish(
+        update, log=log, scratch=update.path.with_name("s")
+    )
+    assert (pinned.provider, pinned.cid) == ("honest", update.cid)
+    states = [upload and upload.state for upload in map(log.get, ("liar", "hider", "honest"))]
+    assert states == [UploadState.WRONG, UploadState.STORED, UploadState.READABLE]
+
+
+async def test_all_that_failed_is_named(update: Update, shelf: FakeGateway) -> None:
+    stores = (
+        Claims(StoreRejected("Its key is wrong.", fix="Set the key."), "one"),
+        Claims(StoreUnavailable("It is down.", fix="Start it.", retry_after=9), "two"),
+        Claims(StoreUnavailable("It is busy.", retry_after=5), "three"),
+    )
+    with pytest.raises(StoreUnavailable) as caught:
+        await publisher(shelf, Time(), *stores).publish(
+            update, log=MemoryUploadLog(), scratch=update.path.with_name("s")
+        )
+    assert str(caught.value) == (
+        "No storage has taken the update: one: Its key is wrong; two: It is down; three: It is busy. "
+        "Set the key. Start it."
+    )
+    assert caught.value.retry_after == 5
+
+
+async def test_a_store_that_gave_a_wrong_cid_is_not_sent_to_again(update: Update, shelf: FakeGateway) -> None:
+    liar, log = Claims(str(Cid.of_block(1, RAW, b"x"))), MemoryUploadLog()
+    for _ in range(3):
+        with pytest.raises(IntegrityError, match="other bytes"):
+            await publisher(shelf, Time(), liar).publish(update, log=log, scratch=update.path.with_name("s"))
+    assert len(liar.asked) == 1
+    assert shelf.log == []
+
+
+async def test_a_new_training_of_the_same_round_is_uploaded_anew(update: Update, shelf: FakeGateway) -> None:
+    shelf.files = {update.cid: DATA}
+    log, store = MemoryUploadLog(), Claims(update.cid)
+    log.save(Upload("claims", "an older update's CID", UploadState.READABLE, "an older CID"))
+    pinned = await publisher(shelf, Time(), store).publish(update, log=log, scratch=update.path.with_name("s"))
+    assert pinned.cid == update.cid
+    assert len(store.asked) == 1
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class MortalLog(MemoryUploadLog):
+    """A log whose process is killed at the ``fatal``-th save, before or after the row is on disk."""
+
+    def __init__(self, fatal: int, *, after: bool) -> None:
+        super().__init__()
+        self._fatal = fatal
+        self._after = after
+
+    def save(self, upload: Upload) -> None:
+        self._fatal -= 1
+        if self._fatal == 0 and not self._after:
+            raise Killed
+        super().save(upload)
+        if self._fatal == 0:
+            raise Killed
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("fatal", [1, 2, 3])
+@pytest.mark.parametrize("profile", ["kubo-v1", "kubo-v0", "v1-1m-174"])
+async def test_a_publisher_killed_anywhere_pins_nothing_twice(
+    profile: str, fatal: int, after: bool, update: Update, shelf: FakeGateway, cid_as: Callable[[str], str]
+) -> None:
+    cid = cid_as(profile)
+    shelf.files = {cid: DATA}
+    store, log = Claims(cid), MortalLog(fatal, after=after)
+    scratch = update.path.with_name("s")
+    with pytest.raises(Killed):
+        await publisher(shelf, Time(), store).publish(update, log=log, scratch=scratch)
+    pinned = await publisher(shelf, Time(), store).publish(update, log=log, scratch=scratch)
+    assert pinned.cid == cid
+    assert len(store.asked) == 1
+    assert log.get("claims") == Upload("claims", update.cid, UploadState.READABLE, cid)
+
+
+async def test_progress_names_the_store(update: Update, shelf: FakeGateway) -> None:
+    shelf.files = {update.cid: DATA}
+    told: list[tuple[str, int, int]] = []
+    await publisher(shelf, Time(), Claims(update.cid)).publish(
+        update,
+        log=MemoryUploadLog(),
+        scratch=update.path.with_name("s"),
+        progress=lambda *news: told.append(news),
+    )
+    assert told == [("claims", len(DATA), len(DATA))]
+
+
+async def test_an_upload_that_nobody_waits_for_ends(update: Update, shelf: FakeGateway) -> None:
+    sending, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow(Claims):
+        def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
+            assert progress is not None
+            try:
+                progress(1, 2)
+                sending.set()
+                go_on.wait(20)
+                progress(2, 2)
+            finally:
+                ended.set()
+            raise AssertionError("the upload went on")
+
+    task = asyncio.create_task(
+        publisher(shelf, Time(), Slow(update.cid)).publish(
+            update, log=MemoryUploadLog(), scratch=update.path.with_name("s")
+        )
+    )
+    await asyncio.to_thread(sending.wait, 20)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    assert await asyncio.to_thread(ended.wait, 20)

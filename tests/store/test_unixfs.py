@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import random
 from collections.abc import Callable
@@ -87,6 +88,14 @@ def test_any_size_chunk_width_and_pieces_give_the_reference_cid(seed: int) -> No
         expected = reference_cid(data, profile)
         assert imported(data, profile) == expected, (profile, size)
         assert imported(data, profile, chance) == expected, (profile, size)
+
+
+def test_300_random_layouts_have_the_cids_that_the_javascript_importer_gives() -> None:
+    cases = json.loads((Path(__file__).parents[1] / "golden" / "random_cids.json").read_text())
+    assert len(cases) == 300
+    for number, (size, chunk, width, version, raw_leaves, cid) in enumerate(cases):
+        profile = Profile("test", version, raw_leaves=raw_leaves, chunk_size=chunk, width=width)
+        assert imported(hashlib.shake_256(str(number).encode()).digest(size), profile) == cid, number
 
 
 OTHER = {

@@ -20,6 +20,7 @@ from decloud_pl.errors import DecloudError
 logger = logging.getLogger(__name__)
 
 _BACK_OFF_SECONDS = 2.0
+_AIRDROP = 1_000_000_000_000
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,13 @@ class Actor:
     async def send(self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]) -> None:
         """Sends one instruction; ``landed`` says whether the chain shows its effect."""
         await self.sender.send([instruction], key=key, landed=landed)
+
+    async def keep_funded(self, lamports: int) -> None:
+        """Sees to it that the wallet holds this much; the network's faucet gives what is missing, and some more."""
+        rpc, address = self.chain.rpc, self.wallet.address
+        missing = lamports - await rpc.balance(address)
+        if missing > 0:
+            await rpc.request_airdrop(address, missing + _AIRDROP)
 
     async def check_if_overdue(self, round_: Round, now: int) -> bool:
         """Sends check_round when the deadline that the round is waiting for has passed.
@@ -65,14 +73,25 @@ class Agent(Protocol):
     async def step(self) -> None: ...
 
 
-async def drive(agent: Agent, *, wake: asyncio.Event, interval: float) -> None:
-    """Steps an agent whenever ``wake`` is set and every ``interval`` seconds, until cancelled."""
+async def drive(agent: Agent, *, wake: asyncio.Event, interval: float, back_off: float = _BACK_OFF_SECONDS) -> None:
+    """Steps an agent whenever ``wake`` is set and every ``interval`` seconds, until cancelled.
+
+    Nothing that a step raises ends it; it waits for ``back_off`` seconds then.
+    """
+    name, said = type(agent).__name__, ""
     while True:
         try:
             await agent.step()
         except DecloudError as error:
-            logger.warning("%s: %s", type(agent).__name__, error)
-            await asyncio.sleep(_BACK_OFF_SECONDS)
+            if str(error) != said:
+                logger.warning("%s: %s", name, error)
+            said = str(error)
+            await asyncio.sleep(back_off)
+        except Exception:  # an agent that ended would leave a network on which nothing ever happens
+            logger.exception("%s met a defect", name)
+            await asyncio.sleep(back_off)
+        else:
+            said = ""
         try:
             await asyncio.wait_for(wake.wait(), interval)
         except asyncio.TimeoutError:

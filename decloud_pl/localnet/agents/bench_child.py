@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import queue
 import sys
-import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +16,54 @@ import torch
 from safetensors.torch import load_file
 
 from decloud_pl.build import build
-from decloud_pl.config_dir import config_dir
+from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models import package, quarantine
+from decloud_pl.models.make import make_spec
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import BaseModel, InputSpec, ModelSpec
+from decloud_pl.models.spec import BaseModel, InputSpec
 from decloud_pl.train import delta
 from decloud_pl.train.score import Scorer, contributions
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     torch.set_num_threads(1)
-    for line in sys.stdin:
+    for line in _requests():
         request = json.loads(line)
         try:
             answer = {"result": _REQUESTS[request.pop("request")](**request)}
         except DecloudError as error:
             answer = {"error": str(error)}
+        except Exception:  # one request's defect must not cost the next ones the warm process
+            logger.exception("A request met a defect")
+            answer = {"error": "The scoring process met a defect. Its log says where."}
         answers.write(json.dumps(answer) + "\n")
 
 
-def make_base_model(path: str, format: str, classes: int) -> None:  # noqa: A002  # the request's word
-    """Writes a freshly initialised ``simple_cnn``."""
+def _requests() -> Iterator[str]:
+    """Requests as they come. When the parent is gone this process ends, in the middle of one if need be."""
+    waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            waiting.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, name="exit-with-parent", daemon=True).start()
+    while True:
+        yield waiting.get()
+
+
+def make_base_model(path: str, architecture: str, format: str, classes: int) -> None:  # noqa: A002  # the request's word
+    """Writes a freshly initialised model."""
     torch.manual_seed(classes)
-    spec = ModelSpec("simple_cnn", {"num_classes": classes})
+    spec = make_spec(architecture, {"num_classes": classes}, {})
     network = build_network(spec.architecture, spec.hyper_parameters)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,31 +75,34 @@ def make_base_model(path: str, format: str, classes: int) -> None:  # noqa: A002
     scratch.replace(target)
 
 
-def baseline(base: str, dataset: str) -> float:
+def baseline(base: str, dataset: str, data: str | None = None) -> float:
     """Accuracy of a base model, 0 to 1."""
-    model, scorer = _open(Path(base)), _scorer(dataset, Path(base))
+    model, scorer = _open(Path(base)), _scorer(dataset, data, Path(base))
     network = build_network(model.spec.architecture, model.spec.hyper_parameters)
     return scorer.accuracy_of(network, load_file(str(model.weights)))
 
 
 def contributions_of(
-    base: str, dataset: str, submissions: dict[str, str], convention: Any, gradient_rate: float
+    base: str, dataset: str, data: str | None, submissions: dict[str, str], convention: Any, gradient_rate: float
 ) -> dict[str, int]:
     """Basis points by submission, as the public validator gives them."""
-    model, scorer = _open(Path(base)), _scorer(dataset, Path(base))
+    model, scorer = _open(Path(base)), _scorer(dataset, data, Path(base))
     state = load_file(str(model.weights))
     network = build_network(model.spec.architecture, model.spec.hyper_parameters)
     before = scorer.accuracy_of(network, state)
     parameters = {name for name, _ in network.named_parameters()}
     accuracies: dict[str, float | None] = {}
     for name, path in submissions.items():
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                entries = load_file(str(quarantine.open_submission(Path(path), model, Path(folder) / "entries")))
-            except UntrustedFileRejected as error:
-                print(f"{name}: {error}", file=sys.stderr, flush=True)
-                accuracies[name] = None
-                continue
+        # One name for all: a kill leaves one file at most, which the next submission replaces.
+        safe = Path(base).with_name("entries.safetensors")
+        try:
+            entries = load_file(str(quarantine.open_submission(Path(path), model, safe)))
+        except UntrustedFileRejected as error:
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            accuracies[name] = None
+            continue
+        finally:
+            safe.unlink(missing_ok=True)
         applied = delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters)
         accuracies[name] = scorer.accuracy_of(network, applied)
     return contributions(before, accuracies)
@@ -98,14 +124,12 @@ def _open(path: Path) -> BaseModel:
     return _models[path]
 
 
-def _scorer(dataset: str, base: Path) -> Scorer:
-    from omegaconf import OmegaConf
-
+def _scorer(dataset: str, data: str | None, base: Path) -> Scorer:
     spec = _open(base).spec
     key = (dataset, spec.input)
     if key not in _scorers:
-        node = OmegaConf.to_container(OmegaConf.load(config_dir() / "dataset" / f"{dataset}.yaml"))
-        source: Source = build(node)  # type: ignore[arg-type]  # a data set's file is a mapping
+        folder = DataFolder.from_node({"folder": data, "download": False})
+        source: Source = build(resolve(dataset, {}, {}, data=folder).node(folder))
         _scorers[key] = Scorer(source.load("test"), spec.input)
     return _scorers[key]
 

@@ -8,8 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Round, RoundStatus, Submission
-from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, SizeLimitExceeded
+from decloud_pl.errors import (
+    ContentNotFound,
+    DecloudError,
+    IntegrityError,
+    InvalidCid,
+    RpcUnavailable,
+    SizeLimitExceeded,
+    StoreUnavailable,
+)
 from decloud_pl.localnet.agents.actor import Actor
 from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.store.gateway import GatewayReader
@@ -17,18 +27,33 @@ from decloud_pl.store.gateway import GatewayReader
 logger = logging.getLogger(__name__)
 
 _NOT_TO_BE_HAD = (ContentNotFound, IntegrityError, InvalidCid, SizeLimitExceeded)
+_MOST_ATTEMPTS = 3
+"""How often a submission is asked for that the store cannot deliver just now; then it counts as not to be had."""
+_LONGEST_BACK_OFF = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """What keeps the validator from going on with a round."""
+
+    attempts: int
+    next_try_at: float
+    message: str
 
 
 @dataclass
 class Validator:
-    """Validates every round it can.
+    """Validates every round it can: it claims none whose base model and data set it has not measured.
+
+    A round that it cannot go on with is put off and never holds up another one.
 
     Attributes:
         files: folder for downloads.
         mappings: from the chain's data set names to those that this validator scores on.
         max_bytes: the largest base model or submission it downloads.
         grace: seconds to wait for more trainers after the first has joined.
-        monotonic: seconds, for the grace.
+        monotonic: seconds, for the grace and for putting rounds off.
+        data: where its data sets are.
     """
 
     actor: Actor
@@ -39,27 +64,51 @@ class Validator:
     max_bytes: int
     grace: float
     monotonic: Callable[[], float]
+    # A network of this machine alone downloads nothing; the scoring process reads from the same folder.
+    data: DataFolder = field(default_factory=lambda: DataFolder.from_node({"download": False}))
     _first_seen_joined: dict[int, float] = field(default_factory=dict)
-    _baselines: dict[str, float] = field(default_factory=dict)
+    _baselines: dict[tuple[str, str], float] = field(default_factory=dict)
+    _troubles: dict[int, _Trouble] = field(default_factory=dict)
 
     async def step(self) -> None:
-        chain, me = self.actor.chain, self.actor.wallet.address
-        now = await chain.rpc.clock()
-        for round_ in await chain.rounds():
-            if round_.status.is_over:
+        now = await self.actor.chain.rpc.clock()
+        for round_ in await self.actor.chain.rounds():
+            trouble = self._troubles.get(round_.id)
+            if round_.status.is_over or (trouble is not None and self.monotonic() < trouble.next_try_at):
                 continue
-            if await self.actor.check_if_overdue(round_, now):
-                continue
-            if round_.status is RoundStatus.WAITING_VALIDATOR:
-                await self._claim(round_)
-            elif round_.validator != me:
-                continue
-            elif round_.status is RoundStatus.WAITING_TRAINERS:
-                await self._start(round_)
-            elif round_.status is RoundStatus.VALIDATING:
-                await self._validate(round_)
+            try:
+                await self._attend(round_, now)
+            except RpcUnavailable:
+                raise  # the same for every round
+            except (DecloudError, OSError) as error:
+                self._put_off(round_, error)
+            else:
+                self._troubles.pop(round_.id, None)
+
+    async def _attend(self, round_: Round, now: int) -> None:
+        if await self.actor.check_if_overdue(round_, now):
+            return
+        if round_.status is RoundStatus.WAITING_VALIDATOR:
+            await self._claim(round_)
+        elif round_.validator != self.actor.wallet.address:
+            return
+        elif round_.status is RoundStatus.WAITING_TRAINERS:
+            await self._start(round_)
+        elif round_.status is RoundStatus.VALIDATING:
+            await self._validate(round_)
+
+    def _put_off(self, round_: Round, error: DecloudError | OSError) -> None:
+        before = self._troubles.get(round_.id)
+        attempts = 1 if before is None else before.attempts + 1
+        if before is None or before.message != str(error):
+            logger.warning("Round %d is put off: %s", round_.id, error)
+        next_try_at = self.monotonic() + min(2.0**attempts, _LONGEST_BACK_OFF)
+        self._troubles[round_.id] = _Trouble(attempts, next_try_at, str(error))
 
     async def _claim(self, round_: Round) -> None:
+        # Trainers who join a round that is never scored wait for ever; an unclaimed one expires and is refunded.
+        await self._baseline(round_)
+
         async def landed() -> bool:
             current = await self.actor.chain.round(round_.id)
             return current is not None and current.validator == self.actor.wallet.address
@@ -87,21 +136,25 @@ class Validator:
 
     async def _baseline(self, round_: Round) -> float:
         """Top-1 accuracy of the base model on the test split, 0 to 1."""
-        if round_.model_cid not in self._baselines:
+        dataset = self._dataset(round_)
+        key = (round_.model_cid, dataset)
+        if key not in self._baselines:
             base = await self._fetch(round_.model_cid, "base")
-            self._baselines[round_.model_cid] = await self.bench.baseline(base, dataset=self._dataset(round_))
-        return self._baselines[round_.model_cid]
+            self._baselines[key] = await self.bench.baseline(base, dataset=dataset)
+        return self._baselines[key]
 
     def _dataset(self, round_: Round) -> str:
-        return self.mappings.get(round_.dataset, round_.dataset)
+        return resolve(round_.dataset, self.mappings, {}, data=self.data).name
 
     async def _validate(self, round_: Round) -> None:
         chain = self.actor.chain
-        submissions = await chain.round_submissions(round_.id)
-        contributions = await self._score(round_, [entry for entry in submissions if entry.submitted])
+        submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
+        base = await self._fetch(round_.model_cid, "base")
+        files = await self._updates(round_, submissions)
+        contributions = await self.bench.contributions(base, files, dataset=self._dataset(round_))
         for submission in submissions:
             share = contributions.get(str(submission.trainer), 0)
-            if submission.submitted and submission.contribution_bps != share:
+            if submission.contribution_bps != share:
                 await self._set_contribution(round_, submission, share)
 
         async def landed() -> bool:
@@ -110,6 +163,8 @@ class Validator:
 
         instruction = self.actor.dialect.complete_validation(round_.id, validator=self.actor.wallet.address)
         await self.actor.send(instruction, f"complete:{round_.id}", landed)
+        for path in files.values():
+            path.unlink(missing_ok=True)
 
     async def _set_contribution(self, round_: Round, submission: Submission, share: int) -> None:
         async def landed() -> bool:
@@ -124,16 +179,19 @@ class Validator:
         )
         await self.actor.send(instruction, f"contribution:{round_.id}:{submission.trainer}:{share}", landed)
 
-    async def _score(self, round_: Round, submissions: list[Submission]) -> dict[str, int]:
-        """Basis points by trainer address."""
-        base = await self._fetch(round_.model_cid, "base")
+    async def _updates(self, round_: Round, submissions: list[Submission]) -> dict[str, Path]:
+        """The files that can be had, by trainer address."""
         files: dict[str, Path] = {}
+        trouble = self._troubles.get(round_.id)
+        patient = trouble is None or trouble.attempts < _MOST_ATTEMPTS
         for submission in submissions:
             try:
                 files[str(submission.trainer)] = await self._fetch(submission.gradient_cid, "update")
-            except _NOT_TO_BE_HAD as error:
+            except (*_NOT_TO_BE_HAD, StoreUnavailable) as error:
+                if patient and isinstance(error, StoreUnavailable):
+                    raise
                 logger.warning("Round %d, trainer %s: %s", round_.id, submission.trainer, error)
-        return await self.bench.contributions(base, files, dataset=self._dataset(round_))
+        return files
 
     async def _fetch(self, cid: str, kind: str) -> Path:
         # Bytes were verified before the file appeared under its content's name, so one download is enough.

@@ -1,0 +1,199 @@
+"""``config --set`` and the other changes of config.json: checked as a whole, then written."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decloud_pl.cli.output import print_json
+from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.settings.file import ConfigFile
+from decloud_pl.settings.load import settings_of, sources_of
+from decloud_pl.settings.names import Setting, find
+from decloud_pl.settings.schema import default_home
+from decloud_pl.settings.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
+from decloud_pl.settings.values import from_text, to_display
+
+if TYPE_CHECKING:
+    from decloud_pl.settings.values import Value
+
+ASK = "-"
+Change = Callable[[dict[str, "Value"]], None]
+
+
+def change(arguments: argparse.Namespace) -> int:
+    """Makes the changes of one call together, or none of them."""
+    home = default_home(os.environ)
+    changes, said = _changes(arguments, home)
+
+    def apply(values: dict[str, Value]) -> None:
+        for one in changes:
+            one(values)
+        check_kept(values, home)
+
+    file = ConfigFile(home)
+    file.edit(apply)
+    if arguments.json:
+        print_json({"path": str(file.path), "changed": [{"setting": name, "now": shown} for name, shown in said]})
+    else:
+        for name, shown in said:
+            print(f"{name} = {shown}" if shown is not None else f"{name} is no longer kept")
+    return 0
+
+
+def reset(arguments: argparse.Namespace) -> int:
+    """Puts config.json aside."""
+    file = ConfigFile(default_home(os.environ))
+    aside = file.reset()
+    if arguments.json:
+        print_json({"path": str(file.path), "old": None if aside is None else str(aside)})
+    elif aside is None:
+        print(f"There is no {file.path}; every setting is as built in.")
+    else:
+        print(f"Every setting is as built in again. The old file, with any secret in it, is {aside}.")
+    return 0
+
+
+def check_kept(values: dict[str, Value], home: Path) -> None:
+    """Refuses settings that could not be used.
+
+    Raises:
+        ConfigError: the first thing wrong with them, as a whole.
+    """
+    from decloud_pl.cli.dataset_names import check_names
+
+    settings = settings_of(sources_of(values, home))
+    check_names(settings)
+
+
+def _changes(arguments: argparse.Namespace, home: Path) -> tuple[list[Change], list[tuple[str, str | None]]]:
+    changes: list[Change] = []
+    said: list[tuple[str, str | None]] = []
+    for text in arguments.set:
+        setting, value, shown = _assignment(text, home, keyring=arguments.keyring)
+        changes.append(_set(setting.name, value))
+        said.append((setting.name, shown))
+    for name in arguments.unset:
+        setting = find(name)
+        changes.append(_unset(setting, home))
+        said.append((setting.name, None))
+    for option, table in (("add_mapping", "mappings"), ("add_path", "paths")):
+        for text in getattr(arguments, option):
+            key, value = _pair(text, f"--{option.replace('_', '-')}", path=table == "paths")
+            changes.append(_add(table, key, value))
+            said.append((f"{table}.{key}", value))
+    for option, table in (("remove_mapping", "mappings"), ("remove_path", "paths")):
+        for key in getattr(arguments, option):
+            changes.append(_remove(table, key))
+            said.append((f"{table}.{key}", None))
+    return changes, said
+
+
+def _assignment(text: str, home: Path, *, keyring: bool) -> tuple[Setting, Value, str]:
+    """The setting, its value for the file, and what to show of it."""
+    name, equals, word = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {name!r} has no value.", fix="Write --set KEY=VALUE, for example --set epochs=2.")
+    setting = find(name.strip())
+    where = f"--set {setting.name}"
+    if setting.kind != "secret":
+        value = from_text(setting, word, where)
+        return setting, value, to_display(value)
+    if word == ASK:
+        word = ask_secret(f"{setting.name}: ")
+    else:
+        print(f"{setting.name} is now in your shell's history; {setting.name}=- asks for it instead.", file=sys.stderr)
+    secret = checked_secret(setting.name, word)
+    if keyring:
+        keyring_set(setting.name, str(home), secret)
+        return setting, IN_KEYRING, f"{mask(secret)} (in the system keyring)"
+    return setting, secret, mask(secret)
+
+
+def ask_secret(prompt: str) -> str:
+    """Reads a secret without showing it; from a pipe, its first line."""
+    if sys.stdin.isatty():
+        return getpass.getpass(prompt, stream=sys.stderr)
+    return sys.stdin.readline()
+
+
+def checked_secret(name: str, text: str) -> str:
+    """A secret as it is kept.
+
+    Raises:
+        ConfigError: it is empty or has blanks or line breaks inside.
+        WalletError: a private key that is none.
+    """
+    secret = text.strip()
+    if not secret:
+        raise ConfigError(f"{name} is empty.", fix=f"Use --unset {name} to forget it.")
+    if name == "private_key":
+        from decloud_pl.chain.wallet import parse_key
+
+        parse_key(secret, "The text you gave")
+    elif not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ConfigError(f"{name} holds characters that no such key has.", fix="Copy it again, in one piece.")
+    return secret
+
+
+def _set(name: str, value: Value) -> Change:
+    def apply(values: dict[str, Value]) -> None:
+        values[name] = value
+
+    return apply
+
+
+def _unset(setting: Setting, home: Path) -> Change:
+    def apply(values: dict[str, Value]) -> None:
+        if values.pop(setting.name, None) == IN_KEYRING:
+            keyring_delete(setting.name, str(home))
+
+    return apply
+
+
+def _add(table: str, key: str, value: str) -> Change:
+    def apply(values: dict[str, Value]) -> None:
+        values[table] = {**_table(values, table), key: value}
+
+    return apply
+
+
+def _remove(table: str, key: str) -> Change:
+    def apply(values: dict[str, Value]) -> None:
+        rest = dict(_table(values, table))
+        if rest.pop(key, None) is None:
+            raise ConfigError(f"{table} has no {key!r}.", fix=f"Kept: {_listed(rest)}.")
+        values[table] = rest
+        if not rest:
+            del values[table]
+
+    return apply
+
+
+def _table(values: dict[str, Value], table: str) -> dict[str, str]:
+    kept = values.get(table)
+    return kept if isinstance(kept, dict) else {}
+
+
+def _listed(names: Sequence[str] | dict[str, str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _pair(text: str, option: str, *, path: bool) -> tuple[str, str]:
+    key, colon, value = (part.strip() for part in text.partition(":"))
+    if not (key and colon and value):
+        example = "mnist:/data/mnist" if path else "custom:digits"
+        raise UsageError(f"{option} {text!r} is not a pair.", fix=f"Write it like {option} {example}.")
+    if not path:
+        return key, value
+    # A table of texts is named with its columns: reviews.csv?text=review.
+    place, mark, columns = value.partition("?")
+    absolute = Path(place).expanduser().resolve()
+    if not absolute.exists():
+        raise ConfigError(f"{absolute} does not exist.", fix=f"Name the folder that holds the files of {key}.")
+    return key, f"{absolute}{mark}{columns}"

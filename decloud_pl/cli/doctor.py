@@ -1,0 +1,60 @@
+"""``decloud-trainer doctor``: tries what a trainer needs and says what to do."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING
+
+from decloud_pl.cli.arguments import add_command, add_json, add_overrides
+from decloud_pl.cli.exit_codes import EXIT_UNWELL
+
+if TYPE_CHECKING:
+    from decloud_pl.daemon.doctor import Finding
+
+_EXAMPLES = """\
+decloud-trainer doctor
+decloud-trainer doctor network=devnet storage=pinata
+decloud-trainer doctor --json
+
+It ends with 0 when nothing is in the way of earning, else with 14.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands,
+        "doctor",
+        "check wallet, network, storage, data and machine",
+        _EXAMPLES,
+        "Tries the settings, wallet, RPC, WebSocket, clock, balance, gateways, storage, disk, data sets and device.",
+    )
+    add_json(parser)
+    add_overrides(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import asyncio
+    import os
+
+    from decloud_pl.cli.output import print_json, print_table
+    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.daemon.doctor import examine
+    from decloud_pl.settings.schema import default_home
+
+    settings = open_settings(arguments.overrides)
+    findings = asyncio.run(examine(settings, default_home(os.environ), lambda: open_wallet(settings)))
+    problems = [finding for finding in findings if finding.verdict == "problem"]
+    if arguments.json:
+        print_json({"well": not problems, "findings": [dataclasses.asdict(finding) for finding in findings]})
+    else:
+        rows = [[finding.name, finding.verdict, _sentences(finding)] for finding in findings]
+        print_table(["check", "verdict", "what was found, and what to do"], rows)
+        print(f"\n{len(problems) or 'No'} problem{'s' if len(problems) != 1 else ''}")
+    return EXIT_UNWELL if problems else 0
+
+
+def _sentences(finding: Finding) -> str:
+    detail = finding.detail.rstrip(".")
+    return f"{detail}. {finding.fix}" if finding.fix else detail

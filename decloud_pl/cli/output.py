@@ -1,0 +1,72 @@
+"""What commands print: one JSON document for programs, tables of 80 columns for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+PIPED_WIDTH = 80
+_GAP = "  "
+_BOLD, _PLAIN = "\033[1m", "\033[0m"
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1) -> None:
+    """A table that fits the terminal, or 80 columns where there is none.
+
+    Args:
+        headings: of the columns; one that begins with ``>`` is aligned to the right.
+        rows: the cells.
+        flexible: the column that gives way and goes on in further lines where the others need the room.
+    """
+    titles = [heading.removeprefix(">") for heading in headings]
+    right = [heading.startswith(">") for heading in headings]
+    widths = [max(len(line[index]) for line in (titles, *rows)) for index in range(len(titles))]
+    flexible %= len(titles)
+    room = width() - sum(widths) + widths[flexible] - len(_GAP) * (len(titles) - 1)
+    widths[flexible] = max(min(widths[flexible], room), min(widths[flexible], 8))
+    for number, line in enumerate((titles, *rows)):
+        for text in _lines(line, widths, right, flexible):
+            print(f"{_BOLD}{text}{_PLAIN}" if number == 0 and coloured() else text)
+
+
+def width() -> int:
+    """Columns to write in: the terminal's, 80 for a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
+
+
+def coloured() -> bool:
+    """Whether stdout shows colours and nobody has asked for none."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _lines(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], flexible: int) -> list[str]:
+    parts = _wrapped(cells[flexible], widths[flexible])
+    lines = []
+    for number, part in enumerate(parts):
+        texts = [part if index == flexible else ("" if number else cell) for index, cell in enumerate(cells)]
+        padded = (
+            text.rjust(size) if to_right else text.ljust(size)
+            for text, size, to_right in zip(texts, widths, right, strict=True)
+        )
+        lines.append(_GAP.join(padded).rstrip())
+    return lines
+
+
+def _wrapped(text: str, size: int) -> list[str]:
+    """Cut at a blank or a comma where there is one; a wrapped address stays whole when joined again."""
+    lines = []
+    while len(text) > size:
+        cut = max(text.rfind(" ", 0, size + 1), text.rfind(",", 0, size) + 1)
+        cut = cut if cut > 0 else size
+        lines.append(text[:cut].rstrip())
+        text = text[cut:].lstrip()
+    return [*lines, text]

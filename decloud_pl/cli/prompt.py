@@ -1,0 +1,97 @@
+"""Questions on a terminal: each answer is checked, and asked for again until it is right."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from decloud_pl.cli.config_change import ask_secret
+from decloud_pl.errors import DecloudError, UsageError
+
+T = TypeVar("T")
+_YES, _NO = ("y", "yes"), ("n", "no")
+
+
+def require_terminal() -> None:
+    """Refuses to ask where nobody can answer.
+
+    Raises:
+        UsageError: standard input is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "setup asks questions and needs a terminal.", fix="Without one: decloud-trainer config --set …"
+        )
+
+
+def ask(question: str, default: str, check: Callable[[str], T]) -> T:
+    """Asks until the answer passes; Enter gives the default.
+
+    Args:
+        question: without a question mark or the default.
+        default: as the user would type it.
+        check: turns an answer into a value or raises `DecloudError`, whose sentence is shown.
+    """
+    while True:
+        answer = _line(f"{question} [{default}]: " if default else f"{question}: ").strip() or default
+        try:
+            return check(answer)
+        except DecloudError as error:
+            print(f"  {error}")
+
+
+def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T] | None = None) -> T:
+    """Asks for a secret without showing it.
+
+    Args:
+        question: as for `ask`.
+        check: as for `ask`.
+        keep: what an empty answer means, where it may be left as it is.
+    """
+    while True:
+        answer = ask_secret(f"{question}: ").strip()
+        if not answer and keep is not None:
+            return keep()
+        try:
+            return check(answer)
+        except DecloudError as error:
+            print(f"  {error}")
+
+
+def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> str:
+    """Asks for one of several names, with a line about each."""
+    print(f"\n{question}")
+    size = max(len(name) for name, _ in choices)
+    for name, about in choices:
+        print(f"  {name:<{size}}  {about}")
+
+    def check(answer: str) -> str:
+        from decloud_pl.settings.names import nearest
+
+        names = [name for name, _ in choices]
+        if answer.lower() not in names:
+            raise UsageError(f"There is no choice {answer!r}.", fix=nearest(answer, names))
+        return answer.lower()
+
+    return ask("Your choice", default, check)
+
+
+def confirm(question: str, *, default: bool) -> bool:
+    """Yes or no."""
+
+    def check(answer: str) -> bool:
+        if answer.lower() not in _YES + _NO:
+            raise UsageError(f"{answer!r} is neither yes nor no.", fix="Answer y or n.")
+        return answer.lower() in _YES
+
+    return ask(question, "y" if default else "n", check)
+
+
+def _line(prompt: str) -> str:
+    sys.stdout.flush()
+    try:
+        return input(prompt)
+    except EOFError:
+        print()
+        raise KeyboardInterrupt from None

@@ -1,0 +1,286 @@
+"""``decloud-trainer list`` and ``status``: rounds as the chain and the journal show them."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.cli.arguments import add_command, add_json, add_overrides, round_and_overrides
+from decloud_pl.errors import RoundError, UsageError
+
+if TYPE_CHECKING:
+    from solders.pubkey import Pubkey
+
+    from decloud_pl.chain.client import ChainClient
+    from decloud_pl.daemon.journal_view import Owner, Row
+    from decloud_pl.domain import Round, Submission
+    from decloud_pl.settings import Settings
+
+_LIST = """\
+decloud-trainer list
+decloud-trainer list --status waiting-trainers
+decloud-trainer list --json network=devnet
+"""
+_STATUS = """\
+decloud-trainer status
+decloud-trainer status 42 --json
+"""
+_STATUSES = (
+    "waiting-validator",
+    "waiting-trainers",
+    "training",
+    "validating",
+    "completed",
+    "expired",
+    "cancelled",
+)
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    listing = add_command(commands, "list", "list the rounds on chain", _LIST)
+    listing.add_argument("--status", metavar="S", help=f"only those in one status: {', '.join(_STATUSES)}")
+    add_json(listing)
+    add_overrides(listing)
+    listing.set_defaults(run=run_list)
+    status = add_command(
+        commands,
+        "status",
+        "show the wallet, the daemon and this wallet's rounds, or one round",
+        _STATUS,
+    )
+    add_json(status)
+    status.add_argument("words", nargs="*", metavar="ID | KEY=VALUE", help="a round's number; settings for this run")
+    status.set_defaults(run=run_status)
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from decloud_pl.cli.output import print_json, print_table
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.domain import format_sol
+
+    wanted = _wanted_status(arguments.status)
+    rounds, now = asyncio.run(_rounds(open_settings(arguments.overrides)))
+    shown = [round_ for round_ in rounds if wanted in (None, status_name(round_))]
+    if arguments.json:
+        print_json({"now": now, "rounds": [round_fields(round_) for round_ in shown]})
+        return 0
+    rows = [
+        [
+            str(round_.id),
+            status_name(round_),
+            round_.dataset,
+            format_sol(round_.reward_amount).removesuffix(" SOL"),
+            f"{round_.trainers_count}/10",
+            _deadline(round_, now),
+        ]
+        for round_ in shown
+    ]
+    if rows:
+        print_table([">round", "status", "data set", ">SOL", ">joined", "next deadline"], rows, flexible=2)
+    else:
+        print("There is no such round." if rounds else "There is no round yet.")
+    return 0
+
+
+def run_status(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from decloud_pl.cli.session import open_settings
+
+    round_id, overrides = round_and_overrides(arguments.words)
+    settings = open_settings(overrides)
+    if round_id is None:
+        return asyncio.run(_status(settings, json=arguments.json))
+    return asyncio.run(_round_status(round_id, settings, json=arguments.json))
+
+
+async def _rounds(settings: Settings) -> tuple[list[Round], int]:
+    from decloud_pl.cli.session import open_chain
+
+    async with open_chain(settings) as chain:
+        return await chain.rounds(), await chain.rpc.clock()
+
+
+async def _status(settings: Settings, *, json: bool) -> int:
+    from decloud_pl.cli.output import print_json, print_table
+    from decloud_pl.cli.session import open_chain, open_wallet
+    from decloud_pl.daemon.journal_view import daemon_process
+    from decloud_pl.domain import format_sol
+
+    wallet = open_wallet(settings)
+    process = daemon_process(settings.journal_path)
+    async with open_chain(settings) as chain:
+        known = _journal_rows(settings, await _owner(chain, wallet.address))
+        balance = await chain.rpc.balance(wallet.address)
+        places = {entry.round_id: entry for entry in await chain.submissions_of(wallet.address)}
+        rounds = await chain.rounds_by_id(sorted(places))
+    if json:
+        document = {
+            "wallet": str(wallet.address),
+            "network": settings.network.name,
+            "balance_lamports": balance,
+            "daemon_process": process,
+            "rounds": [
+                _status_fields(round_, places[round_id], known.get(round_id)) for round_id, round_ in rounds.items()
+            ],
+        }
+        print_json(document)
+        return 0
+    print(f"Wallet   {wallet.address}")
+    print(f"Holds    {format_sol(balance)} on {settings.network.name}")
+    print(f"Daemon   {'not running' if process is None else f'running (process {process})'}")
+    rows = [
+        [
+            str(round_id),
+            status_name(round_),
+            round_.dataset,
+            "-" if round_id not in known else known[round_id].record.state.value,
+            format_sol(_reward(round_, places[round_id])).removesuffix(" SOL"),
+            "yes" if places[round_id].reward_claimed else "no",
+        ]
+        for round_id, round_ in rounds.items()
+    ]
+    if rows:
+        print()
+        print_table([">round", "status", "data set", "here", ">SOL", "claimed"], rows, flexible=2)
+    else:
+        print("\nThis wallet has joined no round yet.")
+    return 0
+
+
+async def _round_status(round_id: int, settings: Settings, *, json: bool) -> int:
+    from decloud_pl.cli.output import print_json
+    from decloud_pl.cli.session import open_chain, open_wallet
+    from decloud_pl.daemon.journal_view import view_journal
+
+    address = open_wallet(settings).address
+    async with open_chain(settings) as chain:
+        round_, submission = await chain.round(round_id), await chain.submission(round_id, address)
+        now = await chain.rpc.clock()
+        owner = await _owner(chain, address)
+    if round_ is None:
+        raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
+    with view_journal(settings.journal_path) as journal:
+        row = None if journal is None else journal.rows_of(owner).get(round_id)
+        steps = [] if journal is None else journal.transitions(round_id, owner)
+    if json:
+        document = {
+            **_status_fields(round_, submission, row),
+            "now": now,
+            "steps": [{"at": step.at, "state": step.state.value, "reason": step.reason} for step in steps],
+        }
+        print_json(document)
+        return 0
+    for name, value in _details(round_, submission, row, now):
+        print(f"{name:<12} {value}")
+    if steps:
+        from decloud_pl.cli.times import clock_time
+
+        print()
+        for step in steps:
+            print(f"{clock_time(step.at)}  {step.state.value}{f': {step.reason}' if step.reason else ''}")
+    return 0
+
+
+def _details(round_: Round, submission: Submission | None, row: Row | None, now: int) -> list[tuple[str, str]]:
+    from decloud_pl.domain import format_sol
+
+    found = [
+        ("Round", str(round_.id)),
+        ("Status", status_name(round_)),
+        ("Data set", round_.dataset),
+        ("Reward", format_sol(round_.reward_amount)),
+        ("Model", round_.model_cid),
+        ("Creator", str(round_.creator)),
+        ("Validator", "none yet" if round_.validator is None else str(round_.validator)),
+        ("Trainers", f"{round_.trainers_count} joined, {round_.submissions_count} submitted"),
+        ("Deadline", _deadline(round_, now)),
+    ]
+    if submission is None:
+        return [*found, ("This wallet", "has not joined")]
+    if not submission.submitted:
+        found.append(("This wallet", "has joined"))
+    else:
+        found.append(("Submission", submission.gradient_cid))
+        share = f"{submission.contribution_bps / 100:g} %, {format_sol(_reward(round_, submission))}"
+        found.append(("Share", share if submission.contribution_bps else "not scored yet"))
+        found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
+    if row is not None and row.record.accuracy_before is not None and row.record.accuracy_after is not None:
+        gain = f"{row.record.accuracy_before * 100:.1f} % → {row.record.accuracy_after * 100:.1f} %"
+        found.append(("Accuracy", gain))
+    return found
+
+
+async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
+    return (await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet))
+
+
+def _journal_rows(settings: Settings, owner: Owner) -> dict[int, Row]:
+    from decloud_pl.daemon.journal_view import view_journal
+
+    with view_journal(settings.journal_path) as journal:
+        return {} if journal is None else journal.rows_of(owner)
+
+
+def round_fields(round_: Round) -> dict[str, Any]:
+    """A round for programs: amounts in lamports, times in Unix seconds."""
+    values = dataclasses.asdict(round_)
+    names = ("bump", "vault_bump", "creator", "validator", "status")
+    plain = {name: value for name, value in values.items() if name not in names}
+    return {
+        **plain,
+        "status": status_name(round_),
+        "creator": str(round_.creator),
+        "validator": None if round_.validator is None else str(round_.validator),
+    }
+
+
+def status_name(round_: Round) -> str:
+    return round_.status.name.lower().replace("_", "-")
+
+
+def _status_fields(round_: Round, submission: Submission | None, row: Row | None) -> dict[str, Any]:
+    place = None
+    if submission is not None:
+        place = {
+            "submitted": submission.submitted,
+            "gradient_cid": submission.gradient_cid,
+            "contribution_bps": submission.contribution_bps,
+            "reward_lamports": _reward(round_, submission),
+            "reward_claimed": submission.reward_claimed,
+        }
+    record = None if row is None else {**dataclasses.asdict(row.record), "state": row.record.state.value}
+    return {"round": round_fields(round_), "submission": place, "journal": record}
+
+
+def _reward(round_: Round, submission: Submission) -> int:
+    return round_.reward_of(submission.contribution_bps)
+
+
+def _wanted_status(text: str | None) -> str | None:
+    if text is None:
+        return None
+    name = text.strip().lower().replace("_", "-").replace(" ", "-")
+    if name not in _STATUSES:
+        from decloud_pl.settings.names import nearest
+
+        raise UsageError(f"There is no status {text!r}.", fix=nearest(name, _STATUSES))
+    return name
+
+
+def _deadline(round_: Round, now: int) -> str:
+    from decloud_pl.cli.times import until
+    from decloud_pl.domain import RoundStatus
+
+    deadlines = {
+        RoundStatus.WAITING_VALIDATOR: ("validator", round_.validator_deadline),
+        RoundStatus.WAITING_TRAINERS: ("join", round_.join_deadline),
+        RoundStatus.TRAINING: ("submit", round_.submit_deadline),
+    }
+    if round_.status not in deadlines:
+        return "-"
+    what, at = deadlines[round_.status]
+    return f"{what} {until(at - now)}"

@@ -1,0 +1,68 @@
+"""What most commands begin with: settings, the wallet, and the chain to read from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decloud_pl.errors import WalletError
+
+if TYPE_CHECKING:
+    from decloud_pl.chain.client import ChainClient
+    from decloud_pl.chain.wallet import Wallet
+    from decloud_pl.settings import Settings
+
+
+def open_settings(overrides: Sequence[str]) -> Settings:
+    """The settings in force, their data set names checked.
+
+    Raises:
+        ConfigError: see `decloud_pl.settings.load`.
+    """
+    from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.settings import load
+
+    settings = load(overrides)
+    check_names(settings)
+    return settings
+
+
+def open_wallet(settings: Settings) -> Wallet:
+    """The wallet: ``DECLOUD_PRIVATE_KEY``, ``private_key``, ``keypair_path``, the Solana CLI's key file.
+
+    Raises:
+        WalletError: there is none; the message says all the ways to give one.
+    """
+    from decloud_pl.chain.solana_cli import DEFAULT_FILE
+    from decloud_pl.chain.wallet import load_wallet
+    from decloud_pl.settings import WalletConfig
+
+    private_key = settings.secrets.get("private_key")
+    path = settings.keypair_path
+    if private_key is None and not path.exists() and settings.wallet.keypair_path != WalletConfig().keypair_path:
+        # Another wallet than the one that was named would earn, and pay.
+        raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
+    return load_wallet(
+        keypair_path=path,
+        environ=os.environ,
+        private_key=private_key,
+        cli_config=Path(DEFAULT_FILE).expanduser(),
+        strict=settings.wallet.strict,
+    )
+
+
+@asynccontextmanager
+async def open_chain(settings: Settings) -> AsyncIterator[ChainClient]:
+    """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
+    from decloud_pl.chain.client import ChainClient
+    from decloud_pl.daemon.assemble import make_dialect, make_rpc
+
+    dialect = make_dialect(settings)
+    rpc = make_rpc(settings)
+    try:
+        yield ChainClient(rpc, dialect)
+    finally:
+        await rpc.aclose()

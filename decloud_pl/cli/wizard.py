@@ -1,0 +1,192 @@
+"""The questions of ``setup``, in order."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
+from decloud_pl.cli.config_change import check_kept, checked_secret
+from decloud_pl.cli.prompt import ask, ask_hidden, choose, confirm
+from decloud_pl.config_dir import config_dir
+from decloud_pl.errors import DecloudError, UsageError
+from decloud_pl.settings import Settings
+from decloud_pl.settings.file import ConfigFile
+from decloud_pl.settings.hydra_tree import USER_CONF, choices
+from decloud_pl.settings.layers import layers_of
+from decloud_pl.settings.load import Sources, settings_of, show, sources_of
+from decloud_pl.settings.names import find
+from decloud_pl.settings.schema import default_home
+from decloud_pl.settings.values import Value, from_text, to_display
+
+_STORAGES = (
+    ("embedded", "a folder on this machine: enough for the local network"),
+    ("pinata", "Pinata, with an account of yours there"),
+    ("kubo", "an IPFS node of your own (Kubo)"),
+)
+_WALLETS = (
+    ("file", "a key file, as the Solana CLI makes it"),
+    ("paste", "paste a private key; it is kept in config.json"),
+    ("later", "give it in DECLOUD_PRIVATE_KEY when the trainer starts"),
+)
+
+
+class Wizard:
+    """Collects answers over what is kept already; writes them at the very end."""
+
+    def __init__(self) -> None:
+        self._home = default_home(os.environ)
+        self._file = ConfigFile(self._home)
+        self._values = self._file.read()
+        self._before = dict(self._values)
+
+    def run(self) -> None:
+        """Asks everything, then keeps it."""
+        print("Enter keeps the value in brackets. Nothing is written before the last answer.")
+        names = choices("network", config_dir(), self._home / USER_CONF)
+        self._keep("network", choose("Which network?", [(name, _about(name)) for name in names], self._now("network")))
+        address = self._wallet()
+        print()
+        self._ask("datasets", "Data sets to train for, with commas between them (any: every one)")
+        self._ask("min_reward", "The least reward of a round, in SOL")
+        self._ask("max_reward", "The greatest, 0 for no limit")
+        self._ask("epochs", "Epochs of a training")
+        self._ask("max_concurrent_rounds", "Rounds to work on at a time")
+        self._storage()
+        self._write()
+        print(f"\nKept in {self._file.path}.")
+        if address is not None:
+            print(f"Your address is {address}. Joining a round needs about 0.003 SOL there.")
+        print("Check it with `decloud-trainer doctor`, then run `decloud-trainer start`.")
+
+    def _now(self, name: str) -> str:
+        entries = {entry.name: entry.value for entry in show(sources_of(self._values, self._home))}
+        return to_display(entries[name])
+
+    def _keep(self, name: str, value: Value) -> None:
+        """Notes an answer; one that is as built in and was not kept before is left out, so that a preset can decide."""
+        built_in = {entry.name: entry.value for entry in show(sources_of({}, self._home))}
+        if value == built_in.get(name) and name not in self._before:
+            self._values.pop(name, None)
+        else:
+            self._values[name] = value
+
+    def _ask(self, name: str, question: str) -> None:
+        setting = find(name)
+        any_data_set = name == "datasets"
+
+        def check(answer: str) -> None:
+            before = dict(self._values)
+            text = "" if any_data_set and answer.lower() == "any" else answer
+            self._keep(name, from_text(setting, text, "That"))
+            try:
+                check_kept(dict(self._values), self._home)
+            except DecloudError:
+                self._values = before
+                raise
+
+        default = self._now(name)
+        ask(question, default or ("any" if any_data_set else ""), check)
+
+    def _wallet(self) -> str | None:
+        has_key = "private_key" in self._values
+        default = "paste" if has_key else "file"
+        how = choose("Which wallet?", _WALLETS, default)
+        if how == "later":
+            return None
+        if how == "paste":
+            return str(self._pasted(may_keep=has_key).address)
+        self._values.pop("private_key", None)
+        return str(ask("Key file", self._now("keypair_path"), self._key_file).address)
+
+    def _pasted(self, *, may_keep: bool) -> Wallet:
+        def check(answer: str) -> Wallet:
+            wallet = parse_key(answer, "That")
+            self._values["private_key"] = checked_secret("private_key", answer)
+            return wallet
+
+        def keep() -> Wallet:
+            secrets = layers_of(self._values, self._home, {}).secrets
+            return parse_key(secrets.get("private_key") or "", "private_key in config.json")
+
+        question = (
+            "Private key (it is not shown; Enter keeps the present one)" if may_keep else "Private key (not shown)"
+        )
+        return ask_hidden(question, check, keep=keep if may_keep else None)
+
+    def _key_file(self, answer: str) -> Wallet:
+        path = Path(answer).expanduser()
+        if not path.exists():
+            if not confirm(f"There is no {path}. Make a new key there", default=True):
+                raise UsageError(f"There is no key file {path}.", fix="Name another one.")
+            wallet = create_wallet(path)
+            print(f"  Made {path}. Keep a copy: who has the file has the money.")
+        else:
+            wallet = load_wallet(keypair_path=path, environ={})
+        self._keep("keypair_path", answer)
+        return wallet
+
+    def _storage(self) -> None:
+        while True:
+            default = self._now("storage")
+            if default == "embedded" and self._settings().network.name != "local":
+                default = "pinata"  # nobody could fetch what the embedded store keeps
+            kind = choose("Where are your updates stored?", _STORAGES, default)
+            self._keep("storage", kind)
+            try:
+                if kind == "pinata":
+                    self._pinata()
+                elif kind == "kubo":
+                    self._ask("storage.kubo_address", "RPC address of the node, as a multiaddr")
+                print(f"  {self._try_storage(kind)}")
+            except DecloudError as error:
+                print(f"  {error}")
+                if not confirm("Choose again", default=True):
+                    print("  It is kept as it is. Try it later with `decloud-trainer storage test`.")
+                    return
+            else:
+                return
+
+    def _pinata(self) -> None:
+        kept = "pinata_jwt" in self._values or "pinata_api_key" in self._values
+        later = "Enter keeps the present ones" if kept else "Enter to give an API key and secret instead"
+        jwt = ask_hidden(f"Pinata JWT (not shown; {later})", partial(checked_secret, "pinata_jwt"), keep=lambda: "")
+        if jwt:
+            self._values["pinata_jwt"] = jwt
+        elif not kept:
+            for name, words in (("pinata_api_key", "Pinata API key"), ("pinata_secret_key", "Pinata secret key")):
+                self._values[name] = ask_hidden(f"{words} (not shown)", partial(checked_secret, name))
+
+    def _try_storage(self, kind: str) -> str:
+        """Asks the storage whether it lets us in: with the environment's credentials, where it has any."""
+        from decloud_pl.daemon.stores import make_store
+
+        print("  Asking it…")
+        return make_store(self._settings(), kind).check()
+
+    def _settings(self) -> Settings:
+        layers = layers_of(self._values, self._home, os.environ)
+        return settings_of(Sources(layers, (), self._home, config_dir()))
+
+    def _write(self) -> None:
+        changed = {name: value for name, value in self._values.items() if self._before.get(name) != value}
+        gone = [name for name in self._before if name not in self._values]
+
+        def apply(values: dict[str, Value]) -> None:
+            values.update(changed)
+            for name in gone:
+                values.pop(name, None)
+            check_kept(values, self._home)
+
+        self._file.edit(apply)
+
+
+def _about(network: str) -> str:
+    about = {
+        "local": "the one `decloud-trainer localnet` runs on this machine",
+        "devnet": "Solana's public test network",
+        "mainnet": "Solana itself: real SOL",
+        "solana-cli": "the one `solana config set --url` chose",
+    }
+    return about.get(network, "your own")

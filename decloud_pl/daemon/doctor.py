@@ -1,0 +1,267 @@
+"""What the daemon needs, tried one by one: each finding says what is there and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.chain.watch import Connected, watch_events
+from decloud_pl.daemon.assemble import make_dialect, make_rpc
+from decloud_pl.daemon.select import WALLET_MINIMUM, join_cost
+from decloud_pl.daemon.stores import make_gateways, make_store
+from decloud_pl.data.catalog import names, resolve
+from decloud_pl.data.entry import DataFolder
+from decloud_pl.domain import format_sol
+from decloud_pl.errors import ContentNotFound, DatasetError, DecloudError
+from decloud_pl.settings import Settings
+from decloud_pl.settings.file import ConfigFile, is_kept_secret
+
+Verdict: TypeAlias = Literal["ok", "note", "problem"]
+
+_SECRET_MODE = 0o077
+_FREE_BYTES = 2 << 30
+_SKEW_SECONDS = 30
+_WEBSOCKET_SECONDS = 10.0
+_LARGEST_MODEL = 256 << 20
+_DEVICE_SECONDS = 120.0
+_DEVICE_SCRIPT = """
+import json, torch
+from decloud_pl.train.precision import resolve_precision
+gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+print(json.dumps({"torch": torch.__version__, "gpu": gpu, "threads": torch.get_num_threads(),
+                  "precision": resolve_precision("auto", "auto")}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        name: of the check; stable, for programs.
+        verdict: ``problem`` keeps the daemon from earning, ``note`` is worth knowing.
+        detail: what was found.
+        fix: what to do; empty where all is well.
+    """
+
+    name: str
+    verdict: Verdict
+    detail: str
+    fix: str = ""
+
+
+async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[], Wallet]) -> list[Finding]:
+    """Tries everything; what fails keeps nothing else from being tried.
+
+    Args:
+        settings: of the daemon.
+        config_home: the folder of config.json.
+        open_wallet: gives the wallet or raises `WalletError`.
+    """
+    wallet: list[Wallet] = []
+
+    async def find_wallet() -> Finding:
+        wallet.append(open_wallet())
+        return _wallet(settings, wallet[0])
+
+    return [
+        _settings_file(ConfigFile(config_home)),
+        await _tried("wallet", find_wallet),
+        *await _chain(settings, wallet[0] if wallet else None),
+        await _tried("storage", lambda: _storage(settings)),
+        _disk(settings.home_path),
+        *_data_sets(settings),
+        await _device(),
+    ]
+
+
+async def _tried(name: str, check: Callable[[], Awaitable[Finding]]) -> Finding:
+    try:
+        return await check()
+    except DecloudError as error:
+        return Finding(name, "problem", error.message, error.fix)
+
+
+def _settings_file(file: ConfigFile) -> Finding:
+    mode = file.mode()
+    if mode is None:
+        return Finding("settings", "note", f"there is no {file.path}", "Make one with `decloud-trainer setup`.")
+    try:
+        secret = any(is_kept_secret(name, value) for name, value in file.read().items())
+    except DecloudError as error:
+        return Finding("settings", "problem", error.message, error.fix)
+    if mode & _SECRET_MODE and secret:
+        detail = f"{file.path} holds a secret and others can read it (mode {mode:03o})"
+        return Finding("settings", "problem", detail, f"Run: chmod 600 {file.path}")
+    return Finding("settings", "ok", str(file.path))
+
+
+def _wallet(settings: Settings, wallet: Wallet) -> Finding:
+    path = settings.keypair_path
+    with contextlib.suppress(OSError):
+        mode = path.stat().st_mode & 0o777
+        if mode & _SECRET_MODE:
+            detail = f"{wallet.address}, but others can read {path} (mode {mode:03o})"
+            return Finding("wallet", "problem", detail, f"Run: chmod 600 {path}")
+    return Finding("wallet", "ok", str(wallet.address))
+
+
+async def _chain(settings: Settings, wallet: Wallet | None) -> list[Finding]:
+    """RPC, program, clock, balance, WebSocket and gateways; the last ones only where the RPC answers."""
+    found: list[Finding] = []
+    try:
+        dialect, rpc = make_dialect(settings), make_rpc(settings)
+    except DecloudError as error:
+        return [Finding("rpc", "problem", error.message, error.fix)]
+    try:
+        chain = ChainClient(rpc, dialect)
+        begun = time.monotonic()
+        network = await rpc.check_same_network()
+        took = (time.monotonic() - begun) * 1000
+        found.append(Finding("rpc", "ok", f"{settings.network.name} answers in {took:.0f} ms, genesis {network[:8]}…"))
+        found.append(await _tried("program", lambda: _program(chain)))
+        found.append(await _tried("clock", lambda: _clock(chain)))
+        if wallet is not None:
+            found.append(await _tried("balance", lambda: _balance(settings, chain, wallet)))
+        found.append(await _tried("websocket", lambda: _websocket(settings, chain)))
+        found.append(await _tried("gateways", lambda: _gateways(settings, chain)))
+    except DecloudError as error:
+        fix = "Start it with `decloud-trainer localnet`." if settings.network.name == "local" else error.fix
+        found.append(Finding("rpc", "problem", error.message, fix))
+    finally:
+        await rpc.aclose()
+    return found
+
+
+async def _program(chain: ChainClient) -> Finding:
+    counter = await chain.counter()
+    if counter is None:
+        detail = f"the network has no DECLOUD program {chain.dialect.program_id}"
+        return Finding("program", "problem", detail, "Correct network or network.program_id.")
+    return Finding("program", "ok", f"{chain.dialect.program_id}, {counter.count} rounds so far")
+
+
+async def _clock(chain: ChainClient) -> Finding:
+    skew = time.time() - await chain.rpc.clock()
+    if abs(skew) > _SKEW_SECONDS:
+        detail = f"this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the chain"
+        return Finding("clock", "note", detail, "Deadlines follow the chain; set this machine's clock (NTP).")
+    return Finding("clock", "ok", f"{abs(skew):.0f} s from the chain's")
+
+
+async def _balance(settings: Settings, chain: ChainClient, wallet: Wallet) -> Finding:
+    balance = await chain.rpc.balance(wallet.address)
+    deposit = await chain.rpc.rent_exempt_minimum(SUBMISSION_SIZE)
+    needed = join_cost(deposit, settings.chain.max_priority_lamports) + WALLET_MINIMUM
+    detail = f"{format_sol(balance)}; a round needs {format_sol(needed)}"
+    if balance >= needed:
+        return Finding("balance", "ok", detail)
+    if settings.network.faucet:
+        return Finding("balance", "note", detail, "Nothing: this network gives SOL away when the daemon asks.")
+    return Finding("balance", "problem", detail, f"Send SOL to {wallet.address}.")
+
+
+async def _websocket(settings: Settings, chain: ChainClient) -> Finding:
+    urls = settings.network.websocket_urls()
+    events = watch_events(urls, chain.dialect)
+
+    async def connected() -> bool:
+        async for event in events:
+            return isinstance(event, Connected)
+        return False
+
+    try:
+        if await asyncio.wait_for(connected(), _WEBSOCKET_SECONDS):
+            return Finding("websocket", "ok", urls[0])
+    except asyncio.TimeoutError:
+        pass
+    detail = f"{urls[0]} cannot be subscribed to; the daemon asks every {settings.poll_interval:g} s instead"
+    return Finding("websocket", "note", detail, "Correct network.ws_url, or let WebSockets through your proxy.")
+
+
+async def _gateways(settings: Settings, chain: ChainClient) -> Finding:
+    """Fetches what the daemon would have to fetch: the newest round's base model."""
+    rounds = await chain.rounds()
+    if not rounds:
+        return Finding("gateways", "note", "not tried: there is no round whose model could be fetched")
+    cid = rounds[-1].model_cid
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "model"
+        try:
+            await asyncio.to_thread(make_gateways(settings).fetch, cid, target, max_bytes=_LARGEST_MODEL)
+        except ContentNotFound as error:
+            return Finding("gateways", "note", error.message, "That may be the creator's fault; try again later.")
+        size = target.stat().st_size
+    return Finding("gateways", "ok", f"the model of round {rounds[-1].id} was fetched and verified ({size:,} bytes)")
+
+
+async def _storage(settings: Settings) -> Finding:
+    store = make_store(settings, settings.storage.kind)
+    return Finding("storage", "ok", (await asyncio.to_thread(store.check)).rstrip("."))
+
+
+def _disk(home: Path) -> Finding:
+    folder = next(path for path in (home, *home.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / (1 << 30):.1f} GB are free in {folder}"
+    if free < _FREE_BYTES:
+        return Finding("disk", "problem", detail, "Free some, or set DECLOUD_HOME to another disk.")
+    return Finding("disk", "ok", detail)
+
+
+def _data_sets(settings: Settings) -> list[Finding]:
+    data = DataFolder.from_node(dataclasses.asdict(settings.data))
+    wanted = settings.datasets or names()
+    ready: list[str] = []
+    later: list[str] = []
+    missing: list[DecloudError] = []
+    for name in wanted:
+        try:
+            choice = resolve(name, settings.all_mappings(), settings.paths, data=data)
+        except DatasetError as error:
+            missing.append(error)
+        else:
+            (ready if choice.ready else later).append(name)
+    detail = f"on this machine: {', '.join(ready) or 'none'}"
+    if later:
+        detail += f"; downloaded when needed: {', '.join(later)}"
+    verdict: Verdict = "ok" if ready or later else "problem"
+    found = [Finding("data sets", verdict, detail, "" if verdict == "ok" else "See `decloud-trainer datasets`.")]
+    if settings.datasets:
+        found += [Finding("data sets", "problem", error.message, error.fix) for error in missing]
+    return found
+
+
+async def _device() -> Finding:
+    """Asks torch in a child process: this one stays small."""
+    command = (sys.executable, "-c", _DEVICE_SCRIPT)
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    try:
+        out, error = await asyncio.wait_for(child.communicate(), _DEVICE_SECONDS)
+        facts = json.loads(out)
+    except (asyncio.TimeoutError, ValueError):
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+            return Finding("device", "problem", "torch does not start", "Install decloud_pl again.")
+        last = error.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+        return Finding("device", "problem", f"torch cannot be used: {last[0]}", "Install decloud_pl again.")
+    where = facts["gpu"] or f"CPU, {facts['threads']} threads"
+    detail = f"{where}, precision {facts['precision']}, torch {facts['torch']}"
+    if facts["gpu"] is None:
+        return Finding("device", "ok", detail, "Large data sets want a GPU.")
+    return Finding("device", "ok", detail)

@@ -1,0 +1,108 @@
+"""From settings to stores and readers; top to bottom, no rules but one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.upload_log import finished_cids
+from decloud_pl.errors import ConfigError
+from decloud_pl.settings import Settings
+from decloud_pl.store import Store
+from decloud_pl.store.cache import CachedReader
+from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.publish import Publisher, ReadBack
+
+KINDS = ("embedded", "kubo", "pinata")
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def make_stores(settings: Settings) -> list[Store]:
+    """The store that ``storage`` names, then those of ``storage.fallback``.
+
+    Raises:
+        ConfigError: an unknown kind, missing credentials, or the embedded store on a public network.
+    """
+    kinds = dict.fromkeys([settings.storage.kind, *settings.storage.fallback])
+    return [make_store(settings, kind) for kind in kinds]
+
+
+def make_store(settings: Settings, kind: str) -> Store:
+    """One store of a kind.
+
+    Raises:
+        ConfigError: as `make_stores`.
+    """
+    storage = settings.storage
+    if kind == "embedded":
+        if not (storage.allow_embedded or _is_local(settings)):
+            raise ConfigError(
+                f"The embedded store serves this machine only, so nobody on {settings.network.name} could fetch your"
+                " updates and no validator would pay for them.",
+                fix="Set storage=pinata or storage=kubo; or storage.allow_embedded=true if your own gateway serves it.",
+            )
+        return EmbeddedStore(settings.store_path)
+    if kind == "kubo":
+        from decloud_pl.store.kubo import KuboStore
+
+        return KuboStore(storage.kubo_address, timeout=storage.timeout)
+    if kind == "pinata":
+        from decloud_pl.store.pinata import PinataCredentials, PinataStore
+
+        names = ("pinata_api_key", "pinata_secret_key", "pinata_jwt")
+        credentials = PinataCredentials(*(settings.secrets.get(name) or "" for name in names))
+        return PinataStore(
+            credentials,
+            api_url=storage.pinata_api_url,
+            upload_url=storage.pinata_upload_url,
+            timeout=storage.timeout,
+            state=settings.home_path / "uploads",
+        )
+    raise ConfigError(f"There is no storage {kind!r}.", fix=f"Known: {', '.join(KINDS)}.")
+
+
+def _is_local(settings: Settings) -> bool:
+    return urlsplit(settings.network.rpc_url).hostname in _LOOPBACK
+
+
+def make_gateways(settings: Settings) -> GatewayReader:
+    """The network's gateways, to read back with: nothing of it comes from a cache."""
+    return GatewayReader(settings.network.gateways, timeout=settings.storage.timeout)
+
+
+def make_reader(settings: Settings) -> CachedReader:
+    """The network's gateways behind the cache of this machine."""
+    return CachedReader(make_gateways(settings), settings.home_path / "cache")
+
+
+def make_publisher(settings: Settings, stores: Sequence[Store]) -> Publisher:
+    """Publishes through these stores, in this order, and reads back through the network's gateways."""
+    patience = ReadBack(seconds=settings.storage.read_back_seconds)
+    return Publisher(stores, make_gateways(settings), read_back=patience)
+
+
+def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:
+    """Removes the updates of finished rounds from the embedded store; returns their CIDs.
+
+    Files that the journal does not know are somebody else's, for example a creator's models, and stay. Nobody calls
+    this but the user: a creator may want a finished round's updates.
+    """
+    return store.gc(set(store.cids()) - finished_cids(journal, store.name))
+
+
+def collect_garbage_of_home(settings: Settings) -> list[str]:
+    """`collect_garbage` for the journal and the embedded store that the settings name.
+
+    Raises:
+        JournalLocked: a daemon is at work.
+    """
+    path = settings.home_path / JOURNAL_FILE
+    if not path.exists():
+        return []
+    journal = Journal(path, program_id="", wallet="")
+    try:
+        return collect_garbage(EmbeddedStore(settings.store_path), journal)
+    finally:
+        journal.close()

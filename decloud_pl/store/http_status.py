@@ -1,0 +1,62 @@
+"""What an HTTP status of a store means for the user."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+from decloud_pl.errors import StoreError, StoreRejected, StoreUnavailable
+
+LONGEST_WAIT = 3600.0
+"""Seconds. A server that asks for more is asked again after an hour."""
+
+_PASSING = (408, 425, 429)
+
+
+def retry_after(header: str, *, now: Callable[[], float] = time.time) -> float | None:
+    """Seconds to wait by a ``Retry-After`` header (RFC 9110, 10.2.3), None when it cannot be understood."""
+    if header.isascii() and header.isdigit():
+        return min(float(header), LONGEST_WAIT)
+    try:
+        then = parsedate_to_datetime(header).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(0.0, then - now()), LONGEST_WAIT)
+
+
+def status_error(status: int, *, who: str, said: str = "", wait: float | None = None, login: str) -> StoreError:
+    """The error for an answer that is not a success.
+
+    Args:
+        status: of the answer.
+        who: the store, as the user knows it.
+        said: its own words, free of secrets.
+        wait: what `retry_after` found.
+        login: where the user sets the credentials.
+    """
+    words = f" ({said})" if said else ""
+    if status == 401:
+        return StoreRejected(f"{who} does not accept the credentials{words}.", fix=f"Check {login}.", status=status)
+    if status == 403:
+        return StoreRejected(
+            f"{who} does not allow this with the credentials given{words}.",
+            fix=f"Give the key the missing permission, or set another one with {login}.",
+            status=status,
+        )
+    if status == 413:
+        return StoreRejected(
+            f"{who} does not take a file this large{words}.",
+            fix="Make the update smaller, raise the limit there, or use another storage.",
+            status=status,
+        )
+    if status == 429:
+        until = "" if wait is None else f" for {wait:.0f} s"
+        return StoreUnavailable(f"{who} asks to slow down{until}{words}.", fix="It is tried again.", retry_after=wait)
+    if status >= 500 or status in _PASSING:
+        return StoreUnavailable(
+            f"{who} has a problem of its own: HTTP {status}{words}.", fix="It is tried again.", retry_after=wait
+        )
+    return StoreRejected(
+        f"{who} refused with HTTP {status}{words}.", fix=f"Check its address and {login}.", status=status
+    )

@@ -1,0 +1,222 @@
+"""A local IPFS node (Kubo) through its RPC, ``/api/v0`` (https://docs.ipfs.tech/reference/kubo/rpc/)."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.errors import (
+    ConfigError,
+    ContentNotFound,
+    IntegrityError,
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+)
+from decloud_pl.store import Progress, Stored
+from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, Cid
+from decloud_pl.store.http_status import retry_after, status_error
+from decloud_pl.store.retry import Retry
+from decloud_pl.store.sending import SentFile
+from decloud_pl.store.verify import receive
+
+if TYPE_CHECKING:
+    import requests
+
+DEFAULT_ADDRESS = "/ip4/127.0.0.1/tcp/5001/http"
+OLDEST_VERSION = (0, 5, 0)
+_FULL = re.compile(r"no space left|disk quota|quota exceeded|repo is full|not enough space", re.IGNORECASE)
+_ABSENT = re.compile(r"not found|could not find|no link named|offline", re.IGNORECASE)
+_LONGEST_WORDS = 200
+_SLICE = 4 << 20
+
+
+class KuboStore:
+    """The node at a multiaddr. Every request has a time limit; what a node says is checked by its callers.
+
+    Args:
+        address: for example ``/ip4/127.0.0.1/tcp/5001/http`` or ``/dns/node/tcp/443/https``.
+        timeout: seconds the node may be silent.
+        retry: how short disturbances are bridged.
+
+    Raises:
+        ConfigError: the address is not one that leads to a node.
+    """
+
+    name = "kubo"
+
+    def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = 60.0, retry: Retry | None = None) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._retry = retry or Retry()
+        self._version_checked = False
+        self._open()
+
+    def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
+        """Adds and pins a file, streaming it.
+
+        Raises:
+            StoreUnavailable: the node is down, too slow, or has a problem of its own.
+            StoreRejected: it is full, refuses, or is of a version this program does not know.
+            StoreError: the file cannot be read.
+        """
+        layout = PROFILES[profile]
+
+        def add() -> Stored:
+            if not self._version_checked:
+                self.check()
+            with SentFile(path, progress) as file, self._errors():
+                # `raw_leaves` must be said: the library sends false where Kubo's default would be true.
+                added = self._open().add(
+                    file,
+                    pin=True,
+                    cid_version=layout.cid_version,
+                    raw_leaves=layout.raw_leaves,
+                    chunker=f"size-{layout.chunk_size}",
+                )
+                return Stored(_text(added, "Hash"), profile, file.size)
+
+        return self._retry.call(add)
+
+    def has(self, cid: str) -> bool:
+        """Whether the node has pinned what this CID names."""
+        root = Cid.parse(cid)
+
+        def ask() -> bool:
+            try:
+                with self._errors():
+                    return str(root) in dict(self._open().pin.ls(str(root), type="recursive")["Keys"])
+            except _NotPinned:
+                return False
+
+        return self._retry.call(ask)
+
+    def check(self) -> str:
+        """Asks the node for its version.
+
+        Raises:
+            StoreUnavailable: nobody answers.
+            StoreRejected: not a Kubo node, or an older one than 0.5.
+        """
+        with self._errors():
+            version = _text(self._open().version(), "Version")
+        parsed = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+        if parsed is None or tuple(map(int, parsed.groups())) < OLDEST_VERSION:
+            raise StoreRejected(
+                f"The node at {self._address} has version {version[:40]!r}, which this program does not know.",
+                fix="Use Kubo 0.5 or later.",
+            )
+        self._version_checked = True
+        return f"Kubo {version} answers at {self._address}."
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> int:
+        """Reads a file from the node; ``destination`` appears only when every byte was verified.
+
+        Returns:
+            Its size in bytes.
+
+        Raises:
+            StoreError: as `GatewayReader.fetch`.
+        """
+        root = Cid.parse(cid)
+        try:
+            return receive(self._slices(root), root, destination, max_bytes=max_bytes, verified=False)
+        except OSError as error:
+            raise StoreError(
+                f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
+            ) from error
+
+    def _slices(self, root: Cid) -> Iterator[bytes]:
+        """A file's bytes, asked for in slices: the library holds a whole answer in memory if it has a length."""
+        offset, got = 0, _SLICE
+        while got == _SLICE:
+            got = 0
+            with (
+                self._errors(),
+                closing(self._open().cat(str(root), offset=offset, length=_SLICE, stream=True)) as chunks,
+            ):
+                for chunk in chunks:
+                    got += len(chunk)
+                    yield chunk
+            offset += got
+
+    def _open(self) -> Any:
+        import ipfshttpclient
+        import multiaddr.exceptions
+
+        # The library passes urllib3 a parameter that urllib3 no longer needs. Exactly that one is hushed.
+        warnings.filterwarnings("ignore", message="The 'strict' parameter is no longer needed", category=FutureWarning)
+        try:
+            # Not `connect()`: it refuses or warns about every version later than the library itself.
+            return ipfshttpclient.Client(self._address, timeout=self._timeout)
+        except (ipfshttpclient.exceptions.AddressError, multiaddr.exceptions.Error, ValueError) as error:
+            raise ConfigError(
+                f"storage.kubo_address {self._address!r} is not the multiaddr of a node.",
+                fix=f"Write it like {DEFAULT_ADDRESS}.",
+            ) from error
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns the library's exceptions into this package's."""
+        import ipfshttpclient.exceptions as ipfs
+        import requests
+
+        where = f"The IPFS node at {self._address}"
+        try:
+            yield
+        except (ipfs.TimeoutError, requests.Timeout) as error:
+            raise StoreUnavailable(
+                f"{where} did not answer within {self._timeout:g} s.", fix="It is tried again."
+            ) from error
+        except ipfs.ConnectionError as error:
+            raise StoreUnavailable(
+                f"{where} cannot be reached.", fix="Start it (ipfs daemon) or correct storage.kubo_address."
+            ) from error
+        except (ipfs.ProtocolError, requests.RequestException) as error:
+            raise StoreUnavailable(f"{where} broke off its answer.", fix="It is tried again.") from error
+        except (ipfs.ErrorResponse, ipfs.StatusError) as error:
+            raise self._refusal(where, error) from error
+        except (ipfs.DecodingError, AssertionError, KeyError, TypeError, ValueError) as error:
+            # The library asserts that an answer has exactly one item.
+            raise StoreUnavailable(
+                f"{where} answered with something else than Kubo does.",
+                fix="Check that storage.kubo_address is the node's RPC address.",
+            ) from error
+
+    def _refusal(self, where: str, error: Exception) -> StoreError:
+        import ipfshttpclient.exceptions as ipfs
+
+        words = " ".join(str(error.args[0]).split())[:_LONGEST_WORDS] if isinstance(error, ipfs.ErrorResponse) else ""
+        if "not pinned" in words:
+            return _NotPinned(f"{where} has not pinned it.")
+        if _FULL.search(words):
+            return StoreRejected(f"{where} is full ({words}).", fix="Free disk space there, for example: ipfs repo gc.")
+        if _ABSENT.search(words):
+            return ContentNotFound(f"{where} does not have the file.", fix="It may have it later.")
+        if "not a file" in words or "is a directory" in words:
+            return IntegrityError("The CID names something else than a file.", fix="A plain file is expected.")
+        response: requests.Response | None = getattr(error.__cause__, "response", None)
+        if response is None:
+            return StoreUnavailable(f"{where} reports an error ({words}).", fix="It is tried again.")
+        return status_error(
+            response.status_code,
+            who=where,
+            said=words,
+            wait=retry_after(response.headers.get("Retry-After", "")),
+            login="the node's own settings (API.Authorizations)",
+        )
+
+
+class _NotPinned(StoreError):
+    """The node's way to say no to "is this pinned?"."""
+
+
+def _text(answer: Any, key: str) -> str:
+    value = answer[key]
+    if not isinstance(value, str):
+        raise TypeError(key)
+    return value

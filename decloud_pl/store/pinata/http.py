@@ -1,0 +1,138 @@
+"""Requests to Pinata: time limits, no redirects (they would carry the key elsewhere), and typed errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
+from decloud_pl.store.http_status import retry_after, status_error
+from decloud_pl.store.pinata.credentials import LOGIN, PinataAuth, PinataCredentials
+
+_LONGEST_ANSWER = 1 << 20
+_LONGEST_WORDS = 200
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer: its headers, and its JSON where it had any."""
+
+    status: int
+    headers: Mapping[str, str]
+    document: Any
+
+    def text(self, *keys: str) -> str:
+        """The text at a path of the JSON document.
+
+        Raises:
+            StoreUnavailable: there is none.
+        """
+        value = self.document
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if not isinstance(value, str):
+            raise StoreUnavailable("Pinata answered with something unexpected.", fix="It is tried again.")
+        return value
+
+
+class PinataHttp:
+    """One kind of login at Pinata.
+
+    Args:
+        credentials: the keys.
+        bearer: whether the JWT is used.
+        timeout: seconds Pinata may be silent.
+    """
+
+    def __init__(self, credentials: PinataCredentials, *, bearer: bool, timeout: float) -> None:
+        self._credentials = credentials
+        self._auth = PinataAuth(credentials, bearer=bearer)
+        self._timeout = timeout
+
+    def request(self, method: str, url: str, *, data: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Sends one request.
+
+        Raises:
+            StoreUnavailable: no answer, a broken one, 429 or 5xx.
+            StoreRejected: 401, 403, 413 or another refusal.
+        """
+        answer = self._try(method, url, data, headers)
+        # Raised here and not where the library's exception is at hand: that one holds the request with its keys.
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
+
+    def _try(self, method: str, url: str, data: Any, headers: Mapping[str, str] | None) -> Answer | StoreError:
+        try:
+            with requests.Session() as session:
+                response = session.request(
+                    method,
+                    url,
+                    data=data,
+                    headers=dict(headers or {}),
+                    auth=self._auth,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                    stream=True,
+                )
+                with response:
+                    return self._read(response)
+        except requests.Timeout:
+            return StoreUnavailable(f"Pinata did not answer within {self._timeout:g} s.", fix="It is tried again.")
+        except requests.exceptions.SSLError:
+            return StoreUnavailable(
+                "The encrypted connection to Pinata failed.", fix="Check this machine's clock and proxy."
+            )
+        except requests.ConnectionError:
+            return StoreUnavailable("Pinata cannot be reached or broke off.", fix="It is tried again.")
+        except requests.RequestException:
+            return StoreUnavailable("The exchange with Pinata failed.", fix="It is tried again.")
+
+    def _read(self, response: requests.Response) -> Answer | StoreError:
+        body = b""
+        for chunk in response.iter_content(1 << 16):
+            body += chunk
+            if len(body) > _LONGEST_ANSWER:
+                return StoreUnavailable("Pinata's answer does not end.", fix="It is tried again.")
+        try:
+            document = json.loads(body) if body else None
+        except (ValueError, RecursionError):
+            document = None
+        if 200 <= response.status_code < 300:
+            return Answer(response.status_code, response.headers, document)
+        return status_error(
+            response.status_code,
+            who="Pinata",
+            said=self._credentials.redact(_words(document)),
+            wait=retry_after(response.headers.get("Retry-After", "")),
+            login=LOGIN,
+        )
+
+
+def _words(document: Any) -> str:
+    """Pinata's own words on an error: ``{"error": {"reason", "details"}}`` or ``{"error": "…"}``."""
+    error = document.get("error") if isinstance(document, dict) else None
+    parts = [error.get("reason"), error.get("details")] if isinstance(error, dict) else [error]
+    text = ": ".join(part for part in parts if isinstance(part, str) and part)
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_LONGEST_WORDS]
+
+
+def checked_url(name: str, url: str) -> str:
+    """An address that keys may be sent to.
+
+    Raises:
+        ConfigError: not https, except on this machine.
+    """
+    parts = urlsplit(url)
+    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+        return url.rstrip("/")
+    raise ConfigError(
+        f"storage.{name} {url!r} is not an https URL, and a key must not travel in the clear.",
+        fix="Write it like https://api.pinata.cloud.",
+    )

@@ -1,0 +1,174 @@
+"""Resumable uploads by the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload), as Pinata speaks it.
+
+The last piece's answer carries the CID in ``Upload-Cid``. Where an upload lives is remembered in a file, so that
+one that was broken off, by the network or by the end of this process, goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from decloud_pl.errors import StoreRejected, StoreUnavailable
+from decloud_pl.store import Progress
+from decloud_pl.store.pinata.http import Answer, PinataHttp
+from decloud_pl.store.sending import SentFile
+from decloud_pl.store.unixfs import cid_of_file
+
+_VERSION = {"Tus-Resumable": "1.0.0"}
+PIECE = 50 << 20
+_TRIES_WITHOUT_PROGRESS = 3
+_EXPIRED = (404, 410)
+
+
+class TusUploads:
+    """Uploads to one server.
+
+    Args:
+        http: with the JWT.
+        url: where uploads are created.
+        state: a folder for the memory of unfinished uploads; None remembers them within this process only.
+        piece: bytes per request.
+    """
+
+    def __init__(self, http: PinataHttp, url: str, *, state: Path | None, piece: int = PIECE) -> None:
+        self._http = http
+        self._url = url
+        self._memory = _Memory(url, state)
+        self._piece = piece
+
+    def send(self, path: Path, profile: str, progress: Progress | None) -> str:
+        """Sends what the server does not have yet; returns the CID it gives the file.
+
+        Raises:
+            StoreUnavailable: the network or the server fails; the next call goes on where this one stopped.
+            StoreRejected: the server refuses.
+        """
+        with SentFile(path, progress) as file:
+            # The CID makes sure that no other file's upload is continued with this one's bytes.
+            key = str(cid_of_file(path, profile))
+            location, offset = self._begin(file, key)
+            cid = ""
+            stuck = 0
+            while offset < file.size or not cid:
+                try:
+                    answer = self._send_piece(location, file, offset)
+                    cid = answer.headers.get("Upload-Cid", "")
+                    moved = _offset(answer)
+                except StoreUnavailable as error:
+                    if error.retry_after is not None:
+                        raise
+                    moved = self._where(location)
+                # A server that takes nothing, or loses what it took, must not be sent to for ever.
+                stuck = 0 if moved > offset else stuck + 1
+                if stuck >= _TRIES_WITHOUT_PROGRESS:
+                    raise StoreUnavailable("Pinata takes no more of the upload.", fix="It is tried again.")
+                offset = moved
+                if offset == file.size and not cid:
+                    cid = self._finished_cid(location)
+        self._memory.forget(key)
+        return cid
+
+    def _begin(self, file: SentFile, key: str) -> tuple[str, int]:
+        """The upload's address and how much of it the server has."""
+        known = self._memory.recall(key)
+        if known is not None:
+            try:
+                return known, self._where(known)
+            except StoreRejected as error:
+                if error.status not in _EXPIRED:
+                    raise
+                self._memory.forget(key)
+        described = {"filename": file.name, "filetype": "application/octet-stream", "network": "public"}
+        metadata = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in described.items())
+        headers = {**_VERSION, "Upload-Length": str(file.size), "Upload-Metadata": metadata}
+        answer = self._http.request("POST", self._url, headers=headers)
+        location = urljoin(self._url, answer.headers.get("Location", ""))
+        if urlsplit(location)[:2] != urlsplit(self._url)[:2] or location == self._url:
+            raise StoreRejected(
+                "Pinata sends the upload to another host, where the key must not go.",
+                fix="Check storage.pinata_upload_url.",
+            )
+        self._memory.remember(key, location)
+        return location, 0
+
+    def _send_piece(self, location: str, file: SentFile, offset: int) -> Answer:
+        headers = {**_VERSION, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        return self._http.request("PATCH", location, data=_Piece(file, offset, self._piece), headers=headers)
+
+    def _where(self, location: str) -> int:
+        return _offset(self._http.request("HEAD", location, headers=_VERSION))
+
+    def _finished_cid(self, location: str) -> str:
+        """The CID of an upload whose last answer was lost."""
+        cid = self._http.request("HEAD", location, headers=_VERSION).headers.get("Upload-Cid", "")
+        if not cid:
+            raise StoreUnavailable("Pinata has the whole file but names no CID yet.", fix="It is tried again.")
+        return cid
+
+
+def _offset(answer: Answer) -> int:
+    text = answer.headers.get("Upload-Offset", "")
+    if not (text.isascii() and text.isdigit()):
+        raise StoreUnavailable("Pinata does not say how much of the upload it has.", fix="It is tried again.")
+    return int(text)
+
+
+class _Memory:
+    """Where unfinished uploads live, by the file's CID."""
+
+    def __init__(self, url: str, folder: Path | None) -> None:
+        self._url = url
+        self._folder = folder
+        self._known: dict[str, str] = {}
+
+    def recall(self, key: str) -> str | None:
+        if self._folder is None:
+            return self._known.get(key)
+        try:
+            location = json.loads(self._file(self._folder, key).read_text(encoding="utf-8"))["location"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        known = isinstance(location, str) and urlsplit(location)[:2] == urlsplit(self._url)[:2]
+        return location if known else None
+
+    def remember(self, key: str, location: str) -> None:
+        self._known[key] = location
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            scratch = self._folder / f".{key}.{os.getpid()}.part"
+            scratch.write_text(json.dumps({"location": location}), encoding="utf-8")
+            scratch.replace(self._file(self._folder, key))
+
+    def forget(self, key: str) -> None:
+        self._known.pop(key, None)
+        if self._folder is not None:
+            self._file(self._folder, key).unlink(missing_ok=True)
+
+    def _file(self, folder: Path, key: str) -> Path:
+        server = hashlib.sha256(self._url.encode()).hexdigest()[:8]
+        return folder / f"{key}.{server}.upload"
+
+
+class _Piece(io.RawIOBase):
+    """A part of a file, as a body of known length."""
+
+    def __init__(self, file: SentFile, offset: int, most: int) -> None:
+        self._file = file
+        self._left = max(0, min(most, file.size - offset))
+        self.len = self._left
+        file.seek(offset)
+
+    def tell(self) -> int:
+        # Without it the HTTP library would not know the length and would send in chunks.
+        return self.len - self._left
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data

@@ -1,0 +1,51 @@
+"""Pinata's first API: ``pinFileToIPFS`` with a key and its secret (or a JWT with the old scopes).
+
+https://docs.pinata.cloud/api-reference/endpoint/ipfs/pin-file-to-ipfs
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from requests_toolbelt import MultipartEncoder
+
+from decloud_pl.store import Progress
+from decloud_pl.store.cid import PROFILES
+from decloud_pl.store.pinata.http import PinataHttp
+from decloud_pl.store.sending import SentFile
+
+
+class PinataV1:
+    """Uploads and look-ups of the first API at ``api_url``."""
+
+    version = "v1"
+
+    def __init__(self, http: PinataHttp, api_url: str) -> None:
+        self._http = http
+        self._api_url = api_url
+
+    def upload(self, path: Path, profile: str, progress: Progress | None) -> str:
+        """Sends a file in one streamed request; returns the CID that Pinata gives it."""
+        with SentFile(path, progress) as file:
+            # Without the option the CID's version is Pinata's choice.
+            options = json.dumps({"cidVersion": PROFILES[profile].cid_version})
+            body = MultipartEncoder(
+                {
+                    "pinataOptions": options,
+                    "pinataMetadata": json.dumps({"name": file.name}),
+                    "file": (file.name, file, "application/octet-stream"),
+                }
+            )
+            answer = self._http.request(
+                "POST",
+                f"{self._api_url}/pinning/pinFileToIPFS",
+                data=body,
+                headers={"Content-Type": body.content_type},
+            )
+        return answer.text("IpfsHash")
+
+    def has(self, cid: str) -> bool:
+        answer = self._http.request("GET", f"{self._api_url}/data/pinList?status=pinned&hashContains={cid}")
+        rows = answer.document.get("rows") if isinstance(answer.document, dict) else None
+        return any(isinstance(row, dict) and row.get("ipfs_pin_hash") == cid for row in rows or [])

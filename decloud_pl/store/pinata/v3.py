@@ -1,0 +1,69 @@
+"""Pinata's third API: files with a JWT; over 100 MB by resumable uploads.
+
+https://docs.pinata.cloud/api-reference/endpoint/upload-a-file
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from requests_toolbelt import MultipartEncoder
+
+from decloud_pl.store import Progress
+from decloud_pl.store.pinata.http import PinataHttp
+from decloud_pl.store.pinata.tus import PIECE, TusUploads
+from decloud_pl.store.sending import SentFile, checked_file
+
+LARGEST_SINGLE_REQUEST = 100_000_000
+"""Bytes. Pinata asks for resumable uploads beyond 100 MB."""
+
+
+class PinataV3:
+    """Uploads to ``upload_url`` and look-ups at ``api_url`` of the third API.
+
+    Args:
+        http: with the JWT.
+        api_url: for look-ups.
+        upload_url: for files.
+        state: a folder that remembers unfinished large uploads, None to remember none.
+        largest_single: bytes sent in one request; more goes in pieces.
+    """
+
+    version = "v3"
+
+    def __init__(
+        self,
+        http: PinataHttp,
+        api_url: str,
+        upload_url: str,
+        *,
+        state: Path | None = None,
+        largest_single: int = LARGEST_SINGLE_REQUEST,
+    ) -> None:
+        self._http = http
+        self._api_url = api_url
+        self._files_url = f"{upload_url}/v3/files"
+        self._resumable = TusUploads(http, self._files_url, state=state, piece=min(PIECE, largest_single))
+        self._largest_single = largest_single
+
+    def upload(self, path: Path, profile: str, progress: Progress | None) -> str:
+        """Sends a file; returns the CID that Pinata gives it. The version of the CID is Pinata's choice."""
+        if checked_file(path) > self._largest_single:
+            return self._resumable.send(path, profile, progress)
+        with SentFile(path, progress) as file:
+            body = MultipartEncoder(
+                {
+                    # Said because the default may be private, where no gateway would find it.
+                    "network": "public",
+                    "name": file.name,
+                    "file": (file.name, file, "application/octet-stream"),
+                }
+            )
+            answer = self._http.request("POST", self._files_url, data=body, headers={"Content-Type": body.content_type})
+        return answer.text("data", "cid")
+
+    def has(self, cid: str) -> bool:
+        answer = self._http.request("GET", f"{self._api_url}/v3/files/public?cid={cid}")
+        data = answer.document.get("data") if isinstance(answer.document, dict) else None
+        files = data.get("files") if isinstance(data, dict) else None
+        return any(isinstance(file, dict) and file.get("cid") == cid for file in files or [])

@@ -1,0 +1,242 @@
+"""`config`: shows what is in force, changes config.json, and refuses what could not be used."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decloud_pl.chain.wallet import create_wallet
+
+SECRET = "0123456789abcdefghij"
+
+
+def kept(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "config.json").read_text())
+    return found
+
+
+def test_show_names_every_setting_and_its_origin(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("config", "--set", "epochs=3", "--set", f"pinata_jwt={SECRET}")
+    monkeypatch.setenv("DECLOUD_BATCH_SIZE", "8")
+    shown = run("config", "--show", "--origin", "--json", "rewards.min=0.5").document
+    assert shown["path"] == str(home / "config.json")
+    expected = {
+        "epochs": (3, "config.json"),
+        "batch_size": (8, "DECLOUD_BATCH_SIZE"),
+        "min_reward": ("0.5", "command line"),
+        "max_batches": (0, "built-in"),
+        "pinata_jwt": ("0123…ghij", "config.json"),
+        "private_key": (None, "built-in"),
+    }
+    found = {name: (shown["settings"][name], shown["origins"][name]) for name in expected}
+    assert found == expected
+    text = run("config", "--show", "--origin")
+    assert SECRET not in text.out + text.err
+    assert all(len(line) <= 80 for line in text.out.splitlines() if str(home) not in line)
+    assert ["epochs", "3", "config.json"] in [line.split() for line in text.out.splitlines()]
+    assert run("config").out == run("config", "--show").out
+
+
+@pytest.mark.parametrize(
+    ("assignment", "name", "value"),
+    [
+        ("keypair_path=~/k.json", "keypair_path", "~/k.json"),
+        ("datasets=mnist, cifar10", "datasets", ["mnist", "cifar10"]),
+        ('datasets=["mnist"]', "datasets", ["mnist"]),
+        ("datasets=", "datasets", []),
+        ("min_reward=0.05", "min_reward", "0.05"),
+        ("rewards.min=0.05", "min_reward", "0.05"),
+        ("max_reward=2", "max_reward", "2"),
+        ("epochs=2", "epochs", 2),
+        ("batch_size=64", "batch_size", 64),
+        ("learning_rate=3e-4", "learning_rate", 0.0003),
+        ("max_batches=50", "max_batches", 50),
+        ("max_concurrent_rounds=2", "max_concurrent_rounds", 2),
+        ("auto_train=no", "auto_train", False),
+        ("auto_claim=FALSE", "auto_claim", False),
+        ("poll_interval=2.5", "poll_interval", 2.5),
+        ("mappings=custom:digits", "mappings", {"custom": "digits"}),
+        ('paths={"mnist": "/data"}', "paths", {"mnist": "/data"}),
+        ("network=devnet", "network", "devnet"),
+        ("network.rpc_url=http://127.0.0.1:1", "network.rpc_url", "http://127.0.0.1:1"),
+        ("storage=embedded", "storage", "embedded"),
+        ("preset=image-small", "preset", "image-small"),
+        ("trainer.devices=2", "trainer.devices", 2),
+        ("optimizer=sgd", "optimizer", "sgd"),
+    ],
+)
+def test_set_keeps_a_setting(assignment: str, name: str, value: object, run: Any, home: Path) -> None:
+    assert run("config", "--set", assignment).code == 0
+    assert kept(home)[name] == value
+    assert stat.S_IMODE((home / "config.json").stat().st_mode) == 0o600
+    assert run("config", "--json").document["settings"][name] == (value if name != "keypair_path" else "~/k.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--set", "epoch=2"], 3, "There is no setting 'epoch'. Did you mean 'epochs'?"),
+        (["--set", "epochs"], 2, "--set 'epochs' has no value."),
+        (["--set", "epochs=many"], 3, '--set epochs is "many". It must be a whole number.'),
+        (["--set", "epochs=0"], 3, "epochs is 0. Set it to 1 or more."),
+        (["--set", "learning_rate=nan"], 3, "It must be a number."),
+        (["--set", "auto_train=maybe"], 3, "It must be true or false."),
+        (["--set", "min_reward=much"], 3, "'much' is not an amount in SOL"),
+        (["--set", "min_reward=2", "--set", "max_reward=1"], 3, "rewards.max is less than rewards.min."),
+        (["--set", "datasets=mnits"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
+        (["--set", "network=moonnet"], 3, "There is no network 'moonnet'."),
+        (["--set", "home=/x"], 3, "Set DECLOUD_HOME in the environment."),
+        (["--set", "private_key=abc"], 4, "The text you gave does not hold a private key."),
+        (["--set", "pinata_jwt="], 3, "pinata_jwt is empty."),
+        (["--set", "pinata_jwt=two words"], 3, "holds characters that no such key has."),
+        (["--unset", "epoch"], 3, "Did you mean 'epochs'?"),
+        (["--preset", "image-smal"], 3, "There is no preset 'image-smal'. Did you mean 'image-small'?"),
+        (["--add-mapping", "custom"], 2, "is not a pair. Write it like --add-mapping custom:digits."),
+        (["--add-mapping", "custm:digits"], 3, "Did you mean 'custom'?"),
+        (["--add-mapping", "custom:digit"], 3, "Did you mean 'digits'?"),
+        (["--add-path", "mnist"], 2, "is not a pair. Write it like --add-path mnist:/data/mnist."),
+        (["--add-path", "mnist:/there/is/none"], 3, "/there/is/none does not exist."),
+        (["--add-path", "mnits:/"], 3, "Did you mean 'mnist'?"),
+        (["--remove-mapping", "custom"], 3, "mappings has no 'custom'. Kept: none."),
+        (["--remove-path", "mnist"], 3, "paths has no 'mnist'."),
+        (["--show", "--reset"], 2, "These options do not go together."),
+        (["--set", "epochs=2", "batch_size=3"], 2, "Keep it with --set batch_size=3."),
+        (["--show", "epoch=2"], 3, "Did you mean 'epochs'?"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_changes_nothing(
+    arguments: list[str], code: int, words: str, run: Any, home: Path
+) -> None:
+    run("config", "--set", "seed=5")
+    before = (home / "config.json").read_bytes()
+    ran = run("config", *arguments)
+    assert (ran.code, ran.out) == (code, "")
+    assert words in ran.err
+    assert (home / "config.json").read_bytes() == before
+
+
+def test_mappings_and_paths_come_and_go(run: Any, home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    ran = run(
+        "config",
+        "--add-mapping",
+        "custom:digits",
+        "--add-mapping",
+        "mnist:fashionmnist",
+        "--add-path",
+        f"mnist:{folder}",
+    )
+    assert ran.out.splitlines() == [
+        "mappings.custom = digits",
+        "mappings.mnist = fashionmnist",
+        f"paths.mnist = {folder}",
+    ]
+    assert kept(home)["mappings"] == {"custom": "digits", "mnist": "fashionmnist"}
+    assert kept(home)["paths"] == {"mnist": str(folder)}
+    run("config", "--remove-mapping", "mnist", "--remove-path", "mnist")
+    assert kept(home) == {"version": 1, "mappings": {"custom": "digits"}}
+
+
+def test_unset_gives_the_built_in_value_back(run: Any, home: Path) -> None:
+    run("config", "--set", "epochs=5", "--set", "seed=1")
+    ran = run("config", "--unset", "epochs", "--json")
+    assert ran.document["changed"] == [{"setting": "epochs", "now": None}]
+    assert kept(home) == {"version": 1, "seed": 1}
+    assert run("config", "--json").document["settings"]["epochs"] == 1
+
+
+def test_a_secret_from_a_pipe_is_never_shown(run: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{SECRET}\nsecond line\n"))
+    ran = run("config", "--set", "pinata_jwt=-")
+    assert (ran.code, ran.out, ran.err) == (0, "pinata_jwt = 0123…ghij\n", "")
+    assert kept(home)["pinata_jwt"] == SECRET
+
+
+def test_a_secret_on_the_command_line_is_warned_of(run: Any) -> None:
+    ran = run("config", "--set", f"pinata_jwt={SECRET}")
+    assert "pinata_jwt is now in your shell's history" in ran.err
+    assert SECRET not in ran.out + ran.err
+
+
+def test_a_private_key_in_config_json_is_the_wallet(run: Any, tmp_path: Path) -> None:
+    wallet = create_wallet(tmp_path / "id.json")
+    run("config", "--set", f"private_key={(tmp_path / 'id.json').read_text()}")
+    (tmp_path / "id.json").unlink()
+    assert run("wallet", "address").out.strip() == str(wallet.address)
+
+
+def test_reset_puts_the_file_aside(run: Any, home: Path) -> None:
+    assert "every setting is as built in" in run("config", "--reset").out
+    home.mkdir(exist_ok=True)
+    (home / "config.json").write_text("{ broken")
+    assert run("config").code == 3
+    assert run("config", "--reset", "--json").document["old"] == str(home / "config.json.old-1")
+    assert run("config").code == 0
+    assert (home / "config.json.old-1").read_text() == "{ broken"
+
+
+def test_presets_are_listed_and_kept(run: Any, home: Path) -> None:
+    (home / "conf" / "preset").mkdir(parents=True)
+    (home / "conf" / "preset" / "mine.yaml").write_text("# @package _global_\n# My own.\nepochs: 2\nmin_reward: 1\n")
+    rows = {row["name"]: row for row in run("config", "--preset", "list", "--json").document["presets"]}
+    assert rows["mine"] == {"name": "mine", "about": "My own.", "own": True}
+    assert rows["image-small"]["own"] is False
+    assert all(row["about"] for row in rows.values())
+    assert "mine" in run("config", "--preset", "list").out
+    # The plain name of a setting is not its place in the tree, which is what a Hydra file must name.
+    assert "There is no setting 'min_reward'" in run("config", "--preset", "mine").err
+    (home / "conf" / "preset" / "mine.yaml").write_text("# @package _global_\nepochs: 2\n")
+    assert run("config", "--preset", "mine").out == "preset = mine\n"
+    assert run("config", "--json").document["settings"]["epochs"] == 2
+
+
+def test_a_preset_that_config_json_covers_is_pointed_out(run: Any) -> None:
+    run("config", "--set", "min_reward=0.5")
+    ran = run("config", "--preset", "high-reward", "--json")
+    assert ran.document["covered"] == ["min_reward"]
+    assert "decloud-trainer config --unset min_reward" in ran.err
+
+
+def editor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    script = tmp_path / "editor.py"
+    script.write_text(f"import sys, pathlib\npath = pathlib.Path(sys.argv[1])\n{code}\n")
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {script}")
+
+
+def test_edit_mends_a_broken_file(run: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir()
+    (home / "config.json").write_text("{ broken")
+    editor(tmp_path, monkeypatch, "assert path.stat().st_mode & 0o77 == 0\npath.write_text('{\"epochs\": 4}')")
+    assert run("config", "--edit").code == 0
+    assert kept(home) == {"epochs": 4}
+    assert [path.name for path in home.iterdir()] == ["config.json"]
+    editor(tmp_path, monkeypatch, "")
+    assert "Nothing was changed." in run("config", "--edit").out
+
+
+def test_edit_keeps_the_old_file_when_the_new_one_is_wrong(
+    run: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("config", "--set", "epochs=2")
+    before = (home / "config.json").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    editor(tmp_path, monkeypatch, "path.write_text('{\"epoch\": 4}')")
+    ran = run("config", "--edit")
+    assert ran.code == 3
+    assert "Your text is in" in ran.err
+    assert (home / "config.json").read_bytes() == before
+    (copy,) = home.glob("config-edit-*.json")
+    assert json.loads(copy.read_text()) == {"epoch": 4}
+    monkeypatch.setenv("EDITOR", "/there/is/none")
+    assert "cannot be started" in run("config", "--edit").err
+    monkeypatch.setenv("EDITOR", "false")
+    assert "ended with code 1" in run("config", "--edit").err
+    assert list(home.glob("config-edit-*.json")) == [copy]

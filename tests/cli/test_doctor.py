@@ -1,0 +1,71 @@
+"""`doctor` tries everything, says what to do, and its exit code tells whether something is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decloud_pl.chain.wallet import create_wallet
+from tests.store.fakes.pinata import FakePinata
+
+Findings = dict[str, dict[str, str]]
+
+
+@pytest.fixture
+def examined(run: Any) -> Callable[..., tuple[int, Findings]]:
+    def examine(*arguments: str) -> tuple[int, Findings]:
+        ran = run("doctor", "--json", "network.rpc_url=http://127.0.0.1:9", *arguments)
+        document = ran.document
+        assert document["well"] is (ran.code == 0)
+        return ran.code, {finding["name"]: finding for finding in document["findings"]}
+
+    return examine
+
+
+def test_without_anything(examined: Any) -> None:
+    code, found = examined()
+    assert code == 14
+    assert found["settings"]["verdict"] == "note"
+    assert "decloud-trainer setup" in found["settings"]["fix"]
+    assert found["wallet"]["verdict"] == "problem"
+    assert "DECLOUD_PRIVATE_KEY" in found["wallet"]["fix"]
+    assert found["rpc"]["verdict"] == "problem"
+    assert "decloud-trainer localnet" in found["rpc"]["fix"]
+    assert (found["storage"]["verdict"], found["disk"]["verdict"]) == ("ok", "ok")
+    assert found["data sets"]["verdict"] == "ok"
+    assert "precision" in found["device"]["detail"]
+
+
+def test_keys_that_others_can_read(examined: Any, home: Path, tmp_path: Path) -> None:
+    key = tmp_path / "id.json"
+    create_wallet(key)
+    key.chmod(0o644)
+    home.mkdir()
+    (home / "config.json").write_text(f'{{"keypair_path": "{key}", "pinata_jwt": "0123456789abcdef"}}')
+    (home / "config.json").chmod(0o640)
+    _, found = examined()
+    assert found["wallet"]["fix"] == f"Run: chmod 600 {key}"
+    assert found["settings"]["fix"] == f"Run: chmod 600 {home / 'config.json'}"
+    key.chmod(0o600)
+    (home / "config.json").chmod(0o600)
+    _, found = examined()
+    assert (found["wallet"]["verdict"], found["settings"]["verdict"]) == ("ok", "ok")
+
+
+def test_storage_credentials_are_tried(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakePinata() as pinata:
+        monkeypatch.setenv("DECLOUD_STORAGE_PINATA_API_URL", pinata.url)
+        monkeypatch.setenv("PINATA_JWT", "a-token-of-nobody")
+        _, found = examined("storage=pinata")
+    assert found["storage"]["verdict"] == "problem"
+    assert "a-token-of-nobody" not in str(found)
+
+
+def test_a_data_set_that_nothing_leads_to(examined: Any, run: Any) -> None:
+    _, found = examined("datasets=[food101]")
+    assert found["data sets"]["verdict"] == "problem"
+    text = run("doctor", "network.rpc_url=http://127.0.0.1:9").out
+    assert all(len(line) <= 80 for line in text.splitlines())

@@ -1,0 +1,84 @@
+"""`history` reads the journal, also while a daemon holds it, and no more than that."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal_view import daemon_process
+from decloud_pl.daemon.record import RoundRecord, State
+
+PROGRAM, WALLET = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "Cvjozd4tFSrr1wDs9UQe86gU1ePMEYPv26bcL5PYK2BZ"
+
+
+def journal_in(home: Path, **options: Any) -> Journal:
+    return Journal(home / "journal.sqlite", program_id=PROGRAM, wallet=WALLET, **options)
+
+
+def fill(journal: Journal) -> None:
+    first = RoundRecord(3, State.JOINING, "custom", "digits", "bafy", 10**9)
+    journal.save(first)
+    journal.save(
+        replace(
+            first,
+            state=State.CLAIMED,
+            accuracy_before=0.1,
+            accuracy_after=0.855,
+            contribution_bps=10_000,
+            claimed_lamports=9 * 10**8,
+        )
+    )
+    journal.save(RoundRecord(4, State.FAILED, "mnist", "mnist", "bafy", 10**9, reason="no luck", claimed_lamports=5))
+
+
+def test_rounds_and_their_earnings(run: Any, home: Path) -> None:
+    assert "worked on no round yet" in run("history").out
+    assert run("history", "--json").document["rounds"] == []
+    journal = journal_in(home)
+    try:
+        fill(journal)  # the lock is held from here on, as a daemon would
+        ran = run("history")
+        document = run("history", "--json").document
+        last = run("history", "--last", "1", "--json").document
+    finally:
+        journal.close()
+    assert "10.0 → 85.5" in ran.out
+    assert ran.out.endswith("2 rounds, 0.9 SOL earned\n")
+    assert all(len(line) <= 80 for line in ran.out.splitlines())
+    assert document["earned_lamports"] == 900_000_000
+    assert [(entry["round_id"], entry["state"], entry["wallet"]) for entry in document["rounds"]] == [
+        (3, "claimed", WALLET),
+        (4, "failed", WALLET),
+    ]
+    assert [entry["round_id"] for entry in last["rounds"]] == [4]
+    assert last["earned_lamports"] == 900_000_000
+
+
+def test_who_holds_the_journal(home: Path) -> None:
+    import os
+
+    assert daemon_process(home / "journal.sqlite") is None
+    journal = journal_in(home)
+    assert daemon_process(home / "journal.sqlite") == os.getpid()
+    journal.close()
+    assert daemon_process(home / "journal.sqlite") is None
+
+
+def test_a_journal_that_cannot_be_read(run: Any, home: Path) -> None:
+    home.mkdir()
+    (home / "journal.sqlite").write_bytes(b"no database at all" * 100)
+    ran = run("history")
+    assert ran.code == 11
+    assert "cannot be read: file is not a database." in ran.err
+    assert (home / "journal.sqlite").read_bytes().startswith(b"no database")
+
+
+def test_a_newer_journal_is_refused(run: Any, home: Path) -> None:
+    journal = journal_in(home)
+    journal.connection.execute("PRAGMA user_version = 99")
+    journal.close()
+    ran = run("history")
+    assert ran.code == 11
+    assert "has format 99" in ran.err

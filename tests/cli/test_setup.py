@@ -1,0 +1,160 @@
+"""`setup` on a pseudo-terminal, with wrong answers, run again, and interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import base58
+import pytest
+
+from decloud_pl.chain.wallet import create_wallet
+from tests.cli.terminal import Terminal
+from tests.store.fakes.pinata import JWT, KEY, SECRET, FakePinata
+
+SETUP = (sys.executable, "-m", "decloud_pl.cli", "setup")
+
+
+@pytest.fixture
+def environ(home: Path) -> dict[str, str]:
+    return {**os.environ, "DECLOUD_HOME": str(home)}
+
+
+def test_from_end_to_end_with_wrong_answers(home: Path, tmp_path: Path, environ: dict[str, str]) -> None:
+    wallet = create_wallet(tmp_path / "key.json")
+    key = base58.b58encode(bytes(wallet.signer)).decode()
+    with FakePinata() as pinata:
+        environ["DECLOUD_STORAGE_PINATA_API_URL"] = pinata.url
+        with Terminal(SETUP, environ) as terminal:
+            terminal.answer("Your choice [local]: ", "moonnet")
+            terminal.wait_for("There is no choice 'moonnet'.")
+            terminal.answer("Your choice [local]: ", "")
+            terminal.answer("Your choice [file]: ", "glue", "paste")
+            terminal.answer("Private key (not shown): ", "no key at all")
+            terminal.wait_for("That does not hold a private key.")
+            terminal.answer("Private key (not shown): ", key)
+            terminal.answer("(any: every one) [any]: ", "mnits")
+            terminal.wait_for("Did you mean 'mnist'?")
+            terminal.answer("(any: every one) [any]: ", "mnist, fashionmnist")
+            terminal.answer("in SOL [0]: ", "much")
+            terminal.wait_for("is not an amount in SOL")
+            terminal.answer("in SOL [0]: ", "0.05")
+            terminal.answer("0 for no limit [0]: ", "0.01")
+            terminal.wait_for("rewards.max is less than rewards.min.")
+            terminal.answer("0 for no limit [0]: ", "2")
+            terminal.answer("Epochs of a training [1]: ", "0")
+            terminal.wait_for("epochs is 0.")
+            terminal.answer("Epochs of a training [1]: ", "3")
+            terminal.answer("Rounds to work on at a time [1]: ", "two", "2")
+            terminal.answer("Your choice [embedded]: ", "pinata")
+            terminal.answer("Pinata JWT (not shown;", "a-wrong-token")
+            terminal.wait_for("Asking it…")
+            terminal.answer("Choose again [y]: ", "perhaps")
+            terminal.wait_for("'perhaps' is neither yes nor no.")
+            terminal.answer("Choose again [y]: ", "y")
+            terminal.answer("Your choice [pinata]: ", "")
+            terminal.answer("Pinata JWT (not shown; Enter keeps the present ones)", JWT)
+            terminal.wait_for(f"Your address is {wallet.address}.")
+            assert terminal.end() == 0
+    assert json.loads((home / "config.json").read_text()) == {
+        "version": 1,
+        "private_key": key,
+        "datasets": ["mnist", "fashionmnist"],
+        "min_reward": "0.05",
+        "max_reward": "2",
+        "epochs": 3,
+        "max_concurrent_rounds": 2,
+        "storage": "pinata",
+        "pinata_jwt": JWT,
+    }
+    assert (home / "config.json").stat().st_mode & 0o777 == 0o600
+    for secret in (key, JWT, "a-wrong-token", "no key at all"):
+        assert secret not in terminal.shown
+
+
+def test_run_again_it_keeps_what_was_there(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    wallet = create_wallet(tmp_path / "key.json")
+    home.mkdir()
+    before = {
+        "version": 1,
+        "network": "local",
+        "keypair_path": str(tmp_path / "key.json"),
+        "min_reward": "0.05",
+        "epochs": 3,
+        "seed": 7,
+        "datasets": ["mnist"],
+    }
+    (home / "config.json").write_text(json.dumps(before))
+    with Terminal(SETUP, environ) as terminal:
+        terminal.answer("Your choice [local]: ", "")
+        terminal.answer("Your choice [file]: ", "")
+        terminal.answer(f"Key file [{tmp_path / 'key.json'}]: ", "")
+        terminal.answer("(any: every one) [mnist]: ", "")
+        terminal.answer("in SOL [0.05]: ", "")
+        terminal.answer("0 for no limit [0]: ", "")
+        terminal.answer("Epochs of a training [3]: ", "")
+        terminal.answer("Rounds to work on at a time [1]: ", "")
+        terminal.answer("Your choice [embedded]: ", "")
+        terminal.wait_for(f"Your address is {wallet.address}.")
+        assert terminal.end() == 0
+    assert json.loads((home / "config.json").read_text()) == before
+
+
+def test_a_new_key_file_and_pinatas_older_credentials(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    key = tmp_path / "new" / "id.json"
+    with FakePinata() as pinata:
+        environ["DECLOUD_STORAGE_PINATA_API_URL"] = pinata.url
+        with Terminal(SETUP, environ) as terminal:
+            terminal.answer("Your choice [local]: ", "devnet")
+            terminal.answer("Your choice [file]: ", "")
+            terminal.answer("id.json]: ", str(key))
+            terminal.answer(f"There is no {key}. Make a new key there [y]: ", "n")
+            terminal.wait_for(f"There is no key file {key}.")
+            terminal.answer("id.json]: ", str(key))
+            terminal.answer("Make a new key there [y]: ", "")
+            terminal.answer("]: ", "", "", "", "", "")
+            # Nobody on devnet could fetch what a folder on this machine keeps.
+            terminal.answer("Your choice [pinata]: ", "embedded")
+            terminal.wait_for("The embedded store serves this machine only")
+            terminal.answer("Choose again [y]: ", "")
+            terminal.answer("Your choice [pinata]: ", "")
+            terminal.answer("Enter to give an API key and secret instead", "")
+            terminal.answer("Pinata API key (not shown): ", "", KEY)
+            terminal.answer("Pinata secret key (not shown): ", SECRET)
+            terminal.wait_for("Your address is")
+            assert terminal.end() == 0
+    kept = json.loads((home / "config.json").read_text())
+    assert kept == {
+        "version": 1,
+        "network": "devnet",
+        "keypair_path": str(key),
+        "storage": "pinata",
+        "pinata_api_key": KEY,
+        "pinata_secret_key": SECRET,
+    }
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_ctrl_c_changes_nothing(home: Path, environ: dict[str, str]) -> None:
+    home.mkdir()
+    (home / "config.json").write_text('{"epochs": 4}')
+    with Terminal(SETUP, environ) as terminal:
+        terminal.answer("Your choice [local]: ", "devnet")
+        terminal.answer("Your choice [file]: ", "later")
+        terminal.interrupt("(any: every one) [any]: ")
+        terminal.wait_for("Nothing was changed.")
+        assert terminal.end() == 130
+    assert (home / "config.json").read_text() == '{"epochs": 4}'
+    assert "Traceback" not in terminal.shown
+
+
+def test_a_secret_is_asked_for_without_showing_it(home: Path, environ: dict[str, str]) -> None:
+    command = (sys.executable, "-m", "decloud_pl.cli", "config", "--set", "pinata_jwt=-")
+    with Terminal(command, environ) as terminal:
+        terminal.answer("pinata_jwt: ", JWT)
+        terminal.wait_for(f"pinata_jwt = {JWT[:4]}…{JWT[-4:]}")
+        assert terminal.end() == 0
+    assert JWT not in terminal.shown
+    assert json.loads((home / "config.json").read_text())["pinata_jwt"] == JWT

@@ -1,0 +1,75 @@
+"""The options of `start` become settings; what is wrong is said before anything starts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from decloud_pl.cli import parse
+from decloud_pl.cli.daemon import option_overrides
+from decloud_pl.settings import Settings, load
+
+
+def settings_of(*arguments: str) -> Settings:
+    parsed = parse(["start", *arguments])
+    return load([*option_overrides(parsed), *parsed.overrides])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--preset", "quick-test"], {"max_batches": 50, "datasets": ["cifar10", "mnist"]}),
+        (["--dataset", "mnist,cifar10"], {"datasets": ["mnist", "cifar10"]}),
+        (["--min-reward", "0.05"], {"min_reward": 50_000_000}),
+        (["--max-reward", "2"], {"max_reward": 2_000_000_000}),
+        (["--epochs", "3"], {"epochs": 3}),
+        (["--max-parallel", "4"], {"max_concurrent_rounds": 4}),
+        (["--no-auto-train"], {"auto_train": False, "auto_claim": True}),
+        (["--no-auto-claim"], {"auto_train": True, "auto_claim": False}),
+        (["--", "epochs=3", "optimizer=sgd"], {"epochs": 3}),
+        (["epochs=3", "--min-reward", "1", "seed=4"], {"epochs": 3, "min_reward": 10**9, "seed": 4}),
+        (["--epochs", "3", "epochs=4"], {"epochs": 4}),
+        (["--preset", "high-reward", "--min-reward", "0.2"], {"min_reward": 200_000_000}),
+    ],
+)
+def test_options(arguments: list[str], expected: dict[str, object], home: Any) -> None:
+    settings = settings_of(*arguments)
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--epochs", "many"], 3, '--epochs is "many". It must be a whole number.'),
+        (["--epochs", "0"], 3, "epochs is 0. Set it to 1 or more."),
+        (["--max-parallel", "-1"], 3, "max_concurrent_rounds is -1."),
+        (["--min-reward", "1,5"], 3, "'1,5' is not an amount in SOL"),
+        (["--dataset", "mnits"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
+        (["--preset", "image"], 3, "There is no preset 'image'."),
+        (["--no-auto"], 2, "Ambiguous option: --no-auto"),
+        (["--fast"], 2, "Unrecognized arguments: --fast."),
+        (["fast"], 3, "'fast' is not a setting. Write KEY=VALUE"),
+        (["+unknown=1"], 3, "There is no setting 'unknown'."),
+        (["+epoch=1"], 3, "There is no setting 'epoch'. Did you mean 'epochs'?"),
+        (["private_key=abc"], 3, "private_key does not belong on a command line"),
+        (["wallet.keypair_path=/there/is/none"], 4, "There is no key file /there/is/none."),
+        ([], 4, "No private key found. Make a key file at"),
+    ],
+)
+def test_wrong_options(arguments: list[str], code: int, words: str, run: Any) -> None:
+    ran = run("start", *arguments)
+    assert (ran.code, ran.out) == (code, "")
+    assert words in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_no_private_key_says_all_the_ways(run: Any) -> None:
+    said = run("start").err
+    for way in ("wallet new", "solana-keygen new", "DECLOUD_PRIVATE_KEY", "--set private_key=-", "solana config set"):
+        assert way in said
+
+
+def test_a_covered_preset_is_pointed_out(run: Any) -> None:
+    run("config", "--set", "min_reward=0.5")
+    assert "count more than the preset high-reward's" in run("start", "--preset", "high-reward").err

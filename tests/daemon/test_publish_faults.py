@@ -1,0 +1,467 @@
+"""The fault table: each store × each fault, through the daemon's publish step with a real journal.
+
+For each it says what the user sees, what the journal says, and that nothing wrong gets on chain: the RPC endpoint
+here writes down whatever it is asked, and the step after a failed publish is never to submit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from solders.keypair import Keypair
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.send import Sender
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.daemon.attend import Attendant
+from decloud_pl.daemon.events import DaemonEvent, Trouble
+from decloud_pl.daemon.executor import UPDATE_FILE, ProcessExecutor
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.life import Act, next_step
+from decloud_pl.daemon.loop import Daemon, Policy
+from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.daemon.select import Criteria
+from decloud_pl.daemon.steps import Steps
+from decloud_pl.daemon.transaction_log import JournalTransactionLog
+from decloud_pl.daemon.update_file import write_update
+from decloud_pl.daemon.upload_log import JournalUploadLog
+from decloud_pl.domain import Round, RoundStatus, Submission, Update
+from decloud_pl.errors import DecloudError
+from decloud_pl.store import Store
+from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.kubo import KuboStore
+from decloud_pl.store.pinata import PinataCredentials, PinataStore
+from decloud_pl.store.publish import Publisher, ReadBack
+from decloud_pl.store.retry import Retry, RetryPolicy
+from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.store.uploads import UploadState
+from tests.store.fakes.kubo import FakeKubo
+from tests.store.fakes.oracle import cid_of
+from tests.store.fakes.pinata import JWT, KEY, SECRET, FakePinata
+from tests.store.fakes.server import Fault, Request, Server, cut_request, silent, status
+from tests.store.fakes.shelf import FakeGateway
+
+DATA = random.Random(31).randbytes(300_000)
+OTHER = cid_of(b"something else", 1)
+ROUND = 7
+NOW = 1_000_000
+
+
+class RecordingRpc(Server):
+    """A chain that must not be spoken to."""
+
+    def handle(self, request: Request) -> None:
+        request.answer(500)
+
+
+@dataclass
+class Sleeps:
+    """Time that moves when somebody sleeps."""
+
+    now: float = 0.0
+    store: list[float] = field(default_factory=list)
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.troubles: list[str] = []
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Trouble):
+            self.troubles.append(event.message)
+
+
+class NoPlan:
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str:
+        raise AssertionError("nothing is trained here")
+
+
+@dataclass
+class Bench:
+    """One daemon with one finished update, before its publish step."""
+
+    steps: Steps
+    attendant: Attendant
+    notes: Notes
+    rpc: RecordingRpc
+    shelf: FakeGateway
+    update: Update
+
+    @property
+    def record(self) -> RoundRecord:
+        record = self.steps.journal.get(ROUND)
+        assert record is not None
+        return record
+
+    def upload(self, store: str) -> tuple[UploadState, str | None] | None:
+        entry = JournalUploadLog(self.steps.journal, ROUND).get(store)
+        return None if entry is None else (entry.state, entry.cid)
+
+    async def publish(self) -> None:
+        """One attempt, as the daemon makes it."""
+        try:
+            await self.steps.publish(self.record)
+        except DecloudError as error:
+            self.attendant._after_failure(ROUND, error)
+
+    def next(self) -> str:
+        """What the daemon would do next."""
+        anyone, ahead = Keypair().pubkey(), NOW + 60
+        training = RoundStatus.TRAINING
+        round_ = Round(ROUND, anyone, OTHER, "custom", 1, training, None, 0, 0, 0, 0, 0, ahead, 1, 0, 0, 0)
+        mine = Submission(ROUND, self.steps.wallet.address, "", False, 0, False, 0)
+        step = next_step(self.record, round_, mine, now=NOW, update_on_disk=self.update.path.exists())
+        assert isinstance(step, Act)
+        return step.step
+
+
+def pinata_store(server: FakePinata, sleeps: Sleeps, credentials: PinataCredentials, timeout: float) -> PinataStore:
+    retry = Retry(RetryPolicy(), sleeps.store.append)
+    return PinataStore(credentials, api_url=server.url, upload_url=server.url, timeout=timeout, retry=retry)
+
+
+@dataclass
+class Provider:
+    """A store, the server it speaks to, and which of its requests carry the file."""
+
+    store: Store
+    server: FakeKubo | FakePinata
+    upload_path: str
+
+
+def kubo(stack: ExitStack, sleeps: Sleeps, timeout: float) -> Provider:
+    server = stack.enter_context(FakeKubo())
+    store = KuboStore(server.multiaddr, timeout=timeout, retry=Retry(RetryPolicy(), sleeps.store.append))
+    return Provider(store, server, "/api/v0/add")
+
+
+def pinata_v1(stack: ExitStack, sleeps: Sleeps, timeout: float) -> Provider:
+    server = stack.enter_context(FakePinata())
+    pair = PinataCredentials(api_key=KEY, secret_key=SECRET)
+    return Provider(pinata_store(server, sleeps, pair, timeout), server, "/pinning/pinFileToIPFS")
+
+
+def pinata_v3(stack: ExitStack, sleeps: Sleeps, timeout: float) -> Provider:
+    server = stack.enter_context(FakePinata())
+    return Provider(pinata_store(server, sleeps, PinataCredentials(jwt=JWT), timeout), server, "/v3/files")
+
+
+PROVIDERS = {"kubo": kubo, "pinata v1": pinata_v1, "pinata v3": pinata_v3}
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.fixture
+def sleeps() -> Sleeps:
+    return Sleeps()
+
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
+    def make(*stores: Store, files: dict[str, bytes]) -> Bench:
+        rpc_server = stack.enter_context(RecordingRpc())
+        shelf = stack.enter_context(FakeGateway())
+        shelf.files = files
+        dialect, wallet, notes = V1(), Wallet(Keypair()), Notes()
+        journal = Journal(tmp_path / "journal.sqlite", program_id="program", wallet=str(wallet.address))
+        stack.callback(journal.close)
+        rpc = RpcClient(rpc_server.url)
+        steps = Steps(
+            chain=ChainClient(rpc, dialect),
+            sender=Sender(rpc, wallet, dialect, JournalTransactionLog(journal)),
+            wallet=wallet,
+            dialect=dialect,
+            journal=journal,
+            publisher=Publisher(
+                stores, GatewayReader([shelf.url]), ReadBack(seconds=60), sleeps.sleep, sleeps.monotonic
+            ),
+            reader=GatewayReader([shelf.url]),
+            executor=ProcessExecutor(),
+            planner=NoPlan(),
+            reporter=notes,
+            rounds_folder=tmp_path / "rounds",
+            max_model_bytes=1,
+        )
+        folder = steps.folder(ROUND)
+        folder.mkdir(parents=True)
+        path = folder / "update.pt"
+        path.write_bytes(DATA)
+        update = Update(path, str(cid_of_file(path)), "kubo-v1", len(DATA), "delta", 0.1, 0.9)
+        write_update(folder / UPDATE_FILE, update)
+        journal.save(RoundRecord(ROUND, State.TRAINING, "custom", "digits", OTHER, 10**9))
+        policy = Policy(Criteria((), 0, 0, 1), resolve=str)
+        daemon = Daemon(steps, policy, watch=None, now=lambda: NOW)  # type: ignore[arg-type]  # never run
+        return Bench(steps, daemon._attendant, notes, rpc_server, shelf, update)
+
+    return make
+
+
+def check_nothing_submitted(bench: Bench) -> None:
+    record = bench.record
+    assert record.state is State.PUBLISHING
+    assert record.pinned_cid is None
+    assert bench.next() == "publish"
+    assert bench.update.path.read_bytes() == DATA
+    assert not bench.update.path.with_name("read-back").exists()
+    assert bench.rpc.log == [], "the chain was not spoken to"
+    assert bench.steps.journal.connection.execute("SELECT COUNT(*) FROM transactions").fetchone() == (0,)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: the faults of the file's requests, what the user reads, and until when it waits."""
+
+    faults: tuple[Fault, ...]
+    sentence: str
+    fix: str
+    wait: float = 2.0
+
+
+TABLE = {
+    "timeout": Row((silent,) * 4, "did not answer within 0.3 s.", "It is tried again."),
+    "cut mid-body": Row((cut_request,) * 4, "b", "."),
+    "401": Row((status(401),), "does not accept the credentials", "Check "),
+    "403": Row((status(403),), "does not allow this with the credentials given", "missing permission"),
+    "413": Row((status(413),), "does not take a file this large", "Make the update smaller"),
+    "429": Row((status(429, Retry_After="90"),), "asks to slow down for 90 s", "It is tried again.", wait=90.0),
+    "500 again and again": Row((status(500),) * 4, "has a problem of its own: HTTP 500", "It is tried again."),
+}
+
+
+@pytest.mark.parametrize("fault", TABLE)
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_fault_delays_and_is_named(
+    provider: str, fault: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps
+) -> None:
+    row = TABLE[fault]
+    made = PROVIDERS[provider](stack, sleeps, 0.3 if fault == "timeout" else 10.0)
+    one = bench(made.store, files=made.server.files)
+    made.server.faulty = lambda request: request.path == made.upload_path
+    made.server.faults = list(row.faults)
+    await one.publish()
+    who = "The IPFS node at /ip4/127.0.0.1/tcp/" if provider == "kubo" else "Pinata "
+    reason = one.record.reason
+    assert reason.startswith(who)
+    assert row.sentence in reason
+    assert row.fix in reason
+    assert one.notes.troubles == [f"{reason} Trying again in {row.wait:.0f} s."]
+    assert one.record.next_try_at == NOW + row.wait
+    assert one.record.attempts == 1
+    assert one.upload(made.store.name) == (UploadState.BEGUN, None)
+    check_nothing_submitted(one)
+    assert made.server.faults == [], "all of the faults were met"
+    # Whatever it was has passed: the update is pinned after all, once.
+    await one.publish()
+    assert one.record.pinned_cid == one.update.cid
+    assert one.record.pinned_provider == made.store.name
+    assert one.upload(made.store.name) == (UploadState.READABLE, one.update.cid)
+    assert one.next() == "submit"
+    assert list(made.server.files) == [one.update.cid]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_store_that_refuses_connections(
+    provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps
+) -> None:
+    made = PROVIDERS[provider](stack, sleeps, 5.0)
+    one = bench(made.store, files={})
+    made.server.__exit__(None, None, None)
+    with socket.socket() as taken:  # keeps the port, without listening
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", int(made.server.url.rpartition(":")[2])))
+        await one.publish()
+    assert "cannot be reached" in one.record.reason
+    assert one.upload(made.store.name) == (UploadState.BEGUN, None)
+    assert len(sleeps.store) == 3
+    check_nothing_submitted(one)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_three_errors_then_success(provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps) -> None:
+    made = PROVIDERS[provider](stack, sleeps, 10.0)
+    one = bench(made.store, files=made.server.files)
+    made.server.faulty = lambda request: request.path == made.upload_path
+    made.server.faults = [status(500)] * 3
+    await one.publish()
+    assert one.notes.troubles == []
+    assert one.record.pinned_cid == one.update.cid
+    assert one.upload(made.store.name) == (UploadState.READABLE, one.update.cid)
+    assert sleeps.store == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@pytest.mark.parametrize("lie", [OTHER, "not a CID", "../../etc/passwd", ""])
+async def test_a_wrong_cid(lie: str, provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps) -> None:
+    made = PROVIDERS[provider](stack, sleeps, 10.0)
+    one = bench(made.store, files=made.server.files)
+    made.server.faulty = lambda request: request.path == made.upload_path
+    made.server.lie = lie
+    await one.publish()
+    if lie == OTHER:
+        assert one.record.reason == (
+            f"The store {made.store.name} gave the CID {OTHER}, which names other bytes than the update's. "
+            "Nothing was submitted. Check the store, or use another one."
+        )
+    else:
+        assert "is not a CID that can be verified" in one.record.reason
+    for _ in range(6):
+        await one.publish()
+    assert "Nothing was submitted." in one.record.reason
+    assert one.upload(made.store.name) == (UploadState.WRONG, lie)
+    assert made.server.count("POST", made.upload_path) == 1, "it is not pinned again"
+    assert one.shelf.log == [], "nothing was read back under a wrong CID"
+    check_nothing_submitted(one)
+
+
+@pytest.mark.parametrize("provider", [*PROVIDERS, "embedded"])
+async def test_accepted_but_never_readable(
+    provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps, tmp_path: Path
+) -> None:
+    store: Store = EmbeddedStore(tmp_path / "store")
+    server: FakeKubo | FakePinata | None = None
+    path = ""
+    if provider != "embedded":
+        made = PROVIDERS[provider](stack, sleeps, 10.0)
+        store, server, path = made.store, made.server, made.upload_path
+    one = bench(store, files={})
+    for attempt in range(6):  # more than the attempts that a failed training gets
+        await one.publish()
+        assert one.record.attempts == attempt + 1
+    assert one.record.reason == (
+        f"The update is stored as {one.update.cid}, but cannot be read back yet: "
+        "The gateway 127.0.0.1 does not have the file. "
+        "It can be submitted once it is readable; nothing is lost by waiting."
+    )
+    assert one.upload(store.name) == (UploadState.STORED, one.update.cid)
+    check_nothing_submitted(one)
+    if server is not None:
+        assert server.count("POST", path) == 1, "it is not pinned again"
+    one.shelf.files = {one.update.cid: DATA}
+    await one.publish()
+    assert one.record.pinned_cid == one.update.cid
+
+
+async def test_an_embedded_store_that_cannot_write(bench: MakeBench, tmp_path: Path) -> None:
+    (tmp_path / "store").write_bytes(b"a file where the folder should be")
+    one = bench(EmbeddedStore(tmp_path / "store"), files={})
+    for _ in range(6):
+        await one.publish()
+    assert "cannot be written" in one.record.reason
+    assert "Free disk space" in one.record.reason
+    assert one.upload("embedded") == (UploadState.BEGUN, None)
+    check_nothing_submitted(one)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_other_bytes_read_back(provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps) -> None:
+    made = PROVIDERS[provider](stack, sleeps, 10.0)
+    one = bench(made.store, files={})
+    one.shelf.files = {one.update.cid: DATA[:-1] + b"?"}
+    await one.publish()
+    assert "do not match" in one.record.reason
+    assert one.upload(made.store.name) == (UploadState.STORED, one.update.cid)
+    check_nothing_submitted(one)
+
+
+async def test_the_fallback_takes_over(bench: MakeBench, stack: ExitStack, sleeps: Sleeps) -> None:
+    first, second = pinata_v3(stack, sleeps, 10.0), kubo(stack, sleeps, 10.0)
+    one = bench(first.store, second.store, files=second.server.files)
+    first.server.faulty = lambda request: request.path == first.upload_path
+    first.server.faults = [status(401)] * 9
+    await one.publish()
+    assert one.record.pinned_provider == "kubo"
+    assert one.upload("pinata") == (UploadState.BEGUN, None)
+    assert one.upload("kubo") == (UploadState.READABLE, one.update.cid)
+    assert one.next() == "submit"
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_a_crash_after_the_upload_pins_nothing_twice(
+    provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = PROVIDERS[provider](stack, sleeps, 10.0)
+    one = bench(made.store, files=made.server.files)
+
+    def killed(self: JournalUploadLog, upload: object) -> None:
+        raise Killed
+
+    kept = JournalUploadLog.save
+    with monkeypatch.context() as patch:
+        # The row that says "begun" is written; the process dies when it is to write "stored".
+        patch.setattr(
+            JournalUploadLog,
+            "save",
+            lambda self, upload: kept(self, upload) if upload.state is UploadState.BEGUN else killed(self, upload),
+        )
+        with suppress(Killed):
+            await one.steps.publish(one.record)
+    assert one.upload(made.store.name) == (UploadState.BEGUN, None)
+    assert list(made.server.files) == [one.update.cid]
+    await one.publish()
+    assert made.server.count("POST", made.upload_path) == 1
+    assert one.record.pinned_cid == one.update.cid
+
+
+async def test_the_journal_shows_the_whole_course(bench: MakeBench, stack: ExitStack, sleeps: Sleeps) -> None:
+    made = pinata_v1(stack, sleeps, 10.0)
+    one = bench(made.store, files=made.server.files)
+    made.server.faulty = lambda request: request.path == made.upload_path
+    made.server.faults = [status(403), status(429, Retry_After="90")]
+    for _ in range(3):
+        await one.publish()
+    course = [(state, reason.partition(" (")[0]) for _, state, reason in one.steps.journal.transitions(ROUND)]
+    assert course == [
+        (State.TRAINING, ""),
+        (State.PUBLISHING, ""),
+        (State.PUBLISHING, "Pinata does not allow this with the credentials given"),
+        (State.PUBLISHING, ""),
+        (State.PUBLISHING, "Pinata asks to slow down for 90 s"),
+        (State.PUBLISHING, ""),
+    ]
+    assert one.record == replace(one.record, pinned_cid=one.update.cid, pinned_provider="pinata")
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+async def test_a_server_that_repeats_a_key_does_not_get_it_into_the_journal(
+    version: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps
+) -> None:
+    secret = "a-secret-that-is-wrong"
+    credentials = PinataCredentials(jwt=secret) if version == "v3" else PinataCredentials(KEY, secret)
+    server = stack.enter_context(FakePinata())
+    one = bench(pinata_store(server, sleeps, credentials, 10.0), files={})
+    await one.publish()
+    assert "Invalid/expired credentials" in one.record.reason
+    assert "[hidden]" in one.record.reason
+    one.steps.journal.connection.execute("PRAGMA wal_checkpoint")
+    for file in one.steps.journal.path.parent.glob("journal*"):
+        assert secret.encode() not in file.read_bytes(), file.name
+    assert secret not in "".join(one.notes.troubles)
+    check_nothing_submitted(one)

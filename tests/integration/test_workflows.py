@@ -1,0 +1,110 @@
+"""The example workflows of the documentation, against a local network, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = (sys.executable, "-m", "decloud_pl.cli")
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A user with a home whose config.json leads to the network under test."""
+
+    environ: dict[str, str]
+    begin: Callable[..., Any]
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*COMMAND, *arguments], env=self.environ, capture_output=True, text=True, check=False, timeout=120
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def start(self, *arguments: str) -> Any:
+        return self.begin(["start", *arguments], DECLOUD_HOME=self.environ["DECLOUD_HOME"])
+
+
+@pytest.fixture
+def trainer(network: Any, start: Callable[..., Any], trainer_home: Path) -> Trainer:
+    environ = {**os.environ, "DECLOUD_HOME": str(trainer_home), "OMP_NUM_THREADS": "1"}
+    user = Trainer(environ, start)
+    user.run(
+        "config",
+        *("--set", f"network.rpc_url={network.rpc_url}", "--set", f"network.gateways={network.gateway_url}"),
+        *("--set", f"storage.path={network.home / 'store'}", "--set", f"keypair_path={trainer_home / 'id.json'}"),
+        *("--set", "poll_interval=1", "--set", "max_batches=20", "--set", "trainer=cpu"),
+    )
+    return user
+
+
+@pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
+def test_passive_income(trainer: Trainer) -> None:
+    daemon = trainer.start()
+    daemon.wait_for("claimed 0.9 SOL")
+    assert daemon.end(signal.SIGINT) == 0
+    history = trainer.json("history")
+    assert history["earned_lamports"] == 900_000_000
+    (entry,) = history["rounds"]
+    assert entry["state"] == "claimed"
+    assert trainer.json("status")["rounds"][0]["submission"]["reward_claimed"] is True
+
+
+@pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
+def test_manual_mode(trainer: Trainer, network: Any) -> None:
+    """`list`, `join`, `train`, `claim`: each does its own step only, and each may be repeated."""
+    while not (listed := trainer.json("list", "--status", "waiting-trainers")["rounds"]):
+        pass
+    (round_id,) = (str(entry["id"]) for entry in listed)
+    assert (
+        "has not joined round 0. Join it first: decloud-trainer join 0"
+        in trainer.run("train", round_id, code=13).stderr
+    )
+    failed = [check["name"] for check in trainer.json("explain", round_id)["checks"] if not check["passed"]]
+    assert failed == ["balance"]  # the faucet fills it when the round is joined
+    well = trainer.json("doctor")
+    assert well["well"] is True
+    verdicts = {finding["name"]: finding["verdict"] for finding in well["findings"]}
+    checks = ("wallet", "rpc", "program", "clock", "websocket", "gateways", "storage", "disk", "data sets", "device")
+    assert {name: verdicts[name] for name in checks} == dict.fromkeys(checks, "ok")
+    joined = trainer.json("join", round_id)
+    assert (joined["done"], joined["state"]) == ("now", "waiting")
+    assert trainer.json("join", round_id)["done"] == "before"
+    assert trainer.json("status", round_id)["submission"]["submitted"] is False
+    trained = trainer.json("train", round_id, "--epochs", "1", "--max-batches", "10")
+    assert (trained["done"], trained["state"]) == ("now", "submitted")
+    assert trained["accuracy_after"] > trained["accuracy_before"]
+    while trainer.json("status", round_id)["round"]["status"] != "completed":
+        pass
+    claimed = trainer.json("claim", "--all")
+    assert [(entry["round_id"], entry["state"]) for entry in claimed["rounds"]] == [(0, "claimed")]
+    assert trainer.json("claim", "--all") == {"rounds": []}
+    assert trainer.json("claim", round_id)["done"] == "before"
+    assert trainer.json("status", round_id)["submission"]["reward_claimed"] is True
+    assert "chain knows no round 9" in trainer.run("join", "9", code=13).stderr
+
+
+@pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
+def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
+    daemon = trainer.start("--no-auto-train", "--no-auto-claim")
+    daemon.wait_for("joined.")
+    refused = trainer.run("train", "0", code=11)
+    assert "Another daemon (process" in refused.stderr
+    assert "stop it to train by hand" in refused.stderr
+    assert trainer.json("status")["daemon_process"] == daemon.process.pid
+    assert daemon.end(signal.SIGINT) == 0
+    assert trainer.json("train", "0")["state"] == "submitted"

@@ -1,0 +1,60 @@
+"""What keeps the agents going: money, and a loop that nothing ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+import pytest
+
+from decloud_pl.domain import RoundStatus
+from decloud_pl.errors import LocalnetError
+from decloud_pl.localnet.agents.actor import drive
+from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.localnet.agents.creator import MODEL_FORMATS, Creator
+from decloud_pl.localnet.agents.offers import Offer
+from tests.localnet.agents.conftest import Town
+
+
+@dataclass
+class Clumsy:
+    """Fails so many times first."""
+
+    failures: list[Exception]
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def step(self) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.done.set()
+
+
+async def test_no_failure_ends_an_agent_and_none_is_repeated(caplog: pytest.LogCaptureFixture) -> None:
+    refusal = LocalnetError("The disk is full.", fix="Free some space.")
+    agent = Clumsy([refusal, refusal, OSError("no space"), RuntimeError("a defect")])
+    with caplog.at_level(logging.WARNING):
+        task = asyncio.create_task(drive(agent, wake=asyncio.Event(), interval=0.0, back_off=0.0))
+        await asyncio.wait_for(agent.done.wait(), 10)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert caplog.text.count("The disk is full.") == 1
+    assert "RuntimeError: a defect" in caplog.text
+
+
+async def test_a_creator_never_runs_out_of_money(town: Town, quick_bench: Bench) -> None:
+    models = town.home / "models"
+    models.mkdir()
+    for name in MODEL_FORMATS:
+        (models / f"simple_cnn-10.{name}").write_bytes(b"a base model")
+    reward = 5_000_000_000_000
+    actor = town.actor(lamports=1_000_000)
+    creator = Creator(actor, town.network.store, quick_bench, models, reward=reward, offers=(Offer(),))
+    for round_id in range(3):
+        await creator.step()
+        assert (await town.round(round_id)).reward_amount == reward
+        # No validator takes it; the reward comes back, but the next round must not depend on that.
+        town.clock.advance(3601)
+        await creator.step()
+        assert await town.status(round_id) is RoundStatus.EXPIRED
+        await town.spend(actor)

@@ -1,0 +1,158 @@
+"""The validator on a real chain with a real store, and what it makes of submissions good and bad."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from decloud_pl.data.digits import Digits
+from decloud_pl.domain import Convention, RoundStatus
+from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.store.cid import RAW, Cid
+from tests.localnet.agents.conftest import RATE, State, Town, always
+
+ABSENT = str(Cid.of_block(1, RAW, b"absent"))
+NO_CID = "x" * 50
+
+
+def entries(base: State, trained: State, convention: Convention) -> State:
+    """A submission, written down from the protocol's table."""
+    if convention == "delta":
+        return {name: trained[name] - base[name] for name in base}
+    return {name: (base[name] - trained[name]) / RATE for name in base}
+
+
+# The other convention is the demo's.
+@pytest.mark.parametrize("convention", ["gradient"])
+async def test_shares_follow_the_networks_convention(town: Town, bench: Bench, convention: Convention) -> None:
+    labels = Digits().load("test").labels
+    counts = np.bincount(labels, minlength=10)
+    rarest, most_frequent = int(counts.argmin()), int(counts.argmax())
+    assert counts[rarest] < counts[most_frequent]  # naming the more frequent digit is right more often
+    base, trained = always(rarest), always(most_frequent)
+    round_id = await town.post(town.put(base))
+    validator = town.validator(bench)
+    await validator.step()
+    right, wrong = [await town.join(round_id) for _ in range(2)]
+    await validator.step()
+    assert (await town.round(round_id)).baseline_score == round(float(np.mean(labels == rarest)) * 10_000)
+    await town.submit(right, round_id, town.put(entries(base, trained, convention)))
+    # Read in the network's convention this points the other way.
+    await town.submit(wrong, round_id, town.put(entries(trained, base, convention)))
+    await validator.step()
+    assert await town.status(round_id) is RoundStatus.COMPLETED
+    assert (await town.submission(round_id, right)).contribution_bps == 10_000
+    assert (await town.submission(round_id, wrong)).contribution_bps == 0
+
+
+async def test_what_cannot_be_loaded_gets_nothing_and_stops_nothing(
+    town: Town, quick_bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    round_id = await town.post(town.put(b"a base model"))
+    validator = town.validator(quick_bench)
+    await validator.step()
+    good, damaged = town.put(b"good"), town.put(b"good until it changed")
+    (Path(town.network.endpoints.home) / "store" / damaged).write_bytes(b"other bytes, same len")
+    cids = [good, good, town.put(b"bad"), ABSENT, NO_CID, damaged]
+    trainers = [await town.join(round_id) for _ in cids]
+    await validator.step()
+    for trainer, cid in zip(trainers, cids, strict=True):
+        await town.submit(trainer, round_id, cid)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):  # the damaged file is asked for three times: it could have been a passing failure
+            assert await town.status(round_id) is RoundStatus.VALIDATING
+            await validator.step()
+            town.monotonic += 60
+    assert await town.status(round_id) is RoundStatus.COMPLETED
+    shares = [(await town.submission(round_id, trainer)).contribution_bps for trainer in trainers]
+    assert shares == [5000, 5000, 0, 0, 0, 0]
+    assert [path.name for path in (town.home / "validator").iterdir() if "update" in path.name] == []
+    for trainer in trainers[3:]:
+        assert f"trainer {trainer.wallet.address}" in caplog.text
+
+
+async def test_a_restart_in_mid_validation_says_nothing_twice(town: Town, quick_bench: Bench) -> None:
+    round_id = await town.post(town.put(b"a base model"))
+    first = town.validator(quick_bench)
+    await first.step()
+    trainers = [await town.join(round_id) for _ in range(2)]
+    await first.step()
+    for trainer in trainers:
+        await town.submit(trainer, round_id, town.put(b"good"))
+    me = first.actor.wallet
+    said = town.dialect.set_contribution(
+        round_id, validator=me.address, trainer=trainers[0].wallet.address, contribution_bps=5000
+    )
+    await town.send(first.actor, said)
+    await quick_bench.aclose()  # the scoring process ends with the network
+
+    await town.validator(quick_bench, town.actor(me)).step()
+    assert await town.status(round_id) is RoundStatus.COMPLETED
+    for trainer in trainers:
+        assert (await town.submission(round_id, trainer)).contribution_bps == 5000
+        assert town.instructions_on(round_id, trainer) == ["JoinRound", "SubmitGradients", "SetContribution"]
+
+
+async def test_rounds_that_cannot_be_scored_hold_up_no_other(
+    town: Town, quick_bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = town.put(b"a base model")
+    hopeless = [
+        await town.post(ABSENT),
+        await town.post(NO_CID),
+        await town.post(town.put(b"no model")),
+        await town.post(good, dataset="cifar100"),
+    ]
+    sound = await town.post(good)
+    validator = town.validator(quick_bench)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            await validator.step()
+            town.monotonic += 60
+    assert await town.status(sound) is RoundStatus.WAITING_TRAINERS
+    for round_id in hopeless:
+        # Nobody can join it, so nobody waits for it in vain, and its creator gets the reward back.
+        assert await town.status(round_id) is RoundStatus.WAITING_VALIDATOR
+        assert caplog.text.count(f"Round {round_id} is put off") == 1
+    town.clock.advance(3601)
+    await validator.step()
+    assert {await town.status(round_id) for round_id in hopeless} == {RoundStatus.EXPIRED}
+
+
+async def test_a_base_model_that_comes_late_is_found(town: Town, quick_bench: Bench) -> None:
+    content = b"a base model that its creator pins after posting"
+    elsewhere = town.home / "elsewhere"
+    elsewhere.write_bytes(content)
+    round_id = await town.post(str(Cid.of_block(1, RAW, content)))
+    validator = town.validator(quick_bench)
+    await validator.step()
+    assert await town.status(round_id) is RoundStatus.WAITING_VALIDATOR
+    town.put(content)
+    await validator.step()  # put off: not asked again at once
+    assert await town.status(round_id) is RoundStatus.WAITING_VALIDATOR
+    town.monotonic += 60
+    await validator.step()
+    assert await town.status(round_id) is RoundStatus.WAITING_TRAINERS
+
+
+async def test_deadlines_without_trainers_submissions_or_all_of_them(town: Town, quick_bench: Bench) -> None:
+    base = town.put(b"a base model")
+    empty, silent, partial = [await town.post(base) for _ in range(3)]
+    validator = town.validator(quick_bench)
+    await validator.step()
+    await town.join(silent)
+    trainer, absentee = await town.join(partial), await town.join(partial)
+    await validator.step()
+    await town.submit(trainer, partial, town.put(b"good"))
+    town.clock.advance(3601)
+    await validator.step()
+    assert await town.status(empty) is RoundStatus.EXPIRED
+    assert await town.status(silent) is RoundStatus.EXPIRED
+    assert await town.status(partial) is RoundStatus.VALIDATING
+    await validator.step()
+    assert await town.status(partial) is RoundStatus.COMPLETED
+    assert (await town.submission(partial, trainer)).contribution_bps == 10_000
+    assert (await town.submission(partial, absentee)).contribution_bps == 0

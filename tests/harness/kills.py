@@ -91,7 +91,7 @@ async def kill_at_random(on: Stage, kills: int, *, seed: int = 7) -> int:
     chance = random.Random(seed)
     for _ in range(kills):
         await nursery.start(on.spec)
-        await asyncio.sleep(chance.uniform(0.0, 1.2))
+        await asyncio.sleep(chance.uniform(0.0, 0.4))
         nursery.signal(signal.SIGKILL)
         assert await nursery.ended() == -signal.SIGKILL
     await nursery.start(on.spec)

@@ -16,6 +16,7 @@ from decloud_pl.cli import (
     completion,
     config,
     daemon,
+    dashboard,
     datasets,
     demo,
     doctor,
@@ -49,6 +50,7 @@ every command: decloud-trainer COMMAND --help
 _COMMANDS = (
     setup,
     daemon,
+    dashboard,
     config,
     doctor,
     rounds,

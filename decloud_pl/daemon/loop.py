@@ -153,6 +153,8 @@ class Daemon:
 
     async def _follow_events(self) -> None:
         async for event in self._watch():
+            if not isinstance(event, Disconnected):
+                self._steps.chain.rpc.health.heard()
             if isinstance(event, WatchConnected):
                 self._watching = True
                 await self._try(self.lookout.catch_up)

@@ -90,9 +90,10 @@ class TinyPlanner:
     """Plans for `tiny_worker`, which has only the standard library; some of its first attempts crash."""
 
     crash_every: int = 0
+    publish_reserve: float = 1.0
     _seen: set[int] = field(default_factory=set)
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str:
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
         assert base_model.exists()
         path = folder / "planned"
         path.write_bytes(content_of(record.round_id))

@@ -19,6 +19,7 @@ examples:
   decloud-trainer localnet
   decloud-trainer localnet --rpc-port 0 --gateway-port 0 --json
   decloud-trainer localnet --no-agents --speed 100
+  decloud-trainer localnet --dataset mnist --rounds 3
 
 Only programs on this machine can reach it. State, store and the agents' wallets are kept in the home folder.
 """
@@ -39,6 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="run the chain's time X times as fast")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="rounds to post (default: no end)")
     parser.add_argument("--reward", default="1", metavar="SOL", help="reward of a round (default 1)")
+    parser.add_argument("--dataset", default="custom", metavar="NAME", help="what rounds ask for; scored on digits")
     parser.add_argument(
         "--convention", choices=("delta", "gradient"), default="delta", help="what submissions mean here"
     )
@@ -64,8 +66,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _agent_options(arguments: argparse.Namespace) -> AgentOptions:
+    from decloud_pl.chain.dialects.v1.datasets import DATASET_INDEX
     from decloud_pl.domain import parse_sol
     from decloud_pl.localnet.network import AgentOptions
+    from decloud_pl.settings import nearest
 
     try:
         reward = parse_sol(arguments.reward)
@@ -73,7 +77,11 @@ def _agent_options(arguments: argparse.Namespace) -> AgentOptions:
         raise UsageError(f"--reward: {error}.", fix="Write it like 0.5.") from error
     if not reward or arguments.rounds < 0:
         raise UsageError("--reward and --rounds must be positive.", fix="Give a reward above 0.")
-    return AgentOptions(rounds=arguments.rounds, reward=reward)
+    dataset = arguments.dataset.strip().lower()
+    if dataset not in DATASET_INDEX:
+        raise UsageError(f"--dataset: there is no data set {dataset!r}.", fix=nearest(dataset, list(DATASET_INDEX)))
+    # A network to try things on: whatever the name, this machine has the digits.
+    return AgentOptions(rounds=arguments.rounds, reward=reward, dataset=dataset, mappings=((dataset, "digits"),))
 
 
 async def _serve(home: Path, arguments: argparse.Namespace, options: AgentOptions | None) -> int:

@@ -17,9 +17,10 @@ def main(arguments: Sequence[str]) -> int:
         if any(argument.startswith("-") for argument in arguments):
             return _hydra(arguments)
         from decloud_pl.cli.daemon import run_settings
-        from decloud_pl.settings import load
+        from decloud_pl.settings.load import settings_of, sources
 
-        return run_settings(load(arguments))
+        given = sources(arguments)
+        return run_settings(settings_of(given), preset=given.preset)
     except DecloudError as error:
         print(f"decloud_pl: {error}", file=sys.stderr)
         return error.exit_code
@@ -44,7 +45,7 @@ def _hydra(arguments: Sequence[str]) -> int:
 
     def job(tree: DictConfig) -> None:
         try:
-            codes.append(run_settings(from_tree(tree, secrets=given.layers.secrets)))
+            codes.append(run_settings(from_tree(tree, secrets=given.layers.secrets), preset=given.preset))
         except DecloudError as error:
             print(f"decloud_pl: {error}", file=sys.stderr)
             codes.append(error.exit_code)

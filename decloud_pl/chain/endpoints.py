@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from decloud_pl.chain.endpoint import Endpoint, Request
@@ -23,6 +25,25 @@ _MOST_SLOTS_BEHIND = 150
 T = TypeVar("T")
 
 
+@dataclass(slots=True)
+class RpcHealth:
+    """How the endpoints have answered so far.
+
+    Attributes:
+        requests: asked in this run.
+        errors: of them, those without a usable answer.
+        heard_at: Unix seconds of the last usable answer or event, None before the first.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    heard_at: float | None = None
+
+    def heard(self) -> None:
+        """Notes that the chain has just been heard."""
+        self.heard_at = time.time()
+
+
 class Endpoints:
     """Endpoints of one network, the preferred one first.
 
@@ -35,6 +56,7 @@ class Endpoints:
         self._probes: dict[Endpoint, asyncio.Task[None]] = {}
         self._newest_slot = 0
         self._needed_slot = 0
+        self.health = RpcHealth()
 
     async def aclose(self) -> None:
         """Ends the probes and closes the connections."""
@@ -64,18 +86,22 @@ class Endpoints:
         unavailable: RpcUnavailable | None = None
         rejected: RpcRejected | None = None
         for endpoint in self._candidates():
+            self.health.requests += 1
             try:
                 answer = await endpoint.call(request)
                 self._check_age(endpoint, answer)
             except RpcUnavailable as error:
+                self.health.errors += 1
                 endpoint.failed(error)
                 unavailable = error
             except RpcRejected as error:
+                self.health.errors += 1
                 if error.code not in _ANOTHER_MAY:
                     raise
                 rejected = rejected or error
             else:
                 endpoint.recovered()
+                self.health.heard()
                 return answer
         if unavailable is not None:
             raise unavailable

@@ -14,7 +14,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.chain.endpoint import COMMITMENT, Endpoint, Request
-from decloud_pl.chain.endpoints import Endpoints
+from decloud_pl.chain.endpoints import Endpoints, RpcHealth
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.errors import DecodeError
 
@@ -221,6 +221,11 @@ class RpcClient:
     async def request_airdrop(self, address: Pubkey, lamports: int) -> Signature:
         """Asks a test network's faucet for lamports."""
         return (await self._call(lambda client: client.request_airdrop(address, lamports))).value
+
+    @property
+    def health(self) -> RpcHealth:
+        """How the endpoints have answered so far."""
+        return self._endpoints.health
 
     @property
     def _host(self) -> str:

@@ -45,6 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.add_argument(f"--{option}", metavar=metavar, help=text)
     for option, _, text in _SWITCHES:
         parser.add_argument(f"--{option}", action="store_true", help=text)
+    parser.add_argument("--plain", action="store_true", help="one line per event with its time, on a terminal too")
     add_overrides(parser)
     parser.set_defaults(run=run)
 
@@ -52,11 +53,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.cli.config_preset import warn_if_covered
     from decloud_pl.cli.session import open_settings
+    from decloud_pl.settings.load import sources
 
     overrides = [*option_overrides(arguments), *arguments.overrides]
     settings = open_settings(overrides)
     warn_if_covered(overrides)
-    return run_settings(settings)
+    return run_settings(settings, preset=sources(overrides).preset, plain=arguments.plain)
 
 
 def option_overrides(arguments: argparse.Namespace) -> list[str]:
@@ -78,20 +80,33 @@ def option_overrides(arguments: argparse.Namespace) -> list[str]:
     return overrides
 
 
-def run_settings(settings: Settings) -> int:
-    """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra."""
+def run_settings(settings: Settings, *, preset: str = "", plain: bool = False) -> int:
+    """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra.
+
+    Args:
+        settings: checked ones.
+        preset: its name, to be shown.
+        plain: lines instead of the live view, on a terminal too.
+    """
     import asyncio
 
+    from decloud_pl.cli.live import LiveReporter
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.cli.session import open_wallet
+    from decloud_pl.cli.terminal import make_console
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
+    from decloud_pl.daemon.observe import facts
 
     wallet = open_wallet(settings)
-    reporter = TerminalReporter()
+    reporter: LiveReporter | TerminalReporter
+    if make_console().is_terminal and not plain:
+        reporter = LiveReporter(facts(settings, preset))
+    else:
+        reporter = TerminalReporter(plain=True, stamps=True)
 
     async def work() -> int:
-        async with assemble(settings, wallet, reporter) as daemon:
-            await run_until_stopped(daemon)
+        async with assemble(settings, wallet, reporter, preset=preset) as daemon:
+            await run_until_stopped(daemon, reporter.stopping)
             failed = [record for record in daemon.ended if record.state.value == "failed"]
             return 10 if settings.round is not None and failed else 0
 

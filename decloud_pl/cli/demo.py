@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.streams import print_document
-from decloud_pl.errors import TrainingError, UsageError
+from decloud_pl.errors import ChainError, LocalnetError, TrainingError, UsageError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from decloud_pl.chain.rpc import RpcClient
     from decloud_pl.chain.wallet import Wallet
     from decloud_pl.cli.localnet_process import Endpoints
     from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.daemon.loop import Daemon
     from decloud_pl.daemon.record import RoundRecord
     from decloud_pl.settings import Settings
 
@@ -80,13 +83,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[dict[str, Any], bool]:
+    import asyncio
+
     from decloud_pl.chain.rpc import RpcClient
     from decloud_pl.cli.localnet_process import local_network
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
 
     begun = time.monotonic()
     reporter.say("Starting a local DECLOUD network…")
-    async with local_network(home / "localnet", log=home / "localnet.log") as endpoints:
+    gone, log = asyncio.Event(), home / "localnet.log"
+    async with local_network(home / "localnet", log=log, ended=gone) as endpoints:
         reporter.say(f"RPC {endpoints.rpc_url}, gateway {endpoints.gateway_url}, program {endpoints.program_id}.")
         wallet = _demo_wallet(home / "trainer.json")
         rpc = RpcClient(endpoints.rpc_url)
@@ -94,7 +100,18 @@ async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[di
             balance_before = await _fund(rpc, wallet)
             settings = _demo_settings(home, endpoints)
             async with assemble(settings, wallet, reporter, stop_after=rounds) as daemon:
-                interrupted = await run_until_stopped(daemon)
+                watch = asyncio.create_task(_stop_with(gone, daemon))
+                try:
+                    interrupted = await run_until_stopped(daemon)
+                except ChainError:
+                    if not gone.is_set():
+                        raise
+                finally:
+                    watch.cancel()
+                if gone.is_set():
+                    raise LocalnetError(
+                        "The local network ended.", fix=f"Its log is {log}. Start the demo again and it goes on."
+                    )
                 ended = daemon.ended
             summary = {
                 "rounds": [_entry(record) for record in ended],
@@ -105,6 +122,12 @@ async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[di
         finally:
             await rpc.aclose()
     return summary, interrupted
+
+
+async def _stop_with(gone: asyncio.Event, daemon: Daemon) -> None:
+    """A daemon would wait for its endpoint for ever; the demo's does not come back."""
+    await gone.wait()
+    daemon.stop()
 
 
 def _demo_wallet(path: Path) -> Wallet:

@@ -19,7 +19,7 @@ examples:
   decloud-trainer localnet
   decloud-trainer localnet --rpc-port 0 --gateway-port 0 --json
   decloud-trainer localnet --no-agents --speed 100
-  decloud-trainer localnet --dataset mnist --rounds 3
+  decloud-trainer localnet --dataset fashionmnist --dataset imdb --architecture vit_tiny --architecture text_bag
 
 Only programs on this machine can reach it. State, store and the agents' wallets are kept in the home folder.
 """
@@ -39,8 +39,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--no-agents", action="store_true", help="no creator, no validator")
     parser.add_argument("--speed", type=float, default=1.0, metavar="X", help="run the chain's time X times as fast")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="rounds to post (default: no end)")
+    parser.add_argument(
+        "--dataset",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="what rounds ask for, in turn (default custom, scored on digits; may be repeated)",
+    )
+    parser.add_argument(
+        "--architecture",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of the base models; each data set gets the first that fits (may be repeated)",
+    )
+    parser.add_argument("--data", type=Path, default=None, metavar="DIR", help="the validator's data folder")
+    parser.add_argument("--open-rounds", type=int, default=1, metavar="N", help="rounds at a time (default 1)")
     parser.add_argument("--reward", default="1", metavar="SOL", help="reward of a round (default 1)")
-    parser.add_argument("--dataset", default="custom", metavar="NAME", help="what rounds ask for; scored on digits")
     parser.add_argument(
         "--convention", choices=("delta", "gradient"), default="delta", help="what submissions mean here"
     )
@@ -66,10 +81,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _agent_options(arguments: argparse.Namespace) -> AgentOptions:
-    from decloud_pl.chain.dialects.v1.datasets import DATASET_INDEX
+    from decloud_pl.data.entry import DataFolder
     from decloud_pl.domain import parse_sol
+    from decloud_pl.localnet.agents.offers import make_offers
     from decloud_pl.localnet.network import AgentOptions
-    from decloud_pl.settings import nearest
 
     try:
         reward = parse_sol(arguments.reward)
@@ -77,11 +92,12 @@ def _agent_options(arguments: argparse.Namespace) -> AgentOptions:
         raise UsageError(f"--reward: {error}.", fix="Write it like 0.5.") from error
     if not reward or arguments.rounds < 0:
         raise UsageError("--reward and --rounds must be positive.", fix="Give a reward above 0.")
-    dataset = arguments.dataset.strip().lower()
-    if dataset not in DATASET_INDEX:
-        raise UsageError(f"--dataset: there is no data set {dataset!r}.", fix=nearest(dataset, list(DATASET_INDEX)))
-    # A network to try things on: whatever the name, this machine has the digits.
-    return AgentOptions(rounds=arguments.rounds, reward=reward, dataset=dataset, mappings=((dataset, "digits"),))
+    if arguments.open_rounds < 1:
+        raise UsageError(f"--open-rounds is {arguments.open_rounds}.", fix="Give 1 or more.")
+    data = None if arguments.data is None else arguments.data.expanduser().resolve()
+    folder = DataFolder.from_node({"folder": data, "download": False})
+    offers = make_offers(arguments.dataset or ("custom",), arguments.architecture, folder)
+    return AgentOptions(arguments.rounds, reward, offers, arguments.open_rounds, data)
 
 
 async def _serve(home: Path, arguments: argparse.Namespace, options: AgentOptions | None) -> int:

@@ -31,10 +31,15 @@ class Endpoints:
 
 
 @asynccontextmanager
-async def local_network(home: Path, *, log: Path) -> AsyncIterator[Endpoints]:
+async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> AsyncIterator[Endpoints]:
     """Runs a local network with agents on free ports while the context is open.
 
     Its standard input is a pipe from this process: when that closes, however this process ends, it stops.
+
+    Args:
+        home: its folder.
+        log: file for its stderr.
+        ended: set when it has ended by itself, killed for example.
 
     Raises:
         LocalnetError: it did not start; the message is its own.
@@ -50,10 +55,17 @@ async def local_network(home: Path, *, log: Path) -> AsyncIterator[Endpoints]:
             stderr=log_file,
             start_new_session=True,
         )
+    watch = asyncio.create_task(_tell(process, ended))
     try:
         yield await _endpoints(process, log)
     finally:
+        watch.cancel()
         await _stop(process)
+
+
+async def _tell(process: asyncio.subprocess.Process, ended: asyncio.Event) -> None:
+    await process.wait()
+    ended.set()
 
 
 async def _endpoints(process: asyncio.subprocess.Process, log: Path) -> Endpoints:

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import os
+from datetime import datetime
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from decloud_pl.cli.terminal import make_console
 from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import format_sol
-
-
-class _PatientConsole(Console):
-    """Goes on in silence when nobody reads any more; rich would end the program."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self.file.fileno())  # what is still buffered must not complain at exit
-        os.close(null)
 
 
 class TerminalReporter:
     """Prints each step as it happens, with a progress bar while a round trains on a terminal.
 
     Everything goes to one stream: stdout for people, stderr where stdout belongs to a JSON document.
+
+    Args:
+        stderr: print there.
+        plain: neither bars nor colours, even on a terminal.
+        stamps: begin each line with the local time.
     """
 
-    def __init__(self, *, stderr: bool = False) -> None:
-        self.console = _PatientConsole(stderr=stderr, highlight=False, soft_wrap=True)
+    def __init__(self, *, stderr: bool = False, plain: bool = False, stamps: bool = False) -> None:
+        self.console = make_console(stderr=stderr, plain=plain)
+        self._stamps = stamps
         self._progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=30),
@@ -66,11 +62,17 @@ class TerminalReporter:
         elif isinstance(event, Trouble):
             where = "" if event.round_id is None else f"Round {event.round_id}: "
             self.say(f"{where}{event.message}", style="yellow")
-        else:
+        elif isinstance(event, Changed):
             self._change(event)
+
+    def stopping(self) -> None:
+        """Says that the daemon is coming to its end."""
+        self.say("Stopping: what is under way is brought to an end. Ctrl-C again ends at once.")
 
     def say(self, text: str, style: str | None = None) -> None:
         """One line; output that cannot be written, to a full disk for example, must not stop the daemon."""
+        if self._stamps:
+            text = f"{datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')} {text}"
         with contextlib.suppress(OSError):
             self.console.print(text, style=style, markup=False)
 
@@ -84,6 +86,8 @@ class TerminalReporter:
             self._drop_bar(record.round_id)
 
     def _train(self, event: Training) -> None:
+        if event.note:
+            self.say(f"Round {event.round_id}: {event.note}")
         if event.stage != "fit" or not event.total_steps:
             return
         bar = self._bars.get(event.round_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,8 @@ def _test(arguments: argparse.Namespace) -> int:
         try:
             result["message"] = store.check()
             if not arguments.no_upload:
+                patience = f"{settings.storage.read_back_seconds:g} s"
+                print(f"{store.name}: {result['message']} Pinning and reading back, up to {patience}…", file=sys.stderr)
                 pinned = _pin_some_bytes(settings, store)
                 result["message"] = f"{result['message']} A test file was pinned and read back."
                 result.update(cid=pinned.cid, read_back_from=pinned.read_back_from)

@@ -12,19 +12,22 @@ from dataclasses import asdict
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE, V1
+from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
+from decloud_pl.daemon.connect import make_dialect, make_rpc
 from decloud_pl.daemon.events import Reporter
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
 from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
 from decloud_pl.daemon.log import logged
 from decloud_pl.daemon.lookout import situation_of
 from decloud_pl.daemon.loop import Daemon
+from decloud_pl.daemon.observe import observed
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
+from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
 from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
@@ -35,37 +38,10 @@ from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import parse_sol
-from decloud_pl.errors import ConfigError, RoundError
+from decloud_pl.errors import RoundError
 from decloud_pl.settings import Settings
 
 MAX_MODEL_BYTES = 2 << 30
-
-
-def make_dialect(settings: Settings) -> V1:
-    """The program at the configured address.
-
-    Raises:
-        ConfigError: the address is not a public key.
-    """
-    try:
-        return V1(Pubkey.from_string(settings.network.program_id))
-    except ValueError as error:
-        raise ConfigError(
-            f"network.program_id {settings.network.program_id!r} is not a Solana address.",
-            fix="Copy it from the network's documentation.",
-        ) from error
-
-
-def make_rpc(settings: Settings) -> RpcClient:
-    """The chain's RPC with the configured fallbacks and rate.
-
-    Raises:
-        ConfigError: an address is not an http or https URL.
-    """
-    network = settings.network
-    return RpcClient(
-        network.rpc_url, fallbacks=network.fallback_rpc_urls, requests_per_second=network.requests_per_second
-    )
 
 
 def make_sender(settings: Settings, rpc: RpcClient, wallet: Wallet, journal: Journal) -> Sender:
@@ -123,9 +99,16 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
 
 @asynccontextmanager
 async def assemble(
-    settings: Settings, wallet: Wallet, reporter: Reporter, *, stop_after: int | None = None
+    settings: Settings, wallet: Wallet, reporter: Reporter, *, stop_after: int | None = None, preset: str = ""
 ) -> AsyncIterator[Daemon]:
     """A daemon ready to run; holds the journal's lock while the context is open.
+
+    Args:
+        settings: checked ones.
+        wallet: signs.
+        reporter: gets what happens; the activity file, reports, notifications and metrics get it besides.
+        stop_after: rounds.
+        preset: its name, to be shown.
 
     Raises:
         ConfigError: a setting that no part can use, or endpoints of different networks.
@@ -145,6 +128,8 @@ async def assemble(
             home / JOURNAL_FILE, network=network, program_id=str(dialect.program_id), wallet=str(wallet.address)
         )
         stack.callback(journal.close)
+        scope = Scope(*journal.owner)
+        reporter = await stack.enter_async_context(observed(settings, scope, rpc.health, reporter, preset=preset))
         steps = Steps(
             chain=ChainClient(rpc, dialect),
             sender=make_sender(settings, rpc, wallet, journal),
@@ -157,7 +142,7 @@ async def assemble(
             planner=SettingsPlanner(settings),
             reporter=reporter,
             # Networks, programs and wallets may share a home; their rounds have the same numbers.
-            rounds_folder=home / "rounds" / f"{network[:8]}-{dialect.program_id}-{wallet.address}",
+            rounds_folder=home / "rounds" / scope.folder,
             max_model_bytes=MAX_MODEL_BYTES,
             deposit=deposit,
             shares=Shares(settings.max_concurrent_rounds, visible_gpus(os.environ)),
@@ -203,8 +188,12 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     return explain(view.round, policy.criteria, situation, resolve=policy.resolve)
 
 
-async def run_until_stopped(daemon: Daemon) -> bool:
+async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda: None) -> bool:
     """Runs a daemon; SIGINT and SIGTERM stop it cleanly, a second one at once. Tells systemd how it is.
+
+    Args:
+        daemon: assembled.
+        on_stop: called with the first signal.
 
     Returns:
         Whether a signal ended it.
@@ -215,6 +204,7 @@ async def run_until_stopped(daemon: Daemon) -> bool:
         if with_signal[0]:
             _leave_now()
         with_signal[0] = True
+        on_stop()
         daemon.stop()
 
     with _signal_handlers(on_signal):

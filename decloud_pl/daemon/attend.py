@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from decloud_pl.chain.client import View
-from decloud_pl.daemon.events import Trouble
+from decloud_pl.daemon.events import Looked, Trouble
 from decloud_pl.daemon.life import Act, Finish, Wait, next_step
 from decloud_pl.daemon.lookout import Lookout, new_record
 from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.daemon.select import WALLET_MINIMUM, prepared, select
 from decloud_pl.daemon.steps import Steps
+from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import (
     ContentNotFound,
     DecloudError,
@@ -125,8 +126,11 @@ class Attendant:
 
     async def _advance(self, record: RoundRecord) -> None:
         steps = self._steps
-        while not record.state.is_final and not self.stopping:
+        while not record.state.is_final:
             view = await steps.chain.view(record.round_id, steps.wallet.address)
+            steps.reporter.report(Looked(record.round_id, _deadline(view), view.now, view.balance))
+            if self.stopping:
+                return
             update = steps.update_on_disk(record.round_id)
             step = next_step(record, view.round, view.submission, now=view.now, update_on_disk=update is not None)
             if isinstance(step, Finish):
@@ -197,3 +201,14 @@ class Attendant:
     def _end(self, record: RoundRecord) -> None:
         self._taken.add(record.round_id)
         self._on_end(record)
+
+
+def _deadline(view: View) -> int | None:
+    """The round's deadline that comes next for a trainer."""
+    if view.round is None:
+        return None
+    deadlines = {
+        RoundStatus.WAITING_TRAINERS: view.round.join_deadline,
+        RoundStatus.TRAINING: view.round.submit_deadline,
+    }
+    return deadlines.get(view.round.status)

@@ -17,6 +17,29 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What the chain showed of a round of this wallet.
+
+    ``deadline`` is the one that counts in the round's present status, None where none does; it and ``chain_now``
+    are Unix seconds of the chain's clock, ``balance`` is the wallet's lamports.
+    """
+
+    round_id: int
+    deadline: int | None
+    chain_now: int
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Earnings:
+    """What the wallet's rounds have brought so far: lamports claimed since midnight and in all, and spent in all."""
+
+    today: int
+    total: int
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A round was looked at and not joined."""
 
@@ -33,7 +56,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A worker's progress; ``loss`` is that of the last step it reported."""
+    """A worker's progress; ``loss`` is that of the last step it reported, ``note`` a sentence to show."""
 
     round_id: int
     stage: str
@@ -42,6 +65,7 @@ class Training:
     total_steps: int
     loss: float | None
     accuracy: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +86,7 @@ class Trouble:
     message: str
 
 
-DaemonEvent = Connected | Skipped | Changed | Training | Uploading | Trouble
+DaemonEvent = Connected | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble
 
 
 class Reporter(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 
 from decloud_pl.chain.watch import Connected as WatchConnected
@@ -21,6 +21,10 @@ __all__ = ["Daemon", "Policy", "Watch"]
 
 _POLLS_WHILE_WATCHING = 12
 """With the WebSocket at work polling is a safety net, this many times slower."""
+
+_CANCEL_AGAIN = 1.0
+_CANCEL_TRAINING_AGAIN = 40.0
+"""Seconds; longer than the executor gives a training for its checkpoint."""
 
 Watch = Callable[[], AsyncIterator[Watched]]
 
@@ -75,7 +79,7 @@ class Daemon:
         try:
             await self._serve()
         finally:
-            await _cancel(lookouts)
+            await _cancel(lookouts, again_after=_CANCEL_AGAIN)
             await self._drain()
         if self._failure is not None:
             raise self._failure
@@ -102,7 +106,7 @@ class Daemon:
         everything = [*stoppable, *finishing]
         if everything:
             await asyncio.wait(everything, timeout=self._policy.stop_seconds)
-        await _cancel(everything)
+        await _cancel(everything, again_after=_CANCEL_TRAINING_AGAIN)
 
     def _done(self, round_id: int, task: asyncio.Task[None]) -> None:
         del self._tasks[round_id]
@@ -135,6 +139,8 @@ class Daemon:
 
     async def _follow_events(self) -> None:
         async for event in self._watch():
+            if not isinstance(event, Disconnected):
+                self._steps.chain.rpc.health.heard()
             if isinstance(event, WatchConnected):
                 self._watching = True
                 await self._try(self.lookout.catch_up)
@@ -172,7 +178,13 @@ class Daemon:
             self.stop()
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _cancel(tasks: Iterable[asyncio.Task[None]], *, again_after: float) -> None:
+    """Cancels tasks until they have ended.
+
+    Once is not enough: before Python 3.12 `asyncio.wait_for` loses a cancellation that meets a result.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=again_after)

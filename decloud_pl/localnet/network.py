@@ -22,12 +22,14 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
 from decloud_pl.chain.watch import watch_events
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Convention
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet import gateway
 from decloud_pl.localnet.agents.actor import Actor, Agent, drive
 from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.localnet.agents.creator import Creator
+from decloud_pl.localnet.agents.offers import MAPPINGS, Offer
 from decloud_pl.localnet.agents.validator import Validator
 from decloud_pl.localnet.clock import Clock, ScaledClock
 from decloud_pl.localnet.gateway import GatewayServer
@@ -65,18 +67,18 @@ class AgentOptions:
     Attributes:
         rounds: how many rounds the creator posts in this run, 0 without end.
         reward: lamports per round.
-        dataset: the chain's name of the data set.
-        classes: classes of the base models.
-        mappings: what the validator scores on, by the chain's name.
+        offers: what the rounds ask for, in turn.
+        open_rounds: how many rounds the creator keeps going at a time.
+        data: the folder of the validator's data sets; None for ``data`` in the user's home folder.
         grace: seconds between the first trainer's joining and the start of the training.
         interval: seconds between looks at the chain when no event wakes the agents.
     """
 
     rounds: int = 0
     reward: int = 1_000_000_000
-    dataset: str = "custom"
-    classes: int = 10
-    mappings: tuple[tuple[str, str], ...] = (("custom", "digits"),)
+    offers: tuple[Offer, ...] = (Offer(),)
+    open_rounds: int = 1
+    data: Path | None = None
     grace: float = 1.0
     interval: float = 1.0
 
@@ -168,7 +170,13 @@ class LocalNetwork:
 
     async def _start_agents(self, options: AgentOptions) -> None:
         home = self._home
-        bench = Bench(convention=self._convention, gradient_rate=self._gradient_rate, log=home / "scoring.log")
+        data = DataFolder.from_node({"folder": options.data, "download": False})
+        bench = Bench(
+            convention=self._convention,
+            gradient_rate=self._gradient_rate,
+            data=data.folder,
+            log=home / "scoring.log",
+        )
         self._stack.push_async_callback(bench.aclose)
         creator = Creator(
             actor=await self._actor("creator"),
@@ -176,8 +184,8 @@ class LocalNetwork:
             bench=bench,
             models=home / "models",
             reward=options.reward,
-            dataset=options.dataset,
-            classes=options.classes,
+            offers=options.offers,
+            open_rounds=options.open_rounds,
             limit=options.rounds,
         )
         validator = Validator(
@@ -185,7 +193,8 @@ class LocalNetwork:
             bench=bench,
             reader=GatewayReader([self.endpoints.gateway_url]),
             files=home / "validator",
-            mappings=dict(options.mappings),
+            mappings=dict(MAPPINGS),
+            data=data,
             max_bytes=_MAX_FILE_BYTES,
             grace=options.grace / self._speed,
             monotonic=time.monotonic,

@@ -23,8 +23,9 @@ def save(path: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None
     """Writes a package atomically; the same spec and weights always give the same bytes, and so the same CID.
 
     Raises:
-        ModelError: a spec that `read_spec` would refuse.
+        ModelError: a spec that `read_spec` would refuse, or a file that cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     metadata = spec.to_metadata()
@@ -42,6 +43,8 @@ def save(path: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None
         save_file(tensors, str(scratch), metadata=metadata)
         _sort_metadata(scratch)
         scratch.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be written ({error}).", fix="Choose another place, or make room.") from error
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from decloud_pl.errors import UntrustedFileRejected
 from decloud_pl.models.package import read_spec
-from decloud_pl.models.spec import BaseModel
+from decloud_pl.models.spec import BaseModel, ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +106,12 @@ class Opening:
 
 
 class BaseModelOpening(Opening):
-    """A base model on its way through quarantine."""
+    """A base model on its way through quarantine; ``spec`` says what a ``.pt`` file is instead of its names."""
 
-    def __init__(self, path: Path, out: Path, limits: Limits | None = None) -> None:
+    def __init__(self, path: Path, out: Path, limits: Limits | None = None, *, spec: ModelSpec | None = None) -> None:
         self._out = out
-        super().__init__({"kind": "base", "out": str(out)}, path, limits or Limits())
+        metadata = None if spec is None else spec.to_metadata()
+        super().__init__({"kind": "base", "out": str(out), "metadata": metadata}, path, limits or Limits())
 
     def model(self) -> BaseModel:
         """The model.
@@ -134,6 +135,40 @@ def open_base_model(path: Path, out: Path, limits: Limits | None = None) -> Base
         UntrustedFileRejected: the file was refused.
     """
     return BaseModelOpening(path, out, limits).model()
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a file holds.
+
+    Attributes:
+        format: ``state_dict`` or ``safetensors``.
+        tensors: name, type and shape of each.
+        model: the base model that it is; None where it is none.
+        problem: why it is none.
+    """
+
+    format: str
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
+    model: BaseModel | None
+    problem: str
+
+
+def inspect_file(path: Path, out: Path, limits: Limits | None = None) -> Inspection:
+    """Looks into a file of unknown origin.
+
+    Args:
+        path: a ``.pt`` dictionary of tensors or a safetensors file.
+        out: the model package to write where it is a base model.
+        limits: what it may cost.
+
+    Raises:
+        UntrustedFileRejected: it is no such file, or it was refused.
+    """
+    answer = Opening({"kind": "inspect", "out": str(out)}, path, limits or Limits()).result()
+    tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
+    model = BaseModel(read_spec(out), out, int(answer["classes"])) if "classes" in answer else None
+    return Inspection(str(answer["format"]), tensors, model, str(answer.get("problem", "")))
 
 
 def open_submission(path: Path, base: BaseModel, out: Path, limits: Limits | None = None) -> Path:

@@ -52,7 +52,7 @@ def main() -> None:
     _limit(request["memory_bytes"])
     path, out = Path(request["path"]), Path(request["out"])
     try:
-        found = _base(path, out) if request["kind"] == "base" else _submission(path, Path(request["base"]), out)
+        found = _answer(request, path, out)
     except Refused as refusal:
         found = {"refused": str(refusal)}
     except ModelError as error:
@@ -63,6 +63,15 @@ def main() -> None:
         found = {"refused": f"The file {reason}."}
     json.dump(found, answer)
     answer.close()
+
+
+def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]:
+    if request["kind"] == "submission":
+        return _submission(path, Path(request["base"]), out)
+    if request["kind"] == "inspect":
+        return _inspect(path, out)
+    metadata = request.get("metadata")
+    return _base(path, out, None if metadata is None else ModelSpec.from_metadata(metadata))
 
 
 def _exit_with_parent() -> None:
@@ -88,10 +97,10 @@ def _limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
 
-def _base(path: Path, out: Path) -> dict[str, Any]:
+def _base(path: Path, out: Path, described: ModelSpec | None = None) -> dict[str, Any]:
     if _is_zip(path):
         state = _load_pt(path)
-        spec = _recognise(state)
+        spec = described or _recognise(state)
     else:
         spec = ModelSpec.from_metadata(package.read_header(path).get("__metadata__"))
         state = _load_safetensors(path)
@@ -124,6 +133,20 @@ def _submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
     _check_values(entries)
     save_file(entries, str(out))
     return {"tensors": len(entries)}
+
+
+def _inspect(path: Path, out: Path) -> dict[str, Any]:
+    """What a file holds, whether or not it can be used as a base model."""
+    state = _load_pt(path) if _is_zip(path) else _load_safetensors(path)
+    tensors = [[name, str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in state.items()]
+    found: dict[str, Any] = {"format": "state_dict" if _is_zip(path) else "safetensors", "tensors": tensors}
+    del state
+    try:
+        return {**found, **_base(path, out)}
+    except Refused as refusal:
+        return {**found, "problem": str(refusal)}
+    except ModelError as error:
+        return {**found, "problem": error.message}
 
 
 def _is_zip(path: Path) -> bool:
@@ -162,6 +185,7 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    package.read_header(path)
     try:
         return load_file(str(path))
     except SafetensorError as error:

@@ -1,43 +1,187 @@
-"""Architectures by name."""
+"""Architectures by name: this package's, torchvision's classification models, and those of plug-ins.
+
+A plug-in is an entry point of the group ``decloud_pl.architectures``: a callable that takes the hyper-parameters as
+keywords and returns a module from a batch of inputs to logits (N, classes).
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from decloud_pl.errors import ModelError
+from decloud_pl.models.limits import CLASSES, Limits, OneOf, Share, Whole, complaint, shown
+from decloud_pl.models.spec import MAX_TEXT_LENGTH, MAX_VOCABULARY, ImageInput, InputSpec, TextInput
 
 if TYPE_CHECKING:
     from torch import nn
 
 HyperParameters = Mapping[str, object]
+PLUG_INS = "decloud_pl.architectures"
 
 
-def _simple_cnn(**hyper_parameters: int) -> nn.Module:
-    from decloud_pl.models.simple_cnn import SimpleCNN
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network of this package.
 
-    return SimpleCNN(**hyper_parameters)
+    Attributes:
+        target: ``module:class``; its keywords are the hyper-parameters.
+        kind: of its input.
+        limits: of its hyper-parameters, all of which have defaults.
+    """
+
+    target: str
+    kind: Literal["image", "text"]
+    limits: Limits
 
 
-ARCHITECTURES: Mapping[str, Callable[..., nn.Module]] = {"simple_cnn": _simple_cnn}
-"""Builders by name; each takes its hyper-parameters as keywords."""
+_IMAGE_SIZE = Whole(8, 1024)
+_WIDTH = Whole(1, 4096)
+_DEPTH = Whole(1, 48)
+_HEADS = Whole(1, 64)
+_VOCABULARY = Whole(2, MAX_VOCABULARY)
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "simple_cnn": Architecture("decloud_pl.models.simple_cnn:SimpleCNN", "image", {"num_classes": CLASSES}),
+    "resnet": Architecture(
+        "decloud_pl.models.resnet:resnet", "image", {"num_classes": CLASSES, "depth": OneOf((18, 34, 50, 101, 152))}
+    ),
+    "vit_tiny": Architecture(
+        "decloud_pl.models.vit:vit_tiny",
+        "image",
+        {
+            "num_classes": CLASSES,
+            "image_size": _IMAGE_SIZE,
+            "patch_size": Whole(1, 64),
+            "width": _WIDTH,
+            "depth": _DEPTH,
+            "heads": _HEADS,
+            "dropout": Share(),
+        },
+    ),
+    "mlp": Architecture(
+        "decloud_pl.models.mlp:MLP",
+        "image",
+        {
+            "num_classes": CLASSES,
+            "image_size": _IMAGE_SIZE,
+            "hidden": Whole(1, 16_384),
+            "layers": Whole(0, 16),
+            "dropout": Share(),
+        },
+    ),
+    "text_bag": Architecture(
+        "decloud_pl.models.text_bag:TextBag",
+        "text",
+        {"num_classes": CLASSES, "vocabulary": _VOCABULARY, "width": _WIDTH},
+    ),
+    "text_transformer": Architecture(
+        "decloud_pl.models.text_transformer:TextTransformer",
+        "text",
+        {
+            "num_classes": CLASSES,
+            "vocabulary": _VOCABULARY,
+            "length": Whole(1, MAX_TEXT_LENGTH),
+            "width": _WIDTH,
+            "depth": _DEPTH,
+            "heads": _HEADS,
+            "dropout": Share(),
+        },
+    ),
+}
+
+_TORCHVISION_LIMITS: Limits = {"num_classes": CLASSES}
+# These two have heads for training that give more than the logits.
+_WITHOUT_EXTRAS = {"googlenet": {"aux_logits": False}, "inception_v3": {"aux_logits": False}}
 
 
 def build(architecture: str, hyper_parameters: HyperParameters) -> nn.Module:
-    """A freshly initialised model.
+    """A freshly initialised model; never with weights from elsewhere.
 
     Raises:
         ModelError: an unknown architecture, or hyper-parameters it does not take.
     """
-    builder = ARCHITECTURES.get(architecture)
-    if builder is None:
-        raise ModelError(
-            f"There is no architecture {architecture!r}.", fix=f"Known: {', '.join(sorted(ARCHITECTURES))}."
+    builder, limits = _builder(architecture)
+    wrong = "" if limits is None else complaint(hyper_parameters, limits)
+    if not wrong:
+        try:
+            return builder(**hyper_parameters)
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+            raise _cannot_build(architecture, hyper_parameters, "Correct its hyper-parameters") from error
+    raise _cannot_build(architecture, hyper_parameters, wrong)
+
+
+def known() -> list[str]:
+    """The names of this package's architectures and of plug-ins; torchvision's come beside them."""
+    return [*ARCHITECTURES, *(name for name in sorted(_plug_ins()) if name not in ARCHITECTURES)]
+
+
+def default_input(architecture: str, hyper_parameters: HyperParameters) -> InputSpec:
+    """The input that goes with an architecture when nothing else is said: 32×32 images, or texts as it takes them."""
+    own = ARCHITECTURES.get(architecture)
+    numbers = {name: value for name, value in hyper_parameters.items() if type(value) is int}
+    if own is not None and own.kind == "text":
+        usual = TextInput()
+        return TextInput(
+            vocabulary=numbers.get("vocabulary", usual.vocabulary), length=numbers.get("length", usual.length)
         )
-    try:
-        return builder(**hyper_parameters)
-    except (TypeError, ValueError, RuntimeError) as error:
+    return ImageInput(size=numbers.get("image_size", 32))
+
+
+def _builder(architecture: str) -> tuple[Callable[..., nn.Module], Limits | None]:
+    own = ARCHITECTURES.get(architecture)
+    if own is not None:
+        module, _, name = own.target.partition(":")
+        builder: Callable[..., nn.Module] = getattr(importlib.import_module(module), name)
+        return builder, own.limits
+    plug_ins = _plug_ins()
+    if architecture in plug_ins:
+        return _load(architecture, plug_ins[architecture]), None
+    found = _torchvision(architecture)
+    if found is None:
         raise ModelError(
-            f"The architecture {architecture} cannot be built with {dict(hyper_parameters)}.",
-            fix="Correct its hyper-parameters.",
+            f"There is no architecture {architecture!r}.",
+            fix=f"Known: {', '.join(known())}, and torchvision's classification models.",
+        )
+    return found, _TORCHVISION_LIMITS
+
+
+def _torchvision(name: str) -> Callable[..., nn.Module] | None:
+    import torchvision
+
+    if name not in torchvision.models.list_models(module=torchvision.models):
+        return None
+    extras = {"weights": None, **_WITHOUT_EXTRAS.get(name, {})}
+    if extras.keys() > {"weights"}:
+        extras["init_weights"] = False
+
+    def builder(**hyper_parameters: object) -> nn.Module:
+        network: nn.Module = torchvision.models.get_model(name, **extras, **hyper_parameters)
+        return network
+
+    return builder
+
+
+def _plug_ins() -> dict[str, importlib.metadata.EntryPoint]:
+    return {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUG_INS)}
+
+
+def _load(name: str, entry: importlib.metadata.EntryPoint) -> Callable[..., nn.Module]:
+    try:
+        loaded = entry.load()
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"The plug-in {entry.value} of the architecture {name} cannot be imported: {error}.",
+            fix="Install it again, or take it away.",
         ) from error
+    if not callable(loaded):
+        raise ModelError(f"The plug-in {entry.value} of the architecture {name} cannot be called.")
+    builder: Callable[..., nn.Module] = loaded
+    return builder
+
+
+def _cannot_build(architecture: str, hyper_parameters: HyperParameters, fix: str) -> ModelError:
+    return ModelError(f"The architecture {architecture} cannot be built with {shown(hyper_parameters)}.", fix=f"{fix}.")

@@ -48,6 +48,12 @@ class Sources:
     def user_conf(self) -> Path:
         return self.home / USER_CONF
 
+    @property
+    def preset(self) -> str:
+        """The chosen preset's name."""
+        kept = self.layers.choices().get(PRESET)
+        return override_choices(self.overrides).get(PRESET) or (str(kept.value) if kept else "none")
+
     def hydra_overrides(self) -> list[str]:
         """Everything above the presets, the strongest last."""
         home = f"home={hydra_text(str(self.home))}"

@@ -51,7 +51,7 @@ MAIN = (
 
 # `home` decides where config.json is; the others say what one run does.
 _NOT_KEPT = ("home", "task", "round")
-_AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap")
+_AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap", "notify.low_balance")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from decloud_pl.settings.secrets import Secrets
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
+_LAST_PORT = 65_535
 
 
 @dataclass
@@ -91,6 +92,37 @@ class RewardsConfig:
 
 
 @dataclass
+class UpdateConfig:
+    """How a finished training is written down for the validator."""
+
+    dtype: str = "float16"
+    top_k: float = 0.0
+    min_kept: float = 0.95
+
+
+@dataclass
+class MetricsConfig:
+    """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
+
+    port: int = 0
+
+
+@dataclass
+class NotifyConfig:
+    """What is worth a message; where to is the secret ``notify_urls``."""
+
+    earned: bool = True
+    failed: bool = True
+    low_balance: str = "0.01"
+    silent_minutes: float = 15.0
+
+    @property
+    def low_balance_lamports(self) -> int:
+        """0 for never."""
+        return parse_sol(self.low_balance)
+
+
+@dataclass
 class Tree:
     """What Hydra composes from ``conf/``. It is printed and saved as it is, so no secret belongs here."""
 
@@ -100,11 +132,15 @@ class Tree:
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
     preset: dict[str, Any] | None = None
     task: str = "daemon"
@@ -187,6 +223,7 @@ def check(settings: Settings) -> None:
         "rewards.min_profit": settings.rewards.min_profit or "0",
         "rewards.sol_per_kwh": settings.rewards.sol_per_kwh,
         "chain.daily_cap": settings.chain.daily_cap,
+        "notify.low_balance": settings.notify.low_balance,
     }
     for name, amount in amounts.items():
         try:
@@ -221,11 +258,21 @@ def _check_work(settings: Settings) -> None:
         "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
         "daemon.ray_cpus": (settings.daemon.ray_cpus, 0),
         "daemon.ray_gpus": (settings.daemon.ray_gpus, 0),
+        "notify.silent_minutes": (settings.notify.silent_minutes, 0),
+        "metrics.port": (settings.metrics.port, 0),
     }
     for name, (value, bound) in least.items():
         if not bound <= value < float("inf"):
             raise ConfigError(f"{name} is {value}.", fix=f"Set it to {bound} or more.")
+    if settings.metrics.port > _LAST_PORT:
+        raise ConfigError(f"metrics.port is {settings.metrics.port}.", fix=f"Set it to {_LAST_PORT} or less.")
     if not 0 < settings.daemon.hang_minutes < float("inf"):
         raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
+    update = settings.update
+    if update.dtype not in ("float32", "float16", "bfloat16"):
+        raise ConfigError(f"update.dtype is {update.dtype!r}.", fix="Set it to float16, bfloat16 or float32.")
+    for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept)):
+        if not 0 <= share <= 1:
+            raise ConfigError(f"update.{name} is {share}.", fix="Set it to a share from 0 to 1.")
     if settings.daemon.executor not in ("process", "ray"):
         raise ConfigError(f"daemon.executor is {settings.daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from decloud_pl.errors import ConfigError
 
-SECRET_NAMES = ("private_key", "pinata_api_key", "pinata_secret_key", "pinata_jwt")
+SECRET_NAMES = ("private_key", "pinata_api_key", "pinata_secret_key", "pinata_jwt", "notify_urls")
 IN_KEYRING = "@keyring"
 """What config.json holds in place of a secret that the system keyring has."""
 

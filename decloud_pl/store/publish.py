@@ -126,7 +126,7 @@ class Publisher:
             try:
                 return await self._through(store, update, log, scratch, progress)
             except StoreError as error:
-                logger.warning("Publishing through %s: %s", store.name, error)
+                logger.info("Publishing through %s: %s", store.name, error)
                 failures.append((store.name, error))
         raise _combined(failures)
 
@@ -246,7 +246,7 @@ def _wrong_cid(store: str, cid: str) -> IntegrityError:
 def _unreadable(cid: str, error: StoreError) -> StoreError:
     wait = error.retry_after if isinstance(error, StoreUnavailable) else None
     message = f"The update is stored as {cid}, but cannot be read back yet: {error.message.rstrip('.')}."
-    fix = "Nothing was submitted. It is read again later."
+    fix = "It can be submitted once it is readable; nothing is lost by waiting."
     if isinstance(error, StoreUnavailable):
         return StoreUnavailable(message, fix=fix, retry_after=wait)
     return ContentNotFound(message, fix=fix)

@@ -29,7 +29,6 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["localnet", "--speed", "1001"], 2, "at most 1000"),
         (["localnet", "--speed", "nan"], 2, "--speed is nan"),
         (["localnet", "--reward", "much"], 2, "'much' is not an amount in SOL"),
-        (["localnet", "--dataset", "mnits"], 2, "Did you mean 'mnist'?"),
         (["localnet", "--rpc-port", "99999"], 2, "--rpc-port is no port"),
         (["start", "epoch=2"], 3, "Did you mean 'epochs'?"),
         (["start", "preset=nope"], 3, "There is no preset 'nope'."),

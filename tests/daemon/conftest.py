@@ -32,7 +32,7 @@ from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
-from decloud_pl.store import Progress, Stored
+from decloud_pl.store import Progress, Store, Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.publish import Publisher, ReadBack
@@ -102,7 +102,9 @@ class FlakyStore:
 
 
 class NoPlan:
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str:
+    publish_reserve = 60.0
+
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
         assert base_model.exists()
         return "{}"
 
@@ -130,16 +132,16 @@ class Diary:
             for event in self.events
         )
 
-    async def until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool], *, patience: float = PATIENCE) -> None:
         async def wait() -> None:
             while not condition():
                 self._news.clear()
                 await self._news.wait()
 
-        await asyncio.wait_for(wait(), PATIENCE)
+        await asyncio.wait_for(wait(), patience)
 
-    async def reaches(self, round_id: int, state: State) -> None:
-        await self.until(lambda: state in self.states(round_id))
+    async def reaches(self, round_id: int, state: State, *, patience: float = PATIENCE) -> None:
+        await self.until(lambda: state in self.states(round_id), patience=patience)
 
 
 class World:
@@ -154,8 +156,11 @@ class World:
         self.chain = ChainClient(self.rpc, self.dialect)
         self.other = Wallet(Keypair())
         self.wallet = Wallet(Keypair())
-        self.executor = QuickExecutor()
+        self.executor: Any = QuickExecutor()
+        self.planner: Any = NoPlan()
         self.store = FlakyStore(network.store)
+        self.stores: list[Store] = [self.store]
+        self.gateways = [network.endpoints.gateway_url]
         self.diary = Diary()
         network.vm.airdrop(self.other.address, 100 * 10**9)
         network.vm.airdrop(self.wallet.address, 10**9)
@@ -168,12 +173,15 @@ class World:
         sender = Sender(self.rpc, signer or self.other, self.dialect, MemoryTransactionLog(), policy=self._send)
         await sender.send([instruction], key="x", landed=unknown)
 
-    async def post(self, *, dataset: str = "custom", reward: int = 10**9, claim: bool = True) -> int:
+    async def post(
+        self, *, dataset: str = "custom", reward: int = 10**9, claim: bool = True, model: Path | None = None
+    ) -> int:
         """Posts a round, and claims it as its validator; returns its id."""
         counter = await self.chain.counter()
         assert counter is not None
-        base = self.home / "base"
-        base.write_bytes(b"a base model")
+        base = model or self.home / "base"
+        if model is None:
+            base.write_bytes(b"a base model")
         cid = self.network.store.put(base).cid
         me, number = self.other.address, counter.count
         await self.as_other(
@@ -198,20 +206,20 @@ class World:
         """A daemon at work."""
         journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
-        reader = GatewayReader([self.network.endpoints.gateway_url])
+        reader = GatewayReader(self.gateways)
         steps = Steps(
             chain=ChainClient(rpc, self.dialect),
             sender=Sender(rpc, self.wallet, self.dialect, JournalTransactionLog(journal), policy=self._send),
             wallet=self.wallet,
             dialect=self.dialect,
             journal=journal,
-            publisher=Publisher([self.store], reader, read_back=ReadBack(seconds=0.0)),
+            publisher=Publisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
             reader=reader,
             executor=self.executor,
-            planner=NoPlan(),
+            planner=self.planner,
             reporter=self.diary,
             rounds_folder=self.home / "rounds",
-            max_model_bytes=1 << 20,
+            max_model_bytes=4 << 20,
         )
         options: dict[str, Any] = {
             "criteria": Criteria((), 0, 0, 1),

@@ -89,7 +89,9 @@ class Notes:
 
 
 class NoPlan:
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str:
+    publish_reserve = 60.0
+
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
         raise AssertionError("nothing is trained here")
 
 
@@ -353,7 +355,8 @@ async def test_accepted_but_never_readable(
         assert one.record.attempts == attempt + 1
     assert one.record.reason == (
         f"The update is stored as {one.update.cid}, but cannot be read back yet: "
-        "The gateway 127.0.0.1 does not have the file. Nothing was submitted. It is read again later."
+        "The gateway 127.0.0.1 does not have the file. "
+        "It can be submitted once it is readable; nothing is lost by waiting."
     )
     assert one.upload(store.name) == (UploadState.STORED, one.update.cid)
     check_nothing_submitted(one)

@@ -66,3 +66,15 @@ def test_ctrl_c_in_mid_training_then_once_more(start: Callable[..., Any], tmp_pa
     fees = summary["balance_before"] + 900_000_000 - summary["balance_after"]
     assert 10_000 <= fees <= 210_000
     assert processes_of(home) == []
+
+
+def test_the_end_of_the_network_is_the_end_of_the_demo(start: Callable[..., Any], tmp_path: Path) -> None:
+    home = tmp_path / "demo"
+    demo = start(["demo", "--home", str(home)])
+    demo.wait_for("Looking for rounds")
+    (network,) = (child for child in psutil.Process(demo.process.pid).children() if "localnet" in child.cmdline())
+    network.kill()
+    said = demo.wait_for("The local network ended.")
+    assert said.startswith("decloud-trainer: ")
+    assert demo.process.wait(timeout=60) == 12
+    assert processes_of(home) == []

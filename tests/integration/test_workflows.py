@@ -64,29 +64,27 @@ def test_passive_income(trainer: Trainer) -> None:
     assert trainer.json("status")["rounds"][0]["submission"]["reward_claimed"] is True
 
 
-@pytest.mark.parametrize("network", [["--rounds", "1", "--dataset", "mnist"]], indirect=True)
+@pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_selective_training(trainer: Trainer) -> None:
     """Rounds of other data sets and rewards are left alone, with the reason."""
-    trainer.run("config", "--add-mapping", "mnist:digits")
     daemon = trainer.start("--dataset", "cifar10,svhn")
-    daemon.wait_for("you do not train for the data set mnist")
+    daemon.wait_for("you do not train for the data set custom")
     assert daemon.end(signal.SIGINT) == 0
-    daemon = trainer.start("--dataset", "mnist", "--min-reward", "1.5")
+    daemon = trainer.start("--dataset", "custom", "--min-reward", "1.5")
     daemon.wait_for("is below your minimum of 1.5 SOL")
     assert daemon.end(signal.SIGINT) == 0
     assert trainer.json("history")["rounds"] == []
-    daemon = trainer.start("--dataset", "mnist", "--min-reward", "0.5", "--max-reward", "2", "--no-auto-train")
+    daemon = trainer.start("--dataset", "custom", "--min-reward", "0.5", "--max-reward", "2", "--no-auto-train")
     daemon.wait_for("joined.")
     assert daemon.end(signal.SIGINT) == 0
 
 
-@pytest.mark.parametrize("network", [["--rounds", "1", "--dataset", "mnist"]], indirect=True)
+@pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_quick_test(trainer: Trainer) -> None:
-    """The preset's own batches count where config.json has none."""
-    trainer.run("config", "--unset", "max_batches", "--add-mapping", "mnist:digits")
+    """The preset's own batches count where config.json has none; the local network's rounds ask for `custom`."""
+    trainer.run("config", "--unset", "max_batches")
     assert trainer.json("config", "--show", "preset=quick-test")["settings"]["max_batches"] == 50
-    daemon = trainer.start("--preset", "quick-test")
-    daemon.wait_for("data set mnist (training on digits)")
+    daemon = trainer.start("--preset", "quick-test", "--dataset", "custom")
     daemon.wait_for("claimed 0.9 SOL")
     assert daemon.end(signal.SIGINT) == 0
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,3 +171,53 @@ def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
             assert not is_gone(child)
             parent.kill()
             wait_for(lambda: is_gone(child))
+
+
+def zip_bomb(path: Path) -> None:
+    """A gigabyte of zeros in a megabyte."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data/0", "w") as member:
+        for _ in range(16):
+            member.write(bytes(64 << 20))
+
+
+def forged_sparse(path: Path) -> None:
+    forged = torch.sparse_coo_tensor(torch.tensor([[2**60]]), torch.ones(1), (2**61,), check_invariants=False)
+    torch.save({"conv1.weight": forged}, path)
+
+
+def many_tensors(path: Path) -> None:
+    header = {f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(100_000)}
+    data = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(data)) + data)
+
+
+def truncated(path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(100_000)}, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+MEASURE = """
+import json, resource, sys
+from pathlib import Path
+from decloud_pl.errors import UntrustedFileRejected
+from decloud_pl.models.quarantine import Limits, open_base_model
+try:
+    open_base_model(Path(sys.argv[1]), Path(sys.argv[2]), Limits(memory_bytes=256 << 20))
+except UntrustedFileRejected as error:
+    print(json.dumps([resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, str(error)]))
+"""
+
+
+@pytest.mark.parametrize("make", [zip_bomb, forged_sparse, many_tensors, truncated])
+def test_a_file_made_to_exhaust_its_reader_costs_no_memory(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "file")
+    ended = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path / "file"), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kilobytes, reason = json.loads(ended.stdout)
+    assert kilobytes < 900_000  # torch alone takes about 300 MB
+    assert "It was not used" in reason or "The file was not used" in reason
+    assert not (tmp_path / "out").exists()

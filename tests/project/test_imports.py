@@ -32,7 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "train": {*_CLIENT, "build"},
     "daemon": {*_CLIENT, "train", "settings", "build", "config_dir"},
     "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
-    "cli": {*_CLIENT, "train", "daemon", "localnet", "settings", "build", "config_dir"},
+    "dashboard": {"errors", "domain", "daemon"},
+    "cli": {*_CLIENT, "train", "daemon", "dashboard", "localnet", "settings", "build", "config_dir"},
     "__main__": {"errors", "settings", "config_dir", "cli"},
 }
 

@@ -29,31 +29,43 @@ class Bench:
     Args:
         convention: what the entries of a submission mean on this network.
         gradient_rate: the validator's η of the ``gradient`` convention.
+        data: the folder of the data sets; None for ``data`` in the user's home folder.
         log: file for the child's stderr.
         command: the child; it speaks the lines of `bench_child`.
     """
 
     def __init__(
-        self, *, convention: Convention, gradient_rate: float, log: Path, command: Sequence[str] = _CHILD
+        self,
+        *,
+        convention: Convention,
+        gradient_rate: float,
+        log: Path,
+        data: Path | None = None,
+        command: Sequence[str] = _CHILD,
     ) -> None:
         self._options = {"convention": convention, "gradient_rate": gradient_rate}
+        self._data = None if data is None else str(data)
         self._log = log
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def make_base_model(self, path: Path, *, model_format: str, classes: int) -> None:
-        """Writes a freshly initialised ``simple_cnn``; ``model_format`` is ``state_dict`` or ``package``."""
-        await self._ask("make_base_model", path=str(path), format=model_format, classes=classes)
+    async def make_base_model(self, path: Path, *, architecture: str, model_format: str, classes: int) -> None:
+        """Writes a freshly initialised model; ``model_format`` is ``state_dict`` or ``package``."""
+        await self._ask(
+            "make_base_model", path=str(path), architecture=architecture, format=model_format, classes=classes
+        )
 
     async def baseline(self, base: Path, *, dataset: str) -> float:
         """Top-1 accuracy of a base model on the data set's test split, 0 to 1."""
-        return float(await self._ask("baseline", base=str(base), dataset=dataset))
+        return float(await self._ask("baseline", base=str(base), dataset=dataset, data=self._data))
 
     async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
         """Basis points per submission, in proportion to the accuracy gained; they sum to 10000 or to 0."""
         files = {name: str(path) for name, path in submissions.items()}
-        answer = await self._ask("contributions", base=str(base), dataset=dataset, submissions=files, **self._options)
+        answer = await self._ask(
+            "contributions", base=str(base), dataset=dataset, data=self._data, submissions=files, **self._options
+        )
         return {str(name): int(share) for name, share in answer.items()}
 
     async def aclose(self) -> None:

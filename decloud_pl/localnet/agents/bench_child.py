@@ -16,12 +16,14 @@ import torch
 from safetensors.torch import load_file
 
 from decloud_pl.build import build
-from decloud_pl.config_dir import config_dir
+from decloud_pl.data.catalog import resolve
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models import package, quarantine
+from decloud_pl.models.make import make_spec
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.models.spec import BaseModel, InputSpec, ModelSpec
+from decloud_pl.models.spec import BaseModel, InputSpec
 from decloud_pl.train import delta
 from decloud_pl.train.score import Scorer, contributions
 
@@ -58,10 +60,10 @@ def _requests() -> Iterator[str]:
         yield waiting.get()
 
 
-def make_base_model(path: str, format: str, classes: int) -> None:  # noqa: A002  # the request's word
-    """Writes a freshly initialised ``simple_cnn``."""
+def make_base_model(path: str, architecture: str, format: str, classes: int) -> None:  # noqa: A002  # the request's word
+    """Writes a freshly initialised model."""
     torch.manual_seed(classes)
-    spec = ModelSpec("simple_cnn", {"num_classes": classes})
+    spec = make_spec(architecture, {"num_classes": classes}, {})
     network = build_network(spec.architecture, spec.hyper_parameters)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -73,18 +75,18 @@ def make_base_model(path: str, format: str, classes: int) -> None:  # noqa: A002
     scratch.replace(target)
 
 
-def baseline(base: str, dataset: str) -> float:
+def baseline(base: str, dataset: str, data: str | None = None) -> float:
     """Accuracy of a base model, 0 to 1."""
-    model, scorer = _open(Path(base)), _scorer(dataset, Path(base))
+    model, scorer = _open(Path(base)), _scorer(dataset, data, Path(base))
     network = build_network(model.spec.architecture, model.spec.hyper_parameters)
     return scorer.accuracy_of(network, load_file(str(model.weights)))
 
 
 def contributions_of(
-    base: str, dataset: str, submissions: dict[str, str], convention: Any, gradient_rate: float
+    base: str, dataset: str, data: str | None, submissions: dict[str, str], convention: Any, gradient_rate: float
 ) -> dict[str, int]:
     """Basis points by submission, as the public validator gives them."""
-    model, scorer = _open(Path(base)), _scorer(dataset, Path(base))
+    model, scorer = _open(Path(base)), _scorer(dataset, data, Path(base))
     state = load_file(str(model.weights))
     network = build_network(model.spec.architecture, model.spec.hyper_parameters)
     before = scorer.accuracy_of(network, state)
@@ -122,14 +124,12 @@ def _open(path: Path) -> BaseModel:
     return _models[path]
 
 
-def _scorer(dataset: str, base: Path) -> Scorer:
-    from omegaconf import OmegaConf
-
+def _scorer(dataset: str, data: str | None, base: Path) -> Scorer:
     spec = _open(base).spec
     key = (dataset, spec.input)
     if key not in _scorers:
-        node = OmegaConf.to_container(OmegaConf.load(config_dir() / "dataset" / f"{dataset}.yaml"))
-        source: Source = build(node)  # type: ignore[arg-type]  # a data set's file is a mapping
+        folder = DataFolder.from_node({"folder": data, "download": False})
+        source: Source = build(resolve(dataset, {}, {}, data=folder).node(folder))
         _scorers[key] = Scorer(source.load("test"), spec.input)
     return _scorers[key]
 

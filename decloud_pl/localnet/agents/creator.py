@@ -8,6 +8,7 @@ from pathlib import Path
 from decloud_pl.domain import RoundStatus
 from decloud_pl.localnet.agents.actor import Actor
 from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.localnet.agents.offers import Offer
 from decloud_pl.store.embedded import EmbeddedStore
 
 _COSTS = 1_000_000_000
@@ -19,13 +20,12 @@ MODEL_FORMATS = ("state_dict", "package")
 
 @dataclass
 class Creator:
-    """Keeps one round open until it has posted ``limit`` of them (0: without end).
+    """Keeps ``open_rounds`` rounds going until it has posted ``limit`` of them (0: without end).
 
     Attributes:
         models: folder of the base models, made once.
         reward: lamports per round.
-        dataset: the chain's name of the data set.
-        classes: how many classes the base model tells apart.
+        offers: what rounds ask for, in turn.
     """
 
     actor: Actor
@@ -33,8 +33,8 @@ class Creator:
     bench: Bench
     models: Path
     reward: int
-    dataset: str
-    classes: int
+    offers: tuple[Offer, ...]
+    open_rounds: int = 1
     limit: int = 0
     _posted: set[int] = field(default_factory=set)
 
@@ -46,28 +46,34 @@ class Creator:
         for round_ in unfinished:
             if round_.status is not RoundStatus.VALIDATING:
                 await self.actor.check_if_overdue(round_, now)
-        if not unfinished and (not self.limit or len(self._posted) < self.limit):
+        if len(unfinished) < self.open_rounds and (not self.limit or len(self._posted) < self.limit):
             await self._post()
 
     async def _post(self) -> None:
         chain, me = self.actor.chain, self.actor.wallet.address
         counter = await chain.counter()
         round_id = 0 if counter is None else counter.count
-        model_cid = await self._model_cid(MODEL_FORMATS[round_id % len(MODEL_FORMATS)])
+        turn, place = divmod(round_id, len(self.offers))
+        offer = self.offers[place]
+        model_cid = await self._model_cid(offer, MODEL_FORMATS[turn % len(MODEL_FORMATS)])
 
         async def landed() -> bool:
             posted = await chain.round(round_id)
             return posted is not None and posted.creator == me
 
         instruction = self.actor.dialect.create_round(
-            round_id, creator=me, model_cid=model_cid, dataset=self.dataset, reward_amount=self.reward
+            round_id, creator=me, model_cid=model_cid, dataset=offer.dataset, reward_amount=self.reward
         )
         await self.actor.keep_funded(self.reward + _COSTS)
         await self.actor.send(instruction, f"create:{round_id}", landed)
         self._posted.add(round_id)
 
-    async def _model_cid(self, model_format: str) -> str:
-        path = self.models / f"base-{self.classes}.{model_format}"
+    async def _model_cid(self, offer: Offer, model_format: str) -> str:
+        if offer.architecture != "simple_cnn":
+            model_format = "package"  # a bare state dict is recognised for that network only
+        path = self.models / f"{offer.architecture}-{offer.classes}.{model_format}"
         if not path.exists():
-            await self.bench.make_base_model(path, model_format=model_format, classes=self.classes)
+            await self.bench.make_base_model(
+                path, architecture=offer.architecture, model_format=model_format, classes=offer.classes
+            )
         return self.store.put(path).cid

@@ -53,6 +53,7 @@ class Validator:
         max_bytes: the largest base model or submission it downloads.
         grace: seconds to wait for more trainers after the first has joined.
         monotonic: seconds, for the grace and for putting rounds off.
+        data: where its data sets are.
     """
 
     actor: Actor
@@ -63,6 +64,8 @@ class Validator:
     max_bytes: int
     grace: float
     monotonic: Callable[[], float]
+    # A network of this machine alone downloads nothing; the scoring process reads from the same folder.
+    data: DataFolder = field(default_factory=lambda: DataFolder.from_node({"download": False}))
     _first_seen_joined: dict[int, float] = field(default_factory=dict)
     _baselines: dict[tuple[str, str], float] = field(default_factory=dict)
     _troubles: dict[int, _Trouble] = field(default_factory=dict)
@@ -141,9 +144,7 @@ class Validator:
         return self._baselines[key]
 
     def _dataset(self, round_: Round) -> str:
-        # A network of this machine alone downloads nothing; the scoring process reads from the same folder.
-        on_this_machine = DataFolder.from_node({"download": False})
-        return resolve(round_.dataset, self.mappings, {}, data=on_this_machine).name
+        return resolve(round_.dataset, self.mappings, {}, data=self.data).name
 
     async def _validate(self, round_: Round) -> None:
         chain = self.actor.chain

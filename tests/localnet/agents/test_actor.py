@@ -13,6 +13,7 @@ from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.agents.actor import drive
 from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.localnet.agents.creator import MODEL_FORMATS, Creator
+from decloud_pl.localnet.agents.offers import Offer
 from tests.localnet.agents.conftest import Town
 
 
@@ -45,10 +46,10 @@ async def test_a_creator_never_runs_out_of_money(town: Town, quick_bench: Bench)
     models = town.home / "models"
     models.mkdir()
     for name in MODEL_FORMATS:
-        (models / f"base-10.{name}").write_bytes(b"a base model")
+        (models / f"simple_cnn-10.{name}").write_bytes(b"a base model")
     reward = 5_000_000_000_000
     actor = town.actor(lamports=1_000_000)
-    creator = Creator(actor, town.network.store, quick_bench, models, reward=reward, dataset="custom", classes=10)
+    creator = Creator(actor, town.network.store, quick_bench, models, reward=reward, offers=(Offer(),))
     for round_id in range(3):
         await creator.step()
         assert (await town.round(round_id)).reward_amount == reward

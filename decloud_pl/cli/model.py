@@ -1,0 +1,146 @@
+"""``decloud-trainer model``: makes model packages, and says what a model file holds."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.errors import UsageError
+
+if TYPE_CHECKING:
+    from decloud_pl.models.quarantine import Inspection
+
+_EPILOG = """\
+examples:
+  decloud-trainer model pack model.safetensors --architecture resnet --set depth=18 --set num_classes=10
+  decloud-trainer model pack texts.safetensors --architecture text_bag --set num_classes=4 --seed 7 --json
+  decloud-trainer model pack mine.safetensors --architecture simple_cnn --weights trained.pt
+  decloud-trainer model inspect model.safetensors
+
+A package is one safetensors file that says what it is, so that its CID alone is enough to train it. Architectures:
+simple_cnn, resnet, vit_tiny, mlp, text_bag, text_transformer, every classification model of torchvision by its name
+(never with its weights), and plug-ins of the entry point group decloud_pl.architectures.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "model",
+        help="make a model package, or show what a model file holds",
+        description="Makes model packages, and shows what a file holds without running anything in it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    pack = actions.add_parser(
+        "pack",
+        help="write a model package",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    pack.add_argument("file", type=Path, metavar="FILE", help="the package to write")
+    pack.add_argument("--architecture", required=True, metavar="NAME")
+    pack.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a hyper-parameter (may be repeated)"
+    )
+    pack.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the input: size, mean, std for images; vocabulary, length for texts",
+    )
+    pack.add_argument("--weights", type=Path, default=None, metavar="FILE.pt", help="a state dict (default: fresh)")
+    pack.add_argument("--seed", type=int, default=0, metavar="N", help="of fresh weights (default 0)")
+    pack.add_argument("--json", action="store_true", help="print one JSON document")
+    pack.set_defaults(run=run_pack)
+    inspect = actions.add_parser(
+        "inspect",
+        help="show what a package or a .pt file holds",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    inspect.add_argument("--json", action="store_true", help="print one JSON document")
+    inspect.set_defaults(run=run_inspect)
+
+
+def run_pack(arguments: argparse.Namespace) -> int:
+    from decloud_pl.models.make import make_package, make_spec
+
+    spec = make_spec(arguments.architecture, _pairs("--set", arguments.set), _pairs("--input", arguments.input))
+    if arguments.weights is not None:
+        _existing(arguments.weights)
+    if not arguments.file.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {arguments.file.parent}.", fix="Make it first.")
+    make_package(arguments.file, spec, weights=arguments.weights, seed=arguments.seed)
+    return _show(arguments.file, as_json=arguments.json)
+
+
+def run_inspect(arguments: argparse.Namespace) -> int:
+    return _show(_existing(arguments.file), as_json=arguments.json)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.", fix="Name a model package or a .pt file.")
+    return path
+
+
+def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` with numbers as numbers."""
+    pairs: dict[str, Any] = {}
+    for text in given:
+        key, mark, value = text.partition("=")
+        if not mark or not key:
+            raise UsageError(f"{option} {text} is no KEY=VALUE.", fix=f"Write it like {option} num_classes=10.")
+        try:
+            number = json.loads(value)
+        except ValueError:
+            number = value
+        pairs[key] = number
+    return pairs
+
+
+def _show(path: Path, *, as_json: bool) -> int:
+    from decloud_pl.models.quarantine import inspect_file
+    from decloud_pl.store.unixfs import cid_of_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = inspect_file(path, Path(folder) / "checked")
+    document = {"file": str(path), "cid": str(cid_of_file(path)), "bytes": path.stat().st_size, **_described(found)}
+    if as_json:
+        print(json.dumps(document))
+        return 0
+    print(f"{path}: {document['bytes']:,} bytes, CID {document['cid']}")
+    if found.model is None:
+        print(f"No base model: {found.problem}")
+    else:
+        parameters = ", ".join(f"{key}={value}" for key, value in found.model.spec.hyper_parameters.items())
+        given = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(found.model.spec.input).items())
+        print(f"{found.model.spec.architecture} ({parameters or 'defaults'}), {found.model.classes} classes")
+        print(f"Input: {found.model.spec.input.kind}, {given}")
+    print(f"{document['elements']:,} numbers in {len(found.tensors)} tensors:")
+    for name, dtype, shape in found.tensors:
+        print(f"  {name}  {dtype} {'×'.join(map(str, shape)) or 'scalar'}")
+    return 0
+
+
+def _described(found: Inspection) -> dict[str, Any]:
+    model = found.model
+    return {
+        "format": found.format,
+        "architecture": None if model is None else model.spec.architecture,
+        "hyper_parameters": None if model is None else model.spec.hyper_parameters,
+        "input": None if model is None else {"kind": model.spec.input.kind, **dataclasses.asdict(model.spec.input)},
+        "classes": None if model is None else model.classes,
+        "problem": found.problem or None,
+        "elements": sum(math.prod(shape) for _, _, shape in found.tensors),
+        "tensors": [{"name": name, "dtype": dtype, "shape": list(shape)} for name, dtype, shape in found.tensors],
+    }

@@ -1,0 +1,148 @@
+"""Everything that watches a daemon at work: activity file, reports, earnings, notifications and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
+from decloud_pl.daemon.events import Changed, DaemonEvent, Earnings, Reporter
+from decloud_pl.daemon.metrics_server import metrics_server
+from decloud_pl.daemon.notify import notifying
+from decloud_pl.daemon.reader import JournalReader, midnight
+from decloud_pl.daemon.record import State
+from decloud_pl.daemon.reports import REPORTS_FOLDER, ReportWriter
+from decloud_pl.daemon.scope import Scope
+from decloud_pl.daemon.shares import visible_gpus
+from decloud_pl.domain import format_sol
+from decloud_pl.errors import JournalError
+from decloud_pl.settings import Settings, Tree
+
+_BEAT_SECONDS = 5.0
+
+
+class Observers:
+    """A `Reporter` that hands every event on to several, in their order."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = tuple(reporters)
+
+    def report(self, event: DaemonEvent) -> None:
+        for reporter in self._reporters:
+            reporter.report(event)
+
+
+class EarningsTeller:
+    """Tells another reporter what the rounds have brought: at the start, and after every claim."""
+
+    def __init__(self, home: Path, scope: Scope, to: Reporter) -> None:
+        self._home = home
+        self._scope = scope
+        self._to = to
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Changed) and event.record.state is State.CLAIMED:
+            self.tell()
+
+    def tell(self) -> None:
+        with contextlib.suppress(JournalError), JournalReader(self._home, self._scope) as reader:
+            today, total = reader.earned(midnight(time.time())), reader.earned()
+            self._to.report(Earnings(today, total, reader.spent() or 0))
+
+
+@asynccontextmanager
+async def observed(
+    settings: Settings, scope: Scope, health: RpcHealth, reporter: Reporter, *, preset: str = ""
+) -> AsyncIterator[Reporter]:
+    """A reporter for a daemon: ``reporter`` and everything else that keeps or tells what happens.
+
+    Raises:
+        ConfigError: the metrics' port is taken, or notifications are wanted and cannot be sent.
+    """
+    home = settings.home_path
+    async with AsyncExitStack() as stack:
+        activity = Activity(home / ACTIVITY_FILE, scope=scope.folder, facts=facts(settings, preset), health=health)
+        stack.callback(activity.close)
+        reports = ReportWriter(home / REPORTS_FOLDER / scope.folder, public_settings(settings))
+        stack.push_async_callback(reports.aclose)
+        notifier = await stack.enter_async_context(notifying(settings, health))
+        teller = EarningsTeller(home, scope, reporter)
+        if settings.metrics.port:
+            await stack.enter_async_context(
+                metrics_server(home, scope, port=settings.metrics.port, refresh=activity.beat)
+            )
+        stack.push_async_callback(_cancel, asyncio.create_task(_beat(activity)))
+        teller.tell()
+        yield Observers([activity, reports, *notifier, reporter, teller])
+
+
+def facts(settings: Settings, preset: str) -> dict[str, str]:
+    """What the header of every view shows of the settings."""
+    wanted = ", ".join(settings.datasets) or "any data set"
+    limits = [f"from {format_sol(settings.min_reward)}"] if settings.min_reward else []
+    limits += [f"up to {format_sol(settings.max_reward)}"] if settings.max_reward else []
+    return {
+        "network": settings.network.name,
+        "preset": preset or "none",
+        "filters": ", ".join([wanted, *limits]),
+        "convention": settings.network.convention,
+        "device": device(settings),
+        "precision": str(settings.trainer.get("precision", "32-true")),
+    }
+
+
+def device(settings: Settings) -> str:
+    """Where trainings run, as far as it is known without loading torch."""
+    accelerator = str(settings.trainer.get("accelerator", "auto"))
+    gpus = visible_gpus(os.environ)
+    if accelerator in ("auto", "gpu", "cuda") and gpus:
+        return f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
+    return "CPU" if accelerator in ("auto", "cpu") else accelerator
+
+
+def public_settings(settings: Settings) -> dict[str, Any]:
+    """The settings as a report may show them: no secret, and of addresses only their hosts, for paths may be keys."""
+    values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
+    found = {
+        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in values.items()
+        if name != "preset"
+    }
+    cleaned = _without_paths(found)
+    return cleaned if isinstance(cleaned, dict) else {}
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _without_paths(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(item) for item in value]
+    if isinstance(value, str) and "://" in value:
+        try:
+            parts = urlsplit(value)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            return "…"
+        rest = "/…" if parts.path.strip("/") or parts.query else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{rest}"
+    return value
+
+
+async def _beat(activity: Activity) -> None:
+    while True:
+        activity.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""The web page on loopback: rounds, trainings, earnings and the log, from the journal alone."""

@@ -1,0 +1,72 @@
+"""How numbers and times read on a page."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from decloud_pl.domain import format_sol
+
+_NOTHING = "–"
+
+
+def sol(lamports: int | None) -> str:
+    return _NOTHING if lamports is None else format_sol(lamports)
+
+
+def percent(share: float | None) -> str:
+    """0 to 1 as per cent."""
+    return _NOTHING if share is None else f"{share * 100:.1f} %"
+
+
+def points(gain: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return _NOTHING if gain is None else f"{gain * 100:+.1f}"
+
+
+def number(value: float | None) -> str:
+    return _NOTHING if value is None else f"{value:.3f}"
+
+
+def stamp(at: float | None) -> str:
+    """Local date and time."""
+    return _NOTHING if at is None else _local(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def iso(at: float) -> str:
+    """For the ``datetime`` attribute."""
+    return _local(at).isoformat(timespec="seconds")
+
+
+def span(seconds: float | None) -> str:
+    """``59 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    if seconds is None:
+        return _NOTHING
+    if seconds < 0:
+        return "past"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def size(count: float | None) -> str:
+    """Bytes in the unit that suits them."""
+    if count is None:
+        return _NOTHING
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def short(text: str | None) -> str:
+    """The ends of an address."""
+    if not text:
+        return _NOTHING
+    return text if len(text) <= 13 else f"{text[:6]}…{text[-6:]}"
+
+
+def _local(at: float) -> datetime:
+    return datetime.fromtimestamp(at, tz=timezone.utc).astimezone()

@@ -1,0 +1,64 @@
+"""New model packages: freshly initialised, or from a state dict."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.errors import ModelError
+from decloud_pl.models import package
+from decloud_pl.models.quarantine import BaseModelOpening
+from decloud_pl.models.registry import build, default_input
+from decloud_pl.models.spec import ModelSpec
+
+
+def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Mapping[str, Any]) -> ModelSpec:
+    """The description of a model.
+
+    Args:
+        architecture: its name.
+        hyper_parameters: as the architecture takes them.
+        given: fields of the input specification that differ from what goes with the architecture.
+
+    Raises:
+        ModelError: a field the input does not have, or a value out of range.
+    """
+    usual = default_input(architecture, hyper_parameters)
+    fields = [field.name for field in dataclasses.fields(usual)]
+    for name in given:
+        if name not in fields:
+            raise ModelError(
+                f"The input of {architecture} has no {name}.", fix=f"It is of kind {usual.kind}: {', '.join(fields)}."
+            )
+    spec = ModelSpec(architecture, dict(hyper_parameters), dataclasses.replace(usual, **given))
+    return ModelSpec.from_metadata(spec.to_metadata())
+
+
+def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> None:
+    """Writes a package.
+
+    Args:
+        path: where to.
+        spec: what it is.
+        weights: a ``.pt`` state dict, opened in quarantine; None initialises anew.
+        seed: of the initialisation; the same one gives the same bytes.
+
+    Raises:
+        ModelError: the weights or the hyper-parameters do not fit; nothing is written.
+    """
+    if weights is not None:
+        scratch = path.with_name(f".{path.name}.checked")
+        try:
+            BaseModelOpening(weights, scratch, spec=spec).model()
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build(spec.architecture, spec.hyper_parameters)
+    package.save(path, spec, network.state_dict())

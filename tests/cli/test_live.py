@@ -1,0 +1,188 @@
+"""The live view: what it shows of events, in any width, and nothing of it where no terminal is."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.ansi import AnsiDecoder
+from rich.cells import cell_len
+from rich.console import Console
+
+from decloud_pl.cli.live import LiveReporter, LiveState, countdown, picture
+from decloud_pl.cli.report import TerminalReporter
+from decloud_pl.daemon.events import (
+    Changed,
+    Connected,
+    DaemonEvent,
+    Earnings,
+    Looked,
+    Skipped,
+    Training,
+    Trouble,
+    Uploading,
+)
+from decloud_pl.daemon.record import RoundRecord, State
+
+NOW = time.mktime((2026, 11, 25, 12, 0, 0, 0, 0, -1))
+WALLET = "FfMY27AW74AUAv4nsgqaZJ6sZJD5t4M4BPU5h8Vj78HS"
+FACTS = {
+    "network": "local",
+    "preset": "quick-test",
+    "filters": "digits, from 0.05 SOL",
+    "convention": "gradient",
+    "device": "CPU",
+    "precision": "bf16-mixed",
+}
+ROW = RoundRecord(12, State.TRAINING, "custom", "digits", "bafybase", 10**9)
+
+
+def state_after(*events: DaemonEvent) -> LiveState:
+    state = LiveState(FACTS)
+    for event in events:
+        state.apply(event, NOW)
+    return state
+
+
+def painted(state: LiveState, *, width: int = 80, height: int = 24, now: float = NOW) -> str:
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, no_color=True)
+    with console.capture() as capture:
+        console.print(picture(state, now, width=width, height=height))
+    text = capture.get()
+    lines = [line.plain.rstrip() for line in AnsiDecoder().decode(text)]
+    assert max(map(cell_len, lines)) <= width
+    return "\n".join(lines)
+
+
+def busy() -> LiveState:
+    return state_after(
+        Connected(WALLET, 1_500_000_000),
+        Changed(ROW),
+        Looked(12, deadline=5_090, chain_now=5_000, balance=1_400_000_000),
+        Training(12, "baseline", 0, 0, 0, None, 0.097),
+        Training(12, "fit", 0, 50, 200, 0.4321, None),
+        Earnings(today=900_000_000, total=1_800_000_000, spent=3_000_000),
+    )
+
+
+def test_everything_is_there() -> None:
+    text = painted(busy())
+    for words in ("FfMY…78HS holds 1.4 SOL", "local", "quick-test", "digits, from 0.05 SOL", "gradient", "bf16-mixed"):
+        assert words in text
+    row = next(line for line in text.splitlines() if line.strip().startswith("12 "))
+    for words in ("training", "1:30", "50/200", "0.432", "9.7 %", "1 SOL"):
+        assert words in row
+    assert "Earned 0.9 SOL today, 1.8 SOL in all; fees and deposits 0.003 SOL" in text
+    assert "12:00:00  Round 12: training…" in text
+
+
+def test_the_time_left_runs_down() -> None:
+    assert "1:00 " in painted(busy(), now=NOW + 30)
+    assert "past" in painted(busy(), now=NOW + 100)
+    assert [countdown(seconds) for seconds in (3600, 59, -1)] == ["1:00:00", "0:59", "past"]
+
+
+def test_today_begins_at_midnight() -> None:
+    assert "Earned 0 SOL today, 1.8 SOL in all" in painted(busy(), now=NOW + 86_400)
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (40, 24), (20, 10), (200, 60), (80, 8)])
+def test_it_fits(width: int, height: int) -> None:
+    state = busy()
+    for number in range(40):
+        state.apply(Trouble(number, "The RPC endpoint did not answer. Trying again in 60 seconds. " * 3), NOW)
+    text = painted(state, width=width, height=height)
+    if height >= 24:
+        assert len(text.splitlines()) < height
+
+
+def test_a_round_that_is_over_leaves_the_table() -> None:
+    state = busy()
+    state.apply(Changed(replace(ROW, state=State.PUBLISHING, update_cid="bafyupdate", update_size=10)), NOW)
+    state.apply(Uploading(12, "pinata", 25, 100), NOW)
+    assert "25 % uploaded" in painted(state)
+    state.apply(Changed(replace(ROW, state=State.CLAIMED, claimed_lamports=9 * 10**8)), NOW)
+    assert "No round is active." in painted(state)
+    assert "Round 12: claimed 0.9 SOL." in painted(state)
+
+
+def test_a_late_message_of_an_ended_round_changes_nothing() -> None:
+    state = state_after(Training(3, "fit", 0, 1, 2, 0.1, None), Looked(3, 1, 1, 5), Uploading(3, "x", 1, 2))
+    assert state.rounds == {}
+
+
+def test_words_from_outside_are_no_markup() -> None:
+    state = state_after(Skipped(1, "[red]no[/red]"), Changed(replace(ROW, state=State.WAITING, reason="[/] wait")))
+    text = painted(state)
+    assert "[red]no[/red]" in text
+    assert "[/] wait" in text
+
+
+def test_no_color_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with console.capture() as capture:
+        console.print(picture(state_after(Trouble(1, "x")), NOW, width=80, height=24))
+    assert "\x1b[33m" not in capture.get()
+
+
+def test_what_was_shown_last_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(file=sys.stdout, width=80, height=24, force_terminal=True, no_color=True)
+    with LiveReporter(FACTS, console=console, now=lambda: NOW) as reporter:
+        reporter.report(Connected(WALLET, 10**9))
+        reporter.stopping()
+    text = capsys.readouterr().out
+    assert "FfMY…78HS holds 1 SOL" in text
+    assert "Stopping" in text
+
+
+def test_lines_bear_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalReporter(plain=True, stamps=True) as reporter:
+        reporter.report(Connected(WALLET, 10**9))
+        reporter.report(Looked(1, None, 0, 5))
+        reporter.report(Earnings(1, 2, 3))
+        reporter.report(Training(1, "fit", 0, 1, 2, 0.5, None))
+        reporter.report(Skipped(4, "it is too late"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[26:] for line in lines] == [
+        f"Wallet {WALLET} holds 1 SOL. Looking for rounds…",
+        "Round 4: not joined, it is too late.",
+    ]
+    assert all(line[4] == line[7] == "-" and line[13] == line[16] == ":" for line in lines)
+
+
+SCRIPT = """
+import sys
+from decloud_pl.cli.live import LiveReporter
+from decloud_pl.daemon.events import Connected
+with LiveReporter({}) as reporter:
+    reporter.report(Connected("WALLET", 10**9))
+    print("a library talks", file=sys.stderr)
+"""
+
+
+def test_on_a_real_terminal(tmp_path: Path) -> None:
+    """What others print goes above the picture and does not tear it."""
+    script = tmp_path / "live.py"
+    script.write_text(SCRIPT)
+    ours, theirs = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"}
+    with subprocess.Popen([sys.executable, str(script)], stdout=theirs, stderr=theirs, env=environ) as process:
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                text += os.read(ours, 65_536)
+            except OSError:
+                break
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"a library talks" in text
+    assert text.rindex(b"decloud-trainer") > text.rindex(b"a library talks")

@@ -1,0 +1,57 @@
+"""A malicious base model ends its round and nothing else: real files, the real worker, the real quarantine."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from decloud_pl.daemon.executor import ProcessExecutor
+from decloud_pl.daemon.planner import SettingsPlanner
+from decloud_pl.daemon.record import State
+from decloud_pl.models.registry import build
+from decloud_pl.settings import compose
+
+_PATIENCE = 120.0  # a worker imports torch and Lightning first
+
+
+class Payload:
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (self._command,)
+
+
+def pickle_that_runs_a_command(path: Path) -> None:
+    torch.save({"conv1.weight": Payload(f"touch {path.with_name('marker')}")}, path)
+
+
+def zip_bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data/0", "w") as member:
+        for _ in range(16):
+            member.write(bytes(64 << 20))
+
+
+@pytest.mark.parametrize("make", [pickle_that_runs_a_command, zip_bomb])
+async def test_the_daemon_goes_on_with_the_next_round(make: Callable[[Path], None], world: Any, tmp_path: Path) -> None:
+    make(tmp_path / "bad.pt")
+    torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), tmp_path / "good.pt")
+    world.executor = ProcessExecutor()
+    world.planner = SettingsPlanner(compose(["trainer=cpu", "max_batches=2"]))
+    async with world.daemon():
+        bad = await world.post(model=tmp_path / "bad.pt")
+        await world.diary.reaches(bad, State.WAITING)
+        await world.begin(bad)
+        await world.diary.reaches(bad, State.FAILED, patience=_PATIENCE)
+        assert "it was not executed" in world.row(bad).reason or "compressed" in world.row(bad).reason
+        good = await world.post(model=tmp_path / "good.pt")
+        await world.diary.reaches(good, State.WAITING)
+        await world.begin(good)
+        await world.diary.reaches(good, State.SUBMITTED, patience=_PATIENCE)
+    assert not (tmp_path / "marker").exists()

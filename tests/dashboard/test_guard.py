@@ -1,0 +1,142 @@
+"""Who is let in, who is not, and what every answer carries."""
+
+from __future__ import annotations
+
+import http.client
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.dashboard.conftest import TOKEN, Home
+
+
+def ask(url: str, path: str, *, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection("127.0.0.1", parts.port or 0, timeout=20)
+    try:
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
+    finally:
+        connection.close()
+
+
+def cookie(url: str) -> str:
+    status, headers, _ = ask(url, f"/?token={TOKEN}")
+    assert status == 303
+    return headers["Set-Cookie"].split(";")[0]
+
+
+def test_the_token_becomes_a_strict_cookie_and_leaves_the_address(url: str) -> None:
+    status, headers, _ = ask(url, f"/rounds?state=active&token={TOKEN}")
+    assert (status, headers["Location"]) == (303, "/rounds?state=active")
+    assert "HttpOnly" in headers["Set-Cookie"]
+    assert "SameSite=Strict" in headers["Set-Cookie"]
+    assert ask(url, "/", Cookie=cookie(url))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/", "A token is needed"),
+        ("/?token=wrong", "The token in the address is wrong"),
+        ("/data/earnings", "A token"),
+    ],
+)
+def test_without_the_token_there_is_a_sentence(url: str, path: str, words: str) -> None:
+    status, headers, body = ask(url, path)
+    assert status == 403
+    assert words in body
+    assert "Set-Cookie" not in headers
+
+
+def test_another_host_name_is_refused(url: str) -> None:
+    status, _, body = ask(url, "/", Host="rebound.example", Cookie=cookie(url))
+    assert status == 403
+    assert "open the dashboard at 127.0.0.1" in body
+    assert ask(url, "/metrics", Host="rebound.example")[0] == 403
+
+
+@pytest.mark.parametrize("name", ["localhost:1", "127.0.0.1", "[::1]:9"])  # a tunnel may have another port
+def test_this_machines_names_are_taken(url: str, name: str) -> None:
+    assert ask(url, "/", Host=name, Cookie=cookie(url))[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+def test_another_origin_is_refused(url: str, origin: str) -> None:
+    assert ask(url, "/", Origin=origin, Cookie=cookie(url))[0] == 403
+
+
+def test_every_answer_forbids_scripts_of_others(url: str) -> None:
+    for path in ("/", "/static/app.js", "/metrics", "/nowhere", "/?token=wrong"):
+        policy = ask(url, path, Cookie=cookie(url))[1]["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+
+
+def test_nothing_can_be_changed(url: str) -> None:
+    assert ask(url, "/rounds", method="POST", Cookie=cookie(url))[0] == 405
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/rounds/99", "/rounds/x", "/rounds/" + "9" * 30, "/static/../app.py", "/static/%2e%2e/app.py", "/data/rounds/-1"],
+)
+def test_what_is_not_there_is_a_page_too(url: str, path: str) -> None:
+    status, _, body = ask(url, path, Cookie=cookie(url))
+    assert status == 404 or (status == 200 and path.startswith("/data"))
+    assert "Traceback" not in body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/rounds?page=99999999999999999999&state=x&q=%25_%5C'",
+        "/rounds?page=-3",
+        "/log?round=x&before=nan&kind=;drop",
+        "/log?before=inf&q=%00",
+        "/skipped?before=1e400",
+        "/?owner=../../etc",
+    ],
+)
+def test_odd_questions_get_ordinary_pages(url: str, path: str) -> None:
+    status, _, body = ask(url, path, Cookie=cookie(url))
+    assert status == 200
+    assert "Traceback" not in body
+
+
+def test_text_from_the_network_is_escaped(url: str, home: Home) -> None:
+    body = ask(url, "/log?round=1", Cookie=cookie(url))[2]
+    assert "the data set &lt;digits&gt; is empty" in body
+
+
+def test_the_filters(url: str) -> None:
+    jar = cookie(url)
+    body = ask(url, "/rounds?state=earned", Cookie=jar)[2]
+    assert ('href="/rounds/0"' in body, 'href="/rounds/1"' in body) == (True, False)
+    assert "1 round<" in ask(url, "/rounds?q=empty", Cookie=jar)[2].replace("\n", "<")
+    log = ask(url, "/log?kind=trouble", Cookie=jar)[2]
+    assert "did not answer" in log
+    assert "is empty" not in log
+    skipped = ask(url, "/skipped", Cookie=jar)[2]
+    assert "its reward of … SOL is below your minimum of … SOL" in skipped
+    assert "its reward of 0.01 SOL" in skipped
+
+
+def test_metrics_and_health_need_no_token(url: str) -> None:
+    assert 'decloud_rounds{state="claimed"} 1.0' in ask(url, "/metrics")[2]
+    assert '"rpc_errors": 2' in ask(url, "/healthz")[2]
+
+
+def test_a_damaged_journal_is_a_sentence(url: str, home: Home) -> None:
+    jar = cookie(url)
+    home.journal.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = home.path / "journal.sqlite"
+    whole = path.read_bytes()
+    path.write_bytes(b"not a database" * 1000)
+    status, _, body = ask(url, "/", Cookie=jar)
+    path.write_bytes(whole)
+    assert status == 500
+    assert "The journal" in body
+    assert "Traceback" not in body

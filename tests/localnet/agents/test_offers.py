@@ -1,0 +1,48 @@
+"""What the creator posts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.cli import main
+from decloud_pl.data.entry import DataFolder
+from decloud_pl.errors import DatasetNotFound, UsageError
+from decloud_pl.localnet.agents.offers import Offer, make_offers
+from tests.data import tiny
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataFolder:
+    for name in ("emnist", "agnews"):
+        tiny.write(name, tmp_path)
+    return DataFolder(tmp_path, download=False)
+
+
+def test_each_data_set_gets_a_model_that_fits(data: DataFolder) -> None:
+    assert make_offers(["custom", "emnist", "agnews"], [], data) == (
+        Offer("custom", "simple_cnn", 10),
+        Offer("emnist", "simple_cnn", 47),
+        Offer("agnews", "text_bag", 4),
+    )
+    chosen = make_offers(["emnist", "agnews"], ["text_transformer", "mlp", "resnet"], data)
+    assert [offer.architecture for offer in chosen] == ["mlp", "text_transformer"]
+
+
+def test_what_cannot_be_offered(data: DataFolder) -> None:
+    with pytest.raises(UsageError, match="digits is no data set of the network"):
+        make_offers(["digits"], [], data)
+    with pytest.raises(UsageError, match="no architecture 'resnext'"):
+        make_offers(["custom"], ["resnext"], data)
+    with pytest.raises(UsageError, match="None of the architectures takes the text samples of agnews"):
+        make_offers(["agnews"], ["mlp"], data)
+    with pytest.raises(DatasetNotFound, match="The files of the data set imdb are not on this machine"):
+        make_offers(["imdb"], [], data)
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["localnet", "--dataset", "svhn", "--data", str(tmp_path)]) == 8
+    assert "The files of the data set svhn are not on this machine" in capsys.readouterr().err
+    assert main(["localnet", "--open-rounds", "0"]) == 2
+    assert "--open-rounds is 0" in capsys.readouterr().err

@@ -1,0 +1,200 @@
+"""Every architecture can be built, packaged, opened in quarantine and trained; no package can ask for too much."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from decloud_pl.errors import ModelError
+from decloud_pl.models import ModelSpec, TextInput, read_spec, save
+from decloud_pl.models.quarantine_child import Refused, _base
+from decloud_pl.models.registry import ARCHITECTURES, build, default_input
+from decloud_pl.models.spec import ImageInput
+
+SMALL: dict[str, dict[str, object]] = {
+    "simple_cnn": {"num_classes": 3},
+    "resnet": {"num_classes": 3, "depth": 18},
+    "vit_tiny": {"num_classes": 3, "image_size": 16, "patch_size": 8, "width": 24, "depth": 1, "heads": 2},
+    "mlp": {"num_classes": 3, "image_size": 8, "hidden": 16, "layers": 1},
+    "text_bag": {"num_classes": 3, "vocabulary": 500, "width": 8},
+    "text_transformer": {"num_classes": 3, "vocabulary": 500, "length": 12, "width": 16, "depth": 1, "heads": 2},
+    "mobilenet_v3_small": {"num_classes": 3},
+    "googlenet": {"num_classes": 3},
+}
+
+
+def batch(name: str) -> torch.Tensor:
+    given = default_input(name, SMALL[name])
+    if isinstance(given, TextInput):
+        numbers = torch.randint(1, given.vocabulary, (6, given.length))
+        numbers[0] = 0  # an empty text
+        numbers[1, 3:] = 0
+        return numbers
+    return torch.randn(6, 3, given.size, given.size)
+
+
+def test_every_architecture_is_tried() -> None:
+    assert set(ARCHITECTURES) <= set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_step_of_training_lowers_the_loss(name: str) -> None:
+    torch.manual_seed(0)
+    network = build(name, SMALL[name]).train()
+    samples, labels = batch(name), torch.tensor([0, 1, 2, 0, 1, 2])
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # the losses before and after must be of the same network
+    losses = []
+    for _ in range(4):
+        loss = nn.functional.cross_entropy(network(samples), labels)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_package_passes_quarantine(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec(name, dict(SMALL[name]), default_input(name, SMALL[name]))
+    save(tmp_path / "model", spec, build(name, spec.hyper_parameters).state_dict())
+    assert _base(tmp_path / "model", tmp_path / "out") == {"classes": 3}
+    assert read_spec(tmp_path / "out") == spec
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "model").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["text_bag", "text_transformer"])
+def test_padding_changes_nothing(name: str) -> None:
+    network = build(name, SMALL[name]).eval()
+    short = torch.tensor([[5, 6, 7]])
+    padded = torch.tensor([[5, 6, 7, 0, 0]])
+    torch.testing.assert_close(network(short), network(padded))
+    assert torch.isfinite(network(torch.zeros(1, 4, dtype=torch.int64))).all()
+    assert not torch.equal(network(torch.tensor([[5, 6, 8]])), network(short))
+
+
+def test_resnet_keeps_the_resolution_of_small_images() -> None:
+    network = build("resnet", {"depth": 18})
+    hidden = network.get_submodule("layer1")(
+        network.get_submodule("maxpool")(network.get_submodule("conv1")(torch.zeros(1, 3, 32, 32)))
+    )
+    assert hidden.shape == (1, 64, 32, 32)
+
+
+def test_torchvisions_models_come_without_their_weights() -> None:
+    torch.manual_seed(1)
+    first = build("mobilenet_v3_small", {"num_classes": 3}).state_dict()
+    second = build("mobilenet_v3_small", {"num_classes": 3}).state_dict()
+    assert not torch.equal(first["features.0.0.weight"], second["features.0.0.weight"])
+    with pytest.raises(ModelError, match="It takes num_classes"):
+        build("mobilenet_v3_small", {"weights": "DEFAULT"})
+    with pytest.raises(ModelError, match="no architecture 'fasterrcnn_resnet50_fpn'"):
+        build("fasterrcnn_resnet50_fpn", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper_parameters", "sentence"),
+    [
+        ("mlp", {"hidden": 10**9}, "hidden must be a whole number from 1 to 16384"),
+        ("mlp", {"layers": True}, "layers must be a whole number"),
+        ("resnet", {"depth": 10**6}, "depth must be one of 18, 34, 50, 101, 152"),
+        ("text_bag", {"vocabulary": 10**12}, "vocabulary must be"),
+        ("text_transformer", {"dropout": 1.0}, "dropout must be a number from 0 to less than 1"),
+        ("text_transformer", {"heads": 3}, "Correct its hyper-parameters"),
+        ("vit_tiny", {"patch_size": 5}, "Correct its hyper-parameters"),
+        ("simple_cnn", {"x" * 10_000: 1}, "It takes num_classes"),
+    ],
+)
+def test_hyper_parameters_have_limits(name: str, hyper_parameters: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ModelError, match=sentence) as caught:
+        build(name, hyper_parameters)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_package_cannot_ask_for_more_than_it_holds(tmp_path: Path) -> None:
+    spec = ModelSpec("mlp", {"hidden": 16_384, "layers": 16, "image_size": 1024}, ImageInput(size=1024))
+    save(tmp_path / "model", spec, {"head.bias": torch.zeros(10)})
+    with pytest.raises(Refused, match="lacks the tensor"):
+        _base(tmp_path / "model", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("text_bag", ImageInput()),
+        ("simple_cnn", TextInput()),
+        ("text_bag", TextInput(vocabulary=501)),
+        ("text_transformer", TextInput(vocabulary=500, length=13)),
+        ("mlp", ImageInput(size=9)),
+    ],
+)
+def test_an_input_that_the_network_cannot_take(name: str, given: ImageInput | TextInput, tmp_path: Path) -> None:
+    spec = ModelSpec(name, dict(SMALL[name]), given)
+    save(tmp_path / "model", spec, build(name, spec.hyper_parameters).state_dict())
+    with pytest.raises(Refused, match="cannot take the input"):
+        _base(tmp_path / "model", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        ({"tokenizer": "bpe"}, "tokenizer is unknown"),
+        ({"vocabulary": 1}, "vocabulary must be 2 to 1,000,000"),
+        ({"vocabulary": 2.5}, "vocabulary must be"),
+        ({"length": 5000}, "1 to 4,096 tokens"),
+    ],
+)
+def test_the_text_input_has_a_schema(field: dict[str, object], sentence: str) -> None:
+    spec = ModelSpec("text_bag", {}, TextInput(**field))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=sentence):
+        ModelSpec.from_metadata(spec.to_metadata())
+
+
+PLUG_IN = """
+from torch import nn
+
+def brightness(num_classes=2):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes))
+"""
+USE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from decloud_pl.errors import ModelError
+from decloud_pl.models import make
+from decloud_pl.models.quarantine_child import _base
+from decloud_pl.models.registry import build, known
+assert "brightness" in known()
+assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot take a name away
+folder = Path(sys.argv[1])
+make.make_package(folder / "model", make.make_spec("brightness", {"num_classes": 4}, {"size": 8}))
+assert _base(folder / "model", folder / "out") == {"classes": 4}
+for name in ("broken", "constant"):
+    try:
+        build(name, {})
+    except ModelError as error:
+        print(error)
+"""
+
+
+def test_plug_ins_by_their_entry_point(tmp_path: Path) -> None:
+    (tmp_path / "my_models.py").write_text(PLUG_IN)
+    installed = tmp_path / "my_models-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: my-models\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(
+        "[decloud_pl.architectures]\nbrightness = my_models:brightness\nsimple_cnn = my_models:brightness\n"
+        "broken = my_models:nothing\nconstant = my_models:__name__\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "The plug-in my_models:nothing of the architecture broken cannot be imported" in ended.stdout
+    assert "cannot be called" in ended.stdout

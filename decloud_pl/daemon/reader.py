@@ -217,6 +217,23 @@ class JournalReader:
         rows = self._ask(f"SELECT {_COST} FROM transactions WHERE {owned}", values)  # noqa: S608
         return int(rows[0][0] or 0) if rows else 0
 
+    def costs(self) -> dict[int, int]:
+        """Lamports that fees and deposits took, by round; empty for a journal that does not say."""
+        columns = set() if self._journal is None else _columns(self._journal, "transactions")
+        if not {"fee", "deposit"} <= columns:
+            return {}
+        owned, values = self._owned("transactions")
+        found: Counter[int] = Counter()
+        for key, cost in self._ask(
+            f"SELECT key, {_COST} FROM transactions WHERE {owned} GROUP BY key",  # noqa: S608
+            values,
+        ):
+            step, _, rest = key.partition(":")  # "join:7", "check:7:TRAINING"
+            number = rest.partition(":")[0]
+            if step and number.isdigit():
+                found[int(number)] += cost
+        return dict(found)
+
     def claims(self) -> list[tuple[float, int]]:
         """(Unix time, lamports) of every claimed reward, in the order of time."""
         owned, values = self._owned("rounds")

@@ -166,6 +166,10 @@ class Update:
         convention: what the entries mean.
         accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
         accuracy_after: the same for the base model with this update applied.
+        encoding: how the entries are written, for people.
+        gain_kept: share of the accuracy gained on the held-out split that this encoding kept; None when nothing
+            was gained there or nothing was measured.
+        stopped_early: the training ended before its last step, for the round's deadline.
     """
 
     path: Path
@@ -175,6 +179,9 @@ class Update:
     convention: Convention
     accuracy_before: float
     accuracy_after: float
+    encoding: str = ""
+    gain_kept: float | None = None
+    stopped_early: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@
     ├── ModelError                      9
     │   └── UntrustedFileRejected             quarantine refused a file
     ├── TrainingError                  10
+    │   └── TrainingStopped            75     asked to stop; goes on from its checkpoint
     ├── JournalError                   11
     │   └── JournalLocked
     ├── LocalnetError                  12
@@ -66,6 +67,7 @@ __all__ = [
     "StoreRejected",
     "StoreUnavailable",
     "TrainingError",
+    "TrainingStopped",
     "TransactionExpired",
     "UntrustedFileRejected",
     "UsageError",
@@ -251,6 +253,12 @@ class TrainingError(DecloudError):
     """Training failed or was configured in a way that cannot work."""
 
     exit_code = 10
+
+
+class TrainingStopped(TrainingError):
+    """A training was asked to stop and wrote a checkpoint first: started again, it goes on from there."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class JournalError(DecloudError):

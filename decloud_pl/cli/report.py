@@ -86,6 +86,8 @@ class TerminalReporter:
             self._drop_bar(record.round_id)
 
     def _train(self, event: Training) -> None:
+        if event.note:
+            self.say(f"Round {event.round_id}: {event.note}")
         if event.stage != "fit" or not event.total_steps:
             return
         bar = self._bars.get(event.round_id)

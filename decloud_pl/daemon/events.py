@@ -56,7 +56,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A worker's progress; ``loss`` is that of the last step it reported."""
+    """A worker's progress; ``loss`` is that of the last step it reported, ``note`` a sentence to show."""
 
     round_id: int
     stage: str
@@ -65,6 +65,7 @@ class Training:
     total_steps: int
     loss: float | None
     accuracy: float | None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

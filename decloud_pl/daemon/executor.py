@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from decloud_pl.errors import TrainingError, UntrustedFileRejected
+from decloud_pl.errors import TrainingError, TrainingStopped, UntrustedFileRejected
 
 PLAN_FILE = "plan.json"
 UPDATE_FILE = "update.json"
@@ -106,7 +106,7 @@ class ProcessExecutor:
             raise TrainingError(f"The training process {_ending(code)}.", fix=f"Its log is {folder / LOG_FILE}.")
         if code == UntrustedFileRejected.exit_code:
             raise UntrustedFileRejected(refusal)  # trying again would not change the file
-        raise TrainingError(refusal)
+        raise (TrainingStopped if code == TrainingStopped.exit_code else TrainingError)(refusal)
 
     async def _follow(
         self, process: asyncio.subprocess.Process, on_progress: Callable[[Mapping[str, object]], None]
@@ -152,7 +152,9 @@ class ProcessExecutor:
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is None:
-            _signal_group(process.pid, signal.SIGTERM)
+            # Only the child itself: it writes a checkpoint, and needs what it started for that.
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
             try:
                 await asyncio.wait_for(process.wait(), self._grace)
             except (asyncio.TimeoutError, asyncio.CancelledError):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.settings import Settings
-from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.options import split
+from decloud_pl.train.plan import TrainingPlan, UpdateDtype
 
 
 @dataclass(frozen=True)
@@ -19,14 +21,27 @@ class SettingsPlanner:
 
     settings: Settings
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str:
-        """The plan as the worker's JSON."""
+    def __post_init__(self) -> None:
+        split(self.settings.trainer)  # what is wrong in it shall be said at the start, not in a round
+
+    @property
+    def publish_reserve(self) -> float:
+        """Seconds that must be left for publishing when a training ends."""
+        return split(self.settings.trainer)[0].publish_reserve_seconds
+
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
+        """The plan as the worker's JSON.
+
+        Raises:
+            DatasetNotSupported: there is no reader for the round's data set.
+        """
         settings = self.settings
         plan = TrainingPlan(
             base_model=base_model,
             out=folder,
             dataset=self._dataset_node(record),
             optimizer=settings.optimizer,
+            scheduler=settings.scheduler or {},
             trainer=settings.trainer,
             epochs=settings.epochs,
             batch_size=settings.batch_size,
@@ -35,6 +50,10 @@ class SettingsPlanner:
             seed=settings.seed,
             convention=settings.network.update_convention(),
             gradient_rate=settings.network.gradient_rate,
+            update_dtype=cast(UpdateDtype, settings.update.dtype),
+            top_k=settings.update.top_k,
+            min_kept=settings.update.min_kept,
+            finish_by=finish_by,
             threads=max(1, _processors() // settings.max_concurrent_rounds),
         )
         return plan.to_json()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -35,12 +35,21 @@ from decloud_pl.store.gateway import Fetched
 from decloud_pl.store.publish import Publisher
 
 BASE_MODEL_FILE = "base-model"
+_PUBLISH_MARGIN = 3.0
+_PUBLISHES_REMEMBERED = 10
 
 
 class Planner(Protocol):
-    """Turns a round into the worker's plan (JSON text)."""
+    """Turns a round into the worker's plan (JSON text).
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str: ...
+    ``finish_by`` is the Unix time of this machine by which the update must be on disk; ``publish_reserve`` the
+    seconds that publishing is given at least.
+    """
+
+    @property
+    def publish_reserve(self) -> float: ...
+
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str: ...
 
 
 class Reader(Protocol):
@@ -75,6 +84,7 @@ class Steps:
     deposit: int = SUBMISSION_DEPOSIT
     shares: Shares = field(default_factory=lambda: Shares(1))
     monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
 
     def folder(self, round_id: int) -> Path:
         """Where a round's files are until it is over."""
@@ -155,7 +165,8 @@ class Steps:
         folder = self.folder(record.round_id)
         async with self.shares.take() as environment:
             begun = self.monotonic()
-            plan = self.planner.plan(record, base_model=base_model, folder=folder)
+            finish_by = self.now() + until - self.monotonic() - self._publish_reserve()
+            plan = self.planner.plan(record, base_model=base_model, folder=folder, finish_by=finish_by)
             write_atomically(folder / PLAN_FILE, plan.encode())
 
             def on_progress(message: Mapping[str, object]) -> None:
@@ -261,6 +272,9 @@ class Steps:
         receipt = await self.sender.send([instruction], key=key, landed=landed, deposit=deposit)
         return receipt.signature
 
+    def _publish_reserve(self) -> float:
+        return publish_reserve(self.journal.all(), self.planner.publish_reserve)
+
     def _update(self, record: RoundRecord) -> Update:
         update = self.update_on_disk(record.round_id)
         if update is None:
@@ -273,6 +287,12 @@ class Steps:
             self.reporter.report(event)
 
 
+def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
+    """Seconds to leave for publishing: a multiple of the slowest of late, but not less than ``least``."""
+    measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
+    return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
+
+
 def training_event(round_id: int, message: Mapping[str, object]) -> Training | None:
     """A worker's progress message as an event; None for one that does not fit."""
     stage, loss, accuracy = message.get("stage"), message.get("loss"), message.get("accuracy")
@@ -280,6 +300,7 @@ def training_event(round_id: int, message: Mapping[str, object]) -> Training | N
     if not isinstance(stage, str) or not all(isinstance(count, int) for count in counts):
         return None
     epoch, step, total = (count for count in counts if isinstance(count, int))
+    note = message.get("note", "")
     return Training(
         round_id,
         stage,
@@ -288,6 +309,7 @@ def training_event(round_id: int, message: Mapping[str, object]) -> Training | N
         total,
         float(loss) if isinstance(loss, (int, float)) else None,
         float(accuracy) if isinstance(accuracy, (int, float)) else None,
+        note if isinstance(note, str) else "",
     )
 
 

@@ -92,6 +92,15 @@ class RewardsConfig:
 
 
 @dataclass
+class UpdateConfig:
+    """How a finished training is written down for the validator."""
+
+    dtype: str = "float16"
+    top_k: float = 0.0
+    min_kept: float = 0.95
+
+
+@dataclass
 class MetricsConfig:
     """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
 
@@ -126,10 +135,12 @@ class Tree:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    update: UpdateConfig = field(default_factory=UpdateConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
     preset: dict[str, Any] | None = None
     task: str = "daemon"
@@ -257,5 +268,11 @@ def _check_work(settings: Settings) -> None:
         raise ConfigError(f"metrics.port is {settings.metrics.port}.", fix=f"Set it to {_LAST_PORT} or less.")
     if not 0 < settings.daemon.hang_minutes < float("inf"):
         raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
+    update = settings.update
+    if update.dtype not in ("float32", "float16", "bfloat16"):
+        raise ConfigError(f"update.dtype is {update.dtype!r}.", fix="Set it to float16, bfloat16 or float32.")
+    for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept)):
+        if not 0 <= share <= 1:
+            raise ConfigError(f"update.{name} is {share}.", fix="Set it to a share from 0 to 1.")
     if settings.daemon.executor not in ("process", "ray"):
         raise ConfigError(f"daemon.executor is {settings.daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")

@@ -1,4 +1,4 @@
-"""The callback that turns a finished fit into an update and hands it on. Works alone, in a notebook too."""
+"""The callback that turns a finished fit into an update and hands it on; it works alone, in a notebook too."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from torch import nn
 
 from decloud_pl.domain import Convention, Update
 from decloud_pl.errors import TrainingError
-from decloud_pl.train import delta
-from decloud_pl.train.plan import Progress, UpdateDtype
+from decloud_pl.train import delta, lossy
+from decloud_pl.train.best import BestWeights
+from decloud_pl.train.deadline import DeadlineCallback
+from decloud_pl.train.delta import Encoding
+from decloud_pl.train.plan import Progress
+
+State = Mapping[str, torch.Tensor]
 
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 
@@ -39,21 +44,31 @@ class DeltaCallback(Callback):
         accuracy_before: of the base model.
         convention: what entries mean to the validator.
         gradient_rate: η of the ``gradient`` convention.
-        dtype: of floating-point entries.
+        encoding: how entries are written; float16 by default.
+        held_out: accuracy of a state dict on data that was not trained on; without it the encoding is not measured.
+        min_kept: share of the accuracy gained that the encoding must keep, or a more exact one is used.
+        best: gives the weights to hand in; without it the last ones are.
+        deadline: tells whether the training was ended early.
+        note: called with a sentence about the encoding.
     """
 
     def __init__(
         self,
-        base: Mapping[str, torch.Tensor],
+        base: State,
         publisher: Publisher,
         *,
         path: Path,
         network_of: Callable[[LightningModule], nn.Module] = lambda module: module,
-        score: Callable[[Mapping[str, torch.Tensor]], float] | None = None,
+        score: Callable[[State], float] | None = None,
         accuracy_before: float = 0.0,
         convention: Convention = "delta",
         gradient_rate: float = 0.1,
-        dtype: UpdateDtype = "float16",
+        encoding: Encoding | None = None,
+        held_out: Callable[[State], float] | None = None,
+        min_kept: float = 0.95,
+        best: BestWeights | None = None,
+        deadline: DeadlineCallback | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> None:
         self._base = {name: tensor.detach().cpu().clone() for name, tensor in base.items()}
         self._publisher = publisher
@@ -63,7 +78,12 @@ class DeltaCallback(Callback):
         self._accuracy_before = accuracy_before
         self._convention: Convention = convention
         self._gradient_rate = gradient_rate
-        self._dtype: UpdateDtype = dtype
+        self._encoding = encoding or Encoding()
+        self._held_out = held_out
+        self._min_kept = min_kept
+        self._best = best
+        self._deadline = deadline
+        self._note = note
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Refuses strategies under which no process holds the whole model."""
@@ -78,13 +98,21 @@ class DeltaCallback(Callback):
         """Encodes, writes, scores what a validator will see, and hands on."""
         if not trainer.is_global_zero or trainer.interrupted:
             return
-        trained = self._network_of(pl_module).state_dict()
-        entries = delta.encode(
-            self._base, trained, convention=self._convention, gradient_rate=self._gradient_rate, dtype=self._dtype
+        network, best = self._network_of(pl_module), self._best
+        encoded = lossy.encode(
+            self._base,
+            network.state_dict() if best is None else best.weights(network),
+            convention=self._convention,
+            gradient_rate=self._gradient_rate,
+            wanted=self._encoding,
+            min_kept=self._min_kept,
+            score=self._held_out,
+            trained_score=None if best is None else best.accuracy,
         )
-        cid, profile, size = delta.write(self._path, entries)
-        applied = delta.apply(self._base, entries, convention=self._convention, gradient_rate=self._gradient_rate)
-        after = self._score(applied) if self._score is not None else 0.0
+        if self._note is not None:
+            self._note(encoded.note)
+        cid, profile, size = delta.write(self._path, encoded.entries)
+        after = self._score(encoded.applied) if self._score is not None else 0.0
         self._publisher.publish(
             Update(
                 path=self._path,
@@ -94,6 +122,9 @@ class DeltaCallback(Callback):
                 convention=self._convention,
                 accuracy_before=self._accuracy_before,
                 accuracy_after=after,
+                encoding=str(encoded.encoding),
+                gain_kept=encoded.gain_kept,
+                stopped_early=self._deadline is not None and self._deadline.stopped,
             )
         )
 
@@ -113,9 +144,8 @@ class ProgressCallback(Callback):
         batch: object,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        total = int(trainer.estimated_stepping_batches)
-        step = trainer.global_step
-        if step % max(1, total // self._times) and step != total:
+        total, step = int(trainer.estimated_stepping_batches), trainer.global_step
+        if step % max(1, total // self._times) and step not in (1, total):
             return
         loss = getattr(pl_module, "last_loss", None)
         self._report(Progress("fit", trainer.current_epoch, step, total, None if loss is None else float(loss)))

@@ -6,12 +6,16 @@
 | ``gradient`` | (base − trained) / η | base − η × entry |
 
 Buffers travel under their names in both; integer buffers as the difference. Sums are made in float32.
+
+An entry may be sparse (COO): the largest of all floating-point entries are kept, and a tensor is written sparse
+where that takes less space than all of it.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -30,10 +34,32 @@ DTYPES: Mapping[UpdateDtype, torch.dtype] = {
     "bfloat16": torch.bfloat16,
 }
 _LARGEST_HALF = 65_504.0
+_INDEX_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How entries are written.
+
+    Attributes:
+        dtype: of floating-point entries. An entry that float16 cannot hold is kept in float32.
+        top_k: share of the floating-point entries to keep, the largest of the whole update; 0 keeps all.
+    """
+
+    dtype: UpdateDtype = "float16"
+    top_k: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.dtype}, the largest {self.top_k:.3g} of the entries" if self.top_k else self.dtype
 
 
 def encode(
-    base: State, trained: State, *, convention: Convention, gradient_rate: float, dtype: UpdateDtype = "float16"
+    base: State,
+    trained: State,
+    *,
+    convention: Convention,
+    gradient_rate: float,
+    encoding: Encoding = Encoding(),
 ) -> dict[str, torch.Tensor]:
     """The entries of a submission.
 
@@ -42,7 +68,7 @@ def encode(
         trained: the same names and shapes after training.
         convention: what entries mean.
         gradient_rate: η, for the ``gradient`` convention.
-        dtype: of floating-point entries. An entry that float16 cannot hold is kept in float32.
+        encoding: how they are written.
 
     Raises:
         TrainingError: other names or shapes, or weights that are not finite.
@@ -62,10 +88,36 @@ def encode(
             raise TrainingError(
                 f"The training diverged: {name} holds values that are not finite.", fix="Lower learning_rate."
             )
-        entry = difference if convention == "delta" else -difference / gradient_rate
-        fits = dtype != "float16" or not entry.numel() or float(entry.abs().max()) <= _LARGEST_HALF
-        entries[name] = entry.to(DTYPES[dtype]) if fits else entry
-    return entries
+        entries[name] = difference if convention == "delta" else -difference / gradient_rate
+    least = _least_to_keep(entries, encoding.top_k)
+    return {
+        name: _written(entry, encoding, least) if entry.dtype.is_floating_point else entry
+        for name, entry in entries.items()
+    }
+
+
+def _least_to_keep(entries: State, share: float) -> float:
+    """The size that the share of the floating-point entries with the largest values reaches; 0 for all."""
+    if not share:
+        return 0.0
+    sizes = torch.cat([entry.abs().flatten() for entry in entries.values() if entry.dtype.is_floating_point])
+    if not sizes.numel():
+        return 0.0
+    kept = min(sizes.numel(), max(1, round(share * sizes.numel())))
+    return float(sizes.kthvalue(sizes.numel() - kept + 1).values)
+
+
+def _written(entry: torch.Tensor, encoding: Encoding, least: float) -> torch.Tensor:
+    fits = encoding.dtype != "float16" or not entry.numel() or float(entry.abs().max()) <= _LARGEST_HALF
+    written = entry.to(DTYPES[encoding.dtype]) if fits else entry
+    if not encoding.top_k or not entry.ndim:
+        return written
+    # An entry that the dtype rounds to nothing need not be written.
+    kept = (entry.abs() >= least) & (written != 0)
+    width = written.element_size()
+    if int(kept.sum()) * (_INDEX_BYTES * entry.ndim + width) >= written.numel() * width:
+        return written
+    return written.masked_fill(~kept, 0).to_sparse()
 
 
 def apply(
@@ -109,9 +161,13 @@ def write(path: Path, entries: State) -> tuple[str, str, int]:
     """
     # torch.save seeks, so it cannot write into a stream that is being hashed.
     buffer = io.BytesIO()
-    torch.save({name: tensor.contiguous() for name, tensor in entries.items()}, buffer)
+    torch.save({name: _plain(tensor) for name, tensor in entries.items()}, buffer)
     with CidWriter(path, DEFAULT_PROFILE) as writer:
         writer.write(buffer.getbuffer())
         cid = writer.finish()
         writer.commit()
         return str(cid), DEFAULT_PROFILE, writer.size
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous() if tensor.layout is torch.strided else tensor

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from decloud_pl.domain import Convention
 from decloud_pl.errors import TrainingError
 
 UpdateDtype = Literal["float32", "float16", "bfloat16"]
+# Decides nothing about what comes out of a training, so that a plan made later goes on from a checkpoint.
+_NOT_THE_RESULT = ("base_model", "out", "finish_by", "threads", "min_kept", "top_k", "update_dtype", "convention")
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,15 @@ class TrainingPlan:
         out: folder for the update and for working files.
         dataset: a node that `decloud_pl.build` turns into a `Source`.
         optimizer: a partial node over the parameters.
-        trainer: a node of Lightning's ``Trainer``.
+        trainer: a node of Lightning's ``Trainer``, with this package's own `TrainerOptions` among its keys.
+        scheduler: a partial node over the optimizer and the number of steps; empty for a constant rate.
+        batch_size: of all devices and machines together.
         max_batches: per epoch, 0 for all.
         gradient_rate: η of the ``gradient`` convention.
+        update_dtype: of the update's floating-point entries.
+        top_k: share of the entries to keep, as sparse tensors; 0 keeps all.
+        min_kept: share of the accuracy gained that the update's encoding must keep; a lossier one is not used.
+        finish_by: Unix seconds of this machine's clock by which the update must be on disk; None for no limit.
         threads: processor threads to use.
     """
 
@@ -34,6 +43,7 @@ class TrainingPlan:
     dataset: dict[str, Any]
     optimizer: dict[str, Any]
     trainer: dict[str, Any]
+    scheduler: dict[str, Any] = field(default_factory=dict)
     epochs: int = 1
     batch_size: int = 32
     learning_rate: float = 0.001
@@ -42,6 +52,9 @@ class TrainingPlan:
     convention: Convention = "delta"
     gradient_rate: float = 0.1
     update_dtype: UpdateDtype = "float16"
+    top_k: float = 0.0
+    min_kept: float = 0.95
+    finish_by: float | None = None
     threads: int = 1
 
     def to_json(self) -> str:
@@ -61,6 +74,11 @@ class TrainingPlan:
         except (ValueError, TypeError, KeyError) as error:
             raise TrainingError("The training plan cannot be read.", fix="The round is planned again.") from error
 
+    def fingerprint(self) -> str:
+        """The same for two plans whose trainings take the same course, step by step."""
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_THE_RESULT}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -70,7 +88,9 @@ class Progress:
         stage: ``prepare``, ``baseline``, ``fit``, ``encode`` or ``score``.
         step: optimizer steps so far, of ``total_steps``.
         loss: of the last step.
-        accuracy: on the test split, 0 to 1, when it was measured.
+        accuracy: 0 to 1, when it was measured: of the base model and of the finished update on the test split,
+            while training on the held-out split.
+        note: a sentence for people; empty when there is nothing to say.
     """
 
     stage: str
@@ -79,6 +99,7 @@ class Progress:
     total_steps: int = 0
     loss: float | None = None
     accuracy: float | None = None
+    note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -89,7 +89,9 @@ class Notes:
 
 
 class NoPlan:
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path) -> str:
+    publish_reserve = 60.0
+
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
         raise AssertionError("nothing is trained here")
 
 

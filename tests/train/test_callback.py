@@ -15,6 +15,7 @@ from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingError
 from decloud_pl.train import delta
 from decloud_pl.train.callback import DeltaCallback
+from decloud_pl.train.delta import Encoding
 
 
 class Line(LightningModule):
@@ -63,7 +64,7 @@ def trainer(tmp_path: Path, callback: DeltaCallback, **options: object) -> Train
 def test_the_update_leads_from_the_base_to_the_trained_weights(tmp_path: Path) -> None:
     module, inbox = Line(), Inbox()
     base = {name: value.clone() for name, value in module.state_dict().items()}
-    callback = DeltaCallback(base, inbox, path=tmp_path / "update.pt", dtype="float32")
+    callback = DeltaCallback(base, inbox, path=tmp_path / "update.pt", encoding=Encoding("float32"))
     trainer(tmp_path, callback).fit(module, loader())
     (update,) = inbox.updates
     entries = torch.load(update.path, weights_only=True)
@@ -77,11 +78,13 @@ def test_the_update_leads_from_the_base_to_the_trained_weights(tmp_path: Path) -
 def test_a_resumed_fit_is_measured_against_the_fetched_weights(tmp_path: Path) -> None:
     module, inbox = Line(), Inbox()
     base = {name: value.clone() for name, value in module.state_dict().items()}
-    first = trainer(tmp_path, DeltaCallback(base, inbox, path=tmp_path / "first.pt", dtype="float32"), max_epochs=1)
+    first = trainer(
+        tmp_path, DeltaCallback(base, inbox, path=tmp_path / "first.pt", encoding=Encoding("float32")), max_epochs=1
+    )
     first.fit(module, loader())
     first.save_checkpoint(tmp_path / "half-way.ckpt")
     resumed = Line()
-    callback = DeltaCallback(base, inbox, path=tmp_path / "update.pt", dtype="float32")
+    callback = DeltaCallback(base, inbox, path=tmp_path / "update.pt", encoding=Encoding("float32"))
     trainer(tmp_path, callback).fit(resumed, loader(), ckpt_path=tmp_path / "half-way.ckpt")
     entries = torch.load(inbox.updates[-1].path, weights_only=True)
     applied = delta.apply(base, entries, convention="delta", gradient_rate=0.1)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from decloud_pl.errors import TrainingError
 from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.train import delta
+from decloud_pl.train.delta import Encoding
 from decloud_pl.train.plan import UpdateDtype
 
 # What one rounding of each type may cost, relative to the entry.
@@ -43,7 +44,7 @@ def states(seed: int, scale: float) -> tuple[dict[str, torch.Tensor], dict[str, 
 @settings(max_examples=60, deadline=None)
 def test_what_is_encoded_is_what_is_applied(seed, scale, convention, dtype, rate) -> None:  # type: ignore[no-untyped-def]
     base, trained = states(seed, scale)
-    entries = delta.encode(base, trained, convention=convention, gradient_rate=rate, dtype=dtype)
+    entries = delta.encode(base, trained, convention=convention, gradient_rate=rate, encoding=Encoding(dtype))
     applied = delta.apply(base, entries, convention=convention, gradient_rate=rate)
     for name, start in base.items():
         assert applied[name].dtype == start.dtype
@@ -58,7 +59,7 @@ def test_what_is_encoded_is_what_is_applied(seed, scale, convention, dtype, rate
 
 def test_the_gradient_convention_is_what_the_public_validator_undoes() -> None:
     base, trained = {"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([1.5, 1.0])}
-    entries = delta.encode(base, trained, convention="gradient", gradient_rate=0.1, dtype="float32")
+    entries = delta.encode(base, trained, convention="gradient", gradient_rate=0.1, encoding=Encoding("float32"))
     torch.testing.assert_close(base["w"] - 0.1 * entries["w"], trained["w"])
 
 
@@ -77,9 +78,56 @@ def test_sparse_entries_are_taken() -> None:
     assert torch.equal(applied["w"], dense)
 
 
+@given(
+    seed=st.integers(0, 10_000),
+    top_k=st.floats(0.001, 1.0),
+    dtype=st.sampled_from(["float32", "float16", "bfloat16"]),
+    convention=st.sampled_from(["delta", "gradient"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_the_largest_entries_arrive_and_a_validator_can_add_them(  # type: ignore[no-untyped-def]
+    seed, top_k, dtype, convention
+) -> None:
+    base, trained = states(seed, 1.0)
+    base["matrix"] = torch.zeros(40, 30)
+    trained["matrix"] = torch.randn(40, 30, generator=torch.Generator().manual_seed(seed))
+    encoding = Encoding(dtype, top_k)
+    entries = delta.encode(base, trained, convention=convention, gradient_rate=0.1, encoding=encoding)
+    applied = delta.apply(base, entries, convention=convention, gradient_rate=0.1)
+    dense = entries["matrix"].to_dense().float()
+    exact = (trained["matrix"] - base["matrix"]) * (1 if convention == "delta" else -10)
+    arrived = dense != 0
+    torch.testing.assert_close(dense[arrived], exact[arrived], rtol=_PRECISION[dtype], atol=1e-6)
+    # Nothing that was left out is larger than what was sent.
+    assert not (~arrived).any() or not arrived.any() or exact[~arrived].abs().max() <= exact[arrived].abs().min()
+    if entries["matrix"].layout is torch.sparse_coo:
+        assert int(arrived.sum()) <= round(top_k * sum(v.numel() for v in base.values() if v.is_floating_point())) + 1
+    # What the public validator does with an entry.
+    parameter = base["matrix"].clone()
+    parameter -= 0.1 * entries["matrix"]
+    rate = -0.1 if convention == "delta" else 1.0
+    torch.testing.assert_close(parameter, rate * applied["matrix"], rtol=_PRECISION[dtype], atol=2e-3)
+    assert torch.equal(applied["num_batches_tracked"], trained["num_batches_tracked"])
+
+
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
+def test_a_sparse_file_is_smaller_and_loads_without_trust(tmp_path: Path) -> None:
+    base = {"w": torch.zeros(512, 1024)}
+    trained = {"w": torch.randn(512, 1024, generator=torch.Generator().manual_seed(0))}
+    sizes = {}
+    for top_k in (0.0, 0.01):
+        entries = delta.encode(
+            base, trained, convention="delta", gradient_rate=0.1, encoding=Encoding("float16", top_k)
+        )
+        sizes[top_k] = delta.write(tmp_path / str(top_k), entries)[2]
+    assert sizes[0.01] < 0.12 * sizes[0.0]
+    loaded = torch.load(tmp_path / "0.01", weights_only=True)
+    assert int((loaded["w"].to_dense() != 0).sum()) == round(0.01 * 512 * 1024)
+
+
 def test_an_entry_too_large_for_half_precision_is_kept_whole() -> None:
     base, trained = {"w": torch.zeros(2)}, {"w": torch.tensor([1e5, 1.0])}
-    entries = delta.encode(base, trained, convention="delta", gradient_rate=0.1, dtype="float16")
+    entries = delta.encode(base, trained, convention="delta", gradient_rate=0.1, encoding=Encoding("float16"))
     assert entries["w"].dtype == torch.float32
     assert torch.equal(entries["w"], trained["w"])
 

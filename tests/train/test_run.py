@@ -48,6 +48,7 @@ def test_a_plan_survives_its_file(base_model: Path, tmp_path: Path) -> None:
 def test_training_gains_is_repeatable_and_reports(base_model: Path, tmp_path: Path) -> None:
     heard: list[Progress] = []
     update = train_round(plan(base_model, tmp_path / "a"), heard.append)
+    assert update is not None
     assert update.accuracy_after > update.accuracy_before + 0.3
     assert str(cid_of_file(update.path, update.profile)) == update.cid
     assert update.path.stat().st_size == update.size
@@ -58,6 +59,7 @@ def test_training_gains_is_repeatable_and_reports(base_model: Path, tmp_path: Pa
     assert fit[-1].step == fit[-1].total_steps > 0
     assert all(progress.loss is not None for progress in fit)
     again = train_round(plan(base_model, tmp_path / "b"), heard.append)
+    assert again is not None
     assert again.cid == update.cid
 
 

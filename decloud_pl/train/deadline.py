@@ -1,0 +1,78 @@
+"""Stopping in time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+_LOOK_EVERY = 10
+"""Steps between looks of several processes, which have to agree; that costs a message each time."""
+_FORGET = 0.95
+
+
+class DeadlineCallback(Callback):
+    """Ends the fit at the last batch boundary before a moment, as if it were complete.
+
+    Args:
+        stop_at: on the scale of ``monotonic``.
+        monotonic: the time in seconds.
+        on_stop: called when the fit is ended early.
+    """
+
+    def __init__(
+        self,
+        stop_at: float,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        on_stop: Callable[[Trainer], None] | None = None,
+    ) -> None:
+        self._stop_at = stop_at
+        self._monotonic = monotonic
+        self._on_stop = on_stop
+        self._last = 0.0
+        self._slowest = 0.0
+        self.stopped = False
+
+    def is_due(self) -> bool:
+        """Whether the moment has passed."""
+        return self._monotonic() >= self._stop_at
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._last = self._monotonic()
+        # A fit that goes on from a checkpoint has something to hand in already.
+        if trainer.global_step and self._agree(trainer, self._last >= self._stop_at):
+            self._stop(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: object,  # noqa: ARG002
+        batch: object,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        now = self._monotonic()
+        self._slowest = max(now - self._last, self._slowest * _FORGET)
+        self._last = now
+        ahead = 1
+        if trainer.world_size > 1:
+            if batch_idx % _LOOK_EVERY:
+                return
+            ahead = _LOOK_EVERY
+        if self._agree(trainer, now + ahead * self._slowest > self._stop_at):
+            self._stop(trainer)
+
+    def _stop(self, trainer: Trainer) -> None:
+        trainer.should_stop = True
+        total = trainer.estimated_stepping_batches
+        if not self.stopped and trainer.global_step < total:
+            self.stopped = True
+            if self._on_stop is not None:
+                self._on_stop(trainer)
+
+    @staticmethod
+    def _agree(trainer: Trainer, wanted: bool) -> bool:
+        """Whether any process wants to."""
+        return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted

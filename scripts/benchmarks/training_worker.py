@@ -1,0 +1,39 @@
+"""A real worker process on Fashion-MNIST: its processor time to the first step, and its largest memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from decloud_pl.train.plan import TrainingPlan
+
+
+def measure(made: TrainingPlan, folder: Path) -> dict[str, float]:
+    """CPU seconds from the process's start to the end of its first step (its children's included), MB at most."""
+    threads = psutil.cpu_count() or 1
+    made = dataclasses.replace(made, threads=threads)
+    (folder / "plan.json").write_text(made.to_json())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "decloud_pl.daemon.worker", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if process.stdout is None:
+        raise RuntimeError("the worker has no output")
+    seen = psutil.Process(process.pid)
+    seconds = 0.0
+    for line in process.stdout:
+        if json.loads(line).get("stage") == "fit" and not seconds:
+            times = seen.cpu_times()
+            seconds = times.user + times.system + times.children_user + times.children_system
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError("the worker failed")
+    return {"first_step_cpu_seconds": round(seconds, 2), "peak_memory_mb": round(usage.ru_maxrss / 1024)}

@@ -1,0 +1,89 @@
+"""Memory and streaming give the same batches; an order can be taken up again and be shared."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from decloud_pl.data.source import ImageSplit
+from decloud_pl.models.spec import ImageInput
+from decloud_pl.train.batches import BatchStream, MemoryReader, StreamReader, packed_bytes
+from decloud_pl.train.encoding import encoder_for
+
+ENCODER = encoder_for(ImageInput())
+
+
+def split(size: int = 23) -> ImageSplit:
+    random = np.random.default_rng(0)
+    return ImageSplit(random.integers(0, 256, (size, 28, 28), np.uint8), np.arange(size, dtype=np.int64))
+
+
+def stream(*, workers: int | None = None, limit: int = 0, rank: int = 0, world: int = 1) -> BatchStream:
+    reader = MemoryReader(split(), ENCODER) if workers is None else StreamReader(split(), ENCODER, workers=workers)
+    return BatchStream(reader, batch_size=5, seed=3, limit=limit, rank=rank, world=world)
+
+
+def labels(batches: list[tuple[torch.Tensor, ...]]) -> list[list[int]]:
+    return [batch[1].tolist() for batch in batches]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streamed_batches_are_those_from_memory(workers: int) -> None:
+    memory, streamed = stream(), stream(workers=workers)
+    for _ in range(2):
+        for ours, theirs in zip(list(memory), list(streamed), strict=True):
+            assert torch.equal(ours[0], theirs[0])
+            assert torch.equal(ours[1], theirs[1])
+
+
+def test_streaming_draws_no_random_number_that_training_would_miss() -> None:
+    before = torch.get_rng_state()
+    list(stream(workers=0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_sample_once_in_another_order_each_epoch() -> None:
+    batches = stream()
+    first, second = labels(list(batches)), labels(list(batches))
+    for epoch in (first, second):
+        assert sorted(label for batch in epoch for label in batch) == list(range(23))
+    assert first != second
+    assert [len(batch) for batch in first] == [5, 5, 5, 5, 3]
+
+
+@pytest.mark.parametrize("limit", [0, 4])
+@pytest.mark.parametrize("taken", [0, 2, 4, 5, 7])
+def test_an_order_is_taken_up_again_where_it_was_left(taken: int, limit: int) -> None:
+    whole = stream(limit=limit)
+    expected = labels([*whole, *whole])
+    seen: list[tuple[torch.Tensor, ...]] = []
+    left = stream(limit=limit)
+    while len(seen) < taken:
+        for batch in left:
+            seen.append(batch)
+            if len(seen) == taken:
+                break
+    again = stream(limit=limit)
+    again.load_state_dict(left.state_dict())
+    rest = [*again] if taken >= len(whole) else [*again, *again]
+    assert labels([*seen, *rest]) == expected
+
+
+def test_processes_share_every_batch_and_weigh_their_parts() -> None:
+    whole = list(stream())
+    parts = [list(stream(rank=rank, world=4)) for rank in range(4)]
+    for number, batch in enumerate(whole):
+        shares = [part[number] for part in parts]
+        weights = [float(share[2]) if len(share) == 3 else 1.0 for share in shares]
+        counted = [share[1] for share, weight in zip(shares, weights, strict=True) if weight]
+        assert torch.equal(torch.cat(counted), batch[1])
+        # The average over processes of weight × mean is the mean over the batch.
+        means = [float(share[1].float().mean()) * weight for share, weight in zip(shares, weights, strict=True)]
+        assert sum(means) / 4 == pytest.approx(float(batch[1].float().mean()))
+
+
+def test_what_a_split_takes_is_known_before_it_is_packed() -> None:
+    packed = ENCODER.pack(split())
+    assert packed_bytes(split(), ENCODER) == packed.numel() * packed.element_size()
+    assert packed_bytes(split(0), ENCODER) == 0

@@ -1,0 +1,114 @@
+"""Trainings end in time, hand in their best weights, and pay for checkpoints within bounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from decloud_pl.data.digits import Digits
+from decloud_pl.models.spec import ImageInput
+from decloud_pl.train.best import BestWeights
+from decloud_pl.train.checkpoint import CheckpointCallback
+from decloud_pl.train.datamodule import RoundDataModule
+from decloud_pl.train.deadline import DeadlineCallback
+from decloud_pl.train.module import RoundModule
+
+STEPS = 5
+
+
+class Clock:
+    """Moves on by a second whenever a batch is trained."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class Tick(Callback):
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        self._clock.time += 1
+
+
+def fit(tmp_path: Path, callbacks: list[Callback], *, epochs: int = 3, checkpoint: Path | None = None) -> Trainer:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    module = RoundModule(network, num_classes=10, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01))
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, RoundDataModule(Digits(), ImageInput(), batch_size=64, max_batches=STEPS), ckpt_path=checkpoint)
+    return trainer
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(7.5, 7), (5, 5), (1, 1), (100, 15)])
+def test_a_fit_ends_at_the_last_batch_before_the_deadline(seconds: float, steps: int, tmp_path: Path) -> None:
+    clock, stopped = Clock(), []
+    deadline = DeadlineCallback(100 + seconds, monotonic=clock, on_stop=lambda trainer: stopped.append(True))
+    trainer = fit(tmp_path, [Tick(clock), deadline])
+    assert trainer.global_step == steps
+    assert deadline.stopped is (steps < 15) is bool(stopped)
+    assert clock.time <= 100 + seconds
+
+
+def test_out_of_time_with_a_checkpoint_hands_in_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "training.ckpt"
+    fit(tmp_path, [CheckpointCallback(path, fingerprint="x")], epochs=1)
+    clock = Clock()
+    best = BestWeights(lambda network: 0.5)
+    trainer = fit(tmp_path, [DeadlineCallback(99, monotonic=clock), best], checkpoint=path)
+    assert trainer.global_step == STEPS
+    assert best.accuracy == 0.5
+
+
+def test_the_best_of_all_epochs_is_kept(tmp_path: Path) -> None:
+    accuracies, seen = [0.3, 0.9, 0.4], []
+
+    def evaluate(network: nn.Module) -> float:
+        seen.append(network.state_dict()["network.1.weight"].clone())
+        return accuracies[len(seen) - 1]
+
+    best = BestWeights(evaluate)
+    trainer = fit(tmp_path, [best])
+    assert len(seen) == 3
+    assert best.accuracy == 0.9
+    assert torch.equal(best.weights(trainer.lightning_module)["network.1.weight"], seen[1])
+
+
+class Slow(CheckpointCallback):
+    """Each checkpoint takes a second of the clock."""
+
+    clock: Clock
+    written: list[int]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        self.clock.time += 1
+        self.written.append(trainer.global_step)
+
+
+@pytest.mark.parametrize(("every", "written"), [(2.0, [2, 15]), (0.0, [5, 15])])
+def test_checkpoints_take_a_bounded_share_of_the_time(every: float, written: list[int], tmp_path: Path) -> None:
+    clock = Clock()
+    callback = Slow(tmp_path / "c", fingerprint="x", every_seconds=every, monotonic=clock)
+    callback.clock, callback.written = clock, []
+    fit(tmp_path, [Tick(clock), callback])
+    # One costs a second, so that the next is due 50 seconds later; the last epoch's is always written.
+    assert callback.written == written

@@ -138,6 +138,7 @@ class Tree:
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] | None = None
     preset: dict[str, Any] | None = None
     task: str = "daemon"
     round: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -89,9 +90,16 @@ async def kill_at_random(on: Stage, kills: int, *, seed: int = 7) -> int:
     nursery, parties = on.nursery, on.parties
     parties.begin()
     chance = random.Random(seed)
-    for _ in range(kills):
+    # As long as two whole rounds take on this machine as busy as it is, so that kills fall everywhere in a round.
+    begun = time.monotonic()
+    await nursery.start(on.spec)
+    await parties.until_done(2, _PATIENCE)
+    longest = time.monotonic() - begun
+    nursery.signal(signal.SIGKILL)
+    assert await nursery.ended() == -signal.SIGKILL
+    for _ in range(kills - 1):
         await nursery.start(on.spec)
-        await asyncio.sleep(chance.uniform(0.0, 0.4))
+        await asyncio.sleep(chance.uniform(0.0, longest))
         nursery.signal(signal.SIGKILL)
         assert await nursery.ended() == -signal.SIGKILL
     await nursery.start(on.spec)

@@ -26,7 +26,7 @@ from decloud_pl.settings import compose
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 _ROUND = 2
-_SHARE = 0.6
+_SHARE = 0.3
 _WIDTH, _HEIGHT = 100, 24
 _WINDOW = (1200, 860)
 _DRAWING_SECONDS = 4.0
@@ -88,7 +88,7 @@ async def work(home: Path) -> None:
                 f"network.ws_url={network.ws_url}",
                 f"network.gateways=[{network.gateway_url}]",
                 f"storage.path={Path(network.home) / 'store'}",
-                "epochs=6",
+                "epochs=8",
                 "poll_interval=1",
             ]
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.daemon.assemble import make_dialect, make_rpc
+from decloud_pl.daemon.connect import make_dialect, make_rpc
 from decloud_pl.daemon.events import DaemonEvent, Training
 from decloud_pl.daemon.manual import take
 from decloud_pl.daemon.record import RoundRecord

@@ -40,6 +40,7 @@ class SettingsPlanner:
             dataset=self._dataset_node(record),
             base_model=base_model,
             folder=folder,
+            logger=logger_node(self.settings, str(record.round_id)),
             finish_by=finish_by,
             threads=max(1, processors() // self.settings.max_concurrent_rounds),
         )
@@ -51,12 +52,25 @@ class SettingsPlanner:
         return resolve(record.resolved_dataset, {}, self.settings.paths, data=data).node(data)
 
 
+def logger_node(settings: Settings, name: str) -> dict[str, object]:
+    """The chosen logger's node, for the round or the experiment of this name."""
+    node = {key: _named(value, name) for key, value in (settings.logger or {}).items()}
+    if isinstance(node.get("save_dir"), str):
+        node["save_dir"] = str(Path(str(node["save_dir"])).expanduser())
+    return node
+
+
+def _named(value: object, name: str) -> object:
+    return value.replace("{round}", name) if isinstance(value, str) else value
+
+
 def training_plan(
     settings: Settings,
     *,
     dataset: dict[str, Any],
     base_model: Path,
     folder: Path,
+    logger: dict[str, object],
     threads: int,
     finish_by: float | None = None,
 ) -> TrainingPlan:
@@ -68,6 +82,7 @@ def training_plan(
         optimizer=settings.optimizer,
         scheduler=settings.scheduler or {},
         trainer=settings.trainer,
+        logger=logger,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.daemon.planner import processors, training_plan
+from decloud_pl.daemon.planner import logger_node, processors, training_plan
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError, TrainingError
@@ -57,6 +57,7 @@ def run_experiment(
         dataset=dataset,
         base_model=_base_model(settings, dataset, folder),
         folder=folder,
+        logger=logger_node(settings, f"{sweep}-{folder.name}" if sweep else folder.name),
         threads=_threads(),
     )
     with (folder / PROGRESS_FILE).open("w", encoding="utf-8") as progress:

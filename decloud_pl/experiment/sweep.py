@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OF_AN_EXPERIMENT = (
-    *("home", "task", "base_model", "preset", "dataset", "model", "optimizer", "scheduler", "trainer", "update"),
+    *(
+        "home",
+        "task",
+        "base_model",
+        "preset",
+        "dataset",
+        "model",
+        "optimizer",
+        "scheduler",
+        "trainer",
+        "logger",
+        "update",
+    ),
     *("data", "paths", "epochs", "batch_size", "learning_rate", "max_batches", "seed"),
 )
 

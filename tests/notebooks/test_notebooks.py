@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,20 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LONGEST = 90.0
+"""Processor seconds of the kernel and all that it starts: the same however busy the machine is."""
+PATIENCE = 300
 # What a notebook must show, so that one whose cells were emptied does not pass.
 PICTURES = {"01_first_round": 2, "02_sweep": 1, "03_your_own_data_and_model": 0}
 
 
 def read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+
+
+def _processor_seconds() -> float:
+    """Of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_all_are_here() -> None:
@@ -39,11 +47,11 @@ def test_it_is_kept_without_outputs(path: Path) -> None:
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = read(path)
-    begun = time.monotonic()
+    begun = _processor_seconds()
     NotebookClient(
-        notebook, timeout=LONGEST, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook, timeout=PATIENCE, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
     ).execute()
-    assert time.monotonic() - begun < LONGEST
+    assert 0 < _processor_seconds() - begun < LONGEST
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert len([output for output in outputs if "image/png" in output.get("data", {})]) == PICTURES[path.stem]
     assert not [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]

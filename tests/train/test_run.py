@@ -53,7 +53,7 @@ def test_training_gains_is_repeatable_and_reports(base_model: Path, tmp_path: Pa
     assert str(cid_of_file(update.path, update.profile)) == update.cid
     assert update.path.stat().st_size == update.size
     stages = [progress.stage for progress in heard]
-    assert stages[:2] == ["prepare", "baseline"]
+    assert stages[:3] == ["prepare", "fit", "baseline"]
     assert stages[-1] == "score"
     fit = [progress for progress in heard if progress.stage == "fit"]
     assert fit[-1].step == fit[-1].total_steps > 0

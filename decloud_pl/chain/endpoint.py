@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from decloud_pl.chain.pace import Pace
 from decloud_pl.chain.rpc_errors import from_error_object, from_transport, not_rpc, silent
+from decloud_pl.chain.within import within
 from decloud_pl.errors import ConfigError, RpcUnavailable
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Endpoint:
         if wait:
             await self._pace.sleep(wait)
         try:
-            answer = await asyncio.wait_for(request(self._connected()), self._timeout * _WHOLE_ANSWER)
+            answer = await within(self._timeout * _WHOLE_ANSWER, request(self._connected()))
         except RPCException as error:
             raise from_error_object(self.host, error.args[0] if error.args else None) from error
         except SolanaRpcException as error:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.dialects.v1.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
+from decloud_pl.chain.within import within
 from decloud_pl.errors import ConfigError, DecodeError
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ async def watch_events(
                 await socket.send(json.dumps(_SLOTS))
                 patience: float | None = open_seconds
                 while True:
-                    message = await asyncio.wait_for(socket.recv(), patience)
+                    message = await within(patience, socket.recv())
                     if connected and _announces_slots(message):
                         patience = silence_seconds
                     for item in _items(message, dialect):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -39,8 +40,10 @@ _FRAMES_PER_SECOND = 2
 _EVENTS = 8
 _LINES_BESIDE_EVENTS = 12
 _NARROW = 60
-_WIDE = 100
+_WIDE = 130
 _SOON_SECONDS = 120
+_SIGNATURE = re.compile(r" Signature \w+\.")
+"""Too long for a line of the view; `status` shows them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ class LiveState:
     def _change(self, event: Changed, now: float) -> None:
         record = event.record
         for line in lines_of(record, self._last.get(record.round_id)):
-            self._note(now, _STYLES.get(record.state, ""), line)
+            self._note(now, _STYLES.get(record.state, ""), _SIGNATURE.sub("", line))
         self._last[record.round_id] = (record.state, record.reason)
         if record.state.is_final:
             self.rounds.pop(record.round_id, None)

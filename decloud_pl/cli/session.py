@@ -58,7 +58,7 @@ def open_wallet(settings: Settings) -> Wallet:
 async def open_chain(settings: Settings) -> AsyncIterator[ChainClient]:
     """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
     from decloud_pl.chain.client import ChainClient
-    from decloud_pl.daemon.assemble import make_dialect, make_rpc
+    from decloud_pl.daemon.connect import make_dialect, make_rpc
 
     dialect = make_dialect(settings)
     rpc = make_rpc(settings)

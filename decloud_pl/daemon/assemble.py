@@ -12,11 +12,12 @@ from dataclasses import asdict
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE, V1
+from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
+from decloud_pl.daemon.connect import make_dialect, make_rpc
 from decloud_pl.daemon.events import Reporter
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
 from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
@@ -37,37 +38,10 @@ from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import parse_sol
-from decloud_pl.errors import ConfigError, RoundError
+from decloud_pl.errors import RoundError
 from decloud_pl.settings import Settings
 
 MAX_MODEL_BYTES = 2 << 30
-
-
-def make_dialect(settings: Settings) -> V1:
-    """The program at the configured address.
-
-    Raises:
-        ConfigError: the address is not a public key.
-    """
-    try:
-        return V1(Pubkey.from_string(settings.network.program_id))
-    except ValueError as error:
-        raise ConfigError(
-            f"network.program_id {settings.network.program_id!r} is not a Solana address.",
-            fix="Copy it from the network's documentation.",
-        ) from error
-
-
-def make_rpc(settings: Settings) -> RpcClient:
-    """The chain's RPC with the configured fallbacks and rate.
-
-    Raises:
-        ConfigError: an address is not an http or https URL.
-    """
-    network = settings.network
-    return RpcClient(
-        network.rpc_url, fallbacks=network.fallback_rpc_urls, requests_per_second=network.requests_per_second
-    )
 
 
 def make_sender(settings: Settings, rpc: RpcClient, wallet: Wallet, journal: Journal) -> Sender:

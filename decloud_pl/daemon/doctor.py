@@ -19,7 +19,7 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Connected, watch_events
-from decloud_pl.daemon.assemble import make_dialect, make_rpc
+from decloud_pl.daemon.connect import make_dialect, make_rpc
 from decloud_pl.daemon.select import WALLET_MINIMUM, join_cost
 from decloud_pl.daemon.stores import make_gateways, make_store
 from decloud_pl.data.catalog import names, resolve

@@ -15,13 +15,14 @@ from decloud_pl.daemon.lookout import Lookout
 from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.daemon.steps import Steps
-from decloud_pl.errors import DecloudError, JournalError
+from decloud_pl.errors import DecloudError, JournalError, RpcUnavailable
 
 __all__ = ["Daemon", "Policy", "Watch"]
 
 _POLLS_WHILE_WATCHING = 12
 """With the WebSocket at work polling is a safety net, this many times slower."""
 
+_PATIENCE_AT_START = (0.5, 1.0, 2.0, 4.0, None)
 _CANCEL_AGAIN = 1.0
 _CANCEL_TRAINING_AGAIN = 40.0
 """Seconds; longer than the executor gives a training for its checkpoint."""
@@ -69,10 +70,7 @@ class Daemon:
             ChainError: the endpoint is not there at the start, or is not a DECLOUD network.
             JournalError: the journal cannot be written; going on would risk doing things twice.
         """
-        steps = self._steps
-        balance = await steps.chain.rpc.balance(steps.wallet.address)
-        steps.reporter.report(Connected(str(steps.wallet.address), balance))
-        await self.lookout.reconcile()
+        await self._begin()
         lookouts = [asyncio.create_task(look()) for look in (self._follow_events, self._poll, self._reconcile)]
         for task in lookouts:
             task.add_done_callback(self._give_up_on_failure)
@@ -83,6 +81,22 @@ class Daemon:
             await self._drain()
         if self._failure is not None:
             raise self._failure
+
+    async def _begin(self) -> None:
+        """Takes the chain in view; an endpoint that stumbles is given a few seconds."""
+        steps = self._steps
+        for wait in _PATIENCE_AT_START:
+            try:
+                balance = await steps.chain.rpc.balance(steps.wallet.address)
+                steps.reporter.report(Connected(str(steps.wallet.address), balance))
+                await self.lookout.reconcile()
+            except RpcUnavailable as error:
+                if wait is None or self._stopping.is_set():
+                    raise
+                steps.reporter.report(Trouble(None, f"{error} Trying again in {wait:g} s."))
+                await asyncio.sleep(max(wait, error.retry_after or 0))
+            else:
+                return
 
     async def _serve(self) -> None:
         while not self._stopping.is_set():

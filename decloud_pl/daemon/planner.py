@@ -43,6 +43,7 @@ class SettingsPlanner:
             optimizer=settings.optimizer,
             scheduler=settings.scheduler or {},
             trainer=settings.trainer,
+            logger=self._logger_node(record.round_id),
             epochs=settings.epochs,
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
@@ -58,10 +59,21 @@ class SettingsPlanner:
         )
         return plan.to_json()
 
+    def _logger_node(self, round_id: int) -> dict[str, object]:
+        """The chosen logger's, for one round."""
+        node = {name: _named(value, round_id) for name, value in (self.settings.logger or {}).items()}
+        if isinstance(node.get("save_dir"), str):
+            node["save_dir"] = str(Path(str(node["save_dir"])).expanduser())
+        return node
+
     def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
         """What the worker builds its `Source` from, with the user's path where one is set."""
         data = DataFolder.from_node(asdict(self.settings.data))
         return resolve(record.resolved_dataset, {}, self.settings.paths, data=data).node(data)
+
+
+def _named(value: object, round_id: int) -> object:
+    return value.replace("{round}", str(round_id)) if isinstance(value, str) else value
 
 
 def _processors() -> int:

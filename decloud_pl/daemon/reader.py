@@ -217,6 +217,23 @@ class JournalReader:
         rows = self._ask(f"SELECT {_COST} FROM transactions WHERE {owned}", values)  # noqa: S608
         return int(rows[0][0] or 0) if rows else 0
 
+    def costs(self) -> dict[int, int]:
+        """Lamports that fees and deposits took, by round; empty for a journal that does not say."""
+        columns = set() if self._journal is None else _columns(self._journal, "transactions")
+        if not {"fee", "deposit"} <= columns:
+            return {}
+        owned, values = self._owned("transactions")
+        found: Counter[int] = Counter()
+        for key, cost in self._ask(
+            f"SELECT key, {_COST} FROM transactions WHERE {owned} GROUP BY key",  # noqa: S608
+            values,
+        ):
+            step, _, rest = key.partition(":")  # "join:7", "check:7:TRAINING"
+            number = rest.partition(":")[0]
+            if step and number.isdigit():
+                found[int(number)] += cost
+        return dict(found)
+
     def claims(self) -> list[tuple[float, int]]:
         """(Unix time, lamports) of every claimed reward, in the order of time."""
         owned, values = self._owned("rounds")
@@ -253,12 +270,14 @@ class JournalReader:
         if states or not kinds:
             owned, values = self._owned("transitions")
             where, more = conditions("reason", "state")
+            # From the end of the table: by the index every row of the owner would be sorted.
+            table = "transitions NOT INDEXED" if round_id is None else "transitions"
             if states:
                 where += f" AND state IN ({', '.join('?' for _ in states)})"
             found += (
                 Entry(*row)
                 for row in self._ask(
-                    f"SELECT at, state, round_id, reason FROM transitions WHERE {owned} {where}"  # noqa: S608
+                    f"SELECT at, state, round_id, reason FROM {table} WHERE {owned} {where}"  # noqa: S608
                     " ORDER BY rowid DESC LIMIT ?",
                     (*values, *more, *states, limit),
                 )

@@ -164,11 +164,10 @@ def read_metrics(path: Path) -> list[Metric]:
     kept: list[Metric] = []
     reached = 0
     for metric in found:
-        if metric.stage == "prepare":  # the first message of a training
-            kept = [earlier for earlier in kept if earlier.stage == "fit"]
-        elif metric.stage == "fit":
+        if metric.stage == "fit":
             if metric.step <= reached:
-                kept = [earlier for earlier in kept if earlier.stage != "fit" or earlier.step < metric.step]
+                cut = next(index for index, row in enumerate(kept) if row.stage == "fit" and row.step >= metric.step)
+                kept[cut:] = [row for row in kept[cut:] if row.stage == "baseline"]
             reached = metric.step
         kept.append(metric)
     return kept

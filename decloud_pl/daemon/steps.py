@@ -20,6 +20,7 @@ from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
+from decloud_pl.chain.within import within
 from decloud_pl.daemon.events import Changed, Reporter, Training, Uploading
 from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE, Executor
 from decloud_pl.daemon.journal import Journal
@@ -174,7 +175,7 @@ class Steps:
 
             training = self.executor.train(folder, on_progress, environment=environment)
             try:
-                await asyncio.wait_for(training, max(1.0, until - self.monotonic()))
+                await within(max(1.0, until - self.monotonic()), training)
             except asyncio.TimeoutError as error:
                 raise TrainingError(
                     "The deadline for submissions passed during the training.",

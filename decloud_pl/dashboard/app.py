@@ -45,6 +45,8 @@ class Dashboard:
             lstrip_blocks=True,
         )
         self._templates.filters.update({name: getattr(formats, name) for name in _FORMATS})
+        for name in self._templates.list_templates():  # compiled now, so that the first page need not wait
+            self._templates.get_template(name)
 
     def application(self) -> web.Application:
         @web.middleware

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,23 +41,35 @@ class LoadSampler:
         self._lock = threading.Lock()
         self._at = float("-inf")
         self._last: Load | None = None
-        psutil.cpu_percent(interval=None)  # the first call only begins to measure
+        # Not cpu_percent: that remembers for each thread, and pages are made in several.
+        self._times = psutil.cpu_times()
 
     def sample(self, pid: int | None) -> Load:
         """The load now, or as it was less than a second ago."""
         with self._lock:
             now = self._monotonic()
             if self._last is None or now - self._at >= _SAMPLE_SECONDS:
-                self._last, self._at = _load(self._home, pid), now
+                times = psutil.cpu_times()
+                self._last = _load(self._home, pid, _busy_percent(self._times, times))
+                self._times, self._at = times, now
             return self._last
 
 
-def _load(home: Path, pid: int | None) -> Load:
+def _busy_percent(before: Sequence[float], after: Sequence[float]) -> float:
+    """The processors' share that was not idle between two readings of their times."""
+    spent = dict(zip(after._fields, (b - a for a, b in zip(before, after, strict=True)), strict=True))  # type: ignore[attr-defined]
+    # A guest's time is also counted as its user's.
+    whole = sum(seconds for name, seconds in spent.items() if not name.startswith("guest"))
+    idle = spent["idle"] + spent.get("iowait", 0.0)
+    return 100 * min(1.0, max(0.0, 1 - idle / whole)) if whole > 0 else 0.0
+
+
+def _load(home: Path, pid: int | None, cpu_percent: float) -> Load:
     memory = psutil.virtual_memory()
     disk = psutil.disk_usage(str(next(path for path in (home, *home.parents) if path.exists())))
     resident, processes = _family(pid)
     return Load(
-        cpu_percent=psutil.cpu_percent(interval=None),
+        cpu_percent=cpu_percent,
         memory_percent=memory.percent,
         memory_used=memory.total - memory.available,
         memory_total=memory.total,

@@ -39,12 +39,8 @@ class ChainConfig:
 class DaemonConfig:
     """How rounds are worked on."""
 
-    executor: str = "process"
     hang_minutes: float = 15.0
     stop_seconds: float = 90.0
-    ray_address: str = ""
-    ray_cpus: float = 1.0
-    ray_gpus: float = 0.0
 
 
 @dataclass
@@ -142,6 +138,7 @@ class Tree:
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] | None = None
     trainer: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] | None = None
     preset: dict[str, Any] | None = None
     task: str = "daemon"
     round: int | None = None
@@ -256,8 +253,6 @@ def _check_work(settings: Settings) -> None:
         "rewards.watts": (settings.rewards.watts, 0),
         "network.requests_per_second": (settings.network.requests_per_second, 0),
         "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
-        "daemon.ray_cpus": (settings.daemon.ray_cpus, 0),
-        "daemon.ray_gpus": (settings.daemon.ray_gpus, 0),
         "notify.silent_minutes": (settings.notify.silent_minutes, 0),
         "metrics.port": (settings.metrics.port, 0),
     }
@@ -274,5 +269,3 @@ def _check_work(settings: Settings) -> None:
     for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept)):
         if not 0 <= share <= 1:
             raise ConfigError(f"update.{name} is {share}.", fix="Set it to a share from 0 to 1.")
-    if settings.daemon.executor not in ("process", "ray"):
-        raise ConfigError(f"daemon.executor is {settings.daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")

@@ -14,7 +14,17 @@ from decloud_pl.errors import TrainingError
 
 UpdateDtype = Literal["float32", "float16", "bfloat16"]
 # Decides nothing about what comes out of a training, so that a plan made later goes on from a checkpoint.
-_NOT_THE_RESULT = ("base_model", "out", "finish_by", "threads", "min_kept", "top_k", "update_dtype", "convention")
+_NOT_THE_RESULT = (
+    "base_model",
+    "out",
+    "finish_by",
+    "logger",
+    "threads",
+    "min_kept",
+    "top_k",
+    "update_dtype",
+    "convention",
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,7 @@ class TrainingPlan:
         optimizer: a partial node over the parameters.
         trainer: a node of Lightning's ``Trainer``, with this package's own `TrainerOptions` among its keys.
         scheduler: a partial node over the optimizer and the number of steps; empty for a constant rate.
+        logger: a node of a Lightning logger; empty for none.
         batch_size: of all devices and machines together.
         max_batches: per epoch, 0 for all.
         gradient_rate: η of the ``gradient`` convention.
@@ -44,6 +55,7 @@ class TrainingPlan:
     optimizer: dict[str, Any]
     trainer: dict[str, Any]
     scheduler: dict[str, Any] = field(default_factory=dict)
+    logger: dict[str, Any] = field(default_factory=dict)
     epochs: int = 1
     batch_size: int = 32
     learning_rate: float = 0.001

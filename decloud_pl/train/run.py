@@ -102,6 +102,7 @@ def _train(
     from decloud_pl.train.module import RoundModule
     from decloud_pl.train.optimizers import optimizer_factory, scheduler_factory
     from decloud_pl.train.score import Scorer
+    from decloud_pl.train.track import Tracker, allow_files
 
     _quiet()
     torch.set_num_threads(plan.threads)
@@ -138,14 +139,16 @@ def _train(
         compiled=options.compile,
     )
 
+    tracker = Tracker(on_progress)
+
     def tell(stage: str, *, accuracy: float | None = None, note: str = "") -> None:
-        on_progress(Progress(stage, accuracy=accuracy, note=note))
+        tracker(Progress(stage, accuracy=accuracy, note=note))
 
     keeper = _Keeper()
     best = BestWeights(
         held_out.accuracy, network_of=lambda _: network, report=lambda accuracy: tell("evaluate", accuracy=accuracy)
     )
-    callbacks: list[Callback] = [ProgressCallback(on_progress), best]
+    callbacks: list[Callback] = [ProgressCallback(tracker), best]
     deadline = None
     if finish_at is not None:
         deadline = DeadlineCallback(
@@ -188,7 +191,9 @@ def _train(
             note=lambda text: tell("encode", note=text),
         ),
     ]
+    allow_files(plan.logger)
     trainer: Trainer = build(trainer_node(plan, node), callbacks=callbacks)
+    tracker.loggers = trainer.loggers
     _check_strategy(trainer)
     checkpoint = usable(plan.out / CHECKPOINT_FILE, plan.fingerprint())
     if deadline is not None and checkpoint is None and deadline.is_due():
@@ -203,12 +208,12 @@ def _train(
 
 
 def trainer_node(plan: TrainingPlan, node: dict[str, object]) -> dict[str, object]:
-    """The user's trainer without what a round has no use for: logs, checkpoints and bars cost steps."""
+    """The user's trainer without what a round has no use for: checkpoints and bars cost steps."""
     from decloud_pl.train.precision import resolve_precision, speed_up_gpu
 
     precision, accelerator = str(node.get("precision")), str(node.get("accelerator"))
     return {
-        "logger": False,
+        "logger": plan.logger or False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,

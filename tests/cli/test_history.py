@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,35 @@ def test_a_newer_journal_is_refused(run: Any, home: Path) -> None:
     ran = run("history")
     assert ran.code == 11
     assert "has format 99" in ran.err
+
+
+def test_as_comma_separated_values(run: Any, home: Path) -> None:
+    journal = journal_in(home, now=lambda: 1_700_000_000.0)
+    fill(journal)
+    with journal.transaction() as db:
+        for key, outcome, fee, deposit in (
+            ("join:3", "landed", 5_000, 1_700_000),
+            ("submit:3", "expired", 5_000, 0),
+            ("check:3:TRAINING", "failed", 7_000, 9),
+        ):
+            values = (*journal.owner, key, key, "hash", 1, b"", outcome, fee, deposit, 1.0)
+            db.execute("INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+    journal.close()
+    rows = list(csv.DictReader(run("history", "--csv").out.splitlines()))
+    assert [(row["round"], row["state"]) for row in rows] == [("3", "claimed"), ("4", "failed")]
+    assert (rows[0]["earned_lamports"], rows[0]["cost_lamports"], rows[0]["gain"]) == ("900000000", "1712000", "0.755")
+    assert (rows[1]["earned_lamports"], rows[1]["cost_lamports"], rows[1]["gain"]) == ("0", "0", "")
+    assert rows[1]["reason"] == "no luck"
+    assert rows[0]["changed"] == "2023-11-14T22:13:20+00:00"
+
+
+def test_earnings_are_drawn(run: Any, home: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "earnings.png"
+    empty = run("history", "--plot", str(picture))
+    assert (empty.code, picture.exists()) == (2, False)
+    assert "Nothing has been earned yet" in empty.err
+    journal = journal_in(home)
+    fill(journal)
+    journal.close()
+    assert "0.9 SOL in 1 rounds" in run("history", "--plot", str(picture)).out
+    assert picture.read_bytes().startswith(b"\x89PNG")

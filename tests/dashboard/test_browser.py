@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from decloud_pl.daemon.events import Training
 from decloud_pl.daemon.record import State
 from tests.dashboard.conftest import Home, record
 
@@ -64,6 +65,9 @@ def test_it_follows_what_happens(page: WebDriver, home: Home) -> None:
     home.train(2, 60, 0.5)
     until(page, lambda: "60/100" in text_of(page, "#active-2"))
     until(page, lambda: chart.get_attribute("aria-label") == "Training curves: loss 0.500 at step 60")
+    home.reports.report(Training(2, "evaluate", 0, 0, 0, None, 0.75))
+    words = "Training curves: loss 0.500 at step 60, accuracy 75.0 % at step 60"
+    until(page, lambda: chart.get_attribute("aria-label") == words)
     home.save(record(2, State.CLAIMED, claimed_lamports=100_000_000))
     until(page, lambda: "1 SOL in all" in text_of(page, "#status"))
     assert "No round is at work." in text_of(page, "#status")

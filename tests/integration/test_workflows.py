@@ -65,6 +65,31 @@ def test_passive_income(trainer: Trainer) -> None:
 
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
+def test_selective_training(trainer: Trainer) -> None:
+    """Rounds of other data sets and rewards are left alone, with the reason."""
+    daemon = trainer.start("--dataset", "cifar10,svhn")
+    daemon.wait_for("you do not train for the data set custom")
+    assert daemon.end(signal.SIGINT) == 0
+    daemon = trainer.start("--dataset", "custom", "--min-reward", "1.5")
+    daemon.wait_for("is below your minimum of 1.5 SOL")
+    assert daemon.end(signal.SIGINT) == 0
+    assert trainer.json("history")["rounds"] == []
+    daemon = trainer.start("--dataset", "custom", "--min-reward", "0.5", "--max-reward", "2", "--no-auto-train")
+    daemon.wait_for("joined.")
+    assert daemon.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
+def test_quick_test(trainer: Trainer) -> None:
+    """The preset's own batches count where config.json has none; the local network's rounds ask for `custom`."""
+    trainer.run("config", "--unset", "max_batches")
+    assert trainer.json("config", "--show", "preset=quick-test")["settings"]["max_batches"] == 50
+    daemon = trainer.start("--preset", "quick-test", "--dataset", "custom")
+    daemon.wait_for("claimed 0.9 SOL")
+    assert daemon.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_manual_mode(trainer: Trainer, network: Any) -> None:
     """`list`, `join`, `train`, `claim`: each does its own step only, and each may be repeated."""
     while not (listed := trainer.json("list", "--status", "waiting-trainers")["rounds"]):

@@ -66,7 +66,15 @@ def test_no_file_is_large(root: Path, tracked: list[Path]) -> None:
     assert [str(path.relative_to(root)) for path in tracked if path.stat().st_size > LARGEST] == []
 
 
-SCRIPTS = ("scripts/bench", "scripts/setup", "scripts/demo", "scripts/test", "scripts/install-service", ".ci/run")
+SCRIPTS = (
+    "scripts/bench",
+    "scripts/pictures",
+    "scripts/setup",
+    "scripts/demo",
+    "scripts/test",
+    "scripts/install-service",
+    ".ci/run",
+)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -118,7 +118,6 @@ def test_fallbacks_have_websockets_too() -> None:
     [
         ("chain.daily_cap=-1", "chain.daily_cap"),
         ("chain.max_priority_lamports=-1", "chain.max_priority_lamports is -1"),
-        ("daemon.executor=moon", "'process' or 'ray'"),
         ("daemon.hang_minutes=0", "daemon.hang_minutes"),
         ("rewards.min_profit=much", "rewards.min_profit"),
         ("chain.daily=1", "Did you mean 'daily_cap'?"),

@@ -51,7 +51,11 @@ const KINDS = {
   },
   earnings: {
     options: () => ({
-      scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.05] } },
+      // One claim, or several at once, would otherwise lie in a span of years.
+      scales: {
+        x: { range: (_, low, high) => (high - low < 600 ? [low - 300, high + 300] : [low, high]) },
+        y: { range: (_, low, high) => [0, (high || 1) * 1.05] },
+      },
       axes: [axis({ values: moments, space: 90 }), axis({ size: 70, values: (_, ticks) => ticks.map((tick) => tick + " SOL") })],
       series: [
         { label: "Time", value: (_, second) => (second === null || second === undefined ? "–" : new Date(second * 1000).toLocaleString("sv")) },

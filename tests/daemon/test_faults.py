@@ -1,0 +1,145 @@
+"""Whatever goes wrong between the daemon and the chain: the reward is claimed, and nothing is paid for twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.localnet.clock import ScaledClock
+from decloud_pl.localnet.network import LocalNetwork
+from tests.harness.parties import ONCE, REWARD, Parties, history
+from tests.harness.proxy import Fault, FaultProxy, Kind, Socket
+from tests.harness.trainer import Spec, trainer
+
+SPEED = 20
+PATIENCE = 20.0
+FUNDS = 10**10
+DEPOSIT = 1_733_040
+MOST_FEES = 3 * 105_000
+SEND = ("sendTransaction",)
+READS = ("getMultipleAccounts", "getAccountInfo", "getSignatureStatuses", "getBalance", "getEpochInfo")
+STATUS = ("getSignatureStatuses",)
+
+
+@dataclass
+class Scenario:
+    """What goes wrong, and where.
+
+    Attributes:
+        faults: of the preferred endpoint.
+        second: of a second endpoint; None for no second one.
+        skip: requests that are spared at first.
+    """
+
+    faults: list[tuple[Kind, tuple[str, ...], int]] = field(default_factory=list)
+    socket: Socket = "ok"
+    silent_after: int = 0
+    chance: float = 0.0
+    seed: int = 0
+    second: list[tuple[Kind, tuple[str, ...], int]] | None = None
+    skip: int = 0
+
+
+ALWAYS = 1_000_000
+SCENARIOS: dict[str, Scenario] = {
+    "answers lost after the send took effect": Scenario([("answer lost", SEND, 6)]),
+    "sends that never arrive": Scenario([("lost", SEND, 6)]),
+    "sends taken in and dropped": Scenario([("swallowed", SEND, 3)]),
+    "every send doubled": Scenario([("twice", SEND, ALWAYS)]),
+    "every answer late": Scenario([("slow", (), ALWAYS)]),
+    "reads cut off": Scenario([("lost", READS, 8)]),
+    "a burst of 429 with Retry-After": Scenario([("429", (), 4)], skip=3),
+    "429 at every send at first": Scenario([("429 without a word", SEND, 5)]),
+    "a burst of 500": Scenario([("500", (), 5)], skip=5),
+    "503 while it starts anew": Scenario([("503", (), 6)], skip=12),
+    "reads on half-open sockets": Scenario([("half-open", READS, 3)], skip=2),
+    "sends on half-open sockets": Scenario([("half-open", SEND, 2)]),
+    "sends into half-open sockets": Scenario([("deaf", SEND, 2)]),
+    "a captive portal": Scenario([("garbage", (), 4)], skip=4),
+    "answers cut in the middle": Scenario([("cut", (), 4)], skip=4),
+    "a WebSocket that says nothing": Scenario(socket="silent"),
+    "a WebSocket that goes silent": Scenario(socket="silent", silent_after=2),
+    "no WebSockets here": Scenario(socket="refused"),
+    "a WebSocket cut after each event": Scenario(socket="cut"),
+    "every event doubled": Scenario(socket="twice"),
+    "half of the events lost": Scenario(socket="half lost", seed=3),
+    "a lagging second endpoint while the first is away": Scenario(
+        [("500", ("getMultipleAccounts", "getAccountInfo"), 4)],
+        second=[("stale", ("getMultipleAccounts", "getAccountInfo"), ALWAYS)],
+        skip=6,
+    ),
+    "a first endpoint that is away for good": Scenario([("503", (), ALWAYS)], second=[], skip=8),
+    "a first endpoint that comes and goes": Scenario(chance=0.3, seed=5, second=[]),
+    "an expired blockhash": Scenario([("stale", ("getLatestBlockhash",), 4)], skip=1),
+    "sends dropped until the blockhash has run out": Scenario([("swallowed", SEND, 12)]),
+    "a fork that loses what was processed": Scenario(
+        [("swallowed", SEND, 2), ("processed", STATUS, 3), ("unknown", STATUS, 2)]
+    ),
+    "a simulation that is refused": Scenario([("500", ("simulateTransaction",), 4)]),
+    "one request in ten at random": Scenario(chance=0.1, seed=11),
+    "one request in five at random": Scenario(chance=0.2, seed=12),
+    "one request in five at random and no events": Scenario(chance=0.2, seed=13, socket="refused"),
+}
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> AsyncIterator[LocalNetwork]:
+    async with LocalNetwork(tmp_path / "network", rpc_port=0, gateway_port=0, clock=ScaledClock(SPEED)) as found:
+        yield found
+
+
+def faults_of(given: list[tuple[Kind, tuple[str, ...], int]], skip: int) -> list[Fault]:
+    return [
+        Fault(kind, methods, times, skip if index == 0 else 0) for index, (kind, methods, times) in enumerate(given)
+    ]
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+async def test_the_reward_is_claimed_and_nothing_is_paid_twice(
+    name: str, network: LocalNetwork, tmp_path: Path
+) -> None:
+    scenario, endpoints = SCENARIOS[name], network.endpoints
+    first = FaultProxy(
+        endpoints.rpc_url,
+        endpoints.ws_url,
+        faults_of(scenario.faults, scenario.skip),
+        chance=scenario.chance,
+        seed=scenario.seed,
+        socket=scenario.socket,
+        silent_after=scenario.silent_after,
+    )
+    second = FaultProxy(endpoints.rpc_url, endpoints.ws_url, faults_of(scenario.second or [], 0))
+    async with first, second:
+        spec = Spec(
+            rpc_url=first.url,
+            ws_urls=[first.ws_url],
+            fallbacks=[] if scenario.second is None else [second.url],
+            gateway_url=endpoints.gateway_url,
+            store=str(Path(endpoints.home) / "store"),
+            home=str(tmp_path / "trainer"),
+            seed=1,
+            timeout=0.5,
+            silence=0.5,
+        )
+        me = spec.wallet().address
+        network.vm.airdrop(me, FUNDS)
+        parties = Parties(network, me, rounds=2)
+        async with trainer(spec) as daemon:
+            running = asyncio.create_task(daemon.run())
+            parties.begin()
+            done = asyncio.create_task(parties.until_done(2, PATIENCE))
+            await asyncio.wait({running, done}, return_when=asyncio.FIRST_COMPLETED)
+            daemon.stop()
+            await running
+            await done
+    assert not any(fault.times for fault in first.faults if fault.times < ALWAYS // 2)
+    for round_id in range(2):
+        assert history(network, V1().submission_address(round_id, me)) == ONCE
+    earned = 2 * REWARD * 9 // 10
+    spent = FUNDS + earned - network.vm.balance(me)
+    assert 0 < spent - 2 * DEPOSIT <= 2 * MOST_FEES

@@ -1,0 +1,168 @@
+"""Daemons in processes of their own that start in a hundredth of a second: forked from one that has it all imported.
+
+``python -m tests.harness.nursery`` reads one JSON line per daemon, forks it, and answers with its process id and,
+when it has ended, with how. ``kill_at`` = [round, point] makes the daemon kill itself with SIGKILL at that point of
+that round: after a row or a signed transaction was written, before anything is done about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.chain.transaction_log import Attempt, Outcome, TransactionLog
+from decloud_pl.daemon.assemble import run_until_stopped
+from decloud_pl.daemon.events import Changed, DaemonEvent
+from tests.harness.trainer import Spec, trainer
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Executioner:
+    """A reporter and a transaction log that count what was written for one round, and kill at a count."""
+
+    round_id: int
+    point: int
+    count: int = 0
+
+    def wrote(self, round_id: int) -> None:
+        if round_id == self.round_id:
+            if self.count == self.point:
+                os.kill(os.getpid(), signal.SIGKILL)
+            self.count += 1
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Changed):
+            self.wrote(event.record.round_id)
+
+    def log(self, inner: TransactionLog) -> TransactionLog:
+        return _DeadlyLog(inner, self)
+
+
+@dataclass
+class _DeadlyLog:
+    inner: TransactionLog
+    executioner: Executioner
+
+    def record(self, key: str, attempt: Attempt) -> None:
+        self.inner.record(key, attempt)
+        self.executioner.wrote(int(key.split(":")[1]))
+
+    def attempts(self, key: str) -> list[Attempt]:
+        return self.inner.attempts(key)
+
+    def settle(self, key: str, signature: str, outcome: Outcome) -> None:
+        self.inner.settle(key, signature, outcome)
+        self.executioner.wrote(int(key.split(":")[1]))
+
+
+async def run(order: dict[str, Any]) -> None:
+    executioner = Executioner(*order.get("kill_at", (-1, -1)))
+    spec = Spec(**order["spec"])
+    async with trainer(
+        spec, reporter=executioner, log=executioner.log, crash_every=order.get("crash_every", 0)
+    ) as daemon:
+        if order.get("reconcile_only"):
+            await _measure_reconcile(daemon)
+        else:
+            await run_until_stopped(daemon)
+
+
+async def _measure_reconcile(daemon: Any) -> None:
+    await daemon.lookout.reconcile()  # the first one imports what is imported late
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    await daemon.lookout.reconcile()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(json.dumps({"cpu_seconds": cpu, "peak_mb": after.ru_maxrss / 1024}), flush=True)
+
+
+_IMPORTED_LATE = (
+    "solana.rpc.async_api",
+    "solana.rpc.models",
+    "solana.exceptions",
+    "websockets.asyncio.client",
+    "urllib3",
+)
+"""What the daemon imports when it first needs it: a second that each child would otherwise take."""
+
+
+def main() -> None:
+    for name in _IMPORTED_LATE:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        order = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                asyncio.run(run(order))
+                code = 0
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        print(json.dumps({"pid": pid}), flush=True)
+        status = os.waitpid(pid, 0)[1]
+        print(json.dumps({"ended": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+class Nursery:
+    """The parent's side: one daemon at a time; one that still runs at the end is killed."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.harness.nursery"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self.pid = 0
+
+    async def start(self, spec: Spec, **order: Any) -> int:
+        """Starts a daemon and returns its process id."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"spec": json.loads(spec.to_json()), **order}) + "\n")
+        self._process.stdin.flush()
+        self.pid = int((await self.answer())["pid"])
+        return self.pid
+
+    async def answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(asyncio.to_thread(self._process.stdout.readline), 120)
+        assert line, "the nursery has ended"
+        return dict(json.loads(line))
+
+    async def ended(self) -> int:
+        """Waits for the daemon's end and returns its exit code."""
+        code = int((await self.answer())["ended"])
+        self.pid = 0
+        return code
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if self.pid:
+            self.signal(signal.SIGKILL)
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Creator and validator as a script: they post rounds and do their part at once, without torch and without RPC."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from solders.account import Account
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+from solders.message import MessageV0
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects.v1.events import GradientsSubmitted, RewardClaimed, TrainerJoined
+from decloud_pl.localnet.ledger import Executed
+from decloud_pl.localnet.network import LocalNetwork
+
+REWARD = 1_000_000_000
+ONCE = ["JoinRound", "SubmitGradients", "SetContribution", "CompleteValidation", "ClaimReward"]
+"""The history of a submission account when everything went once; the third and fourth are one transaction."""
+_FUNDS = 50_000_000_000_000
+_POSTED_AT_ONCE = 16
+
+
+@dataclass
+class Parties:
+    """Plays every other part of a network for one trainer.
+
+    Attributes:
+        rounds: how many to post.
+        ahead: how many are open at a time.
+        claimed_at: when a round was opened for trainers, on the monotonic clock.
+        joined_at: when the trainer's join landed.
+        done: rounds whose reward the trainer has.
+    """
+
+    network: LocalNetwork
+    trainer: Pubkey
+    rounds: int
+    ahead: int = 1
+    posted: int = 0
+    claimed_at: dict[int, float] = field(default_factory=dict)
+    joined_at: dict[int, float] = field(default_factory=dict)
+    done: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.dialect = V1()
+        self._key = Keypair()
+        self._news = asyncio.Event()
+        self._model_cid = self._put_base_model()
+        self.network.vm.airdrop(self._key.pubkey(), _FUNDS)
+        self.network.vm.listen(self._on_transaction)
+
+    def begin(self) -> None:
+        """Posts the first rounds; the others follow as rewards are claimed."""
+        for _ in range(min(self.ahead, self.rounds)):
+            self.post()
+
+    def _put_base_model(self) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "base"
+            path.write_bytes(b"a base model")
+            return self.network.store.put(path).cid
+
+    def execute(self, *instructions: Instruction, signer: Keypair | None = None) -> None:
+        vm, key = self.network.vm, signer or self._key
+        vm.advance()
+        message = MessageV0.try_compile(key.pubkey(), list(instructions), [], vm.blockhash(vm.slot))
+        outcome = vm.execute(VersionedTransaction(message, [key]))
+        assert outcome.error is None, (outcome.error, outcome.logs)
+
+    def post(self) -> int:
+        """Posts a round and claims it as its validator; returns its id."""
+        number, me = self.posted, self._key.pubkey()
+        self.posted += 1
+        create = self.dialect.create_round(
+            number, creator=me, model_cid=self._model_cid, dataset="custom", reward_amount=REWARD
+        )
+        self.execute(create, self.dialect.claim_round(number, validator=me))
+        self.claimed_at[number] = time.monotonic()
+        return number
+
+    def post_many(self, count: int) -> None:
+        """Posts rounds that nobody claims, several in a transaction."""
+        me = self._key.pubkey()
+        while count > 0:
+            numbers = range(self.posted, self.posted + min(count, _POSTED_AT_ONCE))
+            self.posted, count = numbers.stop, count - len(numbers)
+            self.execute(
+                *(
+                    self.dialect.create_round(
+                        number, creator=me, model_cid=self._model_cid, dataset="custom", reward_amount=REWARD
+                    )
+                    for number in numbers
+                )
+            )
+
+    async def until_done(self, count: int, seconds: float) -> None:
+        """Waits until so many rounds have been claimed by the trainer."""
+
+        async def wait() -> None:
+            while len(self.done) < count:
+                self._news.clear()
+                await self._news.wait()
+
+        await asyncio.wait_for(wait(), seconds)
+
+    async def until_joined(self, round_id: int, seconds: float) -> None:
+        async def wait() -> None:
+            while round_id not in self.joined_at:
+                self._news.clear()
+                await self._news.wait()
+
+        await asyncio.wait_for(wait(), seconds)
+
+    def _on_transaction(self, executed: Executed, changed: dict[Pubkey, Account | None]) -> None:
+        if executed.error is not None:
+            return
+        loop = asyncio.get_running_loop()
+        for event in self.dialect.events(executed.meta["logMessages"]):
+            if isinstance(event, TrainerJoined) and event.trainer == self.trainer:
+                self.joined_at[event.round_id] = time.monotonic()
+                loop.call_soon(self._start, event.round_id)
+            elif isinstance(event, GradientsSubmitted) and event.trainer == self.trainer:
+                loop.call_soon(self._score, event.round_id)
+            elif isinstance(event, RewardClaimed) and event.trainer == self.trainer:
+                self.done.add(event.round_id)
+                if self.posted < self.rounds:
+                    loop.call_soon(self.post)
+            self._news.set()
+
+    def _start(self, round_id: int) -> None:
+        self.execute(self.dialect.start_training(round_id, validator=self._key.pubkey(), baseline_score=1000))
+
+    def _score(self, round_id: int) -> None:
+        me = self._key.pubkey()
+        self.execute(
+            self.dialect.set_contribution(round_id, validator=me, trainer=self.trainer, contribution_bps=10_000),
+            self.dialect.complete_validation(round_id, validator=me),
+        )
+
+
+def history(network: LocalNetwork, address: Pubkey) -> list[str]:
+    """What happened to an account: the program's instructions oldest first, a failed transaction as ``failed``."""
+    names: list[str] = []
+    found = network.vm.ledger.mentions(address, before=None, until=0, newest_slot=1 << 60, limit=1000)
+    for executed in reversed(found):
+        if executed.error is not None:
+            names.append("failed")
+            continue
+        lines = executed.meta["logMessages"]
+        names += [line.rpartition(" ")[2] for line in lines if line.startswith("Program log: Instruction: ")]
+    return names

@@ -1,0 +1,124 @@
+"""Many rounds through one daemon while requests go wrong at random: what it claims, and what it leaks."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.localnet.clock import ScaledClock
+from decloud_pl.localnet.network import LocalNetwork
+from tests.harness.nursery import Nursery
+from tests.harness.parties import ONCE, Parties, history
+from tests.harness.proxy import FaultProxy
+from tests.harness.trainer import Spec
+
+_AHEAD = 20
+_WARM = 0.2
+"""Share of the rounds after which caches are full and growth is measured from."""
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What a soak showed.
+
+    Attributes:
+        rounds: how many were posted.
+        claimed: how many rewards the daemon has.
+        wrong: rounds whose history is not that of one join, one submission and one claim.
+        faults: share of the requests that went wrong.
+        seconds: it took.
+        memory_growth: of the daemon's private memory from a fifth of the rounds to the end, as a share.
+        processes: children left at the end.
+        files: descriptors more than at the start of the measurement.
+        leftovers: files left in the rounds' folders.
+    """
+
+    rounds: int
+    claimed: int
+    wrong: int
+    faults: float
+    seconds: float
+    memory_mb: float
+    memory_growth: float
+    processes: int
+    files: int
+    leftovers: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> Soak:
+    """Runs ``rounds`` rounds with a share of the requests going wrong; gives up after so many ``seconds``."""
+    nursery = Nursery()
+    begun = time.monotonic()
+    try:
+        async with LocalNetwork(folder / "network", rpc_port=0, gateway_port=0, clock=ScaledClock(20)) as network:
+            endpoints = network.endpoints
+            proxy = FaultProxy(endpoints.rpc_url, endpoints.ws_url, chance=faults, seed=1, socket="half lost")
+            async with proxy:
+                spec = Spec(
+                    rpc_url=proxy.url,
+                    ws_urls=[proxy.ws_url],
+                    gateway_url=endpoints.gateway_url,
+                    store=str(Path(endpoints.home) / "store"),
+                    home=str(folder / "trainer"),
+                    seed=3,
+                    processes=True,
+                    slots=_AHEAD,
+                    timeout=2.0,
+                    reconcile=5.0,
+                )
+                me = spec.wallet().address
+                network.vm.airdrop(me, 10**12)
+                parties = Parties(network, me, rounds=rounds, ahead=_AHEAD)
+                pid = await nursery.start(spec, crash_every=10)
+                daemon = psutil.Process(pid)
+                parties.begin()
+                await parties.until_done(int(rounds * _WARM), seconds)
+                first = _measure(daemon)
+                await parties.until_done(rounds, seconds)
+                await _settled(daemon)
+                last = _measure(daemon)
+                left = len(daemon.children(recursive=True))
+                nursery.signal(signal.SIGTERM)
+                assert await nursery.ended() == 0
+                wrong = sum(history(network, V1().submission_address(number, me)) != ONCE for number in range(rounds))
+    finally:
+        nursery.close()
+    rounds_folder = folder / "trainer" / "rounds"
+    return Soak(
+        rounds=rounds,
+        claimed=len(parties.done),
+        wrong=wrong,
+        faults=faults,
+        seconds=round(time.monotonic() - begun, 1),
+        memory_mb=round(last[0] / 1e6, 1),
+        memory_growth=round(last[0] / first[0] - 1, 4),
+        processes=left,
+        files=last[1] - first[1],
+        leftovers=sum(1 for _ in rounds_folder.rglob("*")) if rounds_folder.exists() else 0,
+    )
+
+
+def _measure(process: psutil.Process) -> tuple[int, int]:
+    """Private bytes, and open files that are no connections: those come and go with the requests."""
+    # What the nursery shares with its children is no growth of theirs.
+    memory = process.memory_full_info().uss
+    return memory, process.num_fds() - len(process.net_connections())
+
+
+async def _settled(process: psutil.Process) -> None:
+    """Waits until the last worker has ended and its folder is gone."""
+    for _ in range(50):
+        if not process.children():
+            break
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(0.5)

@@ -1,0 +1,26 @@
+"""A worker of the standard library alone: ``python -I -S tiny_worker.py FOLDER``. Starts in hundredths of a second."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+plan = json.loads((folder / "plan.json").read_text())
+if plan["crash"]:
+    os.kill(os.getpid(), signal.SIGKILL)
+sys.stdout.write(json.dumps({"stage": "fit", "epoch": 0, "step": 1, "total_steps": 1, "loss": 0.5}) + "\n")
+sys.stdout.flush()
+(folder / "update.pt").write_text(plan["content"])
+update = {
+    "path": "update.pt",
+    "cid": plan["cid"],
+    "profile": "kubo-v1",
+    "size": len(plan["content"]),
+    "convention": "delta",
+    "accuracy_before": 0.1,
+    "accuracy_after": 0.9,
+}
+(folder / "update.json.part").write_text(json.dumps(update))
+(folder / "update.json.part").replace(folder / "update.json")

@@ -1,0 +1,172 @@
+"""A whole daemon of production parts with a training that takes no time, in this process or in a child."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from solders.keypair import Keypair
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.send import Sender, SendPolicy
+from decloud_pl.chain.transaction_log import TransactionLog
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.chain.watch import watch_events
+from decloud_pl.daemon.events import DaemonEvent, Reporter
+from decloud_pl.daemon.executor import UPDATE_FILE, Executor, ProcessExecutor
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.loop import Daemon
+from decloud_pl.daemon.policy import Policy
+from decloud_pl.daemon.record import RoundRecord
+from decloud_pl.daemon.select import Criteria
+from decloud_pl.daemon.shares import Shares
+from decloud_pl.daemon.steps import Steps
+from decloud_pl.daemon.transaction_log import JournalTransactionLog
+from decloud_pl.daemon.update_file import write_update
+from decloud_pl.domain import Update
+from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.publish import Publisher
+from decloud_pl.store.unixfs import cid_of_file
+
+TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything a daemon needs to know, as JSON.
+
+    Attributes:
+        seed: of the wallet's key.
+        processes: whether trainings are child processes; otherwise they take place in the daemon.
+        timeout: seconds an endpoint may be silent.
+        silence: seconds without a slot after which the WebSocket is given up.
+    """
+
+    rpc_url: str
+    ws_urls: list[str]
+    gateway_url: str
+    store: str
+    home: str
+    seed: int
+    fallbacks: list[str] = field(default_factory=list)
+    processes: bool = False
+    slots: int = 1
+    timeout: float = 5.0
+    silence: float = 5.0
+    poll: float = 0.2
+    reconcile: float = 3600.0
+
+    def wallet(self) -> Wallet:
+        return Wallet(Keypair.from_seed(self.seed.to_bytes(32, "little")))
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+
+class InstantExecutor:
+    """Writes a real update file at once."""
+
+    async def train(
+        self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
+    ) -> None:
+        on_progress({"stage": "fit", "epoch": 0, "step": 1, "total_steps": 1, "loss": 0.5, "accuracy": None})
+        path = folder / "update.pt"
+        path.write_bytes(content_of(int(folder.name)))
+        cid = str(cid_of_file(path))
+        write_update(folder / UPDATE_FILE, Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9))
+
+
+@dataclass
+class TinyPlanner:
+    """Plans for `tiny_worker`, which has only the standard library; some of its first attempts crash."""
+
+    crash_every: int = 0
+    publish_reserve: float = 1.0
+    _seen: set[int] = field(default_factory=set)
+
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
+        assert base_model.exists()
+        path = folder / "planned"
+        path.write_bytes(content_of(record.round_id))
+        cid = str(cid_of_file(path))
+        first = record.round_id not in self._seen
+        self._seen.add(record.round_id)
+        crash = bool(self.crash_every) and first and record.round_id % self.crash_every == 1
+        return json.dumps({"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash})
+
+
+def content_of(round_id: int) -> bytes:
+    """The update of a round."""
+    return b"an update of round %d" % round_id
+
+
+class Silent:
+    def report(self, event: DaemonEvent) -> None:
+        pass
+
+
+@asynccontextmanager
+async def trainer(
+    spec: Spec,
+    *,
+    reporter: Reporter | None = None,
+    executor: Executor | None = None,
+    log: Callable[[TransactionLog], TransactionLog] = lambda inner: inner,
+    crash_every: int = 0,
+    **policy: Any,
+) -> AsyncIterator[Daemon]:
+    """A daemon ready to run."""
+    dialect, wallet, home = V1(), spec.wallet(), Path(spec.home)
+    async with AsyncExitStack() as stack:
+        rpc = RpcClient(spec.rpc_url, fallbacks=spec.fallbacks, timeout=spec.timeout)
+        stack.push_async_callback(rpc.aclose)
+        journal = Journal(home / "journal.sqlite", program_id=str(dialect.program_id), wallet=str(wallet.address))
+        stack.callback(journal.close)
+        if executor is None:
+            command = (sys.executable, "-I", "-S", str(TINY_WORKER))
+            executor = (
+                ProcessExecutor(command=command, hang_seconds=20, grace=1) if spec.processes else InstantExecutor()
+            )
+        reader = GatewayReader([spec.gateway_url])
+        steps = Steps(
+            chain=ChainClient(rpc, dialect),
+            sender=Sender(
+                rpc,
+                wallet,
+                dialect,
+                log(JournalTransactionLog(journal)),
+                policy=SendPolicy(poll_seconds=0.05, rebroadcast_seconds=0.3),
+            ),
+            wallet=wallet,
+            dialect=dialect,
+            journal=journal,
+            publisher=Publisher([EmbeddedStore(Path(spec.store))], reader),
+            reader=reader,
+            executor=executor,
+            planner=TinyPlanner(crash_every),
+            reporter=reporter or Silent(),
+            rounds_folder=home / "rounds",
+            max_model_bytes=1 << 20,
+            shares=Shares(spec.slots),
+        )
+        options: dict[str, Any] = {
+            "criteria": Criteria((), 0, 0, spec.slots),
+            "resolve": lambda name: "digits",
+            "poll_interval": spec.poll,
+            "reconcile_interval": spec.reconcile,
+            "stop_seconds": 20.0,
+        }
+
+        def watch() -> Any:
+            return watch_events(spec.ws_urls, dialect, ping_seconds=spec.silence, silence_seconds=spec.silence)
+
+        yield Daemon(steps, Policy(**{**options, **policy}), watch)

@@ -194,7 +194,7 @@ def _train(
     allow_files(plan.logger)
     trainer: Trainer = build(trainer_node(plan, node), callbacks=callbacks)
     tracker.loggers = trainer.loggers
-    _check_strategy(trainer)
+    check_strategy(trainer)
     checkpoint = usable(plan.out / CHECKPOINT_FILE, plan.fingerprint())
     if deadline is not None and checkpoint is None and deadline.is_due():
         raise TrainingError("There is no time left to train before the round's deadline.", fix="Lower the reserve.")
@@ -229,8 +229,12 @@ def trainer_node(plan: TrainingPlan, node: dict[str, object]) -> dict[str, objec
     }
 
 
-def _check_strategy(trainer: Trainer) -> None:
-    """Refuses strategies whose processes could not hand the update back."""
+def check_strategy(trainer: Trainer) -> None:
+    """Refuses strategies whose processes could not hand the update back.
+
+    Raises:
+        TrainingError: it is one of those.
+    """
     from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):

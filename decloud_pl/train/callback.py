@@ -41,7 +41,7 @@ class DeltaCallback(Callback):
         path: the file to write.
         network_of: the trained network of the module; the module itself by default.
         score: accuracy of a state dict on the test split; without it both accuracies are 0.
-        accuracy_before: of the base model.
+        accuracy_before: of the base model, or what gives it when the fit is over.
         convention: what entries mean to the validator.
         gradient_rate: η of the ``gradient`` convention.
         encoding: how entries are written; float16 by default.
@@ -60,7 +60,7 @@ class DeltaCallback(Callback):
         path: Path,
         network_of: Callable[[LightningModule], nn.Module] = lambda module: module,
         score: Callable[[State], float] | None = None,
-        accuracy_before: float = 0.0,
+        accuracy_before: float | Callable[[], float] = 0.0,
         convention: Convention = "delta",
         gradient_rate: float = 0.1,
         encoding: Encoding | None = None,
@@ -98,7 +98,7 @@ class DeltaCallback(Callback):
         """Encodes, writes, scores what a validator will see, and hands on."""
         if not trainer.is_global_zero or trainer.interrupted:
             return
-        network, best = self._network_of(pl_module), self._best
+        network, best, before = self._network_of(pl_module), self._best, self._accuracy_before
         encoded = lossy.encode(
             self._base,
             network.state_dict() if best is None else best.weights(network),
@@ -120,7 +120,7 @@ class DeltaCallback(Callback):
                 profile=profile,
                 size=size,
                 convention=self._convention,
-                accuracy_before=self._accuracy_before,
+                accuracy_before=before() if callable(before) else before,
                 accuracy_after=after,
                 encoding=str(encoded.encoding),
                 gain_kept=encoded.gain_kept,

@@ -35,6 +35,11 @@ class DeadlineCallback(Callback):
         self._slowest = 0.0
         self.stopped = False
 
+    def reserve(self, seconds: float) -> None:
+        """Stops so much earlier; what the caller has done since the last step was no part of a step."""
+        self._stop_at -= seconds
+        self._last = self._monotonic()
+
     def is_due(self) -> bool:
         """Whether the moment has passed."""
         return self._monotonic() >= self._stop_at

@@ -97,7 +97,7 @@ class Progress:
     """How far a training has come.
 
     Attributes:
-        stage: ``prepare``, ``baseline``, ``fit``, ``encode`` or ``score``.
+        stage: ``prepare``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode`` or ``score``.
         step: optimizer steps so far, of ``total_steps``.
         loss: of the last step.
         accuracy: 0 to 1, when it was measured: of the base model and of the finished update on the test split,

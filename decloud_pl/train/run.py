@@ -91,6 +91,7 @@ def _train(
 
     from decloud_pl.build import build
     from decloud_pl.models.registry import build as build_network
+    from decloud_pl.train.baseline import BaselineCallback
     from decloud_pl.train.best import BestWeights
     from decloud_pl.train.callback import DeltaCallback, ProgressCallback
     from decloud_pl.train.checkpoint import CheckpointCallback, usable
@@ -121,18 +122,15 @@ def _train(
         memory_bytes=options.data_memory_mb << 20,
         workers=options.data_workers,
     )
-    test, held_out = Scorer(source.load("test"), spec.input), Scorer(source.load("held_out"), spec.input)
+    # Packed when first used: a training's first step waits for its own data alone.
+    test = Scorer(lambda: source.load("test"), spec.input)
+    held_out = Scorer(lambda: source.load("held_out"), spec.input)
 
     base = load_file(str(model.weights))
     network = build_network(spec.architecture, spec.hyper_parameters)
     network.load_state_dict(base)
     network.to(memory_format=torch.channels_last)
     judge = build_network(spec.architecture, spec.hyper_parameters)
-    begun = monotonic()
-    before = 0.0 if _rank_prefix() else test.accuracy(network)
-    scoring_seconds = monotonic() - begun
-    on_progress(Progress("baseline", accuracy=before))
-
     module = RoundModule(
         network,
         num_classes=source.num_classes,
@@ -154,12 +152,20 @@ def _train(
     deadline = None
     if finish_at is not None:
         deadline = DeadlineCallback(
-            finish_at - _SCORINGS_AFTER_THE_FIT * scoring_seconds,
+            finish_at,
             monotonic=monotonic,
             on_stop=lambda trainer: tell("fit", note=_early(trainer)),
         )
         callbacks.append(deadline)
+
+    def on_baseline(trainer: Trainer, accuracy: float, seconds: float) -> None:
+        on_progress(Progress("baseline", step=trainer.global_step, accuracy=accuracy))
+        if deadline is not None:
+            deadline.reserve(_SCORINGS_AFTER_THE_FIT * seconds)
+
+    baseline = BaselineCallback(lambda: test.accuracy_of(judge, base), on_scored=on_baseline, monotonic=monotonic)
     callbacks += [
+        baseline,
         CheckpointCallback(
             plan.out / CHECKPOINT_FILE,
             fingerprint=plan.fingerprint(),
@@ -174,7 +180,7 @@ def _train(
             path=plan.out / UPDATE_FILE,
             network_of=lambda _: network,
             score=lambda state: test.accuracy_of(judge, state),
-            accuracy_before=before,
+            accuracy_before=lambda: baseline.accuracy,
             convention=plan.convention,
             gradient_rate=plan.gradient_rate,
             encoding=Encoding(plan.update_dtype, plan.top_k),
@@ -188,7 +194,7 @@ def _train(
     allow_files(plan.logger)
     trainer: Trainer = build(trainer_node(plan, node), callbacks=callbacks)
     tracker.loggers = trainer.loggers
-    _check_strategy(trainer)
+    check_strategy(trainer)
     checkpoint = usable(plan.out / CHECKPOINT_FILE, plan.fingerprint())
     if deadline is not None and checkpoint is None and deadline.is_due():
         raise TrainingError("There is no time left to train before the round's deadline.", fix="Lower the reserve.")
@@ -223,8 +229,12 @@ def trainer_node(plan: TrainingPlan, node: dict[str, object]) -> dict[str, objec
     }
 
 
-def _check_strategy(trainer: Trainer) -> None:
-    """Refuses strategies whose processes could not hand the update back."""
+def check_strategy(trainer: Trainer) -> None:
+    """Refuses strategies whose processes could not hand the update back.
+
+    Raises:
+        TrainingError: it is one of those.
+    """
     from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -16,28 +17,38 @@ _BATCH = 512
 
 
 class Scorer:
-    """Top-1 accuracy over a whole test split, in full precision."""
+    """Top-1 accuracy over a whole test split, in full precision.
 
-    def __init__(self, test: Split, spec: InputSpec) -> None:
+    Args:
+        test: the split, or what loads it when it is first needed.
+        spec: the network's input.
+    """
+
+    def __init__(self, test: Split | Callable[[], Split], spec: InputSpec) -> None:
+        self._test = test
         self._encoder = encoder_for(spec)
-        self._packed = self._encoder.pack(test)
-        self._labels = torch.from_numpy(test.labels)
+
+    @cached_property
+    def _rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        split = self._test() if callable(self._test) else self._test
+        return self._encoder.pack(split), torch.from_numpy(split.labels)
 
     @torch.inference_mode()
     def accuracy(self, network: nn.Module) -> float:
         """The share of samples whose largest logit is the label's, 0 to 1. Leaves the network's mode as it was."""
-        if not len(self._labels):
+        packed, all_labels = self._rows
+        if not len(all_labels):
             return 0.0
         was_training = network.training
         device = next(network.parameters()).device
         network.eval()
         hits = 0
-        for start in range(0, len(self._labels), _BATCH):
-            samples = self._encoder.batch(self._packed[start : start + _BATCH].to(device))
-            labels = self._labels[start : start + _BATCH].to(device)
+        for start in range(0, len(all_labels), _BATCH):
+            samples = self._encoder.batch(packed[start : start + _BATCH].to(device))
+            labels = all_labels[start : start + _BATCH].to(device)
             hits += int((network(samples).argmax(1) == labels).sum())
         network.train(was_training)
-        return hits / len(self._labels)
+        return hits / len(all_labels)
 
     def accuracy_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> float:
         """The accuracy with other weights, which the network keeps."""

@@ -14,9 +14,8 @@ import psutil
 from decloud_pl.train.plan import TrainingPlan
 
 
-def measure(made: TrainingPlan, folder: Path) -> dict[str, float]:
+def measure(made: TrainingPlan, folder: Path, *, threads: int) -> dict[str, float]:
     """CPU seconds from the process's start to the end of its first step (its children's included), MB at most."""
-    threads = psutil.cpu_count() or 1
     made = dataclasses.replace(made, threads=threads)
     (folder / "plan.json").write_text(made.to_json())
     process = subprocess.Popen(

@@ -173,3 +173,17 @@ def test_the_data_folder_reaches_the_data_set(tmp_path: Path) -> None:
     }
     with pytest.raises(ConfigError, match=r"no setting 'data\.foldr'"):
         compose(["data.foldr=x"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("update.dtype=int8", r"update\.dtype is 'int8'.*float16, bfloat16 or float32"),
+        ("update.top_k=1.5", r"update\.top_k is 1\.5.*share from 0 to 1"),
+        ("update.top_k=-0.1", r"update\.top_k is -0\.1.*share from 0 to 1"),
+        ("update.min_kept=2", r"update\.min_kept is 2\.0.*share from 0 to 1"),
+    ],
+)
+def test_wrong_settings_of_the_update(change: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose([change])

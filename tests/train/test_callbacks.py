@@ -12,6 +12,7 @@ from torch import nn
 
 from decloud_pl.data.digits import Digits
 from decloud_pl.models.spec import ImageInput
+from decloud_pl.train.baseline import BaselineCallback
 from decloud_pl.train.best import BestWeights
 from decloud_pl.train.checkpoint import CheckpointCallback
 from decloud_pl.train.datamodule import RoundDataModule
@@ -76,6 +77,34 @@ def test_out_of_time_with_a_checkpoint_hands_in_what_it_holds(tmp_path: Path) ->
     trainer = fit(tmp_path, [DeadlineCallback(99, monotonic=clock), best], checkpoint=path)
     assert trainer.global_step == STEPS
     assert best.accuracy == 0.5
+
+
+def test_the_base_model_is_scored_once_behind_the_first_step_and_its_time_is_reserved(tmp_path: Path) -> None:
+    clock, heard = Clock(), []
+    deadline = DeadlineCallback(112.5, monotonic=clock)
+
+    def score() -> float:
+        clock.time += 4
+        return 0.1
+
+    def on_scored(trainer: Trainer, accuracy: float, seconds: float) -> None:
+        heard.append((trainer.global_step, accuracy, seconds))
+        deadline.reserve(seconds)
+
+    baseline = BaselineCallback(score, on_scored=on_scored, monotonic=clock)
+    trainer = fit(tmp_path, [Tick(clock), deadline, baseline])
+    assert heard == [(1, 0.1, 4.0)]
+    assert baseline.accuracy == 0.1
+    # A step of a second, 4 seconds of scoring, three steps; 4 seconds are left, and scoring was no slow step.
+    assert (trainer.global_step, clock.time) == (4, 108)
+
+
+def test_a_fit_that_was_over_still_has_its_base_model_scored(tmp_path: Path) -> None:
+    path, heard = tmp_path / "training.ckpt", []
+    fit(tmp_path, [CheckpointCallback(path, fingerprint="x")], epochs=1)
+    baseline = BaselineCallback(lambda: 0.1, on_scored=lambda *scored: heard.append(scored[1]))
+    fit(tmp_path, [baseline], epochs=1, checkpoint=path)
+    assert (heard, baseline.accuracy) == ([0.1], 0.1)
 
 
 def test_the_best_of_all_epochs_is_kept(tmp_path: Path) -> None:

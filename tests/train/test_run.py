@@ -8,20 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from decloud_pl.build import build as build_node
 from decloud_pl.errors import ConfigError, TrainingError, UntrustedFileRejected
 from decloud_pl.models.registry import build
 from decloud_pl.settings import compose
 from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.train.options import split
 from decloud_pl.train.plan import Progress, TrainingPlan
-from decloud_pl.train.run import train_round
-
-
-@pytest.fixture(scope="module")
-def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("base") / "base.pt"
-    torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), path)
-    return path
+from decloud_pl.train.run import check_strategy, train_round, trainer_node
 
 
 def plan(base_model: Path, out: Path, *overrides: str) -> TrainingPlan:
@@ -45,7 +39,7 @@ def test_a_plan_survives_its_file(base_model: Path, tmp_path: Path) -> None:
         TrainingPlan.from_json('{"base_model": "x"}')
 
 
-def test_training_gains_is_repeatable_and_reports(base_model: Path, tmp_path: Path) -> None:
+def test_training_gains_and_reports(base_model: Path, tmp_path: Path) -> None:
     heard: list[Progress] = []
     update = train_round(plan(base_model, tmp_path / "a"), heard.append)
     assert update is not None
@@ -53,14 +47,11 @@ def test_training_gains_is_repeatable_and_reports(base_model: Path, tmp_path: Pa
     assert str(cid_of_file(update.path, update.profile)) == update.cid
     assert update.path.stat().st_size == update.size
     stages = [progress.stage for progress in heard]
-    assert stages[:2] == ["prepare", "baseline"]
+    assert stages[:3] == ["prepare", "fit", "baseline"]
     assert stages[-1] == "score"
     fit = [progress for progress in heard if progress.stage == "fit"]
     assert fit[-1].step == fit[-1].total_steps > 0
     assert all(progress.loss is not None for progress in fit)
-    again = train_round(plan(base_model, tmp_path / "b"), heard.append)
-    assert again is not None
-    assert again.cid == update.cid
 
 
 def test_a_base_model_that_is_none(tmp_path: Path) -> None:
@@ -81,3 +72,20 @@ def test_only_what_is_allowed_is_built(base_model: Path, tmp_path: Path) -> None
     evil = dataclasses.replace(plan(base_model, tmp_path / "out"), dataset={"_target_": "os.system", "command": "true"})
     with pytest.raises(ConfigError, match=r"'os\.system' may not be built"):
         train_round(evil, lambda _: None)
+
+
+def test_there_is_no_time_left(base_model: Path, tmp_path: Path) -> None:
+    late = dataclasses.replace(plan(base_model, tmp_path / "out"), finish_by=1_000.0)
+    with pytest.raises(TrainingError, match="no time left to train before the round's deadline"):
+        train_round(late, lambda _: None, monotonic=lambda: 5.0, now=lambda: 1_001.0)
+    assert not (tmp_path / "out" / "update.pt").exists()
+
+
+@pytest.mark.parametrize("start", ["ddp_spawn", "ddp_fork"])
+def test_processes_that_could_not_hand_the_update_back_are_refused(
+    start: str, base_model: Path, tmp_path: Path
+) -> None:
+    made = plan(base_model, tmp_path / "out", f"+trainer.strategy={start}", "trainer.devices=2")
+    trainer = build_node(trainer_node(made, split(made.trainer)[1]))
+    with pytest.raises(TrainingError, match=r"cannot hand the update back.*trainer\.strategy=ddp"):
+        check_strategy(trainer)

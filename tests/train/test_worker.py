@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,8 +18,9 @@ import pytest
 import torch
 
 from decloud_pl.errors import TrainingStopped
-from decloud_pl.train.plan import TrainingPlan
-from decloud_pl.train.run import CHECKPOINT_FILE
+from decloud_pl.train.checkpoint import usable
+from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.run import CHECKPOINT_FILE, train_round
 
 # A checkpoint with every batch: a worker may be killed anywhere.
 COURSE = ("epochs=2", "max_batches=20", "scheduler=cosine", "trainer.checkpoint_seconds=0.000001")
@@ -25,11 +28,11 @@ HALF_WAY = 9
 
 
 @contextmanager
-def worker(plan: TrainingPlan, *command: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+def worker(plan: TrainingPlan, **environ: str) -> Iterator[subprocess.Popen[str]]:
     """A worker as the daemon starts it; ended with the block."""
     (plan.out / "plan.json").write_text(plan.to_json())
     process = subprocess.Popen(
-        [sys.executable, *(command or ("-m", "decloud_pl.daemon.worker")), str(plan.out)],
+        [sys.executable, "-m", "decloud_pl.daemon.worker", str(plan.out)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -52,9 +55,9 @@ def messages(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def run(plan: TrainingPlan, *command: str, **environ: str) -> list[dict[str, Any]]:
+def run(plan: TrainingPlan, **environ: str) -> list[dict[str, Any]]:
     """A whole run; what it said."""
-    with worker(plan, *command, **environ) as process:
+    with worker(plan, **environ) as process:
         said = list(messages(process))
         assert process.wait() == 0, said
     return said
@@ -70,44 +73,44 @@ def cut_off(plan: TrainingPlan, number: signal.Signals, step: int) -> int:
         return process.wait()
 
 
-def result(plan: TrainingPlan) -> tuple[str, bytes]:
-    update = json.loads((plan.out / "update.json").read_text())
-    return update["cid"], (plan.out / update["path"]).read_bytes()
+def train(plan: TrainingPlan) -> tuple[list[int], str, bytes]:
+    """The same in this process: the steps it took, the update's CID and bytes."""
+    heard: list[Progress] = []
+    update = train_round(plan, heard.append)
+    assert update is not None
+    steps = [progress.step for progress in heard if progress.stage == "fit" and progress.step]
+    return steps, update.cid, update.path.read_bytes()
 
 
 def test_the_same_seed_gives_the_same_bytes_even_after_being_killed_and_stopped(
     make_plan: Callable[..., TrainingPlan],
 ) -> None:
     whole, broken = make_plan("whole", *COURSE), make_plan("broken", *COURSE)
-    assert run(whole)[0]["stage"] == "prepare"
+    steps, *expected = train(whole)
+    assert (steps[0], steps[-1]) == (1, 40)
     assert cut_off(broken, signal.SIGKILL, HALF_WAY) == -signal.SIGKILL
-    assert not (broken.out / "update.json").exists()
     assert cut_off(broken, signal.SIGTERM, 25) == TrainingStopped.exit_code
-    first_steps = [message["step"] for message in run(broken) if message["stage"] == "fit"]
-    assert HALF_WAY < 25 < first_steps[0] <= 40
-    assert result(broken) == result(whole)
+    assert not (broken.out / "update.json").exists()
+    steps, *got = train(broken)
+    assert HALF_WAY < 25 < steps[0] <= 40
+    assert got == expected
+    # A training that is over is not done again.
+    (broken.out / "update.pt").unlink()
+    steps, *got = train(broken)
+    assert steps == []
+    assert got == expected
 
 
-def test_a_training_that_is_over_is_not_done_again(make_plan: Callable[..., TrainingPlan]) -> None:
-    plan = make_plan("out", *COURSE)
-    run(plan)
-    before = result(plan)
-    (plan.out / "update.json").unlink()
-    (plan.out / "update.pt").unlink()
-    assert [message for message in run(plan) if message["stage"] == "fit" and message["step"]] == []
-    assert result(plan) == before
-
-
-@pytest.mark.parametrize("damage", ["truncated", "another training"])
-def test_a_checkpoint_that_does_not_fit_is_not_used(damage: str, make_plan: Callable[..., TrainingPlan]) -> None:
-    plan = make_plan("out", "max_batches=3")
-    path = plan.out / CHECKPOINT_FILE
+@pytest.mark.parametrize("damage", ["truncated", "another training", "absent"])
+def test_a_checkpoint_that_does_not_fit_is_not_used(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / CHECKPOINT_FILE
     if damage == "truncated":
         path.write_bytes(b"PK\x03\x04")
-    else:
+    elif damage == "another training":
         torch.save({"decloud_pl": {"fingerprint": "0"}}, path)
-    steps = [message["step"] for message in run(plan) if message["stage"] == "fit"]
-    assert steps == [1, 2, 3]
+    assert usable(path, "1") is None
+    torch.save({"decloud_pl": {"fingerprint": "1"}}, path)
+    assert usable(path, "1") == path
 
 
 TRAINER = """
@@ -148,22 +151,46 @@ Trainer(
 """
 
 
-@pytest.mark.parametrize("launcher", ["lightning", "torchrun"])
-def test_two_processes_make_the_update_of_one(launcher: str, tmp_path: Path) -> None:
+def torchrun(rank: int, port: int) -> dict[str, str]:
+    """What torchrun tells the processes that it starts (https://docs.pytorch.org/docs/stable/elastic/run.html)."""
+    return {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "ROLE_RANK": str(rank),
+        "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ROLE_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0",
+    }  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_two_processes_make_the_update_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same batches, summed in another order: float32 entries are equal to 1e-5 of the largest."""
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc-per-node=2")
-    commands = {"one": (), "two": torchrun if launcher == "torchrun" else ()}
-    for name, command in commands.items():
-        subprocess.run(
-            [sys.executable, *command, script, tmp_path / name, "1" if name == "one" else "2"],
-            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo"},
-            check=True,
-            capture_output=True,
-            timeout=180,
+    port = free_port()
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, script, tmp_path / "two", "2"],
+            env={**os.environ, "GLOO_SOCKET_IFNAME": "lo", **torchrun(rank, port)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-    one, two = (torch.load(tmp_path / name, weights_only=True) for name in commands)
+        for rank in range(2)
+    ]
+    try:
+        monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "one"), "1"])
+        runpy.run_path(str(script))
+        assert [rank.wait(timeout=180) for rank in ranks] == [0, 0]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
+    one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one", "two"))
     largest = max(float(entry.abs().max()) for entry in one.values())
     assert largest > 0.01
     for name, entry in one.items():
@@ -173,5 +200,6 @@ def test_two_processes_make_the_update_of_one(launcher: str, tmp_path: Path) -> 
 def test_a_worker_on_two_devices(make_plan: Callable[..., TrainingPlan]) -> None:
     plan = make_plan("out", "max_batches=20", "+trainer.strategy=ddp", "trainer.devices=2")
     said = run(plan)
-    assert said[-1]["accuracy"] > said[1]["accuracy"] + 0.2
+    (before,) = (message["accuracy"] for message in said if message["stage"] == "baseline")
+    assert said[-1]["accuracy"] > before + 0.2
     assert {message["stage"] for message in said} == {"prepare", "baseline", "fit", "evaluate", "encode", "score"}

@@ -1,0 +1,57 @@
+"""What the base model scores before anything is trained: measured behind the first step, so that it holds up none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class BaselineCallback(Callback):
+    """Scores the base model once, on rank zero: after the first step, or at the fit's end when there was no step.
+
+    Put it behind the callbacks that measure how long steps take.
+
+    Args:
+        score: the base model's accuracy, 0 to 1; it must leave the trained network as it is.
+        on_scored: called with the accuracy and the seconds that it took.
+        monotonic: the time in seconds.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[], float],
+        *,
+        on_scored: Callable[[Trainer, float, float], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._score = score
+        self._on_scored = on_scored
+        self._monotonic = monotonic
+        self._accuracy: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Of the base model; 0 before it was scored."""
+        return self._accuracy or 0.0
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: object,  # noqa: ARG002
+        batch: object,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        self._once(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._once(trainer)
+
+    def _once(self, trainer: Trainer) -> None:
+        if self._accuracy is not None or not trainer.is_global_zero:
+            return
+        begun = self._monotonic()
+        self._accuracy = self._score()
+        self._on_scored(trainer, self._accuracy, self._monotonic() - begun)

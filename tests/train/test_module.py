@@ -1,0 +1,30 @@
+"""The module under training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from decloud_pl.models.registry import build
+from decloud_pl.train.module import RoundModule
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_compiling_is_opt_in_and_keeps_the_names_of_the_weights(compiled: bool) -> None:
+    network = build("simple_cnn", {"num_classes": 10})
+    names = list(network.state_dict())
+    RoundModule(network, num_classes=10, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), compiled=compiled)
+    assert (network._compiled_call_impl is not None) is compiled  # torch has no public name for it
+    assert list(network.state_dict()) == names
+
+
+def test_the_loss_of_a_share_of_a_batch_is_weighted() -> None:
+    module = RoundModule(
+        nn.Linear(2, 3), num_classes=3, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), log_every=1_000
+    )
+    inputs, labels = torch.ones(4, 2), torch.tensor([0, 1, 2, 0])
+    whole = module.training_step((inputs, labels), 1).detach()
+    share = module.training_step((inputs, labels, torch.tensor(0.5)), 1).detach()
+    torch.testing.assert_close(share, whole / 2)
+    torch.testing.assert_close(whole, nn.functional.cross_entropy(module(inputs), labels).detach())

@@ -23,20 +23,15 @@ def plot(results: Sequence[Result], path: Path) -> None:
     where no parameter is a number, each experiment is a bar.
 
     Raises:
-        UsageError: there is nothing to draw, the file's ending is unknown, it cannot be written, or matplotlib is
-            not installed.
+        UsageError: there is nothing to draw, the file's ending is unknown, or it cannot be written.
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path} is no picture's name.", fix=f"End it with {', '.join(FORMATS)}.")
     scored = [result for result in results if result.accuracy_after is not None]
     if not scored:
         raise UsageError("There is no score to draw.", fix="Run a sweep first.")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError(
-            "Plots need matplotlib, which is not installed.", fix="pip install 'decloud_pl[plot]'"
-        ) from None
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     draw(figure.subplots(), scored)
     try:

@@ -34,7 +34,7 @@ class Soak:
         wrong: rounds whose history is not that of one join, one submission and one claim.
         faults: share of the requests that went wrong.
         seconds: it took.
-        memory_growth: of the daemon's private memory from a fifth of the rounds to the end, as a share.
+        memory_growth: of the daemon's resident memory from a fifth of the rounds to the end, as a share.
         processes: children left at the end.
         files: descriptors more than at the start of the measurement.
         leftovers: files left in the rounds' folders.
@@ -58,6 +58,7 @@ class Soak:
 async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> Soak:
     """Runs ``rounds`` rounds with a share of the requests going wrong; gives up after so many ``seconds``."""
     nursery = Nursery()
+    rounds_folder = folder / "trainer" / "rounds"
     begun = time.monotonic()
     try:
         async with LocalNetwork(folder / "network", rpc_port=0, gateway_port=0, clock=ScaledClock(20)) as network:
@@ -85,7 +86,7 @@ async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> S
                 await parties.until_done(int(rounds * _WARM), seconds)
                 first = _measure(daemon)
                 await parties.until_done(rounds, seconds)
-                await _settled(daemon)
+                await _settled(daemon, rounds_folder)
                 last = _measure(daemon)
                 left = len(daemon.children(recursive=True))
                 nursery.signal(signal.SIGTERM)
@@ -93,7 +94,6 @@ async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> S
                 wrong = sum(history(network, V1().submission_address(number, me)) != ONCE for number in range(rounds))
     finally:
         nursery.close()
-    rounds_folder = folder / "trainer" / "rounds"
     return Soak(
         rounds=rounds,
         claimed=len(parties.done),
@@ -104,21 +104,25 @@ async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> S
         memory_growth=round(last[0] / first[0] - 1, 4),
         processes=left,
         files=last[1] - first[1],
-        leftovers=sum(1 for _ in rounds_folder.rglob("*")) if rounds_folder.exists() else 0,
+        leftovers=len(_leftovers(rounds_folder)),
     )
 
 
 def _measure(process: psutil.Process) -> tuple[int, int]:
-    """Private bytes, and open files that are no connections: those come and go with the requests."""
-    # What the nursery shares with its children is no growth of theirs.
-    memory = process.memory_full_info().uss
+    """Resident bytes, and open files that are no connections: those come and go with the requests."""
+    # Not the private bytes: those also grow as a forked process writes to pages that it shared with its parent.
+    memory = process.memory_info().rss
     return memory, process.num_fds() - len(process.net_connections())
 
 
-async def _settled(process: psutil.Process) -> None:
-    """Waits until the last worker has ended and its folder is gone."""
-    for _ in range(50):
-        if not process.children():
+async def _settled(process: psutil.Process, rounds_folder: Path) -> None:
+    """Waits until the last worker has ended and its folder is gone; what never goes is then counted."""
+    for _ in range(100):
+        if not process.children() and not _leftovers(rounds_folder):
             break
         await asyncio.sleep(0.1)
     await asyncio.sleep(0.5)
+
+
+def _leftovers(rounds_folder: Path) -> list[Path]:
+    return list(rounds_folder.rglob("*"))

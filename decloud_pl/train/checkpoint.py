@@ -64,8 +64,8 @@ class CheckpointCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         # Lightning's own handler sends a message to the other processes from wherever the signal finds this one,
-        # even from within another message.
-        if trainer.world_size > 1 and threading.current_thread() is threading.main_thread():
+        # even from within another message; with one process it may end the fit before the checkpoint is written.
+        if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
         self._written_at = self._monotonic()
 

@@ -26,6 +26,7 @@ from decloud_pl.domain import format_sol
 from decloud_pl.errors import JournalError
 from decloud_pl.redact import redact_tree
 from decloud_pl.settings import Settings, Tree
+from decloud_pl.train.hardware import cpu_has_bf16
 
 _BEAT_SECONDS = 5.0
 
@@ -96,7 +97,7 @@ def facts(settings: Settings, preset: str) -> dict[str, str]:
         "filters": ", ".join([wanted, *limits]),
         "convention": settings.network.convention,
         "device": device(settings),
-        "precision": str(settings.trainer.get("precision", "32-true")),
+        "precision": precision(settings),
     }
 
 
@@ -107,6 +108,15 @@ def device(settings: Settings) -> str:
     if accelerator in ("auto", "gpu", "cuda") and gpus:
         return f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
     return "CPU" if accelerator in ("auto", "cpu") else accelerator
+
+
+def precision(settings: Settings) -> str:
+    """In what trainings run: what ``auto`` comes to on a processor; with GPUs their driver decides, later."""
+    wanted = str(settings.trainer.get("precision", "32-true"))
+    if wanted != "auto" or device(settings) != "CPU":
+        return wanted
+    has_bf16 = cpu_has_bf16()
+    return wanted if has_bf16 is None else "bf16-mixed" if has_bf16 else "32-true"
 
 
 def public_settings(settings: Settings) -> dict[str, Any]:

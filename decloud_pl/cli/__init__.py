@@ -15,6 +15,7 @@ from decloud_pl import __version__
 from decloud_pl.cli import (
     completion,
     config,
+    convention,
     daemon,
     dashboard,
     datasets,
@@ -56,6 +57,7 @@ _COMMANDS = (
     doctor,
     rounds,
     explain,
+    convention,
     manual,
     history,
     logs,

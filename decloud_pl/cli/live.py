@@ -97,6 +97,8 @@ class LiveState:
             where = "" if event.round_id is None else f"Round {event.round_id}: "
             self._note(now, "yellow", f"{where}{event.message}")
         elif isinstance(event, Training):
+            if event.note:
+                self._note(now, "", f"Round {event.round_id}: {event.note}")
             self._train(event)
         elif isinstance(event, Uploading):
             row = self.rounds.get(event.round_id)

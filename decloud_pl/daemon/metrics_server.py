@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decloud_pl.daemon.loopback import is_own_host
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.errors import ConfigError
 
@@ -62,7 +63,15 @@ async def metrics_server(
     """
     from aiohttp import web
 
-    application = web.Application()
+    @web.middleware
+    async def own_host_only(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if not is_own_host(request.headers.get("Host", "")):
+            raise web.HTTPForbidden(text="This address is not one of this machine's own: ask 127.0.0.1.\n")
+        return await handler(request)
+
+    application = web.Application(middlewares=[own_host_only])
     add_routes(application, home, scope, refresh=refresh)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
@@ -25,7 +24,9 @@ from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.shares import visible_gpus
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import JournalError
+from decloud_pl.redact import redact_tree
 from decloud_pl.settings import Settings, Tree
+from decloud_pl.train.hardware import cpu_has_bf16
 
 _BEAT_SECONDS = 5.0
 
@@ -96,7 +97,7 @@ def facts(settings: Settings, preset: str) -> dict[str, str]:
         "filters": ", ".join([wanted, *limits]),
         "convention": settings.network.convention,
         "device": device(settings),
-        "precision": str(settings.trainer.get("precision", "32-true")),
+        "precision": precision(settings),
     }
 
 
@@ -109,6 +110,15 @@ def device(settings: Settings) -> str:
     return "CPU" if accelerator in ("auto", "cpu") else accelerator
 
 
+def precision(settings: Settings) -> str:
+    """In what trainings run: what ``auto`` comes to on a processor; with GPUs their driver decides, later."""
+    wanted = str(settings.trainer.get("precision", "32-true"))
+    if wanted != "auto" or device(settings) != "CPU":
+        return wanted
+    has_bf16 = cpu_has_bf16()
+    return wanted if has_bf16 is None else "bf16-mixed" if has_bf16 else "32-true"
+
+
 def public_settings(settings: Settings) -> dict[str, Any]:
     """The settings as a report may show them: no secret, and of addresses only their hosts, for paths may be keys."""
     values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
@@ -117,24 +127,8 @@ def public_settings(settings: Settings) -> dict[str, Any]:
         for name, value in values.items()
         if name != "preset"
     }
-    cleaned = _without_paths(found)
+    cleaned = redact_tree(found)
     return cleaned if isinstance(cleaned, dict) else {}
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _without_paths(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_paths(item) for item in value]
-    if isinstance(value, str) and "://" in value:
-        try:
-            parts = urlsplit(value)
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError:
-            return "…"
-        rest = "/…" if parts.path.strip("/") or parts.query else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{rest}"
-    return value
 
 
 async def _beat(activity: Activity) -> None:

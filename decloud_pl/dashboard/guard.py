@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from decloud_pl.daemon.loopback import is_own_host
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 COOKIE = "decloud_dashboard"
 OPEN_PATHS = ("/metrics", "/healthz")
 """For Prometheus and service monitors, which have no cookies; they show counts, no page may read them."""
-_NAMES = ("127.0.0.1", "localhost", "::1")
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -42,7 +43,7 @@ def check(request: web.Request, token: str) -> bool:
     Raises:
         Forbidden: it may not see anything.
     """
-    if _host_name(f"//{request.headers.get('Host', '')}") not in _NAMES:
+    if not is_own_host(request.headers.get("Host", "")):
         raise Forbidden("This address is not one of this machine's own: open the dashboard at 127.0.0.1.")
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
@@ -70,10 +71,3 @@ def cookie_name(request: web.Request) -> str:
 
 def set_cookie(request: web.Request, response: web.StreamResponse, token: str) -> None:
     response.set_cookie(cookie_name(request), token, httponly=True, samesite="Strict", path="/")
-
-
-def _host_name(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""

@@ -65,6 +65,7 @@ class Entry:
         name: the file's name, and the chain's where the chain knows it.
         kind: of its samples.
         num_classes: how many labels.
+        test_samples: how many samples the test split has; None where that is not said.
         licence: of the data.
         size: for people.
         folder: where it is kept, below a data folder; empty for data inside a dependency.
@@ -86,6 +87,7 @@ class Entry:
     elsewhere: tuple[str, ...]
     downloads: tuple[Download, ...]
     node: dict[str, Any]
+    test_samples: int | None = None
 
     @classmethod
     def from_node(cls, name: str, node: Mapping[str, Any]) -> Entry:
@@ -113,6 +115,7 @@ class Entry:
                     for item in given.get("downloads", ())
                 ),
                 node=dict(node),
+                test_samples=int(given["test_samples"]) if "test_samples" in given else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(

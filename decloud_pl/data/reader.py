@@ -45,6 +45,10 @@ class CatalogSource:
     def num_classes(self) -> int:
         return self.entry.num_classes
 
+    @property
+    def test_samples(self) -> int | None:
+        return self.entry.test_samples
+
     def folder(self) -> Path:
         """The folder of the files; downloads them when needed.
 

@@ -64,6 +64,11 @@ class Source(Protocol):
     @property
     def num_classes(self) -> int: ...
 
+    @property
+    def test_samples(self) -> int | None:
+        """How many samples validators score on; None where only the files would tell."""
+        ...
+
     def load(self, split: SplitName) -> Split:
         """One split, of the class that ``kind`` says.
 

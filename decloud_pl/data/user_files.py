@@ -117,6 +117,7 @@ class UserFiles:
         self._detected = detect(name, Path(where).expanduser())
         self._columns = tables.Columns(columns.get("text"), columns.get("label"))
         self._num_classes = num_classes
+        self.test_samples: int | None = None
 
     @property
     def kind(self) -> Kind:

@@ -82,9 +82,17 @@ def run_experiment(
         update_cid=update.cid,
         encoding=update.encoding,
         seconds=round(monotonic() - begun, 3),
+        probe=_probe(plan),
     )
     result.write(folder)
     return result
+
+
+def _probe(plan: TrainingPlan) -> dict[str, Any] | None:
+    from decloud_pl.train.probe import PROBE_FILE, read
+
+    choice = None if plan.probe is None else read(plan.out / PROBE_FILE, plan.fingerprint())
+    return None if choice is None else {**dataclasses.asdict(choice), "rungs": list(choice.rungs)}
 
 
 def dataset_node(settings: Settings) -> dict[str, Any]:
@@ -96,7 +104,7 @@ def dataset_node(settings: Settings) -> dict[str, Any]:
     if "entry" not in settings.dataset:
         return settings.dataset
     data = DataFolder.from_node(dataclasses.asdict(settings.data))
-    return resolve(dataset_name(settings), {}, settings.paths, data=data).node(data)
+    return resolve(dataset_name(settings), {}, settings.paths, data=data, own=settings.own_conf).node(data)
 
 
 def _base_model(settings: Settings, dataset: dict[str, Any], folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""One training from plan to update: wiring only, in the order data, model, callbacks, trainer, fit."""
+"""One training from plan to update: wiring only, in the order data, model, probe, callbacks, trainer, fit."""
 
 from __future__ import annotations
 
@@ -103,6 +103,7 @@ def _train(
     from decloud_pl.train.optimizers import optimizer_factory, scheduler_factory
     from decloud_pl.train.score import Scorer
     from decloud_pl.train.track import Tracker, allow_files
+    from decloud_pl.train.tune import tuned
 
     _quiet()
     torch.set_num_threads(plan.threads)
@@ -131,6 +132,19 @@ def _train(
     network.load_state_dict(base)
     network.to(memory_format=torch.channels_last)
     judge = build_network(spec.architecture, spec.hyper_parameters)
+    plan = tuned(
+        plan,
+        trainer_node(plan, node),
+        network,
+        base,
+        num_classes=source.num_classes,
+        data=data,
+        score=held_out.accuracy,
+        finish_at=finish_at,
+        stop_requested=stop_requested,
+        monotonic=monotonic,
+        on_progress=on_progress,
+    )
     module = RoundModule(
         network,
         num_classes=source.num_classes,

@@ -24,6 +24,7 @@ NAMES = {
     "list",
     "status",
     "explain",
+    "convention",
     "join",
     "train",
     "claim",
@@ -81,6 +82,7 @@ LIGHT = {
     ("status",): {"torch", "torchvision", "lightning", "hydra", "omegaconf"},
     ("claim", "--all"): {"torch", "torchvision", "lightning", "hydra", "omegaconf"},
     ("explain", "0"): {"torch", "torchvision", "lightning", "hydra", "omegaconf"},
+    ("convention",): {"torch", "torchvision", "lightning", "hydra", "omegaconf"},
     ("doctor",): {"torch", "torchvision", "lightning", "hydra", "omegaconf"},
 }
 

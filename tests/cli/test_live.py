@@ -118,6 +118,12 @@ def test_a_late_message_of_an_ended_round_changes_nothing() -> None:
     assert state.rounds == {}
 
 
+def test_what_a_training_has_to_say_is_an_event() -> None:
+    note = "Stopped after 10 of 20 steps, in time for the round's deadline."
+    state = state_after(Changed(ROW), Training(12, "fit", 0, 10, 20, 1.0, None, note))
+    assert f"12:00:00  Round 12: {note}" in painted(state, width=100)
+
+
 def test_words_from_outside_are_no_markup() -> None:
     state = state_after(Skipped(1, "[red]no[/red]"), Changed(replace(ROW, state=State.WAITING, reason="[/] wait")))
     text = painted(state)

@@ -78,6 +78,13 @@ def test_the_board_asks_for_nothing_that_does_not_exist(tmp_path: Path, activity
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
+async def test_pages_of_other_sites_cannot_ask(tmp_path: Path) -> None:
+    async with metrics_server(tmp_path, SCOPE, port=0) as port, aiohttp.ClientSession() as http:
+        for host, status in (("rebound.example", 403), (f"rebound.example:{port}", 403), (f"localhost:{port}", 200)):
+            async with http.get(f"http://127.0.0.1:{port}/metrics", headers={"Host": host}) as answer:
+                assert answer.status == status
+
+
 async def test_the_daemon_serves_both_pages(tmp_path: Path, activity: Activity) -> None:
     async with metrics_server(tmp_path, SCOPE, port=0, refresh=activity.beat) as port, aiohttp.ClientSession() as http:
         async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:

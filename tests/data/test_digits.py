@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from decloud_pl.data.catalog import entries
 from decloud_pl.data.digits import Digits
 from decloud_pl.data.source import ImageSplit, TextSplit, check_labels, hold_out, part_of
 from decloud_pl.errors import DatasetError
@@ -43,3 +44,9 @@ def test_data_without_splits_is_divided_class_by_class() -> None:
     texts = [text for split in splits.values() for text in split.texts]
     assert sorted(texts, key=int) == list(whole.texts)
     assert hold_out(whole, "held_out").texts == hold_out(whole, "held_out").texts
+
+
+def test_it_says_how_many_samples_validators_score_on() -> None:
+    digits = Digits()
+    assert digits.test_samples == len(digits.load("test"))
+    assert all(entry.test_samples for entry in entries().values())

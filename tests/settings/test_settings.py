@@ -43,8 +43,8 @@ def test_user_mappings_lie_over_the_networks() -> None:
     [
         ("epoch=2", "Did you mean 'epochs'?"),
         ("+epoch=2", "Did you mean 'epochs'?"),
-        ("rewards.mn=1", "Did you mean 'min'?"),
-        ("+rewards.mn=1", "Did you mean 'min'?"),
+        ("rewards.mn=1", "Did you mean 'rewards.min'?"),
+        ("+rewards.mn=1", "Did you mean 'rewards.min'?"),
         ("preset=quick-tst", "Did you mean 'quick-test'?"),
         ("network=moonnet", "There is no network 'moonnet'."),
         ("epochs=many", "epochs"),
@@ -58,7 +58,7 @@ def test_user_mappings_lie_over_the_networks() -> None:
         ("network.rpc_url=ftp://x", "is not an http or https URL"),
         ("epochs", "'epochs' is not a setting. Write KEY=VALUE"),
         ("--epochs=2", "is not a setting"),
-        ("epochs=[1", "cannot be used"),
+        ("epochs=[1", "cannot be read"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(override: str, words: str) -> None:
@@ -120,7 +120,7 @@ def test_fallbacks_have_websockets_too() -> None:
         ("chain.max_priority_lamports=-1", "chain.max_priority_lamports is -1"),
         ("daemon.hang_minutes=0", "daemon.hang_minutes"),
         ("rewards.min_profit=much", "rewards.min_profit"),
-        ("chain.daily=1", "Did you mean 'daily_cap'?"),
+        ("chain.daily=1", "Did you mean 'chain.daily_cap'?"),
     ],
 )
 def test_what_is_wrong_with_chain_and_daemon(override: str, words: str) -> None:
@@ -182,8 +182,18 @@ def test_the_data_folder_reaches_the_data_set(tmp_path: Path) -> None:
         ("update.top_k=1.5", r"update\.top_k is 1\.5.*share from 0 to 1"),
         ("update.top_k=-0.1", r"update\.top_k is -0\.1.*share from 0 to 1"),
         ("update.min_kept=2", r"update\.min_kept is 2\.0.*share from 0 to 1"),
+        ("tune.method=guess", r"tune\.method is 'guess'.*none or probe"),
+        ("tune.rates=[]", r"tune\.rates is \[\].*multiples of the learning rate"),
+        ("tune.rates=[1]", r"tune\.rates is \[1\.0\].*multiples of the learning rate"),
+        ("tune.rates=[0.5,-1]", r"tune\.rates is \[0\.5, -1\.0\]"),
+        ("tune.epochs=[0]", r"tune\.epochs is \[0\].*1 or more"),
+        ("tune.most_epochs=-1", r"tune\.most_epochs is -1.*0 or more"),
+        ("tune.batches=0", r"tune\.batches is 0.*1 or more"),
+        ("tune.share=0", r"tune\.share is 0\.0.*at most 0\.5"),
+        ("tune.share=0.6", r"tune\.share is 0\.6.*at most 0\.5"),
+        ("tune.max_seconds=0", r"tune\.max_seconds is 0\.0.*more than 0"),
     ],
 )
-def test_wrong_settings_of_the_update(change: str, message: str) -> None:
+def test_wrong_settings_of_the_training(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose([change])

@@ -1,0 +1,109 @@
+"""``decloud-trainer convention``: how this network's validators read updates, by what they paid for."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import TYPE_CHECKING
+
+from decloud_pl.cli.arguments import add_command, add_json, add_overrides
+
+if TYPE_CHECKING:
+    from decloud_pl.daemon.evidence import Record
+    from decloud_pl.settings import Settings
+
+_EXAMPLES = """\
+decloud-trainer convention
+decloud-trainer convention network=devnet --rounds 5
+decloud-trainer convention --json
+
+It downloads the files of completed rounds, scores them under each convention on this machine, and compares with the
+shares that the validators gave. It needs no wallet and sends nothing.
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = add_command(
+        commands, "convention", "find out how this network's validators read updates, from completed rounds", _EXAMPLES
+    )
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="look until N rounds have told (default: 3)")
+    add_json(parser)
+    add_overrides(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from decloud_pl.cli.output import print_json
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.errors import UsageError
+
+    if arguments.rounds < 1:
+        raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
+    settings = open_settings(arguments.overrides)
+    record, configured = asyncio.run(_record(settings, arguments.rounds)), settings.network.convention
+    if arguments.json:
+        document = {
+            "convention": record.convention,
+            "configured": configured,
+            "rounds": [dataclasses.asdict(evidence) for evidence in record.rounds],
+            "passed_over": {str(number): reason for number, reason in record.passed_over.items()},
+        }
+        print_json(document)
+    else:
+        show(record, configured)
+    return 0
+
+
+def show(record: Record, configured: str) -> None:
+    """Prints what each round told, and what follows for the setting."""
+    from decloud_pl.cli.output import print_table
+
+    rows = [
+        [
+            str(evidence.round_id),
+            evidence.dataset,
+            str(len(evidence.outcomes)),
+            f"{evidence.missed['delta']:.0%}",
+            f"{evidence.missed['gradient']:.0%}",
+            evidence.convention or "either",
+        ]
+        for evidence in record.rounds
+    ]
+    if rows:
+        headings = [">round", "data set", ">updates", ">delta misses", ">gradient misses", "was read as"]
+        print_table(headings, rows, flexible=1)
+        print()
+    for number, reason in record.passed_over.items():
+        print(f"Round {number} was passed over: {reason}")
+    print(_conclusion(record, configured))
+
+
+async def _record(settings: Settings, most: int) -> Record:
+    import tempfile
+    from pathlib import Path
+
+    from decloud_pl.cli.session import open_chain
+    from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
+    from decloud_pl.daemon.evidence import gather
+    from decloud_pl.daemon.stores import make_gateways
+
+    with tempfile.TemporaryDirectory(prefix="decloud-convention-") as folder:
+        async with open_chain(settings) as chain:
+            return await gather(
+                chain, make_gateways(settings), settings, Path(folder), max_bytes=MAX_MODEL_BYTES, most=most
+            )
+
+
+def _conclusion(record: Record, configured: str) -> str:
+    if record.convention is None:
+        told = {evidence.convention for evidence in record.rounds} - {None}
+        reason = "The rounds contradict each other" if told else "No completed round tells"
+        return f"{reason}; network.convention stays {configured}, as configured."
+    if record.convention == configured:
+        return f"Updates are read as {configured} here, and network.convention says so."
+    return (
+        f"Updates are read as {record.convention} here, but network.convention is {configured}: yours would earn"
+        f" nothing. Set it with `decloud-trainer config --set network.convention={record.convention}`."
+    )

@@ -47,6 +47,7 @@ class RoundDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self._source = source
+        self._spec = spec
         self._encoder = encoder_for(spec)
         self._batch_size = batch_size
         self._seed = seed
@@ -56,6 +57,20 @@ class RoundDataModule(LightningDataModule):
         self._readers: dict[SplitName, Reader] = {}
         self._train: BatchStream | None = None
         self._place: dict[str, int] | None = None
+
+    def again(self) -> RoundDataModule:
+        """The same data from its beginning, for another fit; what was packed is shared."""
+        other = RoundDataModule(
+            self._source,
+            self._spec,
+            batch_size=self._batch_size,
+            seed=self._seed,
+            max_batches=self._max_batches,
+            memory_bytes=self._memory_bytes,
+            workers=self._workers,
+        )
+        other._readers = self._readers  # its own kind
+        return other
 
     def train_dataloader(self) -> BatchStream:
         """Shuffled; each process has its part of every batch."""

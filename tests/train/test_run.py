@@ -13,9 +13,10 @@ from decloud_pl.errors import ConfigError, TrainingError, UntrustedFileRejected
 from decloud_pl.models.registry import build
 from decloud_pl.settings import compose
 from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.train.fitting import check_strategy, trainer_node
 from decloud_pl.train.options import split
 from decloud_pl.train.plan import Progress, TrainingPlan
-from decloud_pl.train.run import check_strategy, train_round, trainer_node
+from decloud_pl.train.run import train_round
 
 
 def plan(base_model: Path, out: Path, *overrides: str) -> TrainingPlan:

@@ -202,6 +202,12 @@ class Settings(Tree):
         """How this trainer writes updates; `NetworkConfig.update_convention` is how validators read them."""
         return cast(Convention, self.update.convention or self.network.convention)
 
+    def describe_convention(self) -> str:
+        """How updates are read on this network, and how this trainer writes them where that is another way."""
+        read, written = self.network.convention, self.written_convention()
+        words = f"{read}, rate {self.network.gradient_rate:g}" if read == "gradient" else read
+        return words if written == read else f"{words}; written as {written}"
+
     def all_mappings(self) -> dict[str, str]:
         """The network's mappings with the user's own on top."""
         return {**self.network.mappings, **self.mappings}

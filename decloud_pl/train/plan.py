@@ -32,6 +32,20 @@ _NOT_THE_RESULT = (
 )
 
 
+_NOT_THE_UPDATE = ("base_model", "out", "finish_by", "logger", "threads", "score_split")
+"""Of a plan's fields, those that say nothing about what update comes out and whether it is withheld."""
+
+
+def same_update(one: str, other: str) -> bool:
+    """Whether two plans, as JSON, lead to the same update; anything that is no plan leads to the same as itself."""
+    try:
+        plans = [json.loads(text) for text in (one, other)]
+        kept = [{key: value for key, value in plan.items() if key not in _NOT_THE_UPDATE} for plan in plans]
+    except (ValueError, AttributeError):
+        return one == other
+    return kept[0] == kept[1]
+
+
 @dataclass(frozen=True)
 class TrainingPlan:
     """One training, complete: nothing else decides what comes out.

@@ -33,6 +33,7 @@ def run_settings(settings: Settings) -> int:
 
 def lines(result: Result) -> list[str]:
     """What an experiment found, for people."""
+    probe = [f"probe             {result.probe['note'].removeprefix('Probe: ')}"] if result.probe else []
     before, after, gain = result.accuracy_before or 0.0, result.accuracy_after or 0.0, result.gain or 0.0
     return [
         f"data set          {result.dataset}",
@@ -40,6 +41,7 @@ def lines(result: Result) -> list[str]:
         f"accuracy before   {before * 100:.2f} %",
         f"accuracy after    {after * 100:.2f} %",
         f"gain              {gain * 100:+.2f} percentage points",
+        *probe,
         f"update            {(result.update_bytes or 0) / 1000:,.0f} kB, {result.encoding}",
         f"time              {result.seconds or 0.0:.1f} s",
     ]

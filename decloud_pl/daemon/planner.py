@@ -12,8 +12,9 @@ from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import RemedyName
 from decloud_pl.settings import Settings
+from decloud_pl.settings.schema import TuneConfig
 from decloud_pl.train.options import split
-from decloud_pl.train.plan import TrainingPlan, UpdateDtype
+from decloud_pl.train.plan import ProbeOptions, TrainingPlan, UpdateDtype
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,20 @@ def training_plan(
         remedies=cast(tuple[RemedyName, ...], tuple(settings.update.remedies)),
         finish_by=finish_by,
         threads=threads,
+        probe=_probe(settings.tune),
+    )
+
+
+def _probe(tune: TuneConfig) -> ProbeOptions | None:
+    if tune.method != "probe":
+        return None
+    return ProbeOptions(
+        rates=tuple(tune.rates),
+        epochs=tuple(tune.epochs),
+        most_epochs=tune.most_epochs,
+        batches=tune.batches,
+        share=tune.share,
+        max_seconds=tune.max_seconds,
     )
 
 

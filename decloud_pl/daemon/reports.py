@@ -5,6 +5,7 @@
     reports/<network, program and wallet>/<round>/
         metrics.csv     one line for each message of the worker, appended as they come
         config.json     the settings of the training, without secrets
+        notes.txt       what the worker had to say, each with its time
         curves.png      loss and accuracy, drawn by a short child process: the daemon imports no plotting library
 """
 
@@ -19,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,6 +35,7 @@ REPORTS_FOLDER = "reports"
 METRICS_FILE = "metrics.csv"
 CONFIG_FILE = "config.json"
 CURVES_FILE = "curves.png"
+NOTES_FILE = "notes.txt"
 COLUMNS = ("time", "stage", "epoch", "step", "total_steps", "loss", "accuracy")
 _LONGEST_DRAWING = 60.0
 
@@ -93,6 +96,10 @@ class ReportWriter:
         row = (f"{self._now():.3f}", event.stage, event.epoch, event.step, event.total_steps, loss, accuracy)
         csv.writer(file, lineterminator="\n").writerow(row)
         file.flush()  # the dashboard reads it while it grows
+        if event.note:
+            at = datetime.fromtimestamp(self._now(), tz=timezone.utc).isoformat(timespec="seconds")
+            with (self._folder / str(event.round_id) / NOTES_FILE).open("a", encoding="utf-8") as notes:
+                notes.write(f"{at} {event.note}\n")
 
     def _open(self, round_id: int) -> TextIO:
         folder = self._folder / str(round_id)

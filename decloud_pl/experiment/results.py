@@ -18,7 +18,7 @@ EXPERIMENTS = "experiments"
 SWEEPS = "sweeps"
 FORMAT = 1
 
-_GROUPS = ("model", "optimizer", "scheduler", "trainer", "update")
+_GROUPS = ("model", "optimizer", "scheduler", "trainer", "update", "tune")
 _PLAIN = ("epochs", "batch_size", "learning_rate", "max_batches", "seed", "base_model")
 
 
@@ -40,6 +40,7 @@ class Result:
         update_cid: its CID.
         encoding: of its entries.
         seconds: that the training took, loading and scoring included.
+        probe: what a probe before the training came to, as `decloud_pl.train.probe.Choice` says; None without one.
         error: why there is no score; None when there is.
     """
 
@@ -56,6 +57,7 @@ class Result:
     update_cid: str = ""
     encoding: str = ""
     seconds: float | None = None
+    probe: Mapping[str, Any] | None = None
     error: str | None = None
     format: int = field(default=FORMAT)
 

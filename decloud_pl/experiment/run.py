@@ -16,7 +16,7 @@ from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, parameters_of
 from decloud_pl.settings import Settings
-from decloud_pl.train.plan import Progress
+from decloud_pl.train.plan import Progress, TrainingPlan
 
 FRESH_MODEL = "base_model.safetensors"
 _AUTO = "auto"
@@ -87,9 +87,17 @@ def run_experiment(
         update_cid=update.cid,
         encoding=update.encoding,
         seconds=round(monotonic() - begun, 3),
+        probe=_probe(plan),
     )
     result.write(folder)
     return result
+
+
+def _probe(plan: TrainingPlan) -> dict[str, Any] | None:
+    from decloud_pl.train.probe import PROBE_FILE, read
+
+    choice = None if plan.probe is None else read(plan.out / PROBE_FILE, plan.fingerprint())
+    return None if choice is None else {**dataclasses.asdict(choice), "rungs": list(choice.rungs)}
 
 
 def dataset_node(settings: Settings) -> dict[str, Any]:

@@ -20,6 +20,7 @@ CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
 TASKS = ("daemon", "round", "experiment")
 _LAST_PORT = 65_535
+_LARGEST_SHARE = 0.5
 
 
 @dataclass
@@ -105,6 +106,19 @@ class UpdateConfig:
 
 
 @dataclass
+class TuneConfig:
+    """A search for the learning rate and the number of epochs before each training."""
+
+    method: str = "none"
+    rates: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])
+    epochs: list[int] = field(default_factory=list)
+    most_epochs: int = 10
+    batches: int = 30
+    share: float = 0.15
+    max_seconds: float = 120.0
+
+
+@dataclass
 class MetricsConfig:
     """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
 
@@ -140,6 +154,7 @@ class Tree:
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
@@ -263,6 +278,7 @@ def check(settings: Settings) -> None:
                 f"mappings.{name} names no data set of the network.",
                 fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
             )
+    _check_tune(settings.tune)
     settings.network.update_convention()
     settings.network.websocket_urls()
 
@@ -298,3 +314,21 @@ def _check_work(settings: Settings) -> None:
     for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept), ("min_gain", update.min_gain)):
         if not 0 <= share <= 1:
             raise ConfigError(f"update.{name} is {share}.", fix="Set it to a share from 0 to 1.")
+
+
+def _check_tune(tune: TuneConfig) -> None:
+    if tune.method not in ("none", "probe"):
+        raise ConfigError(f"tune.method is {tune.method!r}.", fix="Set it to none or probe.")
+    if not all(0 < rate < float("inf") for rate in tune.rates) or not any(rate != 1 for rate in tune.rates):
+        raise ConfigError(
+            f"tune.rates is {tune.rates}.", fix="Set it to multiples of the learning rate, such as [0.3,1,3]."
+        )
+    if not all(epochs >= 1 for epochs in tune.epochs):
+        raise ConfigError(f"tune.epochs is {tune.epochs}.", fix="Set it to numbers of 1 or more, or to [].")
+    for name, value, least in (("most_epochs", tune.most_epochs, 0), ("batches", tune.batches, 1)):
+        if value < least:
+            raise ConfigError(f"tune.{name} is {value}.", fix=f"Set it to {least} or more.")
+    if not 0 < tune.share <= _LARGEST_SHARE:
+        raise ConfigError(f"tune.share is {tune.share}.", fix="Set it to more than 0 and at most 0.5.")
+    if not 0 < tune.max_seconds < float("inf"):
+        raise ConfigError(f"tune.max_seconds is {tune.max_seconds}.", fix="Set it to more than 0.")

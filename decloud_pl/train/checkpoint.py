@@ -136,7 +136,7 @@ class CheckpointCallback(Callback):
         scratch = self._path.with_name(self._path.name + ".part")
         trainer.save_checkpoint(scratch)
         if trainer.is_global_zero:
-            _replace_durably(scratch, self._path)
+            replace_durably(scratch, self._path)
         self._written_at = self._monotonic()
         self._pause = (self._written_at - begun) / _MOST_OF_THE_TIME
 
@@ -165,7 +165,8 @@ def usable(path: Path, fingerprint: str) -> Path | None:
     return path
 
 
-def _replace_durably(scratch: Path, path: Path) -> None:
+def replace_durably(scratch: Path, path: Path) -> None:
+    """Puts a file that was written in another's place, so that a crash leaves one of the two."""
     with scratch.open("rb") as file:
         os.fsync(file.fileno())
     scratch.replace(path)

@@ -47,6 +47,27 @@ def same_update(one: str, other: str) -> bool:
 
 
 @dataclass(frozen=True)
+class ProbeOptions:
+    """A search for the learning rate and the number of epochs before the training; see `decloud_pl.train.probe`.
+
+    Attributes:
+        rates: multiples of the configured learning rate to try.
+        epochs: numbers of epochs to choose from besides the configured one.
+        most_epochs: as many epochs as fit before the deadline are a choice too, up to this; 0 for no such choice.
+        batches: that every rate is tried for at first.
+        share: of the time until the deadline that the search may take.
+        max_seconds: the most it may take.
+    """
+
+    rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
+    epochs: tuple[int, ...] = ()
+    most_epochs: int = 10
+    batches: int = 30
+    share: float = 0.15
+    max_seconds: float = 120.0
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """One training, complete: nothing else decides what comes out.
 
@@ -72,6 +93,7 @@ class TrainingPlan:
             use, for experiments only. The gate's verdict is by the held-out data in both cases.
         finish_by: Unix seconds of this machine's clock by which the update must be on disk; None for no limit.
         threads: processor threads to use.
+        probe: the search before the training; None for none.
     """
 
     base_model: Path
@@ -97,6 +119,7 @@ class TrainingPlan:
     score_split: ScoreSplit = "held_out"
     finish_by: float | None = None
     threads: int = 1
+    probe: ProbeOptions | None = None
 
     def to_json(self) -> str:
         fields = dataclasses.asdict(self)
@@ -111,8 +134,9 @@ class TrainingPlan:
         """
         try:
             fields = json.loads(text)
-            paths = {name: Path(fields[name]) for name in ("base_model", "out")}
-            return cls(**{**fields, **paths, "remedies": tuple(fields["remedies"])})
+            places = {name: Path(fields[name]) for name in ("base_model", "out")}
+            probe, remedies = _probe(fields.get("probe")), tuple(fields["remedies"])
+            return cls(**{**fields, **places, "probe": probe, "remedies": remedies})
         except (ValueError, TypeError, KeyError) as error:
             raise TrainingError("The training plan cannot be read.", fix="The round is planned again.") from error
 
@@ -122,13 +146,19 @@ class TrainingPlan:
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
+def _probe(fields: dict[str, Any] | None) -> ProbeOptions | None:
+    if fields is None:
+        return None
+    return ProbeOptions(**{**fields, "rates": tuple(fields["rates"]), "epochs": tuple(fields["epochs"])})
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a training has come.
 
     Attributes:
-        stage: ``prepare``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode``, ``remedy`` or
-            ``score``.
+        stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode``,
+        ``remedy`` or ``score``.
         step: optimizer steps so far, of ``total_steps``.
         loss: of the last step.
         accuracy: 0 to 1, when it was measured, on held-out data: of the base model and of the finished update on the

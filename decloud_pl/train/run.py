@@ -1,4 +1,4 @@
-"""One training from plan to update: wiring only, in the order data, model, callbacks, trainer, fit, verdict."""
+"""One training from plan to update: wiring only, in the order data, model, probe, callbacks, trainer, fit, verdict."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _train(
     finish_at: float | None,
 ) -> Update | None:
     import torch
-    from lightning.pytorch import Callback
+    from lightning.pytorch import Callback, seed_everything
     from safetensors.torch import load_file
 
     from decloud_pl.build import build
@@ -92,13 +92,15 @@ def _train(
     from decloud_pl.train.deadline import DeadlineCallback
     from decloud_pl.train.encoding import check_fit
     from decloud_pl.train.finish import Finish, seconds_after_the_fit
-    from decloud_pl.train.fitting import Ground, quiet
+    from decloud_pl.train.fitting import Ground, quiet, trainer_node
     from decloud_pl.train.judge import Judge
     from decloud_pl.train.score import HeldOut
     from decloud_pl.train.track import Tracker, allow_files
+    from decloud_pl.train.tune import tuned
 
     quiet()
     torch.set_num_threads(plan.threads)
+    seed_everything(plan.seed, workers=True, verbose=False)
     source: Source = build(plan.dataset)
     model = opening.model()
     check_fit(model, source)
@@ -107,6 +109,19 @@ def _train(
     held_out = HeldOut(lambda: source.load("held_out"), model.spec.input)
     judge = Judge.of(plan, ground, held_out)
     network = ground.network()
+    plan = tuned(
+        plan,
+        trainer_node(plan, ground.node),
+        network,
+        ground.base,
+        num_classes=source.num_classes,
+        data=ground.data,
+        score=judge.select_network,
+        finish_at=finish_at,
+        stop_requested=stop_requested,
+        monotonic=monotonic,
+        on_progress=on_progress,
+    )
 
     tracker = Tracker(on_progress)
 

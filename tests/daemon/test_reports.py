@@ -13,7 +13,15 @@ from decloud_pl.daemon import plots
 from decloud_pl.daemon.events import Changed, Training
 from decloud_pl.daemon.observe import facts, public_settings
 from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.daemon.reports import COLUMNS, CONFIG_FILE, CURVES_FILE, METRICS_FILE, ReportWriter, read_metrics
+from decloud_pl.daemon.reports import (
+    COLUMNS,
+    CONFIG_FILE,
+    CURVES_FILE,
+    METRICS_FILE,
+    NOTES_FILE,
+    ReportWriter,
+    read_metrics,
+)
 from decloud_pl.errors import UsageError
 from decloud_pl.settings import Secrets, compose
 
@@ -32,6 +40,7 @@ def trained() -> Changed:
 async def test_a_training_leaves_metrics_settings_and_curves(tmp_path: Path) -> None:
     writer = ReportWriter(tmp_path, {"epochs": 2}, now=lambda: 12.5)
     writer.report(Training(3, "prepare", 0, 0, 0, None, None))
+    writer.report(Training(3, "probe", 0, 0, 0, None, None, "Probe: nothing was better."))
     writer.report(Training(3, "baseline", 0, 0, 0, None, 0.1))
     for step in (1, 50, 100):
         writer.report(fit(step, 1 / step))
@@ -42,7 +51,13 @@ async def test_a_training_leaves_metrics_settings_and_curves(tmp_path: Path) -> 
     await writer.aclose()
     lines = (tmp_path / "3" / METRICS_FILE).read_text().splitlines()
     assert lines[0] == ",".join(COLUMNS)
-    assert lines[1:4] == ["12.500,prepare,0,0,0,,", "12.500,baseline,0,0,0,,0.1", "12.500,fit,0,1,100,1,"]
+    assert lines[1:5] == [
+        "12.500,prepare,0,0,0,,",
+        "12.500,probe,0,0,0,,",
+        "12.500,baseline,0,0,0,,0.1",
+        "12.500,fit,0,1,100,1,",
+    ]
+    assert (tmp_path / "3" / NOTES_FILE).read_text() == "1970-01-01T00:00:12+00:00 Probe: nothing was better.\n"
     assert json.loads((tmp_path / "3" / CONFIG_FILE).read_text()) == {"epochs": 2}
     assert (tmp_path / "3" / CURVES_FILE).read_bytes().startswith(PNG)
     assert plots.accuracies(read_metrics(tmp_path / "3" / METRICS_FILE)) == [(0, 0.1), (100, 0.9)]

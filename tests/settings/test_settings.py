@@ -182,8 +182,18 @@ def test_the_data_folder_reaches_the_data_set(tmp_path: Path) -> None:
         ("update.top_k=1.5", r"update\.top_k is 1\.5.*share from 0 to 1"),
         ("update.top_k=-0.1", r"update\.top_k is -0\.1.*share from 0 to 1"),
         ("update.min_kept=2", r"update\.min_kept is 2\.0.*share from 0 to 1"),
+        ("tune.method=guess", r"tune\.method is 'guess'.*none or probe"),
+        ("tune.rates=[]", r"tune\.rates is \[\].*multiples of the learning rate"),
+        ("tune.rates=[1]", r"tune\.rates is \[1\.0\].*multiples of the learning rate"),
+        ("tune.rates=[0.5,-1]", r"tune\.rates is \[0\.5, -1\.0\]"),
+        ("tune.epochs=[0]", r"tune\.epochs is \[0\].*1 or more"),
+        ("tune.most_epochs=-1", r"tune\.most_epochs is -1.*0 or more"),
+        ("tune.batches=0", r"tune\.batches is 0.*1 or more"),
+        ("tune.share=0", r"tune\.share is 0\.0.*at most 0\.5"),
+        ("tune.share=0.6", r"tune\.share is 0\.6.*at most 0\.5"),
+        ("tune.max_seconds=0", r"tune\.max_seconds is 0\.0.*more than 0"),
     ],
 )
-def test_wrong_settings_of_the_update(change: str, message: str) -> None:
+def test_wrong_settings_of_the_training(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose([change])

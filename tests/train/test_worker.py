@@ -19,7 +19,7 @@ import torch
 
 from decloud_pl.errors import TrainingStopped
 from decloud_pl.train.checkpoint import usable
-from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.plan import ProbeOptions, Progress, TrainingPlan
 from decloud_pl.train.run import CHECKPOINT_FILE, train_round
 
 # A checkpoint with every batch: a worker may be killed anywhere.
@@ -198,8 +198,21 @@ def test_two_processes_make_the_update_of_one(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_worker_on_two_devices(make_plan: Callable[..., TrainingPlan]) -> None:
-    plan = make_plan("out", "max_batches=20", "+trainer.strategy=ddp", "trainer.devices=2")
+    """The first process probes for both of them."""
+    options = ProbeOptions(rates=(10.0,), batches=10, most_epochs=0)
+    devices = ("+trainer.strategy=ddp", "trainer.devices=2")
+    plan = make_plan("out", "max_batches=20", "learning_rate=0.0001", *devices, probe=options)
     said = run(plan)
+    (note,) = (message["note"] for message in said if message["stage"] == "probe" and message["note"])
+    assert note.startswith("Probe: learning rate 0.001 instead of 0.0001: +")
     (before,) = (message["accuracy"] for message in said if message["stage"] == "baseline")
     assert said[-1]["accuracy"] > before + 0.2
-    assert {message["stage"] for message in said} == {"prepare", "baseline", "fit", "evaluate", "encode", "score"}
+    assert {message["stage"] for message in said} == {
+        "prepare",
+        "probe",
+        "baseline",
+        "fit",
+        "evaluate",
+        "encode",
+        "score",
+    }

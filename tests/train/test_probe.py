@@ -1,0 +1,320 @@
+"""The probe before a training: what it chooses and says, that it costs no more than it may, and that it is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from decloud_pl.data.digits import Digits
+from decloud_pl.errors import TrainingStopped
+from decloud_pl.models.spec import ImageInput
+from decloud_pl.train.course import LightningCourses
+from decloud_pl.train.datamodule import RoundDataModule
+from decloud_pl.train.halving import Found, OutOfTime, Reached, Rung
+from decloud_pl.train.plan import ProbeOptions, Progress, TrainingPlan
+from decloud_pl.train.probe import PROBE_FILE, Choice, choose_epochs, epochs_that_fit, read, search, seconds_for
+from decloud_pl.train.run import train_round
+from decloud_pl.train.tune import tuned
+
+MakePlan = Callable[..., TrainingPlan]
+OPTIONS = ProbeOptions(batches=4, most_epochs=0)
+
+
+class Written:
+    """Courses as written down by rate; a second for a start, a tenth for a batch."""
+
+    def __init__(self, accuracies: dict[float, float | None], *, rises: float = 0.0) -> None:
+        self.accuracies = accuracies
+        self.rises = rises
+        self.time = 1000.0
+        self.taken: dict[float, int] = {}
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def go_on(self, rate: float, batches: int) -> Reached:
+        seconds = (batches - self.taken.get(rate, 0)) / 10
+        self.time += 1 + seconds
+        self.taken[rate] = batches
+        accuracy = self.accuracies[rate]
+        return Reached(None if accuracy is None else accuracy + self.rises * batches, seconds)
+
+    def search(self, plan: TrainingPlan, options: ProbeOptions, *, left: float | None = None) -> Choice:
+        return search(
+            plan,
+            options,
+            rate=0.001,
+            make_courses=lambda end: self,
+            batches_per_epoch=100,
+            finish_at=None if left is None else self.time + left,
+            monotonic=self.monotonic,
+        )
+
+
+BEST_IS_HIGHER: dict[float, float | None] = {0.0001: 0.2, 0.0003: 0.3, 0.001: 0.5, 0.003: 0.625, 0.01: None}
+
+
+def test_it_says_what_it_bought_and_cost(make_plan: MakePlan) -> None:
+    plan = make_plan("out")
+    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions())
+    assert choice.note == (
+        "Probe: learning rate 0.003 instead of 0.001: +12.5 points on held-out data after 100 batches; cost 40 s."
+    )
+    assert (choice.gain, choice.batches, choice.seconds) == (0.125, 100, 40.0)
+    assert [rung["batches"] for rung in choice.rungs] == [25, 50, 100]  # no longer than the training itself
+    chosen = choice.apply(plan)
+    assert (chosen.learning_rate, chosen.optimizer["lr"]) == (0.003, 0.003)
+    changed = {"learning_rate", "optimizer"}
+    fields = (field.name for field in dataclasses.fields(plan))
+    assert {name for name in fields if getattr(chosen, name) != getattr(plan, name)} == changed
+
+
+def test_it_says_why_it_changes_nothing(make_plan: MakePlan) -> None:
+    plan = make_plan("out")
+    choice = Written({**BEST_IS_HIGHER, 0.003: 0.5}).search(plan, ProbeOptions())
+    assert "learning rate 0.001 stays, no other was better on held-out data after 100 batches" in choice.note
+    assert choice.apply(plan) is plan
+    choice = Written(dict.fromkeys(BEST_IS_HIGHER)).search(plan, ProbeOptions())
+    assert "every learning rate that was tried diverged; 0.001 stays" in choice.note
+    assert choice.apply(plan) is plan
+    choice = Written({**BEST_IS_HIGHER, 0.001: None}).search(plan, ProbeOptions())
+    assert "0.003 instead of 0.001: the training diverges with 0.001" in choice.note
+    assert choice.gain is None
+
+
+def test_it_takes_no_more_than_its_share_of_the_time(make_plan: MakePlan) -> None:
+    assert seconds_for(ProbeOptions(), None) == 120
+    assert seconds_for(ProbeOptions(), 3600) == 120
+    assert seconds_for(ProbeOptions(share=0.1), 600) == 60
+    plan, courses = make_plan("out"), Written(BEST_IS_HIGHER)
+    choice = courses.search(plan, ProbeOptions(), left=200)  # 30 seconds: five courses of 3.5, three more of 3.5
+    assert choice.batches == 50
+    assert courses.time <= 1030
+    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions(), left=100)
+    assert choice.note == "Probe skipped: 15 s are too short to try 5 learning rates."
+    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions(), left=5)
+    assert "Probe skipped: there is no time for one before the deadline" in choice.note
+    assert choice.apply(plan) is plan
+
+
+def test_epochs_follow_the_deadline_where_the_training_still_gains(make_plan: MakePlan) -> None:
+    plan = make_plan("out")
+    # An epoch of 100 batches takes 10 seconds, and a second for its evaluation.
+    choice = Written(BEST_IS_HIGHER, rises=0.001).search(plan, ProbeOptions(), left=360)
+    assert choice.epochs == 24 - 14
+    assert "10 epochs instead of 1, for it still gains" in choice.note
+    assert Written(BEST_IS_HIGHER).search(plan, ProbeOptions(), left=360).epochs == 1
+    long = dataclasses.replace(plan, epochs=100)
+    choice = Written(BEST_IS_HIGHER).search(long, ProbeOptions(), left=360)
+    assert choice.epochs == 10
+    assert "10 epochs instead of 100, in time for the deadline" in choice.note
+
+
+@pytest.mark.parametrize(
+    ("configured", "epochs", "most", "fitting", "still_gains", "expected"),
+    [
+        (2, (), 10, None, True, 2),  # no deadline: nothing to fill
+        (2, (1, 5), 10, None, True, 5),
+        (2, (1, 5), 10, None, False, 2),
+        (2, (5,), 0, 20, True, 5),
+        (2, (), 10, 7, True, 7),
+        (2, (), 10, 50, True, 10),
+        (20, (), 10, 50, True, 20),
+        (20, (), 10, 7, False, 7),
+        (20, (5,), 0, 7, False, 5),
+        (2, (), 10, 0, True, 2),  # the deadline will stop it early
+        (20, (5,), 10, 0, True, 5),
+    ],
+)
+def test_how_many_epochs(
+    configured: int, epochs: tuple[int, ...], most: int, fitting: int | None, still_gains: bool, expected: int
+) -> None:
+    options = ProbeOptions(epochs=epochs, most_epochs=most)
+    assert choose_epochs(configured, options, fitting=fitting, still_gains=still_gains) == expected
+
+
+def test_a_choice_is_read_again_for_its_plan_only(make_plan: MakePlan, tmp_path: Path) -> None:
+    plan, path = make_plan("out"), tmp_path / PROBE_FILE
+    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions())
+    path.write_text(choice.to_json())
+    kept = read(path, plan.fingerprint())
+    assert kept is not None
+    assert (kept.apply(plan), kept.note) == (choice.apply(plan), choice.note)
+    assert read(path, "another plan") is None
+    path.write_text(choice.to_json()[:40])
+    assert read(path, plan.fingerprint()) is None
+    assert read(tmp_path / "absent", plan.fingerprint()) is None
+
+
+def test_a_plan_with_a_probe_survives_its_file(make_plan: MakePlan) -> None:
+    plan = make_plan("out", probe=ProbeOptions(rates=(0.5, 1.0), epochs=(2,)))
+    assert TrainingPlan.from_json(plan.to_json()) == plan
+    assert plan.fingerprint() != dataclasses.replace(plan, probe=None).fingerprint()
+
+
+def heard_of(plan: TrainingPlan, **options: Any) -> tuple[list[Progress], bytes]:
+    heard: list[Progress] = []
+    update = train_round(plan, heard.append, **options)
+    assert update is not None
+    return heard, update.path.read_bytes()
+
+
+def accuracies(heard: list[Progress]) -> list[float | None]:
+    return [progress.accuracy for progress in heard if progress.stage == "evaluate"]
+
+
+def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) -> None:
+    """A worker that is stopped in its probe begins it anew; one that ends later keeps the choice and its checkpoint."""
+    plan = make_plan("probed", "max_batches=16", "learning_rate=0.0001", probe=OPTIONS)
+    rungs: list[Progress] = []
+    with pytest.raises(TrainingStopped):
+        train_round(plan, rungs.append, stop_requested=lambda: any(heard.stage == "probe" for heard in rungs))
+    assert [path.name for path in plan.out.iterdir()] == ["base.safetensors"]
+
+    heard, update = heard_of(plan)
+    *compared, said = (progress for progress in heard if progress.stage == "probe")
+    choice = json.loads((plan.out / PROBE_FILE).read_text())
+    assert choice["note"] == said.note
+    assert [rung["batches"] for rung in choice["rungs"]] == [4, 8, 16]
+    assert len(compared) == 3
+    assert choice["learning_rate"] > 0.0001
+    assert choice["gain"] > 0
+    assert not (plan.out / "probe").exists()
+    # A course is the beginning of the training, here all of it: it comes to the same, to the last hit.
+    assert [dict(choice["rungs"][-1]["accuracies"])[choice["learning_rate"]]] == accuracies(heard)
+    # The probe leaves no trace in the training but its choice.
+    chosen = make_plan("chosen", "max_batches=16", f"learning_rate={choice['learning_rate']}")
+    assert heard_of(chosen)[1] == update
+
+    (plan.out / "update.pt").unlink()
+    heard, again = heard_of(plan)
+    assert again == update
+    assert [progress.step for progress in heard if progress.stage == "fit" and progress.step] == []
+    assert [progress.note for progress in heard if progress.stage == "probe"] == [f"{said.note} Kept from before."]
+    assert json.loads((plan.out / PROBE_FILE).read_text()) == choice
+
+
+class Nothing:
+    """What a probe that is skipped must not touch."""
+
+
+def tune(plan: TrainingPlan, node: dict[str, Any], *, now: float = 0.0) -> tuple[TrainingPlan, list[str]]:
+    """The plan that comes of a plan where nothing is to be trained, and what is said."""
+    heard: list[Progress] = []
+    network = torch.nn.Linear(1, 1)
+    nothing: Any = Nothing()
+    chosen = tuned(
+        plan,
+        {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", **node},
+        network,
+        network.state_dict(),
+        num_classes=10,
+        data=RoundDataModule(Digits(), ImageInput(), batch_size=32),
+        score=nothing,
+        finish_at=100.0,
+        stop_requested=nothing,
+        monotonic=lambda: now,
+        on_progress=heard.append,
+    )
+    return chosen, [progress.note for progress in heard]
+
+
+def skipped(plan: TrainingPlan, node: dict[str, Any], *, now: float = 0.0) -> str:
+    """The sentence for a plan that is left as it is."""
+    chosen, (note,) = tune(plan, node, now=now)
+    assert chosen is plan
+    return note
+
+
+def test_where_there_is_nothing_to_search_it_is_said_and_kept(make_plan: MakePlan) -> None:
+    without = {"_target_": "torch.optim.SGD", "_partial_": True}
+    plan = make_plan("rate", probe=OPTIONS, optimizer=without)
+    note = skipped(plan, {})
+    assert note == "Probe skipped: the optimizer has no lr to search for."
+    assert json.loads((plan.out / PROBE_FILE).read_text())["note"] == note
+    assert skipped(plan, {}) == f"{note} Kept from before."
+    assert "there is no time for one" in skipped(make_plan("late", probe=OPTIONS), {}, now=99.0)
+
+
+def test_processes_that_something_else_starts_are_not_probed_for(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torchrun starts them, on how many machines only it knows."""
+    told = {"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    for name, value in {**told, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x"}.items():
+        monkeypatch.setenv(name, value)
+    plan = make_plan("out", probe=OPTIONS)
+    note = skipped(plan, {"devices": 2, "strategy": "ddp"})
+    assert note == "Probe skipped: it needs processes that Lightning starts on one machine."
+    assert list(plan.out.iterdir()) == []
+
+
+def test_a_process_that_lightning_starts_takes_over_what_the_first_one_chose(
+    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan("out", probe=OPTIONS)
+    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions())
+    (plan.out / PROBE_FILE).write_text(choice.to_json())
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("NODE_RANK", "0")
+    chosen, heard = tune(plan, {"devices": 2, "strategy": "ddp"})
+    assert chosen == choice.apply(plan)
+    assert heard == []  # the first one has said it
+
+
+def test_courses_go_on_where_they_stand_and_those_that_diverge_are_dropped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(3072, 10))
+    base = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    def seeded() -> None:
+        torch.manual_seed(1)
+
+    def courses(name: str, *, end: float = 1.0) -> LightningCourses:
+        (tmp_path / name).mkdir()
+        return LightningCourses(
+            network,
+            base,
+            num_classes=10,
+            optimizer={"_target_": "torch.optim.SGD", "_partial_": True, "momentum": 0.9},
+            trainer={
+                "_target_": "lightning.pytorch.Trainer",
+                "accelerator": "cpu",
+                "enable_checkpointing": False,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+                "limit_val_batches": 0,
+                "default_root_dir": str(tmp_path),
+            },
+            data=data,
+            score=lambda trained: float(sum(tensor.double().sum() for tensor in trained.state_dict().values())),
+            folder=tmp_path / name,
+            seed=0,
+            end=end,
+            restore_random=seeded,
+            stop_requested=lambda: False,
+            monotonic=lambda: 0.0,
+        )
+
+    data = RoundDataModule(Digits(), ImageInput(), batch_size=64, max_batches=5)
+    step_by_step, at_once = courses("step by step"), courses("at once")
+    step_by_step.go_on(0.01, 2)
+    assert step_by_step.go_on(1e38, 7).accuracy is None
+    # Over the end of an epoch and through the same drop-outs.
+    step_by_step.go_on(0.01, 5)
+    assert step_by_step.go_on(0.01, 7).accuracy == at_once.go_on(0.01, 7).accuracy
+    with pytest.raises(OutOfTime):
+        courses("late", end=0.0).go_on(0.01, 2)
+
+
+def test_the_pace_is_that_of_the_trainings_alone() -> None:
+    found = Found((Rung(1, {1.0: 0.5}),), seconds_per_batch=0.1, seconds_per_course=1.0)
+    assert epochs_that_fit(found, 90, 100.0) == 8  # 90 seconds less four scorings, 10 for an epoch
+    assert epochs_that_fit(found, 90, 0.0) == 0
+    assert epochs_that_fit(Found(()), 90, 100.0) == 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, seed_everything
 
 from decloud_pl.domain import RemedyName, Update
 from decloud_pl.train.best import BestWeights
@@ -148,6 +148,7 @@ class Finish:
         if not isinstance(rate, (int, float)) or isinstance(rate, bool):
             return None, "the optimizer's settings name no lr that could be lowered."
         plan = dataclasses.replace(self.plan, optimizer={**self.plan.optimizer, "lr": rate * LOWER_RATE})
+        seed_everything(plan.seed, workers=True, verbose=False)
         network = self.ground.network()
 
         def report(progress: Progress) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import nn
 
@@ -85,6 +85,8 @@ class Ground:
     ) -> Fit:
         """Prepares a fit of a plan, from the base model or from the checkpoint of an earlier run of the same plan.
 
+        The caller has seeded the random numbers, before it made the network.
+
         Args:
             plan: the training.
             network: with the base model's weights.
@@ -96,7 +98,6 @@ class Ground:
             ConfigError: a node of the plan cannot be built.
             TrainingError: a strategy whose processes could not hand the update back.
         """
-        seed_everything(plan.seed, workers=True, verbose=False)
         module = RoundModule(
             network,
             num_classes=self.source.num_classes,

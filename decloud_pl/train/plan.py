@@ -158,7 +158,7 @@ class Progress:
 
     Attributes:
         stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode``,
-        ``remedy`` or ``score``.
+            ``remedy`` or ``score``.
         step: optimizer steps so far, of ``total_steps``.
         loss: of the last step.
         accuracy: 0 to 1, when it was measured, on held-out data: of the base model and of the finished update on the

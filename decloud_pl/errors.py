@@ -41,6 +41,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from decloud_pl.redact import redact
+
 __all__ = [
     "ChainError",
     "ConfigError",
@@ -78,6 +80,9 @@ __all__ = [
 class DecloudError(Exception):
     """Root of the tree.
 
+    Of addresses in it only scheme, host and port are kept: a message is printed, logged, journalled and shown in the
+    dashboard, and the rest of an address may be an API key.
+
     Args:
         message: one sentence that says what happened.
         fix: what the user can do about it; printed after the message.
@@ -86,9 +91,9 @@ class DecloudError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, fix: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
+        self.message = redact(message)
+        self.fix = redact(fix)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.fix}".rstrip()

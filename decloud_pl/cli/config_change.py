@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from decloud_pl.cli.output import print_json
 from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.redact import redact_tree
 from decloud_pl.settings.file import ConfigFile
 from decloud_pl.settings.load import settings_of, sources_of
 from decloud_pl.settings.names import Setting, find
@@ -102,8 +103,10 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> tuple[Setting, Value
     setting = find(name.strip())
     where = f"--set {setting.name}"
     if setting.kind != "secret":
+        if word == ASK and setting.kind in ("text", "names"):  # an address with a key in it
+            word = ask_secret(f"{setting.name}: ")
         value = from_text(setting, word, where)
-        return setting, value, to_display(value)
+        return setting, value, to_display(redact_tree(value))
     if word == ASK:
         word = ask_secret(f"{setting.name}: ")
     else:

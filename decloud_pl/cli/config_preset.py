@@ -12,9 +12,9 @@ from decloud_pl.cli.config_change import check_kept
 from decloud_pl.cli.output import print_json, print_table
 from decloud_pl.config_dir import config_dir
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.hydra_tree import USER_CONF, choices
 from decloud_pl.settings.load import covered, sources
-from decloud_pl.settings.schema import default_home
+from decloud_pl.settings.plain_tree import choices
+from decloud_pl.settings.schema import USER_CONF, default_home
 
 if TYPE_CHECKING:
     from decloud_pl.settings.values import Value

@@ -21,7 +21,7 @@ def check_names(settings: Settings) -> None:
     from decloud_pl.data.catalog import CHAIN_NAMES, names
     from decloud_pl.settings.names import nearest
 
-    known = list(dict.fromkeys([*CHAIN_NAMES, *names()]))
+    known = list(dict.fromkeys([*CHAIN_NAMES, *names(own=settings.own_conf)]))
     mapped_to = list(settings.mappings.values())
     for where, given, more in (
         ("datasets", settings.datasets, [*settings.paths, *mapped_to]),

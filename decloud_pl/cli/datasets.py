@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decloud_pl.errors import UsageError
@@ -46,14 +47,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from decloud_pl.cli.session import open_settings
     from decloud_pl.data.entry import DataFolder
     from decloud_pl.data.inventory import inventory
-    from decloud_pl.settings import load
 
-    settings = load(arguments.settings)
+    settings = open_settings(arguments.settings)
     data = DataFolder.from_node(dataclasses.asdict(settings.data))
-    _download(arguments.download, data)
-    items = inventory(settings.all_mappings(), settings.paths, data=data)
+    _download(arguments.download, data, settings.own_conf)
+    items = inventory(settings.all_mappings(), settings.paths, data=data, own=settings.own_conf)
     if arguments.json:
         listed = [dataclasses.asdict(item) for item in items]
         print(json.dumps({"data_folder": str(data.folder), "mappings": settings.all_mappings(), "datasets": listed}))
@@ -66,12 +67,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _download(names: Sequence[str], data: DataFolder) -> None:
+def _download(names: Sequence[str], data: DataFolder, own: Path) -> None:
     from decloud_pl.data.catalog import entry
     from decloud_pl.data.download import download_entry
 
     for name in names:
-        wanted = entry(name)
+        wanted = entry(name, own=own)
         if wanted.find(None, data) is not None:
             continue
         if not wanted.downloads:

@@ -47,7 +47,7 @@ def lines(result: Result) -> list[str]:
     ]
 
 
-def sweep(arguments: Sequence[str]) -> int:
+def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     """Runs a sweep with Hydra's flags and overrides, and prints its table.
 
     Returns:
@@ -58,19 +58,28 @@ def sweep(arguments: Sequence[str]) -> int:
     """
     import hydra
 
+    from decloud_pl.cli.dataset_names import check_names
     from decloud_pl.cli.sweeps import show
     from decloud_pl.config_dir import config_dir
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
-    from decloud_pl.experiment.sweep import first_point, forget_secrets, is_hydras, job, of_an_experiment
+    from decloud_pl.experiment.sweep import (
+        covered,
+        first_point,
+        forget_secrets,
+        is_hydras,
+        job,
+        of_an_experiment,
+        refuse_addresses,
+    )
     from decloud_pl.settings.hydra_tree import search_path
     from decloud_pl.settings.load import sources
 
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
     given = sources([text for text in overrides if not is_hydras(text)])
+    refuse_addresses(given.overrides)
     composed = of_an_experiment(given)
     settings = first_point(composed, directory=given.conf, user_conf=given.user_conf)
+    check_names(settings)
     own = [text for text in overrides if is_hydras(text)]
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
@@ -80,7 +89,7 @@ def sweep(arguments: Sequence[str]) -> int:
         *search_path(given.user_conf),
         f"hydra.sweep.dir={hydra_text(str(folder))}",
         *own,
-        *composed,
+        *covered(composed, settings),
     ]
     hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
     results = read_sweeps(settings.home_path, folder.name)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.chain.wallet import Wallet
     from decloud_pl.settings import Settings
+    from decloud_pl.settings.load import Sources
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
@@ -22,10 +23,21 @@ def open_settings(overrides: Sequence[str]) -> Settings:
     Raises:
         ConfigError: see `decloud_pl.settings.load`.
     """
-    from decloud_pl.cli.dataset_names import check_names
-    from decloud_pl.settings import load
+    from decloud_pl.settings.load import sources
 
-    settings = load(overrides)
+    return checked_settings(sources(overrides))
+
+
+def checked_settings(given: Sources) -> Settings:
+    """What `open_settings` gives, of settings that were read before.
+
+    Raises:
+        ConfigError: see `decloud_pl.settings.load`.
+    """
+    from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.settings.load import settings_of
+
+    settings = settings_of(given)
     check_names(settings)
     return settings
 

@@ -13,11 +13,11 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import DecloudError, UsageError
 from decloud_pl.settings import Settings
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.hydra_tree import USER_CONF, choices
 from decloud_pl.settings.layers import layers_of
 from decloud_pl.settings.load import Sources, settings_of, show, sources_of
 from decloud_pl.settings.names import find
-from decloud_pl.settings.schema import default_home
+from decloud_pl.settings.plain_tree import choices
+from decloud_pl.settings.schema import USER_CONF, default_home
 from decloud_pl.settings.values import Value, from_text, to_display
 
 _STORAGES = (

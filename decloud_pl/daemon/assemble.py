@@ -66,10 +66,10 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
     downloads = BackgroundDownloads(data)
 
     def resolved(name: str) -> str:
-        return resolve(name, mappings, settings.paths, data=data).name
+        return resolve(name, mappings, settings.paths, data=data, own=settings.own_conf).name
 
     def prepare(name: str) -> None:
-        choice = resolve(name, {}, settings.paths, data=data)
+        choice = resolve(name, {}, settings.paths, data=data, own=settings.own_conf)
         if not choice.ready and choice.entry is not None:
             downloads.ensure(choice.entry)
 

@@ -234,13 +234,13 @@ def _disk(home: Path) -> Finding:
 
 def _data_sets(settings: Settings) -> list[Finding]:
     data = DataFolder.from_node(dataclasses.asdict(settings.data))
-    wanted = settings.datasets or names()
+    wanted = settings.datasets or names(own=settings.own_conf)
     ready: list[str] = []
     later: list[str] = []
     missing: list[DecloudError] = []
     for name in wanted:
         try:
-            choice = resolve(name, settings.all_mappings(), settings.paths, data=data)
+            choice = resolve(name, settings.all_mappings(), settings.paths, data=data, own=settings.own_conf)
         except DatasetError as error:
             missing.append(error)
         else:

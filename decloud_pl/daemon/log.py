@@ -11,12 +11,20 @@ from pathlib import Path
 from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Reporter, Skipped, Training, Trouble
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ConfigError
+from decloud_pl.redact import redact
 
 LOG_FILE = "logs/daemon.log"
 _BYTES = 5_000_000
 _FILES = 5
 
 logger = logging.getLogger(__name__)
+
+
+class RedactingFormatter(logging.Formatter):
+    """Writes log lines, tracebacks included, without the keys in addresses: other libraries log whole ones."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 class LoggingReporter:
@@ -48,7 +56,7 @@ def logged(reporter: Reporter, home: Path) -> Iterator[Reporter]:
         raise ConfigError(
             f"The log {path} cannot be written: {error.strerror}.", fix="Set DECLOUD_HOME to another folder."
         ) from error
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     package = logging.getLogger("decloud_pl")
     level = package.level
     package.addHandler(handler)

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
@@ -25,6 +24,7 @@ from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.shares import visible_gpus
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import JournalError
+from decloud_pl.redact import redact_tree
 from decloud_pl.settings import Settings, Tree
 from decloud_pl.train.hardware import cpu_has_bf16
 
@@ -127,24 +127,8 @@ def public_settings(settings: Settings) -> dict[str, Any]:
         for name, value in values.items()
         if name != "preset"
     }
-    cleaned = _without_paths(found)
+    cleaned = redact_tree(found)
     return cleaned if isinstance(cleaned, dict) else {}
-
-
-def _without_paths(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _without_paths(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_paths(item) for item in value]
-    if isinstance(value, str) and "://" in value:
-        try:
-            parts = urlsplit(value)
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError:
-            return "…"
-        rest = "/…" if parts.path.strip("/") or parts.query else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{rest}"
-    return value
 
 
 async def _beat(activity: Activity) -> None:

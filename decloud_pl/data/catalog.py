@@ -21,36 +21,43 @@ from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, Datase
 CHAIN_NAMES = tuple(name.lower() for name in DATASETS)
 
 
-def entries(directory: Path | None = None) -> dict[str, Entry]:
+def entries(directory: Path | None = None, own: Path | None = None) -> dict[str, Entry]:
     """Every entry by name.
 
     Args:
         directory: a Hydra tree; the package's own by default.
+        own: the user's, whose entries come beside those.
 
     Raises:
         ConfigError: a file that is no declaration.
     """
-    return {name: entry(name, directory) for name in names(directory)}
+    return {name: entry(name, directory, own) for name in names(directory, own)}
 
 
-def names(directory: Path | None = None) -> list[str]:
+def names(directory: Path | None = None, own: Path | None = None) -> list[str]:
     """The entries' names, in the order of the chain, then of the alphabet."""
-    found = [path.stem for path in (directory or config_dir()).joinpath("dataset").glob("*.yaml")]
+    found = {path.stem for folder in _folders(directory, own) for path in folder.glob("*.yaml")}
     order = {name: index for index, name in enumerate(CHAIN_NAMES)}
     return sorted(found, key=lambda name: (order.get(name, len(order)), name))
 
 
-def entry(name: str, directory: Path | None = None) -> Entry:
+def entry(name: str, directory: Path | None = None, own: Path | None = None) -> Entry:
     """One entry.
 
     Raises:
         DatasetNotSupported: there is none of this name.
         ConfigError: its file is no declaration.
     """
-    file = (directory or config_dir()) / "dataset" / f"{name}.yaml"
-    if name not in names(directory):
-        raise DatasetNotSupported(f"There is no reader for the data set {name!r}.", fix="See conf/dataset.")
-    return Entry.from_node(name, _node(file))
+    if name in names(directory, own):
+        for folder in _folders(directory, own):
+            if (folder / f"{name}.yaml").is_file():
+                return Entry.from_node(name, _node(folder / f"{name}.yaml"))
+    raise DatasetNotSupported(f"There is no reader for the data set {name!r}.", fix="See conf/dataset.")
+
+
+def _folders(directory: Path | None, own: Path | None) -> list[Path]:
+    """In Hydra's order: a user's file does not take the place of one that comes with the package."""
+    return [folder / "dataset" for folder in (directory or config_dir(), own) if folder is not None]
 
 
 def _node(file: Path) -> dict[str, Any]:
@@ -98,6 +105,7 @@ def resolve(
     *,
     data: DataFolder,
     directory: Path | None = None,
+    own: Path | None = None,
 ) -> Choice:
     """What to train on for a round that names ``name``.
 
@@ -107,15 +115,16 @@ def resolve(
         paths: where the user keeps a data set; one for the chain's own name comes before a mapping.
         data: where data sets are kept otherwise.
         directory: a Hydra tree; the package's own by default.
+        own: the user's, with further data sets.
 
     Raises:
         DatasetNotSupported: nothing leads from the name to data.
         DatasetNotFound: the files are not where they should be, and cannot be downloaded.
         DatasetError: the user's path holds something else.
     """
-    known = names(directory)
+    known = names(directory, own)
     wanted = name if name in paths else mappings.get(name, name)
-    found = entry(wanted, directory) if wanted in known else None
+    found = entry(wanted, directory, own) if wanted in known else None
     if wanted in paths:
         _check_path(wanted, paths[wanted], found)
         return Choice(wanted, found, paths[wanted], ready=True)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from decloud_pl.data.entry import DataFolder, Download, Entry
 from decloud_pl.data.unpack import is_archive, unpack
@@ -93,7 +94,7 @@ def _get(entry: Entry, item: Download, folder: Path, mirror: str, progress: Prog
         try:
             digest = _fetch(url, item, part, progress, retry)
         except (_Gone, _Interrupted) as error:
-            reasons.append(f"{url}: {error}")
+            reasons.append(f"{urlsplit(url).hostname or url}: {error}")
             continue
         if is_archive(item.file):
             try:

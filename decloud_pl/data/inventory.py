@@ -45,23 +45,39 @@ class Item:
     rounds: tuple[str, ...]
 
 
-def inventory(mappings: Mapping[str, str], paths: Mapping[str, str], *, data: DataFolder) -> list[Item]:
-    """Every entry of the catalogue, then the data sets that only a path of the user's names."""
-    known = entries()
+def inventory(
+    mappings: Mapping[str, str], paths: Mapping[str, str], *, data: DataFolder, own: Path | None = None
+) -> list[Item]:
+    """Every entry of the catalogue, then the data sets that only a path of the user's names.
+
+    Args:
+        mappings: see `resolve`.
+        paths: see `resolve`.
+        data: see `resolve`.
+        own: a Hydra tree of the user's, with further entries.
+    """
+    known = entries(own=own)
     means: dict[str, list[str]] = {}
     for name in CHAIN_NAMES:
         try:
-            means.setdefault(resolve(name, mappings, paths, data=data).name, []).append(name)
+            means.setdefault(resolve(name, mappings, paths, data=data, own=own).name, []).append(name)
         except DatasetError:
             continue
-    items = [_item(name, entry, tuple(means.get(name, ())), paths, data) for name, entry in known.items()]
-    return items + [_item(name, None, tuple(means.get(name, ())), paths, data) for name in paths if name not in known]
+    found = [*known.items(), *((name, None) for name in paths if name not in known)]
+    return [_item(name, entry, tuple(means.get(name, ())), paths, data, own) for name, entry in found]
 
 
-def _item(name: str, entry: Entry | None, rounds: tuple[str, ...], paths: Mapping[str, str], data: DataFolder) -> Item:
+def _item(
+    name: str,
+    entry: Entry | None,
+    rounds: tuple[str, ...],
+    paths: Mapping[str, str],
+    data: DataFolder,
+    own: Path | None,
+) -> Item:
     problem, path = "", None
     try:
-        on_disk = resolve(name, {}, paths, data=data).ready
+        on_disk = resolve(name, {}, paths, data=data, own=own).ready
     except DatasetError as error:
         on_disk, problem = False, str(error)
     if name in paths:

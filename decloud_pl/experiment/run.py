@@ -109,7 +109,7 @@ def dataset_node(settings: Settings) -> dict[str, Any]:
     if "entry" not in settings.dataset:
         return settings.dataset
     data = DataFolder.from_node(dataclasses.asdict(settings.data))
-    return resolve(dataset_name(settings), {}, settings.paths, data=data).node(data)
+    return resolve(dataset_name(settings), {}, settings.paths, data=data, own=settings.own_conf).node(data)
 
 
 def _base_model(settings: Settings, dataset: dict[str, Any], folder: Path) -> Path:

@@ -5,18 +5,24 @@ Launchers pickle the job and send it to other processes and machines, so it hold
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import os
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, DecloudError
 from decloud_pl.experiment.results import Result, dataset_name, parameters_of
+from decloud_pl.redact import HIDDEN, redact
 from decloud_pl.settings import Settings, compose
-from decloud_pl.settings.hydra_tree import from_tree
-from decloud_pl.settings.layers import secret_variables
-from decloud_pl.settings.load import Sources
+from decloud_pl.settings.addresses import covers, hidden_in, hidden_values, uncover
+from decloud_pl.settings.hydra_tree import check_shape, from_tree, opened
+from decloud_pl.settings.layers import read_layers, secret_variables
+from decloud_pl.settings.load import Sources, tree_below
+from decloud_pl.settings.refusals import cannot_be_read
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -53,7 +59,7 @@ def job(tree: DictConfig) -> float:
     from decloud_pl.experiment.run import run_experiment
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    settings = from_tree(tree)
+    settings = from_tree(restore_addresses(tree, HydraConfig.get().overrides.task))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         result = run_experiment(settings, folder, sweep=folder.parent.name)
@@ -70,6 +76,47 @@ def of_an_experiment(given: Sources) -> list[str]:
     """The overrides that an experiment needs: what config.json says of the chain stays out of Hydra's files."""
     from_command_line = set(given.overrides)
     return [text for text in given.hydra_overrides() if text in from_command_line or _group(text) in _OF_AN_EXPERIMENT]
+
+
+def covered(overrides: Sequence[str], settings: Settings) -> list[str]:
+    """The overrides as launchers may write them into files: without the keys that may be in addresses.
+
+    Each job restores those from config.json, the environment and the user's own ``conf/``, which it can read itself.
+    The download addresses of a data set of the user's own stay as they are: another job may be of another one.
+
+    Args:
+        overrides: of the experiments.
+        settings: of the first one.
+    """
+    hidden = {place: value for place, value in hidden_values(settings).items() if not place.startswith("dataset.")}
+    return [redact(opened(text, sweep=True)) for text in overrides] + covers(hidden)
+
+
+def refuse_addresses(overrides: Sequence[str]) -> None:
+    """Refuses addresses with more than a host on a sweep's command line.
+
+    Raises:
+        ConfigError: one that launchers would write into files, and that no job could restore.
+    """
+    for text in overrides:
+        if redact(text) != text:
+            key = text.lstrip("+").partition("=")[0]
+            raise ConfigError(
+                f"A sweep keeps its command line in files, and the address in {key} may hold a key.",
+                fix=f"Keep it with: decloud-trainer config --set {key}=-",
+            )
+
+
+def restore_addresses(tree: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The tree with the addresses that `covered` has shortened; launchers write the one that they gave into files."""
+    if not any(HIDDEN in text for text in overrides):
+        return tree
+    tree = copy.deepcopy(tree)
+    home = Path(str(tree.home)).expanduser()
+    own = tuple(text for text in overrides if HIDDEN not in text)
+    given = Sources(read_layers(home, os.environ), own, home, config_dir())
+    uncover(tree, hidden_in(tree_below(given)))
+    return tree
 
 
 def _group(override: str) -> str:
@@ -91,16 +138,12 @@ def first_point(overrides: Sequence[str], *, directory: Path, user_conf: Path | 
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from decloud_pl.settings.hydra_tree import check_shape
-
     check_shape(overrides)
-    own = [text for text in overrides if not is_hydras(text)]
+    own = [opened(text, sweep=True) for text in overrides if not is_hydras(text)]
     try:
         parsed = OverridesParser.create().parse_overrides(own)
     except HydraException as error:
-        raise ConfigError(
-            f"A setting cannot be read: {str(error).splitlines()[0]}.", fix="Write values like 1e-3,3e-3."
-        ) from error
+        raise cannot_be_read(str(getattr(error, "override", ""))) from error
     points: list[str] = []
     for text, override in zip(own, parsed, strict=True):
         if override.is_sweep_override():

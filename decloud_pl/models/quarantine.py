@@ -23,6 +23,7 @@ from typing import Any
 
 from decloud_pl.errors import UntrustedFileRejected
 from decloud_pl.models.package import read_spec
+from decloud_pl.models.registry import plug_in_folders
 from decloud_pl.models.spec import BaseModel, ModelSpec
 
 
@@ -52,7 +53,7 @@ class Opening:
                 f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",
                 fix="It was not opened.",
             )
-        arguments = {**request, "path": str(path), "memory_bytes": limits.memory_bytes}
+        arguments = {**request, "path": str(path), "memory_bytes": limits.memory_bytes, "plug_ins": plug_in_folders()}
         stdin, self._lifeline = os.pipe()  # closes with this process, however that ends, and ends the child
         try:
             self._process = subprocess.Popen(

@@ -48,6 +48,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     _exit_with_parent()
+    sys.path.extend(request["plug_ins"])
     torch.set_num_threads(1)
     _limit(request["memory_bytes"])
     path, out = Path(request["path"]), Path(request["out"])

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import site
+import sys
+import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -167,6 +170,22 @@ def _torchvision(name: str) -> Callable[..., nn.Module] | None:
 
 def _plug_ins() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group=PLUG_INS)}
+
+
+def plug_in_folders() -> list[str]:
+    """The folders on this process's path, beside the interpreter's own, where plug-ins are installed.
+
+    Quarantine's children are isolated from ``PYTHONPATH``, the user's site-packages and changes of ``sys.path``; these
+    folders they need to be told. Plug-ins are the user's own code, which the training imports as well.
+    """
+    own = {*site.getsitepackages(), *sysconfig.get_paths().values()}
+    others = [folder for folder in dict.fromkeys(sys.path) if folder and folder not in own]
+    return [folder for folder in others if _holds_plug_ins(folder)]
+
+
+def _holds_plug_ins(folder: str) -> bool:
+    found = importlib.metadata.distributions(path=[folder])
+    return any(entry.group == PLUG_INS for distribution in found for entry in distribution.entry_points)
 
 
 def _load(name: str, entry: importlib.metadata.EntryPoint) -> Callable[..., nn.Module]:

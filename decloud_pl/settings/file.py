@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from decloud_pl.errors import ConfigError
+from decloud_pl.redact import redact_tree
 from decloud_pl.settings.names import Setting, find
 from decloud_pl.settings.schema import CONFIG_FILE
 from decloud_pl.settings.secrets import IN_KEYRING
@@ -190,8 +191,8 @@ def to_json(values: Mapping[str, Value]) -> str:
 
 
 def is_kept_secret(name: str, value: Value) -> bool:
-    """Whether this entry of config.json is a secret in the clear."""
-    return find(name).kind == "secret" and value != IN_KEYRING
+    """Whether this entry of config.json is a secret in the clear, or an address that may hold one."""
+    return (find(name).kind == "secret" and value != IN_KEYRING) or redact_tree(value) != value
 
 
 def _find(name: str, where: str) -> Setting:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.layers import secret_in_override
-from decloud_pl.settings.names import groups, nearest, nested_types, tree_names
+from decloud_pl.settings.names import nested_types, tree_names
 from decloud_pl.settings.network import honour_solana_cli
+from decloud_pl.settings.refusals import check_choices, explain, no_setting, wrong_value
 from decloud_pl.settings.schema import Settings, Tree, check
 from decloud_pl.settings.secrets import Secrets
 from decloud_pl.settings.values import hydra_text
@@ -20,9 +21,8 @@ from decloud_pl.settings.values import hydra_text
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-USER_CONF = "conf"
-"""The folder in the user's home whose groups come beside the built-in ones."""
-
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_BRACKETS = ('"', "'", "[", "{")
 _OVERRIDE = re.compile(r"^(\+{1,2}|~)?[A-Za-z_][\w./@:-]*(=.*)?$", re.DOTALL)
 
 
@@ -53,9 +53,10 @@ def compose(
 
     folder = directory or config_dir()
     check_shape(overrides)
+    check_choices(overrides, folder, user_conf)
     try:
         with initialize_config_dir(config_dir=str(folder), version_base="1.3", job_name="decloud_pl"):
-            tree = hydra_compose("config", overrides=[*search_path(user_conf), *map(_opened, overrides)])
+            tree = hydra_compose("config", overrides=[*search_path(user_conf), *map(opened, overrides)])
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = "A file of the configuration" if mark is None else f"{mark.name}, line {mark.line + 1},"
@@ -95,7 +96,7 @@ def from_tree(tree: DictConfig, *, secrets: Secrets | None = None) -> Settings:
         merged = OmegaConf.merge(OmegaConf.structured(Tree), plain)
         checked = OmegaConf.to_object(cast(DictConfig, merged))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{_first_line(error)} ({error.full_key}).", fix="Correct the value of this key.") from error
+        raise wrong_value(error, cast(dict[str, Any], plain)) from error
     if not isinstance(checked, Tree):
         raise ConfigError("The configuration could not be read.", fix="Check conf/config.yaml.")
     return to_settings(checked, secrets)
@@ -116,17 +117,21 @@ def to_settings(tree: Tree, secrets: Secrets | None) -> Settings:
     return settings
 
 
-def _opened(override: str) -> str:
-    """Lets an override add to the settings whose keys are the user's own, and takes a path as it is written.
+def opened(override: str, *, sweep: bool = False) -> str:
+    """Lets an override add to the settings whose keys are the user's own, and takes paths and addresses as they are.
 
-    Hydra itself would ask for ``++`` and for quotes around some characters of paths.
+    Hydra itself would ask for ``++`` and for quotes around some of their characters.
+
+    Args:
+        override: the command line's.
+        sweep: a comma stands between values.
     """
-    if not re.match(r"(mappings|paths)\b", override):
-        return override
-    key, _, value = override.partition("=")
-    if key.startswith("paths.") and not value.startswith(('"', "'")):
+    key, equals, value = override.partition("=")
+    as_it_is = _ADDRESS.match(value) is not None or key.startswith("paths.")
+    if as_it_is and "${" not in value and not value.startswith(_BRACKETS) and not (sweep and "," in value):
         value = hydra_text(value)
-    return f"++{key}={value}"
+    added = "++" if re.match(r"(mappings|paths)\b", key) else ""
+    return f"{added}{key}{equals}{value}"
 
 
 def check_shape(overrides: Sequence[str]) -> None:
@@ -151,36 +156,10 @@ def check_keys(plain: dict[str, Any]) -> None:
     """
     for key, value in plain.items():
         if key not in tree_names():
-            raise ConfigError(f"There is no setting {key!r}.", fix=nearest(key, tree_names()))
+            raise no_setting(key, tree_names())
         nested = nested_types().get(key)
         if nested is not None and isinstance(value, dict):
             known = tree_names(nested)
             for inner in value:
                 if inner not in known:
-                    raise ConfigError(f"There is no setting '{key}.{inner}'.", fix=nearest(str(inner), known))
-
-
-def choices(group: str, *folders: Path | None) -> list[str]:
-    """The choices of a group, the built-in and the user's."""
-    return sorted({path.stem for folder in folders if folder is not None for path in (folder / group).glob("*.yaml")})
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
-
-
-def explain(error: Exception, overrides: Sequence[str], folder: Path, user_conf: Path | None) -> ConfigError:
-    """The one sentence for an override that Hydra refused."""
-    for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        if key in groups():
-            known_choices = choices(key, folder, user_conf)
-            if value not in known_choices:
-                return ConfigError(f"There is no {key} {value!r}.", fix=nearest(value, known_choices))
-            continue
-        parts = key.split(".")
-        schema = nested_types()[parts.pop(0)] if len(parts) > 1 and parts[0] in nested_types() else Tree
-        names = tree_names(schema)
-        if parts[0] not in names:
-            return ConfigError(f"There is no setting {key!r}.", fix=nearest(parts[0], names))
-    return ConfigError(f"The configuration cannot be used: {_first_line(error)}.", fix="Check the settings you gave.")
+                    raise no_setting(f"{key}.{inner}", [f"{key}.{name}" for name in known])

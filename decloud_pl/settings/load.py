@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.config_dir import config_dir
-from decloud_pl.settings.hydra_tree import USER_CONF, check_shape, compose, to_settings
+from decloud_pl.redact import redact_tree
+from decloud_pl.settings.hydra_tree import check_shape, compose, to_settings
 from decloud_pl.settings.layers import COMMAND_LINE, Layers, layers_of, override_choices, read_layers
 from decloud_pl.settings.names import Setting, settings_by_name
 from decloud_pl.settings.plain_tree import (
@@ -22,7 +23,7 @@ from decloud_pl.settings.plain_tree import (
     resolve,
     to_tree,
 )
-from decloud_pl.settings.schema import CONFIG_FILE, Settings, default_home
+from decloud_pl.settings.schema import CONFIG_FILE, USER_CONF, Settings, default_home
 from decloud_pl.settings.values import Value, hydra_text
 
 BUILT_IN = "built-in"
@@ -62,7 +63,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Shown:
-    """One setting as ``config --show`` prints it; a secret only in part."""
+    """One setting as ``config --show`` prints it; a secret only in part, of an address only scheme, host and port."""
 
     name: str
     value: Any
@@ -121,6 +122,21 @@ def settings_of(given: Sources) -> Settings:
     )
 
 
+def tree_below(given: Sources) -> dict[str, Any]:
+    """The tree with the command line's choices of groups but not its values. Hydra, which may be at work, is not used.
+
+    Where only Hydra could read a file that was chosen, nothing but what config.json and the environment set.
+    """
+    try:
+        tree: dict[str, Any] = _without_literals(resolve(_plain(given)[0]))
+    except NeedsHydra:
+        tree = {}
+        for entry in given.layers.assignments:
+            if entry.setting.kind != "choice":
+                assign(tree, entry.setting.path, entry.value)
+    return tree
+
+
 def show(given: Sources) -> list[Shown]:
     """Every setting with its value and its origin, the main ones first.
 
@@ -141,10 +157,10 @@ def show(given: Sources) -> list[Shown]:
         else:
             value = composed.choices.get(name) if setting.kind == "choice" else _value(settings, setting)
             if setting.kind != "choice" or value is not None:
-                found.append(Shown(name, value, _origin(given, composed, setting)))
+                found.append(Shown(name, redact_tree(value), _origin(given, composed, setting)))
     # Keys of a free group, for example trainer.devices, are settings only where somebody sets them.
     found += [
-        Shown(name, _value(settings, entry.setting), _origin(given, composed, entry.setting))
+        Shown(name, redact_tree(_value(settings, entry.setting)), _origin(given, composed, entry.setting))
         for name, entry in values.items()
         if entry.setting.kind == "any" and name not in settings_by_name()
     ]
@@ -217,6 +233,14 @@ def _value(settings: Settings, setting: Setting) -> Any:
     for part in setting.path.split("."):
         value = value.get(part) if isinstance(value, dict) else getattr(value, part)
     return value
+
+
+def _without_literals(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_literals(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_literals(item) for item in value]
+    return str(value) if isinstance(value, Literal) else value
 
 
 def _literal(value: Any) -> Any:

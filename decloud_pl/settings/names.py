@@ -113,6 +113,12 @@ def find(name: str) -> Setting:
 
 
 @cache
+def leaves() -> dict[str, Setting]:
+    """Every leaf of the tree by its place, those that are not kept included."""
+    return {path: Setting(path, path, kind, optional) for path, kind, optional in _leaves(Tree, "")}
+
+
+@cache
 def free_groups() -> tuple[str, ...]:
     """Groups whose keys are those of whatever class they name, for example ``trainer``."""
     hints = typing.get_type_hints(Tree)

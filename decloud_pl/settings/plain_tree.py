@@ -90,6 +90,11 @@ def compose_plain(chosen: Mapping[str, str], *folders: Path) -> Composed:
     return Composed(tree, frozenset((*by_preset, *_leaf_keys(preset))), selected)
 
 
+def choices(group: str, *folders: Path | None) -> list[str]:
+    """The choices of a group, the built-in and the user's."""
+    return sorted({path.stem for folder in folders if folder is not None for path in (folder / group).glob("*.yaml")})
+
+
 def assign(tree: dict[str, Any], path: str, value: Any) -> None:
     """Sets one value of a composed tree; a mapping adds to the one that is there."""
     *above, last = path.split(".")

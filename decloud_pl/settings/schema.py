@@ -18,6 +18,8 @@ from decloud_pl.settings.secrets import Secrets
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
+USER_CONF = "conf"
+"""The folder in the user's home whose groups come beside the built-in ones."""
 TASKS = ("daemon", "round", "experiment")
 _LAST_PORT = 65_535
 _LARGEST_SHARE = 0.5
@@ -190,6 +192,11 @@ class Settings(Tree):
     @property
     def home_path(self) -> Path:
         return Path(self.home).expanduser()
+
+    @property
+    def own_conf(self) -> Path:
+        """Where the user's own choices of groups are: presets, data sets, networks."""
+        return self.home_path / USER_CONF
 
     @property
     def journal_path(self) -> Path:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from decloud_pl.build import build
+from decloud_pl.config_dir import config_dir
 from decloud_pl.daemon.assemble import make_policy
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.domain import DATASETS
-from decloud_pl.errors import DatasetError, DatasetNotReady
+from decloud_pl.errors import ConfigError, DatasetError, DatasetNotReady
 from decloud_pl.settings import Settings, compose
 from decloud_pl.train.plan import TrainingPlan
 from tests.data import tiny
@@ -36,6 +38,44 @@ def test_the_networks_mapping_and_ones_own(tmp_path: Path) -> None:
     assert planned(settings_of(tmp_path), "custom").name == "digits"
     tiny.write("cifar10", tmp_path / "data")
     assert planned(settings_of(tmp_path, "mappings={custom: cifar10}"), "custom").name == "cifar10"
+
+
+def test_a_data_set_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in ``conf/dataset`` of the home is one for rounds, experiments and the list alike."""
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.data.inventory import inventory
+    from decloud_pl.experiment.run import dataset_node
+
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    tiny.write("mnist", tmp_path / "data")
+    (tmp_path / "data" / "MNIST").rename(tmp_path / "data" / "mine")
+    file = tmp_path / "conf" / "dataset" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    built_in = (config_dir() / "dataset" / "mnist.yaml").read_text()
+    file.write_text(built_in.replace("name: mnist", "name: mine").replace("folder: MNIST/raw", "folder: mine/raw"))
+    settings = open_settings(["mappings.custom=mine", "datasets=[custom,mine]", "data.download=false"])
+    source = planned(settings, "custom")
+    assert (source.name, source.num_classes) == ("mine", 10)
+    assert source.load("test")
+    experiment = open_settings(["task=experiment", "dataset=mine"])
+    assert dataset_node(experiment)["entry"]["folder"] == "mine/raw"
+    data = DataFolder(tmp_path / "data")
+    items = {item.name: item for item in inventory(settings.all_mappings(), {}, data=data, own=settings.own_conf)}
+    assert (items["mine"].on_disk, items["mine"].rounds) == (True, ("custom",))
+    # The package's own go first, as for Hydra.
+    (file.parent / "mnist.yaml").write_text("nonsense")
+    assert "mnist" in {item.name for item in inventory({}, {}, data=data, own=settings.own_conf)}
+    with pytest.raises(ConfigError, match="Did you mean 'mine'"):
+        open_settings(["mappings.custom=minne"])
+
+
+def test_a_mirror_that_may_hold_a_key_is_in_no_plan(tmp_path: Path) -> None:
+    tiny.write("mnist", tmp_path / "data")
+    record = RoundRecord(1, State.TRAINING, "mnist", "mnist", "bafy", 10**9)
+    for mirror, kept in (("https://mirror.example/KEY", ""), ("https://mirror.example", "https://mirror.example")):
+        planner = SettingsPlanner(settings_of(tmp_path, f"data.mirror={mirror}"))
+        plan = json.loads(planner.plan(record, base_model=Path("base"), folder=Path("out")))
+        assert plan["dataset"]["data"]["mirror"] == kept
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:

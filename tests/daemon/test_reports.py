@@ -97,7 +97,7 @@ def test_settings_are_told_without_secrets() -> None:
     text = json.dumps(public_settings(settings), ensure_ascii=False)
     assert "KEY" not in text
     assert "pass" not in text
-    assert "https://rpc.example/…" in text
+    assert "https://…@rpc.example/…" in text
     assert json.loads(text)["epochs"] == 1
     assert facts(settings, "quick-test")["preset"] == "quick-test"
 

@@ -11,12 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from decloud_pl.cli import main as trainer
+from decloud_pl.experiment.sweep import covered, first_point, of_an_experiment, restore_addresses
+from decloud_pl.settings.load import sources
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
 JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
 RPC = "https://rpc.example.org/?api-key=noFileMayHoldThisEither"
+MIRROR = "https://mirror.example.org/aMirrorsKeyThatNoFileMayHold/data"
 QUICK = ("task=experiment", "trainer=cpu", "max_batches=2")
 
 LAUNCHERS = {
@@ -34,7 +38,7 @@ LAUNCHERS = {
 def sweep(home: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     home.mkdir(exist_ok=True)
     config = home / "config.json"
-    config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC}))
+    config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC, "data.mirror": MIRROR}))
     config.chmod(0o600)
     environ = {**os.environ, "DECLOUD_HOME": str(home), "DECLOUD_PRIVATE_KEY": KEY}
     # Beside what is searched, so that what a launcher leaves in the working directory is found as well.
@@ -72,7 +76,7 @@ def test_a_sweep(
         run["parameters"]["optimizer.lr"] for run in document["runs"]
     ]
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    assert holding(tmp_path, [KEY, JWT, RPC, KEY[8:40]]) == []
+    assert holding(tmp_path, [KEY, JWT, RPC, KEY[8:40], RPC[30:], MIRROR[27:]]) == []
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -95,6 +99,20 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     assert holding(tmp_path, [KEY, JWT]) == []
 
 
+def test_each_job_has_the_addresses_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a launcher keeps has no key in it; a job reads the address where the user keeps it."""
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"data.mirror": MIRROR}))
+    given = sources(["task=experiment", "epochs=2"])
+    overrides = of_an_experiment(given)
+    shown = covered(overrides, first_point(overrides, directory=given.conf, user_conf=given.user_conf))
+    assert not any("aMirrorsKey" in text for text in shown)
+    tree = OmegaConf.create({"home": str(tmp_path), "data": {"mirror": "https://mirror.example.org/…"}, "epochs": 2})
+    whole = restore_addresses(tree, shown)
+    assert (whole.data.mirror, whole.epochs) == (MIRROR, 2)
+    assert tree.data.mirror == "https://mirror.example.org/…"
+
+
 def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     done = sweep(tmp_path, "learning_rate=1e-3,1e30")
     assert done.returncode == 10, done.stderr
@@ -112,12 +130,15 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
         (["optimizer=adm,sgd"], "Did you mean 'adam"),
         (["epochs=[1"], "cannot be read"),
         (["task=daemon"], "Only experiments can be swept"),
-        (["epochs=many,2"], "epochs"),
+        (["epochs=many,2"], 'epochs is "many". It must be a whole number.'),
+        (["paths.mnits=/data"], "paths: there is no data set 'mnits'. Did you mean 'mnist'?"),
+        ([f"data.mirror={MIRROR}"], "decloud-trainer config --set data.mirror=-"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(overrides: list[str], words: str, tmp_path: Path) -> None:
     done = sweep(tmp_path, *overrides)
     assert done.returncode != 0
     assert words in done.stderr
+    assert "aMirrorsKey" not in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "sweeps").exists()

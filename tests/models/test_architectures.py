@@ -169,7 +169,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from decloud_pl.errors import ModelError
-from decloud_pl.models import make
+from decloud_pl.models import make, quarantine
 from decloud_pl.models.quarantine_child import _base
 from decloud_pl.models.registry import build, known
 assert "brightness" in known()
@@ -177,6 +177,9 @@ assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot
 folder = Path(sys.argv[1])
 make.make_package(folder / "model", make.make_spec("brightness", {"num_classes": 4}, {"size": 8}))
 assert _base(folder / "model", folder / "out") == {"classes": 4}
+# In a child that is isolated from this process's path as well.
+opened = quarantine.open_base_model(folder / "model", folder / "opened")
+assert (opened.spec.architecture, opened.classes) == ("brightness", 4)
 for name in ("broken", "constant"):
     try:
         build(name, {})

@@ -13,7 +13,8 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LONGEST = 90.0
-"""Processor seconds of the kernel and all that it starts: the same however busy the machine is."""
+"""Processor seconds of the kernel and all that it starts: they bound the time that it takes on an idle machine, and a
+busy one does not change them. `scripts/bench notebooks` measures by the clock."""
 PATIENCE = 300
 # What a notebook must show, so that one whose cells were emptied does not pass.
 PICTURES = {"01_first_round": 2, "02_sweep": 1, "03_your_own_data_and_model": 0}

@@ -15,12 +15,13 @@ import decloud_pl
 PACKAGE = Path(decloud_pl.__file__).parent
 NAME = "decloud_pl"
 
-_BASE = {"errors", "domain"}
+_BASE = {"errors", "domain", "redact"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 # What each part of the package may import of the others; `decloud_pl` itself (its version) is open to all.
 ALLOWED: dict[str, set[str]] = {
     "": set(),
-    "errors": set(),
+    "redact": set(),
+    "errors": {"redact"},
     "domain": {"errors"},
     "config_dir": {"errors"},
     "settings": {*_BASE, "config_dir", "chain"},
@@ -32,11 +33,11 @@ ALLOWED: dict[str, set[str]] = {
     "train": {*_CLIENT, "build"},
     "daemon": {*_CLIENT, "train", "settings", "build", "config_dir"},
     "api": {*_CLIENT, "daemon", "settings"},
-    "experiment": {*_CLIENT, "train", "daemon", "settings", "build"},
+    "experiment": {*_CLIENT, "train", "daemon", "settings", "build", "config_dir"},
     "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
-    "dashboard": {"errors", "domain", "daemon"},
+    "dashboard": {*_BASE, "daemon"},
     "cli": {*_CLIENT, "train", "daemon", "dashboard", "experiment", "localnet", "settings", "build", "config_dir"},
-    "__main__": {"errors", "settings", "config_dir", "cli"},
+    "__main__": {*_BASE, "settings", "config_dir", "cli"},
 }
 
 

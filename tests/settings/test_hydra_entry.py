@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,9 +13,17 @@ import base58
 import pytest
 import yaml
 
+from decloud_pl.__main__ import main
 from decloud_pl.chain.wallet import create_wallet
+from decloud_pl.cli import main as trainer
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.aVeryPrivatePayload.signature"
+API_KEY = "aKeyThatIsPartOfAnAddress"
+ADDRESSES = {
+    "query": f"http://127.0.0.1:9/?api-key={API_KEY}",
+    "path": f"http://127.0.0.1:9/v2/{API_KEY}",
+    "login": f"http://me:{API_KEY}@127.0.0.1:9",
+}
 
 
 def hydra(cwd: Path, home: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -34,55 +43,154 @@ def key(tmp_path: Path) -> str:
     return base58.b58encode(bytes(create_wallet(tmp_path / "key.json").signer)).decode()
 
 
+def holding(folder: Path, *secrets: str) -> list[Path]:
+    """The files that hold one of these, those that are there to hold it left out."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("config.json", "key.json"))
+    return [path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)]
+
+
 def test_the_printed_configuration_has_every_layer_and_no_secret(
     tmp_path: Path, home: Path, keep: Any, key: str
 ) -> None:
-    keep({"epochs": 4, "pinata_jwt": JWT, "private_key": key, "min_reward": "0.2"})
-    flags = ("--cfg", "job", "preset=high-reward", "seed=9")
+    keep({"epochs": 4, "pinata_jwt": JWT, "private_key": key, "min_reward": "0.2", "data.mirror": ADDRESSES["path"]})
+    preset = home / "conf" / "preset" / "mine.yaml"
+    preset.parent.mkdir(parents=True)
+    preset.write_text(f"# @package _global_\nnetwork:\n  fallback_rpc_urls: ['{ADDRESSES['login']}']\n")
+    flags = ("--cfg", "all", "preset=mine", "seed=9", f"network.rpc_url={ADDRESSES['query']}")
     done = hydra(tmp_path, home, *flags, PINATA_API_KEY="pinata-api-key-of-mine", DECLOUD_BATCH_SIZE="8")
     assert done.returncode == 0, done.stderr
     tree = yaml.safe_load(done.stdout)
     assert (tree["epochs"], tree["batch_size"], tree["seed"], tree["rewards"]["min"]) == (4, 8, 9, "0.2")
-    for secret in (JWT, key, "pinata-api-key-of-mine"):
+    assert (tree["network"]["rpc_url"], tree["network"]["fallback_rpc_urls"], tree["data"]["mirror"]) == (
+        "http://127.0.0.1:9/…",
+        ["http://…@127.0.0.1:9"],
+        "http://127.0.0.1:9/…",
+    )
+    for secret in (JWT, key, "pinata-api-key-of-mine", API_KEY):
         assert secret not in done.stdout + done.stderr
 
 
 def test_a_run_that_hydra_keeps_writes_no_secret(tmp_path: Path, home: Path, keep: Any, key: str) -> None:
-    keep({"pinata_jwt": JWT, "private_key": key, "epochs": 2})
+    urls = {"network.rpc_url": ADDRESSES["query"], "network.fallback_rpc_urls": [ADDRESSES["path"]]}
+    keep({"pinata_jwt": JWT, "private_key": key, "epochs": 2, **urls})
     runs = tmp_path / "runs"
-    done = hydra(
-        tmp_path,
-        home,
-        "-cn",
-        "config",
-        "network.rpc_url=http://127.0.0.1:9",
-        f"hydra.run.dir={runs}",
-        "hydra.output_subdir=saved",
-    )
+    # Verbose: other libraries log every request, and everything that they were given, with whole addresses.
+    flags = ("-cn", "config", f"hydra.run.dir={runs}", "hydra.output_subdir=saved", "hydra.verbose=true")
+    done = hydra(tmp_path, home, *flags, f"network.ws_url={ADDRESSES['login'].replace('http', 'ws')}")
     assert done.returncode == 5, done.stderr
     assert "127.0.0.1:9 does not answer" in done.stderr
-    assert (runs / "saved" / "config.yaml").is_file()
-    everything = [path for folder in (runs, home, tmp_path) for path in folder.rglob("*") if path.is_file()]
-    for path in everything:
-        if path not in (home / "config.json", tmp_path / "key.json"):
-            data = path.read_bytes()
-            assert JWT.encode() not in data, path
-            assert key.encode() not in data, path
-    for secret in (JWT, key):
-        assert secret not in done.stdout + done.stderr
+    assert "ws://…@127.0.0.1:9" in (runs / "saved" / "config.yaml").read_text()
+    assert "httpcore" in (runs / "decloud_pl.log").read_text()
+    assert holding(tmp_path, JWT, key, API_KEY) == []
+    assert not [secret for secret in (JWT, key, API_KEY) if secret in done.stdout + done.stderr]
+
+
+def test_commands_show_no_key_of_an_address(
+    home: Path, keep: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DECLOUD_HOME", str(home))
+    create_wallet(home / "id.json")
+    keep({"network.rpc_url": ADDRESSES["path"], "keypair_path": str(home / "id.json"), "network.faucet": False})
+    sets = [
+        f"--set=network.ws_url={ADDRESSES['login'].replace('http', 'ws')}",
+        f"--set=data.mirror={ADDRESSES['query']}",
+    ]
+    assert trainer(["config", *sets]) == 0
+    for command in (["config", "--show", "--origin"], ["config", "--json"], ["list"], ["start"]):
+        assert trainer(command) in (0, 5)
+    shown = capsys.readouterr()
+    assert "data.mirror = http://127.0.0.1:9/…" in shown.out
+    assert "127.0.0.1:9 does not answer" in shown.err
+    assert API_KEY not in shown.out + shown.err
+    assert holding(home, API_KEY) == []
+
+
+def test_an_address_can_be_typed_without_being_seen(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import io
+
+    monkeypatch.setenv("DECLOUD_HOME", str(home))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(ADDRESSES["query"] + "\n"))
+    assert trainer(["config", "--set", "network.rpc_url=-"]) == 0
+    assert capsys.readouterr().out == "network.rpc_url = http://127.0.0.1:9/…\n"
+    assert json.loads((home / "config.json").read_text())["network.rpc_url"] == ADDRESSES["query"]
+
+
+def test_the_program_still_uses_the_whole_address(home: Path, keep: Any) -> None:
+    from decloud_pl.settings import load
+
+    keep({"network.rpc_url": ADDRESSES["query"]})
+    assert load(environ={"DECLOUD_HOME": str(home)}).network.rpc_url == ADDRESSES["query"]
+    overridden = load([f"network.rpc_url={ADDRESSES['path']}"], environ={"DECLOUD_HOME": str(home)})
+    assert overridden.network.rpc_url == ADDRESSES["path"]
+
+
+SHOWN_BY_HYDRA = ("+unknown=1", "+network.rpc_ulr=x", "epochs=many", "datasets=[mnits]")
+WRONG: list[tuple[list[str], int, str]] = [
+    (["+unknown=1"], 3, "There is no setting 'unknown'."),
+    (["+epoch=1"], 3, "There is no setting 'epoch'. Did you mean 'epochs'?"),
+    (["network.rpc_ulr=x"], 3, "There is no setting 'network.rpc_ulr'. Did you mean 'network.rpc_url'?"),
+    (["+network.rpc_ulr=x"], 3, "Did you mean 'network.rpc_url'?"),
+    (["trainer.acelerator=cpu"], 3, "Did you mean 'trainer.accelerator'? To add it, write +trainer.acelerator=…."),
+    (["optimizer=sgd", "optimizer.momentun=1"], 3, "Did you mean 'optimizer.momentum'?"),
+    (["pinata_jwt=abc"], 3, "does not belong on a command line"),
+    (["preset=nope"], 3, "There is no preset 'nope'."),
+    (["network=[1]"], 3, "There is no network '[1]'."),
+    (["trainer=5"], 3, "There is no trainer '5'. Known: cpu, default."),
+    (["epochs=many"], 3, 'epochs is "many". It must be a whole number.'),
+    (["auto_train=perhaps"], 3, 'auto_train is "perhaps". It must be true or false.'),
+    (["epochs=0"], 3, "epochs is 0. Set it to 1 or more."),
+    (["datasets=mnist"], 3, "datasets is 'mnist', which is no list. Write datasets=[mnist]."),
+    (["rewards.min=much"], 3, "'much' is not an amount in SOL"),
+    (["round=abc"], 3, 'round is "abc". It must be a whole number.'),
+    (["task=fly"], 3, "Set it to 'daemon', 'round' or 'experiment'."),
+    (["epochs=1,2"], 3, "or add -m to run one experiment for each."),
+    (["epochs=[1"], 3, "The value of epochs cannot be read: [1."),
+    (["epochs"], 3, "'epochs' is not a setting. Write KEY=VALUE"),
+    (["hydra.foo=1"], 3, "Could not override 'hydra.foo'."),
+    # The same sentences as `decloud-trainer`'s.
+    (["datasets=[mnits]"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
+    (["mappings.custom=digit"], 3, "mappings: there is no data set 'digit'. Did you mean 'digits'?"),
+    (["mappings.custm=digits"], 3, "mappings.custm names no data set of the network. Did you mean 'custom'?"),
+    (["paths.mnits=/data"], 3, "paths: there is no data set 'mnits'. Did you mean 'mnist'?"),
+    (["--cfg", "jobb"], 2, "invalid choice: 'jobb'"),
+    (["--fly"], 2, "Unrecognized arguments: --fly."),
+    (["-m", "--cfg", "job", "task=experiment", "epochs=1,2"], 2, "A sweep has many configurations."),
+]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["+unknown=1"], "There is no setting 'unknown'."),
-        (["+epoch=1"], "There is no setting 'epoch'. Did you mean 'epochs'?"),
-        (["pinata_jwt=abc"], "does not belong on a command line"),
-        (["preset=nope"], "There is no preset 'nope'."),
-    ],
+    ("arguments", "code", "words"),
+    # What Hydra alone would let pass, or print, with its flags.
+    WRONG + [(["--cfg", "job", *row[0]], *row[1:]) for row in WRONG if row[0][0] in SHOWN_BY_HYDRA],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_wrong_is_one_sentence(arguments: list[str], words: str, tmp_path: Path, home: Path) -> None:
-    done = hydra(tmp_path, home, *arguments)
-    assert done.returncode == 3
-    assert words in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_what_is_wrong_is_one_sentence(
+    arguments: list[str],
+    code: int,
+    words: str,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DECLOUD_HOME", str(home))
+    monkeypatch.setattr("sys.argv", ["decloud_pl"])
+    assert main(arguments) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert words in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
+
+
+def test_the_help_has_examples_that_are_some(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from decloud_pl.settings import compose
+
+    done = hydra(tmp_path, home, "--help")
+    assert done.returncode == 0
+    lines = [line.split()[3:] for line in done.stdout.splitlines() if line.startswith("  python -m decloud_pl ")]
+    assert len(lines) == 5
+    for words in lines:
+        compose([word.partition(",")[0] for word in words if "=" in word])
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("decloud_pl ")

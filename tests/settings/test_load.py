@@ -11,9 +11,9 @@ import pytest
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings, compose, load
-from decloud_pl.settings.hydra_tree import choices
 from decloud_pl.settings.load import covered, show, sources
 from decloud_pl.settings.names import MAIN, settings_by_name
+from decloud_pl.settings.plain_tree import choices
 
 PRESETS = {
     "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], 0, 0),

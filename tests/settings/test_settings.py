@@ -43,8 +43,8 @@ def test_user_mappings_lie_over_the_networks() -> None:
     [
         ("epoch=2", "Did you mean 'epochs'?"),
         ("+epoch=2", "Did you mean 'epochs'?"),
-        ("rewards.mn=1", "Did you mean 'min'?"),
-        ("+rewards.mn=1", "Did you mean 'min'?"),
+        ("rewards.mn=1", "Did you mean 'rewards.min'?"),
+        ("+rewards.mn=1", "Did you mean 'rewards.min'?"),
         ("preset=quick-tst", "Did you mean 'quick-test'?"),
         ("network=moonnet", "There is no network 'moonnet'."),
         ("epochs=many", "epochs"),
@@ -58,7 +58,7 @@ def test_user_mappings_lie_over_the_networks() -> None:
         ("network.rpc_url=ftp://x", "is not an http or https URL"),
         ("epochs", "'epochs' is not a setting. Write KEY=VALUE"),
         ("--epochs=2", "is not a setting"),
-        ("epochs=[1", "cannot be used"),
+        ("epochs=[1", "cannot be read"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(override: str, words: str) -> None:
@@ -120,7 +120,7 @@ def test_fallbacks_have_websockets_too() -> None:
         ("chain.max_priority_lamports=-1", "chain.max_priority_lamports is -1"),
         ("daemon.hang_minutes=0", "daemon.hang_minutes"),
         ("rewards.min_profit=much", "rewards.min_profit"),
-        ("chain.daily=1", "Did you mean 'daily_cap'?"),
+        ("chain.daily=1", "Did you mean 'chain.daily_cap'?"),
     ],
 )
 def test_what_is_wrong_with_chain_and_daemon(override: str, words: str) -> None:

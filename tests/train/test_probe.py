@@ -78,7 +78,7 @@ def test_it_says_what_it_bought_and_cost(make_plan: MakePlan) -> None:
 def test_it_says_why_it_changes_nothing(make_plan: MakePlan) -> None:
     plan = make_plan("out")
     choice = Written({**BEST_IS_HIGHER, 0.003: 0.5}).search(plan, ProbeOptions())
-    assert "learning rate 0.001 stays, no other was better on held-out data after 100 batches" in choice.note
+    assert "learning rate 0.001 stays, no other was surely better on held-out data after 100 batches" in choice.note
     assert choice.apply(plan) is plan
     choice = Written(dict.fromkeys(BEST_IS_HIGHER)).search(plan, ProbeOptions())
     assert "every learning rate that was tried diverged; 0.001 stays" in choice.note

@@ -65,6 +65,7 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
     from decloud_pl.experiment.sweep import (
         covered,
+        expanded,
         first_point,
         forget_secrets,
         is_hydras,
@@ -75,12 +76,14 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     from decloud_pl.settings.hydra_tree import search_path
     from decloud_pl.settings.load import sources
 
+    given = sources()
+    overrides = expanded(overrides, given.conf, given.user_conf)
     given = sources([text for text in overrides if not is_hydras(text)])
     refuse_addresses(given.overrides)
     composed = of_an_experiment(given)
-    settings = first_point(composed, directory=given.conf, user_conf=given.user_conf)
-    check_names(settings)
     own = [text for text in overrides if is_hydras(text)]
+    settings = first_point([*own, *composed], directory=given.conf, user_conf=given.user_conf)
+    check_names(settings)
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
     forget_secrets(os.environ)

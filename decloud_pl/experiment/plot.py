@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import UsageError
-from decloud_pl.experiment.results import Result, differing
+from decloud_pl.experiment.results import Result, differing, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def draw(axes: Axes, results: Sequence[Result]) -> None:
 def _lines(axes: Axes, results: Sequence[Result], across: str, others: Sequence[str]) -> None:
     groups: dict[str, list[tuple[float, float]]] = {}
     for result in results:
-        label = ", ".join(f"{name}={result.parameters.get(name)}" for name in others) or "with the update"
+        label = ", ".join(worded(name, result.parameters.get(name)) for name in others) or "with the update"
         groups.setdefault(label, []).append((result.parameters[across], _percent(result)))
     for label, points in groups.items():
         axes.plot(*zip(*sorted(points), strict=True), marker="o", label=label)
@@ -77,11 +77,15 @@ def _lines(axes: Axes, results: Sequence[Result], across: str, others: Sequence[
 
 
 def _bars(axes: Axes, results: Sequence[Result], names: Sequence[str]) -> None:
-    labels = ["\n".join(str(result.parameters.get(name)) for name in names) or result.run for result in results]
+    labels = ["\n".join(_value(result, name) for name in names) or result.run for result in results]
     places = range(len(results))
     axes.bar(places, [_percent(result) for result in results], width=0.6)
     axes.set_xticks(places, labels, fontsize="small", rotation=0 if len(results) <= 6 else 90)
     axes.set_xlabel(", ".join(names))
+
+
+def _value(result: Result, name: str) -> str:
+    return worded(name, result.parameters.get(name)).partition("=")[2]
 
 
 def _percent(result: Result) -> float:

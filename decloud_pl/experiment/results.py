@@ -151,7 +151,7 @@ def differing(results: list[Result]) -> list[str]:
 def worded(name: str, value: Any) -> str:
     """A parameter for people: ``optimizer.lr=0.003``, ``optimizer=AdamW``."""
     if name.endswith(_CLASS):
-        return f"{name.removesuffix(_CLASS)}={str(value).rpartition('.')[2]}"
+        return f"{name.removesuffix(_CLASS)}={'none' if value is None else str(value).rpartition('.')[2]}"
     return f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
 
 

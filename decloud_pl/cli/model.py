@@ -109,6 +109,7 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _show(path: Path, *, as_json: bool) -> int:
+    from decloud_pl.models.limits import legible
     from decloud_pl.models.quarantine import inspect_file
     from decloud_pl.store.unixfs import cid_of_file
 
@@ -122,13 +123,13 @@ def _show(path: Path, *, as_json: bool) -> int:
     if found.model is None:
         print(f"No base model: {found.problem}")
     else:
-        parameters = ", ".join(f"{key}={value}" for key, value in found.model.spec.hyper_parameters.items())
+        parameters = ", ".join(legible(f"{key}={value}") for key, value in found.model.spec.hyper_parameters.items())
         given = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(found.model.spec.input).items())
-        print(f"{found.model.spec.architecture} ({parameters or 'defaults'}), {found.model.classes} classes")
+        print(f"{legible(found.model.spec.architecture)} ({parameters or 'defaults'}), {found.model.classes} classes")
         print(f"Input: {found.model.spec.input.kind}, {given}")
     print(f"{document['elements']:,} numbers in {len(found.tensors)} tensors:")
     for name, dtype, shape in found.tensors:
-        print(f"  {name}  {dtype} {'×'.join(map(str, shape)) or 'scalar'}")
+        print(f"  {legible(name)}  {dtype} {'×'.join(map(str, shape)) or 'scalar'}")
     return 0
 
 

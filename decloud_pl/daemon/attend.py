@@ -19,12 +19,14 @@ from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import (
     ContentNotFound,
     DecloudError,
+    ExecutorUnavailable,
     InsufficientFunds,
     JournalError,
     ProgramError,
     RpcUnavailable,
     StoreError,
     StoreUnavailable,
+    TrainingStopped,
     TransactionExpired,
     UntrustedFileRejected,
 )
@@ -33,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _WORTH_WAITING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpired, InsufficientFunds)
 """Failures of somebody else, or an empty wallet: they pass; tried again until the round's own deadline."""
+_NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped)
+"""The training did not fail: there was no machine for it, or somebody stopped it. It keeps its slot and its tries."""
+_NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
 _LONGEST_BACK_OFF = 60.0
@@ -181,15 +186,16 @@ class Attendant:
         if record is None or record.state.is_final:
             steps.reporter.report(Trouble(round_id, str(error)))
             return
-        attempts = record.attempts + 1
+        counts = not isinstance(error, _NO_ATTEMPT)
+        attempts = record.attempts + counts
         # A finished update is kept until the round's deadline: the user may mend the storage meanwhile.
         publishing = record.state is State.PUBLISHING and isinstance(error, StoreError)
-        patient = publishing or isinstance(error, _WORTH_WAITING)
+        patient = publishing or not counts or isinstance(error, _WORTH_WAITING)
         hopeless = isinstance(error, UntrustedFileRejected) or (attempts >= _MAX_ATTEMPTS and not patient)
         if hopeless and record.state not in _NEVER_GIVEN_UP:
             self._end(steps.finish(record, State.FAILED, str(error)))
             return
-        wait = min(2.0 ** min(attempts, 16), _LONGEST_BACK_OFF)
+        wait = min(2.0 ** min(attempts, 16), _LONGEST_BACK_OFF) if counts else _NO_ATTEMPT_PAUSE
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
             wait = max(wait, error.retry_after)
         next_try_at = int(self._now() + wait)

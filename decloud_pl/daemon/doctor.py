@@ -19,7 +19,7 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Connected, watch_events
-from decloud_pl.daemon.connect import make_dialect, make_rpc
+from decloud_pl.daemon.connect import make_dialect, make_rpc, ray_options
 from decloud_pl.daemon.select import WALLET_MINIMUM, join_cost
 from decloud_pl.daemon.stores import make_gateways, make_store
 from decloud_pl.data.catalog import names, resolve
@@ -85,6 +85,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _disk(settings.home_path),
         *_data_sets(settings),
         await _device(),
+        *([await _tried("ray", lambda: _ray(settings))] if settings.daemon.executor == "ray" else []),
     ]
 
 
@@ -243,6 +244,12 @@ def _data_sets(settings: Settings) -> list[Finding]:
     if settings.datasets:
         found += [Finding("data sets", "problem", error.message, error.fix) for error in missing]
     return found
+
+
+async def _ray(settings: Settings) -> Finding:
+    from decloud_pl.daemon.ray_executor import RayExecutor
+
+    return Finding("ray", "ok", await RayExecutor(ray_options(settings)).check())
 
 
 async def _device() -> Finding:

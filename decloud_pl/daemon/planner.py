@@ -44,7 +44,7 @@ class SettingsPlanner:
             folder=folder,
             logger=logger_node(self.settings, str(record.round_id)),
             finish_by=finish_by,
-            threads=max(1, processors() // self.settings.max_concurrent_rounds),
+            threads=threads_of(self.settings),
         )
         return plan.to_json()
 
@@ -117,6 +117,13 @@ def _probe(tune: TuneConfig) -> ProbeOptions | None:
         share=tune.share,
         max_seconds=tune.max_seconds,
     )
+
+
+def threads_of(settings: Settings) -> int:
+    """Of each training: a part of this machine's processors, or what Ray gives it on whatever machine it runs."""
+    if settings.daemon.executor == "ray":
+        return settings.daemon.ray.cpus
+    return max(1, processors() // settings.max_concurrent_rounds)
 
 
 def processors() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -14,6 +15,22 @@ from numpy.typing import NDArray
 
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.errors import DatasetError
+
+# What NumPy and zipfile raise for one kind of damage or another. A header may claim any shape: an array that no
+# memory holds, or a number that no integer holds, is damage too. An encrypted archive is a RuntimeError.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 _IMAGES = {"x", "image", "images", "data", "pixels"}
 _LABELS = {"y", "label", "labels", "target", "targets"}
@@ -81,10 +98,12 @@ class Arrays:
         """One array. Never unpickles: an array of objects is refused."""
         try:
             if self.path.is_dir():
+                if not (self.path / name).is_file():  # a named pipe would never end
+                    raise ValueError(name)
                 return _array(np.load(self.path / name, allow_pickle=False))
             with np.load(self.path, allow_pickle=False) as archive:
                 return _array(archive[name])
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except _DAMAGE as error:
             raise DatasetError(
                 f"{name} in {self.path} is not a NumPy array of numbers, or it is damaged.", fix="Write it again."
             ) from error
@@ -103,12 +122,12 @@ def find(path: Path) -> Arrays | None:
 def _names(path: Path) -> dict[Key, str]:
     if path.is_dir():
         return _sort_out([file.name for file in sorted(path.glob("*.npy"))], lambda name: Path(name).stem)
-    if path.suffix.lower() != ".npz":
+    if path.suffix.lower() != ".npz" or not path.is_file():
         return {}
     try:
         with zipfile.ZipFile(path) as archive:
             members = [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} is not an .npz file, or it is damaged.", fix="Write it again.") from error
     return _sort_out(members, str)
 

@@ -142,8 +142,7 @@ def resolve(
 
 def _check_path(name: str, given: str, found: Entry | None) -> None:
     path = user_files.path_of(given)
-    if not path.exists():
-        raise DatasetNotFound(f"There is no {path}, the path of the data set {name}.", fix=f"Correct paths.{name}.")
+    user_files.check_exists(name, path)
     if found is None or not found.is_in(path):
         layout = user_files.detect(name, path)
         if found is not None and found.kind != layout.kind:

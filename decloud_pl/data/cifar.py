@@ -22,6 +22,21 @@ _HARMLESS = {
 } | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 
 
+# What the unpickler raises depends on where the damage is; an array may claim more than any memory holds.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    pickle.UnpicklingError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
+
+
 class Cifar(CatalogSource):
     """Colour images (N, 32, 32, 3), as torchvision's ``CIFAR10`` and ``CIFAR100`` give them.
 
@@ -71,8 +86,7 @@ def _read(path: Path, key: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
             batch = _ArraysOnly(file, encoding="latin1").load()
         pixels = np.asarray(batch["data"], np.uint8).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return np.ascontiguousarray(pixels), np.asarray(batch[key], np.int64)
-    # What the unpickler raises depends on where the damage is.
-    except (OSError, EOFError, pickle.UnpicklingError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except _DAMAGE as error:
         raise DatasetError(
             f"{path} is not a CIFAR batch, or it is damaged; nothing in it was executed.", fix="Get the file again."
         ) from error

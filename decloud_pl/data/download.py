@@ -30,6 +30,7 @@ SUMS_FILE = "SHA256SUMS"
 MOST_BYTES = 8 << 30
 _CHUNK = 1 << 16  # what a broken connection may lose
 _TIMEOUT = (10.0, 60.0)
+_MOST_DIGITS = 18
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Progress = Callable[[str, int, int], None]
@@ -150,7 +151,7 @@ def _transfer(url: str, item: Download, part: Path, progress: Progress) -> str:
         headers["Range"] = f"bytes={have}-"
     try:
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-            if response.status_code == 416:
+            if response.status_code == 416 and have:
                 _restart_unless_complete(response, part, have)
                 return _linked_checksum(response)
             if response.status_code in _WORTH_ANOTHER_TRY:
@@ -159,7 +160,7 @@ def _transfer(url: str, item: Download, part: Path, progress: Progress) -> str:
                 raise _Gone(f"the server answered {response.status_code}")
             resumed = response.status_code == 206 and _range_start(response) == have
             if response.status_code == 206 and not resumed:
-                part.unlink()
+                part.unlink(missing_ok=True)
                 raise _Interrupted("the server gave another part of the file")
             _write(response, item, part, have if resumed else 0, progress)
             return _linked_checksum(response)
@@ -167,12 +168,15 @@ def _transfer(url: str, item: Download, part: Path, progress: Progress) -> str:
         raise _Gone("this is no URL") from error
     except (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
         raise _Gone("this is no URL of the web") from error
+    except requests.TooManyRedirects as error:
+        raise _Gone("the server redirects without end") from error
     except requests.RequestException as error:
         raise _Interrupted(_in_short(error)) from error
 
 
 def _write(response: requests.Response, item: Download, part: Path, start: int, progress: Progress) -> None:
-    rest = int(response.headers.get("Content-Length") or 0)
+    said = response.headers.get("Content-Length", "")
+    rest = int(said) if said.isascii() and said.isdecimal() and len(said) <= _MOST_DIGITS else 0
     total = start + rest if rest else item.size
     if total > MOST_BYTES:
         raise _Gone(f"the file is said to have {total:,} bytes")
@@ -224,7 +228,7 @@ def _check(path: Path, checksum: str) -> tuple[str, bool]:
 def read_sums(folder: Path) -> dict[str, str]:
     """SHA-256 by file, as noted when the files were downloaded."""
     try:
-        lines = (folder / SUMS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return {}
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}

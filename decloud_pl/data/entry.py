@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from decloud_pl.data import tables
 from decloud_pl.data.source import Kind
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, DatasetError
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,15 @@ class Entry:
         return not self.is_embedded and any(self._is_complete(folder) for folder in (root / self.folder, root))
 
     def _is_complete(self, folder: Path) -> bool:
+        try:
+            return self._holds_all(folder)
+        except OSError as error:
+            raise DatasetError(
+                f"{folder}, where the data set {self.name} may be, cannot be read: {error.strerror}.",
+                fix=f"Let this user read it, or set paths.{self.name} to another folder.",
+            ) from error
+
+    def _holds_all(self, folder: Path) -> bool:
         if self.files:
             return all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in self.files)
         return all(tables.find(folder, word) for word in self.splits.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,8 +64,25 @@ def _class_folders(path: Path) -> list[Path]:
 
 
 def _has_image(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
+    return any(path.suffix.lower() in SUFFIXES for path in _inside(folder))
 
 
 def _images(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return [path for path in sorted(_inside(folder)) if path.suffix.lower() in SUFFIXES and path.is_file()]
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """Everything below a folder.
+
+    Raises:
+        DatasetError: a folder that this user may not read. Its images would be missing, or its whole class.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DatasetError(
+            f"{error.filename} cannot be read: {error.strerror}.", fix="Let this user read it or take it away."
+        ) from error
+
+    for here, _, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            yield Path(here, name)

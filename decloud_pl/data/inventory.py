@@ -82,7 +82,7 @@ def _item(
         on_disk, problem = False, str(error)
     if name in paths:
         path = path_of(paths[name])
-    elif entry is not None and not entry.is_embedded:
+    elif entry is not None and not entry.is_embedded and not problem:
         path = entry.find(None, data)
     return Item(
         name=name,
@@ -101,4 +101,12 @@ def _item(
 
 def _bytes(path: Path) -> int:
     files = [path] if path.is_file() else path.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(_size(file) for file in files)
+
+
+def _size(path: Path) -> int:
+    """Of a file; 0 for what is none, and for one that this user may not look at or that has just gone."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0

@@ -17,6 +17,7 @@ HELD_OUT_SHARE = 0.1
 HELD_OUT_SEED = 20_240_501
 TEST_SHARE = 0.2
 TEST_SEED = 7
+_LEAST_TRAINING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +79,37 @@ class Source(Protocol):
 
 
 def hold_out(training: _S, split: SplitName) -> _S:
-    """The ``train`` or the ``held_out`` part of the training data, always the same."""
+    """The ``train`` or the ``held_out`` part of the training data, always the same.
+
+    Raises:
+        DatasetError: there are too few samples for two parts.
+    """
+    if len(training) < _LEAST_TRAINING:
+        raise DatasetError(
+            f"There are too few training samples: {len(training)}.",
+            fix=f"Add some: at least {_LEAST_TRAINING} are needed, one of which is held out.",
+        )
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(training))
     count = max(1, round(len(training) * HELD_OUT_SHARE))
     return training.take(np.sort(order[:count] if split == "held_out" else order[count:]))
 
 
 def part_of(everything: _S, split: SplitName) -> _S:
-    """One split of data that came without any: a fifth of each class is the test split, always the same."""
+    """One split of data that came without any: a fifth of each class is the test split, always the same.
+
+    Raises:
+        DatasetError: there are too few samples for three parts.
+    """
     in_test = np.zeros(len(everything), dtype=bool)
     random = np.random.default_rng(TEST_SEED)
     for label in np.unique(everything.labels):
         members = np.flatnonzero(everything.labels == label)
         in_test[random.permutation(members)[: round(len(members) * TEST_SHARE)]] = True
+    if not in_test.any():
+        raise DatasetError(
+            f"There are too few samples for a test split: {len(everything)}.",
+            fix="Add samples, at least three of a class, or a test split of their own.",
+        )
     if split == "test":
         return everything.take(np.flatnonzero(in_test))
     return hold_out(everything.take(np.flatnonzero(~in_test)), split)

@@ -24,6 +24,7 @@ LABEL_COLUMNS = ("label", "labels", "class", "category", "target", "sentiment", 
 _DEPTH = 3
 _CORRECT = "Correct the file."
 _WHOLE = re.compile(r"[+-]?\d{1,9}")
+_LARGEST = 1e9
 _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json")
 
 
@@ -77,6 +78,10 @@ class Table:
 
     def _numbers(self, words: Sequence[str]) -> NDArray[np.int64]:
         index = {word: number for number, word in enumerate(words)}
+        if words and not all(isinstance(label, str) for label in self.labels):
+            raise DatasetError(
+                "The training data's labels are words, the test data's are numbers.", fix="Correct the files."
+            )
         try:
             numbers = [index[label] if isinstance(label, str) else label for label in self.labels]
         except KeyError as error:
@@ -97,6 +102,7 @@ def read(paths: Sequence[Path], columns: Columns) -> Table:
     from datasets.exceptions import DatasetsError
 
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what is wrong with a file is said once, below
     texts: list[str] = []
     labels: list[Any] = []
     for path in paths:
@@ -108,7 +114,8 @@ def read(paths: Sequence[Path], columns: Columns) -> Table:
                 texts += ["" if value is None else str(value) for value in table[text][:]]
                 labels += _labels(path, table[label][:])
                 del table
-        except (DatasetsError, pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        # StopIteration is what an empty .json file gives.
+        except (DatasetsError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, StopIteration) as error:
             raise DatasetError(f"{path} cannot be read as a table.", fix="Get the file again.") from error
     if any(isinstance(label, str) for label in labels) and not all(isinstance(label, str) for label in labels):
         raise DatasetError(f"{paths[0].parent} has labels that are numbers and others that are words.", fix=_CORRECT)
@@ -125,6 +132,8 @@ def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
         return [str(value) for value in values]
     if not all(isinstance(value, (int, float, str)) for value in values):
         raise DatasetError(f"{path} has labels that are neither numbers nor words.", fix=_CORRECT)
+    if not all(abs(float(value)) < _LARGEST for value in values):  # type: ignore[arg-type]  # the line above says so
+        raise DatasetError(f"{path} has a label that is no class number.", fix=_CORRECT)
     return [int(value) for value in values]  # type: ignore[call-overload]  # the line above says so
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import lzma
 import tarfile
 import zipfile
 import zlib
@@ -14,6 +16,19 @@ from decloud_pl.errors import DatasetError
 
 MOST_BYTES = 8 << 30
 _CHUNK = 1 << 20
+# What the readers of archives raise for one kind of damage or another; RuntimeError is an encrypted member. An
+# OSError of another kind is the disk's.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
 
 
 def is_archive(name: str) -> bool:
@@ -50,7 +65,7 @@ def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> 
                 raise DatasetError(f"{name} holds more than {MOST_BYTES:,} bytes.", fix="It was not used.")
             sums[base] = _copy(stream, folder / base, size)
             missing.discard(plain)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+    except _DAMAGE as error:
         raise DatasetError(f"{name} is damaged.", fix="Download it again.") from error
     if missing:
         raise DatasetError(f"{name} does not hold {min(missing)}.", fix="Download it again.")

@@ -47,6 +47,21 @@ def path_of(given: str) -> Path:
     return Path(_split_columns(given)[0]).expanduser()
 
 
+def check_exists(name: str, path: Path) -> None:
+    """Checks that something is at a user's path.
+
+    Raises:
+        DatasetNotFound: nothing is, or this user may not look.
+    """
+    reason = f"There is no {path}, the path of the data set {name}."
+    try:
+        is_there = path.exists()
+    except OSError as error:  # a folder above that may not be looked into, a name that is too long
+        is_there, reason = False, f"{path}, the path of the data set {name}, cannot be read: {error.strerror}."
+    if not is_there:
+        raise DatasetNotFound(reason, fix=f"Correct paths.{name}.")
+
+
 def detect(name: str, path: Path) -> Detected:
     """What a path holds; looks at names only.
 
@@ -54,8 +69,7 @@ def detect(name: str, path: Path) -> Detected:
         DatasetNotFound: it does not exist.
         DatasetError: it holds nothing that can be read.
     """
-    if not path.exists():
-        raise DatasetNotFound(f"There is no {path}, the path of the data set {name}.", fix=f"Correct paths.{name}.")
+    check_exists(name, path)
     try:
         packed = sorted(path.glob("*.npz")) if path.is_dir() else []
         found_arrays = arrays.find(packed[0] if len(packed) == 1 else path)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _LONGEST_SHOWN = 200
+_LONGEST_NAME_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,9 @@ def shown(hyper_parameters: Mapping[str, object]) -> str:
     """Hyper-parameters for a message, shortened."""
     text = str(dict(hyper_parameters))
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def legible(name: str) -> str:
+    """A name from a stranger's file for a terminal or a message: shortened, control characters spelled out."""
+    text = repr(name)[1:-1]
+    return text if len(text) <= _LONGEST_NAME_SHOWN else f"{text[:_LONGEST_NAME_SHOWN]}…"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.errors import UntrustedFileRejected
+from decloud_pl.errors import ModelError, UntrustedFileRejected
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.registry import plug_in_folders
 from decloud_pl.models.spec import BaseModel, ModelSpec
@@ -47,7 +47,10 @@ class Opening:
 
     def __init__(self, request: dict[str, Any], path: Path, limits: Limits) -> None:
         self._limits = limits
-        size = path.stat().st_size
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}.", fix="Get the file again.") from error
         if size > limits.file_bytes:
             raise UntrustedFileRejected(
                 f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
+from decloud_pl.models.limits import legible
 from decloud_pl.models.registry import build
 from decloud_pl.models.simple_cnn import PARAMETERS
 from decloud_pl.models.spec import InputSpec, ModelSpec, TextInput
@@ -204,7 +205,7 @@ def _recognise(state: State) -> ModelSpec:
 def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
     unknown, missing = set(state) - set(expected), set(expected) - set(state)
     if unknown:
-        raise Refused(f"The file has a tensor {min(unknown)!r} that the model does not have.")
+        raise Refused(f"The file has a tensor '{legible(min(unknown))}' that the model does not have.")
     if complete and missing:
         raise Refused(f"The file lacks the tensor {min(missing)!r}.")
     for name, tensor in state.items():
@@ -237,7 +238,7 @@ def _try(spec: ModelSpec, weights: State) -> int:
     try:
         with torch.inference_mode():
             logits = network(_probe(spec.input))
-    except (RuntimeError, IndexError, ValueError, TypeError) as error:
+    except (*_READER_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in's code may raise about anything
         if _is_memory(error):
             raise MemoryError from error
         raise Refused("The model cannot take the input that its description names.") from error

@@ -191,15 +191,38 @@ def _holds_plug_ins(folder: str) -> bool:
 def _load(name: str, entry: importlib.metadata.EntryPoint) -> Callable[..., nn.Module]:
     try:
         loaded = entry.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # somebody else's module may raise anything
         raise ModelError(
-            f"The plug-in {entry.value} of the architecture {name} cannot be imported: {error}.",
+            f"The plug-in {entry.value} of the architecture {name} cannot be imported: {_in_short(error)}.",
             fix="Install it again, or take it away.",
         ) from error
     if not callable(loaded):
         raise ModelError(f"The plug-in {entry.value} of the architecture {name} cannot be called.")
-    builder: Callable[..., nn.Module] = loaded
+
+    def builder(**hyper_parameters: object) -> nn.Module:
+        from torch import nn
+
+        try:
+            network = loaded(**hyper_parameters)
+        except Exception as error:  # somebody else's code may raise anything
+            raise ModelError(
+                f"The plug-in {entry.value} of the architecture {name} cannot be built with {shown(hyper_parameters)}: "
+                f"{_in_short(error)}.",
+                fix="Correct its hyper-parameters, or the plug-in.",
+            ) from error
+        if not isinstance(network, nn.Module):
+            raise ModelError(
+                f"The plug-in {entry.value} of the architecture {name} gives a {type(network).__name__}.",
+                fix="It must give a torch.nn.Module.",
+            )
+        return network
+
     return builder
+
+
+def _in_short(error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
 def _cannot_build(architecture: str, hyper_parameters: HyperParameters, fix: str) -> ModelError:

@@ -113,6 +113,8 @@ class TrainingPlan:
     def fingerprint(self) -> str:
         """The same for two plans whose trainings take the same course, step by step."""
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_THE_RESULT}
+        # A published data set is the same in whatever data folder it lies; a user's own path may hold another.
+        fields["dataset"] = {name: value for name, value in self.dataset.items() if name != "data"}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 

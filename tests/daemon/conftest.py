@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import importlib.util
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.publish import Publisher, ReadBack
 from decloud_pl.store.unixfs import cid_of_file
+from tests.harness.ray_cluster import RayCluster, ray_cluster
 
 PATIENCE = 30.0
 
@@ -259,3 +261,14 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         found = World(network, clock, home)
         yield found
         await found.rpc.aclose()
+
+
+@pytest.fixture(scope="session")
+def ray(_session_home: None) -> Iterator[RayCluster]:
+    """A Ray cluster whose head trains nothing, with one node that does."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'decloud_pl[ray]'")
+    # What a user's machine may have in the environment that Ray's processes inherit.
+    with ray_cluster(NODE_SECRET="of the node", PINATA_JWT="j-w-t of the node") as cluster:
+        cluster.add()
+        yield cluster

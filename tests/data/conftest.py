@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ class WebServer:
         files: content by path, with its leading slash.
         headers: extra headers by path.
         faults: what goes wrong by path, one for each request, in order: ``cut`` closes the connection half-way,
-            ``ignore-range`` sends everything, ``wrong-range`` another part, a number is an HTTP status.
+            ``ignore-range`` sends everything, ``wrong-range`` another part, ``part-unasked`` says that all of it is a
+            part, ``redirect`` leads to the same place again, ``length:X`` says that this is the length, a number is
+            an HTTP status.
         seen: path and Range header of each request.
     """
 
@@ -42,6 +45,12 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int) or content is None:
             self.send_error(fault if isinstance(fault, int) else 404)
             return
+        if fault == "redirect":
+            self.send_response(302)
+            self.send_header("Location", path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and fault != "ignore-range" else 0
         if start >= len(content) and wanted:
             self.send_response(416)
@@ -51,15 +60,17 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault == "wrong-range":
             start = max(0, start - 1)
-        self.send_response(206 if wanted and fault != "ignore-range" else 200)
+        self.send_response(206 if (wanted and fault != "ignore-range") or fault == "part-unasked" else 200)
         body = content[start:]
-        self.send_header("Content-Length", str(len(body)))
+        length = fault.removeprefix("length:") if fault.startswith("length:") else str(len(body))
+        self.send_header("Content-Length", length)
         if wanted and fault != "ignore-range":
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         for name, value in web.headers.get(path, {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+        with contextlib.suppress(ConnectionError):  # who asked may have heard enough
+            self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's word
         pass

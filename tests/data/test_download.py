@@ -176,6 +176,46 @@ def test_a_folder_that_cannot_be_written(web: WebServer, tmp_path: Path) -> None
         download(declare(web), DataFolder(tmp_path / "data"))
 
 
+@pytest.mark.parametrize("fault", ["length:many", "length:-5", f"length:{'9' * 5000}", "part-unasked"])
+def test_a_length_or_a_part_that_makes_no_sense_costs_one_try_at_most(
+    web: WebServer, data: DataFolder, fault: str
+) -> None:
+    web.faults["/file"] = [fault]
+    assert (download(declare(web), data) / "file").read_bytes() == CONTENT
+
+
+def test_a_server_without_the_part_that_nobody_asked_for(web: WebServer, data: DataFolder) -> None:
+    web.faults["/file"] = [416]
+    with pytest.raises(DatasetNotFound, match="the server answered 416"):
+        download(declare(web), data)
+
+
+@pytest.mark.parametrize("off_by", [-1000, 1000])
+def test_a_wrong_length_never_gives_another_file(web: WebServer, data: DataFolder, off_by: int) -> None:
+    web.faults["/file"] = [f"length:{len(CONTENT) + off_by}"]
+    declared = declare(web)
+    if off_by < 0:
+        with pytest.raises(DatasetNotFound, match="wrong checksum"):
+            download(declared, data)
+    assert (download(declared, data) / "file").read_bytes() == CONTENT
+
+
+def test_a_server_that_redirects_in_a_circle_is_left_at_once(web: WebServer, data: DataFolder) -> None:
+    web.faults["/file"] = ["redirect"] * 100
+    naps = Naps()
+    with pytest.raises(DatasetNotFound, match="the server redirects without end"):
+        download(declare(web), data, naps)
+    assert naps.seconds == []
+
+
+def test_a_full_disk(web: WebServer, data: DataFolder) -> None:
+    (data.folder / "Mine").mkdir(parents=True)
+    (data.folder / "Mine" / ".file.part").symlink_to("/dev/full")
+    with pytest.raises(DatasetError, match=r"No space left on device\. Make room, or set data\.folder"):
+        download(declare(web), data)
+    assert len(web.seen) == 1
+
+
 def archive_of(folder: Path, kind: str) -> bytes:
     buffer = io.BytesIO()
     if kind == "zip":
@@ -232,9 +272,24 @@ def test_an_archive_that_lacks_a_file_or_points_elsewhere(web: WebServer, data: 
     assert (folder / "file").read_bytes() == b"right"
     with pytest.raises(DatasetError, match=r"a\.tgz does not hold file2"):
         download(declare(web, downloads=[item], files=["file2"]), data)
-    web.files["/a.tgz"] = buffer.getvalue()[:-20]
-    with pytest.raises(DatasetError, match=r"a\.tgz is damaged"):
-        download(declare(web, downloads=[item], files=["missing"]), data)
+    for damaged in (buffer.getvalue()[:-20], b"\x1f\x8b nonsense", encrypted_zip()):
+        web.files["/a.tgz"] = damaged
+        with pytest.raises(DatasetError, match=r"a\.tgz is damaged"):
+            download(declare(web, downloads=[item], files=["missing"]), data)
+    web.files["/a.zip"] = encrypted_zip()
+    with pytest.raises(DatasetError, match=r"a\.zip is damaged"):
+        download(declare(web, downloads=[{"file": "a.zip", "urls": [f"{web.url}/a.zip"]}], files=["missing"]), data)
+
+
+def encrypted_zip() -> bytes:
+    """An archive whose one member says that it needs a password."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        packed.writestr("missing", b"x" * 100)
+    content = bytearray(buffer.getvalue())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(signature) + flags] |= 1
+    return bytes(content)
 
 
 def test_texts_as_the_hub_has_them(web: WebServer, data: DataFolder, tmp_path: Path) -> None:

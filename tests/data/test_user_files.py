@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from decloud_pl.data.source import ImageSplit, TextSplit
+from decloud_pl.data.text import TextTables
 from decloud_pl.data.user_files import UserFiles
-from decloud_pl.errors import DatasetError
+from decloud_pl.errors import DatasetError, DatasetNotFound
 from decloud_pl.models.spec import ImageInput
 from decloud_pl.train.encoding import encoder_for
 from tests.data import tiny
@@ -159,6 +162,63 @@ def test_arrays_never_run_code(tmp_path: Path) -> None:
     assert not (tmp_path / "marker").exists()
 
 
+def npy(shape: str, *, descr: str = "'|u1'", rest: bytes = b"abc") -> bytes:
+    """A .npy file whose header says what it likes."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + rest
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy("(2**40, 32, 32)".replace("2**40", str(2**40))),
+        npy("(999999999999999999999, 8, 8)"),
+        npy("(" * 60),
+        npy("(4, 8, 8)", descr="'O'"),
+        npy("(4, 8, 8)", descr="5"),
+        b"\x93NUMPY\x01\x00\x04\x00{{{\n",
+        b"",
+    ],
+    ids=["huge", "overflow", "nested", "objects", "no-type", "garbage", "empty"],
+)
+@pytest.mark.parametrize("form", ["npy", "npz"])
+def test_arrays_whose_header_lies(tmp_path: Path, content: bytes, form: str) -> None:
+    np.save(tmp_path / "labels.npy", np.zeros(4, np.int64))
+    (tmp_path / "images.npy").write_bytes(content)
+    path = tmp_path
+    if form == "npz":
+        path = tmp_path / "a.npz"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("images.npy", "labels.npy"):
+                archive.write(tmp_path / name, name)
+    with pytest.raises(DatasetError, match="not a NumPy array of numbers, or it is damaged"):
+        UserFiles("custom", str(path)).load("train")
+
+
+def test_a_pipe_where_an_array_should_be(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "images.npy")
+    np.save(tmp_path / "labels.npy", np.zeros(4, np.int64))
+    with pytest.raises(DatasetError, match="not a NumPy array"):
+        UserFiles("custom", str(tmp_path)).load("train")
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_too_few_samples_for_three_parts(tmp_path: Path, count: int) -> None:
+    images, labels = tiny.images(count, 2, 8, 1, 0)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    for split in ("train", "held_out", "test"):
+        with pytest.raises(DatasetError, match=f"too few samples for a test split: {count}"):
+            UserFiles("custom", str(tmp_path / "a.npz")).load(split)
+    np.savez(tmp_path / "a.npz", x_train=images[:1], y_train=labels[:1], x_test=images, y_test=labels)
+    with pytest.raises(DatasetError, match=r"too few training samples: 1\. Add some: at least 2"):
+        UserFiles("custom", str(tmp_path / "a.npz"), num_classes=2).load("train")
+
+
+def test_a_path_that_cannot_even_be_looked_at(tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFound, match=r"the path of the data set custom.*Correct paths\.custom"):
+        UserFiles("custom", f"{tmp_path}/{'x' * 5000}")
+
+
 def test_a_damaged_npz(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(DatasetError, match=r"is not an \.npz file, or it is damaged"):
@@ -221,6 +281,12 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("text,label\na,0.5\nb,1\n")
     with pytest.raises(DatasetError, match="no whole number"):
         UserFiles("imdb", str(tmp_path / "b.csv"), num_classes=2).load("train")
+    (tmp_path / "b.csv").write_text("text,label\na,1e300\nb,1\n")
+    with pytest.raises(DatasetError, match="a label that is no class number"):
+        UserFiles("imdb", str(tmp_path / "b.csv"), num_classes=2).load("train")
+    (tmp_path / "b.json").write_text("")
+    with pytest.raises(DatasetError, match=r"b\.json cannot be read as a table"):
+        UserFiles("imdb", str(tmp_path / "b.json"), num_classes=2).load("train")
     (tmp_path / "c.csv").write_text("text,label\na,0\nb,7\n")
     with pytest.raises(DatasetError, match="the label 7, outside 0 to 1"):
         UserFiles("imdb", str(tmp_path / "c.csv"), num_classes=2).load("train")
@@ -228,3 +294,13 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
         write_table(tmp_path / "d" / f"{part}.csv", ["x", "y"], [label, "good"], ("text", "label"))
     with pytest.raises(DatasetError, match="A label is 'bad', which the training data does not know"):
         UserFiles("imdb", str(tmp_path / "d")).load("test")
+    write_table(tmp_path / "d" / "test.csv", ["x", "y"], [0, 1], ("text", "label"))
+    with pytest.raises(DatasetError, match="training data's labels are words, the test data's are numbers"):
+        UserFiles("imdb", str(tmp_path / "d"), num_classes=2).load("test")
+
+
+def test_words_as_labels_have_the_training_datas_numbers(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.csv", list("abcd"), ["bad", "good"] * 2, ("text", "label"))
+    write_table(tmp_path / "test.csv", ["x", "y"], ["good", "good"], ("text", "label"))
+    assert UserFiles("imdb", str(tmp_path), num_classes=2).load("test").labels.tolist() == [1, 1]
+    assert TextTables("imdb", root=str(tmp_path)).load("test").labels.tolist() == [1, 1]

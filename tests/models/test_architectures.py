@@ -163,6 +163,19 @@ from torch import nn
 
 def brightness(num_classes=2):
     return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, num_classes))
+
+def failing(num_classes=2):
+    return {}["key"]
+
+def empty(num_classes=2):
+    return None
+
+class Stumbles(nn.Linear):
+    def forward(self, images):
+        return {}["logits"]
+
+def stumbling(num_classes=2):
+    return Stumbles(3, num_classes)
 """
 USE = """
 import sys
@@ -170,7 +183,7 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from decloud_pl.errors import ModelError
 from decloud_pl.models import make, quarantine
-from decloud_pl.models.quarantine_child import _base
+from decloud_pl.models.quarantine_child import Refused, _base
 from decloud_pl.models.registry import build, known
 assert "brightness" in known()
 assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot take a name away
@@ -180,24 +193,35 @@ assert _base(folder / "model", folder / "out") == {"classes": 4}
 # In a child that is isolated from this process's path as well.
 opened = quarantine.open_base_model(folder / "model", folder / "opened")
 assert (opened.spec.architecture, opened.classes) == ("brightness", 4)
-for name in ("broken", "constant"):
+for name in ("broken", "constant", "failing", "empty", "raising"):
     try:
         build(name, {})
     except ModelError as error:
         print(error)
+make.make_package(folder / "model", make.make_spec("stumbling", {}, {"size": 8}))
+try:
+    _base(folder / "model", folder / "out")
+except Refused as refusal:
+    print(refusal)
 """
 
 
 def test_plug_ins_by_their_entry_point(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(PLUG_IN)
+    (tmp_path / "broken_models.py").write_text("raise OSError('no licence')\n")
     installed = tmp_path / "my_models-1.0.dist-info"
     installed.mkdir()
     (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: my-models\nVersion: 1.0\n")
     (installed / "entry_points.txt").write_text(
         "[decloud_pl.architectures]\nbrightness = my_models:brightness\nsimple_cnn = my_models:brightness\n"
-        "broken = my_models:nothing\nconstant = my_models:__name__\n"
+        "broken = my_models:nothing\nconstant = my_models:__name__\nfailing = my_models:failing\n"
+        "empty = my_models:empty\nraising = broken_models:any\nstumbling = my_models:stumbling\n"
     )
     ended = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "The plug-in my_models:nothing of the architecture broken cannot be imported" in ended.stdout
     assert "cannot be called" in ended.stdout
+    assert "my_models:failing of the architecture failing cannot be built with {}: KeyError: 'key'." in ended.stdout
+    assert "my_models:empty of the architecture empty gives a NoneType. It must give a torch.nn.Module" in ended.stdout
+    assert "architecture raising cannot be imported: OSError: no licence." in ended.stdout
+    assert "cannot take the input that its description names" in ended.stdout

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from decloud_pl.errors import UntrustedFileRejected
+from decloud_pl.errors import ModelError, UntrustedFileRejected
 from decloud_pl.models import ModelSpec
 from decloud_pl.models.quarantine import BaseModelOpening, Limits, open_base_model, open_submission
 
@@ -129,6 +129,11 @@ def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
     with pytest.raises(UntrustedFileRejected, match="took too long"):
         opening.model()
     assert is_gone(opening._process.pid)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"base\.pt cannot be read: No such file or directory\. Get the file again"):
+        open_base_model(tmp_path / "base.pt", tmp_path / "out")
 
 
 def test_a_child_that_dies_is_a_refusal(tmp_path: Path) -> None:

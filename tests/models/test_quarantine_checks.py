@@ -190,6 +190,56 @@ def test_a_package_whose_network_cannot_take_its_own_input(tmp_path: Path, state
     assert "cannot take the input" in refusal_of_file(path)
 
 
+def with_header(path: Path, tensors: dict[str, object], data: bytes = b"") -> Path:
+    header = {"__metadata__": ModelSpec("simple_cnn", {"num_classes": 4}).to_metadata(), **tensors}
+    content = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(content)) + content + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "offsets"),
+    [
+        ("F32", [2**62, 2**62], [0, 16]),
+        ("F32", [-4], [0, 16]),
+        ("F32", [4.0], [0, 16]),
+        ("F32", [4], [16, 32]),  # a hole before it
+        ("F32", [4], [0, 2**62]),
+        ("F32", [4], [8, 0]),
+        ("WAT", [4], [0, 16]),
+    ],
+)
+def test_a_header_that_lies(tmp_path: Path, dtype: str, shape: list[float], offsets: list[int]) -> None:
+    tensors: dict[str, object] = {"fc2.bias": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+    assert "truncated or damaged" in refusal_of_file(with_header(tmp_path / "base", tensors, bytes(16)))
+
+
+def test_tensors_that_overlap(tmp_path: Path) -> None:
+    one = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+    overlapping: dict[str, object] = {"fc2.bias": one, "other": one}
+    assert "truncated or damaged" in refusal_of_file(with_header(tmp_path / "base", overlapping, bytes(16)))
+
+
+@pytest.mark.parametrize("name", ["fc2\x1b[2J\n\x07.bias", "x" * 1_000_000], ids=["control", "long"])
+def test_a_name_that_is_no_name_is_told_in_a_short_line(tmp_path: Path, name: str) -> None:
+    tensors: dict[str, object] = {name: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
+    sentence = refusal_of_file(with_header(tmp_path / "base", tensors, bytes(16)))
+    assert "that the model does not have" in sentence
+    assert sentence.isprintable()
+    assert len(sentence) < 200
+
+
+def test_pickles_that_nest_or_multiply_without_end(tmp_path: Path) -> None:
+    doubled = b")q\x00" + b"(h\x00h\x00tq\x00" * 60
+    for stream in (b"(" * 100_000 + b"l" * 100_000, b")" + b"\x85" * 100_000, doubled, b"}" + doubled + b"K\x01s"):
+        path = tmp_path / "base.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02" + stream + b".")
+            archive.writestr("archive/version", "3\n")
+            archive.writestr("archive/byteorder", "little")
+        assert "not executed" in (sentence := refusal_of_file(path)) or "dictionary" in sentence
+
+
 def test_a_header_of_a_hundred_thousand_tensors(tmp_path: Path) -> None:
     header = {f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(100_000)}
     data = json.dumps(header).encode()

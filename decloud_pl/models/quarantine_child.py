@@ -44,10 +44,19 @@ class Refused(Exception):
 
 
 def main() -> None:
-    request = json.loads(sys.argv[1])
     # Nothing that a library prints may be taken for the answer.
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.dup(1)
     os.dup2(2, 1)
+    open_one(json.loads(sys.argv[1]), answers)
+
+
+def open_one(request: Mapping[str, Any], answers: int) -> None:
+    """Takes from this process what it must not have, opens the file and writes what was found.
+
+    Args:
+        request: what `quarantine` asks for.
+        answers: a file descriptor.
+    """
     _exit_with_parent()
     sys.path.extend(request["plug_ins"])
     torch.set_num_threads(1)
@@ -63,8 +72,8 @@ def main() -> None:
         # torch reports a failed allocation as a RuntimeError.
         reason = "needs more memory than is allowed" if _is_memory(error) else "cannot be used as a model"
         found = {"refused": f"The file {reason}."}
-    json.dump(found, answer)
-    answer.close()
+    with os.fdopen(answers, "w", encoding="utf-8") as answer:
+        json.dump(found, answer)
 
 
 def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]:

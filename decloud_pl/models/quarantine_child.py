@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
@@ -33,6 +34,7 @@ _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, tor
 _LONGEST_NAME = 256
 _MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are no tensor
 _CPU_SECONDS = 100
+_RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
 # What torch's reader raises for one kind of damage or another.
 _READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
 
@@ -41,6 +43,18 @@ State = Mapping[str, torch.Tensor]
 
 class Refused(Exception):
     """Why the file was refused, in one sentence."""
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Draws no random numbers: tensors that hold nothing need none, and torch would import its compiler for them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in _RANDOM or getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def main() -> None:
@@ -118,7 +132,7 @@ def _base(path: Path, out: Path, described: ModelSpec | None = None) -> dict[str
     # A view of a few bytes may stand for a tensor of any size.
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > 2 * path.stat().st_size:
         raise Refused("The file's tensors claim more than it holds.")
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutInitialisation():
         expected = build(spec.architecture, spec.hyper_parameters).state_dict()
     _check_shapes(state, expected, complete=True)
     for name, tensor in state.items():

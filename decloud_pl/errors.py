@@ -27,7 +27,8 @@
     ├── ModelError                      9
     │   └── UntrustedFileRejected             quarantine refused a file
     ├── TrainingError                  10
-    │   └── TrainingStopped            75     asked to stop; goes on from its checkpoint
+    │   ├── TrainingStopped            75     asked to stop; goes on from its checkpoint
+    │   └── ExecutorUnavailable        69     no machine to train on; worth another try
     ├── JournalError                   11
     │   └── JournalLocked
     ├── LocalnetError                  12
@@ -53,6 +54,7 @@ __all__ = [
     "DatasetNotSupported",
     "DecloudError",
     "DecodeError",
+    "ExecutorUnavailable",
     "InsufficientFunds",
     "IntegrityError",
     "InvalidCid",
@@ -264,6 +266,12 @@ class TrainingStopped(TrainingError):
     """A training was asked to stop and wrote a checkpoint first: started again, it goes on from there."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class ExecutorUnavailable(TrainingError):
+    """The machines that train cannot be reached, or have no room: nothing has been tried yet."""
+
+    exit_code = 69  # EX_UNAVAILABLE of sysexits.h
 
 
 class JournalError(DecloudError):

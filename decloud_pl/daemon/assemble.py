@@ -17,8 +17,8 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
-from decloud_pl.daemon.connect import make_dialect, make_rpc
-from decloud_pl.daemon.events import Reporter
+from decloud_pl.daemon.connect import make_dialect, make_rpc, ray_options
+from decloud_pl.daemon.events import Reporter, Trouble
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
 from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
 from decloud_pl.daemon.log import logged
@@ -27,6 +27,7 @@ from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.observe import observed
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
+from decloud_pl.daemon.ray_executor import RayExecutor
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
 from decloud_pl.daemon.service import keep_alive
@@ -38,7 +39,7 @@ from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import parse_sol
-from decloud_pl.errors import RoundError
+from decloud_pl.errors import ExecutorUnavailable, RoundError
 from decloud_pl.settings import Settings
 
 MAX_MODEL_BYTES = 2 << 30
@@ -54,8 +55,20 @@ def make_sender(settings: Settings, rpc: RpcClient, wallet: Wallet, journal: Jou
 
 
 def make_executor(settings: Settings) -> Executor:
-    """Where trainings run."""
+    """Where trainings run.
+
+    Raises:
+        ConfigError: on Ray, which is not installed.
+    """
+    if settings.daemon.executor == "ray":
+        return RayExecutor(ray_options(settings))
     return ProcessExecutor(hang_seconds=settings.daemon.hang_minutes * 60)
+
+
+def make_shares(settings: Settings) -> Shares:
+    """Places for trainings; a Ray cluster divides its GPUs itself."""
+    here = () if settings.daemon.executor == "ray" else visible_gpus(os.environ)
+    return Shares(settings.max_concurrent_rounds, here)
 
 
 def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_after: int | None = None) -> Policy:
@@ -89,6 +102,7 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
         prepare=prepare,
         auto_train=settings.auto_train,
         auto_claim=settings.auto_claim,
+        force=settings.update.force,
         poll_interval=settings.poll_interval,
         only_round=settings.round,
         stop_after=stop_after,
@@ -145,10 +159,30 @@ async def assemble(
             rounds_folder=home / "rounds" / scope.folder,
             max_model_bytes=MAX_MODEL_BYTES,
             deposit=deposit,
-            shares=Shares(settings.max_concurrent_rounds, visible_gpus(os.environ)),
+            shares=make_shares(settings),
         )
         policy = make_policy(settings, deposit=deposit, stop_after=stop_after)
+        if isinstance(executor, RayExecutor) and settings.auto_train:
+            await stack.enter_async_context(_cluster_looked_at(executor, reporter))
         yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect))
+
+
+@asynccontextmanager
+async def _cluster_looked_at(executor: RayExecutor, reporter: Reporter) -> AsyncIterator[None]:
+    """Says at the start, not only in the first round, that there is no machine to train on; keeps nothing waiting."""
+
+    async def look() -> None:
+        try:
+            await executor.check()
+        except ExecutorUnavailable as error:
+            reporter.report(Trouble(None, f"{error} Trainings wait for it."))
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
 
 
 async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> tuple[Check, ...]:

@@ -19,12 +19,14 @@ from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import (
     ContentNotFound,
     DecloudError,
+    ExecutorUnavailable,
     InsufficientFunds,
     JournalError,
     ProgramError,
     RpcUnavailable,
     StoreError,
     StoreUnavailable,
+    TrainingStopped,
     TransactionExpired,
     UntrustedFileRejected,
 )
@@ -33,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 _WORTH_WAITING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpired, InsufficientFunds)
 """Failures of somebody else, or an empty wallet: they pass; tried again until the round's own deadline."""
+_NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped)
+"""The training did not fail: there was no machine for it, or somebody stopped it. It keeps its slot and its tries."""
+_NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
 _LONGEST_BACK_OFF = 60.0
@@ -65,6 +70,7 @@ class Attendant:
         self._on_end = ended
         self._joining = asyncio.Lock()
         self._taken: set[int] = set()
+        self._compared: set[int] = set()
         self.finishing: set[int] = set()
         """Rounds in a step that a stopping daemon lets come to its end."""
         self.stopping = False
@@ -126,15 +132,25 @@ class Attendant:
 
     async def _advance(self, record: RoundRecord) -> None:
         steps = self._steps
+        self._reconsider(record)
         while not record.state.is_final:
             view = await steps.chain.view(record.round_id, steps.wallet.address)
             steps.reporter.report(Looked(record.round_id, _deadline(view), view.now, view.balance))
             if self.stopping:
                 return
             update = steps.update_on_disk(record.round_id)
-            step = next_step(record, view.round, view.submission, now=view.now, update_on_disk=update is not None)
+            step = next_step(
+                record,
+                view.round,
+                view.submission,
+                now=view.now,
+                update_on_disk=update is not None,
+                withheld="" if update is None or self._policy.force else update.withheld,
+            )
             if isinstance(step, Finish):
                 record = steps.finish(record, step.state, step.reason)
+                if step.state is State.UNREWARDED and (record.gain_low or 0) > 0:
+                    steps.reporter.report(Trouble(record.round_id, f"Earned nothing: {step.reason}."))
                 self._end(record)
                 return
             if isinstance(step, Wait):
@@ -145,6 +161,14 @@ class Attendant:
             if not self._allowed(step):
                 return
             record = await self._act(step, record, view)
+
+    def _reconsider(self, record: RoundRecord) -> None:
+        """Lets a withheld round train anew, once in this daemon's life, where the settings are others by now."""
+        if record.state is not State.WITHHELD or record.round_id in self._compared or not self._policy.auto_train:
+            return
+        self._compared.add(record.round_id)
+        if not self._policy.force and self._steps.is_planned_otherwise(record):
+            self._steps.drop_withheld(record.round_id)
 
     def _allowed(self, step: Act) -> bool:
         if step.step == "train":
@@ -181,15 +205,16 @@ class Attendant:
         if record is None or record.state.is_final:
             steps.reporter.report(Trouble(round_id, str(error)))
             return
-        attempts = record.attempts + 1
+        counts = not isinstance(error, _NO_ATTEMPT)
+        attempts = record.attempts + counts
         # A finished update is kept until the round's deadline: the user may mend the storage meanwhile.
         publishing = record.state is State.PUBLISHING and isinstance(error, StoreError)
-        patient = publishing or isinstance(error, _WORTH_WAITING)
+        patient = publishing or not counts or isinstance(error, _WORTH_WAITING)
         hopeless = isinstance(error, UntrustedFileRejected) or (attempts >= _MAX_ATTEMPTS and not patient)
         if hopeless and record.state not in _NEVER_GIVEN_UP:
             self._end(steps.finish(record, State.FAILED, str(error)))
             return
-        wait = min(2.0 ** min(attempts, 16), _LONGEST_BACK_OFF)
+        wait = min(2.0 ** min(attempts, 16), _LONGEST_BACK_OFF) if counts else _NO_ATTEMPT_PAUSE
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
             wait = max(wait, error.retry_after)
         next_try_at = int(self._now() + wait)

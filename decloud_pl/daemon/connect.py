@@ -1,4 +1,4 @@
-"""From settings to the chain: all that a command needs that only reads."""
+"""From settings to the chain and to the machines that train: all that a command needs that only reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings
 
@@ -35,3 +36,9 @@ def make_rpc(settings: Settings) -> RpcClient:
     return RpcClient(
         network.rpc_url, fallbacks=network.fallback_rpc_urls, requests_per_second=network.requests_per_second
     )
+
+
+def ray_options(settings: Settings) -> RayOptions:
+    """How trainings use the Ray cluster."""
+    ray = settings.daemon.ray
+    return RayOptions(ray.address, ray.cpus, ray.gpus, hang_seconds=settings.daemon.hang_minutes * 60)

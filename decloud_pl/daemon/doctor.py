@@ -19,7 +19,7 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Connected, watch_events
-from decloud_pl.daemon.connect import make_dialect, make_rpc
+from decloud_pl.daemon.connect import make_dialect, make_rpc, ray_options
 from decloud_pl.daemon.select import WALLET_MINIMUM, join_cost
 from decloud_pl.daemon.stores import make_gateways, make_store
 from decloud_pl.data.catalog import names, resolve
@@ -81,10 +81,12 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _settings_file(ConfigFile(config_home)),
         await _tried("wallet", find_wallet),
         *await _chain(settings, wallet[0] if wallet else None),
+        _convention(settings),
         await _tried("storage", lambda: _storage(settings)),
         _disk(settings.home_path),
         *_data_sets(settings),
         await _device(),
+        *([await _tried("ray", lambda: _ray(settings))] if settings.daemon.executor == "ray" else []),
     ]
 
 
@@ -107,6 +109,15 @@ def _settings_file(file: ConfigFile) -> Finding:
         detail = f"{file.path} holds a secret and others can read it (mode {mode:03o})"
         return Finding("settings", "problem", detail, f"Run: chmod 600 {file.path}")
     return Finding("settings", "ok", str(file.path))
+
+
+def _convention(settings: Settings) -> Finding:
+    words = f"updates are read as {settings.describe_convention()}"
+    read, written = settings.network.convention, settings.written_convention()
+    if written != read:
+        fix = f"Set update.convention={read}, or network.convention={written} if its validators read them so."
+        return Finding("convention", "problem", words, fix)
+    return Finding("convention", "ok", words)
 
 
 def _wallet(settings: Settings, wallet: Wallet) -> Finding:
@@ -243,6 +254,12 @@ def _data_sets(settings: Settings) -> list[Finding]:
     if settings.datasets:
         found += [Finding("data sets", "problem", error.message, error.fix) for error in missing]
     return found
+
+
+async def _ray(settings: Settings) -> Finding:
+    from decloud_pl.daemon.ray_executor import RayExecutor
+
+    return Finding("ray", "ok", await RayExecutor(ray_options(settings)).check())
 
 
 async def _device() -> Finding:

@@ -18,13 +18,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from decloud_pl.errors import TrainingError, TrainingStopped, UntrustedFileRejected
+from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 
 PLAN_FILE = "plan.json"
 UPDATE_FILE = "update.json"
 LOG_FILE = "worker.log"
+WORKER_MODULE = "decloud_pl.daemon.worker"
 
 _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
+_BY_CODE: Mapping[int, type[TrainingError]] = {
+    error.exit_code: error for error in (TrainingStopped, ExecutorUnavailable)
+}
 _LONGEST_LINE = 1 << 20
 _LOOK_SECONDS = 1.0
 
@@ -47,9 +51,11 @@ class Executor(Protocol):
         Args:
             folder: the round's folder.
             on_progress: called with each progress message.
-            environment: what the worker's environment must say besides, for example which GPUs are its own.
+            environment: what the worker's environment must say besides: which of this machine's GPUs are its own.
 
         Raises:
+            ExecutorUnavailable: there is no machine to train on for now.
+            TrainingStopped: somebody else stopped the worker; it goes on from its checkpoint.
             TrainingError: the worker failed, was killed or made no progress for too long.
         """
         ...
@@ -71,7 +77,7 @@ class ProcessExecutor:
         *,
         grace: float = 30.0,
         hang_seconds: float = 900.0,
-        command: Sequence[str] = (sys.executable, "-m", "decloud_pl.daemon.worker"),
+        command: Sequence[str] = (sys.executable, "-m", WORKER_MODULE),
     ) -> None:
         self._environ = worker_environment(os.environ if environ is None else environ)
         self._grace = grace
@@ -106,7 +112,7 @@ class ProcessExecutor:
             raise TrainingError(f"The training process {_ending(code)}.", fix=f"Its log is {folder / LOG_FILE}.")
         if code == UntrustedFileRejected.exit_code:
             raise UntrustedFileRejected(refusal)  # trying again would not change the file
-        raise (TrainingStopped if code == TrainingStopped.exit_code else TrainingError)(refusal)
+        raise _BY_CODE.get(code, TrainingError)(refusal)
 
     async def _follow(
         self, process: asyncio.subprocess.Process, on_progress: Callable[[Mapping[str, object]], None]

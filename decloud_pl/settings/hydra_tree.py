@@ -148,18 +148,21 @@ def check_shape(overrides: Sequence[str]) -> None:
             raise refusal
 
 
-def check_keys(plain: dict[str, Any]) -> None:
+def check_keys(plain: dict[str, Any], schema: type = Tree, group: str = "") -> None:
     """Refuses keys that are no setting, which ``+key=value`` would add without a complaint.
+
+    Args:
+        plain: the tree, or what is in a group of it.
+        schema: its type.
+        group: its place in the tree, with a dot after it.
 
     Raises:
         ConfigError: the first such one, with the nearest right one.
     """
+    known = [f"{group}{name}" for name in tree_names(schema)]
     for key, value in plain.items():
-        if key not in tree_names():
-            raise no_setting(key, tree_names())
-        nested = nested_types().get(key)
+        if f"{group}{key}" not in known:
+            raise no_setting(f"{group}{key}", known)
+        nested = nested_types(schema).get(key)
         if nested is not None and isinstance(value, dict):
-            known = tree_names(nested)
-            for inner in value:
-                if inner not in known:
-                    raise no_setting(f"{key}.{inner}", [f"{key}.{name}" for name in known])
+            check_keys(value, nested, f"{group}{key}.")

@@ -126,9 +126,9 @@ def free_groups() -> tuple[str, ...]:
 
 
 @cache
-def nested_types() -> dict[str, type]:
-    """The groups with fields of their own, by name."""
-    hints = typing.get_type_hints(Tree)
+def nested_types(schema: type = Tree) -> dict[str, type]:
+    """The groups with fields of their own, by name: the tree's, or those within a group."""
+    hints = typing.get_type_hints(schema)
     return {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
 
 

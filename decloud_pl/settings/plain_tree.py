@@ -170,9 +170,9 @@ def _structured(schema: type[T], plain: Mapping[str, Any]) -> T:
     hints = typing.get_type_hints(schema)
     if set(plain) - {entry.name for entry in fields(schema)}:  # type: ignore[arg-type]  # always a dataclass
         raise NeedsHydra
-    nested = nested_types()
+    nested = nested_types(schema)  # type: ignore[arg-type]  # a type is hashable
     values = {
-        key: _structured(nested[key], value) if schema is Tree and key in nested else _converted(hints[key], value)
+        key: _structured(nested[key], value) if key in nested else _converted(hints[key], value)
         for key, value in plain.items()
     }
     return schema(**values)

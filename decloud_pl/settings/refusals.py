@@ -95,10 +95,13 @@ def _refusal(override: str, overrides: Sequence[str], folder: Path, user_conf: P
     group, *rest = key.split(".")
     if group in free_groups() and rest:
         return None if override.startswith("+") else _not_in_choice(key, overrides, folder, user_conf)
-    if group in nested_types() and rest:
-        known = [f"{group}.{name}" for name in tree_names(nested_types()[group])]
-        return None if f"{group}.{rest[0]}" in known else no_setting(key, known)
-    return None if group in tree_names(Tree) else no_setting(key, tree_names(Tree))
+    schema: type = Tree
+    above = ""
+    while rest and group in nested_types(schema):
+        schema, above = nested_types(schema)[group], f"{above}{group}."
+        group = rest.pop(0)
+    known = [f"{above}{name}" for name in tree_names(schema)]
+    return None if f"{above}{group}" in known else no_setting(key, known)
 
 
 def _not_in_choice(key: str, overrides: Sequence[str], folder: Path, user_conf: Path | None) -> ConfigError | None:

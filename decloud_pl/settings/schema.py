@@ -9,9 +9,9 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from decloud_pl.domain import DATASETS, parse_sol
+from decloud_pl.domain import DATASETS, REMEDIES, Convention, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
@@ -21,6 +21,7 @@ JOURNAL_FILE = "journal.sqlite"
 USER_CONF = "conf"
 """The folder in the user's home whose groups come beside the built-in ones."""
 TASKS = ("daemon", "round", "experiment")
+EXECUTORS = ("process", "ray")
 _LAST_PORT = 65_535
 _LARGEST_SHARE = 0.5
 
@@ -40,11 +41,22 @@ class ChainConfig:
 
 
 @dataclass
+class RayConfig:
+    """The Ray cluster, and what each training gets of the machine it runs on."""
+
+    address: str = "auto"
+    cpus: int = 1
+    gpus: float = 0.0
+
+
+@dataclass
 class DaemonConfig:
     """How rounds are worked on."""
 
     hang_minutes: float = 15.0
     stop_seconds: float = 90.0
+    executor: str = "process"
+    ray: RayConfig = field(default_factory=RayConfig)
 
 
 @dataclass
@@ -93,11 +105,18 @@ class RewardsConfig:
 
 @dataclass
 class UpdateConfig:
-    """How a finished training is written down for the validator."""
+    """How a finished training is written down for the validator, and when it is worth submitting.
+
+    An empty ``convention`` is the network's. ``min_gain`` is an accuracy, 0 to 1.
+    """
 
     dtype: str = "float16"
     top_k: float = 0.0
     min_kept: float = 0.95
+    convention: str = ""
+    min_gain: float = 0.0
+    remedies: list[str] = field(default_factory=lambda: list(REMEDIES))
+    force: bool = False
 
 
 @dataclass
@@ -213,6 +232,16 @@ class Settings(Tree):
         """Lamports; 0 means no limit."""
         return parse_sol(self.rewards.max)
 
+    def written_convention(self) -> Convention:
+        """How this trainer writes updates; `NetworkConfig.update_convention` is how validators read them."""
+        return cast(Convention, self.update.convention or self.network.convention)
+
+    def describe_convention(self) -> str:
+        """How updates are read on this network, and how this trainer writes them where that is another way."""
+        read, written = self.network.convention, self.written_convention()
+        words = f"{read}, rate {self.network.gradient_rate:g}" if read == "gradient" else read
+        return words if written == read else f"{words}; written as {written}"
+
     def all_mappings(self) -> dict[str, str]:
         """The network's mappings with the user's own on top."""
         return {**self.network.mappings, **self.mappings}
@@ -280,6 +309,8 @@ def _check_work(settings: Settings) -> None:
         "rewards.watts": (settings.rewards.watts, 0),
         "network.requests_per_second": (settings.network.requests_per_second, 0),
         "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
+        "daemon.ray.cpus": (settings.daemon.ray.cpus, 1),
+        "daemon.ray.gpus": (settings.daemon.ray.gpus, 0),
         "notify.silent_minutes": (settings.notify.silent_minutes, 0),
         "metrics.port": (settings.metrics.port, 0),
     }
@@ -290,12 +321,34 @@ def _check_work(settings: Settings) -> None:
         raise ConfigError(f"metrics.port is {settings.metrics.port}.", fix=f"Set it to {_LAST_PORT} or less.")
     if not 0 < settings.daemon.hang_minutes < float("inf"):
         raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
+    _check_executor(settings.daemon)
     update = settings.update
     if update.dtype not in ("float32", "float16", "bfloat16"):
         raise ConfigError(f"update.dtype is {update.dtype!r}.", fix="Set it to float16, bfloat16 or float32.")
-    for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept)):
+    if update.convention not in ("", "delta", "gradient"):
+        raise ConfigError(f"update.convention is {update.convention!r}.", fix="Set it to 'delta' or 'gradient'.")
+    for remedy in update.remedies:
+        if remedy not in REMEDIES or update.remedies.count(remedy) > 1:
+            raise ConfigError(
+                f"update.remedies names {remedy!r} {'twice' if remedy in REMEDIES else ''}".rstrip() + ".",
+                fix=f"Choose from {', '.join(REMEDIES)}, each once, or set [] for none.",
+            )
+    for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept), ("min_gain", update.min_gain)):
         if not 0 <= share <= 1:
             raise ConfigError(f"update.{name} is {share}.", fix="Set it to a share from 0 to 1.")
+
+
+def _check_executor(daemon: DaemonConfig) -> None:
+    if daemon.executor not in EXECUTORS:
+        raise ConfigError(f"daemon.executor is {daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")
+    if daemon.ray.gpus > 1 and not daemon.ray.gpus.is_integer():
+        raise ConfigError(f"daemon.ray.gpus is {daemon.ray.gpus}.", fix="Above 1, set it to a whole number.")
+    address = daemon.ray.address
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address not in ("auto", "local") and not (host and colon and port.isdecimal() and "/" not in host):
+        raise ConfigError(
+            f"daemon.ray.address is {address!r}.", fix="Set it to auto, local, HOST:PORT or ray://HOST:PORT."
+        )
 
 
 def _check_tune(tune: TuneConfig) -> None:

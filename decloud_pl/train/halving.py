@@ -1,7 +1,8 @@
 """Successive halving over learning rates, within a time.
 
 All rates are tried for a few batches; the better half goes on, from where it stands, for twice as many, and so on. The
-configured rate goes on to the end whatever it scores, so that the last comparison says what the search is worth.
+configured rate goes on to the end whatever it scores, so that the last comparison says what the search is worth. The
+last two go on as long as there is time: after a few batches a high rate looks better than it is.
 K. Jamieson, A. Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2016,
 https://arxiv.org/abs/1502.07943.
 """
@@ -71,13 +72,21 @@ class Found:
         return next((rung for rung in reversed(self.rungs) if set(rung.accuracies.values()) != {None}), None)
 
     def best(self, configured: float) -> float:
-        """The rate that did best in the last comparison; the configured one unless another was better."""
+        """The rate that did best in the last comparison, if it was better than the configured one in the two last.
+
+        One comparison alone shows the chance of a moment: at a constant rate the accuracy goes up and down by points.
+        """
         if self.last is None:
             return configured
-        last = self.last.accuracies
+        *_, before, last = Rung(0, {}), *self.rungs[: self.rungs.index(self.last) + 1]
+        better = [
+            rate
+            for rate in last.accuracies
+            if all(_lead(rung, rate, configured) > 0 for rung in (last, before)) or rate == configured
+        ]
         # In the order of distance from the configured rate: of two that are equally good the nearer one is taken.
-        nearest = sorted(last, key=lambda rate: abs(math.log(rate / configured)))
-        return max(nearest, key=lambda rate: _rank(last[rate]))
+        better.sort(key=lambda rate: abs(math.log(rate / configured)))
+        return max(better, key=lambda rate: _rank(last.accuracies[rate]), default=configured)
 
     def still_gains(self, rate: float) -> bool:
         """Whether twice the batches made a rate's accuracy better in the last comparison."""
@@ -98,11 +107,12 @@ def halve(
     *,
     configured: float,
     first: int,
+    longest: int,
     end: float,
     monotonic: Callable[[], float],
     on_rung: Callable[[Rung], None] = lambda _: None,
 ) -> Found:
-    """Searches until one rate besides the configured one is left, or the time is over.
+    """Searches until one rate besides the configured one has come to the longest comparison, or the time is over.
 
     A comparison is begun, and gone on with, only as long as it can be expected to end in time.
 
@@ -111,6 +121,7 @@ def halve(
         rates: to try besides the configured one.
         configured: the rate to compare with.
         first: batches of the first comparison.
+        longest: no comparison takes more batches.
         end: on the scale of ``monotonic``.
         monotonic: the time in seconds.
         on_rung: called after each comparison.
@@ -136,7 +147,7 @@ def halve(
         rungs.append(Rung(batches, accuracies))
         on_rung(rungs[-1])
         alive = [rate for rate in challengers if accuracies[rate] is not None]
-        if not alive or len(challengers) == 1:
+        if not alive or 2 * batches > longest:
             return pace.found(rungs)
         alive.sort(key=lambda rate: -_rank(accuracies[rate]))
         challengers = alive[: max(1, len(challengers) // 2)]
@@ -167,6 +178,13 @@ class _Pace:
             return Found(tuple(rungs))
         per_course = (self._whole - self._training) / self._courses
         return Found(tuple(rungs), self._training / self._batches, per_course)
+
+
+def _lead(rung: Rung, rate: float, configured: float) -> float:
+    """By how much a rate is better in a comparison that both took part in; infinite where one did not."""
+    if rate not in rung.accuracies or configured not in rung.accuracies:
+        return math.inf
+    return _rank(rung.accuracies[rate]) - _rank(rung.accuracies[configured])
 
 
 def _rank(accuracy: float | None) -> float:

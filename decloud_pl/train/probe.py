@@ -126,7 +126,16 @@ def search(
     longest = batches_per_epoch * max(plan.epochs, *options.epochs, 1)
     first = max(1, min(options.batches, longest >> (rungs_of(len(rates)) - 1)))
     end = begun + seconds
-    found = halve(make_courses(end), rates, configured=rate, first=first, end=end, monotonic=monotonic, on_rung=on_rung)
+    found = halve(
+        make_courses(end),
+        rates,
+        configured=rate,
+        first=first,
+        longest=longest,
+        end=end,
+        monotonic=monotonic,
+        on_rung=on_rung,
+    )
     now = monotonic()
     if not found.rungs:
         text = f"Probe skipped: {seconds:.0f} s are too short to try {len(rates) + 1} learning rates."
@@ -204,7 +213,7 @@ def _report(choice: Choice, *, diverged: bool) -> str:
     elif diverged:
         found = f"every learning rate that was tried diverged; {configured} stays"
     else:
-        found = f"learning rate {configured} stays, no other was better {after}"
+        found = f"learning rate {configured} stays, no other was surely better {after}"
     parts = [f"Probe: {found}"]
     if choice.epochs != choice.configured_epochs:
         why = "in time for the deadline" if choice.epochs < choice.configured_epochs else "for it still gains"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,11 @@ def test_a_data_set_that_nothing_leads_to(examined: Any, run: Any) -> None:
     assert found["data sets"]["verdict"] == "problem"
     text = run("doctor", "network.rpc_url=http://127.0.0.1:9").out
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'decloud_pl[ray]'")
+def test_a_ray_cluster_that_is_not_there(examined: Any) -> None:
+    _, found = examined("daemon.executor=ray", "daemon.ray.address=127.0.0.2:9")
+    assert found["ray"]["verdict"] == "problem"
+    assert "127.0.0.2:9 cannot be reached: Connection refused" in found["ray"]["detail"]
+    assert "daemon.ray.address" in found["ray"]["fix"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import dataclasses
+import importlib.util
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,15 +39,18 @@ from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.publish import Publisher, ReadBack
 from decloud_pl.store.unixfs import cid_of_file
+from tests.harness.ray_cluster import RayCluster, ray_cluster
 
 PATIENCE = 30.0
 
 
 @dataclass
 class QuickExecutor:
-    """Writes a real update file at once; ``failures`` are raised first, one per call."""
+    """Writes a real update file at once, with a verdict; ``failures`` are raised first, one per call."""
 
     failures: list[Exception] = field(default_factory=list)
+    withheld: str = ""
+    gain: tuple[float, float] | None = None
     trained: int = 0
     cancelled: int = 0
     running: int = 0
@@ -76,7 +81,9 @@ class QuickExecutor:
         path = folder / "update.pt"
         path.write_bytes(b"an update of " + folder.name.encode())
         cid = str(cid_of_file(path))
-        write_update(folder / UPDATE_FILE, Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9))
+        made = Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9, withheld=self.withheld)
+        low, high = self.gain or (None, None)
+        write_update(folder / UPDATE_FILE, dataclasses.replace(made, gain_low=low, gain_high=high))
 
 
 @dataclass
@@ -259,3 +266,14 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         found = World(network, clock, home)
         yield found
         await found.rpc.aclose()
+
+
+@pytest.fixture(scope="session")
+def ray(_session_home: None) -> Iterator[RayCluster]:
+    """A Ray cluster whose head trains nothing, with one node that does."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'decloud_pl[ray]'")
+    # What a user's machine may have in the environment that Ray's processes inherit.
+    with ray_cluster(NODE_SECRET="of the node", PINATA_JWT="j-w-t of the node") as cluster:
+        cluster.add()
+        yield cluster

@@ -28,7 +28,7 @@ from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.daemon.select import Criteria
 from decloud_pl.daemon.shares import Shares
-from decloud_pl.daemon.steps import Steps
+from decloud_pl.daemon.steps import Planner, Steps
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
@@ -120,6 +120,7 @@ async def trainer(
     *,
     reporter: Reporter | None = None,
     executor: Executor | None = None,
+    planner: Planner | None = None,
     log: Callable[[TransactionLog], TransactionLog] = lambda inner: inner,
     crash_every: int = 0,
     **policy: Any,
@@ -152,10 +153,10 @@ async def trainer(
             publisher=Publisher([EmbeddedStore(Path(spec.store))], reader),
             reader=reader,
             executor=executor,
-            planner=TinyPlanner(crash_every),
+            planner=planner or TinyPlanner(crash_every),
             reporter=reporter or Silent(),
             rounds_folder=home / "rounds",
-            max_model_bytes=1 << 20,
+            max_model_bytes=1 << 24,
             shares=Shares(spec.slots),
         )
         options: dict[str, Any] = {

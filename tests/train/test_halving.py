@@ -34,8 +34,8 @@ class Track:
         self.taken[rate] = batches
         return Reached(self.accuracies[rate], more)
 
-    def search(self, *, rates: tuple[float, ...] = RATES, end: float = 1e9, first: int = 10) -> Found:
-        return halve(self, rates, configured=1.0, first=first, end=end, monotonic=self.monotonic)
+    def search(self, *, rates: tuple[float, ...] = RATES, end: float = 1e9, longest: int = 40) -> Found:
+        return halve(self, rates, configured=1.0, first=10, longest=longest, end=end, monotonic=self.monotonic)
 
 
 def test_the_better_half_goes_on_for_twice_the_batches_and_the_configured_rate_to_the_end() -> None:
@@ -56,14 +56,32 @@ def test_the_better_half_goes_on_for_twice_the_batches_and_the_configured_rate_t
 @pytest.mark.parametrize(("challengers", "rungs"), [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (8, 4)])
 def test_how_many_comparisons_there_are(challengers: int, rungs: int) -> None:
     rates = tuple(2.0 ** (number + 1) for number in range(challengers))
-    found = Track(dict.fromkeys((1.0, *rates), 0.5)).search(rates=rates)
-    assert len(found.rungs) == rungs <= rungs_of(challengers)
+    found = Track(dict.fromkeys((1.0, *rates), 0.5)).search(rates=rates, longest=10_000)
+    assert next(number for number, rung in enumerate(found.rungs, 1) if len(rung.accuracies) == 2) == rungs
+    assert rungs <= rungs_of(challengers)
+
+
+def test_the_last_two_go_on_as_long_as_there_is_time_and_no_longer_than_the_training() -> None:
+    accuracies: dict[float, float | None] = {1.0: 0.5, 3.0: 0.6}
+    found = Track(accuracies).search(rates=(3.0,), longest=100)
+    assert [rung.batches for rung in found.rungs] == [10, 20, 40, 80]
+    found = Track(accuracies).search(rates=(3.0,), longest=100, end=80)
+    assert [rung.batches for rung in found.rungs] == [10, 20]
 
 
 def test_of_equals_the_configured_rate_is_taken_then_the_nearest() -> None:
     assert Track(dict.fromkeys((1.0, *RATES), 0.5)).search().best(1.0) == 1.0
     assert Found((Rung(1, {10.0: 0.5, 1.0: 0.1, 3.0: 0.5}),)).best(1.0) == 3.0
     assert Found(()).best(1.0) == 1.0
+
+
+def test_the_chance_of_one_comparison_decides_nothing() -> None:
+    after_60, after_120 = Rung(60, {1.0: 0.729, 3.0: 0.724}), Rung(120, {1.0: 0.748, 3.0: 0.775})
+    assert Found((after_60, after_120)).best(1.0) == 1.0
+    assert Found((after_60, after_120, Rung(240, {1.0: 0.75, 3.0: 0.78}))).best(1.0) == 3.0
+    assert Found((after_120,)).best(1.0) == 3.0
+    # Where the configured one diverged before, the best of the others is taken.
+    assert Found((Rung(60, {1.0: None, 3.0: 0.1, 0.3: 0.2}), Rung(120, {3.0: 0.3, 0.3: 0.2}))).best(1.0) == 3.0
 
 
 def test_rates_that_diverge_are_dropped() -> None:

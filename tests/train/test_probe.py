@@ -23,7 +23,7 @@ from decloud_pl.train.run import train_round
 from decloud_pl.train.tune import tuned
 
 MakePlan = Callable[..., TrainingPlan]
-OPTIONS = ProbeOptions(batches=4, most_epochs=0)
+OPTIONS = ProbeOptions(batches=10, most_epochs=0)
 
 
 class Written:
@@ -78,7 +78,7 @@ def test_it_says_what_it_bought_and_cost(make_plan: MakePlan) -> None:
 def test_it_says_why_it_changes_nothing(make_plan: MakePlan) -> None:
     plan = make_plan("out")
     choice = Written({**BEST_IS_HIGHER, 0.003: 0.5}).search(plan, ProbeOptions())
-    assert "learning rate 0.001 stays, no other was better on held-out data after 100 batches" in choice.note
+    assert "learning rate 0.001 stays, no other was surely better on held-out data after 100 batches" in choice.note
     assert choice.apply(plan) is plan
     choice = Written(dict.fromkeys(BEST_IS_HIGHER)).search(plan, ProbeOptions())
     assert "every learning rate that was tried diverged; 0.001 stays" in choice.note
@@ -171,7 +171,7 @@ def accuracies(heard: list[Progress]) -> list[float | None]:
 
 def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) -> None:
     """A worker that is stopped in its probe begins it anew; one that ends later keeps the choice and its checkpoint."""
-    plan = make_plan("probed", "max_batches=16", "learning_rate=0.0001", probe=OPTIONS)
+    plan = make_plan("probed", "max_batches=40", "learning_rate=0.0001", probe=OPTIONS)
     rungs: list[Progress] = []
     with pytest.raises(TrainingStopped):
         train_round(plan, rungs.append, stop_requested=lambda: any(heard.stage == "probe" for heard in rungs))
@@ -181,7 +181,7 @@ def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) 
     *compared, said = (progress for progress in heard if progress.stage == "probe")
     choice = json.loads((plan.out / PROBE_FILE).read_text())
     assert choice["note"] == said.note
-    assert [rung["batches"] for rung in choice["rungs"]] == [4, 8, 16]
+    assert [rung["batches"] for rung in choice["rungs"]] == [10, 20, 40]
     assert len(compared) == 3
     assert choice["learning_rate"] > 0.0001
     assert choice["gain"] > 0
@@ -189,7 +189,7 @@ def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) 
     # A course is the beginning of the training, here all of it: it comes to the same, to the last hit.
     assert [dict(choice["rungs"][-1]["accuracies"])[choice["learning_rate"]]] == accuracies(heard)
     # The probe leaves no trace in the training but its choice.
-    chosen = make_plan("chosen", "max_batches=16", f"learning_rate={choice['learning_rate']}")
+    chosen = make_plan("chosen", "max_batches=40", f"learning_rate={choice['learning_rate']}")
     assert heard_of(chosen)[1] == update
 
     (plan.out / "update.pt").unlink()

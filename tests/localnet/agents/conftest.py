@@ -83,15 +83,13 @@ class Town:
 
         await actor.send(instruction, instruction.data.hex(), unknown)
 
-    async def post(self, model_cid: str, dataset: str = "custom") -> int:
+    async def post(self, model_cid: str, dataset: str = "custom", reward: int = 1_000_000_000) -> int:
         counter = await self.chain.counter()
         assert counter is not None
         number, me = counter.count, self.creator.wallet.address
         await self.send(
             self.creator,
-            self.dialect.create_round(
-                number, creator=me, model_cid=model_cid, dataset=dataset, reward_amount=1_000_000_000
-            ),
+            self.dialect.create_round(number, creator=me, model_cid=model_cid, dataset=dataset, reward_amount=reward),
         )
         return number
 

@@ -1,0 +1,127 @@
+"""A Ray cluster on this machine, of processes of its own: ``python -m tests.harness.ray_cluster FOLDER``.
+
+It reads one JSON line per order and answers each with one. It ends, with every process it started, when its input
+closes. Everything listens on loopback, writes below the folder, and tells nobody outside of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+# On Linux Ray takes 127.0.0.1 for a mistake, and the machine's address on the network instead.
+LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
+STORE_BYTES = 80 << 20
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
+    "RAY_raylet_start_wait_time_s": "60",
+}
+# A dead node is noticed within seconds; one that is only slow is not taken for dead.
+HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+
+
+def main(folder: str) -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    from ray.cluster_utils import Cluster
+
+    common: dict[str, Any] = {
+        "object_store_memory": STORE_BYTES,
+        "node_ip_address": LOOPBACK,
+        "include_dashboard": False,
+    }
+    head = {**common, "num_cpus": 0, "temp_dir": folder, "_system_config": HEALTH}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    nodes: list[Any] = []
+    answers.write(json.dumps({"address": cluster.address}) + "\n")
+    try:
+        for line in sys.stdin:
+            order = json.loads(line)
+            if "add" in order:
+                nodes.append(cluster.add_node(num_cpus=order["add"], **common))
+            else:
+                cluster.remove_node(nodes[order["kill"]], allow_graceful=False)
+            answers.write(json.dumps({"node": len(nodes) - 1}) + "\n")
+    finally:
+        cluster.shutdown()
+
+
+class RayCluster:
+    """The test's side of it. The head has no CPUs, so every training runs on a node that was added.
+
+    Attributes:
+        address: of the cluster.
+        folder: where everything it writes is.
+        pid: of the process that all its processes come from.
+        newest: the node that was added last.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self._process = process
+        self.folder = folder
+        self.pid = process.pid
+        self.address = str(self._answer()["address"])
+        self.newest = -1
+
+    def add(self, cpus: int = 16) -> int:
+        """Adds a node, whose CPUs need not be there, and returns its number."""
+        self.newest = self._order(add=cpus)
+        return self.newest
+
+    def kill(self, node: int) -> None:
+        """Kills every process of a node."""
+        self._order(kill=node)
+
+    def _order(self, **order: int) -> int:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._answer()["node"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the Ray cluster has ended"
+        return dict(json.loads(line))
+
+
+@contextmanager
+def ray_cluster(**environ: str) -> Iterator[RayCluster]:
+    """A cluster; ended, and its folder removed, with the block."""
+    # Not pytest's folder: the path of a socket has at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    (folder / "ray").mkdir()  # where Ray notes the address for `auto`
+    with (folder / "cluster.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.harness.ray_cluster", str(folder / "ray")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **ENVIRONMENT, "TMPDIR": str(folder), **environ},
+        )
+    try:
+        with process:
+            yield RayCluster(process, folder)
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,190 @@
+"""Three daemons of different strength in one round: each is paid what its update is worth, measured anew here."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import io
+import urllib.request
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from solders.pubkey import Pubkey
+from torch.nn import functional
+
+from decloud_pl.chain.dialects.v1.events import RewardClaimed
+from decloud_pl.daemon.events import Changed, DaemonEvent, Trouble
+from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE
+from decloud_pl.daemon.planner import SettingsPlanner
+from decloud_pl.daemon.record import State
+from decloud_pl.daemon.update_file import write_update
+from decloud_pl.data.digits import Digits
+from decloud_pl.domain import RoundStatus
+from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.models.simple_cnn import SimpleCNN
+from decloud_pl.settings import compose
+from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.run import train_round
+from tests.harness.trainer import Spec, trainer
+from tests.localnet.agents.conftest import Town
+
+REWARD = 1_000_000_007
+"""Not divisible by a basis point, so that shares leave a rest."""
+POOL = REWARD - REWARD // 10
+BATCHES = {1: 12, 2: 20, 3: 40}
+"""What each trainer trains for, by the seed of its wallet."""
+PATIENCE = 300.0
+
+
+class HereExecutor:
+    """Trains in this process, one at a time: three children would take most of the test to import torch."""
+
+    def __init__(self, turns: asyncio.Lock) -> None:
+        self._turns = turns
+
+    async def train(
+        self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        def report(progress: Progress) -> None:
+            loop.call_soon_threadsafe(on_progress, progress.to_dict())
+
+        plan = TrainingPlan.from_json((folder / PLAN_FILE).read_text())
+        async with self._turns:
+            update = await asyncio.to_thread(train_round, dataclasses.replace(plan, threads=1), report)
+        assert update is not None
+        write_update(folder / UPDATE_FILE, update)
+
+
+class Watch:
+    """A reporter that can be waited for."""
+
+    def __init__(self) -> None:
+        self.state: State | None = None
+        self.said: list[str] = []
+        self._news = asyncio.Event()
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Changed):
+            self.state = event.record.state
+            self.said.append(f"{self.state.value}: {event.record.reason}")
+            self._news.set()
+        elif isinstance(event, Trouble):
+            self.said.append(event.message)
+
+    async def until(self, state: State) -> None:
+        while self.state is not state:
+            self._news.clear()
+            await self._news.wait()
+
+
+def hits(state: Mapping[str, torch.Tensor]) -> int:
+    """Samples of the test split whose largest logit is the label's, as the protocol prescribes it."""
+    test = Digits().load("test")
+    grey = torch.from_numpy(test.images).unsqueeze(1)
+    resized = functional.interpolate(grey, (32, 32), mode="bilinear", antialias=True)
+    inputs = (resized.float() / 255 - 0.5) / 0.5
+    network = SimpleCNN(10).eval()
+    network.load_state_dict(dict(state))
+    with torch.no_grad():
+        return int((network(inputs.expand(-1, 3, -1, -1)).argmax(1) == torch.from_numpy(test.labels)).sum())
+
+
+async def fetched(town: Town, cid: str) -> dict[str, torch.Tensor]:
+    """A pinned file as any gateway serves it."""
+
+    def read() -> bytes:
+        with urllib.request.urlopen(f"{town.network.endpoints.gateway_url}/ipfs/{cid}", timeout=PATIENCE) as answer:
+            return bytes(answer.read())
+
+    return dict(torch.load(io.BytesIO(await asyncio.to_thread(read)), weights_only=True))
+
+
+def shares_of(gained: Mapping[Pubkey, int]) -> dict[Pubkey, int]:
+    """Basis points: rounded down, then one each to the largest remainders until they are 10000."""
+    exact = {who: Fraction(10_000 * gain, sum(gained.values())) for who, gain in gained.items()}
+    shares = {who: int(share) for who, share in exact.items()}
+    largest = sorted(exact, key=lambda who: (shares[who] - exact[who], str(who)))
+    for who in largest[: 10_000 - sum(shares.values())]:
+        shares[who] += 1
+    return shares
+
+
+async def test_rewards_follow_the_measured_gain_and_sum_to_the_pool(town: Town, bench: Bench) -> None:
+    torch.manual_seed(0)
+    base_cid = town.put(SimpleCNN(10).state_dict())
+    round_id = await town.post(base_cid, reward=REWARD)
+    validator = town.validator(bench)
+    await validator.step()
+    turns, watches, daemons, wallets = asyncio.Lock(), [], [], []
+    for seed, batches in BATCHES.items():
+        home = town.home / f"trainer-{seed}"
+        endpoints = town.network.endpoints
+        spec = Spec(
+            rpc_url=endpoints.rpc_url,
+            ws_urls=[endpoints.ws_url],
+            gateway_url=endpoints.gateway_url,
+            store=str(Path(endpoints.home) / "store"),
+            home=str(home),
+            seed=seed,
+        )
+        wallets.append(spec.wallet().address)
+        town.network.vm.airdrop(wallets[-1], 10**9)
+        planner = SettingsPlanner(compose(["trainer=cpu", f"max_batches={batches}", f"home={home}"]))
+        watches.append(Watch())
+
+        async def work(spec: Spec = spec, planner: SettingsPlanner = planner, watch: Watch = watches[-1]) -> None:
+            async with trainer(
+                spec, reporter=watch, executor=HereExecutor(turns), planner=planner, stop_after=1
+            ) as daemon:
+                await daemon.run()
+
+        daemons.append(asyncio.create_task(work()))
+
+    async def all_are(state: State) -> None:
+        waiting = asyncio.ensure_future(asyncio.gather(*(watch.until(state) for watch in watches)))
+        ended: list[asyncio.Future[Any]] = [waiting, *daemons]
+        await asyncio.wait(ended, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        assert waiting.cancel() is False, [watch.said for watch in watches]
+
+    await all_are(State.WAITING)
+    await validator.step()
+    await all_are(State.SUBMITTED)
+    await validator.step()
+    assert await town.status(round_id) is RoundStatus.COMPLETED
+    await asyncio.wait_for(asyncio.gather(*daemons), PATIENCE)
+
+    submissions = {entry.trainer: entry for entry in await town.chain.round_submissions(round_id)}
+    base = await fetched(town, base_cid)
+    before = hits(base)
+    gained: dict[Pubkey, int] = {}
+    for who in wallets:
+        entries = await fetched(town, submissions[who].gradient_cid)
+        gained[who] = hits({name: base[name] + entries[name] for name in base}) - before
+    weak, middle, strong = gained.values()
+    assert 0 < weak < middle < strong
+    assert {who: entry.contribution_bps for who, entry in submissions.items()} == shares_of(gained)
+    # Every trainer is paid its share of the pool, rounded down to a lamport; what is left stays in the vault.
+    claimed = {
+        event.trainer: event.amount
+        for who in wallets
+        for event in town.dialect.events(logs_of(town, round_id, who))
+        if isinstance(event, RewardClaimed)
+    }
+    assert claimed == {who: POOL * entry.contribution_bps // 10_000 for who, entry in submissions.items()}
+    rest = sum(POOL * entry.contribution_bps % 10_000 for entry in submissions.values()) // 10_000
+    assert sum(claimed.values()) == POOL - rest
+    assert 0 <= rest < len(claimed)
+    vault = await town.chain.rpc.balance(town.dialect.vault_address(round_id))
+    assert vault == await town.chain.rpc.rent_exempt_minimum(0) + rest
+
+
+def logs_of(town: Town, round_id: int, who: Pubkey) -> list[str]:
+    """The program's log of the transactions that worked on a trainer's place in a round."""
+    address = town.dialect.submission_address(round_id, who)
+    found = town.network.vm.ledger.mentions(address, before=None, until=0, newest_slot=1 << 40, limit=100)
+    return [line for entry in found if entry.error is None for line in entry.meta["logMessages"]]

@@ -15,7 +15,8 @@ import decloud_pl.dashboard
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
 from decloud_pl.daemon.events import Changed, Connected, Skipped, Training
-from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.metrics import exposition
 from decloud_pl.daemon.metrics_server import metrics_server
 from decloud_pl.daemon.record import RoundRecord, State

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -41,16 +42,27 @@ def server(quarantine: WarmQuarantine) -> psutil.Process:
     return psutil.Process(quarantine._child().pid)
 
 
+def fork_of(child: psutil.Process) -> psutil.Process:
+    """The fork that has a file open, which is one with a session of its own: libraries ask programs while they load."""
+    found: list[psutil.Process] = []
+
+    def look() -> bool:
+        for process in child.children():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(process.pid) == process.pid:
+                    found.append(process)
+        return bool(found)
+
+    wait_for(look)
+    return found[0]
+
+
 def meanwhile(quarantine: WarmQuarantine, path: Path, act: Callable[[psutil.Process], None]) -> str:
     """Opens a pipe that nobody writes to, does something to the fork that waits for it, and gives the refusal."""
     os.mkfifo(path)
     child = server(quarantine)
 
-    def look() -> None:
-        wait_for(lambda: bool(child.children()))
-        act(child.children()[0])
-
-    acting = threading.Thread(target=look)
+    acting = threading.Thread(target=lambda: act(fork_of(child)))
     acting.start()
     with pytest.raises(UntrustedFileRejected) as caught:
         quarantine.open_base_model(path, path.with_name("out"))
@@ -153,7 +165,6 @@ def test_child_and_fork_end_with_the_parent(tmp_path: Path) -> None:
     ) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
-        wait_for(lambda: bool(child.children()))
-        fork = child.children()[0]
+        fork = fork_of(child)
         parent.kill()
         wait_for(lambda: is_gone(child.pid) and is_gone(fork.pid))

@@ -48,6 +48,8 @@ class RoundEntry:
     pinned_cid: str | None = None
     accuracy_before: float | None = None
     accuracy_after: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
     contribution_bps: int | None = None
     claimed_lamports: int | None = None
     join_signature: str | None = None

@@ -99,8 +99,11 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
         "has not joined round 0. Join it first: decloud-trainer join 0"
         in trainer.run("train", round_id, code=13).stderr
     )
-    failed = [check["name"] for check in trainer.json("explain", round_id)["checks"] if not check["passed"]]
-    assert failed == ["balance"]  # the faucet fills it when the round is joined
+    explained = trainer.json("explain", round_id)
+    assert (explained["joins"], [check["name"] for check in explained["checks"] if not check["passed"]]) == (True, [])
+    assert "the wallet holds 0 SOL" in trainer.run("explain", round_id).stdout
+    poor = trainer.json("explain", round_id, "network.faucet=false")
+    assert [check["name"] for check in poor["checks"] if not check["passed"]] == ["balance"]
     well = trainer.json("doctor")
     assert well["well"] is True
     verdicts = {finding["name"]: finding["verdict"] for finding in well["findings"]}

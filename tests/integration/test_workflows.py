@@ -76,7 +76,10 @@ def test_passive_income(trainer: Trainer) -> None:
     assert history["earned_lamports"] == 900_000_000
     (entry,) = history["rounds"]
     assert entry["state"] == "claimed"
-    assert trainer.json("status")["rounds"][0]["submission"]["reward_claimed"] is True
+    status = trainer.json("status")
+    assert status["rounds"][0]["submission"]["reward_claimed"] is True
+    assert status["convention"]["read_as"] == "delta"
+    assert status["rounds"][0]["journal"]["gain_low"] > 0
 
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
@@ -115,6 +118,7 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
         in trainer.run("train", round_id, code=13).stderr
     )
     explained = trainer.json("explain", round_id)
+    assert explained["convention"] == {"read_as": "delta", "gradient_rate": 0.1, "written_as": "delta"}
     assert (explained["joins"], [check["name"] for check in explained["checks"] if not check["passed"]]) == (True, [])
     assert "the wallet holds 0 SOL" in trainer.run("explain", round_id).stdout
     poor = trainer.json("explain", round_id, "network.faucet=false")

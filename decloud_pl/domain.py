@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from solders.pubkey import Pubkey
 
@@ -45,6 +45,10 @@ def format_sol(lamports: int) -> str:
 Convention = Literal["delta", "gradient"]
 """What an entry of a submission means: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""
 
+
+RemedyName = Literal["scale", "average", "lower_rate"]
+"""What can be tried with an update that would gain nothing; see `decloud_pl.train.remedies`."""
+REMEDIES: tuple[RemedyName, ...] = get_args(RemedyName)
 
 # fmt: off
 DATASETS: tuple[str, ...] = (
@@ -164,12 +168,16 @@ class Update:
         cid: its CID under ``profile``, computed while the file was written.
         size: bytes.
         convention: what the entries mean.
-        accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
-        accuracy_after: the same for the base model with this update applied.
+        accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1.
+        accuracy_after: the same for the base model with this update applied as validators do.
         encoding: how the entries are written, for people.
-        gain_kept: share of the accuracy gained on the held-out split that this encoding kept; None when nothing
+        gain_kept: share of the accuracy gained on held-out data that this encoding kept; None when nothing
             was gained there or nothing was measured.
         stopped_early: the training ended before its last step, for the round's deadline.
+        gain_low: lower end of the 95 % interval of the accuracy that a validator will find gained, -1 to 1; None where
+            it was not estimated.
+        gain_high: upper end of it.
+        withheld: why this update should not be submitted, to complete "nothing was submitted: …"; empty for a good one.
     """
 
     path: Path
@@ -182,6 +190,9 @@ class Update:
     encoding: str = ""
     gain_kept: float | None = None
     stopped_early: bool = False
+    gain_low: float | None = None
+    gain_high: float | None = None
+    withheld: str = ""
 
 
 @dataclass(frozen=True, slots=True)

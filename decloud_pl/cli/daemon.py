@@ -31,6 +31,7 @@ _SWITCHES = (
     ("no-auto-train", "auto_train", "join and claim, but leave training to `decloud-trainer train`"),
     ("no-auto-claim", "auto_claim", "leave claiming to `decloud-trainer claim`"),
 )
+_FORCE = "submit updates that would gain nothing too, and those withheld before as they are"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,6 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         parser.add_argument(f"--{option}", metavar=metavar, help=text)
     for option, _, text in _SWITCHES:
         parser.add_argument(f"--{option}", action="store_true", help=text)
+    parser.add_argument("--force", action="store_true", help=_FORCE)
     parser.add_argument("--plain", action="store_true", help="one line per event with its time, on a terminal too")
     add_overrides(parser)
     parser.set_defaults(run=run)
@@ -76,6 +78,7 @@ def option_overrides(arguments: argparse.Namespace) -> list[str]:
         if text is not None:
             setting = find(name)
             overrides += to_overrides(setting, from_text(setting, text, f"--{option}"))
+    overrides += ["update.force=true"] if arguments.force else []
     overrides += [f"{name}=false" for option, name, _ in _SWITCHES if getattr(arguments, option.replace("-", "_"))]
     return overrides
 
@@ -119,4 +122,6 @@ def run_settings(settings: Settings, *, preset: str = "", plain: bool = False) -
             return 10 if settings.round is not None and failed else 0
 
     with reporter:
+        if isinstance(reporter, TerminalReporter):
+            reporter.say(f"Network {settings.network.name}. Updates are read as {settings.describe_convention()}.")
         return asyncio.run(work())

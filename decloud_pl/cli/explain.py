@@ -30,6 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio
 
     from decloud_pl.cli.output import print_json, print_table
+    from decloud_pl.cli.rounds import convention_fields
     from decloud_pl.cli.session import open_settings, open_wallet
     from decloud_pl.daemon.assemble import explain_round
 
@@ -43,11 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
                 "round_id": arguments.round_id,
                 "joins": joins,
                 "checks": [dataclasses.asdict(check) for check in checks],
+                "convention": convention_fields(settings),
             }
         )
         return 0
     rows = [[check.name, "yes" if check.passed else "no", check.detail] for check in checks]
     print_table(["test", "passed", "because"], rows)
     failed = next((check for check in checks if not check.passed), None)
-    print(f"\nThe daemon {'would join it' if failed is None else f'does not join it: {failed.detail}'}.")
+    print(f"\nUpdates are read as {settings.describe_convention()}.")
+    print(f"The daemon {'would join it' if failed is None else f'does not join it: {failed.detail}'}.")
     return 0

@@ -142,7 +142,7 @@ class LiveState:
         self.rounds[record.round_id] = replace(row, record=record)
 
 
-_STYLES = {State.CLAIMED: "green", State.FAILED: "red", State.MISSED: "red"}
+_STYLES = {State.CLAIMED: "green", State.FAILED: "red", State.MISSED: "red", State.WITHHELD: "yellow"}
 
 
 @dataclass(frozen=True)

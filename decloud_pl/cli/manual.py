@@ -25,6 +25,7 @@ _TRAIN = """\
 decloud-trainer train 42
 decloud-trainer train 42 --epochs 3 --max-batches 100
 decloud-trainer train 42 optimizer=sgd
+decloud-trainer train 42 --force
 """
 _CLAIM = """\
 decloud-trainer claim 42
@@ -46,11 +47,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "train",
         "train, pin and submit for one round",
         _TRAIN,
-        "Waits until the validator starts the training of a round you joined; trains, pins the update and submits.",
+        "Waits until the validator starts the training of a round you joined; trains, pins the update and submits."
+        " An update that would gain nothing is withheld.",
     )
     add_round(train)
     train.add_argument("--epochs", metavar="N", help="epochs of this training")
     train.add_argument("--max-batches", metavar="N", help="batches an epoch, 0 for all")
+    train.add_argument(
+        "--force",
+        action="store_true",
+        help="submit an update that would gain nothing too, one withheld before as it is",
+    )
     for parser, run in ((join, run_join), (train, run_train)):
         add_json(parser)
         add_overrides(parser)
@@ -70,7 +77,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     from decloud_pl.settings.names import find
     from decloud_pl.settings.values import from_text, to_overrides
 
-    overrides: list[str] = []
+    overrides: list[str] = ["update.force=true"] if arguments.force else []
     for option, name in (("--epochs", "epochs"), ("--max-batches", "max_batches")):
         text = getattr(arguments, name)
         if text is not None:

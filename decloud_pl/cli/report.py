@@ -127,6 +127,9 @@ def lines_of(record: RoundRecord, before: tuple[State, str] | None) -> list[str]
         return [f"{name}: joined.{signature} Waiting for the validator to start the training…"]
     if record.state is State.TRAINING:
         return _training_lines(name, record, said_before=said_before)
+    if record.state is State.WITHHELD:
+        force = f"`decloud-trainer train {record.round_id} --force` submits it all the same"
+        return [f"{name}: withheld, {record.reason}. {force}."]
     if record.state is State.PUBLISHING:
         if record.pinned_cid:
             return [f"{name}: update {record.pinned_cid} is pinned and was read back. Submitting…"]
@@ -151,5 +154,5 @@ def _training_lines(name: str, record: RoundRecord, *, said_before: bool) -> lis
     before, after = record.accuracy_before, record.accuracy_after
     if before is None or after is None or record.train_seconds is None:
         return []
-    gain = f"accuracy {before * 100:.1f} % before, {after * 100:.1f} % after"
+    gain = f"held-out accuracy {before * 100:.1f} % before, {after * 100:.1f} % after"
     return [f"{name}: trained in {record.train_seconds:.1f} s, {gain}."]

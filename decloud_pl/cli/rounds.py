@@ -121,6 +121,7 @@ async def _status(settings: Settings, *, json: bool) -> int:
         document = {
             "wallet": str(wallet.address),
             "network": settings.network.name,
+            "convention": convention_fields(settings),
             "balance_lamports": balance,
             "daemon_process": process,
             "rounds": [
@@ -131,6 +132,7 @@ async def _status(settings: Settings, *, json: bool) -> int:
         return 0
     print(f"Wallet   {wallet.address}")
     print(f"Holds    {format_sol(balance)} on {settings.network.name}")
+    print(f"Updates  are read as {settings.describe_convention()}")
     print(f"Daemon   {'not running' if process is None else f'running (process {process})'}")
     rows = [
         [
@@ -210,7 +212,10 @@ def _details(round_: Round, submission: Submission | None, row: Row | None, now:
         found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
     if row is not None and row.record.accuracy_before is not None and row.record.accuracy_after is not None:
         gain = f"{row.record.accuracy_before * 100:.1f} % → {row.record.accuracy_after * 100:.1f} %"
-        found.append(("Accuracy", gain))
+        found.append(("Accuracy", f"{gain} on held-out data"))
+    if row is not None and row.record.gain_low is not None and row.record.gain_high is not None:
+        expected = f"{row.record.gain_low * 100:.1f} to {row.record.gain_high * 100:.1f} points"
+        found.append(("Expected", f"a gain of {expected} at the validator (95 %)"))
     return found
 
 
@@ -235,6 +240,16 @@ def round_fields(round_: Round) -> dict[str, Any]:
         "status": status_name(round_),
         "creator": str(round_.creator),
         "validator": None if round_.validator is None else str(round_.validator),
+    }
+
+
+def convention_fields(settings: Settings) -> dict[str, Any]:
+    """How updates are read and written, for programs."""
+    network = settings.network
+    return {
+        "read_as": network.convention,
+        "gradient_rate": network.gradient_rate,
+        "written_as": settings.written_convention(),
     }
 
 

@@ -103,6 +103,7 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
         on_downloaded=downloads.on_end,
         auto_train=settings.auto_train,
         auto_claim=settings.auto_claim,
+        force=settings.update.force,
         poll_interval=settings.poll_interval,
         only_round=settings.round,
         stop_after=stop_after,

@@ -76,6 +76,7 @@ class Attendant:
         self._taken: set[int] = set()
         # Of rounds at work, on this machine's clock; None where none is near.
         self._deadlines: dict[int, float | None] = {}
+        self._compared: set[int] = set()
         self.finishing: set[int] = set()
         """Rounds in a step that a stopping daemon lets come to its end."""
         self.stopping = False
@@ -137,6 +138,7 @@ class Attendant:
 
     async def _advance(self, record: RoundRecord) -> None:
         steps = self._steps
+        self._reconsider(record)
         while not record.state.is_final:
             view = await steps.chain.view(record.round_id, steps.wallet.address)
             deadline = _deadline(view)
@@ -145,9 +147,18 @@ class Attendant:
             if self.stopping:
                 return
             update = steps.update_on_disk(record.round_id)
-            step = next_step(record, view.round, view.submission, now=view.now, update_on_disk=update is not None)
+            step = next_step(
+                record,
+                view.round,
+                view.submission,
+                now=view.now,
+                update_on_disk=update is not None,
+                withheld="" if update is None or self._policy.force else update.withheld,
+            )
             if isinstance(step, Finish):
                 record = steps.finish(record, step.state, step.reason)
+                if step.state is State.UNREWARDED and (record.gain_low or 0) > 0:
+                    steps.reporter.report(Trouble(record.round_id, f"Earned nothing: {step.reason}."))
                 self._end(record)
                 return
             if isinstance(step, Wait):
@@ -158,6 +169,14 @@ class Attendant:
             if not self._allowed(step):
                 return
             record = await self._act(step, record, view)
+
+    def _reconsider(self, record: RoundRecord) -> None:
+        """Lets a withheld round train anew, once in this daemon's life, where the settings are others by now."""
+        if record.state is not State.WITHHELD or record.round_id in self._compared or not self._policy.auto_train:
+            return
+        self._compared.add(record.round_id)
+        if not self._policy.force and self._steps.is_planned_otherwise(record):
+            self._steps.drop_withheld(record.round_id)
 
     def _allowed(self, step: Act) -> bool:
         if step.step == "train":

@@ -81,6 +81,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _settings_file(ConfigFile(config_home)),
         await _tried("wallet", find_wallet),
         *await _chain(settings, wallet[0] if wallet else None),
+        _convention(settings),
         await _tried("storage", lambda: _storage(settings)),
         _disk(settings.home_path),
         *_data_sets(settings),
@@ -108,6 +109,15 @@ def _settings_file(file: ConfigFile) -> Finding:
         detail = f"{file.path} holds a secret and others can read it (mode {mode:03o})"
         return Finding("settings", "problem", detail, f"Run: chmod 600 {file.path}")
     return Finding("settings", "ok", str(file.path))
+
+
+def _convention(settings: Settings) -> Finding:
+    words = f"updates are read as {settings.describe_convention()}"
+    read, written = settings.network.convention, settings.written_convention()
+    if written != read:
+        fix = f"Set update.convention={read}, or network.convention={written} if its validators read them so."
+        return Finding("convention", "problem", words, fix)
+    return Finding("convention", "ok", words)
 
 
 def _wallet(settings: Settings, wallet: Wallet) -> Finding:

@@ -22,7 +22,9 @@ from decloud_pl.errors import JournalError, JournalLocked
 
 JOURNAL_FILE = "journal.sqlite"
 """Its name in the home folder."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_ADDED: dict[int, tuple[str, ...]] = {2: ("gain_low", "gain_high")}
+"""Columns of ``rounds`` that the format after this one added."""
 
 _FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
 _TYPES = {"round_id": "INTEGER NOT NULL", "state": "TEXT NOT NULL"}
@@ -301,9 +303,17 @@ def _open(path: Path) -> sqlite3.Connection:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version == 0:
         db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+    elif version in _ADDED:
+        _bring_up_to_date(db, version)
     else:
         _check_version(db, path)
     return db
+
+
+def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
+    """Adds what later formats have; rows keep everything."""
+    steps = [f"ALTER TABLE rounds ADD COLUMN {name};" for old in range(version, SCHEMA_VERSION) for name in _ADDED[old]]
+    db.executescript(f"BEGIN;{''.join(steps)}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:

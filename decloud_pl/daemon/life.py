@@ -52,6 +52,7 @@ def next_step(
     *,
     now: int,
     update_on_disk: bool,
+    withheld: str = "",
 ) -> Next:
     """Decides the next step of one round.
 
@@ -61,6 +62,7 @@ def next_step(
         submission: this wallet's submission account, None when it has not joined.
         now: Unix seconds of the chain's clock.
         update_on_disk: whether a finished training of this round is on this machine.
+        withheld: why that must not be submitted, empty where it may.
     """
     if round_ is None:
         return Finish(State.FAILED, "the chain does not know this round")
@@ -72,8 +74,8 @@ def next_step(
             return Wait(State.OVERDUE, "joined, but the validator has not started the training")
         return Wait(State.WAITING, "joined, waiting for the validator to start the training")
     if round_.status is RoundStatus.TRAINING:
-        return _in_training(record, round_, submission, now=now, update_on_disk=update_on_disk)
-    return _after_training(round_, submission)
+        return _in_training(record, round_, submission, now=now, update_on_disk=update_on_disk, withheld=withheld)
+    return _after_training(record, round_, submission, withheld=withheld)
 
 
 def _not_joined(round_: Round, now: int) -> Next:
@@ -90,11 +92,17 @@ def _not_joined(round_: Round, now: int) -> Next:
     return Act("join")
 
 
-def _in_training(record: RoundRecord, round_: Round, submission: Submission, *, now: int, update_on_disk: bool) -> Next:
+def _in_training(
+    record: RoundRecord, round_: Round, submission: Submission, *, now: int, update_on_disk: bool, withheld: str
+) -> Next:
     if submission.submitted:
         if now > round_.submit_deadline + CHECK_AFTER:
             return Act("check")
         return Wait(State.SUBMITTED, "submitted, waiting for the other trainers and the validator")
+    if update_on_disk and withheld:
+        state = State.MISSED if now > round_.submit_deadline else State.WITHHELD
+        reason = f"nothing was submitted: {withheld}"
+        return Finish(state, reason) if state.is_final else Wait(state, reason)
     if now > round_.submit_deadline:
         return Finish(State.MISSED, "the deadline for submissions passed before the update was ready")
     if not update_on_disk:
@@ -102,7 +110,9 @@ def _in_training(record: RoundRecord, round_: Round, submission: Submission, *, 
     return Act("submit") if record.pinned_cid else Act("publish")
 
 
-def _after_training(round_: Round, submission: Submission) -> Next:
+def _after_training(record: RoundRecord, round_: Round, submission: Submission, *, withheld: str) -> Next:
+    if withheld and not submission.submitted:
+        return Finish(State.MISSED, f"nothing was submitted: {withheld}")
     if round_.status is RoundStatus.EXPIRED:
         return Finish(State.EXPIRED, "the round expired without submissions")
     if round_.status is RoundStatus.CANCELLED:
@@ -114,5 +124,16 @@ def _after_training(round_: Round, submission: Submission) -> Next:
     if submission.reward_claimed:
         return Finish(State.CLAIMED)
     if submission.contribution_bps == 0:
-        return Finish(State.UNREWARDED, "the validator measured no gain and gave no share")
+        return Finish(State.UNREWARDED, f"the validator measured no gain and gave no share{_though(record)}")
     return Act("claim")
+
+
+def _though(record: RoundRecord) -> str:
+    """What speaks against a verdict of no gain, and what may be behind it."""
+    if record.gain_low is None or record.gain_high is None or record.gain_low <= 0:
+        return ""
+    expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"
+    return (
+        f", although {expected} were expected from held-out data: it may read updates by another convention than "
+        "network.convention (`decloud-trainer convention` finds out)"
+    )

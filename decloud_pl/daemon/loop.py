@@ -64,6 +64,10 @@ class Daemon:
         self._stopping.set()
         self._wake.set()
 
+    def train_anew(self, round_id: int) -> None:
+        """Puts aside an update that is withheld; one that may be submitted stays."""
+        self._steps.drop_withheld(round_id)
+
     async def run(self) -> None:
         """Works until stopped.
 

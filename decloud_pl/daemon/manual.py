@@ -83,8 +83,8 @@ async def take(step: Step, round_id: int, settings: Settings, wallet: Wallet, re
     """Takes one step of a round; waits for the chain where the step needs that.
 
     Args:
-        step: ``join`` only joins; ``train`` waits for the training to start, trains, pins and submits; ``claim``
-            claims.
+        step: ``join`` only joins; ``train`` waits for the training to start, trains, pins and submits, or with
+            ``update.force`` publishes an update that was withheld; ``claim`` claims.
         round_id: the round, chosen by the user: data sets and rewards wished for do not matter.
         settings: how to train and where.
         wallet: who takes the step.
@@ -101,6 +101,8 @@ async def take(step: Step, round_id: int, settings: Settings, wallet: Wallet, re
     try:
         async with assemble(_narrowed(step, round_id, settings), wallet, watch) as daemon:
             watch.stop = daemon.stop
+            if step == "train" and not settings.update.force:
+                daemon.train_anew(round_id)
             interrupted = await run_until_stopped(daemon)
             record = _last(daemon, watch)
     except JournalLocked as error:
@@ -132,6 +134,10 @@ class _Watch:
         if isinstance(event, Changed) and event.record.round_id == self._round_id:
             self.record = event.record
             if event.record.state in _DONE[self._step]:
+                self._stop()
+            elif event.record.state is State.WITHHELD and self._step == "train":
+                self.refusal = event.record.reason
+                self.fix = f"Train with other settings, or submit it all the same: train {self._round_id} --force"
                 self._stop()
         elif isinstance(event, Skipped) and event.round_id == self._round_id:
             self.refusal = f"not joined, {event.reason}"

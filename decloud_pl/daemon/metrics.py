@@ -65,6 +65,9 @@ class TrainerCollector(Collector):
         yield GaugeMetricFamily("decloud_up", "Whether the daemon runs.", value=bool(status and status.alive))
         if status is None:
             return
+        if "convention" in status.facts:
+            reading = {status.facts["convention"]: 1}
+            yield _gauge("decloud_convention_info", "How updates are read and written.", reading, "convention")
         if status.heard_at is not None:
             yield GaugeMetricFamily(
                 "decloud_chain_silence_seconds",

@@ -95,7 +95,7 @@ def facts(settings: Settings, preset: str) -> dict[str, str]:
         "network": settings.network.name,
         "preset": preset or "none",
         "filters": ", ".join([wanted, *limits]),
-        "convention": settings.network.convention,
+        "convention": settings.describe_convention(),
         "device": device(settings),
         "precision": precision(settings),
     }

@@ -10,6 +10,7 @@ from typing import Any, cast
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
+from decloud_pl.domain import RemedyName
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
 from decloud_pl.settings.schema import TuneConfig
@@ -95,11 +96,14 @@ def training_plan(
         learning_rate=settings.learning_rate,
         max_batches=settings.max_batches,
         seed=settings.seed,
-        convention=settings.network.update_convention(),
+        convention=settings.written_convention(),
+        read_as=settings.network.update_convention(),
         gradient_rate=settings.network.gradient_rate,
         update_dtype=cast(UpdateDtype, settings.update.dtype),
         top_k=settings.update.top_k,
         min_kept=settings.update.min_kept,
+        min_gain=settings.update.min_gain,
+        remedies=cast(tuple[RemedyName, ...], tuple(settings.update.remedies)),
         finish_by=finish_by,
         threads=threads,
         probe=_probe(settings.tune),

@@ -18,6 +18,7 @@ class Policy:
         prepare: sees to it that the files of a data set are here; raises `DatasetNotReady` while they are not.
         auto_train: False joins rounds and leaves their training to the user.
         auto_claim: False leaves rewards in their vaults.
+        force: submits updates that are withheld, too.
         poll_interval: seconds between looks at the chain while the WebSocket is away.
         only_round: restricts the daemon to one round.
         stop_after: stops after so many rounds have ended, and never joins more.
@@ -32,6 +33,7 @@ class Policy:
     resolve: Callable[[str], str]
     auto_train: bool = True
     auto_claim: bool = True
+    force: bool = False
     poll_interval: float = 5.0
     only_round: int | None = None
     stop_after: int | None = None

@@ -12,7 +12,7 @@ class State(str, Enum):
     ::
 
         seen → joining → waiting → training → publishing → submitting → submitted → claiming → claimed
-                          ↕ overdue ↗                                           ↘ unrewarded
+                          ↕ overdue ↗   ↕ withheld                              ↘ unrewarded
         from anywhere: missed (a deadline), expired, cancelled, failed
     """
 
@@ -21,6 +21,7 @@ class State(str, Enum):
     WAITING = "waiting"
     OVERDUE = "overdue"
     TRAINING = "training"
+    WITHHELD = "withheld"
     PUBLISHING = "publishing"
     SUBMITTING = "submitting"
     SUBMITTED = "submitted"
@@ -77,8 +78,10 @@ class RoundRecord:
         next_try_at: Unix seconds of this machine before which the present state is not tried again.
         update_cid: CID of the finished update on disk, under ``update_profile``.
         pinned_cid: CID that a store holds and that was read back; only this one goes on chain.
-        accuracy_before: base model on the test split, 0 to 1.
+        accuracy_before: base model on held-out data, 0 to 1.
         accuracy_after: the same with the update applied.
+        gain_low: lower end of the 95 % interval of the accuracy that a validator was expected to find gained.
+        gain_high: upper end of it.
         contribution_bps: the validator's verdict.
         claimed_lamports: what the claim paid.
         seconds: wall seconds spent per step, for the summary and for judging later rounds.
@@ -111,6 +114,8 @@ class RoundRecord:
     publish_seconds: float | None = None
     claim_seconds: float | None = None
     submit_window: int | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
 
     @property
     def occupies_slot(self) -> bool:

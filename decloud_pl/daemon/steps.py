@@ -34,6 +34,7 @@ from decloud_pl.domain import Round, Update
 from decloud_pl.errors import TrainingError
 from decloud_pl.store.gateway import Fetched
 from decloud_pl.store.publish import Publisher
+from decloud_pl.train.plan import same_update
 
 BASE_MODEL_FILE = "base-model"
 _PUBLISH_MARGIN = 3.0
@@ -99,6 +100,21 @@ class Steps:
         except TrainingError:
             path.replace(path.with_name(path.name + ".damaged"))
             return None
+
+    def drop_withheld(self, round_id: int) -> None:
+        """Makes a round whose update is withheld train anew; a checkpoint of the same training is gone on from."""
+        update = self.update_on_disk(round_id)
+        if update is not None and update.withheld:
+            (self.folder(round_id) / UPDATE_FILE).unlink()
+
+    def is_planned_otherwise(self, record: RoundRecord) -> bool:
+        """Whether the settings have changed since a round's update was made so that another one would come out."""
+        folder = self.folder(record.round_id)
+        try:
+            kept = (folder / PLAN_FILE).read_text(encoding="utf-8")
+        except OSError:
+            return False
+        return not same_update(kept, self.planner.plan(record, base_model=folder / BASE_MODEL_FILE, folder=folder))
 
     def attempts(self, key: str) -> list[Attempt]:
         """Transactions that this daemon has signed for an intent."""
@@ -323,4 +339,6 @@ def _with_update(record: RoundRecord, update: Update) -> RoundRecord:
         update_size=update.size,
         accuracy_before=update.accuracy_before,
         accuracy_after=update.accuracy_after,
+        gain_low=update.gain_low,
+        gain_high=update.gain_high,
     )

@@ -34,6 +34,8 @@ class Result:
         parameters: settings that decide a training's outcome, by their names with dots.
         accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
         accuracy_after: the same after a validator's step with the update file.
+        gain_low: lower end of the 95 % interval of the gain that the held-out data led to expect.
+        gain_high: upper end of it.
         update_bytes: size of the update file.
         update_cid: its CID.
         encoding: of its entries.
@@ -49,6 +51,8 @@ class Result:
     architecture: str = ""
     accuracy_before: float | None = None
     accuracy_after: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
     update_bytes: int | None = None
     update_cid: str = ""
     encoding: str = ""

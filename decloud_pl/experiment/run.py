@@ -31,7 +31,7 @@ def run_experiment(
     on_progress: Callable[[Progress], None] = lambda _: None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Result:
-    """Trains as the settings say, without a chain, and scores the update file as a validator would.
+    """Trains as the settings say, without a chain, and scores the update file on the test split as a validator would.
 
     The folder gets the update, the progress as JSON lines, and ``result.json``.
 
@@ -47,12 +47,13 @@ def run_experiment(
         DatasetError: the data set cannot be read.
         TrainingError: the model does not fit the data set, or the training failed.
     """
-    from decloud_pl.train.run import train_round
+    from decloud_pl.models.package import read_spec
+    from decloud_pl.train.run import BASE_WEIGHTS_FILE, train_round
 
     folder.mkdir(parents=True, exist_ok=True)
     begun = monotonic()
     dataset = dataset_node(settings)
-    plan = training_plan(
+    planned = training_plan(
         settings,
         dataset=dataset,
         base_model=_base_model(settings, dataset, folder),
@@ -60,6 +61,8 @@ def run_experiment(
         logger=logger_node(settings, f"{sweep}-{folder.name}" if sweep else folder.name),
         threads=_threads(),
     )
+    # Nothing is submitted, so nothing is withheld: the score is that of the training as it is.
+    plan = dataclasses.replace(planned, remedies=(), score_split="test")
     with (folder / PROGRESS_FILE).open("w", encoding="utf-8") as progress:
 
         def tell(step: Progress) -> None:
@@ -69,15 +72,17 @@ def run_experiment(
         update = train_round(plan, tell)
     if update is None:
         raise TrainingError("Only the first process of several has a result.", fix="Use trainer.devices=1.")
-    architecture, after = _validator_score(plan, update.path)
     result = Result(
         sweep=sweep,
         run=folder.name,
         dataset=dataset_name(settings),
         parameters=parameters_of(settings),
-        architecture=architecture,
+        # Quarantine wrote it: whatever the base model was before, this is a package.
+        architecture=read_spec(plan.out / BASE_WEIGHTS_FILE).architecture,
         accuracy_before=update.accuracy_before,
-        accuracy_after=after,
+        accuracy_after=update.accuracy_after,
+        gain_low=update.gain_low,
+        gain_high=update.gain_high,
         update_bytes=update.size,
         update_cid=update.cid,
         encoding=update.encoding,
@@ -139,33 +144,6 @@ def make_base_model(settings: Settings, dataset: dict[str, Any], path: Path) -> 
     spec = make_spec(architecture, {**wanted, "num_classes": source.num_classes}, {})
     make_package(path, spec, seed=settings.seed)
     return path
-
-
-def _validator_score(plan: TrainingPlan, update: Path) -> tuple[str, float]:
-    """The architecture, and the accuracy after the public validator's step with the file as it lies on disk."""
-    import torch
-
-    from decloud_pl.build import build
-    from decloud_pl.data.source import Source
-    from decloud_pl.models import package
-    from decloud_pl.models.registry import build as build_network
-    from decloud_pl.train import delta
-    from decloud_pl.train.run import BASE_WEIGHTS_FILE
-    from decloud_pl.train.score import Scorer
-
-    # Quarantine wrote it: whatever the base model was before, this is a package.
-    spec, base = package.load(plan.out / BASE_WEIGHTS_FILE)
-    network = build_network(spec.architecture, spec.hyper_parameters)
-    entries = torch.load(update, weights_only=True)
-    state = delta.apply(
-        base,
-        entries,
-        convention=plan.convention,
-        gradient_rate=plan.gradient_rate,
-        parameters={name for name, _ in network.named_parameters()},
-    )
-    source: Source = build(plan.dataset)
-    return spec.architecture, Scorer(source.load("test"), spec.input).accuracy_of(network, state)
 
 
 def _threads() -> int:

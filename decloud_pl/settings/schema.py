@@ -9,9 +9,9 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from decloud_pl.domain import DATASETS, parse_sol
+from decloud_pl.domain import DATASETS, REMEDIES, Convention, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
@@ -105,11 +105,18 @@ class RewardsConfig:
 
 @dataclass
 class UpdateConfig:
-    """How a finished training is written down for the validator."""
+    """How a finished training is written down for the validator, and when it is worth submitting.
+
+    An empty ``convention`` is the network's. ``min_gain`` is an accuracy, 0 to 1.
+    """
 
     dtype: str = "float16"
     top_k: float = 0.0
     min_kept: float = 0.95
+    convention: str = ""
+    min_gain: float = 0.0
+    remedies: list[str] = field(default_factory=lambda: list(REMEDIES))
+    force: bool = False
 
 
 @dataclass
@@ -225,6 +232,16 @@ class Settings(Tree):
         """Lamports; 0 means no limit."""
         return parse_sol(self.rewards.max)
 
+    def written_convention(self) -> Convention:
+        """How this trainer writes updates; `NetworkConfig.update_convention` is how validators read them."""
+        return cast(Convention, self.update.convention or self.network.convention)
+
+    def describe_convention(self) -> str:
+        """How updates are read on this network, and how this trainer writes them where that is another way."""
+        read, written = self.network.convention, self.written_convention()
+        words = f"{read}, rate {self.network.gradient_rate:g}" if read == "gradient" else read
+        return words if written == read else f"{words}; written as {written}"
+
     def all_mappings(self) -> dict[str, str]:
         """The network's mappings with the user's own on top."""
         return {**self.network.mappings, **self.mappings}
@@ -308,7 +325,15 @@ def _check_work(settings: Settings) -> None:
     update = settings.update
     if update.dtype not in ("float32", "float16", "bfloat16"):
         raise ConfigError(f"update.dtype is {update.dtype!r}.", fix="Set it to float16, bfloat16 or float32.")
-    for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept)):
+    if update.convention not in ("", "delta", "gradient"):
+        raise ConfigError(f"update.convention is {update.convention!r}.", fix="Set it to 'delta' or 'gradient'.")
+    for remedy in update.remedies:
+        if remedy not in REMEDIES or update.remedies.count(remedy) > 1:
+            raise ConfigError(
+                f"update.remedies names {remedy!r} {'twice' if remedy in REMEDIES else ''}".rstrip() + ".",
+                fix=f"Choose from {', '.join(REMEDIES)}, each once, or set [] for none.",
+            )
+    for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept), ("min_gain", update.min_gain)):
         if not 0 <= share <= 1:
             raise ConfigError(f"update.{name} is {share}.", fix="Set it to a share from 0 to 1.")
 

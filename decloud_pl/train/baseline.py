@@ -30,11 +30,17 @@ class BaselineCallback(Callback):
         self._on_scored = on_scored
         self._monotonic = monotonic
         self._accuracy: float | None = None
+        self._seconds = 0.0
 
     @property
     def accuracy(self) -> float:
         """Of the base model; 0 before it was scored."""
         return self._accuracy or 0.0
+
+    @property
+    def seconds(self) -> float:
+        """That scoring took; 0 before."""
+        return self._seconds
 
     def on_train_batch_end(
         self,
@@ -54,4 +60,5 @@ class BaselineCallback(Callback):
             return
         begun = self._monotonic()
         self._accuracy = self._score()
-        self._on_scored(trainer, self._accuracy, self._monotonic() - begun)
+        self._seconds = self._monotonic() - begun
+        self._on_scored(trainer, self._accuracy, self._seconds)

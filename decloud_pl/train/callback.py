@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -10,13 +11,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from decloud_pl.domain import Convention, Update
+from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingError
-from decloud_pl.train import delta, lossy
 from decloud_pl.train.best import BestWeights
 from decloud_pl.train.deadline import DeadlineCallback
 from decloud_pl.train.delta import Encoding
 from decloud_pl.train.plan import Progress
+from decloud_pl.train.writing import UpdateWriter
 
 State = Mapping[str, torch.Tensor]
 
@@ -40,16 +41,12 @@ class DeltaCallback(Callback):
         publisher: gets the update.
         path: the file to write.
         network_of: the trained network of the module; the module itself by default.
-        score: accuracy of a state dict on the test split; without it both accuracies are 0.
-        accuracy_before: of the base model, or what gives it when the fit is over.
-        convention: what entries mean to the validator.
-        gradient_rate: η of the ``gradient`` convention.
+        score: accuracy of a state dict on data of your own; without it both accuracies are 0.
+        accuracy_before: of the base model.
         encoding: how entries are written; float16 by default.
-        held_out: accuracy of a state dict on data that was not trained on; without it the encoding is not measured.
-        min_kept: share of the accuracy gained that the encoding must keep, or a more exact one is used.
+        writer: writes the update in another way than as differences to ``base`` in this encoding.
         best: gives the weights to hand in; without it the last ones are.
         deadline: tells whether the training was ended early.
-        note: called with a sentence about the encoding.
     """
 
     def __init__(
@@ -60,30 +57,21 @@ class DeltaCallback(Callback):
         path: Path,
         network_of: Callable[[LightningModule], nn.Module] = lambda module: module,
         score: Callable[[State], float] | None = None,
-        accuracy_before: float | Callable[[], float] = 0.0,
-        convention: Convention = "delta",
-        gradient_rate: float = 0.1,
+        accuracy_before: float = 0.0,
         encoding: Encoding | None = None,
-        held_out: Callable[[State], float] | None = None,
-        min_kept: float = 0.95,
+        writer: UpdateWriter | None = None,
         best: BestWeights | None = None,
         deadline: DeadlineCallback | None = None,
-        note: Callable[[str], None] | None = None,
     ) -> None:
-        self._base = {name: tensor.detach().cpu().clone() for name, tensor in base.items()}
+        copied = {name: tensor.detach().cpu().clone() for name, tensor in base.items()}
+        self.writer = writer or UpdateWriter(copied, encoding=encoding or Encoding())
         self._publisher = publisher
         self._path = path
         self._network_of = network_of
         self._score = score
         self._accuracy_before = accuracy_before
-        self._convention: Convention = convention
-        self._gradient_rate = gradient_rate
-        self._encoding = encoding or Encoding()
-        self._held_out = held_out
-        self._min_kept = min_kept
         self._best = best
         self._deadline = deadline
-        self._note = note
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Refuses strategies under which no process holds the whole model."""
@@ -98,32 +86,17 @@ class DeltaCallback(Callback):
         """Encodes, writes, scores what a validator will see, and hands on."""
         if not trainer.is_global_zero or trainer.interrupted:
             return
-        network, best, before = self._network_of(pl_module), self._best, self._accuracy_before
-        encoded = lossy.encode(
-            self._base,
+        network, best = self._network_of(pl_module), self._best
+        update, applied = self.writer.write(
+            self._path,
             network.state_dict() if best is None else best.weights(network),
-            convention=self._convention,
-            gradient_rate=self._gradient_rate,
-            wanted=self._encoding,
-            min_kept=self._min_kept,
-            score=self._held_out,
             trained_score=None if best is None else best.accuracy,
         )
-        if self._note is not None:
-            self._note(encoded.note)
-        cid, profile, size = delta.write(self._path, encoded.entries)
-        after = self._score(encoded.applied) if self._score is not None else 0.0
         self._publisher.publish(
-            Update(
-                path=self._path,
-                cid=cid,
-                profile=profile,
-                size=size,
-                convention=self._convention,
-                accuracy_before=before() if callable(before) else before,
-                accuracy_after=after,
-                encoding=str(encoded.encoding),
-                gain_kept=encoded.gain_kept,
+            replace(
+                update,
+                accuracy_before=self._accuracy_before,
+                accuracy_after=self._score(applied) if self._score is not None else 0.0,
                 stopped_early=self._deadline is not None and self._deadline.stopped,
             )
         )

@@ -101,7 +101,7 @@ class CheckpointCallback(Callback):
         if stop or self._agree(trainer, due or trainer.should_stop):
             self._save(trainer)
         if stop:
-            raise self._stopped()
+            raise stopped()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         # An epoch that was cut short was written at its last batch, from where it could go on.
@@ -112,7 +112,7 @@ class CheckpointCallback(Callback):
         if stop or last or self._agree(trainer, self._monotonic() - self._written_at >= self._pause):
             self._save(trainer)
         if stop:
-            raise self._stopped()
+            raise stopped()
 
     def on_save_checkpoint(
         self,
@@ -140,12 +140,14 @@ class CheckpointCallback(Callback):
         self._written_at = self._monotonic()
         self._pause = (self._written_at - begun) / _MOST_OF_THE_TIME
 
-    def _stopped(self) -> TrainingStopped:
-        return TrainingStopped("The training was asked to stop.", fix="Started again, it goes on from its checkpoint.")
-
     @staticmethod
     def _agree(trainer: Trainer, wanted: bool) -> bool:
         return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted
+
+
+def stopped() -> TrainingStopped:
+    """What a training raises that was asked to stop."""
+    return TrainingStopped("The training was asked to stop.", fix="Started again, it goes on from its checkpoint.")
 
 
 def usable(path: Path, fingerprint: str) -> Path | None:

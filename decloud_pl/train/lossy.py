@@ -43,6 +43,7 @@ def encode(
     wanted: Encoding,
     min_kept: float,
     score: Callable[[State], float] | None,
+    base_score: Callable[[], float] | None = None,
     trained_score: float | None = None,
 ) -> Encoded:
     """Encodes as wanted; as float16 or at last float32 where less than ``min_kept`` of the gain would be left.
@@ -54,7 +55,8 @@ def encode(
         gradient_rate: η, for the ``gradient`` convention.
         wanted: the encoding to try first.
         min_kept: share of the accuracy gained that must be left.
-        score: accuracy on the held-out split; without it nothing is measured and the wanted encoding used.
+        score: accuracy on held-out data; without it nothing is measured and the wanted encoding used.
+        base_score: gives that of ``base``, where it is known.
         trained_score: that of ``trained``, where it is known.
 
     Raises:
@@ -62,7 +64,7 @@ def encode(
     """
     before = after = 0.0
     if score is not None:
-        before = score(base)
+        before = score(base) if base_score is None else base_score()
         after = score(trained) if trained_score is None else trained_score
     refused: list[str] = []
     for encoding in _from_lossy_to_exact(wanted):
@@ -75,7 +77,7 @@ def encode(
             break
         refused.append(f"{encoding} would keep only {kept:.1%}")
     instead = f" ({'; '.join(refused)})" if refused else ""
-    note = f"Encoded as {encoding}, which keeps {kept:.1%} of the accuracy gained on the held-out split{instead}."
+    note = f"Encoded as {encoding}, which keeps {kept:.1%} of the accuracy gained on held-out data{instead}."
     return Encoded(entries, applied, encoding, kept, note)
 
 

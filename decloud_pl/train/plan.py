@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, RemedyName
 from decloud_pl.errors import TrainingError
 
 UpdateDtype = Literal["float32", "float16", "bfloat16"]
+ScoreSplit = Literal["held_out", "test"]
 # Decides nothing about what comes out of a training, so that a plan made later goes on from a checkpoint.
 _NOT_THE_RESULT = (
     "base_model",
@@ -24,7 +25,25 @@ _NOT_THE_RESULT = (
     "top_k",
     "update_dtype",
     "convention",
+    "read_as",
+    "gradient_rate",
+    "min_gain",
+    "score_split",
 )
+
+
+_NOT_THE_UPDATE = ("base_model", "out", "finish_by", "logger", "threads", "score_split")
+"""Of a plan's fields, those that say nothing about what update comes out and whether it is withheld."""
+
+
+def same_update(one: str, other: str) -> bool:
+    """Whether two plans, as JSON, lead to the same update; anything that is no plan leads to the same as itself."""
+    try:
+        plans = [json.loads(text) for text in (one, other)]
+        kept = [{key: value for key, value in plan.items() if key not in _NOT_THE_UPDATE} for plan in plans]
+    except (ValueError, AttributeError):
+        return one == other
+    return kept[0] == kept[1]
 
 
 @dataclass(frozen=True)
@@ -62,10 +81,16 @@ class TrainingPlan:
         logger: a node of a Lightning logger; empty for none.
         batch_size: of all devices and machines together.
         max_batches: per epoch, 0 for all.
+        convention: how the update is written.
+        read_as: how this network's validators read it.
         gradient_rate: η of the ``gradient`` convention.
         update_dtype: of the update's floating-point entries.
         top_k: share of the entries to keep, as sparse tensors; 0 keeps all.
         min_kept: share of the accuracy gained that the update's encoding must keep; a lossier one is not used.
+        min_gain: accuracy, 0 to 1, that the lower end of the gain's interval must exceed, or the update is withheld.
+        remedies: what is tried, in this order, with an update that would be withheld; see `train.remedies`.
+        score_split: where the update's accuracies are measured: the held-out data, or the test split that validators
+            use, for experiments only. The gate's verdict is by the held-out data in both cases.
         finish_by: Unix seconds of this machine's clock by which the update must be on disk; None for no limit.
         threads: processor threads to use.
         probe: the search before the training; None for none.
@@ -84,10 +109,14 @@ class TrainingPlan:
     max_batches: int = 0
     seed: int = 0
     convention: Convention = "delta"
+    read_as: Convention = "delta"
     gradient_rate: float = 0.1
     update_dtype: UpdateDtype = "float16"
     top_k: float = 0.0
     min_kept: float = 0.95
+    min_gain: float = 0.0
+    remedies: tuple[RemedyName, ...] = ()
+    score_split: ScoreSplit = "held_out"
     finish_by: float | None = None
     threads: int = 1
     probe: ProbeOptions | None = None
@@ -106,7 +135,8 @@ class TrainingPlan:
         try:
             fields = json.loads(text)
             places = {name: Path(fields[name]) for name in ("base_model", "out")}
-            return cls(**{**fields, **places, "probe": _probe(fields.get("probe"))})
+            probe, remedies = _probe(fields.get("probe")), tuple(fields["remedies"])
+            return cls(**{**fields, **places, "probe": probe, "remedies": remedies})
         except (ValueError, TypeError, KeyError) as error:
             raise TrainingError("The training plan cannot be read.", fix="The round is planned again.") from error
 
@@ -129,12 +159,12 @@ class Progress:
     """How far a training has come.
 
     Attributes:
-        stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode`` or
-            ``score``.
+        stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode``,
+            ``remedy`` or ``score``.
         step: optimizer steps so far, of ``total_steps``.
         loss: of the last step.
-        accuracy: 0 to 1, when it was measured: of the base model and of the finished update on the test split,
-            while training on the held-out split.
+        accuracy: 0 to 1, when it was measured, on held-out data: of the base model and of the finished update on the
+            half for the verdict (or where the plan's ``score_split`` says), while training on the half for choosing.
         note: a sentence for people; empty when there is nothing to say.
     """
 

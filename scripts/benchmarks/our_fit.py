@@ -18,11 +18,11 @@ from decloud_pl.settings import compose
 from decloud_pl.train.callback import ProgressCallback
 from decloud_pl.train.checkpoint import CheckpointCallback
 from decloud_pl.train.datamodule import RoundDataModule
+from decloud_pl.train.fitting import trainer_node
 from decloud_pl.train.module import RoundModule
 from decloud_pl.train.optimizers import optimizer_factory, scheduler_factory
 from decloud_pl.train.options import split
 from decloud_pl.train.plan import Progress, TrainingPlan
-from decloud_pl.train.run import trainer_node
 
 
 class Stopwatch(Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib.util
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -45,9 +46,11 @@ PATIENCE = 30.0
 
 @dataclass
 class QuickExecutor:
-    """Writes a real update file at once; ``failures`` are raised first, one per call."""
+    """Writes a real update file at once, with a verdict; ``failures`` are raised first, one per call."""
 
     failures: list[Exception] = field(default_factory=list)
+    withheld: str = ""
+    gain: tuple[float, float] | None = None
     trained: int = 0
     cancelled: int = 0
     running: int = 0
@@ -78,7 +81,9 @@ class QuickExecutor:
         path = folder / "update.pt"
         path.write_bytes(b"an update of " + folder.name.encode())
         cid = str(cid_of_file(path))
-        write_update(folder / UPDATE_FILE, Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9))
+        made = Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9, withheld=self.withheld)
+        low, high = self.gain or (None, None)
+        write_update(folder / UPDATE_FILE, dataclasses.replace(made, gain_low=low, gain_high=high))
 
 
 @dataclass

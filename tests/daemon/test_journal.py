@@ -139,6 +139,23 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
         open_journal(path)
 
 
+def test_an_older_format_is_brought_up_to_date_with_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    journal = open_journal(path)
+    journal.save(record(7, State.SUBMITTED, accuracy_after=0.9))
+    journal.close()
+    db = sqlite3.connect(path)
+    for column in ("gain_low", "gain_high"):
+        db.execute(f"ALTER TABLE rounds DROP COLUMN {column}")
+    db.execute("PRAGMA user_version = 2")
+    db.close()
+    journal = open_journal(path)
+    assert journal.get(7) == record(7, State.SUBMITTED, accuracy_after=0.9)
+    journal.save(record(7, gain_low=0.1, gain_high=0.2))
+    assert journal.get(7) == record(7, gain_low=0.1, gain_high=0.2)
+    journal.close()
+
+
 def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
     journal = open_journal(tmp_path / "journal.sqlite")
     journal.save(record(1))

@@ -45,10 +45,12 @@ def step(
     update: bool = False,
     pinned: str | None = None,
     trainers: int = 0,
+    withheld: str = "",
+    record: RoundRecord = RECORD,
 ) -> Next:
     round_ = dataclasses.replace(ROUND, status=status, trainers_count=trainers)
-    record = dataclasses.replace(RECORD, pinned_cid=pinned)
-    return next_step(record, round_, submission, now=now, update_on_disk=update)
+    record = dataclasses.replace(record, pinned_cid=pinned)
+    return next_step(record, round_, submission, now=now, update_on_disk=update, withheld=withheld)
 
 
 def test_joins_until_the_deadlines_last_second() -> None:
@@ -94,6 +96,33 @@ def test_trains_then_publishes_then_submits() -> None:
 
 def test_nothing_goes_on_chain_that_is_not_pinned() -> None:
     assert step(RoundStatus.TRAINING, JOINED, update=True, pinned=None) != Act("submit")
+
+
+@pytest.mark.parametrize("pinned", [None, "bafyupdate"])
+def test_what_would_gain_nothing_waits_until_the_deadline_and_is_missed_for_that_reason(pinned: str | None) -> None:
+    """Even where it was pinned when somebody forced it: the next start is not forced any more."""
+    waiting = step(RoundStatus.TRAINING, JOINED, update=True, pinned=pinned, withheld="it loses 2 points")
+    assert waiting == Wait(State.WITHHELD, "nothing was submitted: it loses 2 points")
+    assert not State.WITHHELD.is_final
+    assert not State.WITHHELD.occupies_slot
+    missed = Finish(State.MISSED, "nothing was submitted: it loses 2 points")
+    assert step(RoundStatus.TRAINING, JOINED, now=NOW + 1, update=True, withheld="it loses 2 points") == missed
+    for status in (RoundStatus.VALIDATING, RoundStatus.COMPLETED, RoundStatus.EXPIRED):
+        assert step(status, JOINED, update=True, withheld="it loses 2 points") == missed
+    # One that was submitted all the same goes its way.
+    submitted = step(RoundStatus.TRAINING, HANDED_IN, update=True, withheld="it loses 2 points")
+    assert isinstance(submitted, Wait)
+    assert submitted.state is State.SUBMITTED
+
+
+def test_no_share_although_a_gain_was_expected_names_the_convention() -> None:
+    sure = dataclasses.replace(RECORD, gain_low=0.55, gain_high=0.66)
+    end = step(RoundStatus.COMPLETED, HANDED_IN, record=sure)
+    assert isinstance(end, Finish)
+    assert "although 55.0 to 66.0 points were expected" in end.reason
+    assert "another convention than network.convention" in end.reason
+    unsure = dataclasses.replace(RECORD, gain_low=-0.01, gain_high=0.02)
+    assert step(RoundStatus.COMPLETED, HANDED_IN, record=unsure) == step(RoundStatus.COMPLETED, HANDED_IN)
 
 
 def test_a_submission_on_chain_is_never_sent_again() -> None:

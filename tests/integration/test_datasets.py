@@ -18,7 +18,8 @@ SETTINGS = ("epochs=3", "batch_size=16", "learning_rate=0.003", "max_batches=60"
 def test_every_data_set_earns_a_reward(start: Callable[..., Any], tmp_path: Path, trainer_home: Path) -> None:
     data = tmp_path / "data"
     for name in tiny.CLASSES:
-        tiny.write(name, data, train=max(160, 4 * tiny.CLASSES[name]))
+        # Enough to be held out for the gate to be sure of a gain.
+        tiny.write(name, data, train=max(480, 6 * tiny.CLASSES[name]))
     home = tmp_path / "network"
     arguments = ["localnet", "--json", "--rpc-port", "0", "--gateway-port", "0", "--home", str(home)]
     arguments += ["--rounds", str(len(ROUNDS)), "--open-rounds", "4", "--data", str(data)]

@@ -12,6 +12,7 @@ from torch import nn
 
 from decloud_pl.data.digits import Digits
 from decloud_pl.models.spec import ImageInput
+from decloud_pl.train.average import AverageWeights
 from decloud_pl.train.baseline import BaselineCallback
 from decloud_pl.train.best import BestWeights
 from decloud_pl.train.checkpoint import CheckpointCallback
@@ -119,6 +120,34 @@ def test_the_best_of_all_epochs_is_kept(tmp_path: Path) -> None:
     assert len(seen) == 3
     assert best.accuracy == 0.9
     assert torch.equal(best.weights(trainer.lightning_module)["network.1.weight"], seen[1])
+
+
+class Snapshots(Callback):
+    """The weights after every step."""
+
+    def __init__(self) -> None:
+        self.taken: dict[int, torch.Tensor] = {}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *arguments: Any) -> None:
+        self.taken[trainer.global_step] = pl_module.state_dict()["network.1.weight"].clone()
+
+
+def test_the_average_is_over_the_last_steps_even_of_a_fit_that_was_interrupted(tmp_path: Path) -> None:
+    whole, snapshots = AverageWeights(share=0.6, snapshots=4), Snapshots()
+    trainer = fit(tmp_path, [whole, snapshots])
+    # The last 9 of 15 steps, every second one of them, the last one included.
+    expected = torch.stack([snapshots.taken[step] for step in (7, 9, 11, 13, 15)]).mean(0)
+    average = whole.weights(trainer.lightning_module)["network.1.weight"]
+    assert whole.count == 5
+    torch.testing.assert_close(average, expected)
+
+    clock, path = Clock(), tmp_path / "training.ckpt"
+    cut = [Tick(clock), AverageWeights(share=0.6, snapshots=4), DeadlineCallback(110, monotonic=clock)]
+    fit(tmp_path, [*cut, CheckpointCallback(path, fingerprint="x")])
+    resumed = AverageWeights(share=0.6, snapshots=4)
+    trainer = fit(tmp_path, [resumed, CheckpointCallback(path, fingerprint="x")], checkpoint=path)
+    assert resumed.count == 5
+    assert torch.equal(resumed.weights(trainer.lightning_module)["network.1.weight"], average)
 
 
 class Slow(CheckpointCallback):

@@ -13,9 +13,9 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.settings import compose
+from decloud_pl.train.fitting import trainer_node
 from decloud_pl.train.options import split
 from decloud_pl.train.plan import Progress, TrainingPlan
-from decloud_pl.train.run import trainer_node
 from decloud_pl.train.track import Tracker, allow_files
 
 CHOICES = sorted(path.stem for path in (config_dir() / "logger").glob("*.yaml"))

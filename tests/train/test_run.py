@@ -13,9 +13,10 @@ from decloud_pl.errors import ConfigError, TrainingError, UntrustedFileRejected
 from decloud_pl.models.registry import build
 from decloud_pl.settings import compose
 from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.train.fitting import check_strategy, trainer_node
 from decloud_pl.train.options import split
 from decloud_pl.train.plan import Progress, TrainingPlan
-from decloud_pl.train.run import check_strategy, train_round, trainer_node
+from decloud_pl.train.run import train_round
 
 
 def plan(base_model: Path, out: Path, *overrides: str) -> TrainingPlan:
@@ -52,6 +53,54 @@ def test_training_gains_and_reports(base_model: Path, tmp_path: Path) -> None:
     fit = [progress for progress in heard if progress.stage == "fit"]
     assert fit[-1].step == fit[-1].total_steps > 0
     assert all(progress.loss is not None for progress in fit)
+
+
+def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(base_model: Path, tmp_path: Path) -> None:
+    made = plan(base_model, tmp_path / "a")
+    wrong = dataclasses.replace(made, read_as="gradient", remedies=("scale", "average", "lower_rate"))
+    heard: list[Progress] = []
+    update = train_round(wrong, heard.append)
+    assert update is not None
+    assert update.withheld.startswith("read as this network's validators do (gradient, rate 0.1), the update ")
+    assert update.withheld.endswith("set update.convention=gradient")
+    assert update.gain_low is not None
+    assert update.gain_low < 0
+    # Other weights would be misread as well: nothing was tried.
+    assert "remedy" not in {progress.stage for progress in heard}
+    assert heard[-1].note == f"Nothing will be submitted: {update.withheld}."
+    # The training was over: with the right convention only the file is made again.
+    heard.clear()
+    right = train_round(dataclasses.replace(wrong, convention="gradient"), heard.append)
+    assert right is not None
+    assert right.withheld == ""
+    assert right.accuracy_after > update.accuracy_after + 0.3
+    assert not [progress for progress in heard if progress.stage == "fit" and progress.step]
+
+
+def test_a_rate_that_is_too_high_is_mended_by_another_training(base_model: Path, tmp_path: Path) -> None:
+    made = plan(base_model, tmp_path / "a", "learning_rate=0.05", "max_batches=40")
+    heard: list[Progress] = []
+    update = train_round(dataclasses.replace(made, remedies=("average", "lower_rate")), heard.append)
+    assert update is not None
+    assert update.withheld == ""
+    assert update.gain_low is not None
+    assert 0 < update.gain_low < update.accuracy_after - update.accuracy_before
+    notes = [progress.note for progress in heard if progress.stage == "remedy" and progress.note]
+    assert notes[0].startswith("Remedy average: ")
+    assert "trained again at the rate 0.005." in notes[-1]
+    assert str(cid_of_file(update.path, update.profile)) == update.cid
+    assert sorted(path.name for path in made.out.glob("*.pt")) == ["update.pt"]
+
+
+def test_in_an_experiment_the_score_is_of_the_test_split(base_model: Path, tmp_path: Path) -> None:
+    made = dataclasses.replace(plan(base_model, tmp_path / "a", "max_batches=20"), score_split="test")
+    update = train_round(made, lambda _: None)
+    assert update is not None
+    assert update.gain_low is not None
+    assert update.gain_high is not None
+    # Of 359 samples; the estimate is by 72 others.
+    assert (update.accuracy_after * 359) % 1 == pytest.approx(0, abs=1e-6)
+    assert update.gain_low <= update.accuracy_after - update.accuracy_before <= update.gain_high
 
 
 def test_a_base_model_that_is_none(tmp_path: Path) -> None:

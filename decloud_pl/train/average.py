@@ -1,0 +1,80 @@
+"""The uniform average of weights over the last part of a fit (https://arxiv.org/abs/1803.05407)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+State = Mapping[str, torch.Tensor]
+
+
+class AverageWeights(Callback):
+    """Keeps the mean of the weights at evenly spread steps of the fit's last part, on rank zero.
+
+    Put it before the callback that writes checkpoints: the mean is part of them.
+
+    Args:
+        network_of: the trained network of the module; the module itself by default.
+        share: of the fit's steps, the last ones.
+        snapshots: how many, about.
+    """
+
+    def __init__(
+        self,
+        *,
+        network_of: Callable[[LightningModule], nn.Module] = lambda module: module,
+        share: float = 0.25,
+        snapshots: int = 20,
+    ) -> None:
+        self._network_of = network_of
+        self._share = share
+        self._snapshots = snapshots
+        self._step = -1
+        self._count = 0
+        self._mean: dict[str, torch.Tensor] = {}
+
+    @property
+    def count(self) -> int:
+        """How many snapshots the average holds."""
+        return self._count
+
+    def weights(self, network: nn.Module) -> State:
+        """The average, with the network's own values for what is not a floating-point number."""
+        own = network.state_dict()
+        return {
+            name: self._mean[name].to(tensor.dtype) if name in self._mean else tensor.detach().cpu()
+            for name, tensor in own.items()
+        }
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: object,  # noqa: ARG002
+        batch: object,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        total, step = int(trainer.estimated_stepping_batches), trainer.global_step
+        last = max(1, round(total * self._share))
+        every = max(1, last // self._snapshots)
+        if not trainer.is_global_zero or step == self._step or step <= total - last or (total - step) % every:
+            return
+        self._step = step
+        self._count += 1
+        for name, tensor in self._network_of(pl_module).state_dict().items():
+            if tensor.is_floating_point():
+                value = tensor.detach().to("cpu", torch.float32, copy=True)
+                mean = self._mean.setdefault(name, torch.zeros_like(value))
+                mean += (value - mean) / self._count
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self._step, "count": self._count, "mean": self._mean}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._step = state_dict["step"]
+        self._count = state_dict["count"]
+        self._mean = state_dict["mean"]

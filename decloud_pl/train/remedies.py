@@ -1,0 +1,167 @@
+"""What is tried with an update that the gate withholds: other weights from the same training, or another training.
+
+Each remedy gives weights; those are encoded, written, read back and judged as the first ones were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from decloud_pl.domain import Update
+from decloud_pl.train.gate import Verdict, after_remedies
+
+State = Mapping[str, torch.Tensor]
+
+_SCALES = (0.25, 0.5, 0.75, 1.25, 1.5)
+LOWER_RATE = 0.1
+"""What the learning rate is multiplied by in another training."""
+
+
+class Remedy(Protocol):
+    """One thing to try."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def seconds(self) -> float:
+        """What it takes, about; it is left out where less is left."""
+        ...
+
+    def weights(self) -> tuple[State | None, str]:
+        """The weights to try, None where there are none, and the rest of a sentence about them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A line search: the weights between the base model and a little beyond the trained ones that do best.
+
+    Attributes:
+        base: the base model.
+        trained: the trained weights.
+        score: accuracy of a state on the data for choosing.
+        seconds: see `Remedy`.
+        trained_score: the accuracy of ``trained``, where it is known.
+    """
+
+    base: State
+    trained: State
+    score: Callable[[State], float]
+    seconds: float
+    trained_score: float | None = None
+    name: str = "scale"
+
+    def weights(self) -> tuple[State | None, str]:
+        whole = self.score(self.trained) if self.trained_score is None else self.trained_score
+        scored = {1.0: whole, **{scale: self.score(self._at(scale)) for scale in _SCALES}}
+        # Of equals the one nearest to what was trained.
+        best = max(scored, key=lambda scale: (scored[scale], -abs(scale - 1.0)))
+        if best == 1.0:
+            return None, "no other size of the update does better."
+        return self._at(best), f"at {best:g} times its size the update does best."
+
+    def _at(self, scale: float) -> State:
+        return {
+            name: start + scale * (self.trained[name].cpu() - start)
+            if start.is_floating_point()
+            else self.trained[name].cpu()
+            for name, start in self.base.items()
+        }
+
+
+@dataclass(frozen=True)
+class Average:
+    """The average of the weights over the last part of the training.
+
+    Attributes:
+        average: of the weights, None where the training ended before its last part.
+        seconds: see `Remedy`.
+    """
+
+    average: State | None
+    seconds: float
+    name: str = "average"
+
+    def weights(self) -> tuple[State | None, str]:
+        if self.average is None:
+            return None, "the training ended before there was anything to average."
+        return self.average, "the weights of the training's last part were averaged."
+
+
+@dataclass(frozen=True)
+class LowerRate:
+    """One more training from the base model, at a lower learning rate, with what time is left.
+
+    Attributes:
+        train: trains, and gives the best weights; None where it cannot, with the reason.
+        seconds: see `Remedy`.
+    """
+
+    train: Callable[[], tuple[State | None, str]]
+    seconds: float
+    name: str = "lower_rate"
+
+    def weights(self) -> tuple[State | None, str]:
+        return self.train()
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Tries remedies.
+
+    Attributes:
+        path: the update file; a candidate replaces it where it is the better one.
+        write: writes weights as an update file.
+        judge: the gate's verdict on a file.
+        time_left: seconds; infinite without a deadline.
+        check: called before each remedy; raises where the training was asked to stop.
+        note: called with a sentence about each step.
+    """
+
+    path: Path
+    write: Callable[[Path, State], Update]
+    judge: Callable[[Path], Verdict]
+    time_left: Callable[[], float] = lambda: math.inf
+    check: Callable[[], None] = lambda: None
+    note: Callable[[str], None] = lambda _: None
+
+    def improve(
+        self, update: Update, verdict: Verdict, remedies: Sequence[Callable[[], Remedy]]
+    ) -> tuple[Update, Verdict]:
+        """The update and its verdict after as many remedies as it needs; the better one where none is enough.
+
+        Args:
+            update: as it was trained.
+            verdict: on it.
+            remedies: in their order.
+        """
+        tried: list[str] = []
+        for make in remedies:
+            if verdict.passed or verdict.misread:
+                break
+            self.check()
+            remedy = make()
+            if self.time_left() < remedy.seconds:
+                self.note(f"There is no time left for {remedy.name}.")
+                continue
+            weights, words = remedy.weights()
+            self.note(f"Remedy {remedy.name}: {words}")
+            tried.append(remedy.name)
+            if weights is None:
+                continue
+            candidate_path = self.path.with_name(f"candidate-{self.path.name}")
+            candidate = self.write(candidate_path, weights)
+            judged = self.judge(candidate_path)
+            if judged.passed or judged.gain.low > verdict.gain.low:
+                candidate_path.replace(self.path)
+                update, verdict = replace(candidate, path=self.path), judged
+            else:
+                candidate_path.unlink()
+        return update, after_remedies(verdict, tried)

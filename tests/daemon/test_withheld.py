@@ -1,0 +1,85 @@
+"""An update that would gain nothing is not sent, is not lost, and holds up no other round."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from decloud_pl.daemon.events import Trouble
+from decloud_pl.daemon.record import State
+
+WHY = "read as this network's validators do (delta), the update loses 1.2 points"
+
+
+async def withhold(world: Any) -> int:
+    """A round that has come to be withheld, its daemon stopped."""
+    world.executor.withheld = WHY
+    async with world.daemon():
+        round_id = int(await world.post())
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.WITHHELD)
+        assert world.row(round_id).reason == f"nothing was submitted: {WHY}"
+    return round_id
+
+
+async def test_it_is_neither_pinned_nor_submitted_and_ends_with_its_round(world: Any) -> None:
+    round_id = await withhold(world)
+    async with world.daemon() as daemon:
+        # It holds no slot: the only one takes the next round.
+        world.executor.withheld = ""
+        other = await world.post()
+        await world.diary.reaches(other, State.WAITING)
+        assert (world.home / "rounds" / str(round_id) / "update.pt").exists()
+        world.clock.advance(3601)
+        await world.diary.until(lambda: any(record.round_id == round_id for record in daemon.ended))
+    end = world.row(round_id)
+    assert (end.state, end.reason) == (State.MISSED, f"nothing was submitted: {WHY}")
+    assert world.store.puts == 0
+    assert end.pinned_cid is None
+    assert not (await world.chain.submission(round_id, world.wallet.address)).submitted
+    assert not (world.home / "rounds" / str(round_id)).exists()
+
+
+async def test_a_restart_leaves_it_withheld_and_force_publishes_it_without_another_training(world: Any) -> None:
+    round_id = await withhold(world)
+    async with world.daemon():
+        await world.diary.until(lambda: world.row(round_id).state is State.WITHHELD)
+        # A round that comes later is looked at later: by then the withheld one was, too.
+        other = await world.post()
+        await world.diary.reaches(other, State.WAITING)
+    journal = world.open_journal()
+    assert journal.get(round_id).state is State.WITHHELD
+    journal.close()
+    async with world.daemon(force=True):
+        await world.diary.reaches(round_id, State.SUBMITTED)
+        await world.complete(round_id, 0)
+        await world.diary.reaches(round_id, State.UNREWARDED)
+    assert world.executor.trained == 1
+    submission = await world.chain.submission(round_id, world.wallet.address)
+    assert submission.gradient_cid == world.row(round_id).update_cid
+
+
+async def test_other_settings_train_anew(world: Any) -> None:
+    round_id = await withhold(world)
+    plan = world.home / "rounds" / str(round_id) / "plan.json"
+    # What the settings of then would have planned; those of now plan "{}".
+    plan.write_text(json.dumps({"convention": "gradient"}))
+    world.executor.withheld = ""
+    async with world.daemon():
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert world.executor.trained == 2
+
+
+async def test_a_gain_that_the_validator_does_not_see_is_a_warning(world: Any) -> None:
+    world.executor.gain = (0.55, 0.66)
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.SUBMITTED)
+        await world.complete(round_id, 0)
+        await world.diary.reaches(round_id, State.UNREWARDED)
+    (warning,) = (event.message for event in world.diary.events if isinstance(event, Trouble))
+    assert "although 55.0 to 66.0 points were expected" in warning
+    assert "another convention than network.convention" in warning

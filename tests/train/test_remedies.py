@@ -1,0 +1,128 @@
+"""Remedies are tried in their order, only where needed, within the time left; the better update stays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from decloud_pl.domain import Update
+from decloud_pl.errors import TrainingStopped
+from decloud_pl.train.checkpoint import stopped
+from decloud_pl.train.gate import Verdict
+from decloud_pl.train.remedies import Average, Remedy, Scale, State, Workshop
+from decloud_pl.train.score import Gain
+
+BASE = {"w": torch.zeros(4), "count": torch.tensor(3)}
+TRAINED = {"w": torch.ones(4), "count": torch.tensor(5)}
+
+
+def closeness(goal: float) -> Callable[[Mapping[str, torch.Tensor]], float]:
+    """Accuracy by how near the weights are to a goal."""
+    return lambda state: 1 - float((state["w"] - goal).abs().mean()) / 10
+
+
+@pytest.mark.parametrize(("goal", "best"), [(0.3, 0.25), (0.52, 0.5), (1.4, 1.5), (0.7, 0.75)])
+def test_the_line_search_finds_the_size_that_does_best(goal: float, best: float) -> None:
+    weights, words = Scale(BASE, TRAINED, closeness(goal), seconds=1.0).weights()
+    assert weights is not None
+    assert weights["w"].tolist() == pytest.approx([best] * 4)
+    assert int(weights["count"]) == 5
+    assert f"{best:g} times its size" in words
+
+
+def test_the_line_search_keeps_what_was_trained_where_nothing_is_better() -> None:
+    assert Scale(BASE, TRAINED, closeness(1.0), seconds=1.0).weights()[0] is None
+    assert Scale(BASE, TRAINED, lambda state: 0.5, seconds=1.0, trained_score=0.5).weights()[0] is None
+
+
+@dataclass
+class Fixed:
+    """A remedy with a known outcome."""
+
+    name: str
+    low: float | None
+    seconds: float = 1.0
+    asked: list[str] = field(default_factory=list)
+
+    def weights(self) -> tuple[State | None, str]:
+        self.asked.append(self.name)
+        return (None, "nothing.") if self.low is None else ({"w": torch.tensor(self.low)}, "found.")
+
+
+def verdict_of(low: float) -> Verdict:
+    gain = Gain(0.5, 0.5 + low, low, low + 0.1, 100)
+    return Verdict(gain) if low > 0 else Verdict(gain, "it gains nothing")
+
+
+class Bench:
+    """An update on disk that holds the lower end of its gain."""
+
+    def __init__(self, folder: Path, low: float = -0.5, left: float = math.inf) -> None:
+        self.path = folder / "update.pt"
+        self.notes: list[str] = []
+        self.update, self.verdict = self.write(self.path, {"w": torch.tensor(low)}), verdict_of(low)
+        self.workshop = Workshop(self.path, self.write, self.judge, time_left=lambda: left, note=self.notes.append)
+
+    def write(self, path: Path, state: State) -> Update:
+        torch.save(float(state["w"]), path)
+        return Update(path, str(float(state["w"])), "kubo-v1", 1, "delta", 0.0, 0.0)
+
+    def judge(self, path: Path) -> Verdict:
+        return verdict_of(torch.load(path))
+
+    def improve(self, *remedies: Remedy) -> tuple[Update, Verdict]:
+        return self.workshop.improve(self.update, self.verdict, [lambda one=one: one for one in remedies])  # type: ignore[misc]  # mypy sees no default
+
+
+def test_the_first_remedy_that_helps_is_the_last_one_tried(tmp_path: Path) -> None:
+    bench, last = Bench(tmp_path), Fixed("lower_rate", 0.3)
+    update, verdict = bench.improve(Fixed("scale", -0.25), Fixed("average", 0.25), last)
+    assert verdict.passed
+    assert (update.cid, update.path, torch.load(bench.path)) == ("0.25", bench.path, 0.25)
+    assert last.asked == []
+    assert [path.name for path in tmp_path.iterdir()] == ["update.pt"]
+
+
+def test_where_none_helps_the_best_stays_and_all_are_named(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    update, verdict = bench.improve(Fixed("scale", -0.25), Fixed("average", None), Fixed("lower_rate", -0.375))
+    assert verdict.withheld == "it gains nothing; scale, average and lower_rate did not help"
+    assert (update.cid, torch.load(bench.path)) == ("-0.25", -0.25)
+    assert [path.name for path in tmp_path.iterdir()] == ["update.pt"]
+
+
+def test_what_takes_longer_than_is_left_is_left_out(tmp_path: Path) -> None:
+    bench, long = Bench(tmp_path, left=10.0), Fixed("scale", 0.3, seconds=11.0)
+    _, verdict = bench.improve(long, Fixed("average", -0.6))
+    assert long.asked == []
+    assert bench.notes[0] == "There is no time left for scale."
+    assert verdict.withheld == "it gains nothing; average did not help"
+    assert torch.load(bench.path) == -0.5
+
+
+def test_other_weights_do_not_help_a_file_that_is_misread(tmp_path: Path) -> None:
+    bench, remedy = Bench(tmp_path), Fixed("scale", 0.3)
+    bench.verdict = Verdict(bench.verdict.gain, "set update.convention=gradient", misread=True)
+    assert bench.improve(remedy)[1] == bench.verdict
+    assert remedy.asked == []
+
+
+def test_a_stop_is_heeded_between_remedies(tmp_path: Path) -> None:
+    def check() -> None:
+        raise stopped()
+
+    bench, remedy = Bench(tmp_path), Fixed("scale", 0.3)
+    bench.workshop = Workshop(bench.path, bench.write, bench.judge, check=check)
+    with pytest.raises(TrainingStopped):
+        bench.improve(remedy)
+    assert remedy.asked == []
+
+
+def test_without_snapshots_there_is_no_average() -> None:
+    assert Average(None, seconds=1.0).weights()[0] is None
+    assert Average(TRAINED, seconds=1.0).weights()[0] is TRAINED

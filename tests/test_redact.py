@@ -27,7 +27,7 @@ from decloud_pl.redact import redact, redact_tree
         ("(see https://a.example/KEY)", "(see https://a.example/…)"),
         ("a=[https://a.example/KEY,https://b.example/?k=KEY,KEY]", "a=[https://a.example/…,https://b.example/…]"),
         ("'https://a.example/KEY' \"https://b.example/KEY\"", "'https://a.example/…' \"https://b.example/…\""),
-        ("file:///home/me/conf", "file:///home/me/conf"),
+        ("file:///data/conf", "file:///data/conf"),
         ("mnist:/data/mnist", "mnist:/data/mnist"),
         ("https://a.example/…", "https://a.example/…"),
         ("://KEY", "://KEY"),

@@ -6,9 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decloud_pl.errors import TrainingError
+from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
+from decloud_pl.errors import TrainingError, TrainingStopped
 from decloud_pl.settings.values import hydra_text
 
 if TYPE_CHECKING:
@@ -17,18 +19,42 @@ if TYPE_CHECKING:
 
 
 def run_settings(settings: Settings) -> int:
-    """Runs one experiment; its folder is ``<home>/experiments/<date_time>``."""
+    """Runs one experiment; its folder is ``<home>/experiments/<date_time>``.
+
+    One of the same settings that was interrupted is gone on with.
+    """
+    from decloud_pl.cli.interrupts import Interrupts
+    from decloud_pl.cli.training_bar import training_bar
     from decloud_pl.experiment.folders import new_folder
-    from decloud_pl.experiment.results import EXPERIMENTS
+    from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
+    from decloud_pl.experiment.resume import at_work, settings_key, unfinished
     from decloud_pl.experiment.run import run_experiment
 
-    folder = new_folder(settings.home_path / EXPERIMENTS, datetime.now())  # noqa: DTZ005  # named for people
-    print(f"Training in {folder}…", flush=True)
-    result = run_experiment(settings, folder)
+    parent, key = settings.home_path / EXPERIMENTS, settings_key(settings)
+    begun = unfinished(parent, key)
+    folder = begun or new_folder(parent, datetime.now())  # noqa: DTZ005  # named for people
+    print(f"{'Training' if begun is None else 'Going on'} in {folder}…", flush=True)
+    interrupts = Interrupts()
+    try:
+        with interrupts, at_work(folder, key), training_bar() as show:
+            result = run_experiment(settings, folder, on_progress=show, stop_requested=interrupts.requested)
+    except (TrainingStopped, KeyboardInterrupt, SystemExit):  # Lightning makes an exit of an interrupt
+        if not interrupts.seen:
+            raise
+        print(f"decloud_pl: {_interrupted(folder)}", file=sys.stderr)
+        return EXIT_INTERRUPTED
     for line in lines(result):
         print(line)
-    print(f"Written to {folder / 'result.json'}")
+    print(f"Written to {folder / RESULT_FILE}")
     return 0
+
+
+def _interrupted(folder: Path) -> str:
+    from decloud_pl.train.run import CHECKPOINT_FILE
+
+    if (folder / CHECKPOINT_FILE).is_file():
+        return f"Interrupted. The same command goes on from the checkpoint in {folder}."
+    return "Interrupted before there was a checkpoint. The same command begins anew."
 
 
 def lines(result: Result) -> list[str]:
@@ -59,12 +85,14 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     import hydra
 
     from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.cli.interrupts import Interrupts
     from decloud_pl.cli.sweeps import show
     from decloud_pl.config_dir import config_dir
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
     from decloud_pl.experiment.sweep import (
         covered,
+        expanded,
         first_point,
         forget_secrets,
         is_hydras,
@@ -75,12 +103,14 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     from decloud_pl.settings.hydra_tree import search_path
     from decloud_pl.settings.load import sources
 
+    given = sources()
+    overrides = expanded(overrides, given.conf, given.user_conf)
     given = sources([text for text in overrides if not is_hydras(text)])
     refuse_addresses(given.overrides)
     composed = of_an_experiment(given)
-    settings = first_point(composed, directory=given.conf, user_conf=given.user_conf)
-    check_names(settings)
     own = [text for text in overrides if is_hydras(text)]
+    settings = first_point([*own, *composed], directory=given.conf, user_conf=given.user_conf)
+    check_names(settings)
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
     forget_secrets(os.environ)
@@ -91,7 +121,16 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
         *own,
         *covered(composed, settings),
     ]
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
+    interrupts = Interrupts()
+    try:
+        with interrupts:
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
+    except (KeyboardInterrupt, SystemExit):
+        if not interrupts.seen:
+            raise
     results = read_sweeps(settings.home_path, folder.name)
     show(results)
+    if interrupts.seen:
+        print(f"decloud_pl: Interrupted. What was finished is in {folder}.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return TrainingError.exit_code if any(result.error for result in results) else 0

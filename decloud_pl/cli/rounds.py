@@ -107,7 +107,7 @@ async def _rounds(settings: Settings) -> tuple[list[Round], int]:
 async def _status(settings: Settings, *, json: bool) -> int:
     from decloud_pl.cli.output import print_json, print_table
     from decloud_pl.cli.session import open_chain, open_wallet
-    from decloud_pl.daemon.journal_view import daemon_process
+    from decloud_pl.daemon.journal_file import daemon_process
     from decloud_pl.domain import format_sol
 
     wallet = open_wallet(settings)

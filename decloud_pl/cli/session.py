@@ -36,7 +36,9 @@ def checked_settings(given: Sources) -> Settings:
     """
     from decloud_pl.cli.dataset_names import check_names
     from decloud_pl.settings.load import settings_of
+    from decloud_pl.settings.refusals import refuse_sweep
 
+    refuse_sweep(given.overrides)
     settings = settings_of(given)
     check_names(settings)
     return settings

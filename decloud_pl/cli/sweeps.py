@@ -19,6 +19,7 @@ decloud-trainer sweeps 2026-01-31_18-00-00 --plot sweep.png
 decloud-trainer sweeps --csv results.csv
 
 A sweep: python -m decloud_pl -m task=experiment optimizer.lr=1e-3,3e-3 epochs=1,2
+Whole ones: python -m decloud_pl -m sweep=basic (or joblib, ray, submitit, optuna; your own in conf/sweep/)
 """
 
 
@@ -64,14 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
 def show(results: Sequence[Result]) -> None:
     """Prints the table; of each experiment what is not the same in all."""
     from decloud_pl.cli.output import print_table
-    from decloud_pl.experiment.results import differing
+    from decloud_pl.experiment.results import differing, worded
 
     names = differing(list(results))
     several = len({result.sweep for result in results}) > 1
     rows = []
     for result in results:
         where = f"{result.sweep}/{result.run}" if several else result.run
-        given = " ".join(f"{name}={result.parameters.get(name)}" for name in names)
+        given = " ".join(worded(name, result.parameters.get(name)) for name in names)
         rows.append([where, given or "-", *_scores(result)])
     print_table(["run", "parameters", ">before %", ">after %", ">gain", ">kB"], rows, flexible=1)
     for result in results:

@@ -20,7 +20,8 @@ from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.connect import make_dialect, make_rpc, ray_options
 from decloud_pl.daemon.events import Reporter, Trouble
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
-from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.log import logged
 from decloud_pl.daemon.lookout import situation_of
 from decloud_pl.daemon.loop import Daemon

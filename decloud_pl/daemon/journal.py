@@ -7,8 +7,6 @@ time, by a lock on a file beside it that the kernel releases however the process
 
 from __future__ import annotations
 
-import dataclasses
-import fcntl
 import os
 import sqlite3
 import time
@@ -17,62 +15,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from decloud_pl.daemon.journal_file import (
+    FIELDS,
+    lock,
+    open_to_read,
+    open_to_write,
+    record_of,
+    values_of,
+)
 from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.errors import JournalError, JournalLocked
+from decloud_pl.errors import JournalError
 
-JOURNAL_FILE = "journal.sqlite"
-"""Its name in the home folder."""
-SCHEMA_VERSION = 3
-_ADDED: dict[int, tuple[str, ...]] = {2: ("gain_low", "gain_high")}
-"""Columns of ``rounds`` that the format after this one added."""
-
-_FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
-_TYPES = {"round_id": "INTEGER NOT NULL", "state": "TEXT NOT NULL"}
 _OWNED = "network = ? AND program_id = ? AND wallet = ?"
 _COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
 _RECENT = 5
-_COLUMNS = ",\n    ".join(f"{name} {_TYPES.get(name, '')}".rstrip() for name in _FIELDS)
-
-_SCHEMA = f"""
-CREATE TABLE rounds (
-    network TEXT NOT NULL,
-    program_id TEXT NOT NULL,
-    wallet TEXT NOT NULL,
-    {_COLUMNS},
-    updated_at REAL NOT NULL,
-    PRIMARY KEY (network, program_id, wallet, round_id)
-);
-CREATE INDEX rounds_by_state ON rounds (network, program_id, wallet, state);
-CREATE INDEX rounds_by_dataset ON rounds (network, program_id, wallet, resolved_dataset, round_id);
-CREATE INDEX rounds_by_window ON rounds (network, program_id, wallet, round_id) WHERE submit_window IS NOT NULL;
-CREATE TABLE transitions (
-    network TEXT NOT NULL,
-    program_id TEXT NOT NULL,
-    wallet TEXT NOT NULL,
-    round_id INTEGER NOT NULL,
-    at REAL NOT NULL,
-    state TEXT NOT NULL,
-    reason TEXT NOT NULL
-);
-CREATE INDEX transitions_by_round ON transitions (network, program_id, wallet, round_id);
-CREATE TABLE transactions (
-    network TEXT NOT NULL,
-    program_id TEXT NOT NULL,
-    wallet TEXT NOT NULL,
-    key TEXT NOT NULL,
-    signature TEXT NOT NULL PRIMARY KEY,
-    blockhash TEXT NOT NULL,
-    last_valid_block_height INTEGER NOT NULL,
-    wire BLOB NOT NULL,
-    outcome TEXT NOT NULL,
-    fee INTEGER NOT NULL,
-    deposit INTEGER NOT NULL,
-    recorded_at REAL NOT NULL
-);
-CREATE INDEX transactions_by_time ON transactions (network, program_id, wallet, recorded_at);
-CREATE INDEX transactions_by_key ON transactions (network, program_id, wallet, key);
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
 
 
 class Journal:
@@ -104,9 +60,9 @@ class Journal:
         self.path = path
         self._owner = (network, program_id, wallet)
         self._now = now
-        self._lock_fd = None if read_only else _lock(path)
+        self._lock_fd = None if read_only else lock(path)
         try:
-            self._db = _open_to_read(path) if read_only else _open(path)
+            self._db = open_to_read(path) if read_only else open_to_write(path)
         except sqlite3.Error as error:
             self._unlock()
             raise JournalError(
@@ -168,14 +124,14 @@ class Journal:
 
     def save(self, record: RoundRecord) -> None:
         """Writes a row; notes a transition when its state or reason is new. Returns once it is on disk."""
-        names = ", ".join(("network", "program_id", "wallet", *_FIELDS, "updated_at"))
-        marks = ", ".join("?" for _ in range(len(_FIELDS) + 4))
+        names = ", ".join(("network", "program_id", "wallet", *FIELDS, "updated_at"))
+        marks = ", ".join("?" for _ in range(len(FIELDS) + 4))
         now = self._now()
         before = self.get(record.round_id)
         with self.transaction() as db:
             db.execute(
                 f"INSERT OR REPLACE INTO rounds ({names}) VALUES ({marks})",  # noqa: S608 (own column names)
-                (*self._owner, *_values(record), now),
+                (*self._owner, *values_of(record), now),
             )
             if before is None or (before.state, before.reason) != (record.state, record.reason):
                 db.execute(
@@ -251,86 +207,9 @@ class Journal:
         return int(median(row[0] for row in rows)) if rows else None
 
     def _select(self, where: str, arguments: Sequence[object]) -> list[RoundRecord]:
-        names = ", ".join(_FIELDS)
+        names = ", ".join(FIELDS)
         rows = self._db.execute(
             f"SELECT {names} FROM rounds WHERE {_OWNED} {where} ORDER BY round_id",  # noqa: S608 (own column names)
             (*self._owner, *arguments),
         )
-        return [_record(row) for row in rows]
-
-
-def _values(record: RoundRecord) -> tuple[object, ...]:
-    values = (getattr(record, name) for name in _FIELDS)
-    return tuple(value.value if isinstance(value, State) else value for value in values)
-
-
-def _record(row: Sequence[object]) -> RoundRecord:
-    values = dict(zip(_FIELDS, row, strict=True))
-    values["state"] = State(values["state"])
-    return RoundRecord(**values)  # type: ignore[arg-type]  # the columns are the dataclass's own fields
-
-
-def _lock(path: Path) -> int:
-    lock = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise JournalError(
-            f"The journal's folder {path.parent} cannot be used: {error.strerror}.",
-            fix="Make it writable or set DECLOUD_HOME to another folder.",
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise JournalLocked(
-            f"Another daemon{f' (process {holder})' if holder else ''} is using the journal {path}.",
-            fix="Stop it first, or give this one its own folder with DECLOUD_HOME.",
-        ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
-    return descriptor
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    # The file holds no secret, but what a wallet earns is its owner's business.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    db = sqlite3.connect(path, isolation_level=None, timeout=10)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-    elif version in _ADDED:
-        _bring_up_to_date(db, version)
-    else:
-        _check_version(db, path)
-    return db
-
-
-def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
-    """Adds what later formats have; rows keep everything."""
-    steps = [f"ALTER TABLE rounds ADD COLUMN {name};" for old in range(version, SCHEMA_VERSION) for name in _ADDED[old]]
-    db.executescript(f"BEGIN;{''.join(steps)}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
-
-
-def _open_to_read(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        db = sqlite3.connect(":memory:", isolation_level=None)
-        db.executescript(_SCHEMA)
-        return db
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
-    _check_version(db, path)
-    return db
-
-
-def _check_version(db: sqlite3.Connection, path: Path) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        db.close()
-        raise JournalError(
-            f"The journal {path} has format {version}, this program knows {SCHEMA_VERSION}.",
-            fix="Use the program version that wrote it, or set DECLOUD_HOME to another folder.",
-        )
+        return [record_of(row) for row in rows]

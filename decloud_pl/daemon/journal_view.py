@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from decloud_pl.daemon.journal import SCHEMA_VERSION
+from decloud_pl.daemon.journal_file import FIELDS, SCHEMA_VERSION, record_of
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.errors import JournalError
 
 Owner: TypeAlias = tuple[str, str, str]
 """Genesis hash of the chain, program id and wallet address: whose rounds they are."""
-
-_FIELDS = tuple(entry.name for entry in fields(RoundRecord))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +49,13 @@ class JournalView:
 
     def rows(self) -> list[Row]:
         """Every round of every network and wallet, the one that changed last at the end."""
-        names = ", ".join(_FIELDS)
+        names = ", ".join(FIELDS)
         found = self._db.execute(
             f"SELECT network, program_id, wallet, updated_at, {names} FROM rounds ORDER BY updated_at"  # noqa: S608
         )
         return [
-            Row(network, program_id, wallet, at, _record(values)) for network, program_id, wallet, at, *values in found
+            Row(network, program_id, wallet, at, record_of(values))
+            for network, program_id, wallet, at, *values in found
         ]
 
     def rows_of(self, owner: Owner) -> dict[int, Row]:
@@ -100,25 +97,3 @@ def view_journal(path: Path) -> Iterator[JournalView | None]:
         raise JournalError(
             f"The journal {path} cannot be read: {error}.", fix="It was left as it is. Restore it from a copy."
         ) from error
-
-
-def daemon_process(path: Path) -> int | None:
-    """The process that holds a journal, None when none does."""
-    try:
-        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        return int(holder) if holder.isdigit() else 0
-    finally:
-        os.close(descriptor)
-    return None
-
-
-def _record(values: list[object]) -> RoundRecord:
-    named = dict(zip(_FIELDS, values, strict=True))
-    named["state"] = State(named["state"])
-    return RoundRecord(**named)  # type: ignore[arg-type]  # the columns are the dataclass's own fields

@@ -5,30 +5,30 @@ Every column is optional: journals of older and newer versions are read as far a
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.daemon.activity import ACTIVITY_FILE
-from decloud_pl.daemon.journal import JOURNAL_FILE
+from decloud_pl.daemon.activity_reader import (
+    ActivityReader,
+    DaemonStatus,
+    Entry,
+    columns_of,
+    conditions,
+    connect,
+    like,
+)
+from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.record import State
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.errors import JournalError
 
 _FINAL = tuple(state.value for state in State if state.is_final)
-_TIMEOUT = 2.0
 _COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_DEAD_AFTER = 15.0
-"""Seconds without a beat after which a daemon counts as ended: its process number may be another's by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ class RoundEntry:
     pinned_cid: str | None = None
     accuracy_before: float | None = None
     accuracy_after: float | None = None
+    gain_low: float | None = None
+    gain_high: float | None = None
     contribution_bps: int | None = None
     claimed_lamports: int | None = None
     join_signature: str | None = None
@@ -76,32 +78,6 @@ class RoundEntry:
         return (self.claimed_lamports or 0) if self.state == State.CLAIMED.value else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the log: a change of state, a skipped round or a trouble (``kind``)."""
-
-    at: float
-    kind: str
-    round_id: int | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonStatus:
-    """How a daemon was when it last said so; ``alive`` is whether it still is."""
-
-    alive: bool
-    pid: int
-    started_at: float
-    beat_at: float
-    heard_at: float | None
-    balance: int | None
-    rpc_requests: int
-    rpc_errors: int
-    publish_failures: int
-    facts: dict[str, str] = field(default_factory=dict)
-
-
 class JournalReader:
     """One look at a home's files; a context manager. Without a journal everything is empty.
 
@@ -117,16 +93,16 @@ class JournalReader:
         self._home = home
         self._wanted = scope
         self._journal: sqlite3.Connection | None = None
-        self._activity: sqlite3.Connection | None = None
+        self._activity: ActivityReader | None = None
         self._columns: frozenset[str] = frozenset()
         self.scope: Scope | None = None
 
     def __enter__(self) -> JournalReader:
         path = self._home / JOURNAL_FILE
         try:
-            self._journal = _connect(path)
+            self._journal = connect(path)
             if self._journal is not None:
-                self._columns = _columns(self._journal, "rounds")
+                self._columns = columns_of(self._journal, "rounds")
                 self.scope = self._wanted or self._latest()
         except sqlite3.Error as error:
             self.close()
@@ -134,11 +110,7 @@ class JournalReader:
                 f"The journal {path} cannot be read: {error}.",
                 fix="Restore it from a copy, or start with another home.",
             ) from error
-        with contextlib.suppress(sqlite3.Error):  # it only adds to the journal
-            self._activity = _connect(self._home / ACTIVITY_FILE)
-            if self._activity is not None and not _columns(self._activity, "daemons"):
-                self._activity.close()
-                self._activity = None
+        self._activity = ActivityReader(self._home)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -210,7 +182,7 @@ class JournalReader:
 
     def spent(self) -> int | None:
         """Lamports that fees and deposits took, None for a journal that does not say."""
-        columns = set() if self._journal is None else _columns(self._journal, "transactions")
+        columns = set() if self._journal is None else columns_of(self._journal, "transactions")
         if not {"fee", "deposit"} <= columns:
             return None
         owned, values = self._owned("transactions")
@@ -219,7 +191,7 @@ class JournalReader:
 
     def costs(self) -> dict[int, int]:
         """Lamports that fees and deposits took, by round; empty for a journal that does not say."""
-        columns = set() if self._journal is None else _columns(self._journal, "transactions")
+        columns = set() if self._journal is None else columns_of(self._journal, "transactions")
         if not {"fee", "deposit"} <= columns:
             return {}
         owned, values = self._owned("transactions")
@@ -264,12 +236,12 @@ class JournalReader:
         """
         if self.scope is None:
             return []
-        conditions = _conditions(round_id, text, before)
+        matching = conditions(round_id, text, before)
         states = [kind for kind in kinds if kind not in ("skipped", "trouble")]
         found: list[Entry] = []
         if states or not kinds:
             owned, values = self._owned("transitions")
-            where, more = conditions("reason", "state")
+            where, more = matching("reason", "state")
             # From the end of the table: by the index every row of the owner would be sorted.
             table = "transitions NOT INDEXED" if round_id is None else "transitions"
             if states:
@@ -282,50 +254,21 @@ class JournalReader:
                     (*values, *more, *states, limit),
                 )
             )
-        for kind, table, column in (("skipped", "skips", "reason"), ("trouble", "troubles", "message")):
-            if kinds and kind not in kinds:
-                continue
-            where, more = conditions(column, None)
-            found += (
-                Entry(at, kind, number, words)
-                for at, number, words in self._ask_activity(
-                    f"SELECT at, round_id, {column} FROM {table} WHERE scope = ? {where} ORDER BY at DESC LIMIT ?",  # noqa: S608
-                    (self.scope.folder, *more, limit),
-                )
-            )
+        if self._activity is not None:
+            found += self._activity.entries(self.scope, matching, kinds, limit)
         return sorted(found, key=lambda entry: entry.at, reverse=True)[:limit]
 
     def skip_reasons(self) -> list[tuple[str, int]]:
         """Why rounds were skipped and how many for each reason, the commonest first; … for numbers."""
-        if self.scope is None:
-            return []
-        counts: Counter[str] = Counter()
-        for reason, count in self._ask_activity(
-            "SELECT reason, COUNT(*) FROM skips WHERE scope = ? GROUP BY reason", (self.scope.folder,)
-        ):
-            counts[_NUMBER.sub("…", reason)] += count
-        return counts.most_common()
+        return [] if self._activity is None or self.scope is None else self._activity.skip_reasons(self.scope)
 
     def deadlines(self) -> dict[int, float]:
         """The next deadline of rounds at work, in Unix seconds of this machine."""
-        if self.scope is None:
-            return {}
-        return dict(
-            self._ask_activity("SELECT round_id, deadline FROM deadlines WHERE scope = ?", (self.scope.folder,))
-        )
+        return {} if self._activity is None or self.scope is None else self._activity.deadlines(self.scope)
 
     def daemon(self, now: float) -> DaemonStatus | None:
         """How the daemon is, None when it has left no word."""
-        if self.scope is None and self._wanted is None:
-            rows = self._ask_activity(_STATUS + " ORDER BY beat_at DESC LIMIT 1", ())
-        else:
-            scope = self.scope or self._wanted
-            rows = self._ask_activity(_STATUS + " WHERE scope = ?", (scope.folder if scope else "",))
-        if not rows:
-            return None
-        pid, started, stopped, beat, heard, balance, requests, errors, failures, facts = rows[0]
-        alive = stopped is None and now - beat < _DEAD_AFTER and _is_running(pid)
-        return DaemonStatus(alive, pid, started, beat, heard, balance, requests, errors, failures, _facts(facts))
+        return None if self._activity is None else self._activity.daemon(self.scope or self._wanted, now)
 
     def _latest(self) -> Scope | None:
         scopes = self.scopes()
@@ -333,7 +276,7 @@ class JournalReader:
 
     def _owned(self, table: str) -> tuple[str, tuple[str, ...]]:
         scope = self.scope or Scope("", "", "")
-        columns = self._columns if self._journal is None else _columns(self._journal, table)
+        columns = self._columns if self._journal is None else columns_of(self._journal, table)
         if "network" in columns:
             return "network = ? AND program_id = ? AND wallet = ?", (scope.network, scope.program_id, scope.wallet)
         return "program_id = ? AND wallet = ?", (scope.program_id, scope.wallet)
@@ -348,25 +291,11 @@ class JournalReader:
             searched = ("round_id", "dataset", "resolved_dataset", "reason", "model_cid", "update_cid", "pinned_cid")
             known = [name for name in searched if name in self._columns]
             where += f" AND ({' OR '.join(f'{name} LIKE ? ESCAPE char(92)' for name in known)})"
-            values += [_like(text)] * len(known)
+            values += [like(text)] * len(known)
         return where, tuple(values)
 
     def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
         return [] if self._journal is None or not self._columns else _ask(self._journal, question, values)
-
-    def _ask_activity(self, question: str, values: Sequence[object]) -> list[Any]:
-        if self._activity is None:
-            return []
-        try:
-            return self._activity.execute(question, values).fetchall()
-        except sqlite3.Error:
-            return []
-
-
-_STATUS = (
-    "SELECT pid, started_at, stopped_at, beat_at, heard_at, balance, rpc_requests, rpc_errors, publish_failures, facts"
-    " FROM daemons"
-)
 
 
 def midnight(now: float) -> float:
@@ -382,61 +311,3 @@ def _ask(connection: sqlite3.Connection, question: str, values: Sequence[object]
         raise JournalError(
             f"The journal cannot be read: {error}.", fix="Try again, or restore it from a copy."
         ) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection | None:
-    """A connection that cannot write, None where there is no file."""
-    if not path.is_file():
-        return None
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_TIMEOUT)
-
-
-def _columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
-    return frozenset(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
-
-
-def _like(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
-def _conditions(
-    round_id: int | None, text: str, before: float | None
-) -> Callable[[str, str | None], tuple[str, tuple[object, ...]]]:
-    """Makes the further conditions of a question about one table, whose columns with words are given."""
-
-    def build(column: str, second: str | None) -> tuple[str, tuple[object, ...]]:
-        where = ""
-        values: list[object] = []
-        if round_id is not None:
-            where += " AND round_id = ?"
-            values.append(round_id)
-        if text:
-            columns = [column, *([second] if second else [])]
-            where += f" AND ({' OR '.join(f'{name} LIKE ? ESCAPE char(92)' for name in columns)})"
-            values += [_like(text)] * len(columns)
-        if before is not None:
-            where += " AND at < ?"
-            values.append(before)
-        return where, tuple(values)
-
-    return build
-
-
-def _facts(text: str) -> dict[str, str]:
-    try:
-        facts = json.loads(text)
-    except ValueError:
-        return {}
-    return {str(name): str(value) for name, value in facts.items()} if isinstance(facts, dict) else {}
-
-
-def _is_running(pid: int) -> bool:
-    """Whether there is such a process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.upload_log import finished_cids
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings

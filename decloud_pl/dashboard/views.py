@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.daemon.activity_reader import Entry
 from decloud_pl.daemon.plots import accuracies
-from decloud_pl.daemon.reader import Entry, JournalReader, RoundEntry, midnight
+from decloud_pl.daemon.reader import JournalReader, RoundEntry, midnight
 from decloud_pl.daemon.record import State
 from decloud_pl.daemon.reports import METRICS_FILE, REPORTS_FOLDER, Metric, read_metrics
 from decloud_pl.daemon.scope import Scope

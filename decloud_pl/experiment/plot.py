@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import UsageError
-from decloud_pl.experiment.results import Result, differing
+from decloud_pl.experiment.results import Result, differing, worded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,9 +53,10 @@ def draw(axes: Axes, results: Sequence[Result]) -> None:
     axes.set_ylabel("accuracy on the test split, %")
     if before:
         average = sum(before) / len(before)
-        axes.axhline(average * 100, color="0.6", linestyle=":", label="base model" if numbers else None)
-    if numbers:
-        axes.legend(fontsize="small")
+        axes.axhline(average * 100, color="0.6", linestyle=":", label="base model")
+    # Above the axes: lines go everywhere, and would run behind it.
+    axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
+    axes.set_axisbelow(True)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -63,25 +64,30 @@ def draw(axes: Axes, results: Sequence[Result]) -> None:
 def _lines(axes: Axes, results: Sequence[Result], across: str, others: Sequence[str]) -> None:
     groups: dict[str, list[tuple[float, float]]] = {}
     for result in results:
-        label = ", ".join(f"{name}={result.parameters.get(name)}" for name in others) or "with the update"
+        label = ", ".join(worded(name, result.parameters.get(name)) for name in others) or "with the update"
         groups.setdefault(label, []).append((result.parameters[across], _percent(result)))
     for label, points in groups.items():
         axes.plot(*zip(*sorted(points), strict=True), marker="o", label=label)
     values = sorted({result.parameters[across] for result in results})
     if values[0] > 0 and values[-1] / values[0] >= 10:
         axes.set_xscale("log")
-    if len(values) <= 8:
-        axes.set_xticks(values, [f"{value:g}" for value in values])
+    texts = [f"{value:g}" for value in values]
+    if len(values) <= 8 and all(len(text) <= 6 for text in texts):
+        axes.set_xticks(values, texts)
         axes.minorticks_off()
     axes.set_xlabel(across)
 
 
 def _bars(axes: Axes, results: Sequence[Result], names: Sequence[str]) -> None:
-    labels = ["\n".join(str(result.parameters.get(name)) for name in names) or result.run for result in results]
+    labels = ["\n".join(_value(result, name) for name in names) or result.run for result in results]
     places = range(len(results))
-    axes.bar(places, [_percent(result) for result in results], width=0.6)
+    axes.bar(places, [_percent(result) for result in results], width=0.6, label="with the update")
     axes.set_xticks(places, labels, fontsize="small", rotation=0 if len(results) <= 6 else 90)
-    axes.set_xlabel(", ".join(names))
+    axes.set_xlabel(", ".join(worded(name, "").rstrip("=") for name in names))
+
+
+def _value(result: Result, name: str) -> str:
+    return worded(name, result.parameters.get(name)).partition("=")[2]
 
 
 def _percent(result: Result) -> float:

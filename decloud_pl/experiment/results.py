@@ -18,6 +18,7 @@ EXPERIMENTS = "experiments"
 SWEEPS = "sweeps"
 FORMAT = 1
 
+_CLASS = "._target_"
 _GROUPS = ("model", "optimizer", "scheduler", "trainer", "update", "tune")
 _PLAIN = ("epochs", "batch_size", "learning_rate", "max_batches", "seed", "base_model")
 
@@ -145,7 +146,25 @@ def differing(results: list[Result]) -> list[str]:
         values = [json.dumps(result.parameters.get(name)) for result in results]
         if len(set(values)) > 1:
             found.setdefault(json.dumps(values), name)
-    return list(found.values())
+    names = list(found.values())
+    # Another class has other keys of its own; its name says it all.
+    classes = [name for name in names if name.endswith(_CLASS)]
+    return [name for name in names if not any(_follows(name, of, results) for of in classes)]
+
+
+def worded(name: str, value: Any) -> str:
+    """A parameter for people: ``optimizer.lr=0.003``, ``optimizer=AdamW``."""
+    if name.endswith(_CLASS):
+        return f"{name.removesuffix(_CLASS)}={'none' if value is None else str(value).rpartition('.')[2]}"
+    return f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+
+
+def _follows(name: str, of: str, results: list[Result]) -> bool:
+    """Whether a key of a group changes with the group's class and never without it."""
+    if name == of or not name.startswith(of.removesuffix(_CLASS) + "."):
+        return False
+    pairs = {(json.dumps(result.parameters.get(of)), json.dumps(result.parameters.get(name))) for result in results}
+    return len(pairs) == len({first for first, _ in pairs})
 
 
 def _flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:

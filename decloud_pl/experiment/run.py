@@ -29,26 +29,30 @@ def run_experiment(
     *,
     sweep: str = "",
     on_progress: Callable[[Progress], None] = lambda _: None,
+    stop_requested: Callable[[], bool] = lambda: False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Result:
     """Trains as the settings say, without a chain, and scores the update file on the test split as a validator would.
 
-    The folder gets the update, the progress as JSON lines, and ``result.json``.
+    The folder gets the update, the progress as JSON lines, and ``result.json``. A training of the same settings that
+    was stopped in this folder goes on from its checkpoint, which is gone once there is a result.
 
     Args:
         settings: with ``task=experiment``.
         folder: made when it is not there.
         sweep: the sweep's name, for the result.
         on_progress: called in this thread.
+        stop_requested: see `train_round`.
         monotonic: seconds.
 
     Raises:
         ConfigError: a base model that is not there, or a node that cannot be built.
         DatasetError: the data set cannot be read.
+        TrainingStopped: it was asked to.
         TrainingError: the model does not fit the data set, or the training failed.
     """
     from decloud_pl.models.package import read_spec
-    from decloud_pl.train.run import BASE_WEIGHTS_FILE, train_round
+    from decloud_pl.train.run import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, train_round
 
     folder.mkdir(parents=True, exist_ok=True)
     begun = monotonic()
@@ -63,13 +67,13 @@ def run_experiment(
     )
     # Nothing is submitted, so nothing is withheld: the score is that of the training as it is.
     plan = dataclasses.replace(planned, remedies=(), score_split="test")
-    with (folder / PROGRESS_FILE).open("w", encoding="utf-8") as progress:
+    with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as progress:
 
         def tell(step: Progress) -> None:
             progress.write(json.dumps(step.to_dict()) + "\n")
             on_progress(step)
 
-        update = train_round(plan, tell)
+        update = train_round(plan, tell, stop_requested=stop_requested)
     if update is None:
         raise TrainingError("Only the first process of several has a result.", fix="Use trainer.devices=1.")
     result = Result(
@@ -90,6 +94,7 @@ def run_experiment(
         probe=_probe(plan),
     )
     result.write(folder)
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
     return result
 
 

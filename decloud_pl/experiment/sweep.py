@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, DecloudError
@@ -22,7 +22,8 @@ from decloud_pl.settings.addresses import covers, hidden_in, hidden_values, unco
 from decloud_pl.settings.hydra_tree import check_shape, from_tree, opened
 from decloud_pl.settings.layers import read_layers, secret_variables
 from decloud_pl.settings.load import Sources, tree_below
-from decloud_pl.settings.refusals import cannot_be_read
+from decloud_pl.settings.names import SWEEP
+from decloud_pl.settings.refusals import cannot_be_read, check_choices
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -92,6 +93,40 @@ def covered(overrides: Sequence[str], settings: Settings) -> list[str]:
     return [redact(opened(text, sweep=True)) for text in overrides] + covers(hidden)
 
 
+def expanded(overrides: Sequence[str], *folders: Path) -> list[str]:
+    """The command line with the parameters of the sweep that it names, where it does not give its own for them.
+
+    Args:
+        overrides: of the command line; ``sweep=NAME`` stands for a file of ``conf/sweep``.
+        folders: the built-in ``conf/`` and the user's.
+
+    Raises:
+        ConfigError: there is no such file, or it is none.
+    """
+    names = [text.lstrip("+").partition("=")[2] for text in overrides if _group(text) == SWEEP]
+    if not names:
+        return list(overrides)
+    check_choices([f"{SWEEP}={names[-1]}"], folders[0], folders[-1])
+    given = {text.lstrip("+~").partition("=")[0] for text in overrides}
+    others = [text for text in overrides if _group(text) != SWEEP]
+    file = next(path for folder in folders if (path := folder / SWEEP / f"{names[-1]}.yaml").is_file())
+    own = [f"{name}={value}" for name, value in _parameters(file).items() if name not in given]
+    # Here they count like the command line's, and are checked like those.
+    return [f"+{SWEEP}={names[-1]}", "hydra.sweeper.params=null", *own, *others]
+
+
+def _parameters(file: Path) -> dict[str, Any]:
+    """What a file of ``conf/sweep`` varies."""
+    import yaml
+
+    try:
+        node: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        parameters = ((node.get("hydra") or {}).get("sweeper") or {}).get("params") or {}
+        return dict(parameters)
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} is no sweep.", fix="Compare it with those of conf/sweep.") from error
+
+
 def refuse_addresses(overrides: Sequence[str]) -> None:
     """Refuses addresses with more than a host on a sweep's command line.
 
@@ -139,7 +174,7 @@ def first_point(overrides: Sequence[str], *, directory: Path, user_conf: Path | 
     from hydra.errors import HydraException
 
     check_shape(overrides)
-    own = [opened(text, sweep=True) for text in overrides if not is_hydras(text)]
+    own = [opened(text, sweep=True) for text in overrides]
     try:
         parsed = OverridesParser.create().parse_overrides(own)
     except HydraException as error:

@@ -49,6 +49,9 @@ MAIN = (
 )
 """The settings that most users meet, in the order in which they are shown."""
 
+SWEEP = "sweep"
+"""The group of complete sweeps. It is no part of the tree: a file of it sets what others are for."""
+
 # `home` decides where config.json is; the others say what one run does.
 _NOT_KEPT = ("home", "task", "round", "base_model")
 _AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap", "notify.low_balance")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.layers import override_choices
-from decloud_pl.settings.names import free_groups, groups, leaves, nearest, nested_types, tree_names
+from decloud_pl.settings.names import SWEEP, free_groups, groups, leaves, nearest, nested_types, tree_names
 from decloud_pl.settings.plain_tree import NeedsHydra, choices, compose_plain
 from decloud_pl.settings.schema import Tree
 from decloud_pl.settings.values import wrong
+
+_SWEEPS = "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'"
+_INSTALL = {"ray": "Install it: pip install 'decloud_pl[ray]' && pip install --no-deps hydra-ray-launcher"}
 
 
 def explain(error: Exception, overrides: Sequence[str], folder: Path, user_conf: Path | None) -> ConfigError:
@@ -33,6 +37,9 @@ def explain(error: Exception, overrides: Sequence[str], folder: Path, user_conf:
     unreadable = getattr(error, "override", None)
     if isinstance(unreadable, str):
         return cannot_be_read(unreadable)
+    missing = re.search(r"'hydra/(launcher|sweeper)/(\w+)'", said)
+    if missing is not None:
+        return ConfigError(f"Hydra has no {missing[1]} {missing[2]!r} here.", fix=_INSTALL.get(missing[2], _SWEEPS))
     if "'hydra." in said:
         return ConfigError(f"Hydra says: {_first_line(error)}.", fix="See python -m decloud_pl --hydra-help.")
     for override in overrides:
@@ -51,10 +58,22 @@ def check_choices(overrides: Sequence[str], folder: Path, user_conf: Path | None
     for override in overrides:
         key, equals, value = override.lstrip("+~").partition("=")
         named = value.strip("'\"")
-        if key in groups() and equals and named != "null" and not value.startswith("{"):
+        if key in (*groups(), SWEEP) and equals and named != "null" and not value.startswith("{"):
             known = choices(key, folder, user_conf)
             if named not in known:
                 raise ConfigError(f"There is no {key} {named!r}.", fix=nearest(named, known))
+
+
+def refuse_sweep(overrides: Sequence[str]) -> None:
+    """Refuses a sweep where one thing only is to be run.
+
+    Raises:
+        ConfigError: one is chosen.
+    """
+    for override in overrides:
+        key, equals, value = override.lstrip("+~").partition("=")
+        if key == SWEEP and equals:
+            raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
 
 
 def cannot_be_read(override: str) -> ConfigError:

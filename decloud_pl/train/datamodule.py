@@ -58,14 +58,19 @@ class RoundDataModule(LightningDataModule):
         self._train: BatchStream | None = None
         self._place: dict[str, int] | None = None
 
-    def again(self) -> RoundDataModule:
-        """The same data from its beginning, for another fit; what was packed is shared."""
+    def again(self, *, seed: int | None = None, max_batches: int | None = None) -> RoundDataModule:
+        """The same data from its beginning, for another fit; what was packed is shared.
+
+        Args:
+            seed: another one.
+            max_batches: another number.
+        """
         other = RoundDataModule(
             self._source,
             self._spec,
             batch_size=self._batch_size,
-            seed=self._seed,
-            max_batches=self._max_batches,
+            seed=self._seed if seed is None else seed,
+            max_batches=self._max_batches if max_batches is None else max_batches,
             memory_bytes=self._memory_bytes,
             workers=self._workers,
         )

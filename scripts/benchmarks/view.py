@@ -34,7 +34,8 @@ from decloud_pl.cli.live import LiveReporter
 from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
 from decloud_pl.daemon.events import Changed, Connected, Looked, Skipped
 from decloud_pl.daemon.executor import PLAN_FILE, ProcessExecutor
-from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.metrics import exposition
 from decloud_pl.daemon.observe import Observers
 from decloud_pl.daemon.record import RoundRecord, State

@@ -64,6 +64,10 @@ class Terminal:
             self.wait_for(question)
             os.write(self._master, f"{line}\n".encode())
 
+    def type(self, text: str) -> None:
+        """Types without a line's end."""
+        os.write(self._master, text.encode())
+
     def interrupt(self, question: str) -> None:
         """Waits for a question and presses Ctrl-C, again where the program was not yet waiting for the answer."""
         self.wait_for(question)

@@ -65,6 +65,15 @@ def test_storage_credentials_are_tried(examined: Any, monkeypatch: pytest.Monkey
     assert "a-token-of-nobody" not in str(found)
 
 
+def test_an_update_that_validators_would_misread(examined: Any) -> None:
+    _, found = examined("network.convention=gradient", "update.convention=delta")
+    assert found["convention"]["verdict"] == "problem"
+    assert found["convention"]["detail"] == "updates are read as gradient, rate 0.1; written as delta"
+    assert found["convention"]["fix"].startswith("Set update.convention=gradient, or network.convention=delta if")
+    _, found = examined("network.convention=gradient")
+    assert found["convention"]["verdict"] == "ok"
+
+
 def test_a_data_set_that_nothing_leads_to(examined: Any, run: Any) -> None:
     _, found = examined("datasets=[food101]")
     assert found["data sets"]["verdict"] == "problem"

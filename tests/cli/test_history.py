@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.journal_view import daemon_process
+from decloud_pl.daemon.journal_file import daemon_process
 from decloud_pl.daemon.record import RoundRecord, State
 
 PROGRAM, WALLET = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "Cvjozd4tFSrr1wDs9UQe86gU1ePMEYPv26bcL5PYK2BZ"

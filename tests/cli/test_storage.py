@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from decloud_pl.cli import main
-from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.daemon.stores import make_stores
 from decloud_pl.daemon.upload_log import JournalUploadLog

@@ -13,7 +13,8 @@ from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.daemon import activity as module
 from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
 from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
-from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.reader import JournalReader
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.daemon.scope import Scope

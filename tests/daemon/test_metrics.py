@@ -15,7 +15,8 @@ import decloud_pl.dashboard
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
 from decloud_pl.daemon.events import Changed, Connected, Skipped, Training
-from decloud_pl.daemon.journal import JOURNAL_FILE, Journal
+from decloud_pl.daemon.journal import Journal
+from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.metrics import exposition
 from decloud_pl.daemon.metrics_server import metrics_server
 from decloud_pl.daemon.record import RoundRecord, State
@@ -31,7 +32,9 @@ async def activity(tmp_path: Path) -> Activity:
     """Of a daemon that has earned once, trains, has skipped a round and failed to publish."""
     journal = Journal(tmp_path / JOURNAL_FILE, network="genesis-hash", program_id="program", wallet="wallet")
     health = RpcHealth(requests=10, errors=3, heard_at=time.time() - 5)
-    found = Activity(tmp_path / ACTIVITY_FILE, scope=SCOPE.folder, facts={}, health=health)
+    found = Activity(
+        tmp_path / ACTIVITY_FILE, scope=SCOPE.folder, facts={"convention": "gradient, rate 0.1"}, health=health
+    )
     journal.save(RoundRecord(0, State.CLAIMED, "custom", "digits", "x", 10, claimed_lamports=9))
     journal.save(RoundRecord(1, State.TRAINING, "custom", "digits", "x", 10))
     found.report(Connected("wallet", 1234))
@@ -54,6 +57,8 @@ def test_the_exposition(tmp_path: Path, activity: Activity) -> None:
     assert found["decloud_earned_lamports_total",] == 9
     assert found["decloud_spent_lamports_total",] == 0
     assert found["decloud_up",] == 1
+    assert found["decloud_convention_info", "gradient, rate 0.1"] == 1
+    assert found["decloud_rounds", "withheld"] == 0
     assert 5 <= found["decloud_chain_silence_seconds",] < 60
     assert found["decloud_wallet_lamports",] == 1234
     assert (found["decloud_rpc_requests_total",], found["decloud_rpc_errors_total",]) == (10, 3)

@@ -38,7 +38,8 @@ def of(group: str) -> list[str]:
 
 
 def test_every_group_is_tested_here() -> None:
-    tested = {*TRAINED, "network", "wallet", "storage", "rewards", "preset", "logger"}  # loggers log in tests/train
+    # Loggers log in tests/train, and each sweep runs in test_sweep.
+    tested = {*TRAINED, "network", "wallet", "storage", "rewards", "preset", "logger", "sweep"}
     assert {str(path.parent) for path in FILES} <= tested
 
 
@@ -59,6 +60,7 @@ def test_a_choice_is_trained_with(choice: str, tmp_path: Path) -> None:
     overrides += [f"dataset={data}", f"home={tmp_path}", "data.download=false", choice]
     result = run_experiment(compose(overrides), tmp_path / "run")
     assert result.accuracy_after is not None
+    assert (result.probe is not None) is (choice == "tune=probe")
 
 
 @pytest.fixture
@@ -88,7 +90,11 @@ def test_a_storage_is_built(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "choice",
-    [f"{path.parent}={path.name}" for path in FILES if str(path.parent) not in (*TRAINED, "network", "storage")],
+    [
+        f"{path.parent}={path.name}"
+        for path in FILES
+        if str(path.parent) not in (*TRAINED, "network", "storage", "sweep")
+    ],
 )
 def test_a_daemon_is_made_of_it(choice: str, tmp_path: Path) -> None:
     settings: Settings = compose([choice, f"home={tmp_path}"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,13 +13,15 @@ from safetensors.torch import load_file
 
 from decloud_pl.__main__ import main
 from decloud_pl.data.catalog import entry
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, TrainingStopped
 from decloud_pl.experiment.results import read
+from decloud_pl.experiment.resume import at_work, settings_key, unfinished
 from decloud_pl.experiment.run import run_experiment
 from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package, quarantine
 from decloud_pl.models.package import read_spec
 from decloud_pl.settings import compose
+from tests.cli.terminal import Terminal
 
 QUICK = ("task=experiment", "trainer=cpu", "max_batches=12")
 
@@ -72,13 +77,69 @@ def test_the_model_has_the_data_sets_classes(tmp_path: Path) -> None:
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
-    assert main([*QUICK, "max_batches=2"]) == 0
+    assert main([*QUICK, "max_batches=2", "tune=probe"]) == 0
     out = capsys.readouterr().out
     (folder,) = (tmp_path / "experiments").iterdir()
     result = read(folder / "result.json")
     assert result.accuracy_after is not None
     assert f"accuracy after    {result.accuracy_after * 100:.2f} %" in out
+    assert result.probe is not None
+    assert result.probe["configured_rate"] == 0.001
+    assert f"probe             {result.probe['note'].removeprefix('Probe: ')}" in out
     assert str(folder / "result.json") in out
+    # No terminal, no bar: these lines and nothing else.
+    assert [line.split()[0] for line in out.splitlines()] == [
+        *("Training", "data", "model", "accuracy", "accuracy", "gain", "probe", "update", "time"),
+        "Written",
+    ]
+    assert not (folder / "training.ckpt").exists()
+
+
+def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
+    settings = compose([*QUICK, "max_batches=4", "model=mlp"])
+    whole = run_experiment(settings, tmp_path / "whole")
+    key = settings_key(settings)
+    folder = tmp_path / "all" / "1"
+    folder.mkdir(parents=True)
+    with at_work(folder, key):
+        with pytest.raises(TrainingStopped):
+            run_experiment(settings, folder, stop_requested=lambda: True)
+        assert unfinished(folder.parent, key) is None  # somebody is at work on it
+    assert unfinished(folder.parent, key) == folder
+    assert unfinished(folder.parent, settings_key(compose([*QUICK, "max_batches=4", "model=mlp", "seed=1"]))) is None
+    assert run_experiment(settings, folder).update_cid == whole.update_cid
+    assert unfinished(folder.parent, key) is None
+
+
+def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
+    """A bar while it trains; the same command goes on from the checkpoint."""
+    words = ["task=experiment", "trainer=cpu", "model=mlp", "+model.hidden=32", "epochs=20"]
+    command = (sys.executable, "-m", "decloud_pl", *words)
+    environ = {**os.environ, "DECLOUD_HOME": str(tmp_path), "NO_COLOR": "1"}
+    with Terminal(command, environ) as terminal:
+        terminal.wait_for("Training in")
+        terminal.wait_for("training, epoch 2")
+        terminal.type("\x03")
+        terminal.wait_for("Interrupted. The same command goes on from the checkpoint in")
+        assert terminal.end() == 130
+    assert "Traceback" not in terminal.shown
+    assert not re.search(r"\x1b\[[\d;]*m", terminal.shown)
+    with Terminal(command, environ) as terminal:
+        terminal.wait_for("Going on in")
+        terminal.wait_for("accuracy after")
+        assert terminal.end() == 0
+    (folder,) = (tmp_path / "experiments").iterdir()
+    assert (folder / "result.json").is_file()
+
+
+def test_ctrl_c_before_a_checkpoint(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "decloud_pl", "task=experiment", "trainer=cpu")
+    with Terminal(command, {**os.environ, "DECLOUD_HOME": str(tmp_path)}) as terminal:
+        terminal.wait_for("preparing")
+        terminal.type("\x03")
+        terminal.wait_for("Interrupted before there was a checkpoint. The same command begins anew.")
+        assert terminal.end() == 130
+    assert "Traceback" not in terminal.shown
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -14,37 +15,31 @@ import pytest
 from omegaconf import OmegaConf
 
 from decloud_pl.cli import main as trainer
-from decloud_pl.experiment.sweep import covered, first_point, of_an_experiment, restore_addresses
+from decloud_pl.config_dir import config_dir
+from decloud_pl.errors import ConfigError
+from decloud_pl.experiment.sweep import covered, expanded, first_point, of_an_experiment, restore_addresses
 from decloud_pl.settings.load import sources
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
 JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
 RPC = "https://rpc.example.org/?api-key=noFileMayHoldThisEither"
 MIRROR = "https://mirror.example.org/aMirrorsKeyThatNoFileMayHold/data"
-QUICK = ("task=experiment", "trainer=cpu", "max_batches=2")
-
-LAUNCHERS = {
-    "basic": ["optimizer.lr=1e-3,3e-3", "epochs=1,2"],
-    "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optimizer.lr=1e-3,3e-3"],
-    "submitit": ["hydra/launcher=submitit_local", "optimizer.lr=1e-3,3e-3"],
-    "ray": ["hydra/launcher=ray", "optimizer.lr=1e-3,3e-3"],
-    "optuna": [
-        *("hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=1", "hydra.sweeper.sampler.seed=1"),
-        *("hydra.sweeper.direction=maximize", "optimizer.lr=interval(1e-4,1e-2)"),
-    ],
-}
+SWEEPS = sorted(config_dir().glob("sweep/*.yaml"))
+VARIED = {"basic": {"optimizer.lr", "epochs"}, "optuna": {"optimizer.lr", "optimizer._target_"}}
 
 
-def sweep(home: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+def sweep(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs ``python -m decloud_pl -m`` for a user who keeps secrets, and whose trainings are short."""
     home.mkdir(exist_ok=True)
     config = home / "config.json"
-    config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC, "data.mirror": MIRROR}))
+    quick = {"trainer": "cpu", "max_batches": 2}
+    config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC, "data.mirror": MIRROR, **quick}))
     config.chmod(0o600)
     environ = {**os.environ, "DECLOUD_HOME": str(home), "DECLOUD_PRIVATE_KEY": KEY}
     # Beside what is searched, so that what a launcher leaves in the working directory is found as well.
     work = home / "work"
     work.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "decloud_pl", "-m", *QUICK, *overrides]
+    command = [sys.executable, "-m", "decloud_pl", "-m", *words]
     return subprocess.run(command, cwd=work, env=environ, capture_output=True, text=True, check=False)
 
 
@@ -55,22 +50,24 @@ def holding(folder: Path, secrets: list[str]) -> list[str]:
     return [str(path) for path in files if any(needle in path.read_bytes() for needle in needles)]
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_a_sweep(
-    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda path: path.stem)
+def test_a_sweep_as_its_file_says(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    launcher = file.stem
+    (words,) = re.findall(r"python -m decloud_pl -m (sweep=\w+)$", file.read_text(), re.MULTILINE)
     if launcher == "ray" and find_spec("hydra_plugins.hydra_ray_launcher") is None:
         pytest.skip("hydra-ray-launcher is not installed; the continuous integration installs it beside the pins")
-    done = sweep(tmp_path, *LAUNCHERS[launcher])
+    done = sweep(tmp_path, words)
     assert done.returncode == 0, done.stderr
     assert "after %" in done.stdout
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
     assert trainer(["sweeps", "--json", "--csv", str(tmp_path / "t.csv"), "--plot", str(tmp_path / "p.png")]) == 0
     document = json.loads(capsys.readouterr().out)
-    expected = 4 if launcher == "basic" else 2
+    expected = 4 if launcher in VARIED else 2
     assert [run["run"] for run in document["runs"]] == [str(number) for number in range(expected)]
     assert all(run["accuracy_after"] is not None for run in document["runs"])
-    assert set(document["differing"]) == ({"optimizer.lr", "epochs"} if launcher == "basic" else {"optimizer.lr"})
+    assert set(document["differing"]) == VARIED.get(launcher, {"optimizer.lr"})
     rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
     assert [float(row["optimizer.lr"]) for row in rows] == [
         run["parameters"]["optimizer.lr"] for run in document["runs"]
@@ -99,6 +96,19 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
     assert holding(tmp_path, [KEY, JWT]) == []
 
 
+def test_the_command_line_goes_before_the_files_parameters(tmp_path: Path) -> None:
+    own = tmp_path / "sweep" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text("# @package _global_\nhydra:\n  sweeper:\n    params:\n      epochs: 1,2\n      seed: range(3)\n")
+    words = expanded(["sweep=mine", "epochs=5", "task=experiment"], config_dir(), tmp_path)
+    expected = ["+sweep=mine", "hydra.sweeper.params=null", "seed=range(3)", "epochs=5", "task=experiment"]
+    assert words == expected
+    assert expanded(["epochs=5"], config_dir(), tmp_path) == ["epochs=5"]
+    own.write_text("hydra: [no mapping]")
+    with pytest.raises(ConfigError, match=r"mine\.yaml is no sweep\."):
+        expanded(["sweep=mine"], config_dir(), tmp_path)
+
+
 def test_each_job_has_the_addresses_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a launcher keeps has no key in it; a job reads the address where the user keeps it."""
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
@@ -114,7 +124,7 @@ def test_each_job_has_the_addresses_again(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
-    done = sweep(tmp_path, "learning_rate=1e-3,1e30")
+    done = sweep(tmp_path, "task=experiment", "learning_rate=1e-3,1e30")
     assert done.returncode == 10, done.stderr
     (folder,) = (tmp_path / "sweeps").iterdir()
     results = [json.loads((folder / name / "result.json").read_text()) for name in "01"]
@@ -126,6 +136,9 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
+        (["sweep=joblb"], "There is no sweep 'joblb'. Did you mean 'joblib'?"),
+        (["hydra/launcher=jobbb"], "Hydra has no launcher 'jobbb' here."),
+        (["hydra/launcher=joblib", "hydra.launcher.n_job=2"], "Hydra says: Could not override 'hydra.launcher.n_job'"),
         (["+epoch=1,2"], "Did you mean 'epochs'?"),
         (["optimizer=adm,sgd"], "Did you mean 'adam"),
         (["epochs=[1"], "cannot be read"),
@@ -136,8 +149,9 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(overrides: list[str], words: str, tmp_path: Path) -> None:
-    done = sweep(tmp_path, *overrides)
-    assert done.returncode != 0
+    done = sweep(tmp_path, *([] if overrides[0].startswith(("task", "sweep")) else ["task=experiment"]), *overrides)
+    assert done.returncode == 3
+    assert len(done.stderr.strip().splitlines()) == 1
     assert words in done.stderr
     assert "aMirrorsKey" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -61,7 +61,10 @@ def test_passive_income(trainer: Trainer) -> None:
     assert history["earned_lamports"] == 900_000_000
     (entry,) = history["rounds"]
     assert entry["state"] == "claimed"
-    assert trainer.json("status")["rounds"][0]["submission"]["reward_claimed"] is True
+    status = trainer.json("status")
+    assert status["rounds"][0]["submission"]["reward_claimed"] is True
+    assert status["convention"]["read_as"] == "delta"
+    assert status["rounds"][0]["journal"]["gain_low"] > 0
 
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
@@ -99,7 +102,9 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
         "has not joined round 0. Join it first: decloud-trainer join 0"
         in trainer.run("train", round_id, code=13).stderr
     )
-    failed = [check["name"] for check in trainer.json("explain", round_id)["checks"] if not check["passed"]]
+    explained = trainer.json("explain", round_id)
+    assert explained["convention"] == {"read_as": "delta", "gradient_rate": 0.1, "written_as": "delta"}
+    failed = [check["name"] for check in explained["checks"] if not check["passed"]]
     assert failed == ["balance"]  # the faucet fills it when the round is joined
     well = trainer.json("doctor")
     assert well["well"] is True

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from decloud_pl.daemon.observe import facts
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import NetworkConfig, compose, default_home
@@ -189,6 +190,10 @@ def test_the_data_folder_reaches_the_data_set(tmp_path: Path) -> None:
         ("update.top_k=1.5", r"update\.top_k is 1\.5.*share from 0 to 1"),
         ("update.top_k=-0.1", r"update\.top_k is -0\.1.*share from 0 to 1"),
         ("update.min_kept=2", r"update\.min_kept is 2\.0.*share from 0 to 1"),
+        ("update.min_gain=5", r"update\.min_gain is 5\.0.*share from 0 to 1"),
+        ("update.convention=grad", r"update\.convention is 'grad'.*'delta' or 'gradient'"),
+        ("update.remedies=[magic]", r"update\.remedies names 'magic'\. Choose from scale, average, lower_rate"),
+        ("update.remedies=[scale,scale]", r"update\.remedies names 'scale' twice\."),
         ("tune.method=guess", r"tune\.method is 'guess'.*none or probe"),
         ("tune.rates=[]", r"tune\.rates is \[\].*multiples of the learning rate"),
         ("tune.rates=[1]", r"tune\.rates is \[1\.0\].*multiples of the learning rate"),
@@ -204,3 +209,23 @@ def test_the_data_folder_reaches_the_data_set(tmp_path: Path) -> None:
 def test_wrong_settings_of_the_training(change: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose([change])
+
+
+@pytest.mark.parametrize(
+    ("given", "written", "shown"),
+    [
+        ([], "delta", "delta"),
+        (["network.convention=gradient"], "gradient", "gradient, rate 0.1"),
+        (["network.convention=gradient", "update.convention=''"], "gradient", "gradient, rate 0.1"),
+        (["network.convention=gradient", "network.gradient_rate=0.5"], "gradient", "gradient, rate 0.5"),
+        (["network.convention=gradient", "update.convention=delta"], "delta", "gradient, rate 0.1; written as delta"),
+        (["update.convention=gradient"], "gradient", "delta; written as gradient"),
+    ],
+)
+def test_updates_are_written_as_they_are_read_unless_the_user_says_so(
+    given: list[str], written: str, shown: str
+) -> None:
+    settings = compose(given)
+    assert settings.written_convention() == written
+    assert settings.describe_convention() == shown
+    assert facts(settings, "none")["convention"] == shown

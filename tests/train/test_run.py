@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from decloud_pl.build import build as build_node
-from decloud_pl.errors import ConfigError, TrainingError, UntrustedFileRejected
+from decloud_pl.errors import ConfigError, TrainingError, TrainingStopped, UntrustedFileRejected
 from decloud_pl.models.registry import build
 from decloud_pl.settings import compose
 from decloud_pl.store.unixfs import cid_of_file
@@ -78,9 +78,16 @@ def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(base
 
 
 def test_a_rate_that_is_too_high_is_mended_by_another_training(base_model: Path, tmp_path: Path) -> None:
+    """Also where that is stopped in its middle: it goes on from there."""
     made = plan(base_model, tmp_path / "a", "learning_rate=0.05", "max_batches=40")
+    mended = dataclasses.replace(made, remedies=("average", "lower_rate"))
     heard: list[Progress] = []
-    update = train_round(dataclasses.replace(made, remedies=("average", "lower_rate")), heard.append)
+    with pytest.raises(TrainingStopped):
+        train_round(
+            mended, heard.append, stop_requested=lambda: any(one.stage == "remedy" and one.step >= 20 for one in heard)
+        )
+    heard.clear()
+    update = train_round(mended, heard.append)
     assert update is not None
     assert update.withheld == ""
     assert update.gain_low is not None
@@ -88,6 +95,9 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(base_model: Path,
     notes = [progress.note for progress in heard if progress.stage == "remedy" and progress.note]
     assert notes[0].startswith("Remedy average: ")
     assert "trained again at the rate 0.005." in notes[-1]
+    steps = {stage: [one.step for one in heard if one.stage == stage and one.step] for stage in ("fit", "remedy")}
+    assert steps["fit"] == []
+    assert (steps["remedy"][0], steps["remedy"][-1]) == (21, 40)
     assert str(cid_of_file(update.path, update.profile)) == update.cid
     assert sorted(path.name for path in made.out.glob("*.pt")) == ["update.pt"]
 

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from decloud_pl.build import build
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
+from decloud_pl.domain import Convention
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
-from decloud_pl.models import package, quarantine
+from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, InputSpec
+from decloud_pl.models.warm_quarantine import WarmQuarantine
 from decloud_pl.train import delta
 from decloud_pl.train.score import Scorer, contributions
 
@@ -86,26 +90,45 @@ def contributions_of(
     base: str, dataset: str, data: str | None, submissions: dict[str, str], convention: Any, gradient_rate: float
 ) -> dict[str, int]:
     """Basis points by submission, as the public validator gives them."""
+    return contributions(*accuracies_of(base, dataset, data, submissions, convention, gradient_rate))
+
+
+def accuracies_of(
+    base: str, dataset: str, data: str | None, submissions: dict[str, str], convention: Any, gradient_rate: float
+) -> tuple[float, dict[str, float | None]]:
+    """The accuracy of a base model, and with each submission, 0 to 1; None for one that cannot be opened."""
     model, scorer = _open(Path(base)), _scorer(dataset, data, Path(base))
     state = load_file(str(model.weights))
     network = build_network(model.spec.architecture, model.spec.hyper_parameters)
     before = scorer.accuracy_of(network, state)
-    parameters = {name for name, _ in network.named_parameters()}
     accuracies: dict[str, float | None] = {}
     for name, path in submissions.items():
         # One name for all: a kill leaves one file at most, which the next submission replaces.
         safe = Path(base).with_name("entries.safetensors")
         try:
-            entries = load_file(str(quarantine.open_submission(Path(path), model, safe)))
+            entries = load_file(str(_quarantine().open_submission(Path(path), model, safe)))
         except UntrustedFileRejected as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             accuracies[name] = None
             continue
         finally:
             safe.unlink(missing_ok=True)
-        applied = delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters)
-        accuracies[name] = scorer.accuracy_of(network, applied)
-    return contributions(before, accuracies)
+        accuracies[name] = accuracy_with(entries, state, network, scorer, convention, gradient_rate)
+    return before, accuracies
+
+
+def accuracy_with(
+    entries: Mapping[str, torch.Tensor],
+    state: Mapping[str, torch.Tensor],
+    network: nn.Module,
+    scorer: Scorer,
+    convention: Convention,
+    gradient_rate: float,
+) -> float:
+    """The accuracy after the public validator's step with a submission: it changes parameters only."""
+    parameters = {name for name, _ in network.named_parameters()}
+    applied = delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters)
+    return scorer.accuracy_of(network, applied)
 
 
 _REQUESTS: dict[str, Callable[..., Any]] = {
@@ -118,9 +141,15 @@ _models: dict[Path, BaseModel] = {}
 _scorers: dict[tuple[str, InputSpec], Scorer] = {}
 
 
+@functools.cache
+def _quarantine() -> WarmQuarantine:
+    """One for all files of strangers; it ends when this process does."""
+    return WarmQuarantine()
+
+
 def _open(path: Path) -> BaseModel:
     if path not in _models:
-        _models[path] = quarantine.open_base_model(path, path.with_name(path.name + ".safetensors"))
+        _models[path] = _quarantine().open_base_model(path, path.with_name(path.name + ".safetensors"))
     return _models[path]
 
 

@@ -34,9 +34,9 @@ from tests.localnet.agents.conftest import Town
 REWARD = 1_000_000_007
 """Not divisible by a basis point, so that shares leave a rest."""
 POOL = REWARD - REWARD // 10
-BATCHES = {1: 12, 2: 20, 3: 40}
+BATCHES = {1: 18, 2: 26, 3: 40}
 """What each trainer trains for, by the seed of its wallet."""
-PATIENCE = 300.0
+PATIENCE = 120.0
 
 
 class HereExecutor:
@@ -61,7 +61,7 @@ class HereExecutor:
 
 
 class Watch:
-    """A reporter that can be waited for."""
+    """A reporter that can be waited for, in a state that lasts."""
 
     def __init__(self) -> None:
         self.state: State | None = None

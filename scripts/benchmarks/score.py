@@ -1,0 +1,237 @@
+"""The gate's estimate against the validator's result on the real Fashion-MNIST: scripts/bench score [--json].
+
+Each round trains a base model, encodes the update, writes it and lets the gate judge the file on its half of the
+held-out data; then the validator's own code scores the same file on the whole test split. A third of the rounds begins
+with a fresh model, a third with one that has been trained for a while, and a third with one that hardly gains any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import our_fit
+import torch
+
+from decloud_pl.build import build
+from decloud_pl.data.source import Source
+from decloud_pl.localnet.agents import bench_child
+from decloud_pl.models import package
+from decloud_pl.models.make import make_spec
+from decloud_pl.models.registry import build as build_network
+from decloud_pl.train.fitting import Ground, quiet
+from decloud_pl.train.gate import Rules
+from decloud_pl.train.judge import Judge
+from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.score import Gain, HeldOut, Scorer
+
+_DATASET = "fashionmnist"
+_LEAST_COVERED = 0.9
+State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What one round does.
+
+    Attributes:
+        seed: of the order of its batches, and of a fresh model.
+        base: steps that its base model was trained for; 0 for a fresh one.
+        steps: of its training.
+        rate: its learning rate.
+    """
+
+    seed: int
+    base: int
+    steps: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the gate said of a round's update, and what that took, in seconds."""
+
+    course: Course
+    base: Path
+    update: Path
+    gain: Gain
+    training_seconds: float
+    gate_seconds: float
+
+
+def main() -> int:
+    arguments = parse(sys.argv[1:])
+    measured = run(arguments)
+    if arguments.json:
+        print(json.dumps(measured, indent=2))
+    else:
+        for entry in measured.pop("each"):
+            print(json.dumps(entry))
+        for name, value in measured.items():
+            print(f"{name:<26} {value}")
+    return 0 if all(measured["targets"].values()) else 1
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench score", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parser.add_argument("--rounds", type=int, default=30, help="how many, each with a seed of its own")
+    parser.add_argument("--steps", type=int, default=240, help="of the longest training of a round")
+    parser.add_argument("--base-steps", type=int, default=1200, help="of the longest training of a base model")
+    parser.add_argument("--architecture", default="simple_cnn", help="of the models")
+    parser.add_argument("--image-size", type=int, default=0, help="of the models that can have any; 0 for their own")
+    parser.add_argument("--no-quarantine", action="store_true", help="the validator opens our files as they are")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="processor threads to use")
+    return parser.parse_args(arguments)
+
+
+def courses(rounds: int, *, steps: int, base_steps: int) -> list[Course]:
+    """Rounds of every strength: first gains of many points, and fine-tunings that gain next to nothing."""
+    found = []
+    for seed in range(rounds):
+        kind, strength = seed % 3, 1 + seed // 3 % 8
+        base = (0, base_steps // 4, base_steps)[kind]
+        rate = (0.001, 0.001, 0.0001)[kind]
+        found.append(Course(seed, base, max(1, strength * steps // 8), rate))
+    return found
+
+
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    quiet()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as name:
+        judged = list(_rounds(arguments, Path(name)))
+        begun = time.perf_counter()
+        measured = _validate(judged, quarantine=not arguments.no_quarantine)
+        return _summary(judged, measured, time.perf_counter() - begun)
+
+
+def _rounds(arguments: argparse.Namespace, folder: Path) -> Iterator[Judged]:
+    plan = our_fit.plan(folder, "trainer=cpu")
+    source: Source = build(plan.dataset)
+    sizes = {"image_size": arguments.image_size} if arguments.image_size else {}
+    spec = make_spec(arguments.architecture, {"num_classes": source.num_classes, **sizes}, {})
+    held_out = HeldOut(lambda: source.load("held_out"), spec.input)
+    ground = Ground.of(plan, source, spec, {})
+    bases: dict[int, Path] = {}
+    for course in courses(arguments.rounds, steps=arguments.steps, base_steps=arguments.base_steps):
+        if not course.base:
+            torch.manual_seed(course.seed)
+            base = folder / f"base-{course.seed}"
+            package.save(base, spec, build_network(spec.architecture, spec.hyper_parameters).state_dict())
+        else:
+            if course.base not in bases:
+                torch.manual_seed(-course.base)
+                fresh = build_network(spec.architecture, spec.hyper_parameters).state_dict()
+                made = Course(1000 + course.base, 0, course.base, 0.001)
+                bases[course.base] = folder / f"base-after-{course.base}"
+                package.save(bases[course.base], spec, _trained(plan, ground, fresh, made))
+            base = bases[course.base]
+        yield _judged(plan, ground, held_out, course, base)
+
+
+def _trained(plan: TrainingPlan, ground: Ground, base: State, course: Course) -> State:
+    """The weights after a round's fit."""
+    data = ground.data.again(seed=course.seed, max_batches=course.steps)
+    ground = dataclasses.replace(ground, base=base, data=data)
+    plan = dataclasses.replace(plan, optimizer={**plan.optimizer, "lr": course.rate}, seed=course.seed)
+    torch.manual_seed(course.seed)
+    network = ground.network()
+    ground.fit(plan, network, [], checkpoint=None).run()
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _judged(plan: TrainingPlan, ground: Ground, held_out: HeldOut, course: Course, path: Path) -> Judged:
+    _, base = package.load(path)
+    begun = time.perf_counter()
+    trained = _trained(plan, ground, base, course)
+    fitted = time.perf_counter()
+    judge = Judge(
+        build_network(ground.spec.architecture, ground.spec.hyper_parameters),
+        base,
+        held_out,
+        Rules("delta", 0.1, "delta"),
+        test_samples=ground.source.test_samples,
+    )
+    update = plan.out / f"update-{course.seed}.pt"
+    judge.writer(plan, note=lambda _: None).write(update, trained)
+    gain = judge.verdict(update).gain
+    ended = time.perf_counter()
+    _tell({"seed": course.seed, "gain": round(100 * gain.gain, 2), "seconds": round(ended - begun, 1)})
+    return Judged(course, path, update, gain, fitted - begun, ended - fitted)
+
+
+def _validate(judged: list[Judged], *, quarantine: bool) -> dict[int, float]:
+    """The gain that the validator measures, by the round's seed."""
+    source: Source = build(our_fit.fashion_mnist_node())
+    scorer: Scorer | None = None
+    found: dict[int, float] = {}
+    for base in dict.fromkeys(entry.base for entry in judged):
+        updates = {str(entry.course.seed): str(entry.update) for entry in judged if entry.base == base}
+        if quarantine:
+            before, accuracies = bench_child.accuracies_of(str(base), _DATASET, None, updates, "delta", 0.1)
+        else:
+            spec, state = package.load(base)
+            scorer = scorer or Scorer(source.load("test"), spec.input)
+            network = build_network(spec.architecture, spec.hyper_parameters)
+            before = scorer.accuracy_of(network, state)
+            opened = {name: torch.load(path, weights_only=True) for name, path in updates.items()}
+            accuracies = {
+                name: bench_child.accuracy_with(entries, state, network, scorer, "delta", 0.1)
+                for name, entries in opened.items()
+            }
+        for seed, after in accuracies.items():
+            if after is None:
+                raise RuntimeError(f"The validator does not open the update of round {seed}.")
+            found[int(seed)] = after - before
+            _tell({"seed": int(seed), "measured": round(100 * found[int(seed)], 2)})
+    return found
+
+
+def _summary(judged: list[Judged], measured: dict[int, float], validator_seconds: float) -> dict[str, Any]:
+    each = [
+        {
+            **dataclasses.asdict(entry.course),
+            "gain": round(100 * entry.gain.gain, 2),
+            "low": round(100 * entry.gain.low, 2),
+            "high": round(100 * entry.gain.high, 2),
+            "measured": round(100 * measured[entry.course.seed], 2),
+            "covered": entry.gain.low <= measured[entry.course.seed] <= entry.gain.high,
+        }
+        for entry in judged
+    ]
+    covered = sum(bool(entry["covered"]) for entry in each)
+    errors = [abs(entry.gain.gain - measured[entry.course.seed]) for entry in judged]
+    submitted = [entry for entry in judged if entry.gain.low > 0]
+    return {
+        "each": each,
+        "rounds": len(judged),
+        "covered": covered,
+        "mean_width_points": round(100 * statistics.mean(entry.gain.high - entry.gain.low for entry in judged), 2),
+        "mean_error_points": round(100 * statistics.mean(errors), 2),
+        "submitted": len(submitted),
+        "submitted_without_gain": sum(measured[entry.course.seed] <= 0 for entry in submitted),
+        "held_out_samples": judged[0].gain.samples,
+        "gate_seconds_per_round": round(statistics.mean(entry.gate_seconds for entry in judged), 2),
+        "training_seconds_per_round": round(statistics.mean(entry.training_seconds for entry in judged), 2),
+        "validator_seconds_per_round": round(validator_seconds / len(judged), 2),
+        "targets": {f"covered >= {_LEAST_COVERED:.0%}": covered >= _LEAST_COVERED * len(judged)},
+    }
+
+
+def _tell(found: dict[str, Any]) -> None:
+    print(json.dumps(found), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

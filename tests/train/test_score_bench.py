@@ -1,0 +1,30 @@
+"""scripts/bench score on a network small enough for a test: the gate's interval covers what the validator measures."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+
+@pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_the_validators_result_lies_in_the_gates_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 rounds of other seeds on the real Fashion-MNIST, scored by the validator's code on the whole test split."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    bench: Any = importlib.import_module("score")
+    model = ("--architecture", "mlp", "--image-size", "16")
+    small = ("--no-quarantine", "--threads", "1", "--steps", "48", "--base-steps", "160")
+    found = bench.run(bench.parse([*model, *small, "--rounds", "30"]))
+    assert len({entry["seed"] for entry in found["each"]}) == found["rounds"] == 30
+    assert found["covered"] >= 27, found["each"]
+    # An interval that is right because it says nothing would cover as well.
+    assert found["mean_width_points"] < 5
+    measured = [entry["measured"] for entry in found["each"]]
+    assert max(measured) > 40
+    assert sum(abs(points) < 3 for points in measured) >= 10
+    assert found["submitted_without_gain"] == 0

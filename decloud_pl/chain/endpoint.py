@@ -125,7 +125,8 @@ class Endpoint:
         except (SerdeJSONError, ValueError) as error:
             raise not_rpc(self.host) from error
         except BaseException as error:
-            # A known error code without the fields that belong to it makes solders panic, which is no Exception.
+            # A known error code without the fields that belong to it makes solders panic: pyo3's PanicException derives
+            # from BaseException and can be imported from nowhere. Everything else goes on as it was.
             if type(error).__name__ == "PanicException":
                 raise not_rpc(self.host) from error
             raise

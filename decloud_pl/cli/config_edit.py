@@ -40,6 +40,7 @@ def edit() -> int:
                 continue
             break
     except BaseException:
+        # Ctrl-C as well: a copy that the user changed is kept, one that says nothing new is not left about.
         if copy.exists() and _text(copy) == before:
             copy.unlink()
         raise

@@ -92,6 +92,7 @@ def run_settings(settings: Settings, *, preset: str = "", plain: bool = False) -
         plain: lines instead of the live view, on a terminal too.
     """
     import asyncio
+    import os
 
     from decloud_pl.cli.live import LiveReporter
     from decloud_pl.cli.report import TerminalReporter
@@ -99,6 +100,7 @@ def run_settings(settings: Settings, *, preset: str = "", plain: bool = False) -
     from decloud_pl.cli.terminal import make_console
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
     from decloud_pl.daemon.observe import facts
+    from decloud_pl.daemon.service import keep_alive
 
     wallet = open_wallet(settings)
     reporter: LiveReporter | TerminalReporter
@@ -107,8 +109,14 @@ def run_settings(settings: Settings, *, preset: str = "", plain: bool = False) -
     else:
         reporter = TerminalReporter(plain=True, stamps=True)
 
+    # One round by hand has somebody who waits for it; a daemon may have been started before the network was up.
+    patient = settings.round is None
+
     async def work() -> int:
-        async with assemble(settings, wallet, reporter, preset=preset) as daemon:
+        async with (
+            keep_alive(os.environ),
+            assemble(settings, wallet, reporter, preset=preset, patient=patient) as daemon,
+        ):
             await run_until_stopped(daemon, reporter.stopping)
             failed = [record for record in daemon.ended if record.state.value == "failed"]
             return 10 if settings.round is not None and failed else 0

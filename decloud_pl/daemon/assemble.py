@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from solders.pubkey import Pubkey
 
@@ -26,12 +26,12 @@ from decloud_pl.daemon.log import logged
 from decloud_pl.daemon.lookout import situation_of
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.observe import observed
+from decloud_pl.daemon.patience import answered, unending
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.ray_executor import RayExecutor
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
-from decloud_pl.daemon.service import keep_alive
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
 from decloud_pl.daemon.stores import make_publisher, make_reader, make_stores
@@ -101,6 +101,7 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
         ),
         resolve=resolved,
         prepare=prepare,
+        on_downloaded=downloads.on_end,
         auto_train=settings.auto_train,
         auto_claim=settings.auto_claim,
         force=settings.update.force,
@@ -114,7 +115,13 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
 
 @asynccontextmanager
 async def assemble(
-    settings: Settings, wallet: Wallet, reporter: Reporter, *, stop_after: int | None = None, preset: str = ""
+    settings: Settings,
+    wallet: Wallet,
+    reporter: Reporter,
+    *,
+    stop_after: int | None = None,
+    preset: str = "",
+    patient: bool = False,
 ) -> AsyncIterator[Daemon]:
     """A daemon ready to run; holds the journal's lock while the context is open.
 
@@ -124,10 +131,11 @@ async def assemble(
         reporter: gets what happens; the activity file, reports, notifications and metrics get it besides.
         stop_after: rounds.
         preset: its name, to be shown.
+        patient: waits for endpoints that are away, until it is cancelled or the daemon stopped.
 
     Raises:
         ConfigError: a setting that no part can use, or endpoints of different networks.
-        ChainError: no endpoint answers.
+        ChainError: no endpoint answers, and it is not patient; or what answers is none.
         JournalLocked: another daemon works for this home.
     """
     dialect, stores, executor = make_dialect(settings), make_stores(settings), make_executor(settings)
@@ -137,8 +145,7 @@ async def assemble(
         reporter = stack.enter_context(logged(reporter, home))
         rpc = make_rpc(settings)
         stack.push_async_callback(rpc.aclose)
-        network = await rpc.check_same_network()
-        deposit = await rpc.rent_exempt_minimum(SUBMISSION_SIZE)
+        network, deposit = await answered(lambda: _network_and_deposit(rpc), reporter, unending() if patient else ())
         journal = Journal(
             home / JOURNAL_FILE, network=network, program_id=str(dialect.program_id), wallet=str(wallet.address)
         )
@@ -162,10 +169,15 @@ async def assemble(
             deposit=deposit,
             shares=make_shares(settings),
         )
-        policy = make_policy(settings, deposit=deposit, stop_after=stop_after)
+        policy = replace(make_policy(settings, deposit=deposit, stop_after=stop_after), patient=patient)
         if isinstance(executor, RayExecutor) and settings.auto_train:
             await stack.enter_async_context(_cluster_looked_at(executor, reporter))
         yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect))
+
+
+async def _network_and_deposit(rpc: RpcClient) -> tuple[str, int]:
+    """What must be known of the chain before the journal is opened: its genesis hash, and what an account deposits."""
+    return await rpc.check_same_network(), await rpc.rent_exempt_minimum(SUBMISSION_SIZE)
 
 
 @asynccontextmanager
@@ -224,7 +236,7 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda: None) -> bool:
-    """Runs a daemon; SIGINT and SIGTERM stop it cleanly, a second one at once. Tells systemd how it is.
+    """Runs a daemon; SIGINT and SIGTERM stop it cleanly, a second one at once.
 
     Args:
         daemon: assembled.
@@ -243,8 +255,7 @@ async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda
         daemon.stop()
 
     with _signal_handlers(on_signal):
-        async with keep_alive(os.environ):
-            await daemon.run()
+        await daemon.run()
     return with_signal[0]
 
 

@@ -41,6 +41,10 @@ _NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
 _LONGEST_BACK_OFF = 60.0
+_LONGEST_WAIT = 3600.0
+"""Seconds after which an endpoint is asked again, however long it asked to be left alone."""
+_SHARE_TO_WAIT = 0.25
+"""Of the time that is left to a deadline, when more than publishing lies ahead."""
 _FAUCET_LAMPORTS = 1_000_000_000
 
 
@@ -70,6 +74,8 @@ class Attendant:
         self._on_end = ended
         self._joining = asyncio.Lock()
         self._taken: set[int] = set()
+        # Of rounds at work, on this machine's clock; None where none is near.
+        self._deadlines: dict[int, float | None] = {}
         self._compared: set[int] = set()
         self.finishing: set[int] = set()
         """Rounds in a step that a stopping daemon lets come to its end."""
@@ -135,7 +141,9 @@ class Attendant:
         self._reconsider(record)
         while not record.state.is_final:
             view = await steps.chain.view(record.round_id, steps.wallet.address)
-            steps.reporter.report(Looked(record.round_id, _deadline(view), view.now, view.balance))
+            deadline = _deadline(view)
+            steps.reporter.report(Looked(record.round_id, deadline, view.now, view.balance))
+            self._deadlines[record.round_id] = None if deadline is None else deadline - view.now + self._now()
             if self.stopping:
                 return
             update = steps.update_on_disk(record.round_id)
@@ -216,14 +224,25 @@ class Attendant:
             return
         wait = min(2.0 ** min(attempts, 16), _LONGEST_BACK_OFF) if counts else _NO_ATTEMPT_PAUSE
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
-            wait = max(wait, error.retry_after)
+            wait = max(wait, min(error.retry_after, self._left_to_try(record)))
         next_try_at = int(self._now() + wait)
         steps.keep(replace(record, attempts=attempts, reason=str(error), next_try_at=next_try_at))
         again = "Looking at the chain again" if isinstance(error, ProgramError) else "Trying again"
         steps.reporter.report(Trouble(round_id, f"{error} {again} in {wait:.0f} s."))
         self._again(round_id, wait)
 
+    def _left_to_try(self, record: RoundRecord) -> float:
+        """Seconds until a try that would still be in time for the round's deadline, however long a server is busy."""
+        deadline = self._deadlines.get(record.round_id)
+        if deadline is None:
+            return _LONGEST_WAIT
+        left = deadline - self._now()
+        if record.state is State.PUBLISHING:
+            return left - self._steps.publish_reserve()
+        return left * _SHARE_TO_WAIT
+
     def _end(self, record: RoundRecord) -> None:
+        self._deadlines.pop(record.round_id, None)
         self._taken.add(record.round_id)
         self._on_end(record)
 

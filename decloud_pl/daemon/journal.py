@@ -113,6 +113,8 @@ class Journal:
                 fix="Free disk space or check the disk, then start again; nothing was lost.",
             ) from error
         except BaseException:
+            # Whatever ended the block, a cancelled task or Ctrl-C as well: half of it must not stay open, to be
+            # written by the next transaction.
             self._rollback()
             raise
 

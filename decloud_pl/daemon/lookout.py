@@ -46,11 +46,18 @@ class Lookout:
         self._open: dict[int, Round] = {}
         self._known_rounds = 0
         self._skipped: dict[int, str] = {}
+        self._unready: set[int] = set()
 
     def forget(self, round_id: int) -> None:
         """No longer a round to choose from."""
         self._open.pop(round_id, None)
         self._skipped.pop(round_id, None)
+        self._unready.discard(round_id)
+
+    def look_at_unready(self) -> None:
+        """Marks the rounds whose data set was not here when they were last looked at."""
+        for round_id in self._unready:
+            self._mark(round_id)
 
     async def reconcile(self) -> None:
         """Compares everything on chain with the journal; at the start and every hour."""
@@ -63,6 +70,7 @@ class Lookout:
             round_.id: round_ for round_ in await chain.rounds() if round_.status in _OPEN and round_.id not in states
         }
         self._skipped = {round_id: why for round_id, why in self._skipped.items() if round_id in self._open}
+        self._unready &= self._open.keys()
         self._known_rounds = known
         await self._recognise([entry for entry in submissions if _is_news(entry, states.get(entry.round_id))])
         for record in journal.unfinished():
@@ -110,6 +118,7 @@ class Lookout:
         else:
             self._open[round_.id] = round_
             self._skipped[round_.id] = decision.reason
+            (self._unready.add if decision.unready else self._unready.discard)(round_.id)
 
     async def _sift(self) -> None:
         """Judges every open round from what is known of it; only those that seem to fit are looked at again."""

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 
 from decloud_pl.chain.watch import Connected as WatchConnected
 from decloud_pl.chain.watch import Disconnected, Watched
+from decloud_pl.daemon import patience
 from decloud_pl.daemon.attend import Attendant
 from decloud_pl.daemon.events import Connected, Trouble
 from decloud_pl.daemon.lookout import Lookout
 from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.daemon.steps import Steps
-from decloud_pl.errors import DecloudError, JournalError, RpcUnavailable
+from decloud_pl.errors import DecloudError, JournalError
 
 __all__ = ["Daemon", "Policy", "Watch"]
 
 _POLLS_WHILE_WATCHING = 12
 """With the WebSocket at work polling is a safety net, this many times slower."""
 
-_PATIENCE_AT_START = (0.5, 1.0, 2.0, 4.0, None)
 _CANCEL_AGAIN = 1.0
 _CANCEL_TRAINING_AGAIN = 40.0
 """Seconds; longer than the executor gives a training for its checkpoint."""
@@ -71,10 +72,11 @@ class Daemon:
         """Works until stopped.
 
         Raises:
-            ChainError: the endpoint is not there at the start, or is not a DECLOUD network.
+            ChainError: the endpoint is not there at the start, or is no DECLOUD network.
             JournalError: the journal cannot be written; going on would risk doing things twice.
         """
         await self._begin()
+        self._policy.on_downloaded(partial(_soon, asyncio.get_running_loop(), self.lookout.look_at_unready))
         lookouts = [asyncio.create_task(look()) for look in (self._follow_events, self._poll, self._reconcile)]
         for task in lookouts:
             task.add_done_callback(self._give_up_on_failure)
@@ -87,20 +89,17 @@ class Daemon:
             raise self._failure
 
     async def _begin(self) -> None:
-        """Takes the chain in view; an endpoint that stumbles is given a few seconds."""
+        """Takes the chain in view, with the patience that the policy has for an endpoint that is away."""
         steps = self._steps
-        for wait in _PATIENCE_AT_START:
-            try:
-                balance = await steps.chain.rpc.balance(steps.wallet.address)
-                steps.reporter.report(Connected(str(steps.wallet.address), balance))
-                await self.lookout.reconcile()
-            except RpcUnavailable as error:
-                if wait is None or self._stopping.is_set():
-                    raise
-                steps.reporter.report(Trouble(None, f"{error} Trying again in {wait:g} s."))
-                await asyncio.sleep(max(wait, error.retry_after or 0))
-            else:
-                return
+
+        async def look() -> None:
+            balance = await steps.chain.rpc.balance(steps.wallet.address)
+            steps.reporter.report(Connected(str(steps.wallet.address), balance))
+            await self.lookout.reconcile()
+
+        waits = patience.unending() if self._policy.patient else patience.SHORT
+        with contextlib.suppress(patience.StoppedWaiting):
+            await patience.answered(look, steps.reporter, waits, stopping=self._stopping)
 
     async def _serve(self) -> None:
         while not self._stopping.is_set():
@@ -194,6 +193,12 @@ class Daemon:
         limit = self._policy.stop_after
         if self._policy.only_round is not None or (limit is not None and len(self._ended) >= limit):
             self.stop()
+
+
+def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Has something called in the loop, from any thread; nothing when the loop is gone."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]], *, again_after: float) -> None:

@@ -24,6 +24,8 @@ class Policy:
         stop_after: stops after so many rounds have ended, and never joins more.
         faucet: an empty wallet asks the network for lamports.
         reconcile_interval: seconds between comparisons of everything on chain with the journal.
+        on_downloaded: takes what to call, from any thread, when a download that `prepare` began has ended.
+        patient: waits at the start for an endpoint that is away until it is stopped.
         stop_seconds: how long what is under way may take to come to an end when the daemon stops.
     """
 
@@ -39,3 +41,5 @@ class Policy:
     reconcile_interval: float = 3600.0
     stop_seconds: float = 90.0
     prepare: Callable[[str], None] = lambda _: None
+    on_downloaded: Callable[[Callable[[], object]], None] = lambda _: None
+    patient: bool = False

@@ -82,7 +82,10 @@ class Relay:
             ended = self._follow()
             if ended.code:
                 raise self._failure(ended)
-            self._bring_update()
+            update = self._bring_update()
+            if update is not None and update.withheld:
+                # With other settings the training may go on from there, to a better end.
+                self._bring_checkpoint("", stoppable=False)
         finally:
             self._close()
 
@@ -230,15 +233,15 @@ class Relay:
         now = time.monotonic()
         self._checkpoint_at = now + max(self._options.checkpoint_seconds, (now - begun) / _MOST_OF_THE_TIME)
 
-    def _bring_update(self) -> None:
-        """Brings the update back, checks it against its CID, and only then describes it.
+    def _bring_update(self) -> Update | None:
+        """Brings the update back, checks it against its CID, and only then describes it; None where there is none.
 
         Raises:
             TrainingError: it is not what the worker described.
         """
         described = self._call("find", UPDATE_FILE)
         if described is None:
-            return  # whoever started the worker looks for the update and says that there is none
+            return None  # whoever started the worker looks for the update and says that there is none
         damaged = TrainingError(f"The update of {self._host} did not arrive undamaged.", fix="It is trained again.")
         scratch = self._folder / "update.part"
         try:
@@ -258,6 +261,7 @@ class Relay:
         finally:
             scratch.unlink(missing_ok=True)
         write_update(self._folder / UPDATE_FILE, update)
+        return update
 
     def _failure(self, ended: Ended) -> DecloudError:
         text = ended.error.replace(self._scratch, str(self._folder))

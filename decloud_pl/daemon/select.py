@@ -97,13 +97,15 @@ class Check:
 class Decision:
     """The verdict on one round.
 
-    ``settled`` means that it can never become a yes, so the round need not be looked at again.
+    ``settled`` means that it can never become a yes, so the round need not be looked at again; ``unready`` that only
+    its data set's files are missing.
     """
 
     accept: bool
     reason: str
     resolved_dataset: str = ""
     settled: bool = False
+    unready: bool = False
 
 
 def explain(
@@ -155,7 +157,7 @@ def prepared(decision: Decision, prepare: Callable[[str], None]) -> Decision:
     try:
         prepare(decision.resolved_dataset)
     except DatasetNotReady as error:
-        return Decision(accept=False, reason=str(error).rstrip("."))
+        return Decision(accept=False, reason=str(error).rstrip("."), unready=True)
     except DatasetError as error:
         return Decision(accept=False, reason=str(error).rstrip("."), settled=True)
     return decision

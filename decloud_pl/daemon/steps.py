@@ -182,7 +182,7 @@ class Steps:
         folder = self.folder(record.round_id)
         async with self.shares.take() as environment:
             begun = self.monotonic()
-            finish_by = self.now() + until - self.monotonic() - self._publish_reserve()
+            finish_by = self.now() + until - self.monotonic() - self.publish_reserve()
             plan = self.planner.plan(record, base_model=base_model, folder=folder, finish_by=finish_by)
             write_atomically(folder / PLAN_FILE, plan.encode())
 
@@ -289,7 +289,8 @@ class Steps:
         receipt = await self.sender.send([instruction], key=key, landed=landed, deposit=deposit)
         return receipt.signature
 
-    def _publish_reserve(self) -> float:
+    def publish_reserve(self) -> float:
+        """Seconds to leave for publishing before a deadline."""
         return publish_reserve(self.journal.all(), self.planner.publish_reserve)
 
     def _update(self, record: RoundRecord) -> Update:

@@ -10,6 +10,7 @@ there. Lightning, torchrun and SLURM start further processes of the same command
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -25,11 +26,16 @@ def main(arguments: list[str]) -> int:
     exit_with_parent()
     stop = StopRequest()
     stop.install()
+    # What the imports make is there to stay: looking through it for garbage, again and again, takes most of a second.
+    gc.disable()
     try:
         from decloud_pl.train.plan import Progress, TrainingPlan
         from decloud_pl.train.run import train_round
 
         def report(progress: Progress) -> None:
+            if progress.stage != "prepare" and not gc.isenabled():
+                gc.freeze()
+                gc.enable()
             send(messages, progress.to_dict())
 
         plan = TrainingPlan.from_json((folder / PLAN_FILE).read_text(encoding="utf-8"))

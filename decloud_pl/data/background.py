@@ -16,18 +16,16 @@ RETRY_AFTER = 300.0
 class _Job:
     """One download, in a thread that ends with the process; what it had got is gone on with the next time."""
 
-    def __init__(self, entry: Entry, data: DataFolder) -> None:
+    def __init__(self, entry: Entry, data: DataFolder, on_end: Callable[[], object]) -> None:
         self.done_bytes = 0
+        self.is_running = True
         self.failure: DatasetError | None = None
+        self._on_end = on_end
         self._entry = entry
         self._data = data
         self._files: dict[str, int] = {}
         self._thread = threading.Thread(target=self._run, name=f"download-{entry.name}", daemon=True)
         self._thread.start()
-
-    @property
-    def is_running(self) -> bool:
-        return self._thread.is_alive()
 
     def wait(self, timeout: float) -> None:
         self._thread.join(timeout)
@@ -37,6 +35,9 @@ class _Job:
             download_entry(self._entry, self._data, progress=self._progress)
         except DatasetError as error:
             self.failure = error
+        finally:
+            self.is_running = False
+            self._on_end()
 
     def _progress(self, file: str, done: int, total: int) -> None:
         del total
@@ -56,7 +57,12 @@ class BackgroundDownloads:
         self._data = data
         self._monotonic = monotonic
         self._jobs: dict[str, _Job] = {}
+        self._on_end: Callable[[], object] = lambda: None
         self._failed_at: dict[str, float] = {}
+
+    def on_end(self, call: Callable[[], object]) -> None:
+        """Has ``call`` called whenever a download has ended, well or not; in the download's thread."""
+        self._on_end = call
 
     def ensure(self, entry: Entry) -> None:
         """Returns when the files are there; starts their download otherwise.
@@ -76,7 +82,7 @@ class BackgroundDownloads:
             if self._monotonic() - failed_at < RETRY_AFTER:
                 raise DatasetNotReady(job.failure.message, fix=job.failure.fix)
         self._failed_at.pop(entry.name, None)
-        self._jobs[entry.name] = _Job(entry, self._data)
+        self._jobs[entry.name] = _Job(entry, self._data, self._on_end)
         raise DatasetNotReady(f"the data set {entry.name} is being downloaded")
 
     def wait(self, timeout: float) -> None:

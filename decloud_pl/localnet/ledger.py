@@ -72,7 +72,7 @@ class Ledger:
             self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
         try:
             self._open()
-        except BaseException:
+        except BaseException:  # Ctrl-C as well: nobody else can close what no constructor has handed out
             self._db.close()
             raise
 
@@ -112,6 +112,7 @@ class Ledger:
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
+                # Ctrl-C and a cancelled task as well: the next transaction must not begin inside this one.
                 # SQLite has rolled some failures back by itself, a full disk among them.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")

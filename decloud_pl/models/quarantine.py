@@ -17,6 +17,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from decloud_pl.errors import ModelError, UntrustedFileRejected
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.registry import plug_in_folders
 from decloud_pl.models.spec import BaseModel, ModelSpec
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+"""All that a child gets of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +46,48 @@ class Limits:
     wall_seconds: float = 120.0
 
 
+def asked(request: Mapping[str, Any], path: Path, limits: Limits) -> dict[str, Any]:
+    """What a child is asked, complete.
+
+    Raises:
+        UntrustedFileRejected: the file is too large to be looked at.
+        ModelError: it is not there.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", fix="Get the file again.") from error
+    if size > limits.file_bytes:
+        raise UntrustedFileRejected(
+            f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",
+            fix="It was not opened.",
+        )
+    return {**request, "path": str(path), "memory_bytes": limits.memory_bytes, "plug_ins": plug_in_folders()}
+
+
+def believed(output: bytes) -> dict[str, Any]:
+    """A child's answer.
+
+    Raises:
+        UntrustedFileRejected: the file was refused, or the child did not survive it.
+    """
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        answer = {"refused": "The process that opened the file did not survive it."}
+    if "refused" in answer:
+        raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
+    return answer
+
+
 class Opening:
     """A file that is being opened; lets the caller do something else until `result`."""
 
     def __init__(self, request: dict[str, Any], path: Path, limits: Limits) -> None:
         self._limits = limits
-        try:
-            size = path.stat().st_size
-        except OSError as error:
-            raise ModelError(f"{path} cannot be read: {error.strerror}.", fix="Get the file again.") from error
-        if size > limits.file_bytes:
-            raise UntrustedFileRejected(
-                f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",
-                fix="It was not opened.",
-            )
-        arguments = {**request, "path": str(path), "memory_bytes": limits.memory_bytes, "plug_ins": plug_in_folders()}
+        arguments = asked(request, path, limits)
         stdin, self._lifeline = os.pipe()  # closes with this process, however that ends, and ends the child
         try:
             self._process = subprocess.Popen(
@@ -64,7 +95,7 @@ class Opening:
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                env={"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+                env=ENVIRONMENT,
                 start_new_session=True,
             )
         except BaseException:
@@ -86,15 +117,7 @@ class Opening:
             raise UntrustedFileRejected("The file took too long to open.", fix="It was not used.") from None
         finally:
             self.cancel()
-        try:
-            answer = json.loads(output)
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            answer = {"refused": "The process that opened the file did not survive it."}
-        if "refused" in answer:
-            raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
-        return answer
+        return believed(output)
 
     def cancel(self) -> None:
         """Ends the child and whatever it may have started; at the second call there is nothing left to end."""

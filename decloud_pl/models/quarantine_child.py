@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
@@ -33,6 +34,7 @@ _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, tor
 _LONGEST_NAME = 256
 _MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are no tensor
 _CPU_SECONDS = 100
+_RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
 # What torch's reader raises for one kind of damage or another.
 _READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
 
@@ -43,11 +45,32 @@ class Refused(Exception):
     """Why the file was refused, in one sentence."""
 
 
+class _WithoutInitialisation(TorchFunctionMode):
+    """Draws no random numbers: tensors that hold nothing need none, and torch would import its compiler for them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in _RANDOM or getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
 def main() -> None:
-    request = json.loads(sys.argv[1])
     # Nothing that a library prints may be taken for the answer.
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.dup(1)
     os.dup2(2, 1)
+    open_one(json.loads(sys.argv[1]), answers)
+
+
+def open_one(request: Mapping[str, Any], answers: int) -> None:
+    """Takes from this process what it must not have, opens the file and writes what was found.
+
+    Args:
+        request: what `quarantine` asks for.
+        answers: a file descriptor.
+    """
     _exit_with_parent()
     sys.path.extend(request["plug_ins"])
     torch.set_num_threads(1)
@@ -63,8 +86,8 @@ def main() -> None:
         # torch reports a failed allocation as a RuntimeError.
         reason = "needs more memory than is allowed" if _is_memory(error) else "cannot be used as a model"
         found = {"refused": f"The file {reason}."}
-    json.dump(found, answer)
-    answer.close()
+    with os.fdopen(answers, "w", encoding="utf-8") as answer:
+        json.dump(found, answer)
 
 
 def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]:
@@ -109,7 +132,7 @@ def _base(path: Path, out: Path, described: ModelSpec | None = None) -> dict[str
     # A view of a few bytes may stand for a tensor of any size.
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > 2 * path.stat().st_size:
         raise Refused("The file's tensors claim more than it holds.")
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutInitialisation():
         expected = build(spec.architecture, spec.hyper_parameters).state_dict()
     _check_shapes(state, expected, complete=True)
     for name, tensor in state.items():

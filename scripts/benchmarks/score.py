@@ -89,6 +89,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=240, help="of the longest training of a round")
     parser.add_argument("--base-steps", type=int, default=1200, help="of the longest training of a base model")
     parser.add_argument("--architecture", default="simple_cnn", help="of the models")
+    parser.add_argument("--image-size", type=int, default=0, help="of the models that can have any; 0 for their own")
     parser.add_argument("--no-quarantine", action="store_true", help="the validator opens our files as they are")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="processor threads to use")
     return parser.parse_args(arguments)
@@ -118,7 +119,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def _rounds(arguments: argparse.Namespace, folder: Path) -> Iterator[Judged]:
     plan = our_fit.plan(folder, "trainer=cpu")
     source: Source = build(plan.dataset)
-    spec = make_spec(arguments.architecture, {"num_classes": source.num_classes}, {})
+    sizes = {"image_size": arguments.image_size} if arguments.image_size else {}
+    spec = make_spec(arguments.architecture, {"num_classes": source.num_classes, **sizes}, {})
     held_out = HeldOut(lambda: source.load("held_out"), spec.input)
     ground = Ground.of(plan, source, spec, {})
     bases: dict[int, Path] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,10 +51,29 @@ def test_nobody_at_the_rpc_address(capsys: pytest.CaptureFixture[str], tmp_path:
     assert main(["wallet", "new", "--keypair", str(key)]) == 0
     capsys.readouterr()
     arguments = ["start", "network.rpc_url=http://127.0.0.1:9", f"wallet.keypair_path={key}"]
-    assert main(arguments) == 5
+    assert main([*arguments, "task=round", "round=0"]) == 5
     shown = capsys.readouterr()
     assert "127.0.0.1:9 does not answer" in shown.err
     assert "Traceback" not in shown.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_daemon_waits_for_the_rpc_address_until_it_is_stopped(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    key = tmp_path / "id.json"
+    assert main(["wallet", "new", "--keypair", str(key)]) == 0
+    arguments = ["start", "--plain", "network.rpc_url=http://127.0.0.1:9", f"wallet.keypair_path={key}"]
+    command = [sys.executable, "-m", "decloud_pl.cli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+        assert child.stdout is not None
+        said = [next(line for line in child.stdout if "Trying again in" in line) for _ in range(2)]
+        child.send_signal(number)
+        rest = child.stdout.read()
+        assert child.wait(60) == code
+    assert "127.0.0.1:9 does not answer" in said[0]
+    assert "Trying again in 1 s." in said[1]
+    assert "Traceback" not in rest
 
 
 def test_a_broken_key_is_not_repeated(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

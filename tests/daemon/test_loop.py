@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +16,14 @@ from decloud_pl.daemon.record import State
 from decloud_pl.daemon.select import Criteria
 from decloud_pl.errors import (
     ContentNotFound,
+    DatasetNotReady,
+    ExecutorUnavailable,
     IntegrityError,
     StoreError,
     StoreRejected,
     StoreUnavailable,
     TrainingError,
+    TrainingStopped,
     UntrustedFileRejected,
 )
 
@@ -119,6 +124,49 @@ async def test_a_failed_training_is_tried_again(world: Any) -> None:
         await world.begin(round_id)
         await world.diary.reaches(round_id, State.SUBMITTED)
     assert world.executor.trained == 2
+
+
+@pytest.mark.parametrize("error", [ExecutorUnavailable("No machine."), TrainingStopped("Somebody stopped it.")])
+async def test_a_training_that_did_not_fail_keeps_its_tries_and_its_slot(world: Any, error: TrainingError) -> None:
+    world.executor.failures = [error]
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: any(isinstance(event, Trouble) for event in world.diary.events))
+        row = world.row(round_id)
+    assert (row.state, row.attempts, row.occupies_slot) == (State.TRAINING, 0, True)
+    assert time.time() < row.next_try_at < time.time() + 20
+
+
+@pytest.mark.parametrize("retry_after", [86_400, 60])
+async def test_a_busy_store_is_asked_again_before_the_deadline(world: Any, retry_after: float) -> None:
+    world.store.failures = [StoreUnavailable("It is busy.", retry_after=retry_after)]
+    async with world.daemon():
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: world.store.puts == 1 and world.row(round_id).attempts == 1)
+        row = world.row(round_id)
+    # An hour is left, and a minute of it is for publishing.
+    assert row.next_try_at == pytest.approx(time.time() + min(retry_after, 3540), abs=30)
+
+
+async def test_rounds_that_wait_for_a_data_set_are_looked_at_when_it_is_here(world: Any) -> None:
+    calls: list[Callable[[], object]] = []
+    missing = [True]
+
+    def prepare(name: str) -> None:
+        if missing:
+            raise DatasetNotReady(f"the data set {name} is being downloaded")
+
+    async with world.daemon(poll_interval=3600, prepare=prepare, on_downloaded=calls.append):
+        round_id = await world.post()
+        await world.diary.until(lambda: world.diary.skipped(round_id, "being downloaded") == 1)
+        missing.clear()
+        await asyncio.to_thread(calls[0])
+        await world.diary.reaches(round_id, State.WAITING)
+    calls[0]()  # a download that ends after the daemon
 
 
 async def test_a_file_that_quarantine_refuses_ends_the_round_and_frees_its_slot(world: Any) -> None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import torch
 
-from decloud_pl.daemon.events import Training, Trouble
+from decloud_pl.daemon.events import Training
 from decloud_pl.daemon.executor import PLAN_FILE
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.ray_executor import RELAY_MODULE, RayExecutor
@@ -160,19 +160,3 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'decloud_pl\[ray\]'"):
         RayExecutor(RayOptions())
-
-
-async def test_a_cluster_out_of_reach_costs_no_attempt(world: Any) -> None:
-    class Unavailable:
-        async def train(self, *_: object, **__: object) -> None:
-            raise ExecutorUnavailable("No machine.")
-
-    world.executor = Unavailable()
-    async with world.daemon():
-        round_id = await world.post()
-        await world.diary.reaches(round_id, State.WAITING)
-        await world.begin(round_id)
-        await world.diary.until(lambda: any(isinstance(event, Trouble) for event in world.diary.events))
-        row = world.row(round_id)
-        assert (row.state, row.attempts, row.occupies_slot) == (State.TRAINING, 0, True)
-        assert row.next_try_at > 0

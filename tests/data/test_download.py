@@ -317,6 +317,8 @@ def test_a_background_download_that_failed_is_tried_again_later(web: WebServer, 
     now = [0.0]
     downloads = BackgroundDownloads(data, monotonic=lambda: now[0])
     declared = declare(web)
+    ended: list[bool] = []
+    downloads.on_end(lambda: ended.append(declared.find(None, data) is not None))
     web.faults["/file"] = [404]
     with pytest.raises(DatasetNotReady, match="is being downloaded"):
         downloads.ensure(declared)
@@ -328,4 +330,5 @@ def test_a_background_download_that_failed_is_tried_again_later(web: WebServer, 
         downloads.ensure(declared)
     downloads.wait(30)
     downloads.ensure(declared)
+    assert ended == [False, True]
     assert json.dumps(web.seen) == json.dumps([("/file", None)] * 2)

@@ -60,6 +60,7 @@ def test_a_choice_is_trained_with(choice: str, tmp_path: Path) -> None:
     overrides += [f"dataset={data}", f"home={tmp_path}", "data.download=false", choice]
     result = run_experiment(compose(overrides), tmp_path / "run")
     assert result.accuracy_after is not None
+    assert (result.probe is not None) is (choice == "tune=probe")
 
 
 @pytest.fixture

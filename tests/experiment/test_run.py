@@ -77,16 +77,20 @@ def test_the_model_has_the_data_sets_classes(tmp_path: Path) -> None:
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
-    assert main([*QUICK, "max_batches=2"]) == 0
+    assert main([*QUICK, "max_batches=2", "tune=probe"]) == 0
     out = capsys.readouterr().out
     (folder,) = (tmp_path / "experiments").iterdir()
     result = read(folder / "result.json")
     assert result.accuracy_after is not None
     assert f"accuracy after    {result.accuracy_after * 100:.2f} %" in out
+    assert result.probe is not None
+    assert result.probe["configured_rate"] == 0.001
+    assert f"probe             {result.probe['note'].removeprefix('Probe: ')}" in out
     assert str(folder / "result.json") in out
     # No terminal, no bar: these lines and nothing else.
     assert [line.split()[0] for line in out.splitlines()] == [
-        *("Training", "data", "model", "accuracy", "accuracy", "gain", "update", "time", "Written"),
+        *("Training", "data", "model", "accuracy", "accuracy", "gain", "probe", "update", "time"),
+        "Written",
     ]
     assert not (folder / "training.ckpt").exists()
 

@@ -6,6 +6,8 @@ import io
 import json
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from decloud_pl.errors import ModelError
 from decloud_pl.models import ImageInput, ModelSpec, read_spec, save
 from decloud_pl.models.quarantine_child import Refused, _base, _submission
+from decloud_pl.models.registry import build, default_input
 
 State = dict[str, torch.Tensor]
 
@@ -250,3 +253,24 @@ def test_a_header_of_a_hundred_thousand_tensors(tmp_path: Path) -> None:
     torch.save({f"t{number}": torch.zeros(0) for number in range(20_200)}, few)
     path.write_bytes(few.getvalue())
     assert "claims more than it holds" in refusal_of_file(path)
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from decloud_pl.models.quarantine_child import _base
+for path in sys.argv[1:]:
+    _base(Path(path), Path(path + ".out"))
+    print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_no_small_model_costs_the_import_of_torchs_compiler(tmp_path: Path) -> None:
+    """Which takes a second, as long as everything else in quarantine together."""
+    paths = []
+    for name in ("simple_cnn", "mlp", "text_bag", "text_transformer"):
+        paths.append(tmp_path / name)
+        spec = ModelSpec(name, {"num_classes": 3}, default_input(name, {"num_classes": 3}))
+        save(paths[-1], spec, build(name, spec.hyper_parameters).state_dict())
+    ended = subprocess.run([sys.executable, "-c", OPEN, *paths], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n" * 4

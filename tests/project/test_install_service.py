@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -51,6 +52,22 @@ def test_the_unit(checkout: Path) -> None:
     assert service["Environment"] == '"DECLOUD_HOME=/my home"'
     command = checkout / ".venv" / "bin" / "decloud-trainer"
     assert service["ExecStart"] == f'"{command}" start "network=devnet" "a=\\"b c\\"" "p=100%%$$HOME\\\\"'
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_finds_nothing_wrong_with_it(checkout: Path, tmp_path: Path) -> None:
+    unit = tmp_path / "decloud-trainer.service"
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+
+    def complaints(text: str) -> list[str]:
+        unit.write_text(text)
+        command = ["systemd-analyze", "--user", "verify", str(unit)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+        return [line for line in (done.stdout + done.stderr).splitlines() if str(unit) in line or done.returncode]
+
+    text = install(checkout, "--print", "network=devnet", 'a="b c"', "p=100%$HOME\\").stdout
+    assert complaints(text) == []
+    assert "WatchdogSecs" in complaints(text.replace("WatchdogSec", "WatchdogSecs"))[0]
 
 
 def test_it_is_installed_for_this_user_alone(checkout: Path) -> None:

@@ -76,7 +76,8 @@ def test_a_run_that_hydra_keeps_writes_no_secret(tmp_path: Path, home: Path, kee
     runs = tmp_path / "runs"
     # Verbose: other libraries log every request, and everything that they were given, with whole addresses.
     flags = ("-cn", "config", f"hydra.run.dir={runs}", "hydra.output_subdir=saved", "hydra.verbose=true")
-    done = hydra(tmp_path, home, *flags, f"network.ws_url={ADDRESSES['login'].replace('http', 'ws')}")
+    ended = ("task=round", "round=0")  # a daemon would wait for the address
+    done = hydra(tmp_path, home, *flags, *ended, f"network.ws_url={ADDRESSES['login'].replace('http', 'ws')}")
     assert done.returncode == 5, done.stderr
     assert "127.0.0.1:9 does not answer" in done.stderr
     assert "ws://…@127.0.0.1:9" in (runs / "saved" / "config.yaml").read_text()
@@ -96,7 +97,12 @@ def test_commands_show_no_key_of_an_address(
         f"--set=data.mirror={ADDRESSES['query']}",
     ]
     assert trainer(["config", *sets]) == 0
-    for command in (["config", "--show", "--origin"], ["config", "--json"], ["list"], ["start"]):
+    for command in (
+        ["config", "--show", "--origin"],
+        ["config", "--json"],
+        ["list"],
+        ["start", "task=round", "round=0"],
+    ):
         assert trainer(command) in (0, 5)
     shown = capsys.readouterr()
     assert "data.mirror = http://127.0.0.1:9/…" in shown.out

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
+from decloud_pl.daemon.planner import training_plan
 from decloud_pl.data.digits import Digits
 from decloud_pl.errors import TrainingStopped
 from decloud_pl.models.spec import ImageInput
+from decloud_pl.settings import compose
 from decloud_pl.train.course import LightningCourses
 from decloud_pl.train.datamodule import RoundDataModule
 from decloud_pl.train.halving import Found, OutOfTime, Reached, Rung
@@ -156,6 +158,19 @@ def test_a_plan_with_a_probe_survives_its_file(make_plan: MakePlan) -> None:
     plan = make_plan("out", probe=ProbeOptions(rates=(0.5, 1.0), epochs=(2,)))
     assert TrainingPlan.from_json(plan.to_json()) == plan
     assert plan.fingerprint() != dataclasses.replace(plan, probe=None).fingerprint()
+
+
+def test_every_setting_reaches_the_plan() -> None:
+    def planned(*overrides: str) -> ProbeOptions | None:
+        settings = compose([*overrides])
+        folder = Path()
+        return training_plan(settings, dataset={}, base_model=folder, folder=folder, logger={}, threads=1).probe
+
+    assert planned() is None
+    assert planned("tune=probe") == ProbeOptions()
+    changes = ("tune.rates=[0.5,2]", "tune.epochs=[3]", "tune.most_epochs=4", "tune.batches=5", "tune.share=0.2")
+    changed = ProbeOptions(rates=(0.5, 2.0), epochs=(3,), most_epochs=4, batches=5, share=0.2, max_seconds=9.0)
+    assert planned("tune=probe", *changes, "tune.max_seconds=9") == changed
 
 
 def heard_of(plan: TrainingPlan, **options: Any) -> tuple[list[Progress], bytes]:

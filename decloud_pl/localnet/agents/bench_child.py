@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -22,10 +23,11 @@ from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.domain import Convention
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
-from decloud_pl.models import package, quarantine
+from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, InputSpec
+from decloud_pl.models.warm_quarantine import WarmQuarantine
 from decloud_pl.train import delta
 from decloud_pl.train.score import Scorer, contributions
 
@@ -104,7 +106,7 @@ def accuracies_of(
         # One name for all: a kill leaves one file at most, which the next submission replaces.
         safe = Path(base).with_name("entries.safetensors")
         try:
-            entries = load_file(str(quarantine.open_submission(Path(path), model, safe)))
+            entries = load_file(str(_quarantine().open_submission(Path(path), model, safe)))
         except UntrustedFileRejected as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             accuracies[name] = None
@@ -139,9 +141,15 @@ _models: dict[Path, BaseModel] = {}
 _scorers: dict[tuple[str, InputSpec], Scorer] = {}
 
 
+@functools.cache
+def _quarantine() -> WarmQuarantine:
+    """One for all files of strangers; it ends when this process does."""
+    return WarmQuarantine()
+
+
 def _open(path: Path) -> BaseModel:
     if path not in _models:
-        _models[path] = quarantine.open_base_model(path, path.with_name(path.name + ".safetensors"))
+        _models[path] = _quarantine().open_base_model(path, path.with_name(path.name + ".safetensors"))
     return _models[path]
 
 

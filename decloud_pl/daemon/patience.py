@@ -1,0 +1,65 @@
+"""Waiting at the start for an endpoint that is away: a service left alone starts before the network is up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
+
+from decloud_pl.daemon.events import Reporter, Trouble
+from decloud_pl.errors import RpcUnavailable
+
+T = TypeVar("T")
+
+SHORT = (0.5, 1.0, 2.0, 4.0)
+"""Seconds between tries of a command whose user waits for it."""
+_LONGEST = 60.0
+
+
+class StoppedWaiting(Exception):
+    """Somebody asked to stop meanwhile."""
+
+
+def unending() -> Iterator[float]:
+    """Seconds between tries of a daemon that is left alone: ever longer, at most a minute, without end."""
+    yield from SHORT
+    wait = SHORT[-1]
+    while True:
+        wait = min(2 * wait, _LONGEST)
+        yield wait
+
+
+async def answered(
+    ask: Callable[[], Awaitable[T]],
+    reporter: Reporter,
+    waits: Iterable[float],
+    *,
+    stopping: asyncio.Event | None = None,
+) -> T:
+    """What the chain answers, asked for again while no endpoint is there.
+
+    Args:
+        ask: asks.
+        reporter: is told of each failure and of the wait after it.
+        waits: seconds between tries; after the last one the failure is final.
+        stopping: ends the waiting.
+
+    Raises:
+        RpcUnavailable: the last one. Other errors, such as a wrong network, do not pass and are raised at once.
+        StoppedWaiting: ``stopping`` was set.
+    """
+    remaining = iter(waits)
+    stopping = stopping or asyncio.Event()
+    while True:
+        try:
+            return await ask()
+        except RpcUnavailable as error:
+            wait = next(remaining, None)
+            if wait is None:
+                raise
+            wait = max(wait, error.retry_after or 0.0)
+            reporter.report(Trouble(None, f"{error} Trying again in {wait:g} s."))
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stopping.wait(), wait)
+            raise StoppedWaiting

@@ -63,6 +63,8 @@ def train_round(
     on_progress(Progress("prepare"))
     # The time the clock shows may be set; how long is left until the deadline may not change with it.
     finish_at = None if plan.finish_by is None else monotonic() + plan.finish_by - now()
+    if finish_at is not None and monotonic() >= finish_at and not (plan.out / CHECKPOINT_FILE).exists():
+        raise _no_time()  # before the model and the data are opened for nothing
     # The quarantine's child needs seconds to import torch; this process uses them for the same.
     opening = BaseModelOpening(plan.base_model, plan.out / f"{_rank_prefix()}{BASE_WEIGHTS_FILE}")
     try:
@@ -175,7 +177,7 @@ def _train(
     fit = ground.fit(plan, network, callbacks, checkpoint=plan.out / CHECKPOINT_FILE)
     tracker.loggers = fit.trainer.loggers
     if deadline is not None and fit.checkpoint is None and deadline.is_due():
-        raise TrainingError("There is no time left to train before the round's deadline.", fix="Lower the reserve.")
+        raise _no_time()
 
     def finish() -> Finish:
         return Finish(
@@ -205,6 +207,10 @@ def _train(
         trained_score=best.accuracy,
         average=None if average is None or not average.count else average.weights(network),
     )
+
+
+def _no_time() -> TrainingError:
+    return TrainingError("There is no time left to train before the round's deadline.", fix="Lower the reserve.")
 
 
 def _early(trainer: Trainer) -> str:

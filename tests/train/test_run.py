@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -149,10 +150,20 @@ def test_only_what_is_allowed_is_built(base_model: Path, tmp_path: Path) -> None
         train_round(evil, lambda _: None)
 
 
-def test_there_is_no_time_left(base_model: Path, tmp_path: Path) -> None:
-    late = dataclasses.replace(plan(base_model, tmp_path / "out"), finish_by=1_000.0)
-    with pytest.raises(TrainingError, match="no time left to train before the round's deadline"):
+NO_TIME = "no time left to train before the round's deadline"
+
+
+def test_there_is_no_time_left(tmp_path: Path) -> None:
+    late = dataclasses.replace(plan(tmp_path / "not even opened", tmp_path / "out"), finish_by=1_000.0)
+    with pytest.raises(TrainingError, match=NO_TIME):
         train_round(late, lambda _: None, monotonic=lambda: 5.0, now=lambda: 1_001.0)
+
+
+def test_the_time_runs_out_while_the_model_is_opened(base_model: Path, tmp_path: Path) -> None:
+    late = dataclasses.replace(plan(base_model, tmp_path / "out"), finish_by=1_000.0)
+    times = itertools.chain([5.0, 5.0], itertools.repeat(500.0))
+    with pytest.raises(TrainingError, match=NO_TIME):
+        train_round(late, lambda _: None, monotonic=lambda: next(times), now=lambda: 990.0)
     assert not (tmp_path / "out" / "update.pt").exists()
 
 

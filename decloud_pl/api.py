@@ -14,7 +14,8 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.connect import make_dialect, make_rpc
 from decloud_pl.daemon.events import DaemonEvent, Training
-from decloud_pl.daemon.manual import take
+from decloud_pl.daemon.journal_view import view_journal
+from decloud_pl.daemon.manual import Step, already_done, take
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.errors import RoundError
@@ -102,17 +103,17 @@ class Trainer:
         """Joins a round.
 
         Raises:
-            RoundError: the round takes nobody, or the step failed.
+            RoundError: there is no such round, it takes nobody, or the step failed.
         """
-        return _taken(await take("join", round_id, self._settings, self._wallet, self))
+        return await self._step("join", round_id)
 
     async def train(self, round_id: int) -> RoundRecord:
         """Waits for the training to start, trains, pins the update, reads it back and submits it.
 
         Raises:
-            RoundError: the step failed for good.
+            RoundError: this wallet has not joined the round, or the step failed for good.
         """
-        return _taken(await take("train", round_id, self._settings, self._wallet, self))
+        return await self._step("train", round_id)
 
     async def claim(self, round_id: int) -> RoundRecord:
         """Waits for the validator's scores and claims the reward.
@@ -121,7 +122,26 @@ class Trainer:
             RoundError: there is no reward.
         """
         await self.wait_for(RoundStatus.COMPLETED, round_id)
-        return _taken(await take("claim", round_id, self._settings, self._wallet, self))
+        return await self._step("claim", round_id)
+
+    async def _step(self, step: Step, round_id: int) -> RoundRecord:
+        """Takes a step, or returns what is known of one that was taken before."""
+        submission = await self._chain.submission(round_id, self._wallet.address)
+        if already_done(step, round_id, await self._chain.round(round_id), submission):
+            return await self._known(round_id)
+        record = await take(step, round_id, self._settings, self._wallet, self)
+        if record is None:
+            raise RoundError("The step was interrupted.", fix="Take it again; it goes on where it was.")
+        return record
+
+    async def _known(self, round_id: int) -> RoundRecord:
+        network = await self._rpc.check_same_network()
+        owner = (network, str(self._chain.dialect.program_id), str(self._wallet.address))
+        with view_journal(self._settings.journal_path) as journal:
+            row = None if journal is None else journal.rows_of(owner).get(round_id)
+        if row is None:
+            raise RoundError(f"The step of round {round_id} was taken before, elsewhere.", fix="Take the next one.")
+        return row.record
 
     def training(self, round_id: int) -> list[Training]:
         """The training's progress so far: steps, losses and accuracies."""
@@ -136,9 +156,3 @@ class Trainer:
         for folder in (self._settings.home_path / "rounds").glob(f"*/{round_id}"):
             return folder
         raise RoundError(f"There are no files of round {round_id}.", fix="Train it first.")
-
-
-def _taken(record: RoundRecord | None) -> RoundRecord:
-    if record is None:
-        raise RoundError("The step was interrupted.", fix="Take it again; it goes on where it was.")
-    return record

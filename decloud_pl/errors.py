@@ -27,6 +27,7 @@
     ├── ModelError                      9
     │   └── UntrustedFileRejected             quarantine refused a file
     ├── TrainingError                  10
+    │   ├── TrainingDiverged           10
     │   ├── TrainingStopped            75     asked to stop; goes on from its checkpoint
     │   └── ExecutorUnavailable        69     no machine to train on; worth another try
     ├── JournalError                   11
@@ -70,6 +71,7 @@ __all__ = [
     "StoreError",
     "StoreRejected",
     "StoreUnavailable",
+    "TrainingDiverged",
     "TrainingError",
     "TrainingStopped",
     "TransactionExpired",
@@ -260,6 +262,10 @@ class TrainingError(DecloudError):
     """Training failed or was configured in a way that cannot work."""
 
     exit_code = 10
+
+
+class TrainingDiverged(TrainingError):
+    """A training came to weights that are not finite."""
 
 
 class TrainingStopped(TrainingError):

@@ -10,7 +10,7 @@ from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_ke
 from decloud_pl.cli.config_change import check_kept, checked_secret
 from decloud_pl.cli.prompt import ask, ask_hidden, choose, confirm
 from decloud_pl.config_dir import config_dir
-from decloud_pl.errors import DecloudError, UsageError
+from decloud_pl.errors import ConfigError, DecloudError, UsageError
 from decloud_pl.settings import Settings
 from decloud_pl.settings.file import ConfigFile
 from decloud_pl.settings.layers import layers_of
@@ -18,6 +18,7 @@ from decloud_pl.settings.load import Sources, settings_of, show, sources_of
 from decloud_pl.settings.names import find
 from decloud_pl.settings.plain_tree import choices
 from decloud_pl.settings.schema import USER_CONF, default_home
+from decloud_pl.settings.secrets import IN_KEYRING, SECRET_NAMES, keyring_is_usable, keyring_set
 from decloud_pl.settings.values import Value, from_text, to_display
 
 _STORAGES = (
@@ -27,7 +28,7 @@ _STORAGES = (
 )
 _WALLETS = (
     ("file", "a key file, as the Solana CLI makes it"),
-    ("paste", "paste a private key; it is kept in config.json"),
+    ("paste", "paste a private key; it is kept in config.json or the system keyring"),
     ("later", "give it in DECLOUD_PRIVATE_KEY when the trainer starts"),
 )
 
@@ -54,6 +55,7 @@ class Wizard:
         self._ask("epochs", "Epochs of a training")
         self._ask("max_concurrent_rounds", "Rounds to work on at a time")
         self._storage()
+        self._offer_keyring()
         self._write()
         print(f"\nKept in {self._file.path}.")
         if address is not None:
@@ -168,6 +170,22 @@ class Wizard:
     def _settings(self) -> Settings:
         layers = layers_of(self._values, self._home, os.environ)
         return settings_of(Sources(layers, (), self._home, config_dir()))
+
+    def _offer_keyring(self) -> None:
+        """Puts new secrets into the system keyring, where there is one and the user wants it."""
+        new = [
+            name for name in SECRET_NAMES if self._values.get(name) not in (None, IN_KEYRING, self._before.get(name))
+        ]
+        if not new or not keyring_is_usable():
+            return
+        if confirm(f"\nKeep {' and '.join(new)} in the system keyring instead of config.json", default=True):
+            for name in new:
+                try:
+                    keyring_set(name, str(self._home), str(self._values[name]))
+                except ConfigError as error:
+                    print(f"  {error}")
+                    return
+                self._values[name] = IN_KEYRING
 
     def _write(self) -> None:
         changed = {name: value for name, value in self._values.items() if self._before.get(name) != value}

@@ -78,6 +78,15 @@ class Secrets:
         raise TypeError("secrets are not to be pickled: they would leave this process")
 
 
+def keyring_is_usable() -> bool:
+    """Whether this machine has a keyring that could keep a secret: the package, and a service behind it."""
+    try:
+        import keyring
+    except ImportError:
+        return False
+    return bool(keyring.get_keyring().priority > 0)
+
+
 def keyring_get(name: str, home: str) -> str | None:
     """The keyring's value for one home folder, None when it has none.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from decloud_pl.domain import Convention
-from decloud_pl.errors import TrainingError
+from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.store.cid import DEFAULT_PROFILE
 from decloud_pl.store.unixfs import CidWriter
 from decloud_pl.train.plan import UpdateDtype
@@ -71,7 +71,8 @@ def encode(
         encoding: how they are written.
 
     Raises:
-        TrainingError: other names or shapes, or weights that are not finite.
+        TrainingDiverged: weights that are not finite.
+        TrainingError: other names or shapes.
     """
     if set(base) != set(trained):
         raise TrainingError("The trained model has other tensors than the base model.")
@@ -85,7 +86,7 @@ def encode(
             continue
         difference = end.float() - start.float()
         if not bool(torch.isfinite(difference).all()):
-            raise TrainingError(
+            raise TrainingDiverged(
                 f"The training diverged: {name} holds values that are not finite.", fix="Lower learning_rate."
             )
         entries[name] = difference if convention == "delta" else -difference / gradient_rate

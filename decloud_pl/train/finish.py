@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 
 from decloud_pl.domain import RemedyName, Update
+from decloud_pl.errors import TrainingDiverged
 from decloud_pl.train.best import BestWeights
 from decloud_pl.train.callback import ProgressCallback
 from decloud_pl.train.checkpoint import CheckpointCallback, stopped
@@ -102,6 +103,27 @@ class Finish:
             update, verdict = workshop.improve(update, verdict, [remedies[name] for name in self.plan.remedies])
             update = dataclasses.replace(update, stopped_early=stopped_early)
         return self._with(update, verdict)
+
+    def instead(self, diverged: TrainingDiverged, path: Path) -> Update:
+        """The update of another training, at a lower rate, in place of one that came to nothing.
+
+        Args:
+            diverged: how that ended.
+            path: the update file to write.
+
+        Raises:
+            TrainingDiverged: the other one did too, or it is no remedy of the plan or not possible.
+            TrainingStopped: it was asked to.
+        """
+        if "lower_rate" not in self.plan.remedies:
+            raise diverged
+        self.report(Progress("remedy", note=diverged.message))
+        weights, words = self._train_again()
+        self.report(Progress("remedy", note=f"Remedy lower_rate: {words}"))
+        if weights is None:
+            raise diverged
+        update, _ = self.writer.write(path, weights)
+        return self._with(update, self.judge.verdict(path))
 
     def _with(self, update: Update, verdict: Verdict) -> Update:
         gain = verdict.gain

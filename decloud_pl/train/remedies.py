@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from decloud_pl.domain import Update
+from decloud_pl.errors import TrainingDiverged
 from decloud_pl.train.gate import Verdict, after_remedies
 
 State = Mapping[str, torch.Tensor]
@@ -151,13 +152,17 @@ class Workshop:
             if self.time_left() < remedy.seconds:
                 self.note(f"There is no time left for {remedy.name}.")
                 continue
-            weights, words = remedy.weights()
-            self.note(f"Remedy {remedy.name}: {words}")
             tried.append(remedy.name)
-            if weights is None:
-                continue
             candidate_path = self.path.with_name(f"candidate-{self.path.name}")
-            candidate = self.write(candidate_path, weights)
+            try:
+                weights, words = remedy.weights()
+                self.note(f"Remedy {remedy.name}: {words}")
+                if weights is None:
+                    continue
+                candidate = self.write(candidate_path, weights)
+            except TrainingDiverged as error:
+                self.note(f"Remedy {remedy.name}: {error.message}")
+                continue
             judged = self.judge(candidate_path)
             if judged.passed or judged.gain.low > verdict.gain.low:
                 candidate_path.replace(self.path)

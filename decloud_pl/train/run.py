@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from decloud_pl.data.source import Source
 from decloud_pl.domain import Update
-from decloud_pl.errors import TrainingError
+from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.models.quarantine import BaseModelOpening
 from decloud_pl.train.plan import Progress, TrainingPlan
 
@@ -176,24 +176,30 @@ def _train(
     tracker.loggers = fit.trainer.loggers
     if deadline is not None and fit.checkpoint is None and deadline.is_due():
         raise TrainingError("There is no time left to train before the round's deadline.", fix="Lower the reserve.")
-    fit.run()
+
+    def finish() -> Finish:
+        return Finish(
+            plan,
+            ground,
+            judge,
+            delta.writer,
+            report=tracker,
+            base_scoring=baseline.seconds,
+            finish_at=finish_at,
+            monotonic=monotonic,
+            stop_requested=stop_requested,
+            processes=fit.trainer.world_size,
+        )
+
+    try:
+        fit.run()
+    except TrainingDiverged as diverged:
+        return finish().instead(diverged, plan.out / UPDATE_FILE)
     if not fit.trainer.is_global_zero:
         return None
     if keeper.update is None:
         raise TrainingError("The training was interrupted.", fix="It is started again.")
-    finish = Finish(
-        plan,
-        ground,
-        judge,
-        delta.writer,
-        report=tracker,
-        base_scoring=baseline.seconds,
-        finish_at=finish_at,
-        monotonic=monotonic,
-        stop_requested=stop_requested,
-        processes=fit.trainer.world_size,
-    )
-    return finish(
+    return finish()(
         keeper.update,
         trained=best.weights(network),
         trained_score=best.accuracy,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from decloud_pl.cli.output import print_table
 from decloud_pl.cli.times import until
+from tests.cli.terminal import Terminal
 
 
 def test_a_table_is_aligned_and_ends_each_line_cleanly(capsys: pytest.CaptureFixture[str]) -> None:
@@ -22,6 +27,35 @@ def test_a_long_cell_goes_on_below(text: str, capsys: pytest.CaptureFixture[str]
     assert lines[1].endswith("built-in")
     cells = "".join(line[22:70].strip() for line in lines[1:])
     assert cells.removesuffix("built-in").replace(" ", "").replace("built-in", "") == text.replace(" ", "")
+
+
+LIST = (sys.executable, "-m", "decloud_pl.cli", "config", "--preset", "list")
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)], ids=str
+)
+def test_colours_on_a_terminal_unless_nobody_wants_them(environ: dict[str, str], coloured: bool) -> None:
+    with Terminal(LIST, {**os.environ, **environ}) as terminal:
+        assert terminal.end() == 0
+    assert "image-small" in terminal.shown
+    assert ("\x1b[" in terminal.shown) is coloured
+
+
+def test_nothing_but_text_goes_into_a_pipe() -> None:
+    done = subprocess.run(LIST, capture_output=True, text=True, check=True, env={**os.environ, "TERM": "xterm"})
+    assert "image-small" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines()[:-1])
+
+
+def test_a_reader_that_goes_away_is_no_failure() -> None:
+    with subprocess.Popen(LIST, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,47 @@ def test_from_end_to_end_with_wrong_answers(home: Path, tmp_path: Path, environ:
         assert secret not in terminal.shown
 
 
+KEYRING = """
+import json, pathlib
+from keyring.backend import KeyringBackend
+
+FILE = pathlib.Path(__file__).with_name("held.json")
+
+
+class Desktop(KeyringBackend):
+    priority = 1
+
+    def _held(self):
+        return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+    def get_password(self, service, username):
+        return self._held().get(f"{service} {username}")
+
+    def set_password(self, service, username, password):
+        FILE.write_text(json.dumps({**self._held(), f"{service} {username}": password}))
+"""
+
+
+def test_secrets_go_into_the_system_keyring(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    wallet = create_wallet(tmp_path / "key.json")
+    key = base58.b58encode(bytes(wallet.signer)).decode()
+    (tmp_path / "desktop.py").write_text(KEYRING)
+    environ |= {"PYTHONPATH": str(tmp_path), "PYTHON_KEYRING_BACKEND": "desktop.Desktop"}
+    with Terminal(SETUP, environ) as terminal:
+        terminal.answer("Your choice [local]: ", "")
+        terminal.answer("Your choice [file]: ", "paste")
+        terminal.answer("Private key (not shown): ", key)
+        terminal.answer("]: ", "", "", "", "", "", "")
+        terminal.answer("Keep private_key in the system keyring instead of config.json [y]: ", "")
+        terminal.wait_for(f"Your address is {wallet.address}.")
+        assert terminal.end() == 0
+    assert json.loads((home / "config.json").read_text()) == {"version": 1, "private_key": "@keyring"}
+    assert json.loads((tmp_path / "held.json").read_text()) == {f"decloud-trainer private_key@{home}": key}
+    with Terminal((sys.executable, "-m", "decloud_pl.cli", "wallet", "address"), environ) as terminal:
+        terminal.wait_for(str(wallet.address))
+        assert terminal.end() == 0
+
+
 def test_run_again_it_keeps_what_was_there(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
     wallet = create_wallet(tmp_path / "key.json")
     home.mkdir()

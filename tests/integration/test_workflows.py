@@ -14,7 +14,17 @@ from typing import Any
 
 import pytest
 
+README = Path(__file__).parents[2] / "README.md"
 COMMAND = (sys.executable, "-m", "decloud_pl.cli")
+
+
+def documented(way: str) -> list[list[str]]:
+    """The command lines that the README has for a way to work, each without the program's name."""
+    block = README.read_text(encoding="utf-8").partition("The ways to work with it:\n\n```\n")[2].partition("```")[0]
+    (line,) = (line for line in block.splitlines() if line.partition("#")[2].strip().startswith(way))
+    commands = [command.split() for command in line.partition("#")[0].split(";")]
+    assert all(command[0] == "decloud-trainer" for command in commands)
+    return [command[1:] for command in commands]
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,11 @@ class Trainer:
     def start(self, *arguments: str) -> Any:
         return self.begin(["start", *arguments], DECLOUD_HOME=self.environ["DECLOUD_HOME"])
 
+    def start_as_documented(self, way: str) -> Any:
+        ((start, *arguments),) = documented(way)
+        assert start == "start"
+        return self.start(*arguments)
+
 
 @pytest.fixture
 def trainer(network: Any, start: Callable[..., Any], trainer_home: Path) -> Trainer:
@@ -54,7 +69,7 @@ def trainer(network: Any, start: Callable[..., Any], trainer_home: Path) -> Trai
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_passive_income(trainer: Trainer) -> None:
-    daemon = trainer.start()
+    daemon = trainer.start_as_documented("passive income")
     daemon.wait_for("claimed 0.9 SOL")
     assert daemon.end(signal.SIGINT) == 0
     history = trainer.json("history")
@@ -70,7 +85,7 @@ def test_passive_income(trainer: Trainer) -> None:
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_selective_training(trainer: Trainer) -> None:
     """Rounds of other data sets and rewards are left alone, with the reason."""
-    daemon = trainer.start("--dataset", "cifar10,svhn")
+    daemon = trainer.start_as_documented("selective training")  # for other data sets than this network's
     daemon.wait_for("you do not train for the data set custom")
     assert daemon.end(signal.SIGINT) == 0
     daemon = trainer.start("--dataset", "custom", "--min-reward", "1.5")
@@ -87,7 +102,7 @@ def test_quick_test(trainer: Trainer) -> None:
     """The preset's own batches count where config.json has none; the local network's rounds ask for `custom`."""
     trainer.run("config", "--unset", "max_batches")
     assert trainer.json("config", "--show", "preset=quick-test")["settings"]["max_batches"] == 50
-    daemon = trainer.start("--preset", "quick-test", "--dataset", "custom")
+    daemon = trainer.start_as_documented("quick test")
     daemon.wait_for("claimed 0.9 SOL")
     assert daemon.end(signal.SIGINT) == 0
 
@@ -104,23 +119,28 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
     )
     explained = trainer.json("explain", round_id)
     assert explained["convention"] == {"read_as": "delta", "gradient_rate": 0.1, "written_as": "delta"}
-    failed = [check["name"] for check in explained["checks"] if not check["passed"]]
-    assert failed == ["balance"]  # the faucet fills it when the round is joined
+    assert (explained["joins"], [check["name"] for check in explained["checks"] if not check["passed"]]) == (True, [])
+    assert "the wallet holds 0 SOL" in trainer.run("explain", round_id).stdout
+    poor = trainer.json("explain", round_id, "network.faucet=false")
+    assert [check["name"] for check in poor["checks"] if not check["passed"]] == ["balance"]
     well = trainer.json("doctor")
     assert well["well"] is True
     verdicts = {finding["name"]: finding["verdict"] for finding in well["findings"]}
     checks = ("wallet", "rpc", "program", "clock", "websocket", "gateways", "storage", "disk", "data sets", "device")
     assert {name: verdicts[name] for name in checks} == dict.fromkeys(checks, "ok")
-    joined = trainer.json("join", round_id)
+    listing, join, train, claim = documented("by hand")
+    assert (listing, claim) == (["list"], ["claim", "--all"])
+    assert "waiting-trainers" in trainer.run(*listing).stdout
+    joined = trainer.json(*join)
     assert (joined["done"], joined["state"]) == ("now", "waiting")
     assert trainer.json("join", round_id)["done"] == "before"
     assert trainer.json("status", round_id)["submission"]["submitted"] is False
-    trained = trainer.json("train", round_id, "--epochs", "1", "--max-batches", "10")
+    trained = trainer.json(*train, "--epochs", "1", "--max-batches", "10")
     assert (trained["done"], trained["state"]) == ("now", "submitted")
     assert trained["accuracy_after"] > trained["accuracy_before"]
     while trainer.json("status", round_id)["round"]["status"] != "completed":
         pass
-    claimed = trainer.json("claim", "--all")
+    claimed = trainer.json(*claim)
     assert [(entry["round_id"], entry["state"]) for entry in claimed["rounds"]] == [(0, "claimed")]
     assert trainer.json("claim", "--all") == {"rounds": []}
     assert trainer.json("claim", round_id)["done"] == "before"
@@ -137,4 +157,12 @@ def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
     assert "stop it to train by hand" in refused.stderr
     assert trainer.json("status")["daemon_process"] == daemon.process.pid
     assert daemon.end(signal.SIGINT) == 0
-    assert trainer.json("train", "0")["state"] == "submitted"
+    # As a Hydra application: this one round to its end, then nothing is left to do.
+    one = trainer.begin(
+        ["task=round", "round=0"],
+        command=(sys.executable, "-m", "decloud_pl"),
+        DECLOUD_HOME=trainer.environ["DECLOUD_HOME"],
+    )
+    one.wait_for("claimed 0.9 SOL")
+    assert one.process.wait(timeout=60) == 0
+    assert trainer.json("history")["rounds"][0]["state"] == "claimed"

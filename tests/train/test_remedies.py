@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from decloud_pl.domain import Update
-from decloud_pl.errors import TrainingStopped
+from decloud_pl.errors import TrainingDiverged, TrainingStopped
 from decloud_pl.train.checkpoint import stopped
 from decloud_pl.train.gate import Verdict
 from decloud_pl.train.remedies import Average, Remedy, Scale, State, Workshop
@@ -110,6 +110,17 @@ def test_other_weights_do_not_help_a_file_that_is_misread(tmp_path: Path) -> Non
     bench.verdict = Verdict(bench.verdict.gain, "set update.convention=gradient", misread=True)
     assert bench.improve(remedy)[1] == bench.verdict
     assert remedy.asked == []
+
+
+def test_a_remedy_that_diverges_did_not_help(tmp_path: Path) -> None:
+    class Diverging(Fixed):
+        def weights(self) -> tuple[State | None, str]:
+            raise TrainingDiverged("The training diverged.")
+
+    bench = Bench(tmp_path)
+    _, verdict = bench.improve(Diverging("lower_rate", None))
+    assert verdict.withheld == "it gains nothing; lower_rate did not help"
+    assert bench.notes == ["Remedy lower_rate: The training diverged."]
 
 
 def test_a_stop_is_heeded_between_remedies(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from decloud_pl.build import build as build_node
-from decloud_pl.errors import ConfigError, TrainingError, TrainingStopped, UntrustedFileRejected
+from decloud_pl.errors import ConfigError, TrainingDiverged, TrainingError, TrainingStopped, UntrustedFileRejected
 from decloud_pl.models.registry import build
 from decloud_pl.settings import compose
 from decloud_pl.store.unixfs import cid_of_file
@@ -100,6 +100,22 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(base_model: Path,
     assert (steps["remedy"][0], steps["remedy"][-1]) == (21, 40)
     assert str(cid_of_file(update.path, update.profile)) == update.cid
     assert sorted(path.name for path in made.out.glob("*.pt")) == ["update.pt"]
+
+
+def test_a_training_that_diverges_is_made_again_at_a_lower_rate(base_model: Path, tmp_path: Path) -> None:
+    settings = compose(["trainer=cpu", "optimizer=sgd", "learning_rate=0.5"])
+    made = dataclasses.replace(
+        plan(base_model, tmp_path / "a", "max_batches=40"), optimizer=settings.optimizer, learning_rate=0.5
+    )
+    heard: list[Progress] = []
+    update = train_round(dataclasses.replace(made, remedies=("scale", "lower_rate")), heard.append)
+    assert update is not None
+    assert update.withheld == ""
+    notes = [progress.note for progress in heard if progress.stage == "remedy" and progress.note]
+    assert notes[0] == "The training diverged: conv1.bias holds values that are not finite."
+    assert notes[-1] == "Remedy lower_rate: trained again at the rate 0.05."
+    with pytest.raises(TrainingDiverged):
+        train_round(made, heard.append)
 
 
 def test_in_an_experiment_the_score_is_of_the_test_split(base_model: Path, tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.errors import ConfigError, ExecutorUnavailable, TrainingError
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
-_FIX = "Start it, or correct daemon.ray.address; `decloud-trainer doctor` looks again."
+_FIX = (
+    "Start it, or correct daemon.ray.address; one with a token wants RAY_AUTH_MODE=token in this environment. "
+    "`decloud-trainer doctor` looks again."
+)
 
 
 @contextmanager

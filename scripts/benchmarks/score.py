@@ -59,7 +59,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the gate said of a round's update, and what that took, in seconds."""
+    """What the gate said of a round's update, and what that took, in seconds of processor time."""
 
     course: Course
     base: Path
@@ -153,9 +153,9 @@ def _trained(plan: TrainingPlan, ground: Ground, base: State, course: Course) ->
 
 def _judged(plan: TrainingPlan, ground: Ground, held_out: HeldOut, course: Course, path: Path) -> Judged:
     _, base = package.load(path)
-    begun = time.perf_counter()
+    begun = time.process_time()
     trained = _trained(plan, ground, base, course)
-    fitted = time.perf_counter()
+    fitted = time.process_time()
     judge = Judge(
         build_network(ground.spec.architecture, ground.spec.hyper_parameters),
         base,
@@ -166,8 +166,8 @@ def _judged(plan: TrainingPlan, ground: Ground, held_out: HeldOut, course: Cours
     update = plan.out / f"update-{course.seed}.pt"
     judge.writer(plan, note=lambda _: None).write(update, trained)
     gain = judge.verdict(update).gain
-    ended = time.perf_counter()
-    _tell({"seed": course.seed, "gain": round(100 * gain.gain, 2), "seconds": round(ended - begun, 1)})
+    ended = time.process_time()
+    _tell({"seed": course.seed, "gain": round(100 * gain.gain, 2), "cpu_seconds": round(ended - begun, 1)})
     return Judged(course, path, update, gain, fitted - begun, ended - fitted)
 
 
@@ -222,8 +222,8 @@ def _summary(judged: list[Judged], measured: dict[int, float], validator_seconds
         "submitted": len(submitted),
         "submitted_without_gain": sum(measured[entry.course.seed] <= 0 for entry in submitted),
         "held_out_samples": judged[0].gain.samples,
-        "gate_seconds_per_round": round(statistics.mean(entry.gate_seconds for entry in judged), 2),
-        "training_seconds_per_round": round(statistics.mean(entry.training_seconds for entry in judged), 2),
+        "gate_cpu_seconds_per_round": round(statistics.mean(entry.gate_seconds for entry in judged), 2),
+        "training_cpu_seconds_per_round": round(statistics.mean(entry.training_seconds for entry in judged), 2),
         "validator_seconds_per_round": round(validator_seconds / len(judged), 2),
         "targets": {f"covered >= {_LEAST_COVERED:.0%}": covered >= _LEAST_COVERED * len(judged)},
     }

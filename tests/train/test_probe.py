@@ -191,6 +191,9 @@ def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) 
     with pytest.raises(TrainingStopped):
         train_round(plan, rungs.append, stop_requested=lambda: any(heard.stage == "probe" for heard in rungs))
     assert [path.name for path in plan.out.iterdir()] == ["base.safetensors"]
+    # One that is killed leaves its courses as they were at some time, or half of them.
+    (plan.out / "probe").mkdir()
+    (plan.out / "probe" / "0.001.ckpt").write_bytes(b"half of a checkpoint")
 
     heard, update = heard_of(plan)
     *compared, said = (progress for progress in heard if progress.stage == "probe")

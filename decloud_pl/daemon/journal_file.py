@@ -175,5 +175,5 @@ def _check_version(db: sqlite3.Connection, path: Path) -> None:
         db.close()
         raise JournalError(
             f"The journal {path} has format {version}, this program knows {SCHEMA_VERSION}.",
-            fix="Use the program version that wrote it, or set DECLOUD_HOME to another folder.",
+            fix="Start the daemon once, which brings an older one up to date. A newer one needs a newer program.",
         )

@@ -13,7 +13,10 @@ from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.errors import ConfigError, ExecutorUnavailable, TrainingError
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
-_FIX = "Start it, or correct daemon.ray.address; `decloud-trainer doctor` looks again."
+_FIX = (
+    "Start it, or correct daemon.ray.address; one with a token wants RAY_AUTH_MODE=token in this environment. "
+    "`decloud-trainer doctor` looks again."
+)
 
 
 @contextmanager
@@ -66,8 +69,10 @@ def _knock(options: RayOptions) -> None:
     Raises:
         ExecutorUnavailable: nobody listens at the address.
     """
-    host, _, port = options.address.removeprefix("ray://").rpartition(":")
-    if host in ("", *_LOOPBACK):  # to Ray they mean this machine's address on the network
+    address = options.address.removeprefix("ray://")
+    host, _, port = address.rpartition(":")
+    # Without Ray Client these mean this machine's address on the network.
+    if not host or (host in _LOOPBACK and address == options.address):
         return
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=options.connect_seconds):
@@ -127,4 +132,4 @@ def _unreachable(options: RayOptions, reason: str) -> ExecutorUnavailable:
 
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
+    return lines[0].split(". ")[0].rstrip(".")  # what Ray says to do after it is about other programs

@@ -1,7 +1,8 @@
 """A Ray cluster on this machine, of processes of its own: ``python -m tests.harness.ray_cluster FOLDER``.
 
 It reads one JSON line per order and answers each with one. It ends, with every process it started, when its input
-closes. Everything listens on loopback, writes below the folder, and tells nobody outside of this machine.
+closes. Its processes find each other on loopback (some listen on every address, which Ray does not let one choose),
+write below the folder, and tell nobody outside of this machine.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from decloud_pl.cli.arguments import add_command, add_overrides
+from decloud_pl.errors import RoundError
 
 if TYPE_CHECKING:
     from decloud_pl.settings import Settings
@@ -118,8 +119,10 @@ def run_settings(settings: Settings, *, preset: str = "", plain: bool = False) -
             assemble(settings, wallet, reporter, preset=preset, patient=patient) as daemon,
         ):
             await run_until_stopped(daemon, reporter.stopping)
-            failed = [record for record in daemon.ended if record.state.value == "failed"]
-            return 10 if settings.round is not None and failed else 0
+            if settings.round is None:
+                return 0
+            ends = {record.state.value for record in daemon.ended}
+            return 10 if "failed" in ends else RoundError.exit_code if "withheld" in ends else 0
 
     with reporter:
         if isinstance(reporter, TerminalReporter):

@@ -77,6 +77,7 @@ class Attendant:
         # Of rounds at work, on this machine's clock; None where none is near.
         self._deadlines: dict[int, float | None] = {}
         self._compared: set[int] = set()
+        self._given_up: set[int] = set()
         self.finishing: set[int] = set()
         """Rounds in a step that a stopping daemon lets come to its end."""
         self.stopping = False
@@ -165,6 +166,10 @@ class Attendant:
                 record = steps.enter(record, step.state, step.reason)
                 if step.state is State.WAITING and self._policy.auto_train:
                     await steps.fetch_base_model(record)  # the wait is time enough for the download
+                if step.state is State.WITHHELD and self._policy.is_bounded and record.round_id not in self._given_up:
+                    # Whoever waits for this round alone would wait for its deadline; a later run may still force it.
+                    self._given_up.add(record.round_id)
+                    self._end(record)
                 return
             if not self._allowed(step):
                 return

@@ -43,3 +43,8 @@ class Policy:
     prepare: Callable[[str], None] = lambda _: None
     on_downloaded: Callable[[Callable[[], object]], None] = lambda _: None
     patient: bool = False
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the daemon is to end by itself, when certain rounds have."""
+        return self.only_round is not None or self.stop_after is not None

@@ -60,6 +60,14 @@ async def test_a_restart_leaves_it_withheld_and_force_publishes_it_without_anoth
     assert submission.gradient_cid == world.row(round_id).update_cid
 
 
+async def test_who_waits_for_it_alone_is_not_kept_waiting(world: Any) -> None:
+    round_id = await withhold(world)
+    async with world.daemon(stop_after=1) as daemon:
+        await world.diary.until(lambda: daemon.ended)
+    assert [(record.round_id, record.state) for record in daemon.ended] == [(round_id, State.WITHHELD)]
+    assert (world.home / "rounds" / str(round_id) / "update.pt").exists()
+
+
 async def test_other_settings_train_anew(world: Any) -> None:
     round_id = await withhold(world)
     plan = world.home / "rounds" / str(round_id) / "plan.json"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Generator, Iterator
 
 import hypothesis
@@ -13,6 +15,10 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 # A machine's own proxy must not see what is meant for loopback.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,::1,localhost"
+
+# A shell that starts the tests in its background makes them, and so their children, deaf to Ctrl-C; some tests send it.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("decloud", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("decloud")

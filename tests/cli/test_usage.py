@@ -69,8 +69,11 @@ def test_a_daemon_waits_for_the_rpc_address_until_it_is_stopped(
         assert child.stdout is not None
         said = [next(line for line in child.stdout if "Trying again in" in line) for _ in range(2)]
         child.send_signal(number)
-        rest = child.stdout.read()
-        assert child.wait(60) == code
+        try:
+            rest, _ = child.communicate(timeout=60)
+        finally:
+            child.kill()
+        assert child.returncode == code
     assert "127.0.0.1:9 does not answer" in said[0]
     assert "Trying again in 1 s." in said[1]
     assert "Traceback" not in rest

@@ -43,8 +43,8 @@ async def test_the_daemon_goes_on_with_the_next_round(make: Callable[[Path], Non
     make(tmp_path / "bad.pt")
     torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), tmp_path / "good.pt")
     world.executor = ProcessExecutor()
-    world.planner = SettingsPlanner(compose(["trainer=cpu", "max_batches=2"]))
-    async with world.daemon():
+    world.planner = SettingsPlanner(compose(["trainer=cpu", "max_batches=2", "update.force=true"]))
+    async with world.daemon(force=True):  # two batches gain nothing
         bad = await world.post(model=tmp_path / "bad.pt")
         await world.diary.reaches(bad, State.WAITING)
         await world.begin(bad)

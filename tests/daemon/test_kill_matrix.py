@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.harness.kills import POINTS, kill_at_every_point, kill_at_random, stage, wrong_rounds
 
-RANDOM_KILLS = 40
+RANDOM_KILLS = 25
 """`scripts/bench chain` kills two hundred times."""
 
 

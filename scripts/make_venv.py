@@ -163,8 +163,7 @@ def create(why: str) -> None:
 def install(lock: int) -> None:
     """Runs pip with its output in a log file and says only what takes long."""
     command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
-    # Compiling everything takes 50 s; what is used is compiled when it is.
-    command += ["--no-compile", "-c", str(CONSTRAINTS), "-e", f"{ROOT}[dev]"]
+    command += ["-c", str(CONSTRAINTS), "-e", f"{ROOT}[dev]"]
     environ = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     with LOG.open("w") as log:
         # pip inherits the lock: should this script be killed, the next one waits until pip has ended.

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from decloud_pl.daemon.journal_file import (
+    COST,
     FIELDS,
     lock,
     open_to_read,
@@ -27,7 +28,6 @@ from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.errors import JournalError
 
 _OWNED = "network = ? AND program_id = ? AND wallet = ?"
-_COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
 _RECENT = 5
 
 
@@ -174,7 +174,7 @@ class Journal:
         One whose outcome is not known yet counts as if it will land; one that failed costs its fee.
         """
         row = self._db.execute(
-            f"SELECT {_COST} FROM transactions WHERE {_OWNED} AND recorded_at >= ?",  # noqa: S608 (own column names)
+            f"SELECT {COST} FROM transactions WHERE {_OWNED} AND recorded_at >= ?",  # noqa: S608 (own column names)
             (*self._owner, at),
         ).fetchone()
         return int(row[0] or 0)

@@ -19,6 +19,8 @@ _ADDED: dict[int, tuple[str, ...]] = {2: ("gain_low", "gain_high")}
 """Columns of ``rounds`` that the format after this one added."""
 
 
+COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
+"""Lamports that ``transactions`` took; one whose outcome is not known yet counts as if it will land."""
 FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
 """Columns of ``rounds`` that are a `RoundRecord`'s."""
 _TYPES = {"round_id": "INTEGER NOT NULL", "state": "TEXT NOT NULL"}

@@ -22,13 +22,12 @@ from decloud_pl.daemon.activity_reader import (
     connect,
     like,
 )
-from decloud_pl.daemon.journal_file import JOURNAL_FILE
+from decloud_pl.daemon.journal_file import COST, JOURNAL_FILE
 from decloud_pl.daemon.record import State
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.errors import JournalError
 
 _FINAL = tuple(state.value for state in State if state.is_final)
-_COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ class JournalReader:
         if not {"fee", "deposit"} <= columns:
             return None
         owned, values = self._owned("transactions")
-        rows = self._ask(f"SELECT {_COST} FROM transactions WHERE {owned}", values)  # noqa: S608
+        rows = self._ask(f"SELECT {COST} FROM transactions WHERE {owned}", values)  # noqa: S608
         return int(rows[0][0] or 0) if rows else 0
 
     def costs(self) -> dict[int, int]:
@@ -197,7 +196,7 @@ class JournalReader:
         owned, values = self._owned("transactions")
         found: Counter[int] = Counter()
         for key, cost in self._ask(
-            f"SELECT key, {_COST} FROM transactions WHERE {owned} GROUP BY key",  # noqa: S608
+            f"SELECT key, {COST} FROM transactions WHERE {owned} GROUP BY key",  # noqa: S608
             values,
         ):
             step, _, rest = key.partition(":")  # "join:7", "check:7:TRAINING"

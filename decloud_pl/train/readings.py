@@ -20,11 +20,10 @@ from decloud_pl.build import build
 from decloud_pl.data.source import Source
 from decloud_pl.domain import Convention
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
-from decloud_pl.models import quarantine
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.train import delta
+from decloud_pl.models.warm_quarantine import WarmQuarantine
 from decloud_pl.train.encoding import check_fit
-from decloud_pl.train.score import Scorer
+from decloud_pl.train.score import Scorer, accuracy_with
 
 
 def gains(
@@ -45,29 +44,25 @@ def gains(
         DecloudError: the base model or the data set cannot be used.
     """
     source: Source = build(dict(dataset))
-    model = quarantine.open_base_model(base, base.with_name(f"{base.name}.safetensors"))
-    check_fit(model, source)
-    held_out = Scorer(lambda: source.load("held_out"), model.spec.input)
-    network = build_network(model.spec.architecture, model.spec.hyper_parameters)
-    parameters = {name for name, _ in network.named_parameters()}
-    state = load_file(str(model.weights))
-    before = held_out.accuracy_of(network, state)
     found: dict[str, dict[Convention, float] | None] = {}
-    for name, path in submissions.items():
-        try:
-            opened = quarantine.open_submission(path, model, path.with_name(f"{path.name}.safetensors"))
-        except UntrustedFileRejected:
-            found[name] = None
-            continue
-        entries = load_file(str(opened))
-        found[name] = {
-            convention: held_out.accuracy_of(
-                network,
-                delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters),
-            )
-            - before
-            for convention in get_args(Convention)
-        }
+    with WarmQuarantine() as quarantine:
+        model = quarantine.open_base_model(base, base.with_name(f"{base.name}.safetensors"))
+        check_fit(model, source)
+        held_out = Scorer(lambda: source.load("held_out"), model.spec.input)
+        network = build_network(model.spec.architecture, model.spec.hyper_parameters)
+        state = load_file(str(model.weights))
+        before = held_out.accuracy_of(network, state)
+        for name, path in submissions.items():
+            try:
+                opened = quarantine.open_submission(path, model, path.with_name(f"{path.name}.safetensors"))
+            except UntrustedFileRejected:
+                found[name] = None
+                continue
+            entries = load_file(str(opened))
+            found[name] = {
+                convention: accuracy_with(entries, state, network, held_out, convention, gradient_rate) - before
+                for convention in get_args(Convention)
+            }
     return found
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from decloud_pl.data.source import Split
-from decloud_pl.domain import BPS_DENOMINATOR
+from decloud_pl.domain import BPS_DENOMINATOR, Convention
 from decloud_pl.models.spec import InputSpec
+from decloud_pl.train import delta
 from decloud_pl.train.encoding import encoder_for
 
 _BATCH = 512
@@ -68,6 +69,20 @@ class Scorer:
     def accuracy_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> float:
         """The accuracy with other weights, which the network keeps."""
         return accuracy_of_hits(self.hits_of(network, state))
+
+
+def accuracy_with(
+    entries: Mapping[str, torch.Tensor],
+    state: Mapping[str, torch.Tensor],
+    network: nn.Module,
+    scorer: Scorer,
+    convention: Convention,
+    gradient_rate: float,
+) -> float:
+    """The accuracy after the public validator's step with a submission: it changes parameters only."""
+    parameters = {name for name, _ in network.named_parameters()}
+    applied = delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters)
+    return scorer.accuracy_of(network, applied)
 
 
 def accuracy_of_hits(hits: torch.Tensor) -> float:

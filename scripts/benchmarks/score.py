@@ -33,7 +33,7 @@ from decloud_pl.train.fitting import Ground, quiet
 from decloud_pl.train.gate import Rules
 from decloud_pl.train.judge import Judge
 from decloud_pl.train.plan import TrainingPlan
-from decloud_pl.train.score import Gain, HeldOut, Scorer
+from decloud_pl.train.score import Gain, HeldOut, Scorer, accuracy_with
 
 _DATASET = "fashionmnist"
 _LEAST_COVERED = 0.9
@@ -187,8 +187,7 @@ def _validate(judged: list[Judged], *, quarantine: bool) -> dict[int, float]:
             before = scorer.accuracy_of(network, state)
             opened = {name: torch.load(path, weights_only=True) for name, path in updates.items()}
             accuracies = {
-                name: bench_child.accuracy_with(entries, state, network, scorer, "delta", 0.1)
-                for name, entries in opened.items()
+                name: accuracy_with(entries, state, network, scorer, "delta", 0.1) for name, entries in opened.items()
             }
         for seed, after in accuracies.items():
             if after is None:

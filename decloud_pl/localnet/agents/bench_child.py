@@ -9,27 +9,24 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from decloud_pl.build import build
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
-from decloud_pl.domain import Convention
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, InputSpec
 from decloud_pl.models.warm_quarantine import WarmQuarantine
-from decloud_pl.train import delta
-from decloud_pl.train.score import Scorer, contributions
+from decloud_pl.train.score import Scorer, accuracy_with, contributions
 
 logger = logging.getLogger(__name__)
 
@@ -115,20 +112,6 @@ def accuracies_of(
             safe.unlink(missing_ok=True)
         accuracies[name] = accuracy_with(entries, state, network, scorer, convention, gradient_rate)
     return before, accuracies
-
-
-def accuracy_with(
-    entries: Mapping[str, torch.Tensor],
-    state: Mapping[str, torch.Tensor],
-    network: nn.Module,
-    scorer: Scorer,
-    convention: Convention,
-    gradient_rate: float,
-) -> float:
-    """The accuracy after the public validator's step with a submission: it changes parameters only."""
-    parameters = {name for name, _ in network.named_parameters()}
-    applied = delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters)
-    return scorer.accuracy_of(network, applied)
 
 
 _REQUESTS: dict[str, Callable[..., Any]] = {

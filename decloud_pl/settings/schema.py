@@ -104,6 +104,25 @@ class RewardsConfig:
 
 
 @dataclass
+class FitConfig:
+    """How a training runs on this machine; nothing here changes the result.
+
+    Attributes:
+        compile: ``torch.compile`` the network.
+        data_memory_mb: a data set that takes more than this, ready for use, is streamed from worker processes.
+        data_workers: the number of those processes.
+        checkpoint_seconds: between checkpoints of a running training; 0 writes them at epoch ends only.
+        publish_reserve_seconds: the update is finished at least this long before the round's deadline.
+    """
+
+    compile: bool = False
+    data_memory_mb: int = 2048
+    data_workers: int = 2
+    checkpoint_seconds: float = 60.0
+    publish_reserve_seconds: float = 60.0
+
+
+@dataclass
 class UpdateConfig:
     """How a finished training is written down for the validator, and when it is worth submitting.
 
@@ -167,11 +186,15 @@ class Tree:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
     dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+    module: dict[str, Any] = field(default_factory=dict)
+    datamodule: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] | None = None
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] | None = None
     trainer: dict[str, Any] = field(default_factory=dict)

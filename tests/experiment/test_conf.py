@@ -17,7 +17,19 @@ from decloud_pl.experiment.run import run_experiment
 from decloud_pl.settings import Secrets, Settings, compose
 
 FILES = sorted(path.relative_to(config_dir()).with_suffix("") for path in config_dir().glob("*/*.yaml"))
-TRAINED = ("dataset", "model", "optimizer", "scheduler", "trainer", "update", "tune")
+TRAINED = (
+    "dataset",
+    "model",
+    "module",
+    "datamodule",
+    "callbacks",
+    "optimizer",
+    "scheduler",
+    "trainer",
+    "fit",
+    "update",
+    "tune",
+)
 QUICK = ("task=experiment", "trainer=cpu", "max_batches=1", "batch_size=4")
 TEXT_MODELS = ("text_bag", "text_transformer")
 

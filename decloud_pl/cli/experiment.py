@@ -50,7 +50,7 @@ def run_settings(settings: Settings) -> int:
 
 
 def _interrupted(folder: Path) -> str:
-    from decloud_pl.train.run import CHECKPOINT_FILE
+    from decloud_pl.train.plan import CHECKPOINT_FILE
 
     if (folder / CHECKPOINT_FILE).is_file():
         return f"Interrupted. The same command goes on from the checkpoint in {folder}."

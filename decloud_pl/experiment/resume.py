@@ -12,7 +12,7 @@ from pathlib import Path
 
 from decloud_pl.experiment.results import RESULT_FILE, parameters_of
 from decloud_pl.settings import Settings
-from decloud_pl.train.run import CHECKPOINT_FILE
+from decloud_pl.train.plan import CHECKPOINT_FILE
 
 KEY_FILE = "settings.sha256"
 

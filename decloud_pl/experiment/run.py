@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.daemon.planner import logger_node, processors, training_plan
+from decloud_pl.daemon.planner import processors, training_plan
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, parameters_of
 from decloud_pl.settings import Settings
-from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, PROBE_FILE, TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.trainer_arguments import check_trainer
 
 FRESH_MODEL = "base_model.safetensors"
 _AUTO = "auto"
@@ -52,28 +54,29 @@ def run_experiment(
         TrainingError: the model does not fit the data set, or the training failed.
     """
     from decloud_pl.models.package import read_spec
-    from decloud_pl.train.run import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, train_round
+    from decloud_pl.train.run import train_round
 
+    check_trainer(settings.trainer)
     folder.mkdir(parents=True, exist_ok=True)
     begun = monotonic()
     dataset = dataset_node(settings)
-    planned = training_plan(
+    # Nothing is submitted, so nothing is withheld: the score is that of the training as it is.
+    plan = training_plan(
         settings,
         dataset=dataset,
         base_model=_base_model(settings, dataset, folder),
         folder=folder,
-        logger=logger_node(settings, f"{sweep}-{folder.name}" if sweep else folder.name),
+        name=f"{sweep}-{folder.name}" if sweep else folder.name,
         threads=_threads(),
+        score_split="test",
     )
-    # Nothing is submitted, so nothing is withheld: the score is that of the training as it is.
-    plan = dataclasses.replace(planned, remedies=(), score_split="test")
     with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as progress:
 
         def tell(step: Progress) -> None:
             progress.write(json.dumps(step.to_dict()) + "\n")
             on_progress(step)
 
-        update = train_round(plan, tell, stop_requested=stop_requested)
+        update = train_round(plan, Supervisor(tell, stop_requested, monotonic))
     if update is None:
         raise TrainingError("Only the first process of several has a result.", fix="Use trainer.devices=1.")
     result = Result(
@@ -82,7 +85,7 @@ def run_experiment(
         dataset=dataset_name(settings),
         parameters=parameters_of(settings),
         # Quarantine wrote it: whatever the base model was before, this is a package.
-        architecture=read_spec(plan.out / BASE_WEIGHTS_FILE).architecture,
+        architecture=read_spec(folder / BASE_WEIGHTS_FILE).architecture,
         accuracy_before=update.accuracy_before,
         accuracy_after=update.accuracy_after,
         gain_low=update.gain_low,
@@ -99,9 +102,10 @@ def run_experiment(
 
 
 def _probe(plan: TrainingPlan) -> dict[str, Any] | None:
-    from decloud_pl.train.probe import PROBE_FILE, read
+    from decloud_pl.train.probe import read
 
-    choice = None if plan.probe is None else read(plan.out / PROBE_FILE, plan.fingerprint())
+    wanted = plan.config.tune.method == "probe"
+    choice = read(plan.round.folder / PROBE_FILE, plan.fingerprint()) if wanted else None
     return None if choice is None else {**dataclasses.asdict(choice), "rungs": list(choice.rungs)}
 
 

@@ -163,6 +163,8 @@ class Settings(Tree):
     """One validated configuration."""
 
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
+    given: tuple[str, ...] = ()
+    allow_packages: list[str] = field(default_factory=list)
 
     @property
     def home_path(self) -> Path:

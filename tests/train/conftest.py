@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from decloud_pl.daemon.planner import training_plan
 from decloud_pl.models.registry import build
 from decloud_pl.settings import compose
 from decloud_pl.train.plan import TrainingPlan
@@ -27,24 +28,15 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_plan(base_model: Path, tmp_path: Path) -> MakePlan:
-    """``make_plan(folder's name, *overrides, **fields of the plan)``, on the embedded digits."""
+    """``make_plan(folder's name, *overrides, **fields of the round)``, on the embedded digits."""
 
     def make(name: str, *overrides: str, **fields: Any) -> TrainingPlan:
         settings = compose(["trainer=cpu", *overrides])
-        out = tmp_path / name
-        out.mkdir()
-        plan = TrainingPlan(
-            base_model=base_model,
-            out=out,
-            dataset=settings.dataset,
-            optimizer=settings.optimizer,
-            scheduler=settings.scheduler or {},
-            trainer=settings.trainer,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            max_batches=settings.max_batches,
+        folder = tmp_path / name
+        folder.mkdir()
+        plan = training_plan(
+            settings, dataset=settings.dataset, base_model=base_model, folder=folder, name=name, threads=1
         )
-        return dataclasses.replace(plan, **fields)
+        return dataclasses.replace(plan, round=dataclasses.replace(plan.round, **fields))
 
     return make

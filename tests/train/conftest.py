@@ -11,11 +11,15 @@ import pytest
 import torch
 
 from decloud_pl.daemon.planner import training_plan
+from decloud_pl.models.package import save
 from decloud_pl.models.registry import build
+from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
 from decloud_pl.settings import compose
 from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.setup import FitSetup
 
 MakePlan = Callable[..., TrainingPlan]
+MakeSetup = Callable[..., FitSetup]
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +28,28 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("base") / "base.pt"
     torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """One that trains in no time: 8 by 8 pixels, 16 hidden units, drop-outs."""
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        "mlp", {"num_classes": 10, "image_size": 8, "hidden": 16, "layers": 1, "dropout": 0.25}, ImageInput(size=8)
+    )
+    path = tmp_path_factory.mktemp("tiny") / "base.safetensors"
+    save(path, spec, build(spec.architecture, spec.hyper_parameters).state_dict())
+    return BaseModel(spec, path, 10)
+
+
+@pytest.fixture
+def make_setup(make_plan: MakePlan, tiny_model: BaseModel) -> MakeSetup:
+    """As `make_plan`, the setup of its fits for the tiny model, which needs no quarantine."""
+
+    def make(name: str, *overrides: str, **fields: Any) -> FitSetup:
+        return FitSetup.of(make_plan(name, *overrides, base_model=tiny_model.weights, **fields), tiny_model)
+
+    return make
 
 
 @pytest.fixture

@@ -42,7 +42,12 @@ class Tick(Callback):
 
 
 def fit(
-    tmp_path: Path, callbacks: list[Callback], *, epochs: int = 3, checkpoint: Path | None = None, validates: bool = False
+    tmp_path: Path,
+    callbacks: list[Callback],
+    *,
+    epochs: int = 3,
+    checkpoint: Path | None = None,
+    validates: bool = False,
 ) -> Trainer:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))

@@ -109,7 +109,9 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePl
     made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.remedies=[average,lower_rate]")
     heard: list[Progress] = []
     with pytest.raises(TrainingStopped):
-        train_round(made, Supervisor(heard.append, lambda: any(one.stage == "remedy" and one.step >= 20 for one in heard)))
+        train_round(
+            made, Supervisor(heard.append, lambda: any(one.stage == "remedy" and one.step >= 20 for one in heard))
+        )
     heard.clear()
     update = train_round(made, Supervisor(heard.append))
     assert update is not None
@@ -188,8 +190,6 @@ def test_the_time_runs_out_while_the_model_is_opened(make_plan: MakePlan) -> Non
 
 
 @pytest.mark.parametrize("start", ["ddp_spawn", "ddp_fork"])
-def test_processes_that_could_not_hand_the_update_back_are_refused(
-    start: str, make_plan: MakePlan
-) -> None:
+def test_processes_that_could_not_hand_the_update_back_are_refused(start: str, make_plan: MakePlan) -> None:
     with pytest.raises(TrainingError, match=r"cannot hand the update back.*trainer\.strategy=ddp"):
         train_round(make_plan("out", f"trainer.strategy={start}", "trainer.devices=2"), Supervisor())

@@ -45,7 +45,7 @@ class Plan(Protocol):
 
     def write(self, folder: Path) -> None: ...
 
-    def makes_the_update_in(self, folder: Path) -> bool: ...
+    def differs_from(self, folder: Path) -> bool: ...
 
 
 class Planner(Protocol):
@@ -118,7 +118,7 @@ class Steps:
         """Whether the settings have changed since a round's update was made so that another one would come out."""
         folder = self.folder(record.round_id)
         plan = self.planner.plan(record, base_model=folder / BASE_MODEL_FILE, folder=folder)
-        return not plan.makes_the_update_in(folder)
+        return plan.differs_from(folder)
 
     def attempts(self, key: str) -> list[Attempt]:
         """Transactions that this daemon has signed for an intent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ def planned(settings: Settings, name: str) -> Source:
     """The data set that a worker would train on for a round that names ``name``."""
     record = RoundRecord(1, State.TRAINING, name, make_policy(settings).resolve(name), "bafy", 10**9)
     plan = SettingsPlanner(settings).plan(record, base_model=Path("base"), folder=Path("out"))
-    source: Source = build(TrainingPlan.from_json(plan).dataset)
+    source: Source = build(plan.config.dataset)
     return source
 
 
@@ -74,8 +73,8 @@ def test_a_mirror_that_may_hold_a_key_is_in_no_plan(tmp_path: Path) -> None:
     record = RoundRecord(1, State.TRAINING, "mnist", "mnist", "bafy", 10**9)
     for mirror, kept in (("https://mirror.example/KEY", ""), ("https://mirror.example", "https://mirror.example")):
         planner = SettingsPlanner(settings_of(tmp_path, f"data.mirror={mirror}"))
-        plan = json.loads(planner.plan(record, base_model=Path("base"), folder=Path("out")))
-        assert plan["dataset"]["data"]["mirror"] == kept
+        plan = planner.plan(record, base_model=Path("base"), folder=Path("out"))
+        assert plan.config.dataset["data"]["mirror"] == kept
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
@@ -109,10 +108,12 @@ def test_what_is_missing_is_downloaded_before_a_round_is_joined(tmp_path: Path) 
         make_policy(settings_of(tmp_path)).resolve("mnist")
 
 
-def test_a_plan_is_plain_json(tmp_path: Path) -> None:
+def test_a_plan_survives_its_files(tmp_path: Path) -> None:
     tiny.write("imdb", tmp_path / "data")
     settings = settings_of(tmp_path)
     plan = SettingsPlanner(settings).plan(
         RoundRecord(1, State.TRAINING, "imdb", "imdb", "bafy", 10**9), base_model=Path("b"), folder=Path("o")
     )
-    assert json.loads(plan)["dataset"]["data"]["folder"] == str(tmp_path / "data")
+    plan.write(tmp_path)
+    assert TrainingPlan.read(tmp_path) == plan
+    assert plan.config.dataset["data"]["folder"] == str(tmp_path / "data")

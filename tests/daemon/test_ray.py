@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from decloud_pl.daemon.events import Training
-from decloud_pl.daemon.executor import PLAN_FILE
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.ray_executor import RELAY_MODULE, RayExecutor
 from decloud_pl.daemon.ray_options import RayOptions
@@ -24,6 +23,7 @@ from decloud_pl.errors import ConfigError, ExecutorUnavailable, TrainingError
 from decloud_pl.models.registry import build
 from decloud_pl.settings import compose
 from tests.harness.parties import history
+from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster
 
 PATIENCE = 180.0  # two workers import torch and Lightning
@@ -87,7 +87,7 @@ async def test_a_round_whose_machine_is_killed_is_claimed(
 
 
 def test_a_killed_daemon_leaves_nothing_running(ray: RayCluster, tmp_path: Path) -> None:
-    (tmp_path / PLAN_FILE).write_text("{}")
+    write_plan(tmp_path)
     script = "import json, os, time; print(json.dumps({'pid': os.getpid()}), flush=True); time.sleep(600)"
     options = RayOptions(ray.address, command=(sys.executable, "-c", script))
     command = [sys.executable, "-m", RELAY_MODULE, options.to_json(), str(tmp_path)]
@@ -143,7 +143,7 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
     for name, (options, _, _) in cases.items():
         folder = tmp_path / name
         folder.mkdir()
-        (folder / PLAN_FILE).write_text("{}")
+        write_plan(folder)
         runs.append(RayExecutor(options).train(folder, lambda _: None, environment={}))
     checks = [RayExecutor(RayOptions(ray.address, cpus=cpus)).check() for cpus in (2, 99)]
     found, small, *results = await asyncio.gather(*checks, *runs, return_exceptions=True)
@@ -153,7 +153,7 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
     for result, (name, (_, kind, words)) in zip(results, cases.items(), strict=True):
         assert type(result) is kind, (name, result)
         assert words in str(result)
-    assert {path.name for path in (tmp_path / "damaged").glob("*")} == {PLAN_FILE, "worker.log"}
+    assert {path.name for path in (tmp_path / "damaged").glob("*")} == {*PLAN_FILES, "worker.log"}
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

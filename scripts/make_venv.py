@@ -131,7 +131,7 @@ def unusable() -> str | None:
     marker = read_marker()
     if marker.get("state") == "installing":
         return "the last installation was interrupted"
-    if ask("import pip, sys; print((3, 10) <= sys.version_info[:2] < (3, 14))") != "True":
+    if ask("import pip, sys; print((3, 11) <= sys.version_info[:2] < (3, 14))") != "True":
         return "the old one has no usable Python"
     if marker.get("root", str(ROOT)) != str(ROOT):
         return "the old one belongs to another folder"

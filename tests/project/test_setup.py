@@ -151,7 +151,7 @@ def test_a_machine_without_a_fitting_python_is_told_so(checkout: Checkout) -> No
     checkout.environ["PATH"] = str(tools)
     code, told = checkout.setup()
     assert code == 1
-    assert told.startswith("There is no Python 3.10, 3.11, 3.12 or 3.13 here")
+    assert told.startswith("There is no Python 3.11, 3.12 or 3.13 here")
     assert len(told.splitlines()) == 1
 
 
@@ -162,7 +162,7 @@ def test_a_python_without_venv_is_told_so(checkout: Checkout) -> None:
     # Debian's python3 without python3-venv: it runs, and has no ensurepip.
     python.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {real} "$@"\n')
     python.chmod(0o755)
-    for name in ("python3.10", "python3.12", "python3.13", "python3", "python"):
+    for name in ("python3.12", "python3.13", "python3", "python"):
         (checkout.folder / "python" / name).symlink_to("/bin/false")
     code, told = checkout.setup()
     assert code == 1

@@ -189,16 +189,10 @@ async def _websocket(settings: Settings, chain: ChainClient) -> Finding:
     urls = settings.network.websocket_urls()
     events = watch_events(urls, chain.dialect)
 
-    async def connected() -> bool:
-        async for event in events:
-            return isinstance(event, Connected)
-        return False
-
-    try:
-        if await asyncio.wait_for(connected(), _WEBSOCKET_SECONDS):
-            return Finding("websocket", "ok", urls[0])
-    except asyncio.TimeoutError:
-        pass
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_WEBSOCKET_SECONDS):
+            if isinstance(await anext(events), Connected):
+                return Finding("websocket", "ok", urls[0])
     detail = f"{urls[0]} cannot be subscribed to; the daemon asks every {settings.poll_interval:g} s instead"
     return Finding("websocket", "note", detail, "Correct network.ws_url, or let WebSockets through your proxy.")
 
@@ -268,9 +262,10 @@ async def _device() -> Finding:
     pipe = asyncio.subprocess.PIPE
     child = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
     try:
-        out, error = await asyncio.wait_for(child.communicate(), _DEVICE_SECONDS)
+        async with asyncio.timeout(_DEVICE_SECONDS):
+            out, error = await child.communicate()
         facts = json.loads(out)
-    except (asyncio.TimeoutError, ValueError):
+    except (TimeoutError, ValueError):
         if child.returncode is None:
             child.kill()
             await child.wait()

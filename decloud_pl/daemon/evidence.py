@@ -181,9 +181,10 @@ async def _ask(
         env=worker_environment(os.environ),
     )
     try:
-        out, _ = await asyncio.wait_for(child.communicate(json.dumps(request).encode()), _CHILD_SECONDS)
+        async with asyncio.timeout(_CHILD_SECONDS):
+            out, _ = await child.communicate(json.dumps(request).encode())
         answer = json.loads(out)
-    except (asyncio.TimeoutError, ValueError):
+    except (TimeoutError, ValueError):
         raise TrainingError("The updates could not be scored.") from None
     finally:
         if child.returncode is None:

@@ -157,8 +157,9 @@ async def notifying(
     try:
         yield [notifier]
         try:
-            await asyncio.wait_for(notifier.drain(), _FAREWELL_SECONDS)
-        except asyncio.TimeoutError:
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await notifier.drain()
+        except TimeoutError:
             logger.warning("Some notifications were not sent before the end")
     finally:
         for task in tasks:

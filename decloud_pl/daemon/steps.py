@@ -20,7 +20,6 @@ from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.chain.within import within
 from decloud_pl.daemon.events import Changed, Reporter, Training, Uploading
 from decloud_pl.daemon.executor import UPDATE_FILE, Executor
 from decloud_pl.daemon.journal import Journal
@@ -193,10 +192,10 @@ class Steps:
             def on_progress(message: Mapping[str, object]) -> None:
                 self._progress(record.round_id, message)
 
-            training = self.executor.train(folder, on_progress, environment=environment)
             try:
-                await within(max(1.0, until - self.monotonic()), training)
-            except asyncio.TimeoutError as error:
+                async with asyncio.timeout(max(1.0, until - self.monotonic())):
+                    await self.executor.train(folder, on_progress, environment=environment)
+            except TimeoutError as error:
                 raise TrainingError(
                     "The deadline for submissions passed during the training.",
                     fix="Lower epochs or max_batches.",

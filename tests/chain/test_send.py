@@ -9,7 +9,6 @@ from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
-from solders.transaction_metadata import TransactionMetadata
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import V1
@@ -23,10 +22,6 @@ from decloud_pl.errors import (
     ProgramError,
     RpcUnavailable,
     TransactionExpired,
-)
-
-needs_priority = pytest.mark.skipif(
-    not hasattr(TransactionMetadata, "fee"), reason="the VM of solders 0.27 (Python 3.10) takes no priority fee"
 )
 
 AMOUNT = 5_000_000
@@ -206,7 +201,6 @@ async def test_a_second_join_is_success_when_the_account_is_ours(
     assert receipt.signature is None
 
 
-@needs_priority
 async def test_asks_for_the_compute_units_it_needs_and_a_capped_fee(
     payment: Payment, endpoint: Any, wallet: Wallet
 ) -> None:

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from decloud_pl.build import build
-from decloud_pl.data.catalog import resolve
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.models.spec import ImageInput
@@ -45,7 +45,7 @@ class Stopwatch(Callback):
 def fashion_mnist_node() -> dict[str, Any]:
     """The catalogue's declaration of the real data set."""
     data = DataFolder.from_node(None)
-    return resolve("fashionmnist", {}, {}, data=data).node(data)
+    return Catalog(data).resolve("fashionmnist").node(data)
 
 
 def plan(folder: Path, *overrides: str, seed: int = 0, steps: int = 0) -> TrainingPlan:

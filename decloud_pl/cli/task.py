@@ -74,7 +74,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
 def _run_one_experiment(settings: Settings) -> int:
     """Runs one experiment; its folder is ``<home>/experiments/<date_time>``.
 
-    One of the same settings that was interrupted is gone on with.
+    An interrupted experiment of the same settings continues in its own folder.
     """
     from decloud_pl.cli.experiment import lines
     from decloud_pl.cli.interrupts import Interrupts

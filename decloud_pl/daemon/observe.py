@@ -76,7 +76,7 @@ async def observed(
         home: the user's folder.
         scope: whose rounds they are.
         health: of the chain's endpoints.
-        reporter: gets every event besides.
+        reporter: gets every event too.
         facts: for the header of every view.
         settings: as a report may show them.
         notify: what is worth a message.

@@ -44,13 +44,8 @@ class RayOptions:
     def from_json(cls, text: str) -> RayOptions:
         fields = json.loads(text)
         command = fields["command"]
-        return cls(
-            **{
-                **fields,
-                "ray": RayConfig(**fields["ray"]),
-                "command": None if command is None else tuple(command),
-            }
-        )
+        fields |= {"ray": RayConfig(**fields["ray"]), "command": None if command is None else tuple(command)}
+        return cls(**fields)
 
     @property
     def wanted(self) -> str:

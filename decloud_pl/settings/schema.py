@@ -16,6 +16,7 @@ from decloud_pl.domain import DATASETS, REMEDIES, Convention, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
+from decloud_pl.settings.training import TrainingConfig, TuneConfig
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
@@ -131,54 +132,6 @@ class RewardsConfig:
 
 
 @dataclass
-class FitConfig:
-    """How a training runs on this machine; nothing here changes the result.
-
-    Attributes:
-        compile: ``torch.compile`` the network.
-        data_memory_mb: a data set that takes more than this, ready for use, is streamed from worker processes.
-        data_workers: the number of those processes.
-        checkpoint_seconds: between checkpoints of a running training; 0 writes them at epoch ends only.
-        publish_reserve_seconds: the update is finished at least this long before the round's deadline.
-    """
-
-    compile: bool = False
-    data_memory_mb: int = 2048
-    data_workers: int = 2
-    checkpoint_seconds: float = 60.0
-    publish_reserve_seconds: float = 60.0
-
-
-@dataclass
-class UpdateConfig:
-    """How a finished training is written down for the validator, and when it is worth submitting.
-
-    An empty ``convention`` is the network's. ``min_gain`` is an accuracy, 0 to 1.
-    """
-
-    dtype: str = "float16"
-    top_k: float = 0.0
-    min_kept: float = 0.95
-    convention: str = ""
-    min_gain: float = 0.0
-    remedies: list[str] = field(default_factory=lambda: list(REMEDIES))
-    force: bool = False
-
-
-@dataclass
-class TuneConfig:
-    """A search for the learning rate and the number of epochs before each training."""
-
-    method: str = "none"
-    rates: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])
-    epochs: list[int] = field(default_factory=list)
-    most_epochs: int = 10
-    batches: int = 30
-    share: float = 0.15
-    max_seconds: float = 120.0
-
-
-@dataclass
 class MetricsConfig:
     """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
 
@@ -201,7 +154,7 @@ class NotifyConfig:
 
 
 @dataclass
-class Tree:
+class Tree(TrainingConfig):
     """What Hydra composes from ``conf/``. It is printed and saved as it is, so no secret belongs here."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -213,19 +166,7 @@ class Tree:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    fit: FitConfig = field(default_factory=FitConfig)
-    update: UpdateConfig = field(default_factory=UpdateConfig)
-    tune: TuneConfig = field(default_factory=TuneConfig)
-    # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
-    dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
-    module: dict[str, Any] = field(default_factory=dict)
-    datamodule: dict[str, Any] = field(default_factory=dict)
-    callbacks: dict[str, Any] | None = None
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    scheduler: dict[str, Any] | None = None
-    trainer: dict[str, Any] = field(default_factory=dict)
-    logger: dict[str, Any] | None = None
     preset: dict[str, Any] | None = None
     task: str = "daemon"
     round: int | None = None
@@ -238,7 +179,6 @@ class Tree:
     batch_size: int = 32
     learning_rate: float = 0.001
     max_batches: int = 0
-    seed: int = 0
     max_concurrent_rounds: int = 1
     auto_train: bool = True
     auto_claim: bool = True

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 from torch import nn
 
 from decloud_pl.daemon.planner import training_plan
-from decloud_pl.data.catalog import resolve
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.models import package
 from decloud_pl.models.registry import build as build_network
@@ -44,7 +44,7 @@ class Stopwatch(Callback):
 def fashion_mnist_node() -> dict[str, Any]:
     """The catalogue's declaration of the real data set."""
     data = DataFolder.from_node(None)
-    return resolve("fashionmnist", {}, {}, data=data).node(data)
+    return Catalog(data).resolve("fashionmnist").node(data)
 
 
 def plan(folder: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: int = 1) -> TrainingPlan:

@@ -233,7 +233,7 @@ class World:
             max_model_bytes=4 << 20,
         )
         options: dict[str, Any] = {
-            "criteria": Criteria((), 0, 0, 1),
+            "criteria": Criteria(),
             "resolve": lambda name: {"custom": "digits"}.get(name, name),
             "poll_interval": 0.1,
         }

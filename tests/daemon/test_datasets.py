@@ -12,6 +12,7 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.daemon.assemble import make_policy
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.domain import DATASETS
@@ -58,12 +59,12 @@ def test_a_data_set_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert source.load("test")
     experiment = open_settings(["task=experiment", "dataset=mine"])
     assert dataset_node(experiment)["entry"]["folder"] == "mine/raw"
-    data = DataFolder(tmp_path / "data")
-    items = {item.name: item for item in inventory(settings.all_mappings(), {}, data=data, own=settings.own_conf)}
+    catalog = Catalog(DataFolder(tmp_path / "data"), settings.all_mappings(), own=settings.own_conf)
+    items = {item.name: item for item in inventory(catalog)}
     assert (items["mine"].on_disk, items["mine"].rounds) == (True, ("custom",))
     # The package's own go first, as for Hydra.
     (file.parent / "mnist.yaml").write_text("nonsense")
-    assert "mnist" in {item.name for item in inventory({}, {}, data=data, own=settings.own_conf)}
+    assert "mnist" in {item.name for item in inventory(catalog)}
     with pytest.raises(ConfigError, match="Did you mean 'mine'"):
         open_settings(["mappings.custom=minne"])
 

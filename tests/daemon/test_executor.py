@@ -20,6 +20,7 @@ from decloud_pl.daemon.ray_executor import RayExecutor
 from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.daemon.update_file import read_update
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
+from decloud_pl.settings.schema import RayConfig
 from decloud_pl.store.unixfs import cid_of_file
 from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster
@@ -41,7 +42,7 @@ def executor(request: pytest.FixtureRequest) -> Callable[..., Executor]:
 
     def on_the_cluster(script: str, environ: Mapping[str, str] | None = None, **options: Any) -> RayExecutor:
         command = (sys.executable, "-c", _SAY + script)
-        return RayExecutor(RayOptions(cluster.address, command=command, **options), environ)
+        return RayExecutor(RayOptions(RayConfig(cluster.address), command=command, **options), environ)
 
     return on_the_cluster
 

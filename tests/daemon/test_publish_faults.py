@@ -218,7 +218,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
         update = Update(path, str(cid_of_file(path)), "kubo-v1", len(DATA), "delta", 0.1, 0.9)
         write_update(folder / UPDATE_FILE, update)
         journal.save(RoundRecord(ROUND, State.TRAINING, "custom", "digits", OTHER, 10**9))
-        policy = Policy(Criteria((), 0, 0, 1), resolve=str)
+        policy = Policy(Criteria(), resolve=str)
         daemon = Daemon(steps, policy, watch=None, now=lambda: NOW)  # type: ignore[arg-type]  # never run
         return Bench(steps, daemon._attendant, notes, rpc_server, shelf, update)
 

@@ -173,7 +173,7 @@ async def trainer(
             shares=Shares(spec.slots),
         )
         options: dict[str, Any] = {
-            "criteria": Criteria((), 0, 0, spec.slots),
+            "criteria": Criteria(max_concurrent_rounds=spec.slots),
             "resolve": lambda name: "digits",
             "poll_interval": spec.poll,
             "reconcile_interval": spec.reconcile,

@@ -39,6 +39,7 @@ from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explai
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
 from decloud_pl.daemon.stores import make_publisher, make_reader, make_stores
+from decloud_pl.daemon.training_check import check_training
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.domain import format_sol
@@ -153,6 +154,9 @@ async def assemble(
     """
     home, storage = settings.home_path, settings.storage
     dialect, executor = make_dialect(settings.network), make_executor(settings.daemon)
+    planner = SettingsPlanner(settings)
+    if settings.auto_train:
+        await check_training(planner.sample())
     stores = make_stores(storage, settings.network, settings.secrets, home)
     websocket_urls = settings.network.websocket_urls()
     async with AsyncExitStack() as stack:
@@ -187,7 +191,7 @@ async def assemble(
             publisher=make_publisher(stores, storage, settings.network),
             reader=make_reader(settings.network, storage, home),
             executor=executor,
-            planner=SettingsPlanner(settings),
+            planner=planner,
             reporter=reporter,
             # Networks, programs and wallets may share a home; their rounds have the same numbers.
             rounds_folder=home / "rounds" / scope.folder,

@@ -52,6 +52,12 @@ class SettingsPlanner:
             threads=threads_of(self.settings),
         )
 
+    def sample(self) -> TrainingPlan:
+        """A plan of no round, to check the settings by."""
+        return training_plan(
+            self.settings, dataset={}, base_model=Path("base-model"), folder=Path(), name="check", threads=1
+        )
+
     def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
         """What the worker builds its `Source` from, with the user's path where one is set."""
         settings = self.settings

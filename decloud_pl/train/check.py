@@ -13,6 +13,8 @@ from pathlib import Path
 from decloud_pl.errors import DecloudError
 from decloud_pl.train.plan import TrainingPlan
 
+_STEPS = 10
+
 
 def check_plan(plan: TrainingPlan) -> None:
     """Builds what needs neither the base model nor the data, and checks the classes of what does.
@@ -20,15 +22,21 @@ def check_plan(plan: TrainingPlan) -> None:
     Raises:
         ConfigError, TrainingError: what would fail in every round.
     """
+    import torch
+
     from decloud_pl.train.optimizers import optimizer_factory, scheduler_factory
-    from decloud_pl.train.own_code import check_data, check_module
+    from decloud_pl.train.own_code import check_data, check_module, has_own_optimizer
     from decloud_pl.train.setup import make_callbacks, make_trainer, quiet
 
     quiet()
     check_module(plan)
     check_data(plan)
-    optimizer_factory(plan.config.optimizer, plan.round.allow_packages)
-    scheduler_factory(plan.config.scheduler, plan.round.allow_packages)
+    if not has_own_optimizer(plan):
+        make_optimizer = optimizer_factory(plan.config.optimizer, plan.round.allow_packages)
+        make_schedule = scheduler_factory(plan.config.scheduler, plan.round.allow_packages)
+        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+        if make_schedule is not None:
+            make_schedule(optimizer, _STEPS)
     make_trainer(plan, make_callbacks(plan))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 
-from decloud_pl.build import parameters, target_of
+from decloud_pl.build import arguments_taken, parameters, target_of
 from decloud_pl.errors import ConfigError
 from decloud_pl.train.plan import TrainingPlan
 
@@ -19,8 +19,8 @@ def check_module(plan: TrainingPlan) -> None:
     """Checks the class that ``module`` names.
 
     Raises:
-        ConfigError: it is no LightningModule, does not take the base model, or has an optimizer of its own where the
-            user has set one.
+        ConfigError: it is no LightningModule, does not take the base model or an argument that the user has set, or has
+            an optimizer of its own where the user has set one.
     """
     node, packages = plan.config.module, plan.round.allow_packages
     target = target_of(node, packages)
@@ -32,6 +32,7 @@ def check_module(plan: TrainingPlan) -> None:
             f"{node['_target_']} does not take the base model.",
             fix="Give its __init__ a parameter `network` (an nn.Module) or `base` (a BaseModel).",
         )
+    arguments_taken(node, packages, lambda name: plan.round.is_given(f"module.{name}"))
     for name in _OPTIMIZER_NODES:
         if has_own_optimizer(plan) and plan.round.is_given(name):
             raise ConfigError(
@@ -52,14 +53,15 @@ def check_data(plan: TrainingPlan) -> None:
     """Checks the class that ``datamodule`` names.
 
     Raises:
-        ConfigError: it is no LightningDataModule.
+        ConfigError: it is no LightningDataModule, or does not take an argument that the user has set.
     """
-    node = plan.config.datamodule
-    target = target_of(node, plan.round.allow_packages)
+    node, packages = plan.config.datamodule, plan.round.allow_packages
+    target = target_of(node, packages)
     if isinstance(target, type) and not issubclass(target, LightningDataModule):
         raise ConfigError(
             f"{node['_target_']} is not a LightningDataModule.", fix="Derive it from LightningDataModule."
         )
+    arguments_taken(node, packages, lambda name: plan.round.is_given(f"datamodule.{name}"))
 
 
 def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:

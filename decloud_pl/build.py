@@ -80,12 +80,23 @@ def build_taking(
         ConfigError: see `build`, or the class does not take a key that the user has set.
     """
     takes = parameters(node, packages)
+    taken = arguments_taken(node, packages, is_given)
+    objects = {name: offer() for name, offer in offers.items() if takes(name) and name not in taken}
+    return build(taken, packages=packages, **objects)
+
+
+def arguments_taken(node: Node, packages: Collection[str], is_given: Callable[[str], bool]) -> dict[str, Any]:
+    """The node without the defaults of another class, which its own class does not take.
+
+    Raises:
+        ConfigError: see `build`, or the class does not take a key that the user has set.
+    """
+    takes = parameters(node, packages)
     taken = {name: value for name, value in node.items() if name.startswith("_") or takes(name)}
     for name in set(node) - set(taken):
         if is_given(name):
             raise ConfigError(f"{node['_target_']} takes no argument {name!r}.", fix=f"Do not set {name} for it.")
-    objects = {name: offer() for name, offer in offers.items() if takes(name) and name not in taken}
-    return build(taken, packages=packages, **objects)
+    return taken
 
 
 def parameters(node: Node, packages: Collection[str] = ()) -> Callable[[str], bool]:

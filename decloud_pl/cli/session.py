@@ -13,7 +13,7 @@ from decloud_pl.errors import WalletError
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.chain.wallet import Wallet
-    from decloud_pl.settings import Settings
+    from decloud_pl.settings import NetworkConfig, Secrets, Settings, WalletConfig
     from decloud_pl.settings.load import Sources
 
 
@@ -40,11 +40,11 @@ def checked_settings(given: Sources) -> Settings:
 
     refuse_sweep(given.overrides)
     settings = settings_of(given)
-    check_names(settings)
+    check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
     return settings
 
 
-def open_wallet(settings: Settings) -> Wallet:
+def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:
     """The wallet: ``DECLOUD_PRIVATE_KEY``, ``private_key``, ``keypair_path``, the Solana CLI's key file.
 
     Raises:
@@ -54,9 +54,9 @@ def open_wallet(settings: Settings) -> Wallet:
     from decloud_pl.chain.wallet import load_wallet
     from decloud_pl.settings import WalletConfig
 
-    private_key = settings.secrets.get("private_key")
-    path = settings.keypair_path
-    if private_key is None and not path.exists() and settings.wallet.keypair_path != WalletConfig().keypair_path:
+    private_key = secrets.get("private_key")
+    path = Path(config.keypair_path).expanduser()
+    if private_key is None and not path.exists() and config.keypair_path != WalletConfig().keypair_path:
         # Another wallet than the one that was named would earn, and pay.
         raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
     return load_wallet(
@@ -64,18 +64,18 @@ def open_wallet(settings: Settings) -> Wallet:
         environ=os.environ,
         private_key=private_key,
         cli_config=Path(DEFAULT_FILE).expanduser(),
-        strict=settings.wallet.strict,
+        strict=config.strict,
     )
 
 
 @asynccontextmanager
-async def open_chain(settings: Settings) -> AsyncIterator[ChainClient]:
+async def open_chain(network: NetworkConfig) -> AsyncIterator[ChainClient]:
     """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.daemon.connect import make_dialect, make_rpc
 
-    dialect = make_dialect(settings)
-    rpc = make_rpc(settings)
+    dialect = make_dialect(network)
+    rpc = make_rpc(network)
     try:
         yield ChainClient(rpc, dialect)
     finally:

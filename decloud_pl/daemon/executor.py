@@ -161,8 +161,9 @@ class ProcessExecutor:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), self._grace)
-            except (asyncio.TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(self._grace):
+                    await process.wait()
+            except (TimeoutError, asyncio.CancelledError):
                 _signal_group(process.pid, signal.SIGKILL)
                 await process.wait()
         # Not earlier: the child takes the end of its input for the daemon's and would not write its checkpoint.

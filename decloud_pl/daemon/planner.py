@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.daemon.datasets import make_catalog
 from decloud_pl.daemon.record import RoundRecord
-from decloud_pl.data.catalog import resolve
-from decloud_pl.data.entry import DataFolder
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
 from decloud_pl.settings.training import TrainingConfig
@@ -53,15 +52,21 @@ class SettingsPlanner:
             threads=threads_of(self.settings),
         )
 
+    def sample(self) -> TrainingPlan:
+        """A plan of no round, to check the settings by."""
+        return training_plan(
+            self.settings, dataset={}, base_model=Path("base-model"), folder=Path(), name="check", threads=1
+        )
+
     def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
         """What the worker builds its `Source` from, with the user's path where one is set."""
-        data = DataFolder.from_node(asdict(self.settings.data))
+        settings = self.settings
+        catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+        data = catalog.data
         if redact(data.mirror) != data.mirror:
             # The plan is a file, and this address may hold a key; the data set is on this machine by now.
             data = replace(data, mirror="")
-        return resolve(record.resolved_dataset, {}, self.settings.paths, data=data, own=self.settings.own_conf).node(
-            data
-        )
+        return catalog.find(record.resolved_dataset).node(data)
 
 
 def training_plan(

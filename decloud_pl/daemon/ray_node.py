@@ -235,13 +235,13 @@ class NodeWorker:
             if self._stop:
                 task.cancel()
         options = self._options
-        localize_plan(self._folder, cpus=options.cpus, seconds_left=seconds_left)
+        localize_plan(self._folder, cpus=options.ray.cpus, seconds_left=seconds_left)
         # Ray's own variables would make the worker, or a library in it, take itself for a part of Ray.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         grace = options.grace * _SHARE_OF_GRACE
         executor = ProcessExecutor(environ, grace=grace, hang_seconds=options.hang_seconds, command=_command(options))
         # Ray names the GPUs it gave, but hides none from who asked for none.
-        await executor.train(self._folder, self._hear, environment={} if options.gpus else {VISIBLE_DEVICES: ""})
+        await executor.train(self._folder, self._hear, environment={} if options.ray.gpus else {VISIBLE_DEVICES: ""})
 
     def _hear(self, message: Mapping[str, object]) -> None:
         with self._changed:

@@ -96,7 +96,7 @@ class Relay:
         options = self._options
         self._actor = (
             ray.remote(NodeWorker)
-            .options(num_cpus=options.cpus, num_gpus=options.gpus, max_restarts=0, max_concurrency=4)
+            .options(num_cpus=options.ray.cpus, num_gpus=options.ray.gpus, max_restarts=0, max_concurrency=4)
             .remote(options.to_json())
         )
         ref = self._actor.hello.remote()

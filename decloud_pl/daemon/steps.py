@@ -20,7 +20,6 @@ from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.chain.within import within
 from decloud_pl.daemon.events import Changed, Reporter, Training, Uploading
 from decloud_pl.daemon.executor import UPDATE_FILE, Executor
 from decloud_pl.daemon.journal import Journal
@@ -45,7 +44,7 @@ class Plan(Protocol):
 
     def write(self, folder: Path) -> None: ...
 
-    def makes_the_update_in(self, folder: Path) -> bool: ...
+    def differs_from(self, folder: Path) -> bool: ...
 
 
 class Planner(Protocol):
@@ -118,7 +117,7 @@ class Steps:
         """Whether the settings have changed since a round's update was made so that another one would come out."""
         folder = self.folder(record.round_id)
         plan = self.planner.plan(record, base_model=folder / BASE_MODEL_FILE, folder=folder)
-        return not plan.makes_the_update_in(folder)
+        return plan.differs_from(folder)
 
     def attempts(self, key: str) -> list[Attempt]:
         """Transactions that this daemon has signed for an intent."""
@@ -193,10 +192,10 @@ class Steps:
             def on_progress(message: Mapping[str, object]) -> None:
                 self._progress(record.round_id, message)
 
-            training = self.executor.train(folder, on_progress, environment=environment)
             try:
-                await within(max(1.0, until - self.monotonic()), training)
-            except asyncio.TimeoutError as error:
+                async with asyncio.timeout(max(1.0, until - self.monotonic())):
+                    await self.executor.train(folder, on_progress, environment=environment)
+            except TimeoutError as error:
                 raise TrainingError(
                     "The deadline for submissions passed during the training.",
                     fix="Lower epochs or max_batches.",

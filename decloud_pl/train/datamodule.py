@@ -64,13 +64,17 @@ class RoundDataModule(LightningDataModule):
         """Of the data set."""
         return self.source.num_classes
 
-    def again(self) -> RoundDataModule:
-        """The same data from its beginning, for another fit; what was packed is shared."""
+    def again(self, *, seed: int | None = None) -> RoundDataModule:
+        """The same data from its beginning, for another fit; what was packed is shared.
+
+        Args:
+            seed: another one, for another order.
+        """
         other = RoundDataModule(
             self.source,
             self.spec,
             batch_size=self._batch_size,
-            seed=self._seed,
+            seed=self._seed if seed is None else seed,
             memory_bytes=self._memory_bytes,
             workers=self._workers,
         )

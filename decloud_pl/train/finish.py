@@ -33,7 +33,7 @@ from decloud_pl.train.remedies import (
 )
 from decloud_pl.train.round_callbacks import RoundCallbacks
 from decloud_pl.train.score import Scorer
-from decloud_pl.train.setup import FitSetup
+from decloud_pl.train.setup import FitSetup, make_callbacks
 
 State = Mapping[str, torch.Tensor]
 
@@ -164,7 +164,7 @@ class Finish:
             score=self.judge.select,
             report=lambda accuracy: supervisor.report(Progress("evaluate", accuracy=accuracy)),
         )
-        callbacks: list[Callback] = [best, *setup.callbacks(), ProgressCallback(supervisor.report)]
+        callbacks: list[Callback] = [best, *make_callbacks(setup.plan), ProgressCallback(supervisor.report)]
         if supervisor.finish_at is not None:
             stop_at = supervisor.finish_at - (WRITE_AND_JUDGE + SLACK) * self.callbacks.baseline.seconds
             callbacks.append(DeadlineCallback(stop_at, monotonic=supervisor.monotonic))

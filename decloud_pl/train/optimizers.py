@@ -60,7 +60,14 @@ def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] 
     if not node:
         return None
     make: SchedulerFactory = build(node, packages=packages)
-    return make
+
+    def factory(optimizer: Optimizer, steps: int) -> LRScheduler:
+        try:
+            return make(optimizer, steps)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise _refused(node, error) from error
+
+    return factory
 
 
 def configure(

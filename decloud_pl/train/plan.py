@@ -101,13 +101,13 @@ class TrainingPlan:
         """The same for two plans whose trainings take the same course, step by step: a checkpoint fits both."""
         return _hash(self._weights())
 
-    def makes_the_update_in(self, folder: Path) -> bool:
-        """Whether the plan in a folder leads to the same update, and to the same verdict on it."""
+    def differs_from(self, folder: Path) -> bool:
+        """Whether the plan in a folder leads to another update, or to another verdict on it; False without a plan."""
         try:
             other = TrainingPlan.read(folder)
         except TrainingError:
             return False
-        return self.update_key() == other.update_key()
+        return self.update_key() != other.update_key()
 
     def update_key(self) -> str:
         """The same for two plans that lead to the same update and the same verdict on it."""

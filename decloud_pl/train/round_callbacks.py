@@ -19,7 +19,7 @@ from decloud_pl.train.judge import Judge
 from decloud_pl.train.plan import CHECKPOINT_FILE, UPDATE_FILE
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.remedies import seconds_after_the_fit
-from decloud_pl.train.setup import FitSetup
+from decloud_pl.train.setup import FitSetup, make_callbacks
 from decloud_pl.train.writing import UpdateWriter
 
 
@@ -81,7 +81,7 @@ class RoundCallbacks:
         )
         callbacks = [
             best,  # first: it must see the weights of a validation before another callback takes them away again
-            *setup.callbacks(),
+            *make_callbacks(setup.plan),
             ProgressCallback(supervisor.report),
             average,
             reports.deadline,

@@ -13,16 +13,17 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressBar
 
 # Lightning has no public name by which strategies that spawn or fork processes could be told apart.
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from safetensors.torch import load_file
 from torch import nn
 
-from decloud_pl.build import build, build_taking, parameters, target_of
+from decloud_pl.build import build, build_taking, parameters
 from decloud_pl.data.source import Source
 from decloud_pl.domain import RemedyName
-from decloud_pl.errors import ConfigError, DecloudError, TrainingError
+from decloud_pl.errors import DecloudError, TrainingError
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.settings.training import TrainingConfig
@@ -33,6 +34,7 @@ from decloud_pl.train.gate import Rules
 from decloud_pl.train.halving import OutOfTime
 from decloud_pl.train.judge import Halves, Judge
 from decloud_pl.train.optimizers import ConfiguredOptimizers, optimizer_factory, scheduler_factory
+from decloud_pl.train.own_code import check_callbacks, check_data, check_module, has_own_optimizer
 from decloud_pl.train.own_data import OwnHeldOut
 from decloud_pl.train.plan import RoundFile, TrainingPlan
 from decloud_pl.train.precision import resolve_precision, speed_up_gpu
@@ -43,7 +45,11 @@ logger = logging.getLogger(__name__)
 
 State = dict[str, torch.Tensor]
 
-_OPTIMIZER_NODES = ("optimizer", "scheduler")
+_SWITCHES = (
+    (ModelCheckpoint, "enable_checkpointing"),
+    (ProgressBar, "enable_progress_bar"),
+    (ModelSummary, "enable_model_summary"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class FitSetup:
         """The setup of a plan.
 
         Raises:
-            ConfigError: a node that cannot be built, or an argument that a training must own.
+            ConfigError: a node that cannot be built, or sets what a training must own.
             DatasetError: the data set cannot be read.
             TrainingError: the base model does not fit the data set.
         """
@@ -125,16 +131,10 @@ class FitSetup:
         """The module to train, with the base model in it.
 
         Raises:
-            ConfigError: it cannot be built, does not take the base model, or has an optimizer of its own where the user
-                has set one.
+            ConfigError: it cannot be built, see also `check_module`.
         """
+        check_module(self.plan)
         node, packages = self.config.module, self.round.allow_packages
-        takes = parameters(node, packages)
-        if not takes("network") and not takes("base"):
-            raise ConfigError(
-                f"{node['_target_']} does not take the base model.",
-                fix="Give its __init__ a parameter `network` (an nn.Module) or `base` (a BaseModel).",
-            )
         optimizer = optimizer_factory(self.config.optimizer, packages)
         scheduler = scheduler_factory(self.config.scheduler, packages)
         offers = {
@@ -146,41 +146,18 @@ class FitSetup:
             "compiled": lambda: self.config.fit.compile,
             "keep_buffers": lambda: True,
         }
-        module = build_taking(
+        module: LightningModule = build_taking(
             node, offers, packages=packages, is_given=lambda name: self.round.is_given(f"module.{name}")
         )
-        if not isinstance(module, LightningModule):
-            raise ConfigError(f"{node['_target_']} is not a LightningModule.", fix="Derive it from LightningModule.")
-        if takes("optimizer"):
-            return module
-        if not self.has_own_optimizer:
+        if not self.has_own_optimizer and not parameters(node, packages)("optimizer"):
             made = ConfiguredOptimizers(module, optimizer, scheduler)
             module.configure_optimizers = made.configure_optimizers  # type: ignore[method-assign]
-            return module
-        for name in _OPTIMIZER_NODES:
-            if self.round.is_given(name):
-                raise ConfigError(
-                    f"{node['_target_']} has a configure_optimizers of its own, so the setting {name} has no effect.",
-                    fix=f"Unset {name} (learning_rate included), or let the module take a parameter `optimizer`.",
-                )
         return module
 
     @property
     def has_own_optimizer(self) -> bool:
         """Whether the module brings its optimizer, so that ``optimizer`` is not used."""
-        target = target_of(self.config.module, self.round.allow_packages)
-        own = getattr(target, "configure_optimizers", LightningModule.configure_optimizers)
-        takes = parameters(self.config.module, self.round.allow_packages)
-        return own is not LightningModule.configure_optimizers and not takes("optimizer")
-
-    def callbacks(self) -> list[Callback]:
-        """The user's callbacks, by the order of their names in the configuration.
-
-        Raises:
-            ConfigError: one that cannot be built.
-        """
-        nodes = self.config.callbacks or {}
-        return [build(node, packages=self.round.allow_packages) for node in nodes.values() if node]
+        return has_own_optimizer(self.plan)
 
     def checkpoints(self, path: Path, supervisor: Supervisor, *, every_seconds: float | None = None) -> Callback:
         """Writes the checkpoints of a fit.
@@ -199,37 +176,6 @@ class FitSetup:
             monotonic=supervisor.monotonic,
         )
 
-    def trainer(self, callbacks: Sequence[Callback], *, logger: bool = True) -> Trainer:
-        """Lightning's Trainer with the user's arguments.
-
-        Args:
-            callbacks: of the fit.
-            logger: whether the user's logger gets the fit's metrics.
-
-        Raises:
-            ConfigError: the Trainer refuses an argument.
-            TrainingError: a strategy whose processes could not hand the update back.
-        """
-        node = {name: value for name, value in self.config.trainer.items() if name not in REFUSED}
-        precision, accelerator = str(node.get("precision")), str(node.get("accelerator"))
-        if node.get("benchmark") is None:
-            node |= speed_up_gpu(precision, accelerator)
-        node["precision"] = resolve_precision(precision, accelerator)
-        # Lightning refuses its own checkpoints' callback without the switch for them.
-        if any(type(callback).__name__ == "ModelCheckpoint" for callback in callbacks):
-            node["enable_checkpointing"] = True
-        chosen = self.config.logger if logger else None
-        _allow_files(chosen or {})
-        trainer: Trainer = build(
-            node,
-            packages=self.round.allow_packages,
-            callbacks=list(callbacks),
-            logger=build(chosen, packages=self.round.allow_packages) if chosen else False,
-            default_root_dir=str(self.round.folder),
-        )
-        _check_strategy(trainer)
-        return trainer
-
     def fit(
         self,
         module: LightningModule,
@@ -246,16 +192,15 @@ class FitSetup:
             module: to train.
             callbacks: of the fit.
             checkpoint: where one would be; one of another plan or a damaged one is not used.
-            logger: see `trainer`.
+            logger: whether the user's logger gets the fit's metrics.
 
         Raises:
-            ConfigError: the Trainer refuses an argument.
-            TrainingError: see `trainer`.
+            ConfigError, TrainingError: see `make_trainer`.
         """
         found = None if checkpoint is None else usable(checkpoint, self.plan.fingerprint())
         # A data module remembers a place in the data, so each fit has one of its own.
         data = self.data.again() if isinstance(self.data, RoundDataModule) else self.data
-        return Fit(self.trainer(callbacks, logger=logger), module, data, found)
+        return Fit(make_trainer(self.plan, callbacks, logger=logger), module, data, found)
 
 
 @dataclass(frozen=True)
@@ -292,6 +237,53 @@ class Fit:
             ) from error
 
 
+def make_callbacks(plan: TrainingPlan) -> list[Callback]:
+    """The user's callbacks, in the order of the configuration.
+
+    Raises:
+        ConfigError: one that cannot be built, see also `check_callbacks`.
+    """
+    nodes = plan.config.callbacks or {}
+    callbacks = [build(node, packages=plan.round.allow_packages) for node in nodes.values() if node]
+    check_callbacks(plan, callbacks)
+    return callbacks
+
+
+def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: bool = True) -> Trainer:
+    """Lightning's Trainer with the user's arguments.
+
+    Args:
+        plan: the training.
+        callbacks: of the fit.
+        logger: whether the user's logger gets the fit's metrics.
+
+    Raises:
+        ConfigError: the Trainer refuses an argument.
+        TrainingError: a strategy whose processes could not hand the update back.
+    """
+    node = {name: value for name, value in plan.config.trainer.items() if name not in REFUSED}
+    precision, accelerator = str(node.get("precision")), str(node.get("accelerator"))
+    if node.get("benchmark") is None:
+        node |= speed_up_gpu(precision, accelerator)
+    node["precision"] = resolve_precision(precision, accelerator)
+    # Lightning refuses these callbacks while the argument for its own is off.
+    for kind, argument in _SWITCHES:
+        if any(isinstance(callback, kind) for callback in callbacks):
+            node[argument] = True
+    chosen = plan.config.logger if logger else None
+    _allow_files(chosen or {})
+    packages = plan.round.allow_packages
+    trainer: Trainer = build(
+        node,
+        packages=packages,
+        callbacks=list(callbacks),
+        logger=build(chosen, packages=packages) if chosen else False,
+        default_root_dir=str(plan.round.folder),
+    )
+    _check_strategy(trainer)
+    return trainer
+
+
 def _make_data(plan: TrainingPlan, base: BaseModel) -> LightningDataModule:
     config, round_ = plan.config, plan.round
     offers = {
@@ -301,16 +293,13 @@ def _make_data(plan: TrainingPlan, base: BaseModel) -> LightningDataModule:
         "memory_bytes": lambda: config.fit.data_memory_mb << 20,
         "workers": lambda: config.fit.data_workers,
     }
-    data = build_taking(
+    check_data(plan)
+    data: LightningDataModule = build_taking(
         config.datamodule,
         offers,
         packages=round_.allow_packages,
         is_given=lambda name: round_.is_given(f"datamodule.{name}"),
     )
-    if not isinstance(data, LightningDataModule):
-        raise ConfigError(
-            f"{config.datamodule['_target_']} is not a LightningDataModule.", fix="Derive it from LightningDataModule."
-        )
     return data
 
 

@@ -17,7 +17,7 @@ from decloud_pl.train.course import LightningCourses
 from decloud_pl.train.datamodule import RoundDataModule
 from decloud_pl.train.plan import PROBE_FILE
 from decloud_pl.train.progress import Supervisor
-from decloud_pl.train.setup import FitSetup, State
+from decloud_pl.train.setup import FitSetup, State, make_trainer
 
 _SCRATCH = "probe"
 
@@ -40,7 +40,7 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
     plan, path = setup.plan, setup.round.folder / PROBE_FILE
     if plan.config.tune.method != "probe":
         return setup
-    together = setup.trainer([], logger=False)
+    together = make_trainer(plan, [], logger=False)
     shared = together.world_size == 1 or _can_share(together)
     kept = probe.read(path, plan.fingerprint()) if shared else None
     if kept is not None:

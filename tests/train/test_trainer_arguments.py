@@ -168,7 +168,7 @@ def max_epochs(bench: Bench) -> None:
     for named in ("trainer.max_epochs=3", "epochs=3"):
         assert bench.fit(named).trainer.global_step == 3 * BATCHES
     for wrong in ("0", "-1", "null"):
-        with pytest.raises(ConfigError, match=rf"trainer\.max_epochs is .*Set it to 1 or more"):
+        with pytest.raises(ConfigError, match=r"trainer\.max_epochs is .*Set it to 1 or more"):
             bench.setup(f"trainer.max_epochs={wrong}")
 
 
@@ -429,7 +429,7 @@ def test_an_argument_has_its_effect_or_is_refused(name: str, bench: Bench) -> No
 
 
 def test_the_list_of_arguments_is_complete() -> None:
-    assert HONOURED == set(EFFECTS)
+    assert set(EFFECTS) == HONOURED
     assert REFUSED.keys() == set(FOREIGN)
     assert sorted([*HONOURED, *REFUSED]) == sorted(ARGUMENTS)
     shown = yaml.safe_load((config_dir() / "trainer" / "default.yaml").read_text())

@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": _BASE,
     "train": {*_CLIENT, "build"},
     "daemon": {*_CLIENT, "train", "settings", "build", "config_dir"},
-    "api": {*_CLIENT, "daemon", "settings"},
+    "session": {*_CLIENT, "daemon", "settings"},
     "experiment": {*_CLIENT, "train", "daemon", "settings", "build", "config_dir"},
     "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
     "dashboard": {*_BASE, "daemon"},

@@ -22,10 +22,17 @@ class LoopThread:
     """
 
     def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+        async def serve() -> None:
+            stop = asyncio.Event()
+            started.set_result((asyncio.get_running_loop(), stop))
+            await stop.wait()
+
         # A daemon thread: a script that ends without `close` ends.
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(serve()), name=name, daemon=True)
         self._thread.start()
+        self._loop, self._stop = started.result()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Waits for a coroutine's result. Ctrl-C cancels it, and is raised once its clean-up has ended."""
@@ -49,12 +56,9 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Ends the loop and its thread; there must be no work left."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Ends the loop and its thread; work that is left is cancelled."""
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
 
 
 def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:

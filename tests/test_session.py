@@ -41,7 +41,7 @@ async def test_nobody_at_the_address(tmp_path: Path, wallet: Wallet) -> None:
 
 async def test_a_network_without_rounds(tmp_path: Path, wallet: Wallet) -> None:
     async with AsyncExitStack() as stack:
-        network = await stack.enter_async_context(LocalNetwork(tmp_path / "network", rpc_port=0, gateway_port=0))
+        network = await stack.enter_async_context(LocalNetwork(tmp_path / "network", agents=None))
         trainer = await stack.enter_async_context(Trainer(settings(tmp_path, network.endpoints.rpc_url), wallet))
         assert await trainer.balance() == 0
         await trainer.airdrop(1_000_000_000)

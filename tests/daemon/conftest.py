@@ -260,7 +260,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = ManualClock()
-    async with LocalNetwork(tmp_path / "network", rpc_port=0, gateway_port=0, clock=clock) as network:
+    async with LocalNetwork(tmp_path / "network", agents=None, clock=clock) as network:
         home = tmp_path / "home"
         home.mkdir()
         found = World(network, clock, home)

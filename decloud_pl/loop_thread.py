@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import CancelledError, Future
@@ -44,15 +45,20 @@ class LoopThread:
             tasks[0].add_done_callback(lambda task: _hand_over(task, outcome))
 
         def cancel() -> None:
-            tasks[0].cancel()  # `begin` was called before
+            if tasks:
+                tasks[0].cancel()
+            else:  # Ctrl-C came before `begin` was asked for
+                work.close()
+                outcome.cancel()
 
-        self._loop.call_soon_threadsafe(begin)
         try:
+            self._loop.call_soon_threadsafe(begin)
             return outcome.result()
         except KeyboardInterrupt:
             if not outcome.done():
                 self._loop.call_soon_threadsafe(cancel)
-                outcome.exception()
+                with contextlib.suppress(CancelledError):
+                    outcome.exception()
             raise
 
     def close(self) -> None:

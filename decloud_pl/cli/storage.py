@@ -158,7 +158,7 @@ def _publish(settings: Settings, path: Path, stores: list[Store], *, progress: S
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / "read-back"
         file = LocalFile.of(path)
-        return asyncio.run(publisher.publish(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
+        return asyncio.run(publisher.pin(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
 
 
 def _get(arguments: argparse.Namespace) -> int:

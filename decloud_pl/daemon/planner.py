@@ -10,12 +10,12 @@ from typing import Any, cast
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.data.catalog import resolve
 from decloud_pl.data.entry import DataFolder
-from decloud_pl.domain import RemedyName
+from decloud_pl.domain import RemedyName, UpdateDtype
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
 from decloud_pl.settings.schema import TuneConfig
 from decloud_pl.train.options import split
-from decloud_pl.train.plan import ProbeOptions, TrainingPlan, UpdateDtype
+from decloud_pl.train.plan import ProbeOptions, TrainingPlan
 
 
 @dataclass(frozen=True)

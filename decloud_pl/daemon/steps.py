@@ -33,7 +33,7 @@ from decloud_pl.daemon.upload_log import JournalUploadLog
 from decloud_pl.domain import Round, Update
 from decloud_pl.errors import TrainingError
 from decloud_pl.store.gateway import Fetched
-from decloud_pl.store.publish import Publisher
+from decloud_pl.store.publish import StorePublisher
 from decloud_pl.train.plan import same_update
 
 BASE_MODEL_FILE = "base-model"
@@ -76,7 +76,7 @@ class Steps:
     wallet: Wallet
     dialect: V1
     journal: Journal
-    publisher: Publisher
+    publisher: StorePublisher
     reader: Reader
     executor: Executor
     planner: Planner
@@ -212,7 +212,7 @@ class Steps:
             event = Uploading(record.round_id, store, sent, total)
             loop.call_soon_threadsafe(self.reporter.report, event)
 
-        pinned = await self.publisher.publish(
+        pinned = await self.publisher.pin(
             update,
             log=JournalUploadLog(self.journal, record.round_id),
             scratch=self.folder(record.round_id) / "read-back",

@@ -14,7 +14,7 @@ from decloud_pl.store import Store
 from decloud_pl.store.cache import CachedReader
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher, ReadBack
+from decloud_pl.store.publish import ReadBack, StorePublisher
 
 KINDS = ("embedded", "kubo", "pinata")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -78,10 +78,10 @@ def make_reader(settings: Settings) -> CachedReader:
     return CachedReader(make_gateways(settings), settings.home_path / "cache")
 
 
-def make_publisher(settings: Settings, stores: Sequence[Store]) -> Publisher:
+def make_publisher(settings: Settings, stores: Sequence[Store]) -> StorePublisher:
     """Publishes through these stores, in this order, and reads back through the network's gateways."""
     patience = ReadBack(seconds=settings.storage.read_back_seconds)
-    return Publisher(stores, make_gateways(settings), read_back=patience)
+    return StorePublisher(stores, make_gateways(settings), read_back=patience)
 
 
 def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:

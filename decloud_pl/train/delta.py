@@ -20,11 +20,10 @@ from pathlib import Path
 
 import torch
 
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, UpdateDtype
 from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.store.cid import DEFAULT_PROFILE
 from decloud_pl.store.unixfs import CidWriter
-from decloud_pl.train.plan import UpdateDtype
 
 State = Mapping[str, torch.Tensor]
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from decloud_pl.domain import Convention, RemedyName
+from decloud_pl.domain import Convention, RemedyName, UpdateDtype
 from decloud_pl.errors import TrainingError
 
-UpdateDtype = Literal["float32", "float16", "bfloat16"]
 ScoreSplit = Literal["held_out", "test"]
 # Decides nothing about what comes out of a training, so that a plan made later goes on from a checkpoint.
 _NOT_THE_RESULT = (

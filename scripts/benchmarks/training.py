@@ -25,7 +25,7 @@ from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import ImageInput
 from decloud_pl.train import delta
 from decloud_pl.train.delta import Encoding
-from decloud_pl.train.plan import UpdateDtype
+from decloud_pl.domain import UpdateDtype
 from decloud_pl.train.precision import resolve_precision
 from decloud_pl.train.score import Scorer
 

@@ -37,7 +37,7 @@ from decloud_pl.localnet.network import LocalNetwork
 from decloud_pl.store import Progress, Store, Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher, ReadBack
+from decloud_pl.store.publish import ReadBack, StorePublisher
 from decloud_pl.store.unixfs import cid_of_file
 from tests.harness.ray_cluster import RayCluster, ray_cluster
 
@@ -220,7 +220,7 @@ class World:
             wallet=self.wallet,
             dialect=self.dialect,
             journal=journal,
-            publisher=Publisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
+            publisher=StorePublisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
             reader=reader,
             executor=self.executor,
             planner=self.planner,

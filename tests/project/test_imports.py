@@ -15,7 +15,7 @@ import decloud_pl
 PACKAGE = Path(decloud_pl.__file__).parent
 NAME = "decloud_pl"
 
-_BASE = {"errors", "domain", "redact"}
+_BASE = {"errors", "domain", "redact", "loop_thread"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 # What each part of the package may import of the others; `decloud_pl` itself (its version) is open to all.
 ALLOWED: dict[str, set[str]] = {
@@ -33,9 +33,9 @@ ALLOWED: dict[str, set[str]] = {
     "models": _BASE,
     "train": {*_CLIENT, "build"},
     "daemon": {*_CLIENT, "train", "settings", "build", "config_dir"},
-    "session": {*_CLIENT, "daemon", "settings", "loop_thread"},
+    "session": {*_CLIENT, "daemon", "settings"},
     "experiment": {*_CLIENT, "train", "daemon", "settings", "build", "config_dir"},
-    "localnet": {*_CLIENT, "train", "settings", "build", "config_dir", "loop_thread"},
+    "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
     "dashboard": {*_BASE, "daemon"},
     "cli": {*_CLIENT, "train", "daemon", "dashboard", "experiment", "localnet", "settings", "build", "config_dir"},
     "__main__": {*_BASE, "settings", "config_dir", "cli"},

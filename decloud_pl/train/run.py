@@ -161,8 +161,9 @@ def _train(
         path=plan.out / UPDATE_FILE,
         network_of=lambda _: network,
         writer=judge.writer(plan, note=lambda text: tell("encode", note=text)),
-        best=best,
-        deadline=deadline,
+        weights_of=best.weights,
+        trained_score=lambda: best.accuracy,
+        stopped_early=lambda: deadline is not None and deadline.stopped,
     )
     checkpoint = CheckpointCallback(
         plan.out / CHECKPOINT_FILE,

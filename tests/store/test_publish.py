@@ -168,9 +168,7 @@ async def test_a_copy_that_becomes_readable_late_is_waited_for(update: Update, s
 
     time = Time(after_sleep)
     log = MemoryUploadLog()
-    pinned = await publisher(shelf, time, Claims(update.cid)).pin(
-        update, log=log, scratch=update.path.with_name("s")
-    )
+    pinned = await publisher(shelf, time, Claims(update.cid)).pin(update, log=log, scratch=update.path.with_name("s"))
     assert pinned.cid == update.cid
     assert time.slept == [1.0, 2.0, 4.0, 8.0]
     assert log.get("claims") == Upload("claims", update.cid, UploadState.READABLE, update.cid)
@@ -237,9 +235,7 @@ async def test_all_that_failed_is_named(update: Update, shelf: FakeGateway) -> N
         Claims(StoreUnavailable("It is busy.", retry_after=5), "three"),
     )
     with pytest.raises(StoreUnavailable) as caught:
-        await publisher(shelf, Time(), *stores).pin(
-            update, log=MemoryUploadLog(), scratch=update.path.with_name("s")
-        )
+        await publisher(shelf, Time(), *stores).pin(update, log=MemoryUploadLog(), scratch=update.path.with_name("s"))
     assert str(caught.value) == (
         "No storage has taken the update: one: Its key is wrong; two: It is down; three: It is busy. "
         "Set the key. Start it."

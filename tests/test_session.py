@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from decloud_pl.session import Trainer, settings_for
 from decloud_pl.chain.wallet import Wallet, create_wallet
 from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import ConfigError, RoundError, RpcUnavailable
 from decloud_pl.localnet.network import LocalNetwork
+from decloud_pl.session import Trainer, settings_for
 from decloud_pl.settings import Settings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 from decloud_pl.domain import Update
@@ -25,6 +26,20 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    _put(scratch, path)
+
+
+def copy_atomically(source: Path, path: Path) -> None:
+    """Copies a file so that readers and crashes see the old or the new one, never a part."""
+    scratch = path.with_name(path.name + ".part")
+    with source.open("rb") as given, scratch.open("wb") as file:
+        shutil.copyfileobj(given, file, 1 << 20)
+        file.flush()
+        os.fsync(file.fileno())
+    _put(scratch, path)
+
+
+def _put(scratch: Path, path: Path) -> None:
     scratch.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:

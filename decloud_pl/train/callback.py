@@ -140,12 +140,14 @@ def find_network(module: nn.Module, shapes: Shapes) -> nn.Module:
     Raises:
         TrainingError: there is none, or more than one.
     """
-    found = [(name, part) for name, part in module.named_modules() if _shapes(part.state_dict()) == shapes]
+    found: dict[str, nn.Module] = {
+        name: part for name, part in module.named_modules() if _shapes(part.state_dict()) == shapes
+    }
     if len(found) == 1:
-        return found[0][1]
+        return next(iter(found.values()))
     kind = type(module).__name__
     if found:
-        names = ", ".join(name or "the module itself" for name, _ in found)
+        names = ", ".join(name or "the module itself" for name in found)
         raise TrainingError(
             f"{kind} holds {len(found)} networks with the base model's tensors: {names}.",
             fix="Name the trained one with network_of=.",

@@ -45,7 +45,7 @@ from decloud_pl.errors import (
 
 if TYPE_CHECKING:
     from decloud_pl.experiment.run import run_experiment
-    from decloud_pl.localnet.network import AgentOptions, LocalNetwork
+    from decloud_pl.localnet.network import LocalNetwork
     from decloud_pl.models.package import save as save_model
     from decloud_pl.models.quarantine import open_base_model
     from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AgentOptions",
     "ChainError",
     "ConfigError",
     "ContentNotFound",
@@ -106,7 +105,6 @@ __all__ = [
 ]
 
 _LAZY = {
-    "AgentOptions": ("decloud_pl.localnet.network", "AgentOptions"),
     "DeltaCallback": ("decloud_pl.train.callback", "DeltaCallback"),
     "ImageInput": ("decloud_pl.models.spec", "ImageInput"),
     "LocalNetwork": ("decloud_pl.localnet.network", "LocalNetwork"),

@@ -12,7 +12,6 @@ import decloud_pl
 from decloud_pl import errors
 
 NAMES = {
-    "AgentOptions",
     "DeltaCallback",
     "ImageInput",
     "LocalNetwork",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -54,3 +56,14 @@ def test_a_folder_of_the_users_is_kept_and_can_be_opened_again(tmp_path: Path) -
 def test_one_that_is_not_running_has_no_addresses() -> None:
     with pytest.raises(LocalnetError, match=r"The local network is not running\. Use it inside `with LocalNetwork"):
         _ = LocalNetwork().endpoints
+
+
+def test_a_client_that_leaves_while_it_sends_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    with LocalNetwork(agents=None) as network:
+        address = urlsplit(network.endpoints.rpc_url)
+        for _ in range(3):
+            with socket.create_connection((address.hostname, address.port)) as client:
+                client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+                assert healthy(network)  # the server has begun to read
+        assert healthy(network)
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []

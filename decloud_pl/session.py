@@ -170,7 +170,7 @@ class Session:
         if self._wallet is not None:
             return load_wallet(keypair_path=Path(self._wallet).expanduser(), environ={})
         if not self._is_local:
-            return open_wallet(self._connection.settings)
+            return open_wallet(self._connection.settings.wallet, self._connection.settings.secrets)
         path = self._connection.settings.home_path / _WALLET_FILE
         return load_wallet(keypair_path=path, environ={}) if path.exists() else create_wallet(path)
 
@@ -231,7 +231,9 @@ class SessionRound:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = folder / BASE_MODEL_FILE
         if not path.exists():  # it appears by a rename after its last block was verified
-            make_reader(self._connection.settings).fetch(self.model_cid, path, max_bytes=MAX_MODEL_BYTES)
+            settings = self._connection.settings
+            reader = make_reader(settings.network, settings.storage, settings.home_path)
+            reader.fetch(self.model_cid, path, max_bytes=MAX_MODEL_BYTES)
         return open_base_model(path, folder / _BASE_PACKAGE)
 
     def publish(self, update: Update) -> str:

@@ -69,7 +69,7 @@ def check_kept(values: dict[str, Value], home: Path) -> None:
     from decloud_pl.cli.dataset_names import check_names
 
     settings = settings_of(sources_of(values, home))
-    check_names(settings)
+    check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
 
 
 def _changes(arguments: argparse.Namespace, home: Path) -> tuple[list[Change], list[tuple[str, str | None]]]:

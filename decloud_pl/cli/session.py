@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
-    from decloud_pl.settings import Settings
+    from decloud_pl.settings import NetworkConfig, Settings
     from decloud_pl.settings.load import Sources
 
 
@@ -35,18 +35,18 @@ def checked_settings(given: Sources) -> Settings:
 
     refuse_sweep(given.overrides)
     settings = settings_of(given)
-    check_names(settings)
+    check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
     return settings
 
 
 @asynccontextmanager
-async def open_chain(settings: Settings) -> AsyncIterator[ChainClient]:
+async def open_chain(network: NetworkConfig) -> AsyncIterator[ChainClient]:
     """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.daemon.connect import make_dialect, make_rpc
 
-    dialect = make_dialect(settings)
-    rpc = make_rpc(settings)
+    dialect = make_dialect(network)
+    rpc = make_rpc(network)
     try:
         yield ChainClient(rpc, dialect)
     finally:

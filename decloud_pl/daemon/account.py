@@ -46,7 +46,7 @@ class Account:
     _chain: ChainClient = field(init=False)
 
     def __post_init__(self) -> None:
-        self._chain = ChainClient(make_rpc(self.settings), make_dialect(self.settings))
+        self._chain = ChainClient(make_rpc(self.settings.network), make_dialect(self.settings.network))
 
     async def open(self) -> None:
         """Looks at the network and at the journal's lock.

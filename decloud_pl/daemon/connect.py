@@ -1,4 +1,4 @@
-"""From settings to the wallet, the chain and the machines that train: all that a command needs that only reads."""
+"""From settings to the wallet and the chain: all that a command needs that only reads."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.solana_cli import DEFAULT_FILE
 from decloud_pl.chain.wallet import Wallet, load_wallet
-from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.errors import ConfigError, WalletError
-from decloud_pl.settings import Settings, WalletConfig
+from decloud_pl.settings import NetworkConfig, Secrets, WalletConfig
 
 
-def open_wallet(settings: Settings) -> Wallet:
+def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:
     """The wallet: ``DECLOUD_PRIVATE_KEY``, ``private_key``, ``keypair_path``, the Solana CLI's key file.
 
     Raises:
         WalletError: there is none; the message says all the ways to give one.
     """
-    private_key = settings.secrets.get("private_key")
-    path = settings.keypair_path
-    if private_key is None and not path.exists() and settings.wallet.keypair_path != WalletConfig().keypair_path:
+    private_key = secrets.get("private_key")
+    path = Path(config.keypair_path).expanduser()
+    if private_key is None and not path.exists() and config.keypair_path != WalletConfig().keypair_path:
         # Another wallet than the one that was named would earn, and pay.
         raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
     return load_wallet(
@@ -32,38 +31,31 @@ def open_wallet(settings: Settings) -> Wallet:
         environ=os.environ,
         private_key=private_key,
         cli_config=Path(DEFAULT_FILE).expanduser(),
-        strict=settings.wallet.strict,
+        strict=config.strict,
     )
 
 
-def make_dialect(settings: Settings) -> V1:
+def make_dialect(network: NetworkConfig) -> V1:
     """The program at the configured address.
 
     Raises:
         ConfigError: the address is not a public key.
     """
     try:
-        return V1(Pubkey.from_string(settings.network.program_id))
+        return V1(Pubkey.from_string(network.program_id))
     except ValueError as error:
         raise ConfigError(
-            f"network.program_id {settings.network.program_id!r} is not a Solana address.",
+            f"network.program_id {network.program_id!r} is not a Solana address.",
             fix="Copy it from the network's documentation.",
         ) from error
 
 
-def make_rpc(settings: Settings) -> RpcClient:
+def make_rpc(network: NetworkConfig) -> RpcClient:
     """The chain's RPC with the configured fallbacks and rate.
 
     Raises:
         ConfigError: an address is not an http or https URL.
     """
-    network = settings.network
     return RpcClient(
         network.rpc_url, fallbacks=network.fallback_rpc_urls, requests_per_second=network.requests_per_second
     )
-
-
-def ray_options(settings: Settings) -> RayOptions:
-    """How trainings use the Ray cluster."""
-    ray = settings.daemon.ray
-    return RayOptions(ray.address, ray.cpus, ray.gpus, hang_seconds=settings.daemon.hang_minutes * 60)

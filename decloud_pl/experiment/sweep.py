@@ -9,16 +9,16 @@ import copy
 import logging
 import math
 import os
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, DecloudError
-from decloud_pl.experiment.results import Result, dataset_name, parameters_of
+from decloud_pl.experiment.results import Result, dataset_name
 from decloud_pl.redact import HIDDEN, redact
 from decloud_pl.settings import Settings, compose
-from decloud_pl.settings.addresses import covers, hidden_in, hidden_values, uncover
+from decloud_pl.settings.addresses import covers, hidden_in, uncover
 from decloud_pl.settings.hydra_tree import check_shape, from_tree, opened
 from decloud_pl.settings.layers import read_layers, secret_variables
 from decloud_pl.settings.load import Sources, tree_below
@@ -57,7 +57,7 @@ def job(tree: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from decloud_pl.experiment.run import run_experiment
+    from decloud_pl.experiment.run import parameters_of, run_experiment
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     settings = from_tree(restore_addresses(tree, HydraConfig.get().overrides.task))
@@ -66,9 +66,8 @@ def job(tree: DictConfig) -> float:
         result = run_experiment(settings, folder, sweep=folder.parent.name)
     except DecloudError as error:
         logger.error("%s", error)  # noqa: TRY400  # the sentence says it; a traceback would hide it
-        result = Result(
-            folder.parent.name, folder.name, dataset_name(settings), parameters_of(settings), error=str(error)
-        )
+        name = dataset_name(settings.dataset)
+        result = Result(folder.parent.name, folder.name, name, parameters_of(settings), error=str(error))
         result.write(folder)
     return math.nan if result.accuracy_after is None else result.accuracy_after
 
@@ -79,7 +78,7 @@ def of_an_experiment(given: Sources) -> list[str]:
     return [text for text in given.hydra_overrides() if text in from_command_line or _group(text) in _OF_AN_EXPERIMENT]
 
 
-def covered(overrides: Sequence[str], settings: Settings) -> list[str]:
+def covered(overrides: Sequence[str], addresses: Mapping[str, Any]) -> list[str]:
     """The overrides as launchers may write them into files: without the keys that may be in addresses.
 
     Each job restores those from config.json, the environment and the user's own ``conf/``, which it can read itself.
@@ -87,9 +86,9 @@ def covered(overrides: Sequence[str], settings: Settings) -> list[str]:
 
     Args:
         overrides: of the experiments.
-        settings: of the first one.
+        addresses: what `hidden_values` finds in the settings of the first one.
     """
-    hidden = {place: value for place, value in hidden_values(settings).items() if not place.startswith("dataset.")}
+    hidden = {place: value for place, value in addresses.items() if not place.startswith("dataset.")}
     return [redact(opened(text, sweep=True)) for text in overrides] + covers(hidden)
 
 

@@ -112,6 +112,8 @@ def to_settings(tree: Tree, secrets: Secrets | None) -> Settings:
     settings = Settings(**values, secrets=secrets or Secrets())
     honour_solana_cli(settings.network)
     check(settings)
+    if settings.max_batches:
+        settings.trainer["limit_train_batches"] = settings.max_batches
     if "entry" in settings.dataset:
         settings.dataset["data"] = dataclasses.asdict(settings.data)
     return settings

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.domain import DATASETS, REMEDIES, Convention, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
+from decloud_pl.settings.training import TrainingConfig, TuneConfig
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
@@ -27,11 +29,9 @@ _LARGEST_SHARE = 0.5
 
 
 @dataclass
-class ChainConfig:
-    """What a transaction may cost."""
+class ChainConfig(FeeLimits):
+    """What transactions may cost, each of them and all of a day together."""
 
-    max_priority_lamports: int = 100_000
-    max_compute_units: int = 1_400_000
     daily_cap: str = "0.5"
 
     @property
@@ -42,7 +42,13 @@ class ChainConfig:
 
 @dataclass
 class RayConfig:
-    """The Ray cluster, and what each training gets of the machine it runs on."""
+    """The Ray cluster, and what each training gets of the machine it runs on.
+
+    Attributes:
+        address: as ``ray.init`` takes it; ``local`` starts a cluster for the training alone.
+        cpus: for a training, and its number of threads.
+        gpus: for a training; below 1, a part of one.
+    """
 
     address: str = "auto"
     cpus: int = 1
@@ -94,7 +100,10 @@ class DataConfig:
 
 @dataclass
 class RewardsConfig:
-    """Which rewards are worth a round, in SOL; text, because money is never a float."""
+    """Which rewards are worth a round, in SOL; text, because money is never a float.
+
+    ``watts`` is what this machine draws while it trains.
+    """
 
     min: str = "0"
     max: str = "0"
@@ -102,53 +111,24 @@ class RewardsConfig:
     watts: int = 0
     sol_per_kwh: str = "0"
 
+    @property
+    def min_lamports(self) -> int:
+        return parse_sol(self.min)
 
-@dataclass
-class FitConfig:
-    """How a training runs on this machine; nothing here changes the result.
+    @property
+    def max_lamports(self) -> int:
+        """0 means no limit."""
+        return parse_sol(self.max)
 
-    Attributes:
-        compile: ``torch.compile`` the network.
-        data_memory_mb: a data set that takes more than this, ready for use, is streamed from worker processes.
-        data_workers: the number of those processes.
-        checkpoint_seconds: between checkpoints of a running training; 0 writes them at epoch ends only.
-        publish_reserve_seconds: the update is finished at least this long before the round's deadline.
-    """
+    @property
+    def min_profit_lamports(self) -> int | None:
+        """None where the expected profit does not matter."""
+        return parse_sol(self.min_profit) if self.min_profit else None
 
-    compile: bool = False
-    data_memory_mb: int = 2048
-    data_workers: int = 2
-    checkpoint_seconds: float = 60.0
-    publish_reserve_seconds: float = 60.0
-
-
-@dataclass
-class UpdateConfig:
-    """How a finished training is written down for the validator, and when it is worth submitting.
-
-    An empty ``convention`` is the network's. ``min_gain`` is an accuracy, 0 to 1.
-    """
-
-    dtype: str = "float16"
-    top_k: float = 0.0
-    min_kept: float = 0.95
-    convention: str = ""
-    min_gain: float = 0.0
-    remedies: list[str] = field(default_factory=lambda: list(REMEDIES))
-    force: bool = False
-
-
-@dataclass
-class TuneConfig:
-    """A search for the learning rate and the number of epochs before each training."""
-
-    method: str = "none"
-    rates: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])
-    epochs: list[int] = field(default_factory=list)
-    most_epochs: int = 10
-    batches: int = 30
-    share: float = 0.15
-    max_seconds: float = 120.0
+    @property
+    def lamports_per_kwh(self) -> int:
+        """What energy costs."""
+        return parse_sol(self.sol_per_kwh)
 
 
 @dataclass
@@ -174,7 +154,7 @@ class NotifyConfig:
 
 
 @dataclass
-class Tree:
+class Tree(TrainingConfig):
     """What Hydra composes from ``conf/``. It is printed and saved as it is, so no secret belongs here."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
@@ -186,19 +166,7 @@ class Tree:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    fit: FitConfig = field(default_factory=FitConfig)
-    update: UpdateConfig = field(default_factory=UpdateConfig)
-    tune: TuneConfig = field(default_factory=TuneConfig)
-    # What users vary and Hydra builds; `decloud_pl.build` is the only place that instantiates them.
-    dataset: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
-    module: dict[str, Any] = field(default_factory=dict)
-    datamodule: dict[str, Any] = field(default_factory=dict)
-    callbacks: dict[str, Any] | None = None
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    scheduler: dict[str, Any] | None = None
-    trainer: dict[str, Any] = field(default_factory=dict)
-    logger: dict[str, Any] | None = None
     preset: dict[str, Any] | None = None
     task: str = "daemon"
     round: int | None = None
@@ -211,7 +179,6 @@ class Tree:
     batch_size: int = 32
     learning_rate: float = 0.001
     max_batches: int = 0
-    seed: int = 0
     max_concurrent_rounds: int = 1
     auto_train: bool = True
     auto_claim: bool = True
@@ -223,6 +190,8 @@ class Settings(Tree):
     """One validated configuration."""
 
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
+    given: tuple[str, ...] = ()
+    allow_packages: list[str] = field(default_factory=list)
 
     @property
     def home_path(self) -> Path:
@@ -248,12 +217,12 @@ class Settings(Tree):
     @property
     def min_reward(self) -> int:
         """Lamports."""
-        return parse_sol(self.rewards.min)
+        return self.rewards.min_lamports
 
     @property
     def max_reward(self) -> int:
         """Lamports; 0 means no limit."""
-        return parse_sol(self.rewards.max)
+        return self.rewards.max_lamports
 
     def written_convention(self) -> Convention:
         """How this trainer writes updates; `NetworkConfig.update_convention` is how validators read them."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,12 +16,13 @@ from decloud_pl.errors import TrainingError
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.store import Publisher, RoundPublisher
 from decloud_pl.train.delta import Encoding
-from decloud_pl.train.plan import Progress
+from decloud_pl.train.progress import Progress
 from decloud_pl.train.writing import UpdateWriter
 
 State = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 
+_UNKNOWN_TOTAL = 50
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 _UPDATE_FILE = "update.pt"
 
@@ -41,7 +44,6 @@ class DeltaCallback(Callback):
         encoding: of the entries; by default the publisher's, or float16.
         writer: writes the update in place of a writer of differences to ``base``.
         weights_of: gives the weights to publish; by default the network's at the end of the fit.
-        trained_score: gives the accuracy of those weights where it is known, so that ``writer`` need not measure it.
         stopped_early: tells at the end of the fit whether it ended before its last step.
 
     Raises:
@@ -60,8 +62,7 @@ class DeltaCallback(Callback):
         encoding: Encoding | None = None,
         writer: UpdateWriter | None = None,
         weights_of: Callable[[nn.Module], State] = nn.Module.state_dict,
-        trained_score: Callable[[], float | None] = lambda: None,
-        stopped_early: Callable[[], bool] = lambda: False,
+        stopped_early: Callable[[], bool] = bool,
     ) -> None:
         form = publisher.update_form if isinstance(publisher, RoundPublisher) else None
         if writer is None:
@@ -86,7 +87,6 @@ class DeltaCallback(Callback):
         self._score = score
         self._accuracy_before = accuracy_before
         self._weights_of = weights_of
-        self._trained_score = trained_score
         self._stopped_early = stopped_early
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
@@ -109,9 +109,7 @@ class DeltaCallback(Callback):
             return
         path = self._path or Path(trainer.default_root_dir) / _UPDATE_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        update, applied = self.writer.write(
-            path, self._weights_of(self._network(pl_module)), trained_score=self._trained_score()
-        )
+        update, applied = self.writer.write(path, self._weights_of(self._network(pl_module)))
         self._publisher.publish(
             replace(
                 update,
@@ -123,7 +121,7 @@ class DeltaCallback(Callback):
 
     def _network(self, module: LightningModule) -> nn.Module:
         if self._network_of is None:
-            return find_network(module, self._shapes)
+            return trained_network(module, self.writer.base)
         network = self._network_of(module)
         if _shapes(network.state_dict()) != self._shapes:
             raise TrainingError(
@@ -132,30 +130,6 @@ class DeltaCallback(Callback):
                 fix="Give the network that began with the base model's weights.",
             )
         return network
-
-
-def find_network(module: nn.Module, shapes: Shapes) -> nn.Module:
-    """The module or the one submodule whose state dict has these names and shapes.
-
-    Raises:
-        TrainingError: there is none, or more than one.
-    """
-    found: dict[str, nn.Module] = {
-        name: part for name, part in module.named_modules() if _shapes(part.state_dict()) == shapes
-    }
-    if len(found) == 1:
-        return next(iter(found.values()))
-    kind = type(module).__name__
-    if found:
-        names = ", ".join(name or "the module itself" for name in found)
-        raise TrainingError(
-            f"{kind} holds {len(found)} networks with the base model's tensors: {names}.",
-            fix="Name the trained one with network_of=.",
-        )
-    raise TrainingError(
-        f"{kind} holds no network with the base model's {len(shapes)} tensors, by name and shape.",
-        fix="Build it in __init__ from base.network(), or name it with network_of=.",
-    )
 
 
 def _copied(state: State) -> State:
@@ -184,17 +158,54 @@ class ProgressCallback(Callback):
     def __init__(self, report: Callable[[Progress], None], *, times: int = 200) -> None:
         self._report = report
         self._times = times
+        self._step = -1
 
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,  # noqa: ARG002
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: torch.Tensor | Mapping[str, Any] | None,
         batch: object,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        total, step = int(trainer.estimated_stepping_batches), trainer.global_step
-        if step % max(1, total // self._times) and step not in (1, total):
+        planned, step = trainer.estimated_stepping_batches, trainer.global_step
+        total = 0 if math.isinf(planned) else int(planned)
+        every = total // self._times if total else _UNKNOWN_TOTAL
+        if step == self._step or (step % max(1, every) and step not in (1, total)):
             return
-        loss = getattr(pl_module, "last_loss", None)
-        self._report(Progress("fit", trainer.current_epoch, step, total, None if loss is None else float(loss)))
+        self._step = step
+        loss = loss_of(outputs)
+        if loss is not None:
+            loss *= trainer.accumulate_grad_batches  # Lightning has divided it
+        self._report(Progress("fit", trainer.current_epoch, step, total, loss))
+
+
+def loss_of(outputs: torch.Tensor | Mapping[str, Any] | None) -> float | None:
+    """The loss that a ``training_step`` returned; None where it returned none."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return float(loss) if isinstance(loss, torch.Tensor) else None
+
+
+def trained_network(module: nn.Module, base: State) -> nn.Module:
+    """The module or the one submodule with the base model's names and shapes.
+
+    Raises:
+        TrainingError: there is none, or more than one.
+    """
+    shapes = _shapes(base)
+    found: dict[str, nn.Module] = {
+        name: part for name, part in module.named_modules() if _shapes(part.state_dict()) == shapes
+    }
+    if len(found) == 1:
+        return next(iter(found.values()))
+    kind = type(module).__name__
+    if found:
+        names = ", ".join(name or "the module itself" for name in found)
+        raise TrainingError(
+            f"{kind} holds {len(found)} networks with the base model's tensors: {names}.",
+            fix="Keep one as an attribute of the module, or name it with DeltaCallback's network_of=.",
+        )
+    raise TrainingError(
+        f"{kind} holds no network with the base model's {len(shapes)} tensors, by name and shape.",
+        fix="Keep base.network() as one attribute of the module, unchanged.",
+    )

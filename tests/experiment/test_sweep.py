@@ -18,6 +18,7 @@ from decloud_pl.cli import main as trainer
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.experiment.sweep import covered, expanded, first_point, of_an_experiment, restore_addresses
+from decloud_pl.settings.addresses import hidden_values
 from decloud_pl.settings.load import sources
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
@@ -115,7 +116,8 @@ def test_each_job_has_the_addresses_again(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "config.json").write_text(json.dumps({"data.mirror": MIRROR}))
     given = sources(["task=experiment", "epochs=2"])
     overrides = of_an_experiment(given)
-    shown = covered(overrides, first_point(overrides, directory=given.conf, user_conf=given.user_conf))
+    first = first_point(overrides, directory=given.conf, user_conf=given.user_conf)
+    shown = covered(overrides, hidden_values(first))
     assert not any("aMirrorsKey" in text for text in shown)
     tree = OmegaConf.create({"home": str(tmp_path), "data": {"mirror": "https://mirror.example.org/…"}, "epochs": 2})
     whole = restore_addresses(tree, shown)

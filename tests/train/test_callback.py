@@ -183,12 +183,12 @@ def test_a_module_without_the_base_models_network_is_refused_before_the_fit(tmp_
     wrong = ModelSpec("mlp", {"num_classes": 3, "image_size": 8, "hidden": 5, "layers": 1}).network()
     assert refusal(tmp_path, DeltaCallback(base, Inbox()), Wrapped(network=wrong)) == (
         "Wrapped holds no network with the base model's 4 tensors, by name and shape. "
-        "Build it in __init__ from base.network(), or name it with network_of=."
+        "Keep base.network() as one attribute of the module, unchanged."
     )
     two = Wrapped(student=base.network(), teacher=base.network())
     assert refusal(tmp_path, DeltaCallback(base, Inbox()), two) == (
         "Wrapped holds 2 networks with the base model's tensors: student, teacher. "
-        "Name the trained one with network_of=."
+        "Keep one as an attribute of the module, or name it with DeltaCallback's network_of=."
     )
     named = DeltaCallback(base, Inbox(), network_of=lambda module: module.network)  # type: ignore[return-value]
     said = refusal(tmp_path, named, Wrapped(network=wrong))
@@ -232,9 +232,7 @@ async def test_it_publishes_where_a_loop_runs(tmp_path: Path, base: BaseModel) -
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 def test_the_weights_to_publish_may_be_others_than_the_last(tmp_path: Path, base: BaseModel) -> None:
     inbox = Inbox()
-    callback = DeltaCallback(
-        base, inbox, weights_of=lambda _: base.state_dict(), trained_score=lambda: 0.5, stopped_early=lambda: True
-    )
+    callback = DeltaCallback(base, inbox, weights_of=lambda _: base.state_dict(), stopped_early=lambda: True)
     trainer(tmp_path, callback).fit(Wrapped(network=base.network()), images())
     (update,) = inbox.updates
     assert update.stopped_early

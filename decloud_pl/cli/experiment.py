@@ -15,21 +15,26 @@ from decloud_pl.settings.values import hydra_text
 if TYPE_CHECKING:
     from decloud_pl.experiment.results import Result
 
+NOT_MEASURED = "not measured"
+
 
 def lines(result: Result) -> list[str]:
     """What an experiment found, for people."""
     probe = [f"probe             {result.probe['note'].removeprefix('Probe: ')}"] if result.probe else []
-    before, after, gain = result.accuracy_before or 0.0, result.accuracy_after or 0.0, result.gain or 0.0
     return [
         f"data set          {result.dataset}",
         f"model             {result.architecture}",
-        f"accuracy before   {before * 100:.2f} %",
-        f"accuracy after    {after * 100:.2f} %",
-        f"gain              {gain * 100:+.2f} percentage points",
+        f"accuracy before   {_percent(result.accuracy_before)}",
+        f"accuracy after    {_percent(result.accuracy_after)}",
+        f"gain              {NOT_MEASURED if result.gain is None else f'{result.gain * 100:+.2f} percentage points'}",
         *probe,
         f"update            {(result.update_bytes or 0) / 1000:,.0f} kB, {result.encoding}",
         f"time              {result.seconds or 0.0:.1f} s",
     ]
+
+
+def _percent(accuracy: float | None) -> str:
+    return NOT_MEASURED if accuracy is None else f"{accuracy * 100:.2f} %"
 
 
 def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:

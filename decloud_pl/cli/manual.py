@@ -101,7 +101,8 @@ def _run(step: Step, round_id: int | None, overrides: list[str], *, json: bool) 
 
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.report import TerminalReporter
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.connect import open_wallet
     from decloud_pl.daemon.manual import take
 
     settings = open_settings(overrides)

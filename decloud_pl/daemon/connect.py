@@ -1,13 +1,38 @@
-"""From settings to the chain: all that a command needs that only reads."""
+"""From settings to the wallet and the chain: all that a command needs that only reads."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
 
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.rpc import RpcClient
-from decloud_pl.errors import ConfigError
-from decloud_pl.settings import NetworkConfig
+from decloud_pl.chain.solana_cli import DEFAULT_FILE
+from decloud_pl.chain.wallet import Wallet, load_wallet
+from decloud_pl.errors import ConfigError, WalletError
+from decloud_pl.settings import NetworkConfig, Secrets, WalletConfig
+
+
+def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:
+    """The wallet: ``DECLOUD_PRIVATE_KEY``, ``private_key``, ``keypair_path``, the Solana CLI's key file.
+
+    Raises:
+        WalletError: there is none; the message says all the ways to give one.
+    """
+    private_key = secrets.get("private_key")
+    path = Path(config.keypair_path).expanduser()
+    if private_key is None and not path.exists() and config.keypair_path != WalletConfig().keypair_path:
+        # Another wallet than the one that was named would earn, and pay.
+        raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
+    return load_wallet(
+        keypair_path=path,
+        environ=os.environ,
+        private_key=private_key,
+        cli_config=Path(DEFAULT_FILE).expanduser(),
+        strict=config.strict,
+    )
 
 
 def make_dialect(network: NetworkConfig) -> V1:

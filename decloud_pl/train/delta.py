@@ -17,18 +17,17 @@ import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import torch
 
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, UpdateDtype
 from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.settings.training import UpdateConfig
 from decloud_pl.store.cid import DEFAULT_PROFILE
 from decloud_pl.store.unixfs import CidWriter
 
 State = Mapping[str, torch.Tensor]
-UpdateDtype = Literal["float32", "float16", "bfloat16"]
 
 DTYPES: Mapping[UpdateDtype, torch.dtype] = {
     "float32": torch.float32,

@@ -71,8 +71,6 @@ class UpdateWriter:
             profile=profile,
             size=size,
             convention=self.convention,
-            accuracy_before=0.0,
-            accuracy_after=0.0,
             encoding=str(encoded.encoding),
             gain_kept=encoded.gain_kept,
         )

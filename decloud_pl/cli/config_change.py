@@ -14,7 +14,7 @@ from decloud_pl.cli.output import print_json
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.load import settings_of, sources_of
+from decloud_pl.settings.load import composed, sources_of
 from decloud_pl.settings.names import Setting, find
 from decloud_pl.settings.schema import default_home
 from decloud_pl.settings.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
@@ -68,8 +68,7 @@ def check_kept(values: dict[str, Value], home: Path) -> None:
     """
     from decloud_pl.cli.dataset_names import check_names
 
-    settings = settings_of(sources_of(values, home))
-    check_names(settings)
+    check_names(composed(sources_of(values, home)).settings)
 
 
 def _changes(arguments: argparse.Namespace, home: Path) -> tuple[list[Change], list[tuple[str, str | None]]]:

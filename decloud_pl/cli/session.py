@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decloud_pl.errors import WalletError
+from decloud_pl.errors import ConfigError, WalletError
 
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.chain.wallet import Wallet
     from decloud_pl.settings import Settings
-    from decloud_pl.settings.load import Sources
+    from decloud_pl.settings.load import Composed, Sources
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
@@ -25,46 +25,64 @@ def open_settings(overrides: Sequence[str]) -> Settings:
     """
     from decloud_pl.settings.load import sources
 
-    return checked_settings(sources(overrides))
+    return checked(sources(overrides)).settings
 
 
-def checked_settings(given: Sources) -> Settings:
-    """What `open_settings` gives, of settings that were read before.
+def checked(given: Sources) -> Composed:
+    """What `open_settings` gives, with the choices of groups, of settings that were read before.
 
     Raises:
         ConfigError: see `decloud_pl.settings.load`.
     """
     from decloud_pl.cli.dataset_names import check_names
-    from decloud_pl.settings.load import settings_of
-    from decloud_pl.settings.refusals import refuse_sweep
+    from decloud_pl.settings.load import composed
 
-    refuse_sweep(given.overrides)
-    settings = settings_of(given)
-    check_names(settings)
-    return settings
+    for override in given.overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "sweep":
+            raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
+    found = composed(given)
+    check_names(found.settings)
+    return found
 
 
 def open_wallet(settings: Settings) -> Wallet:
-    """The wallet: ``DECLOUD_PRIVATE_KEY``, ``private_key``, ``keypair_path``, the Solana CLI's key file.
+    """The wallet that ``wallet=…`` chooses; ``keypair`` takes the first key it finds, the others look at one place.
 
     Raises:
         WalletError: there is none; the message says all the ways to give one.
     """
     from decloud_pl.chain.solana_cli import DEFAULT_FILE
-    from decloud_pl.chain.wallet import load_wallet
-    from decloud_pl.settings import WalletConfig
+    from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, load_wallet, parse_key
 
+    kind, strict = settings.wallet.kind, settings.wallet.strict
+    cli_config = Path(DEFAULT_FILE).expanduser()
+    if kind == "environment":
+        if not os.environ.get(ENVIRONMENT_VARIABLE):
+            raise WalletError(
+                f"wallet=environment, but {ENVIRONMENT_VARIABLE} is not set.",
+                fix=f"Set {ENVIRONMENT_VARIABLE}, or choose another wallet.",
+            )
+        return load_wallet(keypair_path=None, environ=os.environ)
+    if kind == "keyring":
+        from decloud_pl.settings.secrets import keyring_get
+
+        held = keyring_get("private_key", str(settings.home_path))
+        if held is None:
+            raise WalletError(
+                "wallet=keyring, but the system keyring holds no private_key.",
+                fix="Put it there with: decloud-trainer config --set private_key=- --keyring",
+            )
+        return parse_key(held, "The system keyring")
+    if kind == "solana-cli":
+        return load_wallet(keypair_path=None, environ={}, cli_config=cli_config, strict=strict)
     private_key = settings.secrets.get("private_key")
     path = settings.keypair_path
-    if private_key is None and not path.exists() and settings.wallet.keypair_path != WalletConfig().keypair_path:
+    if private_key is None and not path.exists() and settings.wallet.keypair_path != type(settings.wallet)().keypair_path:
         # Another wallet than the one that was named would earn, and pay.
         raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
     return load_wallet(
-        keypair_path=path,
-        environ=os.environ,
-        private_key=private_key,
-        cli_config=Path(DEFAULT_FILE).expanduser(),
-        strict=settings.wallet.strict,
+        keypair_path=path, environ=os.environ, private_key=private_key, cli_config=cli_config, strict=strict
     )
 
 

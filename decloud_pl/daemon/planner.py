@@ -14,7 +14,6 @@ from decloud_pl.domain import RemedyName
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
 from decloud_pl.settings.schema import TuneConfig
-from decloud_pl.train.options import split
 from decloud_pl.train.plan import ProbeOptions, TrainingPlan, UpdateDtype
 
 
@@ -24,13 +23,10 @@ class SettingsPlanner:
 
     settings: Settings
 
-    def __post_init__(self) -> None:
-        split(self.settings.trainer)  # what is wrong in it shall be said at the start, not in a round
-
     @property
     def publish_reserve(self) -> float:
         """Seconds that must be left for publishing when a training ends."""
-        return split(self.settings.trainer)[0].publish_reserve_seconds
+        return self.settings.fit.publish_reserve_seconds
 
     def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
         """The plan as the worker's JSON.
@@ -89,12 +85,12 @@ def training_plan(
         dataset=dataset,
         optimizer=settings.optimizer,
         scheduler=settings.scheduler or {},
-        trainer=settings.trainer,
+        trainer=_trainer(settings),
         logger=logger,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        max_batches=settings.max_batches,
+        epochs=settings.epochs or 1,
+        batch_size=settings.batch_size or 1,
+        learning_rate=settings.learning_rate or 0.0,
+        max_batches=settings.max_batches or 0,
         seed=settings.seed,
         convention=settings.written_convention(),
         read_as=settings.network.update_convention(),
@@ -108,6 +104,11 @@ def training_plan(
         threads=threads,
         probe=_probe(settings.tune),
     )
+
+
+def _trainer(settings: Settings) -> dict[str, Any]:
+    own = ("max_epochs", "limit_train_batches")
+    return {**{name: value for name, value in settings.trainer.items() if name not in own}, **asdict(settings.fit)}
 
 
 def _probe(tune: TuneConfig) -> ProbeOptions | None:

@@ -1,4 +1,4 @@
-"""Values of settings: from text, from JSON, and to the text of a Hydra override."""
+"""Values of settings: from text, from JSON, and to what Hydra reads."""
 
 from __future__ import annotations
 
@@ -113,15 +113,9 @@ def wrong(setting: Setting, value: object, where: str) -> ConfigError:
     return ConfigError(f"{where} is{shown or ' not text'}.", fix=f"It must be {_NEEDED[setting.kind]}.")
 
 
-def to_overrides(setting: Setting, value: Value) -> list[str]:
-    """A value as Hydra overrides, one for each key of a table."""
-    if setting.kind == "table" and isinstance(value, Mapping):
-        return [f"++{setting.path}.{key}={hydra_text(item)}" for key, item in value.items()]
-    if setting.kind == "choice":
-        return [f"{setting.path}={value}"]
-    # `++`: also sets a key that the chosen file of a free group leaves out.
-    prefix = "++" if setting.kind == "any" else ""
-    return [f"{prefix}{setting.path}={hydra_text(value)}"]
+def to_override(setting: Setting, value: Value) -> str:
+    """A value as an override of Hydra's."""
+    return f"{setting.path}={value if setting.kind == 'choice' else hydra_text(value)}"
 
 
 def hydra_text(value: object) -> str:
@@ -136,10 +130,21 @@ def hydra_text(value: object) -> str:
         return "{" + ",".join(f"{hydra_text(str(key))}:{hydra_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(hydra_text(item) for item in value) + "]"
-    # Backslashes count only before a quote or an interpolation; those are doubled.
-    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", str(value))
-    text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), text)
-    return f"'{text}'"
+    # Backslashes count only before a quote.
+    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), literal(str(value)))
+    return f"'{quoted}'"
+
+
+def literal(value: Any) -> Any:
+    """A value whose text no composition takes for an interpolation."""
+    if isinstance(value, Mapping):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [literal(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    # Backslashes count only before an interpolation.
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
 
 
 def to_display(value: object) -> str:

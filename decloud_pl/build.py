@@ -6,7 +6,7 @@ ever gets into a node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from decloud_pl.errors import ConfigError
@@ -24,11 +24,12 @@ ALLOWED = (
 )
 
 
-def build(node: Mapping[str, Any], **extra: Any) -> Any:
+def build(node: Mapping[str, Any], *, packages: Sequence[str] = (), **extra: Any) -> Any:
     """Instantiates a configuration node.
 
     Args:
         node: plain values with a ``_target_``, as `decloud_pl.settings` hands them out.
+        packages: of the user's own that are allowed too: the setting ``allow_packages``.
         extra: further keyword arguments.
 
     Raises:
@@ -39,7 +40,7 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
 
     if "_target_" not in node:
         raise ConfigError("A configuration node has no _target_.", fix="Choose one of conf/'s groups.")
-    _check(node)
+    _check(node, (*ALLOWED, *packages, *(f"{package}." for package in packages)))
     try:
         return instantiate({**node, "_convert_": "all"}, **extra)
     except InstantiationException as error:
@@ -47,15 +48,20 @@ def build(node: Mapping[str, Any], **extra: Any) -> Any:
         raise ConfigError(f"{node['_target_']} cannot be built: {reason}.", fix="Correct its settings.") from error
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, allowed: tuple[str, ...]) -> None:
     if isinstance(value, Mapping):
         target = value.get("_target_")
-        if target is not None and not (isinstance(target, str) and target.startswith(ALLOWED)):
+        if target is not None and not (isinstance(target, str) and _is_allowed(target, allowed)):
             raise ConfigError(
-                f"{target!r} may not be built from a configuration.", fix=f"Allowed: {', '.join(ALLOWED)}."
+                f"{target!r} may not be built from a configuration.",
+                fix=f"Allowed: {', '.join(ALLOWED)}, and packages of your own that the setting allow_packages names.",
             )
         for item in value.values():
-            _check(item)
+            _check(item, allowed)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check(item)
+            _check(item, allowed)
+
+
+def _is_allowed(target: str, allowed: tuple[str, ...]) -> bool:
+    return any(target == name or (name.endswith(".") and target.startswith(name)) for name in allowed)

@@ -17,7 +17,7 @@ from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact
 from decloud_pl.settings.aliases import ALIASES, one_of_two, shown, text_to_place
 from decloud_pl.settings.layers import Layers, layers_of, read_layers
-from decloud_pl.settings.names import PRESET
+from decloud_pl.settings.names import PACKAGES, PRESET, no_setting
 from decloud_pl.settings.network import honour_solana_cli
 from decloud_pl.settings.private import hide, private, revealed
 from decloud_pl.settings.schema import USER_CONF, DataConfig, Settings, Tree, check, default_home
@@ -221,6 +221,8 @@ def placed(overrides: Sequence[str]) -> tuple[str, ...]:
 
 def _refuse_secret(key: str) -> None:
     name = key.rpartition(".")[2]
+    if name == PACKAGES:
+        raise no_setting(key, [])
     if name in SECRET_NAMES:
         raise ConfigError(
             f"{key} does not belong on a command line, where others can read it.",

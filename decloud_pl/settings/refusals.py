@@ -48,13 +48,18 @@ def explain(error: Exception, given: Sources) -> ConfigError:
             known = choices(group, *given.folders)
             if name not in known:
                 return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, known))
-    key = str(getattr(cause, "full_key", "") or "")
-    if isinstance(cause, ValidationError):
-        texts = [text for name, _, text in (one.partition("=") for one in given.overrides) if name.lstrip("+") == key]
-        return wrong_value(cause, key, texts[-1] if texts else None)
-    if key and "Key " in str(cause):
+    # A file's error has the cause in its own text, an override's has it beside it.
+    file = re.match(r"In '(.+)': (\w+) raised while composing config:\n(.*)$", said, re.MULTILINE)
+    place = re.search(r"full_key: ([\w.]+)", f"{said}\n{cause}")
+    key = place[1] if place else ""
+    reason = file[3].rstrip(".") if file else _first_line(cause)
+    if key and reason.startswith("Key "):
         return _no_place(key, given)
-    return ConfigError(f"The configuration cannot be used: {_first_line(cause)}.", fix="Check the settings you gave.")
+    if file or not isinstance(cause, ValidationError):
+        where = f"The configuration {file[1]}" if file else "The configuration"
+        return ConfigError(f"{where} cannot be used: {reason}.", fix="Check the settings you gave.")
+    texts = [text for name, _, text in (one.partition("=") for one in given.overrides) if name.lstrip("+") == key]
+    return wrong_value(cause, key, texts[-1] if texts else None)
 
 
 def cannot_be_read(override: str) -> ConfigError:

@@ -13,7 +13,7 @@ from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import RemedyName
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
-from decloud_pl.settings.schema import TuneConfig
+from decloud_pl.settings.training import TuneConfig
 from decloud_pl.train.plan import ProbeOptions, TrainingPlan, UpdateDtype
 
 

@@ -19,8 +19,7 @@ SWEEPS = "sweeps"
 FORMAT = 1
 
 _CLASS = "._target_"
-_GROUPS = ("model", "optimizer", "scheduler", "trainer", "update", "tune")
-_PLAIN = ("epochs", "batch_size", "learning_rate", "max_batches", "seed", "base_model")
+_NODES = ("model", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "update", "tune")
 
 
 @dataclass(frozen=True)
@@ -121,11 +120,10 @@ def _in_order(sweep: Path) -> list[Path]:
 
 def parameters_of(settings: Settings) -> dict[str, Any]:
     """The settings that decide a training's outcome, flat."""
-    found: dict[str, Any] = {"dataset": dataset_name(settings)}
-    found.update({name: getattr(settings, name) for name in _PLAIN})
-    for group in _GROUPS:
-        node = getattr(settings, group)
-        found.update(_flat(group, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance
+    found: dict[str, Any] = {"dataset": dataset_name(settings), "base_model": settings.base_model, "seed": settings.seed}
+    for name in _NODES:
+        node = getattr(settings, name)
+        found.update(_flat(name, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance
     return found
 
 
@@ -136,17 +134,9 @@ def dataset_name(settings: Settings) -> str:
 
 
 def differing(results: list[Result]) -> list[str]:
-    """The parameters that are not the same in all results, in a stable order.
-
-    ``learning_rate`` and ``optimizer.lr`` move together; of such a pair the first one given is enough.
-    """
-    names = list(dict.fromkeys(name for result in results for name in result.parameters))
-    found: dict[str, str] = {}
-    for name in names:
-        values = [json.dumps(result.parameters.get(name)) for result in results]
-        if len(set(values)) > 1:
-            found.setdefault(json.dumps(values), name)
-    names = list(found.values())
+    """The parameters that are not the same in all results, in a stable order."""
+    every = dict.fromkeys(name for result in results for name in result.parameters)
+    names = [name for name in every if len({json.dumps(result.parameters.get(name)) for result in results}) > 1]
     # Another class has other keys of its own; its name says it all.
     classes = [name for name in names if name.endswith(_CLASS)]
     return [name for name in names if not any(_follows(name, of, results) for of in classes)]

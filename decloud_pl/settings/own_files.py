@@ -87,6 +87,6 @@ def read_own(folder: Path, name: str) -> tuple[Container, str | None]:
         if list(moved) == [group]:
             plain = {**({"defaults": plain["defaults"]} if "defaults" in plain else {}), **moved[group]}
         else:  # with keys that belong to another group by now
-            below = [entry if entry == "_self_" else {f"/{group}@_global_.{group}": entry} for entry in plain.get("defaults", [])]
+            below = [entry if entry == "_self_" else f"/{group}/{entry}@_global_.{group}" for entry in plain.get("defaults", [])]
             plain, package = {**({"defaults": below} if below else {}), **moved}, _GLOBAL
     return OmegaConf.create(hide(f"{name}:", plain)), package

@@ -52,7 +52,7 @@ def open_wallet(settings: Settings) -> Wallet:
     Raises:
         WalletError: there is none; the message says all the ways to give one.
     """
-    from decloud_pl.chain.solana_cli import DEFAULT_FILE
+    from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
     from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, load_wallet, parse_key
 
     kind, strict = settings.wallet.kind, settings.wallet.strict
@@ -75,10 +75,20 @@ def open_wallet(settings: Settings) -> Wallet:
             )
         return parse_key(held, "The system keyring")
     if kind == "solana-cli":
-        return load_wallet(keypair_path=None, environ={}, cli_config=cli_config, strict=strict)
+        found = read_solana_cli_config(cli_config)
+        if found is None or found.keypair_path is None or not found.keypair_path.exists():
+            raise WalletError(
+                f"wallet=solana-cli, but {cli_config} names no key file.",
+                fix="Name one with `solana config set --keypair FILE`, or choose another wallet.",
+            )
+        return load_wallet(keypair_path=found.keypair_path, environ={}, strict=strict)
     private_key = settings.secrets.get("private_key")
     path = settings.keypair_path
-    if private_key is None and not path.exists() and settings.wallet.keypair_path != type(settings.wallet)().keypair_path:
+    if (
+        private_key is None
+        and not path.exists()
+        and settings.wallet.keypair_path != type(settings.wallet)().keypair_path
+    ):
         # Another wallet than the one that was named would earn, and pay.
         raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
     return load_wallet(

@@ -120,7 +120,11 @@ def _in_order(sweep: Path) -> list[Path]:
 
 def parameters_of(settings: Settings) -> dict[str, Any]:
     """The settings that decide a training's outcome, flat."""
-    found: dict[str, Any] = {"dataset": dataset_name(settings), "base_model": settings.base_model, "seed": settings.seed}
+    found: dict[str, Any] = {
+        "dataset": dataset_name(settings),
+        "base_model": settings.base_model,
+        "seed": settings.seed,
+    }
     for name in _NODES:
         node = getattr(settings, name)
         found.update(_flat(name, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -77,9 +77,7 @@ class Composed:
         return self.choices[PRESET]
 
 
-def sources(
-    overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, sweep: bool = False
-) -> Sources:
+def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, sweep: bool = False) -> Sources:
     """Reads config.json and the environment; the command line's overrides come on top.
 
     Raises:

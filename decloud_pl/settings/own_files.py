@@ -68,7 +68,9 @@ def read_own(folder: Path, name: str) -> tuple[Container, str | None]:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{file}, line {mark.line + 1}," if mark else str(file)
-        raise ConfigError(f"{place} is not YAML: {getattr(error, 'problem', error)}.", fix="Correct the file.") from None
+        raise ConfigError(
+            f"{place} is not YAML: {getattr(error, 'problem', error)}.", fix="Correct the file."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read.", fix="Check its mode, and write it in UTF-8.") from error
     if not isinstance(plain, dict):
@@ -87,6 +89,9 @@ def read_own(folder: Path, name: str) -> tuple[Container, str | None]:
         if list(moved) == [group]:
             plain = {**({"defaults": plain["defaults"]} if "defaults" in plain else {}), **moved[group]}
         else:  # with keys that belong to another group by now
-            below = [entry if entry == "_self_" else f"/{group}/{entry}@_global_.{group}" for entry in plain.get("defaults", [])]
+            below = [
+                entry if entry == "_self_" else f"/{group}/{entry}@_global_.{group}"
+                for entry in plain.get("defaults", [])
+            ]
             plain, package = {**({"defaults": below} if below else {}), **moved}, _GLOBAL
     return OmegaConf.create(hide(f"{name}:", plain)), package

@@ -31,7 +31,9 @@ def hide(key: str, value: Any) -> Any:
         value: plain values; a text may be an interpolation.
     """
     if isinstance(value, Mapping):
-        return {name: hide(f"{key}.{name}" if key[-1:] != ":" else f"{key}{name}", item) for name, item in value.items()}
+        return {
+            name: hide(f"{key}.{name}" if key[-1:] != ":" else f"{key}{name}", item) for name, item in value.items()
+        }
     if isinstance(value, list):
         return [hide(f"{key}.{index}", item) for index, item in enumerate(value)]
     # What an environment variable holds can be such an address too.

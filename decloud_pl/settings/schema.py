@@ -222,41 +222,23 @@ def default_home(environ: Mapping[str, str]) -> Path:
 
 
 _INFINITY = float("inf")
-_SHARE = (0, 1)
-# The least and the greatest value of each number. A range that is open below begins above its first number.
-_RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (1, _INFINITY),
-    "batch_size": (1, _INFINITY),
-    "max_batches": (0, _INFINITY),
-    "max_concurrent_rounds": (1, _INFINITY),
-    "chain.max_priority_lamports": (0, _INFINITY),
-    "chain.max_compute_units": (1, _INFINITY),
-    "rewards.watts": (0, _INFINITY),
-    "network.requests_per_second": (0, _INFINITY),
-    "daemon.stop_seconds": (0, _INFINITY),
-    "daemon.ray.cpus": (1, _INFINITY),
-    "daemon.ray.gpus": (0, _INFINITY),
-    "notify.silent_minutes": (0, _INFINITY),
-    "metrics.port": (0, 65_535),
-    "fit.data_memory_mb": (0, _INFINITY),
-    "fit.data_workers": (0, _INFINITY),
-    "fit.checkpoint_seconds": (0, _INFINITY),
-    "fit.publish_reserve_seconds": (0, _INFINITY),
-    "update.top_k": _SHARE,
-    "update.min_kept": _SHARE,
-    "update.min_gain": _SHARE,
-    "tune.most_epochs": (0, _INFINITY),
-    "tune.batches": (1, _INFINITY),
+_AT_LEAST = {
+    0: (
+        *("max_batches", "chain.max_priority_lamports", "rewards.watts", "network.requests_per_second"),
+        *("daemon.stop_seconds", "daemon.ray.gpus", "notify.silent_minutes", "metrics.port", "tune.most_epochs"),
+        *("fit.data_memory_mb", "fit.data_workers", "fit.checkpoint_seconds", "fit.publish_reserve_seconds"),
+    ),
+    1: (
+        *("epochs", "batch_size", "max_concurrent_rounds", "chain.max_compute_units", "daemon.ray.cpus"),
+        "tune.batches",
+    ),
 }
-_ABOVE_ZERO = {
-    "learning_rate": _INFINITY,
-    "poll_interval": _INFINITY,
-    "storage.timeout": _INFINITY,
-    "storage.read_back_seconds": _INFINITY,
-    "daemon.hang_minutes": _INFINITY,
-    "tune.share": 0.5,
-    "tune.max_seconds": _INFINITY,
-}
+_ABOVE_ZERO = (
+    *("learning_rate", "poll_interval", "storage.timeout", "storage.read_back_seconds", "daemon.hang_minutes"),
+    *("tune.share", "tune.max_seconds"),
+)
+_SHARES = ("update.top_k", "update.min_kept", "update.min_gain")
+_AT_MOST = {"metrics.port": 65_535, "tune.share": 0.5}
 _WORDS = {
     "task": ("daemon", "round", "experiment"),
     "wallet.kind": ("keypair", "environment", "keyring", "solana-cli"),
@@ -274,15 +256,20 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: the first value out of range.
     """
-    for name, (least, most) in _RANGES.items():
+    for least, name in ((least, name) for least, names in _AT_LEAST.items() for name in names):
         value = value_at(settings, name)
-        if value is not None and (not least <= value <= most or value == _INFINITY):
-            many = f"{least} or more" if most == _INFINITY else f"{most} or less" if value > most and not least else ""
-            raise _wrong(name, value, "a share from 0 to 1" if most == 1 else many or f"{least} or more")
-    for name, most in _ABOVE_ZERO.items():
+        if value is not None and not least <= value < _INFINITY:
+            raise _wrong(name, value, f"{least} or more")
+    for name in _ABOVE_ZERO:
         value = value_at(settings, name)
-        if value is not None and (not 0 < value <= most or value == _INFINITY):
-            raise _wrong(name, value, "more than 0" if most == _INFINITY else f"more than 0 and at most {most}")
+        if value is not None and not 0 < value < _INFINITY:
+            raise _wrong(name, value, "more than 0")
+    for name in _SHARES:
+        if not 0 <= value_at(settings, name) <= 1:
+            raise _wrong(name, value_at(settings, name), "a share from 0 to 1")
+    for name, most in _AT_MOST.items():
+        if value_at(settings, name) > most:
+            raise _wrong(name, value_at(settings, name), f"at most {most}")
     for name, words in _WORDS.items():
         if value_at(settings, name) not in words:
             shown = [repr(word) for word in words if word]

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
 from decloud_pl.cli import main as trainer
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
@@ -113,7 +114,7 @@ def test_each_job_has_the_addresses_again(tmp_path: Path) -> None:
     file = {"file": "a.csv", "urls": [MIRROR]}
     entry = {"name": "mine", "kind": "text", "num_classes": 2, "folder": "mine", "downloads": [file]}
     data.write_text(json.dumps({"_target_": "decloud_pl.data.tables.Tables", "root": None, "entry": entry}))
-    script = f"""
+    script = """
 from decloud_pl.settings.load import *
 from omegaconf import OmegaConf
 from hydra import compose, initialize_config_dir
@@ -126,7 +127,7 @@ if sys.argv[1] == "send":
 else:
     from decloud_pl.settings import private
     private._kept.clear()
-    settings = from_tree(pickle.load(sys.stdin.buffer), given, {{"preset": "none"}}).settings
+    settings = from_tree(pickle.load(sys.stdin.buffer), given, {"preset": "none"}).settings
     print(settings.data.mirror, settings.dataset["entry"]["downloads"][0]["urls"][0])
 """
     (tmp_path / "config.json").write_text(json.dumps({"data.mirror": f"{MIRROR}/2"}))

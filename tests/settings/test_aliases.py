@@ -173,7 +173,9 @@ def test_an_optimizer_without_a_rate(home: Path, environ: dict[str, str]) -> Non
     file.parent.mkdir(parents=True)
     file.write_text("_target_: my_package.Free\n")
     assert load(["optimizer=mine"], environ=environ).learning_rate is None
-    with pytest.raises(ConfigError, match=r"no 'optimizer\.lr' in this configuration\. learning_rate is its short name"):
+    with pytest.raises(
+        ConfigError, match=r"no 'optimizer\.lr' in this configuration\. learning_rate is its short name"
+    ):
         load(["optimizer=mine", "learning_rate=0.1"], environ=environ)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import Settings, compose, load
+from decloud_pl.settings import compose, load
 from decloud_pl.settings.load import composed, sources
 from decloud_pl.settings.names import MAIN, choices, settings_by_name
 from decloud_pl.settings.origins import covered, show

@@ -62,8 +62,8 @@ class Trainer:
         self.events: list[DaemonEvent] = []
         self._settings = settings
         self._wallet = wallet
-        self._rpc = make_rpc(settings)
-        self._chain = ChainClient(self._rpc, make_dialect(settings))
+        self._rpc = make_rpc(settings.network)
+        self._chain = ChainClient(self._rpc, make_dialect(settings.network))
 
     async def __aenter__(self) -> Trainer:
         return self

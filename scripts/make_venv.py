@@ -1,6 +1,6 @@
-"""Makes ``.venv`` ready for `scripts/setup`; only the standard library, because nothing is installed yet.
+"""Makes ``.venv``, or the folder given, ready; only the standard library, because nothing is installed yet.
 
-``.venv/decloud-setup.json`` says what the environment was made from. It is written before pip starts, as
+``decloud-setup.json`` in it says what the environment was made from. It is written before pip starts, as
 ``installing``, and after pip has succeeded, as ``installed``: an environment that an interruption left half
 made is thus known and made anew.
 """
@@ -22,7 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
+NAME = sys.argv[1] if len(sys.argv) > 1 else ".venv"
+VENV = ROOT / NAME
 PYTHON = VENV / "bin" / "python"
 MARKER = VENV / "decloud-setup.json"
 LOG = VENV / "decloud-setup.log"
@@ -56,7 +57,7 @@ def main() -> int:
         say(str(error))
         return 1
     except KeyboardInterrupt:
-        say("Interrupted; the next start makes .venv anew.")
+        say(f"Interrupted; the next start makes {NAME} anew.")
         return 130
     return 0
 
@@ -102,7 +103,7 @@ def locked() -> Iterator[int]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("Another start is setting up .venv; waiting for it…")
+            say("Another start is setting up an environment; waiting for it…")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield stream.fileno()
 
@@ -112,7 +113,7 @@ def make(lock: int) -> None:
     begun = time.monotonic()
     why = unusable()
     if why is None:
-        say("Bringing .venv up to date…")
+        say(f"Bringing {NAME} up to date…")
     else:
         create(why)
     MARKER.write_text(json.dumps(wanted("installing")))
@@ -121,7 +122,7 @@ def make(lock: int) -> None:
     done = MARKER.with_suffix(".new")
     done.write_text(json.dumps(wanted("installed")))
     done.replace(MARKER)
-    say(f".venv is ready after {time.monotonic() - begun:.0f} s.")
+    say(f"{NAME} is ready after {time.monotonic() - begun:.0f} s.")
 
 
 def unusable() -> str | None:
@@ -131,7 +132,7 @@ def unusable() -> str | None:
     marker = read_marker()
     if marker.get("state") == "installing":
         return "the last installation was interrupted"
-    if ask("import pip, sys; print((3, 10) <= sys.version_info[:2] < (3, 14))") != "True":
+    if ask("import pip, sys; print((3, 11) <= sys.version_info[:2] < (3, 14))") != "True":
         return "the old one has no usable Python"
     if marker.get("root", str(ROOT)) != str(ROOT):
         return "the old one belongs to another folder"
@@ -151,13 +152,13 @@ def create(why: str) -> None:
             "free some space and start again."
         )
     version = ".".join(platform.python_version_tuple()[:2])
-    say(f"Creating .venv with Python {version} ({why}; about 2 minutes and 6 GB)…")
+    say(f"Creating {NAME} with Python {version} ({why}; about 2 minutes and 6 GB)…")
     # Not sys.executable: that may be the Python of the environment just removed.
     base = getattr(sys, "_base_executable", sys.executable)
     done = subprocess.run([base, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         output = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise SetupError(f"Python {version} could not create .venv: {output[-1].rstrip('.')}.")
+        raise SetupError(f"Python {version} could not create {NAME}: {output[-1].rstrip('.')}.")
 
 
 def install(lock: int) -> None:

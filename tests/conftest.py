@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -23,7 +24,46 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 hypothesis.settings.register_profile("decloud", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("decloud")
 
+HERE = Path(__file__).parent
 NO_SKIPS = "DECLOUD_NO_SKIPS"
+# Folders and modules that take long; a test that does so in a quick module has the mark itself.
+SLOW = (
+    "cli/test_model.py",
+    "daemon/test_datasets.py",
+    "daemon/test_faults.py",
+    "daemon/test_kill_matrix.py",
+    "daemon/test_ray.py",
+    "daemon/test_ray_node.py",
+    "daemon/test_soak.py",
+    "daemon/test_strangers.py",
+    "dashboard/test_bench.py",
+    "dashboard/test_browser.py",
+    "experiment/test_conf.py",
+    "experiment/test_run.py",
+    "experiment/test_sweep.py",
+    "integration",
+    "localnet/agents/test_bench_child.py",
+    "localnet/agents/test_evidence.py",
+    "localnet/agents/test_three_trainers.py",
+    "localnet/agents/test_validator.py",
+    "localnet/program/test_build.py",
+    "localnet/program/test_deploy.py",
+    "localnet/program/test_properties.py",
+    "localnet/rpc/test_npm_clients.py",
+    "notebooks",
+    "project/test_guards.py",
+    "project/test_pythons.py",
+    "project/test_setup.py",
+    "project/test_wheel.py",
+    "store/test_bench.py",
+    "store/test_genuine_software.py",
+    "train/test_gain.py",
+    "train/test_loggers.py",
+    "train/test_probe.py",
+    "train/test_run.py",
+    "train/test_score_bench.py",
+    "train/test_worker.py",
+)
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""})  # the last three only to bind
 
 
@@ -80,6 +120,21 @@ def _set_home(patch: pytest.MonkeyPatch, factory: pytest.TempPathFactory) -> Non
     patch.setenv("DECLOUD_HOME", str(home / ".decloud-trainer"))
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
         patch.delenv(name, raising=False)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out the tests marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    slow = [HERE / name for name in SLOW]
+    for item in items:
+        if any(item.path.is_relative_to(path) for path in slow):
+            item.add_marker("slow")
+    if config.getoption("fast"):
+        left_out = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 @pytest.hookimpl(wrapper=True)

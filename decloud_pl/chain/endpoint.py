@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from decloud_pl.chain.pace import Pace
 from decloud_pl.chain.rpc_errors import from_error_object, from_transport, not_rpc, silent
-from decloud_pl.chain.within import within
 from decloud_pl.errors import ConfigError, RpcUnavailable
 
 if TYPE_CHECKING:
@@ -115,12 +114,13 @@ class Endpoint:
         if wait:
             await self._pace.sleep(wait)
         try:
-            answer = await within(self._timeout * _WHOLE_ANSWER, request(self._connected()))
+            async with asyncio.timeout(self._timeout * _WHOLE_ANSWER):
+                answer = await request(self._connected())
         except RPCException as error:
             raise from_error_object(self.host, error.args[0] if error.args else None) from error
         except SolanaRpcException as error:
             raise from_transport(self.host, error.__cause__) from error
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise silent(self.host) from error
         except (SerdeJSONError, ValueError) as error:
             raise not_rpc(self.host) from error

@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.dialects.v1.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.chain.within import within
 from decloud_pl.errors import ConfigError, DecodeError
 
 logger = logging.getLogger(__name__)
@@ -94,7 +93,8 @@ async def watch_events(
                 await socket.send(json.dumps(_SLOTS))
                 patience: float | None = open_seconds
                 while True:
-                    message = await within(patience, socket.recv())
+                    async with asyncio.timeout(patience):
+                        message = await socket.recv()
                     if connected and _announces_slots(message):
                         patience = silence_seconds
                     for item in _items(message, dialect):
@@ -106,7 +106,7 @@ async def watch_events(
             raise ConfigError(
                 "The WebSocket address is not a ws or wss URL.", fix="Write network.ws_url like ws://127.0.0.1:8900."
             ) from None
-        except (OSError, WebSocketException, asyncio.TimeoutError, _Refused) as error:
+        except (OSError, WebSocketException, _Refused) as error:  # TimeoutError is an OSError
             logger.info("The WebSocket is gone (%s); connecting again", type(error).__name__)
         if connected:
             yield Disconnected()

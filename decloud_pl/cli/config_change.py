@@ -82,7 +82,8 @@ def check_kept(values: dict[str, Value], home: Path) -> None:
     """
     from decloud_pl.cli.dataset_names import check_names
 
-    check_names(composed(sources_of(values, home)).settings)
+    settings = composed(sources_of(values, home)).settings
+    check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
 
 
 def _changes(arguments: argparse.Namespace, home: Path) -> list[Change]:

@@ -37,6 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     import asyncio
     import os
+    from functools import partial
 
     from decloud_pl.cli.output import print_json, print_table
     from decloud_pl.cli.session import open_settings, open_wallet
@@ -44,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.settings.schema import default_home
 
     settings = open_settings(arguments.overrides)
-    findings = asyncio.run(examine(settings, default_home(os.environ), lambda: open_wallet(settings)))
+    find_wallet = partial(open_wallet, settings.wallet, settings.secrets)
+    findings = asyncio.run(examine(settings, default_home(os.environ), find_wallet))
     problems = [finding for finding in findings if finding.verdict == "problem"]
     if arguments.json:
         print_json({"well": not problems, "findings": [dataclasses.asdict(finding) for finding in findings]})

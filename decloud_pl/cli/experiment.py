@@ -1,4 +1,4 @@
-"""``python -m decloud_pl task=experiment``: a training without a chain, and what a validator would score."""
+"""``python -m decloud_pl -m task=experiment``: a sweep; and the words for what one experiment found."""
 
 from __future__ import annotations
 
@@ -6,55 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
-from decloud_pl.errors import TrainingError, TrainingStopped
+from decloud_pl.errors import TrainingError
 from decloud_pl.settings.values import hydra_text
 
 if TYPE_CHECKING:
     from decloud_pl.experiment.results import Result
-    from decloud_pl.settings import Settings
-
-
-def run_settings(settings: Settings) -> int:
-    """Runs one experiment; its folder is ``<home>/experiments/<date_time>``.
-
-    One of the same settings that was interrupted is gone on with.
-    """
-    from decloud_pl.cli.interrupts import Interrupts
-    from decloud_pl.cli.training_bar import training_bar
-    from decloud_pl.experiment.folders import new_folder
-    from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
-    from decloud_pl.experiment.resume import at_work, settings_key, unfinished
-    from decloud_pl.experiment.run import run_experiment
-
-    parent, key = settings.home_path / EXPERIMENTS, settings_key(settings)
-    begun = unfinished(parent, key)
-    folder = begun or new_folder(parent, datetime.now())  # noqa: DTZ005  # named for people
-    print(f"{'Training' if begun is None else 'Going on'} in {folder}…", flush=True)
-    interrupts = Interrupts()
-    try:
-        with interrupts, at_work(folder, key), training_bar() as show:
-            result = run_experiment(settings, folder, on_progress=show, stop_requested=interrupts.requested)
-    except (TrainingStopped, KeyboardInterrupt, SystemExit):  # Lightning makes an exit of an interrupt
-        if not interrupts.seen:
-            raise
-        print(f"decloud_pl: {_interrupted(folder)}", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    for line in lines(result):
-        print(line)
-    print(f"Written to {folder / RESULT_FILE}")
-    return 0
-
-
-def _interrupted(folder: Path) -> str:
-    from decloud_pl.train.run import CHECKPOINT_FILE
-
-    if (folder / CHECKPOINT_FILE).is_file():
-        return f"Interrupted. The same command goes on from the checkpoint in {folder}."
-    return "Interrupted before there was a checkpoint. The same command begins anew."
 
 
 def lines(result: Result) -> list[str]:
@@ -94,7 +53,7 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     given = sources(expanded(overrides, *sources().folders), sweep=True)
     refuse_addresses(given.overrides)
     settings = first_point(given)
-    check_names(settings)
+    check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
     forget_secrets(os.environ)

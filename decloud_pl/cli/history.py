@@ -119,7 +119,7 @@ def _print_csv(rows: Sequence[Row], home: Path) -> None:
     """One line per round: amounts in lamports, accuracies 0 to 1, times in seconds."""
     import csv
     import sys
-    from datetime import datetime, timezone
+    from datetime import UTC, datetime
 
     from decloud_pl.daemon.reader import JournalReader
     from decloud_pl.daemon.scope import Scope
@@ -141,7 +141,7 @@ def _print_csv(rows: Sequence[Row], home: Path) -> None:
                 row.network,
                 row.program_id,
                 row.wallet,
-                datetime.fromtimestamp(row.updated_at, tz=timezone.utc).isoformat(timespec="seconds"),
+                datetime.fromtimestamp(row.updated_at, tz=UTC).isoformat(timespec="seconds"),
                 record.state.value,
                 record.dataset,
                 record.reward_amount,

@@ -13,7 +13,7 @@ from decloud_pl.errors import ConfigError, WalletError
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.chain.wallet import Wallet
-    from decloud_pl.settings import Settings
+    from decloud_pl.settings import NetworkConfig, Secrets, Settings, WalletConfig
     from decloud_pl.settings.load import Composed, Sources
 
 
@@ -42,11 +42,12 @@ def checked(given: Sources) -> Composed:
         if key == "sweep":
             raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
     found = composed(given)
-    check_names(found.settings)
+    settings = found.settings
+    check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
     return found
 
 
-def open_wallet(settings: Settings) -> Wallet:
+def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:
     """The wallet that ``wallet=…`` chooses; ``keypair`` takes the first key it finds, the others look at one place.
 
     Raises:
@@ -55,7 +56,7 @@ def open_wallet(settings: Settings) -> Wallet:
     from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
     from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, load_wallet, parse_key
 
-    kind, strict = settings.wallet.kind, settings.wallet.strict
+    kind, strict = config.kind, config.strict
     cli_config = Path(DEFAULT_FILE).expanduser()
     if kind == "environment":
         if not os.environ.get(ENVIRONMENT_VARIABLE):
@@ -65,9 +66,7 @@ def open_wallet(settings: Settings) -> Wallet:
             )
         return load_wallet(keypair_path=None, environ=os.environ)
     if kind == "keyring":
-        from decloud_pl.settings.secrets import keyring_get
-
-        held = keyring_get("private_key", str(settings.home_path))
+        held = secrets.in_keyring("private_key")
         if held is None:
             raise WalletError(
                 "wallet=keyring, but the system keyring holds no private_key.",
@@ -82,13 +81,9 @@ def open_wallet(settings: Settings) -> Wallet:
                 fix="Name one with `solana config set --keypair FILE`, or choose another wallet.",
             )
         return load_wallet(keypair_path=found.keypair_path, environ={}, strict=strict)
-    private_key = settings.secrets.get("private_key")
-    path = settings.keypair_path
-    if (
-        private_key is None
-        and not path.exists()
-        and settings.wallet.keypair_path != type(settings.wallet)().keypair_path
-    ):
+    private_key = secrets.get("private_key")
+    path = Path(config.keypair_path).expanduser()
+    if private_key is None and not path.exists() and config.keypair_path != type(config)().keypair_path:
         # Another wallet than the one that was named would earn, and pay.
         raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
     return load_wallet(
@@ -97,13 +92,13 @@ def open_wallet(settings: Settings) -> Wallet:
 
 
 @asynccontextmanager
-async def open_chain(settings: Settings) -> AsyncIterator[ChainClient]:
+async def open_chain(network: NetworkConfig) -> AsyncIterator[ChainClient]:
     """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.daemon.connect import make_dialect, make_rpc
 
-    dialect = make_dialect(settings)
-    rpc = make_rpc(settings)
+    dialect = make_dialect(network)
+    rpc = make_rpc(network)
     try:
         yield ChainClient(rpc, dialect)
     finally:

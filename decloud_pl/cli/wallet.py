@@ -41,7 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         # A file named on the command line is what the user asks about, whatever the environment holds.
         wallet = load_wallet(keypair_path=path, environ={})
     else:
-        wallet = open_wallet(open_settings([]))
+        settings = open_settings([])
+        wallet = open_wallet(settings.wallet, settings.secrets)
     if arguments.json:
         print_json({"address": str(wallet.address)})
     elif arguments.action == "new":

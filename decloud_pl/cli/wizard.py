@@ -167,7 +167,8 @@ class Wizard:
         from decloud_pl.daemon.stores import make_store
 
         print("  Asking it…")
-        return make_store(self._settings(), kind).check()
+        settings = self._settings()
+        return make_store(kind, settings.storage, settings.network, settings.secrets, settings.home_path).check()
 
     def _settings(self) -> Settings:
         layers = layers_of(self._values, self._home, os.environ)

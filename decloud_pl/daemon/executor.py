@@ -20,7 +20,6 @@ from typing import Protocol
 
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 
-PLAN_FILE = "plan.json"
 UPDATE_FILE = "update.json"
 LOG_FILE = "worker.log"
 WORKER_MODULE = "decloud_pl.daemon.worker"
@@ -44,7 +43,7 @@ class Executor(Protocol):
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
-        """Trains as ``folder/plan.json`` says; on return ``folder/update.json`` describes the update.
+        """Trains by the plan in ``folder``; on return ``folder/update.json`` describes the update.
 
         When cancelled it asks the training to stop, which writes a checkpoint, and returns once it has ended.
 
@@ -162,8 +161,9 @@ class ProcessExecutor:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), self._grace)
-            except (asyncio.TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(self._grace):
+                    await process.wait()
+            except (TimeoutError, asyncio.CancelledError):
                 _signal_group(process.pid, signal.SIGKILL)
                 await process.wait()
         # Not earlier: the child takes the end of its input for the daemon's and would not write its checkpoint.

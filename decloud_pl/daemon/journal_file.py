@@ -77,7 +77,7 @@ def values_of(record: RoundRecord) -> tuple[object, ...]:
 def record_of(row: Sequence[object]) -> RoundRecord:
     """The inverse of `values_of`."""
     values = dict(zip(FIELDS, row, strict=True))
-    values["state"] = State(values["state"])
+    values["state"] = State(str(values["state"]))
     return RoundRecord(**values)  # type: ignore[arg-type]  # the columns are the dataclass's own fields
 
 

@@ -61,5 +61,6 @@ async def answered(
             wait = max(wait, error.retry_after or 0.0)
             reporter.report(Trouble(None, f"{error} Trying again in {wait:g} s."))
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stopping.wait(), wait)
+            async with asyncio.timeout(wait):
+                await stopping.wait()
             raise StoppedWaiting

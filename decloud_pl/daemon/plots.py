@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,7 @@ def earnings(claims: Sequence[tuple[float, int]], path: Path) -> None:
     for _, lamports in claims:
         total += lamports
         totals.append(total / LAMPORTS_PER_SOL)
-    times = [datetime.fromtimestamp(at, tz=timezone.utc).astimezone() for at, _ in claims]
+    times = [datetime.fromtimestamp(at, tz=UTC).astimezone() for at, _ in claims]
     axes.step(times, totals, where="post", color=_BLUE, marker="o" if len(claims) < _STEPS_PER_DOT else None)  # type: ignore[arg-type]  # matplotlib takes dates
     axes.set_ylim(bottom=0)
     axes.set_ylabel("SOL claimed")

@@ -88,8 +88,9 @@ class RayExecutor:
         )
         try:
             # Not `communicate`, which would close its input: to the relay that is the daemon's end.
-            line = await asyncio.wait_for(_first_line(process), self._options.connect_seconds + _CHECK_SECONDS)
-        except asyncio.TimeoutError:
+            async with asyncio.timeout(self._options.connect_seconds + _CHECK_SECONDS):
+                line = await _first_line(process)
+        except TimeoutError:
             line = b""
         finally:
             if process.stdin is not None:

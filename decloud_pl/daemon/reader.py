@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +299,7 @@ class JournalReader:
 
 def midnight(now: float) -> float:
     """Unix seconds of the day's beginning in this machine's time zone."""
-    local = datetime.fromtimestamp(now, tz=timezone.utc).astimezone()
+    local = datetime.fromtimestamp(now, tz=UTC).astimezone()
     return local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 

@@ -20,14 +20,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 from decloud_pl.daemon.events import Changed, DaemonEvent, Training
 from decloud_pl.daemon.executor import worker_environment
 from decloud_pl.daemon.record import State
-from decloud_pl.daemon.update_file import write_atomically
+from decloud_pl.durable import write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class ReportWriter:
         csv.writer(file, lineterminator="\n").writerow(row)
         file.flush()  # the dashboard reads it while it grows
         if event.note:
-            at = datetime.fromtimestamp(self._now(), tz=timezone.utc).isoformat(timespec="seconds")
+            at = datetime.fromtimestamp(self._now(), tz=UTC).isoformat(timespec="seconds")
             with (self._folder / str(event.round_id) / NOTES_FILE).open("a", encoding="utf-8") as notes:
                 notes.write(f"{at} {event.note}\n")
 
@@ -141,11 +141,12 @@ async def draw_curves(folder: Path) -> None:
         start_new_session=True,
     )
     try:
-        _, errors = await asyncio.wait_for(process.communicate(), _LONGEST_DRAWING)
+        async with asyncio.timeout(_LONGEST_DRAWING):
+            _, errors = await process.communicate()
         if process.returncode != 0:
             last = errors.decode(errors="replace").strip().splitlines()[-1:]
             logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, *last)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         logger.warning("%s took too long to draw", folder / CURVES_FILE)
     finally:
         if process.returncode is None:

@@ -20,29 +20,35 @@ from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.chain.within import within
 from decloud_pl.daemon.events import Changed, Reporter, Training, Uploading
-from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE, Executor
+from decloud_pl.daemon.executor import UPDATE_FILE, Executor
 from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT
 from decloud_pl.daemon.shares import Shares
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
-from decloud_pl.daemon.update_file import read_update, write_atomically
+from decloud_pl.daemon.update_file import read_update
 from decloud_pl.daemon.upload_log import JournalUploadLog
 from decloud_pl.domain import Round, Update
 from decloud_pl.errors import TrainingError
 from decloud_pl.store.gateway import Fetched
 from decloud_pl.store.publish import Publisher
-from decloud_pl.train.plan import same_update
 
 BASE_MODEL_FILE = "base-model"
 _PUBLISH_MARGIN = 3.0
 _PUBLISHES_REMEMBERED = 10
 
 
+class Plan(Protocol):
+    """What a worker trains by, see `decloud_pl.train.plan.TrainingPlan`."""
+
+    def write(self, folder: Path) -> None: ...
+
+    def differs_from(self, folder: Path) -> bool: ...
+
+
 class Planner(Protocol):
-    """Turns a round into the worker's plan (JSON text).
+    """Turns a round into the worker's plan.
 
     ``finish_by`` is the Unix time of this machine by which the update must be on disk; ``publish_reserve`` the
     seconds that publishing is given at least.
@@ -51,7 +57,7 @@ class Planner(Protocol):
     @property
     def publish_reserve(self) -> float: ...
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str: ...
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> Plan: ...
 
 
 class Reader(Protocol):
@@ -110,11 +116,8 @@ class Steps:
     def is_planned_otherwise(self, record: RoundRecord) -> bool:
         """Whether the settings have changed since a round's update was made so that another one would come out."""
         folder = self.folder(record.round_id)
-        try:
-            kept = (folder / PLAN_FILE).read_text(encoding="utf-8")
-        except OSError:
-            return False
-        return not same_update(kept, self.planner.plan(record, base_model=folder / BASE_MODEL_FILE, folder=folder))
+        plan = self.planner.plan(record, base_model=folder / BASE_MODEL_FILE, folder=folder)
+        return plan.differs_from(folder)
 
     def attempts(self, key: str) -> list[Attempt]:
         """Transactions that this daemon has signed for an intent."""
@@ -184,15 +187,15 @@ class Steps:
             begun = self.monotonic()
             finish_by = self.now() + until - self.monotonic() - self.publish_reserve()
             plan = self.planner.plan(record, base_model=base_model, folder=folder, finish_by=finish_by)
-            write_atomically(folder / PLAN_FILE, plan.encode())
+            plan.write(folder)
 
             def on_progress(message: Mapping[str, object]) -> None:
                 self._progress(record.round_id, message)
 
-            training = self.executor.train(folder, on_progress, environment=environment)
             try:
-                await within(max(1.0, until - self.monotonic()), training)
-            except asyncio.TimeoutError as error:
+                async with asyncio.timeout(max(1.0, until - self.monotonic())):
+                    await self.executor.train(folder, on_progress, environment=environment)
+            except TimeoutError as error:
                 raise TrainingError(
                     "The deadline for submissions passed during the training.",
                     fix="Lower epochs or max_batches.",

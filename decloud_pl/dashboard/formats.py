@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from decloud_pl.domain import format_sol
 
@@ -69,4 +69,4 @@ def short(text: str | None) -> str:
 
 
 def _local(at: float) -> datetime:
-    return datetime.fromtimestamp(at, tz=timezone.utc).astimezone()
+    return datetime.fromtimestamp(at, tz=UTC).astimezone()

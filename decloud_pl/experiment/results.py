@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import Settings
 
 RESULT_FILE = "result.json"
 PROGRESS_FILE = "progress.jsonl"
@@ -19,7 +18,6 @@ SWEEPS = "sweeps"
 FORMAT = 1
 
 _CLASS = "._target_"
-_NODES = ("model", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "update", "tune")
 
 
 @dataclass(frozen=True)
@@ -118,23 +116,10 @@ def _in_order(sweep: Path) -> list[Path]:
     return sorted(found, key=lambda path: (not path.parent.name.isdecimal(), path.parent.name.zfill(8)))
 
 
-def parameters_of(settings: Settings) -> dict[str, Any]:
-    """The settings that decide a training's outcome, flat."""
-    found: dict[str, Any] = {
-        "dataset": dataset_name(settings),
-        "base_model": settings.base_model,
-        "seed": settings.seed,
-    }
-    for name in _NODES:
-        node = getattr(settings, name)
-        found.update(_flat(name, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance
-    return found
-
-
-def dataset_name(settings: Settings) -> str:
-    """The name of the chosen data set."""
-    entry = settings.dataset.get("entry")
-    return str(entry.get("name", "") if isinstance(entry, Mapping) else settings.dataset.get("name", ""))
+def dataset_name(node: Mapping[str, Any]) -> str:
+    """The name of the data set of a node."""
+    entry = node.get("entry")
+    return str(entry.get("name", "") if isinstance(entry, Mapping) else node.get("name", ""))
 
 
 def differing(results: list[Result]) -> list[str]:
@@ -161,9 +146,10 @@ def _follows(name: str, of: str, results: list[Result]) -> bool:
     return len(pairs) == len({first for first, _ in pairs})
 
 
-def _flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
+def flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
+    """The values of a node by their names with dots."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield from _flat(f"{prefix}.{key}", value)
+            yield from flat(f"{prefix}.{key}", value)
     else:
         yield prefix, node

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import ConfigError, DecloudError
-from decloud_pl.experiment.results import Result, dataset_name, parameters_of
+from decloud_pl.experiment.results import Result, dataset_name
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
 from decloud_pl.settings.layers import secret_variables
@@ -35,7 +35,7 @@ def job(tree: DictConfig) -> float:
     """
     from hydra.core.hydra_config import HydraConfig
 
-    from decloud_pl.experiment.run import run_experiment
+    from decloud_pl.experiment.run import parameters_of, run_experiment
 
     hydra = HydraConfig.get()
     given = sources(hydra.overrides.task)
@@ -47,9 +47,8 @@ def job(tree: DictConfig) -> float:
         result = run_experiment(settings, folder, sweep=folder.parent.name)
     except DecloudError as error:
         logger.error("%s", error)  # noqa: TRY400  # the sentence says it; a traceback would hide it
-        result = Result(
-            folder.parent.name, folder.name, dataset_name(settings), parameters_of(settings), error=str(error)
-        )
+        name = dataset_name(settings.dataset)
+        result = Result(folder.parent.name, folder.name, name, parameters_of(settings), error=str(error))
         result.write(folder)
     return math.nan if result.accuracy_after is None else result.accuracy_after
 

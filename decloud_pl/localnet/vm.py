@@ -33,7 +33,6 @@ from solders.transaction_status import TransactionErrorType
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.clock import Clock
 from decloud_pl.localnet.errors_json import ALREADY_PROCESSED, BLOCKHASH_NOT_FOUND, error_json, was_executed
-from decloud_pl.localnet.fees import LAMPORTS_PER_SIGNATURE
 from decloud_pl.localnet.ledger import Executed, Ledger
 
 logger = logging.getLogger(__name__)
@@ -164,10 +163,7 @@ class Vm:
         return self._svm.get_balance(address) or 0
 
     def program_accounts(self, owner: Pubkey) -> list[tuple[Pubkey, Account]]:
-        if hasattr(self._svm, "get_program_accounts"):
-            return list(self._svm.get_program_accounts(owner))
-        # solders 0.27, the last that goes with solana-py on Python 3.10, cannot list them.
-        return [(address, account) for address, account in self._ledger.accounts() if account.owner == owner]
+        return list(self._svm.get_program_accounts(owner))
 
     def rent_exempt_minimum(self, size: int) -> int:
         return int(self._svm.minimum_balance_for_rent_exemption(size))
@@ -257,8 +253,7 @@ class Vm:
     ) -> Executed:
         keys = list(before)
         details = {
-            # The VM of solders 0.27 neither names the fee nor takes one for priority.
-            "fee": meta.fee() if hasattr(meta, "fee") else LAMPORTS_PER_SIGNATURE * len(transaction.signatures),
+            "fee": meta.fee(),
             "preBalances": [0 if account is None else account.lamports for account in before.values()],
             "postBalances": [self.balance(key) for key in keys],
             "logMessages": list(meta.logs()),

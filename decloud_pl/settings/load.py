@@ -185,7 +185,7 @@ def from_tree(tree: DictConfig, given: Sources, choices: Mapping[str, str]) -> C
     settings = Settings(
         **{name: getattr(plain, name) for name in (entry.name for entry in fields(Tree))},
         secrets=given.layers.secrets,
-        allow_packages=given.layers.allow_packages,
+        allow_packages=list(given.layers.allow_packages),
         given=given_places(given, choices),
     )
     honour_solana_cli(settings.network)

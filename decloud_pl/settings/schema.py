@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.domain import DATASETS, REMEDIES, Convention, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.network import NetworkConfig
@@ -25,11 +26,9 @@ EXECUTORS = ("process", "ray")
 
 
 @dataclass
-class ChainConfig:
-    """What a transaction may cost."""
+class ChainConfig(FeeLimits):
+    """What transactions may cost, each of them and all of a day together."""
 
-    max_priority_lamports: int = 100_000
-    max_compute_units: int = 1_400_000
     daily_cap: str = "0.5"
 
     @property
@@ -40,7 +39,13 @@ class ChainConfig:
 
 @dataclass
 class RayConfig:
-    """The Ray cluster, and what each training gets of the machine it runs on."""
+    """The Ray cluster, and what each training gets of the machine it runs on.
+
+    Attributes:
+        address: as ``ray.init`` takes it; ``local`` starts a cluster for the training alone.
+        cpus: for a training, and its number of threads.
+        gpus: for a training; below 1, a part of one.
+    """
 
     address: str = "auto"
     cpus: int = 1
@@ -93,13 +98,35 @@ class DataConfig:
 
 @dataclass
 class RewardsConfig:
-    """Which rewards are worth a round, in SOL; text, because money is never a float."""
+    """Which rewards are worth a round, in SOL; text, because money is never a float.
+
+    ``watts`` is what this machine draws while it trains.
+    """
 
     min: str = "0"
     max: str = "0"
     min_profit: str = ""
     watts: int = 0
     sol_per_kwh: str = "0"
+
+    @property
+    def min_lamports(self) -> int:
+        return parse_sol(self.min)
+
+    @property
+    def max_lamports(self) -> int:
+        """0 means no limit."""
+        return parse_sol(self.max)
+
+    @property
+    def min_profit_lamports(self) -> int | None:
+        """None where the expected profit does not matter."""
+        return parse_sol(self.min_profit) if self.min_profit else None
+
+    @property
+    def lamports_per_kwh(self) -> int:
+        """What energy costs."""
+        return parse_sol(self.sol_per_kwh)
 
 
 @dataclass
@@ -167,7 +194,7 @@ class Settings(Tree):
     """
 
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
-    allow_packages: tuple[str, ...] = ()
+    allow_packages: list[str] = field(default_factory=list)
     given: tuple[str, ...] = ()
 
     @property
@@ -194,12 +221,12 @@ class Settings(Tree):
     @property
     def min_reward(self) -> int:
         """Lamports."""
-        return parse_sol(self.rewards.min)
+        return self.rewards.min_lamports
 
     @property
     def max_reward(self) -> int:
         """Lamports; 0 means no limit."""
-        return parse_sol(self.rewards.max)
+        return self.rewards.max_lamports
 
     def written_convention(self) -> Convention:
         """How this trainer writes updates; `NetworkConfig.update_convention` is how validators read them."""

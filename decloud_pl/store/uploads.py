@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Protocol
 
 
-class UploadState(str, Enum):
+class UploadState(StrEnum):
     """One update at one store.
 
     ::

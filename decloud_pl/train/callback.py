@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,14 +14,13 @@ from torch import nn
 
 from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingError
-from decloud_pl.train.best import BestWeights
-from decloud_pl.train.deadline import DeadlineCallback
 from decloud_pl.train.delta import Encoding
-from decloud_pl.train.plan import Progress
+from decloud_pl.train.progress import Progress
 from decloud_pl.train.writing import UpdateWriter
 
 State = Mapping[str, torch.Tensor]
 
+_UNKNOWN_TOTAL = 50
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 
 
@@ -45,8 +45,8 @@ class DeltaCallback(Callback):
         accuracy_before: of the base model.
         encoding: how entries are written; float16 by default.
         writer: writes the update in another way than as differences to ``base`` in this encoding.
-        best: gives the weights to hand in; without it the last ones are.
-        deadline: tells whether the training was ended early.
+        weights_of: the weights of the trained network to hand in; the last ones by default.
+        stopped_early: whether the training ended before its last step, for the round's deadline.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class DeltaCallback(Callback):
         accuracy_before: float = 0.0,
         encoding: Encoding | None = None,
         writer: UpdateWriter | None = None,
-        best: BestWeights | None = None,
-        deadline: DeadlineCallback | None = None,
+        weights_of: Callable[[nn.Module], State] = nn.Module.state_dict,
+        stopped_early: Callable[[], bool] = bool,
     ) -> None:
         copied = {name: tensor.detach().cpu().clone() for name, tensor in base.items()}
         self.writer = writer or UpdateWriter(copied, encoding=encoding or Encoding())
@@ -70,8 +70,8 @@ class DeltaCallback(Callback):
         self._network_of = network_of
         self._score = score
         self._accuracy_before = accuracy_before
-        self._best = best
-        self._deadline = deadline
+        self._weights_of = weights_of
+        self._stopped_early = stopped_early
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Refuses strategies under which no process holds the whole model."""
@@ -86,18 +86,14 @@ class DeltaCallback(Callback):
         """Encodes, writes, scores what a validator will see, and hands on."""
         if not trainer.is_global_zero or trainer.interrupted:
             return
-        network, best = self._network_of(pl_module), self._best
-        update, applied = self.writer.write(
-            self._path,
-            network.state_dict() if best is None else best.weights(network),
-            trained_score=None if best is None else best.accuracy,
-        )
+        network = self._network_of(pl_module)
+        update, applied = self.writer.write(self._path, self._weights_of(network))
         self._publisher.publish(
             replace(
                 update,
                 accuracy_before=self._accuracy_before,
                 accuracy_after=self._score(applied) if self._score is not None else 0.0,
-                stopped_early=self._deadline is not None and self._deadline.stopped,
+                stopped_early=self._stopped_early(),
             )
         )
 
@@ -108,17 +104,49 @@ class ProgressCallback(Callback):
     def __init__(self, report: Callable[[Progress], None], *, times: int = 200) -> None:
         self._report = report
         self._times = times
+        self._step = -1
 
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,  # noqa: ARG002
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: torch.Tensor | Mapping[str, Any] | None,
         batch: object,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        total, step = int(trainer.estimated_stepping_batches), trainer.global_step
-        if step % max(1, total // self._times) and step not in (1, total):
+        planned, step = trainer.estimated_stepping_batches, trainer.global_step
+        total = 0 if math.isinf(planned) else int(planned)
+        every = total // self._times if total else _UNKNOWN_TOTAL
+        if step == self._step or (step % max(1, every) and step not in (1, total)):
             return
-        loss = getattr(pl_module, "last_loss", None)
-        self._report(Progress("fit", trainer.current_epoch, step, total, None if loss is None else float(loss)))
+        self._step = step
+        loss = loss_of(outputs)
+        if loss is not None:
+            loss *= trainer.accumulate_grad_batches  # Lightning has divided it
+        self._report(Progress("fit", trainer.current_epoch, step, total, loss))
+
+
+def loss_of(outputs: torch.Tensor | Mapping[str, Any] | None) -> float | None:
+    """The loss that a ``training_step`` returned; None where it returned none."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return float(loss) if isinstance(loss, torch.Tensor) else None
+
+
+def trained_network(module: LightningModule, base: State) -> nn.Module:
+    """The network in a module that has the base model's names and shapes: the module itself, or one submodule.
+
+    Raises:
+        TrainingError: none has them, or more than one.
+    """
+    shapes = {name: tensor.shape for name, tensor in base.items()}
+    found = [
+        part
+        for part in module.modules()
+        if {name: tensor.shape for name, tensor in part.state_dict().items()} == shapes
+    ]
+    if len(found) != 1:
+        problem = "Several parts of the module have" if found else "No part of the module has"
+        raise TrainingError(
+            f"{problem} the base model's tensors.", fix="Keep base.network() as one attribute of the module, unchanged."
+        )
+    return found[0]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 from aiohttp import web
+from solana.rpc.async_api import AsyncClient
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.endpoint import TokenBucket
+from decloud_pl.chain.endpoint import Endpoint, TokenBucket
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.errors import ConfigError, RpcRejected, RpcUnavailable
 
@@ -113,6 +114,23 @@ async def until_probed(node: Node, rpc: RpcClient) -> None:
 
 async def probes_end(rpc: RpcClient) -> None:
     await asyncio.gather(*rpc._endpoints._probes.values())
+
+
+async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(nodes: tuple[Node, Node]) -> None:
+    endpoint = Endpoint(nodes[0].url, timeout=5, rate=0, pace=ManualPace())
+    answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def request(_: AsyncClient) -> int | None:
+        await answer
+        return None
+
+    asking = asyncio.create_task(endpoint.call(request))
+    await asyncio.sleep(0)
+    answer.set_result(7)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await endpoint.aclose()
 
 
 async def test_the_first_is_preferred(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:

@@ -37,8 +37,8 @@ async def serve() -> AsyncIterator[Serve]:
         await runner.cleanup()
 
 
-async def failure(url: str, *, timeout: float = 5) -> ChainError:
-    rpc = RpcClient(url, timeout=timeout)
+async def failure(url: str, *, patience: float = 5) -> ChainError:
+    rpc = RpcClient(url, timeout=patience)
     try:
         with pytest.raises(ChainError) as caught:
             await rpc.balance(Pubkey.default())
@@ -128,7 +128,7 @@ async def test_silence_has_an_end(serve: Serve) -> None:
         await asyncio.sleep(60)
         raise AssertionError
 
-    assert isinstance(await failure(await serve(handle), timeout=0.05), RpcUnavailable)
+    assert isinstance(await failure(await serve(handle), patience=0.05), RpcUnavailable)
 
 
 async def test_an_answer_byte_by_byte_has_an_end(serve: Serve) -> None:
@@ -139,7 +139,7 @@ async def test_an_answer_byte_by_byte_has_an_end(serve: Serve) -> None:
             await response.write(b" ")
             await asyncio.sleep(0.02)
 
-    assert isinstance(await failure(await serve(handle), timeout=0.1), RpcUnavailable)
+    assert isinstance(await failure(await serve(handle), patience=0.1), RpcUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_an_address_that_is_none(url: str) -> None:
 
 
 async def test_nobody_there() -> None:
-    error = await failure("http://127.0.0.1:9", timeout=2)
+    error = await failure("http://127.0.0.1:9", patience=2)
     assert isinstance(error, RpcUnavailable)
     assert "127.0.0.1:9 does not answer" in error.message
 

@@ -9,10 +9,10 @@ from solders.account import Account
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
-from solders.transaction_metadata import TransactionMetadata
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import Attempt, MemoryTransactionLog
@@ -23,10 +23,6 @@ from decloud_pl.errors import (
     ProgramError,
     RpcUnavailable,
     TransactionExpired,
-)
-
-needs_priority = pytest.mark.skipif(
-    not hasattr(TransactionMetadata, "fee"), reason="the VM of solders 0.27 (Python 3.10) takes no priority fee"
 )
 
 AMOUNT = 5_000_000
@@ -206,14 +202,13 @@ async def test_a_second_join_is_success_when_the_account_is_ours(
     assert receipt.signature is None
 
 
-@needs_priority
 async def test_asks_for_the_compute_units_it_needs_and_a_capped_fee(
     payment: Payment, endpoint: Any, wallet: Wallet
 ) -> None:
     plenty = [{"slot": 1, "prioritizationFee": 10**9}]
     endpoint.methods["getRecentPrioritizationFees"] = lambda _: plenty
     before = await payment.rpc.balance(wallet.address)
-    await payment.send(max_priority_lamports=1000)
+    await payment.send(fees=FeeLimits(max_priority_lamports=1000))
     fee = before - await payment.rpc.balance(wallet.address) - AMOUNT
     assert 5000 < fee <= 6000
 
@@ -235,7 +230,7 @@ async def test_the_log_knows_what_a_transaction_costs(payment: Payment, endpoint
 
 async def test_asks_for_no_more_compute_units_than_allowed(payment: Payment, endpoint: Any) -> None:
     with pytest.raises(ProgramError, match="ComputationalBudgetExceeded"):
-        await payment.send(max_compute_units=1)
+        await payment.send(fees=FeeLimits(max_compute_units=1))
     assert await payment.received() == 0
 
 

@@ -11,8 +11,10 @@ import pytest
 from keyring.backend import KeyringBackend
 
 from decloud_pl.chain.wallet import Wallet, create_wallet
-from decloud_pl.cli.session import open_settings, open_wallet
+from decloud_pl.cli.session import open_settings
+from decloud_pl.cli.session import open_wallet as open_chosen
 from decloud_pl.errors import ConfigError, WalletError
+from decloud_pl.settings import Settings
 
 
 class MemoryKeyring(KeyringBackend):
@@ -29,6 +31,10 @@ class MemoryKeyring(KeyringBackend):
 
     def set_password(self, service: str, username: str, password: str) -> None:
         self.held[service, username] = password
+
+
+def open_wallet(settings: Settings) -> Wallet:
+    return open_chosen(settings.wallet, settings.secrets)
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.publish import Publisher, ReadBack
 from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.train.plan import TrainingPlan
+from tests.harness.plans import empty_plan
 from tests.harness.ray_cluster import RayCluster, ray_cluster
 
 PATIENCE = 30.0
@@ -111,9 +113,11 @@ class FlakyStore:
 class NoPlan:
     publish_reserve = 60.0
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
+    def plan(
+        self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
+    ) -> TrainingPlan:
         assert base_model.exists()
-        return "{}"
+        return empty_plan(folder)
 
 
 class Diary:
@@ -229,7 +233,7 @@ class World:
             max_model_bytes=4 << 20,
         )
         options: dict[str, Any] = {
-            "criteria": Criteria((), 0, 0, 1),
+            "criteria": Criteria(),
             "resolve": lambda name: {"custom": "digits"}.get(name, name),
             "poll_interval": 0.1,
         }

@@ -74,6 +74,20 @@ async def test_being_stopped_ends_the_waiting_at_once() -> None:
         await asyncio.wait_for(waiting, 10)
 
 
+async def test_a_cancellation_that_comes_with_the_stop_is_not_lost() -> None:
+    async def away() -> None:
+        raise RpcUnavailable("Nobody is there.", retry_after=3600)
+
+    notes, stopping = Notes(), asyncio.Event()
+    waiting = asyncio.create_task(answered(away, notes, unending(), stopping=stopping))
+    await asyncio.wait_for(notes.news.wait(), 10)
+    await asyncio.sleep(0)
+    stopping.set()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
 @pytest.fixture
 def port() -> int:
     """One that is free."""

@@ -85,6 +85,19 @@ class InstantExecutor:
         write_update(folder / UPDATE_FILE, Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9))
 
 
+@dataclass(frozen=True)
+class TinyPlan:
+    """What `tiny_worker` reads."""
+
+    fields: dict[str, object]
+
+    def write(self, folder: Path) -> None:
+        (folder / "tiny-plan.json").write_text(json.dumps(self.fields))
+
+    def differs_from(self, folder: Path) -> bool:
+        return False
+
+
 @dataclass
 class TinyPlanner:
     """Plans for `tiny_worker`, which has only the standard library; some of its first attempts crash."""
@@ -93,7 +106,7 @@ class TinyPlanner:
     publish_reserve: float = 1.0
     _seen: set[int] = field(default_factory=set)
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> TinyPlan:
         assert base_model.exists()
         path = folder / "planned"
         path.write_bytes(content_of(record.round_id))
@@ -101,7 +114,7 @@ class TinyPlanner:
         first = record.round_id not in self._seen
         self._seen.add(record.round_id)
         crash = bool(self.crash_every) and first and record.round_id % self.crash_every == 1
-        return json.dumps({"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash})
+        return TinyPlan({"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash})
 
 
 def content_of(round_id: int) -> bytes:
@@ -160,7 +173,7 @@ async def trainer(
             shares=Shares(spec.slots),
         )
         options: dict[str, Any] = {
-            "criteria": Criteria((), 0, 0, spec.slots),
+            "criteria": Criteria(max_concurrent_rounds=spec.slots),
             "resolve": lambda name: "digits",
             "poll_interval": spec.poll,
             "reconcile_interval": spec.reconcile,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.project.checkout import Checkout
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,3 +26,8 @@ def tracked() -> list[Path]:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     return sorted({ROOT / name for name in names if name and (ROOT / name).is_file()})
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, root: Path) -> Checkout:
+    return Checkout(tmp_path / "a checkout", root)

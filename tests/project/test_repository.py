@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SLOW
+
 LARGEST = 1_000_000
 # Written so that no line here is found by what it describes.
 FORBIDDEN = {
@@ -72,6 +74,7 @@ SCRIPTS = (
     "scripts/setup",
     "scripts/demo",
     "scripts/test",
+    "scripts/test-pythons",
     "scripts/install-service",
     ".ci/run",
 )
@@ -88,3 +91,7 @@ def test_a_script_is_executable_and_valid(script: str, root: Path) -> None:
 def test_every_script_is_checked_here(root: Path, tracked: list[Path]) -> None:
     shells = {str(path.relative_to(root)) for path in tracked if (text_of(path) or "").startswith("#!")}
     assert shells == set(SCRIPTS)
+
+
+def test_what_is_marked_slow_is_there(root: Path) -> None:
+    assert [name for name in SLOW if not (root / "tests" / name).exists()] == []

@@ -13,11 +13,11 @@ from decloud_pl.settings import load
 
 
 def test_config_json_and_the_environment_allow_packages(environ: dict[str, str], keep: Any) -> None:
-    assert load(environ=environ).allow_packages == ()
+    assert load(environ=environ).allow_packages == []
     keep({"allow_packages": ["my_package"]})
-    assert load(environ=environ).allow_packages == ("my_package",)
+    assert load(environ=environ).allow_packages == ["my_package"]
     both = {**environ, "DECLOUD_ALLOW_PACKAGES": "a,b.c"}
-    assert load(environ=both).allow_packages == ("a", "b.c")
+    assert load(environ=both).allow_packages == ["a", "b.c"]
 
 
 @pytest.mark.parametrize("override", ["allow_packages=[os]", "+allow_packages=[os]", "++trainer.allow_packages=[os]"])

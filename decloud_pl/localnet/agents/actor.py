@@ -93,7 +93,8 @@ async def drive(agent: Agent, *, wake: asyncio.Event, interval: float, back_off:
         else:
             said = ""
         try:
-            await asyncio.wait_for(wake.wait(), interval)
-        except asyncio.TimeoutError:
+            async with asyncio.timeout(interval):
+                await wake.wait()
+        except TimeoutError:
             continue
         wake.clear()

@@ -42,6 +42,18 @@ async def test_no_failure_ends_an_agent_and_none_is_repeated(caplog: pytest.LogC
     assert "RuntimeError: a defect" in caplog.text
 
 
+async def test_an_agent_that_is_woken_and_cancelled_at_once_ends() -> None:
+    """`asyncio.wait_for` would lose such a cancellation before Python 3.12 (python/cpython#86296)."""
+    wake, agent = asyncio.Event(), Clumsy([])
+    task = asyncio.create_task(drive(agent, wake=wake, interval=60.0))
+    await asyncio.wait_for(agent.done.wait(), 10)
+    await asyncio.sleep(0)
+    wake.set()
+    task.cancel()
+    await asyncio.wait({task}, timeout=10)
+    assert task.cancelled()
+
+
 async def test_a_creator_never_runs_out_of_money(town: Town, quick_bench: Bench) -> None:
     models = town.home / "models"
     models.mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from solana.rpc.async_api import AsyncClient
 from solana.rpc.commitment import Commitment
 from solana.rpc.models import DataSliceOpts, MemcmpOpts, TxOpts
+from solana.rpc.websocket_api import SolanaWsClient, Subscription
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 from solders.rpc.config import RpcTransactionLogsFilter, RpcTransactionLogsFilterMentions
@@ -28,59 +28,22 @@ MODEL_CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 PATIENCE = 10
 
 
-class Listener:
-    """The subscriptions of one connection, the same for both forms of solana-py's client that the project installs.
-
-    Until 0.38 (the last one for Python 3.10) it answered a subscription with the request's number and let the caller
-    find the server's; later ones give a handle.
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._old = not hasattr(client, "unsubscribe")
-        self._kinds: dict[int, str] = {}
-        self._received: list[Any] = []
-
-    async def subscribe(self, kind: str, **arguments: Any) -> int:
-        """The subscription's number at the server."""
-        handle = await getattr(self._client, f"{kind}_subscribe")(**arguments)
-        number = int((await self._answer(handle)) if self._old else handle.subscription_id)
-        self._kinds[number] = kind
-        return number
-
-    async def unsubscribe(self, number: int) -> None:
-        if self._old:
-            await getattr(self._client, f"{self._kinds[number]}_unsubscribe")(number)
-            assert await self._answer() is True
-        else:
-            await self._client.unsubscribe(self._client._subscriptions[number])
-
-    async def notification(self, number: int) -> Any:
-        """The result of the subscription's next notification; those of others are passed over."""
-        while True:
-            message = await self._next()
-            if message.subscription == number:
-                return message.result
-
-    async def _answer(self, request: int | None = None) -> Any:
-        while True:
-            message = await self._next()
-            if not hasattr(message, "subscription") and request in (None, message.id):
-                return message.result
-
-    async def _next(self) -> Any:
-        while not self._received:
-            received = await asyncio.wait_for(self._client.recv(), PATIENCE)
-            self._received = received if isinstance(received, list) else [received]
-        return self._received.pop(0)
-
-
 @pytest.fixture
-async def listener(rpc: Rpc) -> AsyncIterator[Listener]:
-    websocket_api: Any = importlib.import_module("solana.rpc.websocket_api")
-    connect = getattr(websocket_api, "SolanaWsClient", None) or websocket_api.connect
-    async with connect(rpc.ws_url) as client:
-        yield Listener(client)
+async def websocket(rpc: Rpc) -> AsyncIterator[SolanaWsClient]:
+    async with SolanaWsClient(rpc.ws_url) as opened:
+        yield opened
+
+
+async def heard(websocket: SolanaWsClient) -> Any:
+    async with asyncio.timeout(PATIENCE):
+        return await websocket.recv()
+
+
+async def notification(websocket: SolanaWsClient, subscription: Subscription) -> Any:
+    """The result of the subscription's next notification; those of others are passed over."""
+    while (message := await heard(websocket)).subscription != subscription.subscription_id:
+        pass
+    return message.result
 
 
 @pytest.fixture
@@ -110,12 +73,12 @@ def rounds() -> list[int | MemcmpOpts]:
 
 
 async def test_a_round_is_created_read_back_and_its_event_heard(
-    rpc: Rpc, client: AsyncClient, listener: Listener
+    rpc: Rpc, client: AsyncClient, websocket: SolanaWsClient
 ) -> None:
     dialect, creator = V1(), rpc.payer.pubkey()
     await send(client, rpc.signed([dialect.initialize(creator)]))
     mentions = RpcTransactionLogsFilterMentions(dialect.program_id)
-    subscription = await listener.subscribe("logs", filter_=mentions, commitment=CONFIRMED)
+    subscription = await websocket.logs_subscribe(filter_=mentions, commitment=CONFIRMED)
     await send(client, rpc.pay(Pubkey.new_unique()))  # mentions another program
     signature = await send(client, creation(rpc, 0))
 
@@ -128,7 +91,7 @@ async def test_a_round_is_created_read_back_and_its_event_heard(
     assert (created.dataset, created.reward_amount) == ("mnist", 5_000_000)
     assert created.status is RoundStatus.WAITING_VALIDATOR
 
-    heard = await listener.notification(subscription)
+    heard = await notification(websocket, subscription)
     assert heard.context.slot == rpc.vm.slot
     assert (str(heard.value.signature), heard.value.err) == (signature, None)
     assert list(dialect.events(heard.value.logs)) == [
@@ -136,56 +99,54 @@ async def test_a_round_is_created_read_back_and_its_event_heard(
     ]
 
 
-async def test_all_logs_until_unsubscribed(rpc: Rpc, client: AsyncClient, listener: Listener) -> None:
-    everything = await listener.subscribe("logs", filter_=RpcTransactionLogsFilter.All, commitment=CONFIRMED)
-    slots = await listener.subscribe("slot")
+async def test_all_logs_until_unsubscribed(rpc: Rpc, client: AsyncClient, websocket: SolanaWsClient) -> None:
+    everything = await websocket.logs_subscribe(filter_=RpcTransactionLogsFilter.All, commitment=CONFIRMED)
+    slots = await websocket.slot_subscribe()
     first = await send(client, rpc.pay(Pubkey.new_unique()))
-    heard = (await listener.notification(everything)).value
+    heard = (await notification(websocket, everything)).value
     assert str(heard.signature) == first
     assert heard.logs[-1] == "Program 11111111111111111111111111111111 success"
-    await listener.unsubscribe(everything)
+    await websocket.unsubscribe(everything)
     await send(client, rpc.pay(Pubkey.new_unique()))
     rpc.pass_slots(1)
     # Whatever the server had to say about that transaction would have come before the slot.
-    assert (await only_of(listener, slots)).slot == rpc.vm.slot
+    assert (await only_of(websocket, slots)).slot == rpc.vm.slot
 
 
-async def only_of(listener: Listener, number: int) -> Any:
+async def only_of(websocket: SolanaWsClient, subscription: Subscription) -> Any:
     """The next notification, which has to be of this subscription."""
-    message = await listener._next()
-    assert message.subscription == number
+    message = await heard(websocket)
+    assert message.subscription == subscription.subscription_id
     return message.result
 
 
-async def test_an_account(rpc: Rpc, client: AsyncClient, listener: Listener) -> None:
+async def test_an_account(rpc: Rpc, client: AsyncClient, websocket: SolanaWsClient) -> None:
     to = Pubkey.new_unique()
-    subscription = await listener.subscribe("account", pubkey=to, commitment=CONFIRMED, encoding="base64")
-    slots = await listener.subscribe("slot")
+    subscription = await websocket.account_subscribe(pubkey=to, commitment=CONFIRMED, encoding="base64")
+    slots = await websocket.slot_subscribe()
     await send(client, rpc.pay(to, 1_000_000))
     await send(client, rpc.pay(Pubkey.new_unique()))
     await send(client, rpc.pay(to, 2_000_000))
     for lamports in (1_000_000, 3_000_000):
-        heard = await only_of(listener, subscription)
+        heard = await only_of(websocket, subscription)
         assert heard.context.slot == rpc.vm.slot
         assert (heard.value.lamports, heard.value.owner, heard.value.data) == (lamports, Pubkey.default(), b"")
-    await listener.unsubscribe(subscription)
+    await websocket.unsubscribe(subscription)
     await send(client, rpc.pay(to, 3_000_000))
     rpc.pass_slots(1)
-    assert (await only_of(listener, slots)).slot == rpc.vm.slot
+    assert (await only_of(websocket, slots)).slot == rpc.vm.slot
 
 
-async def test_a_programs_accounts(rpc: Rpc, client: AsyncClient, listener: Listener) -> None:
+async def test_a_programs_accounts(rpc: Rpc, client: AsyncClient, websocket: SolanaWsClient) -> None:
     dialect, payer = V1(), rpc.payer.pubkey()
     await send(client, rpc.signed([dialect.initialize(payer)]))
-    subscription = await listener.subscribe(
-        "program",
+    subscription = await websocket.program_subscribe(
         program_id=dialect.program_id,
         commitment=CONFIRMED,
         encoding="base64",
         filters=[*rounds(), memcmp(8, (1).to_bytes(8, "little"))],
     )
-    creators = await listener.subscribe(
-        "program",
+    creators = await websocket.program_subscribe(
         program_id=dialect.program_id,
         commitment=CONFIRMED,
         encoding="base64",
@@ -195,53 +156,53 @@ async def test_a_programs_accounts(rpc: Rpc, client: AsyncClient, listener: List
     await send(client, creation(rpc, 0))
     await send(client, creation(rpc, 1))
     # The counter, which each creation writes too, holds the payer at the same offset.
-    sliced = [(await only_of(listener, creators)).value for _ in range(2)]
+    sliced = [(await only_of(websocket, creators)).value for _ in range(2)]
     assert {entry.pubkey for entry in sliced} == {dialect.round_counter_address(), dialect.round_address(0)}
     assert {bytes(entry.account.data) for entry in sliced} == {bytes(payer)}
-    whole = (await listener.notification(subscription)).value
+    whole = (await notification(websocket, subscription)).value
     assert whole.pubkey == dialect.round_address(1)
     assert decode_round(bytes(whole.account.data)).id == 1
-    await listener.unsubscribe(creators)
-    await listener.unsubscribe(subscription)
+    await websocket.unsubscribe(creators)
+    await websocket.unsubscribe(subscription)
 
 
-async def test_a_signature_before_and_after_it_landed(rpc: Rpc, client: AsyncClient, listener: Listener) -> None:
+async def test_a_signature_before_and_after_it_landed(rpc: Rpc, client: AsyncClient, websocket: SolanaWsClient) -> None:
     # No custom error: solders cannot read one in this kind of notification.
     transaction = rpc.signed([Instruction(Pubkey.default(), b"no instruction of this program", [])])
     signature = transaction.signatures[0]
-    early = await listener.subscribe("signature", signature=signature, commitment=CONFIRMED)
+    early = await websocket.signature_subscribe(signature=signature, commitment=CONFIRMED)
     await client.send_transaction(transaction, TxOpts(skip_preflight=True))
-    heard = await listener.notification(early)
+    heard = await notification(websocket, early)
     assert heard.context.slot == rpc.vm.slot
     assert heard.value.err == TransactionErrorInstructionError(0, InstructionErrorFieldless.InvalidInstructionData)
-    late = await listener.subscribe("signature", signature=signature, commitment=CONFIRMED)
-    assert (await listener.notification(late)).value.err == heard.value.err
-    never = await listener.subscribe("signature", signature=rpc.pay(Pubkey.new_unique()).signatures[0])
-    await listener.unsubscribe(never)
+    late = await websocket.signature_subscribe(signature=signature, commitment=CONFIRMED)
+    assert (await notification(websocket, late)).value.err == heard.value.err
+    never = await websocket.signature_subscribe(signature=rpc.pay(Pubkey.new_unique()).signatures[0])
+    await websocket.unsubscribe(never)
 
 
-async def test_a_signature_that_becomes_final(rpc: Rpc, client: AsyncClient, listener: Listener) -> None:
+async def test_a_signature_that_becomes_final(rpc: Rpc, client: AsyncClient, websocket: SolanaWsClient) -> None:
     transaction = rpc.pay(Pubkey.new_unique())
-    slots = await listener.subscribe("slot")
-    final = await listener.subscribe("signature", signature=transaction.signatures[0], commitment=FINALIZED)
+    slots = await websocket.slot_subscribe()
+    final = await websocket.signature_subscribe(signature=transaction.signatures[0], commitment=FINALIZED)
     await send(client, transaction)
     landed = rpc.vm.slot
     rpc.pass_slots(31)
-    assert (await only_of(listener, slots)).slot == landed + 31
+    assert (await only_of(websocket, slots)).slot == landed + 31
     rpc.pass_slots(1)
-    assert (await only_of(listener, final)).context.slot == landed
+    assert (await only_of(websocket, final)).context.slot == landed
     found = (await client.get_transaction(transaction.signatures[0], "base64", FINALIZED, 0)).value
     assert found is not None
 
 
-async def test_slots_and_roots(rpc: Rpc, listener: Listener) -> None:
-    slots, roots = await listener.subscribe("slot"), await listener.subscribe("root")
+async def test_slots_and_roots(rpc: Rpc, websocket: SolanaWsClient) -> None:
+    slots, roots = await websocket.slot_subscribe(), await websocket.root_subscribe()
     rpc.pass_slots(1)
-    heard = await only_of(listener, slots)
+    heard = await only_of(websocket, slots)
     assert (heard.parent, heard.slot, heard.root) == (rpc.vm.slot - 1, rpc.vm.slot, rpc.vm.slot - 32)
-    assert await only_of(listener, roots) == rpc.vm.slot - 32
-    await listener.unsubscribe(roots)
+    assert await only_of(websocket, roots) == rpc.vm.slot - 32
+    await websocket.unsubscribe(roots)
     for _ in range(2):
         rpc.pass_slots(1)
-        assert (await only_of(listener, slots)).slot == rpc.vm.slot
-    await listener.unsubscribe(slots)
+        assert (await only_of(websocket, slots)).slot == rpc.vm.slot
+    await websocket.unsubscribe(slots)

@@ -14,14 +14,9 @@ from solders.message import to_bytes_versioned
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
-from solders.transaction_metadata import TransactionMetadata
 
 from decloud_pl.chain.dialects.v1 import V1
 from tests.localnet.rpc.conftest import LAMPORTS, Rpc, encoded
-
-needs_priority = pytest.mark.skipif(
-    not hasattr(TransactionMetadata, "fee"), reason="the VM of solders 0.27 (Python 3.10) takes no priority fee"
-)
 
 FEE = 5000
 CONFIRMED = {"commitment": "confirmed"}
@@ -218,7 +213,6 @@ def message_of(transaction: VersionedTransaction) -> str:
         [set_compute_unit_limit(12_345), set_compute_unit_price(777_777)],
     ],
 )
-@needs_priority
 async def test_the_fee_foretold_is_the_fee_taken(rpc: Rpc, budget: list[Instruction], legacy: bool) -> None:
     transaction = rpc.pay(Pubkey.new_unique(), before=budget, legacy=legacy)
     foretold = (await rpc.call("getFeeForMessage", message_of(transaction), CONFIRMED))["value"]

@@ -178,7 +178,7 @@ def from_tree(tree: DictConfig, given: Sources, choices: Mapping[str, str]) -> C
             plain = cast(Tree, OmegaConf.to_object(tree))
     except (OmegaConfBaseException, RecursionError) as error:
         key = str(getattr(error, "full_key", "") or "")
-        raise wrong_value(error, key, OmegaConf.select(tree, ALIASES.get(key, key))) from error
+        raise wrong_value(error, key, OmegaConf.select(tree, ALIASES.get(key, key), throw_on_resolution_failure=False)) from error
     refusal = unknown_key(plain)
     if refusal is not None:
         raise refusal

@@ -43,7 +43,7 @@ def test_each_is_there(name: str) -> None:
 
 def test_another_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'decloud_pl' has no attribute 'Sesion'"):
-        _ = decloud_pl.Sesion  # type: ignore[attr-defined]
+        _ = decloud_pl.Sesion
 
 
 def test_importing_the_package_loads_almost_nothing() -> None:

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from decloud_pl.errors import ConfigError
+
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.settings import NetworkConfig, Settings
-    from decloud_pl.settings.load import Sources
+    from decloud_pl.settings.load import Composed, Sources
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
@@ -20,23 +22,26 @@ def open_settings(overrides: Sequence[str]) -> Settings:
     """
     from decloud_pl.settings.load import sources
 
-    return checked_settings(sources(overrides))
+    return checked(sources(overrides)).settings
 
 
-def checked_settings(given: Sources) -> Settings:
-    """What `open_settings` gives, of settings that were read before.
+def checked(given: Sources) -> Composed:
+    """What `open_settings` gives, with the choices of groups, of settings that were read before.
 
     Raises:
         ConfigError: see `decloud_pl.settings.load`.
     """
     from decloud_pl.cli.dataset_names import check_names
-    from decloud_pl.settings.load import settings_of
-    from decloud_pl.settings.refusals import refuse_sweep
+    from decloud_pl.settings.load import composed
 
-    refuse_sweep(given.overrides)
-    settings = settings_of(given)
+    for override in given.overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "sweep":
+            raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
+    found = composed(given)
+    settings = found.settings
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
-    return settings
+    return found
 
 
 @asynccontextmanager

@@ -83,7 +83,8 @@ class TrainingConfig:
     callbacks: dict[str, Any] | None = None
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] | None = None
-    trainer: dict[str, Any] = field(default_factory=dict)
+    # With what epochs and max_batches stand for, which a file of the user's own may leave out.
+    trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 1, "limit_train_batches": 1.0})
     fit: FitConfig = field(default_factory=FitConfig)
     logger: dict[str, Any] | None = None
     update: UpdateConfig = field(default_factory=UpdateConfig)

@@ -54,7 +54,11 @@ class LightningCourses:
             "min_steps": None,
             "max_time": None,
             "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
             "profiler": None,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
         }
         self._setup = setup.with_nodes(trainer=trainer, scheduler={})
         self._score = score

@@ -128,7 +128,11 @@ class RoundDataModule(LightningDataModule):
     ) -> tuple[torch.Tensor, ...]:
         """What the network takes, made on the device it runs on."""
         packed, *rest = batch
-        return (self._encoder.batch(packed), *rest)
+        inputs = self._encoder.batch(packed)
+        if self.trainer is not None:
+            # Lightning converts a batch before this makes numbers with a fraction of it.
+            inputs = self.trainer.precision_plugin.convert_input(inputs)
+        return (inputs, *rest)
 
     def _limit(self, samples: int, limit: float | None) -> int | None:
         """Lightning's ``limit_train_batches`` as a number of batches; None where it leaves all of them."""

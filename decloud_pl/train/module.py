@@ -71,7 +71,8 @@ class RoundModule(LightningModule):
         return loss * weight[0] if weight else loss
 
     def on_validation_start(self) -> None:
-        self._kept = {name: buffer.to(self.device) for name, buffer in self._kept.items()}
+        now = dict(self.network.named_buffers())
+        self._kept = {name: buffer.to(now[name]) for name, buffer in self._kept.items()}  # its device and type
 
     def validation_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:  # noqa: ARG002
         kept, inputs = self._kept, batch[0]

@@ -92,8 +92,9 @@ class TrainingPlan:
             fields = json.loads((folder / ROUND_FILE).read_bytes())
             return cls(_round(fields), _config(nodes))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TrainingError(
-                f"The plan in {folder} cannot be read: {error}.", fix="Start the round again to plan it again."
+                f"The plan in {folder} cannot be read: {reason}.", fix="Start the round again to plan it again."
             ) from error
 
     def fingerprint(self) -> str:

@@ -14,6 +14,8 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressBar
+from lightning.pytorch.plugins.io import AsyncCheckpointIO
+from lightning.pytorch.profilers import Profiler
 
 # Lightning has no public name by which strategies that spawn or fork processes could be told apart.
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
@@ -23,7 +25,7 @@ from torch import nn
 from decloud_pl.build import build, build_taking, parameters
 from decloud_pl.data.source import Source
 from decloud_pl.domain import RemedyName
-from decloud_pl.errors import DecloudError, TrainingError
+from decloud_pl.errors import ConfigError, DecloudError, TrainingError
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.settings.training import TrainingConfig
@@ -135,7 +137,7 @@ class FitSetup:
         """
         check_module(self.plan)
         node, packages = self.config.module, self.round.allow_packages
-        optimizer = optimizer_factory(self.config.optimizer, packages)
+        optimizer = optimizer_factory(self._optimizer_node(), packages)
         scheduler = scheduler_factory(self.config.scheduler, packages)
         offers = {
             "network": self.network,
@@ -153,6 +155,13 @@ class FitSetup:
             made = ConfiguredOptimizers(module, optimizer, scheduler)
             module.configure_optimizers = made.configure_optimizers  # type: ignore[method-assign]
         return module
+
+    def _optimizer_node(self) -> dict[str, Any]:
+        node = self.config.optimizer
+        if self.config.trainer.get("gradient_clip_val") and "fused" in node:
+            # In mixed precision Lightning refuses to clip for a fused optimizer.
+            return {**node, "fused": False}
+        return node
 
     @property
     def has_own_optimizer(self) -> bool:
@@ -262,10 +271,13 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         TrainingError: a strategy whose processes could not hand the update back.
     """
     node = {name: value for name, value in plan.config.trainer.items() if name not in REFUSED}
-    precision, accelerator = str(node.get("precision")), str(node.get("accelerator"))
-    if node.get("benchmark") is None:
-        node |= speed_up_gpu(precision, accelerator)
-    node["precision"] = resolve_precision(precision, accelerator)
+    precision, accelerator = node.get("precision"), str(node.get("accelerator"))
+    faster = speed_up_gpu(str(precision), accelerator)
+    # PyTorch's search for fast convolutions is not deterministic.
+    if node.get("benchmark") is None and not node.get("deterministic"):
+        node |= faster
+    if precision is not None:  # None leaves it to a plugin
+        node["precision"] = resolve_precision(str(precision), accelerator)
     # Lightning refuses these callbacks while the argument for its own is off.
     for kind, argument in _SWITCHES:
         if any(isinstance(callback, kind) for callback in callbacks):
@@ -281,6 +293,8 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         default_root_dir=str(plan.round.folder),
     )
     _check_strategy(trainer)
+    if node.get("profiler"):
+        _keep_report(trainer.profiler, plan.round.folder)
     return trainer
 
 
@@ -313,6 +327,17 @@ def _check_strategy(trainer: Trainer) -> None:
     """Refuses strategies whose processes could not hand the update back."""
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise TrainingError("Forked or spawned processes cannot hand the update back.", fix="Use trainer.strategy=ddp.")
+    if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
+        raise ConfigError(
+            "AsyncCheckpointIO in trainer.plugins is refused: a stopped training must find its checkpoint on the disk.",
+            fix="Use another plugin, or write fewer checkpoints with fit.checkpoint_seconds.",
+        )
+
+
+def _keep_report(profiler: Profiler, folder: Path) -> None:
+    """Lets a profiler write its report into the round's folder, where the user has not said where."""
+    profiler.dirpath = profiler.dirpath or folder
+    profiler.filename = profiler.filename or "profile"
 
 
 def _allow_files(logger: dict[str, Any]) -> None:
@@ -323,6 +348,6 @@ def _allow_files(logger: dict[str, Any]) -> None:
 
 def quiet() -> None:
     """Lightning's hints for interactive use would only fill the worker's log."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")

@@ -13,7 +13,7 @@ HONOURED = frozenset(
         *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "limit_train_batches"),
         *("limit_val_batches", "val_check_interval", "check_val_every_n_epoch", "num_sanity_val_steps"),
         *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "deterministic", "benchmark"),
-        *("inference_mode", "use_distributed_sampler", "reload_dataloaders_every_n_epochs", "detect_anomaly"),
+        *("use_distributed_sampler", "reload_dataloaders_every_n_epochs", "detect_anomaly"),
         *("log_every_n_steps", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"),
         *("enable_autolog_hparams", "profiler"),
     }
@@ -27,6 +27,7 @@ REFUSED: Mapping[str, tuple[object, str]] = {
     "overfit_batches": (0, "It validates on training data, so no gain would be measured; use max_batches instead."),
     "limit_test_batches": (None, "A training does not test with the Trainer: the gate scores the update itself."),
     "limit_predict_batches": (None, "A training does not predict with the Trainer."),
+    "inference_mode": (True, "A training only fits, and Lightning validates in a fit without it whatever this says."),
     "barebones": (False, "It turns off the callbacks that stop in time and write the update."),
     "default_root_dir": (None, "Files go to the round's folder; set home to keep them elsewhere."),
     "model_registry": (None, "It uploads the model to Lightning's cloud; updates are published by the storage."),

@@ -51,7 +51,7 @@ def of(group: str) -> list[str]:
 
 def test_every_group_is_tested_here() -> None:
     # Loggers log in tests/train, and each sweep runs in test_sweep.
-    tested = {*TRAINED, "network", "wallet", "storage", "rewards", "preset", "logger", "sweep"}
+    tested = {*TRAINED, "network", "wallet", "storage", "rewards", "preset", "experiment", "logger", "sweep"}
     assert {str(path.parent) for path in FILES} <= tested
 
 

@@ -56,7 +56,7 @@ class DeltaCallback(Callback):
         publisher: Publisher,
         *,
         path: str | Path | None = None,
-        network_of: Callable[[LightningModule], nn.Module] | None = None,
+        network_of: Callable[[Any], nn.Module] | None = None,
         score: Callable[[State], float] | None = None,
         accuracy_before: float | None = None,
         encoding: Encoding | None = None,

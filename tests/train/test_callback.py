@@ -165,7 +165,7 @@ def test_the_one_that_is_named_is_taken_of_two(tmp_path: Path, base: BaseModel) 
     inbox = Inbox()
     student, teacher = base.network(), base.network()
     module = Wrapped(student=student, teacher=teacher)
-    callback = DeltaCallback(base, inbox, path=str(tmp_path / "u.pt"), network_of=lambda module: module.student)  # type: ignore[return-value]
+    callback = DeltaCallback(base, inbox, path=str(tmp_path / "u.pt"), network_of=lambda module: module.student)
     trainer(tmp_path, callback).fit(module, images())
     assert inbox.updates[0].path == tmp_path / "u.pt"
 
@@ -190,7 +190,7 @@ def test_a_module_without_the_base_models_network_is_refused_before_the_fit(tmp_
         "Wrapped holds 2 networks with the base model's tensors: student, teacher. "
         "Keep one as an attribute of the module, or name it with DeltaCallback's network_of=."
     )
-    named = DeltaCallback(base, Inbox(), network_of=lambda module: module.network)  # type: ignore[return-value]
+    named = DeltaCallback(base, Inbox(), network_of=lambda module: module.network)
     said = refusal(tmp_path, named, Wrapped(network=wrong))
     assert said.startswith("network_of gives a MLP whose tensors are not the base model's: ")
     assert "head.weight has the shape (3, 5), not (3, 4)" in said

@@ -1,15 +1,17 @@
 """The only caller of Hydra's ``instantiate``: builds what users vary, and nothing else.
 
-``_target_`` can name anything importable, so only names below are built. Nothing from the chain or from IPFS
-ever gets into a node.
+``_target_`` can name anything importable, so only names below are built, and those of the packages that the user allows
+(the setting ``allow_packages``). Nothing from the chain or from IPFS ever gets into a node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, DecloudError
 
 ALLOWED = (
     "decloud_pl.data.",
@@ -18,44 +20,140 @@ ALLOWED = (
     "lightning.pytorch.Trainer",
     "lightning.pytorch.callbacks.",
     "lightning.pytorch.loggers.",
+    "lightning.pytorch.plugins.",
+    "lightning.pytorch.profilers.",
     "lightning.pytorch.strategies.",
     "torch.optim.",
     "torchmetrics.",
 )
 
+Node = Mapping[str, Any]
 
-def build(node: Mapping[str, Any], **extra: Any) -> Any:
+
+def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
     """Instantiates a configuration node.
 
     Args:
         node: plain values with a ``_target_``, as `decloud_pl.settings` hands them out.
-        extra: further keyword arguments.
+        packages: the user's packages, allowed besides `ALLOWED`.
+        objects: further keyword arguments, handed on as they are.
 
     Raises:
         ConfigError: a target that is missing or not allowed, or one that refuses its arguments.
+        DecloudError: what the target raises of this program's own errors.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
     if "_target_" not in node:
         raise ConfigError("A configuration node has no _target_.", fix="Choose one of conf/'s groups.")
-    _check(node)
+    _check(node, packages)
     try:
-        return instantiate({**node, "_convert_": "all"}, **extra)
+        make = instantiate({**node, "_partial_": True, "_convert_": "all"})
+        return partial(make, **objects) if node.get("_partial_") else make(**objects)
+    except DecloudError:
+        raise
     except InstantiationException as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0].rstrip(".")
-        raise ConfigError(f"{node['_target_']} cannot be built: {reason}.", fix="Correct its settings.") from error
+        raise _refused(node, error.__cause__ or error) from error
+    except Exception as error:  # the target may be a user's own class, which may raise anything
+        raise _refused(node, error) from error
 
 
-def _check(value: Any) -> None:
+def build_taking(
+    node: Node,
+    offers: Mapping[str, Callable[[], object]],
+    *,
+    packages: Collection[str] = (),
+    is_given: Callable[[str], bool] = lambda _: False,
+) -> Any:
+    """Instantiates a node with those of the offered objects that its class takes.
+
+    A key of the node that the class does not take is left out where it is the default of another class.
+
+    Args:
+        node: see `build`.
+        offers: makes each object, by the parameter's name.
+        packages: see `build`.
+        is_given: whether the user has set a key of the node.
+
+    Raises:
+        ConfigError: see `build`, or the class does not take a key that the user has set.
+    """
+    takes = parameters(node, packages)
+    taken = arguments_taken(node, packages, is_given)
+    objects = {name: offer() for name, offer in offers.items() if takes(name) and name not in taken}
+    return build(taken, packages=packages, **objects)
+
+
+def arguments_taken(node: Node, packages: Collection[str], is_given: Callable[[str], bool]) -> dict[str, Any]:
+    """The node without the defaults of another class, which its own class does not take.
+
+    Raises:
+        ConfigError: see `build`, or the class does not take a key that the user has set.
+    """
+    takes = parameters(node, packages)
+    taken = {name: value for name, value in node.items() if name.startswith("_") or takes(name)}
+    for name in set(node) - set(taken):
+        if is_given(name):
+            raise ConfigError(f"{node['_target_']} takes no argument {name!r}.", fix=f"Do not set {name} for it.")
+    return taken
+
+
+def parameters(node: Node, packages: Collection[str] = ()) -> Callable[[str], bool]:
+    """Says of a name whether a node's class takes it as a keyword.
+
+    Raises:
+        ConfigError: see `build`, or the class cannot be imported.
+    """
+    target = target_of(node, packages)
+    found = inspect.signature(target).parameters
+    any_keyword = any(entry.kind is entry.VAR_KEYWORD for entry in found.values())
+    by_name = {name for name, entry in found.items() if entry.kind in (entry.POSITIONAL_OR_KEYWORD, entry.KEYWORD_ONLY)}
+    return lambda name: any_keyword or name in by_name
+
+
+def target_of(node: Node, packages: Collection[str] = ()) -> Any:
+    """The class or function that a node names.
+
+    Raises:
+        ConfigError: it is missing, not allowed, or cannot be imported.
+    """
+    from hydra.utils import get_object
+
+    if "_target_" not in node:
+        raise ConfigError("A configuration node has no _target_.", fix="Choose one of conf/'s groups.")
+    _check(node, packages)
+    try:
+        return get_object(node["_target_"])
+    except Exception as error:  # importing a user's own module may raise anything
+        raise ConfigError(
+            f"{node['_target_']} cannot be imported: {_first_line(error)}.",
+            fix="Install its package where decloud_pl is installed, or correct the name.",
+        ) from error
+
+
+def _check(value: Any, packages: Collection[str]) -> None:
     if isinstance(value, Mapping):
         target = value.get("_target_")
-        if target is not None and not (isinstance(target, str) and target.startswith(ALLOWED)):
+        allowed = (*ALLOWED, *(f"{package}." for package in packages))
+        if target is not None and not (isinstance(target, str) and target.startswith(allowed)):
+            package = str(target).partition(".")[0]
             raise ConfigError(
-                f"{target!r} may not be built from a configuration.", fix=f"Allowed: {', '.join(ALLOWED)}."
+                f"{target!r} may not be built from a configuration.",
+                fix=f"Allowed: {', '.join(allowed)}. If {package} is your own package, allow it with "
+                f"`decloud-trainer config --set allow_packages={package}`.",
             )
         for item in value.values():
-            _check(item)
+            _check(item, packages)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check(item)
+            _check(item, packages)
+
+
+def _refused(node: Node, error: BaseException) -> ConfigError:
+    return ConfigError(f"{node['_target_']} cannot be built: {_first_line(error)}.", fix="Correct its settings.")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")

@@ -17,10 +17,9 @@ from rich.console import Console
 from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli.live import LiveState, picture
 from decloud_pl.cli.localnet_process import local_network
-from decloud_pl.daemon.assemble import assemble
+from decloud_pl.daemon.assemble import assemble, facts
 from decloud_pl.daemon.events import DaemonEvent, Training
 from decloud_pl.daemon.loop import Daemon
-from decloud_pl.daemon.observe import facts
 from decloud_pl.dashboard.app import serve
 from decloud_pl.settings import compose
 

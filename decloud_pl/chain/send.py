@@ -13,7 +13,7 @@ A second signing while the first could still land is what would do something twi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.chain.rpc import BlockHeight, RpcClient
 from decloud_pl.chain.rpc_errors import PreflightFailure
@@ -57,8 +58,7 @@ class SendPolicy:
         patience_seconds: how long an endpoint may be unavailable before `RpcUnavailable` is let through.
         max_signings: how many blockhashes may run out.
         unit_head_room: compute units asked for, relative to those the simulation used.
-        max_compute_units: the most compute units a transaction asks for.
-        max_priority_lamports: the most a transaction may pay for priority.
+        fees: the most that a transaction asks for.
     """
 
     poll_seconds: float = 0.4
@@ -66,8 +66,7 @@ class SendPolicy:
     patience_seconds: float = 60.0
     max_signings: int = 3
     unit_head_room: float = 1.2
-    max_compute_units: int = 1_400_000
-    max_priority_lamports: int = 100_000
+    fees: FeeLimits = field(default_factory=FeeLimits)
 
 
 class Sender:
@@ -186,14 +185,14 @@ class Sender:
         if not units:
             return [], 0
         # The two budget instructions themselves take 150 units each.
-        limit = min(int((units + 300) * self._policy.unit_head_room), self._policy.max_compute_units)
+        limit = min(int((units + 300) * self._policy.unit_head_room), self._policy.fees.max_compute_units)
         budget = [set_compute_unit_limit(limit)]
         written = {meta.pubkey for entry in instructions for meta in entry.accounts if meta.is_writable}
         try:
             fees = await self._patiently(lambda: self._rpc.priority_fees(sorted(written, key=bytes)))
         except RpcRejected:
             fees = []  # not every provider has this method; the fee is a help, not a need
-        price = min(int(median(fees)) if fees else 0, self._policy.max_priority_lamports * _MICRO // limit)
+        price = min(int(median(fees)) if fees else 0, self._policy.fees.max_priority_lamports * _MICRO // limit)
         if price:
             budget.append(set_compute_unit_price(price))
         return budget, -(-price * limit // _MICRO)

@@ -10,7 +10,9 @@ from decloud_pl.cli.arguments import add_command, add_json, add_overrides
 
 if TYPE_CHECKING:
     from decloud_pl.daemon.evidence import Record
-    from decloud_pl.settings import Settings
+    from decloud_pl.data.catalog import Catalog
+    from decloud_pl.settings import NetworkConfig
+    from decloud_pl.store.gateway import GatewayReader
 
 _EXAMPLES = """\
 decloud-trainer convention
@@ -37,12 +39,17 @@ def run(arguments: argparse.Namespace) -> int:
 
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.datasets import make_catalog
+    from decloud_pl.daemon.stores import make_gateways
     from decloud_pl.errors import UsageError
 
     if arguments.rounds < 1:
         raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
     settings = open_settings(arguments.overrides)
-    record, configured = asyncio.run(_record(settings, arguments.rounds)), settings.network.convention
+    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    gateways = make_gateways(settings.network, settings.storage)
+    record = asyncio.run(_record(settings.network, gateways, catalog, arguments.rounds))
+    configured = settings.network.convention
     if arguments.json:
         document = {
             "convention": record.convention,
@@ -80,19 +87,24 @@ def show(record: Record, configured: str) -> None:
     print(_conclusion(record, configured))
 
 
-async def _record(settings: Settings, most: int) -> Record:
+async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Catalog, most: int) -> Record:
     import tempfile
     from pathlib import Path
 
     from decloud_pl.cli.session import open_chain
     from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
     from decloud_pl.daemon.evidence import gather
-    from decloud_pl.daemon.stores import make_gateways
 
     with tempfile.TemporaryDirectory(prefix="decloud-convention-") as folder:
-        async with open_chain(settings) as chain:
+        async with open_chain(network) as chain:
             return await gather(
-                chain, make_gateways(settings), settings, Path(folder), max_bytes=MAX_MODEL_BYTES, most=most
+                chain,
+                gateways,
+                catalog,
+                Path(folder),
+                gradient_rate=network.gradient_rate,
+                max_bytes=MAX_MODEL_BYTES,
+                most=most,
             )
 
 

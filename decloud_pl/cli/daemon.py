@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from decloud_pl.cli.arguments import add_command, add_overrides
-from decloud_pl.errors import RoundError
-
-if TYPE_CHECKING:
-    from decloud_pl.settings import Settings
 
 _EXAMPLES = """\
 decloud-trainer start
@@ -55,13 +50,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.cli.config_preset import warn_if_covered
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.session import checked
+    from decloud_pl.cli.task import run_daemon
     from decloud_pl.settings.load import sources
 
-    overrides = [*option_overrides(arguments), *arguments.overrides]
-    settings = open_settings(overrides)
-    warn_if_covered(overrides)
-    return run_settings(settings, preset=sources(overrides).preset, plain=arguments.plain)
+    given = sources([*option_overrides(arguments), *arguments.overrides])
+    found = checked(given)
+    warn_if_covered(given, found)
+    return run_daemon(found.settings, preset=found.preset, plain=arguments.plain)
 
 
 def option_overrides(arguments: argparse.Namespace) -> list[str]:
@@ -71,60 +67,14 @@ def option_overrides(arguments: argparse.Namespace) -> list[str]:
         ConfigError: a value that is none of the setting's.
     """
     from decloud_pl.settings.names import find
-    from decloud_pl.settings.values import from_text, to_overrides
+    from decloud_pl.settings.values import from_text, to_override
 
     overrides: list[str] = []
     for option, _, name, _ in _OPTIONS:
         text = getattr(arguments, option.replace("-", "_"))
         if text is not None:
             setting = find(name)
-            overrides += to_overrides(setting, from_text(setting, text, f"--{option}"))
+            overrides.append(to_override(setting, from_text(setting, text, f"--{option}")))
     overrides += ["update.force=true"] if arguments.force else []
     overrides += [f"{name}=false" for option, name, _ in _SWITCHES if getattr(arguments, option.replace("-", "_"))]
     return overrides
-
-
-def run_settings(settings: Settings, *, preset: str = "", plain: bool = False) -> int:
-    """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra.
-
-    Args:
-        settings: checked ones.
-        preset: its name, to be shown.
-        plain: lines instead of the live view, on a terminal too.
-    """
-    import asyncio
-    import os
-
-    from decloud_pl.cli.live import LiveReporter
-    from decloud_pl.cli.report import TerminalReporter
-    from decloud_pl.cli.session import open_wallet
-    from decloud_pl.cli.terminal import make_console
-    from decloud_pl.daemon.assemble import assemble, run_until_stopped
-    from decloud_pl.daemon.observe import facts
-    from decloud_pl.daemon.service import keep_alive
-
-    wallet = open_wallet(settings)
-    reporter: LiveReporter | TerminalReporter
-    if make_console().is_terminal and not plain:
-        reporter = LiveReporter(facts(settings, preset))
-    else:
-        reporter = TerminalReporter(plain=True, stamps=True)
-
-    # One round by hand has somebody who waits for it; a daemon may have been started before the network was up.
-    patient = settings.round is None
-
-    async def work() -> int:
-        async with (
-            keep_alive(os.environ),
-            assemble(settings, wallet, reporter, preset=preset, patient=patient) as daemon,
-        ):
-            await run_until_stopped(daemon, reporter.stopping)
-            if settings.round is None:
-                return 0
-            ends = {record.state.value for record in daemon.ended}
-            return 10 if "failed" in ends else RoundError.exit_code if "withheld" in ends else 0
-
-    with reporter:
-        if isinstance(reporter, TerminalReporter):
-            reporter.say(f"Network {settings.network.name}. Updates are read as {settings.describe_convention()}.")
-        return asyncio.run(work())

@@ -8,14 +8,13 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
+    from decloud_pl.data.catalog import Catalog
     from decloud_pl.data.download import Progress
-    from decloud_pl.data.entry import DataFolder
     from decloud_pl.data.inventory import Item
 
 _EPILOG = """\
@@ -48,37 +47,37 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.cli.session import open_settings
-    from decloud_pl.data.entry import DataFolder
+    from decloud_pl.daemon.datasets import make_catalog
     from decloud_pl.data.inventory import inventory
 
     settings = open_settings(arguments.settings)
-    data = DataFolder.from_node(dataclasses.asdict(settings.data))
-    _download(arguments.download, data, settings.own_conf)
-    items = inventory(settings.all_mappings(), settings.paths, data=data, own=settings.own_conf)
+    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    _download(arguments.download, catalog)
+    items = inventory(catalog)
     if arguments.json:
         listed = [dataclasses.asdict(item) for item in items]
-        print(json.dumps({"data_folder": str(data.folder), "mappings": settings.all_mappings(), "datasets": listed}))
+        print(json.dumps({"data_folder": str(catalog.data.folder), "mappings": catalog.mappings, "datasets": listed}))
         return 0
     for item in items:
         _print(item)
-    print(f"\nData folder: {data.folder}")
-    for name, other in settings.all_mappings().items():
+    print(f"\nData folder: {catalog.data.folder}")
+    for name, other in catalog.mappings.items():
         print(f"Rounds that ask for {name} are trained on {other}.")
     return 0
 
 
-def _download(names: Sequence[str], data: DataFolder, own: Path) -> None:
+def _download(names: Sequence[str], catalog: Catalog) -> None:
     from decloud_pl.data.catalog import entry
     from decloud_pl.data.download import download_entry
 
     for name in names:
-        wanted = entry(name, own=own)
-        if wanted.find(None, data) is not None:
+        wanted = entry(name, own=catalog.own)
+        if wanted.find(None, catalog.data) is not None:
             continue
         if not wanted.downloads:
             raise UsageError(f"The data set {name} cannot be downloaded.", fix="It is part of a dependency.")
         with _bar(name) as progress:
-            download_entry(wanted, data, progress=progress)
+            download_entry(wanted, catalog.data, progress=progress)
 
 
 @contextmanager

@@ -37,14 +37,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     import asyncio
     import os
+    from functools import partial
 
     from decloud_pl.cli.output import print_json, print_table
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.connect import open_wallet
     from decloud_pl.daemon.doctor import examine
     from decloud_pl.settings.schema import default_home
 
     settings = open_settings(arguments.overrides)
-    findings = asyncio.run(examine(settings, default_home(os.environ), lambda: open_wallet(settings)))
+    find_wallet = partial(open_wallet, settings.wallet, settings.secrets)
+    findings = asyncio.run(examine(settings, default_home(os.environ), find_wallet))
     problems = [finding for finding in findings if finding.verdict == "problem"]
     if arguments.json:
         print_json({"well": not problems, "findings": [dataclasses.asdict(finding) for finding in findings]})

@@ -31,11 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     from decloud_pl.cli.output import print_json, print_table
     from decloud_pl.cli.rounds import convention_fields
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
     from decloud_pl.daemon.assemble import explain_round
+    from decloud_pl.daemon.connect import open_wallet
 
     settings = open_settings(arguments.overrides)
-    address = open_wallet(settings).address
+    address = open_wallet(settings.wallet, settings.secrets).address
     checks = asyncio.run(explain_round(settings, address, arguments.round_id))
     joins = all(check.passed for check in checks)
     if arguments.json:
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "round_id": arguments.round_id,
                 "joins": joins,
                 "checks": [dataclasses.asdict(check) for check in checks],
-                "convention": convention_fields(settings),
+                "convention": convention_fields(settings.network, settings.written_convention()),
             }
         )
         return 0

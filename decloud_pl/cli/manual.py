@@ -11,11 +11,14 @@ from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
 from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
-    from decloud_pl.chain.wallet import Wallet
+    from collections.abc import Awaitable, Callable
+
+    from solders.pubkey import Pubkey
+
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.daemon.manual import Step
     from decloud_pl.daemon.record import RoundRecord
-    from decloud_pl.settings import Settings
+    from decloud_pl.settings import NetworkConfig
 
 _JOIN = """\
 decloud-trainer join 42
@@ -75,13 +78,13 @@ def run_join(arguments: argparse.Namespace) -> int:
 
 def run_train(arguments: argparse.Namespace) -> int:
     from decloud_pl.settings.names import find
-    from decloud_pl.settings.values import from_text, to_overrides
+    from decloud_pl.settings.values import from_text, to_override
 
     overrides: list[str] = ["update.force=true"] if arguments.force else []
     for option, name in (("--epochs", "epochs"), ("--max-batches", "max_batches")):
         text = getattr(arguments, name)
         if text is not None:
-            overrides += to_overrides(find(name), from_text(find(name), text, option))
+            overrides.append(to_override(find(name), from_text(find(name), text, option)))
     return _run("train", arguments.round_id, [*overrides, *arguments.overrides], json=arguments.json)
 
 
@@ -98,13 +101,19 @@ def _run(step: Step, round_id: int | None, overrides: list[str], *, json: bool) 
 
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.report import TerminalReporter
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.connect import open_wallet
+    from decloud_pl.daemon.manual import take
 
     settings = open_settings(overrides)
-    wallet = open_wallet(settings)
+    wallet = open_wallet(settings.wallet, settings.secrets)
     reporter = TerminalReporter(stderr=json)
     with reporter:
-        done = asyncio.run(_take(step, round_id, settings, wallet, reporter))
+
+        def take_one(number: int) -> Awaitable[RoundRecord | None]:
+            return take(step, number, settings, wallet, reporter)
+
+        done = asyncio.run(_take(step, round_id, settings.network, wallet.address, reporter, take_one))
     if done is None:
         reporter.say("Stopped. The same command goes on where it was.")
         return EXIT_INTERRUPTED
@@ -114,24 +123,29 @@ def _run(step: Step, round_id: int | None, overrides: list[str], *, json: bool) 
 
 
 async def _take(
-    step: Step, round_id: int | None, settings: Settings, wallet: Wallet, reporter: TerminalReporter
+    step: Step,
+    round_id: int | None,
+    network: NetworkConfig,
+    wallet: Pubkey,
+    reporter: TerminalReporter,
+    take_one: Callable[[int], Awaitable[RoundRecord | None]],
 ) -> list[dict[str, Any]] | None:
     """What was done for each round; None when the user interrupted."""
     from decloud_pl.cli.session import open_chain
-    from decloud_pl.daemon.manual import already_done, claimable, take
+    from decloud_pl.daemon.manual import already_done, claimable
 
     done: list[dict[str, Any]] = []
-    async with open_chain(settings) as chain:
-        round_ids = await claimable(chain, wallet.address) if round_id is None else [round_id]
+    async with open_chain(network) as chain:
+        round_ids = await claimable(chain, wallet) if round_id is None else [round_id]
         if not round_ids:
             reporter.say("No reward waits for this wallet.")
         for number in round_ids:
-            submission = await chain.submission(number, wallet.address)
+            submission = await chain.submission(number, wallet)
             if already_done(step, number, await chain.round(number), submission):
                 reporter.say(f"Round {number}: nothing to {step}, that was done before.")
                 done.append({"round_id": number, "step": step, "done": "before"})
                 continue
-            record = await take(step, number, settings, wallet, reporter)
+            record = await take_one(number)
             if record is None:
                 return None
             done.append({"round_id": number, "step": step, "done": "now", **_fields(record)})

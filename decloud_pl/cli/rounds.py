@@ -10,12 +10,15 @@ from decloud_pl.cli.arguments import add_command, add_json, add_overrides, round
 from decloud_pl.errors import RoundError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from solders.pubkey import Pubkey
 
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.daemon.journal_view import Owner, Row
     from decloud_pl.domain import Round, Submission
-    from decloud_pl.settings import Settings
+    from decloud_pl.settings import NetworkConfig
 
 _LIST = """\
 decloud-trainer list
@@ -62,7 +65,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     from decloud_pl.domain import format_sol
 
     wanted = _wanted_status(arguments.status)
-    rounds, now = asyncio.run(_rounds(open_settings(arguments.overrides)))
+    rounds, now = asyncio.run(_rounds(open_settings(arguments.overrides).network))
     shown = [round_ for round_ in rounds if wanted in (None, status_name(round_))]
     if arguments.json:
         print_json({"now": now, "rounds": [round_fields(round_) for round_ in shown]})
@@ -88,86 +91,107 @@ def run_list(arguments: argparse.Namespace) -> int:
 def run_status(arguments: argparse.Namespace) -> int:
     import asyncio
 
+    from decloud_pl.cli.output import print_json
     from decloud_pl.cli.session import open_settings
-
-    round_id, overrides = round_and_overrides(arguments.words)
-    settings = open_settings(overrides)
-    if round_id is None:
-        return asyncio.run(_status(settings, json=arguments.json))
-    return asyncio.run(_round_status(round_id, settings, json=arguments.json))
-
-
-async def _rounds(settings: Settings) -> tuple[list[Round], int]:
-    from decloud_pl.cli.session import open_chain
-
-    async with open_chain(settings) as chain:
-        return await chain.rounds(), await chain.rpc.clock()
-
-
-async def _status(settings: Settings, *, json: bool) -> int:
-    from decloud_pl.cli.output import print_json, print_table
-    from decloud_pl.cli.session import open_chain, open_wallet
+    from decloud_pl.daemon.connect import open_wallet
     from decloud_pl.daemon.journal_file import daemon_process
     from decloud_pl.domain import format_sol
 
-    wallet = open_wallet(settings)
-    process = daemon_process(settings.journal_path)
-    async with open_chain(settings) as chain:
-        known = _journal_rows(settings, await _owner(chain, wallet.address))
-        balance = await chain.rpc.balance(wallet.address)
-        places = {entry.round_id: entry for entry in await chain.submissions_of(wallet.address)}
-        rounds = await chain.rounds_by_id(sorted(places))
-    if json:
+    round_id, overrides = round_and_overrides(arguments.words)
+    settings = open_settings(overrides)
+    network, journal = settings.network, settings.journal_path
+    address = open_wallet(settings.wallet, settings.secrets).address
+    if round_id is not None:
+        return asyncio.run(_round_status(round_id, network, address, journal, json=arguments.json))
+    process = daemon_process(journal)
+    standing = asyncio.run(_standing(network, address, journal))
+    if arguments.json:
         document = {
-            "wallet": str(wallet.address),
-            "network": settings.network.name,
-            "convention": convention_fields(settings),
-            "balance_lamports": balance,
+            "wallet": str(address),
+            "network": network.name,
+            "convention": convention_fields(network, settings.written_convention()),
+            "balance_lamports": standing.balance,
             "daemon_process": process,
-            "rounds": [
-                _status_fields(round_, places[round_id], known.get(round_id)) for round_id, round_ in rounds.items()
-            ],
+            "rounds": [_status_fields(*standing.of(round_id)) for round_id in standing.rounds],
         }
         print_json(document)
         return 0
-    print(f"Wallet   {wallet.address}")
-    print(f"Holds    {format_sol(balance)} on {settings.network.name}")
+    print(f"Wallet   {address}")
+    print(f"Holds    {format_sol(standing.balance)} on {network.name}")
     print(f"Updates  are read as {settings.describe_convention()}")
     print(f"Daemon   {'not running' if process is None else f'running (process {process})'}")
-    rows = [
-        [
-            str(round_id),
-            status_name(round_),
-            round_.dataset,
-            "-" if round_id not in known else known[round_id].record.state.value,
-            format_sol(_reward(round_, places[round_id])).removesuffix(" SOL"),
-            "yes" if places[round_id].reward_claimed else "no",
-        ]
-        for round_id, round_ in rounds.items()
-    ]
-    if rows:
-        print()
-        print_table([">round", "status", "data set", "here", ">SOL", "claimed"], rows, flexible=2)
-    else:
-        print("\nThis wallet has joined no round yet.")
+    _print_rounds(standing)
     return 0
 
 
-async def _round_status(round_id: int, settings: Settings, *, json: bool) -> int:
+async def _rounds(network: NetworkConfig) -> tuple[list[Round], int]:
+    from decloud_pl.cli.session import open_chain
+
+    async with open_chain(network) as chain:
+        return await chain.rounds(), await chain.rpc.clock()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Standing:
+    """What the chain and the journal show of a wallet and the rounds that it joined; the balance in lamports."""
+
+    balance: int
+    rounds: Mapping[int, Round]
+    places: Mapping[int, Submission]
+    rows: Mapping[int, Row]
+
+    def of(self, round_id: int) -> tuple[Round, Submission, Row | None]:
+        return self.rounds[round_id], self.places[round_id], self.rows.get(round_id)
+
+
+async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _Standing:
+    from decloud_pl.cli.session import open_chain
+
+    async with open_chain(network) as chain:
+        rows = _journal_rows(journal, await _owner(chain, wallet))
+        balance = await chain.rpc.balance(wallet)
+        places = {entry.round_id: entry for entry in await chain.submissions_of(wallet)}
+        return _Standing(balance, await chain.rounds_by_id(sorted(places)), places, rows)
+
+
+def _print_rounds(standing: _Standing) -> None:
+    from decloud_pl.cli.output import print_table
+    from decloud_pl.domain import format_sol
+
+    rows = []
+    for round_id in standing.rounds:
+        round_, place, row = standing.of(round_id)
+        rows.append(
+            [
+                str(round_id),
+                status_name(round_),
+                round_.dataset,
+                "-" if row is None else row.record.state.value,
+                format_sol(_reward(round_, place)).removesuffix(" SOL"),
+                "yes" if place.reward_claimed else "no",
+            ]
+        )
+    print()
+    if rows:
+        print_table([">round", "status", "data set", "here", ">SOL", "claimed"], rows, flexible=2)
+    else:
+        print("This wallet has joined no round yet.")
+
+
+async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, journal: Path, *, json: bool) -> int:
     from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_chain, open_wallet
+    from decloud_pl.cli.session import open_chain
     from decloud_pl.daemon.journal_view import view_journal
 
-    address = open_wallet(settings).address
-    async with open_chain(settings) as chain:
-        round_, submission = await chain.round(round_id), await chain.submission(round_id, address)
+    async with open_chain(network) as chain:
+        round_, submission = await chain.round(round_id), await chain.submission(round_id, wallet)
         now = await chain.rpc.clock()
-        owner = await _owner(chain, address)
+        owner = await _owner(chain, wallet)
     if round_ is None:
         raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
-    with view_journal(settings.journal_path) as journal:
-        row = None if journal is None else journal.rows_of(owner).get(round_id)
-        steps = [] if journal is None else journal.transitions(round_id, owner)
+    with view_journal(journal) as view:
+        row = None if view is None else view.rows_of(owner).get(round_id)
+        steps = [] if view is None else view.transitions(round_id, owner)
     if json:
         document = {
             **_status_fields(round_, submission, row),
@@ -210,6 +234,9 @@ def _details(round_: Round, submission: Submission | None, row: Row | None, now:
         share = f"{submission.contribution_bps / 100:g} %, {format_sol(_reward(round_, submission))}"
         found.append(("Share", share if submission.contribution_bps else "not scored yet"))
         found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
+    measured = row is not None and row.record.accuracy_before is not None and row.record.accuracy_after is not None
+    if row is not None and row.record.update_cid and not measured:
+        found.append(("Accuracy", "not measured"))
     if row is not None and row.record.accuracy_before is not None and row.record.accuracy_after is not None:
         gain = f"{row.record.accuracy_before * 100:.1f} % → {row.record.accuracy_after * 100:.1f} %"
         found.append(("Accuracy", f"{gain} on held-out data"))
@@ -223,11 +250,11 @@ async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
     return (await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet))
 
 
-def _journal_rows(settings: Settings, owner: Owner) -> dict[int, Row]:
+def _journal_rows(journal: Path, owner: Owner) -> dict[int, Row]:
     from decloud_pl.daemon.journal_view import view_journal
 
-    with view_journal(settings.journal_path) as journal:
-        return {} if journal is None else journal.rows_of(owner)
+    with view_journal(journal) as view:
+        return {} if view is None else view.rows_of(owner)
 
 
 def round_fields(round_: Round) -> dict[str, Any]:
@@ -243,13 +270,12 @@ def round_fields(round_: Round) -> dict[str, Any]:
     }
 
 
-def convention_fields(settings: Settings) -> dict[str, Any]:
+def convention_fields(network: NetworkConfig, written: str) -> dict[str, Any]:
     """How updates are read and written, for programs."""
-    network = settings.network
     return {
         "read_as": network.convention,
         "gradient_rate": network.gradient_rate,
-        "written_as": settings.written_convention(),
+        "written_as": written,
     }
 
 

@@ -15,8 +15,7 @@ from decloud_pl.errors import ContentNotFound, DecloudError, UsageError
 if TYPE_CHECKING:
     from decloud_pl.domain import PinnedUpdate
     from decloud_pl.settings import Settings
-    from decloud_pl.store import Store
-    from decloud_pl.store.publish import StoreProgress
+    from decloud_pl.store.publish import StoreProgress, StorePublisher
 
 _EPILOG = """\
 examples:
@@ -93,19 +92,20 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _test(arguments: argparse.Namespace) -> int:
     """Every store is tried, whatever the others say; the exit code is that of the first that failed."""
-    from decloud_pl.daemon.stores import make_stores
+    from decloud_pl.daemon.stores import make_publisher, make_stores
 
     settings = _settings(arguments)
     results: list[dict[str, object]] = []
     code = 0
-    for store in make_stores(settings):
+    network, storage = settings.network, settings.storage
+    for store in make_stores(storage, network, settings.secrets, settings.home_path):
         result: dict[str, object] = {"store": store.name, "ok": True}
         try:
             result["message"] = store.check()
             if not arguments.no_upload:
-                patience = f"{settings.storage.read_back_seconds:g} s"
+                patience = f"{storage.read_back_seconds:g} s"
                 print(f"{store.name}: {result['message']} Pinning and reading back, up to {patience}…", file=sys.stderr)
-                pinned = _pin_some_bytes(settings, store)
+                pinned = _pin_some_bytes(make_publisher([store], storage, network))
                 result["message"] = f"{result['message']} A test file was pinned and read back."
                 result.update(cid=pinned.cid, read_back_from=pinned.read_back_from)
         except DecloudError as error:
@@ -120,7 +120,7 @@ def _test(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _pin_some_bytes(settings: Settings, store: Store) -> PinnedUpdate:
+def _pin_some_bytes(publisher: StorePublisher) -> PinnedUpdate:
     """Fresh bytes each time: old ones might still be in a gateway's cache, which would prove nothing."""
     import os
     import tempfile
@@ -128,16 +128,18 @@ def _pin_some_bytes(settings: Settings, store: Store) -> PinnedUpdate:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decloud-trainer-storage-test.txt"
         path.write_text(f"decloud-trainer storage test {os.urandom(16).hex()}\n", encoding="ascii")
-        return _publish(settings, path, [store], progress=None)
+        return _publish(publisher, path, progress=None)
 
 
 def _put(arguments: argparse.Namespace) -> int:
-    from decloud_pl.daemon.stores import make_stores
+    from decloud_pl.daemon.stores import make_publisher, make_stores
 
     settings = _settings(arguments)
-    stores = make_stores(settings)
+    network, storage = settings.network, settings.storage
+    stores = make_stores(storage, network, settings.secrets, settings.home_path)
+    publisher = make_publisher(stores, storage, network)
     with _bar(f"Pinning {arguments.file.name}") as progress:
-        pinned = _publish(settings, arguments.file, stores, progress=progress)
+        pinned = _publish(publisher, arguments.file, progress=progress)
     if arguments.json:
         fields = {"cid": pinned.cid, "size": pinned.size, "store": pinned.provider}
         print(json.dumps({**fields, "read_back_from": pinned.read_back_from}))
@@ -146,19 +148,17 @@ def _put(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _publish(settings: Settings, path: Path, stores: list[Store], *, progress: StoreProgress | None) -> PinnedUpdate:
+def _publish(publisher: StorePublisher, path: Path, *, progress: StoreProgress | None) -> PinnedUpdate:
     import asyncio
     import tempfile
 
-    from decloud_pl.daemon.stores import make_publisher
     from decloud_pl.store.publish import LocalFile
     from decloud_pl.store.uploads import MemoryUploadLog
 
-    publisher = make_publisher(settings, stores)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / "read-back"
         file = LocalFile.of(path)
-        return asyncio.run(publisher.publish(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
+        return asyncio.run(publisher.pin(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
 
 
 def _get(arguments: argparse.Namespace) -> int:
@@ -167,7 +167,9 @@ def _get(arguments: argparse.Namespace) -> int:
 
     cid = str(Cid.parse(arguments.cid))
     out = arguments.out or Path(cid)
-    fetched = make_reader(_settings(arguments)).fetch(cid, out, max_bytes=arguments.max_bytes)
+    settings = _settings(arguments)
+    reader = make_reader(settings.network, settings.storage, settings.home_path)
+    fetched = reader.fetch(cid, out, max_bytes=arguments.max_bytes)
     if arguments.json:
         print(json.dumps({"cid": cid, "file": str(out), "size": fetched.size, "from": fetched.gateway}))
     else:
@@ -180,7 +182,9 @@ def _pin_status(arguments: argparse.Namespace) -> int:
     from decloud_pl.store.cid import Cid
 
     cid = str(Cid.parse(arguments.cid))
-    pinned = {store.name: store.has(cid) for store in make_stores(_settings(arguments))}
+    settings = _settings(arguments)
+    stores = make_stores(settings.storage, settings.network, settings.secrets, settings.home_path)
+    pinned = {store.name: store.has(cid) for store in stores}
     if arguments.json:
         print(json.dumps({"cid": cid, "pinned": pinned}))
     else:
@@ -192,7 +196,8 @@ def _pin_status(arguments: argparse.Namespace) -> int:
 def _gc(arguments: argparse.Namespace) -> int:
     from decloud_pl.daemon.stores import collect_garbage_of_home
 
-    removed = collect_garbage_of_home(_settings(arguments))
+    settings = _settings(arguments)
+    removed = collect_garbage_of_home(settings.home_path, settings.store_path)
     if arguments.json:
         print(json.dumps({"removed": removed}))
     else:

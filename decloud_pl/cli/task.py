@@ -1,8 +1,14 @@
-"""What ``task`` names, run with composed settings."""
+"""What ``task`` names, run with composed settings: the daemon, one round or an experiment."""
 
 from __future__ import annotations
 
+import sys
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
+from decloud_pl.errors import RoundError, TrainingStopped
 
 if TYPE_CHECKING:
     from decloud_pl.settings import Settings
@@ -16,9 +22,91 @@ def run_task(settings: Settings, preset: str) -> int:
         preset: its name, to be shown.
     """
     if settings.task == "experiment":
-        from decloud_pl.cli import experiment
+        return _run_one_experiment(settings)
+    return run_daemon(settings, preset=preset)
 
-        return experiment.run_settings(settings)
-    from decloud_pl.cli import daemon
 
-    return daemon.run_settings(settings, preset=preset)
+def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> int:
+    """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra.
+
+    Args:
+        settings: checked ones.
+        preset: its name, to be shown.
+        plain: lines instead of the live view, on a terminal too.
+    """
+    import asyncio
+    import os
+
+    from decloud_pl.cli.live import LiveReporter
+    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.cli.terminal import make_console
+    from decloud_pl.daemon.assemble import assemble, facts, run_until_stopped
+    from decloud_pl.daemon.connect import open_wallet
+    from decloud_pl.daemon.service import keep_alive
+
+    wallet = open_wallet(settings.wallet, settings.secrets)
+    reporter: LiveReporter | TerminalReporter
+    if make_console().is_terminal and not plain:
+        reporter = LiveReporter(facts(settings, preset))
+    else:
+        reporter = TerminalReporter(plain=True, stamps=True)
+
+    # One round by hand has somebody who waits for it; a daemon may have been started before the network was up.
+    patient = settings.round is None
+
+    async def work() -> int:
+        async with (
+            keep_alive(os.environ),
+            assemble(settings, wallet, reporter, preset=preset, patient=patient) as daemon,
+        ):
+            await run_until_stopped(daemon, reporter.stopping)
+            if settings.round is None:
+                return 0
+            ends = {record.state.value for record in daemon.ended}
+            return 10 if "failed" in ends else RoundError.exit_code if "withheld" in ends else 0
+
+    with reporter:
+        if isinstance(reporter, TerminalReporter):
+            reporter.say(f"Network {settings.network.name}. Updates are read as {settings.describe_convention()}.")
+        return asyncio.run(work())
+
+
+def _run_one_experiment(settings: Settings) -> int:
+    """Runs one experiment; its folder is ``<home>/experiments/<date_time>``.
+
+    An interrupted experiment of the same settings continues in its own folder.
+    """
+    from decloud_pl.cli.experiment import lines
+    from decloud_pl.cli.interrupts import Interrupts
+    from decloud_pl.cli.training_bar import training_bar
+    from decloud_pl.experiment.folders import new_folder
+    from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
+    from decloud_pl.experiment.resume import at_work, settings_key, unfinished
+    from decloud_pl.experiment.run import parameters_of, run_experiment
+
+    parent = settings.home_path / EXPERIMENTS
+    key = settings_key(parameters_of(settings), settings.paths)
+    begun = unfinished(parent, key)
+    folder = begun or new_folder(parent, datetime.now())  # noqa: DTZ005  # named for people
+    print(f"{'Training' if begun is None else 'Going on'} in {folder}…", flush=True)
+    interrupts = Interrupts()
+    try:
+        with interrupts, at_work(folder, key), training_bar() as show:
+            result = run_experiment(settings, folder, on_progress=show, stop_requested=interrupts.requested)
+    except (TrainingStopped, KeyboardInterrupt, SystemExit):  # Lightning makes an exit of an interrupt
+        if not interrupts.seen:
+            raise
+        print(f"decloud_pl: {_interrupted(folder)}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    for line in lines(result):
+        print(line)
+    print(f"Written to {folder / RESULT_FILE}")
+    return 0
+
+
+def _interrupted(folder: Path) -> str:
+    from decloud_pl.train.plan import CHECKPOINT_FILE
+
+    if (folder / CHECKPOINT_FILE).is_file():
+        return f"Interrupted. The same command goes on from the checkpoint in {folder}."
+    return "Interrupted before there was a checkpoint. The same command begins anew."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from decloud_pl.cli.terminal import make_console
 
 if TYPE_CHECKING:
-    from decloud_pl.train.plan import Progress
+    from decloud_pl.train.progress import Progress
 
 _STAGES = {
     "prepare": "preparing",

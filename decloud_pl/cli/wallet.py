@@ -32,7 +32,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.chain.wallet import create_wallet, load_wallet
     from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.connect import open_wallet
 
     path = Path(arguments.keypair or _DEFAULT).expanduser()
     if arguments.action == "new":
@@ -41,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         # A file named on the command line is what the user asks about, whatever the environment holds.
         wallet = load_wallet(keypair_path=path, environ={})
     else:
-        wallet = open_wallet(open_settings([]))
+        settings = open_settings([])
+        wallet = open_wallet(settings.wallet, settings.secrets)
     if arguments.json:
         print_json({"address": str(wallet.address)})
     elif arguments.action == "new":

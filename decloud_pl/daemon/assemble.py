@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import Any
 
 from solders.pubkey import Pubkey
 
@@ -17,7 +19,8 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
-from decloud_pl.daemon.connect import make_dialect, make_rpc, ray_options
+from decloud_pl.daemon.connect import make_dialect, make_rpc
+from decloud_pl.daemon.datasets import make_catalog
 from decloud_pl.daemon.events import Reporter, Trouble
 from decloud_pl.daemon.executor import Executor, ProcessExecutor
 from decloud_pl.daemon.journal import Journal
@@ -25,81 +28,65 @@ from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.log import logged
 from decloud_pl.daemon.lookout import situation_of
 from decloud_pl.daemon.loop import Daemon
-from decloud_pl.daemon.observe import observed
+from decloud_pl.daemon.observe import device, observed, precision
 from decloud_pl.daemon.patience import answered, unending
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.ray_executor import RayExecutor
+from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
 from decloud_pl.daemon.shares import Shares, visible_gpus
 from decloud_pl.daemon.steps import Steps
 from decloud_pl.daemon.stores import make_publisher, make_reader, make_stores
+from decloud_pl.daemon.training_check import check_training
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.background import BackgroundDownloads
-from decloud_pl.data.catalog import resolve
-from decloud_pl.data.entry import DataFolder
-from decloud_pl.domain import parse_sol
-from decloud_pl.errors import ExecutorUnavailable, RoundError
-from decloud_pl.settings import Settings
+from decloud_pl.domain import format_sol
+from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
+from decloud_pl.redact import redact_tree
+from decloud_pl.settings import Settings, Tree
+from decloud_pl.settings.schema import DaemonConfig
 
 MAX_MODEL_BYTES = 2 << 30
 
 
-def make_sender(settings: Settings, rpc: RpcClient, wallet: Wallet, journal: Journal) -> Sender:
-    """A sender that remembers in the journal and pays no more than the settings allow."""
-    policy = SendPolicy(
-        max_priority_lamports=settings.chain.max_priority_lamports,
-        max_compute_units=settings.chain.max_compute_units,
-    )
-    return Sender(rpc, wallet, make_dialect(settings), JournalTransactionLog(journal), policy=policy)
-
-
-def make_executor(settings: Settings) -> Executor:
+def make_executor(config: DaemonConfig) -> Executor:
     """Where trainings run.
 
     Raises:
         ConfigError: on Ray, which is not installed.
     """
-    if settings.daemon.executor == "ray":
-        return RayExecutor(ray_options(settings))
-    return ProcessExecutor(hang_seconds=settings.daemon.hang_minutes * 60)
+    if config.executor == "ray":
+        return RayExecutor(RayOptions(config.ray, hang_seconds=config.hang_minutes * 60))
+    return ProcessExecutor(hang_seconds=config.hang_minutes * 60)
 
 
-def make_shares(settings: Settings) -> Shares:
+def make_shares(config: DaemonConfig, max_concurrent_rounds: int) -> Shares:
     """Places for trainings; a Ray cluster divides its GPUs itself."""
-    here = () if settings.daemon.executor == "ray" else visible_gpus(os.environ)
-    return Shares(settings.max_concurrent_rounds, here)
+    here = () if config.executor == "ray" else visible_gpus(os.environ)
+    return Shares(max_concurrent_rounds, here)
 
 
 def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_after: int | None = None) -> Policy:
     """What the settings let the daemon do; ``deposit`` is what the chain asks for a submission account."""
-    rewards = settings.rewards
-    mappings = settings.all_mappings()
-    data = DataFolder.from_node(asdict(settings.data))
-    downloads = BackgroundDownloads(data)
-
-    def resolved(name: str) -> str:
-        return resolve(name, mappings, settings.paths, data=data, own=settings.own_conf).name
+    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    downloads = BackgroundDownloads(catalog.data)
 
     def prepare(name: str) -> None:
-        choice = resolve(name, {}, settings.paths, data=data, own=settings.own_conf)
+        choice = catalog.find(name)
         if not choice.ready and choice.entry is not None:
             downloads.ensure(choice.entry)
 
     return Policy(
         criteria=Criteria(
             datasets=frozenset(settings.datasets),
-            min_reward=settings.min_reward,
-            max_reward=settings.max_reward,
+            rewards=settings.rewards,
             max_concurrent_rounds=settings.max_concurrent_rounds,
             join_cost=join_cost(deposit, settings.chain.max_priority_lamports),
             daily_cap=settings.chain.daily_cap_lamports,
-            min_profit=parse_sol(rewards.min_profit) if rewards.min_profit else None,
-            watts=rewards.watts,
-            lamports_per_kwh=parse_sol(rewards.sol_per_kwh),
         ),
-        resolve=resolved,
+        resolve=lambda name: catalog.resolve(name).name,
         prepare=prepare,
         on_downloaded=downloads.on_end,
         auto_train=settings.auto_train,
@@ -113,6 +100,33 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
     )
 
 
+def facts(settings: Settings, preset: str) -> dict[str, str]:
+    """What the header of every view shows of the settings."""
+    wanted, rewards = ", ".join(settings.datasets) or "any data set", settings.rewards
+    limits = [f"from {format_sol(rewards.min_lamports)}"] if rewards.min_lamports else []
+    limits += [f"up to {format_sol(rewards.max_lamports)}"] if rewards.max_lamports else []
+    return {
+        "network": settings.network.name,
+        "preset": preset or "none",
+        "filters": ", ".join([wanted, *limits]),
+        "convention": settings.describe_convention(),
+        "device": device(settings.trainer),
+        "precision": precision(settings.trainer),
+    }
+
+
+def public_settings(settings: Settings) -> dict[str, Any]:
+    """The settings as a report may show them: no secret, and of addresses only their hosts, for paths may be keys."""
+    values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
+    found = {
+        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in values.items()
+        if name != "preset"
+    }
+    cleaned = redact_tree(found)
+    return cleaned if isinstance(cleaned, dict) else {}
+
+
 @asynccontextmanager
 async def assemble(
     settings: Settings,
@@ -122,6 +136,7 @@ async def assemble(
     stop_after: int | None = None,
     preset: str = "",
     patient: bool = False,
+    trained_elsewhere: bool = False,
 ) -> AsyncIterator[Daemon]:
     """A daemon ready to run; holds the journal's lock while the context is open.
 
@@ -132,18 +147,24 @@ async def assemble(
         stop_after: rounds.
         preset: its name, to be shown.
         patient: waits for endpoints that are away, until it is cancelled or the daemon stopped.
+        trained_elsewhere: rounds are joined for a training outside the daemon, so a data set that is not known or not
+            here is no obstacle.
 
     Raises:
         ConfigError: a setting that no part can use, or endpoints of different networks.
         ChainError: no endpoint answers, and it is not patient; or what answers is none.
         JournalLocked: another daemon works for this home.
     """
-    dialect, stores, executor = make_dialect(settings), make_stores(settings), make_executor(settings)
+    home, storage = settings.home_path, settings.storage
+    dialect, executor = make_dialect(settings.network), make_executor(settings.daemon)
+    planner = SettingsPlanner(settings)
+    if settings.auto_train:
+        await check_training(planner.sample())
+    stores = make_stores(storage, settings.network, settings.secrets, home)
     websocket_urls = settings.network.websocket_urls()
-    home = settings.home_path
     async with AsyncExitStack() as stack:
         reporter = stack.enter_context(logged(reporter, home))
-        rpc = make_rpc(settings)
+        rpc = make_rpc(settings.network)
         stack.push_async_callback(rpc.aclose)
         network, deposit = await answered(lambda: _network_and_deposit(rpc), reporter, unending() if patient else ())
         journal = Journal(
@@ -151,28 +172,52 @@ async def assemble(
         )
         stack.callback(journal.close)
         scope = Scope(*journal.owner)
-        reporter = await stack.enter_async_context(observed(settings, scope, rpc.health, reporter, preset=preset))
+        reporter = await stack.enter_async_context(
+            observed(
+                home,
+                scope,
+                rpc.health,
+                reporter,
+                facts=facts(settings, preset),
+                settings=public_settings(settings),
+                notify=settings.notify,
+                notify_urls=settings.secrets.get("notify_urls"),
+                metrics=settings.metrics,
+            )
+        )
         steps = Steps(
             chain=ChainClient(rpc, dialect),
-            sender=make_sender(settings, rpc, wallet, journal),
+            sender=Sender(rpc, wallet, dialect, JournalTransactionLog(journal), policy=SendPolicy(fees=settings.chain)),
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=make_publisher(settings, stores),
-            reader=make_reader(settings),
+            publisher=make_publisher(stores, storage, settings.network),
+            reader=make_reader(settings.network, storage, home),
             executor=executor,
-            planner=SettingsPlanner(settings),
+            planner=planner,
             reporter=reporter,
             # Networks, programs and wallets may share a home; their rounds have the same numbers.
             rounds_folder=home / "rounds" / scope.folder,
             max_model_bytes=MAX_MODEL_BYTES,
             deposit=deposit,
-            shares=make_shares(settings),
+            shares=make_shares(settings.daemon, settings.max_concurrent_rounds),
         )
         policy = replace(make_policy(settings, deposit=deposit, stop_after=stop_after), patient=patient)
+        if trained_elsewhere:
+            policy = replace(policy, resolve=_lenient(policy.resolve), prepare=lambda _: None)
         if isinstance(executor, RayExecutor) and settings.auto_train:
             await stack.enter_async_context(_cluster_looked_at(executor, reporter))
         yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect))
+
+
+def _lenient(resolve: Callable[[str], str]) -> Callable[[str], str]:
+    def resolved(name: str) -> str:
+        try:
+            return resolve(name)
+        except DatasetError:
+            return name  # only a training by the daemon needs it, and says what is missing
+
+    return resolved
 
 
 async def _network_and_deposit(rpc: RpcClient) -> tuple[str, int]:
@@ -210,9 +255,9 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
         ChainError: no endpoint answers.
         RoundError: the network has no such round.
     """
-    rpc = make_rpc(settings)
+    rpc = make_rpc(settings.network)
     try:
-        dialect = make_dialect(settings)
+        dialect = make_dialect(settings.network)
         network = await rpc.check_same_network()
         deposit = await rpc.rent_exempt_minimum(SUBMISSION_SIZE)
         view = await ChainClient(rpc, dialect).view(round_id, address)
@@ -265,6 +310,22 @@ async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda
     with _signal_handlers(on_signal):
         await daemon.run()
     return with_signal[0]
+
+
+async def run_until_cancelled(daemon: Daemon) -> bool:
+    """Runs a daemon in any thread; a cancellation stops it cleanly, as a signal would.
+
+    Returns:
+        False: no signal ended it.
+    """
+    running = asyncio.ensure_future(daemon.run())
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        daemon.stop()
+        await running
+        raise
+    return False
 
 
 @contextmanager

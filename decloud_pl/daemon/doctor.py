@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
+from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Connected, watch_events
-from decloud_pl.daemon.connect import make_dialect, make_rpc, ray_options
+from decloud_pl.daemon.connect import make_dialect, make_rpc
+from decloud_pl.daemon.datasets import make_catalog
+from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.daemon.select import WALLET_MINIMUM, join_cost
 from decloud_pl.daemon.stores import make_gateways, make_store
-from decloud_pl.data.catalog import names, resolve
-from decloud_pl.data.entry import DataFolder
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ContentNotFound, DatasetError, DecloudError
-from decloud_pl.settings import Settings
+from decloud_pl.settings import NetworkConfig, Secrets, Settings, StorageConfig
 from decloud_pl.settings.file import ConfigFile, is_kept_secret
+from decloud_pl.settings.schema import RayConfig
+from decloud_pl.store.gateway import GatewayReader
 
 Verdict: TypeAlias = Literal["ok", "note", "problem"]
 
@@ -75,18 +78,21 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
 
     async def find_wallet() -> Finding:
         wallet.append(open_wallet())
-        return _wallet(settings, wallet[0])
+        return _wallet(settings.keypair_path, wallet[0])
 
+    network, storage, home = settings.network, settings.storage, settings.home_path
+    gateways, interval = make_gateways(network, storage), settings.poll_interval
+    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
     return [
         _settings_file(ConfigFile(config_home)),
         await _tried("wallet", find_wallet),
-        *await _chain(settings, wallet[0] if wallet else None),
-        _convention(settings),
-        await _tried("storage", lambda: _storage(settings)),
-        _disk(settings.home_path),
-        *_data_sets(settings),
+        *await _chain(network, settings.chain, gateways, wallet[0] if wallet else None, poll_interval=interval),
+        _convention(network.convention, settings.written_convention(), settings.describe_convention()),
+        await _tried("storage", lambda: _storage(storage, network, settings.secrets, home)),
+        _disk(home),
+        *_data_sets(catalog, settings.datasets),
         await _device(),
-        *([await _tried("ray", lambda: _ray(settings))] if settings.daemon.executor == "ray" else []),
+        *([await _tried("ray", lambda: _ray(settings.daemon.ray))] if settings.daemon.executor == "ray" else []),
     ]
 
 
@@ -111,17 +117,15 @@ def _settings_file(file: ConfigFile) -> Finding:
     return Finding("settings", "ok", str(file.path))
 
 
-def _convention(settings: Settings) -> Finding:
-    words = f"updates are read as {settings.describe_convention()}"
-    read, written = settings.network.convention, settings.written_convention()
+def _convention(read: str, written: str, described: str) -> Finding:
+    words = f"updates are read as {described}"
     if written != read:
         fix = f"Set update.convention={read}, or network.convention={written} if its validators read them so."
         return Finding("convention", "problem", words, fix)
     return Finding("convention", "ok", words)
 
 
-def _wallet(settings: Settings, wallet: Wallet) -> Finding:
-    path = settings.keypair_path
+def _wallet(path: Path, wallet: Wallet) -> Finding:
     with contextlib.suppress(OSError):
         mode = path.stat().st_mode & 0o777
         if mode & _SECRET_MODE:
@@ -130,27 +134,29 @@ def _wallet(settings: Settings, wallet: Wallet) -> Finding:
     return Finding("wallet", "ok", str(wallet.address))
 
 
-async def _chain(settings: Settings, wallet: Wallet | None) -> list[Finding]:
+async def _chain(
+    network: NetworkConfig, fees: FeeLimits, gateways: GatewayReader, wallet: Wallet | None, *, poll_interval: float
+) -> list[Finding]:
     """RPC, program, clock, balance, WebSocket and gateways; the last ones only where the RPC answers."""
     found: list[Finding] = []
     try:
-        dialect, rpc = make_dialect(settings), make_rpc(settings)
+        dialect, rpc = make_dialect(network), make_rpc(network)
     except DecloudError as error:
         return [Finding("rpc", "problem", error.message, error.fix)]
     try:
         chain = ChainClient(rpc, dialect)
         begun = time.monotonic()
-        network = await rpc.check_same_network()
+        genesis = await rpc.check_same_network()
         took = (time.monotonic() - begun) * 1000
-        found.append(Finding("rpc", "ok", f"{settings.network.name} answers in {took:.0f} ms, genesis {network[:8]}…"))
+        found.append(Finding("rpc", "ok", f"{network.name} answers in {took:.0f} ms, genesis {genesis[:8]}…"))
         found.append(await _tried("program", lambda: _program(chain)))
         found.append(await _tried("clock", lambda: _clock(chain)))
         if wallet is not None:
-            found.append(await _tried("balance", lambda: _balance(settings, chain, wallet)))
-        found.append(await _tried("websocket", lambda: _websocket(settings, chain)))
-        found.append(await _tried("gateways", lambda: _gateways(settings, chain)))
+            found.append(await _tried("balance", lambda: _balance(network, fees, chain, wallet)))
+        found.append(await _tried("websocket", lambda: _websocket(network, chain, poll_interval)))
+        found.append(await _tried("gateways", lambda: _gateways(gateways, chain)))
     except DecloudError as error:
-        fix = "Start it with `decloud-trainer localnet`." if settings.network.name == "local" else error.fix
+        fix = "Start it with `decloud-trainer localnet`." if network.name == "local" else error.fix
         found.append(Finding("rpc", "problem", error.message, fix))
     finally:
         await rpc.aclose()
@@ -173,31 +179,31 @@ async def _clock(chain: ChainClient) -> Finding:
     return Finding("clock", "ok", f"{abs(skew):.0f} s from the chain's")
 
 
-async def _balance(settings: Settings, chain: ChainClient, wallet: Wallet) -> Finding:
+async def _balance(network: NetworkConfig, fees: FeeLimits, chain: ChainClient, wallet: Wallet) -> Finding:
     balance = await chain.rpc.balance(wallet.address)
     deposit = await chain.rpc.rent_exempt_minimum(SUBMISSION_SIZE)
-    needed = join_cost(deposit, settings.chain.max_priority_lamports) + WALLET_MINIMUM
+    needed = join_cost(deposit, fees.max_priority_lamports) + WALLET_MINIMUM
     detail = f"{format_sol(balance)}; a round needs {format_sol(needed)}"
     if balance >= needed:
         return Finding("balance", "ok", detail)
-    if settings.network.faucet:
+    if network.faucet:
         return Finding("balance", "note", detail, "Nothing: this network gives SOL away when the daemon asks.")
     return Finding("balance", "problem", detail, f"Send SOL to {wallet.address}.")
 
 
-async def _websocket(settings: Settings, chain: ChainClient) -> Finding:
-    urls = settings.network.websocket_urls()
+async def _websocket(network: NetworkConfig, chain: ChainClient, poll_interval: float) -> Finding:
+    urls = network.websocket_urls()
     events = watch_events(urls, chain.dialect)
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_WEBSOCKET_SECONDS):
             if isinstance(await anext(events), Connected):
                 return Finding("websocket", "ok", urls[0])
-    detail = f"{urls[0]} cannot be subscribed to; the daemon asks every {settings.poll_interval:g} s instead"
+    detail = f"{urls[0]} cannot be subscribed to; the daemon asks every {poll_interval:g} s instead"
     return Finding("websocket", "note", detail, "Correct network.ws_url, or let WebSockets through your proxy.")
 
 
-async def _gateways(settings: Settings, chain: ChainClient) -> Finding:
+async def _gateways(gateways: GatewayReader, chain: ChainClient) -> Finding:
     """Fetches what the daemon would have to fetch: the newest round's base model."""
     rounds = await chain.rounds()
     if not rounds:
@@ -206,15 +212,15 @@ async def _gateways(settings: Settings, chain: ChainClient) -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model"
         try:
-            await asyncio.to_thread(make_gateways(settings).fetch, cid, target, max_bytes=_LARGEST_MODEL)
+            await asyncio.to_thread(gateways.fetch, cid, target, max_bytes=_LARGEST_MODEL)
         except ContentNotFound as error:
             return Finding("gateways", "note", error.message, "That may be the creator's fault; try again later.")
         size = target.stat().st_size
     return Finding("gateways", "ok", f"the model of round {rounds[-1].id} was fetched and verified ({size:,} bytes)")
 
 
-async def _storage(settings: Settings) -> Finding:
-    store = make_store(settings, settings.storage.kind)
+async def _storage(storage: StorageConfig, network: NetworkConfig, secrets: Secrets, home: Path) -> Finding:
+    store = make_store(storage.kind, storage, network, secrets, home)
     return Finding("storage", "ok", (await asyncio.to_thread(store.check)).rstrip("."))
 
 
@@ -227,15 +233,13 @@ def _disk(home: Path) -> Finding:
     return Finding("disk", "ok", detail)
 
 
-def _data_sets(settings: Settings) -> list[Finding]:
-    data = DataFolder.from_node(dataclasses.asdict(settings.data))
-    wanted = settings.datasets or names(own=settings.own_conf)
+def _data_sets(catalog: Catalog, wanted: Sequence[str]) -> list[Finding]:
     ready: list[str] = []
     later: list[str] = []
     missing: list[DecloudError] = []
-    for name in wanted:
+    for name in wanted or catalog.names():
         try:
-            choice = resolve(name, settings.all_mappings(), settings.paths, data=data, own=settings.own_conf)
+            choice = catalog.resolve(name)
         except DatasetError as error:
             missing.append(error)
         else:
@@ -245,15 +249,15 @@ def _data_sets(settings: Settings) -> list[Finding]:
         detail += f"; downloaded when needed: {', '.join(later)}"
     verdict: Verdict = "ok" if ready or later else "problem"
     found = [Finding("data sets", verdict, detail, "" if verdict == "ok" else "See `decloud-trainer datasets`.")]
-    if settings.datasets:
+    if wanted:
         found += [Finding("data sets", "problem", error.message, error.fix) for error in missing]
     return found
 
 
-async def _ray(settings: Settings) -> Finding:
+async def _ray(ray: RayConfig) -> Finding:
     from decloud_pl.daemon.ray_executor import RayExecutor
 
-    return Finding("ray", "ok", await RayExecutor(ray_options(settings)).check())
+    return Finding("ray", "ok", await RayExecutor(RayOptions(ray)).check())
 
 
 async def _device() -> Finding:

@@ -11,18 +11,16 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.daemon.executor import worker_environment
 from decloud_pl.daemon.steps import Reader
-from decloud_pl.data.catalog import resolve
-from decloud_pl.data.entry import DataFolder
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, StoreError, TrainingError
-from decloud_pl.settings import Settings
 
 _CHILD_SECONDS = 900.0
 _CLEAR = 0.25
@@ -106,15 +104,23 @@ def _gain(outcome: Outcome, convention: Convention) -> float:
 
 
 async def gather(
-    chain: ChainClient, reader: Reader, settings: Settings, folder: Path, *, max_bytes: int, most: int = 3
+    chain: ChainClient,
+    reader: Reader,
+    catalog: Catalog,
+    folder: Path,
+    *,
+    gradient_rate: float,
+    max_bytes: int,
+    most: int = 3,
 ) -> Record:
     """Looks at the latest completed rounds until ``most`` of them told something.
 
     Args:
         chain: the network.
         reader: delivers files by CID.
-        settings: where data sets are.
+        catalog: where data sets are.
         folder: for downloads; the caller removes it.
+        gradient_rate: of the network's validators, under the gradient convention.
         max_bytes: caps each download.
         most: rounds that tell, after which no further one is looked at.
 
@@ -128,17 +134,22 @@ async def gather(
         if sum(evidence.convention is not None for evidence in found) >= most or len(found) >= 3 * most:
             break
         try:
-            found.append(await _look(chain, reader, settings, folder, round_, max_bytes))
+            found.append(await _look(chain, reader, catalog, folder, round_, gradient_rate, max_bytes))
         except (StoreError, DatasetError, TrainingError) as error:
             passed_over[round_.id] = str(error)
     return Record(tuple(found), passed_over)
 
 
 async def _look(
-    chain: ChainClient, reader: Reader, settings: Settings, folder: Path, round_: Round, max_bytes: int
+    chain: ChainClient,
+    reader: Reader,
+    catalog: Catalog,
+    folder: Path,
+    round_: Round,
+    gradient_rate: float,
+    max_bytes: int,
 ) -> Evidence:
-    data = DataFolder.from_node(asdict(settings.data))
-    choice = resolve(round_.dataset, settings.all_mappings(), settings.paths, data=data)
+    choice = catalog.resolve(round_.dataset)
     if not choice.ready:
         raise DatasetError(f"The data set {choice.name} is not on this machine.")
     base = folder / f"{round_.id}-base"
@@ -154,7 +165,7 @@ async def _look(
                 raise  # what earned must be part of the picture
             continue
         files[str(submission.trainer)] = path
-    gains = await _ask(base, choice.node(data), files, settings.network.gradient_rate)
+    gains = await _ask(base, choice.node(catalog.data), files, gradient_rate)
     outcomes = tuple(
         Outcome(str(entry.trainer), entry.contribution_bps, gains.get(str(entry.trainer))) for entry in submissions
     )

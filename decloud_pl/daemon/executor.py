@@ -20,7 +20,6 @@ from typing import Protocol
 
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 
-PLAN_FILE = "plan.json"
 UPDATE_FILE = "update.json"
 LOG_FILE = "worker.log"
 WORKER_MODULE = "decloud_pl.daemon.worker"
@@ -44,7 +43,7 @@ class Executor(Protocol):
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
-        """Trains as ``folder/plan.json`` says; on return ``folder/update.json`` describes the update.
+        """Trains by the plan in ``folder``; on return ``folder/update.json`` describes the update.
 
         When cancelled it asks the training to stop, which writes a checkpoint, and returns once it has ended.
 

@@ -19,7 +19,6 @@ from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Looked
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import Settings
 from decloud_pl.settings.schema import NotifyConfig
 
 if TYPE_CHECKING:
@@ -141,18 +140,23 @@ class AppriseNotifier:
 
 @asynccontextmanager
 async def notifying(
-    settings: Settings, health: RpcHealth, *, now: Callable[[], float] = time.time
+    wishes: NotifyConfig, urls: str | None, health: RpcHealth, *, now: Callable[[], float] = time.time
 ) -> AsyncIterator[list[AppriseNotifier]]:
     """Sends notifications while the context is open; the list is empty where no address is set.
+
+    Args:
+        wishes: of the user.
+        urls: the secret ``notify_urls``.
+        health: knows when the chain was last heard.
+        now: Unix seconds.
 
     Raises:
         ConfigError: Apprise is not installed, or an address is none that it knows.
     """
-    urls = settings.secrets.get("notify_urls")
     if not urls:
         yield []
         return
-    notifier = AppriseNotifier(_apprise(urls), Occasions(settings.notify, started_at=now()), health, now)
+    notifier = AppriseNotifier(_apprise(urls), Occasions(wishes, started_at=now()), health, now)
     tasks = [asyncio.create_task(work()) for work in (notifier.send, notifier.watch)]
     try:
         yield [notifier]

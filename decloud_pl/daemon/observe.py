@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,8 @@ from decloud_pl.daemon.record import State
 from decloud_pl.daemon.reports import REPORTS_FOLDER, ReportWriter
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.shares import visible_gpus
-from decloud_pl.domain import format_sol
 from decloud_pl.errors import JournalError
-from decloud_pl.redact import redact_tree
-from decloud_pl.settings import Settings, Tree
+from decloud_pl.settings.schema import MetricsConfig, NotifyConfig
 from decloud_pl.train.hardware import cpu_has_bf16
 
 _BEAT_SECONDS = 5.0
@@ -62,73 +59,63 @@ class EarningsTeller:
 
 @asynccontextmanager
 async def observed(
-    settings: Settings, scope: Scope, health: RpcHealth, reporter: Reporter, *, preset: str = ""
+    home: Path,
+    scope: Scope,
+    health: RpcHealth,
+    reporter: Reporter,
+    *,
+    facts: Mapping[str, str],
+    settings: Mapping[str, Any],
+    notify: NotifyConfig,
+    notify_urls: str | None,
+    metrics: MetricsConfig,
 ) -> AsyncIterator[Reporter]:
     """A reporter for a daemon: ``reporter`` and everything else that keeps or tells what happens.
+
+    Args:
+        home: the user's folder.
+        scope: whose rounds they are.
+        health: of the chain's endpoints.
+        reporter: gets every event too.
+        facts: for the header of every view.
+        settings: as a report may show them.
+        notify: what is worth a message.
+        notify_urls: where to, None for nowhere.
+        metrics: where Prometheus finds them.
 
     Raises:
         ConfigError: the metrics' port is taken, or notifications are wanted and cannot be sent.
     """
-    home = settings.home_path
     async with AsyncExitStack() as stack:
-        activity = Activity(home / ACTIVITY_FILE, scope=scope.folder, facts=facts(settings, preset), health=health)
+        activity = Activity(home / ACTIVITY_FILE, scope=scope.folder, facts=facts, health=health)
         stack.callback(activity.close)
-        reports = ReportWriter(home / REPORTS_FOLDER / scope.folder, public_settings(settings))
+        reports = ReportWriter(home / REPORTS_FOLDER / scope.folder, settings)
         stack.push_async_callback(reports.aclose)
-        notifier = await stack.enter_async_context(notifying(settings, health))
+        notifier = await stack.enter_async_context(notifying(notify, notify_urls, health))
         teller = EarningsTeller(home, scope, reporter)
-        if settings.metrics.port:
-            await stack.enter_async_context(
-                metrics_server(home, scope, port=settings.metrics.port, refresh=activity.beat)
-            )
+        if metrics.port:
+            await stack.enter_async_context(metrics_server(home, scope, port=metrics.port, refresh=activity.beat))
         stack.push_async_callback(_cancel, asyncio.create_task(_beat(activity)))
         teller.tell()
         yield Observers([activity, reports, *notifier, reporter, teller])
 
 
-def facts(settings: Settings, preset: str) -> dict[str, str]:
-    """What the header of every view shows of the settings."""
-    wanted = ", ".join(settings.datasets) or "any data set"
-    limits = [f"from {format_sol(settings.min_reward)}"] if settings.min_reward else []
-    limits += [f"up to {format_sol(settings.max_reward)}"] if settings.max_reward else []
-    return {
-        "network": settings.network.name,
-        "preset": preset or "none",
-        "filters": ", ".join([wanted, *limits]),
-        "convention": settings.describe_convention(),
-        "device": device(settings),
-        "precision": precision(settings),
-    }
-
-
-def device(settings: Settings) -> str:
-    """Where trainings run, as far as it is known without loading torch."""
-    accelerator = str(settings.trainer.get("accelerator", "auto"))
+def device(trainer: Mapping[str, Any]) -> str:
+    """Where trainings run with this node, as far as it is known without loading torch."""
+    accelerator = str(trainer.get("accelerator", "auto"))
     gpus = visible_gpus(os.environ)
     if accelerator in ("auto", "gpu", "cuda") and gpus:
         return f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
     return "CPU" if accelerator in ("auto", "cpu") else accelerator
 
 
-def precision(settings: Settings) -> str:
+def precision(trainer: Mapping[str, Any]) -> str:
     """In what trainings run: what ``auto`` comes to on a processor; with GPUs their driver decides, later."""
-    wanted = str(settings.trainer.get("precision", "32-true"))
-    if wanted != "auto" or device(settings) != "CPU":
+    wanted = str(trainer.get("precision", "32-true"))
+    if wanted != "auto" or device(trainer) != "CPU":
         return wanted
     has_bf16 = cpu_has_bf16()
     return wanted if has_bf16 is None else "bf16-mixed" if has_bf16 else "32-true"
-
-
-def public_settings(settings: Settings) -> dict[str, Any]:
-    """The settings as a report may show them: no secret, and of addresses only their hosts, for paths may be keys."""
-    values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
-    found = {
-        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-        for name, value in values.items()
-        if name != "preset"
-    }
-    cleaned = redact_tree(found)
-    return cleaned if isinstance(cleaned, dict) else {}
 
 
 async def _beat(activity: Activity) -> None:

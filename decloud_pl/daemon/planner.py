@@ -3,73 +3,70 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from decloud_pl.daemon.datasets import make_catalog
 from decloud_pl.daemon.record import RoundRecord
-from decloud_pl.data.catalog import resolve
-from decloud_pl.data.entry import DataFolder
-from decloud_pl.domain import RemedyName
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
-from decloud_pl.settings.schema import TuneConfig
-from decloud_pl.train.options import split
-from decloud_pl.train.plan import ProbeOptions, TrainingPlan, UpdateDtype
+from decloud_pl.settings.training import TrainingConfig
+from decloud_pl.train.plan import RoundFile, ScoreSplit, TrainingPlan
+from decloud_pl.train.trainer_arguments import check_trainer
 
 
 @dataclass(frozen=True)
 class SettingsPlanner:
-    """Plans with the user's `Settings`. Nothing from the chain but the round's number gets into the plan."""
+    """Plans with the user's `Settings`. Nothing from the chain but the round's number gets into the plan.
+
+    Raises:
+        ConfigError: the settings have an argument of Lightning's Trainer that a training must own.
+    """
 
     settings: Settings
 
     def __post_init__(self) -> None:
-        split(self.settings.trainer)  # what is wrong in it shall be said at the start, not in a round
+        check_trainer(self.settings.trainer)  # what is wrong shall be refused at the start, not in a round
 
     @property
     def publish_reserve(self) -> float:
         """Seconds that must be left for publishing when a training ends."""
-        return split(self.settings.trainer)[0].publish_reserve_seconds
+        return self.settings.fit.publish_reserve_seconds
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
-        """The plan as the worker's JSON.
+    def plan(
+        self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
+    ) -> TrainingPlan:
+        """The plan of a round's training.
 
         Raises:
             DatasetNotSupported: there is no reader for the round's data set.
         """
-        plan = training_plan(
+        return training_plan(
             self.settings,
             dataset=self._dataset_node(record),
             base_model=base_model,
             folder=folder,
-            logger=logger_node(self.settings, str(record.round_id)),
+            name=str(record.round_id),
             finish_by=finish_by,
             threads=threads_of(self.settings),
         )
-        return plan.to_json()
+
+    def sample(self) -> TrainingPlan:
+        """A plan of no round, to check the settings by."""
+        return training_plan(
+            self.settings, dataset={}, base_model=Path("base-model"), folder=Path(), name="check", threads=1
+        )
 
     def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
         """What the worker builds its `Source` from, with the user's path where one is set."""
-        data = DataFolder.from_node(asdict(self.settings.data))
+        settings = self.settings
+        catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+        data = catalog.data
         if redact(data.mirror) != data.mirror:
             # The plan is a file, and this address may hold a key; the data set is on this machine by now.
             data = replace(data, mirror="")
-        return resolve(record.resolved_dataset, {}, self.settings.paths, data=data, own=self.settings.own_conf).node(
-            data
-        )
-
-
-def logger_node(settings: Settings, name: str) -> dict[str, object]:
-    """The chosen logger's node, for the round or the experiment of this name."""
-    node = {key: _named(value, name) for key, value in (settings.logger or {}).items()}
-    if isinstance(node.get("save_dir"), str):
-        node["save_dir"] = str(Path(str(node["save_dir"])).expanduser())
-    return node
-
-
-def _named(value: object, name: str) -> object:
-    return value.replace("{round}", name) if isinstance(value, str) else value
+        return catalog.find(record.resolved_dataset).node(data)
 
 
 def training_plan(
@@ -78,49 +75,48 @@ def training_plan(
     dataset: dict[str, Any],
     base_model: Path,
     folder: Path,
-    logger: dict[str, object],
+    name: str,
     threads: int,
     finish_by: float | None = None,
+    score_split: ScoreSplit = "held_out",
 ) -> TrainingPlan:
-    """The plan of a training with the user's settings; see `TrainingPlan` for the arguments."""
+    """The plan of a training with the user's settings.
+
+    Args:
+        settings: the user's.
+        dataset: the node of the data set.
+        base_model: see `RoundFile`, as for the arguments that are not named here.
+        folder: see `RoundFile`.
+        name: of the round or the experiment, for its logger.
+        threads: see `RoundFile`.
+        finish_by: see `RoundFile`.
+        score_split: see `RoundFile`.
+    """
+    nodes = {entry.name: getattr(settings, entry.name) for entry in fields(TrainingConfig)}
+    logger = _logger_node(settings.logger or {}, name)
     return TrainingPlan(
-        base_model=base_model,
-        out=folder,
-        dataset=dataset,
-        optimizer=settings.optimizer,
-        scheduler=settings.scheduler or {},
-        trainer=settings.trainer,
-        logger=logger,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        max_batches=settings.max_batches,
-        seed=settings.seed,
-        convention=settings.written_convention(),
-        read_as=settings.network.update_convention(),
-        gradient_rate=settings.network.gradient_rate,
-        update_dtype=cast(UpdateDtype, settings.update.dtype),
-        top_k=settings.update.top_k,
-        min_kept=settings.update.min_kept,
-        min_gain=settings.update.min_gain,
-        remedies=cast(tuple[RemedyName, ...], tuple(settings.update.remedies)),
-        finish_by=finish_by,
-        threads=threads,
-        probe=_probe(settings.tune),
+        RoundFile(
+            base_model=base_model,
+            folder=folder,
+            finish_by=finish_by,
+            threads=threads,
+            convention=settings.written_convention(),
+            read_as=settings.network.update_convention(),
+            gradient_rate=settings.network.gradient_rate,
+            score_split=score_split,
+            given=settings.given,
+            allow_packages=tuple(settings.allow_packages),
+        ),
+        TrainingConfig(**{**nodes, "dataset": dataset, "logger": logger}),
     )
 
 
-def _probe(tune: TuneConfig) -> ProbeOptions | None:
-    if tune.method != "probe":
-        return None
-    return ProbeOptions(
-        rates=tuple(tune.rates),
-        epochs=tuple(tune.epochs),
-        most_epochs=tune.most_epochs,
-        batches=tune.batches,
-        share=tune.share,
-        max_seconds=tune.max_seconds,
-    )
+def _logger_node(logger: dict[str, Any], name: str) -> dict[str, object]:
+    """The chosen logger's node, for the round or the experiment of this name."""
+    node = {key: value.replace("{round}", name) if isinstance(value, str) else value for key, value in logger.items()}
+    if isinstance(node.get("save_dir"), str):
+        node["save_dir"] = str(Path(str(node["save_dir"])).expanduser())
+    return node
 
 
 def threads_of(settings: Settings) -> int:

@@ -40,14 +40,14 @@ def connected(options: RayOptions, give_up: Callable[[ExecutorUnavailable], None
     timer = threading.Timer(options.connect_seconds, give_up, [_unreachable(options, "no answer")])
     timer.daemon = True
     timer.start()
-    local: dict[str, Any] = {"include_dashboard": False} if options.address == "local" else {}
+    local: dict[str, Any] = {"include_dashboard": False} if options.ray.address == "local" else {}
     try:
         # Logs of all workers would come to the driver; ours are brought back with the training.
-        ray.init(address=options.address, log_to_driver=False, **local)
+        ray.init(address=options.ray.address, log_to_driver=False, **local)
     except (ImportError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if "ray[client]" in str(error):
             raise ConfigError(
-                f"{options.address} needs Ray Client, which is not installed.", fix="Run: pip install 'ray[client]'"
+                f"{options.ray.address} needs Ray Client, which is not installed.", fix="Run: pip install 'ray[client]'"
             ) from error
         if "ersion mismatch" in str(error):
             raise TrainingError(
@@ -69,10 +69,10 @@ def _knock(options: RayOptions) -> None:
     Raises:
         ExecutorUnavailable: nobody listens at the address.
     """
-    address = options.address.removeprefix("ray://")
+    address = options.ray.address.removeprefix("ray://")
     host, _, port = address.rpartition(":")
     # Without Ray Client these mean this machine's address on the network.
-    if not host or (host in _LOOPBACK and address == options.address):
+    if not host or (host in _LOOPBACK and address == options.ray.address):
         return
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=options.connect_seconds):
@@ -94,7 +94,7 @@ def describe(options: RayOptions) -> str:
         raise no_room(options)
     cpus, gpus = (sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
     machines = f"{len(nodes)} machine{'' if len(nodes) == 1 else 's'}"
-    where = options.address
+    where = options.ray.address
     return (
         f"{where}: {machines}, {cpus:g} CPUs, {gpus:g} GPUs, Ray {ray.__version__}; a training takes {options.wanted}"
     )
@@ -123,11 +123,11 @@ def _alive() -> list[dict[str, float]]:
 
 
 def _fits(node: dict[str, float], options: RayOptions) -> bool:
-    return node.get("CPU", 0) >= options.cpus and node.get("GPU", 0) >= options.gpus
+    return node.get("CPU", 0) >= options.ray.cpus and node.get("GPU", 0) >= options.ray.gpus
 
 
 def _unreachable(options: RayOptions, reason: str) -> ExecutorUnavailable:
-    return ExecutorUnavailable(f"The Ray cluster at {options.address} cannot be reached: {reason}.", fix=_FIX)
+    return ExecutorUnavailable(f"The Ray cluster at {options.ray.address} cannot be reached: {reason}.", fix=_FIX)
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,6 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import json
 import os
 import platform
 import shutil
@@ -25,13 +24,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import decloud_pl
-from decloud_pl.daemon.executor import LOG_FILE, PLAN_FILE, WORKER_MODULE, ProcessExecutor
+from decloud_pl.daemon.executor import LOG_FILE, WORKER_MODULE, ProcessExecutor
 from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.daemon.shares import VISIBLE_DEVICES
 from decloud_pl.errors import DatasetNotFound, DecloudError, TrainingStopped
+from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 
 BASE_MODEL_FILE = "base-model"
-CHECKPOINT_FILE = "training.ckpt"
 _SCRATCH = "decloud-ray-"
 _LOCK = ".lock"
 _NEWS_SECONDS = 1.0
@@ -138,11 +137,10 @@ class NodeWorker:
         file = self._open[name][0]
         return os.pread(file.fileno(), self._options.chunk_bytes, offset)
 
-    def start(self, plan: str, seconds_left: float | None) -> None:
-        """Starts the worker.
+    def start(self, seconds_left: float | None) -> None:
+        """Starts the worker by the plan that was written.
 
         Args:
-            plan: as the daemon made it.
             seconds_left: until the update must be on disk. Clocks of two machines differ, so not a time.
         """
         self._heard()
@@ -150,7 +148,7 @@ class NodeWorker:
             if self._started:
                 return
             self._started = True
-        threading.Thread(target=self._run, args=(plan, seconds_left), name="training", daemon=True).start()
+        threading.Thread(target=self._run, args=(seconds_left,), name="training", daemon=True).start()
 
     def news(self, seen: int, log_seen: int) -> News:
         """Waits a moment for something new.
@@ -211,10 +209,10 @@ class NodeWorker:
             return ""
         return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
 
-    def _run(self, plan: str, seconds_left: float | None) -> None:
+    def _run(self, seconds_left: float | None) -> None:
         ended = Ended(1, "This program met a defect there; the log of Ray's worker says where.")
         try:
-            asyncio.run(self._train(plan, seconds_left))
+            asyncio.run(self._train(seconds_left))
             ended = Ended(0)
         except asyncio.CancelledError:
             stopped = TrainingStopped("The training was asked to stop.")
@@ -228,7 +226,7 @@ class NodeWorker:
                 self._ended = ended
                 self._changed.notify_all()
 
-    async def _train(self, plan: str, seconds_left: float | None) -> None:
+    async def _train(self, seconds_left: float | None) -> None:
         task = asyncio.current_task()
         if task is None or self._folder is None:
             raise asyncio.CancelledError
@@ -237,14 +235,13 @@ class NodeWorker:
             if self._stop:
                 task.cancel()
         options = self._options
-        here = local_plan(plan, self._folder, cpus=options.cpus, seconds_left=seconds_left)
-        self._path(PLAN_FILE).write_text(here, encoding="utf-8")
+        localize_plan(self._folder, cpus=options.ray.cpus, seconds_left=seconds_left)
         # Ray's own variables would make the worker, or a library in it, take itself for a part of Ray.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         grace = options.grace * _SHARE_OF_GRACE
         executor = ProcessExecutor(environ, grace=grace, hang_seconds=options.hang_seconds, command=_command(options))
         # Ray names the GPUs it gave, but hides none from who asked for none.
-        await executor.train(self._folder, self._hear, environment={} if options.gpus else {VISIBLE_DEVICES: ""})
+        await executor.train(self._folder, self._hear, environment={} if options.ray.gpus else {VISIBLE_DEVICES: ""})
 
     def _hear(self, message: Mapping[str, object]) -> None:
         with self._changed:
@@ -263,18 +260,23 @@ def _command(options: RayOptions) -> tuple[str, ...]:
     return options.command or (sys.executable, "-m", WORKER_MODULE)
 
 
-def local_plan(plan: str, folder: Path, *, cpus: int, seconds_left: float | None) -> str:
-    """The daemon's plan with the paths, the threads and the time of this machine.
+def localize_plan(folder: Path, *, cpus: int, seconds_left: float | None) -> None:
+    """Puts the paths, the threads and the time of this machine into the daemon's plan.
 
     Raises:
         DatasetNotFound: the user's path is not on this machine.
+        TrainingError: the plan cannot be read.
     """
-    fields: dict[str, Any] = json.loads(plan)
-    fields |= {"out": str(folder), "base_model": str(folder / BASE_MODEL_FILE), "threads": cpus}
-    fields["finish_by"] = None if seconds_left is None else time.time() + seconds_left
-    if isinstance(fields.get("dataset"), dict):
-        fields["dataset"] = local_dataset(fields["dataset"])
-    return json.dumps(fields)
+    plan = TrainingPlan.read(folder)
+    round_ = dataclasses.replace(
+        plan.round,
+        folder=folder,
+        base_model=folder / BASE_MODEL_FILE,
+        threads=cpus,
+        finish_by=None if seconds_left is None else time.time() + seconds_left,
+    )
+    config = dataclasses.replace(plan.config, dataset=local_dataset(plan.config.dataset))
+    TrainingPlan(round_, config).write(folder)
 
 
 def local_dataset(node: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from decloud_pl.settings.schema import RayConfig
 
 
 @dataclass(frozen=True)
@@ -12,9 +14,7 @@ class RayOptions:
     """How a training is placed and followed. Seconds; shown in process lists, so nothing here is secret.
 
     Attributes:
-        address: of the cluster, as ``ray.init`` takes it; ``local`` starts one for the training alone.
-        cpus: of its machine that a training gets, and its threads.
-        gpus: likewise; a part of one below 1.
+        ray: the user's choice of the cluster, and of what a training gets there.
         connect_seconds: until the cluster counts as out of reach.
         wait_seconds: until a cluster without room is said to have none.
         call_seconds: until a machine that does not answer counts as lost.
@@ -26,9 +26,7 @@ class RayOptions:
         command: the worker, with its folder as last argument; None for the real one.
     """
 
-    address: str = "auto"
-    cpus: int = 1
-    gpus: float = 0.0
+    ray: RayConfig = field(default_factory=RayConfig)
     connect_seconds: float = 30.0
     wait_seconds: float = 60.0
     call_seconds: float = 120.0
@@ -46,10 +44,12 @@ class RayOptions:
     def from_json(cls, text: str) -> RayOptions:
         fields = json.loads(text)
         command = fields["command"]
-        return cls(**{**fields, "command": None if command is None else tuple(command)})
+        fields |= {"ray": RayConfig(**fields["ray"]), "command": None if command is None else tuple(command)}
+        return cls(**fields)
 
     @property
     def wanted(self) -> str:
         """What a training takes of a machine, for people."""
-        cpus = f"{self.cpus} CPU{'' if self.cpus == 1 else 's'}"
-        return cpus if not self.gpus else f"{cpus} and {self.gpus:g} GPU{'' if self.gpus == 1 else 's'}"
+        cpus = f"{self.ray.cpus} CPU{'' if self.ray.cpus == 1 else 's'}"
+        gpus = self.ray.gpus
+        return f"{cpus} and {gpus:g} GPU{'' if gpus == 1 else 's'}" if gpus else cpus

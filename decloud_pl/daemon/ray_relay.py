@@ -18,15 +18,15 @@ from typing import Any, TypeVar
 
 import decloud_pl
 from decloud_pl.daemon.child import StopRequest, exit_with_parent, open_messages, send
-from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE
+from decloud_pl.daemon.executor import UPDATE_FILE
 from decloud_pl.daemon.ray_cluster import connected, describe, no_room
-from decloud_pl.daemon.ray_node import BASE_MODEL_FILE, CHECKPOINT_FILE, Ended, Found, News, NodeWorker
+from decloud_pl.daemon.ray_node import BASE_MODEL_FILE, Ended, Found, News, NodeWorker
 from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
 from decloud_pl.errors import DecloudError, TrainingError, TrainingStopped
 from decloud_pl.store.unixfs import cid_of_file
-from decloud_pl.train.probe import PROBE_FILE
+from decloud_pl.train.plan import CHECKPOINT_FILE, CONFIG_FILE, PROBE_FILE, ROUND_FILE, TrainingPlan
 
 T = TypeVar("T")
 _SAY_AFTER = 5.0
@@ -69,16 +69,16 @@ class Relay:
         """
         self._place()
         try:
-            plan = json.loads((self._folder / PLAN_FILE).read_text(encoding="utf-8"))
+            finish_by = TrainingPlan.read(self._folder).round.finish_by
             sending = time.monotonic()
-            for name in (BASE_MODEL_FILE, PROBE_FILE, CHECKPOINT_FILE):
+            for name in (CONFIG_FILE, ROUND_FILE, BASE_MODEL_FILE, PROBE_FILE, CHECKPOINT_FILE):
                 if (self._folder / name).is_file():
                     self._send(name)
             seconds_left = None
-            if plan.get("finish_by") is not None:
+            if finish_by is not None:
                 # The update takes its time back, at most what its base model took.
-                seconds_left = float(plan["finish_by"]) - time.time() - (time.monotonic() - sending)
-            self._call("start", json.dumps(plan), seconds_left)
+                seconds_left = finish_by - time.time() - (time.monotonic() - sending)
+            self._call("start", seconds_left)
             ended = self._follow()
             if ended.code:
                 raise self._failure(ended)
@@ -96,7 +96,7 @@ class Relay:
         options = self._options
         self._actor = (
             ray.remote(NodeWorker)
-            .options(num_cpus=options.cpus, num_gpus=options.gpus, max_restarts=0, max_concurrency=4)
+            .options(num_cpus=options.ray.cpus, num_gpus=options.ray.gpus, max_restarts=0, max_concurrency=4)
             .remote(options.to_json())
         )
         ref = self._actor.hello.remote()

@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from decloud_pl.daemon.events import Changed, DaemonEvent, Training
 from decloud_pl.daemon.executor import worker_environment
 from decloud_pl.daemon.record import State
-from decloud_pl.daemon.update_file import write_atomically
+from decloud_pl.durable import write_atomically
 
 logger = logging.getLogger(__name__)
 

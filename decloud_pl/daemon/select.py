@@ -9,6 +9,7 @@ from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.daemon.life import MAX_TRAINERS
 from decloud_pl.domain import Round, RoundStatus, format_sol
 from decloud_pl.errors import DatasetError, DatasetNotReady
+from decloud_pl.settings import RewardsConfig
 
 SUBMISSION_DEPOSIT = 1_733_040
 """Rent deposit of a submission account (121 bytes) as of 2025; the daemon asks the chain for today's."""
@@ -34,23 +35,17 @@ class Criteria:
 
     Attributes:
         datasets: names to train for, the chain's or the mapped ones; none means any.
-        max_reward: 0 means no limit.
+        rewards: the rewards that are worth a round.
+        max_concurrent_rounds: rounds to work on at a time.
         join_cost: what a round can cost, see `join_cost`.
         daily_cap: what fees and deposits may take in 24 hours, 0 for no cap.
-        min_profit: None where the expected profit is not looked at.
-        watts: what this machine draws while it trains.
-        lamports_per_kwh: what energy costs.
     """
 
-    datasets: Collection[str]
-    min_reward: int
-    max_reward: int
-    max_concurrent_rounds: int
+    datasets: Collection[str] = ()
+    rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    max_concurrent_rounds: int = 1
     join_cost: int = JOIN_COST
     daily_cap: int = 0
-    min_profit: int | None = None
-    watts: int = 0
-    lamports_per_kwh: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,21 +190,20 @@ def _trainers(round_: Round) -> Check:
 
 
 def _min_reward(round_: Round, criteria: Criteria) -> Check:
-    reward, least = format_sol(round_.reward_amount), format_sol(criteria.min_reward)
-    if round_.reward_amount < criteria.min_reward:
+    reward, least = format_sol(round_.reward_amount), format_sol(criteria.rewards.min_lamports)
+    if round_.reward_amount < criteria.rewards.min_lamports:
         detail = f"its reward of {reward} is below your minimum of {least}"
         return Check("minimum reward", passed=False, detail=detail, settled=True)
     return Check("minimum reward", passed=True, detail=f"{reward}, at least {least} is wanted")
 
 
 def _max_reward(round_: Round, criteria: Criteria) -> Check:
-    reward, most = format_sol(round_.reward_amount), format_sol(criteria.max_reward)
-    if criteria.max_reward and round_.reward_amount > criteria.max_reward:
+    limit = criteria.rewards.max_lamports
+    reward, most = format_sol(round_.reward_amount), format_sol(limit)
+    if limit and round_.reward_amount > limit:
         detail = f"its reward of {reward} is above your maximum of {most}"
         return Check("maximum reward", passed=False, detail=detail, settled=True)
-    return Check(
-        "maximum reward", passed=True, detail=f"{reward}, {'at most ' + most if criteria.max_reward else 'any'}"
-    )
+    return Check("maximum reward", passed=True, detail=f"{reward}, {'at most ' + most if limit else 'any'}")
 
 
 def _dataset(round_: Round, resolve: Callable[[str], str]) -> tuple[str | None, Check]:
@@ -238,18 +232,19 @@ def _speed(resolved: str | None, situation: Situation) -> Check:
 
 
 def _profit(round_: Round, resolved: str | None, criteria: Criteria, situation: Situation) -> Check:
-    if criteria.min_profit is None:
+    rewards, least = criteria.rewards, criteria.rewards.min_profit_lamports
+    if least is None:
         return Check("expected profit", passed=True, detail="not asked for")
     seconds = 0 if resolved is None else -(-int(situation.train_seconds.get(resolved, 0) * 1000) // 1000)
     share = round_.trainers_pool // (round_.trainers_count + 1)
-    energy = criteria.lamports_per_kwh * criteria.watts * seconds // _WATT_SECONDS_PER_KWH
+    energy = rewards.lamports_per_kwh * rewards.watts * seconds // _WATT_SECONDS_PER_KWH
     profit = share - criteria.join_cost - energy
     detail = (
         f"expected {format_sol(profit)} ({format_sol(share)} as one of {round_.trainers_count + 1}, less "
         f"{format_sol(criteria.join_cost)} of fees and deposit and {format_sol(energy)} of energy), at least "
-        f"{format_sol(criteria.min_profit)} is wanted"
+        f"{format_sol(least)} is wanted"
     )
-    return Check("expected profit", passed=profit >= criteria.min_profit, detail=detail)
+    return Check("expected profit", passed=profit >= least, detail=detail)
 
 
 def _balance(criteria: Criteria, situation: Situation) -> Check:

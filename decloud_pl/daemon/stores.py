@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.upload_log import finished_cids
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import Settings
+from decloud_pl.settings import NetworkConfig, Secrets, StorageConfig
 from decloud_pl.store import Store
 from decloud_pl.store.cache import CachedReader
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher, ReadBack
+from decloud_pl.store.publish import ReadBack, StorePublisher
 
 KINDS = ("embedded", "kubo", "pinata")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def make_stores(settings: Settings) -> list[Store]:
+def make_stores(storage: StorageConfig, network: NetworkConfig, secrets: Secrets, home: Path) -> list[Store]:
     """The store that ``storage`` names, then those of ``storage.fallback``.
+
+    Args:
+        storage: where to pin.
+        network: who must be able to fetch what is pinned.
+        secrets: the logins.
+        home: the user's folder; a store may keep the state of its uploads there.
 
     Raises:
         ConfigError: an unknown kind, missing credentials, or the embedded store on a public network.
     """
-    kinds = dict.fromkeys([settings.storage.kind, *settings.storage.fallback])
-    return [make_store(settings, kind) for kind in kinds]
+    kinds = dict.fromkeys([storage.kind, *storage.fallback])
+    return [make_store(kind, storage, network, secrets, home) for kind in kinds]
 
 
-def make_store(settings: Settings, kind: str) -> Store:
-    """One store of a kind.
+def make_store(kind: str, storage: StorageConfig, network: NetworkConfig, secrets: Secrets, home: Path) -> Store:
+    """One store of a kind; see `make_stores` for the arguments.
 
     Raises:
         ConfigError: as `make_stores`.
     """
-    storage = settings.storage
     if kind == "embedded":
-        if not (storage.allow_embedded or _is_local(settings)):
+        if not (storage.allow_embedded or _is_local(network)):
             raise ConfigError(
-                f"The embedded store serves this machine only, so nobody on {settings.network.name} could fetch your"
+                f"The embedded store serves this machine only, so nobody on {network.name} could fetch your"
                 " updates and no validator would pay for them.",
                 fix="Set storage=pinata or storage=kubo; or storage.allow_embedded=true if your own gateway serves it.",
             )
-        return EmbeddedStore(settings.store_path)
+        return EmbeddedStore(Path(storage.path).expanduser())
     if kind == "kubo":
         from decloud_pl.store.kubo import KuboStore
 
@@ -53,35 +59,35 @@ def make_store(settings: Settings, kind: str) -> Store:
         from decloud_pl.store.pinata import PinataCredentials, PinataStore
 
         names = ("pinata_api_key", "pinata_secret_key", "pinata_jwt")
-        credentials = PinataCredentials(*(settings.secrets.get(name) or "" for name in names))
+        credentials = PinataCredentials(*(secrets.get(name) or "" for name in names))
         return PinataStore(
             credentials,
             api_url=storage.pinata_api_url,
             upload_url=storage.pinata_upload_url,
             timeout=storage.timeout,
-            state=settings.home_path / "uploads",
+            state=home / "uploads",
         )
     raise ConfigError(f"There is no storage {kind!r}.", fix=f"Known: {', '.join(KINDS)}.")
 
 
-def _is_local(settings: Settings) -> bool:
-    return urlsplit(settings.network.rpc_url).hostname in _LOOPBACK
+def _is_local(network: NetworkConfig) -> bool:
+    return urlsplit(network.rpc_url).hostname in _LOOPBACK
 
 
-def make_gateways(settings: Settings) -> GatewayReader:
+def make_gateways(network: NetworkConfig, storage: StorageConfig) -> GatewayReader:
     """The network's gateways, to read back with: nothing of it comes from a cache."""
-    return GatewayReader(settings.network.gateways, timeout=settings.storage.timeout)
+    return GatewayReader(network.gateways, timeout=storage.timeout)
 
 
-def make_reader(settings: Settings) -> CachedReader:
+def make_reader(network: NetworkConfig, storage: StorageConfig, home: Path) -> CachedReader:
     """The network's gateways behind the cache of this machine."""
-    return CachedReader(make_gateways(settings), settings.home_path / "cache")
+    return CachedReader(make_gateways(network, storage), home / "cache")
 
 
-def make_publisher(settings: Settings, stores: Sequence[Store]) -> Publisher:
+def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: NetworkConfig) -> StorePublisher:
     """Publishes through these stores, in this order, and reads back through the network's gateways."""
-    patience = ReadBack(seconds=settings.storage.read_back_seconds)
-    return Publisher(stores, make_gateways(settings), read_back=patience)
+    patience = ReadBack(seconds=storage.read_back_seconds)
+    return StorePublisher(stores, make_gateways(network, storage), read_back=patience)
 
 
 def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:
@@ -93,17 +99,17 @@ def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:
     return store.gc(set(store.cids()) - finished_cids(journal, store.name))
 
 
-def collect_garbage_of_home(settings: Settings) -> list[str]:
-    """`collect_garbage` for the journal and the embedded store that the settings name.
+def collect_garbage_of_home(home: Path, store: Path) -> list[str]:
+    """`collect_garbage` for the journal in the user's folder and the embedded store in another.
 
     Raises:
         JournalLocked: a daemon is at work.
     """
-    path = settings.home_path / JOURNAL_FILE
+    path = home / JOURNAL_FILE
     if not path.exists():
         return []
     journal = Journal(path, program_id="", wallet="")
     try:
-        return collect_garbage(EmbeddedStore(settings.store_path), journal)
+        return collect_garbage(EmbeddedStore(store), journal)
     finally:
         journal.close()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 from decloud_pl.domain import Update
+from decloud_pl.durable import write_atomically
 from decloud_pl.errors import TrainingError
 
 
@@ -16,21 +16,6 @@ def write_update(path: Path, update: Update) -> None:
     fields = dataclasses.asdict(update)
     fields["path"] = update.path.name  # beside this file, so that the folder may move
     write_atomically(path, json.dumps(fields).encode())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replaces a small file so that readers and crashes see the old or the new one, never a part."""
-    scratch = path.with_name(path.name + ".part")
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def read_update(path: Path) -> Update | None:

@@ -1,10 +1,10 @@
 """The child process that trains one round: ``python -m decloud_pl.daemon.worker FOLDER``.
 
-Reads ``plan.json``, writes progress as JSON lines to standard output and, last and atomically,
+Reads ``config.yaml`` and ``round.json``, writes progress as JSON lines to standard output and, last and atomically,
 ``update.json``. It holds no key, and talks to no network but to fetch a data set that has gone missing since the
 round was joined. A failure is one line ``{"error": "…"}``.
 
-On SIGTERM it writes a checkpoint and exits with the code of `TrainingStopped`; started again, it goes on from
+On SIGTERM it writes a checkpoint and exits with the code of `TrainingStopped`; started again, it resumes from
 there. Lightning, torchrun and SLURM start further processes of the same command: those only train.
 """
 
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from decloud_pl.daemon.child import StopRequest, exit_with_parent, open_messages, send
-from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE
+from decloud_pl.daemon.executor import UPDATE_FILE
 from decloud_pl.daemon.update_file import write_update
 from decloud_pl.errors import DecloudError
 
@@ -29,7 +29,8 @@ def main(arguments: list[str]) -> int:
     # What the imports make is there to stay: looking through it for garbage, again and again, takes most of a second.
     gc.disable()
     try:
-        from decloud_pl.train.plan import Progress, TrainingPlan
+        from decloud_pl.train.plan import TrainingPlan
+        from decloud_pl.train.progress import Progress, Supervisor
         from decloud_pl.train.run import train_round
 
         def report(progress: Progress) -> None:
@@ -38,8 +39,7 @@ def main(arguments: list[str]) -> int:
                 gc.enable()
             send(messages, progress.to_dict())
 
-        plan = TrainingPlan.from_json((folder / PLAN_FILE).read_text(encoding="utf-8"))
-        update = train_round(plan, report, stop_requested=stop.requested)
+        update = train_round(TrainingPlan.read(folder), Supervisor(report, stop.requested))
     except DecloudError as error:
         send(messages, {"error": str(error)})
         return error.exit_code

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -98,46 +98,66 @@ class Choice:
         return {**self.entry.node, "root": self.root, "data": data.to_node()}
 
 
-def resolve(
-    name: str,
-    mappings: Mapping[str, str],
-    paths: Mapping[str, str],
-    *,
-    data: DataFolder,
-    directory: Path | None = None,
-    own: Path | None = None,
-) -> Choice:
-    """What to train on for a round that names ``name``.
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The data sets that a user can train on.
 
-    Args:
-        name: the chain's name, lower case.
+    Attributes:
+        data: where data sets are kept, unless the user names a path.
         mappings: from the chain's names to the user's choice.
         paths: where the user keeps a data set; one for the chain's own name comes before a mapping.
-        data: where data sets are kept otherwise.
+        own: the user's Hydra tree, with further data sets.
         directory: a Hydra tree; the package's own by default.
-        own: the user's, with further data sets.
-
-    Raises:
-        DatasetNotSupported: nothing leads from the name to data.
-        DatasetNotFound: the files are not where they should be, and cannot be downloaded.
-        DatasetError: the user's path holds something else.
     """
-    known = names(directory, own)
-    wanted = name if name in paths else mappings.get(name, name)
-    found = entry(wanted, directory, own) if wanted in known else None
-    if wanted in paths:
-        _check_path(wanted, paths[wanted], found)
-        return Choice(wanted, found, paths[wanted], ready=True)
-    if found is None:
-        raise _not_supported(name, wanted, known)
-    ready = found.find(None, data) is not None
-    if not ready and not (data.download and found.downloads):
-        raise DatasetNotFound(
-            f"The files of the data set {wanted} are not on this machine.",
-            fix=f"Set paths.{wanted} to the folder that holds them"
-            + (", or allow downloads with data.download=true." if found.downloads else "."),
-        )
-    return Choice(wanted, found, None, ready=ready)
+
+    data: DataFolder
+    mappings: Mapping[str, str] = field(default_factory=dict)
+    paths: Mapping[str, str] = field(default_factory=dict)
+    own: Path | None = None
+    directory: Path | None = None
+
+    def names(self) -> list[str]:
+        """See `names`."""
+        return names(self.directory, self.own)
+
+    def entries(self) -> dict[str, Entry]:
+        """See `entries`."""
+        return entries(self.directory, self.own)
+
+    def resolve(self, name: str) -> Choice:
+        """What to train on for a round that names ``name``, the chain's name in lower case.
+
+        Raises:
+            DatasetNotSupported: nothing leads from the name to data.
+            DatasetNotFound: the files are not where they should be, and cannot be downloaded.
+            DatasetError: the user's path holds something else.
+        """
+        return self._choose(name if name in self.paths else self.mappings.get(name, name), name)
+
+    def find(self, name: str) -> Choice:
+        """The data set of this name, whatever the mappings say.
+
+        Raises:
+            DatasetError: as `resolve`.
+        """
+        return self._choose(name, name)
+
+    def _choose(self, wanted: str, name: str) -> Choice:
+        known = self.names()
+        found = entry(wanted, self.directory, self.own) if wanted in known else None
+        if wanted in self.paths:
+            _check_path(wanted, self.paths[wanted], found)
+            return Choice(wanted, found, self.paths[wanted], ready=True)
+        if found is None:
+            raise _not_supported(name, wanted, known)
+        ready = found.find(None, self.data) is not None
+        if not ready and not (self.data.download and found.downloads):
+            raise DatasetNotFound(
+                f"The files of the data set {wanted} are not on this machine.",
+                fix=f"Set paths.{wanted} to the folder that holds them"
+                + (", or allow downloads with data.download=true." if found.downloads else "."),
+            )
+        return Choice(wanted, found, None, ready=ready)
 
 
 def _check_path(name: str, given: str, found: Entry | None) -> None:

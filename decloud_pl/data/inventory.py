@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from decloud_pl.data.catalog import CHAIN_NAMES, entries, resolve
-from decloud_pl.data.entry import DataFolder, Entry
+from decloud_pl.data.catalog import CHAIN_NAMES, Catalog
+from decloud_pl.data.entry import Entry
 from decloud_pl.data.user_files import path_of
 from decloud_pl.errors import DatasetError
 
@@ -45,45 +44,29 @@ class Item:
     rounds: tuple[str, ...]
 
 
-def inventory(
-    mappings: Mapping[str, str], paths: Mapping[str, str], *, data: DataFolder, own: Path | None = None
-) -> list[Item]:
-    """Every entry of the catalogue, then the data sets that only a path of the user's names.
-
-    Args:
-        mappings: see `resolve`.
-        paths: see `resolve`.
-        data: see `resolve`.
-        own: a Hydra tree of the user's, with further entries.
-    """
-    known = entries(own=own)
+def inventory(catalog: Catalog) -> list[Item]:
+    """Every entry of the catalogue, then the data sets that only a path of the user's names."""
+    known = catalog.entries()
     means: dict[str, list[str]] = {}
     for name in CHAIN_NAMES:
         try:
-            means.setdefault(resolve(name, mappings, paths, data=data, own=own).name, []).append(name)
+            means.setdefault(catalog.resolve(name).name, []).append(name)
         except DatasetError:
             continue
-    found = [*known.items(), *((name, None) for name in paths if name not in known)]
-    return [_item(name, entry, tuple(means.get(name, ())), paths, data, own) for name, entry in found]
+    found = [*known.items(), *((name, None) for name in catalog.paths if name not in known)]
+    return [_item(name, entry, tuple(means.get(name, ())), catalog) for name, entry in found]
 
 
-def _item(
-    name: str,
-    entry: Entry | None,
-    rounds: tuple[str, ...],
-    paths: Mapping[str, str],
-    data: DataFolder,
-    own: Path | None,
-) -> Item:
+def _item(name: str, entry: Entry | None, rounds: tuple[str, ...], catalog: Catalog) -> Item:
     problem, path = "", None
     try:
-        on_disk = resolve(name, {}, paths, data=data, own=own).ready
+        on_disk = catalog.find(name).ready
     except DatasetError as error:
         on_disk, problem = False, str(error)
-    if name in paths:
-        path = path_of(paths[name])
+    if name in catalog.paths:
+        path = path_of(catalog.paths[name])
     elif entry is not None and not entry.is_embedded and not problem:
-        path = entry.find(None, data)
+        path = entry.find(None, catalog.data)
     return Item(
         name=name,
         kind="" if entry is None else entry.kind,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import Settings
 
 RESULT_FILE = "result.json"
 PROGRESS_FILE = "progress.jsonl"
@@ -19,8 +18,6 @@ SWEEPS = "sweeps"
 FORMAT = 1
 
 _CLASS = "._target_"
-_GROUPS = ("model", "optimizer", "scheduler", "trainer", "update", "tune")
-_PLAIN = ("epochs", "batch_size", "learning_rate", "max_batches", "seed", "base_model")
 
 
 @dataclass(frozen=True)
@@ -119,34 +116,16 @@ def _in_order(sweep: Path) -> list[Path]:
     return sorted(found, key=lambda path: (not path.parent.name.isdecimal(), path.parent.name.zfill(8)))
 
 
-def parameters_of(settings: Settings) -> dict[str, Any]:
-    """The settings that decide a training's outcome, flat."""
-    found: dict[str, Any] = {"dataset": dataset_name(settings)}
-    found.update({name: getattr(settings, name) for name in _PLAIN})
-    for group in _GROUPS:
-        node = getattr(settings, group)
-        found.update(_flat(group, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance
-    return found
-
-
-def dataset_name(settings: Settings) -> str:
-    """The name of the chosen data set."""
-    entry = settings.dataset.get("entry")
-    return str(entry.get("name", "") if isinstance(entry, Mapping) else settings.dataset.get("name", ""))
+def dataset_name(node: Mapping[str, Any]) -> str:
+    """The name of the data set of a node."""
+    entry = node.get("entry")
+    return str(entry.get("name", "") if isinstance(entry, Mapping) else node.get("name", ""))
 
 
 def differing(results: list[Result]) -> list[str]:
-    """The parameters that are not the same in all results, in a stable order.
-
-    ``learning_rate`` and ``optimizer.lr`` move together; of such a pair the first one given is enough.
-    """
-    names = list(dict.fromkeys(name for result in results for name in result.parameters))
-    found: dict[str, str] = {}
-    for name in names:
-        values = [json.dumps(result.parameters.get(name)) for result in results]
-        if len(set(values)) > 1:
-            found.setdefault(json.dumps(values), name)
-    names = list(found.values())
+    """The parameters that are not the same in all results, in a stable order."""
+    every = dict.fromkeys(name for result in results for name in result.parameters)
+    names = [name for name in every if len({json.dumps(result.parameters.get(name)) for result in results}) > 1]
     # Another class has other keys of its own; its name says it all.
     classes = [name for name in names if name.endswith(_CLASS)]
     return [name for name in names if not any(_follows(name, of, results) for of in classes)]
@@ -167,9 +146,10 @@ def _follows(name: str, of: str, results: list[Result]) -> bool:
     return len(pairs) == len({first for first, _ in pairs})
 
 
-def _flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
+def flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
+    """The values of a node by their names with dots."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield from _flat(f"{prefix}.{key}", value)
+            yield from flat(f"{prefix}.{key}", value)
     else:
         yield prefix, node

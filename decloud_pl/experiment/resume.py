@@ -6,22 +6,28 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from decloud_pl.experiment.results import RESULT_FILE, parameters_of
-from decloud_pl.settings import Settings
-from decloud_pl.train.run import CHECKPOINT_FILE
+from decloud_pl.experiment.results import RESULT_FILE
+from decloud_pl.train.plan import CHECKPOINT_FILE
 
 KEY_FILE = "settings.sha256"
 
 
-def settings_key(settings: Settings) -> str:
-    """The same for two experiments that take the same course; the training checks its checkpoint once more."""
-    model = Path(settings.base_model).expanduser()
-    weights = hashlib.sha256(model.read_bytes()).hexdigest() if settings.base_model and model.is_file() else ""
-    text = json.dumps([parameters_of(settings), settings.paths, weights], sort_keys=True)
+def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str:
+    """The same for two experiments that take the same course; the training checks its checkpoint once more.
+
+    Args:
+        parameters: see `Result`.
+        paths: where the user's data sets are.
+    """
+    name = str(parameters["base_model"])
+    model = Path(name).expanduser()
+    weights = hashlib.sha256(model.read_bytes()).hexdigest() if name and model.is_file() else ""
+    text = json.dumps([parameters, paths, weights], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -6,21 +6,24 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.daemon.planner import logger_node, processors, training_plan
-from decloud_pl.data.catalog import resolve
-from decloud_pl.data.entry import DataFolder
+from decloud_pl.daemon.datasets import make_catalog
+from decloud_pl.daemon.planner import processors, training_plan
 from decloud_pl.errors import ConfigError, TrainingError
-from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, parameters_of
+from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, flat
 from decloud_pl.settings import Settings
-from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, PROBE_FILE, TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.trainer_arguments import check_trainer
 
 FRESH_MODEL = "base_model.safetensors"
 _AUTO = "auto"
 _ARCHITECTURES = {"image": "simple_cnn", "text": "text_bag"}
+_NODES = ("model", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "update", "tune")
+_PLAIN = ("seed", "base_model")
 
 
 def run_experiment(
@@ -52,37 +55,39 @@ def run_experiment(
         TrainingError: the model does not fit the data set, or the training failed.
     """
     from decloud_pl.models.package import read_spec
-    from decloud_pl.train.run import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, train_round
+    from decloud_pl.train.run import train_round
 
+    check_trainer(settings.trainer)
     folder.mkdir(parents=True, exist_ok=True)
     begun = monotonic()
     dataset = dataset_node(settings)
-    planned = training_plan(
+    # Nothing is submitted, so nothing is withheld: the score is that of the training as it is.
+    plan = training_plan(
         settings,
         dataset=dataset,
-        base_model=_base_model(settings, dataset, folder),
+        base_model=_given_model(settings.base_model)
+        or make_base_model(settings.model, dataset, folder / FRESH_MODEL, seed=settings.seed),
         folder=folder,
-        logger=logger_node(settings, f"{sweep}-{folder.name}" if sweep else folder.name),
+        name=f"{sweep}-{folder.name}" if sweep else folder.name,
         threads=_threads(),
+        score_split="test",
     )
-    # Nothing is submitted, so nothing is withheld: the score is that of the training as it is.
-    plan = dataclasses.replace(planned, remedies=(), score_split="test")
     with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as progress:
 
         def tell(step: Progress) -> None:
             progress.write(json.dumps(step.to_dict()) + "\n")
             on_progress(step)
 
-        update = train_round(plan, tell, stop_requested=stop_requested)
+        update = train_round(plan, Supervisor(tell, stop_requested, monotonic))
     if update is None:
         raise TrainingError("Only the first process of several has a result.", fix="Use trainer.devices=1.")
     result = Result(
         sweep=sweep,
         run=folder.name,
-        dataset=dataset_name(settings),
+        dataset=dataset_name(settings.dataset),
         parameters=parameters_of(settings),
         # Quarantine wrote it: whatever the base model was before, this is a package.
-        architecture=read_spec(plan.out / BASE_WEIGHTS_FILE).architecture,
+        architecture=read_spec(folder / BASE_WEIGHTS_FILE).architecture,
         accuracy_before=update.accuracy_before,
         accuracy_after=update.accuracy_after,
         gain_low=update.gain_low,
@@ -98,10 +103,21 @@ def run_experiment(
     return result
 
 
-def _probe(plan: TrainingPlan) -> dict[str, Any] | None:
-    from decloud_pl.train.probe import PROBE_FILE, read
+def parameters_of(settings: Settings) -> dict[str, Any]:
+    """The settings that decide a training's outcome, flat."""
+    found: dict[str, Any] = {"dataset": dataset_name(settings.dataset)}
+    found.update({name: getattr(settings, name) for name in _PLAIN})
+    for group in _NODES:
+        node = getattr(settings, group)
+        found.update(flat(group, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance
+    return found
 
-    choice = None if plan.probe is None else read(plan.out / PROBE_FILE, plan.fingerprint())
+
+def _probe(plan: TrainingPlan) -> dict[str, Any] | None:
+    from decloud_pl.train.probe import read
+
+    wanted = plan.config.tune.method == "probe"
+    choice = read(plan.round.folder / PROBE_FILE, plan.fingerprint()) if wanted else None
     return None if choice is None else {**dataclasses.asdict(choice), "rungs": list(choice.rungs)}
 
 
@@ -113,26 +129,27 @@ def dataset_node(settings: Settings) -> dict[str, Any]:
     """
     if "entry" not in settings.dataset:
         return settings.dataset
-    data = DataFolder.from_node(dataclasses.asdict(settings.data))
-    return resolve(dataset_name(settings), {}, settings.paths, data=data, own=settings.own_conf).node(data)
+    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    return catalog.find(dataset_name(settings.dataset)).node(catalog.data)
 
 
-def _base_model(settings: Settings, dataset: dict[str, Any], folder: Path) -> Path:
-    if settings.base_model:
-        path = Path(settings.base_model).expanduser()
-        if not path.is_file():
-            raise ConfigError(f"There is no file {path}.", fix="Correct base_model.")
-        return path
-    return make_base_model(settings, dataset, folder / FRESH_MODEL)
+def _given_model(name: str) -> Path | None:
+    if not name:
+        return None
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"There is no file {path}.", fix="Correct base_model.")
+    return path
 
 
-def make_base_model(settings: Settings, dataset: dict[str, Any], path: Path) -> Path:
-    """Writes the chosen model, freshly initialised with the seed, for the classes of a data set.
+def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Path, *, seed: int) -> Path:
+    """Writes the chosen model, freshly initialised, for the classes of a data set.
 
     Args:
-        settings: ``model`` and ``seed``.
+        model: its architecture and hyper-parameters.
         dataset: the node of the data set.
         path: the model package to write.
+        seed: of the initial weights.
 
     Raises:
         ModelError: an unknown architecture, or hyper-parameters that it does not take.
@@ -142,12 +159,12 @@ def make_base_model(settings: Settings, dataset: dict[str, Any], path: Path) -> 
     from decloud_pl.models.make import make_package, make_spec
 
     source: Source = build(dataset)
-    wanted = {key: value for key, value in settings.model.items() if key != "architecture"}
-    architecture = str(settings.model.get("architecture") or _AUTO)
+    wanted = {key: value for key, value in model.items() if key != "architecture"}
+    architecture = str(model.get("architecture") or _AUTO)
     if architecture == _AUTO:
         architecture = _ARCHITECTURES[source.kind]
     spec = make_spec(architecture, {**wanted, "num_classes": source.num_classes}, {})
-    make_package(path, spec, seed=settings.seed)
+    make_package(path, spec, seed=seed)
     return path
 
 

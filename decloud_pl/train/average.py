@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ class AverageWeights(Callback):
     Put it before the callback that writes checkpoints: the mean is part of them.
 
     Args:
-        network_of: the trained network of the module; the module itself by default.
+        network: the trained network; the module itself by default.
         share: of the fit's steps, the last ones.
         snapshots: how many, about.
     """
@@ -26,11 +26,11 @@ class AverageWeights(Callback):
     def __init__(
         self,
         *,
-        network_of: Callable[[LightningModule], nn.Module] = lambda module: module,
+        network: nn.Module | None = None,
         share: float = 0.25,
         snapshots: int = 20,
     ) -> None:
-        self._network_of = network_of
+        self._network = network
         self._share = share
         self._snapshots = snapshots
         self._step = -1
@@ -65,7 +65,7 @@ class AverageWeights(Callback):
             return
         self._step = step
         self._count += 1
-        for name, tensor in self._network_of(pl_module).state_dict().items():
+        for name, tensor in (self._network or pl_module).state_dict().items():
             if tensor.is_floating_point():
                 value = tensor.detach().to("cpu", torch.float32, copy=True)
                 mean = self._mean.setdefault(name, torch.zeros_like(value))

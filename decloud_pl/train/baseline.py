@@ -14,28 +14,23 @@ class BaselineCallback(Callback):
     Put it behind the callbacks that measure how long steps take.
 
     Args:
-        score: the base model's accuracy, 0 to 1; it must leave the trained network as it is.
+        score: the base model's accuracy, 0 to 1, or None; it must leave the trained network as it is.
         on_scored: called with the accuracy and the seconds that it took.
         monotonic: the time in seconds.
     """
 
     def __init__(
         self,
-        score: Callable[[], float],
+        score: Callable[[], float | None],
         *,
-        on_scored: Callable[[Trainer, float, float], None],
+        on_scored: Callable[[Trainer, float | None, float], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._score = score
         self._on_scored = on_scored
         self._monotonic = monotonic
-        self._accuracy: float | None = None
+        self._is_scored = False
         self._seconds = 0.0
-
-    @property
-    def accuracy(self) -> float:
-        """Of the base model; 0 before it was scored."""
-        return self._accuracy or 0.0
 
     @property
     def seconds(self) -> float:
@@ -56,9 +51,10 @@ class BaselineCallback(Callback):
         self._once(trainer)
 
     def _once(self, trainer: Trainer) -> None:
-        if self._accuracy is not None or not trainer.is_global_zero:
+        if self._is_scored or not trainer.is_global_zero:
             return
+        self._is_scored = True
         begun = self._monotonic()
-        self._accuracy = self._score()
+        accuracy = self._score()
         self._seconds = self._monotonic() - begun
-        self._on_scored(trainer, self._accuracy, self._seconds)
+        self._on_scored(trainer, accuracy, self._seconds)

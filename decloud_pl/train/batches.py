@@ -35,14 +35,14 @@ class MemoryReader:
     """The whole split packed in memory: nothing is decoded, pickled or copied per sample.
 
     Args:
-        split: the samples.
-        encoder: of the network's input.
+        packed: the samples as an encoder packs them.
+        labels: int64, as many.
         pinned: hand out page-locked memory, which a GPU can fetch while it computes.
     """
 
-    def __init__(self, split: Split, encoder: Encoder, *, pinned: bool = False) -> None:
-        self._packed = encoder.pack(split)
-        self._labels = torch.from_numpy(split.labels)
+    def __init__(self, packed: torch.Tensor, labels: torch.Tensor, *, pinned: bool = False) -> None:
+        self._packed = packed
+        self._labels = labels
         self._pinned = pinned
 
     def __len__(self) -> int:
@@ -123,7 +123,9 @@ class BatchStream:
         reader: the split.
         batch_size: of all processes together, of every batch but the last.
         seed: shuffles, another order each epoch; None keeps the order.
-        limit: batches per epoch; 0 for all.
+        limit: batches of an epoch, fewer than there are; None for all. The length stays that of all batches, since
+            Lightning's ``limit_train_batches`` counts from it.
+        epoch: the first one.
         rank: of this process, of ``world``.
         world: the number of processes.
     """
@@ -134,7 +136,8 @@ class BatchStream:
         *,
         batch_size: int,
         seed: int | None,
-        limit: int = 0,
+        limit: int | None = None,
+        epoch: int = 0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -144,12 +147,11 @@ class BatchStream:
         self._limit = limit
         self._rank = rank
         self._world = world
-        self._next = (0, 0)  # epoch and batch that an iteration begins with
-        self._reached = (0, 0)  # behind the last batch handed out
+        self._next = (epoch, 0)  # epoch and batch that an iteration begins with
+        self._reached = (epoch, 0)  # behind the last batch handed out
 
     def __len__(self) -> int:
-        whole = math.ceil(len(self._reader) / self._batch_size)
-        return min(whole, self._limit) if self._limit else whole
+        return math.ceil(len(self._reader) / self._batch_size)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
         epoch, position = self._next
@@ -170,12 +172,13 @@ class BatchStream:
         else:
             generator = torch.Generator().manual_seed(self._seed + epoch)
             order = torch.randperm(len(self._reader), generator=generator)
-        return list(torch.split(order, self._batch_size))[: len(self)]
+        return list(torch.split(order, self._batch_size))[: self._limit]
 
     def state_dict(self) -> dict[str, int]:
         """The place behind the last batch handed out."""
         epoch, position = self._reached
-        return {"epoch": epoch + 1, "batch": 0} if position >= len(self) else {"epoch": epoch, "batch": position}
+        whole = len(self) if self._limit is None else self._limit
+        return {"epoch": epoch + 1, "batch": 0} if position >= whole else {"epoch": epoch, "batch": position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The next iteration begins at this place."""

@@ -11,62 +11,88 @@ from torch import nn
 
 State = Mapping[str, torch.Tensor]
 
+MONITOR = "val/accuracy"
+
 
 class BestWeights(Callback):
-    """Evaluates after every epoch and when the training ends, on rank zero, and keeps the best weights.
+    """Keeps the weights of the best validation, on rank zero.
+
+    Put it before callbacks that swap weights for a validation, as averages do: when the validation's epoch ends, the
+    weights that were validated are still in place.
 
     Args:
-        evaluate: accuracy of the network as it is, 0 to 1.
-        network_of: the trained network of the module; the module itself by default.
-        report: called with each accuracy.
+        network: the trained network; the module itself by default.
+        score: accuracy of a state on the same data, for weights that were not validated; None where it is unknown.
+        report: called with each accuracy, 0 to 1.
+        monitor: the logged accuracy.
     """
 
     def __init__(
         self,
-        evaluate: Callable[[nn.Module], float],
         *,
-        network_of: Callable[[LightningModule], nn.Module] = lambda module: module,
-        report: Callable[[float], None] | None = None,
+        network: nn.Module | None = None,
+        score: Callable[[State], float | None] = lambda _: None,
+        report: Callable[[float], None] = lambda _: None,
+        monitor: str = MONITOR,
     ) -> None:
-        self._evaluate = evaluate
-        self._network_of = network_of
+        self._network = network
+        self._score = score
         self._report = report
-        self._step = -1
+        self._monitor = monitor
         self._accuracy = -1.0
         self._weights: dict[str, torch.Tensor] = {}
+        self._seen = 0.0  # names the weights that were validated last
 
     @property
     def accuracy(self) -> float | None:
-        """Of the best weights; None before the first evaluation."""
-        return self._accuracy if self._weights else None
+        """Of the best weights; None before the first validation."""
+        return None if self._accuracy < 0 else self._accuracy
 
     def weights(self, network: nn.Module) -> State:
-        """The best weights, or the network's own when nothing was evaluated."""
-        return self._weights or network.state_dict()
+        """The best weights: those of a validation, or the network's own where no validation saw better ones.
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer, pl_module)
+        A callback may have changed the network at the end of the fit, and a fit may end between two validations.
+        """
+        state = network.state_dict()
+        last = _digest(state)
+        if not self._weights or last != self._seen:
+            self._seen = last
+            accuracy = self._score(state)
+            if not self._weights or (accuracy is not None and accuracy >= self._accuracy):
+                self._weights = _copied(state)
+                self._accuracy = self._accuracy if accuracy is None else accuracy
+        return self._weights
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer, pl_module)
+    def score(self, state: State) -> float | None:
+        """Accuracy of a state on the validation data, measured again only where it is not the best weights."""
+        return self.accuracy if state is self._weights else self._score(state)
 
-    def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.global_step == self._step:
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Every process reads the metric, which sums over all of them.
+        measured = trainer.callback_metrics.get(self._monitor)
+        if trainer.sanity_checking or measured is None or not trainer.is_global_zero:
             return
-        self._step = trainer.global_step
-        network = self._network_of(pl_module)
-        accuracy = self._evaluate(network)
+        accuracy = float(measured)
+        state = _copied((self._network or pl_module).state_dict())
+        self._seen = _digest(state)
         # Of two that are equally good the later has seen more.
         if accuracy >= self._accuracy:
-            self._accuracy = accuracy
-            self._weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-        if self._report is not None:
-            self._report(accuracy)
+            self._accuracy, self._weights = accuracy, state
+        self._report(accuracy)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self._step, "accuracy": self._accuracy, "weights": self._weights}
+        return {"accuracy": self._accuracy, "weights": self._weights, "seen": self._seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._step = state_dict["step"]
         self._accuracy = state_dict["accuracy"]
         self._weights = state_dict["weights"]
+        self._seen = state_dict["seen"]
+
+
+def _copied(state: State) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+
+def _digest(state: State) -> float:
+    """A number that differs between states that differ."""
+    return sum(float(tensor.detach().cpu().double().sum()) for tensor in state.values())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import signal
 import threading
@@ -15,7 +14,8 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from decloud_pl.errors import TrainingStopped
+from decloud_pl.durable import replace_durably
+from decloud_pl.train.progress import stopped
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,9 @@ class CheckpointCallback(Callback):
     ) -> None:
         if trainer.is_last_batch or (trainer.world_size > 1 and batch_idx % _LOOK_EVERY):
             return
+        # Gradients that are being accumulated are in no checkpoint.
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
         due = self._every > 0 and self._monotonic() - self._written_at >= max(self._every, self._pause)
         stop = self._agree(trainer, self._stop_requested())
         if stop or self._agree(trainer, due or trainer.should_stop):
@@ -145,11 +148,6 @@ class CheckpointCallback(Callback):
         return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted
 
 
-def stopped() -> TrainingStopped:
-    """What a training raises that was asked to stop."""
-    return TrainingStopped("The training was asked to stop.", fix="Started again, it goes on from its checkpoint.")
-
-
 def usable(path: Path, fingerprint: str) -> Path | None:
     """The checkpoint to go on from; None when there is none, or one of another training or a damaged one."""
     if not path.is_file():
@@ -157,16 +155,9 @@ def usable(path: Path, fingerprint: str) -> Path | None:
     try:
         held = torch.load(path, weights_only=True, mmap=True, map_location="cpu")[_KEY]["fingerprint"]
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        logger.warning("The checkpoint %s cannot be read (%s); the training begins anew", path, error)
+        logger.warning("The checkpoint %s cannot be read (%s); the training starts from the beginning", path, error)
         return None
     if held != fingerprint:
-        logger.warning("The checkpoint %s is of another training; this one begins anew", path)
+        logger.warning("The checkpoint %s is of another training; this one starts from the beginning", path)
         return None
     return path
-
-
-def replace_durably(scratch: Path, path: Path) -> None:
-    """Puts a file that was written in another's place, so that a crash leaves one of the two."""
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
-    scratch.replace(path)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
 
-from decloud_pl.build import build
-from decloud_pl.train.checkpoint import CheckpointCallback
-from decloud_pl.train.datamodule import RoundDataModule
+from decloud_pl.train.callback import loss_of, trained_network
 from decloud_pl.train.halving import OutOfTime, Reached
-from decloud_pl.train.module import RoundModule
-from decloud_pl.train.optimizers import optimizer_factory
+from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.setup import FitSetup, State
 
 _LOOK_EVERY = 10
 """Batches between two looks at the loss, each of which waits for a GPU."""
@@ -28,51 +24,48 @@ class LightningCourses:
     Rates are constant: the first batches of a schedule say little about the rest of it.
 
     Args:
-        network: to train in; its weights are overwritten.
-        base: the weights that every course begins with.
-        num_classes: of the data set.
-        optimizer: a partial node; ``lr`` is replaced.
-        trainer: a node of Lightning's ``Trainer``, as the round's fit uses it.
-        data: of the round.
-        score: accuracy of a network on held-out data, 0 to 1.
+        setup: of the round.
+        score: accuracy of a state on held-out data, 0 to 1.
         folder: for checkpoints.
-        seed: of the round.
-        end: the latest moment, on the scale of ``monotonic``.
+        end: the latest moment, on the scale of the supervisor's clock.
         restore_random: makes the random numbers those that the round's fit begins with.
-        stop_requested: whether the training was asked to stop.
-        monotonic: the time in seconds.
+        supervisor: whether the training was asked to stop, and the time.
     """
 
     def __init__(
         self,
-        network: nn.Module,
-        base: Mapping[str, torch.Tensor],
+        setup: FitSetup,
+        score: Callable[[State], float | None],
         *,
-        num_classes: int,
-        optimizer: Mapping[str, Any],
-        trainer: Mapping[str, Any],
-        data: RoundDataModule,
-        score: Callable[[nn.Module], float],
         folder: Path,
-        seed: int,
         end: float,
         restore_random: Callable[[], None],
-        stop_requested: Callable[[], bool],
-        monotonic: Callable[[], float],
+        supervisor: Supervisor,
     ) -> None:
-        self._network = network
-        self._base = base
-        self._classes = num_classes
-        self._optimizer = optimizer
-        self._trainer = trainer
-        self._data = data
+        # One device is enough: a batch is the same, however many processes share it.
+        trainer = {
+            **setup.config.trainer,
+            "devices": one_of(setup.config.trainer.get("devices")),
+            "num_nodes": 1,
+            "strategy": "auto",
+            "max_epochs": -1,
+            "max_steps": -1,
+            "min_epochs": None,
+            "min_steps": None,
+            "max_time": None,
+            "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
+            "profiler": None,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        self._setup = setup.with_nodes(trainer=trainer, scheduler={})
         self._score = score
         self._folder = folder
-        self._seed = seed
         self._end = end
-        self._stop_requested = stop_requested
-        self._monotonic = monotonic
         self._restore_random = restore_random
+        self._supervisor = supervisor
 
     def go_on(self, rate: float, batches: int) -> Reached:
         """See `decloud_pl.train.halving.Courses`.
@@ -82,37 +75,15 @@ class LightningCourses:
             ConfigError: the optimizer refuses its arguments.
         """
         path = self._folder / f"{rate!r}.ckpt"
-        begins = not path.exists()
-        if begins:
-            self._network.load_state_dict(dict(self._base))
+        if not path.exists():
             self._restore_random()
-        module = RoundModule(
-            self._network,
-            num_classes=self._classes,
-            optimizer=optimizer_factory({**self._optimizer, "lr": rate}),
-        )
-        halt = _Halt(batches, lambda: self._score(self._network), end=self._end, monotonic=self._monotonic)
-        checkpoint = CheckpointCallback(
-            path,
-            fingerprint="",
-            every_seconds=0,
-            seed=self._seed,
-            stop_requested=self._stop_requested,
-            monotonic=self._monotonic,
-        )
-        # One device is enough: a batch is the same, however many processes share it.
-        node = {
-            **self._trainer,
-            "callbacks": [halt, checkpoint],
-            "devices": one_of(self._trainer.get("devices")),
-            "num_nodes": 1,
-            "strategy": "auto",
-            "max_epochs": -1,
-            "logger": False,
-        }
-        trainer: Trainer = build(node)
-        trainer.fit(module, datamodule=self._data.again(), ckpt_path=None if begins else path)
-        return Reached(halt.accuracy, halt.training_seconds)
+        setup = self._setup.with_nodes(optimizer={**self._setup.config.optimizer, "lr": rate})
+        stop = _StopAfter(batches, end=self._end, monotonic=self._supervisor.monotonic)
+        checkpoint = setup.checkpoints(path, self._supervisor, every_seconds=0)
+        module = setup.module()
+        setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
+        accuracy = self._score(trained_network(module, setup.state).state_dict()) if stop.is_complete else None
+        return Reached(accuracy, stop.training_seconds)
 
 
 def one_of(devices: object) -> object:
@@ -120,16 +91,15 @@ def one_of(devices: object) -> object:
     return devices[:1] if isinstance(devices, list) else 1
 
 
-class _Halt(Callback):
-    """Ends a fit after so many batches, or where it diverges, and scores it there; breaks it off when time is over."""
+class _StopAfter(Callback):
+    """Ends a fit after so many batches, or where it diverges; breaks it off when time is over."""
 
-    def __init__(self, batches: int, score: Callable[[], float], *, end: float, monotonic: Callable[[], float]) -> None:
+    def __init__(self, batches: int, *, end: float, monotonic: Callable[[], float]) -> None:
         self._batches = batches
-        self._score = score
         self._end = end
         self._monotonic = monotonic
         self._begun = 0.0
-        self.accuracy: float | None = None
+        self.is_complete = False
         self.training_seconds = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -138,25 +108,22 @@ class _Halt(Callback):
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,  # noqa: ARG002
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: torch.Tensor | dict[str, object] | None,  # type: ignore[override]  # as Lightning's own callbacks
         batch: object,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         step = trainer.global_step
         over = step >= self._batches
-        if (over or step % _LOOK_EVERY == 0) and not _is_finite(pl_module):
-            trainer.should_stop = True
-            return
+        if over or step % _LOOK_EVERY == 0:
+            loss = loss_of(outputs)
+            if loss is not None and not math.isfinite(loss):
+                trainer.should_stop = True
+                return
         now = self._monotonic()
         if over:
             self.training_seconds = now - self._begun
-            self.accuracy = self._score()
+            self.is_complete = True
             trainer.should_stop = True
         elif now >= self._end:
             raise OutOfTime
-
-
-def _is_finite(module: LightningModule) -> bool:
-    loss = getattr(module, "last_loss", None)
-    return loss is None or math.isfinite(float(loss))

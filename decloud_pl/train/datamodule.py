@@ -13,6 +13,7 @@ from decloud_pl.data.source import Source, SplitName
 from decloud_pl.models.spec import InputSpec
 from decloud_pl.train.batches import BatchStream, MemoryReader, Reader, StreamReader, packed_bytes
 from decloud_pl.train.encoding import encoder_for
+from decloud_pl.train.score import HeldOut
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +24,15 @@ class RoundDataModule(LightningDataModule):
     """Splits of a `Source` for one network's input.
 
     Batches reach the device in compact form and become what the network takes there (`on_after_batch_transfer`).
+    Validation is on one half of the data that is held out of the training split; the other half is for the verdict on
+    the finished update (`held_out`).
 
     Args:
         source: the data set.
         spec: the network's input.
-        batch_size: of all devices and machines together.
+        batch_size: samples per step, of all devices and machines together.
         seed: of the order of the training batches.
-        max_batches: per epoch; 0 for all.
-        memory_bytes: a packed split larger than this is streamed.
+        memory_bytes: a packed training or test split larger than this is streamed.
         workers: processes that stream.
     """
 
@@ -39,58 +41,68 @@ class RoundDataModule(LightningDataModule):
         source: Source,
         spec: InputSpec,
         *,
-        batch_size: int,
+        batch_size: int = 32,
         seed: int = 0,
-        max_batches: int = 0,
         memory_bytes: int = 2 << 30,
         workers: int = 2,
     ) -> None:
         super().__init__()
-        self._source = source
-        self._spec = spec
+        self.source = source
+        self.spec = spec
+        self.held_out = HeldOut(lambda: source.load("held_out"), spec)
         self._encoder = encoder_for(spec)
         self._batch_size = batch_size
         self._seed = seed
-        self._max_batches = max_batches
         self._memory_bytes = memory_bytes
         self._workers = workers
         self._readers: dict[SplitName, Reader] = {}
         self._train: BatchStream | None = None
         self._place: dict[str, int] | None = None
 
-    def again(self, *, seed: int | None = None, max_batches: int | None = None) -> RoundDataModule:
+    @property
+    def num_classes(self) -> int:
+        """Of the data set."""
+        return self.source.num_classes
+
+    def again(self, *, seed: int | None = None) -> RoundDataModule:
         """The same data from its beginning, for another fit; what was packed is shared.
 
         Args:
-            seed: another one.
-            max_batches: another number.
+            seed: another one, for another order.
         """
         other = RoundDataModule(
-            self._source,
-            self._spec,
+            self.source,
+            self.spec,
             batch_size=self._batch_size,
             seed=self._seed if seed is None else seed,
-            max_batches=self._max_batches if max_batches is None else max_batches,
             memory_bytes=self._memory_bytes,
             workers=self._workers,
         )
+        other.held_out = self.held_out
         other._readers = self._readers  # its own kind
         return other
 
     def train_dataloader(self) -> BatchStream:
         """Shuffled; each process has its part of every batch."""
-        trainer = self.trainer
+        trainer, reader = self.trainer, self._reader("train")
         self._train = BatchStream(
-            self._reader("train"),
+            reader,
             batch_size=self._batch_size,
             seed=self._seed,
-            limit=self._max_batches,
+            limit=None if trainer is None else self._limit(len(reader), trainer.limit_train_batches),
+            epoch=0 if trainer is None else trainer.current_epoch,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
         )
         if self._place is not None:
             self._train.load_state_dict(self._place)
+            self._place = None
         return self._train
+
+    def batches_per_epoch(self, limit: float | None) -> int:
+        """Batches of an epoch of the whole training split, or under a ``limit_train_batches``."""
+        found = self._limit(len(self._reader("train")), limit)
+        return -(-len(self._reader("train")) // self._batch_size) if found is None else found
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the training data."""
@@ -101,11 +113,13 @@ class RoundDataModule(LightningDataModule):
         self._place = state_dict
 
     def val_dataloader(self) -> BatchStream:
-        """The part of the training data that is held out."""
-        return self._in_order("held_out")
+        """The half of the held-out data by which a training's results are chosen."""
+        packed, labels = self.held_out.select.rows
+        return self._in_order(MemoryReader(packed, labels, pinned=self._pinned()))
 
     def test_dataloader(self) -> BatchStream:
-        return self._in_order("test")
+        """The test split, which validators score on."""
+        return self._in_order(self._reader("test"))
 
     def on_after_batch_transfer(
         self,
@@ -114,19 +128,35 @@ class RoundDataModule(LightningDataModule):
     ) -> tuple[torch.Tensor, ...]:
         """What the network takes, made on the device it runs on."""
         packed, *rest = batch
-        return (self._encoder.batch(packed), *rest)
+        inputs = self._encoder.batch(packed)
+        if self.trainer is not None:
+            # Lightning converts a batch before this makes numbers with a fraction of it.
+            inputs = self.trainer.precision_plugin.convert_input(inputs)
+        return (inputs, *rest)
 
-    def _in_order(self, split: SplitName) -> BatchStream:
-        return BatchStream(self._reader(split), batch_size=_EVALUATION_BATCH, seed=None)
+    def _limit(self, samples: int, limit: float | None) -> int | None:
+        """Lightning's ``limit_train_batches`` as a number of batches; None where it leaves all of them."""
+        whole = -(-samples // self._batch_size)
+        if limit is None or (isinstance(limit, float) and limit == 1.0):
+            return None
+        return min(whole, int(whole * limit) if isinstance(limit, float) else limit)
+
+    def _in_order(self, reader: Reader) -> BatchStream:
+        trainer = self.trainer
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        return BatchStream(reader, batch_size=_EVALUATION_BATCH, seed=None, rank=rank, world=world)
+
+    def _pinned(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _reader(self, name: SplitName) -> Reader:
         if name not in self._readers:
-            split = self._source.load(name)
+            split = self.source.load(name)
             size = packed_bytes(split, self._encoder)
-            pinned = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
             if size <= self._memory_bytes:
-                self._readers[name] = MemoryReader(split, self._encoder, pinned=pinned)
+                packed = self._encoder.pack(split)
+                self._readers[name] = MemoryReader(packed, torch.from_numpy(split.labels), pinned=self._pinned())
             else:
                 logger.info("%s takes %d MB and is streamed", name, size >> 20)
-                self._readers[name] = StreamReader(split, self._encoder, workers=self._workers, pinned=pinned)
+                self._readers[name] = StreamReader(split, self._encoder, workers=self._workers, pinned=self._pinned())
         return self._readers[name]

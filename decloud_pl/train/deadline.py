@@ -40,10 +40,6 @@ class DeadlineCallback(Callback):
         self._stop_at -= seconds
         self._last = self._monotonic()
 
-    def is_due(self) -> bool:
-        """Whether the moment has passed."""
-        return self._monotonic() >= self._stop_at
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._last = self._monotonic()
         # A fit that goes on from a checkpoint has something to hand in already.
@@ -69,8 +65,14 @@ class DeadlineCallback(Callback):
         if self._agree(trainer, now + ahead * self._slowest > self._stop_at):
             self._stop(trainer)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._last = self._monotonic()  # a validation is no part of a step
+
     def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True
+        # The user's least numbers of epochs and steps hold for other ends: a late update earns nothing.
+        trainer.fit_loop.min_epochs = 0
+        trainer.fit_loop.epoch_loop.min_steps = None
         total = trainer.estimated_stepping_batches
         if not self.stopped and trainer.global_step < total:
             self.stopped = True

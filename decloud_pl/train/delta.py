@@ -17,14 +17,15 @@ import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, UpdateDtype
 from decloud_pl.errors import TrainingDiverged, TrainingError
+from decloud_pl.settings.training import UpdateConfig
 from decloud_pl.store.cid import DEFAULT_PROFILE
 from decloud_pl.store.unixfs import CidWriter
-from decloud_pl.train.plan import UpdateDtype
 
 State = Mapping[str, torch.Tensor]
 
@@ -48,6 +49,11 @@ class Encoding:
 
     dtype: UpdateDtype = "float16"
     top_k: float = 0.0
+
+    @classmethod
+    def of(cls, update: UpdateConfig) -> Encoding:
+        """What the user wants."""
+        return cls(cast(UpdateDtype, update.dtype), update.top_k)
 
     def __str__(self) -> str:
         return f"{self.dtype}, the largest {self.top_k:.3g} of the entries" if self.top_k else self.dtype

@@ -51,23 +51,27 @@ class Verdict:
     """The gate's word on an update file.
 
     Attributes:
-        gain: as this network's validators read it.
+        gain: as this network's validators read it; None where it was not measured.
         withheld: why it is not submitted, to complete "nothing was submitted: …"; empty for one that passes.
         misread: that it is read in another way than it was written: no other weights would help.
+        unmeasured: why the gain was not measured.
     """
 
-    gain: Gain
+    gain: Gain | None
     withheld: str = ""
     misread: bool = False
+    unmeasured: str = ""
 
     @property
     def passed(self) -> bool:
         return not self.withheld
 
     def __str__(self) -> str:
-        if self.passed:
-            return f"On held-out data the update {described(self.gain)}."
-        return f"Nothing will be submitted: {self.withheld}."
+        if self.withheld:
+            return f"Nothing will be submitted: {self.withheld}."
+        if self.gain is None:
+            return f"The gain is not measured: {self.unmeasured}. The update is submitted."
+        return f"On held-out data the update {described(self.gain)}."
 
 
 def judge(rules: Rules, found: Findings) -> Verdict:

@@ -5,20 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from decloud_pl.domain import Convention
+from decloud_pl.settings.training import UpdateConfig
 from decloud_pl.train import delta, gate
 from decloud_pl.train.delta import Encoding
-from decloud_pl.train.fitting import Ground
 from decloud_pl.train.gate import Findings, Rules, Verdict
-from decloud_pl.train.plan import TrainingPlan
-from decloud_pl.train.score import Gain, HeldOut, accuracy_of_hits
+from decloud_pl.train.own_data import NotMeasured
+from decloud_pl.train.score import Gain, Scorer, accuracy_of_hits
 from decloud_pl.train.writing import UpdateWriter
 
 State = Mapping[str, torch.Tensor]
+
+
+class Halves(Protocol):
+    """Held-out data in two parts: one to choose by, one to judge by."""
+
+    select: Scorer
+    judge: Scorer
 
 
 class Judge:
@@ -29,13 +37,22 @@ class Judge:
     Args:
         network: of the model's architecture; its weights change with every scoring.
         base: the fetched base model's state dict.
-        held_out: the data.
+        held_out: the data; None where there is none, and nothing is measured.
         rules: of the gate.
         test_samples: how many samples validators score on, None where that is not known.
+
+    Attributes:
+        unmeasured: why nothing is measured; empty where it is.
     """
 
     def __init__(
-        self, network: nn.Module, base: State, held_out: HeldOut, rules: Rules, *, test_samples: int | None = None
+        self,
+        network: nn.Module,
+        base: State,
+        held_out: Halves | None,
+        rules: Rules,
+        *,
+        test_samples: int | None = None,
     ) -> None:
         self._network = network
         self._base = base
@@ -43,22 +60,19 @@ class Judge:
         self._rules = rules
         self._test_samples = test_samples
         self._parameters = frozenset(name for name, _ in network.named_parameters())
+        self.unmeasured = "" if held_out is not None else "the data module has no validation data"
 
-    @classmethod
-    def of(cls, plan: TrainingPlan, ground: Ground, held_out: HeldOut) -> Judge:
-        """The judge of a plan's updates."""
-        rules = Rules(plan.read_as, plan.gradient_rate, plan.convention, plan.min_gain)
-        return cls(ground.network(), ground.base, held_out, rules, test_samples=ground.source.test_samples)
-
-    def writer(self, plan: TrainingPlan, *, note: Callable[[str], None]) -> UpdateWriter:
-        """Writes updates as a plan wants, their encoding chosen by the half for choosing."""
+    def writer(
+        self, update: UpdateConfig, *, score: Callable[[State], float | None], note: Callable[[str], None]
+    ) -> UpdateWriter:
+        """Writes updates as the user wants, their encoding chosen by ``score`` on the half for choosing."""
         return UpdateWriter(
             self._base,
-            convention=plan.convention,
-            gradient_rate=plan.gradient_rate,
-            encoding=Encoding(plan.update_dtype, plan.top_k),
-            min_kept=plan.min_kept,
-            score=self.select,
+            convention=self._rules.written_as,
+            gradient_rate=self._rules.gradient_rate,
+            encoding=Encoding.of(update),
+            min_kept=update.min_kept,
+            score=score,
             base_score=lambda: self.base_select,
             note=note,
         )
@@ -72,33 +86,33 @@ class Judge:
         """A state as validators score it: parameters from it, everything else from the base model."""
         return {name: state[name] if name in self._parameters else tensor for name, tensor in self._base.items()}
 
-    def select(self, state: State) -> float:
-        """Accuracy, 0 to 1, on the half for choosing, of a state that `as_scored` completes."""
-        return self._held_out.select.accuracy_of(self._network, self.as_scored(state))
-
-    def select_network(self, network: nn.Module) -> float:
-        """The same of a network as it is, on the device where it is if no buffer of it must be left out."""
-        return self.select(network.state_dict()) if self.has_buffers else self._held_out.select.accuracy(network)
+    def select(self, state: State) -> float | None:
+        """Accuracy, 0 to 1, on the half for choosing, of a state that `as_scored` completes; None if not measured."""
+        hits = self._hits(lambda halves: halves.select, self.as_scored(state))
+        return None if hits is None else accuracy_of_hits(hits)
 
     @cached_property
-    def base_select(self) -> float:
+    def base_select(self) -> float | None:
         """What `select` says of the base model."""
         return self.select(self._base)
 
     @cached_property
-    def base_hits(self) -> torch.Tensor:
-        """Of the base model on the half for the verdict."""
-        return self._held_out.judge.hits_of(self._network, self._base)
+    def base_hits(self) -> torch.Tensor | None:
+        """Of the base model on the half for the verdict; None if not measured."""
+        return self._hits(lambda halves: halves.judge, self._base)
 
-    def base_accuracy(self) -> float:
-        """Of the base model on the half for the verdict, 0 to 1; scores both halves, once."""
-        _ = self.base_select
+    def base_accuracy(self) -> float | None:
+        """Of the base model on the half for the verdict, 0 to 1; scores both halves, once. None if not measured."""
+        if self.base_select is None or self.base_hits is None:
+            return None
         return accuracy_of_hits(self.base_hits)
 
     def verdict(self, path: Path) -> Verdict:
         """Reads an update file and judges it; one that does not pass is read in the other ways too, for the cause."""
         entries: State = torch.load(path, weights_only=True)
         gain = self._gain(entries, self._rules.read_as)
+        if gain is None:
+            return Verdict(None, unmeasured=self.unmeasured)
         if self._rules.passes(gain):
             return gate.judge(self._rules, Findings(gain))
         other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
@@ -109,6 +123,15 @@ class Judge:
         """The state that validators score for an update file."""
         return self._apply(torch.load(path, weights_only=True), self._rules.read_as)
 
+    def _hits(self, half: Callable[[Halves], Scorer], state: State) -> torch.Tensor | None:
+        if self._held_out is None or self.unmeasured:
+            return None
+        try:
+            return half(self._held_out).hits_of(self._network, state)
+        except NotMeasured as error:
+            self.unmeasured = error.message
+            return None
+
     def _apply(self, entries: State, convention: Convention, *, buffers: bool = False) -> dict[str, torch.Tensor]:
         return delta.apply(
             self._base,
@@ -118,7 +141,9 @@ class Judge:
             parameters=None if buffers else self._parameters,
         )
 
-    def _gain(self, entries: State, convention: Convention, *, buffers: bool = False) -> Gain:
+    def _gain(self, entries: State, convention: Convention, *, buffers: bool = False) -> Gain | None:
         state = self._apply(entries, convention, buffers=buffers)
-        hits = self._held_out.judge.hits_of(self._network, state)
+        hits = self._hits(lambda halves: halves.judge, state)
+        if hits is None or self.base_hits is None:
+            return None
         return Gain.from_hits(self.base_hits, hits, self._test_samples)

@@ -42,9 +42,8 @@ def encode(
     gradient_rate: float,
     wanted: Encoding,
     min_kept: float,
-    score: Callable[[State], float] | None,
-    base_score: Callable[[], float] | None = None,
-    trained_score: float | None = None,
+    score: Callable[[State], float | None] | None,
+    base_score: Callable[[], float | None] | None = None,
 ) -> Encoded:
     """Encodes as wanted; as float16 or at last float32 where less than ``min_kept`` of the gain would be left.
 
@@ -55,24 +54,24 @@ def encode(
         gradient_rate: η, for the ``gradient`` convention.
         wanted: the encoding to try first.
         min_kept: share of the accuracy gained that must be left.
-        score: accuracy on held-out data; without it nothing is measured and the wanted encoding used.
+        score: accuracy on held-out data; without it, or where it gives None, nothing is measured and the wanted
+            encoding is used.
         base_score: gives that of ``base``, where it is known.
-        trained_score: that of ``trained``, where it is known.
 
     Raises:
         TrainingError: see `delta.encode`.
     """
-    before = after = 0.0
+    before = after = None
     if score is not None:
         before = score(base) if base_score is None else base_score()
-        after = score(trained) if trained_score is None else trained_score
+        after = score(trained)
     refused: list[str] = []
     for encoding in _from_lossy_to_exact(wanted):
         entries = delta.encode(base, trained, convention=convention, gradient_rate=gradient_rate, encoding=encoding)
         applied = delta.apply(base, entries, convention=convention, gradient_rate=gradient_rate)
-        if score is None or after <= before:
+        if score is None or before is None or after is None or after <= before:
             return Encoded(entries, applied, encoding, None, f"Encoded as {encoding}.")
-        kept = (score(applied) - before) / (after - before)
+        kept = ((score(applied) or 0.0) - before) / (after - before)
         if kept >= min_kept or encoding == Encoding("float32"):
             break
         refused.append(f"{encoding} would keep only {kept:.1%}")

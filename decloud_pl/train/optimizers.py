@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -20,13 +23,13 @@ SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 logger = logging.getLogger(__name__)
 
 
-def optimizer_factory(node: Mapping[str, Any]) -> OptimizerFactory:
+def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -> OptimizerFactory:
     """Makes the node's optimizer; without ``fused`` where the optimizer or the device has no fused kernel.
 
     Raises:
         ConfigError: the node, at once; its arguments, when the optimizer is made.
     """
-    make: OptimizerFactory = build(node)
+    make: OptimizerFactory = build(node, packages=packages)
 
     def factory(parameters: Iterable[nn.Parameter]) -> Optimizer:
         parameters = list(parameters)
@@ -35,7 +38,9 @@ def optimizer_factory(node: Mapping[str, Any]) -> OptimizerFactory:
         except (TypeError, ValueError, RuntimeError) as error:
             if "fused" not in node:
                 raise _refused(node, error) from error
-        plain: OptimizerFactory = build({name: value for name, value in node.items() if name != "fused"})
+        plain: OptimizerFactory = build(
+            {name: value for name, value in node.items() if name != "fused"}, packages=packages
+        )
         try:
             optimizer = plain(parameters)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -46,7 +51,7 @@ def optimizer_factory(node: Mapping[str, Any]) -> OptimizerFactory:
     return factory
 
 
-def scheduler_factory(node: Mapping[str, Any]) -> SchedulerFactory | None:
+def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] = ()) -> SchedulerFactory | None:
     """The node's schedule, None for a constant rate.
 
     Raises:
@@ -54,8 +59,49 @@ def scheduler_factory(node: Mapping[str, Any]) -> SchedulerFactory | None:
     """
     if not node:
         return None
-    make: SchedulerFactory = build(node)
-    return make
+    make: SchedulerFactory = build(node, packages=packages)
+
+    def factory(optimizer: Optimizer, steps: int) -> LRScheduler:
+        try:
+            return make(optimizer, steps)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise _refused(node, error) from error
+
+    return factory
+
+
+def configure(
+    module: LightningModule,
+    parameters: Iterable[nn.Parameter],
+    optimizer: OptimizerFactory,
+    scheduler: SchedulerFactory | None,
+) -> OptimizerLRScheduler:
+    """What ``configure_optimizers`` returns: the optimizer, and a schedule that is stepped with every batch."""
+    made = optimizer(parameters)
+    if scheduler is None:
+        return made
+    schedule = scheduler(made, int(module.trainer.estimated_stepping_batches))
+    return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@dataclass(frozen=True)
+class ConfiguredOptimizers:
+    """``configure_optimizers`` of a module that does not have its own.
+
+    Attributes:
+        module: it.
+        optimizer: makes the optimizer.
+        scheduler: makes the schedule, None for a constant rate.
+    """
+
+    module: LightningModule
+    optimizer: OptimizerFactory
+    scheduler: SchedulerFactory | None
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """See `configure`."""
+        trained = (parameter for parameter in self.module.parameters() if parameter.requires_grad)
+        return configure(self.module, trained, self.optimizer, self.scheduler)
 
 
 def _refused(node: Mapping[str, Any], error: Exception) -> ConfigError:

@@ -1,4 +1,7 @@
-"""What a worker is told and what it reports. Imports no torch: the daemon writes plans."""
+"""The two files that a worker trains by. Imports no torch: the daemon writes them.
+
+``config.yaml`` holds the training's nodes as they were composed, ``round.json`` what this round alone decides.
+"""
 
 from __future__ import annotations
 
@@ -9,172 +12,130 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from decloud_pl.domain import Convention, RemedyName
+import yaml
+
+from decloud_pl.domain import Convention
+from decloud_pl.durable import write_atomically
 from decloud_pl.errors import TrainingError
+from decloud_pl.settings.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig
 
-UpdateDtype = Literal["float32", "float16", "bfloat16"]
+CONFIG_FILE = "config.yaml"
+ROUND_FILE = "round.json"
+UPDATE_FILE = "update.pt"
+BASE_WEIGHTS_FILE = "base.safetensors"
+CHECKPOINT_FILE = "training.ckpt"
+PROBE_FILE = "probe.json"
+
 ScoreSplit = Literal["held_out", "test"]
-# Decides nothing about what comes out of a training, so that a plan made later goes on from a checkpoint.
-_NOT_THE_RESULT = (
-    "base_model",
-    "out",
-    "finish_by",
-    "logger",
-    "threads",
-    "min_kept",
-    "top_k",
-    "update_dtype",
-    "convention",
-    "read_as",
-    "gradient_rate",
-    "min_gain",
-    "score_split",
-)
-
-
-_NOT_THE_UPDATE = ("base_model", "out", "finish_by", "logger", "threads", "score_split")
-"""Of a plan's fields, those that say nothing about what update comes out and whether it is withheld."""
-
-
-def same_update(one: str, other: str) -> bool:
-    """Whether two plans, as JSON, lead to the same update; anything that is no plan leads to the same as itself."""
-    try:
-        plans = [json.loads(text) for text in (one, other)]
-        kept = [{key: value for key, value in plan.items() if key not in _NOT_THE_UPDATE} for plan in plans]
-    except (ValueError, AttributeError):
-        return one == other
-    return kept[0] == kept[1]
+# The nodes that decide which weights come out. `update` decides how they are written; `fit` and `logger` nothing.
+_WEIGHTS = ("seed", "dataset", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "tune")
 
 
 @dataclass(frozen=True)
-class ProbeOptions:
-    """A search for the learning rate and the number of epochs before the training; see `decloud_pl.train.probe`.
+class RoundFile:
+    """What a round adds to the configuration.
 
     Attributes:
-        rates: multiples of the configured learning rate to try.
-        epochs: numbers of epochs to choose from besides the configured one.
-        most_epochs: as many epochs as fit before the deadline are a choice too, up to this; 0 for no such choice.
-        batches: that every rate is tried for at first.
-        share: of the time until the deadline that the search may take.
-        max_seconds: the most it may take.
+        base_model: the file from the network, not yet opened.
+        folder: for the update and for working files.
+        finish_by: Unix seconds of this machine's clock by which the update must be on disk; None for no limit.
+        threads: processor threads to use.
+        convention: how the update is written.
+        read_as: how this network's validators read it.
+        gradient_rate: η of the ``gradient`` convention.
+        score_split: where the update's accuracies are measured: the held-out data, or the test split that validators
+            use, for experiments only. The gate's verdict is by the held-out data in both cases.
+        given: the training settings that the user has set, by their names with dots.
+        allow_packages: the user's packages that the configuration may name, besides the allow-list.
     """
 
-    rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
-    epochs: tuple[int, ...] = ()
-    most_epochs: int = 10
-    batches: int = 30
-    share: float = 0.15
-    max_seconds: float = 120.0
+    base_model: Path
+    folder: Path
+    finish_by: float | None = None
+    threads: int = 1
+    convention: Convention = "delta"
+    read_as: Convention = "delta"
+    gradient_rate: float = 0.1
+    score_split: ScoreSplit = "held_out"
+    given: tuple[str, ...] = ()
+    allow_packages: tuple[str, ...] = ()
+
+    def is_given(self, name: str) -> bool:
+        """Whether the user has set this, something in it, or the group that it is in."""
+        return any(f"{one}.".startswith(f"{name}.") or f"{name}.".startswith(f"{one}.") for one in self.given)
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """One training, complete: nothing else decides what comes out.
+    """One training, complete: nothing else decides its result."""
 
-    Attributes:
-        base_model: the file from the network, not yet opened.
-        out: folder for the update and for working files.
-        dataset: a node that `decloud_pl.build` turns into a `Source`.
-        optimizer: a partial node over the parameters.
-        trainer: a node of Lightning's ``Trainer``, with this package's own `TrainerOptions` among its keys.
-        scheduler: a partial node over the optimizer and the number of steps; empty for a constant rate.
-        logger: a node of a Lightning logger; empty for none.
-        batch_size: of all devices and machines together.
-        max_batches: per epoch, 0 for all.
-        convention: how the update is written.
-        read_as: how this network's validators read it.
-        gradient_rate: η of the ``gradient`` convention.
-        update_dtype: of the update's floating-point entries.
-        top_k: share of the entries to keep, as sparse tensors; 0 keeps all.
-        min_kept: share of the accuracy gained that the update's encoding must keep; a lossier one is not used.
-        min_gain: accuracy, 0 to 1, that the lower end of the gain's interval must exceed, or the update is withheld.
-        remedies: what is tried, in this order, with an update that would be withheld; see `train.remedies`.
-        score_split: where the update's accuracies are measured: the held-out data, or the test split that validators
-            use, for experiments only. The gate's verdict is by the held-out data in both cases.
-        finish_by: Unix seconds of this machine's clock by which the update must be on disk; None for no limit.
-        threads: processor threads to use.
-        probe: the search before the training; None for none.
-    """
+    round: RoundFile
+    config: TrainingConfig = field(default_factory=TrainingConfig)
 
-    base_model: Path
-    out: Path
-    dataset: dict[str, Any]
-    optimizer: dict[str, Any]
-    trainer: dict[str, Any]
-    scheduler: dict[str, Any] = field(default_factory=dict)
-    logger: dict[str, Any] = field(default_factory=dict)
-    epochs: int = 1
-    batch_size: int = 32
-    learning_rate: float = 0.001
-    max_batches: int = 0
-    seed: int = 0
-    convention: Convention = "delta"
-    read_as: Convention = "delta"
-    gradient_rate: float = 0.1
-    update_dtype: UpdateDtype = "float16"
-    top_k: float = 0.0
-    min_kept: float = 0.95
-    min_gain: float = 0.0
-    remedies: tuple[RemedyName, ...] = ()
-    score_split: ScoreSplit = "held_out"
-    finish_by: float | None = None
-    threads: int = 1
-    probe: ProbeOptions | None = None
-
-    def to_json(self) -> str:
-        fields = dataclasses.asdict(self)
-        return json.dumps({**fields, "base_model": str(self.base_model), "out": str(self.out)})
+    def write(self, folder: Path) -> None:
+        """Writes both files, each atomically."""
+        nodes = dataclasses.asdict(self.config)
+        round_ = dataclasses.asdict(self.round)
+        text = yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True)
+        write_atomically(folder / CONFIG_FILE, text.encode())
+        write_atomically(folder / ROUND_FILE, json.dumps(round_, default=str, indent=2).encode())
 
     @classmethod
-    def from_json(cls, text: str) -> TrainingPlan:
-        """The inverse of `to_json`.
+    def read(cls, folder: Path) -> TrainingPlan:
+        """The inverse of `write`.
 
         Raises:
-            TrainingError: the text is not a plan of this version.
+            TrainingError: the files are missing, damaged or of another version.
         """
         try:
-            fields = json.loads(text)
-            places = {name: Path(fields[name]) for name in ("base_model", "out")}
-            probe, remedies = _probe(fields.get("probe")), tuple(fields["remedies"])
-            return cls(**{**fields, **places, "probe": probe, "remedies": remedies})
-        except (ValueError, TypeError, KeyError) as error:
-            raise TrainingError("The training plan cannot be read.", fix="The round is planned again.") from error
+            nodes = yaml.safe_load((folder / CONFIG_FILE).read_bytes())
+            fields = json.loads((folder / ROUND_FILE).read_bytes())
+            return cls(_round(fields), _config(nodes))
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise TrainingError(
+                f"The plan in {folder} cannot be read: {reason}.", fix="Start the round again to plan it again."
+            ) from error
 
     def fingerprint(self) -> str:
-        """The same for two plans whose trainings take the same course, step by step."""
-        fields = {name: value for name, value in dataclasses.asdict(self).items() if name not in _NOT_THE_RESULT}
-        # A published data set is the same in whatever data folder it lies; a user's own path may hold another.
-        fields["dataset"] = {name: value for name, value in self.dataset.items() if name != "data"}
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        """The same for two plans whose trainings take the same course, step by step: a checkpoint fits both."""
+        return _hash(self._weights())
+
+    def differs_from(self, folder: Path) -> bool:
+        """Whether the plan in a folder leads to another update, or to another verdict on it; False without a plan."""
+        try:
+            other = TrainingPlan.read(folder)
+        except TrainingError:
+            return False
+        return self.update_key() != other.update_key()
+
+    def update_key(self) -> str:
+        """The same for two plans that lead to the same update and the same verdict on it."""
+        written = {name: getattr(self.round, name) for name in ("convention", "read_as", "gradient_rate")}
+        return _hash({**self._weights(), "update": dataclasses.asdict(self.config.update), "round": written})
+
+    def _weights(self) -> dict[str, Any]:
+        nodes = dataclasses.asdict(self.config)
+        kept = {name: nodes[name] for name in _WEIGHTS}
+        # A published data set is the same in any data folder; a user's own path may hold another.
+        kept["dataset"] = {name: value for name, value in kept["dataset"].items() if name != "data"}
+        return kept
 
 
-def _probe(fields: dict[str, Any] | None) -> ProbeOptions | None:
-    if fields is None:
-        return None
-    return ProbeOptions(**{**fields, "rates": tuple(fields["rates"]), "epochs": tuple(fields["epochs"])})
+def _round(fields: dict[str, Any]) -> RoundFile:
+    places = {name: Path(fields[name]) for name in ("base_model", "folder")}
+    lists = {name: tuple(fields[name]) for name in ("given", "allow_packages")}
+    return RoundFile(**{**fields, **places, **lists})
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a training has come.
+def _config(nodes: dict[str, Any]) -> TrainingConfig:
+    typed = {
+        "fit": FitConfig(**nodes["fit"]),
+        "update": UpdateConfig(**nodes["update"]),
+        "tune": TuneConfig(**nodes["tune"]),
+    }
+    return TrainingConfig(**{**nodes, **typed})
 
-    Attributes:
-        stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode``,
-            ``remedy`` or ``score``.
-        step: optimizer steps so far, of ``total_steps``.
-        loss: of the last step.
-        accuracy: 0 to 1, when it was measured, on held-out data: of the base model and of the finished update on the
-            half for the verdict (or where the plan's ``score_split`` says), while training on the half for choosing.
-        note: a sentence for people; empty when there is nothing to say.
-    """
 
-    stage: str
-    epoch: int = 0
-    step: int = 0
-    total_steps: int = 0
-    loss: float | None = None
-    accuracy: float | None = None
-    note: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+def _hash(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -5,7 +5,7 @@ constant rate one epoch is the beginning of ten, so epochs need no trainings of 
 the best rate still gained by the last doubling of its batches and the measured pace lets them end in time.
 
 The choice is kept in ``probe.json``, tied to the plan's fingerprint: a training that is started again keeps it, and so
-goes on from its checkpoint. A probe that was cut off is made anew. Imports no torch.
+resumes from its checkpoint. A probe that was cut off starts from the beginning. Imports no torch.
 """
 
 from __future__ import annotations
@@ -16,18 +16,31 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
-from decloud_pl.train.halving import Courses, Found, Rung, halve, rungs_of
-from decloud_pl.train.plan import ProbeOptions, TrainingPlan
+from decloud_pl.settings.training import TrainingConfig, TuneConfig
+from decloud_pl.train.halving import Courses, Found, halve, rungs_of
+from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
 
 logger = logging.getLogger(__name__)
 
-PROBE_FILE = "probe.json"
 _LEAST_SECONDS = 1.0
 _SAFE_SHARE = 0.9
 """Share of the time left that the epochs may be expected to take."""
 _SCORINGS_AFTER_THE_FIT = 4.0
+
+
+class Tunable(Protocol):
+    """A setup whose nodes can be replaced, see `decloud_pl.train.setup.FitSetup`."""
+
+    @property
+    def config(self) -> TrainingConfig: ...
+
+    def with_nodes(self, **nodes: Any) -> Self: ...
+
+
+T = TypeVar("T", bound=Tunable)
 
 
 @dataclass(frozen=True)
@@ -59,12 +72,14 @@ class Choice:
     rungs: tuple[dict[str, Any], ...] = ()
     note: str = ""
 
-    def apply(self, plan: TrainingPlan) -> TrainingPlan:
-        """The plan with the choice in it; the same plan where it changes nothing."""
+    def apply(self, setup: T) -> T:
+        """The setup with the choice in it; the same setup where it changes nothing."""
         if (self.learning_rate, self.epochs) == (self.configured_rate, self.configured_epochs):
-            return plan
-        optimizer = {**plan.optimizer, "lr": self.learning_rate}
-        return dataclasses.replace(plan, optimizer=optimizer, learning_rate=self.learning_rate, epochs=self.epochs)
+            return setup
+        return setup.with_nodes(
+            optimizer={**setup.config.optimizer, "lr": self.learning_rate},
+            trainer={**setup.config.trainer, "max_epochs": self.epochs},
+        )
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -78,52 +93,47 @@ def read(path: Path, fingerprint: str) -> Choice | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        logger.warning("%s cannot be read (%s); the probe is made anew", path, error)
+        logger.warning("%s cannot be read (%s); the probe starts from the beginning", path, error)
         return None
     return choice if choice.fingerprint == fingerprint else None
 
 
-def configured_rate(plan: TrainingPlan) -> float | None:
-    """The learning rate of the plan's optimizer; None where its node names none."""
-    rate = plan.optimizer.get("lr")
+def configured_rate(config: TrainingConfig) -> float | None:
+    """The learning rate of the optimizer; None where its node has none."""
+    rate = config.optimizer.get("lr")
     return float(rate) if isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate > 0 else None
 
 
-def seconds_for(options: ProbeOptions, left: float | None) -> float:
+def seconds_for(options: TuneConfig, left: float | None) -> float:
     """How long a probe may take when so many seconds are left until the deadline; None for no deadline."""
     return options.max_seconds if left is None else min(options.max_seconds, options.share * left)
 
 
 def search(
     plan: TrainingPlan,
-    options: ProbeOptions,
     *,
     rate: float,
     make_courses: Callable[[float], Courses],
     batches_per_epoch: int,
-    finish_at: float | None,
-    monotonic: Callable[[], float],
-    on_rung: Callable[[Rung], None] = lambda _: None,
+    supervisor: Supervisor,
 ) -> Choice:
     """Searches, within its time.
 
     Args:
         plan: the training that is planned.
-        options: the search's.
         rate: the configured learning rate.
         make_courses: the trainings, given the moment at which they have to end.
         batches_per_epoch: of the planned training.
-        finish_at: when the update must be on disk, on the scale of ``monotonic``; None for no deadline.
-        monotonic: the time in seconds.
-        on_rung: called after each comparison.
+        supervisor: gets a message after each comparison; the deadline is its.
     """
-    begun = monotonic()
+    options, configured, monotonic = plan.config.tune, plan.config.trainer["max_epochs"], supervisor.monotonic
+    begun, finish_at = monotonic(), supervisor.finish_at
     seconds = seconds_for(options, None if finish_at is None else finish_at - begun)
     if seconds < _LEAST_SECONDS:
-        return unchanged(plan, rate, f"Probe skipped: there is no time for one before the deadline ({seconds:.1f} s).")
+        return unchanged(plan, f"Probe skipped: there is no time for one before the deadline ({seconds:.1f} s).")
     # Twelve digits: 3 × 0.1 is not 0.30000000000000004 to anybody.
     rates = [float(f"{multiple * rate:.12g}") for multiple in dict.fromkeys(options.rates) if multiple != 1]
-    longest = batches_per_epoch * max(plan.epochs, *options.epochs, 1)
+    longest = batches_per_epoch * max(configured, *options.epochs, 1)
     first = max(1, min(options.batches, longest >> (rungs_of(len(rates)) - 1)))
     end = begun + seconds
     found = halve(
@@ -134,15 +144,15 @@ def search(
         longest=longest,
         end=end,
         monotonic=monotonic,
-        on_rung=on_rung,
+        on_rung=lambda _: supervisor.report(Progress("probe")),
     )
     now = monotonic()
     if not found.rungs:
         text = f"Probe skipped: {seconds:.0f} s are too short to try {len(rates) + 1} learning rates."
-        return dataclasses.replace(unchanged(plan, rate, text), seconds=now - begun)
+        return dataclasses.replace(unchanged(plan, text), seconds=now - begun)
     best = found.best(rate)
     fitting = None if finish_at is None else epochs_that_fit(found, batches_per_epoch, finish_at - now)
-    epochs = choose_epochs(plan.epochs, options, fitting=fitting, still_gains=found.still_gains(best))
+    epochs = choose_epochs(configured, options, fitting=fitting, still_gains=found.still_gains(best))
     last = found.last or found.rungs[-1]
     before, after = last.accuracies.get(rate), last.accuracies.get(best)
     choice = Choice(
@@ -150,7 +160,7 @@ def search(
         learning_rate=best,
         epochs=epochs,
         configured_rate=rate,
-        configured_epochs=plan.epochs,
+        configured_epochs=configured,
         gain=None if before is None or after is None else after - before,
         batches=last.batches,
         seconds=round(now - begun, 3),
@@ -165,10 +175,10 @@ def search(
     return dataclasses.replace(choice, note=_report(choice, diverged=found.last is None))
 
 
-def unchanged(plan: TrainingPlan, rate: float | None, note: str) -> Choice:
+def unchanged(plan: TrainingPlan, note: str) -> Choice:
     """The choice to leave the plan as it is."""
-    rate = plan.learning_rate if rate is None else rate
-    return Choice(plan.fingerprint(), rate, plan.epochs, rate, plan.epochs, note=note)
+    rate, epochs = configured_rate(plan.config) or 0.0, plan.config.trainer["max_epochs"]
+    return Choice(plan.fingerprint(), rate, epochs, rate, epochs, note=note)
 
 
 def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int:
@@ -180,7 +190,7 @@ def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int
     return max(0, int(left / epoch)) if epoch > 0 else 0
 
 
-def choose_epochs(configured: int, options: ProbeOptions, *, fitting: int | None, still_gains: bool) -> int:
+def choose_epochs(configured: int, options: TuneConfig, *, fitting: int | None, still_gains: bool) -> int:
     """The most epochs that fit in time where the training still gains, else the configured ones or what fits of them.
 
     Args:

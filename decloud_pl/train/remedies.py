@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from decloud_pl.domain import Update
+from decloud_pl.domain import RemedyName, Update
 from decloud_pl.errors import TrainingDiverged
 from decloud_pl.train.gate import Verdict, after_remedies
 
@@ -22,6 +22,24 @@ State = Mapping[str, torch.Tensor]
 _SCALES = (0.25, 0.5, 0.75, 1.25, 1.5)
 LOWER_RATE = 0.1
 """What the learning rate is multiplied by in another training."""
+
+# What things may take, in times of the base model's scoring on all of the held-out data. Each scoring of a half is 0.5:
+# encoding one or a few of them, the verdict one, and two more where it looks for a cause.
+WRITE_AND_JUDGE = 2.0
+SLACK = 1.0
+LINE_SEARCH = 2.5
+LEAST_TRAINING = 4.0
+
+
+def seconds_after_the_fit(remedies: Sequence[RemedyName], base_scoring: float) -> float:
+    """What to reserve for everything after the last step: validation, the verdict, and remedies without training.
+
+    Args:
+        remedies: that may be tried.
+        base_scoring: seconds that scoring the base model on the held-out data took.
+    """
+    shares: dict[RemedyName, float] = {"scale": LINE_SEARCH + WRITE_AND_JUDGE, "average": WRITE_AND_JUDGE}
+    return (WRITE_AND_JUDGE + SLACK + sum(shares.get(name, 0.0) for name in remedies)) * base_scoring
 
 
 class Remedy(Protocol):
@@ -54,14 +72,14 @@ class Scale:
 
     base: State
     trained: State
-    score: Callable[[State], float]
+    score: Callable[[State], float | None]
     seconds: float
     trained_score: float | None = None
     name: str = "scale"
 
     def weights(self) -> tuple[State | None, str]:
         whole = self.score(self.trained) if self.trained_score is None else self.trained_score
-        scored = {1.0: whole, **{scale: self.score(self._at(scale)) for scale in _SCALES}}
+        scored = {1.0: whole or 0.0, **{scale: self.score(self._at(scale)) or 0.0 for scale in _SCALES}}
         # Of equals the one nearest to what was trained.
         best = max(scored, key=lambda scale: (scored[scale], -abs(scale - 1.0)))
         if best == 1.0:
@@ -164,9 +182,14 @@ class Workshop:
                 self.note(f"Remedy {remedy.name}: {error.message}")
                 continue
             judged = self.judge(candidate_path)
-            if judged.passed or judged.gain.low > verdict.gain.low:
+            if judged.passed or _low(judged) > _low(verdict):
                 candidate_path.replace(self.path)
                 update, verdict = replace(candidate, path=self.path), judged
             else:
                 candidate_path.unlink()
         return update, after_remedies(verdict, tried)
+
+
+def _low(verdict: Verdict) -> float:
+    """The lower end of a verdict's interval; only measured updates need a remedy."""
+    return -1.0 if verdict.gain is None else verdict.gain.low

@@ -35,9 +35,14 @@ class Scorer:
         self._encoder = encoder_for(spec)
 
     @cached_property
-    def _rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The samples as the encoder packs them, and their labels int64 (N,)."""
         split = self._split() if callable(self._split) else self._split
         return self._encoder.pack(split), torch.from_numpy(split.labels)
+
+    def inputs(self, packed: torch.Tensor) -> torch.Tensor:
+        """What the network takes, from some of the packed rows."""
+        return self._encoder.batch(packed)
 
     @torch.inference_mode()
     def hits(self, network: nn.Module) -> torch.Tensor:
@@ -45,13 +50,13 @@ class Scorer:
 
         Leaves the network's mode as it was.
         """
-        packed, all_labels = self._rows
+        packed, all_labels = self.rows
         was_training = network.training
         device = next(network.parameters()).device
         network.eval()
         found: list[torch.Tensor] = []
         for start in range(0, len(all_labels), _BATCH):
-            samples = self._encoder.batch(packed[start : start + _BATCH].to(device))
+            samples = self.inputs(packed[start : start + _BATCH].to(device))
             labels = all_labels[start : start + _BATCH].to(device)
             found.append(network(samples).argmax(1) == labels)
         network.train(was_training)

@@ -1,120 +1,114 @@
-"""Probes before a training where its plan asks for it, once, and puts the choice into the plan."""
+"""Probes before a training where its plan asks for it, once, and puts the choice into the configuration."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ParallelStrategy
-from torch import nn
 
-from decloud_pl.build import build
+from decloud_pl.durable import write_atomically
 from decloud_pl.train import probe
-from decloud_pl.train.checkpoint import replace_durably
 from decloud_pl.train.course import LightningCourses
 from decloud_pl.train.datamodule import RoundDataModule
-from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.plan import PROBE_FILE
+from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.setup import FitSetup, State, make_trainer
 
 _SCRATCH = "probe"
 
 
-def tuned(
-    plan: TrainingPlan,
-    trainer: Mapping[str, Any],
-    network: nn.Module,
-    base: Mapping[str, torch.Tensor],
-    *,
-    num_classes: int,
-    data: RoundDataModule,
-    score: Callable[[nn.Module], float],
-    finish_at: float | None,
-    stop_requested: Callable[[], bool],
-    monotonic: Callable[[], float],
-    on_progress: Callable[[Progress], None],
-) -> TrainingPlan:
-    """The plan with the learning rate and the epochs that a probe chose, now or before an interruption.
+def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
+    """The setup with the learning rate and the epochs that a probe chose, now or before an interruption.
 
     Where Lightning starts further processes on this machine, the first one probes before it starts them, and they read
     what it chose. Processes that torchrun or SLURM started, and those of several machines, keep what is configured.
 
     Args:
-        plan: the training.
-        trainer: the node of its Lightning ``Trainer``.
-        network: to probe in; it leaves with the base weights.
-        base: the base model's state dict.
-        num_classes: of the data set.
-        data: of the round.
-        score: accuracy of a network on held-out data that chooses, 0 to 1.
-        finish_at: when the update must be on disk, on the scale of ``monotonic``; None for no deadline.
-        stop_requested: whether the training was asked to stop.
-        monotonic: the time in seconds.
-        on_progress: told what the probe bought.
+        setup: of the round.
+        score: accuracy of a state on the held-out data that chooses, 0 to 1.
+        supervisor: gets what the probe found.
 
     Raises:
         TrainingStopped: the training was asked to stop.
         ConfigError: a node that cannot be built.
     """
-    options, path = plan.probe, plan.out / probe.PROBE_FILE
-    if options is None:
-        return plan
-    together: Trainer = build({**trainer, "logger": False})
+    plan, path = setup.plan, setup.round.folder / PROBE_FILE
+    if plan.config.tune.method != "probe":
+        return setup
+    together = make_trainer(plan, [], logger=False)
     shared = together.world_size == 1 or _can_share(together)
     kept = probe.read(path, plan.fingerprint()) if shared else None
     if kept is not None:
         if together.is_global_zero:
-            on_progress(Progress("probe", note=f"{kept.note} Kept from before."))
-        return kept.apply(plan)
+            supervisor.note("probe", f"{kept.note} Kept from before.")
+        return kept.apply(setup)
     if not together.is_global_zero:
-        return plan
-    rate = probe.configured_rate(plan)
-    if not shared:
-        choice = probe.unchanged(plan, rate, "Probe skipped: it needs processes that Lightning starts on one machine.")
-    elif rate is None:
-        choice = probe.unchanged(plan, rate, "Probe skipped: the optimizer has no lr to search for.")
-    else:
-        scratch = plan.out / _SCRATCH
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        began_with = _Random()
-        try:
-            choice = probe.search(
-                plan,
-                options,
-                rate=rate,
-                make_courses=lambda end: LightningCourses(
-                    network,
-                    base,
-                    num_classes=num_classes,
-                    optimizer=plan.optimizer,
-                    trainer=trainer,
-                    data=data,
-                    score=score,
-                    folder=scratch,
-                    seed=plan.seed,
-                    end=end,
-                    restore_random=began_with.restore,
-                    stop_requested=stop_requested,
-                    monotonic=monotonic,
-                ),
-                batches_per_epoch=len(data.again().train_dataloader()),
-                finish_at=finish_at,
-                monotonic=monotonic,
-                on_rung=lambda _: on_progress(Progress("probe")),
-            )
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-            network.load_state_dict(dict(base))
-            network.zero_grad(set_to_none=True)
-            began_with.restore()
+        return setup
+    choice = _choice(setup, score, supervisor, shared=shared)
     if shared:
-        _write(path, choice)
-    on_progress(Progress("probe", note=choice.note))
-    return choice.apply(plan)
+        write_atomically(path, choice.to_json().encode())
+    supervisor.note("probe", choice.note)
+    return choice.apply(setup)
+
+
+def _choice(
+    setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor, *, shared: bool
+) -> probe.Choice:
+    rate, data = probe.configured_rate(setup.config), setup.data
+    if not shared:
+        return probe.unchanged(setup.plan, "Probe skipped: it needs processes that Lightning starts on one machine.")
+    if setup.has_own_optimizer or rate is None:
+        return probe.unchanged(setup.plan, "Probe skipped: the optimizer has no lr to search for.")
+    if not isinstance(data, RoundDataModule):
+        return probe.unchanged(setup.plan, "Probe skipped: it needs the round's own data module.")
+    scratch = setup.round.folder / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    began_with = _Random()
+    try:
+        return probe.search(
+            setup.plan,
+            rate=rate,
+            make_courses=_Courses(setup, score, scratch, began_with, supervisor),
+            batches_per_epoch=data.batches_per_epoch(setup.config.trainer.get("limit_train_batches")),
+            supervisor=supervisor,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        began_with.restore()
+
+
+class _Courses:
+    """Makes the courses when their end is known."""
+
+    def __init__(
+        self,
+        setup: FitSetup,
+        score: Callable[[State], float | None],
+        folder: Path,
+        random: _Random,
+        supervisor: Supervisor,
+    ) -> None:
+        self._setup = setup
+        self._score = score
+        self._folder = folder
+        self._random = random
+        self._supervisor = supervisor
+
+    def __call__(self, end: float) -> LightningCourses:
+        return LightningCourses(
+            self._setup,
+            self._score,
+            folder=self._folder,
+            end=end,
+            restore_random=self._random.restore,
+            supervisor=self._supervisor,
+        )
 
 
 def _can_share(trainer: Trainer) -> bool:
@@ -123,12 +117,6 @@ def _can_share(trainer: Trainer) -> bool:
     if not isinstance(strategy, ParallelStrategy) or trainer.num_nodes != 1:
         return False
     return isinstance(strategy.cluster_environment, LightningEnvironment)
-
-
-def _write(path: Path, choice: probe.Choice) -> None:
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(choice.to_json(), encoding="utf-8")
-    replace_durably(scratch, path)
 
 
 class _Random:

@@ -35,17 +35,16 @@ class UpdateWriter:
     gradient_rate: float = 0.1
     encoding: Encoding = field(default_factory=Encoding)
     min_kept: float = 0.95
-    score: Callable[[State], float] | None = None
-    base_score: Callable[[], float] | None = None
+    score: Callable[[State], float | None] | None = None
+    base_score: Callable[[], float | None] | None = None
     note: Callable[[str], None] | None = None
 
-    def write(self, path: Path, trained: State, *, trained_score: float | None = None) -> tuple[Update, State]:
+    def write(self, path: Path, trained: State) -> tuple[Update, State]:
         """Writes an update file atomically.
 
         Args:
             path: of the file.
             trained: the trained model's state dict.
-            trained_score: its accuracy, where it is known.
 
         Returns:
             The update, its accuracies not measured, and the weights that it leads to when it is read as written.
@@ -62,7 +61,6 @@ class UpdateWriter:
             min_kept=self.min_kept,
             score=self.score,
             base_score=self.base_score,
-            trained_score=trained_score,
         )
         if self.note is not None:
             self.note(encoded.note)
@@ -73,8 +71,6 @@ class UpdateWriter:
             profile=profile,
             size=size,
             convention=self.convention,
-            accuracy_before=0.0,
-            accuracy_after=0.0,
             encoding=str(encoded.encoding),
             gain_kept=encoded.gain_kept,
         )

@@ -6,23 +6,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from torch import nn
 
-from decloud_pl.build import build
-from decloud_pl.data.catalog import resolve
+from decloud_pl.daemon.planner import training_plan
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
-from decloud_pl.data.source import Source
-from decloud_pl.models.spec import ImageInput
+from decloud_pl.models import package
+from decloud_pl.models.registry import build as build_network
+from decloud_pl.models.spec import BaseModel, ModelSpec
 from decloud_pl.settings import compose
-from decloud_pl.train.callback import ProgressCallback
-from decloud_pl.train.checkpoint import CheckpointCallback
-from decloud_pl.train.datamodule import RoundDataModule
-from decloud_pl.train.fitting import trainer_node
-from decloud_pl.train.module import RoundModule
-from decloud_pl.train.optimizers import optimizer_factory, scheduler_factory
-from decloud_pl.train.options import split
-from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.best import BestWeights
+from decloud_pl.train.callback import ProgressCallback, trained_network
+from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.setup import FitSetup
 
 
 class Stopwatch(Callback):
@@ -45,50 +44,42 @@ class Stopwatch(Callback):
 def fashion_mnist_node() -> dict[str, Any]:
     """The catalogue's declaration of the real data set."""
     data = DataFolder.from_node(None)
-    return resolve("fashionmnist", {}, {}, data=data).node(data)
+    return Catalog(data).resolve("fashionmnist").node(data)
 
 
-def plan(folder: Path, *overrides: str, seed: int = 0, steps: int = 0) -> TrainingPlan:
+def plan(folder: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: int = 1) -> TrainingPlan:
     """A round's plan with the default settings."""
     settings = compose([f"seed={seed}", f"max_batches={steps}", *overrides])
-    return TrainingPlan(
-        base_model=folder / "base.pt",
-        out=folder,
+    return training_plan(
+        settings,
         dataset=fashion_mnist_node(),
-        optimizer=settings.optimizer,
-        scheduler=settings.scheduler or {},
-        trainer=settings.trainer,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        max_batches=settings.max_batches,
-        seed=settings.seed,
+        base_model=folder / "base.pt",
+        folder=folder,
+        name="bench",
+        threads=threads,
     )
+
+
+def setup(folder: Path, *overrides: str, seed: int = 0, steps: int = 0) -> FitSetup:
+    """The setup of a plan's fits, from a fresh `simple_cnn`."""
+    torch.manual_seed(seed)
+    spec = ModelSpec("simple_cnn", {"num_classes": 10})
+    path = folder / f"base-{seed}.safetensors"
+    package.save(path, spec, build_network(spec.architecture, spec.hyper_parameters).state_dict())
+    return FitSetup.of(plan(folder, *overrides, seed=seed, steps=steps), BaseModel(spec, path, 10))
 
 
 def _nobody(progress: Progress) -> None:
     """Hears the progress."""
 
 
-def fit(network: nn.Module, source: Source, made: TrainingPlan, data: RoundDataModule | None = None) -> list[float]:
-    """Trains the network; when each step ended."""
+def fit(made: FitSetup) -> tuple[nn.Module, list[float]]:
+    """The network after a training with the round's callbacks, and when each step ended."""
     watch = Stopwatch()
-    options, node = split(made.trainer)
-    module = RoundModule(
-        network,
-        num_classes=source.num_classes,
-        optimizer=optimizer_factory(made.optimizer),
-        scheduler=scheduler_factory(made.scheduler),
-    )
-    checkpoint = CheckpointCallback(
-        made.out / "training.ckpt", fingerprint="bench", every_seconds=options.checkpoint_seconds
-    )
-    callbacks = [watch, ProgressCallback(_nobody), checkpoint]
-    trainer: Trainer = build(trainer_node(made, node), callbacks=callbacks)
-    trainer.fit(module, datamodule=data or data_module(source, made))
-    return watch.ends
-
-
-def data_module(source: Source, made: TrainingPlan) -> RoundDataModule:
-    return RoundDataModule(
-        source, ImageInput(), batch_size=made.batch_size, seed=made.seed, max_batches=made.max_batches
-    )
+    seed_everything(made.config.seed, workers=True, verbose=False)
+    module = made.module()
+    network = trained_network(module, made.state)
+    checkpoints = made.checkpoints(made.round.folder / "training.ckpt", Supervisor())
+    callbacks = [BestWeights(network=network), watch, ProgressCallback(_nobody), checkpoints]
+    made.fit(module, callbacks).run()
+    return network, watch.ends

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import our_fit
 import torch
@@ -29,11 +29,11 @@ from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
 from decloud_pl.models.registry import build as build_network
-from decloud_pl.train.fitting import Ground, quiet
-from decloud_pl.train.gate import Rules
-from decloud_pl.train.judge import Judge
-from decloud_pl.train.plan import TrainingPlan
-from decloud_pl.train.score import Gain, HeldOut, Scorer, accuracy_with
+from decloud_pl.models.spec import BaseModel, ModelSpec
+from decloud_pl.train.callback import trained_network
+from decloud_pl.train.datamodule import RoundDataModule
+from decloud_pl.train.score import Gain, Scorer, accuracy_with
+from decloud_pl.train.setup import FitSetup, quiet
 
 _DATASET = "fashionmnist"
 _LEAST_COVERED = 0.9
@@ -118,54 +118,62 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _rounds(arguments: argparse.Namespace, folder: Path) -> Iterator[Judged]:
     plan = our_fit.plan(folder, "trainer=cpu")
-    source: Source = build(plan.dataset)
+    source: Source = build(plan.config.dataset)
     sizes = {"image_size": arguments.image_size} if arguments.image_size else {}
     spec = make_spec(arguments.architecture, {"num_classes": source.num_classes, **sizes}, {})
-    held_out = HeldOut(lambda: source.load("held_out"), spec.input)
-    ground = Ground.of(plan, source, spec, {})
+    torch.manual_seed(0)
+    first = _packed(folder / "base-first", spec)
+    setup = FitSetup.of(plan, BaseModel(spec, first, source.num_classes))
     bases: dict[int, Path] = {}
     for course in courses(arguments.rounds, steps=arguments.steps, base_steps=arguments.base_steps):
         if not course.base:
             torch.manual_seed(course.seed)
-            base = folder / f"base-{course.seed}"
-            package.save(base, spec, build_network(spec.architecture, spec.hyper_parameters).state_dict())
+            base = _packed(folder / f"base-{course.seed}", spec)
         else:
             if course.base not in bases:
                 torch.manual_seed(-course.base)
                 fresh = build_network(spec.architecture, spec.hyper_parameters).state_dict()
                 made = Course(1000 + course.base, 0, course.base, 0.001)
                 bases[course.base] = folder / f"base-after-{course.base}"
-                package.save(bases[course.base], spec, _trained(plan, ground, fresh, made))
+                package.save(bases[course.base], spec, _trained(setup, fresh, made))
             base = bases[course.base]
-        yield _judged(plan, ground, held_out, course, base)
+        yield _judged(setup, course, base)
 
 
-def _trained(plan: TrainingPlan, ground: Ground, base: State, course: Course) -> State:
+def _packed(path: Path, spec: ModelSpec) -> Path:
+    package.save(path, spec, build_network(spec.architecture, spec.hyper_parameters).state_dict())
+    return path
+
+
+def _trained(setup: FitSetup, base: State, course: Course) -> State:
     """The weights after a round's fit."""
-    data = ground.data.again(seed=course.seed, max_batches=course.steps)
-    ground = dataclasses.replace(ground, base=base, data=data)
-    plan = dataclasses.replace(plan, optimizer={**plan.optimizer, "lr": course.rate}, seed=course.seed)
+    config = setup.config
+    setup = dataclasses.replace(setup, state=base).with_nodes(
+        optimizer={**config.optimizer, "lr": course.rate},
+        trainer={**config.trainer, "limit_train_batches": course.steps, "limit_val_batches": 0},
+        seed=course.seed,
+    )
+    # The order of the data follows the seed, and what was packed is kept.
+    data = cast(RoundDataModule, setup.data).again(seed=course.seed)
+    setup = dataclasses.replace(setup, data=data)
     torch.manual_seed(course.seed)
-    network = ground.network()
-    ground.fit(plan, network, [], checkpoint=None).run()
+    module = setup.module()
+    setup.fit(module, []).run()
+    network = trained_network(module, base)
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def _judged(plan: TrainingPlan, ground: Ground, held_out: HeldOut, course: Course, path: Path) -> Judged:
+def _judged(setup: FitSetup, course: Course, path: Path) -> Judged:
     _, base = package.load(path)
     begun = time.process_time()
-    trained = _trained(plan, ground, base, course)
+    trained = _trained(setup, base, course)
     fitted = time.process_time()
-    judge = Judge(
-        build_network(ground.spec.architecture, ground.spec.hyper_parameters),
-        base,
-        held_out,
-        Rules("delta", 0.1, "delta"),
-        test_samples=ground.source.test_samples,
-    )
-    update = plan.out / f"update-{course.seed}.pt"
-    judge.writer(plan, note=lambda _: None).write(update, trained)
+    judge = dataclasses.replace(setup, state=base).judge()
+    update = setup.round.folder / f"update-{course.seed}.pt"
+    judge.writer(setup.config.update, score=judge.select, note=lambda _: None).write(update, trained)
     gain = judge.verdict(update).gain
+    if gain is None:
+        raise RuntimeError("The gain was not measured.")
     ended = time.process_time()
     _tell({"seed": course.seed, "gain": round(100 * gain.gain, 2), "cpu_seconds": round(ended - begun, 1)})
     return Judged(course, path, update, gain, fitted - begun, ended - fitted)

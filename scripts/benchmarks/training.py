@@ -21,11 +21,11 @@ from usual_loop import UsualLoop
 
 from decloud_pl.build import build
 from decloud_pl.data.source import Source
+from decloud_pl.domain import UpdateDtype
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import ImageInput
 from decloud_pl.train import delta
 from decloud_pl.train.delta import Encoding
-from decloud_pl.train.plan import UpdateDtype
 from decloud_pl.train.precision import resolve_precision
 from decloud_pl.train.score import Scorer
 
@@ -78,16 +78,12 @@ def _network(seed: int) -> torch.nn.Module:
 def _speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     source: Source = build(our_fit.fashion_mnist_node())
     split: Any = source.load("train")
-    ours, usual = (
-        _network(0).to(memory_format=torch.channels_last),
-        UsualLoop(_network(0), split.images, split.labels, seed=0, rate=0.001),
-    )
-    made = our_fit.plan(folder, steps=arguments.steps + _WARM_UP)
-    data = our_fit.data_module(source, made)
+    usual = UsualLoop(_network(0), split.images, split.labels, seed=0, rate=0.001)
+    ours = our_fit.setup(folder, steps=arguments.steps + _WARM_UP)
     usual.train(_WARM_UP)
     rates: dict[str, list[float]] = {"ours": [], "usual": []}
     for _ in range(arguments.rounds):
-        ends = our_fit.fit(ours, source, made, data)[_WARM_UP - 1 :]
+        ends = our_fit.fit(ours)[1][_WARM_UP - 1 :]
         rates["ours"].append((len(ends) - 1) / (ends[-1] - ends[0]))
         rates["usual"].append(usual.train(arguments.steps))
     median = {name: statistics.median(values) for name, values in rates.items()}
@@ -104,8 +100,7 @@ def _accuracy(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     scorer = Scorer(source.load("test"), ImageInput())
     ours, usual = [], []
     for seed in range(arguments.seeds):
-        network = _network(seed).to(memory_format=torch.channels_last)
-        our_fit.fit(network, source, our_fit.plan(folder, seed=seed))
+        network, _ = our_fit.fit(our_fit.setup(folder, seed=seed))
         ours.append(round(100 * scorer.accuracy(network), 2))
         _tell({"seed": seed, "ours_accuracy": ours[-1]})
         other = _network(seed)
@@ -121,9 +116,9 @@ def _update(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The sizes of an update, and what a validator scores with each."""
     source: Source = build(our_fit.fashion_mnist_node())
     scorer = Scorer(source.load("test"), ImageInput())
-    network = _network(0).to(memory_format=torch.channels_last)
-    base = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    our_fit.fit(network, source, our_fit.plan(folder, steps=arguments.update_steps))
+    made = our_fit.setup(folder, steps=arguments.update_steps)
+    base = made.state
+    network, _ = our_fit.fit(made)
     trained = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     dtypes: tuple[UpdateDtype, ...] = ("float32", "float16")
     sizes, accuracies = {}, {}
@@ -141,7 +136,8 @@ def _update(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def _worker(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     torch.save(_network(0).state_dict(), folder / "base.pt")
-    return training_worker.measure(our_fit.plan(folder, steps=100), folder, threads=arguments.threads)
+    our_fit.plan(folder, steps=100, threads=arguments.threads).write(folder)
+    return training_worker.measure(folder)
 
 
 _PARTS: dict[str, Measure] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -11,13 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from decloud_pl.train.plan import TrainingPlan
 
-
-def measure(made: TrainingPlan, folder: Path, *, threads: int) -> dict[str, float]:
+def measure(folder: Path) -> dict[str, float]:
     """CPU seconds from the process's start to the end of its first step (its children's included), MB at most."""
-    made = dataclasses.replace(made, threads=threads)
-    (folder / "plan.json").write_text(made.to_json())
     process = subprocess.Popen(
         [sys.executable, "-m", "decloud_pl.daemon.worker", str(folder)],
         stdin=subprocess.PIPE,

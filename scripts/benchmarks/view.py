@@ -33,17 +33,17 @@ from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.cli.live import LiveReporter
 from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
 from decloud_pl.daemon.events import Changed, Connected, Looked, Skipped
-from decloud_pl.daemon.executor import PLAN_FILE, ProcessExecutor
+from decloud_pl.daemon.executor import ProcessExecutor
 from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.journal_file import JOURNAL_FILE
 from decloud_pl.daemon.metrics import exposition
 from decloud_pl.daemon.observe import Observers
+from decloud_pl.daemon.planner import training_plan
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.daemon.reports import REPORTS_FOLDER, ReportWriter
 from decloud_pl.daemon.scope import Scope
 from decloud_pl.daemon.steps import training_event
 from decloud_pl.settings import compose
-from decloud_pl.train.plan import TrainingPlan
 
 MOST_COST = 0.02
 MOST_SECONDS = 0.3
@@ -121,19 +121,13 @@ def make_plan(folder: Path, epochs: int) -> None:
 
     from decloud_pl.models.registry import build
 
-    settings = compose(["trainer=cpu"])
     base = folder / "base-model"
     torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), base)
-    plan = TrainingPlan(
-        base_model=base,
-        out=folder,
-        dataset={"_target_": "decloud_pl.data.digits.Digits"},
-        optimizer=settings.optimizer,
-        trainer=settings.trainer,
-        epochs=epochs,
-        threads=max(1, (os.cpu_count() or 2) - 1),
+    settings = compose(["trainer=cpu", f"epochs={epochs}"])
+    threads = max(1, (os.cpu_count() or 2) - 1)
+    training_plan(settings, dataset=settings.dataset, base_model=base, folder=folder, name="0", threads=threads).write(
+        folder
     )
-    (folder / PLAN_FILE).write_text(plan.to_json())
 
 
 async def train(folder: Path, home: Path, epochs: int) -> list[Turn]:

@@ -12,6 +12,7 @@ from solders.system_program import TransferParams, transfer
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import Attempt, MemoryTransactionLog
@@ -207,7 +208,7 @@ async def test_asks_for_the_compute_units_it_needs_and_a_capped_fee(
     plenty = [{"slot": 1, "prioritizationFee": 10**9}]
     endpoint.methods["getRecentPrioritizationFees"] = lambda _: plenty
     before = await payment.rpc.balance(wallet.address)
-    await payment.send(max_priority_lamports=1000)
+    await payment.send(fees=FeeLimits(max_priority_lamports=1000))
     fee = before - await payment.rpc.balance(wallet.address) - AMOUNT
     assert 5000 < fee <= 6000
 
@@ -229,7 +230,7 @@ async def test_the_log_knows_what_a_transaction_costs(payment: Payment, endpoint
 
 async def test_asks_for_no_more_compute_units_than_allowed(payment: Payment, endpoint: Any) -> None:
     with pytest.raises(ProgramError, match="ComputationalBudgetExceeded"):
-        await payment.send(max_compute_units=1)
+        await payment.send(fees=FeeLimits(max_compute_units=1))
     assert await payment.received() == 0
 
 

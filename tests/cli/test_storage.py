@@ -18,6 +18,7 @@ from decloud_pl.daemon.stores import make_stores
 from decloud_pl.daemon.upload_log import JournalUploadLog
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import load
+from decloud_pl.store import Store
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.uploads import Upload, UploadState
 from tests.store.fakes.kubo import FakeKubo
@@ -215,14 +216,18 @@ def test_gc_removes_only_updates_of_finished_rounds(
 @pytest.mark.parametrize("kinds", [["storage=embedded"], ["storage=kubo", "storage.fallback=[embedded]"]])
 @pytest.mark.parametrize("network", ["devnet", "mainnet"])
 def test_the_embedded_store_is_refused_on_a_public_network(network: str, kinds: list[str]) -> None:
+    def stores(*overrides: str) -> list[Store]:
+        settings = load([*overrides, *kinds])
+        return make_stores(settings.storage, settings.network, settings.secrets, settings.home_path)
+
     with pytest.raises(ConfigError, match=f"nobody on {network} could fetch") as refused:
-        make_stores(load([f"network={network}", *kinds]))
+        stores(f"network={network}")
     assert "storage=pinata" in refused.value.fix
-    assert make_stores(load([f"network={network}", "storage.allow_embedded=true", *kinds]))
-    assert make_stores(load(["network=local", *kinds]))
-    assert make_stores(load(["network=local", "network.rpc_url=http://localhost:1234", *kinds]))
+    assert stores(f"network={network}", "storage.allow_embedded=true")
+    assert stores("network=local")
+    assert stores("network=local", "network.rpc_url=http://localhost:1234")
     with pytest.raises(ConfigError, match="could fetch"):
-        make_stores(load(["network=local", "network.rpc_url=https://example.invalid", *kinds]))
+        stores("network=local", "network.rpc_url=https://example.invalid")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.daemon.assemble import make_policy
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.domain import DATASETS
@@ -30,7 +30,7 @@ def planned(settings: Settings, name: str) -> Source:
     """The data set that a worker would train on for a round that names ``name``."""
     record = RoundRecord(1, State.TRAINING, name, make_policy(settings).resolve(name), "bafy", 10**9)
     plan = SettingsPlanner(settings).plan(record, base_model=Path("base"), folder=Path("out"))
-    source: Source = build(TrainingPlan.from_json(plan).dataset)
+    source: Source = build(plan.config.dataset)
     return source
 
 
@@ -59,12 +59,12 @@ def test_a_data_set_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert source.load("test")
     experiment = open_settings(["task=experiment", "dataset=mine"])
     assert dataset_node(experiment)["entry"]["folder"] == "mine/raw"
-    data = DataFolder(tmp_path / "data")
-    items = {item.name: item for item in inventory(settings.all_mappings(), {}, data=data, own=settings.own_conf)}
+    catalog = Catalog(DataFolder(tmp_path / "data"), settings.all_mappings(), own=settings.own_conf)
+    items = {item.name: item for item in inventory(catalog)}
     assert (items["mine"].on_disk, items["mine"].rounds) == (True, ("custom",))
     # The package's own go first, as for Hydra.
     (file.parent / "mnist.yaml").write_text("nonsense")
-    assert "mnist" in {item.name for item in inventory({}, {}, data=data, own=settings.own_conf)}
+    assert "mnist" in {item.name for item in inventory(catalog)}
     with pytest.raises(ConfigError, match="Did you mean 'mine'"):
         open_settings(["mappings.custom=minne"])
 
@@ -74,8 +74,8 @@ def test_a_mirror_that_may_hold_a_key_is_in_no_plan(tmp_path: Path) -> None:
     record = RoundRecord(1, State.TRAINING, "mnist", "mnist", "bafy", 10**9)
     for mirror, kept in (("https://mirror.example/KEY", ""), ("https://mirror.example", "https://mirror.example")):
         planner = SettingsPlanner(settings_of(tmp_path, f"data.mirror={mirror}"))
-        plan = json.loads(planner.plan(record, base_model=Path("base"), folder=Path("out")))
-        assert plan["dataset"]["data"]["mirror"] == kept
+        plan = planner.plan(record, base_model=Path("base"), folder=Path("out"))
+        assert plan.config.dataset["data"]["mirror"] == kept
 
 
 def test_a_folder_of_ones_own(tmp_path: Path) -> None:
@@ -109,10 +109,12 @@ def test_what_is_missing_is_downloaded_before_a_round_is_joined(tmp_path: Path) 
         make_policy(settings_of(tmp_path)).resolve("mnist")
 
 
-def test_a_plan_is_plain_json(tmp_path: Path) -> None:
+def test_a_plan_survives_its_files(tmp_path: Path) -> None:
     tiny.write("imdb", tmp_path / "data")
     settings = settings_of(tmp_path)
     plan = SettingsPlanner(settings).plan(
         RoundRecord(1, State.TRAINING, "imdb", "imdb", "bafy", 10**9), base_model=Path("b"), folder=Path("o")
     )
-    assert json.loads(plan)["dataset"]["data"]["folder"] == str(tmp_path / "data")
+    plan.write(tmp_path)
+    assert TrainingPlan.read(tmp_path) == plan
+    assert plan.config.dataset["data"]["folder"] == str(tmp_path / "data")

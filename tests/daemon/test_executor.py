@@ -15,12 +15,14 @@ from typing import Any
 import psutil
 import pytest
 
-from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE, Executor, ProcessExecutor, worker_environment
+from decloud_pl.daemon.executor import UPDATE_FILE, Executor, ProcessExecutor, worker_environment
 from decloud_pl.daemon.ray_executor import RayExecutor
 from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.daemon.update_file import read_update
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
+from decloud_pl.settings.schema import RayConfig
 from decloud_pl.store.unixfs import cid_of_file
+from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster
 
 _SAY = "import json, os, signal, sys, time\ndef say(**m): print(json.dumps(m), flush=True)\n"
@@ -40,14 +42,14 @@ def executor(request: pytest.FixtureRequest) -> Callable[..., Executor]:
 
     def on_the_cluster(script: str, environ: Mapping[str, str] | None = None, **options: Any) -> RayExecutor:
         command = (sys.executable, "-c", _SAY + script)
-        return RayExecutor(RayOptions(cluster.address, command=command, **options), environ)
+        return RayExecutor(RayOptions(RayConfig(cluster.address), command=command, **options), environ)
 
     return on_the_cluster
 
 
 async def run(executor: Executor, folder: Path, heard: list[Mapping[str, object]] | None = None) -> None:
     """Runs a worker; ``heard`` gets what it said, without what the cluster says of itself."""
-    (folder / PLAN_FILE).write_text("{}")
+    write_plan(folder)
 
     def on_progress(message: Mapping[str, object]) -> None:
         if heard is not None and "of the Ray cluster" not in str(message.get("note")):
@@ -79,7 +81,7 @@ async def test_what_it_says_and_its_update_come_back(executor: Callable[..., Exe
     assert found is not None
     assert found.path.read_bytes() == b"an update"
     files = {path.name for path in found.path.parent.glob("*")}
-    assert files == {"base-model", "plan.json", "update.json", "update.pt", "worker.log"}
+    assert files == {"base-model", *PLAN_FILES, "update.json", "update.pt", "worker.log"}
 
 
 async def test_it_gets_no_secret(executor: Callable[..., Executor], tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ async def test_a_worker_that_is_stopped_writes_its_checkpoint(
         "time.sleep(600)\n"
     )
     ready = asyncio.Event()
-    (tmp_path / PLAN_FILE).write_text("{}")
+    write_plan(tmp_path)
 
     def on_progress(message: Mapping[str, object]) -> None:
         if message.get("ready"):

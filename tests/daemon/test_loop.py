@@ -26,6 +26,7 @@ from decloud_pl.errors import (
     TrainingStopped,
     UntrustedFileRejected,
 )
+from decloud_pl.settings import RewardsConfig
 
 WHOLE_LIFE = [
     State.SEEN,
@@ -218,9 +219,9 @@ async def test_slots_are_kept_and_given_back(world: Any) -> None:
 @pytest.mark.parametrize(
     ("criteria", "reason"),
     [
-        (Criteria((), 2 * 10**9, 0, 1), "below your minimum"),
-        (Criteria((), 0, 1, 1), "above your maximum"),
-        (Criteria(("mnist",), 0, 0, 1), "do not train for"),
+        (Criteria(rewards=RewardsConfig(min="2")), "below your minimum"),
+        (Criteria(rewards=RewardsConfig(max="0.000000001")), "above your maximum"),
+        (Criteria(("mnist",)), "do not train for"),
     ],
 )
 async def test_a_round_that_does_not_fit_is_named_once(world: Any, criteria: Criteria, reason: str) -> None:

@@ -15,7 +15,6 @@ from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Looked, Sk
 from decloud_pl.daemon.notify import Message, Occasions, notifying
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import Secrets, Settings, compose
 from decloud_pl.settings.schema import NotifyConfig
 
 LOW = 5_000_000
@@ -92,13 +91,9 @@ async def mailbox() -> AsyncIterator[Mailbox]:
     await runner.cleanup()
 
 
-def settings(urls: str) -> Settings:
-    return compose(secrets=Secrets({"notify_urls": urls}))
-
-
 async def test_messages_arrive_in_order(mailbox: Mailbox) -> None:
-    wanted = settings(f"json://127.0.0.1:{mailbox.port}/hook")
-    async with notifying(wanted, RpcHealth()) as (notifier,):
+    urls = f"json://127.0.0.1:{mailbox.port}/hook"
+    async with notifying(NotifyConfig(), urls, RpcHealth()) as (notifier,):
         notifier.report(changed(State.CLAIMED, claimed_lamports=900_000_000))
         notifier.report(Looked(5, None, 0, LOW))
     assert [(body["title"], body["message"], body["type"]) for body in mailbox.bodies] == [
@@ -111,9 +106,9 @@ async def test_a_failed_delivery_is_logged_without_the_address(
     mailbox: Mailbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     mailbox.status = 500
-    wanted = settings(f"json://user:SECRET@127.0.0.1:{mailbox.port}/SECRET")
+    urls = f"json://user:SECRET@127.0.0.1:{mailbox.port}/SECRET"
     with caplog.at_level(logging.INFO):
-        async with notifying(wanted, RpcHealth()) as (notifier,):
+        async with notifying(NotifyConfig(), urls, RpcHealth()) as (notifier,):
             notifier.report(changed(State.FAILED, reason="x"))
     assert len(mailbox.bodies) == 1
     assert "could not be delivered" in caplog.text
@@ -121,12 +116,12 @@ async def test_a_failed_delivery_is_logged_without_the_address(
 
 
 async def test_off_by_default() -> None:
-    async with notifying(compose(), RpcHealth()) as notifiers:
+    async with notifying(NotifyConfig(), None, RpcHealth()) as notifiers:
         assert notifiers == []
 
 
 async def test_an_unknown_address_is_refused_without_being_repeated() -> None:
     with pytest.raises(ConfigError, match="an address that Apprise does not know") as caught:
-        async with notifying(settings("nonsense-SECRET"), RpcHealth()):
+        async with notifying(NotifyConfig(), "nonsense-SECRET", RpcHealth()):
             pass
     assert "SECRET" not in str(caught.value)

@@ -41,10 +41,11 @@ from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
-from decloud_pl.store.publish import Publisher, ReadBack
+from decloud_pl.store.publish import ReadBack, StorePublisher
 from decloud_pl.store.retry import Retry, RetryPolicy
 from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.store.uploads import UploadState
+from decloud_pl.train.plan import TrainingPlan
 from tests.store.fakes.kubo import FakeKubo
 from tests.store.fakes.oracle import cid_of
 from tests.store.fakes.pinata import JWT, KEY, SECRET, FakePinata
@@ -91,7 +92,9 @@ class Notes:
 class NoPlan:
     publish_reserve = 60.0
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
+    def plan(
+        self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
+    ) -> TrainingPlan:
         raise AssertionError("nothing is trained here")
 
 
@@ -198,7 +201,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=Publisher(
+            publisher=StorePublisher(
                 stores, GatewayReader([shelf.url]), ReadBack(seconds=60), sleeps.sleep, sleeps.monotonic
             ),
             reader=GatewayReader([shelf.url]),
@@ -215,7 +218,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
         update = Update(path, str(cid_of_file(path)), "kubo-v1", len(DATA), "delta", 0.1, 0.9)
         write_update(folder / UPDATE_FILE, update)
         journal.save(RoundRecord(ROUND, State.TRAINING, "custom", "digits", OTHER, 10**9))
-        policy = Policy(Criteria((), 0, 0, 1), resolve=str)
+        policy = Policy(Criteria(), resolve=str)
         daemon = Daemon(steps, policy, watch=None, now=lambda: NOW)  # type: ignore[arg-type]  # never run
         return Bench(steps, daemon._attendant, notes, rpc_server, shelf, update)
 

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from decloud_pl.daemon.events import Training
-from decloud_pl.daemon.executor import PLAN_FILE
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.ray_executor import RELAY_MODULE, RayExecutor
 from decloud_pl.daemon.ray_options import RayOptions
@@ -23,7 +22,9 @@ from decloud_pl.daemon.record import State
 from decloud_pl.errors import ConfigError, ExecutorUnavailable, TrainingError
 from decloud_pl.models.registry import build
 from decloud_pl.settings import compose
+from decloud_pl.settings.schema import RayConfig
 from tests.harness.parties import history
+from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster
 
 PATIENCE = 180.0  # two workers import torch and Lightning
@@ -51,7 +52,7 @@ async def test_a_round_whose_machine_is_killed_is_claimed(
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), tmp_path / "base.pt")
-    world.executor = RayExecutor(RayOptions(ray.address, checkpoint_seconds=0.1))
+    world.executor = RayExecutor(RayOptions(RayConfig(ray.address), checkpoint_seconds=0.1))
     course = ("epochs=10", "max_batches=30", "trainer.checkpoint_seconds=0.000001")
     world.planner = SettingsPlanner(compose(["trainer=cpu", "daemon.executor=ray", *course]))
     doomed = ray.newest
@@ -87,9 +88,9 @@ async def test_a_round_whose_machine_is_killed_is_claimed(
 
 
 def test_a_killed_daemon_leaves_nothing_running(ray: RayCluster, tmp_path: Path) -> None:
-    (tmp_path / PLAN_FILE).write_text("{}")
+    write_plan(tmp_path)
     script = "import json, os, time; print(json.dumps({'pid': os.getpid()}), flush=True); time.sleep(600)"
-    options = RayOptions(ray.address, command=(sys.executable, "-c", script))
+    options = RayOptions(RayConfig(ray.address), command=(sys.executable, "-c", script))
     command = [sys.executable, "-m", RELAY_MODULE, options.to_json(), str(tmp_path)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True) as relay:
@@ -119,22 +120,22 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
     )
     cases: dict[str, tuple[RayOptions, type[Exception], str]] = {
         "damaged": (
-            RayOptions(ray.address, command=(sys.executable, "-c", damaged)),
+            RayOptions(RayConfig(ray.address), command=(sys.executable, "-c", damaged)),
             TrainingError,
             "did not arrive undamaged",
         ),
         "large": (
-            RayOptions(ray.address, cpus=99, gpus=2, wait_seconds=1),
+            RayOptions(RayConfig(ray.address, cpus=99, gpus=2), wait_seconds=1),
             ExecutorUnavailable,
             "No machine of the Ray cluster has 99 CPUs and 2 GPUs; the largest has 16 CPUs and 0 GPUs. Lower",
         ),
         "nowhere": (
-            RayOptions("127.0.0.2:9"),
+            RayOptions(RayConfig("127.0.0.2:9")),
             ExecutorUnavailable,
             "The Ray cluster at 127.0.0.2:9 cannot be reached: Connection refused. Start it",
         ),
         "silent": (
-            RayOptions("127.0.0.1:9", connect_seconds=2),
+            RayOptions(RayConfig("127.0.0.1:9"), connect_seconds=2),
             ExecutorUnavailable,
             "The Ray cluster at 127.0.0.1:9 cannot be reached: no answer. Start it",
         ),
@@ -143,9 +144,9 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
     for name, (options, _, _) in cases.items():
         folder = tmp_path / name
         folder.mkdir()
-        (folder / PLAN_FILE).write_text("{}")
+        write_plan(folder)
         runs.append(RayExecutor(options).train(folder, lambda _: None, environment={}))
-    checks = [RayExecutor(RayOptions(ray.address, cpus=cpus)).check() for cpus in (2, 99)]
+    checks = [RayExecutor(RayOptions(RayConfig(ray.address, cpus=cpus))).check() for cpus in (2, 99)]
     found, small, *results = await asyncio.gather(*checks, *runs, return_exceptions=True)
     assert "16 CPUs, 0 GPUs, Ray 2" in str(found)
     assert "a training takes 2 CPUs" in str(found)
@@ -153,7 +154,7 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
     for result, (name, (_, kind, words)) in zip(results, cases.items(), strict=True):
         assert type(result) is kind, (name, result)
         assert words in str(result)
-    assert {path.name for path in (tmp_path / "damaged").glob("*")} == {PLAN_FILE, "worker.log"}
+    assert {path.name for path in (tmp_path / "damaged").glob("*")} == {*PLAN_FILES, "worker.log"}
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 import subprocess
 import sys
 import time
@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from decloud_pl.daemon.ray_node import Found, NodeWorker, clear_abandoned, local_dataset, local_plan
+from decloud_pl.daemon.ray_node import Found, NodeWorker, clear_abandoned, local_dataset, localize_plan
 from decloud_pl.daemon.ray_options import RayOptions
 from decloud_pl.errors import DatasetNotFound
 from decloud_pl.settings import compose
+from decloud_pl.settings.training import TrainingConfig
+from decloud_pl.train.plan import RoundFile, TrainingPlan
+from tests.harness.plans import write_plan
 
 
 @pytest.fixture
@@ -63,8 +66,9 @@ def test_files_arrive_in_parts_and_stay_as_they_were_found(scratch: Path, node: 
 def test_news_that_did_not_arrive_are_told_again(node: Callable[..., NodeWorker]) -> None:
     worker = node("for n in range(3): print('{\"n\": %d}' % n)")
     worker.hello()
-    worker.start("{}", None)
-    worker.start("{}", None)  # as above
+    write_plan(Path(worker.hello()["folder"]))
+    worker.start(None)
+    worker.start(None)  # as above
     said: list[object] = []
     while (news := worker.news(len(said), 0)).ended is None:
         assert worker.news(len(said), 0).messages[: len(news.messages)] == news.messages
@@ -97,7 +101,8 @@ def test_without_a_lease_it_ends_and_takes_its_worker_along(scratch: Path) -> No
         "from decloud_pl.daemon.ray_options import RayOptions\n"
         "command = (sys.executable, '-c', 'import sys, os; sys.stdin.read(); os._exit(1)')\n"
         "worker = NodeWorker(RayOptions(lease_seconds=0.5, command=command).to_json())\n"
-        "worker.hello()\nworker.start('{}', None)\ntime.sleep(600)"
+        "from pathlib import Path\nfrom tests.harness.plans import write_plan\n"
+        "write_plan(Path(worker.hello()['folder']))\nworker.start(None)\ntime.sleep(600)"
     )
     environ = {"TMPDIR": str(scratch), "PATH": "/usr/bin:/bin"}
     begun = time.monotonic()
@@ -108,12 +113,18 @@ def test_without_a_lease_it_ends_and_takes_its_worker_along(scratch: Path) -> No
 
 
 def test_a_plan_is_for_the_machine_that_trains(tmp_path: Path) -> None:
-    plan = {"out": "/there", "base_model": "/there/base", "threads": 99, "finish_by": 1.0, "seed": 3}
+    there = RoundFile(Path("/there/base"), Path("/there"), finish_by=1.0, threads=99, given=("optimizer",))
+    TrainingPlan(there, TrainingConfig(seed=3)).write(tmp_path)
     before = time.time()
-    fields = json.loads(local_plan(json.dumps(plan), tmp_path, cpus=2, seconds_left=100.0))
-    assert before + 100 <= fields.pop("finish_by") <= time.time() + 100
-    assert fields == {"out": str(tmp_path), "base_model": str(tmp_path / "base-model"), "threads": 2, "seed": 3}
-    assert json.loads(local_plan(json.dumps(plan), tmp_path, cpus=1, seconds_left=None))["finish_by"] is None
+    localize_plan(tmp_path, cpus=2, seconds_left=100.0)
+    here = TrainingPlan.read(tmp_path)
+    assert here.round.finish_by is not None
+    assert before + 100 <= here.round.finish_by <= time.time() + 100
+    kept = dataclasses.replace(here.round, finish_by=None)
+    assert kept == RoundFile(tmp_path / "base-model", tmp_path, threads=2, given=("optimizer",))
+    assert here.config == TrainingConfig(seed=3)
+    localize_plan(tmp_path, cpus=1, seconds_left=None)
+    assert TrainingPlan.read(tmp_path).round.finish_by is None
 
 
 def test_a_published_data_set_is_where_the_daemon_says_or_in_the_machines_own_folder(

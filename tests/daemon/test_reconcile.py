@@ -61,7 +61,7 @@ async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_ne
 
 
 async def test_another_machine_that_joins_is_named(world: Any) -> None:
-    async with world.daemon(criteria=Criteria(("mnist",), 0, 0, 1)):
+    async with world.daemon(criteria=Criteria(("mnist",))):
         round_id = await world.post()
         await world.diary.until(lambda: world.diary.skipped(round_id, "do not train for") == 1)
         await world.as_other(world.dialect.join_round(round_id, trainer=world.wallet.address), world.wallet)
@@ -143,7 +143,7 @@ async def test_no_more_trainings_at_a_time_than_slots(world: Any) -> None:
 
 
 async def test_the_daily_cap_holds_joins_and_nothing_else(world: Any) -> None:
-    async with world.daemon(criteria=Criteria((), 0, 0, 5, join_cost=3_000_000, daily_cap=4_000_000)):
+    async with world.daemon(criteria=Criteria(max_concurrent_rounds=5, join_cost=3_000_000, daily_cap=4_000_000)):
         first = await world.post()
         await world.diary.reaches(first, State.WAITING)
         second = await world.post()

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.daemon import plots
+from decloud_pl.daemon.assemble import facts, public_settings
 from decloud_pl.daemon.events import Changed, Training
-from decloud_pl.daemon.observe import facts, public_settings
 from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.daemon.reports import (
     COLUMNS,

@@ -18,13 +18,14 @@ from decloud_pl.daemon.select import (
     prepared,
     select,
 )
-from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus
+from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
 from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
+from decloud_pl.settings import RewardsConfig
 
 NOW = 5_000
 ENOUGH = JOIN_COST + WALLET_MINIMUM
 SITUATION = Situation(now=NOW, balance=ENOUGH, occupied_slots=0)
-ANY = Criteria(datasets=(), min_reward=0, max_reward=0, max_concurrent_rounds=1)
+ANY = Criteria()
 ROUND = Round(
     id=1,
     creator=Pubkey.new_unique(),
@@ -93,10 +94,9 @@ def test_a_round_without_validator_may_fit_later() -> None:
 
 
 def test_reward_limits_include_their_ends() -> None:
-    exact = dataclasses.replace(ANY, min_reward=LAMPORTS_PER_SOL, max_reward=LAMPORTS_PER_SOL)
-    assert decide(criteria=exact).accept
-    assert "below" in decide(criteria=dataclasses.replace(ANY, min_reward=LAMPORTS_PER_SOL + 1)).reason
-    assert "above" in decide(criteria=dataclasses.replace(ANY, max_reward=LAMPORTS_PER_SOL - 1)).reason
+    assert decide(criteria=Criteria(rewards=RewardsConfig(min="1", max="1"))).accept
+    assert "below" in decide(criteria=Criteria(rewards=RewardsConfig(min="1.000000001"))).reason
+    assert "above" in decide(criteria=Criteria(rewards=RewardsConfig(max="0.999999999"))).reason
 
 
 @pytest.mark.parametrize(("datasets", "accepted"), [(("custom",), True), (("digits",), True), (("mnist",), False)])
@@ -135,7 +135,7 @@ def test_explain_names_every_check_in_the_order_that_decides() -> None:
 
 
 def test_the_first_failed_check_is_the_reason_and_any_can_settle_it() -> None:
-    criteria = dataclasses.replace(ANY, min_reward=2 * LAMPORTS_PER_SOL)
+    criteria = Criteria(rewards=RewardsConfig(min="2"))
     waiting = dataclasses.replace(ROUND, status=RoundStatus.WAITING_VALIDATOR)
     decision = decide(waiting, criteria)
     assert decision.reason == "no validator has claimed it yet"
@@ -178,9 +178,14 @@ def test_the_expected_profit_is_share_less_costs_less_energy() -> None:
     profit = 450_000_000 - JOIN_COST - 100_000_000
     round_ = dataclasses.replace(ROUND, trainers_count=1)
     situation = dataclasses.replace(SITUATION, train_seconds={"digits": 1800.0})
-    exact = dataclasses.replace(ANY, min_profit=profit, watts=2000, lamports_per_kwh=100_000_000)
+    exact, above = (
+        Criteria(
+            rewards=RewardsConfig(min_profit=format_sol(least).removesuffix(" SOL"), watts=2000, sol_per_kwh="0.1")
+        )
+        for least in (profit, profit + 1)
+    )
     assert select(round_, exact, situation, resolve=to_digits).accept
-    more = select(round_, dataclasses.replace(exact, min_profit=profit + 1), situation, resolve=to_digits)
+    more = select(round_, above, situation, resolve=to_digits)
     assert not more.accept
     assert "as one of 2" in more.reason
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 from typing import Any
 
 from decloud_pl.daemon.events import Trouble
 from decloud_pl.daemon.record import State
+from decloud_pl.train.plan import TrainingPlan
 
 WHY = "read as this network's validators do (delta), the update loses 1.2 points"
 
@@ -70,9 +71,9 @@ async def test_who_waits_for_it_alone_is_not_kept_waiting(world: Any) -> None:
 
 async def test_other_settings_train_anew(world: Any) -> None:
     round_id = await withhold(world)
-    plan = world.home / "rounds" / str(round_id) / "plan.json"
-    # What the settings of then would have planned; those of now plan "{}".
-    plan.write_text(json.dumps({"convention": "gradient"}))
+    folder = world.home / "rounds" / str(round_id)
+    plan = TrainingPlan.read(folder)
+    dataclasses.replace(plan, round=dataclasses.replace(plan.round, convention="gradient")).write(folder)
     world.executor.withheld = ""
     async with world.daemon():
         await world.diary.reaches(round_id, State.SUBMITTED)

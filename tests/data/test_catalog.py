@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from decloud_pl.build import build
-from decloud_pl.data.catalog import CHAIN_NAMES, Choice, entries, entry, names, resolve
+from decloud_pl.data.catalog import CHAIN_NAMES, Catalog, Choice, entries, entry, names
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
 from tests.data import tiny
@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> DataFolder:
 
 
 def choose(name: str, data: DataFolder, mappings: dict[str, str] | None = None, **paths: Path | str) -> Choice:
-    return resolve(name, mappings or {}, {key: str(value) for key, value in paths.items()}, data=data)
+    return Catalog(data, mappings or {}, {key: str(value) for key, value in paths.items()}).resolve(name)
 
 
 def test_a_name_of_its_own_and_a_mapped_one(data: DataFolder) -> None:
@@ -38,7 +38,7 @@ def test_every_other_name_of_the_chain_can_be_mapped_or_pathed(name: str, data: 
     assert choose(name, data, {name: "digits"}).name == "digits"
     images, labels = tiny.images(30, 3, 8, 1, 0)
     np.savez(tmp_path / "mine.npz", images=images, labels=labels)
-    choice = resolve(name, {}, {name: str(tmp_path / "mine.npz")}, data=data)
+    choice = Catalog(data, paths={name: str(tmp_path / "mine.npz")}).resolve(name)
     assert choice.name == name
     source = build(choice.node(data))
     assert (source.name, source.num_classes, len(source.load("test"))) == (name, 3, 6)
@@ -102,7 +102,7 @@ def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
     (tmp_path / "dataset" / "mine.yaml").write_text(yaml.safe_dump(node))
     tiny.write("mnist", data.folder)
     assert list(entries(tmp_path)) == ["mine"]
-    choice = resolve("custom", {"custom": "mine"}, {}, data=data, directory=tmp_path)
+    choice = Catalog(data, {"custom": "mine"}, directory=tmp_path).resolve("custom")
     assert len(build(choice.node(data)).load("test")) == 20
 
 

@@ -13,7 +13,7 @@ import torchvision
 from numpy.typing import NDArray
 
 from decloud_pl.build import build
-from decloud_pl.data.catalog import entries, names, resolve
+from decloud_pl.data.catalog import Catalog, entries, names
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import ImageSplit, Source, Split, TextSplit
 from decloud_pl.models.spec import ImageInput, InputSpec, TextInput
@@ -27,7 +27,7 @@ IN_FILES = [name for name in ALL if name != "digits"]
 
 def source(name: str, data: Path, paths: dict[str, str] | None = None) -> Source:
     folder = DataFolder(data, download=False)
-    made: Source = build(resolve(name, {}, paths or {}, data=folder).node(folder))
+    made: Source = build(Catalog(folder, paths=paths or {}).resolve(name).node(folder))
     return made
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from decloud_pl.build import build
 from decloud_pl.data.background import RETRY_AFTER, BackgroundDownloads
-from decloud_pl.data.catalog import entry, resolve
+from decloud_pl.data.catalog import Catalog, entry
 from decloud_pl.data.download import Retry, download_entry, read_sums
 from decloud_pl.data.entry import DataFolder, Entry
 from decloud_pl.errors import DatasetError, DatasetNotFound, DatasetNotReady
@@ -245,14 +245,14 @@ def test_an_archive_is_taken_apart_and_read(
     tiny.write(name, tmp_path / "published")
     web.files[f"/{file}"] = archive = archive_of(tmp_path / "published", kind)
     declared_like(name, tmp_path / "conf", archive, file, f"{web.url}/{file}")
-    choice = resolve(name, {}, {}, data=data, directory=tmp_path / "conf")
+    choice = Catalog(data, directory=tmp_path / "conf").resolve(name)
     assert not choice.ready
     source = build(choice.node(data))  # downloads when the data are asked for
     assert len(source.load("test")) == max(20, 2 * tiny.CLASSES[name])
     folder = data.folder / entry(name).folder
     assert set(read_sums(folder)) == set(entry(name).files)
     assert not (folder / file).exists()
-    assert resolve(name, {}, {}, data=data, directory=tmp_path / "conf").ready
+    assert Catalog(data, directory=tmp_path / "conf").resolve(name).ready
 
 
 def test_an_archive_that_lacks_a_file_or_points_elsewhere(web: WebServer, data: DataFolder) -> None:
@@ -297,9 +297,9 @@ def test_texts_as_the_hub_has_them(web: WebServer, data: DataFolder, tmp_path: P
     for path in (tmp_path / "published" / "agnews").rglob("*.parquet"):
         web.files[f"/agnews/{path.relative_to(tmp_path / 'published' / 'agnews')}"] = path.read_bytes()
     mirrored = DataFolder(data.folder, mirror=web.url)
-    source = build(resolve("agnews", {}, {}, data=mirrored).node(mirrored))
+    source = build(Catalog(mirrored).resolve("agnews").node(mirrored))
     assert len(source.load("test")) == 20
-    assert resolve("agnews", {}, {}, data=DataFolder(data.folder, download=False)).ready
+    assert Catalog(DataFolder(data.folder, download=False)).resolve("agnews").ready
 
 
 def test_background_downloads_say_how_far_they_are(web: WebServer, data: DataFolder) -> None:

@@ -51,7 +51,7 @@ def of(group: str) -> list[str]:
 
 def test_every_group_is_tested_here() -> None:
     # Loggers log in tests/train, and each sweep runs in test_sweep.
-    tested = {*TRAINED, "network", "wallet", "storage", "rewards", "preset", "logger", "sweep"}
+    tested = {*TRAINED, "network", "wallet", "storage", "rewards", "preset", "experiment", "logger", "sweep"}
     assert {str(path.parent) for path in FILES} <= tested
 
 
@@ -87,9 +87,9 @@ def solana_cli() -> None:
 async def test_a_network_is_built(name: str) -> None:
     settings = compose([f"network={name}"])
     assert settings.network.websocket_urls()
-    assert str(make_dialect(settings).program_id) == settings.network.program_id
-    make_reader(settings)
-    await make_rpc(settings).aclose()
+    assert str(make_dialect(settings.network).program_id) == settings.network.program_id
+    make_reader(settings.network, settings.storage, settings.home_path)
+    await make_rpc(settings.network).aclose()
 
 
 @pytest.mark.parametrize("name", of("storage"))
@@ -97,7 +97,8 @@ def test_a_storage_is_built(name: str, tmp_path: Path) -> None:
     settings = dataclasses.replace(
         compose([f"storage={name}", f"home={tmp_path}"]), secrets=Secrets({"pinata_jwt": "a.b.c"})
     )
-    assert len(make_stores(settings)) == 1
+    stores = make_stores(settings.storage, settings.network, settings.secrets, settings.home_path)
+    assert len(stores) == 1
 
 
 @pytest.mark.parametrize(
@@ -112,5 +113,5 @@ def test_a_daemon_is_made_of_it(choice: str, tmp_path: Path) -> None:
     settings: Settings = compose([choice, f"home={tmp_path}"])
     policy = make_policy(settings)
     assert policy.criteria.datasets == frozenset(settings.datasets)
-    assert policy.criteria.min_reward == settings.min_reward
-    make_executor(settings)
+    assert policy.criteria.rewards == settings.rewards
+    make_executor(settings.daemon)

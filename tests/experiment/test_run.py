@@ -16,7 +16,7 @@ from decloud_pl.data.catalog import entry
 from decloud_pl.errors import ConfigError, TrainingStopped
 from decloud_pl.experiment.results import read
 from decloud_pl.experiment.resume import at_work, settings_key, unfinished
-from decloud_pl.experiment.run import run_experiment
+from decloud_pl.experiment.run import parameters_of, run_experiment
 from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package, quarantine
 from decloud_pl.models.package import read_spec
@@ -71,7 +71,7 @@ def test_the_model_has_the_data_sets_classes(tmp_path: Path) -> None:
 
     settings = compose([*QUICK, "model=simple_cnn"])
     node = {**entry("emnist").node, "root": None}
-    spec = read_spec(make_base_model(settings, node, tmp_path / "base"))
+    spec = read_spec(make_base_model(settings.model, node, tmp_path / "base", seed=0))
     assert spec.hyper_parameters["num_classes"] == 47
 
 
@@ -98,7 +98,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
 def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     settings = compose([*QUICK, "max_batches=4", "model=mlp"])
     whole = run_experiment(settings, tmp_path / "whole")
-    key = settings_key(settings)
+    key = settings_key(parameters_of(settings), {})
     folder = tmp_path / "all" / "1"
     folder.mkdir(parents=True)
     with at_work(folder, key):
@@ -106,7 +106,8 @@ def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
             run_experiment(settings, folder, stop_requested=lambda: True)
         assert unfinished(folder.parent, key) is None  # somebody is at work on it
     assert unfinished(folder.parent, key) == folder
-    assert unfinished(folder.parent, settings_key(compose([*QUICK, "max_batches=4", "model=mlp", "seed=1"]))) is None
+    other = compose([*QUICK, "max_batches=4", "model=mlp", "seed=1"])
+    assert unfinished(folder.parent, settings_key(parameters_of(other), {})) is None
     assert run_experiment(settings, folder).update_cid == whole.update_cid
     assert unfinished(folder.parent, key) is None
 

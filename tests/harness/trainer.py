@@ -34,7 +34,7 @@ from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher
+from decloud_pl.store.publish import StorePublisher
 from decloud_pl.store.unixfs import cid_of_file
 
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
@@ -85,6 +85,19 @@ class InstantExecutor:
         write_update(folder / UPDATE_FILE, Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9))
 
 
+@dataclass(frozen=True)
+class TinyPlan:
+    """What `tiny_worker` reads."""
+
+    fields: dict[str, object]
+
+    def write(self, folder: Path) -> None:
+        (folder / "tiny-plan.json").write_text(json.dumps(self.fields))
+
+    def differs_from(self, folder: Path) -> bool:
+        return False
+
+
 @dataclass
 class TinyPlanner:
     """Plans for `tiny_worker`, which has only the standard library; some of its first attempts crash."""
@@ -93,7 +106,7 @@ class TinyPlanner:
     publish_reserve: float = 1.0
     _seen: set[int] = field(default_factory=set)
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> str:
+    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> TinyPlan:
         assert base_model.exists()
         path = folder / "planned"
         path.write_bytes(content_of(record.round_id))
@@ -101,7 +114,7 @@ class TinyPlanner:
         first = record.round_id not in self._seen
         self._seen.add(record.round_id)
         crash = bool(self.crash_every) and first and record.round_id % self.crash_every == 1
-        return json.dumps({"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash})
+        return TinyPlan({"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash})
 
 
 def content_of(round_id: int) -> bytes:
@@ -150,7 +163,7 @@ async def trainer(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=Publisher([EmbeddedStore(Path(spec.store))], reader),
+            publisher=StorePublisher([EmbeddedStore(Path(spec.store))], reader),
             reader=reader,
             executor=executor,
             planner=planner or TinyPlanner(crash_every),
@@ -160,7 +173,7 @@ async def trainer(
             shares=Shares(spec.slots),
         )
         options: dict[str, Any] = {
-            "criteria": Criteria((), 0, 0, spec.slots),
+            "criteria": Criteria(max_concurrent_rounds=spec.slots),
             "resolve": lambda name: "digits",
             "poll_interval": spec.poll,
             "reconcile_interval": spec.reconcile,

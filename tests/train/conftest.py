@@ -10,11 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+from decloud_pl.daemon.planner import training_plan
+from decloud_pl.models.package import save
 from decloud_pl.models.registry import build
+from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
 from decloud_pl.settings import compose
 from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.setup import FitSetup
 
 MakePlan = Callable[..., TrainingPlan]
+MakeSetup = Callable[..., FitSetup]
 
 
 @pytest.fixture(scope="session")
@@ -25,26 +30,39 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
+    """One that trains in no time: 8 by 8 pixels, 16 hidden units, drop-outs."""
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        "mlp", {"num_classes": 10, "image_size": 8, "hidden": 16, "layers": 1, "dropout": 0.25}, ImageInput(size=8)
+    )
+    path = tmp_path_factory.mktemp("tiny") / "base.safetensors"
+    save(path, spec, build(spec.architecture, spec.hyper_parameters).state_dict())
+    return BaseModel(spec, path, 10)
+
+
+@pytest.fixture
+def make_setup(make_plan: MakePlan, tiny_model: BaseModel) -> MakeSetup:
+    """As `make_plan`, the setup of its fits for the tiny model, which needs no quarantine."""
+
+    def make(name: str, *overrides: str, **fields: Any) -> FitSetup:
+        return FitSetup.of(make_plan(name, *overrides, base_model=tiny_model.weights, **fields), tiny_model)
+
+    return make
+
+
 @pytest.fixture
 def make_plan(base_model: Path, tmp_path: Path) -> MakePlan:
-    """``make_plan(folder's name, *overrides, **fields of the plan)``, on the embedded digits."""
+    """``make_plan(folder's name, *overrides, **fields of the round)``, on the embedded digits."""
 
     def make(name: str, *overrides: str, **fields: Any) -> TrainingPlan:
         settings = compose(["trainer=cpu", *overrides])
-        out = tmp_path / name
-        out.mkdir()
-        plan = TrainingPlan(
-            base_model=base_model,
-            out=out,
-            dataset=settings.dataset,
-            optimizer=settings.optimizer,
-            scheduler=settings.scheduler or {},
-            trainer=settings.trainer,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            max_batches=settings.max_batches,
+        folder = tmp_path / name
+        folder.mkdir()
+        plan = training_plan(
+            settings, dataset=settings.dataset, base_model=base_model, folder=folder, name=name, threads=1
         )
-        return dataclasses.replace(plan, **fields)
+        return dataclasses.replace(plan, round=dataclasses.replace(plan.round, **fields))
 
     return make

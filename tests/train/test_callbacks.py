@@ -41,7 +41,14 @@ class Tick(Callback):
         self._clock.time += 1
 
 
-def fit(tmp_path: Path, callbacks: list[Callback], *, epochs: int = 3, checkpoint: Path | None = None) -> Trainer:
+def fit(
+    tmp_path: Path,
+    callbacks: list[Callback],
+    *,
+    epochs: int = 3,
+    checkpoint: Path | None = None,
+    validates: bool = False,
+) -> Trainer:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
     module = RoundModule(network, num_classes=10, optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.01))
@@ -53,10 +60,12 @@ def fit(tmp_path: Path, callbacks: list[Callback], *, epochs: int = 3, checkpoin
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        limit_val_batches=0,
+        limit_train_batches=STEPS,
+        limit_val_batches=1.0 if validates else 0,
+        num_sanity_val_steps=0,
         default_root_dir=tmp_path,
     )
-    trainer.fit(module, RoundDataModule(Digits(), ImageInput(), batch_size=64, max_batches=STEPS), ckpt_path=checkpoint)
+    trainer.fit(module, RoundDataModule(Digits(), ImageInput(), batch_size=64), ckpt_path=checkpoint)
     return trainer
 
 
@@ -74,9 +83,12 @@ def test_out_of_time_with_a_checkpoint_hands_in_what_it_holds(tmp_path: Path) ->
     path = tmp_path / "training.ckpt"
     fit(tmp_path, [CheckpointCallback(path, fingerprint="x")], epochs=1)
     clock = Clock()
-    best = BestWeights(lambda network: 0.5)
+    best = BestWeights(score=lambda state: 0.5)
     trainer = fit(tmp_path, [DeadlineCallback(99, monotonic=clock), best], checkpoint=path)
     assert trainer.global_step == STEPS
+    # No validation has seen these weights, so they are scored when they are asked for.
+    assert best.accuracy is None
+    assert best.weights(trainer.lightning_module).keys() == trainer.lightning_module.state_dict().keys()
     assert best.accuracy == 0.5
 
 
@@ -88,14 +100,14 @@ def test_the_base_model_is_scored_once_behind_the_first_step_and_its_time_is_res
         clock.time += 4
         return 0.1
 
-    def on_scored(trainer: Trainer, accuracy: float, seconds: float) -> None:
+    def on_scored(trainer: Trainer, accuracy: float | None, seconds: float) -> None:
         heard.append((trainer.global_step, accuracy, seconds))
         deadline.reserve(seconds)
 
     baseline = BaselineCallback(score, on_scored=on_scored, monotonic=clock)
     trainer = fit(tmp_path, [Tick(clock), deadline, baseline])
     assert heard == [(1, 0.1, 4.0)]
-    assert baseline.accuracy == 0.1
+    assert baseline.seconds == 4
     # A step of a second, 4 seconds of scoring, three steps; 4 seconds are left, and scoring was no slow step.
     assert (trainer.global_step, clock.time) == (4, 108)
 
@@ -105,21 +117,52 @@ def test_a_fit_that_was_over_still_has_its_base_model_scored(tmp_path: Path) -> 
     fit(tmp_path, [CheckpointCallback(path, fingerprint="x")], epochs=1)
     baseline = BaselineCallback(lambda: 0.1, on_scored=lambda *scored: heard.append(scored[1]))
     fit(tmp_path, [baseline], epochs=1, checkpoint=path)
-    assert (heard, baseline.accuracy) == ([0.1], 0.1)
+    assert heard == [0.1]
+
+
+class Scripted(Callback):
+    """Logs an accuracy of one's choice for each validation, and keeps the weights that were validated."""
+
+    def __init__(self, accuracies: list[float]) -> None:
+        self._accuracies = accuracies
+        self.seen: list[torch.Tensor] = []
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seen.append(pl_module.state_dict()["network.1.weight"].clone())
+        pl_module.log("val/accuracy", self._accuracies[len(self.seen) - 1])
 
 
 def test_the_best_of_all_epochs_is_kept(tmp_path: Path) -> None:
-    accuracies, seen = [0.3, 0.9, 0.4], []
+    heard: list[float] = []
+    scripted, best = Scripted([0.25, 0.875, 0.5]), BestWeights(report=heard.append)
+    trainer = fit(tmp_path, [scripted, best], validates=True)
+    assert heard == [0.25, 0.875, 0.5]
+    assert best.accuracy == 0.875
+    assert torch.equal(best.weights(trainer.lightning_module)["network.1.weight"], scripted.seen[1])
 
-    def evaluate(network: nn.Module) -> float:
-        seen.append(network.state_dict()["network.1.weight"].clone())
-        return accuracies[len(seen) - 1]
 
-    best = BestWeights(evaluate)
-    trainer = fit(tmp_path, [best])
-    assert len(seen) == 3
-    assert best.accuracy == 0.9
-    assert torch.equal(best.weights(trainer.lightning_module)["network.1.weight"], seen[1])
+def test_the_accuracy_is_what_the_module_logs_of_the_validation(tmp_path: Path) -> None:
+    heard: list[float] = []
+    best = BestWeights(report=heard.append)
+    trainer = fit(tmp_path, [best], epochs=1, validates=True)
+    half = Digits().load("held_out")
+    assert (heard[0] * (len(half) // 2)) % 1 == pytest.approx(0, abs=1e-4)
+    assert heard == [best.accuracy] == [float(trainer.callback_metrics["val/accuracy"])]
+
+
+def test_weights_that_no_validation_saw_are_scored_and_taken_where_they_are_better(tmp_path: Path) -> None:
+    """A callback may change the network at the end of the fit, and a fit may end between two validations."""
+    best = BestWeights(score=lambda state: float(state["network.1.bias"].mean()))
+    scripted = Scripted([0.5])
+    module = fit(tmp_path, [scripted, best], epochs=1, validates=True).lightning_module
+    with torch.no_grad():
+        module.network[1].bias.fill_(0.25)
+    assert torch.equal(best.weights(module)["network.1.weight"], scripted.seen[0])
+    assert best.accuracy == 0.5
+    with torch.no_grad():
+        module.network[1].bias.fill_(0.75)
+    assert torch.equal(best.weights(module)["network.1.bias"], torch.full((10,), 0.75))
+    assert best.accuracy == 0.75
 
 
 class Snapshots(Callback):

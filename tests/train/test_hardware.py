@@ -34,6 +34,6 @@ def test_without_the_file_it_is_unknown(tmp_path: Path) -> None:
 def test_the_header_says_what_a_training_will_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     if cpu_has_bf16() is not None:
-        assert precision(compose([])) == resolve_precision("auto", "cpu")
-    assert precision(compose(["trainer.precision=16-mixed"])) == "16-mixed"
-    assert precision(compose(["trainer=cpu"])) == "32-true"
+        assert precision(compose([]).trainer) == resolve_precision("auto", "cpu")
+    assert precision(compose(["trainer.precision=16-mixed"]).trainer) == "16-mixed"
+    assert precision(compose(["trainer=cpu"]).trainer) == "32-true"

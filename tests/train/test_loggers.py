@@ -1,79 +1,161 @@
-"""Each choice of conf/logger is composed, planned, built and fed with a training's metrics, offline."""
+"""Each choice of conf/logger, offline: a real fit logs, and a logged value belongs to the batch of its step."""
 
 from __future__ import annotations
 
+import json
+import struct
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from decloud_pl.build import build
 from decloud_pl.config_dir import config_dir
-from decloud_pl.daemon.planner import SettingsPlanner
-from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.settings import compose
-from decloud_pl.train.fitting import trainer_node
-from decloud_pl.train.options import split
-from decloud_pl.train.plan import Progress, TrainingPlan
-from decloud_pl.train.track import Tracker, allow_files
+from decloud_pl.errors import ConfigError
+from decloud_pl.train.setup import FitSetup
+
+MakeSetup = Callable[..., FitSetup]
+Points = dict[int, float]
 
 CHOICES = sorted(path.stem for path in (config_dir() / "logger").glob("*.yaml"))
-
-
-def plan_with(choice: str, tmp_path: Path) -> TrainingPlan:
-    settings = compose([f"logger={choice}", f"home={tmp_path}", "trainer=cpu"])
-    record = RoundRecord(7, State.TRAINING, "custom", "digits", "bafy", 1)
-    text = SettingsPlanner(settings).plan(record, base_model=tmp_path / "base", folder=tmp_path / "out")
-    return TrainingPlan.from_json(text)
-
-
-def written(folder: Path) -> str:
-    """Everything that is in the files below a folder."""
-    return "".join(
-        path.read_bytes().decode("latin-1") + str(path) for path in sorted(folder.rglob("*")) if path.is_file()
-    )
+STEPS, EVERY, EPOCHS = 6, 2, 2
+_BLOCK = 1 << 15
 
 
 def test_the_choices() -> None:
     assert CHOICES == ["mlflow", "none", "tensorboard", "wandb"]
 
 
+class Batches(Callback):
+    """What each step's batch says of the network that is trained with it."""
+
+    def __init__(self) -> None:
+        self.loss: Points = {}
+        self.accuracy: Points = {}
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        step = trainer.global_step
+        inputs, labels = batch
+        with torch.no_grad():
+            logits = pl_module(inputs)
+        self.loss[step] = float(torch.nn.functional.cross_entropy(logits, labels))
+        self.accuracy[step] = float((logits.argmax(1) == labels).float().mean())
+
+
+def tensorboard(folder: Path) -> Callable[[str], Points]:
+    from tensorboardX.proto.event_pb2 import Event
+
+    (path,) = (folder / "tensorboard" / "round-7").glob("events.*")
+    file, place, events = path.read_bytes(), 0, []
+    while place < len(file):  # TFRecord: a length and its checksum, the data and its checksum
+        (length,) = struct.unpack_from("<Q", file, place)
+        events.append(Event.FromString(file[place + 12 : place + 12 + length]))
+        place += 12 + length + 4
+    return lambda name: {
+        event.step: value.simple_value for event in events for value in event.summary.value if value.tag == name
+    }
+
+
+def mlflow(folder: Path) -> Callable[[str], Points]:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(str(folder / "mlflow"))
+    experiment = client.get_experiment_by_name("decloud")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == "round-7"
+    return lambda name: {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, name)}
+
+
+def wandb(folder: Path) -> Callable[[str], Points]:
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (path,) = folder.rglob("*.wandb")
+    rows, names = [], []
+    for data in parts_of(path.read_bytes()):
+        record = Record()
+        record.ParseFromString(data)
+        if record.WhichOneof("record_type") == "run":
+            names.append(record.run.display_name)
+        elif record.WhichOneof("record_type") == "history":
+            items = record.history.item
+            rows.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items})
+    assert set(names) == {"round-7"}
+    return lambda name: {row["trainer/global_step"]: row[name] for row in rows if name in row}
+
+
+def parts_of(file: bytes) -> Iterator[bytes]:
+    """The records of a file of wandb's: LevelDB's log format (https://github.com/google/leveldb, doc/log_format.md)."""
+    place, begun = 7, b""  # behind wandb's own header
+    while place + 7 <= len(file):
+        if _BLOCK - place % _BLOCK < 7:
+            place += _BLOCK - place % _BLOCK
+            continue
+        _, length, kind = struct.unpack_from("<IHB", file, place)
+        begun += file[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # the whole record, or its last part
+            yield begun
+            begun = b""
+
+
+READERS = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
+
+
 @pytest.mark.filterwarnings("default")  # the loggers' own libraries complain of each other
 @pytest.mark.parametrize("choice", CHOICES)
-def test_a_logger_gets_loss_and_accuracy(choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_is_logged_step_by_step(
+    choice: str, make_setup: MakeSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    plan = plan_with(choice, tmp_path)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "")
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")  # and afterwards it is as it was
-    allow_files(plan.logger)
-    trainer: Any = build(trainer_node(plan, split(plan.trainer)[1]))
-    heard: list[Progress] = []
-    tracker = Tracker(heard.append)
-    tracker.loggers = trainer.loggers
-    tracker(Progress("fit", 0, 5, 10, loss=0.123))
-    tracker(Progress("evaluate", accuracy=0.75))
-    tracker(Progress("score", accuracy=0.8))
-    for logger in trainer.loggers:
+    course = (
+        f"max_batches={STEPS}",
+        f"epochs={EPOCHS}",
+        f"trainer.log_every_n_steps={EVERY}",
+        "trainer.precision=32-true",
+    )
+    setup = make_setup("7", f"logger={choice}", f"home={tmp_path}", "optimizer=sgd", *course)
+    # Without its drop-outs the network says the same whenever it is asked.
+    batches = Batches()
+    module = setup.module()
+    module.network.hidden[2].p = 0.0
+    fit = setup.fit(module, [batches])
+    accuracies: list[float] = []
+
+    class Validations(Callback):
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            accuracies.append(float(trainer.callback_metrics["val/accuracy"]))
+
+    fit.trainer.callbacks.append(Validations())
+    fit.run()
+    if choice == "none":
+        assert fit.trainer.loggers == []
+        assert not (tmp_path / "loggers").exists()
+        return
+    for logger in fit.trainer.loggers:
         logger.finalize("success")
-    assert len(heard) == 3
-    assert len(trainer.loggers) == (choice != "none")
     if choice == "wandb":
-        import wandb
+        import wandb as library
 
-        wandb.finish()
-    text = written(tmp_path / "loggers")
-    assert ("loss" in text and "accuracy" in text) is (choice != "none")
-    assert ("round-7" in text) is (choice != "none")
+        library.finish()
+    read = READERS[choice](tmp_path / "loggers")
+    logged = range(EVERY - 1, STEPS * EPOCHS, EVERY)
+    assert read("train/loss") == pytest.approx({step: batches.loss[step] for step in logged}, rel=1e-5)
+    assert read("train/accuracy") == pytest.approx({step: batches.accuracy[step] for step in logged}, rel=1e-5)
+    ends = [epoch * STEPS - 1 for epoch in range(1, EPOCHS + 1)]
+    assert read("val/accuracy") == pytest.approx(dict(zip(ends, accuracies, strict=True)), rel=1e-6)
 
 
-def test_a_logger_that_is_not_installed_is_one_sentence(tmp_path: Path) -> None:
-    from decloud_pl.errors import ConfigError
-
-    plan = plan_with("wandb", tmp_path)
-    node = {**plan.logger, "_target_": "lightning.pytorch.loggers.Absent"}
+def test_a_logger_that_is_not_installed_is_one_sentence(make_setup: MakeSetup) -> None:
+    setup = make_setup("out", "logger=wandb")
+    node = {**(setup.config.logger or {}), "_target_": "lightning.pytorch.loggers.Absent"}
     with pytest.raises(ConfigError, match="cannot be built"):
         build(node)
     assert "comet_ml" not in sys.modules

@@ -4,28 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
 
-from decloud_pl.daemon.planner import training_plan
-from decloud_pl.data.digits import Digits
 from decloud_pl.errors import TrainingStopped
-from decloud_pl.models.spec import ImageInput
-from decloud_pl.settings import compose
+from decloud_pl.settings.training import TrainingConfig, TuneConfig
 from decloud_pl.train.course import LightningCourses
-from decloud_pl.train.datamodule import RoundDataModule
 from decloud_pl.train.halving import Found, OutOfTime, Reached, Rung
-from decloud_pl.train.plan import ProbeOptions, Progress, TrainingPlan
-from decloud_pl.train.probe import PROBE_FILE, Choice, choose_epochs, epochs_that_fit, read, search, seconds_for
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE, PROBE_FILE, UPDATE_FILE, TrainingPlan
+from decloud_pl.train.probe import Choice, choose_epochs, epochs_that_fit, read, search, seconds_for
+from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
+from decloud_pl.train.setup import FitSetup
 from decloud_pl.train.tune import tuned
 
 MakePlan = Callable[..., TrainingPlan]
-OPTIONS = ProbeOptions(batches=10, most_epochs=0)
+MakeSetup = Callable[..., FitSetup]
+PROBE = ("tune=probe", "tune.batches=10", "tune.most_epochs=0")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A setup that is nothing but its configuration."""
+
+    config: TrainingConfig
+
+    def with_nodes(self, **nodes: Any) -> Self:
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, **nodes))
 
 
 class Written:
@@ -47,15 +57,13 @@ class Written:
         accuracy = self.accuracies[rate]
         return Reached(None if accuracy is None else accuracy + self.rises * batches, seconds)
 
-    def search(self, plan: TrainingPlan, options: ProbeOptions, *, left: float | None = None) -> Choice:
+    def search(self, plan: TrainingPlan, *, left: float | None = None) -> Choice:
         return search(
             plan,
-            options,
             rate=0.001,
             make_courses=lambda end: self,
             batches_per_epoch=100,
-            finish_at=None if left is None else self.time + left,
-            monotonic=self.monotonic,
+            supervisor=Supervisor(monotonic=self.monotonic, finish_at=None if left is None else self.time + left),
         )
 
 
@@ -64,56 +72,55 @@ BEST_IS_HIGHER: dict[float, float | None] = {0.0001: 0.2, 0.0003: 0.3, 0.001: 0.
 
 def test_it_says_what_it_bought_and_cost(make_plan: MakePlan) -> None:
     plan = make_plan("out")
-    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions())
+    choice = Written(BEST_IS_HIGHER).search(plan)
     assert choice.note == (
         "Probe: learning rate 0.003 instead of 0.001: +12.5 points on held-out data after 100 batches; cost 40 s."
     )
     assert (choice.gain, choice.batches, choice.seconds) == (0.125, 100, 40.0)
     assert [rung["batches"] for rung in choice.rungs] == [25, 50, 100]  # no longer than the training itself
-    chosen = choice.apply(plan)
-    assert (chosen.learning_rate, chosen.optimizer["lr"]) == (0.003, 0.003)
-    changed = {"learning_rate", "optimizer"}
-    fields = (field.name for field in dataclasses.fields(plan))
-    assert {name for name in fields if getattr(chosen, name) != getattr(plan, name)} == changed
+    chosen = choice.apply(Nodes(plan.config)).config
+    assert chosen.optimizer == {**plan.config.optimizer, "lr": 0.003}
+    assert dataclasses.replace(chosen, optimizer=plan.config.optimizer) == plan.config
 
 
 def test_it_says_why_it_changes_nothing(make_plan: MakePlan) -> None:
     plan = make_plan("out")
-    choice = Written({**BEST_IS_HIGHER, 0.003: 0.5}).search(plan, ProbeOptions())
+    setup = Nodes(plan.config)
+    choice = Written({**BEST_IS_HIGHER, 0.003: 0.5}).search(plan)
     assert "learning rate 0.001 stays, no other was surely better on held-out data after 100 batches" in choice.note
-    assert choice.apply(plan) is plan
-    choice = Written(dict.fromkeys(BEST_IS_HIGHER)).search(plan, ProbeOptions())
+    assert choice.apply(setup) is setup
+    choice = Written(dict.fromkeys(BEST_IS_HIGHER)).search(plan)
     assert "every learning rate that was tried diverged; 0.001 stays" in choice.note
-    assert choice.apply(plan) is plan
-    choice = Written({**BEST_IS_HIGHER, 0.001: None}).search(plan, ProbeOptions())
+    assert choice.apply(setup) is setup
+    choice = Written({**BEST_IS_HIGHER, 0.001: None}).search(plan)
     assert "0.003 instead of 0.001: the training diverges with 0.001" in choice.note
     assert choice.gain is None
 
 
 def test_it_takes_no_more_than_its_share_of_the_time(make_plan: MakePlan) -> None:
-    assert seconds_for(ProbeOptions(), None) == 120
-    assert seconds_for(ProbeOptions(), 3600) == 120
-    assert seconds_for(ProbeOptions(share=0.1), 600) == 60
+    assert seconds_for(TuneConfig(), None) == 120
+    assert seconds_for(TuneConfig(), 3600) == 120
+    assert seconds_for(TuneConfig(share=0.1), 600) == 60
     plan, courses = make_plan("out"), Written(BEST_IS_HIGHER)
-    choice = courses.search(plan, ProbeOptions(), left=200)  # 30 seconds: five courses of 3.5, three more of 3.5
+    choice = courses.search(plan, left=200)  # 30 seconds: five courses of 3.5, three more of 3.5
     assert choice.batches == 50
     assert courses.time <= 1030
-    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions(), left=100)
+    choice = Written(BEST_IS_HIGHER).search(plan, left=100)
     assert choice.note == "Probe skipped: 15 s are too short to try 5 learning rates."
-    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions(), left=5)
+    choice = Written(BEST_IS_HIGHER).search(plan, left=5)
     assert "Probe skipped: there is no time for one before the deadline" in choice.note
-    assert choice.apply(plan) is plan
+    assert choice.apply(Nodes(plan.config)).config is plan.config
 
 
 def test_epochs_follow_the_deadline_where_the_training_still_gains(make_plan: MakePlan) -> None:
     plan = make_plan("out")
     # An epoch of 100 batches takes 10 seconds, and a second for its evaluation.
-    choice = Written(BEST_IS_HIGHER, rises=0.001).search(plan, ProbeOptions(), left=360)
+    choice = Written(BEST_IS_HIGHER, rises=0.001).search(plan, left=360)
     assert choice.epochs == 24 - 14
     assert "10 epochs instead of 1, for it still gains" in choice.note
-    assert Written(BEST_IS_HIGHER).search(plan, ProbeOptions(), left=360).epochs == 1
-    long = dataclasses.replace(plan, epochs=100)
-    choice = Written(BEST_IS_HIGHER).search(long, ProbeOptions(), left=360)
+    assert Written(BEST_IS_HIGHER).search(plan, left=360).epochs == 1
+    long = make_plan("long", "epochs=100")
+    choice = Written(BEST_IS_HIGHER).search(long, left=360)
     assert choice.epochs == 10
     assert "10 epochs instead of 100, in time for the deadline" in choice.note
 
@@ -137,45 +144,35 @@ def test_epochs_follow_the_deadline_where_the_training_still_gains(make_plan: Ma
 def test_how_many_epochs(
     configured: int, epochs: tuple[int, ...], most: int, fitting: int | None, still_gains: bool, expected: int
 ) -> None:
-    options = ProbeOptions(epochs=epochs, most_epochs=most)
+    options = TuneConfig(epochs=list(epochs), most_epochs=most)
     assert choose_epochs(configured, options, fitting=fitting, still_gains=still_gains) == expected
 
 
 def test_a_choice_is_read_again_for_its_plan_only(make_plan: MakePlan, tmp_path: Path) -> None:
     plan, path = make_plan("out"), tmp_path / PROBE_FILE
-    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions())
+    choice = Written(BEST_IS_HIGHER).search(plan)
     path.write_text(choice.to_json())
     kept = read(path, plan.fingerprint())
     assert kept is not None
-    assert (kept.apply(plan), kept.note) == (choice.apply(plan), choice.note)
+    setup = Nodes(plan.config)
+    assert (kept.apply(setup), kept.note) == (choice.apply(setup), choice.note)
     assert read(path, "another plan") is None
     path.write_text(choice.to_json()[:40])
     assert read(path, plan.fingerprint()) is None
     assert read(tmp_path / "absent", plan.fingerprint()) is None
 
 
-def test_a_plan_with_a_probe_survives_its_file(make_plan: MakePlan) -> None:
-    plan = make_plan("out", probe=ProbeOptions(rates=(0.5, 1.0), epochs=(2,)))
-    assert TrainingPlan.from_json(plan.to_json()) == plan
-    assert plan.fingerprint() != dataclasses.replace(plan, probe=None).fingerprint()
-
-
-def test_every_setting_reaches_the_plan() -> None:
-    def planned(*overrides: str) -> ProbeOptions | None:
-        settings = compose([*overrides])
-        folder = Path()
-        return training_plan(settings, dataset={}, base_model=folder, folder=folder, logger={}, threads=1).probe
-
-    assert planned() is None
-    assert planned("tune=probe") == ProbeOptions()
+def test_every_setting_reaches_the_plan(make_plan: MakePlan) -> None:
+    assert make_plan("none").config.tune.method == "none"
+    assert make_plan("probe", "tune=probe").config.tune == TuneConfig(method="probe")
     changes = ("tune.rates=[0.5,2]", "tune.epochs=[3]", "tune.most_epochs=4", "tune.batches=5", "tune.share=0.2")
-    changed = ProbeOptions(rates=(0.5, 2.0), epochs=(3,), most_epochs=4, batches=5, share=0.2, max_seconds=9.0)
-    assert planned("tune=probe", *changes, "tune.max_seconds=9") == changed
+    changed = TuneConfig("probe", rates=[0.5, 2.0], epochs=[3], most_epochs=4, batches=5, share=0.2, max_seconds=9.0)
+    assert make_plan("changed", "tune=probe", *changes, "tune.max_seconds=9").config.tune == changed
 
 
-def heard_of(plan: TrainingPlan, **options: Any) -> tuple[list[Progress], bytes]:
+def heard_of(plan: TrainingPlan) -> tuple[list[Progress], bytes]:
     heard: list[Progress] = []
-    update = train_round(plan, heard.append, **options)
+    update = train_round(plan, Supervisor(heard.append))
     assert update is not None
     return heard, update.path.read_bytes()
 
@@ -185,148 +182,118 @@ def accuracies(heard: list[Progress]) -> list[float | None]:
 
 
 def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) -> None:
-    """A worker that is stopped in its probe begins it anew; one that ends later keeps the choice and its checkpoint."""
-    plan = make_plan("probed", "max_batches=40", "learning_rate=0.0001", probe=OPTIONS)
-    rungs: list[Progress] = []
+    """A worker that is stopped in its probe starts it again; one that ends later keeps choice and checkpoint."""
+    plan = make_plan("probed", "max_batches=40", "learning_rate=0.0001", *PROBE)
+    folder, rungs = plan.round.folder, list[Progress]()
     with pytest.raises(TrainingStopped):
-        train_round(plan, rungs.append, stop_requested=lambda: any(heard.stage == "probe" for heard in rungs))
-    assert [path.name for path in plan.out.iterdir()] == ["base.safetensors"]
+        train_round(plan, Supervisor(rungs.append, lambda: any(heard.stage == "probe" for heard in rungs)))
+    assert [path.name for path in folder.iterdir()] == [BASE_WEIGHTS_FILE]
     # One that is killed leaves its courses as they were at some time, or half of them.
-    (plan.out / "probe").mkdir()
-    (plan.out / "probe" / "0.001.ckpt").write_bytes(b"half of a checkpoint")
+    (folder / "probe").mkdir()
+    (folder / "probe" / "0.001.ckpt").write_bytes(b"half of a checkpoint")
 
     heard, update = heard_of(plan)
     *compared, said = (progress for progress in heard if progress.stage == "probe")
-    choice = json.loads((plan.out / PROBE_FILE).read_text())
+    choice = json.loads((folder / PROBE_FILE).read_text())
     assert choice["note"] == said.note
     assert [rung["batches"] for rung in choice["rungs"]] == [10, 20, 40]
     assert len(compared) == 3
     assert choice["learning_rate"] > 0.0001
     assert choice["gain"] > 0
-    assert not (plan.out / "probe").exists()
+    assert not (folder / "probe").exists()
     # A course is the beginning of the training, here all of it: it comes to the same, to the last hit.
-    assert [dict(choice["rungs"][-1]["accuracies"])[choice["learning_rate"]]] == accuracies(heard)
+    found = dict(choice["rungs"][-1]["accuracies"])[choice["learning_rate"]]
+    assert accuracies(heard) == [pytest.approx(found, abs=1e-6)]  # the module's metric is of 32 bits
     # The probe leaves no trace in the training but its choice.
     chosen = make_plan("chosen", "max_batches=40", f"learning_rate={choice['learning_rate']}")
     assert heard_of(chosen)[1] == update
 
-    (plan.out / "update.pt").unlink()
+    (folder / UPDATE_FILE).unlink()
     heard, again = heard_of(plan)
     assert again == update
     assert [progress.step for progress in heard if progress.stage == "fit" and progress.step] == []
     assert [progress.note for progress in heard if progress.stage == "probe"] == [f"{said.note} Kept from before."]
-    assert json.loads((plan.out / PROBE_FILE).read_text()) == choice
+    assert json.loads((folder / PROBE_FILE).read_text()) == choice
 
 
-class Nothing:
-    """What a probe that is skipped must not touch."""
+def untouched(_state: Mapping[str, torch.Tensor]) -> float | None:
+    """A score for a probe that is skipped."""
+    raise AssertionError
 
 
-def tune(plan: TrainingPlan, node: dict[str, Any], *, now: float = 0.0) -> tuple[TrainingPlan, list[str]]:
-    """The plan that comes of a plan where nothing is to be trained, and what is said."""
+def tune(setup: FitSetup, *, now: float = 0.0) -> tuple[FitSetup, list[str]]:
+    """The setup that comes of one where nothing is to be trained, and what is said."""
     heard: list[Progress] = []
-    network = torch.nn.Linear(1, 1)
-    nothing: Any = Nothing()
-    chosen = tuned(
-        plan,
-        {"_target_": "lightning.pytorch.Trainer", "accelerator": "cpu", **node},
-        network,
-        network.state_dict(),
-        num_classes=10,
-        data=RoundDataModule(Digits(), ImageInput(), batch_size=32),
-        score=nothing,
-        finish_at=100.0,
-        stop_requested=nothing,
-        monotonic=lambda: now,
-        on_progress=heard.append,
-    )
+    chosen = tuned(setup, untouched, Supervisor(heard.append, monotonic=lambda: now, finish_at=100.0))
     return chosen, [progress.note for progress in heard]
 
 
-def skipped(plan: TrainingPlan, node: dict[str, Any], *, now: float = 0.0) -> str:
-    """The sentence for a plan that is left as it is."""
-    chosen, (note,) = tune(plan, node, now=now)
-    assert chosen is plan
+def skipped(setup: FitSetup, *, now: float = 0.0) -> str:
+    """The sentence for a setup that is left as it is."""
+    chosen, (note,) = tune(setup, now=now)
+    assert chosen is setup
     return note
 
 
-def test_where_there_is_nothing_to_search_it_is_said_and_kept(make_plan: MakePlan) -> None:
-    without = {"_target_": "torch.optim.SGD", "_partial_": True}
-    plan = make_plan("rate", probe=OPTIONS, optimizer=without)
-    note = skipped(plan, {})
+def test_where_there_is_nothing_to_search_it_is_said_and_kept(make_setup: MakeSetup) -> None:
+    setup = make_setup("rate", *PROBE, "optimizer=sgd", "~optimizer.lr")
+    note = skipped(setup)
     assert note == "Probe skipped: the optimizer has no lr to search for."
-    assert json.loads((plan.out / PROBE_FILE).read_text())["note"] == note
-    assert skipped(plan, {}) == f"{note} Kept from before."
-    assert "there is no time for one" in skipped(make_plan("late", probe=OPTIONS), {}, now=99.0)
+    assert json.loads((setup.round.folder / PROBE_FILE).read_text())["note"] == note
+    assert skipped(setup) == f"{note} Kept from before."
+    assert "there is no time for one" in skipped(make_setup("late", *PROBE), now=99.0)
 
 
 def test_processes_that_something_else_starts_are_not_probed_for(
-    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+    make_setup: MakeSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As torchrun starts them, on how many machines only it knows."""
     told = {"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     for name, value in {**told, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x"}.items():
         monkeypatch.setenv(name, value)
-    plan = make_plan("out", probe=OPTIONS)
-    note = skipped(plan, {"devices": 2, "strategy": "ddp"})
+    setup = make_setup("out", *PROBE, "trainer.devices=2", "trainer.strategy=ddp")
+    note = skipped(setup)
     assert note == "Probe skipped: it needs processes that Lightning starts on one machine."
-    assert list(plan.out.iterdir()) == []
+    assert list(setup.round.folder.iterdir()) == []
 
 
 def test_a_process_that_lightning_starts_takes_over_what_the_first_one_chose(
-    make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+    make_setup: MakeSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = make_plan("out", probe=OPTIONS)
-    choice = Written(BEST_IS_HIGHER).search(plan, ProbeOptions())
-    (plan.out / PROBE_FILE).write_text(choice.to_json())
+    setup = make_setup("out", *PROBE, "trainer.devices=2", "trainer.strategy=ddp")
+    choice = Written(BEST_IS_HIGHER).search(setup.plan)
+    (setup.round.folder / PROBE_FILE).write_text(choice.to_json())
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("NODE_RANK", "0")
-    chosen, heard = tune(plan, {"devices": 2, "strategy": "ddp"})
-    assert chosen == choice.apply(plan)
+    chosen, heard = tune(setup)
+    assert chosen.config == choice.apply(setup).config != setup.config
     assert heard == []  # the first one has said it
 
 
-def test_courses_go_on_where_they_stand_and_those_that_diverge_are_dropped(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(3072, 10))
-    base = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+def test_courses_resume_where_they_stand_and_those_that_diverge_are_dropped(make_setup: MakeSetup) -> None:
+    setup = make_setup("out", "optimizer=sgd", "batch_size=64", "max_batches=5")
+    total = sum(float(tensor.double().sum()) for tensor in setup.state.values())
 
     def seeded() -> None:
         torch.manual_seed(1)
 
     def courses(name: str, *, end: float = 1.0) -> LightningCourses:
-        (tmp_path / name).mkdir()
+        (setup.round.folder / name).mkdir()
         return LightningCourses(
-            network,
-            base,
-            num_classes=10,
-            optimizer={"_target_": "torch.optim.SGD", "_partial_": True, "momentum": 0.9},
-            trainer={
-                "_target_": "lightning.pytorch.Trainer",
-                "accelerator": "cpu",
-                "enable_checkpointing": False,
-                "enable_progress_bar": False,
-                "enable_model_summary": False,
-                "limit_val_batches": 0,
-                "default_root_dir": str(tmp_path),
-            },
-            data=data,
-            score=lambda trained: float(sum(tensor.double().sum() for tensor in trained.state_dict().values())),
-            folder=tmp_path / name,
-            seed=0,
+            setup,
+            lambda trained: sum(float(tensor.double().sum()) for tensor in trained.values()) - total,
+            folder=setup.round.folder / name,
             end=end,
             restore_random=seeded,
-            stop_requested=lambda: False,
-            monotonic=lambda: 0.0,
+            supervisor=Supervisor(monotonic=lambda: 0.0),
         )
 
-    data = RoundDataModule(Digits(), ImageInput(), batch_size=64, max_batches=5)
     step_by_step, at_once = courses("step by step"), courses("at once")
     step_by_step.go_on(0.01, 2)
     assert step_by_step.go_on(1e38, 7).accuracy is None
     # Over the end of an epoch and through the same drop-outs.
     step_by_step.go_on(0.01, 5)
-    assert step_by_step.go_on(0.01, 7).accuracy == at_once.go_on(0.01, 7).accuracy
+    assert step_by_step.go_on(0.01, 7).accuracy == at_once.go_on(0.01, 7).accuracy != 0.0
     with pytest.raises(OutOfTime):
         courses("late", end=0.0).go_on(0.01, 2)
 

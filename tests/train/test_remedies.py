@@ -12,8 +12,8 @@ import torch
 
 from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged, TrainingStopped
-from decloud_pl.train.checkpoint import stopped
 from decloud_pl.train.gate import Verdict
+from decloud_pl.train.progress import stopped
 from decloud_pl.train.remedies import Average, Remedy, Scale, State, Workshop
 from decloud_pl.train.score import Gain
 

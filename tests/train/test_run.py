@@ -4,46 +4,73 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from decloud_pl.build import build as build_node
 from decloud_pl.errors import ConfigError, TrainingDiverged, TrainingError, TrainingStopped, UntrustedFileRejected
 from decloud_pl.models.registry import build
-from decloud_pl.settings import compose
 from decloud_pl.store.unixfs import cid_of_file
-from decloud_pl.train.fitting import check_strategy, trainer_node
-from decloud_pl.train.options import split
-from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.plan import CONFIG_FILE, ROUND_FILE, UPDATE_FILE, TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
 
-
-def plan(base_model: Path, out: Path, *overrides: str) -> TrainingPlan:
-    settings = compose(["trainer=cpu", *overrides])
-    out.mkdir()
-    return TrainingPlan(
-        base_model=base_model,
-        out=out,
-        dataset=settings.dataset,
-        optimizer=settings.optimizer,
-        trainer=settings.trainer,
-        max_batches=settings.max_batches,
-        batch_size=settings.batch_size,
-    )
+MakePlan = Callable[..., TrainingPlan]
 
 
-def test_a_plan_survives_its_file(base_model: Path, tmp_path: Path) -> None:
-    made = plan(base_model, tmp_path / "out")
-    assert TrainingPlan.from_json(made.to_json()) == made
-    with pytest.raises(TrainingError):
-        TrainingPlan.from_json('{"base_model": "x"}')
+def changed(plan: TrainingPlan, **fields: Any) -> TrainingPlan:
+    """The plan with other values of its round."""
+    return dataclasses.replace(plan, round=dataclasses.replace(plan.round, **fields))
 
 
-def test_training_gains_and_reports(base_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["absent", "no YAML", "another version"])
+def test_a_plan_survives_its_files(damage: str, make_plan: MakePlan) -> None:
+    made = make_plan("out", finish_by=12.5, given=("optimizer",), allow_packages=("mine",))
+    folder = made.round.folder
+    made.write(folder)
+    assert TrainingPlan.read(folder) == made
+    if damage == "absent":
+        (folder / ROUND_FILE).unlink()
+    elif damage == "no YAML":
+        (folder / CONFIG_FILE).write_text("a: [")
+    else:
+        (folder / ROUND_FILE).write_text('{"base_model": "x"}')
+    with pytest.raises(TrainingError, match=r"cannot be read.*Start the round again to plan it again"):
+        TrainingPlan.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("override", "same_course", "same_update"),
+    [
+        ("fit.checkpoint_seconds=1", True, True),
+        ("logger=tensorboard", True, True),
+        ("update.dtype=float32", True, False),
+        ("update.min_gain=0.5", True, False),
+        ("optimizer.lr=0.5", False, False),
+        ("trainer.gradient_clip_val=1", False, False),
+        ("seed=1", False, False),
+        ("batch_size=8", False, False),
+        ("callbacks=ema", False, False),
+        ("scheduler=cosine", False, False),
+        ("tune=probe", False, False),
+    ],
+)
+def test_what_changes_the_result_changes_the_plans_keys(
+    override: str, same_course: bool, same_update: bool, make_plan: MakePlan
+) -> None:
+    made, other = make_plan("a"), make_plan("b", override)
+    assert (made.fingerprint() == other.fingerprint()) is same_course
+    made.write(made.round.folder)
+    assert other.makes_the_update_in(made.round.folder) is same_update
+    assert not made.makes_the_update_in(other.round.folder)  # no plan is there
+
+
+def test_training_gains_and_reports(make_plan: MakePlan) -> None:
     heard: list[Progress] = []
-    update = train_round(plan(base_model, tmp_path / "a"), heard.append)
+    update = train_round(make_plan("a"), Supervisor(heard.append))
     assert update is not None
     assert update.accuracy_after > update.accuracy_before + 0.3
     assert str(cid_of_file(update.path, update.profile)) == update.cid
@@ -56,11 +83,10 @@ def test_training_gains_and_reports(base_model: Path, tmp_path: Path) -> None:
     assert all(progress.loss is not None for progress in fit)
 
 
-def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(base_model: Path, tmp_path: Path) -> None:
-    made = plan(base_model, tmp_path / "a")
-    wrong = dataclasses.replace(made, read_as="gradient", remedies=("scale", "average", "lower_rate"))
+def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make_plan: MakePlan) -> None:
+    wrong = make_plan("a", "update.remedies=[scale,average,lower_rate]", read_as="gradient")
     heard: list[Progress] = []
-    update = train_round(wrong, heard.append)
+    update = train_round(wrong, Supervisor(heard.append))
     assert update is not None
     assert update.withheld.startswith("read as this network's validators do (gradient, rate 0.1), the update ")
     assert update.withheld.endswith("set update.convention=gradient")
@@ -71,24 +97,23 @@ def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(base
     assert heard[-1].note == f"Nothing will be submitted: {update.withheld}."
     # The training was over: with the right convention only the file is made again.
     heard.clear()
-    right = train_round(dataclasses.replace(wrong, convention="gradient"), heard.append)
+    right = train_round(changed(wrong, convention="gradient"), Supervisor(heard.append))
     assert right is not None
     assert right.withheld == ""
     assert right.accuracy_after > update.accuracy_after + 0.3
     assert not [progress for progress in heard if progress.stage == "fit" and progress.step]
 
 
-def test_a_rate_that_is_too_high_is_mended_by_another_training(base_model: Path, tmp_path: Path) -> None:
-    """Also where that is stopped in its middle: it goes on from there."""
-    made = plan(base_model, tmp_path / "a", "learning_rate=0.05", "max_batches=40")
-    mended = dataclasses.replace(made, remedies=("average", "lower_rate"))
+def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePlan) -> None:
+    """Also where that is stopped in its middle: it resumes there."""
+    made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.remedies=[average,lower_rate]")
     heard: list[Progress] = []
     with pytest.raises(TrainingStopped):
         train_round(
-            mended, heard.append, stop_requested=lambda: any(one.stage == "remedy" and one.step >= 20 for one in heard)
+            made, Supervisor(heard.append, lambda: any(one.stage == "remedy" and one.step >= 20 for one in heard))
         )
     heard.clear()
-    update = train_round(mended, heard.append)
+    update = train_round(made, Supervisor(heard.append))
     assert update is not None
     assert update.withheld == ""
     assert update.gain_low is not None
@@ -100,28 +125,24 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(base_model: Path,
     assert steps["fit"] == []
     assert (steps["remedy"][0], steps["remedy"][-1]) == (21, 40)
     assert str(cid_of_file(update.path, update.profile)) == update.cid
-    assert sorted(path.name for path in made.out.glob("*.pt")) == ["update.pt"]
+    assert sorted(path.name for path in made.round.folder.glob("*.pt")) == ["update.pt"]
 
 
-def test_a_training_that_diverges_is_made_again_at_a_lower_rate(base_model: Path, tmp_path: Path) -> None:
-    settings = compose(["trainer=cpu", "optimizer=sgd", "learning_rate=0.5"])
-    made = dataclasses.replace(
-        plan(base_model, tmp_path / "a", "max_batches=40"), optimizer=settings.optimizer, learning_rate=0.5
-    )
+def test_a_training_that_diverges_is_made_again_at_a_lower_rate(make_plan: MakePlan) -> None:
+    course = ("max_batches=40", "optimizer=sgd", "learning_rate=0.5")
     heard: list[Progress] = []
-    update = train_round(dataclasses.replace(made, remedies=("scale", "lower_rate")), heard.append)
+    update = train_round(make_plan("a", *course, "update.remedies=[scale,lower_rate]"), Supervisor(heard.append))
     assert update is not None
     assert update.withheld == ""
     notes = [progress.note for progress in heard if progress.stage == "remedy" and progress.note]
     assert notes[0] == "The training diverged: conv1.bias holds values that are not finite."
     assert notes[-1] == "Remedy lower_rate: trained again at the rate 0.05."
     with pytest.raises(TrainingDiverged):
-        train_round(made, heard.append)
+        train_round(make_plan("b", *course, "update.remedies=[]"), Supervisor())
 
 
-def test_in_an_experiment_the_score_is_of_the_test_split(base_model: Path, tmp_path: Path) -> None:
-    made = dataclasses.replace(plan(base_model, tmp_path / "a", "max_batches=20"), score_split="test")
-    update = train_round(made, lambda _: None)
+def test_in_an_experiment_the_score_is_of_the_test_split(make_plan: MakePlan) -> None:
+    update = train_round(make_plan("a", "max_batches=20", score_split="test"), Supervisor())
     assert update is not None
     assert update.gain_low is not None
     assert update.gain_high is not None
@@ -130,48 +151,45 @@ def test_in_an_experiment_the_score_is_of_the_test_split(base_model: Path, tmp_p
     assert update.gain_low <= update.accuracy_after - update.accuracy_before <= update.gain_high
 
 
-def test_a_base_model_that_is_none(tmp_path: Path) -> None:
+def test_a_base_model_that_is_none(make_plan: MakePlan, tmp_path: Path) -> None:
     path = tmp_path / "base.pt"
     path.write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(UntrustedFileRejected):
-        train_round(plan(path, tmp_path / "out"), lambda _: None)
+        train_round(make_plan("out", base_model=path), Supervisor())
 
 
-def test_too_few_classes_for_the_data(tmp_path: Path) -> None:
+def test_too_few_classes_for_the_data(make_plan: MakePlan, tmp_path: Path) -> None:
     path = tmp_path / "base.pt"
     torch.save(build("simple_cnn", {"num_classes": 3}).state_dict(), path)
     with pytest.raises(TrainingError, match="3 classes apart, the data set digits has 10"):
-        train_round(plan(path, tmp_path / "out"), lambda _: None)
+        train_round(make_plan("out", base_model=path), Supervisor())
 
 
-def test_only_what_is_allowed_is_built(base_model: Path, tmp_path: Path) -> None:
-    evil = dataclasses.replace(plan(base_model, tmp_path / "out"), dataset={"_target_": "os.system", "command": "true"})
+def test_only_what_is_allowed_is_built(make_plan: MakePlan) -> None:
+    made = make_plan("out")
+    config = dataclasses.replace(made.config, dataset={"_target_": "os.system", "command": "true"})
     with pytest.raises(ConfigError, match=r"'os\.system' may not be built"):
-        train_round(evil, lambda _: None)
+        train_round(dataclasses.replace(made, config=config), Supervisor())
 
 
-NO_TIME = "no time left to train before the round's deadline"
+NO_TIME = "No time is left to train before the round's deadline"
 
 
-def test_there_is_no_time_left(tmp_path: Path) -> None:
-    late = dataclasses.replace(plan(tmp_path / "not even opened", tmp_path / "out"), finish_by=1_000.0)
+def test_there_is_no_time_left(make_plan: MakePlan, tmp_path: Path) -> None:
+    late = make_plan("out", base_model=tmp_path / "not even opened", finish_by=1_000.0)
     with pytest.raises(TrainingError, match=NO_TIME):
-        train_round(late, lambda _: None, monotonic=lambda: 5.0, now=lambda: 1_001.0)
+        train_round(late, Supervisor(monotonic=lambda: 5.0), now=1_001.0)
 
 
-def test_the_time_runs_out_while_the_model_is_opened(base_model: Path, tmp_path: Path) -> None:
-    late = dataclasses.replace(plan(base_model, tmp_path / "out"), finish_by=1_000.0)
+def test_the_time_runs_out_while_the_model_is_opened(make_plan: MakePlan) -> None:
+    late = make_plan("out", finish_by=1_000.0)
     times = itertools.chain([5.0, 5.0], itertools.repeat(500.0))
     with pytest.raises(TrainingError, match=NO_TIME):
-        train_round(late, lambda _: None, monotonic=lambda: next(times), now=lambda: 990.0)
-    assert not (tmp_path / "out" / "update.pt").exists()
+        train_round(late, Supervisor(monotonic=lambda: next(times)), now=990.0)
+    assert not (late.round.folder / UPDATE_FILE).exists()
 
 
 @pytest.mark.parametrize("start", ["ddp_spawn", "ddp_fork"])
-def test_processes_that_could_not_hand_the_update_back_are_refused(
-    start: str, base_model: Path, tmp_path: Path
-) -> None:
-    made = plan(base_model, tmp_path / "out", f"+trainer.strategy={start}", "trainer.devices=2")
-    trainer = build_node(trainer_node(made, split(made.trainer)[1]))
+def test_processes_that_could_not_hand_the_update_back_are_refused(start: str, make_plan: MakePlan) -> None:
     with pytest.raises(TrainingError, match=r"cannot hand the update back.*trainer\.strategy=ddp"):
-        check_strategy(trainer)
+        train_round(make_plan("out", f"trainer.strategy={start}", "trainer.devices=2"), Supervisor())

@@ -19,20 +19,21 @@ import torch
 
 from decloud_pl.errors import TrainingStopped
 from decloud_pl.train.checkpoint import usable
-from decloud_pl.train.plan import ProbeOptions, Progress, TrainingPlan
-from decloud_pl.train.run import CHECKPOINT_FILE, train_round
+from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.run import train_round
 
 # A checkpoint with every batch: a worker may be killed anywhere.
-COURSE = ("epochs=6", "max_batches=30", "scheduler=cosine", "trainer.checkpoint_seconds=0.000001")
+COURSE = ("epochs=6", "max_batches=30", "scheduler=cosine", "fit.checkpoint_seconds=0.000001")
 HALF_WAY = 9
 
 
 @contextmanager
 def worker(plan: TrainingPlan, **environ: str) -> Iterator[subprocess.Popen[str]]:
     """A worker as the daemon starts it; ended with the block."""
-    (plan.out / "plan.json").write_text(plan.to_json())
+    plan.write(plan.round.folder)
     process = subprocess.Popen(
-        [sys.executable, "-m", "decloud_pl.daemon.worker", str(plan.out)],
+        [sys.executable, "-m", "decloud_pl.daemon.worker", str(plan.round.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -76,7 +77,7 @@ def cut_off(plan: TrainingPlan, number: signal.Signals, step: int) -> int:
 def train(plan: TrainingPlan) -> tuple[list[int], str, bytes]:
     """The same in this process: the steps it took, the update's CID and bytes."""
     heard: list[Progress] = []
-    update = train_round(plan, heard.append)
+    update = train_round(plan, Supervisor(heard.append))
     assert update is not None
     steps = [progress.step for progress in heard if progress.stage == "fit" and progress.step]
     return steps, update.cid, update.path.read_bytes()
@@ -90,12 +91,12 @@ def test_the_same_seed_gives_the_same_bytes_even_after_being_killed_and_stopped(
     assert (steps[0], steps[-1]) == (1, 180)
     assert cut_off(broken, signal.SIGKILL, HALF_WAY) == -signal.SIGKILL
     assert cut_off(broken, signal.SIGTERM, 25) == TrainingStopped.exit_code
-    assert not (broken.out / "update.json").exists()
+    assert not (broken.round.folder / "update.json").exists()
     steps, *got = train(broken)
     assert HALF_WAY < 25 < steps[0] <= 180
     assert got == expected
     # A training that is over is not done again.
-    (broken.out / "update.pt").unlink()
+    (broken.round.folder / "update.pt").unlink()
     steps, *got = train(broken)
     assert steps == []
     assert got == expected
@@ -199,9 +200,9 @@ def test_two_processes_make_the_update_of_one(tmp_path: Path, monkeypatch: pytes
 
 def test_a_worker_on_two_devices(make_plan: Callable[..., TrainingPlan]) -> None:
     """The first process probes for both of them."""
-    options = ProbeOptions(rates=(10.0,), batches=10, most_epochs=0)
-    devices = ("+trainer.strategy=ddp", "trainer.devices=2")
-    plan = make_plan("out", "max_batches=20", "learning_rate=0.0001", *devices, probe=options)
+    probe = ("tune=probe", "tune.rates=[10]", "tune.batches=10", "tune.most_epochs=0")
+    devices = ("trainer.strategy=ddp", "trainer.devices=2")
+    plan = make_plan("out", "max_batches=20", "learning_rate=0.0001", *devices, *probe)
     said = run(plan)
     (note,) = (message["note"] for message in said if message["stage"] == "probe" and message["note"])
     assert note.startswith("Probe: learning rate 0.001 instead of 0.0001: +")

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from decloud_pl.build import build
-from decloud_pl.data.catalog import resolve
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
@@ -141,7 +141,7 @@ def _scorer(dataset: str, data: str | None, base: Path) -> Scorer:
     key = (dataset, spec.input)
     if key not in _scorers:
         folder = DataFolder.from_node({"folder": data, "download": False})
-        source: Source = build(resolve(dataset, {}, {}, data=folder).node(folder))
+        source: Source = build(Catalog(folder).resolve(dataset).node(folder))
         _scorers[key] = Scorer(source.load("test"), spec.input)
     return _scorers[key]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from decloud_pl.data.catalog import CHAIN_NAMES, resolve
+from decloud_pl.data.catalog import CHAIN_NAMES, Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Kind
 from decloud_pl.errors import DatasetError, UsageError
@@ -51,7 +51,7 @@ def make_offers(datasets: Sequence[str], architectures: Sequence[str], data: Dat
     for dataset in datasets:
         if dataset not in CHAIN_NAMES:
             raise UsageError(f"{dataset} is no data set of the network.", fix="`custom` is scored on digits.")
-        entry = resolve(dataset, MAPPINGS, {}, data=data).entry
+        entry = Catalog(data, MAPPINGS).resolve(dataset).entry
         if entry is None:
             raise DatasetError(f"The data set {dataset} has no files.")
         fitting = [name for name in architectures or (_DEFAULTS[entry.kind],) if ARCHITECTURES[name].kind == entry.kind]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decloud_pl.data.catalog import resolve
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.errors import (
@@ -144,7 +144,7 @@ class Validator:
         return self._baselines[key]
 
     def _dataset(self, round_: Round) -> str:
-        return resolve(round_.dataset, self.mappings, {}, data=self.data).name
+        return Catalog(self.data, self.mappings).resolve(round_.dataset).name
 
     async def _validate(self, round_: Round) -> None:
         chain = self.actor.chain

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from decloud_pl.chain.dialects.v1.events import RewardClaimed
 from decloud_pl.daemon.events import Changed, DaemonEvent, Trouble
-from decloud_pl.daemon.executor import PLAN_FILE, UPDATE_FILE
+from decloud_pl.daemon.executor import UPDATE_FILE
 from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.daemon.record import State
 from decloud_pl.daemon.update_file import write_update
@@ -26,7 +26,8 @@ from decloud_pl.domain import RoundStatus
 from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.models.simple_cnn import SimpleCNN
 from decloud_pl.settings import compose
-from decloud_pl.train.plan import Progress, TrainingPlan
+from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
 from tests.harness.trainer import Spec, trainer
 from tests.localnet.agents.conftest import Town
@@ -53,9 +54,10 @@ class HereExecutor:
         def report(progress: Progress) -> None:
             loop.call_soon_threadsafe(on_progress, progress.to_dict())
 
-        plan = TrainingPlan.from_json((folder / PLAN_FILE).read_text())
+        plan = TrainingPlan.read(folder)
+        plan = dataclasses.replace(plan, round=dataclasses.replace(plan.round, threads=1))
         async with self._turns:
-            update = await asyncio.to_thread(train_round, dataclasses.replace(plan, threads=1), report)
+            update = await asyncio.to_thread(train_round, plan, Supervisor(report))
         assert update is not None
         write_update(folder / UPDATE_FILE, update)
 

@@ -1,0 +1,92 @@
+"""The nodes that a training is built from: the part of the configuration that a worker gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from decloud_pl.domain import REMEDIES
+
+
+@dataclass
+class FitConfig:
+    """How a training runs on this machine; nothing here changes the result.
+
+    Attributes:
+        compile: ``torch.compile`` the network.
+        data_memory_mb: a data set that takes more than this, ready for use, is streamed from worker processes.
+        data_workers: the number of those processes.
+        checkpoint_seconds: between checkpoints of a running training; 0 writes them at epoch ends only.
+        publish_reserve_seconds: the update is finished at least this long before the round's deadline.
+    """
+
+    compile: bool = False
+    data_memory_mb: int = 2048
+    data_workers: int = 2
+    checkpoint_seconds: float = 60.0
+    publish_reserve_seconds: float = 60.0
+
+
+@dataclass
+class UpdateConfig:
+    """How a finished training is written for the validator, and when it is worth submitting.
+
+    Attributes:
+        dtype: of the update's floating-point entries: float32, float16 or bfloat16.
+        top_k: share of the entries to keep, the largest, as sparse tensors; 0 keeps all.
+        min_kept: share of the accuracy gained that the encoding must keep; a lossier one is not used.
+        convention: how the entries are written; empty for the network's convention.
+        min_gain: accuracy, 0 to 1, that the lower end of the gain's interval must exceed, or the update is withheld.
+        remedies: what is tried, in this order, with an update that would be withheld; see `decloud_pl.train.remedies`.
+        force: submit an update that would be withheld.
+    """
+
+    dtype: str = "float16"
+    top_k: float = 0.0
+    min_kept: float = 0.95
+    convention: str = ""
+    min_gain: float = 0.0
+    remedies: list[str] = field(default_factory=lambda: list(REMEDIES))
+    force: bool = False
+
+
+@dataclass
+class TuneConfig:
+    """A search for the learning rate and the number of epochs before a training; see `decloud_pl.train.probe`.
+
+    Attributes:
+        method: none or probe.
+        rates: multiples of the configured learning rate to try.
+        epochs: numbers of epochs to choose from besides the configured one.
+        most_epochs: as many epochs as fit before the deadline are a choice too, up to this; 0 for no such choice.
+        batches: that every rate is tried for at first.
+        share: of the time until the deadline that the search may take.
+        max_seconds: the most it may take.
+    """
+
+    method: str = "none"
+    rates: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])
+    epochs: list[int] = field(default_factory=list)
+    most_epochs: int = 10
+    batches: int = 30
+    share: float = 0.15
+    max_seconds: float = 120.0
+
+
+@dataclass
+class TrainingConfig:
+    """One training as it is composed: what users vary has a ``_target_``, and `decloud_pl.build` instantiates it."""
+
+    dataset: dict[str, Any] = field(default_factory=dict)
+    module: dict[str, Any] = field(default_factory=dict)
+    datamodule: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Any] | None = None
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scheduler: dict[str, Any] | None = None
+    # With what epochs and max_batches stand for, which a file of the user's own may leave out.
+    trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 1, "limit_train_batches": 1.0})
+    fit: FitConfig = field(default_factory=FitConfig)
+    logger: dict[str, Any] | None = None
+    update: UpdateConfig = field(default_factory=UpdateConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    seed: int = 0

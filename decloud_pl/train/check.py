@@ -1,0 +1,56 @@
+"""Checks a plan before a round is joined for it: ``python -m decloud_pl.train.check FOLDER`` answers in JSON.
+
+A process of its own: whoever asks needs no torch, and the user's own classes are imported only where trainings run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from decloud_pl.errors import DecloudError
+from decloud_pl.train.plan import TrainingPlan
+
+_STEPS = 10
+
+
+def check_plan(plan: TrainingPlan) -> None:
+    """Builds what needs neither the base model nor the data, and checks the classes of what does.
+
+    Raises:
+        ConfigError, TrainingError: what would fail in every round.
+    """
+    import torch
+
+    from decloud_pl.train.optimizers import optimizer_factory, scheduler_factory
+    from decloud_pl.train.own_code import check_data, check_module, has_own_optimizer
+    from decloud_pl.train.setup import make_callbacks, make_trainer, quiet
+
+    quiet()
+    check_module(plan)
+    check_data(plan)
+    if not has_own_optimizer(plan):
+        make_optimizer = optimizer_factory(plan.config.optimizer, plan.round.allow_packages)
+        make_schedule = scheduler_factory(plan.config.scheduler, plan.round.allow_packages)
+        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+        if make_schedule is not None:
+            make_schedule(optimizer, _STEPS)
+    make_trainer(plan, make_callbacks(plan))
+
+
+def main() -> None:
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # nothing that a library prints may be taken for the answer
+    found: dict[str, str] = {}
+    try:
+        check_plan(TrainingPlan.read(Path(sys.argv[1])))
+    except DecloudError as error:
+        found = {"error": error.message, "fix": error.fix}
+    json.dump(found, answer)
+    answer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,422 @@
+"""A user's own module, data, callback and optimizer in a round, and the callbacks of conf/callbacks."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import seed_everything
+
+from decloud_pl.domain import Update
+from decloud_pl.errors import ConfigError, DecloudError, TrainingError, TrainingStopped
+from decloud_pl.models.spec import BaseModel
+from decloud_pl.train.callback import trained_network
+from decloud_pl.train.finish import Finish
+from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.round_callbacks import RoundCallbacks
+from decloud_pl.train.run import train_round
+from decloud_pl.train.setup import FitSetup
+
+MakePlan = Callable[..., TrainingPlan]
+MakeSetup = Callable[..., FitSetup]
+
+PACKAGE = '''
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from sklearn.datasets import load_digits
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+from decloud_pl.train.module import RoundModule
+
+
+class TakesNetwork(LightningModule):
+    """No configure_optimizers: the node ``optimizer`` is used."""
+
+    def __init__(self, network, smoothing=0.0):
+        super().__init__()
+        self.body, self.smoothing = network, smoothing
+
+    def training_step(self, batch, index):
+        return functional.cross_entropy(self.body(batch[0]), batch[1], label_smoothing=self.smoothing)
+
+
+class TakesBase(LightningModule):
+    """An optimizer of its own, and a head that is no part of the update."""
+
+    def __init__(self, base, network):
+        super().__init__()
+        self.classes, self.part, self.extra = base.classes, network, torch.nn.Linear(base.classes, 2)
+
+    def training_step(self, batch, index):
+        logits = self.part(batch[0])
+        return functional.cross_entropy(logits, batch[1]) + 0.1 * functional.cross_entropy(
+            self.extra(logits), batch[1] % 2
+        )
+
+    def validation_step(self, batch, index):
+        self.log("val/accuracy", (self.part(batch[0]).argmax(1) == batch[1]).float().mean(), batch_size=len(batch[1]))
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+class Smooth(RoundModule):
+    """Another loss than its base class."""
+
+    def training_step(self, batch, index):
+        return functional.cross_entropy(self(batch[0]), batch[1], label_smoothing=0.05)
+
+
+class Takes(LightningModule):
+    """Neither the network nor the base model."""
+
+
+class Wraps(LightningModule):
+    def __init__(self, network):
+        super().__init__()
+        self.first, self.rest = list(network.children())
+
+
+class Raises(TakesNetwork):
+    def training_step(self, batch, index):
+        raise KeyError("the weather\\nand more")
+
+
+class Plain:
+    def __init__(self, network):
+        pass
+
+
+class Rows(LightningDataModule):
+    def __init__(self, size=8):
+        super().__init__()
+        self.size = size
+
+    def setup(self, stage):
+        digits = load_digits()
+        images = torch.tensor(digits.images, dtype=torch.float32)[:, None].expand(-1, 3, -1, -1) / 8 - 1
+        labels = torch.tensor(digits.target)
+        self.train_rows, self.held_out = TensorDataset(images[:1400], labels[:1400]), TensorDataset(
+            images[1400:], labels[1400:]
+        )
+
+    def train_dataloader(self):
+        return DataLoader(self.train_rows, batch_size=32, shuffle=True)
+
+
+class Validated(Rows):
+    def val_dataloader(self):
+        return DataLoader(self.held_out, batch_size=64)
+
+
+class Named(Validated):
+    """Validation batches that are no pairs."""
+
+    def val_dataloader(self):
+        return DataLoader(self.held_out, batch_size=64, collate_fn=lambda rows: {"rows": rows})
+
+
+class Counts(Callback):
+    counted = 0
+
+    def __init__(self, by=1):
+        self.by = by
+
+    def on_train_batch_end(self, *arguments):
+        Counts.counted += self.by
+
+
+class Sign(torch.optim.Optimizer):
+    """Steps of equal size."""
+
+    def __init__(self, parameters, lr=0.01):
+        super().__init__(parameters, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    parameter -= group["lr"] * parameter.grad.sign()
+        return loss
+'''
+
+
+@pytest.fixture(autouse=True)
+def _package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    folder = tmp_path / "site"
+    (folder / "my_lab").mkdir(parents=True)
+    (folder / "my_lab" / "__init__.py").write_text("")
+    (folder / "my_lab" / "parts.py").write_text(PACKAGE)
+    (folder / "my_lab" / "broken.py").write_text("import a_module_that_nobody_has\n")
+    monkeypatch.syspath_prepend(folder)
+    importlib.invalidate_caches()
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
+        del sys.modules[name]
+
+
+MINE = {"allow_packages": ("my_lab",)}
+
+
+def my(node: str, name: str) -> str:
+    return f"{node}._target_=my_lab.parts.{name}"
+
+
+def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Update, RoundCallbacks]:
+    """What `train_round` does with an opened base model."""
+    supervisor = supervisor or Supervisor()
+    seed_everything(setup.config.seed, workers=True, verbose=False)
+    judge, module = setup.judge(), setup.module()
+    network = trained_network(module, setup.state)
+    callbacks = RoundCallbacks.of(setup, network, judge, supervisor)
+    setup.fit(module, callbacks.in_order, checkpoint=setup.round.folder / CHECKPOINT_FILE).run()
+    assert callbacks.outbox.update is not None
+    return Finish(setup, judge, callbacks, supervisor)(callbacks.outbox.update, network), callbacks
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        (my("module", "TakesNetwork"), "+module.smoothing=0.1"),
+        (my("module", "TakesBase"),),
+        (my("module", "Smooth"),),
+        (my("optimizer", "Sign"), "~optimizer.fused"),
+        (my("datamodule", "Validated"),),
+        (my("module", "TakesBase"), my("datamodule", "Validated")),
+    ],
+    ids=["network", "base, own optimizer", "a RoundModule", "optimizer", "data", "all of it"],
+)
+def test_what_is_the_users_own_trains_and_gains(own: tuple[str, ...], make_setup: MakeSetup) -> None:
+    setup = make_setup("out", "learning_rate=0.01", "epochs=2", *own, **MINE)
+    update, _ = train(setup)
+    assert update.withheld == ""
+    assert update.gain_low is not None
+    assert update.gain_low > 0.2
+    # Nothing but the base model's tensors is in it.
+    assert torch.load(update.path, weights_only=True).keys() == setup.state.keys()
+
+
+def test_a_whole_round_with_nothing_but_own_parts(make_plan: MakePlan, tiny_model: BaseModel) -> None:
+    heard: list[Progress] = []
+    plan = make_plan(
+        "out",
+        *(my("module", "TakesBase"), my("datamodule", "Validated"), "epochs=2"),
+        *("+callbacks.mine._target_=my_lab.parts.Counts", "+callbacks.mine.by=2"),
+        base_model=tiny_model.weights,
+        **MINE,
+    )
+    plan.write(plan.round.folder)
+    update = train_round(TrainingPlan.read(plan.round.folder), Supervisor(heard.append))
+    assert update is not None
+    assert update.withheld == ""
+    assert update.accuracy_after > update.accuracy_before + 0.3
+    # 1,400 rows in batches of 32, twice, counted by two.
+    assert sys.modules["my_lab.parts"].Counts.counted == 44 * 2 * 2
+    assert {"baseline", "fit", "evaluate", "score"} <= {progress.stage for progress in heard}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ("Rows", "the data module has no validation data"),
+        ("Named", "the validation batches are not pairs of inputs and labels"),
+    ],
+)
+def test_where_nothing_can_be_measured_the_update_is_submitted(data: str, reason: str, make_setup: MakeSetup) -> None:
+    heard: list[Progress] = []
+    own = (my("module", "TakesNetwork"), my("datamodule", data), "learning_rate=0.01")
+    update, callbacks = train(make_setup("out", *own, **MINE), supervisor=Supervisor(heard.append))
+    assert update.withheld == ""
+    assert (update.gain_low, update.gain_high) == (None, None)
+    assert heard[-1].note == f"The gain is not measured: {reason}. The update is submitted."
+    assert callbacks.best.accuracy is None
+    entries = torch.load(update.path, weights_only=True)
+    assert max(float(entry.abs().max()) for entry in entries.values()) > 0.01
+
+
+REFUSALS = {
+    "a package that is not allowed": (
+        (my("module", "TakesNetwork"),),
+        {},
+        r"'my_lab\.parts\.TakesNetwork' may not be built.*allow_packages=my_lab",
+    ),
+    "a package whose name begins with an allowed one": (
+        ("module._target_=my_labs.Parts",),
+        MINE,
+        r"'my_labs\.Parts' may not be built",
+    ),
+    "neither network nor base": (
+        (my("module", "Takes"),),
+        MINE,
+        r"Takes does not take the base model\. Give its __init__ a parameter `network`",
+    ),
+    "no LightningModule": ((my("module", "Plain"),), MINE, r"Plain is not a LightningModule\. Derive it"),
+    "no data module": ((my("datamodule", "Plain"),), MINE, r"Plain is not a LightningDataModule\. Derive it"),
+    "no callback": (
+        ("+callbacks.mine={_target_:my_lab.parts.Rows}",),
+        MINE,
+        r"Rows in the group callbacks is not a Callback",
+    ),
+    "nothing matches the base model": (
+        (my("module", "Wraps"),),
+        MINE,
+        r"No part of the module has the base model's tensors\. Keep base\.network\(\) as one attribute",
+    ),
+    "a batch size that is not taken": (
+        (my("datamodule", "Validated"), "batch_size=64"),
+        {**MINE, "given": ("datamodule._target_", "datamodule.batch_size")},
+        r"Validated takes no argument 'batch_size'",
+    ),
+    "an argument that is not taken": (
+        (my("module", "TakesNetwork"), "+module.width=3"),
+        {**MINE, "given": ("module._target_", "module.width")},
+        r"TakesNetwork takes no argument 'width'",
+    ),
+    "two optimizers": (
+        (my("module", "TakesBase"), "optimizer=sgd"),
+        {**MINE, "given": ("module._target_", "optimizer")},
+        r"TakesBase has a configure_optimizers of its own, so the setting optimizer has no effect",
+    ),
+    "two schedules": (
+        (my("module", "TakesBase"), "scheduler=cosine"),
+        {**MINE, "given": ("module._target_", "scheduler")},
+        r"TakesBase has a configure_optimizers of its own, so the setting scheduler has no effect",
+    ),
+    "a step that raises": (
+        (my("module", "Raises"),),
+        MINE,
+        r"^The training failed: KeyError: .*the weather.*\. Its log has the traceback\.$",
+    ),
+    "an import that fails": (
+        ("module._target_=my_lab.broken.Module",),
+        MINE,
+        r"my_lab\.broken\.Module cannot be imported: .*No module named 'a_module_that_nobody_has'",
+    ),
+    "a class that is not there": (("module._target_=my_lab.parts.Absent",), MINE, r"Absent cannot be imported"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_cannot_work_is_refused_in_one_sentence(
+    case: str, make_setup: MakeSetup, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides, fields, message = REFUSALS[case]
+    with caplog.at_level(logging.ERROR), pytest.raises(DecloudError, match=message) as refusal:
+        train(make_setup("out", *overrides, **fields))
+    assert "\n" not in str(refusal.value)
+    assert ("Traceback" in caplog.text) is (case == "a step that raises")
+
+
+# The callbacks of conf/callbacks.
+
+
+def test_the_average_that_was_validated_is_submitted(make_setup: MakeSetup) -> None:
+    """Lightning swaps the averages in for a validation, and copies them into the module after the fit."""
+    course = ("callbacks=ema", "callbacks.ema.decay=0.9", "learning_rate=0.02", "epochs=2", "update.dtype=float32")
+    update, callbacks = train(make_setup("out", *course))
+    ema = next(one for one in callbacks.in_order if type(one).__name__ == "EMAWeightAveraging")
+    averaged = {
+        name.removeprefix("module.network."): tensor
+        for name, tensor in ema._average_model.state_dict().items()  # type: ignore[attr-defined]  # it has no public name
+        if name.startswith("module.network.")
+    }
+    setup = make_setup("judge", *course)
+    entries = torch.load(update.path, weights_only=True)
+    for name, start in setup.state.items():
+        torch.testing.assert_close(start + entries[name], averaged[name], atol=1e-6, rtol=0)
+    assert callbacks.best.accuracy == pytest.approx(setup.judge().select(averaged))
+    last, _ = train(make_setup("plain", *course[2:]))
+    assert last.cid != update.cid
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        ("callbacks=ema", "callbacks.ema.decay=0.9"),
+        ("callbacks=early_stopping",),
+        ("trainer.val_check_interval=0.5",),
+        ("trainer.accumulate_grad_batches=2",),
+        ("trainer.reload_dataloaders_every_n_epochs=1",),
+        ("trainer.enable_checkpointing=true",),
+    ],
+    ids=lambda course: course[0],
+)
+@pytest.mark.parametrize("stop_at", [3, 4, 7])
+def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], make_setup: MakeSetup) -> None:
+    whole = ("epochs=3", "max_batches=4", "learning_rate=0.01", "update.remedies=[]", *course)
+    expected, _ = train(make_setup("whole", *whole))
+    steps: list[int] = []
+
+    def report(progress: Progress) -> None:
+        if progress.stage == "fit" and progress.step:
+            steps.append(progress.step)
+
+    broken = make_setup("broken", *whole)
+    stop = stop_at // 2 if "accumulate" in course[0] else stop_at
+    with pytest.raises(TrainingStopped):
+        train(broken, supervisor=Supervisor(report, lambda: steps[-1:] == [stop]))
+    steps.clear()
+    got, _ = train(broken, supervisor=Supervisor(report))
+    assert steps[0] == stop + 1
+    assert (got.cid, got.accuracy_after) == (expected.cid, expected.accuracy_after)
+
+
+def test_early_stopping_ends_the_fit(make_setup: MakeSetup) -> None:
+    course = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "learning_rate=0", "max_batches=4")
+    heard: list[Progress] = []
+    setup = make_setup("out", *course, "optimizer=sgd", "epochs=9", "update.remedies=[]")
+    update, _ = train(setup, supervisor=Supervisor(heard.append))
+    # Nothing is learned: the second validation is no better than the first.
+    assert [progress.stage for progress in heard].count("evaluate") == 2
+    assert not update.stopped_early  # which is said of the round's deadline alone
+    assert update.withheld
+
+
+def test_stochastic_weight_averaging_is_submitted(make_setup: MakeSetup) -> None:
+    course = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "callbacks.swa.swa_lrs=0.01", "epochs=4")
+    update, callbacks = train(make_setup("out", *course, "learning_rate=0.01", "max_batches=20"))
+    assert update.withheld == ""
+    plain, _ = train(make_setup("plain", "epochs=4", "learning_rate=0.01", "max_batches=20"))
+    assert update.cid != plain.cid
+
+
+@pytest.mark.parametrize(
+    ("choice", "metric"), [("lr_monitor", "lr-SGD"), ("device_stats", "DeviceStatsMonitor.on_train_batch_end")]
+)
+def test_a_monitor_writes_to_the_logger(choice: str, metric: str, make_setup: MakeSetup, tmp_path: Path) -> None:
+    course = ("optimizer=sgd", "learning_rate=0.02", "max_batches=4", "trainer.log_every_n_steps=1")
+    logger = f"+logger={{_target_:lightning.pytorch.loggers.CSVLogger,save_dir:{tmp_path / 'log'}}}"
+    train(make_setup("out", f"callbacks={choice}", logger, *course))
+    (path,) = (tmp_path / "log").rglob("metrics.csv")
+    lines = path.read_text().splitlines()
+    columns = [number for number, name in enumerate(lines[0].split(",")) if name.startswith(metric)]
+    assert columns
+    values = {row.split(",")[columns[0]] for row in lines[1:]} - {""}
+    assert values
+    assert choice != "lr_monitor" or values == {"0.02"}
+    with pytest.raises(ConfigError, match=r"needs a logger\. Choose one, for example logger=tensorboard"):
+        train(make_setup("none", f"callbacks={choice}", *course))
+
+
+def test_a_progress_bar_shows(make_setup: MakeSetup, capsys: pytest.CaptureFixture[str]) -> None:
+    train(make_setup("out", "callbacks=progress_bar", "max_batches=4"))
+    printed = "".join(capsys.readouterr())
+    assert "Epoch 0: 100%" in printed
+    assert "4/4" in printed
+
+
+def test_an_early_stop_on_something_that_is_not_logged_is_one_sentence(make_setup: MakeSetup) -> None:
+    with pytest.raises(TrainingError, match=r"Early stopping conditioned on metric `val/thing`"):
+        train(make_setup("out", "callbacks=early_stopping", "callbacks.early_stopping.monitor=val/thing"))

@@ -11,14 +11,13 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from decloud_pl.domain import Update, UpdateForm
+from decloud_pl.domain import Encoding, Update, UpdateForm
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import ModelSpec, save
 from decloud_pl.models.quarantine import open_base_model
 from decloud_pl.models.spec import BaseModel, ImageInput
 from decloud_pl.train import delta
 from decloud_pl.train.callback import DeltaCallback
-from decloud_pl.train.delta import Encoding
 
 
 class Line(LightningModule):
@@ -211,7 +210,7 @@ class RoundInbox(Inbox):
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 def test_a_round_gets_the_update_in_its_own_form(tmp_path: Path, base: BaseModel) -> None:
-    form = UpdateForm(tmp_path / "round" / "update.pt", "gradient", 0.5, "float32")
+    form = UpdateForm(tmp_path / "round" / "update.pt", "gradient", 0.5, Encoding("float32"))
     inbox, network = RoundInbox(form), base.network()
     trainer(tmp_path, DeltaCallback(base, inbox)).fit(Wrapped(network=network), images())
     (update,) = inbox.updates

@@ -1,3 +1,134 @@
-"""decloud_pl: train models in DECLOUD rounds with PyTorch Lightning and earn SOL."""
+"""decloud_pl: train models in DECLOUD rounds with PyTorch Lightning and earn SOL.
+
+``__all__`` lists the public names. All but the exceptions are loaded when they are first used: torch takes a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from decloud_pl.errors import (
+    ChainError,
+    ConfigError,
+    ContentNotFound,
+    DatasetError,
+    DatasetNotFound,
+    DatasetNotReady,
+    DatasetNotSupported,
+    DecloudError,
+    DecodeError,
+    ExecutorUnavailable,
+    InsufficientFunds,
+    IntegrityError,
+    InvalidCid,
+    JournalError,
+    JournalLocked,
+    LocalnetError,
+    ModelError,
+    ProgramError,
+    RoundError,
+    RpcRejected,
+    RpcUnavailable,
+    SizeLimitExceeded,
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+    TrainingDiverged,
+    TrainingError,
+    TrainingStopped,
+    TransactionExpired,
+    UntrustedFileRejected,
+    UsageError,
+    WalletError,
+)
+
+if TYPE_CHECKING:
+    from decloud_pl.experiment.run import run_experiment
+    from decloud_pl.localnet.network import LocalNetwork
+    from decloud_pl.models.package import save as save_model
+    from decloud_pl.models.quarantine import open_base_model
+    from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
+    from decloud_pl.session import Session
+    from decloud_pl.settings import load as load_settings
+    from decloud_pl.train.callback import DeltaCallback
+    from decloud_pl.train.datamodule import RoundDataModule
+    from decloud_pl.train.module import RoundModule
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ChainError",
+    "ConfigError",
+    "ContentNotFound",
+    "DatasetError",
+    "DatasetNotFound",
+    "DatasetNotReady",
+    "DatasetNotSupported",
+    "DecloudError",
+    "DecodeError",
+    "DeltaCallback",
+    "ExecutorUnavailable",
+    "ImageInput",
+    "InsufficientFunds",
+    "IntegrityError",
+    "InvalidCid",
+    "JournalError",
+    "JournalLocked",
+    "LocalNetwork",
+    "LocalnetError",
+    "ModelError",
+    "ModelSpec",
+    "ProgramError",
+    "RoundDataModule",
+    "RoundError",
+    "RoundModule",
+    "RpcRejected",
+    "RpcUnavailable",
+    "Session",
+    "SizeLimitExceeded",
+    "StoreError",
+    "StoreRejected",
+    "StoreUnavailable",
+    "TextInput",
+    "TrainingDiverged",
+    "TrainingError",
+    "TrainingStopped",
+    "TransactionExpired",
+    "UntrustedFileRejected",
+    "UsageError",
+    "WalletError",
+    "load_settings",
+    "open_base_model",
+    "run_experiment",
+    "save_model",
+]
+
+_LAZY = {
+    "DeltaCallback": ("decloud_pl.train.callback", "DeltaCallback"),
+    "ImageInput": ("decloud_pl.models.spec", "ImageInput"),
+    "LocalNetwork": ("decloud_pl.localnet.network", "LocalNetwork"),
+    "ModelSpec": ("decloud_pl.models.spec", "ModelSpec"),
+    "RoundDataModule": ("decloud_pl.train.datamodule", "RoundDataModule"),
+    "RoundModule": ("decloud_pl.train.module", "RoundModule"),
+    "Session": ("decloud_pl.session", "Session"),
+    "TextInput": ("decloud_pl.models.spec", "TextInput"),
+    "load_settings": ("decloud_pl.settings", "load"),
+    "open_base_model": ("decloud_pl.models.quarantine", "open_base_model"),
+    "run_experiment": ("decloud_pl.experiment.run", "run_experiment"),
+    "save_model": ("decloud_pl.models.package", "save"),
+}
+"""Public name: the module that has it, and its name there."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    found: object = getattr(importlib.import_module(module), attribute)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -159,6 +159,43 @@ class RoundCounter:
     bump: int
 
 
+UpdateDtype = Literal["float32", "float16", "bfloat16"]
+"""Of a submission's floating-point entries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How the entries of a submission are written.
+
+    Attributes:
+        dtype: of floating-point entries. An entry that float16 cannot hold is kept in float32.
+        top_k: share of the floating-point entries to keep, the largest of the whole update; 0 keeps all.
+    """
+
+    dtype: UpdateDtype = "float16"
+    top_k: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.dtype}, the largest {self.top_k:.3g} of the entries" if self.top_k else self.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateForm:
+    """How a round wants its update.
+
+    Attributes:
+        path: the file to write.
+        convention: what the entries mean.
+        gradient_rate: η of the ``gradient`` convention.
+        encoding: of the entries.
+    """
+
+    path: Path
+    convention: Convention = "delta"
+    gradient_rate: float = 0.1
+    encoding: Encoding = Encoding()
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """A finished training on this machine's disk.
@@ -168,7 +205,7 @@ class Update:
         cid: its CID under ``profile``, computed while the file was written.
         size: bytes.
         convention: what the entries mean.
-        accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1.
+        accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1; None where it was not measured.
         accuracy_after: the same for the base model with this update applied as validators do.
         encoding: how the entries are written, for people.
         gain_kept: share of the accuracy gained on held-out data that this encoding kept; None when nothing
@@ -185,8 +222,8 @@ class Update:
     profile: str
     size: int
     convention: Convention
-    accuracy_before: float
-    accuracy_after: float
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
     encoding: str = ""
     gain_kept: float | None = None
     stopped_early: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -14,6 +15,17 @@ def write_atomically(path: Path, data: bytes) -> None:
     """
     scratch = path.with_name(path.name + ".part")
     scratch.write_bytes(data)
+    replace_durably(scratch, path)
+
+
+def copy_atomically(source: Path, path: Path) -> None:
+    """Replaces a file by a copy of another.
+
+    Raises:
+        OSError: one cannot be read or the other not written; the old one stays.
+    """
+    scratch = path.with_name(path.name + ".part")
+    shutil.copyfile(source, scratch)
     replace_durably(scratch, path)
 
 

@@ -75,13 +75,15 @@ def _show(arguments: argparse.Namespace) -> int:
     import os
 
     from decloud_pl.cli.output import print_json, print_table
+    from decloud_pl.settings import default_home
     from decloud_pl.settings.file import ConfigFile
-    from decloud_pl.settings.load import show, sources
+    from decloud_pl.settings.load import composed, sources
+    from decloud_pl.settings.origins import show
     from decloud_pl.settings.values import to_display
 
-    given = sources(arguments.overrides, environ=os.environ)
-    entries = show(given)
-    path = ConfigFile(given.home).path
+    given = sources(arguments.overrides)
+    entries = show(given, composed(given))
+    path = ConfigFile(default_home(os.environ)).path
     if arguments.json:
         document = {"path": str(path), "settings": {entry.name: entry.value for entry in entries}}
         if arguments.origin:

@@ -6,16 +6,16 @@ import argparse
 import getpass
 import os
 import sys
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.output import print_json
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.load import settings_of, sources_of
-from decloud_pl.settings.names import Setting, find
+from decloud_pl.settings.load import composed, sources_of
+from decloud_pl.settings.names import find
 from decloud_pl.settings.schema import default_home
 from decloud_pl.settings.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
 from decloud_pl.settings.values import from_text, to_display
@@ -24,26 +24,40 @@ if TYPE_CHECKING:
     from decloud_pl.settings.values import Value
 
 ASK = "-"
-Change = Callable[[dict[str, "Value"]], None]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting, or one key of a table, with its new value and what to show of that; None where it goes."""
+
+    setting: str
+    value: Any = None
+    shown: str | None = None
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting}.{self.key}" if self.key else self.setting
 
 
 def change(arguments: argparse.Namespace) -> int:
     """Makes the changes of one call together, or none of them."""
     home = default_home(os.environ)
-    changes, said = _changes(arguments, home)
+    changes = _changes(arguments, home)
 
     def apply(values: dict[str, Value]) -> None:
         for one in changes:
-            one(values)
+            _apply(one, values, home)
         check_kept(values, home)
 
     file = ConfigFile(home)
     file.edit(apply)
     if arguments.json:
-        print_json({"path": str(file.path), "changed": [{"setting": name, "now": shown} for name, shown in said]})
+        changed = [{"setting": one.name, "now": one.shown} for one in changes]
+        print_json({"path": str(file.path), "changed": changed})
     else:
-        for name, shown in said:
-            print(f"{name} = {shown}" if shown is not None else f"{name} is no longer kept")
+        for one in changes:
+            print(f"{one.name} = {one.shown}" if one.shown is not None else f"{one.name} is no longer kept")
     return 0
 
 
@@ -68,35 +82,41 @@ def check_kept(values: dict[str, Value], home: Path) -> None:
     """
     from decloud_pl.cli.dataset_names import check_names
 
-    settings = settings_of(sources_of(values, home))
+    settings = composed(sources_of(values, home)).settings
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
 
 
-def _changes(arguments: argparse.Namespace, home: Path) -> tuple[list[Change], list[tuple[str, str | None]]]:
-    changes: list[Change] = []
-    said: list[tuple[str, str | None]] = []
-    for text in arguments.set:
-        setting, value, shown = _assignment(text, home, keyring=arguments.keyring)
-        changes.append(_set(setting.name, value))
-        said.append((setting.name, shown))
-    for name in arguments.unset:
-        setting = find(name)
-        changes.append(_unset(setting, home))
-        said.append((setting.name, None))
+def _changes(arguments: argparse.Namespace, home: Path) -> list[Change]:
+    changes = [_assignment(text, home, keyring=arguments.keyring) for text in arguments.set]
+    changes += [Change(find(name).name) for name in arguments.unset]
     for option, table in (("add_mapping", "mappings"), ("add_path", "paths")):
         for text in getattr(arguments, option):
             key, value = _pair(text, f"--{option.replace('_', '-')}", path=table == "paths")
-            changes.append(_add(table, key, value))
-            said.append((f"{table}.{key}", value))
+            changes.append(Change(table, value, value, key))
     for option, table in (("remove_mapping", "mappings"), ("remove_path", "paths")):
-        for key in getattr(arguments, option):
-            changes.append(_remove(table, key))
-            said.append((f"{table}.{key}", None))
-    return changes, said
+        changes += [Change(table, key=key) for key in getattr(arguments, option)]
+    return changes
 
 
-def _assignment(text: str, home: Path, *, keyring: bool) -> tuple[Setting, Value, str]:
-    """The setting, its value for the file, and what to show of it."""
+def _apply(change: Change, values: dict[str, Value], home: Path) -> None:
+    if change.key:
+        kept = values.get(change.setting)
+        table: dict[str, Any] = dict(kept) if isinstance(kept, dict) else {}
+        if change.shown is not None:
+            table[change.key] = change.value
+        elif table.pop(change.key, None) is None:
+            known = ", ".join(sorted(table)) or "none"
+            raise ConfigError(f"{change.setting} has no {change.key!r}.", fix=f"Kept: {known}.")
+        values[change.setting] = table
+        if not table:
+            del values[change.setting]
+    elif change.shown is not None:
+        values[change.setting] = change.value
+    elif values.pop(change.setting, None) == IN_KEYRING:
+        keyring_delete(change.setting, str(home))
+
+
+def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     name, equals, word = text.partition("=")
     if not equals:
         raise UsageError(f"--set {name!r} has no value.", fix="Write --set KEY=VALUE, for example --set epochs=2.")
@@ -106,7 +126,7 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> tuple[Setting, Value
         if word == ASK and setting.kind in ("text", "names"):  # an address with a key in it
             word = ask_secret(f"{setting.name}: ")
         value = from_text(setting, word, where)
-        return setting, value, to_display(redact_tree(value))
+        return Change(setting.name, value, to_display(redact_tree(value)))
     if word == ASK:
         word = ask_secret(f"{setting.name}: ")
     else:
@@ -114,8 +134,8 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> tuple[Setting, Value
     secret = checked_secret(setting.name, word)
     if keyring:
         keyring_set(setting.name, str(home), secret)
-        return setting, IN_KEYRING, f"{mask(secret)} (in the system keyring)"
-    return setting, secret, mask(secret)
+        return Change(setting.name, IN_KEYRING, f"{mask(secret)} (in the system keyring)")
+    return Change(setting.name, secret, mask(secret))
 
 
 def ask_secret(prompt: str) -> str:
@@ -142,49 +162,6 @@ def checked_secret(name: str, text: str) -> str:
     elif not secret.isascii() or not secret.isprintable() or " " in secret:
         raise ConfigError(f"{name} holds characters that no such key has.", fix="Copy it again, in one piece.")
     return secret
-
-
-def _set(name: str, value: Value) -> Change:
-    def apply(values: dict[str, Value]) -> None:
-        values[name] = value
-
-    return apply
-
-
-def _unset(setting: Setting, home: Path) -> Change:
-    def apply(values: dict[str, Value]) -> None:
-        if values.pop(setting.name, None) == IN_KEYRING:
-            keyring_delete(setting.name, str(home))
-
-    return apply
-
-
-def _add(table: str, key: str, value: str) -> Change:
-    def apply(values: dict[str, Value]) -> None:
-        values[table] = {**_table(values, table), key: value}
-
-    return apply
-
-
-def _remove(table: str, key: str) -> Change:
-    def apply(values: dict[str, Value]) -> None:
-        rest = dict(_table(values, table))
-        if rest.pop(key, None) is None:
-            raise ConfigError(f"{table} has no {key!r}.", fix=f"Kept: {_listed(rest)}.")
-        values[table] = rest
-        if not rest:
-            del values[table]
-
-    return apply
-
-
-def _table(values: dict[str, Value], table: str) -> dict[str, str]:
-    kept = values.get(table)
-    return kept if isinstance(kept, dict) else {}
-
-
-def _listed(names: Sequence[str] | dict[str, str]) -> str:
-    return ", ".join(sorted(names)) or "none"
 
 
 def _pair(text: str, option: str, *, path: bool) -> tuple[str, str]:

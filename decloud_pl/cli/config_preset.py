@@ -12,11 +12,13 @@ from decloud_pl.cli.config_change import check_kept
 from decloud_pl.cli.output import print_json, print_table
 from decloud_pl.config_dir import config_dir
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.load import covered, sources
-from decloud_pl.settings.plain_tree import choices
+from decloud_pl.settings.load import composed, sources
+from decloud_pl.settings.names import choices
+from decloud_pl.settings.origins import covered
 from decloud_pl.settings.schema import USER_CONF, default_home
 
 if TYPE_CHECKING:
+    from decloud_pl.settings.load import Composed, Sources
     from decloud_pl.settings.values import Value
 
 
@@ -44,7 +46,8 @@ def keep_preset(arguments: argparse.Namespace) -> int:
 
     file = ConfigFile(home)
     file.edit(apply)
-    kept = warn_if_covered()
+    given = sources()
+    kept = warn_if_covered(given, composed(given))
     if arguments.json:
         print_json({"path": str(file.path), "preset": arguments.preset, "covered": kept})
     else:
@@ -52,13 +55,13 @@ def keep_preset(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def warn_if_covered(overrides: list[str] | None = None) -> list[str]:
+def warn_if_covered(given: Sources, found: Composed) -> list[str]:
     """Says on stderr which of the preset's settings do not count, because config.json has its own value."""
-    preset, kept = covered(sources(overrides or []))
+    kept = covered(given, found)
     if kept:
         names = " ".join(f"--unset {name}" for name in kept)
         print(
-            f"Your own {', '.join(kept)} in config.json count more than the preset {preset}'s; "
+            f"Your own {', '.join(kept)} in config.json count more than the preset {found.preset}'s; "
             f"to let the preset decide: decloud-trainer config {names}",
             file=sys.stderr,
         )

@@ -50,14 +50,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.cli.config_preset import warn_if_covered
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.session import checked
     from decloud_pl.cli.task import run_daemon
     from decloud_pl.settings.load import sources
 
-    overrides = [*option_overrides(arguments), *arguments.overrides]
-    settings = open_settings(overrides)
-    warn_if_covered(overrides)
-    return run_daemon(settings, preset=sources(overrides).preset, plain=arguments.plain)
+    given = sources([*option_overrides(arguments), *arguments.overrides])
+    found = checked(given)
+    warn_if_covered(given, found)
+    return run_daemon(found.settings, preset=found.preset, plain=arguments.plain)
 
 
 def option_overrides(arguments: argparse.Namespace) -> list[str]:
@@ -67,14 +67,14 @@ def option_overrides(arguments: argparse.Namespace) -> list[str]:
         ConfigError: a value that is none of the setting's.
     """
     from decloud_pl.settings.names import find
-    from decloud_pl.settings.values import from_text, to_overrides
+    from decloud_pl.settings.values import from_text, to_override
 
     overrides: list[str] = []
     for option, _, name, _ in _OPTIONS:
         text = getattr(arguments, option.replace("-", "_"))
         if text is not None:
             setting = find(name)
-            overrides += to_overrides(setting, from_text(setting, text, f"--{option}"))
+            overrides.append(to_override(setting, from_text(setting, text, f"--{option}")))
     overrides += ["update.force=true"] if arguments.force else []
     overrides += [f"{name}=false" for option, name, _ in _SWITCHES if getattr(arguments, option.replace("-", "_"))]
     return overrides

@@ -200,7 +200,8 @@ def _print_summary(summary: dict[str, Any], reporter: TerminalReporter) -> None:
     reporter.say("")
     for entry in summary["rounds"]:
         before, after = entry["accuracy_before"], entry["accuracy_after"]
-        gain = "" if before is None else f"accuracy {before * 100:.1f} % → {after * 100:.1f} %, "
+        measured = before is not None and after is not None
+        gain = f"accuracy {before * 100:.1f} % → {after * 100:.1f} %, " if measured else ""
         reporter.say(
             f"Round {entry['round_id']}: {entry['status']}, {gain}reward {format_sol(entry['reward_lamports'])}"
         )

@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     from functools import partial
 
     from decloud_pl.cli.output import print_json, print_table
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.connect import open_wallet
     from decloud_pl.daemon.doctor import examine
     from decloud_pl.settings.schema import default_home
 

@@ -15,21 +15,26 @@ from decloud_pl.settings.values import hydra_text
 if TYPE_CHECKING:
     from decloud_pl.experiment.results import Result
 
+NOT_MEASURED = "not measured"
+
 
 def lines(result: Result) -> list[str]:
     """What an experiment found, for people."""
     probe = [f"probe             {result.probe['note'].removeprefix('Probe: ')}"] if result.probe else []
-    before, after, gain = result.accuracy_before or 0.0, result.accuracy_after or 0.0, result.gain or 0.0
     return [
         f"data set          {result.dataset}",
         f"model             {result.architecture}",
-        f"accuracy before   {before * 100:.2f} %",
-        f"accuracy after    {after * 100:.2f} %",
-        f"gain              {gain * 100:+.2f} percentage points",
+        f"accuracy before   {_percent(result.accuracy_before)}",
+        f"accuracy after    {_percent(result.accuracy_after)}",
+        f"gain              {NOT_MEASURED if result.gain is None else f'{result.gain * 100:+.2f} percentage points'}",
         *probe,
         f"update            {(result.update_bytes or 0) / 1000:,.0f} kB, {result.encoding}",
         f"time              {result.seconds or 0.0:.1f} s",
     ]
+
+
+def _percent(accuracy: float | None) -> str:
+    return NOT_MEASURED if accuracy is None else f"{accuracy * 100:.2f} %"
 
 
 def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
@@ -41,50 +46,26 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     Raises:
         ConfigError: a setting that is wrong, or no experiment.
     """
-    import hydra
-
     from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.cli.hydra_flags import hand_over
     from decloud_pl.cli.interrupts import Interrupts
     from decloud_pl.cli.sweeps import show
-    from decloud_pl.config_dir import config_dir
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
-    from decloud_pl.experiment.sweep import (
-        covered,
-        expanded,
-        first_point,
-        forget_secrets,
-        is_hydras,
-        job,
-        of_an_experiment,
-        refuse_addresses,
-    )
-    from decloud_pl.settings.addresses import hidden_values
-    from decloud_pl.settings.hydra_tree import search_path
-    from decloud_pl.settings.load import sources
+    from decloud_pl.experiment.sweep import expanded, first_point, forget_secrets, job, refuse_addresses
+    from decloud_pl.settings.load import hydra_overrides, sources
 
-    given = sources()
-    overrides = expanded(overrides, given.conf, given.user_conf)
-    given = sources([text for text in overrides if not is_hydras(text)])
+    given = sources(expanded(overrides, *sources().folders), sweep=True)
     refuse_addresses(given.overrides)
-    composed = of_an_experiment(given)
-    own = [text for text in overrides if is_hydras(text)]
-    settings = first_point([*own, *composed], directory=given.conf, user_conf=given.user_conf)
+    settings = first_point(given)
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
     forget_secrets(os.environ)
-    sys.argv[1:] = [
-        *flags,
-        *search_path(given.user_conf),
-        f"hydra.sweep.dir={hydra_text(str(folder))}",
-        *own,
-        *covered(composed, hidden_values(settings)),
-    ]
     interrupts = Interrupts()
     try:
         with interrupts:
-            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
+            hand_over([*flags, f"hydra.sweep.dir={hydra_text(str(folder))}", *hydra_overrides(given)], job)
     except (KeyboardInterrupt, SystemExit):
         if not interrupts.seen:
             raise

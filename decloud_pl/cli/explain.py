@@ -31,8 +31,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from decloud_pl.cli.output import print_json, print_table
     from decloud_pl.cli.rounds import convention_fields
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
     from decloud_pl.daemon.assemble import explain_round
+    from decloud_pl.daemon.connect import open_wallet
 
     settings = open_settings(arguments.overrides)
     address = open_wallet(settings.wallet, settings.secrets).address

@@ -78,13 +78,13 @@ def run_join(arguments: argparse.Namespace) -> int:
 
 def run_train(arguments: argparse.Namespace) -> int:
     from decloud_pl.settings.names import find
-    from decloud_pl.settings.values import from_text, to_overrides
+    from decloud_pl.settings.values import from_text, to_override
 
     overrides: list[str] = ["update.force=true"] if arguments.force else []
     for option, name in (("--epochs", "epochs"), ("--max-batches", "max_batches")):
         text = getattr(arguments, name)
         if text is not None:
-            overrides += to_overrides(find(name), from_text(find(name), text, option))
+            overrides.append(to_override(find(name), from_text(find(name), text, option)))
     return _run("train", arguments.round_id, [*overrides, *arguments.overrides], json=arguments.json)
 
 
@@ -101,7 +101,8 @@ def _run(step: Step, round_id: int | None, overrides: list[str], *, json: bool) 
 
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.report import TerminalReporter
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.connect import open_wallet
     from decloud_pl.daemon.manual import take
 
     settings = open_settings(overrides)

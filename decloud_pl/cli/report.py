@@ -152,7 +152,9 @@ def _training_lines(name: str, record: RoundRecord, *, said_before: bool) -> lis
     if record.update_cid is None:
         return [] if said_before else [f"{name}: training…"]
     before, after = record.accuracy_before, record.accuracy_after
-    if before is None or after is None or record.train_seconds is None:
+    if record.train_seconds is None:
         return []
-    gain = f"held-out accuracy {before * 100:.1f} % before, {after * 100:.1f} % after"
+    gain = "accuracy not measured"
+    if before is not None and after is not None:
+        gain = f"held-out accuracy {before * 100:.1f} % before, {after * 100:.1f} % after"
     return [f"{name}: trained in {record.train_seconds:.1f} s, {gain}."]

@@ -92,7 +92,8 @@ def run_status(arguments: argparse.Namespace) -> int:
     import asyncio
 
     from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.connect import open_wallet
     from decloud_pl.daemon.journal_file import daemon_process
     from decloud_pl.domain import format_sol
 
@@ -233,6 +234,9 @@ def _details(round_: Round, submission: Submission | None, row: Row | None, now:
         share = f"{submission.contribution_bps / 100:g} %, {format_sol(_reward(round_, submission))}"
         found.append(("Share", share if submission.contribution_bps else "not scored yet"))
         found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
+    measured = row is not None and row.record.accuracy_before is not None and row.record.accuracy_after is not None
+    if row is not None and row.record.update_cid and not measured:
+        found.append(("Accuracy", "not measured"))
     if row is not None and row.record.accuracy_before is not None and row.record.accuracy_after is not None:
         gain = f"{row.record.accuracy_before * 100:.1f} % → {row.record.accuracy_after * 100:.1f} %"
         found.append(("Accuracy", f"{gain} on held-out data"))

@@ -1,20 +1,17 @@
-"""What most commands begin with: settings, the wallet, and the chain to read from."""
+"""What most commands begin with: settings, and the chain to read from."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decloud_pl.errors import WalletError
+from decloud_pl.errors import ConfigError
 
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
-    from decloud_pl.chain.wallet import Wallet
-    from decloud_pl.settings import NetworkConfig, Secrets, Settings, WalletConfig
-    from decloud_pl.settings.load import Sources
+    from decloud_pl.settings import NetworkConfig, Settings
+    from decloud_pl.settings.load import Composed, Sources
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
@@ -25,47 +22,26 @@ def open_settings(overrides: Sequence[str]) -> Settings:
     """
     from decloud_pl.settings.load import sources
 
-    return checked_settings(sources(overrides))
+    return checked(sources(overrides)).settings
 
 
-def checked_settings(given: Sources) -> Settings:
-    """What `open_settings` gives, of settings that were read before.
+def checked(given: Sources) -> Composed:
+    """What `open_settings` gives, with the choices of groups, of settings that were read before.
 
     Raises:
         ConfigError: see `decloud_pl.settings.load`.
     """
     from decloud_pl.cli.dataset_names import check_names
-    from decloud_pl.settings.load import settings_of
-    from decloud_pl.settings.refusals import refuse_sweep
+    from decloud_pl.settings.load import composed
 
-    refuse_sweep(given.overrides)
-    settings = settings_of(given)
+    for override in given.overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "sweep":
+            raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
+    found = composed(given)
+    settings = found.settings
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
-    return settings
-
-
-def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:
-    """The wallet: ``DECLOUD_PRIVATE_KEY``, ``private_key``, ``keypair_path``, the Solana CLI's key file.
-
-    Raises:
-        WalletError: there is none; the message says all the ways to give one.
-    """
-    from decloud_pl.chain.solana_cli import DEFAULT_FILE
-    from decloud_pl.chain.wallet import load_wallet
-    from decloud_pl.settings import WalletConfig
-
-    private_key = secrets.get("private_key")
-    path = Path(config.keypair_path).expanduser()
-    if private_key is None and not path.exists() and config.keypair_path != WalletConfig().keypair_path:
-        # Another wallet than the one that was named would earn, and pay.
-        raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
-    return load_wallet(
-        keypair_path=path,
-        environ=os.environ,
-        private_key=private_key,
-        cli_config=Path(DEFAULT_FILE).expanduser(),
-        strict=config.strict,
-    )
+    return found
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from decloud_pl.errors import ContentNotFound, DecloudError, UsageError
 if TYPE_CHECKING:
     from decloud_pl.domain import PinnedUpdate
     from decloud_pl.settings import Settings
-    from decloud_pl.store.publish import Publisher, StoreProgress
+    from decloud_pl.store.publish import StoreProgress, StorePublisher
 
 _EPILOG = """\
 examples:
@@ -120,7 +120,7 @@ def _test(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _pin_some_bytes(publisher: Publisher) -> PinnedUpdate:
+def _pin_some_bytes(publisher: StorePublisher) -> PinnedUpdate:
     """Fresh bytes each time: old ones might still be in a gateway's cache, which would prove nothing."""
     import os
     import tempfile
@@ -148,7 +148,7 @@ def _put(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _publish(publisher: Publisher, path: Path, *, progress: StoreProgress | None) -> PinnedUpdate:
+def _publish(publisher: StorePublisher, path: Path, *, progress: StoreProgress | None) -> PinnedUpdate:
     import asyncio
     import tempfile
 
@@ -158,7 +158,7 @@ def _publish(publisher: Publisher, path: Path, *, progress: StoreProgress | None
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / "read-back"
         file = LocalFile.of(path)
-        return asyncio.run(publisher.publish(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
+        return asyncio.run(publisher.pin(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
 
 
 def _get(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.chain.wallet import create_wallet, load_wallet
     from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_settings, open_wallet
+    from decloud_pl.cli.session import open_settings
+    from decloud_pl.daemon.connect import open_wallet
 
     path = Path(arguments.keypair or _DEFAULT).expanduser()
     if arguments.action == "new":

@@ -14,9 +14,9 @@ from decloud_pl.errors import ConfigError, DecloudError, UsageError
 from decloud_pl.settings import Settings
 from decloud_pl.settings.file import ConfigFile
 from decloud_pl.settings.layers import layers_of
-from decloud_pl.settings.load import Sources, settings_of, show, sources_of
-from decloud_pl.settings.names import find
-from decloud_pl.settings.plain_tree import choices
+from decloud_pl.settings.load import Sources, composed, sources_of
+from decloud_pl.settings.names import choices, find
+from decloud_pl.settings.origins import show
 from decloud_pl.settings.schema import USER_CONF, default_home
 from decloud_pl.settings.secrets import IN_KEYRING, SECRET_NAMES, keyring_is_usable, keyring_set
 from decloud_pl.settings.values import Value, from_text, to_display
@@ -63,13 +63,15 @@ class Wizard:
         print("Check it with `decloud-trainer doctor`, then run `decloud-trainer start`.")
 
     def _now(self, name: str) -> str:
-        entries = {entry.name: entry.value for entry in show(sources_of(self._values, self._home))}
-        return to_display(entries[name])
+        return to_display(self._shown(self._values)[name])
+
+    def _shown(self, values: dict[str, Value]) -> dict[str, Value]:
+        given = sources_of(values, self._home)
+        return {entry.name: entry.value for entry in show(given, composed(given))}
 
     def _keep(self, name: str, value: Value) -> None:
         """Notes an answer; one that is as built in and was not kept before is left out, so that a preset can decide."""
-        built_in = {entry.name: entry.value for entry in show(sources_of({}, self._home))}
-        if value == built_in.get(name) and name not in self._before:
+        if value == self._shown({}).get(name) and name not in self._before:
             self._values.pop(name, None)
         else:
             self._values[name] = value
@@ -170,7 +172,7 @@ class Wizard:
 
     def _settings(self) -> Settings:
         layers = layers_of(self._values, self._home, os.environ)
-        return settings_of(Sources(layers, (), self._home, config_dir()))
+        return composed(Sources(layers, (), config_dir())).settings
 
     def _offer_keyring(self) -> None:
         """Puts new secrets into the system keyring, where there is one and the user wants it."""

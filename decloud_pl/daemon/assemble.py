@@ -43,7 +43,7 @@ from decloud_pl.daemon.training_check import check_training
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.background import BackgroundDownloads
 from decloud_pl.domain import format_sol
-from decloud_pl.errors import ExecutorUnavailable, RoundError
+from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
 from decloud_pl.redact import redact_tree
 from decloud_pl.settings import Settings, Tree
 from decloud_pl.settings.schema import DaemonConfig
@@ -136,6 +136,7 @@ async def assemble(
     stop_after: int | None = None,
     preset: str = "",
     patient: bool = False,
+    trained_elsewhere: bool = False,
 ) -> AsyncIterator[Daemon]:
     """A daemon ready to run; holds the journal's lock while the context is open.
 
@@ -146,6 +147,8 @@ async def assemble(
         stop_after: rounds.
         preset: its name, to be shown.
         patient: waits for endpoints that are away, until it is cancelled or the daemon stopped.
+        trained_elsewhere: rounds are joined for a training outside the daemon, so a data set that is not known or not
+            here is no obstacle.
 
     Raises:
         ConfigError: a setting that no part can use, or endpoints of different networks.
@@ -200,9 +203,21 @@ async def assemble(
             shares=make_shares(settings.daemon, settings.max_concurrent_rounds),
         )
         policy = replace(make_policy(settings, deposit=deposit, stop_after=stop_after), patient=patient)
+        if trained_elsewhere:
+            policy = replace(policy, resolve=_lenient(policy.resolve), prepare=lambda _: None)
         if isinstance(executor, RayExecutor) and settings.auto_train:
             await stack.enter_async_context(_cluster_looked_at(executor, reporter))
         yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect))
+
+
+def _lenient(resolve: Callable[[str], str]) -> Callable[[str], str]:
+    def resolved(name: str) -> str:
+        try:
+            return resolve(name)
+        except DatasetError:
+            return name  # only a training by the daemon needs it, and says what is missing
+
+    return resolved
 
 
 async def _network_and_deposit(rpc: RpcClient) -> tuple[str, int]:
@@ -295,6 +310,22 @@ async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda
     with _signal_handlers(on_signal):
         await daemon.run()
     return with_signal[0]
+
+
+async def run_until_cancelled(daemon: Daemon) -> bool:
+    """Runs a daemon in any thread; a cancellation stops it cleanly, as a signal would.
+
+    Returns:
+        False: no signal ended it.
+    """
+    running = asyncio.ensure_future(daemon.run())
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        daemon.stop()
+        await running
+        raise
+    return False
 
 
 @contextmanager

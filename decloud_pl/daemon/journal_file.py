@@ -6,7 +6,8 @@ import dataclasses
 import fcntl
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from decloud_pl.daemon.record import RoundRecord, State
@@ -136,16 +137,16 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     """
     # The file holds no secret, but what a wallet earns is its owner's business.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    db = sqlite3.connect(path, isolation_level=None, timeout=10)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-    elif version in _ADDED:
-        _bring_up_to_date(db, version)
-    else:
-        _check_version(db, path)
+    with _closed_on_failure(sqlite3.connect(path, isolation_level=None, timeout=10)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+        elif version in _ADDED:
+            _bring_up_to_date(db, version)
+        else:
+            _check_version(db, path)
     return db
 
 
@@ -166,15 +167,24 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(":memory:", isolation_level=None)
         db.executescript(_SCHEMA)
         return db
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
-    _check_version(db, path)
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    with _closed_on_failure(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)) as db:
+        _check_version(db, path)
     return db
+
+
+@contextmanager
+def _closed_on_failure(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    try:
+        yield db
+    except BaseException:
+        db.close()
+        raise
 
 
 def _check_version(db: sqlite3.Connection, path: Path) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
-        db.close()
         raise JournalError(
             f"The journal {path} has format {version}, this program knows {SCHEMA_VERSION}.",
             fix="Start the daemon once, which brings an older one up to date. A newer one needs a newer program.",

@@ -17,6 +17,7 @@ from decloud_pl.daemon.lookout import Lookout
 from decloud_pl.daemon.policy import Policy
 from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.daemon.steps import Steps
+from decloud_pl.domain import Update
 from decloud_pl.errors import DecloudError, JournalError
 
 __all__ = ["Daemon", "Policy", "Watch"]
@@ -67,6 +68,10 @@ class Daemon:
     def train_anew(self, round_id: int) -> None:
         """Puts aside an update that is withheld; one that may be submitted stays."""
         self._steps.drop_withheld(round_id)
+
+    def hand_in(self, round_id: int, update: Update) -> None:
+        """Takes an update that was trained elsewhere for a round; see `Steps.hand_in`."""
+        self._steps.hand_in(round_id, update)
 
     async def run(self) -> None:
         """Works until stopped.

@@ -7,7 +7,7 @@ it was, nothing is sent twice, and the daemon itself can take over from here at 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 from solders.pubkey import Pubkey
@@ -18,7 +18,7 @@ from decloud_pl.daemon.assemble import assemble, run_until_stopped
 from decloud_pl.daemon.events import Changed, DaemonEvent, Reporter, Skipped, Trouble
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.domain import Round, RoundStatus, Submission
+from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError
 from decloud_pl.settings import RewardsConfig, Settings
 
@@ -79,7 +79,17 @@ async def claimable(chain: ChainClient, trainer: Pubkey) -> list[int]:
     return [round_id for round_id, round_ in rounds.items() if round_.status is RoundStatus.COMPLETED]
 
 
-async def take(step: Step, round_id: int, settings: Settings, wallet: Wallet, reporter: Reporter) -> RoundRecord | None:
+async def take(
+    step: Step,
+    round_id: int,
+    settings: Settings,
+    wallet: Wallet,
+    reporter: Reporter,
+    *,
+    update: Update | None = None,
+    trained_elsewhere: bool = False,
+    run: Callable[[Daemon], Awaitable[bool]] = run_until_stopped,
+) -> RoundRecord | None:
     """Takes one step of a round; waits for the chain where the step needs that.
 
     Args:
@@ -89,21 +99,28 @@ async def take(step: Step, round_id: int, settings: Settings, wallet: Wallet, re
         settings: how to train and where.
         wallet: who takes the step.
         reporter: is told what happens.
+        update: what to pin and submit in the step ``train``, in place of a training.
+        trained_elsewhere: see `assemble`.
+        run: runs the daemon until it has stopped, and says whether the user interrupted it.
 
     Returns:
         The round's row in the journal, None when the user interrupted.
 
     Raises:
         RoundError: the step cannot be taken, or failed for good.
+        TrainingError: the update's file is damaged.
         JournalLocked: a daemon works for this home.
     """
     watch = _Watch(step, round_id, reporter)
     try:
-        async with assemble(_narrowed(step, round_id, settings), wallet, watch) as daemon:
+        narrowed = _narrowed(step, round_id, settings, trains=step == "train" and update is None)
+        async with assemble(narrowed, wallet, watch, trained_elsewhere=trained_elsewhere) as daemon:
             watch.stop = daemon.stop
-            if step == "train" and not settings.update.force:
+            if update is not None:
+                daemon.hand_in(round_id, update)
+            elif step == "train" and not settings.update.force:
                 daemon.train_anew(round_id)
-            interrupted = await run_until_stopped(daemon)
+            interrupted = await run(daemon)
             record = _last(daemon, watch)
     except JournalLocked as error:
         raise JournalLocked(
@@ -145,7 +162,7 @@ class _Watch:
         elif isinstance(event, Trouble) and event.round_id in (None, self._round_id):
             self._troubles += 1
             if self._troubles >= _MOST_TROUBLES:
-                self.refusal, self.fix = event.message, "What was done so far is kept; try the command again."
+                self.refusal, self.fix = event.message, "What was done so far is kept; try again."
                 self._stop()
 
     def _stop(self) -> None:
@@ -153,7 +170,7 @@ class _Watch:
             self.stop()
 
 
-def _narrowed(step: Step, round_id: int, settings: Settings) -> Settings:
+def _narrowed(step: Step, round_id: int, settings: Settings, *, trains: bool) -> Settings:
     """The settings for one step of one round."""
     return dataclasses.replace(
         settings,
@@ -161,7 +178,7 @@ def _narrowed(step: Step, round_id: int, settings: Settings) -> Settings:
         round=round_id,
         datasets=[],
         rewards=RewardsConfig(),
-        auto_train=step == "train",
+        auto_train=trains,
         auto_claim=step == "claim",
         poll_interval=min(settings.poll_interval, 2.0),
     )

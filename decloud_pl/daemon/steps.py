@@ -27,14 +27,16 @@ from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.daemon.select import SUBMISSION_DEPOSIT
 from decloud_pl.daemon.shares import Shares
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
-from decloud_pl.daemon.update_file import read_update
+from decloud_pl.daemon.update_file import read_update, write_update
 from decloud_pl.daemon.upload_log import JournalUploadLog
 from decloud_pl.domain import Round, Update
-from decloud_pl.errors import TrainingError
+from decloud_pl.durable import copy_atomically
+from decloud_pl.errors import RoundError, TrainingError
 from decloud_pl.store.gateway import Fetched
-from decloud_pl.store.publish import Publisher
+from decloud_pl.store.publish import StorePublisher
 
 BASE_MODEL_FILE = "base-model"
+WEIGHTS_FILE = "update.pt"
 _PUBLISH_MARGIN = 3.0
 _PUBLISHES_REMEMBERED = 10
 
@@ -82,7 +84,7 @@ class Steps:
     wallet: Wallet
     dialect: V1
     journal: Journal
-    publisher: Publisher
+    publisher: StorePublisher
     reader: Reader
     executor: Executor
     planner: Planner
@@ -112,6 +114,43 @@ class Steps:
         update = self.update_on_disk(round_id)
         if update is not None and update.withheld:
             (self.folder(round_id) / UPDATE_FILE).unlink()
+
+    def hand_in(self, round_id: int, update: Update) -> None:
+        """Makes an update that was trained elsewhere the round's own, as its worker would have left it.
+
+        It replaces an earlier one, unless that may be on its way to the chain.
+
+        Raises:
+            RoundError: an earlier one may be.
+            TrainingError: the update's file is not what the update says.
+        """
+        folder = self.folder(round_id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / WEIGHTS_FILE
+        update_in_place = replace(update, path=path)
+        if self.update_on_disk(round_id) == update_in_place:
+            return
+        record = self.journal.get(round_id)
+        if record is not None and record.pinned_cid is not None and record.update_cid != update.cid:
+            if self.attempts(f"submit:{round_id}"):
+                raise RoundError(
+                    f"An earlier update of round {round_id} is being submitted: {record.pinned_cid}.",
+                    fix="Claim the round: that completes the submission.",
+                )
+            self.keep(replace(record, pinned_cid=None, pinned_provider=None))
+        # Until the new file is in place there is no update: the old description would be of other bytes.
+        (folder / UPDATE_FILE).unlink(missing_ok=True)
+        try:
+            if not path.exists() or not path.samefile(update.path):
+                copy_atomically(update.path, path)
+            complete = path.stat().st_size == update.size
+        except OSError as error:
+            raise TrainingError(
+                f"The update {update.path} cannot be read: {error.strerror}.", fix="Train again."
+            ) from error
+        if not complete:
+            raise TrainingError(f"The update {update.path} is not complete.", fix="Train again.")
+        write_update(folder / UPDATE_FILE, update_in_place)
 
     def is_planned_otherwise(self, record: RoundRecord) -> bool:
         """Whether the settings have changed since a round's update was made so that another one would come out."""
@@ -215,7 +254,7 @@ class Steps:
             event = Uploading(record.round_id, store, sent, total)
             loop.call_soon_threadsafe(self.reporter.report, event)
 
-        pinned = await self.publisher.publish(
+        pinned = await self.publisher.pin(
             update,
             log=JournalUploadLog(self.journal, record.round_id),
             scratch=self.folder(record.round_id) / "read-back",

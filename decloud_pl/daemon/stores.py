@@ -15,7 +15,7 @@ from decloud_pl.store import Store
 from decloud_pl.store.cache import CachedReader
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher, ReadBack
+from decloud_pl.store.publish import ReadBack, StorePublisher
 
 KINDS = ("embedded", "kubo", "pinata")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -84,10 +84,10 @@ def make_reader(network: NetworkConfig, storage: StorageConfig, home: Path) -> C
     return CachedReader(make_gateways(network, storage), home / "cache")
 
 
-def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: NetworkConfig) -> Publisher:
+def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: NetworkConfig) -> StorePublisher:
     """Publishes through these stores, in this order, and reads back through the network's gateways."""
     patience = ReadBack(seconds=storage.read_back_seconds)
-    return Publisher(stores, make_gateways(network, storage), read_back=patience)
+    return StorePublisher(stores, make_gateways(network, storage), read_back=patience)
 
 
 def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:

@@ -123,17 +123,9 @@ def dataset_name(node: Mapping[str, Any]) -> str:
 
 
 def differing(results: list[Result]) -> list[str]:
-    """The parameters that are not the same in all results, in a stable order.
-
-    ``learning_rate`` and ``optimizer.lr`` move together; of such a pair the first one given is enough.
-    """
-    names = list(dict.fromkeys(name for result in results for name in result.parameters))
-    found: dict[str, str] = {}
-    for name in names:
-        values = [json.dumps(result.parameters.get(name)) for result in results]
-        if len(set(values)) > 1:
-            found.setdefault(json.dumps(values), name)
-    names = list(found.values())
+    """The parameters that are not the same in all results, in a stable order."""
+    every = dict.fromkeys(name for result in results for name in result.parameters)
+    names = [name for name in every if len({json.dumps(result.parameters.get(name)) for result in results}) > 1]
     # Another class has other keys of its own; its name says it all.
     classes = [name for name in names if name.endswith(_CLASS)]
     return [name for name in names if not any(_follows(name, of, results) for of in classes)]

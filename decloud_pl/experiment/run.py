@@ -22,8 +22,8 @@ from decloud_pl.train.trainer_arguments import check_trainer
 FRESH_MODEL = "base_model.safetensors"
 _AUTO = "auto"
 _ARCHITECTURES = {"image": "simple_cnn", "text": "text_bag"}
-_GROUPS = ("model", "optimizer", "scheduler", "trainer", "update", "tune")
-_PLAIN = ("epochs", "batch_size", "learning_rate", "max_batches", "seed", "base_model")
+_NODES = ("model", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "update", "tune")
+_PLAIN = ("seed", "base_model")
 
 
 def run_experiment(
@@ -107,7 +107,7 @@ def parameters_of(settings: Settings) -> dict[str, Any]:
     """The settings that decide a training's outcome, flat."""
     found: dict[str, Any] = {"dataset": dataset_name(settings.dataset)}
     found.update({name: getattr(settings, name) for name in _PLAIN})
-    for group in _GROUPS:
+    for group in _NODES:
         node = getattr(settings, group)
         found.update(flat(group, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance
     return found

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -25,7 +26,6 @@ from decloud_pl.chain.watch import watch_events
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Convention
 from decloud_pl.errors import LocalnetError
-from decloud_pl.localnet import gateway
 from decloud_pl.localnet.agents.actor import Actor, Agent, drive
 from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.localnet.agents.creator import Creator
@@ -34,9 +34,9 @@ from decloud_pl.localnet.agents.validator import Validator
 from decloud_pl.localnet.clock import Clock, ScaledClock
 from decloud_pl.localnet.gateway import GatewayServer
 from decloud_pl.localnet.program import shared_object
-from decloud_pl.localnet.rpc import server
 from decloud_pl.localnet.rpc.server import RpcServer
 from decloud_pl.localnet.vm import SLOT_SECONDS, Vm
+from decloud_pl.loop_thread import LoopThread
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 
@@ -84,13 +84,14 @@ class AgentOptions:
 
 
 class LocalNetwork:
-    """Runs the network while the context is open. State, store and agents' wallets are kept in ``home``.
+    """Runs the network while the context is open: in the caller's loop with ``async with``, in a thread with ``with``.
 
     Args:
-        home: the folder; one network at a time.
+        home: the folder of state, store and the agents' wallets, for one network at a time; None for a temporary one,
+            which is gone when the context closes.
         rpc_port: 0 for any free pair.
         gateway_port: 0 for any free one.
-        agents: None for none.
+        agents: what they do; None for a network without agents.
         convention: what submissions mean to the validator.
         gradient_rate: the validator's η.
         speed: how many times faster than the world the chain's time runs; ignored with ``clock``.
@@ -102,42 +103,85 @@ class LocalNetwork:
 
     def __init__(
         self,
-        home: Path,
+        home: str | Path | None = None,
         *,
-        rpc_port: int = server.DEFAULT_PORT,
-        gateway_port: int = gateway.DEFAULT_PORT,
-        agents: AgentOptions | None = None,
+        rpc_port: int = 0,
+        gateway_port: int = 0,
+        agents: AgentOptions | None = AgentOptions(),
         convention: Convention = "delta",
         gradient_rate: float = 0.1,
         speed: float = 1.0,
         clock: Clock | None = None,
         program_id: Pubkey = DEFAULT_PROGRAM_ID,
     ) -> None:
-        self._home = home
+        self._is_temporary = home is None
+        self._home = Path(home or "").expanduser()
         self._ports = (rpc_port, gateway_port)
         self._agents = agents
-        self._convention: Convention = convention
-        self._gradient_rate = gradient_rate
+        self.convention: Convention = convention
+        self.gradient_rate = gradient_rate
         self._speed = speed
         self._clock = clock or ScaledClock(speed)
         self._dialect = V1(program_id)
         self._stack = AsyncExitStack()
+        self._endpoints: Endpoints | None = None
+        self._thread: LoopThread | None = None
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the network is reached.
+
+        Raises:
+            LocalnetError: it is not running.
+        """
+        if self._endpoints is None:
+            raise LocalnetError(
+                "The local network is not running.", fix="Use it inside `with LocalNetwork() as network:`."
+            )
+        return self._endpoints
+
+    def __enter__(self) -> LocalNetwork:
+        thread = LoopThread("local-network")
+        try:
+            thread.run(self.__aenter__())
+        except BaseException:
+            thread.close()
+            raise
+        self._thread = thread
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            try:
+                thread.run(self.__aexit__(kind, error, trace))
+            finally:
+                thread.close()
 
     async def __aenter__(self) -> LocalNetwork:
         try:
             await self._start()
         except BaseException:
-            await self._stack.aclose()
+            await self._close()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        self._endpoints = None
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        stack, home = self._stack, self._home
+        stack = self._stack
+        if self._is_temporary:
+            self._home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="decloud-network-")))
+        home = self._home
         stack.enter_context(_locked(home))
         self.store = EmbeddedStore(home / STORE_FOLDER)
         programs = {self._dialect.program_id: shared_object()}
@@ -147,7 +191,7 @@ class LocalNetwork:
         tick = max(_SHORTEST_TICK, SLOT_SECONDS / max(1.0, self._speed))
         rpc_server = await stack.enter_async_context(RpcServer(self.vm, port=rpc_port, tick_seconds=tick))
         gateway_server = await stack.enter_async_context(GatewayServer(self.store, port=gateway_port))
-        self.endpoints = Endpoints(
+        self._endpoints = Endpoints(
             rpc_url=rpc_server.rpc_url,
             ws_url=rpc_server.ws_url,
             gateway_url=gateway_server.url,
@@ -172,8 +216,8 @@ class LocalNetwork:
         home = self._home
         data = DataFolder.from_node({"folder": options.data, "download": False})
         bench = Bench(
-            convention=self._convention,
-            gradient_rate=self._gradient_rate,
+            convention=self.convention,
+            gradient_rate=self.gradient_rate,
             data=data.folder,
             log=home / "scoring.log",
         )

@@ -79,6 +79,13 @@ class Vm:
     def __init__(self, clock: Clock, programs: dict[Pubkey, bytes], *, state: Path | None = None) -> None:
         self._clock = clock
         self._ledger = Ledger(state)
+        try:
+            self._start(programs)
+        except BaseException:  # nobody else can close what no constructor has handed out
+            self._ledger.close()
+            raise
+
+    def _start(self, programs: dict[Pubkey, bytes]) -> None:
         # Signatures, blockhashes and duplicates are checked here: LiteSVM accepts only its own newest
         # blockhash, and cannot simulate an unsigned transaction otherwise.
         self._svm = LiteSVM().with_transaction_history(0)

@@ -14,20 +14,29 @@ from decloud_pl.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 MAX_HEADER_BYTES = 4 << 20
 MAX_TENSORS = 20_000
 
 
-def save(path: Path, spec: ModelSpec, state: Mapping[str, torch.Tensor]) -> None:
+def save(path: str | Path, spec: ModelSpec, weights: nn.Module | Mapping[str, torch.Tensor]) -> None:
     """Writes a package atomically; the same spec and weights always give the same bytes, and so the same CID.
+
+    Args:
+        path: the file.
+        spec: what the model is.
+        weights: a network or its state dict.
 
     Raises:
         ModelError: a spec that `read_spec` would refuse, or a file that cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
+    from torch import nn
 
+    path = Path(path)
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
     metadata = spec.to_metadata()
     ModelSpec.from_metadata(metadata)
     tensors: dict[str, torch.Tensor] = {}
@@ -70,9 +79,10 @@ def load(path: Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    spec = read_spec(path)
     try:
-        return spec, load_file(str(path))
+        return read_spec(path), load_file(str(path))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", fix="Get the file again.") from error
     except SafetensorError:
         raise ModelError(f"The model package {path} is truncated or damaged.", fix="Write it again.") from None
 

@@ -11,12 +11,14 @@ runs as this user. It holds no secret, but it could read this user's files.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,18 +152,23 @@ class BaseModelOpening(Opening):
         return BaseModel(read_spec(self._out), self._out, classes)
 
 
-def open_base_model(path: Path, out: Path, limits: Limits | None = None) -> BaseModel:
+def open_base_model(path: str | Path, out: str | Path | None = None, limits: Limits | None = None) -> BaseModel:
     """Opens a base model: a ``.pt`` state dict of a known network, or a model package.
 
     Args:
-        path: the file from the network.
-        out: the model package to write.
+        path: a file of any origin.
+        out: the model package to write; None for a temporary one, which is gone when this process ends.
         limits: what it may cost.
 
     Raises:
         UntrustedFileRejected: the file was refused.
+        ModelError: it is not there.
     """
-    return BaseModelOpening(path, out, limits).model()
+    if out is None:
+        folder = tempfile.TemporaryDirectory(prefix="decloud-model-")
+        atexit.register(folder.cleanup)
+        out = Path(folder.name) / "base.safetensors"
+    return BaseModelOpening(Path(path), Path(out), limits).model()
 
 
 @dataclass(frozen=True, slots=True)

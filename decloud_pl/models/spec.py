@@ -6,10 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models.tokenizer import HASHED_WORDS, TOKENIZERS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 FORMAT_VERSION = "1"
 MAX_VOCABULARY = 1_000_000
@@ -47,11 +51,27 @@ InputSpec = ImageInput | TextInput
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Everything but the weights."""
+    """Everything but the weights.
+
+    Attributes:
+        architecture: its name.
+        hyper_parameters: what the architecture takes, for example ``num_classes``.
+        input: what a batch of the network holds.
+    """
 
     architecture: str
     hyper_parameters: dict[str, Any]
     input: InputSpec = field(default_factory=ImageInput)
+
+    def network(self) -> nn.Module:
+        """A network of this architecture with fresh weights.
+
+        Raises:
+            ModelError: the architecture is unknown, or it does not take the hyper-parameters.
+        """
+        from decloud_pl.models.registry import build
+
+        return build(self.architecture, self.hyper_parameters)
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata of a package file."""
@@ -70,7 +90,7 @@ class ModelSpec:
             ModelError: a key that is missing, too long or of the wrong kind; an unknown format.
         """
         if not isinstance(metadata, Mapping):
-            raise ModelError("The file has no model description.", fix="Write it with decloud_pl.models.save.")
+            raise ModelError("The file has no model description.", fix="Write it with decloud_pl.save_model.")
         version = _text(metadata, "format_version")
         if version != FORMAT_VERSION:
             raise ModelError(
@@ -88,14 +108,34 @@ class BaseModel:
     """A base model that passed quarantine.
 
     Attributes:
-        spec: what it is.
+        spec: its architecture, and what its inputs are.
         weights: a model package that is safe to open.
-        classes: how many it tells apart.
+        classes: how many it tells apart: its outputs are logits (N, classes).
     """
 
     spec: ModelSpec
     weights: Path
     classes: int
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights, read from the package at each call: a caller may change its tensors.
+
+        Raises:
+            ModelError: the package is gone or damaged.
+        """
+        from decloud_pl.models.package import load
+
+        return load(self.weights)[1]
+
+    def network(self) -> nn.Module:
+        """A new network with these weights.
+
+        Raises:
+            ModelError: the package is gone or damaged.
+        """
+        network = self.spec.network()
+        network.load_state_dict(self.state_dict())
+        return network
 
 
 def _input(fields: dict[str, Any]) -> InputSpec:

@@ -4,8 +4,7 @@ Hydra stops here: below this package nothing sees a ``DictConfig``. `load` gives
 those of ``conf/`` and overrides alone.
 """
 
-from decloud_pl.settings.hydra_tree import compose, from_tree
-from decloud_pl.settings.load import load
+from decloud_pl.settings.load import compose, load
 from decloud_pl.settings.names import nearest
 from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.schema import (
@@ -30,7 +29,6 @@ __all__ = [
     "check",
     "compose",
     "default_home",
-    "from_tree",
     "load",
     "nearest",
 ]

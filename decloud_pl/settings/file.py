@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact_tree
-from decloud_pl.settings.names import Setting, find
+from decloud_pl.settings.names import find
 from decloud_pl.settings.schema import CONFIG_FILE
 from decloud_pl.settings.secrets import IN_KEYRING
 from decloud_pl.settings.values import Value, from_json
@@ -48,7 +48,22 @@ class ConfigFile:
         Raises:
             ConfigError: it cannot be read or holds something that is no setting.
         """
-        return self._load()[0]
+        try:
+            with self.path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode & 0o777
+                data = file.read(_LONGEST + 1)
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path} cannot be read: {error.strerror}.", fix="Check its owner and mode."
+            ) from error
+        values = parse(data, str(self.path))
+        if mode & 0o077 and any(is_kept_secret(name, value) for name, value in values.items()):
+            logger.warning(
+                "%s holds a secret and others can read it (mode %03o). Run: chmod 600 %s", self.path, mode, self.path
+            )
+        return values
 
     def edit(self, change: Callable[[dict[str, Value]], None]) -> None:
         """Reads, changes and writes the settings, with other commands waiting meanwhile.
@@ -103,24 +118,6 @@ class ConfigFile:
             return self.path.stat().st_mode & 0o777
         except OSError:
             return None
-
-    def _load(self) -> tuple[dict[str, Value], int]:
-        try:
-            with self.path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode & 0o777
-                data = file.read(_LONGEST + 1)
-        except FileNotFoundError:
-            return {}, 0o600
-        except OSError as error:
-            raise ConfigError(
-                f"{self.path} cannot be read: {error.strerror}.", fix="Check its owner and mode."
-            ) from error
-        values = parse(data, str(self.path))
-        if mode & 0o077 and any(is_kept_secret(name, value) for name, value in values.items()):
-            logger.warning(
-                "%s holds a secret and others can read it (mode %03o). Run: chmod 600 %s", self.path, mode, self.path
-            )
-        return values, mode
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -180,7 +177,10 @@ def parse(data: bytes, where: str) -> dict[str, Value]:
         )
     values: dict[str, Value] = {}
     for name, value in tree.items():
-        setting = _find(name, where)
+        try:
+            setting = find(name)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error.message}", fix=error.fix) from None
         values[setting.name] = _plain(from_json(setting, value, f"{name} in {where}"))
     return values
 
@@ -193,13 +193,6 @@ def to_json(values: Mapping[str, Value]) -> str:
 def is_kept_secret(name: str, value: Value) -> bool:
     """Whether this entry of config.json is a secret in the clear, or an address that may hold one."""
     return (find(name).kind == "secret" and value != IN_KEYRING) or redact_tree(value) != value
-
-
-def _find(name: str, where: str) -> Setting:
-    try:
-        return find(name)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error.message}", fix=error.fix) from None
 
 
 def _plain(value: Any) -> Any:
@@ -218,11 +211,10 @@ class _Repeated(Exception):
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in pairs:
-        if key in found:
+    found = dict(pairs)
+    for key, _ in pairs if len(found) < len(pairs) else ():
+        if [name for name, _ in pairs].count(key) > 1:
             raise _Repeated(repr(key))
-        found[key] = value
     return found
 
 

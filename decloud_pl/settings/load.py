@@ -1,32 +1,35 @@
-"""The settings in force: built-in < preset < config.json < environment < command line."""
+"""The settings in force: built-in < preset < experiment < config.json < environment < command line.
+
+Hydra composes them. config.json and the environment are the last entry of its defaults list.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from decloud_pl.config_dir import config_dir
-from decloud_pl.redact import redact_tree
-from decloud_pl.settings.hydra_tree import check_shape, compose, to_settings
-from decloud_pl.settings.layers import COMMAND_LINE, Layers, layers_of, override_choices, read_layers
-from decloud_pl.settings.names import Setting, settings_by_name
-from decloud_pl.settings.plain_tree import (
-    PRESET,
-    Composed,
-    Literal,
-    NeedsHydra,
-    assign,
-    compose_plain,
-    resolve,
-    to_tree,
-)
-from decloud_pl.settings.schema import CONFIG_FILE, USER_CONF, Settings, default_home
+from decloud_pl.errors import ConfigError
+from decloud_pl.redact import redact
+from decloud_pl.settings.aliases import ALIASES, one_of_two, shown, text_to_place
+from decloud_pl.settings.layers import Layers, layers_of, read_layers
+from decloud_pl.settings.names import PACKAGES, PRESET, no_setting
+from decloud_pl.settings.network import honour_solana_cli
+from decloud_pl.settings.private import hide, private, revealed
+from decloud_pl.settings.schema import USER_CONF, DataConfig, Settings, Tree, check, default_home
+from decloud_pl.settings.secrets import SECRET_NAMES, Secrets
 from decloud_pl.settings.values import Value, hydra_text
 
-BUILT_IN = "built-in"
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_BRACKETS = ('"', "'", "[", "{")
+_OVERRIDE = re.compile(r"^((\+{1,2})?[A-Za-z_][\w./@:-]*=.*|~[A-Za-z_][\w./@:-]*(=.*)?)$", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -35,219 +38,218 @@ class Sources:
 
     Attributes:
         layers: config.json and the environment.
-        overrides: the command line's, in Hydra's grammar.
-        home: the folder of config.json.
+        overrides: the command line's, in Hydra's grammar and by Lightning's names.
         conf: the built-in ``conf/``.
+        sweep: whether a comma in an override stands between values.
     """
 
     layers: Layers
     overrides: tuple[str, ...]
-    home: Path
     conf: Path
+    sweep: bool = False
 
     @property
-    def user_conf(self) -> Path:
-        return self.home / USER_CONF
+    def own_conf(self) -> Path | None:
+        """The user's own choices of groups."""
+        folder = None if self.layers.home is None else self.layers.home / USER_CONF
+        return folder if folder is not None and folder.is_dir() else None
 
     @property
-    def preset(self) -> str:
-        """The chosen preset's name."""
-        kept = self.layers.choices().get(PRESET)
-        return override_choices(self.overrides).get(PRESET) or (str(kept.value) if kept else "none")
-
-    def hydra_overrides(self) -> list[str]:
-        """Everything above the presets, the strongest last."""
-        home = f"home={hydra_text(str(self.home))}"
-        return [home, *self.layers.overrides(without=self.overrides), *self.overrides]
+    def folders(self) -> list[Path]:
+        """Where choices of groups are."""
+        return [self.conf, *([self.own_conf] if self.own_conf else [])]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One setting as ``config --show`` prints it; a secret only in part, of an address only scheme, host and port."""
+class Composed:
+    """What Hydra made of `Sources`.
 
-    name: str
-    value: Any
-    origin: str
+    Attributes:
+        settings: checked.
+        choices: of each group.
+    """
+
+    settings: Settings
+    choices: Mapping[str, str]
+
+    @property
+    def preset(self) -> str:
+        return self.choices[PRESET]
 
 
-def sources(
-    overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, conf: Path | None = None
-) -> Sources:
+def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, sweep: bool = False) -> Sources:
     """Reads config.json and the environment; the command line's overrides come on top.
 
     Raises:
         ConfigError: one of them is not what it should be.
     """
-    check_shape(overrides)
-    home = default_home(environ)
-    return Sources(read_layers(home, environ), tuple(overrides), home, conf or config_dir())
-
-
-def load(
-    overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, conf: Path | None = None
-) -> Settings:
-    """The settings in force.
-
-    Args:
-        overrides: the command line's, in Hydra's grammar.
-        environ: ``DECLOUD_HOME`` in it names the folder of config.json.
-        conf: the built-in ``conf/``.
-
-    Raises:
-        ConfigError: a file, a variable or an override is not what it should be.
-    """
-    return settings_of(sources(overrides, environ=environ, conf=conf))
+    return Sources(read_layers(default_home(environ), environ), placed(overrides), config_dir(), sweep)
 
 
 def sources_of(values: Mapping[str, Value], home: Path) -> Sources:
     """What config.json with these values would give, with nothing above it."""
-    return Sources(layers_of(values, home, {}), (), home, config_dir())
+    return Sources(layers_of(values, home, {}), (), config_dir())
 
 
-def settings_of(given: Sources) -> Settings:
-    """Composes what `sources` has read; by Hydra only where that is needed.
+def load(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings in force.
+
+    Args:
+        overrides: further ones, as on a command line of Hydra's.
+        environ: ``DECLOUD_HOME`` in it names the folder of config.json.
+
+    Raises:
+        ConfigError: a file, a variable or an override is not what it should be.
+    """
+    return composed(sources(overrides, environ=environ)).settings
+
+
+def compose(overrides: Sequence[str] = (), *, secrets: Secrets | None = None) -> Settings:
+    """The settings of ``conf/`` and overrides such as ``preset=quick-test`` alone, with nothing of this user's.
+
+    Raises:
+        ConfigError: an unknown key, group choice or value, named with the nearest right one.
+    """
+    settings = composed(Sources(Layers(None, {}, {}), placed(overrides), config_dir())).settings
+    settings.secrets = secrets or settings.secrets
+    return settings
+
+
+def composed(given: Sources) -> Composed:
+    """Lets Hydra compose what `sources` has read.
 
     Raises:
         ConfigError: see `load`.
     """
-    if not given.overrides:
-        try:
-            tree = to_tree(resolve(_plain(given)[0]))
-        except NeedsHydra:
-            pass
-        else:
-            return to_settings(tree, given.layers.secrets)
-    return compose(
-        given.hydra_overrides(), directory=given.conf, user_conf=given.user_conf, secrets=given.layers.secrets
-    )
+    # Hydra takes 150 ms to import, which must not be paid for --help.
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import open_dict
+    from omegaconf.errors import OmegaConfBaseException
 
+    from decloud_pl.settings.refusals import explain
 
-def tree_below(given: Sources) -> dict[str, Any]:
-    """The tree with the command line's choices of groups but not its values. Hydra, which may be at work, is not used.
-
-    Where only Hydra could read a file that was chosen, nothing but what config.json and the environment set.
-    """
     try:
-        tree: dict[str, Any] = _without_literals(resolve(_plain(given)[0]))
-    except NeedsHydra:
-        tree = {}
-        for entry in given.layers.assignments:
-            if entry.setting.kind != "choice":
-                assign(tree, entry.setting.path, entry.value)
-    return tree
+        overrides = hydra_overrides(given)
+        with initialize_config_dir(config_dir=str(given.conf), version_base="1.3", job_name="decloud_pl"):
+            tree = hydra_compose("config", overrides=overrides, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
+        raise explain(error, given) from error
+    with open_dict(tree):
+        choices = dict(tree.pop("hydra").runtime.choices)
+    return from_tree(tree, given, choices)
 
 
-def show(given: Sources) -> list[Shown]:
-    """Every setting with its value and its origin, the main ones first.
+def hydra_overrides(given: Sources) -> list[str]:
+    """Makes what is below the command line known to Hydra, and gives the overrides to compose it with."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
+    from omegaconf import OmegaConf
+
+    from decloud_pl.settings.own_files import SCHEME, OwnFiles
+
+    Plugins.instance().register(OwnFiles)
+    OmegaConf.register_new_resolver("alias", _alias, replace=True)
+    OmegaConf.register_new_resolver("private", private, replace=True)
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Tree)
+    node = OmegaConf.create(given.layers.node(given.overrides))
+    store.store(group="user", name="settings", node=node, package="_global_")
+    own = given.own_conf
+    path = [] if own is None else [f"hydra.searchpath=[{hydra_text(f'{SCHEME}://{own.resolve()}')}]"]
+    return [*path, *(_opened(override, sweep=given.sweep) for override in given.overrides)]
+
+
+def from_tree(tree: DictConfig, given: Sources, choices: Mapping[str, str]) -> Composed:
+    """The settings of a tree that Hydra has composed, checked.
 
     Raises:
-        ConfigError: see `load`.
+        ConfigError: a key that does not exist, or a value of the wrong type or out of range.
     """
-    settings = settings_of(given)
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from decloud_pl.settings.origins import given_places
+    from decloud_pl.settings.refusals import unknown_key, wrong_value
+
     try:
-        composed = _plain(given)[1]
-    except NeedsHydra:
-        composed = _by_hydra(given, settings)
-    values = {entry.setting.name: entry for entry in given.layers.assignments}
-    found: list[Shown] = []
-    for name, setting in settings_by_name().items():
-        if setting.kind == "secret":
-            origin = given.layers.secret_origins.get(name, BUILT_IN)
-            found.append(Shown(name, settings.secrets.shown(name), origin))
-        else:
-            value = composed.choices.get(name) if setting.kind == "choice" else _value(settings, setting)
-            if setting.kind != "choice" or value is not None:
-                found.append(Shown(name, redact_tree(value), _origin(given, composed, setting)))
-    # Keys of a free group, for example trainer.devices, are settings only where somebody sets them.
-    found += [
-        Shown(name, redact_tree(_value(settings, entry.setting)), _origin(given, composed, entry.setting))
-        for name, entry in values.items()
-        if entry.setting.kind == "any" and name not in settings_by_name()
-    ]
-    return found
-
-
-def covered(given: Sources) -> tuple[str, list[str]]:
-    """The chosen preset and the settings of it that config.json has its own value for."""
-    try:
-        composed = _plain(given)[1]
-    except NeedsHydra:
-        composed = _by_hydra(given, settings_of(given))
-    kept = [
-        entry.setting.name
-        for entry in given.layers.assignments
-        if entry.origin == CONFIG_FILE and composed.in_preset(entry.setting)
-    ]
-    return composed.choices[PRESET], kept
-
-
-def _plain(given: Sources) -> tuple[dict[str, Any], Composed]:
-    """The tree as it is below the command line's values, and what it was made of with its choices."""
-    chosen = {name: str(entry.value) for name, entry in given.layers.choices().items()}
-    composed = compose_plain({**chosen, **override_choices(given.overrides)}, given.conf, given.user_conf)
-    assign(composed.tree, "home", Literal(given.home))
-    for entry in given.layers.assignments:
-        if entry.setting.kind != "choice":
-            assign(composed.tree, entry.setting.path, _literal(entry.value))
-    return composed.tree, composed
-
-
-def _by_hydra(given: Sources, settings: Settings) -> Composed:
-    """What `compose_plain` would have said of files that only Hydra can read."""
-    chosen = {name: str(entry.value) for name, entry in given.layers.choices().items()}
-    chosen.update(override_choices(given.overrides))
-    without = compose([f"{PRESET}=none"], directory=given.conf)
-    preset = compose([f"{PRESET}={chosen[PRESET]}"], directory=given.conf, user_conf=given.user_conf)
-    differing = frozenset(
-        setting.path
-        for setting in settings_by_name().values()
-        if setting.kind not in ("secret", "choice") and _value(without, setting) != _value(preset, setting)
+        with revealed():
+            plain = cast(Tree, OmegaConf.to_object(tree))
+    except (OmegaConfBaseException, RecursionError) as error:
+        key = str(getattr(error, "full_key", "") or "")
+        raise wrong_value(
+            error, key, OmegaConf.select(tree, ALIASES.get(key, key), throw_on_resolution_failure=False)
+        ) from error
+    refusal = unknown_key(plain)
+    if refusal is not None:
+        raise refusal
+    settings = Settings(
+        **{name: getattr(plain, name) for name in (entry.name for entry in fields(Tree))},
+        secrets=given.layers.secrets,
+        allow_packages=list(given.layers.allow_packages),
+        given=given_places(given, choices),
     )
-    defaults = compose_plain({}, given.conf).choices
-    named = {"network": settings.network.name, "storage": settings.storage.kind}
-    return Composed({}, differing, {**defaults, **named, **chosen})
+    honour_solana_cli(settings.network)
+    check(settings)
+    if "entry" in settings.dataset:
+        settings.dataset["data"] = {entry.name: getattr(settings.data, entry.name) for entry in fields(DataConfig)}
+    return Composed(settings, choices)
 
 
-def _origin(given: Sources, composed: Composed, setting: Setting) -> str:
-    keys = {override.lstrip("+~").partition("=")[0] for override in given.overrides}
-    if any(
-        setting.path == key or setting.path.startswith(f"{key}.") or key.startswith(f"{setting.path}.") for key in keys
-    ):
-        return COMMAND_LINE
-    texts = given.layers.overrides(without=given.overrides)
-    for entry in given.layers.assignments:
-        if entry.setting.path == setting.path and any(
-            text.lstrip("+").startswith((f"{setting.path}=", f"{setting.path}.")) for text in texts
-        ):
-            return entry.origin
-    if composed.in_preset(setting):
-        return f"preset {composed.choices[PRESET]}"
-    group = setting.path.partition(".")[0]
-    if group != setting.path and group in given.layers.choices():
-        return given.layers.choices()[group].origin
-    return BUILT_IN
+def placed(overrides: Sequence[str]) -> tuple[str, ...]:
+    """The overrides of a command line by Lightning's names.
+
+    Raises:
+        ConfigError: one that is none, a secret, or two values for the two names of one.
+    """
+    found: list[str] = []
+    named: dict[str, tuple[str, str]] = {}
+    for override in overrides:
+        if not _OVERRIDE.match(override):
+            raise ConfigError(f"{override!r} is not a setting.", fix="Write KEY=VALUE, for example preset=quick-test.")
+        key, equals, value = override.partition("=")
+        name = key.lstrip("+~")
+        _refuse_secret(name)
+        place, value = ALIASES.get(name, name), text_to_place(name, value)
+        before, other = named.setdefault(place, (name, value))
+        if before != name and other != value:
+            raise one_of_two("The command line", before, other, name, value)
+        found.append(f"{key.removesuffix(name)}{place}{equals}{value}")
+    return tuple(found)
 
 
-def _value(settings: Settings, setting: Setting) -> Any:
-    value: Any = settings
-    for part in setting.path.split("."):
-        value = value.get(part) if isinstance(value, dict) else getattr(value, part)
-    return value
+def _refuse_secret(key: str) -> None:
+    name = key.rpartition(".")[2]
+    if name == PACKAGES:
+        raise no_setting(key, [])
+    if name in SECRET_NAMES:
+        raise ConfigError(
+            f"{key} does not belong on a command line, where others can read it.",
+            fix=f"Keep it with: decloud-trainer config --set {name}=-",
+        )
 
 
-def _without_literals(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_literals(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_literals(item) for item in value]
-    return str(value) if isinstance(value, Literal) else value
+def _opened(override: str, *, sweep: bool) -> str:
+    """Lets an override add to the settings whose keys are the user's own, take paths and addresses as they are, and
+    hold no private address.
+
+    Hydra itself would ask for ``++`` and for quotes around some of their characters.
+    """
+    key, equals, value = override.partition("=")
+    simple = not value.startswith(_BRACKETS) and not (sweep and "," in value)
+    if simple and (redact(value) != value or "${oc.env:" in value):
+        value = str(hide(f"override.{key}", value))
+    elif simple and "${" not in value and (_ADDRESS.match(value) or key.startswith("paths.")):
+        value = hydra_text(value)
+    elif not simple:
+        value = redact(value, lambda address: str(hide(f"override.{key}.{len(address)}", address)))
+    added = "++" if re.match(r"(mappings|paths)\b", key) else ""
+    return f"{added}{key}{equals}{value}"
 
 
-def _literal(value: Any) -> Any:
-    if isinstance(value, str):
-        return Literal(value)
-    if isinstance(value, list):
-        return [_literal(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _literal(item) for key, item in value.items()}
-    return value
+def _alias(place: str, *, _root_: DictConfig) -> Any:
+    """What a short name shows of the value at its place."""
+    from omegaconf import OmegaConf
+
+    return shown(place, OmegaConf.select(_root_, place))

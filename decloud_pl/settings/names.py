@@ -12,49 +12,32 @@ import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings.schema import Tree
+from decloud_pl.settings.aliases import ALIASES
+from decloud_pl.settings.schema import AMOUNTS, Tree
 from decloud_pl.settings.secrets import SECRET_NAMES
 
 Kind = Literal["text", "integer", "number", "switch", "amount", "names", "table", "choice", "secret", "any"]
 
-PLAIN_NAMES = {"keypair_path": "wallet.keypair_path", "min_reward": "rewards.min", "max_reward": "rewards.max"}
-"""From the name users write to the place in the tree, where they differ."""
+PLAIN_NAMES = {"wallet.keypair_path": "keypair_path", "rewards.min": "min_reward", "rewards.max": "max_reward"}
+"""From the place in the tree to the name users write, where they differ."""
+PRESET, EXPERIMENT, SWEEP, PACKAGES = "preset", "experiment", "sweep", "allow_packages"
+OVER_ALL = (PRESET, EXPERIMENT)
+"""The groups whose files are no part of the tree: they set what is in it."""
 
 MAIN = (
-    "private_key",
-    "keypair_path",
-    "preset",
-    "network",
-    "storage",
-    "datasets",
-    "min_reward",
-    "max_reward",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "max_batches",
-    "max_concurrent_rounds",
-    "auto_train",
-    "auto_claim",
-    "poll_interval",
-    "mappings",
-    "paths",
-    "pinata_api_key",
-    "pinata_secret_key",
-    "pinata_jwt",
+    *("private_key", "keypair_path", "preset", "network", "storage", "datasets", "min_reward", "max_reward", "epochs"),
+    *("batch_size", "learning_rate", "max_batches", "max_concurrent_rounds", "auto_train", "auto_claim"),
+    *("poll_interval", "mappings", "paths", "pinata_api_key", "pinata_secret_key", "pinata_jwt"),
 )
 """The settings that most users meet, in the order in which they are shown."""
 
-SWEEP = "sweep"
-"""The group of complete sweeps. It is no part of the tree: a file of it sets what others are for."""
-
 # `home` decides where config.json is; the others say what one run does.
-_NOT_KEPT = ("home", "task", "round", "base_model")
-_AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap", "notify.low_balance")
+_NOT_KEPT = ("home", "task", "round", "base_model", EXPERIMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +46,7 @@ class Setting:
 
     Attributes:
         name: what users write in config.json, after ``--set`` and in the environment.
-        path: its place in the tree; for a choice the group, for a secret nothing.
+        path: its place in the tree; for a choice the group, for what is outside of the tree nothing.
         kind: what values it takes.
         optional: whether ``null`` is one of them.
     """
@@ -73,24 +56,37 @@ class Setting:
     kind: Kind
     optional: bool = False
 
+    @property
+    def place(self) -> str:
+        """Where its value is, which for a short name is in one of Lightning's nodes."""
+        return ALIASES.get(self.path, self.path)
+
+
+@cache
+def leaves() -> dict[str, Setting]:
+    """Every leaf and group of the tree by its place, those that are not kept included."""
+    choices = {name: Setting(name, name, "choice") for name in OVER_ALL}
+    return {**choices, **{setting.path: setting for setting in _leaves(Tree, "")}}
+
 
 @cache
 def settings_by_name() -> dict[str, Setting]:
     """Every setting that config.json and the environment can hold, the main ones first."""
-    plain = {path: name for name, path in PLAIN_NAMES.items()}
-    found = {name: Setting(name, "", "secret") for name in SECRET_NAMES}
-    for path, kind, optional in _leaves(Tree, ""):
-        if path not in _NOT_KEPT:
-            name = plain.get(path, path)
-            found[name] = Setting(name, path, kind, optional)
-    order = {name: index for index, name in enumerate(MAIN)}
-    return {name: found[name] for name in sorted(found, key=lambda name: order.get(name, len(order)))}
+    found = {name: Setting(name, "", "secret") for name in SECRET_NAMES} | {PACKAGES: Setting(PACKAGES, "", "names")}
+    found |= {setting.name: setting for path, setting in leaves().items() if path not in _NOT_KEPT}
+    return {name: found[name] for name in sorted(found, key=lambda name: MAIN.index(name) if name in MAIN else 99)}
 
 
 @cache
 def groups() -> tuple[str, ...]:
-    """The tree's groups: what ``GROUP=CHOICE`` can name."""
-    return tuple(setting.name for setting in settings_by_name().values() if setting.kind == "choice")
+    """What ``GROUP=CHOICE`` can name."""
+    return tuple(path for path, setting in leaves().items() if setting.kind == "choice")
+
+
+@cache
+def free_groups() -> tuple[str, ...]:
+    """Groups whose keys are those of the class they name, for example ``trainer``."""
+    return tuple(name for name, hint in typing.get_type_hints(Tree).items() if _without_none(hint)[0] == dict[str, Any])
 
 
 def find(name: str) -> Setting:
@@ -100,8 +96,7 @@ def find(name: str) -> Setting:
         ConfigError: there is none; the message names the nearest.
     """
     known = settings_by_name()
-    plain = {path: plain_name for plain_name, path in PLAIN_NAMES.items()}
-    setting = known.get(plain.get(name, name))
+    setting = known.get(PLAIN_NAMES.get(name, name))
     if setting is not None:
         return setting
     group, _, rest = name.partition(".")
@@ -112,32 +107,17 @@ def find(name: str) -> Setting:
             f"{name} is not kept in config.json.",
             fix="Set DECLOUD_HOME in the environment." if name == "home" else f"Give {name}=… on the command line.",
         )
-    raise ConfigError(f"There is no setting {name!r}.", fix=nearest(name, list(known)))
+    raise no_setting(name, list(known))
 
 
-@cache
-def leaves() -> dict[str, Setting]:
-    """Every leaf of the tree by its place, those that are not kept included."""
-    return {path: Setting(path, path, kind, optional) for path, kind, optional in _leaves(Tree, "")}
-
-
-@cache
-def free_groups() -> tuple[str, ...]:
-    """Groups whose keys are those of whatever class they name, for example ``trainer``."""
-    hints = typing.get_type_hints(Tree)
-    return tuple(name for name, hint in hints.items() if _without_none(hint)[0] == dict[str, Any])
-
-
-@cache
-def nested_types(schema: type = Tree) -> dict[str, type]:
-    """The groups with fields of their own, by name: the tree's, or those within a group."""
-    hints = typing.get_type_hints(schema)
-    return {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
-
-
-def tree_names(schema: type = Tree) -> list[str]:
-    """The names of a group's fields, or of the tree's."""
-    return [entry.name for entry in fields(schema)]
+def no_setting(name: str, known: Sequence[str]) -> ConfigError:
+    """The refusal of a name that no setting has."""
+    if name.rpartition(".")[2] == PACKAGES:
+        return ConfigError(
+            f"{PACKAGES} counts only in config.json or as DECLOUD_ALLOW_PACKAGES.",
+            fix=f"Keep it with: decloud-trainer config --set {PACKAGES}=my_package",
+        )
+    return ConfigError(f"There is no setting {name!r}.", fix=nearest(name, known))
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -146,22 +126,23 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
 
 
-def _leaves(schema: type, prefix: str) -> Iterator[tuple[str, Kind, bool]]:
+def choices(group: str, *folders: Path) -> list[str]:
+    """The choices of a group, the built-in and the user's."""
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+
+
+def _leaves(schema: type, prefix: str) -> Iterator[Setting]:
     hints = typing.get_type_hints(schema)
     for entry in fields(schema):
         path = f"{prefix}{entry.name}"
         hint, optional = _without_none(hints[entry.name])
+        name = PLAIN_NAMES.get(path, path)
         if isinstance(hint, type) and is_dataclass(hint):
-            if _has_choices(path):
-                yield path, "choice", False
+            if (config_dir() / path).is_dir():  # the others are written out in config.yaml
+                yield Setting(name, path, "choice")
             yield from _leaves(hint, f"{path}.")
         else:
-            yield path, _kind(path, hint), optional
-
-
-def _has_choices(group: str) -> bool:
-    """Whether a group is a folder of ``conf/``; the others are written out in config.yaml."""
-    return (config_dir() / group).is_dir()
+            yield Setting(name, path, _kind(path, hint), optional and path not in ALIASES)
 
 
 def _kind(path: str, hint: Any) -> Kind:
@@ -169,7 +150,7 @@ def _kind(path: str, hint: Any) -> Kind:
         bool: "switch",
         int: "integer",
         float: "number",
-        str: "amount" if path in _AMOUNTS else "text",
+        str: "amount" if path in AMOUNTS else "text",
         list[str]: "names",
         dict[str, str]: "table",
         dict[str, Any]: "choice",

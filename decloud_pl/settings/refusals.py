@@ -1,34 +1,31 @@
-"""One sentence for whatever Hydra and OmegaConf refuse, with the nearest right name."""
+"""One sentence for what Hydra and OmegaConf refuse, with the nearest right name."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING
 
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings.layers import override_choices
-from decloud_pl.settings.names import SWEEP, free_groups, groups, leaves, nearest, nested_types, tree_names
-from decloud_pl.settings.plain_tree import NeedsHydra, choices, compose_plain
-from decloud_pl.settings.schema import Tree
+from decloud_pl.settings.aliases import ALIASES
+from decloud_pl.settings.names import choices, free_groups, groups, leaves, nearest, no_setting
+from decloud_pl.settings.schema import value_at
 from decloud_pl.settings.values import wrong
+
+if TYPE_CHECKING:
+    from decloud_pl.settings.load import Sources
 
 _SWEEPS = "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'"
 _INSTALL = {"ray": "Install it: pip install 'decloud_pl[ray]' && pip install --no-deps hydra-ray-launcher"}
 
 
-def explain(error: Exception, overrides: Sequence[str], folder: Path, user_conf: Path | None) -> ConfigError:
-    """The sentence for overrides that Hydra refused.
+def explain(error: Exception, given: Sources) -> ConfigError:
+    """The sentence for a configuration that Hydra could not compose."""
+    from hydra.errors import MissingConfigException
+    from omegaconf import ValidationError
 
-    Args:
-        error: Hydra's.
-        overrides: in its grammar.
-        folder: the built-in ``conf/``.
-        user_conf: the user's.
-    """
-    said = str(error).strip()
+    said, cause = str(error).strip(), error.__cause__ or error
     if said.startswith("Ambiguous value"):
         return ConfigError(
             f"There are several values in {said.splitlines()[0].rpartition('argument ')[2]}.",
@@ -42,38 +39,27 @@ def explain(error: Exception, overrides: Sequence[str], folder: Path, user_conf:
         return ConfigError(f"Hydra has no {missing[1]} {missing[2]!r} here.", fix=_INSTALL.get(missing[2], _SWEEPS))
     if "'hydra." in said:
         return ConfigError(f"Hydra says: {_first_line(error)}.", fix="See python -m decloud_pl --hydra-help.")
-    for override in overrides:
-        refusal = _refusal(override, overrides, folder, user_conf)
-        if refusal is not None:
-            return refusal
-    return ConfigError(f"The configuration cannot be used: {_first_line(error)}.", fix="Check the settings you gave.")
-
-
-def check_choices(overrides: Sequence[str], folder: Path, user_conf: Path | None) -> None:
-    """Refuses choices that no file of a group is; on values that are no names at all Hydra fails without a word.
-
-    Raises:
-        ConfigError: the first such one, with the nearest right one.
-    """
-    for override in overrides:
-        key, equals, value = override.lstrip("+~").partition("=")
-        named = value.strip("'\"")
-        if key in (*groups(), SWEEP) and equals and named != "null" and not value.startswith("{"):
-            known = choices(key, folder, user_conf)
-            if named not in known:
-                raise ConfigError(f"There is no {key} {named!r}.", fix=nearest(named, known))
-
-
-def refuse_sweep(overrides: Sequence[str]) -> None:
-    """Refuses a sweep where one thing only is to be run.
-
-    Raises:
-        ConfigError: one is chosen.
-    """
-    for override in overrides:
-        key, equals, value = override.lstrip("+~").partition("=")
-        if key == SWEEP and equals:
-            raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, list(error.options or [])))
+    for override in given.overrides:
+        group, _, name = override.lstrip("+~").partition("=")
+        if isinstance(error, (TypeError, ValueError)) and group in groups():
+            known = choices(group, *given.folders)
+            if name not in known:
+                return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, known))
+    # A file's error has the cause in its own text, an override's has it beside it.
+    file = re.match(r"In '(.+)': (\w+) raised while composing config:\n(.*)$", said, re.MULTILINE)
+    place = re.search(r"full_key: ([\w.]+)", f"{said}\n{cause}")
+    key = place[1] if place else ""
+    reason = file[3].rstrip(".") if file else _first_line(cause)
+    if key and reason.startswith("Key "):
+        return _no_place(key, given)
+    if file or not isinstance(cause, ValidationError):
+        where = f"The configuration {file[1]}" if file else "The configuration"
+        return ConfigError(f"{where} cannot be used: {reason}.", fix="Check the settings you gave.")
+    texts = [text for name, _, text in (one.partition("=") for one in given.overrides) if name.lstrip("+") == key]
+    return wrong_value(cause, key, texts[-1] if texts else None)
 
 
 def cannot_be_read(override: str) -> ConfigError:
@@ -82,22 +68,14 @@ def cannot_be_read(override: str) -> ConfigError:
     return ConfigError(f"The value of {key} cannot be read: {value}.", fix=f"Put it in quotes: {key}='\"…\"'.")
 
 
-def no_setting(key: str, known: Sequence[str]) -> ConfigError:
-    """The sentence for a key that does not exist."""
-    return ConfigError(f"There is no setting {key!r}.", fix=nearest(key, known))
-
-
-def wrong_value(error: Exception, plain: Mapping[str, Any]) -> ConfigError:
+def wrong_value(error: Exception, key: str, value: object) -> ConfigError:
     """The sentence for a value of the wrong type.
 
     Args:
-        error: OmegaConf's, which names the key.
-        plain: the composed tree.
+        error: OmegaConf's.
+        key: the value's place.
+        value: None where it is not known.
     """
-    key = str(getattr(error, "full_key", "") or "")
-    value: Any = plain
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
     setting = leaves().get(key)
     if setting is None or value is None:
         return ConfigError(f"{_first_line(error)} ({key}).", fix="Correct the value of this key.")
@@ -106,40 +84,32 @@ def wrong_value(error: Exception, plain: Mapping[str, Any]) -> ConfigError:
     return wrong(setting, value, key)
 
 
-def _refusal(override: str, overrides: Sequence[str], folder: Path, user_conf: Path | None) -> ConfigError | None:
-    """What is wrong with one override; None when that is nothing a name could mend."""
-    key = override.lstrip("+~").partition("=")[0]
-    if key.startswith(("hydra.", "hydra/")) or key in groups():
-        return None
-    group, *rest = key.split(".")
-    if group in free_groups() and rest:
-        return None if override.startswith("+") else _not_in_choice(key, overrides, folder, user_conf)
-    schema: type = Tree
-    above = ""
-    while rest and group in nested_types(schema):
-        schema, above = nested_types(schema)[group], f"{above}{group}."
-        group = rest.pop(0)
-    known = [f"{above}{name}" for name in tree_names(schema)]
-    return None if f"{above}{group}" in known else no_setting(key, known)
-
-
-def _not_in_choice(key: str, overrides: Sequence[str], folder: Path, user_conf: Path | None) -> ConfigError | None:
-    """The sentence for a key that the chosen file of a free group, for example ``trainer``, does not have."""
-    folders = [folder] if user_conf is None else [folder, user_conf]
-    try:
-        node: Any = compose_plain(override_choices(overrides), *folders).tree
-    except NeedsHydra:
-        return None
-    above = ""
-    for part in key.split("."):
-        known = [f"{above}{name}" for name in node] if isinstance(node, Mapping) else []
-        if f"{above}{part}" not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"Did you mean {close[0]!r}? To" if close else "To"
-            return ConfigError(f"There is no {key!r} in this configuration.", fix=f"{hint} add it, write +{key}=….")
-        above, node = f"{above}{part}.", node[part]
+def unknown_key(node: object, place: str = "") -> ConfigError | None:
+    """The refusal of a key that ``+key=value`` has added where the keys are known."""
+    known = [entry.name for entry in fields(node)]  # type: ignore[arg-type]  # a dataclass
+    for name, value in vars(node).items():
+        if name not in known:
+            return no_setting(f"{place}{name}", [f"{place}{one}" for one in known])
+        if is_dataclass(value) and (found := unknown_key(value, f"{place}{name}.")):
+            return found
     return None
 
 
-def _first_line(error: Exception) -> str:
+def _no_place(key: str, given: Sources) -> ConfigError:
+    """The sentence for a key that the tree, or the file that is chosen for a free group, does not have."""
+    above = key.rpartition(".")[0]
+    if key.partition(".")[0] not in free_groups():
+        known = [path for path in leaves() if path.rpartition(".")[0] == above or "." not in path]
+        return no_setting(key, [path for path in known if path.startswith(f"{above}.")] if above else known)
+    from decloud_pl.settings.load import composed
+
+    rest = tuple(one for one in given.overrides if one.lstrip("+").partition("=")[0] != key)
+    node = value_at(composed(replace(given, overrides=rest)).settings, above)
+    close = difflib.get_close_matches(key, [f"{above}.{name}" for name in node or {}], n=1)
+    short = [name for name, place in ALIASES.items() if place == key]
+    hint = f"{short[0]} is its short name. To" if short else f"Did you mean {close[0]!r}? To" if close else "To"
+    return ConfigError(f"There is no {key!r} in this configuration.", fix=f"{hint} add it, write +{key}=….")
+
+
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

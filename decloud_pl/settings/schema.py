@@ -16,16 +16,13 @@ from decloud_pl.domain import DATASETS, REMEDIES, Convention, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.secrets import Secrets
-from decloud_pl.settings.training import TrainingConfig, TuneConfig
+from decloud_pl.settings.training import TrainingConfig
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
 USER_CONF = "conf"
 """The folder in the user's home whose groups come beside the built-in ones."""
-TASKS = ("daemon", "round", "experiment")
 EXECUTORS = ("process", "ray")
-_LAST_PORT = 65_535
-_LARGEST_SHARE = 0.5
 
 
 @dataclass
@@ -69,6 +66,7 @@ class DaemonConfig:
 class WalletConfig:
     """Where the key is. The key itself never enters the configuration."""
 
+    kind: str = "keypair"
     keypair_path: str = "~/.config/solana/id.json"
     strict: bool = False
 
@@ -167,7 +165,6 @@ class Tree(TrainingConfig):
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)
-    preset: dict[str, Any] | None = None
     task: str = "daemon"
     round: int | None = None
     base_model: str = ""
@@ -175,10 +172,11 @@ class Tree(TrainingConfig):
     datasets: list[str] = field(default_factory=list)
     mappings: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
-    epochs: int = 1
-    batch_size: int = 32
-    learning_rate: float = 0.001
-    max_batches: int = 0
+    # Short names of values in the nodes above; None where the value there is nothing that they could show.
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    max_batches: int | None = None
     max_concurrent_rounds: int = 1
     auto_train: bool = True
     auto_claim: bool = True
@@ -187,11 +185,17 @@ class Tree(TrainingConfig):
 
 @dataclass
 class Settings(Tree):
-    """One validated configuration."""
+    """One validated configuration.
+
+    Attributes:
+        secrets: keys and credentials.
+        allow_packages: packages of the user's own that may be built from the configuration.
+        given: the settings of a training that a layer above the built-in one sets, by their places in the tree.
+    """
 
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
-    given: tuple[str, ...] = ()
     allow_packages: list[str] = field(default_factory=list)
+    given: tuple[str, ...] = ()
 
     @property
     def home_path(self) -> Path:
@@ -244,39 +248,66 @@ def default_home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("DECLOUD_HOME") or "~/.decloud-trainer").expanduser()
 
 
+_INFINITY = float("inf")
+_AT_LEAST = {
+    0: (
+        *("max_batches", "chain.max_priority_lamports", "rewards.watts", "network.requests_per_second"),
+        *("daemon.stop_seconds", "daemon.ray.gpus", "notify.silent_minutes", "metrics.port", "tune.most_epochs"),
+        *("fit.data_memory_mb", "fit.data_workers", "fit.checkpoint_seconds", "fit.publish_reserve_seconds"),
+    ),
+    1: (
+        *("epochs", "batch_size", "max_concurrent_rounds", "chain.max_compute_units", "daemon.ray.cpus"),
+        "tune.batches",
+    ),
+}
+_ABOVE_ZERO = (
+    *("learning_rate", "poll_interval", "storage.timeout", "storage.read_back_seconds", "daemon.hang_minutes"),
+    *("tune.share", "tune.max_seconds"),
+)
+_SHARES = ("update.top_k", "update.min_kept", "update.min_gain")
+_AT_MOST = {"metrics.port": 65_535, "tune.share": 0.5}
+_WORDS = {
+    "task": ("daemon", "round", "experiment"),
+    "wallet.kind": ("keypair", "environment", "keyring", "solana-cli"),
+    "daemon.executor": EXECUTORS,
+    "update.dtype": ("float16", "bfloat16", "float32"),
+    "update.convention": ("delta", "gradient", ""),
+    "tune.method": ("none", "probe"),
+}
+AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap", "notify.low_balance")
+
+
 def check(settings: Settings) -> None:
-    """Checks the ranges that types cannot express.
+    """Checks what types cannot express.
 
     Raises:
         ConfigError: the first value out of range.
     """
-    for name, least in (("epochs", 1), ("batch_size", 1), ("max_batches", 0), ("max_concurrent_rounds", 1)):
-        if getattr(settings, name) < least:
-            raise ConfigError(f"{name} is {getattr(settings, name)}.", fix=f"Set it to {least} or more.")
-    for name in ("learning_rate", "poll_interval"):
-        if not 0 < getattr(settings, name) < float("inf"):
-            raise ConfigError(f"{name} is {getattr(settings, name)}.", fix="Set it to more than 0.")
-    for name in ("timeout", "read_back_seconds"):
-        if not 0 < getattr(settings.storage, name) < float("inf"):
-            raise ConfigError(f"storage.{name} is {getattr(settings.storage, name)}.", fix="Set it to more than 0.")
-    amounts = {
-        "rewards.min": settings.rewards.min,
-        "rewards.max": settings.rewards.max,
-        "rewards.min_profit": settings.rewards.min_profit or "0",
-        "rewards.sol_per_kwh": settings.rewards.sol_per_kwh,
-        "chain.daily_cap": settings.chain.daily_cap,
-        "notify.low_balance": settings.notify.low_balance,
-    }
-    for name, amount in amounts.items():
+    for least, name in ((least, name) for least, names in _AT_LEAST.items() for name in names):
+        value = value_at(settings, name)
+        if value is not None and not least <= value < _INFINITY:
+            raise _wrong(name, value, f"{least} or more")
+    for name in _ABOVE_ZERO:
+        value = value_at(settings, name)
+        if value is not None and not 0 < value < _INFINITY:
+            raise _wrong(name, value, "more than 0")
+    for name in _SHARES:
+        if not 0 <= value_at(settings, name) <= 1:
+            raise _wrong(name, value_at(settings, name), "a share from 0 to 1")
+    for name, most in _AT_MOST.items():
+        if value_at(settings, name) > most:
+            raise _wrong(name, value_at(settings, name), f"at most {most}")
+    for name, words in _WORDS.items():
+        if value_at(settings, name) not in words:
+            shown = [repr(word) for word in words if word]
+            raise _wrong(name, repr(value_at(settings, name)), f"{', '.join(shown[:-1])} or {shown[-1]}")
+    for name in (*AMOUNTS, "rewards.min_profit"):
         try:
-            parse_sol(amount)
+            parse_sol(value_at(settings, name) or "0")
         except ValueError as error:
             raise ConfigError(f"{name}: {error}.", fix="Write it like 0.05.") from error
-    _check_work(settings)
     if 0 < settings.max_reward < settings.min_reward:
         raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
-    if settings.task not in TASKS:
-        raise ConfigError(f"task is {settings.task!r}.", fix="Set it to 'daemon', 'round' or 'experiment'.")
     if settings.base_model and settings.task != "experiment":
         raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
     if (settings.task == "round") != (settings.round is not None):
@@ -289,73 +320,43 @@ def check(settings: Settings) -> None:
                 f"mappings.{name} names no data set of the network.",
                 fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
             )
-    _check_tune(settings.tune)
+    _check_ray(settings.daemon.ray)
+    _check_training(settings)
     settings.network.update_convention()
     settings.network.websocket_urls()
 
 
-def _check_work(settings: Settings) -> None:
-    least = {
-        "chain.max_priority_lamports": (settings.chain.max_priority_lamports, 0),
-        "chain.max_compute_units": (settings.chain.max_compute_units, 1),
-        "rewards.watts": (settings.rewards.watts, 0),
-        "network.requests_per_second": (settings.network.requests_per_second, 0),
-        "daemon.stop_seconds": (settings.daemon.stop_seconds, 0),
-        "daemon.ray.cpus": (settings.daemon.ray.cpus, 1),
-        "daemon.ray.gpus": (settings.daemon.ray.gpus, 0),
-        "notify.silent_minutes": (settings.notify.silent_minutes, 0),
-        "metrics.port": (settings.metrics.port, 0),
-    }
-    for name, (value, bound) in least.items():
-        if not bound <= value < float("inf"):
-            raise ConfigError(f"{name} is {value}.", fix=f"Set it to {bound} or more.")
-    if settings.metrics.port > _LAST_PORT:
-        raise ConfigError(f"metrics.port is {settings.metrics.port}.", fix=f"Set it to {_LAST_PORT} or less.")
-    if not 0 < settings.daemon.hang_minutes < float("inf"):
-        raise ConfigError(f"daemon.hang_minutes is {settings.daemon.hang_minutes}.", fix="Set it to more than 0.")
-    _check_executor(settings.daemon)
-    update = settings.update
-    if update.dtype not in ("float32", "float16", "bfloat16"):
-        raise ConfigError(f"update.dtype is {update.dtype!r}.", fix="Set it to float16, bfloat16 or float32.")
-    if update.convention not in ("", "delta", "gradient"):
-        raise ConfigError(f"update.convention is {update.convention!r}.", fix="Set it to 'delta' or 'gradient'.")
-    for remedy in update.remedies:
-        if remedy not in REMEDIES or update.remedies.count(remedy) > 1:
+def value_at(settings: Settings, place: str) -> Any:
+    """The value at a place in the tree; None where a free group has no such key."""
+    value: Any = settings
+    for part in place.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    return value
+
+
+def _wrong(name: str, value: object, wanted: str) -> ConfigError:
+    return ConfigError(f"{name} is {value}.", fix=f"Set it to {wanted}.")
+
+
+def _check_ray(ray: RayConfig) -> None:
+    if ray.gpus > 1 and not ray.gpus.is_integer():
+        raise ConfigError(f"daemon.ray.gpus is {ray.gpus}.", fix="Above 1, set it to a whole number.")
+    host, colon, port = ray.address.removeprefix("ray://").rpartition(":")
+    if ray.address not in ("auto", "local") and not (host and colon and port.isdecimal() and "/" not in host):
+        raise _wrong("daemon.ray.address", repr(ray.address), "auto, local, HOST:PORT or ray://HOST:PORT")
+
+
+def _check_training(settings: Settings) -> None:
+    if settings.trainer.get("limit_train_batches") == 0:
+        raise _wrong("trainer.limit_train_batches", 0, "1 or more batches, a share, or 1.0 for all")
+    for remedy in settings.update.remedies:
+        if remedy not in REMEDIES or settings.update.remedies.count(remedy) > 1:
             raise ConfigError(
                 f"update.remedies names {remedy!r} {'twice' if remedy in REMEDIES else ''}".rstrip() + ".",
                 fix=f"Choose from {', '.join(REMEDIES)}, each once, or set [] for none.",
             )
-    for name, share in (("top_k", update.top_k), ("min_kept", update.min_kept), ("min_gain", update.min_gain)):
-        if not 0 <= share <= 1:
-            raise ConfigError(f"update.{name} is {share}.", fix="Set it to a share from 0 to 1.")
-
-
-def _check_executor(daemon: DaemonConfig) -> None:
-    if daemon.executor not in EXECUTORS:
-        raise ConfigError(f"daemon.executor is {daemon.executor!r}.", fix="Set it to 'process' or 'ray'.")
-    if daemon.ray.gpus > 1 and not daemon.ray.gpus.is_integer():
-        raise ConfigError(f"daemon.ray.gpus is {daemon.ray.gpus}.", fix="Above 1, set it to a whole number.")
-    address = daemon.ray.address
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if address not in ("auto", "local") and not (host and colon and port.isdecimal() and "/" not in host):
-        raise ConfigError(
-            f"daemon.ray.address is {address!r}.", fix="Set it to auto, local, HOST:PORT or ray://HOST:PORT."
-        )
-
-
-def _check_tune(tune: TuneConfig) -> None:
-    if tune.method not in ("none", "probe"):
-        raise ConfigError(f"tune.method is {tune.method!r}.", fix="Set it to none or probe.")
-    if not all(0 < rate < float("inf") for rate in tune.rates) or not any(rate != 1 for rate in tune.rates):
-        raise ConfigError(
-            f"tune.rates is {tune.rates}.", fix="Set it to multiples of the learning rate, such as [0.3,1,3]."
-        )
+    tune = settings.tune
+    if not all(0 < rate < _INFINITY for rate in tune.rates) or not any(rate != 1 for rate in tune.rates):
+        raise _wrong("tune.rates", tune.rates, "multiples of the learning rate, such as [0.3,1,3]")
     if not all(epochs >= 1 for epochs in tune.epochs):
-        raise ConfigError(f"tune.epochs is {tune.epochs}.", fix="Set it to numbers of 1 or more, or to [].")
-    for name, value, least in (("most_epochs", tune.most_epochs, 0), ("batches", tune.batches, 1)):
-        if value < least:
-            raise ConfigError(f"tune.{name} is {value}.", fix=f"Set it to {least} or more.")
-    if not 0 < tune.share <= _LARGEST_SHARE:
-        raise ConfigError(f"tune.share is {tune.share}.", fix="Set it to more than 0 and at most 0.5.")
-    if not 0 < tune.max_seconds < float("inf"):
-        raise ConfigError(f"tune.max_seconds is {tune.max_seconds}.", fix="Set it to more than 0.")
+        raise _wrong("tune.epochs", tune.epochs, "numbers of 1 or more, or to []")

@@ -57,6 +57,14 @@ class Secrets:
             )
         return found
 
+    def in_keyring(self, name: str) -> str | None:
+        """What the keyring has for the home folder, wherever else the secret is set.
+
+        Raises:
+            ConfigError: there is no keyring.
+        """
+        return keyring_get(name, self._home)
+
     def shown(self, name: str) -> str | None:
         """What may be shown of a secret: its first and last four characters, or where it is."""
         value = self._values.get(name)

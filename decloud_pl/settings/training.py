@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from decloud_pl.domain import REMEDIES
+from decloud_pl.domain import REMEDIES, Encoding, UpdateDtype
 
 
 @dataclass
@@ -49,6 +49,11 @@ class UpdateConfig:
     remedies: list[str] = field(default_factory=lambda: list(REMEDIES))
     force: bool = False
 
+    @property
+    def encoding(self) -> Encoding:
+        """How the entries are written."""
+        return Encoding(cast(UpdateDtype, self.dtype), self.top_k)
+
 
 @dataclass
 class TuneConfig:
@@ -83,7 +88,8 @@ class TrainingConfig:
     callbacks: dict[str, Any] | None = None
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] | None = None
-    trainer: dict[str, Any] = field(default_factory=dict)
+    # With what epochs and max_batches stand for, which a file of the user's own may leave out.
+    trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 1, "limit_train_batches": 1.0})
     fit: FitConfig = field(default_factory=FitConfig)
     logger: dict[str, Any] | None = None
     update: UpdateConfig = field(default_factory=UpdateConfig)

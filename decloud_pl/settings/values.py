@@ -1,7 +1,8 @@
-"""Values of settings: from text, from JSON, and to the text of a Hydra override."""
+"""Values of settings: from text, from JSON, and to what Hydra reads."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -44,62 +45,59 @@ def from_text(setting: Setting, text: str, where: str) -> Value:
     Raises:
         ConfigError: it is not a value of this setting.
     """
-    stripped = text.strip()
     try:
-        return from_json(setting, _read(setting, stripped), where)
-    except ValueError:
+        return from_json(setting, _read(setting, text.strip()), where)
+    except (ValueError, KeyError):
         raise wrong(setting, text, where) from None
 
 
 def _read(setting: Setting, text: str) -> object:
     if setting.optional and text in ("null", ""):
         return None
-    if setting.kind == "switch":
-        if text.lower() not in _SWITCH:
-            raise ValueError
-        return _SWITCH[text.lower()]
-    if setting.kind == "integer":
-        return int(text)
-    if setting.kind == "number":
-        return float(text)
-    if setting.kind == "names":
-        return json.loads(text) if text.startswith("[") else [part for part in _parts(text) if part]
-    if setting.kind == "table":
-        return json.loads(text) if text.startswith("{") else dict(_pair(part) for part in _parts(text) if part)
-    if setting.kind == "any":
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    match setting.kind:
+        case "switch":
+            return _SWITCH[text.lower()]
+        case "integer":
+            return int(text)
+        case "number":
+            return float(text)
+        case "names":
+            return json.loads(text) if text.startswith("[") else parts
+        case "table":
+            return json.loads(text) if text.startswith("{") else dict(_pair(part) for part in parts)
+        case "any":
+            with contextlib.suppress(ValueError):
+                return json.loads(text)
     return text
 
 
-def from_json(setting: Setting, value: object, where: str) -> Value:
+def from_json(setting: Setting, value: Any, where: str) -> Value:
     """A value as config.json holds it, checked.
 
     Raises:
         ConfigError: it is not a value of this setting.
     """
-    kind = setting.kind
-    if value is None and setting.optional:
-        return None
-    if kind == "any" or (kind == "switch" and isinstance(value, bool)):
-        return value  # type: ignore[return-value]  # JSON holds nothing else
-    if kind == "amount" and isinstance(value, (str, int, Decimal)) and not isinstance(value, bool):
-        return _amount(value, where)
-    if kind == "integer" and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if kind == "number" and isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
-        number = float(value)
-        if math.isfinite(number):
-            return number
-    if kind == "secret" and isinstance(value, list) and all(type(item) is int for item in value):
+    kind, given = setting.kind, type(value)
+    if kind == "any" or (value is None and setting.optional) or (kind == "switch" and given is bool):
+        return value  # type: ignore[no-any-return]  # JSON holds nothing else
+    if kind == "amount" and given in (str, int, Decimal):
+        try:
+            parse_sol(str(value))
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}.", fix="Write it like 0.05.") from None
+        return str(value).strip()
+    if kind == "integer" and given is int:
+        return int(value)
+    if kind == "number" and given in (int, float, Decimal) and math.isfinite(value):
+        return float(value)
+    if kind == "secret" and given is list and all(type(item) is int for item in value):
         return json.dumps(value)  # a key file's content, pasted as it is
-    if kind in ("text", "choice", "secret") and isinstance(value, str) and not (kind == "choice" and not value):
-        return value
-    if kind == "names" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+    if kind in ("text", "choice", "secret") and given is str and (value or kind != "choice"):
+        return str(value)
+    if kind == "names" and given is list and all(isinstance(item, str) for item in value):
         return list(value)
-    if kind == "table" and isinstance(value, dict) and all(isinstance(item, str) for item in value.values()):
+    if kind == "table" and given is dict and all(isinstance(item, str) for item in value.values()):
         for key in value:
             if not _TABLE_KEY.fullmatch(key):
                 raise ConfigError(f"{where} has the key {key!r}.", fix="Name a data set in lower case.")
@@ -109,19 +107,14 @@ def from_json(setting: Setting, value: object, where: str) -> Value:
 
 def wrong(setting: Setting, value: object, where: str) -> ConfigError:
     """The sentence for a value that a setting does not take."""
-    shown = "" if setting.kind == "secret" else f" {_brief(value)}"
-    return ConfigError(f"{where} is{shown or ' not text'}.", fix=f"It must be {_NEEDED[setting.kind]}.")
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    shown = "not text" if setting.kind == "secret" else text if len(text) <= 60 else f"{text[:57]}…"
+    return ConfigError(f"{where} is {shown}.", fix=f"It must be {_NEEDED[setting.kind]}.")
 
 
-def to_overrides(setting: Setting, value: Value) -> list[str]:
-    """A value as Hydra overrides, one for each key of a table."""
-    if setting.kind == "table" and isinstance(value, Mapping):
-        return [f"++{setting.path}.{key}={hydra_text(item)}" for key, item in value.items()]
-    if setting.kind == "choice":
-        return [f"{setting.path}={value}"]
-    # `++`: also sets a key that the chosen file of a free group leaves out.
-    prefix = "++" if setting.kind == "any" else ""
-    return [f"{prefix}{setting.path}={hydra_text(value)}"]
+def to_override(setting: Setting, value: Value) -> str:
+    """A value as an override of Hydra's."""
+    return f"{setting.path}={value if setting.kind == 'choice' else hydra_text(value)}"
 
 
 def hydra_text(value: object) -> str:
@@ -136,10 +129,21 @@ def hydra_text(value: object) -> str:
         return "{" + ",".join(f"{hydra_text(str(key))}:{hydra_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(hydra_text(item) for item in value) + "]"
-    # Backslashes count only before a quote or an interpolation; those are doubled.
-    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", str(value))
-    text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), text)
-    return f"'{text}'"
+    # Backslashes count only before a quote.
+    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), literal(str(value)))
+    return f"'{quoted}'"
+
+
+def literal(value: Any) -> Any:
+    """A value whose text no composition takes for an interpolation."""
+    if isinstance(value, Mapping):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [literal(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    # Backslashes count only before an interpolation.
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
 
 
 def to_display(value: object) -> str:
@@ -155,26 +159,8 @@ def to_display(value: object) -> str:
     return str(value)
 
 
-def _amount(value: str | int | Decimal, where: str) -> str:
-    text = str(value).strip()
-    try:
-        parse_sol(text)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}.", fix="Write it like 0.05.") from None
-    return text
-
-
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
-
-
 def _pair(text: str) -> tuple[str, str]:
     key, colon, value = text.partition(":")
     if not colon or not key.strip() or not value.strip():
         raise ValueError
     return key.strip(), value.strip()
-
-
-def _brief(value: object) -> str:
-    shown = json.dumps(value, default=str, ensure_ascii=False)
-    return shown if len(shown) <= 60 else f"{shown[:57]}…"

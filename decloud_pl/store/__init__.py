@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from decloud_pl.domain import Update, UpdateForm
 from decloud_pl.store.cid import DEFAULT_PROFILE
 
-__all__ = ["Progress", "Store", "Stored"]
+__all__ = ["Progress", "Publisher", "RoundPublisher", "Store", "Stored"]
 
 Progress = Callable[[int, int], None]
 """Told (bytes sent, bytes in all) as an upload goes on; what it raises ends the upload."""
@@ -57,4 +58,22 @@ class Store(Protocol):
         Raises:
             StoreUnavailable, StoreRejected: as `put`.
         """
+        ...
+
+
+class Publisher(Protocol):
+    """Where a finished update goes: into a store, into a round, or into a list of the caller's."""
+
+    def publish(self, update: Update) -> object:
+        """Takes an update, which lies on disk, and returns when nothing is left to do with it."""
+        ...
+
+
+@runtime_checkable
+class RoundPublisher(Publisher, Protocol):
+    """A publisher that says how its round wants the update."""
+
+    @property
+    def update_form(self) -> UpdateForm:
+        """Where the update is written, and how its entries are read."""
         ...

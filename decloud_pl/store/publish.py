@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Protocol
 
 from decloud_pl.domain import PinnedUpdate
 from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
+from decloud_pl.loop_thread import LoopThread
 from decloud_pl.store import Progress, Store
 from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, Cid
 from decloud_pl.store.gateway import Fetched, GatewayReader
@@ -88,8 +90,8 @@ StoreProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Publisher:
-    """Puts updates into the first store that takes them and proves that others can fetch them.
+class StorePublisher:
+    """Puts updates into the first store that takes them and proves that others can fetch them: a `Publisher`.
 
     Args:
         stores: in the order to try.
@@ -104,7 +106,20 @@ class Publisher:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     monotonic: Callable[[], float] = time.monotonic
 
-    async def publish(
+    def publish(self, update: Publishable) -> PinnedUpdate:
+        """Publishes once, for a notebook or a script, also where an event loop runs.
+
+        Raises:
+            StoreError: as `pin`.
+        """
+        thread = LoopThread("publish")
+        try:
+            with tempfile.TemporaryDirectory(prefix="decloud-publish-") as folder:
+                return thread.run(self.pin(update, log=MemoryUploadLog(), scratch=Path(folder) / "read-back"))
+        finally:
+            thread.close()
+
+    async def pin(
         self, update: Publishable, *, log: UploadLog, scratch: Path, progress: StoreProgress | None = None
     ) -> PinnedUpdate:
         """Uploads what is not uploaded yet and reads it back. May be repeated, and goes on where it was.
@@ -178,16 +193,6 @@ class Publisher:
                     raise _unreadable(cid, error) from error
             await self.sleep(wait)
             wait = min(wait * 2, self.read_back.longest_wait)
-
-
-def publish(update: Publishable, *, store: Store, reader: GatewayReader, scratch: Path) -> PinnedUpdate:
-    """Publishes once, for a notebook or a script: through one store, with a short patience.
-
-    Raises:
-        StoreError: as `Publisher.publish`.
-    """
-    publisher = Publisher((store,), reader, read_back=ReadBack(seconds=0.0))
-    return asyncio.run(publisher.publish(update, log=MemoryUploadLog(), scratch=scratch))
 
 
 def read_back(reader: GatewayReader, cid: str, size: int, scratch: Path) -> Fetched:

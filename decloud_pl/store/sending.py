@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from pathlib import Path
@@ -36,11 +37,13 @@ class SentFile(io.RawIOBase):
     """
 
     def __init__(self, path: Path, progress: Progress | None = None) -> None:
+        # First, because Python closes an object of this kind even where making it failed.
+        self._open = contextlib.ExitStack()
         self.name = public_name(path)
         self.size = checked_file(path)
         self._progress = progress
         try:
-            self._file = path.open("rb")
+            self._file = self._open.enter_context(path.open("rb"))
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
 
@@ -53,7 +56,7 @@ class SentFile(io.RawIOBase):
         self.close()
 
     def close(self) -> None:
-        self._file.close()
+        self._open.close()
         super().close()
 
     def readable(self) -> bool:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from decloud_pl.domain import Convention, Update
+from decloud_pl.domain import Convention, Encoding, Update
 from decloud_pl.train import delta, lossy
-from decloud_pl.train.delta import Encoding
 
 State = Mapping[str, torch.Tensor]
 
@@ -71,8 +70,6 @@ class UpdateWriter:
             profile=profile,
             size=size,
             convention=self.convention,
-            accuracy_before=0.0,
-            accuracy_after=0.0,
             encoding=str(encoded.encoding),
             gain_kept=encoded.gain_kept,
         )

@@ -37,7 +37,7 @@ from decloud_pl.localnet.network import LocalNetwork
 from decloud_pl.store import Progress, Store, Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher, ReadBack
+from decloud_pl.store.publish import ReadBack, StorePublisher
 from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.train.plan import TrainingPlan
 from tests.harness.plans import empty_plan
@@ -224,7 +224,7 @@ class World:
             wallet=self.wallet,
             dialect=self.dialect,
             journal=journal,
-            publisher=Publisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
+            publisher=StorePublisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
             reader=reader,
             executor=self.executor,
             planner=self.planner,
@@ -264,7 +264,7 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     clock = ManualClock()
-    async with LocalNetwork(tmp_path / "network", rpc_port=0, gateway_port=0, clock=clock) as network:
+    async with LocalNetwork(tmp_path / "network", agents=None, clock=clock) as network:
         home = tmp_path / "home"
         home.mkdir()
         found = World(network, clock, home)

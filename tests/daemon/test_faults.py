@@ -89,7 +89,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[LocalNetwork]:
-    async with LocalNetwork(tmp_path / "network", rpc_port=0, gateway_port=0, clock=ScaledClock(SPEED)) as found:
+    async with LocalNetwork(tmp_path / "network", agents=None, clock=ScaledClock(SPEED)) as found:
         yield found
 
 

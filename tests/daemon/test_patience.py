@@ -113,7 +113,7 @@ async def test_a_service_that_starts_before_its_network_finds_it(tmp_path: Path,
     starting = asyncio.create_task(start())
     await asyncio.wait_for(notes.news.wait(), 30)
     assert f"127.0.0.1:{port}" in notes.troubles[0]
-    async with LocalNetwork(tmp_path / "network", rpc_port=port, gateway_port=0):
+    async with LocalNetwork(tmp_path / "network", rpc_port=port, agents=None):
         await asyncio.wait_for(starting, 30)
 
 

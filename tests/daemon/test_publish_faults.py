@@ -41,7 +41,7 @@ from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
 from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
-from decloud_pl.store.publish import Publisher, ReadBack
+from decloud_pl.store.publish import ReadBack, StorePublisher
 from decloud_pl.store.retry import Retry, RetryPolicy
 from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.store.uploads import UploadState
@@ -201,7 +201,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=Publisher(
+            publisher=StorePublisher(
                 stores, GatewayReader([shelf.url]), ReadBack(seconds=60), sleeps.sleep, sleeps.monotonic
             ),
             reader=GatewayReader([shelf.url]),

@@ -12,21 +12,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from decloud_pl.cli import main as trainer
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
-from decloud_pl.experiment.sweep import covered, expanded, first_point, of_an_experiment, restore_addresses
-from decloud_pl.settings.addresses import hidden_values
-from decloud_pl.settings.load import sources
+from decloud_pl.experiment.sweep import expanded
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
 JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
 RPC = "https://rpc.example.org/?api-key=noFileMayHoldThisEither"
 MIRROR = "https://mirror.example.org/aMirrorsKeyThatNoFileMayHold/data"
 SWEEPS = sorted(config_dir().glob("sweep/*.yaml"))
-VARIED = {"basic": {"optimizer.lr", "epochs"}, "optuna": {"optimizer.lr", "optimizer._target_"}}
+VARIED = {"basic": {"optimizer.lr", "trainer.max_epochs"}, "optuna": {"optimizer.lr", "optimizer._target_"}}
 
 
 def sweep(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -110,19 +107,39 @@ def test_the_command_line_goes_before_the_files_parameters(tmp_path: Path) -> No
         expanded(["sweep=mine"], config_dir(), tmp_path)
 
 
-def test_each_job_has_the_addresses_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a launcher keeps has no key in it; a job reads the address where the user keeps it."""
-    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
-    (tmp_path / "config.json").write_text(json.dumps({"data.mirror": MIRROR}))
-    given = sources(["task=experiment", "epochs=2"])
-    overrides = of_an_experiment(given)
-    first = first_point(overrides, directory=given.conf, user_conf=given.user_conf)
-    shown = covered(overrides, hidden_values(first))
-    assert not any("aMirrorsKey" in text for text in shown)
-    tree = OmegaConf.create({"home": str(tmp_path), "data": {"mirror": "https://mirror.example.org/…"}, "epochs": 2})
-    whole = restore_addresses(tree, shown)
-    assert (whole.data.mirror, whole.epochs) == (MIRROR, 2)
-    assert tree.data.mirror == "https://mirror.example.org/…"
+def test_each_job_has_the_addresses_again(tmp_path: Path) -> None:
+    """What a launcher keeps has no key in it; a job in another process reads the address where the user keeps it."""
+    data = tmp_path / "conf" / "dataset" / "mine.yaml"
+    data.parent.mkdir(parents=True)
+    file = {"file": "a.csv", "urls": [MIRROR]}
+    entry = {"name": "mine", "kind": "text", "num_classes": 2, "folder": "mine", "downloads": [file]}
+    data.write_text(json.dumps({"_target_": "decloud_pl.data.tables.Tables", "root": None, "entry": entry}))
+    script = """
+from decloud_pl.settings.load import *
+from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+import pickle, sys
+given = sources(["dataset=mine"])
+overrides = hydra_overrides(given)
+if sys.argv[1] == "send":
+    with initialize_config_dir(str(given.conf), version_base="1.3"):
+        sys.stdout.buffer.write(pickle.dumps(compose("config", overrides)))
+else:
+    from decloud_pl.settings import private
+    private._kept.clear()
+    settings = from_tree(pickle.load(sys.stdin.buffer), given, {"preset": "none"}).settings
+    print(settings.data.mirror, settings.dataset["entry"]["downloads"][0]["urls"][0])
+"""
+    (tmp_path / "config.json").write_text(json.dumps({"data.mirror": f"{MIRROR}/2"}))
+    environ = {**os.environ, "DECLOUD_HOME": str(tmp_path)}
+
+    def run(step: str, given: bytes = b"") -> bytes:
+        command = [sys.executable, "-c", script, step]
+        return subprocess.run(command, input=given, env=environ, stdout=subprocess.PIPE, check=True).stdout
+
+    sent = run("send")
+    assert b"aMirrorsKey" not in sent
+    assert run("receive", sent).decode().split() == [f"{MIRROR}/2", MIRROR]
 
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:

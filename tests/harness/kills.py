@@ -41,7 +41,7 @@ async def stage(folder: Path, *, rounds: int) -> AsyncIterator[Stage]:
     try:
         # Fast, so that a blockhash runs out in seconds should a daemon ever have to wait for that.
         clock = ScaledClock(10)
-        async with LocalNetwork(folder / "network", rpc_port=0, gateway_port=0, clock=clock) as network:
+        async with LocalNetwork(folder / "network", agents=None, clock=clock) as network:
             endpoints = network.endpoints
             spec = Spec(
                 rpc_url=endpoints.rpc_url,

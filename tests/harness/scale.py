@@ -61,7 +61,7 @@ async def scale(folder: Path, sizes: Sequence[int]) -> list[Scale]:
     clock = ManualClock()
     found: list[Scale] = []
     try:
-        async with LocalNetwork(folder / "network", rpc_port=0, gateway_port=0, clock=clock) as network:
+        async with LocalNetwork(folder / "network", agents=None, clock=clock) as network:
             endpoints = network.endpoints
             async with FaultProxy(endpoints.rpc_url, endpoints.ws_url) as proxy:
                 spec = _spec(network, folder / "trainer", proxy.url, proxy.ws_url)
@@ -97,7 +97,7 @@ async def join_latencies(folder: Path, rounds: int) -> list[float]:
     """Seconds from a round's being opened for trainers to the join in the chain, one round after the other."""
     nursery = Nursery()
     try:
-        async with LocalNetwork(folder / "network", rpc_port=0, gateway_port=0, clock=ScaledClock()) as network:
+        async with LocalNetwork(folder / "network", agents=None, clock=ScaledClock()) as network:
             spec = _spec(network, folder / "trainer", network.endpoints.rpc_url, network.endpoints.ws_url)
             parties = Parties(network, spec.wallet().address, rounds=rounds)
             await nursery.start(spec)

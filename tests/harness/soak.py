@@ -61,7 +61,7 @@ async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> S
     rounds_folder = folder / "trainer" / "rounds"
     begun = time.monotonic()
     try:
-        async with LocalNetwork(folder / "network", rpc_port=0, gateway_port=0, clock=ScaledClock(20)) as network:
+        async with LocalNetwork(folder / "network", agents=None, clock=ScaledClock(20)) as network:
             endpoints = network.endpoints
             proxy = FaultProxy(endpoints.rpc_url, endpoints.ws_url, chance=faults, seed=1, socket="half lost")
             async with proxy:

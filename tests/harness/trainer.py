@@ -34,7 +34,7 @@ from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher
+from decloud_pl.store.publish import StorePublisher
 from decloud_pl.store.unixfs import cid_of_file
 
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
@@ -163,7 +163,7 @@ async def trainer(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=Publisher([EmbeddedStore(Path(spec.store))], reader),
+            publisher=StorePublisher([EmbeddedStore(Path(spec.store))], reader),
             reader=reader,
             executor=executor,
             planner=planner or TinyPlanner(crash_every),

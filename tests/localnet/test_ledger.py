@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 import sqlite3
@@ -103,7 +104,8 @@ def test_damage_is_one_sentence_and_the_file_is_left(clock: ManualClock, state: 
     for _ in range(20):
         chain.airdrop(Keypair().pubkey(), SOL)
     chain.close()
-    size = sqlite3.connect(state).execute("PRAGMA page_size").fetchone()[0]
+    with contextlib.closing(sqlite3.connect(state)) as db:
+        size = db.execute("PRAGMA page_size").fetchone()[0]
     pages = state.stat().st_size // size
     refused: list[str] = []
     for page in range(1, pages):

@@ -123,3 +123,19 @@ def test_a_truncated_package(packaged: Path, size: int) -> None:
     packaged.write_bytes(packaged.read_bytes()[:size])
     with pytest.raises(ModelError):
         load(packaged)
+
+
+def test_a_network_is_saved_with_its_weights_and_read_back(tmp_path: Path) -> None:
+    spec = ModelSpec("mlp", {"num_classes": 3, "image_size": 8, "hidden": 4}, ImageInput(size=8))
+    network = spec.network()
+    save(str(tmp_path / "mine.safetensors"), spec, network)
+    found_spec, state = load(tmp_path / "mine.safetensors")
+    assert found_spec == spec
+    assert state.keys() == network.state_dict().keys()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(state[name], value)
+
+
+def test_a_package_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"gone\.safetensors cannot be read: No such file or directory\."):
+        load(tmp_path / "gone.safetensors")

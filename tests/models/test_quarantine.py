@@ -72,6 +72,20 @@ def test_a_state_dict_and_a_submission_for_it(tmp_path: Path, state: State) -> N
     assert torch.equal(checked["fc2.bias"], torch.arange(4.0))
 
 
+def test_a_base_model_gives_its_network_and_its_weights(tmp_path: Path, packaged: Path, state: State) -> None:
+    base = open_base_model(str(packaged))  # where it is checked and kept is this process's own business
+    assert base.weights != packaged
+    assert all(torch.equal(base.state_dict()[name], state[name]) for name in state)
+    network = base.network()
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, 32, 32)).shape == (2, base.classes)
+    network.state_dict()["fc2.bias"].add_(1)
+    assert torch.equal(base.network().state_dict()["fc2.bias"], state["fc2.bias"])
+    with pytest.raises(ModelError, match=r"gone\.pt cannot be read: No such file or directory\. Get the file again\."):
+        open_base_model(tmp_path / "gone.pt")
+
+
 def test_a_pickle_that_runs_a_command_is_not_run(tmp_path: Path) -> None:
     marker = tmp_path / "marker"
     path = tmp_path / "base.pt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import resource
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import nbformat
 import pytest
 from nbclient import NotebookClient
+
+import decloud_pl
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -56,3 +59,19 @@ def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert len([output for output in outputs if "image/png" in output.get("data", {})]) == PICTURES[path.stem]
     assert not [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_it_needs_public_names_alone(path: Path) -> None:
+    source = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
+    imports = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom | ast.Import) and "decloud_pl" in ast.unparse(node)
+    ]
+    (only,) = imports
+    assert isinstance(only, ast.ImportFrom)
+    assert only.module == "decloud_pl"
+    assert {alias.name for alias in only.names} <= set(decloud_pl.__all__)
+    assert "__aenter__" not in source
+    assert "__enter__" not in source

@@ -60,11 +60,12 @@ def test_the_printed_configuration_has_every_layer_and_no_secret(
     done = hydra(tmp_path, home, *flags, PINATA_API_KEY="pinata-api-key-of-mine", DECLOUD_BATCH_SIZE="8")
     assert done.returncode == 0, done.stderr
     tree = yaml.safe_load(done.stdout)
-    assert (tree["epochs"], tree["batch_size"], tree["seed"], tree["rewards"]["min"]) == (4, 8, 9, "0.2")
+    assert (tree["trainer"]["max_epochs"], tree["datamodule"]["batch_size"]) == (4, 8)
+    assert (tree["seed"], tree["rewards"]["min"]) == (9, "0.2")
     assert (tree["network"]["rpc_url"], tree["network"]["fallback_rpc_urls"], tree["data"]["mirror"]) == (
-        "http://127.0.0.1:9/…",
-        ["http://…@127.0.0.1:9"],
-        "http://127.0.0.1:9/…",
+        "${private:'override.network.rpc_url'}",
+        ["${private:'preset/mine:network.fallback_rpc_urls.0'}"],
+        "${private:'data.mirror'}",
     )
     for secret in (JWT, key, "pinata-api-key-of-mine", API_KEY):
         assert secret not in done.stdout + done.stderr
@@ -80,7 +81,7 @@ def test_a_run_that_hydra_keeps_writes_no_secret(tmp_path: Path, home: Path, kee
     done = hydra(tmp_path, home, *flags, *ended, f"network.ws_url={ADDRESSES['login'].replace('http', 'ws')}")
     assert done.returncode == 5, done.stderr
     assert "127.0.0.1:9 does not answer" in done.stderr
-    assert "ws://…@127.0.0.1:9" in (runs / "saved" / "config.yaml").read_text()
+    assert "ws_url: ${private:'override.network.ws_url'}" in (runs / "saved" / "config.yaml").read_text()
     assert "httpcore" in (runs / "decloud_pl.log").read_text()
     assert holding(tmp_path, JWT, key, API_KEY) == []
     assert not [secret for secret in (JWT, key, API_KEY) if secret in done.stdout + done.stderr]
@@ -152,7 +153,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["round=abc"], 3, 'round is "abc". It must be a whole number.'),
     (["task=fly"], 3, "Set it to 'daemon', 'round' or 'experiment'."),
     (["epochs=1,2"], 3, "or add -m to run one experiment for each."),
-    (["epochs=[1"], 3, "The value of epochs cannot be read: [1."),
+    (["epochs=[1"], 3, "The value of trainer.max_epochs cannot be read: [1."),
     (["epochs"], 3, "'epochs' is not a setting. Write KEY=VALUE"),
     (["hydra.foo=1"], 3, "Could not override 'hydra.foo'."),
     # The same sentences as `decloud-trainer`'s.

@@ -1,4 +1,4 @@
-"""built-in < preset < config.json < environment < command line, by Hydra and without it."""
+"""built-in < preset < experiment < config.json < environment < command line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import Settings, compose, load
-from decloud_pl.settings.load import covered, show, sources
-from decloud_pl.settings.names import MAIN, settings_by_name
-from decloud_pl.settings.plain_tree import choices
+from decloud_pl.settings import compose, load
+from decloud_pl.settings.load import composed, sources
+from decloud_pl.settings.names import MAIN, choices, settings_by_name
+from decloud_pl.settings.origins import covered, show
 
 PRESETS = {
     "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], 0, 0),
@@ -26,13 +26,9 @@ PRESETS = {
 }
 
 
-def by_hydra(environ: dict[str, str], overrides: tuple[str, ...] = ()) -> Settings:
-    given = sources(overrides, environ=environ)
-    return compose(given.hydra_overrides(), user_conf=given.user_conf, secrets=given.layers.secrets)
-
-
 def origin(name: str, environ: dict[str, str], *overrides: str) -> tuple[Any, str]:
-    (found,) = (entry for entry in show(sources(overrides, environ=environ)) if entry.name == name)
+    given = sources(overrides, environ=environ)
+    (found,) = (entry for entry in show(given, composed(given)) if entry.name == name)
     return found.value, found.origin
 
 
@@ -124,14 +120,14 @@ def test_each_layer_covers_the_one_below(
     both = {**environ, variable: given}
     assert origin(name, both) == (read[1], variable)
     assert origin(name, both, override) == (read[2], "command line")
-    assert load(environ=both) == by_hydra(both)
 
 
 def test_config_json_beats_the_preset(environ: dict[str, str], keep: Any) -> None:
     keep({"preset": "high-reward", "min_reward": "0.5"})
     assert load(environ=environ).min_reward == 500_000_000
     assert load(["preset=high-reward"], environ=environ).min_reward == 500_000_000
-    assert covered(sources(environ=environ)) == ("high-reward", ["min_reward"])
+    given = sources(environ=environ)
+    assert covered(given, composed(given)) == ["min_reward"]
 
 
 def test_a_preset_beats_what_is_built_in(environ: dict[str, str], keep: Any) -> None:
@@ -159,18 +155,6 @@ def test_another_storage_keeps_what_is_set_for_it(environ: dict[str, str], keep:
     assert load(environ=both).storage.kubo_address == "/ip4/127.0.0.1/tcp/1/http"
     keep({"optimizer": "adamw", "optimizer.weight_decay": 0.5})
     assert "weight_decay" not in load(["optimizer=sgd"], environ=environ).optimizer
-
-
-def test_every_choice_of_every_group_reads_the_same_both_ways(environ: dict[str, str], keep: Any) -> None:
-    solana_cli = Path("~/.config/solana/cli/config.yml").expanduser()  # what network=solana-cli reads
-    solana_cli.parent.mkdir(parents=True)
-    solana_cli.write_text("json_rpc_url: https://rpc.example.org\n")
-    groups = [entry.name for entry in settings_by_name().values() if entry.kind == "choice"]
-    rows = {group: choices(group, config_dir()) for group in groups}
-    for number in range(max(len(names) for names in rows.values())):
-        chosen = {group: names[number % len(names)] for group, names in rows.items()}
-        keep({**chosen, "trainer.devices": 2, "learning_rate": 0.5})
-        assert load(environ=environ) == by_hydra(environ), chosen
 
 
 @pytest.mark.parametrize(
@@ -209,7 +193,7 @@ def own_preset(home: Path, text: str) -> None:
     (folder / "mine.yaml").write_text(text)
 
 
-@pytest.mark.parametrize("overrides", [[], ["batch_size=8"]], ids=["short way", "hydra"])
+@pytest.mark.parametrize("overrides", [[], ["batch_size=8"]])
 def test_a_users_own_preset(overrides: list[str], home: Path, environ: dict[str, str], keep: Any) -> None:
     own_preset(home, "# @package _global_\ndefaults:\n  - override /optimizer: sgd\nepochs: 3\nlearning_rate: 1e-2\n")
     keep({"preset": "mine"})
@@ -220,7 +204,7 @@ def test_a_users_own_preset(overrides: list[str], home: Path, environ: dict[str,
     assert origin("epochs", environ, *overrides) == (3, "preset mine")
 
 
-def test_a_preset_that_only_hydra_can_read(home: Path, environ: dict[str, str], keep: Any) -> None:
+def test_a_preset_with_an_interpolation(home: Path, environ: dict[str, str], keep: Any) -> None:
     own_preset(home, "# @package _global_\nepochs: 2\nkeep: ${now:%Y}\n".replace("keep", "seed"))
     keep({"preset": "mine"})
     assert load(environ=environ).seed > 2000

@@ -16,10 +16,16 @@ from keyring.backends.fail import Keyring as NoKeyring
 
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Secrets, load
-from decloud_pl.settings.load import show, sources
+from decloud_pl.settings.load import composed, sources
+from decloud_pl.settings.origins import Shown, show
 from decloud_pl.settings.secrets import keyring_delete, keyring_get, keyring_set, mask
 
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.payload.signature"
+
+
+def shown(environ: dict[str, str]) -> list[Shown]:
+    given = sources(environ=environ)
+    return show(given, composed(given))
 
 
 class MemoryKeyring(KeyringBackend):
@@ -80,7 +86,7 @@ def test_nothing_gives_a_secret_away(environ: dict[str, str], keep: Any) -> None
     for text in (repr(settings), str(settings), repr(settings.secrets), str(dataclasses.asdict(settings))):
         assert "payload" not in text
         assert "7, 7, 7, 7" not in text
-    assert not any("payload" in str(entry.value) for entry in show(sources(environ=environ)))
+    assert not any("payload" in str(entry.value) for entry in shown(environ))
     for value in (settings.secrets, settings):
         with pytest.raises(TypeError, match="not to be pickled"):
             pickle.dumps(value)
@@ -98,7 +104,7 @@ def test_the_environment_beats_the_file(environ: dict[str, str], keep: Any) -> N
     secrets = load(environ=both).secrets
     names = ("private_key", "pinata_api_key", "pinata_secret_key", "pinata_jwt")
     assert [secrets.get(name) for name in names] == ["key", "kept", "secret", "from-the-environment"]
-    origins = {entry.name: entry.origin for entry in show(sources(environ=both)) if entry.name in names}
+    origins = {entry.name: entry.origin for entry in shown(both) if entry.name in names}
     assert origins == {
         "private_key": "DECLOUD_PRIVATE_KEY",
         "pinata_api_key": "config.json",

@@ -15,7 +15,7 @@ from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, Store
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.cid import DEFAULT_PROFILE, RAW, Cid
 from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.publish import Publisher, ReadBack, publish
+from decloud_pl.store.publish import ReadBack, StorePublisher
 from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
 from tests.store.fakes.server import status
@@ -76,11 +76,10 @@ def asked(shelf: FakeGateway) -> list[str]:
 
 
 def published(update: Update, store: Claims, shelf: FakeGateway) -> str:
-    scratch = update.path.with_name("scratch")
     try:
-        pinned = publish(update, store=store, reader=GatewayReader([shelf.url]), scratch=scratch)
+        pinned = StorePublisher((store,), GatewayReader([shelf.url]), ReadBack(seconds=0.0)).publish(update)
     finally:
-        assert list(scratch.parent.iterdir()) == [update.path], "nothing read back is left"
+        assert list(update.path.parent.iterdir()) == [update.path], "nothing read back is left"
         assert update.path.read_bytes() == DATA
     assert (pinned.provider, pinned.read_back_from, pinned.size) == ("claims", shelf.url, len(DATA))
     return pinned.cid
@@ -152,9 +151,14 @@ class Time:
         return self.now
 
 
-def publisher(shelf: FakeGateway, time: Time, *stores: Claims, seconds: float = 120.0) -> Publisher:
+def publisher(shelf: FakeGateway, time: Time, *stores: Claims, seconds: float = 120.0) -> StorePublisher:
     reader = GatewayReader([shelf.url])
-    return Publisher(stores, reader, ReadBack(seconds=seconds), time.sleep, time.monotonic)
+    return StorePublisher(stores, reader, ReadBack(seconds=seconds), time.sleep, time.monotonic)
+
+
+async def test_it_publishes_where_a_loop_runs(update: Update, shelf: FakeGateway) -> None:
+    shelf.files[update.cid] = DATA
+    assert published(update, Claims(update.cid), shelf) == update.cid
 
 
 async def test_a_copy_that_becomes_readable_late_is_waited_for(update: Update, shelf: FakeGateway) -> None:
@@ -164,9 +168,7 @@ async def test_a_copy_that_becomes_readable_late_is_waited_for(update: Update, s
 
     time = Time(after_sleep)
     log = MemoryUploadLog()
-    pinned = await publisher(shelf, time, Claims(update.cid)).publish(
-        update, log=log, scratch=update.path.with_name("s")
-    )
+    pinned = await publisher(shelf, time, Claims(update.cid)).pin(update, log=log, scratch=update.path.with_name("s"))
     assert pinned.cid == update.cid
     assert time.slept == [1.0, 2.0, 4.0, 8.0]
     assert log.get("claims") == Upload("claims", update.cid, UploadState.READABLE, update.cid)
@@ -178,11 +180,11 @@ async def test_the_wait_for_a_copy_ends_and_goes_on_later_without_another_upload
     time, log, store = Time(), MemoryUploadLog(), Claims(update.cid)
     scratch = update.path.with_name("s")
     with pytest.raises(ContentNotFound, match="cannot be read back yet"):
-        await publisher(shelf, time, store).publish(update, log=log, scratch=scratch)
+        await publisher(shelf, time, store).pin(update, log=log, scratch=scratch)
     assert time.now <= 120.0
     assert log.get("claims") == Upload("claims", update.cid, UploadState.STORED, update.cid)
     shelf.files = {update.cid: DATA}
-    await publisher(shelf, time, store).publish(update, log=log, scratch=scratch)
+    await publisher(shelf, time, store).pin(update, log=log, scratch=scratch)
     assert len(store.asked) == 1
     assert not scratch.exists()
 
@@ -191,7 +193,7 @@ async def test_a_gateway_that_asks_for_patience_gets_it(update: Update, shelf: F
     shelf.files = {update.cid: DATA}
     shelf.faults = [status(429, Retry_After="30")]
     time = Time()
-    await publisher(shelf, time, Claims(update.cid)).publish(
+    await publisher(shelf, time, Claims(update.cid)).pin(
         update, log=MemoryUploadLog(), scratch=update.path.with_name("s")
     )
     assert time.slept == [30.0]
@@ -205,7 +207,7 @@ async def test_the_next_store_is_used_when_one_fails(trouble: StoreError, update
     shelf.files = {update.cid: DATA}
     stores = Claims(trouble, "one"), Claims(update.cid, "two")
     log = MemoryUploadLog()
-    pinned = await publisher(shelf, Time(), *stores).publish(update, log=log, scratch=update.path.with_name("s"))
+    pinned = await publisher(shelf, Time(), *stores).pin(update, log=log, scratch=update.path.with_name("s"))
     assert pinned.provider == "two"
     assert log.get("one") == Upload("one", update.cid, UploadState.BEGUN)
 
@@ -218,7 +220,7 @@ async def test_the_next_store_is_used_when_one_lies_or_hides(
     honest = Claims(update.cid, "honest")
     shelf.files = {update.cid: DATA}
     log = MemoryUploadLog()
-    pinned = await publisher(shelf, Time(), liar, hider, honest).publish(
+    pinned = await publisher(shelf, Time(), liar, hider, honest).pin(
         update, log=log, scratch=update.path.with_name("s")
     )
     assert (pinned.provider, pinned.cid) == ("honest", update.cid)
@@ -233,9 +235,7 @@ async def test_all_that_failed_is_named(update: Update, shelf: FakeGateway) -> N
         Claims(StoreUnavailable("It is busy.", retry_after=5), "three"),
     )
     with pytest.raises(StoreUnavailable) as caught:
-        await publisher(shelf, Time(), *stores).publish(
-            update, log=MemoryUploadLog(), scratch=update.path.with_name("s")
-        )
+        await publisher(shelf, Time(), *stores).pin(update, log=MemoryUploadLog(), scratch=update.path.with_name("s"))
     assert str(caught.value) == (
         "No storage has taken the update: one: Its key is wrong; two: It is down; three: It is busy. "
         "Set the key. Start it."
@@ -247,7 +247,7 @@ async def test_a_store_that_gave_a_wrong_cid_is_not_sent_to_again(update: Update
     liar, log = Claims(str(Cid.of_block(1, RAW, b"x"))), MemoryUploadLog()
     for _ in range(3):
         with pytest.raises(IntegrityError, match="other bytes"):
-            await publisher(shelf, Time(), liar).publish(update, log=log, scratch=update.path.with_name("s"))
+            await publisher(shelf, Time(), liar).pin(update, log=log, scratch=update.path.with_name("s"))
     assert len(liar.asked) == 1
     assert shelf.log == []
 
@@ -256,7 +256,7 @@ async def test_a_new_training_of_the_same_round_is_uploaded_anew(update: Update,
     shelf.files = {update.cid: DATA}
     log, store = MemoryUploadLog(), Claims(update.cid)
     log.save(Upload("claims", "an older update's CID", UploadState.READABLE, "an older CID"))
-    pinned = await publisher(shelf, Time(), store).publish(update, log=log, scratch=update.path.with_name("s"))
+    pinned = await publisher(shelf, Time(), store).pin(update, log=log, scratch=update.path.with_name("s"))
     assert pinned.cid == update.cid
     assert len(store.asked) == 1
 
@@ -293,8 +293,8 @@ async def test_a_publisher_killed_anywhere_pins_nothing_twice(
     store, log = Claims(cid), MortalLog(fatal, after=after)
     scratch = update.path.with_name("s")
     with pytest.raises(Killed):
-        await publisher(shelf, Time(), store).publish(update, log=log, scratch=scratch)
-    pinned = await publisher(shelf, Time(), store).publish(update, log=log, scratch=scratch)
+        await publisher(shelf, Time(), store).pin(update, log=log, scratch=scratch)
+    pinned = await publisher(shelf, Time(), store).pin(update, log=log, scratch=scratch)
     assert pinned.cid == cid
     assert len(store.asked) == 1
     assert log.get("claims") == Upload("claims", update.cid, UploadState.READABLE, cid)
@@ -303,7 +303,7 @@ async def test_a_publisher_killed_anywhere_pins_nothing_twice(
 async def test_progress_names_the_store(update: Update, shelf: FakeGateway) -> None:
     shelf.files = {update.cid: DATA}
     told: list[tuple[str, int, int]] = []
-    await publisher(shelf, Time(), Claims(update.cid)).publish(
+    await publisher(shelf, Time(), Claims(update.cid)).pin(
         update,
         log=MemoryUploadLog(),
         scratch=update.path.with_name("s"),
@@ -328,7 +328,7 @@ async def test_an_upload_that_nobody_waits_for_ends(update: Update, shelf: FakeG
             raise AssertionError("the upload went on")
 
     task = asyncio.create_task(
-        publisher(shelf, Time(), Slow(update.cid)).publish(
+        publisher(shelf, Time(), Slow(update.cid)).pin(
             update, log=MemoryUploadLog(), scratch=update.path.with_name("s")
         )
     )

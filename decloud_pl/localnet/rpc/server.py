@@ -113,7 +113,11 @@ class RpcServer:
                 last = slot
 
     async def _on_request(self, request: web.Request) -> web.Response:
-        reply = answer(await request.read(), self._methods)
+        try:
+            body = await request.read()
+        except ConnectionResetError:
+            return web.Response(status=400)  # the client left while it sent; aiohttp would log a traceback
+        reply = answer(body, self._methods)
         return web.Response(text=reply or "", content_type="application/json", headers=_CORS)
 
     async def _on_health(self, _request: web.Request) -> web.Response:

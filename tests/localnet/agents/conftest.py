@@ -142,7 +142,7 @@ class Town:
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
     clock = ManualClock()
-    async with LocalNetwork(tmp_path / "network", rpc_port=0, gateway_port=0, clock=clock) as network:
+    async with LocalNetwork(tmp_path / "network", agents=None, clock=clock) as network:
         home = tmp_path / "home"
         home.mkdir()
         found = Town(network, clock, home)

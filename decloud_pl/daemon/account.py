@@ -1,0 +1,252 @@
+"""A wallet's rounds on a network, step by step, without a daemon that runs all the time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.daemon.assemble import run_until_cancelled
+from decloud_pl.daemon.connect import make_dialect, make_rpc
+from decloud_pl.daemon.events import Reporter
+from decloud_pl.daemon.executor import UPDATE_FILE
+from decloud_pl.daemon.journal_file import daemon_process
+from decloud_pl.daemon.journal_view import view_journal
+from decloud_pl.daemon.life import MAX_TRAINERS
+from decloud_pl.daemon.manual import Step, already_done, take
+from decloud_pl.daemon.record import RoundRecord
+from decloud_pl.daemon.scope import Scope
+from decloud_pl.daemon.update_file import read_update
+from decloud_pl.domain import Round, RoundStatus, Submission, Update
+from decloud_pl.errors import JournalLocked, RoundError
+from decloud_pl.settings import Settings
+
+_FIRST_LAMPORTS = 1_000_000_000
+_BEFORE_SUBMISSIONS_END = (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS, RoundStatus.TRAINING)
+
+
+@dataclass
+class Account:
+    """Takes the steps of rounds for a wallet. Each may be repeated and continues where it was.
+
+    Attributes:
+        settings: the network and the home.
+        wallet: signs.
+        reporter: gets what happens.
+        scope: whose rounds they are; known after `open`.
+    """
+
+    settings: Settings
+    wallet: Wallet
+    reporter: Reporter
+    scope: Scope = field(init=False)
+    _chain: ChainClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._chain = ChainClient(make_rpc(self.settings.network), make_dialect(self.settings.network))
+
+    async def open(self) -> None:
+        """Looks at the network and at the journal's lock.
+
+        Raises:
+            ChainError: no endpoint answers, or it is no Solana network.
+            JournalLocked: another process works for this home.
+        """
+        process = daemon_process(self.settings.journal_path)
+        if process is not None:
+            raise JournalLocked(
+                f"A daemon or another session (process {process}) is using {self.settings.home_path}.",
+                fix="Stop it, or choose another home for this session.",
+            )
+        network = await self._chain.rpc.check_same_network()
+        self.scope = Scope(network, str(self._chain.dialect.program_id), str(self.wallet.address))
+
+    async def aclose(self) -> None:
+        """Closes the connection."""
+        await self._chain.rpc.aclose()
+
+    async def balance(self) -> int:
+        """Lamports in the wallet."""
+        return await self._chain.rpc.balance(self.wallet.address)
+
+    async def fill(self) -> None:
+        """Asks a network that gives its SOL away for some, where the wallet holds little."""
+        if await self.balance() < _FIRST_LAMPORTS // 10:
+            await self._chain.rpc.request_airdrop(self.wallet.address, _FIRST_LAMPORTS)
+
+    def folder(self, round_id: int) -> Path:
+        """Where a round's files are until it is over."""
+        return self.settings.home_path / "rounds" / self.scope.folder / str(round_id)
+
+    async def round(self, round_id: int) -> Round:
+        """A round on chain.
+
+        Raises:
+            RoundError: there is no such round.
+        """
+        found = await self._chain.round(round_id)
+        if found is None:
+            raise RoundError(f"The chain knows no round {round_id}.", fix="Choose another one.")
+        return found
+
+    async def next_round(self, dataset: str | None, *, seconds: float) -> int:
+        """The next round to train for: one in which this wallet's update is missing, else one that can be joined.
+
+        Args:
+            dataset: the chain's name of the data set; None for those of the settings.
+            seconds: to wait for a round.
+
+        Raises:
+            RoundError: no round came in time.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            mine = {entry.round_id: entry for entry in await self._chain.submissions_of(self.wallet.address)}
+            now = await self._chain.rpc.clock()
+            rounds = [round_ for round_ in await self._chain.rounds() if self._is_wanted(round_, dataset)]
+            begun = [round_.id for round_ in rounds if round_.id in mine and _lacks(mine[round_.id], round_, now)]
+            new = [round_.id for round_ in rounds if round_.id not in mine and self._can_be_joined(round_, now)]
+            if begun or new:
+                return [*begun, *new][0]
+            left = until - time.monotonic()
+            if left <= 0:
+                raise RoundError(
+                    f"No round for {dataset or 'these settings'} was open within {seconds:g} s.",
+                    fix="Wait longer with timeout=.",
+                )
+            await asyncio.sleep(min(self.settings.poll_interval, left))
+
+    async def join(self, round_id: int) -> None:
+        """Joins a round for a training outside the daemon, unless this wallet is in it.
+
+        Raises:
+            RoundError: there is no such round, it takes nobody, or the step failed.
+        """
+        submission = await self._chain.submission(round_id, self.wallet.address)
+        if not already_done("join", round_id, await self.round(round_id), submission):
+            await self._take("join", round_id, self.settings, trained_elsewhere=True)
+
+    async def train(self, round_id: int, settings: Settings) -> RoundRecord:
+        """Trains as the daemon does, with these settings, then pins and submits.
+
+        Raises:
+            RoundError: see `manual.take`.
+        """
+        if not already_done("train", round_id, *await self._joined(round_id)):
+            return await self._take("train", round_id, settings)
+        record = self._record(round_id)
+        if record is None:
+            raise RoundError(f"The update of round {round_id} was submitted elsewhere.", fix="Claim the round.")
+        return record
+
+    async def publish(self, round_id: int, update: Update) -> str:
+        """Pins an update, reads it back and submits it; returns its CID on chain.
+
+        Raises:
+            RoundError: this wallet has not joined, the round takes no more updates, or it has another one already.
+            TrainingError: the update's file is gone or damaged.
+        """
+        round_, submission = await self._joined(round_id)
+        if not already_done("train", round_id, round_, submission):
+            await self._take("train", round_id, self.settings, update=update)
+            _, submission = await self._joined(round_id)
+        record = self._record(round_id)
+        if update.cid not in (submission.gradient_cid, None if record is None else record.update_cid):
+            raise RoundError(
+                f"Round {round_id} has another update of this wallet already: {submission.gradient_cid}.",
+                fix="A round takes one update; join another round for this one.",
+            )
+        return submission.gradient_cid
+
+    async def claim(self, round_id: int, *, seconds: float | None) -> tuple[int, int]:
+        """Waits for the scores and claims; submits before what is on disk and not submitted yet.
+
+        Args:
+            round_id: the round.
+            seconds: to wait; None for as long as the round takes.
+
+        Returns:
+            The share of the trainers' pool in basis points, and its lamports.
+
+        Raises:
+            RoundError: nothing was submitted, there is no reward, or the time has passed.
+        """
+        round_, submission = await self._joined(round_id)
+        if not submission.submitted and round_.status in _BEFORE_SUBMISSIONS_END:
+            update = read_update(self.folder(round_id) / UPDATE_FILE)
+            if update is None or update.withheld:
+                raise RoundError(
+                    f"Nothing was submitted for round {round_id}.", fix="Publish or train an update first."
+                )
+            await self._take("train", round_id, self.settings, update=update)
+        if not submission.reward_claimed:
+            try:
+                await asyncio.wait_for(self._take("claim", round_id, self.settings), seconds)
+            except TimeoutError:
+                raise RoundError(
+                    f"Round {round_id} was not scored within {seconds:g} s.", fix="Claim it later; nothing is lost."
+                ) from None
+        round_, submission = await self._joined(round_id)
+        return submission.contribution_bps, round_.reward_of(submission.contribution_bps)
+
+    async def _joined(self, round_id: int) -> tuple[Round, Submission]:
+        round_ = await self.round(round_id)
+        submission = await self._chain.submission(round_id, self.wallet.address)
+        if submission is None:
+            raise RoundError(f"This wallet has not joined round {round_id}.", fix="Join it first.")
+        return round_, submission
+
+    async def _take(
+        self,
+        step: Step,
+        round_id: int,
+        settings: Settings,
+        *,
+        update: Update | None = None,
+        trained_elsewhere: bool = False,
+    ) -> RoundRecord:
+        record = await take(
+            step,
+            round_id,
+            settings,
+            self.wallet,
+            self.reporter,
+            update=update,
+            trained_elsewhere=trained_elsewhere,
+            run=run_until_cancelled,
+        )
+        if record is None:
+            raise RoundError(f"The step of round {round_id} was stopped.", fix="Take it again; it continues.")
+        return record
+
+    def _record(self, round_id: int) -> RoundRecord | None:
+        owner = (self.scope.network, self.scope.program_id, self.scope.wallet)
+        with view_journal(self.settings.journal_path) as journal:
+            row = None if journal is None else journal.rows_of(owner).get(round_id)
+        return None if row is None else row.record
+
+    def _is_wanted(self, round_: Round, dataset: str | None) -> bool:
+        if dataset is not None:
+            return round_.dataset == dataset
+        mapped = self.settings.all_mappings().get(round_.dataset, round_.dataset)
+        return not self.settings.datasets or not {round_.dataset, mapped}.isdisjoint(self.settings.datasets)
+
+    def _can_be_joined(self, round_: Round, now: int) -> bool:
+        is_open = round_.status is RoundStatus.WAITING_TRAINERS and now < round_.join_deadline
+        most = self.settings.rewards.max_lamports or round_.reward_amount
+        return (
+            is_open
+            and round_.trainers_count < MAX_TRAINERS
+            and self.settings.rewards.min_lamports <= round_.reward_amount <= most
+        )
+
+
+def _lacks(submission: Submission, round_: Round, now: int) -> bool:
+    """Whether a round that this wallet is in can still take its update."""
+    if submission.submitted:
+        return False
+    is_training = round_.status is RoundStatus.TRAINING and now <= round_.submit_deadline
+    return is_training or round_.status is RoundStatus.WAITING_TRAINERS

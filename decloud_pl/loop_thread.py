@@ -1,0 +1,76 @@
+"""An event loop in a thread of its own, so that synchronous code can use asynchronous parts.
+
+`asyncio.run` refuses to work where a loop runs already, as it does in a notebook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import CancelledError, Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class LoopThread:
+    """Runs coroutines in one loop, for callers in any other thread. The thread starts at once and ends with `close`.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+        async def serve() -> None:
+            stop = asyncio.Event()
+            started.set_result((asyncio.get_running_loop(), stop))
+            await stop.wait()
+
+        # A daemon thread: a script that ends without `close` ends.
+        self._thread = threading.Thread(target=lambda: asyncio.run(serve()), name=name, daemon=True)
+        self._thread.start()
+        self._loop, self._stop = started.result()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Waits for a coroutine's result. Ctrl-C cancels it, and is raised once its clean-up has ended."""
+        outcome: Future[T] = Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(lambda task: _hand_over(task, outcome))
+
+        def cancel() -> None:
+            if tasks:
+                tasks[0].cancel()
+            else:  # Ctrl-C came before `begin` was asked for
+                work.close()
+                outcome.cancel()
+
+        try:
+            self._loop.call_soon_threadsafe(begin)
+            return outcome.result()
+        except KeyboardInterrupt:
+            if not outcome.done():
+                self._loop.call_soon_threadsafe(cancel)
+                with contextlib.suppress(CancelledError):
+                    outcome.exception()
+            raise
+
+    def close(self) -> None:
+        """Ends the loop and its thread; work that is left is cancelled."""
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+
+def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
+    if task.cancelled():
+        outcome.set_exception(CancelledError())
+    elif (error := task.exception()) is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(task.result())

@@ -1,0 +1,364 @@
+"""A wallet on a network, from Python: join a round, train with anything, hand the update in, claim.
+
+The steps are the daemon's own, with its journal: nothing is lost or sent twice, whenever this process ends, and the
+daemon can take over at any time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
+from decloud_pl.daemon.account import Account
+from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
+from decloud_pl.daemon.connect import open_wallet
+from decloud_pl.daemon.events import DaemonEvent, Training
+from decloud_pl.daemon.record import RoundRecord
+from decloud_pl.daemon.steps import BASE_MODEL_FILE
+from decloud_pl.daemon.stores import make_reader
+from decloud_pl.data.catalog import CHAIN_NAMES
+from decloud_pl.domain import Convention, Round, Update, UpdateForm, format_sol
+from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.loop_thread import LoopThread
+from decloud_pl.models.quarantine import open_base_model
+from decloud_pl.models.spec import BaseModel
+from decloud_pl.settings import Settings, compose, load, nearest
+from decloud_pl.settings.values import hydra_text
+
+T = TypeVar("T")
+
+_BASE_PACKAGE = "base.safetensors"
+_OWN_UPDATE = "trained.pt"
+_WALLET_FILE = "wallet.json"
+
+
+class Endpoints(Protocol):
+    """Where a local network is reached, and its folder."""
+
+    @property
+    def rpc_url(self) -> str: ...
+    @property
+    def ws_url(self) -> str: ...
+    @property
+    def gateway_url(self) -> str: ...
+    @property
+    def program_id(self) -> str: ...
+    @property
+    def home(self) -> str: ...
+
+
+class RunningNetwork(Protocol):
+    """A local network that runs, for example a `LocalNetwork`; ``convention`` is how its validator reads updates."""
+
+    convention: Convention
+    gradient_rate: float
+
+    @property
+    def endpoints(self) -> Endpoints: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A reward: the share of the trainers' pool in basis points, and the lamports of it."""
+
+    round_id: int
+    contribution_bps: int
+    lamports: int
+
+    def __str__(self) -> str:
+        return f"Round {self.round_id}: {self.contribution_bps / 100:g} % of the pool, {format_sol(self.lamports)}"
+
+
+class Session:
+    """A wallet on a network; a context manager.
+
+    It keeps its event loop in a thread of its own, so the same lines work in a script and in a notebook.
+
+    Args:
+        network: a running `LocalNetwork`, the name of a network (``devnet``), or settings of `load_settings`.
+        home: the folder of the journal and of the rounds. By default the settings' own; with a `LocalNetwork` the
+            folder ``session`` in the network's.
+        wallet: a wallet or the path of its key file. By default the settings' own; with a `LocalNetwork` one that is
+            made in ``home`` and filled by the network.
+        overrides: further settings, for example ``update.dtype=float32``.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        UsageError: ``network`` is something else.
+    """
+
+    def __init__(
+        self,
+        network: RunningNetwork | Settings | str,
+        *,
+        home: str | Path | None = None,
+        wallet: Wallet | str | Path | None = None,
+        overrides: Sequence[str] = (),
+    ) -> None:
+        self._is_local = not isinstance(network, (Settings, str))
+        compose_settings = _composer(network, None if home is None else Path(home).expanduser().absolute())
+        self._connection = _Connection(compose_settings, tuple(overrides))
+        self._wallet = wallet
+
+    def __enter__(self) -> Session:
+        """Opens the wallet and the connection.
+
+        Raises:
+            WalletError: there is no wallet.
+            JournalLocked: a daemon works for this home.
+            ChainError: the network does not answer.
+        """
+        self._connection.open(self._open_wallet(), fill=self._is_local)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    @property
+    def address(self) -> str:
+        """The wallet's."""
+        return str(self._connection.account.wallet.address)
+
+    @property
+    def events(self) -> list[DaemonEvent]:
+        """Everything that the steps reported so far, in order."""
+        return list(self._connection.events)
+
+    def balance(self) -> int:
+        """Lamports in the wallet."""
+        return self._connection.run(lambda account: account.balance())
+
+    def round(self, round_id: int) -> SessionRound:
+        """A round of the network, joined or not.
+
+        Raises:
+            RoundError: there is no such round.
+        """
+        return SessionRound(self._connection, self._connection.run(lambda account: account.round(round_id)))
+
+    def join(self, round_id: int) -> SessionRound:
+        """Joins a round, unless this wallet is in it. The data set's files need not be here.
+
+        Raises:
+            RoundError: there is no such round, it takes nobody, or the step failed.
+        """
+        self._connection.run(lambda account: account.join(round_id))
+        return self.round(round_id)
+
+    def join_next(self, dataset: str | None = None, *, timeout: float = 300.0) -> SessionRound:
+        """The next round to train for, joined: one in which this wallet's update is missing, else a new one.
+
+        Args:
+            dataset: the chain's name of the data set; by default one of the settings' ``datasets``.
+            timeout: seconds to wait for a round whose reward the settings allow.
+
+        Raises:
+            UsageError: the network has no such data set.
+            RoundError: no round came in time, or joining failed.
+        """
+        if dataset is not None and dataset not in CHAIN_NAMES:
+            raise UsageError(f"The network has no data set {dataset!r}.", fix=nearest(dataset, CHAIN_NAMES))
+        return self.join(self._connection.run(lambda account: account.next_round(dataset, seconds=timeout)))
+
+    def _open_wallet(self) -> Wallet:
+        if isinstance(self._wallet, Wallet):
+            return self._wallet
+        if self._wallet is not None:
+            return load_wallet(keypair_path=Path(self._wallet).expanduser(), environ={})
+        if not self._is_local:
+            return open_wallet(self._connection.settings.wallet, self._connection.settings.secrets)
+        path = self._connection.settings.home_path / _WALLET_FILE
+        return load_wallet(keypair_path=path, environ={}) if path.exists() else create_wallet(path)
+
+
+class SessionRound:
+    """A round in a session; `Session.round`, `Session.join` and `Session.join_next` give one.
+
+    It is a publisher: `DeltaCallback` hands the update in through it.
+
+    Attributes:
+        id: the round's number.
+        dataset: the chain's name of its data set.
+        reward: lamports of the whole round.
+        model_cid: the base model's.
+    """
+
+    def __init__(self, connection: _Connection, round_: Round) -> None:
+        self._connection = connection
+        self.id = round_.id
+        self.dataset = round_.dataset
+        self.reward = round_.reward_amount
+        self.model_cid = round_.model_cid
+
+    def __repr__(self) -> str:
+        return f"<round {self.id}: {format_sol(self.reward)} for {self.dataset}>"
+
+    @property
+    def folder(self) -> Path:
+        """Where the round's files are until it is over: the base model, ``update.pt`` and the worker's log."""
+        return self._connection.account.folder(self.id)
+
+    @property
+    def progress(self) -> list[Training]:
+        """What `train` reported so far: steps, losses and accuracies."""
+        events = list(self._connection.events)
+        return [event for event in events if isinstance(event, Training) and event.round_id == self.id]
+
+    @property
+    def update_form(self) -> UpdateForm:
+        """How the network's validators read an update, and where it is written."""
+        settings = self._connection.settings
+        return UpdateForm(
+            self.folder / _OWN_UPDATE,
+            settings.written_convention(),
+            settings.network.gradient_rate,
+            settings.update.encoding,
+        )
+
+    def base_model(self) -> BaseModel:
+        """The base model: fetched, checked against its CID and opened in quarantine. Its files last as `folder` does.
+
+        Raises:
+            StoreError: nobody has it, it is too large, or its bytes do not match.
+            UntrustedFileRejected: quarantine refused it.
+        """
+        folder = self.folder
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / BASE_MODEL_FILE
+        if not path.exists():  # it appears by a rename after its last block was verified
+            settings = self._connection.settings
+            reader = make_reader(settings.network, settings.storage, settings.home_path)
+            reader.fetch(self.model_cid, path, max_bytes=MAX_MODEL_BYTES)
+        return open_base_model(path, folder / _BASE_PACKAGE)
+
+    def publish(self, update: Update) -> str:
+        """Pins an update, reads it back and submits it, once the validator has started the training.
+
+        It may be repeated, also by another process with the same home: it continues where it was. An update that was
+        not submitted yet is replaced by another one.
+
+        Returns:
+            The CID on chain.
+
+        Raises:
+            RoundError: this wallet has not joined, the round takes no more updates, or it has another one already.
+            TrainingError: the update's file is gone or damaged.
+        """
+        return self._connection.run(lambda account: account.publish(self.id, update))
+
+    def train(self, overrides: Sequence[str] = ()) -> RoundRecord:
+        """Trains as the daemon does: by the settings, in a process of its own; then pins and submits.
+
+        Args:
+            overrides: settings of this training, for example ``epochs=2``.
+
+        Raises:
+            RoundError: this wallet has not joined, the update was withheld, or the step failed for good.
+        """
+        settings = self._connection.settings_with(overrides)
+        return self._connection.run(lambda account: account.train(self.id, settings))
+
+    def claim(self, *, timeout: float | None = None) -> Claim:
+        """Waits for the validator's scores and claims the reward. An update that is not submitted yet is, before.
+
+        Args:
+            timeout: seconds to wait for the scores, None for as long as the round takes.
+
+        Raises:
+            RoundError: nothing was submitted, there is no reward, or the time has passed.
+        """
+        share, lamports = self._connection.run(lambda account: account.claim(self.id, seconds=timeout))
+        return Claim(self.id, share, lamports)
+
+
+class _Connection:
+    """What a session and its rounds share: settings, events, and while the session is open its account and thread."""
+
+    def __init__(self, compose_settings: Callable[[Sequence[str]], Settings], overrides: Sequence[str]) -> None:
+        self._compose = compose_settings
+        self._overrides = overrides
+        self.settings = compose_settings(overrides)
+        self.events: list[DaemonEvent] = []
+        self._opened: tuple[LoopThread, Account] | None = None
+
+    def report(self, event: DaemonEvent) -> None:
+        """Keeps an event; the steps call it."""
+        self.events.append(event)
+
+    def settings_with(self, overrides: Sequence[str]) -> Settings:
+        """The session's settings with further overrides."""
+        return self._compose((*self._overrides, *overrides)) if overrides else self.settings
+
+    @property
+    def account(self) -> Account:
+        """The account of an open session."""
+        return self._open()[1]
+
+    def run(self, work: Callable[[Account], Coroutine[Any, Any, T]]) -> T:
+        """Waits for what an open session's account does."""
+        thread, account = self._open()
+        return thread.run(work(account))
+
+    def open(self, wallet: Wallet, *, fill: bool) -> None:
+        if self._opened is not None:
+            raise UsageError("The session is open already.", fix="Leave its `with` first.")
+        self._opened = LoopThread("session"), Account(self.settings, wallet, self)
+        try:
+            self.run(lambda account: account.open())
+            if fill:
+                self.run(lambda account: account.fill())
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        thread, account = self._open()
+        self._opened = None
+        try:
+            thread.run(account.aclose())
+        finally:
+            thread.close()
+
+    def _open(self) -> tuple[LoopThread, Account]:
+        if self._opened is None:
+            raise UsageError("The session is not open.", fix="Use it inside `with Session(...) as session:`.")
+        return self._opened
+
+
+def _composer(network: RunningNetwork | Settings | str, home: Path | None) -> Callable[[Sequence[str]], Settings]:
+    """What gives a session's settings for overrides."""
+    if isinstance(network, str):
+        first = [f"network={network}", *([] if home is None else [f"home={hydra_text(str(home))}"])]
+        return lambda overrides: load([*first, *overrides])
+    if isinstance(network, Settings):
+        given = network if home is None else dataclasses.replace(network, home=str(home))
+
+        def complete(overrides: Sequence[str]) -> Settings:
+            if overrides:
+                raise ConfigError("These settings are complete.", fix="Give the overrides to load_settings.")
+            return given
+
+        return complete
+    if not hasattr(type(network), "endpoints"):
+        raise UsageError(
+            f"A session needs a LocalNetwork, the name of a network, or settings, not a {type(network).__name__}.",
+            fix='For example Session("devnet").',
+        )
+    endpoints = network.endpoints
+    local = [
+        "network=local",
+        f"network.rpc_url={hydra_text(endpoints.rpc_url)}",
+        f"network.ws_url={hydra_text(endpoints.ws_url)}",
+        f"network.gateways={hydra_text([endpoints.gateway_url])}",
+        f"network.program_id={endpoints.program_id}",
+        f"network.convention={network.convention}",
+        f"network.gradient_rate={network.gradient_rate}",
+        f"storage.path={hydra_text(str(Path(endpoints.home) / 'store'))}",
+        f"home={hydra_text(str(home or Path(endpoints.home) / 'session'))}",
+        "poll_interval=1",
+    ]
+    return lambda overrides: compose([*local, *overrides])

@@ -1,0 +1,114 @@
+"""`wallet=…` decides where the key comes from; what it does not name is not looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import keyring
+import pytest
+from keyring.backend import KeyringBackend
+
+from decloud_pl.chain.wallet import Wallet, create_wallet
+from decloud_pl.cli.session import open_settings
+from decloud_pl.daemon.connect import open_wallet as open_chosen
+from decloud_pl.errors import ConfigError, WalletError
+from decloud_pl.settings import Settings
+
+
+class MemoryKeyring(KeyringBackend):
+    """A keyring as a desktop would give it."""
+
+    priority = 1
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.held: dict[tuple[str, str], str] = {}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        return self.held.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.held[service, username] = password
+
+
+def open_wallet(settings: Settings) -> Wallet:
+    return open_chosen(settings.wallet, settings.secrets)
+
+
+@pytest.fixture
+def desktop() -> Iterator[MemoryKeyring]:
+    before = keyring.get_keyring()
+    keyring.set_keyring(backend := MemoryKeyring())
+    yield backend
+    keyring.set_keyring(before)
+
+
+@pytest.fixture
+def keys(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, desktop: MemoryKeyring) -> dict[str, Wallet]:
+    """A key in each of the places."""
+    made = {
+        name: create_wallet(tmp_path / f"{name}.json") for name in ("environment", "keyring", "solana-cli", "keypair")
+    }
+    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", (tmp_path / "environment.json").read_text())
+    desktop.held["decloud-trainer", f"private_key@{home}"] = (tmp_path / "keyring.json").read_text()
+    cli = tmp_path / ".config" / "solana" / "cli" / "config.yml"
+    cli.parent.mkdir(parents=True)
+    cli.write_text(f"keypair_path: {tmp_path / 'solana-cli.json'}\n")
+    home.mkdir()
+    (home / "config.json").write_text(json.dumps({"keypair_path": str(tmp_path / "keypair.json")}))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["environment", "keyring", "solana-cli"])
+def test_each_choice_looks_at_its_own_place(kind: str, keys: dict[str, Wallet]) -> None:
+    assert open_wallet(open_settings([f"wallet={kind}"])).address == keys[kind].address
+
+
+def test_a_key_file_comes_after_the_environment(keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_wallet(open_settings([])).address == keys["environment"].address
+    monkeypatch.delenv("DECLOUD_PRIVATE_KEY")
+    assert open_wallet(open_settings([])).address == keys["keypair"].address
+
+
+def test_no_choice_takes_another_ones_key(
+    keys: dict[str, Wallet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, desktop: MemoryKeyring
+) -> None:
+    monkeypatch.delenv("DECLOUD_PRIVATE_KEY")
+    desktop.held.clear()
+    (tmp_path / ".config" / "solana" / "cli" / "config.yml").unlink()
+    assert keys
+    for kind, words in (
+        ("environment", "DECLOUD_PRIVATE_KEY is not set"),
+        ("keyring", "holds no private_key"),
+        ("solana-cli", "names no key file"),
+    ):
+        with pytest.raises(WalletError, match=words):
+            open_wallet(open_settings([f"wallet={kind}"]))
+
+
+@pytest.mark.usefixtures("home")
+def test_another_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"wallet\.kind is 'paper'"):
+        open_settings(["wallet.kind=paper"])
+
+
+@pytest.mark.usefixtures("home")
+def test_the_rewards_that_can_be_chosen() -> None:
+    assert open_settings(["rewards=any"]).min_reward == 0
+    assert open_settings(["rewards=high"]).min_reward == 100_000_000
+    profitable = open_settings(["rewards=profitable", "rewards.watts=65"]).rewards
+    assert (profitable.min_profit, profitable.watts, profitable.min) == ("0.000001", 65, "0")
+
+
+def test_an_experiment_of_ones_own(home: Path) -> None:
+    file = home / "conf" / "experiment" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\ndefaults:\n  - override /optimizer: sgd\ntask: experiment\nepochs: 4\n")
+    settings = open_settings(["experiment=mine", "preset=quick-test"])
+    assert (settings.task, settings.epochs, settings.max_batches) == ("experiment", 4, 50)
+    assert settings.optimizer["_target_"] == "torch.optim.SGD"
+    assert open_settings(["experiment=mine", "epochs=2"]).trainer["max_epochs"] == 2
+    with pytest.raises(ConfigError, match=r"There is no experiment 'mien'\. Did you mean 'mine'"):
+        open_settings(["experiment=mien"])

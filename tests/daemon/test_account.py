@@ -1,0 +1,240 @@
+"""Updates from outside the daemon are handed in by its own steps: once, completely, and after a kill as well."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.chain.wallet import Wallet, create_wallet
+from decloud_pl.daemon.account import Account
+from decloud_pl.daemon.assemble import assemble
+from decloud_pl.daemon.journal_file import lock
+from decloud_pl.daemon.record import State
+from decloud_pl.domain import Update
+from decloud_pl.errors import JournalLocked, RoundError, TrainingError
+from decloud_pl.settings import compose
+from decloud_pl.settings.values import hydra_text
+from decloud_pl.store.unixfs import cid_of_file
+
+from .conftest import World
+
+KILLED = 9
+# Ends at a moment that an outside signal could not be timed for: when a state is in the journal, before its effect.
+_DIES = """
+import asyncio, os, sys
+from pathlib import Path
+from decloud_pl.chain.wallet import load_wallet
+from decloud_pl.daemon.account import Account
+from decloud_pl.daemon.events import Changed
+from decloud_pl.domain import Update
+from decloud_pl.settings import compose
+from decloud_pl.store.unixfs import cid_of_file
+
+key, path, number, last, *overrides = sys.argv[1:]
+
+
+class Killer:
+    def report(self, event):
+        if isinstance(event, Changed) and event.record.state.value == last:
+            os._exit(9)
+
+
+async def main():
+    path_ = Path(path)
+    account = Account(compose(overrides), load_wallet(keypair_path=Path(key), environ={}), Killer())
+    await account.open()
+    await account.publish(int(number), Update(path_, str(cid_of_file(path_)), "kubo-v1", path_.stat().st_size, "delta"))
+
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def wallet(world: World, tmp_path: Path) -> Wallet:
+    found = create_wallet(tmp_path / "id.json")
+    world.network.vm.airdrop(found.address, 10**9)
+    world.wallet = found
+    return found
+
+
+def overrides(world: World, home: Path) -> list[str]:
+    endpoints = world.network.endpoints
+    return [
+        "network=local",
+        f"network.rpc_url={hydra_text(endpoints.rpc_url)}",
+        f"network.gateways={hydra_text([endpoints.gateway_url])}",
+        f"storage.path={hydra_text(str(Path(endpoints.home) / 'store'))}",
+        f"home={hydra_text(str(home))}",
+        "poll_interval=0.1",
+    ]
+
+
+@asynccontextmanager
+async def opened(world: World, wallet: Wallet, *more: str) -> AsyncIterator[Account]:
+    account = Account(compose([*overrides(world, world.home), *more]), wallet, world.diary)
+    try:
+        await account.open()
+        yield account
+    finally:
+        await account.aclose()
+
+
+def update(path: Path, data: bytes) -> Update:
+    path.write_bytes(data)
+    return Update(path, str(cid_of_file(path)), "kubo-v1", len(data), "delta")
+
+
+async def test_an_update_is_submitted_once_and_its_reward_claimed(world: World, wallet: Wallet, tmp_path: Path) -> None:
+    number = await world.post()
+    mine = update(tmp_path / "mine.pt", b"a trained update")
+    async with opened(world, wallet) as account:
+        await account.join(number)
+        publishing = asyncio.create_task(account.publish(number, mine))
+        await asyncio.sleep(0.3)  # it waits for the validator
+        await world.begin(number)
+        assert await publishing == mine.cid
+        world.clock.advance(1)
+        assert await account.publish(number, mine) == mine.cid
+        with pytest.raises(RoundError, match=rf"Round {number} has another update of this wallet already: {mine.cid}"):
+            await account.publish(number, update(tmp_path / "other.pt", b"another update"))
+        with pytest.raises(RoundError, match=rf"Round {number} was not scored within 0\.2 s\. Claim it later; nothing"):
+            await account.claim(number, seconds=0.2)
+        claiming = asyncio.create_task(account.claim(number, seconds=None))
+        await asyncio.sleep(0.3)
+        claiming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await claiming
+        world.clock.advance(3700)
+        await _validate(world, number)
+        assert await account.claim(number, seconds=None) == (10_000, 900_000_000)
+        assert await account.claim(number, seconds=None) == (10_000, 900_000_000)
+    states = world.diary.states(number)
+    assert states.count(State.SUBMITTING) == states.count(State.CLAIMING) == 1
+    assert (await world.chain.submission(number, wallet.address)).gradient_cid == mine.cid  # type: ignore[union-attr]
+    assert world.row(number).accuracy_before is None
+
+
+async def _validate(world: World, number: int) -> None:
+    round_ = await world.chain.round(number)
+    assert round_ is not None
+    if round_.status.name == "TRAINING":
+        await world.as_other(world.dialect.check_round(number, creator=round_.creator))
+    await world.complete(number)
+
+
+@pytest.mark.parametrize("last", ["publishing", "submitting"])
+@pytest.mark.parametrize("then", ["publish", "claim", "another"])
+async def test_a_kill_before_the_submission_loses_nothing(
+    last: str, then: str, world: World, wallet: Wallet, tmp_path: Path
+) -> None:
+    number = await world.post()
+    mine, other = update(tmp_path / "mine.pt", b"a trained update"), update(tmp_path / "other.pt", b"another update")
+    async with opened(world, wallet) as account:
+        await account.join(number)
+    await world.begin(number)
+    assert await _dies(world, tmp_path, mine, number, last) == KILLED
+    submission = await world.chain.submission(number, wallet.address)
+    assert submission is not None
+    assert not submission.submitted
+    async with opened(world, wallet) as account:
+        assert await account.next_round(None, seconds=0) == number
+        if then == "publish":
+            mine.path.unlink()  # the round has its own copy
+            assert await account.publish(number, mine) == mine.cid
+        elif then == "another":
+            assert await account.publish(number, other) == other.cid
+        else:
+            with pytest.raises(RoundError, match="was not scored within"):
+                await account.claim(number, seconds=0.1)
+    submission = await world.chain.submission(number, wallet.address)
+    assert submission is not None
+    assert submission.gradient_cid == (other if then == "another" else mine).cid
+
+
+async def _dies(world: World, tmp_path: Path, mine: Update, number: int, last: str) -> int:
+    arguments: Sequence[object] = (tmp_path / "id.json", mine.path, number, last, *overrides(world, world.home))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _DIES, *(str(argument) for argument in arguments), env=dict(os.environ)
+    )
+    return await process.wait()
+
+
+async def test_one_that_may_be_on_its_way_is_not_replaced(world: World, wallet: Wallet, tmp_path: Path) -> None:
+    number = await world.post()
+    mine = update(tmp_path / "mine.pt", b"a trained update")
+    async with opened(world, wallet) as account:
+        await account.join(number)
+        await world.begin(number)
+        await account.publish(number, mine)
+    # The chain would refuse another one anyway; here it is not even pinned.
+    async with assemble(compose(overrides(world, world.home)), wallet, world.diary) as daemon:
+        daemon.hand_in(number, mine)
+        with pytest.raises(RoundError, match=rf"An earlier update of round {number} is being submitted: {mine.cid}"):
+            daemon.hand_in(number, update(tmp_path / "other.pt", b"another update"))
+
+
+async def test_what_cannot_be_handed_in(world: World, wallet: Wallet, tmp_path: Path) -> None:
+    number = await world.post()
+    mine = update(tmp_path / "mine.pt", b"a trained update")
+    async with opened(world, wallet) as account:
+        for step in (account.publish(7, mine), account.claim(7, seconds=None), account.round(7), account.join(7)):
+            with pytest.raises(RoundError, match=r"The chain knows no round 7\."):
+                await step
+        with pytest.raises(RoundError, match=rf"This wallet has not joined round {number}\."):
+            await account.publish(number, mine)
+        await account.join(number)
+        await account.join(number)
+        await world.begin(number)
+        with pytest.raises(RoundError, match=rf"Nothing was submitted for round {number}\. Publish or train an update"):
+            await account.claim(number, seconds=None)
+        mine.path.write_bytes(b"half")
+        with pytest.raises(TrainingError, match=r"mine\.pt is not complete\."):
+            await account.publish(number, mine)
+        mine.path.unlink()
+        with pytest.raises(TrainingError, match=r"mine\.pt cannot be read: No such file"):
+            await account.publish(number, mine)
+        assert await account.publish(number, update(mine.path, b"a trained update")) == mine.cid
+
+
+async def test_a_data_set_that_is_not_here_is_no_obstacle(world: World, wallet: Wallet) -> None:
+    number = await world.post(dataset="librispeech")
+    async with opened(world, wallet, "mappings={}") as account:
+        assert await account.next_round("librispeech", seconds=0) == number
+        await account.join(number)
+    assert await world.chain.submission(number, wallet.address) is not None
+
+
+async def test_the_next_round_is_one_that_the_settings_want(world: World, wallet: Wallet) -> None:
+    for dataset, reward in (("mnist", 10**9), ("custom", 10**8), ("custom", 10**9)):
+        await world.post(dataset=dataset, reward=reward)
+    async with opened(world, wallet, "datasets=[digits]", "rewards.min=0.5") as account:
+        assert await account.next_round(None, seconds=0) == 2
+        assert await account.next_round("mnist", seconds=0) == 0
+        with pytest.raises(RoundError, match=r"No round for svhn was open within 0 s\. Wait longer with timeout=\."):
+            await account.next_round("svhn", seconds=0)
+
+
+async def test_a_home_that_a_daemon_uses(world: World, wallet: Wallet) -> None:
+    descriptor = lock(world.home / "journal.sqlite")
+    try:
+        with pytest.raises(JournalLocked, match=rf"A daemon or another session \(process {os.getpid()}\) is using"):
+            async with opened(world, wallet):
+                pass
+    finally:
+        os.close(descriptor)
+
+
+async def test_two_accounts_may_take_turns_in_one_home(world: World, wallet: Wallet) -> None:
+    first, second = await world.post(), await world.post()
+    async with opened(world, wallet, "max_concurrent_rounds=2") as one, opened(world, wallet) as other:
+        await one.join(first)
+        with pytest.raises(RoundError, match="all slots are busy with other rounds"):
+            await other.join(second)
+        await one.join(second)

@@ -1,0 +1,218 @@
+"""Two names of one value: whichever a layer uses, the strongest layer wins, and both names show it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from decloud_pl.errors import ConfigError
+from decloud_pl.settings import Settings, compose, load
+from decloud_pl.settings.load import composed, sources
+from decloud_pl.settings.origins import show
+
+NAMES = {
+    "epochs": "trainer.max_epochs",
+    "batch_size": "datamodule.batch_size",
+    "learning_rate": "optimizer.lr",
+    "max_batches": "trainer.limit_train_batches",
+}
+OLD = {
+    "trainer.compile": True,
+    "trainer.data_memory_mb": 7,
+    "trainer.data_workers": 3,
+    "trainer.checkpoint_seconds": 5.0,
+    "trainer.publish_reserve_seconds": 9.0,
+}
+LAYERS = ("preset", "config.json", "environment", "command line")
+PAIRS = list(itertools.combinations(LAYERS, 2))
+
+
+class User:
+    """Somebody who sets values in each of the layers."""
+
+    def __init__(self, home: Path, keep: Any) -> None:
+        self._home, self._keep = home, keep
+        self.kept: dict[str, object] = {}
+        self.environ = {"DECLOUD_HOME": str(home)}
+        self.overrides: list[str] = []
+
+    def sets(self, layer: str, name: str, value: object) -> None:
+        if layer == "preset":
+            folder = self._home / "conf" / "preset"
+            folder.mkdir(parents=True, exist_ok=True)
+            group, dot, key = name.rpartition(".")
+            text = f"{group}:\n  {key}: {value}\n" if dot else f"{key}: {value}\n"
+            (folder / "mine.yaml").write_text(f"# @package _global_\n{text}")
+            self.kept["preset"] = "mine"
+        elif layer == "config.json":
+            self.kept[name] = value
+        elif layer == "environment":
+            self.environ[f"DECLOUD_{name.replace('.', '_').upper()}"] = str(value)
+        else:
+            self.overrides.append(f"{name}={value}")
+        self._keep(self.kept)
+
+    def load(self) -> Settings:
+        return load(self.overrides, environ=self.environ)
+
+
+@pytest.fixture
+def user(home: Path, keep: Any) -> User:
+    return User(home, keep)
+
+
+def both(settings: Settings, name: str) -> tuple[object, object]:
+    group, _, key = NAMES[name].partition(".")
+    return getattr(settings, name), getattr(settings, group)[key]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_either_name_sets_the_value_in_each_layer(name: str, layer: str, user: User) -> None:
+    for written in (name, NAMES[name]):
+        user.sets(layer, written, 4)
+        assert both(user.load(), name) == (4, 4)
+        user.overrides.clear()
+        user.kept.clear()
+        user.environ = {"DECLOUD_HOME": user.environ["DECLOUD_HOME"]}
+
+
+@pytest.mark.parametrize(("weak", "strong"), PAIRS)
+@pytest.mark.parametrize("crossed", [False, True])
+def test_the_stronger_layer_wins(weak: str, strong: str, crossed: bool, user: User) -> None:
+    for name, place in NAMES.items():
+        user.sets(weak, *((name, 3) if crossed else (place, 3)))
+        user.sets(strong, *((place, 6) if crossed else (name, 6)))
+        assert both(user.load(), name) == (6, 6), name
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_two_values_in_one_layer_are_refused(name: str, layer: str, user: User, home: Path) -> None:
+    user.sets(layer, name, 3)
+    if layer == "preset":
+        group, _, key = NAMES[name].partition(".")
+        file = home / "conf" / "preset" / "mine.yaml"
+        file.write_text(f"{file.read_text()}{group}:\n  {key}: 4\n")
+    else:
+        user.sets(layer, NAMES[name], 4)
+    with pytest.raises(ConfigError, match="two names of one value") as caught:
+        user.load()
+    assert name in str(caught.value)
+    assert NAMES[name] in str(caught.value)
+
+
+def test_the_same_value_by_both_names_is_none_too_many(user: User) -> None:
+    user.sets("command line", "epochs", 3)
+    user.sets("command line", "trainer.max_epochs", 3)
+    assert both(user.load(), "epochs") == (3, 3)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_all_batches_are_zero_or_one_as_a_share(layer: str, user: User) -> None:
+    assert both(compose(), "max_batches") == (0, 1.0)
+    user.sets("config.json" if layer != "preset" else "preset", "seed", 1)
+    user.sets(layer, "max_batches", 0)
+    assert both(user.load(), "max_batches") == (0, 1.0)
+
+
+def test_what_a_short_name_cannot_show(user: User) -> None:
+    user.sets("config.json", "trainer.limit_train_batches", 0.5)
+    assert both(user.load(), "max_batches") == (None, 0.5)
+    for given in (sources(environ=user.environ), sources(["trainer.limit_train_batches=0.25"], environ=user.environ)):
+        shown = {entry.name: (entry.value, entry.origin) for entry in show(given, composed(given))}
+        value, origin = (0.25, "command line") if given.overrides else (0.5, "config.json")
+        assert shown["max_batches"] == (None, origin)
+        assert shown["trainer.limit_train_batches"] == (value, origin)
+    with pytest.raises(ConfigError, match=r"trainer\.limit_train_batches is 0\."):
+        load(["trainer.limit_train_batches=0"], environ=user.environ)
+
+
+@pytest.mark.parametrize("layer", ["preset", "config.json", "command line"])
+@pytest.mark.parametrize("name", OLD)
+def test_old_names_of_the_packages_own_keys(name: str, layer: str, user: User) -> None:
+    user.sets(layer, name, OLD[name])
+    key = name.partition(".")[2]
+    settings = user.load()
+    assert getattr(settings.fit, key) == OLD[name]
+    assert key not in settings.trainer
+
+
+def test_an_old_trainer_of_the_users_own(home: Path, environ: dict[str, str]) -> None:
+    file = home / "conf" / "trainer" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    old = "_target_: lightning.pytorch.Trainer\naccelerator: cpu\ncompile: true\ndata_workers: 4\n"
+    file.write_text(old)
+    settings = load(["trainer=mine", "epochs=3"], environ=environ)
+    assert (settings.fit.compile, settings.fit.data_workers) == (True, 4)
+    assert settings.trainer == {
+        "_target_": "lightning.pytorch.Trainer",
+        "accelerator": "cpu",
+        "max_epochs": 3,
+        "limit_train_batches": 1.0,
+    }
+    assert load(["trainer=mine", "trainer.data_workers=1"], environ=environ).fit.data_workers == 1
+    file.write_text(f"defaults: [cpu, _self_]\n{old}")
+    settings = load(["trainer=mine"], environ=environ)
+    assert (settings.trainer["precision"], settings.fit.compile) == ("32-true", True)
+
+
+def test_an_old_optimizer_of_the_users_own(home: Path, environ: dict[str, str]) -> None:
+    file = home / "conf" / "optimizer" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("_target_: torch.optim.Adam\n_partial_: true\nlr: ${learning_rate}\n")
+    assert both(load(["optimizer=mine"], environ=environ), "learning_rate") == (0.001, 0.001)
+    assert both(load(["optimizer=mine", "learning_rate=0.5"], environ=environ), "learning_rate") == (0.5, 0.5)
+
+
+def test_an_optimizer_without_a_rate(home: Path, environ: dict[str, str]) -> None:
+    file = home / "conf" / "optimizer" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("_target_: my_package.Free\n")
+    assert load(["optimizer=mine"], environ=environ).learning_rate is None
+    with pytest.raises(
+        ConfigError, match=r"no 'optimizer\.lr' in this configuration\. learning_rate is its short name"
+    ):
+        load(["optimizer=mine", "learning_rate=0.1"], environ=environ)
+
+
+def test_short_names_stay_when_the_choice_changes(user: User) -> None:
+    """A rate in config.json is for every optimizer; one of an optimizer is for that one."""
+    user.sets("config.json", "optimizer", "adamw")
+    user.sets("config.json", "learning_rate", 0.5)
+    assert load(["optimizer=sgd"], environ=user.environ).optimizer["lr"] == 0.5
+    del user.kept["learning_rate"]
+    user.sets("config.json", "optimizer.lr", 0.5)
+    assert load(environ=user.environ).learning_rate == 0.5
+    assert load(["optimizer=sgd"], environ=user.environ).learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value", "given"),
+    [
+        ("preset", "epochs", 2, ("trainer.max_epochs",)),
+        ("config.json", "learning_rate", 0.5, ("optimizer.lr",)),
+        ("environment", "batch_size", 8, ("datamodule.batch_size",)),
+        ("command line", "optimizer", "sgd", ("optimizer",)),
+        ("command line", "trainer.compile", "true", ("fit.compile",)),
+        ("config.json", "min_reward", "0.1", ()),
+    ],
+)
+def test_what_was_given_is_named_as_lightning_does(
+    layer: str, name: str, value: object, given: tuple[str, ...], user: User
+) -> None:
+    assert compose().given == ()
+    user.sets(layer, name, value)
+    assert user.load().given == given
+
+
+def test_choices_of_a_preset_were_given_too(home: Path, environ: dict[str, str], keep: Any) -> None:
+    file = home / "conf" / "preset" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\ndefaults:\n  - override /optimizer: sgd\nseed: 3\n")
+    keep({"preset": "mine"})
+    assert load(environ=environ).given == ("optimizer", "seed")
+    assert load(["experiment=digits"], environ={}).given == ("dataset", "trainer", "trainer.max_epochs")

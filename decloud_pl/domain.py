@@ -164,6 +164,22 @@ UpdateDtype = Literal["float32", "float16", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
+class Encoding:
+    """How the entries of a submission are written.
+
+    Attributes:
+        dtype: of floating-point entries. An entry that float16 cannot hold is kept in float32.
+        top_k: share of the floating-point entries to keep, the largest of the whole update; 0 keeps all.
+    """
+
+    dtype: UpdateDtype = "float16"
+    top_k: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.dtype}, the largest {self.top_k:.3g} of the entries" if self.top_k else self.dtype
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateForm:
     """How a round wants its update.
 
@@ -171,15 +187,13 @@ class UpdateForm:
         path: the file to write.
         convention: what the entries mean.
         gradient_rate: η of the ``gradient`` convention.
-        dtype: of the floating-point entries.
-        top_k: share of the entries to keep, as sparse tensors; 0 keeps all.
+        encoding: of the entries.
     """
 
     path: Path
     convention: Convention = "delta"
     gradient_rate: float = 0.1
-    dtype: UpdateDtype = "float16"
-    top_k: float = 0.0
+    encoding: Encoding = Encoding()
 
 
 @dataclass(frozen=True, slots=True)

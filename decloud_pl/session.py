@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
 from decloud_pl.daemon.account import Account
@@ -21,7 +21,7 @@ from decloud_pl.daemon.record import RoundRecord
 from decloud_pl.daemon.steps import BASE_MODEL_FILE
 from decloud_pl.daemon.stores import make_reader
 from decloud_pl.data.catalog import CHAIN_NAMES
-from decloud_pl.domain import Convention, Round, Update, UpdateDtype, UpdateForm, format_sol
+from decloud_pl.domain import Convention, Round, Update, UpdateForm, format_sol
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.models.quarantine import open_base_model
@@ -216,8 +216,7 @@ class SessionRound:
             self.folder / _OWN_UPDATE,
             settings.written_convention(),
             settings.network.gradient_rate,
-            cast(UpdateDtype, settings.update.dtype),
-            settings.update.top_k,
+            settings.update.encoding,
         )
 
     def base_model(self) -> BaseModel:

@@ -237,11 +237,11 @@ class Account:
 
     def _can_be_joined(self, round_: Round, now: int) -> bool:
         is_open = round_.status is RoundStatus.WAITING_TRAINERS and now < round_.join_deadline
-        most = self.settings.max_reward or round_.reward_amount
+        most = self.settings.rewards.max_lamports or round_.reward_amount
         return (
             is_open
             and round_.trainers_count < MAX_TRAINERS
-            and self.settings.min_reward <= round_.reward_amount <= most
+            and self.settings.rewards.min_lamports <= round_.reward_amount <= most
         )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from decloud_pl.domain import REMEDIES
+from decloud_pl.domain import REMEDIES, Encoding, UpdateDtype
 
 
 @dataclass
@@ -48,6 +48,11 @@ class UpdateConfig:
     min_gain: float = 0.0
     remedies: list[str] = field(default_factory=lambda: list(REMEDIES))
     force: bool = False
+
+    @property
+    def encoding(self) -> Encoding:
+        """How the entries are written."""
+        return Encoding(cast(UpdateDtype, self.dtype), self.top_k)
 
 
 @dataclass

@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
+from decloud_pl.domain import Encoding
 from decloud_pl.errors import TrainingError
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.store import Publisher, RoundPublisher
-from decloud_pl.train.delta import Encoding
 from decloud_pl.train.progress import Progress
 from decloud_pl.train.writing import UpdateWriter
 
@@ -56,7 +56,7 @@ class DeltaCallback(Callback):
         publisher: Publisher,
         *,
         path: str | Path | None = None,
-        network_of: Callable[[LightningModule], nn.Module] | None = None,
+        network_of: Callable[[Any], nn.Module] | None = None,
         score: Callable[[State], float] | None = None,
         accuracy_before: float | None = None,
         encoding: Encoding | None = None,
@@ -75,7 +75,7 @@ class DeltaCallback(Callback):
                     own,
                     convention=form.convention,
                     gradient_rate=form.gradient_rate,
-                    encoding=encoding or Encoding(form.dtype, form.top_k),
+                    encoding=encoding or form.encoding,
                 )
         if not writer.base:
             raise TrainingError("There are no base weights to compare with.", fix="Give DeltaCallback a base model.")

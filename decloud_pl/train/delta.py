@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 
-from decloud_pl.domain import Convention, UpdateDtype
+from decloud_pl.domain import Convention, Encoding, UpdateDtype
 from decloud_pl.errors import TrainingDiverged, TrainingError
-from decloud_pl.settings.training import UpdateConfig
 from decloud_pl.store.cid import DEFAULT_PROFILE
 from decloud_pl.store.unixfs import CidWriter
 
@@ -35,28 +32,8 @@ DTYPES: Mapping[UpdateDtype, torch.dtype] = {
     "bfloat16": torch.bfloat16,
 }
 _LARGEST_HALF = 65_504.0
+_DEFAULT_ENCODING = Encoding()
 _INDEX_BYTES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How entries are written.
-
-    Attributes:
-        dtype: of floating-point entries. An entry that float16 cannot hold is kept in float32.
-        top_k: share of the floating-point entries to keep, the largest of the whole update; 0 keeps all.
-    """
-
-    dtype: UpdateDtype = "float16"
-    top_k: float = 0.0
-
-    @classmethod
-    def of(cls, update: UpdateConfig) -> Encoding:
-        """What the user wants."""
-        return cls(cast(UpdateDtype, update.dtype), update.top_k)
-
-    def __str__(self) -> str:
-        return f"{self.dtype}, the largest {self.top_k:.3g} of the entries" if self.top_k else self.dtype
 
 
 def encode(
@@ -65,7 +42,7 @@ def encode(
     *,
     convention: Convention,
     gradient_rate: float,
-    encoding: Encoding = Encoding(),
+    encoding: Encoding = _DEFAULT_ENCODING,
 ) -> dict[str, torch.Tensor]:
     """The entries of a submission.
 

@@ -13,7 +13,6 @@ from torch import nn
 from decloud_pl.domain import Convention
 from decloud_pl.settings.training import UpdateConfig
 from decloud_pl.train import delta, gate
-from decloud_pl.train.delta import Encoding
 from decloud_pl.train.gate import Findings, Rules, Verdict
 from decloud_pl.train.own_data import NotMeasured
 from decloud_pl.train.score import Gain, Scorer, accuracy_of_hits
@@ -70,7 +69,7 @@ class Judge:
             self._base,
             convention=self._rules.written_as,
             gradient_rate=self._rules.gradient_rate,
-            encoding=Encoding.of(update),
+            encoding=update.encoding,
             min_kept=update.min_kept,
             score=score,
             base_score=lambda: self.base_select,

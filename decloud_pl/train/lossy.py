@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, Encoding
 from decloud_pl.train import delta
-from decloud_pl.train.delta import Encoding
 
 State = Mapping[str, torch.Tensor]
 

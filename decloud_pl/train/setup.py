@@ -294,7 +294,7 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
     )
     _check_strategy(trainer)
     if node.get("profiler"):
-        _keep_report(trainer.profiler, plan.round.folder)
+        _keep_report(trainer.profiler, plan.round.folder)  # type: ignore[attr-defined]  # set while it is made
     return trainer
 
 

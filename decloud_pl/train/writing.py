@@ -8,9 +8,8 @@ from pathlib import Path
 
 import torch
 
-from decloud_pl.domain import Convention, Update
+from decloud_pl.domain import Convention, Encoding, Update
 from decloud_pl.train import delta, lossy
-from decloud_pl.train.delta import Encoding
 
 State = Mapping[str, torch.Tensor]
 

@@ -21,11 +21,10 @@ from usual_loop import UsualLoop
 
 from decloud_pl.build import build
 from decloud_pl.data.source import Source
-from decloud_pl.domain import UpdateDtype
+from decloud_pl.domain import Encoding, UpdateDtype
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import ImageInput
 from decloud_pl.train import delta
-from decloud_pl.train.delta import Encoding
 from decloud_pl.train.precision import resolve_precision
 from decloud_pl.train.score import Scorer
 

@@ -8,8 +8,12 @@ import sys
 
 import pytest
 
+from decloud_pl.cli.experiment import lines as experiment_lines
 from decloud_pl.cli.output import print_table
+from decloud_pl.cli.report import lines_of
 from decloud_pl.cli.times import until
+from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.experiment.results import Result
 from tests.cli.terminal import Terminal
 
 
@@ -64,3 +68,16 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
 )
 def test_times_in_words(seconds: int, text: str) -> None:
     assert until(seconds) == text
+
+
+def test_an_update_without_accuracies_is_not_measured() -> None:
+    trained = RoundRecord(
+        3, State.TRAINING, "custom", "digits", "bafymodel", 10**9, update_cid="bafyu", train_seconds=2
+    )
+    assert lines_of(trained, (State.TRAINING, "")) == ["Round 3: trained in 2.0 s, accuracy not measured."]
+    result = Result("", "0", "digits", {}, architecture="mine", update_bytes=4_000, encoding="float16", seconds=1.5)
+    assert [line for line in experiment_lines(result) if line.startswith(("accuracy", "gain"))] == [
+        "accuracy before   not measured",
+        "accuracy after    not measured",
+        "gain              not measured",
+    ]

@@ -130,7 +130,7 @@ def test_a_right_import_passes(source: str) -> None:
     assert wrong_imports(source, "decloud_pl.chain.rpc") == []
 
 
-HEAVY = ("torch", "torchvision", "lightning", "pytorch_lightning", "torchmetrics", "sklearn", "hydra")
+HEAVY = ("torch", "torchvision", "lightning", "pytorch_lightning", "torchmetrics", "sklearn")
 # The daemon lives for weeks in 120 MB, and a command must answer at once: none of this may load torch.
 _IMPORT_ALL = """
 import importlib, pkgutil, sys

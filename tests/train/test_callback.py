@@ -11,14 +11,13 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from decloud_pl.domain import Update, UpdateForm
+from decloud_pl.domain import Encoding, Update, UpdateForm
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import ModelSpec, save
 from decloud_pl.models.quarantine import open_base_model
 from decloud_pl.models.spec import BaseModel, ImageInput
 from decloud_pl.train import delta
 from decloud_pl.train.callback import DeltaCallback
-from decloud_pl.train.delta import Encoding
 
 
 class Line(LightningModule):
@@ -165,7 +164,7 @@ def test_the_one_that_is_named_is_taken_of_two(tmp_path: Path, base: BaseModel) 
     inbox = Inbox()
     student, teacher = base.network(), base.network()
     module = Wrapped(student=student, teacher=teacher)
-    callback = DeltaCallback(base, inbox, path=str(tmp_path / "u.pt"), network_of=lambda module: module.student)  # type: ignore[return-value]
+    callback = DeltaCallback(base, inbox, path=str(tmp_path / "u.pt"), network_of=lambda module: module.student)
     trainer(tmp_path, callback).fit(module, images())
     assert inbox.updates[0].path == tmp_path / "u.pt"
 
@@ -190,7 +189,7 @@ def test_a_module_without_the_base_models_network_is_refused_before_the_fit(tmp_
         "Wrapped holds 2 networks with the base model's tensors: student, teacher. "
         "Keep one as an attribute of the module, or name it with DeltaCallback's network_of=."
     )
-    named = DeltaCallback(base, Inbox(), network_of=lambda module: module.network)  # type: ignore[return-value]
+    named = DeltaCallback(base, Inbox(), network_of=lambda module: module.network)
     said = refusal(tmp_path, named, Wrapped(network=wrong))
     assert said.startswith("network_of gives a MLP whose tensors are not the base model's: ")
     assert "head.weight has the shape (3, 5), not (3, 4)" in said
@@ -211,7 +210,7 @@ class RoundInbox(Inbox):
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers.*")
 def test_a_round_gets_the_update_in_its_own_form(tmp_path: Path, base: BaseModel) -> None:
-    form = UpdateForm(tmp_path / "round" / "update.pt", "gradient", 0.5, "float32")
+    form = UpdateForm(tmp_path / "round" / "update.pt", "gradient", 0.5, Encoding("float32"))
     inbox, network = RoundInbox(form), base.network()
     trainer(tmp_path, DeltaCallback(base, inbox)).fit(Wrapped(network=network), images())
     (update,) = inbox.updates

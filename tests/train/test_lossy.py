@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 
-from decloud_pl.train.delta import Encoding
+from decloud_pl.domain import Encoding
 from decloud_pl.train.lossy import Encoded, encode
 
 BASE = {"w": torch.zeros(100)}

@@ -386,7 +386,7 @@ def test_early_stopping_ends_the_fit(make_setup: MakeSetup) -> None:
 
 def test_stochastic_weight_averaging_is_submitted(make_setup: MakeSetup) -> None:
     course = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "callbacks.swa.swa_lrs=0.01", "epochs=4")
-    update, callbacks = train(make_setup("out", *course, "learning_rate=0.01", "max_batches=20"))
+    update, _ = train(make_setup("out", *course, "learning_rate=0.01", "max_batches=20"))
     assert update.withheld == ""
     plain, _ = train(make_setup("plain", "epochs=4", "learning_rate=0.01", "max_batches=20"))
     assert update.cid != plain.cid

@@ -125,7 +125,7 @@ from decloud_pl.data.digits import Digits
 from decloud_pl.models.spec import ImageInput
 from decloud_pl.train.callback import DeltaCallback
 from decloud_pl.train.datamodule import RoundDataModule
-from decloud_pl.train.delta import Encoding
+from decloud_pl.domain import Encoding
 from decloud_pl.train.module import RoundModule
 
 

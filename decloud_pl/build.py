@@ -27,6 +27,8 @@ ALLOWED = (
     "torchmetrics.",
 )
 
+_ROOTS = ("lightning.", "torch.", "builtins")
+
 Node = Mapping[str, Any]
 
 
@@ -91,8 +93,12 @@ def arguments_taken(node: Node, packages: Collection[str], is_given: Callable[[s
     Raises:
         ConfigError: see `build`, or the class does not take a key that the user has set.
     """
-    takes = parameters(node, packages)
-    taken = {name: value for name, value in node.items() if name.startswith("_") or takes(name)}
+    names, takes_others = _keywords(target_of(node, packages))
+    taken = {
+        name: value
+        for name, value in node.items()
+        if name.startswith("_") or name in names or (takes_others and is_given(name))
+    }
     for name in set(node) - set(taken):
         if is_given(name):
             raise ConfigError(f"{node['_target_']} takes no argument {name!r}.", fix=f"Do not set {name} for it.")
@@ -100,16 +106,30 @@ def arguments_taken(node: Node, packages: Collection[str], is_given: Callable[[s
 
 
 def parameters(node: Node, packages: Collection[str] = ()) -> Callable[[str], bool]:
-    """Says of a name whether a node's class takes it as a keyword.
+    """Says of a name whether a node's class, or a class that it hands its ``**keywords`` on to, names it as a keyword.
 
     Raises:
         ConfigError: see `build`, or the class cannot be imported.
     """
-    target = target_of(node, packages)
-    found = inspect.signature(target).parameters
-    any_keyword = any(entry.kind is entry.VAR_KEYWORD for entry in found.values())
-    by_name = {name for name, entry in found.items() if entry.kind in (entry.POSITIONAL_OR_KEYWORD, entry.KEYWORD_ONLY)}
-    return lambda name: any_keyword or name in by_name
+    return _keywords(target_of(node, packages))[0].__contains__
+
+
+def _keywords(target: Any) -> tuple[set[str], bool]:
+    """The keywords that a class or function names, and whether it takes others too."""
+    makers = [target]
+    if isinstance(target, type):
+        # LightningModule's own __init__ takes any keyword, only to refuse it.
+        own = [kind for kind in target.__mro__ if not kind.__module__.startswith(_ROOTS)]
+        makers = [vars(kind)["__init__"] for kind in own if "__init__" in vars(kind)]
+    names: set[str] = set()
+    others: list[bool] = []
+    for maker in makers:
+        found = inspect.signature(maker).parameters.values()
+        names |= {one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        others.append(any(one.kind is one.VAR_KEYWORD for one in found))
+        if not others[-1]:
+            break
+    return names, others[:1] == [True]
 
 
 def target_of(node: Node, packages: Collection[str] = ()) -> Any:
@@ -127,7 +147,7 @@ def target_of(node: Node, packages: Collection[str] = ()) -> Any:
         return get_object(node["_target_"])
     except Exception as error:  # importing a user's own module may raise anything
         raise ConfigError(
-            f"{node['_target_']} cannot be imported: {_first_line(error)}.",
+            f"{node['_target_']} cannot be imported: {_first_line(error.__cause__ or error)}.",
             fix="Install its package where decloud_pl is installed, or correct the name.",
         ) from error
 

@@ -26,6 +26,9 @@ from decloud_pl.train.setup import FitSetup
 MakePlan = Callable[..., TrainingPlan]
 MakeSetup = Callable[..., FitSetup]
 
+# What Lightning says of modules that do not validate, and of folders of a fit that resumes.
+pytestmark = pytest.mark.filterwarnings("ignore:.*no `validation_step`", "ignore:Checkpoint directory")
+
 PACKAGE = '''
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
@@ -72,6 +75,22 @@ class Smooth(RoundModule):
 
     def training_step(self, batch, index):
         return functional.cross_entropy(self(batch[0]), batch[1], label_smoothing=0.05)
+
+
+class Passes(RoundModule):
+    """Hands further keywords on."""
+
+    def __init__(self, network, *, smoothing=0.0, **rest):
+        super().__init__(network, **rest)
+        self.smoothing = smoothing
+
+
+class Keeps(TakesNetwork):
+    """Takes any setting, but no object that it does not name."""
+
+    def __init__(self, network, **settings):
+        super().__init__(network)
+        assert settings == {"width": 3}, settings
 
 
 class Takes(LightningModule):
@@ -192,11 +211,20 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
         (my("module", "TakesNetwork"), "+module.smoothing=0.1"),
         (my("module", "TakesBase"),),
         (my("module", "Smooth"),),
+        (my("module", "Passes"), "+module.smoothing=0.1"),
         (my("optimizer", "Sign"), "~optimizer.fused"),
         (my("datamodule", "Validated"),),
         (my("module", "TakesBase"), my("datamodule", "Validated")),
     ],
-    ids=["network", "base, own optimizer", "a RoundModule", "optimizer", "data", "all of it"],
+    ids=[
+        "network",
+        "base, own optimizer",
+        "a RoundModule",
+        "keywords for its base class",
+        "optimizer",
+        "data",
+        "all of it",
+    ],
 )
 def test_what_is_the_users_own_trains_and_gains(own: tuple[str, ...], make_setup: MakeSetup) -> None:
     setup = make_setup("out", "learning_rate=0.01", "epochs=2", *own, **MINE)
@@ -206,6 +234,12 @@ def test_what_is_the_users_own_trains_and_gains(own: tuple[str, ...], make_setup
     assert update.gain_low > 0.2
     # Nothing but the base model's tensors is in it.
     assert torch.load(update.path, weights_only=True).keys() == setup.state.keys()
+
+
+def test_a_class_with_keywords_of_any_name_gets_the_users_settings_and_no_objects(make_setup: MakeSetup) -> None:
+    course = (my("module", "Keeps"), "+module.width=3", "max_batches=4")
+    update, _ = train(make_setup("out", *course, given=("module._target_", "module.width"), **MINE))
+    assert update.size > 0
 
 
 def test_a_whole_round_with_nothing_but_own_parts(make_plan: MakePlan, tiny_model: BaseModel) -> None:
@@ -341,19 +375,22 @@ def test_the_average_that_was_validated_is_submitted(make_setup: MakeSetup) -> N
     assert last.cid != update.cid
 
 
-@pytest.mark.parametrize(
-    "course",
-    [
-        ("callbacks=ema", "callbacks.ema.decay=0.9"),
-        ("callbacks=early_stopping",),
-        ("trainer.val_check_interval=0.5",),
-        ("trainer.accumulate_grad_batches=2",),
-        ("trainer.reload_dataloaders_every_n_epochs=1",),
-        ("trainer.enable_checkpointing=true",),
-    ],
-    ids=lambda course: course[0],
+COURSES = (
+    ("callbacks=ema", "callbacks.ema.decay=0.9"),
+    ("callbacks=early_stopping",),
+    ("trainer.val_check_interval=0.5",),
+    ("trainer.accumulate_grad_batches=2",),
+    ("trainer.reload_dataloaders_every_n_epochs=1",),
+    ("trainer.enable_checkpointing=true",),
 )
-@pytest.mark.parametrize("stop_at", [3, 4, 7])
+AVERAGED = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "trainer.limit_val_batches=0")
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "course"),
+    [*((step, course) for step in (4, 7) for course in COURSES), (4, AVERAGED)],  # the end of an epoch, and amid one
+    ids=str,
+)
 def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], make_setup: MakeSetup) -> None:
     whole = ("epochs=3", "max_batches=4", "learning_rate=0.01", "update.remedies=[]", *course)
     expected, _ = train(make_setup("whole", *whole))
@@ -369,12 +406,13 @@ def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], m
         train(broken, supervisor=Supervisor(report, lambda: steps[-1:] == [stop]))
     steps.clear()
     got, _ = train(broken, supervisor=Supervisor(report))
-    assert steps[0] == stop + 1
+    # A step that is made of two batches is reported with the first of them too.
+    assert steps[0] == (stop if "accumulate" in course[0] else stop + 1)
     assert (got.cid, got.accuracy_after) == (expected.cid, expected.accuracy_after)
 
 
 def test_early_stopping_ends_the_fit(make_setup: MakeSetup) -> None:
-    course = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "learning_rate=0", "max_batches=4")
+    course = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "learning_rate=1e-12", "max_batches=4")
     heard: list[Progress] = []
     setup = make_setup("out", *course, "optimizer=sgd", "epochs=9", "update.remedies=[]")
     update, _ = train(setup, supervisor=Supervisor(heard.append))
@@ -385,10 +423,18 @@ def test_early_stopping_ends_the_fit(make_setup: MakeSetup) -> None:
 
 
 def test_stochastic_weight_averaging_is_submitted(make_setup: MakeSetup) -> None:
-    course = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "callbacks.swa.swa_lrs=0.01", "epochs=4")
-    update, _ = train(make_setup("out", *course, "learning_rate=0.01", "max_batches=20"))
+    """It ends with weights that no validation saw: they are scored, and taken where they are the best."""
+    course = ("epochs=4", "learning_rate=0.01", "max_batches=20", "trainer.limit_val_batches=0", "update.dtype=float32")
+    averages = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "callbacks.swa.swa_lrs=0.01")
+    update, callbacks = train(make_setup("out", *course, *averages))
     assert update.withheld == ""
-    plain, _ = train(make_setup("plain", "epochs=4", "learning_rate=0.01", "max_batches=20"))
+    swa = next(one for one in callbacks.in_order if type(one).__name__ == "StochasticWeightAveraging")
+    averaged = swa._average_model.network.state_dict()  # type: ignore[attr-defined]  # it has no public name
+    setup = make_setup("judge", *course)
+    assert callbacks.best.accuracy == setup.judge().select(averaged)
+    for name, entry in torch.load(update.path, weights_only=True).items():
+        torch.testing.assert_close(setup.state[name] + entry, averaged[name], atol=1e-6, rtol=0)
+    plain, _ = train(make_setup("plain", *course))
     assert update.cid != plain.cid
 
 

@@ -64,8 +64,8 @@ def test_what_changes_the_result_changes_the_plans_keys(
     made, other = make_plan("a"), make_plan("b", override)
     assert (made.fingerprint() == other.fingerprint()) is same_course
     made.write(made.round.folder)
-    assert other.makes_the_update_in(made.round.folder) is same_update
-    assert not made.makes_the_update_in(other.round.folder)  # no plan is there
+    assert other.differs_from(made.round.folder) is not same_update
+    assert not made.differs_from(other.round.folder)  # no plan is there
 
 
 def test_training_gains_and_reports(make_plan: MakePlan) -> None:

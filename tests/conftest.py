@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 NO_SKIPS = "DECLOUD_NO_SKIPS"
 # Folders and modules that take long; a test that does so in a quick module has the mark itself.
 SLOW = (
+    "cli/test_doctor.py",
     "cli/test_model.py",
     "daemon/test_datasets.py",
     "daemon/test_faults.py",
@@ -50,6 +51,7 @@ SLOW = (
     "localnet/program/test_deploy.py",
     "localnet/program/test_properties.py",
     "localnet/rpc/test_npm_clients.py",
+    "models/test_warm_quarantine.py",
     "notebooks",
     "project/test_guards.py",
     "project/test_pythons.py",
@@ -59,9 +61,11 @@ SLOW = (
     "store/test_genuine_software.py",
     "train/test_gain.py",
     "train/test_loggers.py",
+    "train/test_own_code.py",
     "train/test_probe.py",
     "train/test_run.py",
     "train/test_score_bench.py",
+    "train/test_trainer_arguments.py",
     "train/test_worker.py",
 )
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""})  # the last three only to bind

@@ -184,7 +184,8 @@ class Account:
             await self._take("train", round_id, self.settings, update=update)
         if not submission.reward_claimed:
             try:
-                await asyncio.wait_for(self._take("claim", round_id, self.settings), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._take("claim", round_id, self.settings)
             except TimeoutError:
                 raise RoundError(
                     f"Round {round_id} was not scored within {seconds:g} s.", fix="Claim it later; nothing is lost."

@@ -60,7 +60,7 @@ async def answered(
                 raise
             wait = max(wait, error.retry_after or 0.0)
             reporter.report(Trouble(None, f"{error} Trying again in {wait:g} s."))
-        with contextlib.suppress(asyncio.TimeoutError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await stopping.wait()
             raise StoppedWaiting

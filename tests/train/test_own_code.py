@@ -306,7 +306,7 @@ REFUSALS = {
     "nothing matches the base model": (
         (my("module", "Wraps"),),
         MINE,
-        r"No part of the module has the base model's tensors\. Keep base\.network\(\) as one attribute",
+        r"Wraps holds no network with the base model's 4 tensors, by name and shape\. Keep base\.network\(\) as one",
     ),
     "a batch size that is not taken": (
         (my("datamodule", "Validated"), "batch_size=64"),

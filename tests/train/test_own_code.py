@@ -227,7 +227,7 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
     ],
 )
 def test_what_is_the_users_own_trains_and_gains(own: tuple[str, ...], make_setup: MakeSetup) -> None:
-    setup = make_setup("out", "learning_rate=0.01", "epochs=2", *own, **MINE)
+    setup = make_setup("out", "epochs=4", *own, **MINE)
     update, _ = train(setup)
     assert update.withheld == ""
     assert update.gain_low is not None

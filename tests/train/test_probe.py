@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import pytest
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 from decloud_pl.errors import TrainingStopped
 from decloud_pl.settings.training import TrainingConfig, TuneConfig
@@ -263,6 +264,7 @@ def test_a_process_that_lightning_starts_takes_over_what_the_first_one_chose(
     setup = make_setup("out", *PROBE, "trainer.devices=2", "trainer.strategy=ddp")
     choice = Written(BEST_IS_HIGHER).search(setup.plan)
     (setup.round.folder / PROBE_FILE).write_text(choice.to_json())
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # Lightning notes there which process this is, for ever
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("NODE_RANK", "0")
     chosen, heard = tune(setup)

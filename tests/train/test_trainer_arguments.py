@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import inspect
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -403,15 +405,17 @@ def bench(make_setup: MakeSetup, capsys: pytest.CaptureFixture[str]) -> Iterator
     torch.backends.cudnn.benchmark = False
 
 
-class one_process:  # noqa: N801
-    """Ends the process group of a fit with a single process."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
+@contextmanager
+def one_process() -> Iterator[None]:
+    """For a distributed fit in this process, which leaves a process group and variables of the environment behind."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
 
 
 @pytest.mark.filterwarnings("ignore")  # what Lightning thinks of tiny fits

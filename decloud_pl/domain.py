@@ -231,6 +231,13 @@ class Update:
     gain_high: float | None = None
     withheld: str = ""
 
+    @property
+    def gain(self) -> float | None:
+        """Accuracy gained, -1 to 1; None where it was not measured."""
+        if self.accuracy_before is None or self.accuracy_after is None:
+            return None
+        return self.accuracy_after - self.accuracy_before
+
 
 @dataclass(frozen=True, slots=True)
 class PinnedUpdate:

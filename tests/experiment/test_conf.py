@@ -71,7 +71,7 @@ def test_a_choice_is_trained_with(choice: str, tmp_path: Path) -> None:
     _tiny().write(data, tmp_path / "data")
     overrides = [override for override in QUICK if not choice.startswith("trainer") or override != "trainer=cpu"]
     overrides += [f"dataset={data}", f"home={tmp_path}", "data.download=false", choice]
-    overrides += ["logger=tensorboard"] if choice in NEED_A_LOGGER else []
+    overrides += ["logger=tensorboard", "trainer.log_every_n_steps=1"] if choice in NEED_A_LOGGER else []
     result = run_experiment(compose(overrides), tmp_path / "run")
     assert result.accuracy_after is not None
     assert (result.probe is not None) is (choice == "tune=probe")

@@ -154,7 +154,7 @@ def test_weights_that_no_validation_saw_are_scored_and_taken_where_they_are_bett
     """A callback may change the network at the end of the fit, and a fit may end between two validations."""
     best = BestWeights(score=lambda state: float(state["network.1.bias"].mean()))
     scripted = Scripted([0.5])
-    module = fit(tmp_path, [scripted, best], epochs=1, validates=True).lightning_module
+    module: Any = fit(tmp_path, [scripted, best], epochs=1, validates=True).lightning_module
     with torch.no_grad():
         module.network[1].bias.fill_(0.25)
     assert torch.equal(best.weights(module)["network.1.weight"], scripted.seen[0])

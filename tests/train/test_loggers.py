@@ -47,7 +47,7 @@ class Batches(Callback):
 
 
 def tensorboard(folder: Path) -> Callable[[str], Points]:
-    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
 
     (path,) = (folder / "tensorboard" / "round-7").glob("events.*")
     file, place, events = path.read_bytes(), 0, []
@@ -65,13 +65,14 @@ def mlflow(folder: Path) -> Callable[[str], Points]:
 
     client = MlflowClient(str(folder / "mlflow"))
     experiment = client.get_experiment_by_name("decloud")
+    assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "round-7"
     return lambda name: {entry.step: entry.value for entry in client.get_metric_history(run.info.run_id, name)}
 
 
 def wandb(folder: Path) -> Callable[[str], Points]:
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     (path,) = folder.rglob("*.wandb")
     rows, names = [], []
@@ -124,7 +125,7 @@ def test_a_fit_is_logged_step_by_step(
     setup = make_setup("7", f"logger={choice}", f"home={tmp_path}", "optimizer=sgd", *course)
     # Without its drop-outs the network says the same whenever it is asked.
     batches = Batches()
-    module = setup.module()
+    module: Any = setup.module()
     module.network.hidden[2].p = 0.0
     fit = setup.fit(module, [batches])
     accuracies: list[float] = []
@@ -133,7 +134,7 @@ def test_a_fit_is_logged_step_by_step(
         def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
             accuracies.append(float(trainer.callback_metrics["val/accuracy"]))
 
-    fit.trainer.callbacks.append(Validations())
+    fit.trainer.callbacks.append(Validations())  # type: ignore[attr-defined]  # set while it is made
     fit.run()
     if choice == "none":
         assert fit.trainer.loggers == []

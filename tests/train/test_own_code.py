@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -227,7 +228,9 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
     ],
 )
 def test_what_is_the_users_own_trains_and_gains(own: tuple[str, ...], make_setup: MakeSetup) -> None:
-    setup = make_setup("out", "epochs=4", *own, **MINE)
+    # A module with an optimizer of its own refuses the user's settings for one.
+    rate = () if my("module", "TakesBase") in own else ("learning_rate=0.01",)
+    setup = make_setup("out", *rate, "epochs=2", *own, **MINE)
     update, _ = train(setup)
     assert update.withheld == ""
     assert update.gain_low is not None
@@ -255,7 +258,8 @@ def test_a_whole_round_with_nothing_but_own_parts(make_plan: MakePlan, tiny_mode
     update = train_round(TrainingPlan.read(plan.round.folder), Supervisor(heard.append))
     assert update is not None
     assert update.withheld == ""
-    assert update.accuracy_after > update.accuracy_before + 0.3
+    assert update.gain is not None
+    assert update.gain > 0.3
     # 1,400 rows in batches of 32, twice, counted by two.
     assert sys.modules["my_lab.parts"].Counts.counted == 44 * 2 * 2
     assert {"baseline", "fit", "evaluate", "score"} <= {progress.stage for progress in heard}
@@ -280,7 +284,7 @@ def test_where_nothing_can_be_measured_the_update_is_submitted(data: str, reason
     assert max(float(entry.abs().max()) for entry in entries.values()) > 0.01
 
 
-REFUSALS = {
+REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "a package that is not allowed": (
         (my("module", "TakesNetwork"),),
         {},

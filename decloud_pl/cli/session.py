@@ -11,7 +11,8 @@ from decloud_pl.errors import ConfigError
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.settings import NetworkConfig, Settings
-    from decloud_pl.settings.load import Composed, Sources
+    from decloud_pl.settings.layers import Sources
+    from decloud_pl.settings.load import Composed
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
@@ -20,7 +21,7 @@ def open_settings(overrides: Sequence[str]) -> Settings:
     Raises:
         ConfigError: see `decloud_pl.settings.load`.
     """
-    from decloud_pl.settings.load import sources
+    from decloud_pl.settings.layers import sources
 
     return checked(sources(overrides)).settings
 

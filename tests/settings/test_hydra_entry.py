@@ -63,9 +63,9 @@ def test_the_printed_configuration_has_every_layer_and_no_secret(
     assert (tree["trainer"]["max_epochs"], tree["datamodule"]["batch_size"]) == (4, 8)
     assert (tree["seed"], tree["rewards"]["min"]) == (9, "0.2")
     assert (tree["network"]["rpc_url"], tree["network"]["fallback_rpc_urls"], tree["data"]["mirror"]) == (
-        "${private:'override.network.rpc_url'}",
-        ["${private:'preset/mine:network.fallback_rpc_urls.0'}"],
-        "${private:'data.mirror'}",
+        "http://127.0.0.1:9/…",
+        ["http://…@127.0.0.1:9"],
+        "http://127.0.0.1:9/…",
     )
     for secret in (JWT, key, "pinata-api-key-of-mine", API_KEY):
         assert secret not in done.stdout + done.stderr
@@ -81,7 +81,7 @@ def test_a_run_that_hydra_keeps_writes_no_secret(tmp_path: Path, home: Path, kee
     done = hydra(tmp_path, home, *flags, *ended, f"network.ws_url={ADDRESSES['login'].replace('http', 'ws')}")
     assert done.returncode == 5, done.stderr
     assert "127.0.0.1:9 does not answer" in done.stderr
-    assert "ws_url: ${private:'override.network.ws_url'}" in (runs / "saved" / "config.yaml").read_text()
+    assert "ws_url: ws://…@127.0.0.1:9" in (runs / "saved" / "config.yaml").read_text()
     assert "httpcore" in (runs / "decloud_pl.log").read_text()
     assert holding(tmp_path, JWT, key, API_KEY) == []
     assert not [secret for secret in (JWT, key, API_KEY) if secret in done.stdout + done.stderr]

@@ -44,6 +44,9 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     if missing is not None:
         fix = _INSTALL.get(missing[2], "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'")
         return ConfigError(f"Hydra has no {missing[1]} {missing[2]!r} here.", fix=fix)
+    if said.startswith("Could not append to config"):
+        key = said.split("'")[1]
+        return ConfigError(f"{key} is a setting already.", fix=f"Write {key}=… without the +.")
     if "'hydra." in said:
         return ConfigError(f"Hydra says: {first_line(error)}.", fix="See python -m decloud_pl --hydra-help.")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:

@@ -62,8 +62,8 @@ def check_targets(node: Node, packages: Collection[str]) -> None:
     Raises:
         ConfigError: the node has no target, or one in it is not allowed.
     """
-    if "_target_" not in node:
-        raise ConfigError("A configuration node has no _target_.", fix="Choose one of conf/'s groups.")
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(f"The configuration node {node!r} has no _target_.", fix="Choose one of conf/'s groups.")
     _check(node, packages)
 
 

@@ -139,9 +139,11 @@ def check_kept(values: dict[str, Value], home: Path) -> None:
         ConfigError: the first thing wrong with them, as a whole.
     """
     from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.train.trainer_arguments import check_trainer
 
     settings = composed(sources_of(values, home)).settings
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
+    check_trainer(settings.trainer)
 
 
 def _keep(changes: list[Change], home: Path) -> Path:

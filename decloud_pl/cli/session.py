@@ -34,6 +34,7 @@ def checked(given: Sources) -> Composed:
     """
     from decloud_pl.cli.dataset_names import check_names
     from decloud_pl.settings.load import composed
+    from decloud_pl.train.trainer_arguments import check_trainer
 
     for override in given.overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -42,6 +43,7 @@ def checked(given: Sources) -> Composed:
     found = composed(given)
     settings = found.settings
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
+    check_trainer(settings.trainer)
     return found
 
 

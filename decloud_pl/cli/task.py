@@ -83,9 +83,7 @@ def _run_one_experiment(settings: Settings) -> int:
     from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
     from decloud_pl.experiment.resume import at_work, settings_key, unfinished
     from decloud_pl.experiment.run import parameters_of, run_experiment
-    from decloud_pl.train.trainer_arguments import check_trainer
 
-    check_trainer(settings.trainer)  # before there is a folder of it
     parent = settings.home_path / EXPERIMENTS
     key = settings_key(parameters_of(settings), settings.paths)
     begun = unfinished(parent, key)

@@ -18,6 +18,7 @@ from decloud_pl.redact import HIDDEN, redact
 from decloud_pl.settings.layers import Sources, secret_variables, sources
 from decloud_pl.settings.load import Composed, composed
 from decloud_pl.settings.names import SWEEP, choices
+from decloud_pl.train.trainer_arguments import check_trainer
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -143,6 +144,7 @@ def first_point(given: Sources) -> Composed:
         raise ConfigError(
             "Only experiments can be swept: a daemon or a round acts on the chain.", fix="Add task=experiment."
         )
+    check_trainer(found.settings.trainer)
     return found
 
 

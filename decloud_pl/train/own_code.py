@@ -15,6 +15,11 @@ from decloud_pl.train.plan import TrainingPlan
 
 _ROOTS = ("lightning.", "torch.", "builtins")
 _OPTIMIZER_NODES = ("optimizer", "scheduler")
+_OF_FIT = {
+    "module": {"compile": "compiled"},
+    "datamodule": {"data_memory_mb": "memory_bytes", "data_workers": "workers"},
+}
+"""Settings of ``fit`` and the parameters by which a class takes them."""
 _LOGGING = (LearningRateMonitor, DeviceStatsMonitor)
 
 
@@ -35,7 +40,7 @@ def check_module(plan: TrainingPlan) -> None:
             f"{node['_target_']} does not take the base model.",
             fix="Give its __init__ a parameter `network` (an nn.Module) or `base` (a BaseModel).",
         )
-    arguments_taken(node, packages, lambda name: plan.round.is_given(f"module.{name}"))
+    _check_arguments(plan, "module", node)
     for name in _OPTIMIZER_NODES:
         if has_own_optimizer(plan) and plan.round.is_given(name):
             raise ConfigError(
@@ -64,7 +69,19 @@ def check_data(plan: TrainingPlan) -> None:
         raise ConfigError(
             f"{node['_target_']} is not a LightningDataModule.", fix="Derive it from LightningDataModule."
         )
-    arguments_taken(node, packages, lambda name: plan.round.is_given(f"datamodule.{name}"))
+    _check_arguments(plan, "datamodule", node)
+
+
+def _check_arguments(plan: TrainingPlan, group: str, node: Node) -> None:
+    packages = plan.round.allow_packages
+    arguments_taken(node, packages, lambda name: plan.round.is_given(f"{group}.{name}"))
+    takes = parameters(node, packages)
+    for name, parameter in _OF_FIT[group].items():
+        if f"fit.{name}" in plan.round.given and not takes(parameter):
+            raise ConfigError(
+                f"fit.{name} has no effect with {node['_target_']}.",
+                fix=f"Unset it, or let the class take a parameter `{parameter}`.",
+            )
 
 
 def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:

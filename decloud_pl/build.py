@@ -75,7 +75,7 @@ def _check(value: Any, packages: Collection[str]) -> None:
             package = str(target).partition(".")[0]
             raise ConfigError(
                 f"{target!r} may not be built from a configuration.",
-                fix=f"Allowed: {', '.join(allowed)}. If {package} is your own package, allow it with "
+                fix=f"Allowed: {', '.join(one.rstrip('.') for one in allowed)}. If {package} is your own package, allow it with "
                 f"`decloud-trainer config --set allow_packages={package}`.",
             )
         for item in value.values():

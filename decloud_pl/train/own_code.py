@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -178,6 +179,8 @@ def target_of(node: Node, packages: Collection[str] = ()) -> Any:
     from hydra.utils import get_object
 
     check_targets(node, packages)
+    # Hydra also logs what the sentence below says.
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     try:
         return get_object(node["_target_"])
     except Exception as error:  # importing a user's own module may raise anything

@@ -201,3 +201,12 @@ def test_the_help_has_examples_that_are_some(tmp_path: Path, home: Path, capsys:
         compose([word.partition(",")[0] for word in words if "=" in word and not word.startswith("sweep=")])
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("decloud_pl ")
+
+
+def test_a_run_leaves_nothing_in_the_working_directory(tmp_path: Path, home: Path) -> None:
+    folder = tmp_path / "working directory"
+    folder.mkdir()
+    done = hydra(folder, home, "task=experiment", "trainer=cpu", "+callbacks.mine=3")
+    assert (done.returncode, list(folder.iterdir())) == (3, [])
+    assert "The configuration node 3 has no _target_." in done.stderr
+    assert "Traceback" not in done.stderr

@@ -75,8 +75,8 @@ def _check(value: Any, packages: Collection[str]) -> None:
             package = str(target).partition(".")[0]
             raise ConfigError(
                 f"{target!r} may not be built from a configuration.",
-                fix=f"Allowed: {', '.join(one.rstrip('.') for one in allowed)}. If {package} is your own package, allow it with "
-                f"`decloud-trainer config --set allow_packages={package}`.",
+                fix=f"Allowed: {', '.join(one.rstrip('.') for one in allowed)}. If {package} is your own package, "
+                f"allow it with `decloud-trainer config --set allow_packages={package}`.",
             )
         for item in value.values():
             _check(item, packages)

@@ -63,7 +63,7 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
 
     The program uses what it has composed itself; of Hydra's own run it takes the values of a sweep.
     """
-    from dataclasses import fields
+    from dataclasses import fields, replace
 
     from decloud_pl.redact import redact, redact_tree
     from decloud_pl.settings import Tree
@@ -82,7 +82,9 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
             whole[key] = value_at(found.settings, key) or text
     shown = {place: redact_tree(value) for place, value in whole.items()}
     hidden = [f"++{place}={hydra_text(value)}" for place, value in shown.items() if value != whole[place]]
-    return [*hydra_overrides(given, rest), *hidden]
+    # Launchers keep what Hydra's store holds as well.
+    assignments = {place: replace(one, value=redact_tree(one.value)) for place, one in given.assignments.items()}
+    return [*hydra_overrides(replace(given, assignments=assignments), rest), *hidden]
 
 
 def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:

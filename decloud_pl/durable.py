@@ -1,19 +1,30 @@
-"""Files that are whole after a crash: the old content or the new one, never a part."""
+"""Files that are whole after a crash, with the old content or the new one, and locks that end with their process."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
     """Replaces a small file.
+
+    Args:
+        path: the file.
+        data: its new content.
+        mode: its permission bits, from its first byte on; None for those of any new file.
 
     Raises:
         OSError: the file cannot be written; the old one stays.
     """
     scratch = path.with_name(path.name + ".part")
+    if mode is not None:
+        scratch.unlink(missing_ok=True)
+        scratch.touch(mode)
     scratch.write_bytes(data)
     replace_durably(scratch, path)
 
@@ -43,3 +54,18 @@ def replace_durably(scratch: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock file, and waits first for the process that has it.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -41,6 +41,8 @@ A message is one sentence that says what happened and, after it, what to do.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import ClassVar
 
 from decloud_pl.redact import redact
@@ -300,3 +302,14 @@ class RoundError(DecloudError):
     """What a user asked of a round cannot be done as it stands."""
 
     exit_code = 13
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's exception says, without its full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A phrase that names the known word nearest to ``word``, or lists them all."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."

@@ -3,13 +3,12 @@
 Providers put API keys into the path (``/v2/KEY``), the query (``?api-key=KEY``) or before the host
 (``user:password@``), and none of them looks different from a harmless path. So of an address only scheme, host and
 port are shown. What this does not cover: a key in a host's name, and keys outside of addresses, which
-`decloud_pl.settings.secrets` keeps out of the configuration altogether.
+`decloud_pl.secrets` keeps out of the configuration altogether.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 HIDDEN = "…"
@@ -18,14 +17,9 @@ _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://((?:(?!,[a-z][a-z0-9+.-]*://)[^\
 _PUNCTUATION = ".,;:!)]}"
 
 
-def redact(text: str, cover: Callable[[str], str] | None = None) -> str:
-    """A text in which of every address only scheme, host and port are left; ``file://`` addresses stay whole.
-
-    Args:
-        text: any.
-        cover: gives what is to stand for an address that must not be shown as it is, when that is something else.
-    """
-    return _ADDRESS.sub(lambda found: _shown(found, cover), text) if "://" in text else text
+def redact(text: str) -> str:
+    """A text in which of every address only scheme, host and port are left; ``file://`` addresses stay whole."""
+    return _ADDRESS.sub(_shown, text) if "://" in text else text
 
 
 def redact_tree(value: Any) -> Any:
@@ -37,7 +31,7 @@ def redact_tree(value: Any) -> Any:
     return redact(value) if isinstance(value, str) else value
 
 
-def _shown(found: re.Match[str], cover: Callable[[str], str] | None) -> str:
+def _shown(found: re.Match[str]) -> str:
     scheme, rest = found.groups()
     if scheme.lower() == "file":
         return found[0]
@@ -48,5 +42,4 @@ def _shown(found: re.Match[str], cover: Callable[[str], str] | None) -> str:
     login = f"{HIDDEN}@" if host != authority else ""
     # A bare slash, or one that was shortened before, says nothing.
     end = tail if tail.strip("/") in ("", HIDDEN) else f"/{HIDDEN}"
-    whole, shown = f"{scheme}://{address}", f"{scheme}://{login}{host}{end}"
-    return (shown if cover is None or shown == whole else cover(whole)) + rest[len(address) :]
+    return f"{scheme}://{login}{host}{end}{rest[len(address) :]}"

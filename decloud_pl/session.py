@@ -22,11 +22,12 @@ from decloud_pl.daemon.steps import BASE_MODEL_FILE
 from decloud_pl.daemon.stores import make_reader
 from decloud_pl.data.catalog import CHAIN_NAMES
 from decloud_pl.domain import Convention, Round, Update, UpdateForm, format_sol
-from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.errors import ConfigError, UsageError, nearest
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.models.quarantine import open_base_model
 from decloud_pl.models.spec import BaseModel
-from decloud_pl.settings import Settings, compose, load, nearest
+from decloud_pl.settings import Settings, compose, load
+from decloud_pl.settings.layers import sources
 from decloud_pl.settings.values import hydra_text
 
 T = TypeVar("T")
@@ -361,4 +362,5 @@ def _composer(network: RunningNetwork | Settings | str, home: Path | None) -> Ca
         f"home={hydra_text(str(home or Path(endpoints.home) / 'session'))}",
         "poll_interval=1",
     ]
-    return lambda overrides: compose([*local, *overrides])
+    packages = sources().allow_packages  # the user's, as on any other network
+    return lambda overrides: dataclasses.replace(compose([*local, *overrides]), allow_packages=packages)

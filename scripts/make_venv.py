@@ -57,7 +57,7 @@ def main() -> int:
         say(str(error))
         return 1
     except KeyboardInterrupt:
-        say(f"Interrupted; the next start makes {NAME} anew.")
+        say(f"Interrupted. The next start makes {NAME} from the beginning.")
         return 130
     return 0
 

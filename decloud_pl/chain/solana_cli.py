@@ -45,5 +45,20 @@ def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
     )
 
 
+def chosen_network() -> SolanaCliConfig:
+    """What ``solana config set`` keeps, with an RPC address.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = read_solana_cli_config(Path(DEFAULT_FILE))
+    if found is None or not found.json_rpc_url:
+        raise ConfigError(
+            f"The Solana CLI's configuration {DEFAULT_FILE} names no RPC address.",
+            fix="Name one with `solana config set --url URL`, or set network.rpc_url.",
+        )
+    return found
+
+
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""

@@ -52,37 +52,30 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(
             f"{arguments.overrides[0]} counts for one run only.", fix=f"Keep it with --set {arguments.overrides[0]}."
         )
+    if sum(actions) == arguments.show:
+        return _show(arguments)
+    from decloud_pl.cli import config_change
+
     if changes:
-        from decloud_pl.cli.config_change import change
-
-        return change(arguments)
-    if arguments.preset is not None:
-        from decloud_pl.cli.config_preset import keep_preset, list_presets
-
-        return list_presets(arguments) if arguments.preset == "list" else keep_preset(arguments)
+        return config_change.change(arguments)
     if arguments.reset:
-        from decloud_pl.cli.config_change import reset
-
-        return reset(arguments)
+        return config_change.reset(arguments)
     if arguments.edit:
-        from decloud_pl.cli.config_edit import edit
-
-        return edit()
-    return _show(arguments)
+        return config_change.edit()
+    return (config_change.list_presets if arguments.preset == "list" else config_change.keep_preset)(arguments)
 
 
 def _show(arguments: argparse.Namespace) -> int:
     import os
 
-    from decloud_pl.cli.output import print_json, print_table
+    from decloud_pl.cli.output import print_json, print_table, to_display
+    from decloud_pl.cli.shown import show
     from decloud_pl.settings import default_home
     from decloud_pl.settings.file import ConfigFile
-    from decloud_pl.settings.load import composed, sources
-    from decloud_pl.settings.origins import show
-    from decloud_pl.settings.values import to_display
+    from decloud_pl.settings.layers import sources
+    from decloud_pl.settings.load import composed
 
-    given = sources(arguments.overrides)
-    entries = show(given, composed(given))
+    entries = show(composed(sources(arguments.overrides)))
     path = ConfigFile(default_home(os.environ)).path
     if arguments.json:
         document = {"path": str(path), "settings": {entry.name: entry.value for entry in entries}}

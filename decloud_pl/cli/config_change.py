@@ -1,29 +1,30 @@
-"""``config --set`` and the other changes of config.json: checked as a whole, then written."""
+"""``config`` with a change of config.json: checked as a whole, then written."""
 
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from decloud_pl.cli.output import print_json
+from decloud_pl.cli.editor import edited
+from decloud_pl.cli.output import print_json, print_table, to_display
+from decloud_pl.cli.prompt import ask_secret, checked_secret
+from decloud_pl.cli.shown import warn_if_covered
+from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
-from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.load import composed, sources_of
-from decloud_pl.settings.names import find
-from decloud_pl.settings.schema import default_home
-from decloud_pl.settings.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
-from decloud_pl.settings.values import from_text, to_display
+from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
+from decloud_pl.settings.file import ConfigFile, parse, to_json
+from decloud_pl.settings.layers import sources, sources_of
+from decloud_pl.settings.load import composed
+from decloud_pl.settings.names import choices, find
+from decloud_pl.settings.schema import USER_CONF, default_home
+from decloud_pl.settings.values import Value, from_text
 
-if TYPE_CHECKING:
-    from decloud_pl.settings.values import Value
-
-ASK = "-"
+_EXAMPLES = {"mappings": "custom:digits", "paths": "mnist:/data/mnist"}
 
 
 @dataclass(frozen=True)
@@ -39,25 +40,82 @@ class Change:
     def name(self) -> str:
         return f"{self.setting}.{self.key}" if self.key else self.setting
 
+    def apply(self, values: dict[str, Value], home: Path) -> None:
+        """Makes the change in the settings of a home folder."""
+        if self.key:
+            kept = values.get(self.setting)
+            table = dict(kept) if isinstance(kept, dict) else {}
+            if self.shown is None and self.key not in table:
+                known = ", ".join(sorted(table)) or "none"
+                raise ConfigError(f"{self.setting} has no {self.key!r}.", fix=f"Kept: {known}.")
+            table[self.key] = self.value
+            values[self.setting] = {key: value for key, value in table.items() if value is not None}
+            if not values[self.setting]:
+                del values[self.setting]
+        elif self.shown is not None:
+            values[self.setting] = self.value
+        elif values.pop(self.setting, None) == IN_KEYRING:
+            keyring_delete(self.setting, str(home))
+
 
 def change(arguments: argparse.Namespace) -> int:
     """Makes the changes of one call together, or none of them."""
     home = default_home(os.environ)
-    changes = _changes(arguments, home)
-
-    def apply(values: dict[str, Value]) -> None:
-        for one in changes:
-            _apply(one, values, home)
-        check_kept(values, home)
-
-    file = ConfigFile(home)
-    file.edit(apply)
+    changes = [_assignment(text, home, keyring=arguments.keyring) for text in arguments.set]
+    changes += [Change(find(name).name) for name in arguments.unset]
+    for option, table in (("mapping", "mappings"), ("path", "paths")):
+        changes += [_pair(text, option, table) for text in getattr(arguments, f"add_{option}")]
+        changes += [Change(table, key=key) for key in getattr(arguments, f"remove_{option}")]
+    path = _keep(changes, home)
     if arguments.json:
-        changed = [{"setting": one.name, "now": one.shown} for one in changes]
-        print_json({"path": str(file.path), "changed": changed})
+        print_json({"path": str(path), "changed": [{"setting": one.name, "now": one.shown} for one in changes]})
     else:
         for one in changes:
             print(f"{one.name} = {one.shown}" if one.shown is not None else f"{one.name} is no longer kept")
+    return 0
+
+
+def keep_preset(arguments: argparse.Namespace) -> int:
+    """Keeps a preset, and says what of it does not count."""
+    name = arguments.preset
+    path = _keep([Change("preset", name, name)], default_home(os.environ))
+    kept = warn_if_covered(composed(sources()))
+    if arguments.json:
+        print_json({"path": str(path), "preset": name, "covered": kept})
+    else:
+        print(f"preset = {name}")
+    return 0
+
+
+def list_presets(arguments: argparse.Namespace) -> int:
+    """Lists the presets there are, with the first line of comment of each."""
+    own = default_home(os.environ) / USER_CONF
+    rows = [
+        {"name": name, "about": _about(folder / "preset" / f"{name}.yaml"), "own": folder == own}
+        for folder in (config_dir(), own)
+        for name in choices("preset", folder)
+    ]
+    if arguments.json:
+        print_json({"presets": rows})
+    else:
+        print_table(["preset", "what it is"], [[str(row["name"]), str(row["about"])] for row in rows])
+        print(f"\nYour own belong in {own / 'preset'}")
+    return 0
+
+
+def edit() -> int:
+    """Lets the user edit config.json, a broken one too; it counts only once it is right."""
+    home = default_home(os.environ)
+    file = ConfigFile(home)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def check(text: str) -> None:
+        check_kept(parse(text.encode("utf-8", "surrogateescape"), "The edited text"), home)
+
+    text = edited(file.path, to_json({}), check)
+    if text is not None:
+        file.write_text(text)
+    print("Nothing was changed." if text is None else f"Kept in {file.path}")
     return 0
 
 
@@ -81,39 +139,22 @@ def check_kept(values: dict[str, Value], home: Path) -> None:
         ConfigError: the first thing wrong with them, as a whole.
     """
     from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.train.trainer_arguments import check_trainer
 
     settings = composed(sources_of(values, home)).settings
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
+    check_trainer(settings.trainer)
 
 
-def _changes(arguments: argparse.Namespace, home: Path) -> list[Change]:
-    changes = [_assignment(text, home, keyring=arguments.keyring) for text in arguments.set]
-    changes += [Change(find(name).name) for name in arguments.unset]
-    for option, table in (("add_mapping", "mappings"), ("add_path", "paths")):
-        for text in getattr(arguments, option):
-            key, value = _pair(text, f"--{option.replace('_', '-')}", path=table == "paths")
-            changes.append(Change(table, value, value, key))
-    for option, table in (("remove_mapping", "mappings"), ("remove_path", "paths")):
-        changes += [Change(table, key=key) for key in getattr(arguments, option)]
-    return changes
+def _keep(changes: list[Change], home: Path) -> Path:
+    def apply(values: dict[str, Value]) -> None:
+        for one in changes:
+            one.apply(values, home)
+        check_kept(values, home)
 
-
-def _apply(change: Change, values: dict[str, Value], home: Path) -> None:
-    if change.key:
-        kept = values.get(change.setting)
-        table: dict[str, Any] = dict(kept) if isinstance(kept, dict) else {}
-        if change.shown is not None:
-            table[change.key] = change.value
-        elif table.pop(change.key, None) is None:
-            known = ", ".join(sorted(table)) or "none"
-            raise ConfigError(f"{change.setting} has no {change.key!r}.", fix=f"Kept: {known}.")
-        values[change.setting] = table
-        if not table:
-            del values[change.setting]
-    elif change.shown is not None:
-        values[change.setting] = change.value
-    elif values.pop(change.setting, None) == IN_KEYRING:
-        keyring_delete(change.setting, str(home))
+    file = ConfigFile(home)
+    file.edit(apply)
+    return file.path
 
 
 def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
@@ -121,15 +162,12 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     if not equals:
         raise UsageError(f"--set {name!r} has no value.", fix="Write --set KEY=VALUE, for example --set epochs=2.")
     setting = find(name.strip())
-    where = f"--set {setting.name}"
+    asked = word == "-" and setting.kind in ("secret", "text", "names")  # an address can have a key in it
+    word = ask_secret(f"{setting.name}: ") if asked else word
     if setting.kind != "secret":
-        if word == ASK and setting.kind in ("text", "names"):  # an address with a key in it
-            word = ask_secret(f"{setting.name}: ")
-        value = from_text(setting, word, where)
+        value = from_text(setting, word, f"--set {setting.name}")
         return Change(setting.name, value, to_display(redact_tree(value)))
-    if word == ASK:
-        word = ask_secret(f"{setting.name}: ")
-    else:
+    if not asked:
         print(f"{setting.name} is now in your shell's history; {setting.name}=- asks for it instead.", file=sys.stderr)
     secret = checked_secret(setting.name, word)
     if keyring:
@@ -138,42 +176,26 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     return Change(setting.name, secret, mask(secret))
 
 
-def ask_secret(prompt: str) -> str:
-    """Reads a secret without showing it; from a pipe, its first line."""
-    if sys.stdin.isatty():
-        return getpass.getpass(prompt, stream=sys.stderr)
-    return sys.stdin.readline()
-
-
-def checked_secret(name: str, text: str) -> str:
-    """A secret as it is kept.
-
-    Raises:
-        ConfigError: it is empty or has blanks or line breaks inside.
-        WalletError: a private key that is none.
-    """
-    secret = text.strip()
-    if not secret:
-        raise ConfigError(f"{name} is empty.", fix=f"Use --unset {name} to forget it.")
-    if name == "private_key":
-        from decloud_pl.chain.wallet import parse_key
-
-        parse_key(secret, "The text you gave")
-    elif not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise ConfigError(f"{name} holds characters that no such key has.", fix="Copy it again, in one piece.")
-    return secret
-
-
-def _pair(text: str, option: str, *, path: bool) -> tuple[str, str]:
+def _pair(text: str, option: str, table: str) -> Change:
     key, colon, value = (part.strip() for part in text.partition(":"))
     if not (key and colon and value):
-        example = "mnist:/data/mnist" if path else "custom:digits"
-        raise UsageError(f"{option} {text!r} is not a pair.", fix=f"Write it like {option} {example}.")
-    if not path:
-        return key, value
-    # A table of texts is named with its columns: reviews.csv?text=review.
-    place, mark, columns = value.partition("?")
-    absolute = Path(place).expanduser().resolve()
-    if not absolute.exists():
-        raise ConfigError(f"{absolute} does not exist.", fix=f"Name the folder that holds the files of {key}.")
-    return key, f"{absolute}{mark}{columns}"
+        option = f"--add-{option}"
+        raise UsageError(f"{option} {text!r} is not a pair.", fix=f"Write it like {option} {_EXAMPLES[table]}.")
+    if table == "paths":
+        # A table of texts is named with its columns: reviews.csv?text=review.
+        place, mark, columns = value.partition("?")
+        absolute = Path(place).expanduser().resolve()
+        if not absolute.exists():
+            raise ConfigError(f"{absolute} does not exist.", fix=f"Name the folder that holds the files of {key}.")
+        value = f"{absolute}{mark}{columns}"
+    return Change(table, value, value, key)
+
+
+def _about(path: Path) -> str:
+    """The first line of comment that is no directive."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return "cannot be read"
+    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return next((line for line in comments if line and not line.startswith("@")), "")

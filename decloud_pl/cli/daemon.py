@@ -49,14 +49,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli.config_preset import warn_if_covered
     from decloud_pl.cli.session import checked
+    from decloud_pl.cli.shown import warn_if_covered
     from decloud_pl.cli.task import run_daemon
-    from decloud_pl.settings.load import sources
+    from decloud_pl.settings.layers import sources
 
-    given = sources([*option_overrides(arguments), *arguments.overrides])
-    found = checked(given)
-    warn_if_covered(given, found)
+    found = checked(sources([*option_overrides(arguments), *arguments.overrides]))
+    warn_if_covered(found)
     return run_daemon(found.settings, preset=found.preset, plain=arguments.plain)
 
 

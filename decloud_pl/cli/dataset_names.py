@@ -23,7 +23,7 @@ def check_names(datasets: Sequence[str], mappings: Mapping[str, str], paths: Map
     if not (datasets or mappings or paths):
         return
     from decloud_pl.data.catalog import CHAIN_NAMES, names
-    from decloud_pl.settings.names import nearest
+    from decloud_pl.errors import nearest
 
     known = list(dict.fromkeys([*CHAIN_NAMES, *names(own=own)]))
     mapped_to = list(mappings.values())

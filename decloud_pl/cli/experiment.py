@@ -47,17 +47,18 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
         ConfigError: a setting that is wrong, or no experiment.
     """
     from decloud_pl.cli.dataset_names import check_names
-    from decloud_pl.cli.hydra_flags import hand_over
+    from decloud_pl.cli.hydra_flags import hand_over, shown_overrides
     from decloud_pl.cli.interrupts import Interrupts
     from decloud_pl.cli.sweeps import show
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
     from decloud_pl.experiment.sweep import expanded, first_point, forget_secrets, job, refuse_addresses
-    from decloud_pl.settings.load import hydra_overrides, sources
+    from decloud_pl.settings.layers import sources
 
     given = sources(expanded(overrides, *sources().folders), sweep=True)
     refuse_addresses(given.overrides)
-    settings = first_point(given)
+    first = first_point(given)
+    settings = first.settings
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
@@ -65,7 +66,7 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     interrupts = Interrupts()
     try:
         with interrupts:
-            hand_over([*flags, f"hydra.sweep.dir={hydra_text(str(folder))}", *hydra_overrides(given)], job)
+            hand_over([*flags, f"hydra.sweep.dir={hydra_text(str(folder))}", *shown_overrides(given, first)], job)
     except (KeyboardInterrupt, SystemExit):
         if not interrupts.seen:
             raise

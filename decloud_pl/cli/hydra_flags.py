@@ -13,6 +13,9 @@ from decloud_pl.errors import DecloudError, UsageError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from decloud_pl.settings.layers import Sources
+    from decloud_pl.settings.load import Composed
+
 
 def run(arguments: Sequence[str]) -> int:
     """Lets Hydra do what the flags ask for.
@@ -26,10 +29,12 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     flags, overrides = _split(arguments)
     if flags.help or flags.hydra_help or flags.shell_completion:
-        from decloud_pl.settings.load import hydra_overrides, sources
+        from decloud_pl.settings.layers import sources
+        from decloud_pl.settings.load import composed
 
-        hydra_overrides(sources())  # what the help shows is composed as well
-        return hand_over(arguments, lambda _: None)
+        kept = sources()
+        # What the help shows is composed as well.
+        return hand_over([*arguments, *shown_overrides(kept, composed(kept))], lambda _: None)
     if flags.multirun and (flags.cfg or flags.info):
         raise UsageError(
             "A sweep has many configurations.", fix="Leave -m and lists of values away to see one of them."
@@ -53,26 +58,54 @@ def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object]) -> 
     return 0
 
 
-def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
-    from hydra.core.hydra_config import HydraConfig
+def shown_overrides(given: Sources, found: Composed) -> list[str]:
+    """What `hydra.main` is to compose, which prints and saves it: of addresses only what may be shown.
 
+    The program uses what it has composed itself; of Hydra's own run it takes the values of a sweep.
+    """
+    from dataclasses import fields, replace
+
+    from decloud_pl.redact import redact, redact_tree
+    from decloud_pl.settings import Tree
+    from decloud_pl.settings.load import hydra_overrides
+    from decloud_pl.settings.origins import leaves_of
+    from decloud_pl.settings.schema import value_at
+    from decloud_pl.settings.values import hydra_text
+
+    whole = dict(leaves_of({entry.name: getattr(found.settings, entry.name) for entry in fields(Tree)}))
+    rest: list[str] = []
+    for override in given.overrides:
+        if redact(override) == override:
+            rest.append(override)
+        else:
+            key, _, text = override.lstrip("+~").partition("=")
+            whole[key] = value_at(found.settings, key) or text
+    shown = {place: redact_tree(value) for place, value in whole.items()}
+    hidden = [f"++{place}={hydra_text(value)}" for place, value in shown.items() if value != whole[place]]
+    # Launchers keep what Hydra's store holds as well.
+    assignments = {place: replace(one, value=redact_tree(one.value)) for place, one in given.assignments.items()}
+    return [*hydra_overrides(replace(given, assignments=assignments), rest), *hidden]
+
+
+def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
     from decloud_pl.cli.session import checked
     from decloud_pl.cli.task import run_task
-    from decloud_pl.settings.load import from_tree, hydra_overrides, sources
+    from decloud_pl.settings.layers import sources
 
     given = sources(overrides)
-    checked(given)
+    found = checked(given)
     codes: list[int] = []
 
-    def job(tree: DictConfig) -> None:
+    def job(_: DictConfig) -> None:
         try:
-            found = from_tree(tree, given, HydraConfig.get().runtime.choices)
             codes.append(run_task(found.settings, found.preset))
         except DecloudError as error:
             print(f"decloud_pl: {error}", file=sys.stderr)
             codes.append(error.exit_code)
 
-    hand_over([*flags, *hydra_overrides(given)], job)
+    # A run's own log is in its folder; Hydra's default would leave a file in the working directory.
+    log = [] if any("hydra/job_logging" in one for one in overrides) else ["hydra/job_logging=stdout"]
+    hand_over([*flags, *log, *shown_overrides(given, found)], job)
     return max(codes, default=0)
 
 

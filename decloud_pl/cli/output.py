@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 PIPED_WIDTH = 80
@@ -70,3 +70,16 @@ def _wrapped(text: str, size: int) -> list[str]:
         lines.append(text[:cut].rstrip())
         text = text[cut:].lstrip()
     return [*lines, text]
+
+
+def to_display(value: object) -> str:
+    """The value of a setting as it could be typed again."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{to_display(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ",".join(to_display(item) for item in value)
+    return str(value)

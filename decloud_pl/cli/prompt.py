@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from decloud_pl.cli.config_change import ask_secret
-from decloud_pl.errors import DecloudError, UsageError
+from decloud_pl.errors import ConfigError, DecloudError, UsageError
 
 T = TypeVar("T")
 _YES, _NO = ("y", "yes"), ("n", "no")
@@ -59,6 +59,32 @@ def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T
             print(f"  {error}")
 
 
+def ask_secret(prompt: str) -> str:
+    """Reads a secret without showing it; from a pipe, its first line."""
+    if sys.stdin.isatty():
+        return getpass.getpass(prompt, stream=sys.stderr)
+    return sys.stdin.readline()
+
+
+def checked_secret(name: str, text: str) -> str:
+    """A secret as it is kept.
+
+    Raises:
+        ConfigError: it is empty or has blanks or line breaks inside.
+        WalletError: a private key that is none.
+    """
+    secret = text.strip()
+    if not secret:
+        raise ConfigError(f"{name} is empty.", fix=f"Use --unset {name} to forget it.")
+    if name == "private_key":
+        from decloud_pl.chain.wallet import parse_key
+
+        parse_key(secret, "The text you gave")
+    elif not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise ConfigError(f"{name} holds characters that no such key has.", fix="Copy it again, in one piece.")
+    return secret
+
+
 def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> str:
     """Asks for one of several names, with a line about each."""
     print(f"\n{question}")
@@ -67,7 +93,7 @@ def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> s
         print(f"  {name:<{size}}  {about}")
 
     def check(answer: str) -> str:
-        from decloud_pl.settings.names import nearest
+        from decloud_pl.errors import nearest
 
         names = [name for name, _ in choices]
         if answer.lower() not in names:

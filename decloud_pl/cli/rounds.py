@@ -306,7 +306,7 @@ def _wanted_status(text: str | None) -> str | None:
         return None
     name = text.strip().lower().replace("_", "-").replace(" ", "-")
     if name not in _STATUSES:
-        from decloud_pl.settings.names import nearest
+        from decloud_pl.errors import nearest
 
         raise UsageError(f"There is no status {text!r}.", fix=nearest(name, _STATUSES))
     return name

@@ -11,7 +11,8 @@ from decloud_pl.errors import ConfigError
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.settings import NetworkConfig, Settings
-    from decloud_pl.settings.load import Composed, Sources
+    from decloud_pl.settings.layers import Sources
+    from decloud_pl.settings.load import Composed
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
@@ -20,7 +21,7 @@ def open_settings(overrides: Sequence[str]) -> Settings:
     Raises:
         ConfigError: see `decloud_pl.settings.load`.
     """
-    from decloud_pl.settings.load import sources
+    from decloud_pl.settings.layers import sources
 
     return checked(sources(overrides)).settings
 
@@ -33,6 +34,7 @@ def checked(given: Sources) -> Composed:
     """
     from decloud_pl.cli.dataset_names import check_names
     from decloud_pl.settings.load import composed
+    from decloud_pl.train.trainer_arguments import check_trainer
 
     for override in given.overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -41,6 +43,7 @@ def checked(given: Sources) -> Composed:
     found = composed(given)
     settings = found.settings
     check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
+    check_trainer(settings.trainer)
     return found
 
 

@@ -197,7 +197,7 @@ def _gc(arguments: argparse.Namespace) -> int:
     from decloud_pl.daemon.stores import collect_garbage_of_home
 
     settings = _settings(arguments)
-    removed = collect_garbage_of_home(settings.home_path, settings.store_path)
+    removed = collect_garbage_of_home(settings.home_path, Path(settings.storage.path).expanduser())
     if arguments.json:
         print(json.dumps({"removed": removed}))
     else:

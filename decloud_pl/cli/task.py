@@ -88,7 +88,7 @@ def _run_one_experiment(settings: Settings) -> int:
     key = settings_key(parameters_of(settings), settings.paths)
     begun = unfinished(parent, key)
     folder = begun or new_folder(parent, datetime.now())  # noqa: DTZ005  # named for people
-    print(f"{'Training' if begun is None else 'Going on'} in {folder}…", flush=True)
+    print(f"{'Training' if begun is None else 'Resuming'} in {folder}…", flush=True)
     interrupts = Interrupts()
     try:
         with interrupts, at_work(folder, key), training_bar() as show:
@@ -108,5 +108,5 @@ def _interrupted(folder: Path) -> str:
     from decloud_pl.train.plan import CHECKPOINT_FILE
 
     if (folder / CHECKPOINT_FILE).is_file():
-        return f"Interrupted. The same command goes on from the checkpoint in {folder}."
-    return "Interrupted before there was a checkpoint. The same command begins anew."
+        return f"Interrupted. Run the same command again to resume from the checkpoint in {folder}."
+    return "Interrupted before the first checkpoint. Run the same command again to start over."

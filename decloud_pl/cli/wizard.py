@@ -7,19 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
-from decloud_pl.cli.config_change import check_kept, checked_secret
-from decloud_pl.cli.prompt import ask, ask_hidden, choose, confirm
+from decloud_pl.cli.config_change import check_kept
+from decloud_pl.cli.output import to_display
+from decloud_pl.cli.prompt import ask, ask_hidden, checked_secret, choose, confirm
+from decloud_pl.cli.shown import show
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, DecloudError, UsageError
+from decloud_pl.secrets import IN_KEYRING, SECRET_NAMES, keyring_is_usable, keyring_set
 from decloud_pl.settings import Settings
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.layers import layers_of
-from decloud_pl.settings.load import Sources, composed, sources_of
+from decloud_pl.settings.layers import sources_of
+from decloud_pl.settings.load import composed
 from decloud_pl.settings.names import choices, find
-from decloud_pl.settings.origins import show
 from decloud_pl.settings.schema import USER_CONF, default_home
-from decloud_pl.settings.secrets import IN_KEYRING, SECRET_NAMES, keyring_is_usable, keyring_set
-from decloud_pl.settings.values import Value, from_text, to_display
+from decloud_pl.settings.values import Value, from_text
 
 _STORAGES = (
     ("embedded", "a folder on this machine: enough for the local network"),
@@ -66,8 +67,7 @@ class Wizard:
         return to_display(self._shown(self._values)[name])
 
     def _shown(self, values: dict[str, Value]) -> dict[str, Value]:
-        given = sources_of(values, self._home)
-        return {entry.name: entry.value for entry in show(given, composed(given))}
+        return {entry.name: entry.value for entry in show(composed(sources_of(values, self._home)))}
 
     def _keep(self, name: str, value: Value) -> None:
         """Notes an answer; one that is as built in and was not kept before is left out, so that a preset can decide."""
@@ -111,7 +111,7 @@ class Wizard:
             return wallet
 
         def keep() -> Wallet:
-            secrets = layers_of(self._values, self._home, {}).secrets
+            secrets = sources_of(self._values, self._home).secrets
             return parse_key(secrets.get("private_key") or "", "private_key in config.json")
 
         question = (
@@ -171,8 +171,7 @@ class Wizard:
         return make_store(kind, settings.storage, settings.network, settings.secrets, settings.home_path).check()
 
     def _settings(self) -> Settings:
-        layers = layers_of(self._values, self._home, os.environ)
-        return composed(Sources(layers, (), config_dir())).settings
+        return composed(sources_of(self._values, self._home, os.environ)).settings
 
     def _offer_keyring(self) -> None:
         """Puts new secrets into the system keyring, where there is one and the user wants it."""

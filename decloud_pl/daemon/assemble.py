@@ -42,7 +42,7 @@ from decloud_pl.daemon.stores import make_publisher, make_reader, make_stores
 from decloud_pl.daemon.training_check import check_training
 from decloud_pl.daemon.transaction_log import JournalTransactionLog
 from decloud_pl.data.background import BackgroundDownloads
-from decloud_pl.domain import format_sol
+from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
 from decloud_pl.redact import redact_tree
 from decloud_pl.settings import Settings, Tree
@@ -84,7 +84,7 @@ def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_a
             rewards=settings.rewards,
             max_concurrent_rounds=settings.max_concurrent_rounds,
             join_cost=join_cost(deposit, settings.chain.max_priority_lamports),
-            daily_cap=settings.chain.daily_cap_lamports,
+            daily_cap=parse_sol(settings.chain.daily_cap),
         ),
         resolve=lambda name: catalog.resolve(name).name,
         prepare=prepare,

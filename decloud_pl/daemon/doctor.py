@@ -78,7 +78,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
 
     async def find_wallet() -> Finding:
         wallet.append(open_wallet())
-        return _wallet(settings.keypair_path, wallet[0])
+        return _wallet(settings.wallet.keypair_path, wallet[0])
 
     network, storage, home = settings.network, settings.storage, settings.home_path
     gateways, interval = make_gateways(network, storage), settings.poll_interval
@@ -125,7 +125,8 @@ def _convention(read: str, written: str, described: str) -> Finding:
     return Finding("convention", "ok", words)
 
 
-def _wallet(path: Path, wallet: Wallet) -> Finding:
+def _wallet(keypair_path: str, wallet: Wallet) -> Finding:
+    path = Path(keypair_path).expanduser()
     with contextlib.suppress(OSError):
         mode = path.stat().st_mode & 0o777
         if mode & _SECRET_MODE:

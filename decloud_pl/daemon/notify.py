@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Looked
 from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.domain import format_sol
+from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.schema import NotifyConfig
 
@@ -78,13 +78,13 @@ class Occasions:
         return Message("warning", f"Nothing was heard from the chain for {silence / 60:.0f} minutes.")
 
     def _balance(self, balance: int) -> Message | None:
-        low = balance < self._wishes.low_balance_lamports
+        low = balance < parse_sol(self._wishes.low_balance)
         if low == self._is_low:
             return None
         self._is_low = low
         if not low:
             return None
-        limit = format_sol(self._wishes.low_balance_lamports)
+        limit = format_sol(parse_sol(self._wishes.low_balance))
         return Message("warning", f"The wallet holds {format_sol(balance)}, less than {limit}.")
 
     def _round(self, record: RoundRecord) -> Message | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from decloud_pl.daemon.datasets import make_catalog
 from decloud_pl.daemon.record import RoundRecord
+from decloud_pl.domain import Convention
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
 from decloud_pl.settings.training import TrainingConfig
@@ -101,7 +102,7 @@ def training_plan(
             finish_by=finish_by,
             threads=threads,
             convention=settings.written_convention(),
-            read_as=settings.network.update_convention(),
+            read_as=cast(Convention, settings.network.convention),
             gradient_rate=settings.network.gradient_rate,
             score_split=score_split,
             given=settings.given,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.daemon.life import MAX_TRAINERS
-from decloud_pl.domain import Round, RoundStatus, format_sol
+from decloud_pl.domain import Round, RoundStatus, format_sol, parse_sol
 from decloud_pl.errors import DatasetError, DatasetNotReady
 from decloud_pl.settings import RewardsConfig
 
@@ -232,19 +232,19 @@ def _speed(resolved: str | None, situation: Situation) -> Check:
 
 
 def _profit(round_: Round, resolved: str | None, criteria: Criteria, situation: Situation) -> Check:
-    rewards, least = criteria.rewards, criteria.rewards.min_profit_lamports
-    if least is None:
+    rewards, least = criteria.rewards, criteria.rewards.min_profit
+    if not least:
         return Check("expected profit", passed=True, detail="not asked for")
     seconds = 0 if resolved is None else -(-int(situation.train_seconds.get(resolved, 0) * 1000) // 1000)
     share = round_.trainers_pool // (round_.trainers_count + 1)
-    energy = rewards.lamports_per_kwh * rewards.watts * seconds // _WATT_SECONDS_PER_KWH
+    energy = parse_sol(rewards.sol_per_kwh) * rewards.watts * seconds // _WATT_SECONDS_PER_KWH
     profit = share - criteria.join_cost - energy
     detail = (
         f"expected {format_sol(profit)} ({format_sol(share)} as one of {round_.trainers_count + 1}, less "
         f"{format_sol(criteria.join_cost)} of fees and deposit and {format_sol(energy)} of energy), at least "
-        f"{format_sol(least)} is wanted"
+        f"{format_sol(parse_sol(least))} is wanted"
     )
-    return Check("expected profit", passed=profit >= least, detail=detail)
+    return Check("expected profit", passed=profit >= parse_sol(least), detail=detail)
 
 
 def _balance(criteria: Criteria, situation: Situation) -> Check:

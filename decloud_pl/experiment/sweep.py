@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decloud_pl.errors import ConfigError, DecloudError
+from decloud_pl.errors import ConfigError, DecloudError, nearest
 from decloud_pl.experiment.results import Result, dataset_name
-from decloud_pl.redact import redact
-from decloud_pl.settings import Settings
-from decloud_pl.settings.layers import secret_variables
-from decloud_pl.settings.load import Sources, composed, from_tree, hydra_overrides, sources
-from decloud_pl.settings.names import SWEEP, choices, nearest
+from decloud_pl.redact import HIDDEN, redact
+from decloud_pl.settings.layers import Sources, secret_variables, sources
+from decloud_pl.settings.load import Composed, composed
+from decloud_pl.settings.names import SWEEP, choices
+from decloud_pl.train.trainer_arguments import check_trainer
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def job(tree: DictConfig) -> float:
+def job(_: DictConfig) -> float:
     """One experiment of a sweep, in the folder that Hydra gives it.
+
+    Its settings are composed again, because what Hydra composed and keeps has no whole addresses.
 
     Returns:
         The accuracy after the update, which sweepers maximise; NaN when there is none. What went wrong is then
@@ -38,10 +40,8 @@ def job(tree: DictConfig) -> float:
     from decloud_pl.experiment.run import parameters_of, run_experiment
 
     hydra = HydraConfig.get()
-    given = sources(hydra.overrides.task)
-    hydra_overrides(given)  # in another process nothing is known of the interpolations in the tree
-    settings = from_tree(tree, given, hydra.runtime.choices).settings
     folder = Path(hydra.runtime.output_dir)
+    settings = composed(sources(without_shown(hydra.overrides.task))).settings
     folder.mkdir(parents=True, exist_ok=True)
     try:
         result = run_experiment(settings, folder, sweep=folder.parent.name)
@@ -51,6 +51,11 @@ def job(tree: DictConfig) -> float:
         result = Result(folder.parent.name, folder.name, name, parameters_of(settings), error=str(error))
         result.write(folder)
     return math.nan if result.accuracy_after is None else result.accuracy_after
+
+
+def without_shown(overrides: Sequence[str]) -> list[str]:
+    """A job's overrides without those that stand for an address; it is composed from where the user keeps it."""
+    return [text for text in overrides if not (text.startswith("++") and "://" in text and HIDDEN in text)]
 
 
 def expanded(overrides: Sequence[str], *folders: Path) -> list[str]:
@@ -114,7 +119,7 @@ def forget_secrets(environ: MutableMapping[str, str]) -> None:
         environ.pop(name, None)
 
 
-def first_point(given: Sources) -> Settings:
+def first_point(given: Sources) -> Composed:
     """The settings of a sweep's first experiment, so that what is wrong is said before anything starts.
 
     Raises:
@@ -134,19 +139,15 @@ def first_point(given: Sources) -> Settings:
             value = next(override.sweep_string_iterator()) if override.is_discrete_sweep() else _start(override.value())
             text = f"{text.partition('=')[0]}={value}"  # noqa: PLW2901
         points.append(text)
-    settings = composed(replace(given, overrides=tuple(points))).settings
-    if settings.task != "experiment":
+    found = composed(replace(given, overrides=tuple(points)))
+    if found.settings.task != "experiment":
         raise ConfigError(
             "Only experiments can be swept: a daemon or a round acts on the chain.", fix="Add task=experiment."
         )
-    return settings
+    check_trainer(found.settings.trainer)
+    return found
 
 
 def _start(value: object) -> float:
     """Where an interval begins."""
     return float(getattr(value, "start", math.nan))
-
-
-def is_hydras(override: str) -> bool:
-    """Whether an override is for Hydra itself, for example ``hydra/launcher=joblib``."""
-    return override.lstrip("+~").startswith(("hydra.", "hydra/"))

@@ -4,19 +4,17 @@ Hydra stops here: below this package nothing sees a ``DictConfig``. `load` gives
 those of ``conf/`` and overrides alone.
 """
 
+from decloud_pl.chain.network import NetworkConfig
+from decloud_pl.secrets import Secrets
 from decloud_pl.settings.load import compose, load
-from decloud_pl.settings.names import nearest
-from decloud_pl.settings.network import NetworkConfig
 from decloud_pl.settings.schema import (
     RewardsConfig,
     Settings,
     StorageConfig,
     Tree,
     WalletConfig,
-    check,
     default_home,
 )
-from decloud_pl.settings.secrets import Secrets
 
 __all__ = [
     "NetworkConfig",
@@ -26,9 +24,7 @@ __all__ = [
     "StorageConfig",
     "Tree",
     "WalletConfig",
-    "check",
     "compose",
     "default_home",
     "load",
-    "nearest",
 ]

@@ -7,87 +7,82 @@ In the composed tree a short name is ``${alias:PLACE}``, which shows the value a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import ConfigError
 
-ALIASES = {
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+SHORT = {
     "epochs": "trainer.max_epochs",
     "batch_size": "datamodule.batch_size",
     "learning_rate": "optimizer.lr",
     "max_batches": "trainer.limit_train_batches",
-    **{
-        f"trainer.{name}": f"fit.{name}"
-        for name in ("compile", "data_memory_mb", "data_workers", "checkpoint_seconds", "publish_reserve_seconds")
-    },
 }
-_BATCHES = "max_batches"
-_ALL = 1.0
+_FIT = ("compile", "data_memory_mb", "data_workers", "checkpoint_seconds", "publish_reserve_seconds")
+ALIASES = {**SHORT, **{f"trainer.{name}": f"fit.{name}" for name in _FIT}}
+_BATCHES, _ALL = "max_batches", 1.0
 # What a node of the user's own means by the short name that now shows the node itself.
-_BUILT_IN = {"${epochs}": 1, "${batch_size}": 32, "${learning_rate}": 0.001, "${max_batches}": _ALL}
-_MISSING = object()
+_BUILT_IN = {"epochs": 1, "batch_size": 32, "learning_rate": 0.001, _BATCHES: _ALL}
 
 
 def to_place(name: str, value: Any) -> Any:
-    """A value by its short name as Lightning has it: 0 batches mean all, which are 1.0 of them."""
-    return _ALL if name == _BATCHES and value == 0 and not isinstance(value, bool) else value
-
-
-def text_to_place(name: str, text: str) -> str:
-    """The same for the text of an override, lists of values of a sweep included."""
-    return re.sub(r"(?<![\w.+-])0(?![\w.])", str(_ALL), text) if name == _BATCHES and "range(" not in text else text
-
-
-def shown(place: str, value: Any) -> Any:
-    """A value at its place as the short name shows it; None where that has no word for it."""
-    if place != ALIASES[_BATCHES] or not isinstance(value, float):
+    """A value by its short name, or the text of an override, as Lightning has it: 0 batches are 1.0 of them, all."""
+    if name != _BATCHES or isinstance(value, bool):
         return value
-    return 0 if value == _ALL else None
+    if isinstance(value, str):  # the values of a sweep included
+        return value if "range(" in value else re.sub(r"(?<![\w.+-])0(?![\w.])", str(_ALL), value)
+    return _ALL if value == 0 else value
 
 
-def one_of_two(where: str, name: str, value: object, place: str, other: object) -> ConfigError:
-    """The refusal of one value that is set by both its names, and not to the same."""
-    return ConfigError(
-        f"{where} sets {name} to {value} and {place} to {other}, but these are two names of one value.",
-        fix=f"Keep only {place} or only {name}.",
-    )
-
-
-def translated(tree: dict[str, Any], where: str) -> dict[str, Any]:
-    """A layer's tree with every value at its place.
+def by_place(where: str, values: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """One layer's values at their places.
 
     Raises:
         ConfigError: both names of one value are set, and not to the same.
     """
-    for name, place in ALIASES.items():
-        value = _take(tree, name)
-        if value is not _MISSING:
-            value, other = to_place(name, value), _take(tree, place)
-            if other not in (_MISSING, value):
-                raise one_of_two(where, name, value, place, other)
-            put(tree, place, value)
-        found = _take(tree, place)
-        if found is not _MISSING:
-            put(tree, place, _BUILT_IN.get(found, found) if isinstance(found, str) else found)
-    return tree
+    found: dict[str, tuple[str, Any]] = {}
+    for name, given in values:
+        place, value = ALIASES.get(name, name), to_place(name, given)
+        before, other = found.get(place, (name, value))
+        if before != name and other != value:
+            raise ConfigError(
+                f"{where} sets {before} to {other} and {name} to {value}, but these are two names of one value.",
+                fix=f"Keep only {before} or only {name}.",
+            )
+        found[place] = name, value
+    return {place: value for place, (_, value) in found.items()}
 
 
-def put(tree: dict[str, Any], place: str, value: Any) -> None:
-    """Sets one value of a tree; a mapping adds to the one that is there."""
-    *above, last = place.split(".")
-    for key in above:
-        if not isinstance(tree.get(key), dict):
-            tree[key] = {}
-        tree = tree[key]
-    both = isinstance(value, Mapping) and isinstance(tree.get(last), dict)
-    tree[last] = {**tree[last], **value} if both else value
+def alias(place: str, *, _root_: DictConfig) -> Any:
+    """The resolver: the value at a place as its short name shows it; None where that has no word for it."""
+    from omegaconf import OmegaConf
+
+    value = OmegaConf.select(_root_, place)
+    if place != SHORT[_BATCHES] or not isinstance(value, float):
+        return value
+    return 0 if value == _ALL else None
 
 
-def _take(tree: dict[str, Any], place: str) -> Any:
-    *above, last = place.split(".")
-    for key in above:
-        tree = tree.get(key) or {}
-        if not isinstance(tree, dict):
-            return _MISSING
-    return tree.pop(last, _MISSING)
+def move_old_keys(tree: DictConfig, set_elsewhere: Collection[str]) -> None:
+    """Puts what a node of the user's own has by an old name to its place.
+
+    Args:
+        tree: the composed one, which is changed.
+        set_elsewhere: the places that a layer above the node sets.
+    """
+    from omegaconf import OmegaConf, open_dict
+
+    with open_dict(tree):
+        for key in _FIT:
+            if key in tree.trainer:
+                value = tree.trainer.pop(key)
+                if f"fit.{key}" not in set_elsewhere:
+                    OmegaConf.update(tree, f"fit.{key}", value)
+        for name, place in SHORT.items():
+            group, _, key = place.partition(".")
+            raw: Any = OmegaConf.to_container(tree[group], resolve=False)
+            if raw.get(key) == f"${{{name}}}":
+                OmegaConf.update(tree, place, _BUILT_IN[name])

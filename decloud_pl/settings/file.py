@@ -1,28 +1,25 @@
 """``config.json``: the settings a user keeps, in the folder ``DECLOUD_HOME`` names.
 
-One flat JSON object from setting names (see `names`) to values, with a ``version``. It can hold secrets, so it is
-written with mode 0600 and replaced by a rename: at any moment either the old or the new file is whole. A
-file that cannot be understood is refused and left as it is.
+One flat JSON object from setting names (see `names`) to values, with a ``version``. It can hold secrets, so it has
+mode 0600. A file that cannot be understood is refused and left as it is.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from decimal import Decimal
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from decloud_pl.durable import locked, write_atomically
 from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact_tree
+from decloud_pl.secrets import IN_KEYRING
 from decloud_pl.settings.names import find
 from decloud_pl.settings.schema import CONFIG_FILE
-from decloud_pl.settings.secrets import IN_KEYRING
 from decloud_pl.settings.values import Value, from_json
 
 logger = logging.getLogger(__name__)
@@ -68,49 +65,28 @@ class ConfigFile:
     def edit(self, change: Callable[[dict[str, Value]], None]) -> None:
         """Reads, changes and writes the settings, with other commands waiting meanwhile.
 
-        Args:
-            change: changes the settings it is given.
-
         Raises:
             ConfigError: as `read`, or the file cannot be written; then it is as it was.
         """
-        with self._locked():
+        with self._writing() as write:
             values = self.read()
             change(values)
-            self.write_text(to_json(values))
+            write(to_json(values))
 
     def write_text(self, text: str) -> None:
-        """Replaces the file atomically. The text must have been checked with `parse`."""
-        # Through a link to the file it leads to: people keep such files elsewhere.
-        target = self.path.resolve()
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # mode 0600
-            try:
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(name).replace(target)
-            except BaseException:
-                Path(name).unlink()
-                raise
-            _sync_folder(target.parent)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        """Replaces the file. The text must have been checked with `parse`."""
+        with self._writing() as write:
+            write(text)
 
     def reset(self) -> Path | None:
         """Puts the file aside, broken or not, and returns where it is now; None when there was none."""
-        with self._locked():
+        with self._writing():
             if not os.path.lexists(self.path):
                 return None
             number = 1
             while os.path.lexists(aside := self.path.with_name(f"{CONFIG_FILE}.old-{number}")):
                 number += 1
-            try:
-                return self.path.rename(aside)
-            except OSError as error:
-                raise self._unwritable(error) from error
+            return self.path.rename(aside)
 
     def mode(self) -> int | None:
         """Its permission bits, None when there is no file."""
@@ -119,25 +95,18 @@ class ConfigFile:
         except OSError:
             return None
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = self.path.with_name(f".{CONFIG_FILE}.lock")
+    @contextmanager
+    def _writing(self) -> Iterator[Callable[[str], None]]:
         try:
-            lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with locked(self.path.with_name(f".{CONFIG_FILE}.lock")):
+                # Through a link to the file it leads to: people keep such files elsewhere.
+                yield lambda text: write_atomically(self.path.resolve(), text.encode(), mode=0o600)
         except OSError as error:
-            raise self._unwritable(error) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _unwritable(self, error: OSError) -> ConfigError:
-        return ConfigError(
-            f"{self.path} cannot be written: {error.strerror}.",
-            fix="Make its folder writable or set DECLOUD_HOME to another one.",
-        )
+            raise ConfigError(
+                f"{self.path} cannot be written: {error.strerror}.",
+                fix="Make its folder writable or set DECLOUD_HOME to another one.",
+            ) from error
 
 
 def parse(data: bytes, where: str) -> dict[str, Value]:
@@ -152,25 +121,28 @@ def parse(data: bytes, where: str) -> dict[str, Value]:
     """
     if len(data) > _LONGEST:
         raise ConfigError(f"{where} is too large to be a configuration.", fix=_MEND)
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{where} names {name!r} twice.", fix=_MEND)
+        return dict(pairs)
+
     try:
-        tree = json.loads(
-            data.decode("utf-8-sig"),
-            parse_float=Decimal,  # an amount of SOL must not pass through a float
-            parse_constant=_refuse_constant,
-            object_pairs_hook=_without_repeats,
-        )
-    except _Repeated as error:
-        raise ConfigError(f"{where} names {error} twice.", fix=_MEND) from None
+        text = data.decode("utf-8-sig")
+        tree = json.loads(text, parse_constant=int, object_pairs_hook=unique)  # int refuses NaN
+        exact = json.loads(text, parse_float=str)  # an amount of SOL must not pass through a float
     except json.JSONDecodeError as error:
         # The error's own text can quote the file, and the file can hold a key.
         place = f"line {error.lineno}, column {error.colno}"
         raise ConfigError(f"{where} is not JSON ({error.msg} at {place}).", fix=_MEND) from None
-    except (UnicodeDecodeError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         raise ConfigError(f"{where} is not JSON.", fix=_MEND) from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} is not a JSON object.", fix=_MEND)
     version = tree.pop("version", VERSION)
-    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise ConfigError(
             f"{where} has version {version}, this program knows {VERSION}.",
             fix="It was left as it is. Use the program version that wrote it, or set DECLOUD_HOME to another folder.",
@@ -181,7 +153,11 @@ def parse(data: bytes, where: str) -> dict[str, Value]:
             setting = find(name)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error.message}", fix=error.fix) from None
-        values[setting.name] = _plain(from_json(setting, value, f"{name} in {where}"))
+        if setting.kind == "amount":
+            value = exact[name]  # noqa: PLW2901
+        elif setting.kind == "secret" and isinstance(value, list):
+            value = json.dumps(value)  # noqa: PLW2901  # a key file's content, pasted as it is
+        values[setting.name] = from_json(setting, value, f"{name} in {where}")
     return values
 
 
@@ -193,38 +169,3 @@ def to_json(values: Mapping[str, Value]) -> str:
 def is_kept_secret(name: str, value: Value) -> bool:
     """Whether this entry of config.json is a secret in the clear, or an address that may hold one."""
     return (find(name).kind == "secret" and value != IN_KEYRING) or redact_tree(value) != value
-
-
-def _plain(value: Any) -> Any:
-    """Without decimals: free values keep the numbers JSON has."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
-
-
-class _Repeated(Exception):
-    """A key stands twice in one object."""
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    for key, _ in pairs if len(found) < len(pairs) else ():
-        if [name for name, _ in pairs].count(key) > 1:
-            raise _Repeated(repr(key))
-    return found
-
-
-def _refuse_constant(_text: str) -> NoReturn:
-    raise ValueError
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ A setting is a leaf of the tree (``epochs``, ``network.rpc_url``) or the choice 
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -16,13 +15,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from decloud_pl.config_dir import config_dir
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, nearest
+from decloud_pl.secrets import SECRET_NAMES
 from decloud_pl.settings.aliases import ALIASES
 from decloud_pl.settings.schema import AMOUNTS, Tree
-from decloud_pl.settings.secrets import SECRET_NAMES
 
 Kind = Literal["text", "integer", "number", "switch", "amount", "names", "table", "choice", "secret", "any"]
 
+_KINDS: dict[Any, Kind] = {
+    bool: "switch",
+    int: "integer",
+    float: "number",
+    str: "text",
+    list[str]: "names",
+    dict[str, str]: "table",
+    dict[str, Any]: "choice",
+}
 PLAIN_NAMES = {"wallet.keypair_path": "keypair_path", "rewards.min": "min_reward", "rewards.max": "max_reward"}
 """From the place in the tree to the name users write, where they differ."""
 PRESET, EXPERIMENT, SWEEP, PACKAGES = "preset", "experiment", "sweep", "allow_packages"
@@ -48,13 +56,11 @@ class Setting:
         name: what users write in config.json, after ``--set`` and in the environment.
         path: its place in the tree; for a choice the group, for what is outside of the tree nothing.
         kind: what values it takes.
-        optional: whether ``null`` is one of them.
     """
 
     name: str
     path: str
     kind: Kind
-    optional: bool = False
 
     @property
     def place(self) -> str:
@@ -86,7 +92,7 @@ def groups() -> tuple[str, ...]:
 @cache
 def free_groups() -> tuple[str, ...]:
     """Groups whose keys are those of the class they name, for example ``trainer``."""
-    return tuple(name for name, hint in typing.get_type_hints(Tree).items() if _without_none(hint)[0] == dict[str, Any])
+    return tuple(name for name, hint in typing.get_type_hints(Tree).items() if _without_none(hint) == dict[str, Any])
 
 
 def find(name: str) -> Setting:
@@ -101,7 +107,7 @@ def find(name: str) -> Setting:
         return setting
     group, _, rest = name.partition(".")
     if rest and group in free_groups():
-        return Setting(name, name, "any", optional=True)
+        return Setting(name, name, "any")
     if name in _NOT_KEPT:
         raise ConfigError(
             f"{name} is not kept in config.json.",
@@ -120,12 +126,6 @@ def no_setting(name: str, known: Sequence[str]) -> ConfigError:
     return ConfigError(f"There is no setting {name!r}.", fix=nearest(name, known))
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A phrase that names the known word nearest to ``word``, or lists them all."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
-
-
 def choices(group: str, *folders: Path) -> list[str]:
     """The choices of a group, the built-in and the user's."""
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
@@ -135,33 +135,17 @@ def _leaves(schema: type, prefix: str) -> Iterator[Setting]:
     hints = typing.get_type_hints(schema)
     for entry in fields(schema):
         path = f"{prefix}{entry.name}"
-        hint, optional = _without_none(hints[entry.name])
+        hint = _without_none(hints[entry.name])
         name = PLAIN_NAMES.get(path, path)
         if isinstance(hint, type) and is_dataclass(hint):
             if (config_dir() / path).is_dir():  # the others are written out in config.yaml
                 yield Setting(name, path, "choice")
             yield from _leaves(hint, f"{path}.")
         else:
-            yield Setting(name, path, _kind(path, hint), optional and path not in ALIASES)
+            yield Setting(name, path, _KINDS.get(hint, "any") if path not in AMOUNTS else "amount")
 
 
-def _kind(path: str, hint: Any) -> Kind:
-    kinds: dict[Any, Kind] = {
-        bool: "switch",
-        int: "integer",
-        float: "number",
-        str: "amount" if path in AMOUNTS else "text",
-        list[str]: "names",
-        dict[str, str]: "table",
-        dict[str, Any]: "choice",
-    }
-    return kinds.get(hint, "any")
-
-
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """A type without its ``None``, and whether it had one."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        rest = [part for part in typing.get_args(hint) if part is not type(None)]
-        if len(rest) == 1:
-            return rest[0], True
-    return hint, False
+def _without_none(hint: Any) -> Any:
+    """A type without its ``None``."""
+    rest = [part for part in typing.get_args(hint) if part is not type(None)]
+    return rest[0] if typing.get_origin(hint) in (typing.Union, types.UnionType) and len(rest) == 1 else hint

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, first_line, nearest
 from decloud_pl.settings.aliases import ALIASES
-from decloud_pl.settings.names import choices, free_groups, groups, leaves, nearest, no_setting
-from decloud_pl.settings.schema import value_at
+from decloud_pl.settings.names import OVER_ALL, SWEEP, choices, free_groups, groups, leaves, no_setting
 from decloud_pl.settings.values import wrong
 
 if TYPE_CHECKING:
-    from decloud_pl.settings.load import Sources
+    from decloud_pl.settings.layers import Sources
 
-_SWEEPS = "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'"
 _INSTALL = {"ray": "Install it: pip install 'decloud_pl[ray]' && pip install --no-deps hydra-ray-launcher"}
 
 
@@ -25,7 +23,14 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     from hydra.errors import MissingConfigException
     from omegaconf import ValidationError
 
+    if isinstance(error, ConfigError):
+        return error
     said, cause = str(error).strip(), error.__cause__ or error
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return ConfigError(
+            f"{mark.name}, line {mark.line + 1}, is not YAML: {getattr(error, 'problem', '')}.", fix="Correct the file."
+        )
     if said.startswith("Ambiguous value"):
         return ConfigError(
             f"There are several values in {said.splitlines()[0].rpartition('argument ')[2]}.",
@@ -33,12 +38,17 @@ def explain(error: Exception, given: Sources) -> ConfigError:
         )
     unreadable = getattr(error, "override", None)
     if isinstance(unreadable, str):
-        return cannot_be_read(unreadable)
+        key, _, value = unreadable.partition("=")
+        return ConfigError(f"The value of {key} cannot be read: {value}.", fix=f"Put it in quotes: {key}='\"…\"'.")
     missing = re.search(r"'hydra/(launcher|sweeper)/(\w+)'", said)
     if missing is not None:
-        return ConfigError(f"Hydra has no {missing[1]} {missing[2]!r} here.", fix=_INSTALL.get(missing[2], _SWEEPS))
+        fix = _INSTALL.get(missing[2], "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'")
+        return ConfigError(f"Hydra has no {missing[1]} {missing[2]!r} here.", fix=fix)
+    if said.startswith("Could not append to config"):
+        key = said.split("'")[1]
+        return ConfigError(f"{key} is a setting already.", fix=f"Write {key}=… without the +.")
     if "'hydra." in said:
-        return ConfigError(f"Hydra says: {_first_line(error)}.", fix="See python -m decloud_pl --hydra-help.")
+        return ConfigError(f"Hydra says: {first_line(error)}.", fix="See python -m decloud_pl --hydra-help.")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, list(error.options or [])))
@@ -52,20 +62,15 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     file = re.match(r"In '(.+)': (\w+) raised while composing config:\n(.*)$", said, re.MULTILINE)
     place = re.search(r"full_key: ([\w.]+)", f"{said}\n{cause}")
     key = place[1] if place else ""
-    reason = file[3].rstrip(".") if file else _first_line(cause)
+    reason = file[3].rstrip(".") if file else first_line(cause)
     if key and reason.startswith("Key "):
-        return _no_place(key, given)
+        return _no_place(key, list(getattr(cause, "parent_node", None) or ()))
     if file or not isinstance(cause, ValidationError):
         where = f"The configuration {file[1]}" if file else "The configuration"
-        return ConfigError(f"{where} cannot be used: {reason}.", fix="Check the settings you gave.")
+        named = f"{key}: {reason}" if key else reason
+        return ConfigError(f"{where} cannot be used: {named}.", fix="Check the settings you gave.")
     texts = [text for name, _, text in (one.partition("=") for one in given.overrides) if name.lstrip("+") == key]
     return wrong_value(cause, key, texts[-1] if texts else None)
-
-
-def cannot_be_read(override: str) -> ConfigError:
-    """The sentence for an override that is not in Hydra's grammar."""
-    key, _, value = override.partition("=")
-    return ConfigError(f"The value of {key} cannot be read: {value}.", fix=f"Put it in quotes: {key}='\"…\"'.")
 
 
 def wrong_value(error: Exception, key: str, value: object) -> ConfigError:
@@ -78,7 +83,7 @@ def wrong_value(error: Exception, key: str, value: object) -> ConfigError:
     """
     setting = leaves().get(key)
     if setting is None or value is None:
-        return ConfigError(f"{_first_line(error)} ({key}).", fix="Correct the value of this key.")
+        return ConfigError(f"{first_line(error)} ({key}).", fix="Correct the value of this key.")
     if setting.kind == "names":
         return ConfigError(f"{key} is {value!r}, which is no list.", fix=f"Write {key}=[{value}].")
     return wrong(setting, value, key)
@@ -95,21 +100,22 @@ def unknown_key(node: object, place: str = "") -> ConfigError | None:
     return None
 
 
-def _no_place(key: str, given: Sources) -> ConfigError:
-    """The sentence for a key that the tree, or the file that is chosen for a free group, does not have."""
-    above = key.rpartition(".")[0]
-    if key.partition(".")[0] not in free_groups():
-        known = [path for path in leaves() if path.rpartition(".")[0] == above or "." not in path]
-        return no_setting(key, [path for path in known if path.startswith(f"{above}.")] if above else known)
-    from decloud_pl.settings.load import composed
+def _no_place(key: str, known: list[str]) -> ConfigError:
+    """The sentence for a key that the tree, or the file that is chosen for a free group, does not have.
 
-    rest = tuple(one for one in given.overrides if one.lstrip("+").partition("=")[0] != key)
-    node = value_at(composed(replace(given, overrides=rest)).settings, above)
-    close = difflib.get_close_matches(key, [f"{above}.{name}" for name in node or {}], n=1)
+    Args:
+        key: its place.
+        known: the keys beside it.
+    """
+    above = key.rpartition(".")[0]
+    if key in (*OVER_ALL, SWEEP):
+        return ConfigError(
+            f"The settings of your {key}'s file do not reach the top of the configuration.",
+            fix="Begin the file with the line '# @package _global_'.",
+        )
+    if key.partition(".")[0] not in free_groups():
+        return no_setting(key, [path for path in leaves() if path.rpartition(".")[0] == above])
+    close = difflib.get_close_matches(key, [f"{above}.{name}" for name in known], n=1)
     short = [name for name, place in ALIASES.items() if place == key]
     hint = f"{short[0]} is its short name. To" if short else f"Did you mean {close[0]!r}? To" if close else "To"
     return ConfigError(f"There is no {key!r} in this configuration.", fix=f"{hint} add it, write +{key}=….")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

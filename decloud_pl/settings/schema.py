@@ -6,23 +6,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from decloud_pl.chain.fees import FeeLimits
+from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.domain import DATASETS, REMEDIES, Convention, parse_sol
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings.network import NetworkConfig
-from decloud_pl.settings.secrets import Secrets
+from decloud_pl.secrets import Secrets
 from decloud_pl.settings.training import TrainingConfig
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
 USER_CONF = "conf"
 """The folder in the user's home whose groups come beside the built-in ones."""
-EXECUTORS = ("process", "ray")
 
 
 @dataclass
@@ -30,11 +30,6 @@ class ChainConfig(FeeLimits):
     """What transactions may cost, each of them and all of a day together."""
 
     daily_cap: str = "0.5"
-
-    @property
-    def daily_cap_lamports(self) -> int:
-        """0 means no cap."""
-        return parse_sol(self.daily_cap)
 
 
 @dataclass
@@ -118,16 +113,6 @@ class RewardsConfig:
         """0 means no limit."""
         return parse_sol(self.max)
 
-    @property
-    def min_profit_lamports(self) -> int | None:
-        """None where the expected profit does not matter."""
-        return parse_sol(self.min_profit) if self.min_profit else None
-
-    @property
-    def lamports_per_kwh(self) -> int:
-        """What energy costs."""
-        return parse_sol(self.sol_per_kwh)
-
 
 @dataclass
 class MetricsConfig:
@@ -144,11 +129,6 @@ class NotifyConfig:
     failed: bool = True
     low_balance: str = "0.01"
     silent_minutes: float = 15.0
-
-    @property
-    def low_balance_lamports(self) -> int:
-        """0 for never."""
-        return parse_sol(self.low_balance)
 
 
 @dataclass
@@ -210,26 +190,8 @@ class Settings(Tree):
     def journal_path(self) -> Path:
         return self.home_path / JOURNAL_FILE
 
-    @property
-    def store_path(self) -> Path:
-        return Path(self.storage.path).expanduser()
-
-    @property
-    def keypair_path(self) -> Path:
-        return Path(self.wallet.keypair_path).expanduser()
-
-    @property
-    def min_reward(self) -> int:
-        """Lamports."""
-        return self.rewards.min_lamports
-
-    @property
-    def max_reward(self) -> int:
-        """Lamports; 0 means no limit."""
-        return self.rewards.max_lamports
-
     def written_convention(self) -> Convention:
-        """How this trainer writes updates; `NetworkConfig.update_convention` is how validators read them."""
+        """How this trainer writes updates."""
         return cast(Convention, self.update.convention or self.network.convention)
 
     def describe_convention(self) -> str:
@@ -249,27 +211,46 @@ def default_home(environ: Mapping[str, str]) -> Path:
 
 
 _INFINITY = float("inf")
-_AT_LEAST = {
-    0: (
-        *("max_batches", "chain.max_priority_lamports", "rewards.watts", "network.requests_per_second"),
-        *("daemon.stop_seconds", "daemon.ray.gpus", "notify.silent_minutes", "metrics.port", "tune.most_epochs"),
-        *("fit.data_memory_mb", "fit.data_workers", "fit.checkpoint_seconds", "fit.publish_reserve_seconds"),
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "0 or more": (
+        lambda value: 0 <= value < _INFINITY,
+        """max_batches chain.max_priority_lamports rewards.watts network.requests_per_second daemon.stop_seconds
+        daemon.ray.gpus notify.silent_minutes metrics.port tune.most_epochs fit.data_memory_mb fit.data_workers
+        fit.checkpoint_seconds fit.publish_reserve_seconds""",
     ),
-    1: (
-        *("epochs", "batch_size", "max_concurrent_rounds", "chain.max_compute_units", "daemon.ray.cpus"),
-        "tune.batches",
+    "1 or more": (
+        lambda value: 1 <= value < _INFINITY,
+        "epochs batch_size max_concurrent_rounds chain.max_compute_units daemon.ray.cpus tune.batches",
     ),
+    "more than 0": (
+        lambda value: 0 < value < _INFINITY,
+        """learning_rate poll_interval storage.timeout storage.read_back_seconds daemon.hang_minutes tune.share
+        tune.max_seconds""",
+    ),
+    "a share from 0 to 1": (lambda value: 0 <= value <= 1, "update.top_k update.min_kept update.min_gain"),
+    "at most 65535": (lambda value: value <= 65_535, "metrics.port"),
+    "at most 0.5": (lambda value: value <= 0.5, "tune.share"),
+    "a share of a GPU or a whole number": (lambda value: value < 1 or value % 1 == 0, "daemon.ray.gpus"),
+    "auto, local, HOST:PORT or ray://HOST:PORT": (
+        lambda value: re.fullmatch(r"auto|local|(ray://)?[^/]+:[0-9]+", value) is not None,
+        "daemon.ray.address",
+    ),
+    "1 or more batches, a share, or 1.0 for all": (lambda value: value != 0, "trainer.limit_train_batches"),
+    f"some of {', '.join(REMEDIES)}, each once, or to [] for none": (
+        lambda names: len(set(names)) == len(names) and set(names) <= set(REMEDIES),
+        "update.remedies",
+    ),
+    "multiples of the learning rate, such as [0.3,1,3]": (
+        lambda rates: all(0 < rate < _INFINITY for rate in rates) and any(rate != 1 for rate in rates),
+        "tune.rates",
+    ),
+    "numbers of 1 or more, or to []": (lambda numbers: all(number >= 1 for number in numbers), "tune.epochs"),
 }
-_ABOVE_ZERO = (
-    *("learning_rate", "poll_interval", "storage.timeout", "storage.read_back_seconds", "daemon.hang_minutes"),
-    *("tune.share", "tune.max_seconds"),
-)
-_SHARES = ("update.top_k", "update.min_kept", "update.min_gain")
-_AT_MOST = {"metrics.port": 65_535, "tune.share": 0.5}
 _WORDS = {
     "task": ("daemon", "round", "experiment"),
     "wallet.kind": ("keypair", "environment", "keyring", "solana-cli"),
-    "daemon.executor": EXECUTORS,
+    "daemon.executor": ("process", "ray"),
+    "network.convention": ("delta", "gradient"),
     "update.dtype": ("float16", "bfloat16", "float32"),
     "update.convention": ("delta", "gradient", ""),
     "tune.method": ("none", "probe"),
@@ -283,30 +264,21 @@ def check(settings: Settings) -> None:
     Raises:
         ConfigError: the first value out of range.
     """
-    for least, name in ((least, name) for least, names in _AT_LEAST.items() for name in names):
-        value = value_at(settings, name)
-        if value is not None and not least <= value < _INFINITY:
-            raise _wrong(name, value, f"{least} or more")
-    for name in _ABOVE_ZERO:
-        value = value_at(settings, name)
-        if value is not None and not 0 < value < _INFINITY:
-            raise _wrong(name, value, "more than 0")
-    for name in _SHARES:
-        if not 0 <= value_at(settings, name) <= 1:
-            raise _wrong(name, value_at(settings, name), "a share from 0 to 1")
-    for name, most in _AT_MOST.items():
-        if value_at(settings, name) > most:
-            raise _wrong(name, value_at(settings, name), f"at most {most}")
+    for wanted, (fits, names) in _RULES.items():
+        for name in names.split():
+            value = value_at(settings, name)
+            if value is not None and not fits(value):
+                raise _wrong(name, value, wanted)
     for name, words in _WORDS.items():
         if value_at(settings, name) not in words:
             shown = [repr(word) for word in words if word]
-            raise _wrong(name, repr(value_at(settings, name)), f"{', '.join(shown[:-1])} or {shown[-1]}")
+            raise _wrong(name, value_at(settings, name), f"{', '.join(shown[:-1])} or {shown[-1]}")
     for name in (*AMOUNTS, "rewards.min_profit"):
         try:
             parse_sol(value_at(settings, name) or "0")
         except ValueError as error:
             raise ConfigError(f"{name}: {error}.", fix="Write it like 0.05.") from error
-    if 0 < settings.max_reward < settings.min_reward:
+    if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
         raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
     if settings.base_model and settings.task != "experiment":
         raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
@@ -320,9 +292,6 @@ def check(settings: Settings) -> None:
                 f"mappings.{name} names no data set of the network.",
                 fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
             )
-    _check_ray(settings.daemon.ray)
-    _check_training(settings)
-    settings.network.update_convention()
     settings.network.websocket_urls()
 
 
@@ -335,28 +304,5 @@ def value_at(settings: Settings, place: str) -> Any:
 
 
 def _wrong(name: str, value: object, wanted: str) -> ConfigError:
-    return ConfigError(f"{name} is {value}.", fix=f"Set it to {wanted}.")
-
-
-def _check_ray(ray: RayConfig) -> None:
-    if ray.gpus > 1 and not ray.gpus.is_integer():
-        raise ConfigError(f"daemon.ray.gpus is {ray.gpus}.", fix="Above 1, set it to a whole number.")
-    host, colon, port = ray.address.removeprefix("ray://").rpartition(":")
-    if ray.address not in ("auto", "local") and not (host and colon and port.isdecimal() and "/" not in host):
-        raise _wrong("daemon.ray.address", repr(ray.address), "auto, local, HOST:PORT or ray://HOST:PORT")
-
-
-def _check_training(settings: Settings) -> None:
-    if settings.trainer.get("limit_train_batches") == 0:
-        raise _wrong("trainer.limit_train_batches", 0, "1 or more batches, a share, or 1.0 for all")
-    for remedy in settings.update.remedies:
-        if remedy not in REMEDIES or settings.update.remedies.count(remedy) > 1:
-            raise ConfigError(
-                f"update.remedies names {remedy!r} {'twice' if remedy in REMEDIES else ''}".rstrip() + ".",
-                fix=f"Choose from {', '.join(REMEDIES)}, each once, or set [] for none.",
-            )
-    tune = settings.tune
-    if not all(0 < rate < _INFINITY for rate in tune.rates) or not any(rate != 1 for rate in tune.rates):
-        raise _wrong("tune.rates", tune.rates, "multiples of the learning rate, such as [0.3,1,3]")
-    if not all(epochs >= 1 for epochs in tune.epochs):
-        raise _wrong("tune.epochs", tune.epochs, "numbers of 1 or more, or to []")
+    shown = repr(value) if isinstance(value, str) else value
+    return ConfigError(f"{name} is {shown}.", fix=f"Set it to {wanted}.")

@@ -10,15 +10,7 @@ from decloud_pl.domain import REMEDIES, Encoding, UpdateDtype
 
 @dataclass
 class FitConfig:
-    """How a training runs on this machine; nothing here changes the result.
-
-    Attributes:
-        compile: ``torch.compile`` the network.
-        data_memory_mb: a data set that takes more than this, ready for use, is streamed from worker processes.
-        data_workers: the number of those processes.
-        checkpoint_seconds: between checkpoints of a running training; 0 writes them at epoch ends only.
-        publish_reserve_seconds: the update is finished at least this long before the round's deadline.
-    """
+    """How a training runs on this machine; nothing here changes the result; ``conf/fit`` describes each value."""
 
     compile: bool = False
     data_memory_mb: int = 2048
@@ -29,17 +21,7 @@ class FitConfig:
 
 @dataclass
 class UpdateConfig:
-    """How a finished training is written for the validator, and when it is worth submitting.
-
-    Attributes:
-        dtype: of the update's floating-point entries: float32, float16 or bfloat16.
-        top_k: share of the entries to keep, the largest, as sparse tensors; 0 keeps all.
-        min_kept: share of the accuracy gained that the encoding must keep; a lossier one is not used.
-        convention: how the entries are written; empty for the network's convention.
-        min_gain: accuracy, 0 to 1, that the lower end of the gain's interval must exceed, or the update is withheld.
-        remedies: what is tried, in this order, with an update that would be withheld; see `decloud_pl.train.remedies`.
-        force: submit an update that would be withheld.
-    """
+    """How a finished training is written for the validator, and when it is worth submitting; see ``conf/update``."""
 
     dtype: str = "float16"
     top_k: float = 0.0
@@ -57,17 +39,7 @@ class UpdateConfig:
 
 @dataclass
 class TuneConfig:
-    """A search for the learning rate and the number of epochs before a training; see `decloud_pl.train.probe`.
-
-    Attributes:
-        method: none or probe.
-        rates: multiples of the configured learning rate to try.
-        epochs: numbers of epochs to choose from besides the configured one.
-        most_epochs: as many epochs as fit before the deadline are a choice too, up to this; 0 for no such choice.
-        batches: that every rate is tried for at first.
-        share: of the time until the deadline that the search may take.
-        max_seconds: the most it may take.
-    """
+    """A search for the learning rate and the number of epochs before a training; ``conf/tune`` describes each value."""
 
     method: str = "none"
     rates: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])

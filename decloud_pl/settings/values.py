@@ -7,29 +7,27 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any, TypeAlias
 
-from decloud_pl.domain import parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings.names import Setting
 
 Value: TypeAlias = "bool | int | float | str | list[str] | dict[str, str] | list[Any] | dict[str, Any] | None"
 
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_TABLE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_NEEDED = {
-    "text": "text",
-    "integer": "a whole number",
-    "number": "a number",
-    "switch": "true or false",
-    "amount": "an amount in SOL like 0.05",
-    "names": "a list of names like mnist,cifar10",
-    "table": "pairs like custom:digits",
-    "choice": "the name of a choice",
-    "secret": "text",
-    "any": "a JSON value",
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "text": ((str,), "text"),
+    "secret": ((str,), "text"),
+    "choice": ((str,), "the name of a choice"),
+    "switch": ((bool,), "true or false"),
+    "integer": ((int,), "a whole number"),
+    "number": ((int, float), "a number"),
+    "amount": ((str, int, float), "an amount in SOL like 0.05"),
+    "names": ((list,), "a list of names like [mnist,cifar10]"),
+    "table": ((dict,), "pairs like custom:digits"),
+    "any": ((object,), "a JSON value"),
 }
+"""What JSON has for each kind of setting, and the words for it."""
 
 
 def from_text(setting: Setting, text: str, where: str) -> Value:
@@ -46,70 +44,31 @@ def from_text(setting: Setting, text: str, where: str) -> Value:
         ConfigError: it is not a value of this setting.
     """
     try:
-        return from_json(setting, _read(setting, text.strip()), where)
+        return from_json(setting, _read(setting.kind, text.strip()), where)
     except (ValueError, KeyError):
         raise wrong(setting, text, where) from None
 
 
-def _read(setting: Setting, text: str) -> object:
-    if setting.optional and text in ("null", ""):
-        return None
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    match setting.kind:
-        case "switch":
-            return _SWITCH[text.lower()]
-        case "integer":
-            return int(text)
-        case "number":
-            return float(text)
-        case "names":
-            return json.loads(text) if text.startswith("[") else parts
-        case "table":
-            return json.loads(text) if text.startswith("{") else dict(_pair(part) for part in parts)
-        case "any":
-            with contextlib.suppress(ValueError):
-                return json.loads(text)
-    return text
-
-
 def from_json(setting: Setting, value: Any, where: str) -> Value:
-    """A value as config.json holds it, checked.
+    """A value as config.json holds it, checked for its type.
 
     Raises:
         ConfigError: it is not a value of this setting.
     """
-    kind, given = setting.kind, type(value)
-    if kind == "any" or (value is None and setting.optional) or (kind == "switch" and given is bool):
-        return value  # type: ignore[no-any-return]  # JSON holds nothing else
-    if kind == "amount" and given in (str, int, Decimal):
-        try:
-            parse_sol(str(value))
-        except ValueError as error:
-            raise ConfigError(f"{where}: {error}.", fix="Write it like 0.05.") from None
-        return str(value).strip()
-    if kind == "integer" and given is int:
-        return int(value)
-    if kind == "number" and given in (int, float, Decimal) and math.isfinite(value):
-        return float(value)
-    if kind == "secret" and given is list and all(type(item) is int for item in value):
-        return json.dumps(value)  # a key file's content, pasted as it is
-    if kind in ("text", "choice", "secret") and given is str and (value or kind != "choice"):
-        return str(value)
-    if kind == "names" and given is list and all(isinstance(item, str) for item in value):
-        return list(value)
-    if kind == "table" and given is dict and all(isinstance(item, str) for item in value.values()):
-        for key in value:
-            if not _TABLE_KEY.fullmatch(key):
-                raise ConfigError(f"{where} has the key {key!r}.", fix="Name a data set in lower case.")
-        return dict(value)
-    raise wrong(setting, value, where)
+    kind, (types, _) = setting.kind, _KINDS[setting.kind]
+    fits = isinstance(value, types) and (not isinstance(value, bool) or bool in types or object in types)
+    fits = fits and (not isinstance(value, float) or math.isfinite(value))
+    items = value if kind == "names" and fits else value.values() if kind == "table" and fits else ()
+    if not fits or not all(isinstance(item, str) for item in items) or (kind == "choice" and not value):
+        raise wrong(setting, value, where)
+    return str(value) if kind == "amount" else value
 
 
 def wrong(setting: Setting, value: object, where: str) -> ConfigError:
     """The sentence for a value that a setting does not take."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     shown = "not text" if setting.kind == "secret" else text if len(text) <= 60 else f"{text[:57]}…"
-    return ConfigError(f"{where} is {shown}.", fix=f"It must be {_NEEDED[setting.kind]}.")
+    return ConfigError(f"{where} is {shown}.", fix=f"It must be {_KINDS[setting.kind][1]}.")
 
 
 def to_override(setting: Setting, value: Value) -> str:
@@ -119,14 +78,11 @@ def to_override(setting: Setting, value: Value) -> str:
 
 def hydra_text(value: object) -> str:
     """A value in Hydra's override grammar, text always quoted and never an interpolation."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return repr(value) if isinstance(value, float) else json.dumps(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{hydra_text(str(key))}:{hydra_text(item)}" for key, item in value.items()) + "}"
+        keys = {key: re.sub(r"([\\()\[\]{}:=, ])", r"\\\1", str(key)) for key in value}  # which cannot be quoted
+        return "{" + ",".join(f"{keys[key]}:{hydra_text(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(hydra_text(item) for item in value) + "]"
     # Backslashes count only before a quote.
@@ -146,21 +102,23 @@ def literal(value: Any) -> Any:
     return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
 
 
-def to_display(value: object) -> str:
-    """A value as it could be typed again."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, Mapping):
-        return ",".join(f"{key}:{to_display(item)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return ",".join(to_display(item) for item in value)
-    return str(value)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, colon, value = text.partition(":")
-    if not colon or not key.strip() or not value.strip():
-        raise ValueError
-    return key.strip(), value.strip()
+def _read(kind: str, text: str) -> object:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    match kind:
+        case "switch":
+            return _SWITCH[text.lower()]
+        case "integer":
+            return int(text)
+        case "number":
+            return float(text)
+        case "names":
+            return json.loads(text) if text.startswith("[") else parts
+        case "table":
+            pairs = [part.partition(":") for part in parts]
+            if not text.startswith("{") and not all(key.strip() and value.strip() for key, _, value in pairs):
+                raise ValueError
+            return json.loads(text) if text.startswith("{") else {key.strip(): value.strip() for key, _, value in pairs}
+        case "any":
+            with contextlib.suppress(ValueError):
+                return json.loads(text)
+    return text

@@ -24,6 +24,7 @@ class BestWeights(Callback):
         network: the trained network; the module itself by default.
         score: accuracy of a state on the same data, for weights that were not validated; None where it is unknown.
         report: called with each accuracy, 0 to 1.
+        by_score: choose by ``score`` where it is known, for validation data that the verdict is by, too.
         monitor: the logged accuracy.
     """
 
@@ -33,11 +34,13 @@ class BestWeights(Callback):
         network: nn.Module | None = None,
         score: Callable[[State], float | None] = lambda _: None,
         report: Callable[[float], None] = lambda _: None,
+        by_score: bool = False,
         monitor: str = MONITOR,
     ) -> None:
         self._network = network
         self._score = score
         self._report = report
+        self._by_score = by_score
         self._monitor = monitor
         self._accuracy = -1.0
         self._weights: dict[str, torch.Tensor] = {}
@@ -72,8 +75,9 @@ class BestWeights(Callback):
         measured = trainer.callback_metrics.get(self._monitor)
         if trainer.sanity_checking or measured is None or not trainer.is_global_zero:
             return
-        accuracy = float(measured)
         state = _copied((self._network or pl_module).state_dict())
+        scored = self._score(state) if self._by_score else None
+        accuracy = float(measured) if scored is None else scored
         self._seen = _digest(state)
         # Of two that are equally good the later has seen more.
         if accuracy >= self._accuracy:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
 
-from decloud_pl.build import arguments_taken, parameters, target_of
-from decloud_pl.errors import ConfigError
+from decloud_pl.build import Node, build, check_targets
+from decloud_pl.errors import ConfigError, first_line
 from decloud_pl.train.plan import TrainingPlan
 
+_ROOTS = ("lightning.", "torch.", "builtins")
 _OPTIMIZER_NODES = ("optimizer", "scheduler")
+_OF_FIT = {
+    "module": {"compile": "compiled"},
+    "datamodule": {"data_memory_mb": "memory_bytes", "data_workers": "workers"},
+}
+"""Settings of ``fit`` and the parameters by which a class takes them."""
 _LOGGING = (LearningRateMonitor, DeviceStatsMonitor)
 
 
@@ -32,7 +41,7 @@ def check_module(plan: TrainingPlan) -> None:
             f"{node['_target_']} does not take the base model.",
             fix="Give its __init__ a parameter `network` (an nn.Module) or `base` (a BaseModel).",
         )
-    arguments_taken(node, packages, lambda name: plan.round.is_given(f"module.{name}"))
+    _check_arguments(plan, "module", node)
     for name in _OPTIMIZER_NODES:
         if has_own_optimizer(plan) and plan.round.is_given(name):
             raise ConfigError(
@@ -61,7 +70,19 @@ def check_data(plan: TrainingPlan) -> None:
         raise ConfigError(
             f"{node['_target_']} is not a LightningDataModule.", fix="Derive it from LightningDataModule."
         )
-    arguments_taken(node, packages, lambda name: plan.round.is_given(f"datamodule.{name}"))
+    _check_arguments(plan, "datamodule", node)
+
+
+def _check_arguments(plan: TrainingPlan, group: str, node: Node) -> None:
+    packages = plan.round.allow_packages
+    arguments_taken(node, packages, lambda name: plan.round.is_given(f"{group}.{name}"))
+    takes = parameters(node, packages)
+    for name, parameter in _OF_FIT[group].items():
+        if f"fit.{name}" in plan.round.given and not takes(parameter):
+            raise ConfigError(
+                f"fit.{name} has no effect with {node['_target_']}.",
+                fix=f"Unset it, or let the class take a parameter `{parameter}`.",
+            )
 
 
 def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
@@ -76,3 +97,94 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
             raise ConfigError(f"{name} in the group callbacks is not a Callback.", fix="Derive it from Callback.")
         if isinstance(callback, _LOGGING) and not plan.config.logger:
             raise ConfigError(f"The callback {name} needs a logger.", fix="Choose one, for example logger=tensorboard.")
+
+
+def build_taking(
+    node: Node,
+    offers: Mapping[str, Callable[[], object]],
+    *,
+    packages: Collection[str] = (),
+    is_given: Callable[[str], bool] = lambda _: False,
+) -> Any:
+    """Instantiates a node with those of the offered objects that its class takes.
+
+    A key of the node that the class does not take is left out where it is the default of another class.
+
+    Args:
+        node: see `decloud_pl.build.build`.
+        offers: makes each object, by the parameter's name.
+        packages: see `decloud_pl.build.build`.
+        is_given: whether the user has set a key of the node.
+
+    Raises:
+        ConfigError: see `decloud_pl.build.build`, or the class does not take a key that the user has set.
+    """
+    takes = parameters(node, packages)
+    taken = arguments_taken(node, packages, is_given)
+    objects = {name: offer() for name, offer in offers.items() if takes(name) and name not in taken}
+    return build(taken, packages=packages, **objects)
+
+
+def arguments_taken(node: Node, packages: Collection[str], is_given: Callable[[str], bool]) -> dict[str, Any]:
+    """The node without the defaults of another class, which its own class does not take.
+
+    Raises:
+        ConfigError: see `decloud_pl.build.build`, or the class does not take a key that the user has set.
+    """
+    names, takes_others = _keywords(target_of(node, packages))
+    taken = {
+        name: value
+        for name, value in node.items()
+        if name.startswith("_") or name in names or (takes_others and is_given(name))
+    }
+    for name in set(node) - set(taken):
+        if is_given(name):
+            raise ConfigError(f"{node['_target_']} takes no argument {name!r}.", fix=f"Do not set {name} for it.")
+    return taken
+
+
+def parameters(node: Node, packages: Collection[str] = ()) -> Callable[[str], bool]:
+    """Says of a name whether a node's class, or a class that it hands its ``**keywords`` on to, names it as a keyword.
+
+    Raises:
+        ConfigError: see `decloud_pl.build.build`, or the class cannot be imported.
+    """
+    return _keywords(target_of(node, packages))[0].__contains__
+
+
+def _keywords(target: Any) -> tuple[set[str], bool]:
+    """The keywords that a class or function names, and whether it takes others too."""
+    makers = [target]
+    if isinstance(target, type):
+        # LightningModule's own __init__ takes any keyword, only to refuse it.
+        own = [kind for kind in target.__mro__ if not kind.__module__.startswith(_ROOTS)]
+        makers = [vars(kind)["__init__"] for kind in own if "__init__" in vars(kind)]
+    names: set[str] = set()
+    others: list[bool] = []
+    for maker in makers:
+        found = inspect.signature(maker).parameters.values()
+        names |= {one.name for one in found if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+        others.append(any(one.kind is one.VAR_KEYWORD for one in found))
+        if not others[-1]:
+            break
+    return names, others[:1] == [True]
+
+
+def target_of(node: Node, packages: Collection[str] = ()) -> Any:
+    """The class or function that a node names.
+
+    Raises:
+        ConfigError: it is missing, not allowed, or cannot be imported.
+    """
+    from hydra.utils import get_object
+
+    check_targets(node, packages)
+    # Hydra also logs what the sentence below says.
+    logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
+    try:
+        return get_object(node["_target_"])
+    except Exception as error:  # importing a user's own module may raise anything
+        raise ConfigError(
+            f"{node['_target_']} cannot be imported: {first_line(error.__cause__ or error)}.",
+            fix="Install its package where decloud_pl is installed, or correct the name.",
+        ) from error

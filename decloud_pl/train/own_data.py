@@ -19,8 +19,7 @@ class OwnHeldOut:
     """The validation data in two parts without a sample in common: every second row, counted over all batches.
 
     Batches must be (inputs, labels), the labels int64 (N,). They are read when they are first needed: by then the fit
-    has set the data module up. Validation while training uses both parts, so the verdict on a choice between epochs
-    is a little better than it should be.
+    has set the data module up.
 
     Args:
         data: the data module.
@@ -90,6 +89,8 @@ class _RowScorer(Scorer):
 def _batches(data: LightningDataModule) -> Iterable[object]:
     loaders = data.val_dataloader()
     if isinstance(loaders, Sequence):
+        if len(loaders) > 1:
+            raise NotMeasured("the data module has several validation loaders")
         loaders = loaders[0] if loaders else []
     return loaders  # type: ignore[no-any-return]  # any iterable of batches
 
@@ -102,6 +103,7 @@ def _pair(batch: object) -> Rows:
     """
     if isinstance(batch, Sequence) and len(batch) == 2:
         inputs, labels = batch
-        if isinstance(inputs, torch.Tensor) and isinstance(labels, torch.Tensor) and labels.ndim == 1:
+        tensors = isinstance(inputs, torch.Tensor) and isinstance(labels, torch.Tensor)
+        if tensors and labels.ndim == 1 and not labels.is_floating_point():
             return inputs, labels.long()
     raise NotMeasured("the validation batches are not pairs of inputs and labels")

@@ -61,7 +61,7 @@ class RoundCallbacks:
             ConfigError: a callback of the user's cannot be built.
         """
         reports = _Reports(setup, supervisor)
-        best = BestWeights(network=network, score=judge.select, report=reports.evaluated)
+        best = BestWeights(network=network, score=judge.select, report=reports.evaluated, by_score=setup.source is None)
         average = AverageWeights(network=network) if "average" in setup.remedies else None
         if supervisor.finish_at is not None:
             reports.deadline = DeadlineCallback(

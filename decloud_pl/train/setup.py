@@ -22,7 +22,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from safetensors.torch import load_file
 from torch import nn
 
-from decloud_pl.build import build, build_taking, parameters
+from decloud_pl.build import build
 from decloud_pl.data.source import Source
 from decloud_pl.domain import RemedyName
 from decloud_pl.errors import ConfigError, DecloudError, TrainingError
@@ -36,7 +36,14 @@ from decloud_pl.train.gate import Rules
 from decloud_pl.train.halving import OutOfTime
 from decloud_pl.train.judge import Halves, Judge
 from decloud_pl.train.optimizers import ConfiguredOptimizers, optimizer_factory, scheduler_factory
-from decloud_pl.train.own_code import check_callbacks, check_data, check_module, has_own_optimizer
+from decloud_pl.train.own_code import (
+    build_taking,
+    check_callbacks,
+    check_data,
+    check_module,
+    has_own_optimizer,
+    parameters,
+)
 from decloud_pl.train.own_data import OwnHeldOut
 from decloud_pl.train.plan import RoundFile, TrainingPlan
 from decloud_pl.train.precision import resolve_precision, speed_up_gpu

@@ -27,7 +27,7 @@ REFUSED: Mapping[str, tuple[object, str]] = {
     "overfit_batches": (0, "It validates on training data, so no gain would be measured; use max_batches instead."),
     "limit_test_batches": (None, "A training does not test with the Trainer: the gate scores the update itself."),
     "limit_predict_batches": (None, "A training does not predict with the Trainer."),
-    "inference_mode": (True, "A training only fits, and Lightning validates in a fit without it whatever this says."),
+    "inference_mode": (True, "A training only fits, and Lightning does not use it for the validation in a fit."),
     "barebones": (False, "It turns off the callbacks that stop in time and write the update."),
     "default_root_dir": (None, "Files go to the round's folder; set home to keep them elsewhere."),
     "model_registry": (None, "It uploads the model to Lightning's cloud; updates are published by the storage."),
@@ -49,6 +49,13 @@ def check_trainer(node: Mapping[str, Any]) -> None:
                 f"Lightning's Trainer takes no argument {name!r} (trainer.{name}).",
                 fix="See conf/trainer/default.yaml.",
             )
+    limit = node.get("limit_train_batches", 1.0)
+    share = type(limit) is float and 0 < limit <= 1
+    if limit is not None and not share and not (type(limit) is int and limit >= 1):
+        raise ConfigError(
+            f"trainer.limit_train_batches is {limit}.",
+            fix="Set it to a number of batches, 1 or more, or to a share of them above 0.0 and up to 1.0.",
+        )
     epochs = node.get("max_epochs")
     if type(epochs) is not int or epochs < 1:
         raise ConfigError(

@@ -217,7 +217,7 @@ def test_edit_mends_a_broken_file(run: Any, home: Path, tmp_path: Path, monkeypa
     editor(tmp_path, monkeypatch, "assert path.stat().st_mode & 0o77 == 0\npath.write_text('{\"epochs\": 4}')")
     assert run("config", "--edit").code == 0
     assert kept(home) == {"epochs": 4}
-    assert [path.name for path in home.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in home.iterdir()) == [".config.json.lock", "config.json"]
     editor(tmp_path, monkeypatch, "")
     assert "Nothing was changed." in run("config", "--edit").out
 

@@ -9,6 +9,7 @@ import pytest
 from decloud_pl.cli import parse
 from decloud_pl.cli.daemon import option_overrides
 from decloud_pl.settings import Settings, load
+from decloud_pl.settings.schema import value_at
 
 
 def settings_of(*arguments: str) -> Settings:
@@ -21,21 +22,21 @@ def settings_of(*arguments: str) -> Settings:
     [
         (["--preset", "quick-test"], {"max_batches": 50, "datasets": ["cifar10", "mnist"]}),
         (["--dataset", "mnist,cifar10"], {"datasets": ["mnist", "cifar10"]}),
-        (["--min-reward", "0.05"], {"min_reward": 50_000_000}),
-        (["--max-reward", "2"], {"max_reward": 2_000_000_000}),
+        (["--min-reward", "0.05"], {"rewards.min": "0.05"}),
+        (["--max-reward", "2"], {"rewards.max": "2"}),
         (["--epochs", "3"], {"epochs": 3}),
         (["--max-parallel", "4"], {"max_concurrent_rounds": 4}),
         (["--no-auto-train"], {"auto_train": False, "auto_claim": True}),
         (["--no-auto-claim"], {"auto_train": True, "auto_claim": False}),
         (["--", "epochs=3", "optimizer=sgd"], {"epochs": 3}),
-        (["epochs=3", "--min-reward", "1", "seed=4"], {"epochs": 3, "min_reward": 10**9, "seed": 4}),
+        (["epochs=3", "--min-reward", "1", "seed=4"], {"epochs": 3, "rewards.min": "1", "seed": 4}),
         (["--epochs", "3", "epochs=4"], {"epochs": 4}),
-        (["--preset", "high-reward", "--min-reward", "0.2"], {"min_reward": 200_000_000}),
+        (["--preset", "high-reward", "--min-reward", "0.2"], {"rewards.min": "0.2"}),
     ],
 )
 def test_options(arguments: list[str], expected: dict[str, object], home: Any) -> None:
     settings = settings_of(*arguments)
-    assert {name: getattr(settings, name) for name in expected} == expected
+    assert {place: value_at(settings, place) for place in expected} == expected
 
 
 @pytest.mark.parametrize(

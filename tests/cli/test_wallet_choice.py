@@ -96,8 +96,8 @@ def test_another_kind_is_refused() -> None:
 
 @pytest.mark.usefixtures("home")
 def test_the_rewards_that_can_be_chosen() -> None:
-    assert open_settings(["rewards=any"]).min_reward == 0
-    assert open_settings(["rewards=high"]).min_reward == 100_000_000
+    assert open_settings(["rewards=any"]).rewards.min_lamports == 0
+    assert open_settings(["rewards=high"]).rewards.min_lamports == 100_000_000
     profitable = open_settings(["rewards=profitable", "rewards.watts=65"]).rewards
     assert (profitable.min_profit, profitable.watts, profitable.min) == ("0.000001", 65, "0")
 

@@ -121,12 +121,12 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
         terminal.wait_for("Training in")
         terminal.wait_for("training, epoch 2")
         terminal.type("\x03")
-        terminal.wait_for("Interrupted. The same command goes on from the checkpoint in")
+        terminal.wait_for("Interrupted. Run the same command again to resume from the checkpoint in")
         assert terminal.end() == 130
     assert "Traceback" not in terminal.shown
     assert not re.search(r"\x1b\[[\d;]*m", terminal.shown)
     with Terminal(command, environ) as terminal:
-        terminal.wait_for("Going on in")
+        terminal.wait_for("Resuming in")
         terminal.wait_for("accuracy after")
         assert terminal.end() == 0
     (folder,) = (tmp_path / "experiments").iterdir()
@@ -138,7 +138,7 @@ def test_ctrl_c_before_a_checkpoint(tmp_path: Path) -> None:
     with Terminal(command, {**os.environ, "DECLOUD_HOME": str(tmp_path)}) as terminal:
         terminal.wait_for("preparing")
         terminal.type("\x03")
-        terminal.wait_for("Interrupted before there was a checkpoint. The same command begins anew.")
+        terminal.wait_for("Interrupted before the first checkpoint. Run the same command again to start over.")
         assert terminal.end() == 130
     assert "Traceback" not in terminal.shown
 

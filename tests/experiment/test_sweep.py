@@ -12,11 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from decloud_pl.cli import main as trainer
+from decloud_pl.cli.hydra_flags import shown_overrides
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
-from decloud_pl.experiment.sweep import expanded
+from decloud_pl.experiment.sweep import expanded, without_shown
+from decloud_pl.settings.layers import sources
+from decloud_pl.settings.load import composed
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
 JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
@@ -114,32 +118,18 @@ def test_each_job_has_the_addresses_again(tmp_path: Path) -> None:
     file = {"file": "a.csv", "urls": [MIRROR]}
     entry = {"name": "mine", "kind": "text", "num_classes": 2, "folder": "mine", "downloads": [file]}
     data.write_text(json.dumps({"_target_": "decloud_pl.data.tables.Tables", "root": None, "entry": entry}))
-    script = """
-from decloud_pl.settings.load import *
-from omegaconf import OmegaConf
-from hydra import compose, initialize_config_dir
-import pickle, sys
-given = sources(["dataset=mine"])
-overrides = hydra_overrides(given)
-if sys.argv[1] == "send":
-    with initialize_config_dir(str(given.conf), version_base="1.3"):
-        sys.stdout.buffer.write(pickle.dumps(compose("config", overrides)))
-else:
-    from decloud_pl.settings import private
-    private._kept.clear()
-    settings = from_tree(pickle.load(sys.stdin.buffer), given, {"preset": "none"}).settings
-    print(settings.data.mirror, settings.dataset["entry"]["downloads"][0]["urls"][0])
-"""
     (tmp_path / "config.json").write_text(json.dumps({"data.mirror": f"{MIRROR}/2"}))
-    environ = {**os.environ, "DECLOUD_HOME": str(tmp_path)}
-
-    def run(step: str, given: bytes = b"") -> bytes:
-        command = [sys.executable, "-c", script, step]
-        return subprocess.run(command, input=given, env=environ, stdout=subprocess.PIPE, check=True).stdout
-
-    sent = run("send")
-    assert b"aMirrorsKey" not in sent
-    assert run("receive", sent).decode().split() == [f"{MIRROR}/2", MIRROR]
+    environ = {"DECLOUD_HOME": str(tmp_path)}
+    given = sources(["dataset=mine", "seed=5"], environ=environ)
+    sent = shown_overrides(given, composed(given))
+    assert "aMirrorsKey" not in str(sent)
+    for text in sent:  # Hydra can read each of them
+        OverridesParser.create().parse_overrides([text])
+    assert "++data.mirror='https://mirror.example.org/…'" in sent
+    again = [text for text in without_shown(sent) if not text.startswith("hydra.")]
+    assert again == ["dataset=mine", "seed=5"]
+    settings = composed(sources(again, environ=environ)).settings
+    assert (settings.data.mirror, settings.dataset["entry"]["downloads"][0]["urls"]) == (f"{MIRROR}/2", [MIRROR])
 
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ ALLOWED: dict[str, set[str]] = {
     "domain": {"errors"},
     "durable": set(),
     "config_dir": {"errors"},
+    "secrets": {"errors"},
     "loop_thread": set(),
-    "settings": {*_BASE, "config_dir", "chain"},
+    "settings": {*_BASE, "config_dir", "durable", "secrets", "chain"},
     "build": {"errors"},
     "chain": _BASE,
     "store": _BASE,
@@ -38,7 +39,10 @@ ALLOWED: dict[str, set[str]] = {
     "experiment": {*_CLIENT, "train", "daemon", "settings", "build", "config_dir"},
     "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
     "dashboard": {*_BASE, "daemon"},
-    "cli": {*_CLIENT, "train", "daemon", "dashboard", "experiment", "localnet", "settings", "build", "config_dir"},
+    "cli": {
+        *_CLIENT,
+        *("train", "daemon", "dashboard", "experiment", "localnet", "settings", "build", "config_dir", "secrets"),
+    },
     "__main__": {*_BASE, "settings", "config_dir", "cli"},
 }
 

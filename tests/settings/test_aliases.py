@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from decloud_pl.cli.shown import show
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings, compose, load
-from decloud_pl.settings.load import composed, sources
-from decloud_pl.settings.origins import show
+from decloud_pl.settings.layers import sources
+from decloud_pl.settings.load import composed
 
 NAMES = {
     "epochs": "trainer.max_epochs",
@@ -123,7 +124,7 @@ def test_what_a_short_name_cannot_show(user: User) -> None:
     user.sets("config.json", "trainer.limit_train_batches", 0.5)
     assert both(user.load(), "max_batches") == (None, 0.5)
     for given in (sources(environ=user.environ), sources(["trainer.limit_train_batches=0.25"], environ=user.environ)):
-        shown = {entry.name: (entry.value, entry.origin) for entry in show(given, composed(given))}
+        shown = {entry.name: (entry.value, entry.origin) for entry in show(composed(given))}
         value, origin = (0.25, "command line") if given.overrides else (0.5, "config.json")
         assert shown["max_batches"] == (None, origin)
         assert shown["trainer.limit_train_batches"] == (value, origin)

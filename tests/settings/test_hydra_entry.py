@@ -63,9 +63,9 @@ def test_the_printed_configuration_has_every_layer_and_no_secret(
     assert (tree["trainer"]["max_epochs"], tree["datamodule"]["batch_size"]) == (4, 8)
     assert (tree["seed"], tree["rewards"]["min"]) == (9, "0.2")
     assert (tree["network"]["rpc_url"], tree["network"]["fallback_rpc_urls"], tree["data"]["mirror"]) == (
-        "${private:'override.network.rpc_url'}",
-        ["${private:'preset/mine:network.fallback_rpc_urls.0'}"],
-        "${private:'data.mirror'}",
+        "http://127.0.0.1:9/…",
+        ["http://…@127.0.0.1:9"],
+        "http://127.0.0.1:9/…",
     )
     for secret in (JWT, key, "pinata-api-key-of-mine", API_KEY):
         assert secret not in done.stdout + done.stderr
@@ -81,7 +81,7 @@ def test_a_run_that_hydra_keeps_writes_no_secret(tmp_path: Path, home: Path, kee
     done = hydra(tmp_path, home, *flags, *ended, f"network.ws_url={ADDRESSES['login'].replace('http', 'ws')}")
     assert done.returncode == 5, done.stderr
     assert "127.0.0.1:9 does not answer" in done.stderr
-    assert "ws_url: ${private:'override.network.ws_url'}" in (runs / "saved" / "config.yaml").read_text()
+    assert "ws_url: ws://…@127.0.0.1:9" in (runs / "saved" / "config.yaml").read_text()
     assert "httpcore" in (runs / "decloud_pl.log").read_text()
     assert holding(tmp_path, JWT, key, API_KEY) == []
     assert not [secret for secret in (JWT, key, API_KEY) if secret in done.stdout + done.stderr]
@@ -201,3 +201,12 @@ def test_the_help_has_examples_that_are_some(tmp_path: Path, home: Path, capsys:
         compose([word.partition(",")[0] for word in words if "=" in word and not word.startswith("sweep=")])
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("decloud_pl ")
+
+
+def test_a_run_leaves_nothing_in_the_working_directory(tmp_path: Path, home: Path) -> None:
+    folder = tmp_path / "working directory"
+    folder.mkdir()
+    done = hydra(folder, home, "task=experiment", "trainer=cpu", "+callbacks.mine=3")
+    assert (done.returncode, list(folder.iterdir())) == (3, [])
+    assert "The configuration node 3 has no _target_." in done.stderr
+    assert "Traceback" not in done.stderr

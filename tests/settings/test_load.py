@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from decloud_pl.cli.shown import show
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import compose, load
-from decloud_pl.settings.load import composed, sources
+from decloud_pl.settings.layers import sources
+from decloud_pl.settings.load import composed
 from decloud_pl.settings.names import MAIN, choices, settings_by_name
-from decloud_pl.settings.origins import covered, show
 
 PRESETS = {
     "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], 0, 0),
@@ -28,7 +29,7 @@ PRESETS = {
 
 def origin(name: str, environ: dict[str, str], *overrides: str) -> tuple[Any, str]:
     given = sources(overrides, environ=environ)
-    (found,) = (entry for entry in show(given, composed(given)) if entry.name == name)
+    (found,) = (entry for entry in show(composed(given)) if entry.name == name)
     return found.value, found.origin
 
 
@@ -37,7 +38,7 @@ def test_presets(preset: str, environ: dict[str, str]) -> None:
     datasets, min_reward, max_batches = PRESETS[preset]
     settings = compose([f"preset={preset}"])
     assert settings.datasets == datasets
-    assert (settings.min_reward, settings.max_batches) == (min_reward, max_batches)
+    assert (settings.rewards.min_lamports, settings.max_batches) == (min_reward, max_batches)
     assert load(environ={**environ, "DECLOUD_PRESET": preset}).datasets == datasets
 
 
@@ -124,10 +125,10 @@ def test_each_layer_covers_the_one_below(
 
 def test_config_json_beats_the_preset(environ: dict[str, str], keep: Any) -> None:
     keep({"preset": "high-reward", "min_reward": "0.5"})
-    assert load(environ=environ).min_reward == 500_000_000
-    assert load(["preset=high-reward"], environ=environ).min_reward == 500_000_000
+    assert load(environ=environ).rewards.min_lamports == 500_000_000
+    assert load(["preset=high-reward"], environ=environ).rewards.min_lamports == 500_000_000
     given = sources(environ=environ)
-    assert covered(given, composed(given)) == ["min_reward"]
+    assert composed(given).origins.covered() == ["min_reward"]
 
 
 def test_a_preset_beats_what_is_built_in(environ: dict[str, str], keep: Any) -> None:
@@ -247,6 +248,46 @@ def test_a_wrong_variable_is_one_sentence(variable: str, value: str, words: str,
     with pytest.raises(ConfigError) as caught:
         load(environ={**environ, variable: value})
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kept", "words"),
+    [
+        ({"min_reward": -1}, "'-1' is not an amount in SOL"),
+        ({"min_reward": "x"}, "'x' is not an amount in SOL"),
+        ({"mappings": {"a b": "c"}}, "mappings.a b names no data set of the network."),
+    ],
+)
+def test_a_wrong_value_in_config_json_is_one_sentence(
+    kept: dict[str, object], words: str, environ: dict[str, str], keep: Any
+) -> None:
+    keep(kept)
+    with pytest.raises(ConfigError) as caught:
+        load(environ=environ)
+    assert words in str(caught.value)
+
+
+def test_an_amount_never_passes_through_a_float(environ: dict[str, str], keep: Any) -> None:
+    keep('{"min_reward": 123456789.123456789}')
+    assert load(environ=environ).rewards.min_lamports == 123456789123456789
+
+
+def test_an_experiment_that_chooses_a_preset(home: Path, environ: dict[str, str]) -> None:
+    texts = {"experiment": "defaults:\n  - override /preset: mine\n", "preset": "epochs: 3\n"}
+    for name, text in texts.items():
+        file = home / "conf" / name / "mine.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"# @package _global_\n{text}")
+    assert load(["experiment=mine"], environ=environ).trainer["max_epochs"] == 3
+
+
+def test_the_stronger_file_wins_whichever_name_it_uses(home: Path, environ: dict[str, str]) -> None:
+    for group, text in (("preset", "epochs: 3\n"), ("experiment", "trainer:\n  max_epochs: 5\n")):
+        file = home / "conf" / group / "mine.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"# @package _global_\n{text}")
+    settings = load(["preset=mine", "experiment=mine"], environ=environ)
+    assert (settings.epochs, settings.trainer["max_epochs"]) == (5, 5)
 
 
 def test_a_misspelt_variable_is_pointed_out(environ: dict[str, str], caplog: pytest.LogCaptureFixture) -> None:

@@ -14,18 +14,19 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends.fail import Keyring as NoKeyring
 
+from decloud_pl.cli.shown import Shown, show
 from decloud_pl.errors import ConfigError
+from decloud_pl.secrets import keyring_delete, keyring_get, keyring_set, mask
 from decloud_pl.settings import Secrets, load
-from decloud_pl.settings.load import composed, sources
-from decloud_pl.settings.origins import Shown, show
-from decloud_pl.settings.secrets import keyring_delete, keyring_get, keyring_set, mask
+from decloud_pl.settings.layers import sources
+from decloud_pl.settings.load import composed
 
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.payload.signature"
 
 
 def shown(environ: dict[str, str]) -> list[Shown]:
     given = sources(environ=environ)
-    return show(given, composed(given))
+    return show(composed(given))
 
 
 class MemoryKeyring(KeyringBackend):

@@ -17,7 +17,7 @@ def test_defaults() -> None:
     assert settings.network.name == "local"
     assert settings.storage.kind == "embedded"
     assert (settings.epochs, settings.batch_size, settings.learning_rate, settings.max_batches) == (1, 32, 0.001, 0)
-    assert (settings.min_reward, settings.max_reward) == (0, 0)
+    assert (settings.rewards.min_lamports, settings.rewards.max_lamports) == (0, 0)
     assert (settings.auto_train, settings.auto_claim, settings.poll_interval) == (True, True, 5.0)
     assert settings.all_mappings() == {"custom": "digits"}
 
@@ -25,7 +25,7 @@ def test_defaults() -> None:
 def test_overrides_and_groups() -> None:
     settings = compose(["network=devnet", "rewards.min=0.05", "epochs=3", "datasets=[mnist,cifar10]"])
     assert settings.network.name == "devnet"
-    assert settings.min_reward == 50_000_000
+    assert settings.rewards.min_lamports == 50_000_000
     assert settings.epochs == 3
     assert settings.datasets == ["mnist", "cifar10"]
 
@@ -77,7 +77,7 @@ def test_reward_limits_must_leave_room() -> None:
 def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
     assert compose().home_path == tmp_path
-    assert compose().store_path == tmp_path / "localnet" / "store"
+    assert Path(compose().storage.path) == tmp_path / "localnet" / "store"
     assert default_home({"DECLOUD_HOME": "/elsewhere"}) == Path("/elsewhere")
     assert default_home({}) == Path("~/.decloud-trainer").expanduser()
 
@@ -91,8 +91,8 @@ def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path:
     ],
 )
 def test_the_websocket_is_one_port_up(rpc_url: str, websocket_url: str) -> None:
-    assert NetworkConfig(rpc_url=rpc_url).websocket_url() == websocket_url
-    assert NetworkConfig(rpc_url=rpc_url, ws_url="ws://other").websocket_url() == "ws://other"
+    assert NetworkConfig(rpc_url=rpc_url).websocket_urls()[0] == websocket_url
+    assert NetworkConfig(rpc_url=rpc_url, ws_url="ws://other").websocket_urls()[0] == "ws://other"
 
 
 def test_the_solana_clis_network(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_the_solana_clis_network(tmp_path: Path) -> None:
     network = compose(["network=solana-cli"]).network
     assert (network.rpc_url, network.websocket_urls()) == ("https://rpc.example.org", ["wss://rpc.example.org"])
     (folder / "config.yml").write_text("json_rpc_url: http://127.0.0.1:8899\nwebsocket_url: ws://127.0.0.1:9\n")
-    assert compose(["network=solana-cli"]).network.websocket_url() == "ws://127.0.0.1:9"
+    assert compose(["network=solana-cli"]).network.websocket_urls()[0] == "ws://127.0.0.1:9"
 
 
 def test_fallbacks_have_websockets_too() -> None:
@@ -192,8 +192,8 @@ def test_the_data_folder_reaches_the_data_set(tmp_path: Path) -> None:
         ("update.min_kept=2", r"update\.min_kept is 2\.0.*share from 0 to 1"),
         ("update.min_gain=5", r"update\.min_gain is 5\.0.*share from 0 to 1"),
         ("update.convention=grad", r"update\.convention is 'grad'.*'delta' or 'gradient'"),
-        ("update.remedies=[magic]", r"update\.remedies names 'magic'\. Choose from scale, average, lower_rate"),
-        ("update.remedies=[scale,scale]", r"update\.remedies names 'scale' twice\."),
+        ("update.remedies=[magic]", r"update\.remedies is \['magic'\]\. Set it to some of scale, average, lower_rate"),
+        ("update.remedies=[scale,scale]", r"update\.remedies is \['scale', 'scale'\]\. .* each once"),
         ("tune.method=guess", r"tune\.method is 'guess'.*'none' or 'probe'"),
         ("tune.rates=[]", r"tune\.rates is \[\].*multiples of the learning rate"),
         ("tune.rates=[1]", r"tune\.rates is \[1\.0\].*multiples of the learning rate"),

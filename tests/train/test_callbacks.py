@@ -141,6 +141,15 @@ def test_the_best_of_all_epochs_is_kept(tmp_path: Path) -> None:
     assert torch.equal(best.weights(trainer.lightning_module)["network.1.weight"], scripted.seen[1])
 
 
+def test_validation_data_that_the_verdict_is_by_too_does_not_choose(tmp_path: Path) -> None:
+    scores = iter([0.75, 0.5, 0.25])
+    scripted = Scripted([0.25, 0.5, 0.75])
+    best = BestWeights(score=lambda _: next(scores), by_score=True)
+    trainer = fit(tmp_path, [scripted, best], validates=True)
+    assert torch.equal(best.weights(trainer.lightning_module)["network.1.weight"], scripted.seen[0])
+    assert best.accuracy == 0.75
+
+
 def test_the_accuracy_is_what_the_module_logs_of_the_validation(tmp_path: Path) -> None:
     heard: list[float] = []
     best = BestWeights(report=heard.append)

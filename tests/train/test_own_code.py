@@ -322,6 +322,17 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
         {**MINE, "given": ("module._target_", "module.width")},
         r"TakesNetwork takes no argument 'width'",
     ),
+    "a setting of fit that an own module does not take": (
+        (my("module", "TakesNetwork"), "fit.compile=true"),
+        {**MINE, "given": ("module._target_", "fit.compile")},
+        r"fit\.compile has no effect with my_lab\.parts\.TakesNetwork",
+    ),
+    "a setting of fit that an own data module does not take": (
+        (my("datamodule", "Validated"), "fit.data_workers=1"),
+        {**MINE, "given": ("datamodule._target_", "fit.data_workers")},
+        r"fit\.data_workers has no effect with my_lab\.parts\.Validated",
+    ),
+    "more than all batches": (("trainer.limit_train_batches=1.5",), {}, r"limit_train_batches is 1\.5\..*share"),
     "two optimizers": (
         (my("module", "TakesBase"), "optimizer=sgd"),
         {**MINE, "given": ("module._target_", "optimizer")},

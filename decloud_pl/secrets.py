@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, first_line
 
 SECRET_NAMES = ("private_key", "pinata_api_key", "pinata_secret_key", "pinata_jwt", "notify_urls")
 IN_KEYRING = "@keyring"
@@ -135,9 +135,8 @@ def _ask(call: str, *arguments: str) -> str | None:
     try:
         answer = getattr(keyring, call)(*arguments)
     except KeyringError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ConfigError(
-            f"The system keyring cannot be used: {reason}.",
+            f"The system keyring cannot be used: {first_line(error)}.",
             fix="Unlock it, or keep the secret in config.json or in the environment.",
         ) from None
     return answer if isinstance(answer, str) else None

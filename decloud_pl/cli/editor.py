@@ -1,4 +1,4 @@
-"""``config --edit``: config.json in the user's editor; it counts only once it is right."""
+"""A text in the user's editor, until it is right."""
 
 from __future__ import annotations
 
@@ -7,59 +7,57 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from decloud_pl.cli.config_change import check_kept
 from decloud_pl.errors import ConfigError, DecloudError
-from decloud_pl.settings.file import ConfigFile, parse, to_json
-from decloud_pl.settings.schema import default_home
 
 
-def edit() -> int:
-    """Edits a copy, checks it, and puts it in place; a broken config.json can be mended this way."""
-    home = default_home(os.environ)
-    file = ConfigFile(home)
-    before = _text(file.path)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+def edited(file: Path, otherwise: str, check: Callable[[str], None]) -> str | None:
+    """What a user makes of a copy of a file; None where that is the same text.
+
+    Args:
+        file: to copy; it is not written here.
+        otherwise: the text where there is no such file.
+        check: raises `DecloudError` for a text that is wrong.
+
+    Raises:
+        ConfigError: the editor cannot be started or fails, or the text stays wrong; the user's copy is kept then.
+    """
+    before = _text(file, otherwise)
     # Beside the file itself: it can hold secrets, which do not belong into a folder that others read.
-    descriptor, name = tempfile.mkstemp(prefix="config-edit-", suffix=".json", dir=home)
+    descriptor, name = tempfile.mkstemp(prefix=f"{file.stem}-edit-", suffix=file.suffix, dir=file.parent)
     copy = Path(name)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as handle:
         handle.write(before)
     try:
         while True:
             _run_editor(copy)
-            text = _text(copy)
+            text = _text(copy, otherwise)
             try:
-                check_kept(parse(text.encode("utf-8", "surrogateescape"), "The edited text"), home)
+                check(text)
+                break
             except DecloudError as error:
                 if not _again(error):
                     raise ConfigError(
-                        f"{file.path} was left as it is: {error.message}", fix=f"Your text is in {copy}."
+                        f"{file} was left as it is: {error.message}", fix=f"Your text is in {copy}."
                     ) from None
-                continue
-            break
     except BaseException:
         # Ctrl-C as well: a copy that the user changed is kept, one that says nothing new is not left about.
-        if copy.exists() and _text(copy) == before:
+        if copy.exists() and _text(copy, otherwise) == before:
             copy.unlink()
         raise
-    if _text(file.path) != before:
-        raise ConfigError(f"{file.path} was changed meanwhile and left as it is.", fix=f"Your text is in {copy}.")
+    if _text(file, otherwise) != before:
+        raise ConfigError(f"{file} was changed meanwhile and left as it is.", fix=f"Your text is in {copy}.")
     copy.unlink()
-    if text == before:
-        print("Nothing was changed.")
-        return 0
-    file.write_text(text)
-    print(f"Kept in {file.path}")
-    return 0
+    return None if text == before else text
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, otherwise: str) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
-        return to_json({})
+        return otherwise
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.", fix="Check its owner and mode.") from error
 
@@ -73,7 +71,7 @@ def _run_editor(path: Path) -> None:
             f"The editor {editor!r} cannot be started: {error}.", fix="Set EDITOR, for example EDITOR=nano."
         ) from error
     if code:
-        raise ConfigError(f"The editor ended with code {code}.", fix="config.json was left as it is.")
+        raise ConfigError(f"The editor ended with code {code}.", fix="The file was left as it is.")
 
 
 def _again(error: DecloudError) -> bool:

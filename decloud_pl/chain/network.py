@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import cast
 from urllib.parse import urlsplit
 
-from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
-from decloud_pl.domain import Convention
 from decloud_pl.errors import ConfigError
 
 
@@ -28,32 +24,14 @@ class NetworkConfig:
     faucet: bool = False
     mappings: dict[str, str] = field(default_factory=dict)
 
-    def update_convention(self) -> Convention:
-        """The convention as its literal type.
-
-        Raises:
-            ConfigError: neither ``delta`` nor ``gradient``.
-        """
-        if self.convention not in ("delta", "gradient"):
-            raise ConfigError(f"network.convention is {self.convention!r}.", fix="Set it to 'delta' or 'gradient'.")
-        return cast(Convention, self.convention)
-
-    def websocket_url(self) -> str:
-        """``ws_url``, or the RPC URL with the next port when that is empty.
-
-        Raises:
-            ConfigError: ``rpc_url`` is not an http or https URL.
-        """
-        return self.ws_url or _websocket_url(self.rpc_url, "network.rpc_url")
-
     def websocket_urls(self) -> list[str]:
-        """`websocket_url` and those of the fallbacks.
+        """``ws_url``, derived from ``rpc_url`` where it is empty, and those of the fallbacks.
 
         Raises:
             ConfigError: an address is not an http or https URL.
         """
         fallbacks = [_websocket_url(url, "network.fallback_rpc_urls") for url in self.fallback_rpc_urls]
-        return [self.websocket_url(), *fallbacks]
+        return [self.ws_url or _websocket_url(self.rpc_url, "network.rpc_url"), *fallbacks]
 
 
 def _websocket_url(rpc_url: str, name: str) -> str:
@@ -77,21 +55,3 @@ def _tail(url: str) -> str:
     parts = urlsplit(url)
     path = "" if parts.path == "/" else parts.path
     return f"{path}?{parts.query}" if parts.query else path
-
-
-def honour_solana_cli(network: NetworkConfig) -> None:
-    """``network=solana-cli``: the addresses that ``solana config set`` keeps, where none is given.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    if network.rpc_url:
-        return
-    found = read_solana_cli_config(Path(DEFAULT_FILE))
-    if found is None or not found.json_rpc_url:
-        raise ConfigError(
-            f"The Solana CLI's configuration {DEFAULT_FILE} names no RPC address.",
-            fix="Name one with `solana config set --url URL`, or set network.rpc_url.",
-        )
-    network.rpc_url = found.json_rpc_url
-    network.ws_url = network.ws_url or found.websocket_url

@@ -103,8 +103,9 @@ def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
             print(f"decloud_pl: {error}", file=sys.stderr)
             codes.append(error.exit_code)
 
-    # A run's own log is in its folder; Hydra's default would leave a file in the working directory.
-    log = [] if any("hydra/job_logging" in one for one in overrides) else ["hydra/job_logging=stdout"]
+    # A run's own log is in its folder. Hydra's would be a file in the working directory, unless the user names a folder.
+    wanted = any(one.startswith(("hydra/job_logging", "hydra.run.dir")) for one in [*flags, *overrides])
+    log = [] if wanted else ["hydra/job_logging=stdout"]
     hand_over([*flags, *log, *shown_overrides(given, found)], job)
     return max(codes, default=0)
 

@@ -37,6 +37,8 @@ def show(composed: Composed) -> list[Shown]:
             found.append(Shown(name, redact_tree(value_at(settings, setting.path)), origins.of(setting.place)))
         elif name in composed.choices:
             found.append(Shown(name, composed.choices[name], origins.of(name)))
+        elif several := value_at(settings, name):  # of a list of choices Hydra keeps no name, only what they add up to
+            found.append(Shown(name, list(several), origins.of(name)))
     # Keys of a free group are settings only where somebody sets them by these names.
     own = [entry.setting for entry in origins.assignments.values() if entry.setting.kind == "any"]
     own += [Setting(place, place, "any") for place in _unspoken(composed) if place not in {one.path for one in own}]

@@ -51,7 +51,7 @@ def explain(error: Exception, given: Sources) -> ConfigError:
         return ConfigError(f"Hydra says: {first_line(error)}.", fix="See python -m decloud_pl --hydra-help.")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, list(error.options or [])))
+        return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, choices(group, *given.folders)))
     for override in given.overrides:
         group, _, name = override.lstrip("+~").partition("=")
         if isinstance(error, (TypeError, ValueError)) and group in groups():

@@ -18,7 +18,7 @@ _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "text": ((str,), "text"),
     "secret": ((str,), "text"),
-    "choice": ((str,), "the name of a choice"),
+    "choice": ((str, list), "the name of a choice"),
     "switch": ((bool,), "true or false"),
     "integer": ((int,), "a whole number"),
     "number": ((int, float), "a number"),
@@ -28,6 +28,8 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "any": ((object,), "a JSON value"),
 }
 """What JSON has for each kind of setting, and the words for it."""
+_SEVERAL = "callbacks"
+"""The group whose choices add up."""
 
 
 def from_text(setting: Setting, text: str, where: str) -> Value:
@@ -58,7 +60,10 @@ def from_json(setting: Setting, value: Any, where: str) -> Value:
     kind, (types, _) = setting.kind, _KINDS[setting.kind]
     fits = isinstance(value, types) and (not isinstance(value, bool) or bool in types or object in types)
     fits = fits and (not isinstance(value, float) or math.isfinite(value))
-    items = value if kind == "names" and fits else value.values() if kind == "table" and fits else ()
+    several = kind == "names" or (kind == "choice" and isinstance(value, list))
+    if kind == "choice" and several and setting.path != _SEVERAL:
+        raise wrong(setting, value, where)
+    items = value if several and fits else value.values() if kind == "table" and fits else ()
     if not fits or not all(isinstance(item, str) for item in items) or (kind == "choice" and not value):
         raise wrong(setting, value, where)
     return str(value) if kind == "amount" else value
@@ -111,6 +116,8 @@ def _read(kind: str, text: str) -> object:
             return int(text)
         case "number":
             return float(text)
+        case "choice" if text.startswith("["):
+            return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
         case "names":
             return json.loads(text) if text.startswith("[") else parts
         case "table":

@@ -311,3 +311,17 @@ def test_no_setting_of_the_users_gets_into_compose(keep: Any, monkeypatch: pytes
     monkeypatch.setenv("DECLOUD_BATCH_SIZE", "7")
     assert (compose().epochs, compose().batch_size) == (1, 32)
     assert (load().epochs, load().batch_size) == (7, 7)
+
+
+def test_callbacks_of_several_choices_add_up_in_every_layer(environ: dict[str, str], keep: Any) -> None:
+    both = ["ema", "early_stopping"]
+    keep({"callbacks": both})
+    assert list(load(environ=environ).callbacks or {}) == both
+    assert origin("callbacks", environ) == (both, "config.json")
+    variable = {**environ, "DECLOUD_CALLBACKS": "[swa,early_stopping]"}
+    assert origin("callbacks", variable) == (["swa", "early_stopping"], "DECLOUD_CALLBACKS")
+    assert origin("callbacks", variable, "callbacks=[ema,swa]") == (["ema", "swa"], "command line")
+    with pytest.raises(ConfigError, match=r"There is no callbacks 'emma'\. Did you mean 'ema'\?"):
+        load(environ={**environ, "DECLOUD_CALLBACKS": "[emma]"})
+    with pytest.raises(ConfigError, match=r"DECLOUD_OPTIMIZER is \[\"adam\", \"sgd\"\]\. It must be the name"):
+        load(environ={**environ, "DECLOUD_OPTIMIZER": "[adam,sgd]"})

@@ -103,7 +103,7 @@ def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
             print(f"decloud_pl: {error}", file=sys.stderr)
             codes.append(error.exit_code)
 
-    # A run's own log is in its folder. Hydra's would be a file in the working directory, unless the user names a folder.
+    # A run has its own log. Hydra's would lie in the working directory, unless the user names a folder for it.
     wanted = any(one.startswith(("hydra/job_logging", "hydra.run.dir")) for one in [*flags, *overrides])
     log = [] if wanted else ["hydra/job_logging=stdout"]
     hand_over([*flags, *log, *shown_overrides(given, found)], job)

@@ -450,6 +450,6 @@ def test_an_argument_that_lightning_does_not_have() -> None:
 
 def test_what_the_trainer_itself_refuses_is_one_sentence(bench: Bench) -> None:
     with pytest.raises(ConfigError, match=r"lightning\.pytorch\.Trainer cannot be built: .*Correct its settings\.$"):
-        bench.prepared("trainer.limit_train_batches=1.5")
+        bench.prepared("trainer.precision=half")
     with pytest.raises(TrainingError, match=r"The training failed: .*Its log has the traceback\.$"):
         bench.fit("trainer.val_check_interval=1000")

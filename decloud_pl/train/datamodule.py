@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from lightning.pytorch import LightningDataModule
 
 from decloud_pl.data.source import Source, SplitName
 from decloud_pl.models.spec import InputSpec
-from decloud_pl.train.batches import BatchStream, MemoryReader, Reader, StreamReader, packed_bytes
+from decloud_pl.train.batches import BatchStream, MemoryReader, Reader, Rows, StreamReader, packed_bytes
 from decloud_pl.train.encoding import encoder_for
-from decloud_pl.train.score import HeldOut
+from decloud_pl.train.score import HeldOut, Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +114,7 @@ class RoundDataModule(LightningDataModule):
 
     def val_dataloader(self) -> BatchStream:
         """The half of the held-out data by which a training's results are chosen."""
-        packed, labels = self.held_out.select.rows
-        return self._in_order(MemoryReader(packed, labels, pinned=self._pinned()))
+        return self._in_order(_HalfReader(self.held_out.select, pinned=self._pinned()))
 
     def test_dataloader(self) -> BatchStream:
         """The test split, which validators score on."""
@@ -160,3 +159,18 @@ class RoundDataModule(LightningDataModule):
                 logger.info("%s takes %d MB and is streamed", name, size >> 20)
                 self._readers[name] = StreamReader(split, self._encoder, workers=self._workers, pinned=self._pinned())
         return self._readers[name]
+
+
+class _HalfReader:
+    """Rows of a half of the held-out data, packed at the first validation: the first step does not wait for it."""
+
+    def __init__(self, half: Scorer, *, pinned: bool) -> None:
+        self._half = half
+        self._pinned = pinned
+
+    def __len__(self) -> int:
+        return len(self._half.split)
+
+    def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
+        packed, labels = self._half.rows
+        return MemoryReader(packed, labels, pinned=self._pinned).read(batches)

@@ -35,10 +35,14 @@ class Scorer:
         self._encoder = encoder_for(spec)
 
     @cached_property
+    def split(self) -> Split:
+        """The samples."""
+        return self._split() if callable(self._split) else self._split
+
+    @cached_property
     def rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The samples as the encoder packs them, and their labels int64 (N,)."""
-        split = self._split() if callable(self._split) else self._split
-        return self._encoder.pack(split), torch.from_numpy(split.labels)
+        return self._encoder.pack(self.split), torch.from_numpy(self.split.labels)
 
     def inputs(self, packed: torch.Tensor) -> torch.Tensor:
         """What the network takes, from some of the packed rows."""

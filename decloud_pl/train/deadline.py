@@ -66,7 +66,7 @@ class DeadlineCallback(Callback):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        self._last = self._monotonic()  # a validation is no part of a step
+        self._last = self._monotonic()  # a step's time does not include a validation
 
     def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True

@@ -239,7 +239,7 @@ class Fit:
         """Fits.
 
         Raises:
-            DecloudError: a callback's; `TrainingError` for whatever a user's own class raises.
+            DecloudError: a callback's; `TrainingError` for any other error, as a user's own class may raise it.
         """
         try:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.checkpoint)

@@ -1,8 +1,11 @@
-"""What a transaction may cost. Imports nothing, so that the settings can."""
+"""What a transaction may cost."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from decloud_pl.ranges import ONE_OR_MORE, ZERO_OR_MORE
 
 
 @dataclass
@@ -14,5 +17,5 @@ class FeeLimits:
         max_compute_units: the compute units that it reserves.
     """
 
-    max_priority_lamports: int = 100_000
-    max_compute_units: int = 1_400_000
+    max_priority_lamports: Annotated[int, ZERO_OR_MORE] = 100_000
+    max_compute_units: Annotated[int, ONE_OR_MORE] = 1_400_000

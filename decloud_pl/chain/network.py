@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from decloud_pl.errors import ConfigError
+from decloud_pl.ranges import ZERO_OR_MORE, one_of
 
 
 @dataclass
@@ -16,10 +18,10 @@ class NetworkConfig:
     rpc_url: str = "http://127.0.0.1:8899"
     ws_url: str = ""
     fallback_rpc_urls: list[str] = field(default_factory=list)
-    requests_per_second: float = 0.0
+    requests_per_second: Annotated[float, ZERO_OR_MORE] = 0.0
     program_id: str = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
     gateways: list[str] = field(default_factory=list)
-    convention: str = "delta"
+    convention: Annotated[str, one_of("delta", "gradient")] = "delta"
     gradient_rate: float = 0.1
     faucet: bool = False
     mappings: dict[str, str] = field(default_factory=dict)

@@ -9,20 +9,19 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, nearest
+from decloud_pl.ranges import AMOUNT, AMOUNT_OR_NONE
 from decloud_pl.secrets import SECRET_NAMES
 from decloud_pl.settings.aliases import ALIASES
-from decloud_pl.settings.schema import AMOUNTS, Tree
+from decloud_pl.settings.schema import Tree
 
-Kind = Literal["text", "integer", "number", "switch", "amount", "names", "table", "choice", "secret", "any"]
-
-_KINDS: dict[Any, Kind] = {
+_KINDS: dict[Any, str] = {
     bool: "switch",
     int: "integer",
     float: "number",
@@ -30,6 +29,8 @@ _KINDS: dict[Any, Kind] = {
     list[str]: "names",
     dict[str, str]: "table",
     dict[str, Any]: "choice",
+    Annotated[str, AMOUNT]: "amount",
+    Annotated[str, AMOUNT_OR_NONE]: "amount",
 }
 PLAIN_NAMES = {"wallet.keypair_path": "keypair_path", "rewards.min": "min_reward", "rewards.max": "max_reward"}
 """From the place in the tree to the name users write, where they differ."""
@@ -60,7 +61,7 @@ class Setting:
 
     name: str
     path: str
-    kind: Kind
+    kind: str
 
     @property
     def place(self) -> str:
@@ -92,7 +93,7 @@ def groups() -> tuple[str, ...]:
 @cache
 def free_groups() -> tuple[str, ...]:
     """Groups whose keys are those of the class they name, for example ``trainer``."""
-    return tuple(name for name, hint in typing.get_type_hints(Tree).items() if _without_none(hint) == dict[str, Any])
+    return tuple(name for name, hint in typing.get_type_hints(Tree).items() if _plain(hint) == dict[str, Any])
 
 
 def find(name: str) -> Setting:
@@ -132,20 +133,21 @@ def choices(group: str, *folders: Path) -> list[str]:
 
 
 def _leaves(schema: type, prefix: str) -> Iterator[Setting]:
-    hints = typing.get_type_hints(schema)
-    for entry in fields(schema):
-        path = f"{prefix}{entry.name}"
-        hint = _without_none(hints[entry.name])
+    for entry_name, declared in typing.get_type_hints(schema, include_extras=True).items():
+        path = f"{prefix}{entry_name}"
+        hint = _plain(declared)
         name = PLAIN_NAMES.get(path, path)
         if isinstance(hint, type) and is_dataclass(hint):
             if (config_dir() / path).is_dir():  # the others are written out in config.yaml
                 yield Setting(name, path, "choice")
             yield from _leaves(hint, f"{path}.")
         else:
-            yield Setting(name, path, _KINDS.get(hint, "any") if path not in AMOUNTS else "amount")
+            yield Setting(name, path, _KINDS.get(declared, _KINDS.get(hint, "any")))
 
 
-def _without_none(hint: Any) -> Any:
-    """A type without its ``None``."""
+def _plain(hint: Any) -> Any:
+    """A type without its ranges and its ``None``."""
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
     rest = [part for part in typing.get_args(hint) if part is not type(None)]
     return rest[0] if typing.get_origin(hint) in (typing.Union, types.UnionType) and len(rest) == 1 else hint

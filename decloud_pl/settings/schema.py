@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.network import NetworkConfig
-from decloud_pl.domain import DATASETS, REMEDIES, Convention, parse_sol
+from decloud_pl.domain import DATASETS, Convention, parse_sol
 from decloud_pl.errors import ConfigError
+from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, AMOUNT_OR_NONE, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of
 from decloud_pl.secrets import Secrets
 from decloud_pl.settings.training import TrainingConfig
 
@@ -24,12 +26,18 @@ JOURNAL_FILE = "journal.sqlite"
 USER_CONF = "conf"
 """The folder in the user's home whose groups come beside the built-in ones."""
 
+_GPUS = Range("a share of a GPU or a whole number", lambda value: value < 1 or value % 1 == 0)
+_ADDRESS = Range(
+    "auto, local, HOST:PORT or ray://HOST:PORT",
+    lambda value: re.fullmatch(r"auto|local|(ray://)?[^/]+:[0-9]+", value) is not None,
+)
+
 
 @dataclass
 class ChainConfig(FeeLimits):
     """What transactions may cost, each of them and all of a day together."""
 
-    daily_cap: str = "0.5"
+    daily_cap: Annotated[str, AMOUNT] = "0.5"
 
 
 @dataclass
@@ -42,18 +50,18 @@ class RayConfig:
         gpus: for a training; below 1, a part of one.
     """
 
-    address: str = "auto"
-    cpus: int = 1
-    gpus: float = 0.0
+    address: Annotated[str, _ADDRESS] = "auto"
+    cpus: Annotated[int, ONE_OR_MORE] = 1
+    gpus: Annotated[float, ZERO_OR_MORE, _GPUS] = 0.0
 
 
 @dataclass
 class DaemonConfig:
     """How rounds are worked on."""
 
-    hang_minutes: float = 15.0
-    stop_seconds: float = 90.0
-    executor: str = "process"
+    hang_minutes: Annotated[float, ABOVE_ZERO] = 15.0
+    stop_seconds: Annotated[float, ZERO_OR_MORE] = 90.0
+    executor: Annotated[str, one_of("process", "ray")] = "process"
     ray: RayConfig = field(default_factory=RayConfig)
 
 
@@ -61,7 +69,7 @@ class DaemonConfig:
 class WalletConfig:
     """Where the key is. The key itself never enters the configuration."""
 
-    kind: str = "keypair"
+    kind: Annotated[str, one_of("keypair", "environment", "keyring", "solana-cli")] = "keypair"
     keypair_path: str = "~/.config/solana/id.json"
     strict: bool = False
 
@@ -77,8 +85,8 @@ class StorageConfig:
     kubo_address: str = "/ip4/127.0.0.1/tcp/5001/http"
     pinata_api_url: str = "https://api.pinata.cloud"
     pinata_upload_url: str = "https://uploads.pinata.cloud"
-    timeout: float = 60.0
-    read_back_seconds: float = 120.0
+    timeout: Annotated[float, ABOVE_ZERO] = 60.0
+    read_back_seconds: Annotated[float, ABOVE_ZERO] = 120.0
 
 
 @dataclass
@@ -98,11 +106,11 @@ class RewardsConfig:
     ``watts`` is what this machine draws while it trains.
     """
 
-    min: str = "0"
-    max: str = "0"
-    min_profit: str = ""
-    watts: int = 0
-    sol_per_kwh: str = "0"
+    min: Annotated[str, AMOUNT] = "0"
+    max: Annotated[str, AMOUNT] = "0"
+    min_profit: Annotated[str, AMOUNT_OR_NONE] = ""
+    watts: Annotated[int, ZERO_OR_MORE] = 0
+    sol_per_kwh: Annotated[str, AMOUNT] = "0"
 
     @property
     def min_lamports(self) -> int:
@@ -118,7 +126,7 @@ class RewardsConfig:
 class MetricsConfig:
     """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
 
-    port: int = 0
+    port: Annotated[int, ZERO_OR_MORE, at_most(65_535)] = 0
 
 
 @dataclass
@@ -127,8 +135,8 @@ class NotifyConfig:
 
     earned: bool = True
     failed: bool = True
-    low_balance: str = "0.01"
-    silent_minutes: float = 15.0
+    low_balance: Annotated[str, AMOUNT] = "0.01"
+    silent_minutes: Annotated[float, ZERO_OR_MORE] = 15.0
 
 
 @dataclass
@@ -145,7 +153,7 @@ class Tree(TrainingConfig):
     notify: NotifyConfig = field(default_factory=NotifyConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)
-    task: str = "daemon"
+    task: Annotated[str, one_of("daemon", "round", "experiment")] = "daemon"
     round: int | None = None
     base_model: str = ""
     home: str = "~/.decloud-trainer"
@@ -153,14 +161,14 @@ class Tree(TrainingConfig):
     mappings: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
     # Short names of values in the nodes above; None where the value there is nothing that they could show.
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    max_batches: int | None = None
-    max_concurrent_rounds: int = 1
+    epochs: Annotated[int | None, ONE_OR_MORE] = None
+    batch_size: Annotated[int | None, ONE_OR_MORE] = None
+    learning_rate: Annotated[float | None, ABOVE_ZERO] = None
+    max_batches: Annotated[int | None, ZERO_OR_MORE] = None
+    max_concurrent_rounds: Annotated[int, ONE_OR_MORE] = 1
     auto_train: bool = True
     auto_claim: bool = True
-    poll_interval: float = 5.0
+    poll_interval: Annotated[float, ABOVE_ZERO] = 5.0
 
 
 @dataclass
@@ -210,74 +218,15 @@ def default_home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("DECLOUD_HOME") or "~/.decloud-trainer").expanduser()
 
 
-_INFINITY = float("inf")
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "0 or more": (
-        lambda value: 0 <= value < _INFINITY,
-        """max_batches chain.max_priority_lamports rewards.watts network.requests_per_second daemon.stop_seconds
-        daemon.ray.gpus notify.silent_minutes metrics.port tune.most_epochs fit.data_memory_mb fit.data_workers
-        fit.checkpoint_seconds fit.publish_reserve_seconds""",
-    ),
-    "1 or more": (
-        lambda value: 1 <= value < _INFINITY,
-        "epochs batch_size max_concurrent_rounds chain.max_compute_units daemon.ray.cpus tune.batches",
-    ),
-    "more than 0": (
-        lambda value: 0 < value < _INFINITY,
-        """learning_rate poll_interval storage.timeout storage.read_back_seconds daemon.hang_minutes tune.share
-        tune.max_seconds""",
-    ),
-    "a share from 0 to 1": (lambda value: 0 <= value <= 1, "update.top_k update.min_kept update.min_gain"),
-    "at most 65535": (lambda value: value <= 65_535, "metrics.port"),
-    "at most 0.5": (lambda value: value <= 0.5, "tune.share"),
-    "a share of a GPU or a whole number": (lambda value: value < 1 or value % 1 == 0, "daemon.ray.gpus"),
-    "auto, local, HOST:PORT or ray://HOST:PORT": (
-        lambda value: re.fullmatch(r"auto|local|(ray://)?[^/]+:[0-9]+", value) is not None,
-        "daemon.ray.address",
-    ),
-    "1 or more batches, a share, or 1.0 for all": (lambda value: value != 0, "trainer.limit_train_batches"),
-    f"some of {', '.join(REMEDIES)}, each once, or to [] for none": (
-        lambda names: len(set(names)) == len(names) and set(names) <= set(REMEDIES),
-        "update.remedies",
-    ),
-    "multiples of the learning rate, such as [0.3,1,3]": (
-        lambda rates: all(0 < rate < _INFINITY for rate in rates) and any(rate != 1 for rate in rates),
-        "tune.rates",
-    ),
-    "numbers of 1 or more, or to []": (lambda numbers: all(number >= 1 for number in numbers), "tune.epochs"),
-}
-_WORDS = {
-    "task": ("daemon", "round", "experiment"),
-    "wallet.kind": ("keypair", "environment", "keyring", "solana-cli"),
-    "daemon.executor": ("process", "ray"),
-    "network.convention": ("delta", "gradient"),
-    "update.dtype": ("float16", "bfloat16", "float32"),
-    "update.convention": ("delta", "gradient", ""),
-    "tune.method": ("none", "probe"),
-}
-AMOUNTS = ("rewards.min", "rewards.max", "rewards.sol_per_kwh", "chain.daily_cap", "notify.low_balance")
-
-
 def check(settings: Settings) -> None:
     """Checks what types cannot express.
 
     Raises:
         ConfigError: the first value out of range.
     """
-    for wanted, (fits, names) in _RULES.items():
-        for name in names.split():
-            value = value_at(settings, name)
-            if value is not None and not fits(value):
-                raise _wrong(name, value, wanted)
-    for name, words in _WORDS.items():
-        if value_at(settings, name) not in words:
-            shown = [repr(word) for word in words if word]
-            raise _wrong(name, value_at(settings, name), f"{', '.join(shown[:-1])} or {shown[-1]}")
-    for name in (*AMOUNTS, "rewards.min_profit"):
-        try:
-            parse_sol(value_at(settings, name) or "0")
-        except ValueError as error:
-            raise ConfigError(f"{name}: {error}.", fix="Write it like 0.05.") from error
+    _check_ranges(settings)
+    if settings.trainer.get("limit_train_batches") == 0:
+        raise _wrong("trainer.limit_train_batches", 0, "1 or more batches, a share, or 1.0 for all")
     if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
         raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
     if settings.base_model and settings.task != "experiment":
@@ -293,6 +242,20 @@ def check(settings: Settings) -> None:
                 fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
             )
     settings.network.websocket_urls()
+
+
+def _check_ranges(node: object, above: str = "") -> None:
+    hints = typing.get_type_hints(type(node), include_extras=True)
+    for entry in fields(node):  # type: ignore[arg-type]  # a dataclass
+        place, value = f"{above}{entry.name}", getattr(node, entry.name)
+        if is_dataclass(value):
+            _check_ranges(value, f"{place}.")
+        for allowed in getattr(hints[entry.name], "__metadata__", ()) if value is not None else ():
+            try:
+                if not allowed.holds(value):
+                    raise _wrong(place, value, allowed.words)
+            except ValueError as error:
+                raise ConfigError(f"{place}: {error}.", fix="Write it like 0.05.") from error
 
 
 def value_at(settings: Settings, place: str) -> Any:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from decloud_pl.domain import REMEDIES, Encoding, UpdateDtype
+from decloud_pl.ranges import ABOVE_ZERO, FRACTION, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of, some_of
+
+_RATES = Range(
+    "multiples of the learning rate, such as [0.3,1,3]",
+    lambda rates: all(0 < rate < float("inf") for rate in rates) and any(rate != 1 for rate in rates),
+)
+_COUNTS = Range("numbers of 1 or more, or to []", lambda numbers: all(number >= 1 for number in numbers))
 
 
 @dataclass
@@ -13,22 +20,22 @@ class FitConfig:
     """How a training runs on this machine; nothing here changes the result; ``conf/fit`` describes each value."""
 
     compile: bool = False
-    data_memory_mb: int = 2048
-    data_workers: int = 2
-    checkpoint_seconds: float = 60.0
-    publish_reserve_seconds: float = 60.0
+    data_memory_mb: Annotated[int, ZERO_OR_MORE] = 2048
+    data_workers: Annotated[int, ZERO_OR_MORE] = 2
+    checkpoint_seconds: Annotated[float, ZERO_OR_MORE] = 60.0
+    publish_reserve_seconds: Annotated[float, ZERO_OR_MORE] = 60.0
 
 
 @dataclass
 class UpdateConfig:
     """How a finished training is written for the validator, and when it is worth submitting; see ``conf/update``."""
 
-    dtype: str = "float16"
-    top_k: float = 0.0
-    min_kept: float = 0.95
-    convention: str = ""
-    min_gain: float = 0.0
-    remedies: list[str] = field(default_factory=lambda: list(REMEDIES))
+    dtype: Annotated[str, one_of("float16", "bfloat16", "float32")] = "float16"
+    top_k: Annotated[float, FRACTION] = 0.0
+    min_kept: Annotated[float, FRACTION] = 0.95
+    convention: Annotated[str, one_of("delta", "gradient", "")] = ""
+    min_gain: Annotated[float, FRACTION] = 0.0
+    remedies: Annotated[list[str], some_of(REMEDIES)] = field(default_factory=lambda: list(REMEDIES))
     force: bool = False
 
     @property
@@ -41,13 +48,13 @@ class UpdateConfig:
 class TuneConfig:
     """A search for the learning rate and the number of epochs before a training; ``conf/tune`` describes each value."""
 
-    method: str = "none"
-    rates: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])
-    epochs: list[int] = field(default_factory=list)
-    most_epochs: int = 10
-    batches: int = 30
-    share: float = 0.15
-    max_seconds: float = 120.0
+    method: Annotated[str, one_of("none", "probe")] = "none"
+    rates: Annotated[list[float], _RATES] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])
+    epochs: Annotated[list[int], _COUNTS] = field(default_factory=list)
+    most_epochs: Annotated[int, ZERO_OR_MORE] = 10
+    batches: Annotated[int, ONE_OR_MORE] = 30
+    share: Annotated[float, ABOVE_ZERO, at_most(0.5)] = 0.15
+    max_seconds: Annotated[float, ABOVE_ZERO] = 120.0
 
 
 @dataclass

@@ -15,7 +15,7 @@ import decloud_pl
 PACKAGE = Path(decloud_pl.__file__).parent
 NAME = "decloud_pl"
 
-_BASE = {"errors", "domain", "redact", "loop_thread"}
+_BASE = {"errors", "domain", "ranges", "redact", "loop_thread"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 # What each part of the package may import of the others; of `decloud_pl` itself its version is open to all.
 ALLOWED: dict[str, set[str]] = {
@@ -23,6 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "redact": set(),
     "errors": {"redact"},
     "domain": {"errors"},
+    "ranges": {"domain"},
     "durable": set(),
     "config_dir": {"errors"},
     "secrets": {"errors"},

@@ -1,0 +1,54 @@
+"""What a setting's type cannot express: the values it takes, declared beside its type.
+
+``epochs: Annotated[int, ONE_OR_MORE] = 1``. `decloud_pl.settings` checks every declared range after composing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from decloud_pl.domain import parse_sol
+
+_INFINITY = float("inf")
+
+
+@dataclass(frozen=True)
+class Range:
+    """A set of values.
+
+    Attributes:
+        words: what completes "Set it to …".
+        holds: whether a value is in it; a ValueError of its own says why a value is not.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+ZERO_OR_MORE = Range("0 or more", lambda value: 0 <= value < _INFINITY)
+ONE_OR_MORE = Range("1 or more", lambda value: 1 <= value < _INFINITY)
+ABOVE_ZERO = Range("more than 0", lambda value: 0 < value < _INFINITY)
+FRACTION = Range("a share from 0 to 1", lambda value: 0 <= value <= 1)
+AMOUNT = Range("an amount in SOL like 0.05", lambda text: parse_sol(text) >= 0)
+AMOUNT_OR_NONE = Range(AMOUNT.words, lambda text: not text or parse_sol(text) >= 0)
+
+
+def at_most(limit: float) -> Range:
+    """Values up to a limit."""
+    return Range(f"at most {limit}", lambda value: value <= limit)
+
+
+def one_of(*words: str) -> Range:
+    """Some words; an empty one is a value too, but is not offered."""
+    shown = [repr(word) for word in words if word]
+    return Range(f"{', '.join(shown[:-1])} or {shown[-1]}", lambda value: value in words)
+
+
+def some_of(words: Collection[str]) -> Range:
+    """A list of words, none twice."""
+    return Range(
+        f"some of {', '.join(words)}, each once, or to [] for none",
+        lambda names: len(set(names)) == len(names) and set(names) <= set(words),
+    )

@@ -45,17 +45,16 @@ class Change:
         if self.key:
             kept = values.get(self.setting)
             table = dict(kept) if isinstance(kept, dict) else {}
-            if self.shown is None and self.key not in table:
+            if self.shown is None and table.pop(self.key, None) is None:
                 known = ", ".join(sorted(table)) or "none"
                 raise ConfigError(f"{self.setting} has no {self.key!r}.", fix=f"Kept: {known}.")
-            table[self.key] = self.value
-            values[self.setting] = {key: value for key, value in table.items() if value is not None}
-            if not values[self.setting]:
-                del values[self.setting]
+            values[self.setting] = table if self.shown is None else {**table, self.key: self.value}
         elif self.shown is not None:
             values[self.setting] = self.value
-        elif values.pop(self.setting, None) == IN_KEYRING:
+        elif values.get(self.setting) == IN_KEYRING:
             keyring_delete(self.setting, str(home))
+        if self.shown is None and not (self.key and values[self.setting]):
+            values.pop(self.setting, None)
 
 
 def change(arguments: argparse.Namespace) -> int:

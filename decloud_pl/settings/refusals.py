@@ -15,7 +15,26 @@ from decloud_pl.settings.values import wrong
 if TYPE_CHECKING:
     from decloud_pl.settings.layers import Sources
 
-_INSTALL = {"ray": "Install it: pip install 'decloud_pl[ray]' && pip install --no-deps hydra-ray-launcher"}
+_SENTENCES = (
+    (
+        r"Ambiguous value for argument (.+)",
+        "There are several values in {0}.",
+        "Write a list like [1,2], or add -m to run one experiment for each.",
+    ),
+    (
+        r"'hydra/launcher/(ray)'",
+        "Hydra has no launcher {0!r} here.",
+        "Install it: pip install 'decloud_pl[ray]' && pip install --no-deps hydra-ray-launcher",
+    ),
+    (
+        r"'hydra/(launcher|sweeper)/(\w+)'",
+        "Hydra has no {0} {1!r} here.",
+        "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'",
+    ),
+    (r"Could not append to config.*?'(.+?)'", "{0} is a setting already.", "Write {0}=… without the +."),
+    (r"(.*'hydra\..*)", "Hydra says: {0}.", "See python -m decloud_pl --hydra-help."),
+)
+"""From what Hydra says to the words and the advice here."""
 
 
 def explain(error: Exception, given: Sources) -> ConfigError:
@@ -26,34 +45,21 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     if isinstance(error, ConfigError):
         return error
     said, cause = str(error).strip(), error.__cause__ or error
-    mark = getattr(error, "problem_mark", None)
+    mark, unreadable = getattr(error, "problem_mark", None), getattr(error, "override", None)
     if mark is not None:
-        return ConfigError(
-            f"{mark.name}, line {mark.line + 1}, is not YAML: {getattr(error, 'problem', '')}.", fix="Correct the file."
-        )
-    if said.startswith("Ambiguous value"):
-        return ConfigError(
-            f"There are several values in {said.splitlines()[0].rpartition('argument ')[2]}.",
-            fix="Write a list like [1,2], or add -m to run one experiment for each.",
-        )
-    unreadable = getattr(error, "override", None)
+        problem = getattr(error, "problem", "")
+        return ConfigError(f"{mark.name}, line {mark.line + 1}, is not YAML: {problem}.", fix="Correct the file.")
+    for pattern, words, fix in _SENTENCES:
+        if found := re.search(pattern, said):
+            return ConfigError(words.format(*found.groups()), fix=fix.format(*found.groups()))
     if isinstance(unreadable, str):
         key, _, value = unreadable.partition("=")
         return ConfigError(f"The value of {key} cannot be read: {value}.", fix=f"Put it in quotes: {key}='\"…\"'.")
-    missing = re.search(r"'hydra/(launcher|sweeper)/(\w+)'", said)
-    if missing is not None:
-        fix = _INSTALL.get(missing[2], "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'")
-        return ConfigError(f"Hydra has no {missing[1]} {missing[2]!r} here.", fix=fix)
-    if said.startswith("Could not append to config"):
-        key = said.split("'")[1]
-        return ConfigError(f"{key} is a setting already.", fix=f"Write {key}=… without the +.")
-    if "'hydra." in said:
-        return ConfigError(f"Hydra says: {first_line(error)}.", fix="See python -m decloud_pl --hydra-help.")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, choices(group, *given.folders)))
-    for override in given.overrides:
-        group, _, name = override.lstrip("+~").partition("=")
+    pairs = [override.lstrip("+~").partition("=") for override in given.overrides]
+    for group, _, name in pairs:
         if isinstance(error, (TypeError, ValueError)) and group in groups():
             known = choices(group, *given.folders)
             if name not in known:
@@ -69,8 +75,7 @@ def explain(error: Exception, given: Sources) -> ConfigError:
         where = f"The configuration {file[1]}" if file else "The configuration"
         named = f"{key}: {reason}" if key else reason
         return ConfigError(f"{where} cannot be used: {named}.", fix="Check the settings you gave.")
-    texts = [text for name, _, text in (one.partition("=") for one in given.overrides) if name.lstrip("+") == key]
-    return wrong_value(cause, key, texts[-1] if texts else None)
+    return wrong_value(cause, key, next((text for name, _, text in reversed(pairs) if name == key), None))
 
 
 def wrong_value(error: Exception, key: str, value: object) -> ConfigError:
@@ -85,7 +90,7 @@ def wrong_value(error: Exception, key: str, value: object) -> ConfigError:
     if setting is None or value is None:
         return ConfigError(f"{first_line(error)} ({key}).", fix="Correct the value of this key.")
     if setting.kind == "names":
-        return ConfigError(f"{key} is {value!r}, which is no list.", fix=f"Write {key}=[{value}].")
+        return ConfigError(f"{key} is {value!r}, not a list.", fix=f"Write {key}=[{value}].")
     return wrong(setting, value, key)
 
 
@@ -101,12 +106,7 @@ def unknown_key(node: object, place: str = "") -> ConfigError | None:
 
 
 def _no_place(key: str, known: list[str]) -> ConfigError:
-    """The sentence for a key that the tree, or the file that is chosen for a free group, does not have.
-
-    Args:
-        key: its place.
-        known: the keys beside it.
-    """
+    """The sentence for a key that the tree, or the file chosen for a free group, does not have beside ``known``."""
     above = key.rpartition(".")[0]
     if key in (*OVER_ALL, SWEEP):
         return ConfigError(

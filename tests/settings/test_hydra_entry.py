@@ -148,7 +148,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["epochs=many"], 3, 'epochs is "many". It must be a whole number.'),
     (["auto_train=perhaps"], 3, 'auto_train is "perhaps". It must be true or false.'),
     (["epochs=0"], 3, "epochs is 0. Set it to 1 or more."),
-    (["datasets=mnist"], 3, "datasets is 'mnist', which is no list. Write datasets=[mnist]."),
+    (["datasets=mnist"], 3, "datasets is 'mnist', not a list. Write datasets=[mnist]."),
     (["rewards.min=much"], 3, "'much' is not an amount in SOL"),
     (["round=abc"], 3, 'round is "abc". It must be a whole number.'),
     (["task=fly"], 3, "Set it to 'daemon', 'round' or 'experiment'."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
@@ -11,6 +12,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from decloud_pl.errors import TrainingError
 from decloud_pl.train.score import Scorer
+
+logger = logging.getLogger(__name__)
 
 Rows = tuple[torch.Tensor, torch.Tensor]
 
@@ -23,7 +26,7 @@ class OwnHeldOut:
 
     Args:
         data: the data module.
-        most_bytes: that are kept in memory; what is beyond is not scored.
+        most_bytes: of inputs to keep in memory. Rows beyond are not scored, which a warning says.
 
     Attributes:
         select: scores for choosing.
@@ -53,6 +56,11 @@ class OwnHeldOut:
             inputs, labels = _pair(self._data.on_after_batch_transfer(batch, 0))
             size += inputs.numel() * inputs.element_size()
             if found and size > self._most_bytes:
+                logger.warning(
+                    "The gain is measured on the first %d validation rows: more do not fit into fit.data_memory_mb=%d.",
+                    sum(len(labels) for _, labels in found),
+                    self._most_bytes >> 20,
+                )
                 break
             found.append((inputs.detach().cpu(), labels.detach().cpu()))
         if not found:

@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from decloud_pl.experiment.run import run_experiment
     from decloud_pl.localnet.network import LocalNetwork
     from decloud_pl.models.package import save as save_model
-    from decloud_pl.models.quarantine import open_base_model
+    from decloud_pl.models.quarantine.opening import open_base_model
     from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
     from decloud_pl.session import Session
     from decloud_pl.settings import load as load_settings
-    from decloud_pl.train.callback import DeltaCallback
-    from decloud_pl.train.datamodule import RoundDataModule
-    from decloud_pl.train.module import RoundModule
+    from decloud_pl.train.callbacks.delta import DeltaCallback
+    from decloud_pl.train.fit.datamodule import RoundDataModule
+    from decloud_pl.train.fit.module import RoundModule
 
 __version__ = "0.1.0"
 
@@ -105,16 +105,16 @@ __all__ = [
 ]
 
 _LAZY = {
-    "DeltaCallback": ("decloud_pl.train.callback", "DeltaCallback"),
+    "DeltaCallback": ("decloud_pl.train.callbacks.delta", "DeltaCallback"),
     "ImageInput": ("decloud_pl.models.spec", "ImageInput"),
     "LocalNetwork": ("decloud_pl.localnet.network", "LocalNetwork"),
     "ModelSpec": ("decloud_pl.models.spec", "ModelSpec"),
-    "RoundDataModule": ("decloud_pl.train.datamodule", "RoundDataModule"),
-    "RoundModule": ("decloud_pl.train.module", "RoundModule"),
+    "RoundDataModule": ("decloud_pl.train.fit.datamodule", "RoundDataModule"),
+    "RoundModule": ("decloud_pl.train.fit.module", "RoundModule"),
     "Session": ("decloud_pl.session", "Session"),
     "TextInput": ("decloud_pl.models.spec", "TextInput"),
     "load_settings": ("decloud_pl.settings", "load"),
-    "open_base_model": ("decloud_pl.models.quarantine", "open_base_model"),
+    "open_base_model": ("decloud_pl.models.quarantine.opening", "open_base_model"),
     "run_experiment": ("decloud_pl.experiment.run", "run_experiment"),
     "save_model": ("decloud_pl.models.package", "save"),
 }

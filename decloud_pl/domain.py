@@ -47,7 +47,7 @@ Convention = Literal["delta", "gradient"]
 
 
 RemedyName = Literal["scale", "average", "lower_rate"]
-"""What can be tried with an update that would gain nothing; see `decloud_pl.train.remedies`."""
+"""What can be tried with an update that would gain nothing; see `decloud_pl.train.score.remedies`."""
 REMEDIES: tuple[RemedyName, ...] = get_args(RemedyName)
 
 # fmt: off

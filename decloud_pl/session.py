@@ -15,17 +15,17 @@ from typing import Any, Protocol, TypeVar
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
 from decloud_pl.daemon.account import Account
 from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
-from decloud_pl.daemon.connect import open_wallet
-from decloud_pl.daemon.events import DaemonEvent, Training
-from decloud_pl.daemon.record import RoundRecord
-from decloud_pl.daemon.steps import BASE_MODEL_FILE
-from decloud_pl.daemon.stores import make_reader
 from decloud_pl.data.catalog import CHAIN_NAMES
 from decloud_pl.domain import Convention, Round, Update, UpdateForm, format_sol
 from decloud_pl.errors import ConfigError, UsageError, nearest
+from decloud_pl.journal.record import RoundRecord
 from decloud_pl.loop_thread import LoopThread
-from decloud_pl.models.quarantine import open_base_model
+from decloud_pl.models.quarantine.opening import open_base_model
 from decloud_pl.models.spec import BaseModel
+from decloud_pl.rounds.connect import open_wallet
+from decloud_pl.rounds.events import DaemonEvent, Training
+from decloud_pl.rounds.steps import BASE_MODEL_FILE
+from decloud_pl.rounds.stores import make_reader
 from decloud_pl.settings import Settings, compose, load
 from decloud_pl.settings.layers import sources
 from decloud_pl.settings.values import hydra_text

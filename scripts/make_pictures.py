@@ -18,9 +18,9 @@ from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli.live import LiveState, picture
 from decloud_pl.cli.localnet_process import local_network
 from decloud_pl.daemon.assemble import assemble, facts
-from decloud_pl.daemon.events import DaemonEvent, Training
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.dashboard.app import serve
+from decloud_pl.rounds.events import DaemonEvent, Training
 from decloud_pl.settings import compose
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"

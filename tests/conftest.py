@@ -24,17 +24,19 @@ if threading.current_thread() is threading.main_thread() and signal.getsignal(si
 hypothesis.settings.register_profile("decloud", derandomize=True, deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("decloud")
 
+pytest_plugins = ["tests.world"]
+
 HERE = Path(__file__).parent
 NO_SKIPS = "DECLOUD_NO_SKIPS"
 # Folders and modules that take long; a test that does so in a quick module has the mark itself.
 SLOW = (
     "cli/test_doctor.py",
     "cli/test_model.py",
-    "daemon/test_datasets.py",
+    "rounds/test_datasets.py",
     "daemon/test_faults.py",
     "daemon/test_kill_matrix.py",
-    "daemon/test_ray.py",
-    "daemon/test_ray_node.py",
+    "executors/test_ray.py",
+    "executors/test_ray_node.py",
     "daemon/test_soak.py",
     "daemon/test_strangers.py",
     "dashboard/test_bench.py",
@@ -51,7 +53,7 @@ SLOW = (
     "localnet/program/test_deploy.py",
     "localnet/program/test_properties.py",
     "localnet/rpc/test_npm_clients.py",
-    "models/test_warm_quarantine.py",
+    "models/quarantine/test_warm.py",
     "notebooks",
     "project/test_guards.py",
     "project/test_pythons.py",

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from decloud_pl.daemon.log import RedactingFormatter
 from decloud_pl.errors import StoreError
+from decloud_pl.observers.log import RedactingFormatter
 from decloud_pl.redact import redact, redact_tree
 
 

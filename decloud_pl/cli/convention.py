@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from decloud_pl.cli.arguments import add_command, add_json, add_overrides
 
 if TYPE_CHECKING:
-    from decloud_pl.daemon.evidence import Record
     from decloud_pl.data.catalog import Catalog
+    from decloud_pl.diagnose.convention import Record
     from decloud_pl.settings import NetworkConfig
-    from decloud_pl.store.gateway import GatewayReader
+    from decloud_pl.store.fetch.gateway import GatewayReader
 
 _EXAMPLES = """\
 decloud-trainer convention
@@ -39,9 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.session import open_settings
-    from decloud_pl.daemon.datasets import make_catalog
-    from decloud_pl.daemon.stores import make_gateways
     from decloud_pl.errors import UsageError
+    from decloud_pl.rounds.datasets import make_catalog
+    from decloud_pl.rounds.stores import make_gateways
 
     if arguments.rounds < 1:
         raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
@@ -93,7 +93,7 @@ async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Cata
 
     from decloud_pl.cli.session import open_chain
     from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
-    from decloud_pl.daemon.evidence import gather
+    from decloud_pl.diagnose.convention import gather
 
     with tempfile.TemporaryDirectory(prefix="decloud-convention-") as folder:
         async with open_chain(network) as chain:

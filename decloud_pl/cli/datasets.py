@@ -14,7 +14,7 @@ from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
     from decloud_pl.data.catalog import Catalog
-    from decloud_pl.data.download import Progress
+    from decloud_pl.data.fetch.download import Progress
     from decloud_pl.data.inventory import Item
 
 _EPILOG = """\
@@ -47,8 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.cli.session import open_settings
-    from decloud_pl.daemon.datasets import make_catalog
     from decloud_pl.data.inventory import inventory
+    from decloud_pl.rounds.datasets import make_catalog
 
     settings = open_settings(arguments.settings)
     catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _download(names: Sequence[str], catalog: Catalog) -> None:
     from decloud_pl.data.catalog import entry
-    from decloud_pl.data.download import download_entry
+    from decloud_pl.data.fetch.download import download_entry
 
     for name in names:
         wanted = entry(name, own=catalog.own)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from decloud_pl.cli.localnet_process import Endpoints
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.daemon.loop import Daemon
-    from decloud_pl.daemon.record import RoundRecord
+    from decloud_pl.journal.record import RoundRecord
     from decloud_pl.settings import Settings
 
 _START_BALANCE = 1_000_000_000
@@ -165,7 +165,7 @@ def _demo_settings(home: Path, endpoints: Endpoints) -> Settings:
 
 def _entry(record: RoundRecord) -> dict[str, Any]:
     """One round of the summary; amounts in lamports, accuracies 0 to 1."""
-    from decloud_pl.daemon.record import State
+    from decloud_pl.journal.record import State
 
     completed = record.state in (State.CLAIMED, State.UNREWARDED)
     return {

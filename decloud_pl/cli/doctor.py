@@ -10,7 +10,7 @@ from decloud_pl.cli.arguments import add_command, add_json, add_overrides
 from decloud_pl.cli.exit_codes import EXIT_UNWELL
 
 if TYPE_CHECKING:
-    from decloud_pl.daemon.doctor import Finding
+    from decloud_pl.diagnose.doctor import Finding
 
 _EXAMPLES = """\
 decloud-trainer doctor
@@ -41,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     from decloud_pl.cli.output import print_json, print_table
     from decloud_pl.cli.session import open_settings
-    from decloud_pl.daemon.connect import open_wallet
-    from decloud_pl.daemon.doctor import examine
+    from decloud_pl.diagnose.doctor import examine
+    from decloud_pl.rounds.connect import open_wallet
     from decloud_pl.settings.schema import default_home
 
     settings = open_settings(arguments.overrides)

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.cli.rounds import convention_fields
     from decloud_pl.cli.session import open_settings
     from decloud_pl.daemon.assemble import explain_round
-    from decloud_pl.daemon.connect import open_wallet
+    from decloud_pl.rounds.connect import open_wallet
 
     settings = open_settings(arguments.overrides)
     address = open_wallet(settings.wallet, settings.secrets).address

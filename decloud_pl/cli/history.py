@@ -12,7 +12,7 @@ from decloud_pl.cli.arguments import add_command, add_json, add_overrides
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from decloud_pl.daemon.journal_view import Row
+    from decloud_pl.journal.view import Row
 
 _CSV_COLUMNS = (
     "round",
@@ -60,8 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.cli.output import print_json, print_table
     from decloud_pl.cli.session import open_settings
     from decloud_pl.cli.times import clock_time
-    from decloud_pl.daemon.journal_view import view_journal
     from decloud_pl.domain import format_sol
+    from decloud_pl.journal.view import view_journal
 
     settings = open_settings(arguments.overrides)
     with view_journal(settings.journal_path) as journal:
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     earned = sum(_earned(row) for row in rows)
     shown = rows[-arguments.last :] if arguments.last > 0 else rows
     if arguments.plot is not None:
-        from decloud_pl.daemon.plots import earnings
+        from decloud_pl.observers.plots import earnings
 
         claims = [(row.updated_at, _earned(row)) for row in rows if _earned(row)]
         earnings(claims, arguments.plot)
@@ -121,8 +121,8 @@ def _print_csv(rows: Sequence[Row], home: Path) -> None:
     import sys
     from datetime import UTC, datetime
 
-    from decloud_pl.daemon.reader import JournalReader
-    from decloud_pl.daemon.scope import Scope
+    from decloud_pl.journal.owner import Scope
+    from decloud_pl.observers.reader import JournalReader
 
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(_CSV_COLUMNS)

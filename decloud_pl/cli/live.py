@@ -21,7 +21,10 @@ from rich.text import Text
 
 from decloud_pl.cli.report import lines_of
 from decloud_pl.cli.terminal import make_console
-from decloud_pl.daemon.events import (
+from decloud_pl.domain import format_sol
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.observers.reader import midnight
+from decloud_pl.rounds.events import (
     Changed,
     Connected,
     DaemonEvent,
@@ -32,9 +35,6 @@ from decloud_pl.daemon.events import (
     Trouble,
     Uploading,
 )
-from decloud_pl.daemon.reader import midnight
-from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.domain import format_sol
 
 _FRAMES_PER_SECOND = 2
 _EVENTS = 8

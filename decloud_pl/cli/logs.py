@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     import os
 
-    from decloud_pl.daemon.log import LOG_FILE
+    from decloud_pl.observers.log import LOG_FILE
     from decloud_pl.settings.schema import default_home
 
     if arguments.lines < 0:

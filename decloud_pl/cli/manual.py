@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.daemon.manual import Step
-    from decloud_pl.daemon.record import RoundRecord
+    from decloud_pl.journal.record import RoundRecord
     from decloud_pl.settings import NetworkConfig
 
 _JOIN = """\
@@ -102,8 +102,8 @@ def _run(step: Step, round_id: int | None, overrides: list[str], *, json: bool) 
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.cli.session import open_settings
-    from decloud_pl.daemon.connect import open_wallet
     from decloud_pl.daemon.manual import take
+    from decloud_pl.rounds.connect import open_wallet
 
     settings = open_settings(overrides)
     wallet = open_wallet(settings.wallet, settings.secrets)

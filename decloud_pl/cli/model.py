@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
-    from decloud_pl.models.quarantine import Inspection
+    from decloud_pl.models.quarantine.opening import Inspection
 
 _EPILOG = """\
 examples:
@@ -110,8 +110,8 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
 
 def _show(path: Path, *, as_json: bool) -> int:
     from decloud_pl.models.limits import legible
-    from decloud_pl.models.quarantine import inspect_file
-    from decloud_pl.store.unixfs import cid_of_file
+    from decloud_pl.models.quarantine.opening import inspect_file
+    from decloud_pl.store.ipfs.unixfs import cid_of_file
 
     with tempfile.TemporaryDirectory() as folder:
         found = inspect_file(path, Path(folder) / "checked")

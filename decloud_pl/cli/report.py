@@ -9,9 +9,9 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from decloud_pl.cli.terminal import make_console
-from decloud_pl.daemon.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading
-from decloud_pl.daemon.record import RoundRecord, State
 from decloud_pl.domain import format_sol
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading
 
 
 class TerminalReporter:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from solders.pubkey import Pubkey
 
     from decloud_pl.chain.client import ChainClient
-    from decloud_pl.daemon.journal_view import Owner, Row
     from decloud_pl.domain import Round, Submission
+    from decloud_pl.journal.view import Owner, Row
     from decloud_pl.settings import NetworkConfig
 
 _LIST = """\
@@ -93,9 +93,9 @@ def run_status(arguments: argparse.Namespace) -> int:
 
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.session import open_settings
-    from decloud_pl.daemon.connect import open_wallet
-    from decloud_pl.daemon.journal_file import daemon_process
     from decloud_pl.domain import format_sol
+    from decloud_pl.journal.schema import daemon_process
+    from decloud_pl.rounds.connect import open_wallet
 
     round_id, overrides = round_and_overrides(arguments.words)
     settings = open_settings(overrides)
@@ -181,7 +181,7 @@ def _print_rounds(standing: _Standing) -> None:
 async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, journal: Path, *, json: bool) -> int:
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.session import open_chain
-    from decloud_pl.daemon.journal_view import view_journal
+    from decloud_pl.journal.view import view_journal
 
     async with open_chain(network) as chain:
         round_, submission = await chain.round(round_id), await chain.submission(round_id, wallet)
@@ -251,7 +251,7 @@ async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
 
 
 def _journal_rows(journal: Path, owner: Owner) -> dict[int, Row]:
-    from decloud_pl.daemon.journal_view import view_journal
+    from decloud_pl.journal.view import view_journal
 
     with view_journal(journal) as view:
         return {} if view is None else view.rows_of(owner)

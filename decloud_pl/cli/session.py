@@ -51,7 +51,7 @@ def checked(given: Sources) -> Composed:
 async def open_chain(network: NetworkConfig) -> AsyncIterator[ChainClient]:
     """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
     from decloud_pl.chain.client import ChainClient
-    from decloud_pl.daemon.connect import make_dialect, make_rpc
+    from decloud_pl.rounds.connect import make_dialect, make_rpc
 
     dialect = make_dialect(network)
     rpc = make_rpc(network)

@@ -92,7 +92,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 def _test(arguments: argparse.Namespace) -> int:
     """Every store is tried, whatever the others say; the exit code is that of the first that failed."""
-    from decloud_pl.daemon.stores import make_publisher, make_stores
+    from decloud_pl.rounds.stores import make_publisher, make_stores
 
     settings = _settings(arguments)
     results: list[dict[str, object]] = []
@@ -132,7 +132,7 @@ def _pin_some_bytes(publisher: StorePublisher) -> PinnedUpdate:
 
 
 def _put(arguments: argparse.Namespace) -> int:
-    from decloud_pl.daemon.stores import make_publisher, make_stores
+    from decloud_pl.rounds.stores import make_publisher, make_stores
 
     settings = _settings(arguments)
     network, storage = settings.network, settings.storage
@@ -162,8 +162,8 @@ def _publish(publisher: StorePublisher, path: Path, *, progress: StoreProgress |
 
 
 def _get(arguments: argparse.Namespace) -> int:
-    from decloud_pl.daemon.stores import make_reader
-    from decloud_pl.store.cid import Cid
+    from decloud_pl.rounds.stores import make_reader
+    from decloud_pl.store.ipfs.cid import Cid
 
     cid = str(Cid.parse(arguments.cid))
     out = arguments.out or Path(cid)
@@ -178,8 +178,8 @@ def _get(arguments: argparse.Namespace) -> int:
 
 
 def _pin_status(arguments: argparse.Namespace) -> int:
-    from decloud_pl.daemon.stores import make_stores
-    from decloud_pl.store.cid import Cid
+    from decloud_pl.rounds.stores import make_stores
+    from decloud_pl.store.ipfs.cid import Cid
 
     cid = str(Cid.parse(arguments.cid))
     settings = _settings(arguments)
@@ -194,7 +194,7 @@ def _pin_status(arguments: argparse.Namespace) -> int:
 
 
 def _gc(arguments: argparse.Namespace) -> int:
-    from decloud_pl.daemon.stores import collect_garbage_of_home
+    from decloud_pl.rounds.stores import collect_garbage_of_home
 
     settings = _settings(arguments)
     removed = collect_garbage_of_home(settings.home_path, Path(settings.storage.path).expanduser())

@@ -41,8 +41,8 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     from decloud_pl.cli.report import TerminalReporter
     from decloud_pl.cli.terminal import make_console
     from decloud_pl.daemon.assemble import assemble, facts, run_until_stopped
-    from decloud_pl.daemon.connect import open_wallet
-    from decloud_pl.daemon.service import keep_alive
+    from decloud_pl.observers.systemd import keep_alive
+    from decloud_pl.rounds.connect import open_wallet
 
     wallet = open_wallet(settings.wallet, settings.secrets)
     reporter: LiveReporter | TerminalReporter

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.chain.wallet import create_wallet, load_wallet
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.session import open_settings
-    from decloud_pl.daemon.connect import open_wallet
+    from decloud_pl.rounds.connect import open_wallet
 
     path = Path(arguments.keypair or _DEFAULT).expanduser()
     if arguments.action == "new":

@@ -164,7 +164,7 @@ class Wizard:
 
     def _try_storage(self, kind: str) -> str:
         """Asks the storage whether it lets us in: with the environment's credentials, where it has any."""
-        from decloud_pl.daemon.stores import make_store
+        from decloud_pl.rounds.stores import make_store
 
         print("  Asking it…")
         settings = self._settings()

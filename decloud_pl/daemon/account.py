@@ -10,18 +10,18 @@ from pathlib import Path
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.assemble import run_until_cancelled
-from decloud_pl.daemon.connect import make_dialect, make_rpc
-from decloud_pl.daemon.events import Reporter
-from decloud_pl.daemon.executor import UPDATE_FILE
-from decloud_pl.daemon.journal_file import daemon_process
-from decloud_pl.daemon.journal_view import view_journal
-from decloud_pl.daemon.life import MAX_TRAINERS
 from decloud_pl.daemon.manual import Step, already_done, take
-from decloud_pl.daemon.record import RoundRecord
-from decloud_pl.daemon.scope import Scope
-from decloud_pl.daemon.update_file import read_update
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError
+from decloud_pl.executors.process import UPDATE_FILE
+from decloud_pl.executors.update_file import read_update
+from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.record import RoundRecord
+from decloud_pl.journal.schema import daemon_process
+from decloud_pl.journal.view import view_journal
+from decloud_pl.rounds.connect import make_dialect, make_rpc
+from decloud_pl.rounds.events import Reporter
+from decloud_pl.rounds.life import MAX_TRAINERS
 from decloud_pl.settings import Settings
 
 _FIRST_LAMPORTS = 1_000_000_000

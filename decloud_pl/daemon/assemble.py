@@ -19,32 +19,32 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
-from decloud_pl.daemon.connect import make_dialect, make_rpc
-from decloud_pl.daemon.datasets import make_catalog
-from decloud_pl.daemon.events import Reporter, Trouble
-from decloud_pl.daemon.executor import Executor, ProcessExecutor
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.journal_file import JOURNAL_FILE
-from decloud_pl.daemon.log import logged
-from decloud_pl.daemon.lookout import situation_of
 from decloud_pl.daemon.loop import Daemon
-from decloud_pl.daemon.observe import device, observed, precision
 from decloud_pl.daemon.patience import answered, unending
-from decloud_pl.daemon.planner import SettingsPlanner
-from decloud_pl.daemon.policy import Policy
-from decloud_pl.daemon.ray_executor import RayExecutor
-from decloud_pl.daemon.ray_options import RayOptions
-from decloud_pl.daemon.scope import Scope
-from decloud_pl.daemon.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
-from decloud_pl.daemon.shares import Shares, visible_gpus
-from decloud_pl.daemon.steps import Steps
-from decloud_pl.daemon.stores import make_publisher, make_reader, make_stores
-from decloud_pl.daemon.training_check import check_training
-from decloud_pl.daemon.transaction_log import JournalTransactionLog
-from decloud_pl.data.background import BackgroundDownloads
+from decloud_pl.data.fetch.background import BackgroundDownloads
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
+from decloud_pl.executors.process import Executor, ProcessExecutor
+from decloud_pl.executors.ray.executor import RayExecutor
+from decloud_pl.executors.ray.options import RayOptions
+from decloud_pl.executors.shares import Shares, visible_gpus
+from decloud_pl.executors.training_check import check_training
+from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.transactions import JournalTransactionLog
+from decloud_pl.journal.writer import Journal
+from decloud_pl.observers.log import logged
+from decloud_pl.observers.observe import device, observed, precision
 from decloud_pl.redact import redact_tree
+from decloud_pl.rounds.connect import make_dialect, make_rpc
+from decloud_pl.rounds.datasets import make_catalog
+from decloud_pl.rounds.discover import situation_of
+from decloud_pl.rounds.events import Reporter, Trouble
+from decloud_pl.rounds.planner import SettingsPlanner
+from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
+from decloud_pl.rounds.steps import Steps
+from decloud_pl.rounds.stores import make_publisher, make_reader, make_stores
 from decloud_pl.settings import Settings, Tree
 from decloud_pl.settings.schema import DaemonConfig
 

@@ -11,14 +11,14 @@ from functools import partial
 from decloud_pl.chain.watch import Connected as WatchConnected
 from decloud_pl.chain.watch import Disconnected, Watched
 from decloud_pl.daemon import patience
-from decloud_pl.daemon.attend import Attendant
-from decloud_pl.daemon.events import Connected, Trouble
-from decloud_pl.daemon.lookout import Lookout
-from decloud_pl.daemon.policy import Policy
-from decloud_pl.daemon.record import RoundRecord
-from decloud_pl.daemon.steps import Steps
 from decloud_pl.domain import Update
 from decloud_pl.errors import DecloudError, JournalError
+from decloud_pl.journal.record import RoundRecord
+from decloud_pl.rounds.discover import Lookout
+from decloud_pl.rounds.drive import Attendant
+from decloud_pl.rounds.events import Connected, Trouble
+from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.steps import Steps
 
 __all__ = ["Daemon", "Policy", "Watch"]
 

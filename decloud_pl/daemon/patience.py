@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
-from decloud_pl.daemon.events import Reporter, Trouble
 from decloud_pl.errors import RpcUnavailable
+from decloud_pl.rounds.events import Reporter, Trouble
 
 T = TypeVar("T")
 

@@ -14,10 +14,10 @@ from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from decloud_pl import __version__
-from decloud_pl.daemon.metrics_server import add_routes
 from decloud_pl.dashboard import formats, guard
 from decloud_pl.dashboard.views import Views
 from decloud_pl.errors import JournalError, UsageError
+from decloud_pl.observers.metrics_server import add_routes
 
 HOST = "127.0.0.1"
 STATIC = Path(__file__).parent / "static"

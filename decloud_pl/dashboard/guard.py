@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from decloud_pl.daemon.loopback import is_own_host
+from decloud_pl.observers.loopback import is_own_host
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.daemon.activity_reader import Entry
-from decloud_pl.daemon.plots import accuracies
-from decloud_pl.daemon.reader import JournalReader, RoundEntry, midnight
-from decloud_pl.daemon.record import State
-from decloud_pl.daemon.reports import METRICS_FILE, REPORTS_FOLDER, Metric, read_metrics
-from decloud_pl.daemon.scope import Scope
 from decloud_pl.dashboard.system import LoadSampler
+from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.record import State
+from decloud_pl.observers.activity_reader import Entry
+from decloud_pl.observers.plots import accuracies
+from decloud_pl.observers.reader import JournalReader, RoundEntry, midnight
+from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, Metric, read_metrics
 
 PAGE_SIZE = 50
 _LAST_ENTRIES = 10

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from decloud_pl.data import tables
+from decloud_pl.data.formats import tables
 from decloud_pl.data.source import Kind
 from decloud_pl.errors import ConfigError, DatasetError
 

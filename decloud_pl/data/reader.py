@@ -57,7 +57,7 @@ class CatalogSource:
         """
         found = self.entry.find(self._root, self._data)
         if found is None and self._root is None and self._data.download and self.entry.downloads:
-            from decloud_pl.data.download import download_entry
+            from decloud_pl.data.fetch.download import download_entry
 
             download_entry(self.entry, self._data)
             found = self.entry.find(None, self._data)

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from decloud_pl.data.image_files import ImageFiles
+from decloud_pl.data.formats.image_files import ImageFiles
 from decloud_pl.errors import DatasetError
 
 Kind = Literal["image", "text"]

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-from decloud_pl.data import arrays, image_folder, tables
+from decloud_pl.data.formats import arrays, image_folder, tables
 from decloud_pl.data.source import (
     ImageSplit,
     Kind,

@@ -38,7 +38,7 @@ class Result:
         update_cid: its CID.
         encoding: of its entries.
         seconds: that the training took, loading and scoring included.
-        probe: what a probe before the training came to, as `decloud_pl.train.probe.Choice` says; None without one.
+        probe: what a probe before the training came to, as `decloud_pl.train.tune.probe.Choice` says; None without one.
         error: why there is no score; None when there is.
     """
 

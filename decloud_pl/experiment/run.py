@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.daemon.datasets import make_catalog
-from decloud_pl.daemon.planner import processors, training_plan
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, flat
+from decloud_pl.rounds.datasets import make_catalog
+from decloud_pl.rounds.planner import processors, training_plan
 from decloud_pl.settings import Settings
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, PROBE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
@@ -114,7 +114,7 @@ def parameters_of(settings: Settings) -> dict[str, Any]:
 
 
 def _probe(plan: TrainingPlan) -> dict[str, Any] | None:
-    from decloud_pl.train.probe import read
+    from decloud_pl.train.tune.probe import read
 
     wanted = plan.config.tune.method == "probe"
     choice = read(plan.round.folder / PROBE_FILE, plan.fingerprint()) if wanted else None

@@ -17,8 +17,8 @@ from aiohttp import web
 from decloud_pl.errors import ContentNotFound, InvalidCid, StoreError
 from decloud_pl.localnet.rpc.server import bind
 from decloud_pl.store import Stored
-from decloud_pl.store.car import CONTENT_TYPE as CAR_TYPE
 from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.ipfs.car import CONTENT_TYPE as CAR_TYPE
 
 logger = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ from decloud_pl.localnet.rpc.server import RpcServer
 from decloud_pl.localnet.vm import SLOT_SECONDS, Vm
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.fetch.gateway import GatewayReader
 
 STATE_FILE = "chain.sqlite"
 STORE_FOLDER = "store"

@@ -9,7 +9,7 @@ from typing import Any
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
-from decloud_pl.models.quarantine import BaseModelOpening
+from decloud_pl.models.quarantine.opening import BaseModelOpening
 from decloud_pl.models.registry import build, default_input
 from decloud_pl.models.spec import ModelSpec
 

@@ -48,12 +48,14 @@ _HEADS = Whole(1, 64)
 _VOCABULARY = Whole(2, MAX_VOCABULARY)
 
 ARCHITECTURES: Mapping[str, Architecture] = {
-    "simple_cnn": Architecture("decloud_pl.models.simple_cnn:SimpleCNN", "image", {"num_classes": CLASSES}),
+    "simple_cnn": Architecture("decloud_pl.models.networks.simple_cnn:SimpleCNN", "image", {"num_classes": CLASSES}),
     "resnet": Architecture(
-        "decloud_pl.models.resnet:resnet", "image", {"num_classes": CLASSES, "depth": OneOf((18, 34, 50, 101, 152))}
+        "decloud_pl.models.networks.resnet:resnet",
+        "image",
+        {"num_classes": CLASSES, "depth": OneOf((18, 34, 50, 101, 152))},
     ),
     "vit_tiny": Architecture(
-        "decloud_pl.models.vit:vit_tiny",
+        "decloud_pl.models.networks.vit:vit_tiny",
         "image",
         {
             "num_classes": CLASSES,
@@ -66,7 +68,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         },
     ),
     "mlp": Architecture(
-        "decloud_pl.models.mlp:MLP",
+        "decloud_pl.models.networks.mlp:MLP",
         "image",
         {
             "num_classes": CLASSES,
@@ -77,12 +79,12 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         },
     ),
     "text_bag": Architecture(
-        "decloud_pl.models.text_bag:TextBag",
+        "decloud_pl.models.networks.text_bag:TextBag",
         "text",
         {"num_classes": CLASSES, "vocabulary": _VOCABULARY, "width": _WIDTH},
     ),
     "text_transformer": Architecture(
-        "decloud_pl.models.text_transformer:TextTransformer",
+        "decloud_pl.models.networks.text_transformer:TextTransformer",
         "text",
         {
             "num_classes": CLASSES,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from decloud_pl.domain import Update, UpdateForm
-from decloud_pl.store.cid import DEFAULT_PROFILE
+from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE
 
 __all__ = ["Progress", "Publisher", "RoundPublisher", "Store", "Stored"]
 

@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 from decloud_pl.errors import ContentNotFound, IntegrityError, StoreError
 from decloud_pl.store import Progress, Stored
-from decloud_pl.store.car import car_header, car_section
-from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, RAW, Cid
+from decloud_pl.store.ipfs.car import car_header, car_section
+from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, RAW, Cid
+from decloud_pl.store.ipfs.unixfs import cid_of_file, decode_node, sync_folder
 from decloud_pl.store.sending import SentFile, checked_file
-from decloud_pl.store.unixfs import cid_of_file, decode_node, sync_folder
 
 _SCRATCH_SECONDS = 86_400
 """A scratch file older than a day belongs to no process that still writes it."""

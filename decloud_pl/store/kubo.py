@@ -18,11 +18,11 @@ from decloud_pl.errors import (
     StoreUnavailable,
 )
 from decloud_pl.store import Progress, Stored
-from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, Cid
+from decloud_pl.store.fetch.verify import receive
 from decloud_pl.store.http_status import retry_after, status_error
+from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, Cid
 from decloud_pl.store.retry import Retry
 from decloud_pl.store.sending import SentFile
-from decloud_pl.store.verify import receive
 
 if TYPE_CHECKING:
     import requests

@@ -19,10 +19,10 @@ from decloud_pl.domain import PinnedUpdate
 from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.store import Progress, Store
-from decloud_pl.store.cid import DEFAULT_PROFILE, PROFILES, Cid
-from decloud_pl.store.gateway import Fetched, GatewayReader
+from decloud_pl.store.fetch.gateway import Fetched, GatewayReader
+from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, Cid
+from decloud_pl.store.ipfs.unixfs import cid_of_file, profile_of
 from decloud_pl.store.sending import checked_file
-from decloud_pl.store.unixfs import cid_of_file, profile_of
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadLog, UploadState
 
 logger = logging.getLogger(__name__)

@@ -24,9 +24,9 @@ def check_plan(plan: TrainingPlan) -> None:
     """
     import torch
 
-    from decloud_pl.train.optimizers import optimizer_factory, scheduler_factory
-    from decloud_pl.train.own_code import check_data, check_module, has_own_optimizer
-    from decloud_pl.train.setup import make_callbacks, make_trainer, quiet
+    from decloud_pl.train.fit.optimizers import optimizer_factory, scheduler_factory
+    from decloud_pl.train.fit.own_code import check_data, check_module, has_own_optimizer
+    from decloud_pl.train.fit.setup import make_callbacks, make_trainer, quiet
 
     quiet()
     check_module(plan)

@@ -6,8 +6,8 @@ import time
 
 from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged, TrainingError
-from decloud_pl.models.quarantine import BaseModelOpening
-from decloud_pl.train.opening import begin_opening
+from decloud_pl.models.quarantine.opening import BaseModelOpening
+from decloud_pl.train.fit.opening import begin_opening
 from decloud_pl.train.plan import CHECKPOINT_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 
@@ -48,11 +48,11 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
     import torch
     from lightning.pytorch import seed_everything
 
-    from decloud_pl.train.callback import trained_network
-    from decloud_pl.train.finish import Finish
-    from decloud_pl.train.round_callbacks import RoundCallbacks
-    from decloud_pl.train.setup import FitSetup, quiet
-    from decloud_pl.train.tune import tuned
+    from decloud_pl.train.callbacks.delta import trained_network
+    from decloud_pl.train.callbacks.in_round import RoundCallbacks
+    from decloud_pl.train.fit.setup import FitSetup, quiet
+    from decloud_pl.train.score.finish import Finish
+    from decloud_pl.train.tune.choose import tuned
 
     quiet()
     torch.set_num_threads(plan.round.threads)

@@ -30,10 +30,10 @@ from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, ModelSpec
-from decloud_pl.train.callback import trained_network
-from decloud_pl.train.datamodule import RoundDataModule
-from decloud_pl.train.score import Gain, Scorer, accuracy_with
-from decloud_pl.train.setup import FitSetup, quiet
+from decloud_pl.train.callbacks.delta import trained_network
+from decloud_pl.train.fit.datamodule import RoundDataModule
+from decloud_pl.train.fit.setup import FitSetup, quiet
+from decloud_pl.train.score.scorer import Gain, Scorer, accuracy_with
 
 _DATASET = "fashionmnist"
 _LEAST_COVERED = 0.9

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 
 HERE = Path(__file__).parent
 LEAST_RATIO = 0.8

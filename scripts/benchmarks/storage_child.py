@@ -13,7 +13,7 @@ from pathlib import Path
 
 from decloud_pl.store import Store
 from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
 

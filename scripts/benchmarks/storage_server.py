@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-from decloud_pl.store.car import CONTENT_TYPE
 from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.ipfs.car import CONTENT_TYPE
 
 _PIECE = 1 << 20
 

@@ -24,9 +24,9 @@ from decloud_pl.data.source import Source
 from decloud_pl.domain import Encoding, UpdateDtype
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train import delta
-from decloud_pl.train.precision import resolve_precision
-from decloud_pl.train.score import Scorer
+from decloud_pl.train.fit.precision import resolve_precision
+from decloud_pl.train.score.scorer import Scorer
+from decloud_pl.train.update import delta
 
 _WARM_UP = 20
 Measure = Callable[[argparse.Namespace, Path], dict[str, Any]]

@@ -14,7 +14,7 @@ import psutil
 def measure(folder: Path) -> dict[str, float]:
     """CPU seconds from the process's start to the end of its first step (its children's included), MB at most."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "decloud_pl.daemon.worker", str(folder)],
+        [sys.executable, "-m", "decloud_pl.executors.worker", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

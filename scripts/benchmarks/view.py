@@ -31,18 +31,18 @@ from rich.console import Console
 
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.cli.live import LiveReporter
-from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
-from decloud_pl.daemon.events import Changed, Connected, Looked, Skipped
-from decloud_pl.daemon.executor import ProcessExecutor
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.journal_file import JOURNAL_FILE
-from decloud_pl.daemon.metrics import exposition
-from decloud_pl.daemon.observe import Observers
-from decloud_pl.daemon.planner import training_plan
-from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.daemon.reports import REPORTS_FOLDER, ReportWriter
-from decloud_pl.daemon.scope import Scope
-from decloud_pl.daemon.steps import training_event
+from decloud_pl.executors.process import ProcessExecutor
+from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.writer import Journal
+from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
+from decloud_pl.observers.observe import Observers
+from decloud_pl.observers.prometheus import exposition
+from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
+from decloud_pl.rounds.events import Changed, Connected, Looked, Skipped
+from decloud_pl.rounds.planner import training_plan
+from decloud_pl.rounds.steps import training_event
 from decloud_pl.settings import compose
 
 MOST_COST = 0.02

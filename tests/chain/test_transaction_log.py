@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.chain.transaction_log import Attempt, MemoryTransactionLog, TransactionLog
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.transaction_log import JournalTransactionLog
+from decloud_pl.journal.transactions import JournalTransactionLog
+from decloud_pl.journal.writer import Journal
 
 FIRST = Attempt("sig-1", "hash-1", 150, b"\x01\x00\xff")
 SECOND = Attempt("sig-2", "hash-2", 300, b"\x02")

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.journal_file import daemon_process
-from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import daemon_process
+from decloud_pl.journal.writer import Journal
 
 PROGRAM, WALLET = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "Cvjozd4tFSrr1wDs9UQe86gU1ePMEYPv26bcL5PYK2BZ"
 

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from decloud_pl.cli.live import LiveReporter, LiveState, countdown, picture
 from decloud_pl.cli.report import TerminalReporter
-from decloud_pl.daemon.events import (
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.events import (
     Changed,
     Connected,
     DaemonEvent,
@@ -29,7 +30,6 @@ from decloud_pl.daemon.events import (
     Trouble,
     Uploading,
 )
-from decloud_pl.daemon.record import RoundRecord, State
 
 NOW = time.mktime((2026, 11, 25, 12, 0, 0, 0, 0, -1))
 WALLET = "FfMY27AW74AUAv4nsgqaZJ6sZJD5t4M4BPU5h8Vj78HS"
@@ -167,7 +167,7 @@ def test_lines_bear_the_time(capsys: pytest.CaptureFixture[str]) -> None:
 SCRIPT = """
 import sys
 from decloud_pl.cli.live import LiveReporter
-from decloud_pl.daemon.events import Connected
+from decloud_pl.rounds.events import Connected
 with LiveReporter({}) as reporter:
     reporter.report(Connected("WALLET", 10**9))
     print("a library talks", file=sys.stderr)

@@ -13,7 +13,7 @@ import torch
 from decloud_pl.cli import main
 from decloud_pl.models import load
 from decloud_pl.models.registry import build
-from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:

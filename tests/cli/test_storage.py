@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from decloud_pl.cli import main
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.journal_file import JOURNAL_FILE
-from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.daemon.stores import make_stores
-from decloud_pl.daemon.upload_log import JournalUploadLog
 from decloud_pl.errors import ConfigError
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.uploads import JournalUploadLog
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.stores import make_stores
 from decloud_pl.settings import load
 from decloud_pl.store import Store
 from decloud_pl.store.embedded import EmbeddedStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 from decloud_pl.cli.report import TerminalReporter
-from decloud_pl.daemon.events import Changed, Uploading
-from decloud_pl.daemon.record import RoundRecord, State
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.events import Changed, Uploading
 
 
 def test_an_upload_has_a_bar_until_it_is_pinned() -> None:

@@ -14,15 +14,14 @@ import pytest
 from decloud_pl.chain.wallet import Wallet, create_wallet
 from decloud_pl.daemon.account import Account
 from decloud_pl.daemon.assemble import assemble
-from decloud_pl.daemon.journal_file import lock
-from decloud_pl.daemon.record import State
 from decloud_pl.domain import Update
 from decloud_pl.errors import JournalLocked, RoundError, TrainingError
+from decloud_pl.journal.record import State
+from decloud_pl.journal.schema import lock
 from decloud_pl.settings import compose
 from decloud_pl.settings.values import hydra_text
-from decloud_pl.store.unixfs import cid_of_file
-
-from .conftest import World
+from decloud_pl.store.ipfs.unixfs import cid_of_file
+from tests.world import World
 
 KILLED = 9
 # Ends at a moment that an outside signal could not be timed for: when a state is in the journal, before its effect.
@@ -31,10 +30,10 @@ import asyncio, os, sys
 from pathlib import Path
 from decloud_pl.chain.wallet import load_wallet
 from decloud_pl.daemon.account import Account
-from decloud_pl.daemon.events import Changed
+from decloud_pl.rounds.events import Changed
 from decloud_pl.domain import Update
 from decloud_pl.settings import compose
-from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 
 key, path, number, last, *overrides = sys.argv[1:]
 

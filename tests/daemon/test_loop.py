@@ -11,9 +11,6 @@ import pytest
 from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.daemon.events import Trouble
-from decloud_pl.daemon.record import State
-from decloud_pl.daemon.select import Criteria
 from decloud_pl.errors import (
     ContentNotFound,
     DatasetNotReady,
@@ -26,6 +23,9 @@ from decloud_pl.errors import (
     TrainingStopped,
     UntrustedFileRejected,
 )
+from decloud_pl.journal.record import State
+from decloud_pl.rounds.events import Trouble
+from decloud_pl.rounds.select import Criteria
 from decloud_pl.settings import RewardsConfig
 
 WHOLE_LIFE = [

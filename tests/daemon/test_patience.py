@@ -12,10 +12,10 @@ from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.assemble import assemble
-from decloud_pl.daemon.events import DaemonEvent, Trouble
 from decloud_pl.daemon.patience import SHORT, StoppedWaiting, answered, unending
 from decloud_pl.errors import ConfigError, RpcUnavailable
 from decloud_pl.localnet.network import LocalNetwork
+from decloud_pl.rounds.events import DaemonEvent, Trouble
 from decloud_pl.settings import Settings, compose
 
 

@@ -22,28 +22,28 @@ from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.daemon.attend import Attendant
-from decloud_pl.daemon.events import DaemonEvent, Trouble
-from decloud_pl.daemon.executor import UPDATE_FILE, ProcessExecutor
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.life import Act, next_step
 from decloud_pl.daemon.loop import Daemon, Policy
-from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.daemon.select import Criteria
-from decloud_pl.daemon.steps import Steps
-from decloud_pl.daemon.transaction_log import JournalTransactionLog
-from decloud_pl.daemon.update_file import write_update
-from decloud_pl.daemon.upload_log import JournalUploadLog
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import DecloudError
+from decloud_pl.executors.process import UPDATE_FILE, ProcessExecutor
+from decloud_pl.executors.update_file import write_update
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.transactions import JournalTransactionLog
+from decloud_pl.journal.uploads import JournalUploadLog
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.drive import Attendant
+from decloud_pl.rounds.events import DaemonEvent, Trouble
+from decloud_pl.rounds.life import Act, next_step
+from decloud_pl.rounds.select import Criteria
+from decloud_pl.rounds.steps import Steps
 from decloud_pl.store import Store
 from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
 from decloud_pl.store.publish import ReadBack, StorePublisher
 from decloud_pl.store.retry import Retry, RetryPolicy
-from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.store.uploads import UploadState
 from decloud_pl.train.plan import TrainingPlan
 from tests.store.fakes.kubo import FakeKubo

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from decloud_pl.daemon.record import State
+from decloud_pl.journal.record import State
 from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
 from tests.store.fakes.kubo import FakeKubo

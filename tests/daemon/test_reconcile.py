@@ -9,13 +9,13 @@ import pytest
 from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.daemon.events import Trouble
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.life import CHECK_AFTER, OVERDUE_AFTER
-from decloud_pl.daemon.record import State
-from decloud_pl.daemon.select import Criteria
 from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import TrainingError, UntrustedFileRejected
+from decloud_pl.journal.record import State
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.events import Trouble
+from decloud_pl.rounds.life import CHECK_AFTER, OVERDUE_AFTER
+from decloud_pl.rounds.select import Criteria
 
 
 def troubles(world: Any) -> list[str]:

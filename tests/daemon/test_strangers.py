@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from decloud_pl.daemon.executor import ProcessExecutor
-from decloud_pl.daemon.planner import SettingsPlanner
-from decloud_pl.daemon.record import State
+from decloud_pl.executors.process import ProcessExecutor
+from decloud_pl.journal.record import State
 from decloud_pl.models.registry import build
+from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.settings import compose
 
 _PATIENCE = 120.0  # a worker imports torch and Lightning first

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from decloud_pl.daemon.events import Trouble
-from decloud_pl.daemon.record import State
+from decloud_pl.journal.record import State
+from decloud_pl.rounds.events import Trouble
 from decloud_pl.train.plan import TrainingPlan
 
 WHY = "read as this network's validators do (delta), the update loses 1.2 points"

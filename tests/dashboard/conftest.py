@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from decloud_pl.chain.endpoints import RpcHealth
-from decloud_pl.daemon.activity import ACTIVITY_FILE, Activity
-from decloud_pl.daemon.events import Changed, Connected, Looked, Skipped, Training, Trouble
-from decloud_pl.daemon.journal import Journal
-from decloud_pl.daemon.journal_file import JOURNAL_FILE
-from decloud_pl.daemon.record import RoundRecord, State
-from decloud_pl.daemon.reports import REPORTS_FOLDER, ReportWriter
-from decloud_pl.daemon.scope import Scope
 from decloud_pl.dashboard.app import serve
+from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.writer import Journal
+from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
+from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
+from decloud_pl.rounds.events import Changed, Connected, Looked, Skipped, Training, Trouble
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver

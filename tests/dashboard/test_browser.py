@@ -10,8 +10,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from decloud_pl.daemon.events import Training
-from decloud_pl.daemon.record import State
+from decloud_pl.journal.record import State
+from decloud_pl.rounds.events import Training
 from tests.dashboard.conftest import Home, record
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ def test_paths_that_hold_something_else(data: DataFolder, tmp_path: Path) -> Non
 
 def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
     node = {
-        "_target_": "decloud_pl.data.idx.IdxImages",
+        "_target_": "decloud_pl.data.formats.idx.IdxImages",
         "root": None,
         "entry": {
             "name": "mine",

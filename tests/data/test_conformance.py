@@ -18,7 +18,7 @@ from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import ImageSplit, Source, Split, TextSplit
 from decloud_pl.models.spec import ImageInput, InputSpec, TextInput
 from decloud_pl.settings import compose
-from decloud_pl.train.encoding import encoder_for
+from decloud_pl.train.fit.encoding import encoder_for
 from tests.data import tiny
 
 ALL = names()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from decloud_pl.data.catalog import entries
-from decloud_pl.data.digits import Digits
+from decloud_pl.data.formats.digits import Digits
 from decloud_pl.data.source import ImageSplit, TextSplit, check_labels, hold_out, part_of
 from decloud_pl.errors import DatasetError
 

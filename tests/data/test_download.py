@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from decloud_pl.build import build
-from decloud_pl.data.background import RETRY_AFTER, BackgroundDownloads
 from decloud_pl.data.catalog import Catalog, entry
-from decloud_pl.data.download import Retry, download_entry, read_sums
 from decloud_pl.data.entry import DataFolder, Entry
+from decloud_pl.data.fetch.background import RETRY_AFTER, BackgroundDownloads
+from decloud_pl.data.fetch.download import Retry, download_entry, read_sums
 from decloud_pl.errors import DatasetError, DatasetNotFound, DatasetNotReady
 from tests.data import tiny
 from tests.data.conftest import WebServer

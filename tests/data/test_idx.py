@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decloud_pl.data.idx import IdxImages, read_idx
+from decloud_pl.data.formats.idx import IdxImages, read_idx
 from decloud_pl.errors import DatasetError
 from tests.data.tiny import write_idx
 

@@ -15,12 +15,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from decloud_pl.data.formats.text import TextTables
 from decloud_pl.data.source import ImageSplit, TextSplit
-from decloud_pl.data.text import TextTables
 from decloud_pl.data.user_files import UserFiles
 from decloud_pl.errors import DatasetError, DatasetNotFound
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.encoding import encoder_for
+from decloud_pl.train.fit.encoding import encoder_for
 from tests.data import tiny
 
 

@@ -18,8 +18,9 @@ from decloud_pl.experiment.results import read
 from decloud_pl.experiment.resume import at_work, settings_key, unfinished
 from decloud_pl.experiment.run import parameters_of, run_experiment
 from decloud_pl.localnet.agents import bench_child
-from decloud_pl.models import package, quarantine
+from decloud_pl.models import package
 from decloud_pl.models.package import read_spec
+from decloud_pl.models.quarantine import opening as quarantine
 from decloud_pl.settings import compose
 from tests.cli.terminal import Terminal
 

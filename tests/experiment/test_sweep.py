@@ -117,7 +117,7 @@ def test_each_job_has_the_addresses_again(tmp_path: Path) -> None:
     data.parent.mkdir(parents=True)
     file = {"file": "a.csv", "urls": [MIRROR]}
     entry = {"name": "mine", "kind": "text", "num_classes": 2, "folder": "mine", "downloads": [file]}
-    data.write_text(json.dumps({"_target_": "decloud_pl.data.tables.Tables", "root": None, "entry": entry}))
+    data.write_text(json.dumps({"_target_": "decloud_pl.data.formats.tables.Tables", "root": None, "entry": entry}))
     (tmp_path / "config.json").write_text(json.dumps({"data.mirror": f"{MIRROR}/2"}))
     environ = {"DECLOUD_HOME": str(tmp_path)}
     given = sources(["dataset=mine", "seed=5"], environ=environ)

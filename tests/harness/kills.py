@@ -14,7 +14,7 @@ from pathlib import Path
 from decloud_pl.chain.dialects.v1 import decode_submission
 from decloud_pl.localnet.clock import ScaledClock
 from decloud_pl.localnet.network import LocalNetwork
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.fetch.gateway import GatewayReader
 from tests.harness.nursery import Nursery
 from tests.harness.parties import ONCE, Parties, history
 from tests.harness.trainer import Spec, content_of

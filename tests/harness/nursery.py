@@ -21,7 +21,7 @@ from typing import Any
 
 from decloud_pl.chain.transaction_log import Attempt, Outcome, TransactionLog
 from decloud_pl.daemon.assemble import run_until_stopped
-from decloud_pl.daemon.events import Changed, DaemonEvent
+from decloud_pl.rounds.events import Changed, DaemonEvent
 from tests.harness.trainer import Spec, trainer
 
 ROOT = Path(__file__).parents[2]

@@ -20,22 +20,22 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import TransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
-from decloud_pl.daemon.events import DaemonEvent, Reporter
-from decloud_pl.daemon.executor import UPDATE_FILE, Executor, ProcessExecutor
-from decloud_pl.daemon.journal import Journal
 from decloud_pl.daemon.loop import Daemon
-from decloud_pl.daemon.policy import Policy
-from decloud_pl.daemon.record import RoundRecord
-from decloud_pl.daemon.select import Criteria
-from decloud_pl.daemon.shares import Shares
-from decloud_pl.daemon.steps import Planner, Steps
-from decloud_pl.daemon.transaction_log import JournalTransactionLog
-from decloud_pl.daemon.update_file import write_update
 from decloud_pl.domain import Update
+from decloud_pl.executors.process import UPDATE_FILE, Executor, ProcessExecutor
+from decloud_pl.executors.shares import Shares
+from decloud_pl.executors.update_file import write_update
+from decloud_pl.journal.record import RoundRecord
+from decloud_pl.journal.transactions import JournalTransactionLog
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.events import DaemonEvent, Reporter
+from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.select import Criteria
+from decloud_pl.rounds.steps import Planner, Steps
 from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.publish import StorePublisher
-from decloud_pl.store.unixfs import cid_of_file
 
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
 

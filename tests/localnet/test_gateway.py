@@ -15,10 +15,10 @@ import requests
 from decloud_pl.errors import ContentNotFound, LocalnetError, StoreUnavailable
 from decloud_pl.localnet.gateway import RAW_TYPE, GatewayServer
 from decloud_pl.store import Stored
-from decloud_pl.store.car import CONTENT_TYPE, file_in_car
-from decloud_pl.store.cid import PROFILES, RAW, Cid
 from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.ipfs.car import CONTENT_TYPE, file_in_car
+from decloud_pl.store.ipfs.cid import PROFILES, RAW, Cid
 
 DATA = random.Random(6).randbytes(600_001)
 ABSENT = str(Cid.of_block(1, RAW, b"absent"))

@@ -12,7 +12,7 @@ from torch import nn
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import ModelSpec, TextInput, read_spec, save
-from decloud_pl.models.quarantine_child import Refused, _base
+from decloud_pl.models.quarantine.child import Refused, _base
 from decloud_pl.models.registry import ARCHITECTURES, build, default_input
 from decloud_pl.models.spec import ImageInput
 
@@ -182,8 +182,9 @@ import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from decloud_pl.errors import ModelError
-from decloud_pl.models import make, quarantine
-from decloud_pl.models.quarantine_child import Refused, _base
+from decloud_pl.models import make
+from decloud_pl.models.quarantine import opening as quarantine
+from decloud_pl.models.quarantine.child import Refused, _base
 from decloud_pl.models.registry import build, known
 assert "brightness" in known()
 assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot take a name away

@@ -10,8 +10,8 @@ import pytest
 
 from decloud_pl.errors import StoreError
 from decloud_pl.store import Store
-from decloud_pl.store.cid import Cid
-from decloud_pl.store.unixfs import profile_of
+from decloud_pl.store.ipfs.cid import Cid
+from decloud_pl.store.ipfs.unixfs import profile_of
 
 
 class StoreConformance(ABC):

@@ -17,9 +17,9 @@ import pytest
 
 from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError
 from decloud_pl.store import Store
-from decloud_pl.store.car import file_in_car
-from decloud_pl.store.cid import PROFILES, Cid
 from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.ipfs.car import file_in_car
+from decloud_pl.store.ipfs.cid import PROFILES, Cid
 from tests.store.conformance import StoreConformance
 
 DATA = random.Random(9).randbytes(600_001)

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from decloud_pl.store.car import CONTENT_TYPE, car_header, car_section
-from decloud_pl.store.cid import PROFILES, Cid
-from decloud_pl.store.gateway import GatewayReader
-from decloud_pl.store.unixfs import cid_of_file, decode_node
+from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.ipfs.car import CONTENT_TYPE, car_header, car_section
+from decloud_pl.store.ipfs.cid import PROFILES, Cid
+from decloud_pl.store.ipfs.unixfs import cid_of_file, decode_node
 from tests.store.fakes.server import Request, Server
 
 CHILD = Path(__file__).parent / "genuine" / "kubo_child.py"

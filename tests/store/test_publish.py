@@ -13,10 +13,10 @@ import pytest
 from decloud_pl.domain import Update
 from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
 from decloud_pl.store import Progress, Stored
-from decloud_pl.store.cid import DEFAULT_PROFILE, RAW, Cid
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, RAW, Cid
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.publish import ReadBack, StorePublisher
-from decloud_pl.store.unixfs import cid_of_file
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
 from tests.store.fakes.server import status
 from tests.store.fakes.shelf import FakeGateway

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from decloud_pl.daemon.planner import training_plan
 from decloud_pl.models.package import save
 from decloud_pl.models.registry import build
 from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
+from decloud_pl.rounds.planner import training_plan
 from decloud_pl.settings import compose
+from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import TrainingPlan
-from decloud_pl.train.setup import FitSetup
 
 MakePlan = Callable[..., TrainingPlan]
 MakeSetup = Callable[..., FitSetup]

@@ -8,8 +8,8 @@ import torch
 
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.batches import BatchStream, MemoryReader, Reader, StreamReader, packed_bytes
-from decloud_pl.train.encoding import encoder_for
+from decloud_pl.train.fit.batches import BatchStream, MemoryReader, Reader, StreamReader, packed_bytes
+from decloud_pl.train.fit.encoding import encoder_for
 
 ENCODER = encoder_for(ImageInput())
 

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from decloud_pl.domain import Encoding, Update, UpdateForm
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import ModelSpec, save
-from decloud_pl.models.quarantine import open_base_model
+from decloud_pl.models.quarantine.opening import open_base_model
 from decloud_pl.models.spec import BaseModel, ImageInput
-from decloud_pl.train import delta
-from decloud_pl.train.callback import DeltaCallback
+from decloud_pl.train.callbacks.delta import DeltaCallback
+from decloud_pl.train.update import delta
 
 
 class Line(LightningModule):

@@ -10,15 +10,15 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from decloud_pl.data.digits import Digits
+from decloud_pl.data.formats.digits import Digits
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.average import AverageWeights
-from decloud_pl.train.baseline import BaselineCallback
-from decloud_pl.train.best import BestWeights
-from decloud_pl.train.checkpoint import CheckpointCallback
-from decloud_pl.train.datamodule import RoundDataModule
-from decloud_pl.train.deadline import DeadlineCallback
-from decloud_pl.train.module import RoundModule
+from decloud_pl.train.callbacks.average import AverageWeights
+from decloud_pl.train.callbacks.best import BestWeights
+from decloud_pl.train.fit.baseline import BaselineCallback
+from decloud_pl.train.fit.checkpoints import CheckpointCallback
+from decloud_pl.train.fit.datamodule import RoundDataModule
+from decloud_pl.train.fit.deadline import DeadlineCallback
+from decloud_pl.train.fit.module import RoundModule
 
 STEPS = 5
 

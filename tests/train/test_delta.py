@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from decloud_pl.domain import Encoding, UpdateDtype
 from decloud_pl.errors import TrainingError
-from decloud_pl.store.unixfs import cid_of_file
-from decloud_pl.train import delta
+from decloud_pl.store.ipfs.unixfs import cid_of_file
+from decloud_pl.train.update import delta
 
 # What one rounding of each type may cost, relative to the entry.
 _PRECISION: dict[UpdateDtype, float] = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from decloud_pl.data.digits import Digits
-from decloud_pl.data.image_files import ImageFiles
+from decloud_pl.data.formats.digits import Digits
+from decloud_pl.data.formats.image_files import ImageFiles
 from decloud_pl.data.source import ImageSplit, TextSplit
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import tokenizer
 from decloud_pl.models.spec import BaseModel, ImageInput, InputSpec, ModelSpec, TextInput
-from decloud_pl.train.encoding import check_fit, encoder_for
+from decloud_pl.train.fit.encoding import check_fit, encoder_for
 
 
 def usual(images: list[Image.Image]) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.score import Gain, HeldOut, accuracy_of_hits
+from decloud_pl.train.score.scorer import Gain, HeldOut, accuracy_of_hits
 
 
 def paired_hits(

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from decloud_pl.train.gate import Findings, Rules, Verdict, after_remedies, judge
-from decloud_pl.train.score import Gain
+from decloud_pl.train.score.gate import Findings, Rules, Verdict, after_remedies, judge
+from decloud_pl.train.score.scorer import Gain
 
 SURE = Gain(0.1, 0.8, 0.65, 0.74, 1000)
 UNSURE = Gain(0.8, 0.803, -0.004, 0.01, 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from decloud_pl.train.halving import Found, OutOfTime, Reached, Rung, halve, rungs_of
+from decloud_pl.train.tune.halving import Found, OutOfTime, Reached, Rung, halve, rungs_of
 
 RATES = (0.1, 0.3, 3.0, 10.0)
 

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from decloud_pl.build import build
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
-from decloud_pl.train.setup import FitSetup
+from decloud_pl.train.fit.setup import FitSetup
 
 MakeSetup = Callable[..., FitSetup]
 Points = dict[int, float]

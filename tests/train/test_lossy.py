@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from decloud_pl.domain import Encoding
-from decloud_pl.train.lossy import Encoded, encode
+from decloud_pl.train.update.lossy import Encoded, encode
 
 BASE = {"w": torch.zeros(100)}
 TRAINED = {"w": torch.linspace(0.0, 1.0, 100)}

@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from decloud_pl.models.registry import build
-from decloud_pl.train.module import RoundModule
+from decloud_pl.train.fit.module import RoundModule
 
 
 @pytest.mark.parametrize("compiled", [False, True])

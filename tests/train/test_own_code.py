@@ -16,13 +16,13 @@ from lightning.pytorch import seed_everything
 from decloud_pl.domain import Update
 from decloud_pl.errors import ConfigError, DecloudError, TrainingError, TrainingStopped
 from decloud_pl.models.spec import BaseModel
-from decloud_pl.train.callback import trained_network
-from decloud_pl.train.finish import Finish
+from decloud_pl.train.callbacks.delta import trained_network
+from decloud_pl.train.callbacks.in_round import RoundCallbacks
+from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
-from decloud_pl.train.round_callbacks import RoundCallbacks
 from decloud_pl.train.run import train_round
-from decloud_pl.train.setup import FitSetup
+from decloud_pl.train.score.finish import Finish
 
 MakePlan = Callable[..., TrainingPlan]
 MakeSetup = Callable[..., FitSetup]
@@ -37,7 +37,7 @@ from sklearn.datasets import load_digits
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from decloud_pl.train.module import RoundModule
+from decloud_pl.train.fit.module import RoundModule
 
 
 class TakesNetwork(LightningModule):

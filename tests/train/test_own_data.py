@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningDataModule
 
-from decloud_pl.train.own_data import OwnHeldOut
+from decloud_pl.train.fit.own_data import OwnHeldOut
 
 
 class Rows(LightningDataModule):

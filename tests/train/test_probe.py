@@ -15,14 +15,14 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from decloud_pl.errors import TrainingStopped
 from decloud_pl.settings.training import TrainingConfig, TuneConfig
-from decloud_pl.train.course import LightningCourses
-from decloud_pl.train.halving import Found, OutOfTime, Reached, Rung
+from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, PROBE_FILE, UPDATE_FILE, TrainingPlan
-from decloud_pl.train.probe import Choice, choose_epochs, epochs_that_fit, read, search, seconds_for
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
-from decloud_pl.train.setup import FitSetup
-from decloud_pl.train.tune import tuned
+from decloud_pl.train.tune.choose import tuned
+from decloud_pl.train.tune.halving import Found, OutOfTime, Reached, Rung
+from decloud_pl.train.tune.probe import Choice, choose_epochs, epochs_that_fit, read, search, seconds_for
+from decloud_pl.train.tune.trial import LightningCourses
 
 MakePlan = Callable[..., TrainingPlan]
 MakeSetup = Callable[..., FitSetup]

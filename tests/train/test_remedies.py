@@ -12,10 +12,10 @@ import torch
 
 from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged, TrainingStopped
-from decloud_pl.train.gate import Verdict
 from decloud_pl.train.progress import stopped
-from decloud_pl.train.remedies import Average, Remedy, Scale, State, Workshop
-from decloud_pl.train.score import Gain
+from decloud_pl.train.score.gate import Verdict
+from decloud_pl.train.score.remedies import Average, Remedy, Scale, State, Workshop
+from decloud_pl.train.score.scorer import Gain
 
 BASE = {"w": torch.zeros(4), "count": torch.tensor(3)}
 TRAINED = {"w": torch.ones(4), "count": torch.tensor(5)}

@@ -13,7 +13,7 @@ import torch
 
 from decloud_pl.errors import ConfigError, TrainingDiverged, TrainingError, TrainingStopped, UntrustedFileRejected
 from decloud_pl.models.registry import build
-from decloud_pl.store.unixfs import cid_of_file
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.train.plan import CONFIG_FILE, ROUND_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import compose
-from decloud_pl.train.optimizers import optimizer_factory, scheduler_factory
+from decloud_pl.train.fit.optimizers import optimizer_factory, scheduler_factory
 
 
 def rates(*overrides: str, steps: int) -> list[float]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.score import Scorer, contributions
+from decloud_pl.train.score.scorer import Scorer, contributions
 
 
 def test_shares_are_in_proportion_to_the_gain() -> None:

@@ -21,14 +21,14 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, TensorDataset
 
 from decloud_pl.config_dir import config_dir
-from decloud_pl.daemon.planner import SettingsPlanner
 from decloud_pl.errors import ConfigError, TrainingError
+from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.settings import compose
-from decloud_pl.train.callback import trained_network
+from decloud_pl.train.callbacks.delta import trained_network
+from decloud_pl.train.callbacks.in_round import RoundCallbacks
+from decloud_pl.train.fit.setup import Fit, FitSetup, make_callbacks, quiet
 from decloud_pl.train.plan import UPDATE_FILE
 from decloud_pl.train.progress import Progress, Supervisor
-from decloud_pl.train.round_callbacks import RoundCallbacks
-from decloud_pl.train.setup import Fit, FitSetup, make_callbacks, quiet
 from decloud_pl.train.trainer_arguments import HONOURED, REFUSED
 
 MakeSetup = Callable[..., FitSetup]

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from decloud_pl.errors import TrainingStopped
-from decloud_pl.train.checkpoint import usable
+from decloud_pl.train.fit.checkpoints import usable
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
@@ -33,7 +33,7 @@ def worker(plan: TrainingPlan, **environ: str) -> Iterator[subprocess.Popen[str]
     """A worker as the daemon starts it; ended with the block."""
     plan.write(plan.round.folder)
     process = subprocess.Popen(
-        [sys.executable, "-m", "decloud_pl.daemon.worker", str(plan.round.folder)],
+        [sys.executable, "-m", "decloud_pl.executors.worker", str(plan.round.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -121,12 +121,12 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
-from decloud_pl.data.digits import Digits
+from decloud_pl.data.formats.digits import Digits
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.callback import DeltaCallback
-from decloud_pl.train.datamodule import RoundDataModule
+from decloud_pl.train.callbacks.delta import DeltaCallback
+from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.domain import Encoding
-from decloud_pl.train.module import RoundModule
+from decloud_pl.train.fit.module import RoundModule
 
 
 class Publisher:

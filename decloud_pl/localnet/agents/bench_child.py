@@ -23,10 +23,10 @@ from decloud_pl.data.source import Source
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
+from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, InputSpec
-from decloud_pl.models.warm_quarantine import WarmQuarantine
-from decloud_pl.train.score import Scorer, accuracy_with, contributions
+from decloud_pl.train.score.scorer import Scorer, accuracy_with, contributions
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from decloud_pl.errors import (
 )
 from decloud_pl.localnet.agents.actor import Actor
 from decloud_pl.localnet.agents.bench import Bench
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.store.fetch.gateway import GatewayReader
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ class Validator:
 
     async def _fetch(self, cid: str, kind: str) -> Path:
         # Bytes were verified before the file appeared under its content's name, so one download is enough.
-        from decloud_pl.store.cid import Cid
+        from decloud_pl.store.ipfs.cid import Cid
 
         path = self.files / f"{kind}-{Cid.parse(cid)}"
         if not path.exists():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from decloud_pl.store import Progress, Stored
-from decloud_pl.store.cid import DEFAULT_PROFILE, Cid
+from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, Cid
 from decloud_pl.store.pinata.credentials import PinataCredentials
 from decloud_pl.store.pinata.http import PinataHttp, checked_url
 from decloud_pl.store.pinata.v1 import PinataV1

@@ -16,9 +16,9 @@ from urllib.parse import urljoin, urlsplit
 
 from decloud_pl.errors import StoreRejected, StoreUnavailable
 from decloud_pl.store import Progress
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.pinata.http import Answer, PinataHttp
 from decloud_pl.store.sending import SentFile
-from decloud_pl.store.unixfs import cid_of_file
 
 _VERSION = {"Tus-Resumable": "1.0.0"}
 PIECE = 50 << 20

@@ -11,7 +11,7 @@ from pathlib import Path
 from requests_toolbelt import MultipartEncoder
 
 from decloud_pl.store import Progress
-from decloud_pl.store.cid import PROFILES
+from decloud_pl.store.ipfs.cid import PROFILES
 from decloud_pl.store.pinata.http import PinataHttp
 from decloud_pl.store.sending import SentFile
 

@@ -26,8 +26,8 @@ from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.localnet.agents.validator import Validator
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
-from decloud_pl.models.simple_cnn import SimpleCNN
-from decloud_pl.store.gateway import GatewayReader
+from decloud_pl.models.networks.simple_cnn import SimpleCNN
+from decloud_pl.store.fetch.gateway import GatewayReader
 
 RATE = 0.1
 State = dict[str, torch.Tensor]

@@ -16,15 +16,15 @@ from solders.pubkey import Pubkey
 from torch.nn import functional
 
 from decloud_pl.chain.dialects.v1.events import RewardClaimed
-from decloud_pl.daemon.events import Changed, DaemonEvent, Trouble
-from decloud_pl.daemon.executor import UPDATE_FILE
-from decloud_pl.daemon.planner import SettingsPlanner
-from decloud_pl.daemon.record import State
-from decloud_pl.daemon.update_file import write_update
-from decloud_pl.data.digits import Digits
+from decloud_pl.data.formats.digits import Digits
 from decloud_pl.domain import RoundStatus
+from decloud_pl.executors.process import UPDATE_FILE
+from decloud_pl.executors.update_file import write_update
+from decloud_pl.journal.record import State
 from decloud_pl.localnet.agents.bench import Bench
-from decloud_pl.models.simple_cnn import SimpleCNN
+from decloud_pl.models.networks.simple_cnn import SimpleCNN
+from decloud_pl.rounds.events import Changed, DaemonEvent, Trouble
+from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.settings import compose
 from decloud_pl.train.plan import TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor

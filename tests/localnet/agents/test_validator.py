@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decloud_pl.data.digits import Digits
+from decloud_pl.data.formats.digits import Digits
 from decloud_pl.domain import Convention, RoundStatus
 from decloud_pl.localnet.agents.bench import Bench
-from decloud_pl.store.cid import RAW, Cid
+from decloud_pl.store.ipfs.cid import RAW, Cid
 from tests.localnet.agents.conftest import RATE, State, Town, always
 
 ABSENT = str(Cid.of_block(1, RAW, b"absent"))

@@ -1,0 +1,91 @@
+"""Downloads while something else goes on: a daemon looks for rounds meanwhile and joins none that it cannot train."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from decloud_pl.data.entry import DataFolder, Entry
+from decloud_pl.data.fetch.download import download_entry
+from decloud_pl.errors import DatasetError, DatasetNotReady
+
+RETRY_AFTER = 300.0
+
+
+class _Job:
+    """One download, in a thread that ends with the process; what it had got is gone on with the next time."""
+
+    def __init__(self, entry: Entry, data: DataFolder, on_end: Callable[[], object]) -> None:
+        self.done_bytes = 0
+        self.is_running = True
+        self.failure: DatasetError | None = None
+        self._on_end = on_end
+        self._entry = entry
+        self._data = data
+        self._files: dict[str, int] = {}
+        self._thread = threading.Thread(target=self._run, name=f"download-{entry.name}", daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            download_entry(self._entry, self._data, progress=self._progress)
+        except DatasetError as error:
+            self.failure = error
+        finally:
+            self.is_running = False
+            self._on_end()
+
+    def _progress(self, file: str, done: int, total: int) -> None:
+        del total
+        self._files[file] = done
+        self.done_bytes = sum(self._files.values())
+
+
+class BackgroundDownloads:
+    """At most one download of each data set at a time.
+
+    Args:
+        data: the data folder.
+        monotonic: seconds, for when to try again.
+    """
+
+    def __init__(self, data: DataFolder, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._data = data
+        self._monotonic = monotonic
+        self._jobs: dict[str, _Job] = {}
+        self._on_end: Callable[[], object] = lambda: None
+        self._failed_at: dict[str, float] = {}
+
+    def on_end(self, call: Callable[[], object]) -> None:
+        """Has ``call`` called whenever a download has ended, well or not; in the download's thread."""
+        self._on_end = call
+
+    def ensure(self, entry: Entry) -> None:
+        """Returns when the files are there; starts their download otherwise.
+
+        Raises:
+            DatasetNotReady: they are not there yet. The message says how far it is or why it failed.
+        """
+        if entry.find(None, self._data) is not None:
+            return
+        job = self._jobs.get(entry.name)
+        if job is not None and job.is_running:
+            raise DatasetNotReady(
+                f"the data set {entry.name} is being downloaded ({job.done_bytes / 1e6:.0f} MB so far)"
+            )
+        if job is not None and job.failure is not None:
+            failed_at = self._failed_at.setdefault(entry.name, self._monotonic())
+            if self._monotonic() - failed_at < RETRY_AFTER:
+                raise DatasetNotReady(job.failure.message, fix=job.failure.fix)
+        self._failed_at.pop(entry.name, None)
+        self._jobs[entry.name] = _Job(entry, self._data, self._on_end)
+        raise DatasetNotReady(f"the data set {entry.name} is being downloaded")
+
+    def wait(self, timeout: float) -> None:
+        """Waits for the downloads that run, at most ``timeout`` seconds for each."""
+        for job in self._jobs.values():
+            job.wait(timeout)

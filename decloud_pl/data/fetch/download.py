@@ -1,0 +1,260 @@
+"""Downloads of data sets: resumed where they were cut, verified, and put in place whole.
+
+A file is written as ``.NAME.part`` beside its place and moved there once its checksum is right. What was put in place
+is listed in ``SHA256SUMS``, in the format of ``sha256sum -c``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from decloud_pl.data.entry import DataFolder, Download, Entry
+from decloud_pl.data.fetch.unpack import is_archive, unpack
+from decloud_pl.errors import DatasetError, DatasetNotFound
+
+if TYPE_CHECKING:
+    import requests
+
+logger = logging.getLogger(__name__)
+
+SUMS_FILE = "SHA256SUMS"
+MOST_BYTES = 8 << 30
+_CHUNK = 1 << 16  # what a broken connection may lose
+_TIMEOUT = (10.0, 60.0)
+_MOST_DIGITS = 18
+_WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+Progress = Callable[[str, int, int], None]
+"""Called with a file's name, the bytes that are there, and all of them (0 where unknown)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often to go on with a file at one URL, and how long to wait before each time, in seconds."""
+
+    waits: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
+    sleep: Callable[[float], None] = time.sleep
+
+
+class _Gone(Exception):
+    """This URL will not give the file: why, in a few words."""
+
+
+class _Interrupted(Exception):
+    """The connection broke or the server is busy: why, in a few words."""
+
+
+def download_entry(
+    entry: Entry, data: DataFolder, *, progress: Progress | None = None, retry: Retry | None = None
+) -> Path:
+    """Downloads what is missing of a data set and returns its folder.
+
+    Another process that downloads the same one is waited for.
+
+    Raises:
+        DatasetNotFound: no URL gives a file, or what it gives is not the published file.
+        DatasetError: the folder cannot be written.
+    """
+    folder = data.folder / entry.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".lock"):
+            for item in entry.downloads:
+                if not _is_there(entry, item, folder):
+                    _get(entry, item, folder, data.mirror, progress or _silent, retry or Retry())
+    except OSError as error:
+        raise DatasetError(
+            f"The data set {entry.name} cannot be kept in {folder}: {error.strerror}.",
+            fix="Make room, or set data.folder to another folder.",
+        ) from error
+    return folder
+
+
+def _is_there(entry: Entry, item: Download, folder: Path) -> bool:
+    if is_archive(item.file):
+        return all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in entry.files)
+    return (folder / item.file).is_file()
+
+
+def _get(entry: Entry, item: Download, folder: Path, mirror: str, progress: Progress, retry: Retry) -> None:
+    urls = (f"{mirror.rstrip('/')}/{entry.name}/{item.file}",) if mirror else item.urls
+    target = folder / item.file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    reasons: list[str] = []
+    for url in urls:
+        try:
+            digest = _fetch(url, item, part, progress, retry)
+        except (_Gone, _Interrupted) as error:
+            reasons.append(f"{urlsplit(url).hostname or url}: {error}")
+            continue
+        if is_archive(item.file):
+            try:
+                sums = unpack(part, target.name, folder, wanted=entry.files)
+            finally:
+                part.unlink(missing_ok=True)
+        else:
+            part.replace(target)
+            sums = {item.file: digest}
+        _note(folder, sums)
+        return
+    raise DatasetNotFound(
+        f"{item.file} of the data set {entry.name} could not be downloaded ({'; '.join(reasons)}).",
+        fix=f"Try again later, or set paths.{entry.name} to a folder that has the files.",
+    )
+
+
+def _fetch(url: str, item: Download, part: Path, progress: Progress, retry: Retry) -> str:
+    """Downloads one file into ``part`` and returns its SHA-256.
+
+    Raises:
+        _Gone: the server has no such file, or another one.
+        _Interrupted: it stayed unreachable.
+    """
+    waits = iter(retry.waits)
+    while True:
+        begun_at = part.stat().st_size if part.exists() else 0
+        try:
+            expected = _transfer(url, item, part, progress)
+        except _Interrupted as error:
+            wait = next(waits, None)
+            if wait is None:
+                raise
+            logger.info("%s: %s; going on in %.0f s", url, error, wait)
+            retry.sleep(wait)
+            continue
+        digest, right = _check(part, item.checksum or expected)
+        if right:
+            return digest
+        part.unlink()
+        # What was there before may have been of another version of the file; a whole transfer has no excuse.
+        if not begun_at:
+            raise _Gone("its content is not the published file's (wrong checksum)")
+
+
+def _transfer(url: str, item: Download, part: Path, progress: Progress) -> str:
+    """One request, from where ``part`` ends. Returns the checksum that the server names, if any."""
+    import requests
+
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", "User-Agent": "decloud_pl"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    try:
+        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+            if response.status_code == 416 and have:
+                _restart_unless_complete(response, part, have)
+                return _linked_checksum(response)
+            if response.status_code in _WORTH_ANOTHER_TRY:
+                raise _Interrupted(f"the server answered {response.status_code}")
+            if response.status_code not in (200, 206):
+                raise _Gone(f"the server answered {response.status_code}")
+            resumed = response.status_code == 206 and _range_start(response) == have
+            if response.status_code == 206 and not resumed:
+                part.unlink(missing_ok=True)
+                raise _Interrupted("the server gave another part of the file")
+            _write(response, item, part, have if resumed else 0, progress)
+            return _linked_checksum(response)
+    except requests.exceptions.InvalidURL as error:
+        raise _Gone("this is no URL") from error
+    except (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
+        raise _Gone("this is no URL of the web") from error
+    except requests.TooManyRedirects as error:
+        raise _Gone("the server redirects without end") from error
+    except requests.RequestException as error:
+        raise _Interrupted(_in_short(error)) from error
+
+
+def _write(response: requests.Response, item: Download, part: Path, start: int, progress: Progress) -> None:
+    said = response.headers.get("Content-Length", "")
+    rest = int(said) if said.isascii() and said.isdecimal() and len(said) <= _MOST_DIGITS else 0
+    total = start + rest if rest else item.size
+    if total > MOST_BYTES:
+        raise _Gone(f"the file is said to have {total:,} bytes")
+    done = start
+    with part.open("r+b" if start else "wb") as file:
+        file.seek(start)
+        for chunk in response.iter_content(_CHUNK):
+            done += len(chunk)
+            if done > MOST_BYTES:
+                raise _Gone(f"the file has more than {MOST_BYTES:,} bytes")
+            file.write(chunk)
+            progress(item.file, done, total)
+
+
+def _restart_unless_complete(response: requests.Response, part: Path, have: int) -> None:
+    """Nothing is left to send when all of it is there; otherwise ``part`` is of another file."""
+    if response.headers.get("Content-Range") != f"bytes */{have}":
+        part.unlink()
+        raise _Interrupted("the server has another version of the file")
+
+
+def _range_start(response: requests.Response) -> int | None:
+    unit, _, values = response.headers.get("Content-Range", "").partition(" ")
+    start = values.partition("-")[0]
+    return int(start) if unit == "bytes" and start.isdecimal() else None
+
+
+def _linked_checksum(response: requests.Response) -> str:
+    """The SHA-256 that the Hugging Face hub gives with a file, in the answer that redirects to its bytes."""
+    for answer in (*response.history, response):
+        value = answer.headers.get("X-Linked-ETag", "").strip('"').lower()
+        if len(value) == 64 and set(value) <= set("0123456789abcdef"):
+            return f"sha256:{value}"
+    return ""
+
+
+def _check(path: Path, checksum: str) -> tuple[str, bool]:
+    """The file's SHA-256, and whether it has the checksum; without one, any content is right."""
+    algorithm, _, expected = checksum.partition(":")
+    digests = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", algorithm or "sha256"}}
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            for digest in digests.values():
+                digest.update(chunk)
+    right = not checksum or digests[algorithm].hexdigest() == expected
+    return digests["sha256"].hexdigest(), right
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """SHA-256 by file, as noted when the files were downloaded."""
+    try:
+        lines = (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+
+
+def _note(folder: Path, sums: dict[str, str]) -> None:
+    everything = {**read_sums(folder), **sums}
+    scratch = folder / f".{SUMS_FILE}.part"
+    scratch.write_text("".join(f"{everything[name]}  {name}\n" for name in sorted(everything)), encoding="utf-8")
+    scratch.replace(folder / SUMS_FILE)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _in_short(error: Exception) -> str:
+    import requests
+
+    if isinstance(error, requests.Timeout):
+        return "the server did not answer in time"
+    return "the connection failed or broke"
+
+
+def _silent(file: str, done: int, total: int) -> None:
+    del file, done, total

@@ -1,0 +1,46 @@
+"""The catalogue's text data sets, in the layout that the Hugging Face hub and ``datasets`` keep on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from decloud_pl.data.formats import tables
+from decloud_pl.data.reader import CatalogSource
+from decloud_pl.data.source import SplitName, TextSplit, check_labels, hold_out
+
+
+class TextTables(CatalogSource):
+    """Texts from parquet files as on the hub, from the Arrow files of ``datasets``' cache, or of ``save_to_disk``.
+
+    Args:
+        entry: see `CatalogSource`.
+        text: the column of the texts.
+        label: the column of the labels.
+        root: see `CatalogSource`.
+        data: see `CatalogSource`.
+    """
+
+    def __init__(
+        self,
+        entry: Mapping[str, Any] | str,
+        *,
+        text: str = "text",
+        label: str = "label",
+        root: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(entry, root, data)
+        self._columns = tables.Columns(text, label)
+
+    def load(self, split: SplitName) -> TextSplit:
+        table = self._read("test" if split == "test" else "train")
+        words = table.words()
+        if words and split == "test":
+            # Their numbers are their places among the training data's: a test split may lack some.
+            words = self._read("train").words()
+        whole = check_labels(table.split(words), self.num_classes, self.name)
+        return whole if split == "test" else hold_out(whole, split)
+
+    def _read(self, part: str) -> tables.Table:
+        return tables.read(tables.find(self.folder(), self.entry.splits[part]), self._columns)

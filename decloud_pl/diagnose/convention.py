@@ -1,0 +1,207 @@
+"""How this network's validators read updates, as the chain's own record shows it.
+
+A completed round says who got which share of the reward for which update. Each convention predicts other shares from
+the same files, so the files and the shares together tell which one was used: no promise of a document, nobody's word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.data.catalog import Catalog
+from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
+from decloud_pl.errors import DatasetError, StoreError, TrainingError
+from decloud_pl.executors.process import worker_environment
+from decloud_pl.rounds.steps import Reader
+
+_CHILD_SECONDS = 900.0
+_CLEAR = 0.25
+"""Two readings are told apart where the parts of the pool that their predictions misplace differ by this much."""
+_CHANCE = 0.002
+"""Gains below this are taken for nothing: on held-out data they are chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One submission of a completed round.
+
+    Attributes:
+        trainer: whose it is.
+        share_bps: what the validator gave.
+        gains: accuracy gained on held-out data, by convention, 0 to 1; None where the file could not be opened.
+    """
+
+    trainer: str
+    share_bps: int
+    gains: Mapping[Convention, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one round shows.
+
+    Attributes:
+        round_id: the round.
+        validator: who scored it.
+        dataset: the data set's name on chain.
+        outcomes: of every submission.
+        missed: by convention, the share of the pool that its predictions put elsewhere, 0 to 1.
+        convention: the one that the validator used, None where the round does not tell.
+    """
+
+    round_id: int
+    validator: str
+    dataset: str
+    outcomes: tuple[Outcome, ...]
+    missed: Mapping[Convention, float]
+    convention: Convention | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the rounds looked at show together.
+
+    Attributes:
+        rounds: those that could be looked at, the latest first.
+        passed_over: why others could not, by round.
+        convention: what every round that tells says; None where none tells or they contradict each other.
+    """
+
+    rounds: tuple[Evidence, ...]
+    passed_over: Mapping[int, str]
+
+    @property
+    def convention(self) -> Convention | None:
+        told = {evidence.convention for evidence in self.rounds} - {None}
+        return told.pop() if len(told) == 1 else None
+
+
+def weigh(outcomes: Sequence[Outcome]) -> tuple[dict[Convention, float], Convention | None]:
+    """How far each convention's predictions miss the shares that were given, and which one fits; see `Evidence`."""
+    given = [outcome.share_bps / BPS_DENOMINATOR for outcome in outcomes]
+    missed: dict[Convention, float] = {}
+    for convention in get_args(Convention):
+        gained = [_gain(outcome, convention) for outcome in outcomes]
+        total = sum(gained)
+        predicted = [gain / total if total else 0.0 for gain in gained]
+        missed[convention] = sum(abs(one - other) for one, other in zip(predicted, given, strict=True)) / 2
+    best, other = sorted(missed, key=lambda convention: missed[convention])
+    clear = missed[other] - missed[best] >= _CLEAR
+    return missed, best if clear else None
+
+
+def _gain(outcome: Outcome, convention: Convention) -> float:
+    gain = 0.0 if outcome.gains is None else outcome.gains[convention]
+    return gain if gain > _CHANCE else 0.0
+
+
+async def gather(
+    chain: ChainClient,
+    reader: Reader,
+    catalog: Catalog,
+    folder: Path,
+    *,
+    gradient_rate: float,
+    max_bytes: int,
+    most: int = 3,
+) -> Record:
+    """Looks at the latest completed rounds until ``most`` of them told something.
+
+    Args:
+        chain: the network.
+        reader: delivers files by CID.
+        catalog: where data sets are.
+        folder: for downloads; the caller removes it.
+        gradient_rate: of the network's validators, under the gradient convention.
+        max_bytes: caps each download.
+        most: rounds that tell, after which no further one is looked at.
+
+    Raises:
+        RpcUnavailable: the network cannot be asked.
+    """
+    found: list[Evidence] = []
+    passed_over: dict[int, str] = {}
+    completed = [round_ for round_ in await chain.rounds() if round_.status is RoundStatus.COMPLETED]
+    for round_ in reversed(completed):
+        if sum(evidence.convention is not None for evidence in found) >= most or len(found) >= 3 * most:
+            break
+        try:
+            found.append(await _look(chain, reader, catalog, folder, round_, gradient_rate, max_bytes))
+        except (StoreError, DatasetError, TrainingError) as error:
+            passed_over[round_.id] = str(error)
+    return Record(tuple(found), passed_over)
+
+
+async def _look(
+    chain: ChainClient,
+    reader: Reader,
+    catalog: Catalog,
+    folder: Path,
+    round_: Round,
+    gradient_rate: float,
+    max_bytes: int,
+) -> Evidence:
+    choice = catalog.resolve(round_.dataset)
+    if not choice.ready:
+        raise DatasetError(f"The data set {choice.name} is not on this machine.")
+    base = folder / f"{round_.id}-base"
+    await asyncio.to_thread(reader.fetch, round_.model_cid, base, max_bytes=max_bytes)
+    submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
+    files: dict[str, Path] = {}
+    for place, submission in enumerate(submissions):
+        path = folder / f"{round_.id}-{place}"
+        try:
+            await asyncio.to_thread(reader.fetch, submission.gradient_cid, path, max_bytes=max_bytes)
+        except StoreError:
+            if submission.contribution_bps:
+                raise  # what earned must be part of the picture
+            continue
+        files[str(submission.trainer)] = path
+    gains = await _ask(base, choice.node(catalog.data), files, gradient_rate)
+    outcomes = tuple(
+        Outcome(str(entry.trainer), entry.contribution_bps, gains.get(str(entry.trainer))) for entry in submissions
+    )
+    missed, convention = weigh(outcomes)
+    return Evidence(round_.id, str(round_.validator), round_.dataset, outcomes, missed, convention)
+
+
+async def _ask(
+    base: Path, dataset: Mapping[str, Any], files: Mapping[str, Path], gradient_rate: float
+) -> dict[str, Mapping[Convention, float] | None]:
+    request = {
+        "base": str(base),
+        "dataset": dataset,
+        "submissions": {name: str(path) for name, path in files.items()},
+        "gradient_rate": gradient_rate,
+        "threads": os.cpu_count() or 1,
+    }
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "decloud_pl.train.score.conventions"),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=worker_environment(os.environ),
+    )
+    try:
+        async with asyncio.timeout(_CHILD_SECONDS):
+            out, _ = await child.communicate(json.dumps(request).encode())
+        answer = json.loads(out)
+    except (TimeoutError, ValueError):
+        raise TrainingError("The updates could not be scored.") from None
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    if "error" in answer:
+        raise TrainingError(str(answer["error"]))
+    gains: dict[str, Mapping[Convention, float] | None] = answer["gains"]
+    return gains

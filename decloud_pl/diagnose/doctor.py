@@ -1,0 +1,284 @@
+"""What the daemon needs, tried one by one: each finding says what is there and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
+from decloud_pl.chain.fees import FeeLimits
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.chain.watch import Connected, watch_events
+from decloud_pl.data.catalog import Catalog
+from decloud_pl.domain import format_sol
+from decloud_pl.errors import ContentNotFound, DatasetError, DecloudError
+from decloud_pl.executors.ray.options import RayOptions
+from decloud_pl.rounds.connect import make_dialect, make_rpc
+from decloud_pl.rounds.datasets import make_catalog
+from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
+from decloud_pl.rounds.stores import make_gateways, make_store
+from decloud_pl.settings import NetworkConfig, Secrets, Settings, StorageConfig
+from decloud_pl.settings.file import ConfigFile, is_kept_secret
+from decloud_pl.settings.schema import RayConfig
+from decloud_pl.store.fetch.gateway import GatewayReader
+
+Verdict: TypeAlias = Literal["ok", "note", "problem"]
+
+_SECRET_MODE = 0o077
+_FREE_BYTES = 2 << 30
+_SKEW_SECONDS = 30
+_WEBSOCKET_SECONDS = 10.0
+_LARGEST_MODEL = 256 << 20
+_DEVICE_SECONDS = 120.0
+_DEVICE_SCRIPT = """
+import json, torch
+from decloud_pl.train.fit.precision import resolve_precision
+gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+print(json.dumps({"torch": torch.__version__, "gpu": gpu, "threads": torch.get_num_threads(),
+                  "precision": resolve_precision("auto", "auto")}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one check.
+
+    Attributes:
+        name: of the check; stable, for programs.
+        verdict: ``problem`` keeps the daemon from earning, ``note`` is worth knowing.
+        detail: what was found.
+        fix: what to do; empty where all is well.
+    """
+
+    name: str
+    verdict: Verdict
+    detail: str
+    fix: str = ""
+
+
+async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[], Wallet]) -> list[Finding]:
+    """Tries everything; what fails keeps nothing else from being tried.
+
+    Args:
+        settings: of the daemon.
+        config_home: the folder of config.json.
+        open_wallet: gives the wallet or raises `WalletError`.
+    """
+    wallet: list[Wallet] = []
+
+    async def find_wallet() -> Finding:
+        wallet.append(open_wallet())
+        return _wallet(settings.wallet.keypair_path, wallet[0])
+
+    network, storage, home = settings.network, settings.storage, settings.home_path
+    gateways, interval = make_gateways(network, storage), settings.poll_interval
+    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    return [
+        _settings_file(ConfigFile(config_home)),
+        await _tried("wallet", find_wallet),
+        *await _chain(network, settings.chain, gateways, wallet[0] if wallet else None, poll_interval=interval),
+        _convention(network.convention, settings.written_convention(), settings.describe_convention()),
+        await _tried("storage", lambda: _storage(storage, network, settings.secrets, home)),
+        _disk(home),
+        *_data_sets(catalog, settings.datasets),
+        await _device(),
+        *([await _tried("ray", lambda: _ray(settings.daemon.ray))] if settings.daemon.executor == "ray" else []),
+    ]
+
+
+async def _tried(name: str, check: Callable[[], Awaitable[Finding]]) -> Finding:
+    try:
+        return await check()
+    except DecloudError as error:
+        return Finding(name, "problem", error.message, error.fix)
+
+
+def _settings_file(file: ConfigFile) -> Finding:
+    mode = file.mode()
+    if mode is None:
+        return Finding("settings", "note", f"there is no {file.path}", "Make one with `decloud-trainer setup`.")
+    try:
+        secret = any(is_kept_secret(name, value) for name, value in file.read().items())
+    except DecloudError as error:
+        return Finding("settings", "problem", error.message, error.fix)
+    if mode & _SECRET_MODE and secret:
+        detail = f"{file.path} holds a secret and others can read it (mode {mode:03o})"
+        return Finding("settings", "problem", detail, f"Run: chmod 600 {file.path}")
+    return Finding("settings", "ok", str(file.path))
+
+
+def _convention(read: str, written: str, described: str) -> Finding:
+    words = f"updates are read as {described}"
+    if written != read:
+        fix = f"Set update.convention={read}, or network.convention={written} if its validators read them so."
+        return Finding("convention", "problem", words, fix)
+    return Finding("convention", "ok", words)
+
+
+def _wallet(keypair_path: str, wallet: Wallet) -> Finding:
+    path = Path(keypair_path).expanduser()
+    with contextlib.suppress(OSError):
+        mode = path.stat().st_mode & 0o777
+        if mode & _SECRET_MODE:
+            detail = f"{wallet.address}, but others can read {path} (mode {mode:03o})"
+            return Finding("wallet", "problem", detail, f"Run: chmod 600 {path}")
+    return Finding("wallet", "ok", str(wallet.address))
+
+
+async def _chain(
+    network: NetworkConfig, fees: FeeLimits, gateways: GatewayReader, wallet: Wallet | None, *, poll_interval: float
+) -> list[Finding]:
+    """RPC, program, clock, balance, WebSocket and gateways; the last ones only where the RPC answers."""
+    found: list[Finding] = []
+    try:
+        dialect, rpc = make_dialect(network), make_rpc(network)
+    except DecloudError as error:
+        return [Finding("rpc", "problem", error.message, error.fix)]
+    try:
+        chain = ChainClient(rpc, dialect)
+        begun = time.monotonic()
+        genesis = await rpc.check_same_network()
+        took = (time.monotonic() - begun) * 1000
+        found.append(Finding("rpc", "ok", f"{network.name} answers in {took:.0f} ms, genesis {genesis[:8]}…"))
+        found.append(await _tried("program", lambda: _program(chain)))
+        found.append(await _tried("clock", lambda: _clock(chain)))
+        if wallet is not None:
+            found.append(await _tried("balance", lambda: _balance(network, fees, chain, wallet)))
+        found.append(await _tried("websocket", lambda: _websocket(network, chain, poll_interval)))
+        found.append(await _tried("gateways", lambda: _gateways(gateways, chain)))
+    except DecloudError as error:
+        fix = "Start it with `decloud-trainer localnet`." if network.name == "local" else error.fix
+        found.append(Finding("rpc", "problem", error.message, fix))
+    finally:
+        await rpc.aclose()
+    return found
+
+
+async def _program(chain: ChainClient) -> Finding:
+    counter = await chain.counter()
+    if counter is None:
+        detail = f"the network has no DECLOUD program {chain.dialect.program_id}"
+        return Finding("program", "problem", detail, "Correct network or network.program_id.")
+    return Finding("program", "ok", f"{chain.dialect.program_id}, {counter.count} rounds so far")
+
+
+async def _clock(chain: ChainClient) -> Finding:
+    skew = time.time() - await chain.rpc.clock()
+    if abs(skew) > _SKEW_SECONDS:
+        detail = f"this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the chain"
+        return Finding("clock", "note", detail, "Deadlines follow the chain; set this machine's clock (NTP).")
+    return Finding("clock", "ok", f"{abs(skew):.0f} s from the chain's")
+
+
+async def _balance(network: NetworkConfig, fees: FeeLimits, chain: ChainClient, wallet: Wallet) -> Finding:
+    balance = await chain.rpc.balance(wallet.address)
+    deposit = await chain.rpc.rent_exempt_minimum(SUBMISSION_SIZE)
+    needed = join_cost(deposit, fees.max_priority_lamports) + WALLET_MINIMUM
+    detail = f"{format_sol(balance)}; a round needs {format_sol(needed)}"
+    if balance >= needed:
+        return Finding("balance", "ok", detail)
+    if network.faucet:
+        return Finding("balance", "note", detail, "Nothing: this network gives SOL away when the daemon asks.")
+    return Finding("balance", "problem", detail, f"Send SOL to {wallet.address}.")
+
+
+async def _websocket(network: NetworkConfig, chain: ChainClient, poll_interval: float) -> Finding:
+    urls = network.websocket_urls()
+    events = watch_events(urls, chain.dialect)
+
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_WEBSOCKET_SECONDS):
+            if isinstance(await anext(events), Connected):
+                return Finding("websocket", "ok", urls[0])
+    detail = f"{urls[0]} cannot be subscribed to; the daemon asks every {poll_interval:g} s instead"
+    return Finding("websocket", "note", detail, "Correct network.ws_url, or let WebSockets through your proxy.")
+
+
+async def _gateways(gateways: GatewayReader, chain: ChainClient) -> Finding:
+    """Fetches what the daemon would have to fetch: the newest round's base model."""
+    rounds = await chain.rounds()
+    if not rounds:
+        return Finding("gateways", "note", "not tried: there is no round whose model could be fetched")
+    cid = rounds[-1].model_cid
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "model"
+        try:
+            await asyncio.to_thread(gateways.fetch, cid, target, max_bytes=_LARGEST_MODEL)
+        except ContentNotFound as error:
+            return Finding("gateways", "note", error.message, "That may be the creator's fault; try again later.")
+        size = target.stat().st_size
+    return Finding("gateways", "ok", f"the model of round {rounds[-1].id} was fetched and verified ({size:,} bytes)")
+
+
+async def _storage(storage: StorageConfig, network: NetworkConfig, secrets: Secrets, home: Path) -> Finding:
+    store = make_store(storage.kind, storage, network, secrets, home)
+    return Finding("storage", "ok", (await asyncio.to_thread(store.check)).rstrip("."))
+
+
+def _disk(home: Path) -> Finding:
+    folder = next(path for path in (home, *home.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    detail = f"{free / (1 << 30):.1f} GB are free in {folder}"
+    if free < _FREE_BYTES:
+        return Finding("disk", "problem", detail, "Free some, or set DECLOUD_HOME to another disk.")
+    return Finding("disk", "ok", detail)
+
+
+def _data_sets(catalog: Catalog, wanted: Sequence[str]) -> list[Finding]:
+    ready: list[str] = []
+    later: list[str] = []
+    missing: list[DecloudError] = []
+    for name in wanted or catalog.names():
+        try:
+            choice = catalog.resolve(name)
+        except DatasetError as error:
+            missing.append(error)
+        else:
+            (ready if choice.ready else later).append(name)
+    detail = f"on this machine: {', '.join(ready) or 'none'}"
+    if later:
+        detail += f"; downloaded when needed: {', '.join(later)}"
+    verdict: Verdict = "ok" if ready or later else "problem"
+    found = [Finding("data sets", verdict, detail, "" if verdict == "ok" else "See `decloud-trainer datasets`.")]
+    if wanted:
+        found += [Finding("data sets", "problem", error.message, error.fix) for error in missing]
+    return found
+
+
+async def _ray(ray: RayConfig) -> Finding:
+    from decloud_pl.executors.ray.executor import RayExecutor
+
+    return Finding("ray", "ok", await RayExecutor(RayOptions(ray)).check())
+
+
+async def _device() -> Finding:
+    """Asks torch in a child process: this one stays small."""
+    command = (sys.executable, "-c", _DEVICE_SCRIPT)
+    pipe = asyncio.subprocess.PIPE
+    child = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
+    try:
+        async with asyncio.timeout(_DEVICE_SECONDS):
+            out, error = await child.communicate()
+        facts = json.loads(out)
+    except (TimeoutError, ValueError):
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+            return Finding("device", "problem", "torch does not start", "Install decloud_pl again.")
+        last = error.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
+        return Finding("device", "problem", f"torch cannot be used: {last[0]}", "Install decloud_pl again.")
+    where = facts["gpu"] or f"CPU, {facts['threads']} threads"
+    detail = f"{where}, precision {facts['precision']}, torch {facts['torch']}"
+    if facts["gpu"] is None:
+        return Finding("device", "ok", detail, "Large data sets want a GPU.")
+    return Finding("device", "ok", detail)

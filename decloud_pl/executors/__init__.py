@@ -1,0 +1,1 @@
+"""Where a training runs: in a child process here, or on a Ray cluster."""

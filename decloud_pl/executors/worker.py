@@ -1,0 +1,55 @@
+"""The child process that trains one round: ``python -m decloud_pl.executors.worker FOLDER``.
+
+Reads ``config.yaml`` and ``round.json``, writes progress as JSON lines to standard output and, last and atomically,
+``update.json``. It holds no key, and talks to no network but to fetch a data set that has gone missing since the
+round was joined. A failure is one line ``{"error": "…"}``.
+
+On SIGTERM it writes a checkpoint and exits with the code of `TrainingStopped`; started again, it resumes from
+there. Lightning, torchrun and SLURM start further processes of the same command: those only train.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+from decloud_pl.errors import DecloudError
+from decloud_pl.executors.child import StopRequest, exit_with_parent, open_messages, send
+from decloud_pl.executors.process import UPDATE_FILE
+from decloud_pl.executors.update_file import write_update
+
+
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0])
+    messages = open_messages()
+    exit_with_parent()
+    stop = StopRequest()
+    stop.install()
+    # What the imports make is there to stay: looking through it for garbage, again and again, takes most of a second.
+    gc.disable()
+    try:
+        from decloud_pl.train.plan import TrainingPlan
+        from decloud_pl.train.progress import Progress, Supervisor
+        from decloud_pl.train.run import train_round
+
+        def report(progress: Progress) -> None:
+            if progress.stage != "prepare" and not gc.isenabled():
+                gc.freeze()
+                gc.enable()
+            send(messages, progress.to_dict())
+
+        update = train_round(TrainingPlan.read(folder), Supervisor(report, stop.requested))
+    except DecloudError as error:
+        send(messages, {"error": str(error)})
+        return error.exit_code
+    except MemoryError:
+        send(messages, {"error": "The training ran out of memory. Lower batch_size or close other programs."})
+        return 10
+    if update is not None:
+        write_update(folder / UPDATE_FILE, update)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

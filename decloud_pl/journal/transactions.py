@@ -1,0 +1,46 @@
+"""The journal as the sender's memory."""
+
+from __future__ import annotations
+
+from decloud_pl.chain.transaction_log import Attempt, Outcome
+from decloud_pl.journal.writer import Journal
+
+
+class JournalTransactionLog:
+    """A `TransactionLog` in the journal's file: on disk before the first byte is sent."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def record(self, key: str, attempt: Attempt) -> None:
+        with self._journal.transaction() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *self._journal.owner,
+                    key,
+                    attempt.signature,
+                    attempt.blockhash,
+                    attempt.last_valid_block_height,
+                    attempt.wire,
+                    attempt.outcome,
+                    attempt.fee,
+                    attempt.deposit,
+                    self._journal.now(),
+                ),
+            )
+
+    def attempts(self, key: str) -> list[Attempt]:
+        rows = self._journal.connection.execute(
+            "SELECT signature, blockhash, last_valid_block_height, wire, outcome, fee, deposit FROM transactions"
+            " WHERE network = ? AND program_id = ? AND wallet = ? AND key = ? ORDER BY rowid",
+            (*self._journal.owner, key),
+        )
+        return [Attempt(*row) for row in rows]
+
+    def settle(self, key: str, signature: str, outcome: Outcome) -> None:
+        with self._journal.transaction() as db:
+            db.execute(
+                "UPDATE transactions SET outcome = ? WHERE key = ? AND signature = ?",
+                (outcome, key, signature),
+            )

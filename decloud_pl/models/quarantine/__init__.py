@@ -1,0 +1,1 @@
+"""Files from strangers, opened in a child process that has nothing to lose."""

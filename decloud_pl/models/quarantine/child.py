@@ -1,0 +1,287 @@
+"""The child of `quarantine`: opens one file and says in one JSON document what it found.
+
+Run as ``python -I -m decloud_pl.models.quarantine.child '{"kind": …}'``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import sys
+import threading
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
+
+from decloud_pl.errors import ModelError
+from decloud_pl.models import package
+from decloud_pl.models.limits import legible
+from decloud_pl.models.networks.simple_cnn import PARAMETERS
+from decloud_pl.models.registry import build
+from decloud_pl.models.spec import InputSpec, ModelSpec, TextInput
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
+_LONGEST_NAME = 256
+_MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are no tensor
+_CPU_SECONDS = 100
+_RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
+# What torch's reader raises for one kind of damage or another.
+_READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
+
+State = Mapping[str, torch.Tensor]
+
+
+class Refused(Exception):
+    """Why the file was refused, in one sentence."""
+
+
+class _WithoutInitialisation(TorchFunctionMode):
+    """Draws no random numbers: tensors that hold nothing need none, and torch would import its compiler for them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in _RANDOM or getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
+
+
+def main() -> None:
+    # Nothing that a library prints may be taken for the answer.
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    open_one(json.loads(sys.argv[1]), answers)
+
+
+def open_one(request: Mapping[str, Any], answers: int) -> None:
+    """Takes from this process what it must not have, opens the file and writes what was found.
+
+    Args:
+        request: what `quarantine` asks for.
+        answers: a file descriptor.
+    """
+    _exit_with_parent()
+    sys.path.extend(request["plug_ins"])
+    torch.set_num_threads(1)
+    _limit(request["memory_bytes"])
+    path, out = Path(request["path"]), Path(request["out"])
+    try:
+        found = _answer(request, path, out)
+    except Refused as refusal:
+        found = {"refused": str(refusal)}
+    except ModelError as error:
+        found = {"refused": error.message}
+    except (MemoryError, RuntimeError) as error:
+        # torch reports a failed allocation as a RuntimeError.
+        reason = "needs more memory than is allowed" if _is_memory(error) else "cannot be used as a model"
+        found = {"refused": f"The file {reason}."}
+    with os.fdopen(answers, "w", encoding="utf-8") as answer:
+        json.dump(found, answer)
+
+
+def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]:
+    if request["kind"] == "submission":
+        return _submission(path, Path(request["base"]), out)
+    if request["kind"] == "inspect":
+        return _inspect(path, out)
+    metadata = request.get("metadata")
+    return _base(path, out, None if metadata is None else ModelSpec.from_metadata(metadata))
+
+
+def _exit_with_parent() -> None:
+    """A parent that is killed closes standard input; nobody would end this process then."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
+
+
+def _limit(memory_bytes: int) -> None:
+    """Takes away what the file must not have. Libraries are loaded already, so their share is known."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) if sys.platform == "linux" else 0
+    if pages:
+        address_space = pages * resource.getpagesize() + memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+def _base(path: Path, out: Path, described: ModelSpec | None = None) -> dict[str, Any]:
+    if _is_zip(path):
+        state = _load_pt(path)
+        spec = described or _recognise(state)
+    else:
+        spec = ModelSpec.from_metadata(package.read_header(path).get("__metadata__"))
+        state = _load_safetensors(path)
+    # A view of a few bytes may stand for a tensor of any size.
+    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > 2 * path.stat().st_size:
+        raise Refused("The file's tensors claim more than it holds.")
+    with torch.device("meta"), _WithoutInitialisation():
+        expected = build(spec.architecture, spec.hyper_parameters).state_dict()
+    _check_shapes(state, expected, complete=True)
+    for name, tensor in state.items():
+        if tensor.dtype.is_floating_point != expected[name].dtype.is_floating_point:
+            raise Refused(f"The tensor {name} has the type {tensor.dtype}, not {expected[name].dtype}.")
+    # Taken out of the old dictionary one by one, so that the model is not in memory twice.
+    weights = {name: _dense(name, state.pop(name)).to(start.dtype) for name, start in expected.items()}
+    _check_values(weights)
+    classes = _try(spec, weights)
+    package.save(out, spec, weights)
+    return {"classes": classes}
+
+
+def _submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
+    if not _is_zip(path):
+        raise Refused("The submission is not a file that torch.save wrote.")
+    expected = load_file(str(base))
+    state = _load_pt(path)
+    # Shapes come first: a sparse tensor of a few bytes may stand for one of any size.
+    _check_shapes(state, expected, complete=False)
+    entries = {name: _dense(name, tensor) for name, tensor in state.items()}
+    entries = {name: entry.float() if entry.dtype.is_floating_point else entry for name, entry in entries.items()}
+    _check_values(entries)
+    save_file(entries, str(out))
+    return {"tensors": len(entries)}
+
+
+def _inspect(path: Path, out: Path) -> dict[str, Any]:
+    """What a file holds, whether or not it can be used as a base model."""
+    state = _load_pt(path) if _is_zip(path) else _load_safetensors(path)
+    tensors = [[name, str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in state.items()]
+    found: dict[str, Any] = {"format": "state_dict" if _is_zip(path) else "safetensors", "tensors": tensors}
+    del state
+    try:
+        return {**found, **_base(path, out)}
+    except Refused as refusal:
+        return {**found, "problem": str(refusal)}
+    except ModelError as error:
+        return {**found, "problem": error.message}
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _load_pt(path: Path) -> dict[str, torch.Tensor]:
+    """A dictionary of tensors that torch.save wrote, and nothing else."""
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise Refused("The file is truncated or damaged.") from error
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise Refused("The file is compressed, which torch.save never does.")
+    if sum(member.file_size for member in members) > size or len(members) > package.MAX_TENSORS + _MOST_ARCHIVE_EXTRAS:
+        raise Refused("The file's archive claims more than it holds.")
+    try:
+        with torch.sparse.check_sparse_tensor_invariants(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
+            warnings.filterwarnings("ignore", message="Validating sparse tensor invariants")  # the cost is known
+            value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise Refused("The file holds something else than tensors; it was not executed.") from error
+    except _READER_ERRORS as error:
+        if _is_memory(error):
+            raise MemoryError from error
+        raise Refused("The file is damaged or holds invalid tensors.") from error
+    if not isinstance(value, dict) or not value:
+        raise Refused("The file does not hold a dictionary of tensors.")
+    for name, tensor in value.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or len(name) > _LONGEST_NAME:
+            raise Refused("The file's dictionary holds something else than tensors by name.")
+    return value
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    package.read_header(path)
+    try:
+        return load_file(str(path))
+    except SafetensorError as error:
+        raise Refused("The model package is truncated or damaged.") from error
+
+
+def _recognise(state: State) -> ModelSpec:
+    """The network that a bare state dict belongs to: its names say which."""
+    if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
+        classes = int(state["fc2.weight"].shape[0])
+        return ModelSpec("simple_cnn", {"num_classes": classes})
+    raise Refused("The file's tensors are not those of a network this program knows.")
+
+
+def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
+    unknown, missing = set(state) - set(expected), set(expected) - set(state)
+    if unknown:
+        raise Refused(f"The file has a tensor '{legible(min(unknown))}' that the model does not have.")
+    if complete and missing:
+        raise Refused(f"The file lacks the tensor {min(missing)!r}.")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape:
+            raise Refused(f"The tensor {name} has the shape {tuple(tensor.shape)}, not {tuple(expected[name].shape)}.")
+
+
+def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """The values themselves: a sparse tensor spelled out, a view of shared or repeated memory copied."""
+    if tensor.layout not in (torch.strided, torch.sparse_coo) or tensor.is_quantized or tensor.device.type != "cpu":
+        raise Refused(f"The tensor {name} has a layout that is not accepted.")
+    if tensor.dtype not in (*_FLOATS, *_INTEGERS):
+        raise Refused(f"The tensor {name} has the type {tensor.dtype}, which is not accepted.")
+    if tensor.layout is torch.sparse_coo:
+        return tensor.to_dense()
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _check_values(state: State) -> None:
+    for name, tensor in state.items():
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            raise Refused(f"The tensor {name} holds values that are not finite.")
+
+
+def _try(spec: ModelSpec, weights: State) -> int:
+    """How many classes the network tells apart; a network that cannot take its own input is refused."""
+    network = build(spec.architecture, spec.hyper_parameters)
+    network.load_state_dict(dict(weights))
+    network.eval()
+    try:
+        with torch.inference_mode():
+            logits = network(_probe(spec.input))
+    except (*_READER_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in's code may raise about anything
+        if _is_memory(error):
+            raise MemoryError from error
+        raise Refused("The model cannot take the input that its description names.") from error
+    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
+        raise Refused("The model does not give one score per class and sample.")
+    return int(logits.shape[1])
+
+
+def _probe(given: InputSpec) -> torch.Tensor:
+    """Two samples: black images, or an empty text and one of the largest token numbers."""
+    if isinstance(given, TextInput):
+        numbers = torch.zeros(2, given.length, dtype=torch.int64)
+        numbers[1] = given.vocabulary - 1
+        return numbers
+    return torch.zeros(2, given.channels, given.size, given.size)
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
+
+
+if __name__ == "__main__":
+    main()

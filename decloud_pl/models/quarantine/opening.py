@@ -1,0 +1,221 @@
+"""Opening files from strangers: in a child process that has nothing to lose.
+
+The child (`quarantine_child`) starts in isolated mode with an empty environment, in a session of its own, with
+limits on memory, processor time, file size and wall time. It reads the file with ``weights_only=True`` and
+without any fallback, checks names, shapes, dtypes and finiteness, and writes what passed as safetensors. This
+process opens only that, and believes nothing else about the file than what it can read there.
+
+What this does not cover: a defect in torch's own reader that gives the child's process away; the child still
+runs as this user. It holds no secret, but it could read this user's files.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.errors import ModelError, UntrustedFileRejected
+from decloud_pl.models.package import read_spec
+from decloud_pl.models.registry import plug_in_folders
+from decloud_pl.models.spec import BaseModel, ModelSpec
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+"""All that a child gets of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may cost. Bytes and seconds.
+
+    Attributes:
+        file_bytes: the largest file to look at.
+        memory_bytes: what the child may take beyond its libraries, and the largest file it may write.
+        wall_seconds: until it is killed.
+    """
+
+    file_bytes: int = 2 << 30
+    memory_bytes: int = 6 << 30
+    wall_seconds: float = 120.0
+
+
+def asked(request: Mapping[str, Any], path: Path, limits: Limits) -> dict[str, Any]:
+    """What a child is asked, complete.
+
+    Raises:
+        UntrustedFileRejected: the file is too large to be looked at.
+        ModelError: it is not there.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", fix="Get the file again.") from error
+    if size > limits.file_bytes:
+        raise UntrustedFileRejected(
+            f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",
+            fix="It was not opened.",
+        )
+    return {**request, "path": str(path), "memory_bytes": limits.memory_bytes, "plug_ins": plug_in_folders()}
+
+
+def believed(output: bytes) -> dict[str, Any]:
+    """A child's answer.
+
+    Raises:
+        UntrustedFileRejected: the file was refused, or the child did not survive it.
+    """
+    try:
+        answer = json.loads(output)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        answer = {"refused": "The process that opened the file did not survive it."}
+    if "refused" in answer:
+        raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
+    return answer
+
+
+class Opening:
+    """A file that is being opened; lets the caller do something else until `result`."""
+
+    def __init__(self, request: dict[str, Any], path: Path, limits: Limits) -> None:
+        self._limits = limits
+        arguments = asked(request, path, limits)
+        stdin, self._lifeline = os.pipe()  # closes with this process, however that ends, and ends the child
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-m", "decloud_pl.models.quarantine.child", json.dumps(arguments)],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(stdin)
+        self._ended = False
+
+    def result(self) -> dict[str, Any]:
+        """What the child found.
+
+        Raises:
+            UntrustedFileRejected: the file was refused, or the child did not survive it.
+        """
+        try:
+            output, _ = self._process.communicate(timeout=self._limits.wall_seconds)
+        except subprocess.TimeoutExpired:
+            raise UntrustedFileRejected("The file took too long to open.", fix="It was not used.") from None
+        finally:
+            self.cancel()
+        return believed(output)
+
+    def cancel(self) -> None:
+        """Ends the child and whatever it may have started; at the second call there is nothing left to end."""
+        if self._ended:
+            return
+        self._ended = True  # the child's number may be another process's from here on
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        os.close(self._lifeline)
+
+
+class BaseModelOpening(Opening):
+    """A base model on its way through quarantine; ``spec`` says what a ``.pt`` file is instead of its names."""
+
+    def __init__(self, path: Path, out: Path, limits: Limits | None = None, *, spec: ModelSpec | None = None) -> None:
+        self._out = out
+        metadata = None if spec is None else spec.to_metadata()
+        super().__init__({"kind": "base", "out": str(out), "metadata": metadata}, path, limits or Limits())
+
+    def model(self) -> BaseModel:
+        """The model.
+
+        Raises:
+            UntrustedFileRejected: see `Opening.result`.
+        """
+        classes = int(self.result()["classes"])
+        return BaseModel(read_spec(self._out), self._out, classes)
+
+
+def open_base_model(path: str | Path, out: str | Path | None = None, limits: Limits | None = None) -> BaseModel:
+    """Opens a base model: a ``.pt`` state dict of a known network, or a model package.
+
+    Args:
+        path: a file of any origin.
+        out: the model package to write; None for a temporary one, which is gone when this process ends.
+        limits: what it may cost.
+
+    Raises:
+        UntrustedFileRejected: the file was refused.
+        ModelError: it is not there.
+    """
+    if out is None:
+        folder = tempfile.TemporaryDirectory(prefix="decloud-model-")
+        atexit.register(folder.cleanup)
+        out = Path(folder.name) / "base.safetensors"
+    return BaseModelOpening(Path(path), Path(out), limits).model()
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a file holds.
+
+    Attributes:
+        format: ``state_dict`` or ``safetensors``.
+        tensors: name, type and shape of each.
+        model: the base model that it is; None where it is none.
+        problem: why it is none.
+    """
+
+    format: str
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
+    model: BaseModel | None
+    problem: str
+
+
+def inspect_file(path: Path, out: Path, limits: Limits | None = None) -> Inspection:
+    """Looks into a file of unknown origin.
+
+    Args:
+        path: a ``.pt`` dictionary of tensors or a safetensors file.
+        out: the model package to write where it is a base model.
+        limits: what it may cost.
+
+    Raises:
+        UntrustedFileRejected: it is no such file, or it was refused.
+    """
+    answer = Opening({"kind": "inspect", "out": str(out)}, path, limits or Limits()).result()
+    tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
+    model = BaseModel(read_spec(out), out, int(answer["classes"])) if "classes" in answer else None
+    return Inspection(str(answer["format"]), tensors, model, str(answer.get("problem", "")))
+
+
+def open_submission(path: Path, base: BaseModel, out: Path, limits: Limits | None = None) -> Path:
+    """Opens a submission for a base model: a ``.pt`` dictionary from parameter name to tensor.
+
+    Args:
+        path: the file from the network.
+        base: the model whose names and shapes it must have.
+        out: the safetensors file to write, with dense float32 tensors (integers stay integers).
+        limits: what it may cost.
+
+    Raises:
+        UntrustedFileRejected: the file was refused.
+    """
+    Opening({"kind": "submission", "out": str(out), "base": str(base.weights)}, path, limits or Limits()).result()
+    return out

@@ -1,0 +1,96 @@
+"""Quarantine for many files: one child imports torch, once, and forks for each of them.
+
+What a file can do and cannot is the same as in `quarantine`; only the seconds of an import are saved with each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from decloud_pl.models.package import read_spec
+from decloud_pl.models.quarantine.opening import ENVIRONMENT, Limits, asked, believed
+from decloud_pl.models.spec import BaseModel
+
+
+class WarmQuarantine:
+    """Opens one file after another; the child starts with the first and ends with the context or this process.
+
+    Args:
+        limits: what a file may cost.
+        command: the child.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        command: tuple[str, ...] = (sys.executable, "-I", "-m", "decloud_pl.models.quarantine.server"),
+    ) -> None:
+        self._limits = limits or Limits()
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> WarmQuarantine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def open_base_model(self, path: Path, out: Path) -> BaseModel:
+        """See `quarantine.open_base_model`."""
+        answer = self._ask({"kind": "base", "out": str(out), "metadata": None}, path)
+        return BaseModel(read_spec(out), out, int(answer["classes"]))
+
+    def open_submission(self, path: Path, base: BaseModel, out: Path) -> Path:
+        """See `quarantine.open_submission`."""
+        self._ask({"kind": "submission", "out": str(out), "base": str(base.weights)}, path)
+        return out
+
+    def close(self) -> None:
+        """Ends the child; the next file starts another one."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        # The block's end closes the pipes and waits for it.
+        with process, contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _ask(self, request: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        arguments = {**asked(request, path, self._limits), "wall_seconds": self._limits.wall_seconds}
+        process = self._child()
+        assert process.stdin is not None  # noqa: S101  # both are pipes
+        assert process.stdout is not None  # noqa: S101
+        output = b""
+        try:
+            process.stdin.write(json.dumps(arguments).encode() + b"\n")
+            output = process.stdout.readline()
+        except BrokenPipeError:
+            pass  # the same as an answer that never comes
+        finally:
+            if not output:
+                self.close()
+        return believed(output)
+
+    def _child(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,  # what could not be written must not be tried again when the pipe is closed
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        return self._process

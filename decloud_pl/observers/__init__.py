@@ -1,0 +1,1 @@
+"""What watches a daemon: activity, log, reports, notifications, metrics and systemd."""

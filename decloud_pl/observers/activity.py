@@ -1,0 +1,206 @@
+"""What the daemon saw and met besides its rounds: skipped rounds, troubles, deadlines, and how it is.
+
+A SQLite file beside the journal. Nothing is decided from it, so it is written without waiting for the disk, is bounded,
+and a failure to write it stops nothing: the journal alone must be right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.journal.record import State
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
+
+logger = logging.getLogger(__name__)
+
+ACTIVITY_FILE = "activity.sqlite"
+SCHEMA_VERSION = 1
+_KEPT_SKIPS = 10_000
+_KEPT_TROUBLES = 5_000
+_TRIM_EVERY = 200
+_BEAT_SECONDS = 1.0
+
+_SCHEMA = f"""
+CREATE TABLE skips (
+    scope TEXT NOT NULL, round_id INTEGER NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (scope, round_id)
+);
+CREATE INDEX skips_by_time ON skips (scope, at);
+CREATE TABLE troubles (scope TEXT NOT NULL, round_id INTEGER, at REAL NOT NULL, message TEXT NOT NULL);
+CREATE INDEX troubles_by_time ON troubles (scope, at);
+CREATE TABLE deadlines (
+    scope TEXT NOT NULL, round_id INTEGER NOT NULL, deadline REAL NOT NULL, PRIMARY KEY (scope, round_id)
+);
+CREATE TABLE daemons (
+    scope TEXT NOT NULL PRIMARY KEY, pid INTEGER NOT NULL, started_at REAL NOT NULL, stopped_at REAL,
+    beat_at REAL NOT NULL, heard_at REAL, balance INTEGER,
+    rpc_requests INTEGER NOT NULL, rpc_errors INTEGER NOT NULL, publish_failures INTEGER NOT NULL,
+    facts TEXT NOT NULL
+);
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+
+class Activity:
+    """A `Reporter` that keeps what `JournalReader` shows beside the journal's rows.
+
+    Args:
+        path: the file; one that is damaged or of another version is put aside.
+        scope: `Scope.folder` of the daemon.
+        facts: about this run, for people; no secrets.
+        health: of the chain's endpoints, read at every beat.
+        now: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        scope: str,
+        facts: Mapping[str, str],
+        health: RpcHealth,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._scope = scope
+        self._health = health
+        self._now = now
+        self._db: sqlite3.Connection | None = None
+        self._writes = 0
+        self._complained = False
+        self._balance: int | None = None
+        self._publish_failures = 0
+        self._attempts: dict[int, int] = {}
+        self._beaten_at = 0.0
+        with self._patiently():
+            self._db = _open(path)
+        self._execute("DELETE FROM deadlines WHERE scope = ?", (scope,))
+        self._execute(
+            "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?, NULL, ?, NULL, NULL, 0, 0, 0, ?)",
+            (scope, os.getpid(), now(), now(), json.dumps(dict(facts))),
+        )
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Skipped):
+            self._execute(
+                "INSERT OR REPLACE INTO skips VALUES (?, ?, ?, ?)",
+                (self._scope, event.round_id, self._now(), event.reason),
+            )
+        elif isinstance(event, Trouble):
+            self._execute(
+                "INSERT INTO troubles VALUES (?, ?, ?, ?)", (self._scope, event.round_id, self._now(), event.message)
+            )
+        elif isinstance(event, Connected):
+            self._balance = event.balance
+        elif isinstance(event, Looked):
+            self._look(event)
+        elif isinstance(event, Changed):
+            record = event.record
+            if record.round_id not in self._attempts:  # it was joined after all
+                self._execute("DELETE FROM skips WHERE scope = ? AND round_id = ?", (self._scope, record.round_id))
+            before = self._attempts.get(record.round_id, 0)
+            if record.state is State.PUBLISHING and record.attempts > before:
+                self._publish_failures += 1
+            self._attempts[record.round_id] = record.attempts
+            if record.state.is_final:
+                del self._attempts[record.round_id]
+                self._execute("DELETE FROM deadlines WHERE scope = ? AND round_id = ?", (self._scope, record.round_id))
+        if self._now() - self._beaten_at >= _BEAT_SECONDS:
+            self.beat()
+
+    def beat(self) -> None:
+        """Writes down that the daemon lives, and what it last heard."""
+        self._beaten_at = self._now()
+        health = self._health
+        self._execute(
+            "UPDATE daemons SET beat_at = ?, heard_at = ?, balance = ?, rpc_requests = ?, rpc_errors = ?,"
+            " publish_failures = ? WHERE scope = ?",
+            (
+                self._beaten_at,
+                health.heard_at,
+                self._balance,
+                health.requests,
+                health.errors,
+                self._publish_failures,
+                self._scope,
+            ),
+        )
+
+    def close(self) -> None:
+        self.beat()
+        self._execute("UPDATE daemons SET stopped_at = ? WHERE scope = ?", (self._now(), self._scope))
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _look(self, event: Looked) -> None:
+        self._balance = event.balance
+        if event.deadline is not None:
+            # The chain's clock may differ from this machine's; what counts is how long is left.
+            until = self._now() + event.deadline - event.chain_now
+            self._execute("INSERT OR REPLACE INTO deadlines VALUES (?, ?, ?)", (self._scope, event.round_id, until))
+        else:
+            self._execute("DELETE FROM deadlines WHERE scope = ? AND round_id = ?", (self._scope, event.round_id))
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
+        if self._db is None:
+            return
+        with self._patiently():
+            self._db.execute(statement, values)
+            self._writes += 1
+            if self._writes % _TRIM_EVERY == 0:
+                self._trim(self._db)
+
+    def _trim(self, db: sqlite3.Connection) -> None:
+        for table, kept in (("skips", _KEPT_SKIPS), ("troubles", _KEPT_TROUBLES)):
+            db.execute(
+                f"DELETE FROM {table} WHERE scope = ? AND at < (SELECT at FROM {table} WHERE scope = ?"  # noqa: S608
+                " ORDER BY at DESC LIMIT 1 OFFSET ?)",
+                (self._scope, self._scope, kept - 1),
+            )
+
+    @contextlib.contextmanager
+    def _patiently(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            if not self._complained:
+                self._complained = True
+                logger.warning("What the dashboard shows beside the journal cannot be written: %s", error)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise  # busy, or no space: the file may be whole
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, isolation_level=None, timeout=1)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"format {version} is not {SCHEMA_VERSION}")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = OFF")
+        if version == 0:
+            db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db

@@ -1,0 +1,189 @@
+"""Messages to the user's phone, chat or mailbox, sent by Apprise to the URLs of the secret ``notify_urls``.
+
+The URLs hold passwords and tokens: they are in no log and no message of this program. Apprise's own log is silenced,
+for it repeats parts of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.domain import format_sol, parse_sol
+from decloud_pl.errors import ConfigError
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked
+from decloud_pl.settings.schema import NotifyConfig
+
+if TYPE_CHECKING:
+    from apprise import Apprise
+
+logger = logging.getLogger(__name__)
+
+_TITLE = "DECLOUD trainer"
+_WAITING = 100
+_LOOK_SECONDS = 15.0
+_FAREWELL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One notification; ``kind`` is one of Apprise's: info, success, warning or failure."""
+
+    kind: str
+    text: str
+
+
+class Occasions:
+    """Decides what is worth a message; says each thing once until it has passed.
+
+    Args:
+        wishes: of the user.
+        started_at: Unix seconds; silence counts from then on.
+    """
+
+    def __init__(self, wishes: NotifyConfig, *, started_at: float) -> None:
+        self._wishes = wishes
+        self._started_at = started_at
+        self._is_low = False
+        self._is_silent = False
+        self._told: set[tuple[int, State]] = set()
+
+    def of_event(self, event: DaemonEvent) -> Message | None:
+        if isinstance(event, (Connected, Looked)):
+            return self._balance(event.balance)
+        if isinstance(event, Changed) and (event.record.round_id, event.record.state) not in self._told:
+            message = self._round(event.record)
+            if message is not None:
+                self._told.add((event.record.round_id, event.record.state))
+            return message
+        return None
+
+    def of_silence(self, now: float, heard_at: float | None) -> Message | None:
+        """What to say about the time since the chain was last heard (Unix seconds)."""
+        limit = self._wishes.silent_minutes * 60
+        silence = now - (self._started_at if heard_at is None else heard_at)
+        if not limit or silence < limit:
+            was_silent, self._is_silent = self._is_silent, False
+            return Message("info", "The chain is heard again.") if was_silent else None
+        if self._is_silent:
+            return None
+        self._is_silent = True
+        return Message("warning", f"Nothing was heard from the chain for {silence / 60:.0f} minutes.")
+
+    def _balance(self, balance: int) -> Message | None:
+        low = balance < parse_sol(self._wishes.low_balance)
+        if low == self._is_low:
+            return None
+        self._is_low = low
+        if not low:
+            return None
+        limit = format_sol(parse_sol(self._wishes.low_balance))
+        return Message("warning", f"The wallet holds {format_sol(balance)}, less than {limit}.")
+
+    def _round(self, record: RoundRecord) -> Message | None:
+        if record.state is State.CLAIMED and self._wishes.earned:
+            return Message("success", f"Round {record.round_id}: earned {format_sol(record.claimed_lamports or 0)}.")
+        if record.state in (State.FAILED, State.MISSED) and self._wishes.failed:
+            return Message("failure", f"Round {record.round_id}: {record.state.value}, {record.reason.rstrip('.')}.")
+        return None
+
+
+class AppriseNotifier:
+    """A `Reporter` that sends what `Occasions` finds, in the background and in order."""
+
+    def __init__(self, apprise: Apprise, occasions: Occasions, health: RpcHealth, now: Callable[[], float]) -> None:
+        self._apprise = apprise
+        self._occasions = occasions
+        self._health = health
+        self._now = now
+        self._queue: asyncio.Queue[Message] = asyncio.Queue(_WAITING)
+
+    def report(self, event: DaemonEvent) -> None:
+        self._put(self._occasions.of_event(event))
+
+    async def watch(self) -> None:
+        """Listens for silence."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            self._put(self._occasions.of_silence(self._now(), self._health.heard_at))
+
+    async def send(self) -> None:
+        """Sends what is queued; what cannot be delivered is logged and not tried again."""
+        while True:
+            message = await self._queue.get()
+            delivered = await asyncio.to_thread(
+                self._apprise.notify, body=message.text, title=_TITLE, notify_type=message.kind
+            )
+            if not delivered:
+                logger.warning("A notification could not be delivered to every address of notify_urls")
+            self._queue.task_done()
+
+    async def drain(self) -> None:
+        """Waits until everything queued has been sent."""
+        await self._queue.join()
+
+    def _put(self, message: Message | None) -> None:
+        if message is None:
+            return
+        try:
+            self._queue.put_nowait(message)
+        except asyncio.QueueFull:
+            logger.warning("Notifications pile up; one was dropped")
+
+
+@asynccontextmanager
+async def notifying(
+    wishes: NotifyConfig, urls: str | None, health: RpcHealth, *, now: Callable[[], float] = time.time
+) -> AsyncIterator[list[AppriseNotifier]]:
+    """Sends notifications while the context is open; the list is empty where no address is set.
+
+    Args:
+        wishes: of the user.
+        urls: the secret ``notify_urls``.
+        health: knows when the chain was last heard.
+        now: Unix seconds.
+
+    Raises:
+        ConfigError: Apprise is not installed, or an address is none that it knows.
+    """
+    if not urls:
+        yield []
+        return
+    notifier = AppriseNotifier(_apprise(urls), Occasions(wishes, started_at=now()), health, now)
+    tasks = [asyncio.create_task(work()) for work in (notifier.send, notifier.watch)]
+    try:
+        yield [notifier]
+        try:
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await notifier.drain()
+        except TimeoutError:
+            logger.warning("Some notifications were not sent before the end")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _apprise(urls: str) -> Apprise:
+    try:
+        from apprise import Apprise
+    except ImportError:
+        raise ConfigError(
+            "Notifications are wanted, and the package apprise is not installed.",
+            fix="Install it with: pip install 'decloud_pl[notify]', or unset notify_urls.",
+        ) from None
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
+    apprise = Apprise()
+    if not all(apprise.add(url) for url in urls.replace(",", " ").split()):
+        raise ConfigError(
+            "notify_urls holds an address that Apprise does not know.",
+            fix="Write addresses as its documentation shows them, with a space between two.",
+        )
+    return apprise

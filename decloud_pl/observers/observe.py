@@ -1,0 +1,129 @@
+"""Everything that watches a daemon at work: activity file, reports, earnings, notifications and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.errors import JournalError
+from decloud_pl.executors.shares import visible_gpus
+from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.record import State
+from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
+from decloud_pl.observers.metrics_server import metrics_server
+from decloud_pl.observers.notify import notifying
+from decloud_pl.observers.reader import JournalReader, midnight
+from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
+from decloud_pl.rounds.events import Changed, DaemonEvent, Earnings, Reporter
+from decloud_pl.settings.schema import MetricsConfig, NotifyConfig
+from decloud_pl.train.fit.hardware import cpu_has_bf16
+
+_BEAT_SECONDS = 5.0
+
+
+class Observers:
+    """A `Reporter` that hands every event on to several, in their order."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = tuple(reporters)
+
+    def report(self, event: DaemonEvent) -> None:
+        for reporter in self._reporters:
+            reporter.report(event)
+
+
+class EarningsTeller:
+    """Tells another reporter what the rounds have brought: at the start, and after every claim."""
+
+    def __init__(self, home: Path, scope: Scope, to: Reporter) -> None:
+        self._home = home
+        self._scope = scope
+        self._to = to
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Changed) and event.record.state is State.CLAIMED:
+            self.tell()
+
+    def tell(self) -> None:
+        with contextlib.suppress(JournalError), JournalReader(self._home, self._scope) as reader:
+            today, total = reader.earned(midnight(time.time())), reader.earned()
+            self._to.report(Earnings(today, total, reader.spent() or 0))
+
+
+@asynccontextmanager
+async def observed(
+    home: Path,
+    scope: Scope,
+    health: RpcHealth,
+    reporter: Reporter,
+    *,
+    facts: Mapping[str, str],
+    settings: Mapping[str, Any],
+    notify: NotifyConfig,
+    notify_urls: str | None,
+    metrics: MetricsConfig,
+) -> AsyncIterator[Reporter]:
+    """A reporter for a daemon: ``reporter`` and everything else that keeps or tells what happens.
+
+    Args:
+        home: the user's folder.
+        scope: whose rounds they are.
+        health: of the chain's endpoints.
+        reporter: gets every event too.
+        facts: for the header of every view.
+        settings: as a report may show them.
+        notify: what is worth a message.
+        notify_urls: where to, None for nowhere.
+        metrics: where Prometheus finds them.
+
+    Raises:
+        ConfigError: the metrics' port is taken, or notifications are wanted and cannot be sent.
+    """
+    async with AsyncExitStack() as stack:
+        activity = Activity(home / ACTIVITY_FILE, scope=scope.folder, facts=facts, health=health)
+        stack.callback(activity.close)
+        reports = ReportWriter(home / REPORTS_FOLDER / scope.folder, settings)
+        stack.push_async_callback(reports.aclose)
+        notifier = await stack.enter_async_context(notifying(notify, notify_urls, health))
+        teller = EarningsTeller(home, scope, reporter)
+        if metrics.port:
+            await stack.enter_async_context(metrics_server(home, scope, port=metrics.port, refresh=activity.beat))
+        stack.push_async_callback(_cancel, asyncio.create_task(_beat(activity)))
+        teller.tell()
+        yield Observers([activity, reports, *notifier, reporter, teller])
+
+
+def device(trainer: Mapping[str, Any]) -> str:
+    """Where trainings run with this node, as far as it is known without loading torch."""
+    accelerator = str(trainer.get("accelerator", "auto"))
+    gpus = visible_gpus(os.environ)
+    if accelerator in ("auto", "gpu", "cuda") and gpus:
+        return f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
+    return "CPU" if accelerator in ("auto", "cpu") else accelerator
+
+
+def precision(trainer: Mapping[str, Any]) -> str:
+    """In what trainings run: what ``auto`` comes to on a processor; with GPUs their driver decides, later."""
+    wanted = str(trainer.get("precision", "32-true"))
+    if wanted != "auto" or device(trainer) != "CPU":
+        return wanted
+    has_bf16 = cpu_has_bf16()
+    return wanted if has_bf16 is None else "bf16-mixed" if has_bf16 else "32-true"
+
+
+async def _beat(activity: Activity) -> None:
+    while True:
+        activity.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

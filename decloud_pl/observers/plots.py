@@ -1,0 +1,118 @@
+"""Pictures of trainings and earnings: ``python -m decloud_pl.observers.plots FOLDER`` draws a report's curves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decloud_pl.domain import LAMPORTS_PER_SOL
+from decloud_pl.errors import UsageError
+from decloud_pl.observers.reports import CURVES_FILE, METRICS_FILE, Metric, read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BLUE, _ORANGE = "#0969da", "#bc4c00"
+_STEPS_PER_DOT = 200
+
+
+def curves(metrics: Sequence[Metric], title: str) -> Figure:
+    """Loss and accuracy over optimizer steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title)
+    losses = [(metric.step, metric.loss) for metric in metrics if metric.loss is not None]
+    if losses:
+        axes.plot(*zip(*losses, strict=True), color=_BLUE, linewidth=1.2, label="loss")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss", color=_BLUE)
+    axes.grid(visible=True, alpha=0.3)
+    _accuracy(axes.twinx(), metrics)
+    return figure
+
+
+def accuracies(metrics: Sequence[Metric]) -> list[tuple[int, float]]:
+    """(optimizer step, accuracy) of every measurement; the finished update's stands at the last step."""
+    found: list[tuple[int, float]] = []
+    step = 0
+    for metric in metrics:
+        step = metric.step if metric.stage == "fit" and metric.step else step
+        if metric.accuracy is not None:
+            found.append((0 if metric.stage == "baseline" else step, metric.accuracy))
+    return found
+
+
+def _accuracy(axes: Axes, metrics: Sequence[Metric]) -> None:
+    points = accuracies(metrics)
+    if points:
+        axes.plot(
+            [step for step, _ in points], [value * 100 for _, value in points], "o-", color=_ORANGE, label="accuracy"
+        )
+    axes.set_ylim(0, 100)
+    axes.set_ylabel("accuracy (%)", color=_ORANGE)
+
+
+def earnings(claims: Sequence[tuple[float, int]], path: Path) -> None:
+    """Draws what was claimed, summed up over time.
+
+    Args:
+        claims: (Unix time, lamports) in the order of time.
+        path: the picture; its ending says which format.
+
+    Raises:
+        UsageError: there is nothing to draw, or the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    if not claims:
+        raise UsageError("Nothing has been earned yet, so there is nothing to draw.", fix="Claim a reward first.")
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    total, totals = 0, []
+    for _, lamports in claims:
+        total += lamports
+        totals.append(total / LAMPORTS_PER_SOL)
+    times = [datetime.fromtimestamp(at, tz=UTC).astimezone() for at, _ in claims]
+    axes.step(times, totals, where="post", color=_BLUE, marker="o" if len(claims) < _STEPS_PER_DOT else None)  # type: ignore[arg-type]  # matplotlib takes dates
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("SOL claimed")
+    axes.set_title(f"Earned {total / LAMPORTS_PER_SOL:.9g} SOL in {len(claims)} rounds")
+    axes.grid(visible=True, alpha=0.3)
+    figure.autofmt_xdate()
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a picture whole or not at all.
+
+    Raises:
+        UsageError: the format is unknown or the file cannot be written.
+    """
+    scratch = path.with_name(f".{path.name}.part")
+    try:
+        figure.savefig(scratch, format=path.suffix.lstrip(".") or "png", dpi=120)
+        scratch.replace(path)
+    except ValueError as error:
+        raise UsageError(
+            f"{path} is no picture that can be drawn.", fix="Let its name end in .png, .svg or .pdf."
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another place.") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def main(arguments: list[str]) -> int:
+    folder = Path(arguments[0])
+    save(curves(read_metrics(folder / METRICS_FILE), f"Round {folder.name}"), folder / CURVES_FILE)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,142 @@
+"""What Prometheus reads of a trainer, from the journal and the activity file: the same while the daemon runs or not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from decloud_pl import __version__
+from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.record import State
+from decloud_pl.observers.reader import JournalReader
+from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, read_metrics
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SILENT_AFTER = 300.0
+"""Seconds without a word from the chain after which a daemon is not well: five of its slowest polls."""
+
+
+class TrainerCollector(Collector):
+    """Reads everything anew whenever it is asked.
+
+    Args:
+        home: the daemon's folder.
+        scope: whose rounds; those with the latest change by default.
+        now: Unix seconds.
+    """
+
+    def __init__(self, home: Path, scope: Scope | None = None, *, now: Callable[[], float] = time.time) -> None:
+        self._home = home
+        self._scope = scope
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics.
+
+        Raises:
+            JournalError: the journal cannot be read.
+        """
+        with JournalReader(self._home, self._scope) as reader:
+            yield _gauge("decloud_build_info", "The program's version.", {__version__: 1}, "version")
+            yield from self._rounds(reader)
+            yield from self._daemon(reader)
+            yield from self._trainings(reader)
+
+    def _rounds(self, reader: JournalReader) -> Iterator[Metric]:
+        states = reader.states()
+        known = {**{state.value: 0 for state in State}, **states}
+        yield _gauge("decloud_rounds", "Rounds by the state that this trainer has come to.", known, "state")
+        earned, spent = reader.earned(), reader.spent()
+        yield CounterMetricFamily("decloud_earned_lamports", "Lamports claimed as rewards.", value=earned)
+        if spent is not None:
+            yield CounterMetricFamily("decloud_spent_lamports", "Lamports that fees and deposits took.", value=spent)
+        skipped = dict(reader.skip_reasons())
+        yield _gauge("decloud_skipped_rounds", "Rounds that were not joined, by reason.", skipped, "reason")
+
+    def _daemon(self, reader: JournalReader) -> Iterator[Metric]:
+        now = self._now()
+        status = reader.daemon(now)
+        yield GaugeMetricFamily("decloud_up", "Whether the daemon runs.", value=bool(status and status.alive))
+        if status is None:
+            return
+        if "convention" in status.facts:
+            reading = {status.facts["convention"]: 1}
+            yield _gauge("decloud_convention_info", "How updates are read and written.", reading, "convention")
+        if status.heard_at is not None:
+            yield GaugeMetricFamily(
+                "decloud_chain_silence_seconds",
+                "Seconds since the chain was last heard.",
+                value=max(0.0, now - status.heard_at),
+            )
+        if status.balance is not None:
+            yield GaugeMetricFamily("decloud_wallet_lamports", "Lamports in the wallet.", value=status.balance)
+        yield CounterMetricFamily("decloud_rpc_requests", "Requests to RPC endpoints.", value=status.rpc_requests)
+        yield CounterMetricFamily(
+            "decloud_rpc_errors", "Requests to RPC endpoints without a usable answer.", value=status.rpc_errors
+        )
+        yield CounterMetricFamily(
+            "decloud_publish_failures", "Failed tries to publish an update.", value=status.publish_failures
+        )
+
+    def _trainings(self, reader: JournalReader) -> Iterator[Metric]:
+        progress: dict[str, float] = {}
+        losses: dict[str, float] = {}
+        if reader.scope is not None:
+            folder = self._home / REPORTS_FOLDER / reader.scope.folder
+            for entry in reader.rounds(states=[State.TRAINING.value]):
+                steps = [m for m in read_metrics(folder / str(entry.round_id) / METRICS_FILE) if m.stage == "fit"]
+                if steps and steps[-1].total_steps:
+                    label = str(entry.round_id)
+                    progress[label] = steps[-1].step / steps[-1].total_steps
+                    if steps[-1].loss is not None:
+                        losses[label] = steps[-1].loss
+        help_text = "How much of a training is done, 0 to 1."
+        yield _gauge("decloud_training_progress_ratio", help_text, progress, "round")
+        yield _gauge("decloud_training_loss", "Loss of a training's last step.", losses, "round")
+
+
+def exposition(home: Path, scope: Scope | None = None) -> bytes:
+    """The text that Prometheus scrapes.
+
+    Raises:
+        JournalError: the journal cannot be read.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(TrainerCollector(home, scope))
+    return generate_latest(registry)
+
+
+def health(home: Path, scope: Scope | None = None, *, now: Callable[[], float] = time.time) -> dict[str, Any]:
+    """How the trainer is, for ``/healthz``; ``ok`` means that the daemon runs and hears the chain.
+
+    Raises:
+        JournalError: the journal cannot be read.
+    """
+    with JournalReader(home, scope) as reader:
+        at = now()
+        status = reader.daemon(at)
+        silence = None if status is None or status.heard_at is None else max(0.0, at - status.heard_at)
+        return {
+            "ok": bool(status and status.alive and silence is not None and silence < _SILENT_AFTER),
+            "daemon_running": bool(status and status.alive),
+            "chain_silence_seconds": None if silence is None else round(silence, 1),
+            "rounds": reader.states(),
+            "earned_lamports": reader.earned(),
+            "spent_lamports": reader.spent(),
+            "rpc_requests": status.rpc_requests if status else 0,
+            "rpc_errors": status.rpc_errors if status else 0,
+            "publish_failures": status.publish_failures if status else 0,
+        }
+
+
+def _gauge(name: str, text: str, values: Mapping[str, float], label: str) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for labelled, value in values.items():
+        family.add_metric([labelled], value)
+    return family

@@ -1,0 +1,196 @@
+"""A folder for every trained round: its metrics while it trains, its curves and its settings afterwards.
+
+::
+
+    reports/<network, program and wallet>/<round>/
+        metrics.csv     one line for each message of the worker, appended as they come
+        config.json     the settings of the training, without secrets
+        notes.txt       what the worker had to say, each with its time
+        curves.png      loss and accuracy, drawn by a short child process: the daemon imports no plotting library
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from decloud_pl.durable import write_atomically
+from decloud_pl.executors.process import worker_environment
+from decloud_pl.journal.record import State
+from decloud_pl.rounds.events import Changed, DaemonEvent, Training
+
+logger = logging.getLogger(__name__)
+
+REPORTS_FOLDER = "reports"
+METRICS_FILE = "metrics.csv"
+CONFIG_FILE = "config.json"
+CURVES_FILE = "curves.png"
+NOTES_FILE = "notes.txt"
+COLUMNS = ("time", "stage", "epoch", "step", "total_steps", "loss", "accuracy")
+_LONGEST_DRAWING = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One line of ``metrics.csv``: Unix seconds, a stage of the training, optimizer steps, loss and accuracy 0 to 1."""
+
+    time: float
+    stage: str
+    epoch: int
+    step: int
+    total_steps: int
+    loss: float | None
+    accuracy: float | None
+
+
+class ReportWriter:
+    """A `Reporter` that keeps the report folders. What cannot be written is logged once and stops nothing.
+
+    Args:
+        folder: of all reports of one `Scope`.
+        config: the settings without secrets.
+        now: Unix seconds.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], *, now: Callable[[], float] = time.time) -> None:
+        self._folder = folder
+        self._config = config
+        self._now = now
+        self._files: dict[int, TextIO] = {}
+        self._drawings: set[asyncio.Task[None]] = set()
+        self._complained = False
+
+    def report(self, event: DaemonEvent) -> None:
+        try:
+            if isinstance(event, Training):
+                self._append(event)
+            elif isinstance(event, Changed):
+                self._change(event)
+        except OSError as error:
+            if not self._complained:
+                self._complained = True
+                logger.warning("Reports cannot be written to %s: %s", self._folder, error.strerror)
+
+    async def aclose(self) -> None:
+        """Closes the files and waits for the drawings under way."""
+        for round_id in list(self._files):
+            self._close(round_id)
+        if self._drawings:
+            await asyncio.gather(*self._drawings, return_exceptions=True)
+
+    def _append(self, event: Training) -> None:
+        file = self._files.get(event.round_id)
+        if file is None:
+            file = self._files[event.round_id] = self._open(event.round_id)
+        loss, accuracy = (None if value is None else f"{value:.6g}" for value in (event.loss, event.accuracy))
+        row = (f"{self._now():.3f}", event.stage, event.epoch, event.step, event.total_steps, loss, accuracy)
+        csv.writer(file, lineterminator="\n").writerow(row)
+        file.flush()  # the dashboard reads it while it grows
+        if event.note:
+            at = datetime.fromtimestamp(self._now(), tz=UTC).isoformat(timespec="seconds")
+            with (self._folder / str(event.round_id) / NOTES_FILE).open("a", encoding="utf-8") as notes:
+                notes.write(f"{at} {event.note}\n")
+
+    def _open(self, round_id: int) -> TextIO:
+        folder = self._folder / str(round_id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(folder / CONFIG_FILE, (json.dumps(self._config, indent=2, ensure_ascii=False) + "\n").encode())
+        file = (folder / METRICS_FILE).open("a", encoding="utf-8", newline="")
+        if file.tell() == 0:
+            file.write(",".join(COLUMNS) + "\n")
+        return file
+
+    def _change(self, event: Changed) -> None:
+        record = event.record
+        trained = record.state is State.TRAINING and record.update_cid is not None
+        if (trained or record.state.is_final) and record.round_id in self._files:
+            self._close(record.round_id)
+            task = asyncio.get_running_loop().create_task(draw_curves(self._folder / str(record.round_id)))
+            self._drawings.add(task)
+            task.add_done_callback(self._drawings.discard)
+
+    def _close(self, round_id: int) -> None:
+        file = self._files.pop(round_id)
+        try:
+            file.close()
+        except OSError:
+            logger.warning("The end of %s could not be written", METRICS_FILE)
+
+
+async def draw_curves(folder: Path) -> None:
+    """Draws ``curves.png`` of a report folder in a child process; a failure is logged."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "decloud_pl.observers.plots",
+        str(folder),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=worker_environment(os.environ),
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(_LONGEST_DRAWING):
+            _, errors = await process.communicate()
+        if process.returncode != 0:
+            last = errors.decode(errors="replace").strip().splitlines()[-1:]
+            logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, *last)
+    except TimeoutError:
+        logger.warning("%s took too long to draw", folder / CURVES_FILE)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def read_metrics(path: Path) -> list[Metric]:
+    """The lines of a ``metrics.csv``, none when there is no file.
+
+    A training that was interrupted goes on from its checkpoint: the steps that it repeats replace the earlier ones. The
+    last line may be half written and is left out then.
+    """
+    found: list[Metric] = []
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    for row in csv.DictReader(text[: text.rfind("\n") + 1].splitlines()):
+        metric = _metric(row)
+        if metric is not None:
+            found.append(metric)
+    kept: list[Metric] = []
+    reached = 0
+    for metric in found:
+        if metric.stage == "fit":
+            if metric.step <= reached:
+                cut = next(index for index, row in enumerate(kept) if row.stage == "fit" and row.step >= metric.step)
+                kept[cut:] = [row for row in kept[cut:] if row.stage == "baseline"]
+            reached = metric.step
+        kept.append(metric)
+    return kept
+
+
+def _metric(row: Mapping[str, str | None]) -> Metric | None:
+    try:
+        return Metric(
+            float(row["time"] or ""),
+            str(row["stage"]),
+            int(row["epoch"] or 0),
+            int(row["step"] or 0),
+            int(row["total_steps"] or 0),
+            float(row["loss"]) if row["loss"] else None,
+            float(row["accuracy"]) if row["accuracy"] else None,
+        )
+    except (KeyError, ValueError, TypeError):
+        return None

@@ -1,0 +1,1 @@
+"""The life of a round: discover it, decide about it, and do the next step."""

@@ -1,0 +1,95 @@
+"""What the daemon tells whoever watches it: a terminal, a log, the demo's summary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from decloud_pl.journal.record import RoundRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The daemon has the chain in view; ``balance`` in lamports."""
+
+    wallet: str
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What the chain showed of a round of this wallet.
+
+    ``deadline`` is the one that counts in the round's present status, None where none does; it and ``chain_now``
+    are Unix seconds of the chain's clock, ``balance`` is the wallet's lamports.
+    """
+
+    round_id: int
+    deadline: int | None
+    chain_now: int
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Earnings:
+    """What the wallet's rounds have brought so far: lamports claimed since midnight and in all, and spent in all."""
+
+    today: int
+    total: int
+    spent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A round was looked at and not joined."""
+
+    round_id: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A round entered another state."""
+
+    record: RoundRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A worker's progress; ``loss`` is that of the last step it reported, ``note`` a sentence to show."""
+
+    round_id: int
+    stage: str
+    epoch: int
+    step: int
+    total_steps: int
+    loss: float | None
+    accuracy: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploading:
+    """Bytes of an update that a store has been sent so far."""
+
+    round_id: int
+    store: str
+    sent: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something failed and will be tried again (or not: the sentence says)."""
+
+    round_id: int | None
+    message: str
+
+
+DaemonEvent = Connected | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble
+
+
+class Reporter(Protocol):
+    """Receives what happens. Must return quickly and must not raise."""
+
+    def report(self, event: DaemonEvent) -> None: ...

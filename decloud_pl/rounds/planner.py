@@ -1,0 +1,132 @@
+"""From a round and the user's settings to the plan of its training."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+from decloud_pl.domain import Convention
+from decloud_pl.journal.record import RoundRecord
+from decloud_pl.redact import redact
+from decloud_pl.rounds.datasets import make_catalog
+from decloud_pl.settings import Settings
+from decloud_pl.settings.training import TrainingConfig
+from decloud_pl.train.plan import RoundFile, ScoreSplit, TrainingPlan
+from decloud_pl.train.trainer_arguments import check_trainer
+
+
+@dataclass(frozen=True)
+class SettingsPlanner:
+    """Plans with the user's `Settings`. Nothing from the chain but the round's number gets into the plan.
+
+    Raises:
+        ConfigError: the settings have an argument of Lightning's Trainer that a training must own.
+    """
+
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        check_trainer(self.settings.trainer)  # what is wrong shall be refused at the start, not in a round
+
+    @property
+    def publish_reserve(self) -> float:
+        """Seconds that must be left for publishing when a training ends."""
+        return self.settings.fit.publish_reserve_seconds
+
+    def plan(
+        self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
+    ) -> TrainingPlan:
+        """The plan of a round's training.
+
+        Raises:
+            DatasetNotSupported: there is no reader for the round's data set.
+        """
+        return training_plan(
+            self.settings,
+            dataset=self._dataset_node(record),
+            base_model=base_model,
+            folder=folder,
+            name=str(record.round_id),
+            finish_by=finish_by,
+            threads=threads_of(self.settings),
+        )
+
+    def sample(self) -> TrainingPlan:
+        """A plan of no round, to check the settings by."""
+        return training_plan(
+            self.settings, dataset={}, base_model=Path("base-model"), folder=Path(), name="check", threads=1
+        )
+
+    def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
+        """What the worker builds its `Source` from, with the user's path where one is set."""
+        settings = self.settings
+        catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+        data = catalog.data
+        if redact(data.mirror) != data.mirror:
+            # The plan is a file, and this address may hold a key; the data set is on this machine by now.
+            data = replace(data, mirror="")
+        return catalog.find(record.resolved_dataset).node(data)
+
+
+def training_plan(
+    settings: Settings,
+    *,
+    dataset: dict[str, Any],
+    base_model: Path,
+    folder: Path,
+    name: str,
+    threads: int,
+    finish_by: float | None = None,
+    score_split: ScoreSplit = "held_out",
+) -> TrainingPlan:
+    """The plan of a training with the user's settings.
+
+    Args:
+        settings: the user's.
+        dataset: the node of the data set.
+        base_model: see `RoundFile`, as for the arguments that are not named here.
+        folder: see `RoundFile`.
+        name: of the round or the experiment, for its logger.
+        threads: see `RoundFile`.
+        finish_by: see `RoundFile`.
+        score_split: see `RoundFile`.
+    """
+    nodes = {entry.name: getattr(settings, entry.name) for entry in fields(TrainingConfig)}
+    logger = _logger_node(settings.logger or {}, name)
+    return TrainingPlan(
+        RoundFile(
+            base_model=base_model,
+            folder=folder,
+            finish_by=finish_by,
+            threads=threads,
+            convention=settings.written_convention(),
+            read_as=cast(Convention, settings.network.convention),
+            gradient_rate=settings.network.gradient_rate,
+            score_split=score_split,
+            given=settings.given,
+            allow_packages=tuple(settings.allow_packages),
+        ),
+        TrainingConfig(**{**nodes, "dataset": dataset, "logger": logger}),
+    )
+
+
+def _logger_node(logger: dict[str, Any], name: str) -> dict[str, object]:
+    """The chosen logger's node, for the round or the experiment of this name."""
+    node = {key: value.replace("{round}", name) if isinstance(value, str) else value for key, value in logger.items()}
+    if isinstance(node.get("save_dir"), str):
+        node["save_dir"] = str(Path(str(node["save_dir"])).expanduser())
+    return node
+
+
+def threads_of(settings: Settings) -> int:
+    """Of each training: a part of this machine's processors, or what Ray gives it on whatever machine it runs."""
+    if settings.daemon.executor == "ray":
+        return settings.daemon.ray.cpus
+    return max(1, processors() // settings.max_concurrent_rounds)
+
+
+def processors() -> int:
+    """Those that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,50 @@
+"""What the user lets the daemon do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from decloud_pl.rounds.select import Criteria
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The user's wishes, and the daemon's own times.
+
+    Attributes:
+        criteria: which rounds to join.
+        resolve: from the chain's data set name to the one to train on; raises `DatasetError`.
+        prepare: sees to it that the files of a data set are here; raises `DatasetNotReady` while they are not.
+        auto_train: False joins rounds and leaves their training to the user.
+        auto_claim: False leaves rewards in their vaults.
+        force: submits updates that are withheld, too.
+        poll_interval: seconds between looks at the chain while the WebSocket is away.
+        only_round: restricts the daemon to one round.
+        stop_after: stops after so many rounds have ended, and never joins more.
+        faucet: an empty wallet asks the network for lamports.
+        reconcile_interval: seconds between comparisons of everything on chain with the journal.
+        on_downloaded: takes what to call, from any thread, when a download that `prepare` began has ended.
+        patient: waits at the start for an endpoint that is away until it is stopped.
+        stop_seconds: how long what is under way may take to come to an end when the daemon stops.
+    """
+
+    criteria: Criteria
+    resolve: Callable[[str], str]
+    auto_train: bool = True
+    auto_claim: bool = True
+    force: bool = False
+    poll_interval: float = 5.0
+    only_round: int | None = None
+    stop_after: int | None = None
+    faucet: bool = False
+    reconcile_interval: float = 3600.0
+    stop_seconds: float = 90.0
+    prepare: Callable[[str], None] = lambda _: None
+    on_downloaded: Callable[[Callable[[], object]], None] = lambda _: None
+    patient: bool = False
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the daemon is to end by itself, when certain rounds have."""
+        return self.only_round is not None or self.stop_after is not None

@@ -1,0 +1,271 @@
+"""Whether to join a round: named checks with their outcomes, and the verdict that follows from them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from decloud_pl.chain.send import SIGNATURE_FEE
+from decloud_pl.domain import Round, RoundStatus, format_sol, parse_sol
+from decloud_pl.errors import DatasetError, DatasetNotReady
+from decloud_pl.rounds.life import MAX_TRAINERS
+from decloud_pl.settings import RewardsConfig
+
+SUBMISSION_DEPOSIT = 1_733_040
+"""Rent deposit of a submission account (121 bytes) as of 2025; the daemon asks the chain for today's."""
+WALLET_MINIMUM = 890_880
+"""A wallet that pays must keep the rent-exempt minimum of an empty account."""
+TRANSACTIONS_PER_ROUND = 3
+_WATT_SECONDS_PER_KWH = 3_600_000
+_SAFETY = 1.25
+"""How much slower than measured a training may turn out."""
+
+
+def join_cost(deposit: int, max_priority_lamports: int) -> int:
+    """The most that joining, submitting and claiming can take from a wallet, in lamports."""
+    return deposit + TRANSACTIONS_PER_ROUND * (SIGNATURE_FEE + max_priority_lamports)
+
+
+JOIN_COST = join_cost(SUBMISSION_DEPOSIT, 100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What the user wants; amounts in lamports.
+
+    Attributes:
+        datasets: names to train for, the chain's or the mapped ones; none means any.
+        rewards: the rewards that are worth a round.
+        max_concurrent_rounds: rounds to work on at a time.
+        join_cost: what a round can cost, see `join_cost`.
+        daily_cap: what fees and deposits may take in 24 hours, 0 for no cap.
+    """
+
+    datasets: Collection[str] = ()
+    rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    max_concurrent_rounds: int = 1
+    join_cost: int = JOIN_COST
+    daily_cap: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """How things stand for this wallet and this machine.
+
+    Attributes:
+        now: Unix seconds of the chain's clock.
+        balance: the wallet's lamports.
+        occupied_slots: rounds whose training lies ahead or runs.
+        spent: lamports that fees and deposits took in the last 24 hours.
+        train_seconds: measured seconds from the start of a training to its published update, by data set.
+        submit_window: seconds that rounds left for that so far, None when none was seen.
+        join_seconds: measured seconds that a join takes.
+    """
+
+    now: int
+    balance: int
+    occupied_slots: int
+    spent: int = 0
+    train_seconds: Mapping[str, float] = field(default_factory=dict)
+    submit_window: int | None = None
+    join_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One test of a round.
+
+    Attributes:
+        name: short and stable, for people and programs.
+        passed: whether it speaks for joining.
+        detail: the figures; as a reason it completes "not joined, …".
+        settled: a failure that can never become a pass.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+    settled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict on one round.
+
+    ``settled`` means that it can never become a yes, so the round need not be looked at again; ``unready`` that only
+    its data set's files are missing.
+    """
+
+    accept: bool
+    reason: str
+    resolved_dataset: str = ""
+    settled: bool = False
+    unready: bool = False
+
+
+def explain(
+    round_: Round, criteria: Criteria, situation: Situation, *, resolve: Callable[[str], str]
+) -> tuple[Check, ...]:
+    """Every check of a round, in the order in which they decide.
+
+    Args:
+        round_: the round as the chain shows it.
+        criteria: the user's wishes.
+        situation: wallet, machine and time.
+        resolve: from the chain's data set name to the one to train on; raises `DatasetError`.
+    """
+    resolved, dataset = _dataset(round_, resolve)
+    return (
+        _status(round_, situation),
+        _join_deadline(round_, situation),
+        _trainers(round_),
+        _min_reward(round_, criteria),
+        _max_reward(round_, criteria),
+        dataset,
+        _wanted(round_, resolved, criteria),
+        _speed(resolved, situation),
+        _profit(round_, resolved, criteria, situation),
+        _balance(criteria, situation),
+        _daily_cap(criteria, situation),
+        _slots(criteria, situation),
+    )
+
+
+def select(round_: Round, criteria: Criteria, situation: Situation, *, resolve: Callable[[str], str]) -> Decision:
+    """The verdict that follows from `explain`: the first failed check is the reason."""
+    checks = explain(round_, criteria, situation, resolve=resolve)
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        return Decision(accept=False, reason=failed[0].detail, settled=any(check.settled for check in failed))
+    return Decision(accept=True, reason="it fits", resolved_dataset=resolve(round_.dataset))
+
+
+def prepared(decision: Decision, prepare: Callable[[str], None]) -> Decision:
+    """The same decision, or a no while the data set's files are not here.
+
+    Args:
+        decision: of `select`.
+        prepare: gets the files of the data set to train on; raises `DatasetNotReady` until they are here.
+    """
+    if not decision.accept:
+        return decision
+    try:
+        prepare(decision.resolved_dataset)
+    except DatasetNotReady as error:
+        return Decision(accept=False, reason=str(error).rstrip("."), unready=True)
+    except DatasetError as error:
+        return Decision(accept=False, reason=str(error).rstrip("."), settled=True)
+    return decision
+
+
+def _status(round_: Round, situation: Situation) -> Check:
+    if round_.status is RoundStatus.WAITING_VALIDATOR:
+        if situation.now > round_.validator_deadline:
+            detail = "no validator has claimed it in time"
+            return Check("status", passed=False, detail=detail, settled=True)
+        return Check("status", passed=False, detail="no validator has claimed it yet")
+    if round_.status is not RoundStatus.WAITING_TRAINERS:
+        detail = f"it is {round_.status.name.lower().replace('_', ' ')}"
+        return Check("status", passed=False, detail=detail, settled=True)
+    return Check("status", passed=True, detail="it waits for trainers")
+
+
+def _join_deadline(round_: Round, situation: Situation) -> Check:
+    name = "join deadline"
+    if round_.status is not RoundStatus.WAITING_TRAINERS:
+        return Check(name, passed=True, detail="it has none yet or no longer")
+    left = round_.join_deadline - situation.now
+    if left < 0:
+        return Check(name, passed=False, detail="its deadline for joining has passed", settled=True)
+    if left < situation.join_seconds:
+        detail = f"its deadline for joining is in {left} s, and a join takes {situation.join_seconds:.0f} s here"
+        return Check(name, passed=False, detail=detail, settled=True)
+    return Check(name, passed=True, detail=f"{left} s are left")
+
+
+def _trainers(round_: Round) -> Check:
+    if round_.trainers_count >= MAX_TRAINERS:
+        return Check("trainers", passed=False, detail="it already has its ten trainers", settled=True)
+    return Check("trainers", passed=True, detail=f"{round_.trainers_count} of {MAX_TRAINERS} have joined")
+
+
+def _min_reward(round_: Round, criteria: Criteria) -> Check:
+    reward, least = format_sol(round_.reward_amount), format_sol(criteria.rewards.min_lamports)
+    if round_.reward_amount < criteria.rewards.min_lamports:
+        detail = f"its reward of {reward} is below your minimum of {least}"
+        return Check("minimum reward", passed=False, detail=detail, settled=True)
+    return Check("minimum reward", passed=True, detail=f"{reward}, at least {least} is wanted")
+
+
+def _max_reward(round_: Round, criteria: Criteria) -> Check:
+    limit = criteria.rewards.max_lamports
+    reward, most = format_sol(round_.reward_amount), format_sol(limit)
+    if limit and round_.reward_amount > limit:
+        detail = f"its reward of {reward} is above your maximum of {most}"
+        return Check("maximum reward", passed=False, detail=detail, settled=True)
+    return Check("maximum reward", passed=True, detail=f"{reward}, {'at most ' + most if limit else 'any'}")
+
+
+def _dataset(round_: Round, resolve: Callable[[str], str]) -> tuple[str | None, Check]:
+    try:
+        resolved = resolve(round_.dataset)
+    except DatasetError as error:
+        return None, Check("data set", passed=False, detail=str(error).rstrip("."), settled=True)
+    how = "" if resolved == round_.dataset else f", trained on {resolved}"
+    return resolved, Check("data set", passed=True, detail=f"{round_.dataset}{how}")
+
+
+def _wanted(round_: Round, resolved: str | None, criteria: Criteria) -> Check:
+    if criteria.datasets and not {round_.dataset, resolved} & set(criteria.datasets):
+        detail = f"you do not train for the data set {round_.dataset}"
+        return Check("wanted data sets", passed=False, detail=detail, settled=True)
+    return Check("wanted data sets", passed=True, detail=", ".join(sorted(criteria.datasets)) or "any")
+
+
+def _speed(resolved: str | None, situation: Situation) -> Check:
+    seconds = None if resolved is None else situation.train_seconds.get(resolved)
+    if seconds is None or situation.submit_window is None:
+        return Check("speed", passed=True, detail="not measured yet")
+    detail = f"a training takes {seconds:.0f} s here, rounds leave {situation.submit_window} s"
+    # Not settled: settings and windows change, and so does what else the machine has to do.
+    return Check("speed", passed=seconds * _SAFETY <= situation.submit_window, detail=detail)
+
+
+def _profit(round_: Round, resolved: str | None, criteria: Criteria, situation: Situation) -> Check:
+    rewards, least = criteria.rewards, criteria.rewards.min_profit
+    if not least:
+        return Check("expected profit", passed=True, detail="not asked for")
+    seconds = 0 if resolved is None else -(-int(situation.train_seconds.get(resolved, 0) * 1000) // 1000)
+    share = round_.trainers_pool // (round_.trainers_count + 1)
+    energy = parse_sol(rewards.sol_per_kwh) * rewards.watts * seconds // _WATT_SECONDS_PER_KWH
+    profit = share - criteria.join_cost - energy
+    detail = (
+        f"expected {format_sol(profit)} ({format_sol(share)} as one of {round_.trainers_count + 1}, less "
+        f"{format_sol(criteria.join_cost)} of fees and deposit and {format_sol(energy)} of energy), at least "
+        f"{format_sol(parse_sol(least))} is wanted"
+    )
+    return Check("expected profit", passed=profit >= parse_sol(least), detail=detail)
+
+
+def _balance(criteria: Criteria, situation: Situation) -> Check:
+    needed = criteria.join_cost + WALLET_MINIMUM
+    detail = f"the wallet holds {format_sol(situation.balance)}, joining needs {format_sol(needed)}"
+    return Check("balance", passed=situation.balance >= needed, detail=detail)
+
+
+def _daily_cap(criteria: Criteria, situation: Situation) -> Check:
+    if not criteria.daily_cap:
+        return Check("daily cap", passed=True, detail="none is set")
+    detail = (
+        f"{format_sol(situation.spent)} of your daily cap of {format_sol(criteria.daily_cap)} are spent, "
+        f"and a round may take {format_sol(criteria.join_cost)}"
+    )
+    return Check("daily cap", passed=situation.spent + criteria.join_cost <= criteria.daily_cap, detail=detail)
+
+
+def _slots(criteria: Criteria, situation: Situation) -> Check:
+    if situation.occupied_slots >= criteria.max_concurrent_rounds:
+        return Check("slots", passed=False, detail="all slots are busy with other rounds")
+    return Check(
+        "slots", passed=True, detail=f"{situation.occupied_slots} of {criteria.max_concurrent_rounds} are busy"
+    )

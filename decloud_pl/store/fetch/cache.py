@@ -1,0 +1,108 @@
+"""Downloads kept by CID, so that nothing is fetched twice and what broke off goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from decloud_pl.errors import StoreError
+from decloud_pl.store.fetch.gateway import Fetched
+from decloud_pl.store.fetch.verify import too_large
+from decloud_pl.store.ipfs.cid import Cid
+from decloud_pl.store.ipfs.unixfs import profile_of
+
+DEFAULT_MAX_BYTES = 4 << 30
+_PARTIAL = ".partial"
+_PARTIAL_SECONDS = 7 * 86_400
+
+
+class Reader(Protocol):
+    """Delivers a file by CID, verified."""
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, partial: Path | None = None) -> Fetched: ...
+
+
+class CachedReader:
+    """A reader with a folder of what it fetched before. Kept bytes are verified again each time.
+
+    Args:
+        reader: asked for what is not there.
+        folder: one file per CID; anything in it may be deleted at any time.
+        max_bytes: the most to keep; the files not used for longest go first.
+        now: Unix seconds, for the age of what is kept.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        folder: Path,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._reader = reader
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._now = now
+        self._locks: dict[str, threading.Lock] = {}
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
+        """As `GatewayReader.fetch`; the gateway's name is ``cache`` where nobody was asked."""
+        root = Cid.parse(cid)
+        kept = self._folder / str(root)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Two rounds may have the same base model.
+            with self._locks.setdefault(cid, threading.Lock()):
+                fetched = self._kept(kept, root, max_bytes)
+                if fetched is None:
+                    partial = self._folder / f"{root}{_PARTIAL}"
+                    fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, partial=partial)
+                _link(kept, destination)
+            self._evict(kept)
+        except OSError as error:
+            raise StoreError(
+                f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
+            ) from error
+        return fetched
+
+    def _kept(self, kept: Path, root: Cid, max_bytes: int) -> Fetched | None:
+        if not kept.exists():
+            return None
+        size = kept.stat().st_size
+        if size > max_bytes:
+            raise too_large(root, max_bytes)
+        if profile_of(kept, root) is None:
+            kept.unlink()
+            return None
+        os.utime(kept, (self._now(), self._now()))
+        return Fetched("cache", size)
+
+    def _evict(self, newest: Path) -> None:
+        """Makes room; what was just used stays, whatever its size."""
+        files = [(path.stat(), path) for path in self._folder.iterdir() if path != newest]
+        files.sort(key=lambda entry: entry[0].st_mtime)
+        left = newest.stat().st_size + sum(stat.st_size for stat, _ in files)
+        for stat, path in files:
+            old = path.suffix == _PARTIAL and stat.st_mtime < self._now() - _PARTIAL_SECONDS
+            if old or left > self._max_bytes:
+                path.unlink(missing_ok=True)
+                left -= stat.st_size
+
+
+def _link(kept: Path, destination: Path) -> None:
+    """Gives a file a second name; a copy where the file system has no links."""
+    scratch = destination.with_name(f".{destination.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        try:
+            os.link(kept, scratch)
+        except OSError:
+            shutil.copyfile(kept, scratch)
+        scratch.replace(destination)
+    finally:
+        scratch.unlink(missing_ok=True)

@@ -1,0 +1,276 @@
+"""One file from one gateway, into a scratch file that another gateway can take up where this one broke off."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from decloud_pl.errors import ContentNotFound, StoreUnavailable
+from decloud_pl.store.fetch.verify import require_match, too_large
+from decloud_pl.store.http_status import retry_after
+from decloud_pl.store.ipfs.car import CONTENT_TYPE, ChunkReader, file_in_car
+from decloud_pl.store.ipfs.cid import Cid
+from decloud_pl.store.ipfs.unixfs import profile_of, sync_folder
+
+if TYPE_CHECKING:
+    import requests
+
+_CHUNK = 1 << 16  # what is lost when a connection breaks off within a chunk
+_MAX_REDIRECTS = 3
+_REDIRECTS = (301, 302, 303, 307, 308)
+_NOT_FOUND = (404, 410)
+_OVERHEAD = 1 << 20
+_ACCEPT_CAR = f"{CONTENT_TYPE}; version=1; order=dfs; dups=y, application/octet-stream;q=0.5, */*;q=0.1"
+_ACCEPT_FILE = "application/octet-stream, */*;q=0.1"
+
+
+class Cancelled(Exception):
+    """Another gateway was faster."""
+
+
+@dataclass
+class Prefix:
+    """The beginning of a file on disk.
+
+    Attributes:
+        path: the scratch file.
+        verified: bytes from its start that were checked against the CID; what follows is a gateway's word.
+    """
+
+    path: Path
+    verified: int = 0
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self) -> None:
+        """Drops what is not verified."""
+        os.truncate(self.path, self.verified)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one download may take: seconds of silence, seconds in all, bytes."""
+
+    silence: float
+    total_seconds: float
+    max_bytes: int
+    monotonic: Callable[[], float] = time.monotonic
+
+
+@dataclass
+class Download:
+    """A file from one gateway; `run` once, from any thread, with `cancel` from any other.
+
+    Attributes:
+        url: the gateway.
+        root: the file.
+        prefix: where the bytes go, and what of them is there already.
+        received: bytes that came so far.
+        gave_up: whether its time ran out, so that asking this gateway again is no use.
+        started: when, by the clock of ``limits``.
+    """
+
+    url: str
+    root: Cid
+    prefix: Prefix
+    limits: Limits
+    session: requests.Session | None = None
+    received: int = 0
+    started: float = 0.0
+    gave_up: bool = False
+    _response: requests.Response | None = None
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.started = self.limits.monotonic()
+
+    @property
+    def responding(self) -> bool:
+        """Whether the gateway has begun to answer; from then on `cancel` takes effect at once."""
+        return self._response is not None
+
+    def cancel(self) -> None:
+        """Makes `run` end soon."""
+        self._cancelled.set()
+        response = self._response
+        if response is not None:
+            try:
+                response.raw.shutdown()
+            except (ValueError, OSError, RuntimeError):
+                return  # closed already
+
+    def run(self) -> int:
+        """Downloads and verifies; on return the scratch file is the file that ``root`` names.
+
+        Returns:
+            Its size in bytes.
+
+        Raises:
+            Cancelled: `cancel` was called.
+            StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded: as `GatewayReader.fetch`.
+            OSError: the scratch file cannot be written.
+        """
+        import requests
+
+        try:
+            return self._attempt()
+        except requests.RequestException as error:
+            if self._cancelled.is_set():
+                raise Cancelled from None
+            raise StoreUnavailable(
+                f"The gateway {self._host} does not answer or broke off.", fix="It is tried again."
+            ) from error
+
+    def _attempt(self) -> int:
+        have = self.prefix.size
+        if have > self.limits.max_bytes:
+            raise too_large(self.root, self.limits.max_bytes)
+        with self._get(have) as response:
+            self._response = response
+            if self._cancelled.is_set():
+                raise Cancelled
+            if response.status_code == 416:
+                return self._without_prefix()
+            if response.status_code == 206 and _continues(response, have):
+                self._pour(_plain(self._reader(response)), append=True)
+            elif _is_car(response):
+                self._pour(file_in_car(self._reader(response), self.root), verified=True)
+                return self.prefix.size
+            else:
+                self._pour(_plain(self._reader(response)))
+                have = 0
+        if profile_of(self.prefix.path, self.root) is not None:
+            return self.prefix.size
+        if have > self.prefix.verified:
+            # The beginning came from somebody else, perhaps a liar: this gateway is to be heard from the start.
+            return self._without_prefix()
+        self.prefix.cut()
+        require_match(self.prefix.path, self.root)
+        return self.prefix.size
+
+    def _without_prefix(self) -> int:
+        self.prefix.verified = 0
+        self.prefix.cut()
+        return self._attempt()
+
+    def _reader(self, response: requests.Response) -> ChunkReader:
+        return ChunkReader(response.iter_content(_CHUNK), self._count)
+
+    def _count(self, size: int) -> None:
+        self.received += size
+        if self._cancelled.is_set():
+            raise Cancelled
+        # An archive is a little larger than its file: CIDs, nodes and lengths.
+        most = self.limits.max_bytes
+        if self.received > most + most // 50 + _OVERHEAD:
+            raise too_large(self.root, most)
+        if self.limits.monotonic() > self.started + self.limits.total_seconds:
+            self.gave_up = True
+            raise StoreUnavailable(f"The gateway {self._host} is too slow.", fix="Another one is tried.")
+
+    def _pour(self, body: Iterator[bytes], *, append: bool = False, verified: bool = False) -> None:
+        prefix, most = self.prefix, self.limits.max_bytes
+        if not append:
+            prefix.verified = 0
+        with prefix.path.open("ab" if append else "wb") as file:
+            size = file.tell()
+            for part in body:
+                file.write(part)
+                size += len(part)
+                if size > most:
+                    raise too_large(self.root, most)
+                if verified:
+                    prefix.verified = size
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.url).hostname or self.url
+
+    def _get(self, have: int) -> requests.Response:
+        """The response to follow, after at most a few redirects within the gateway."""
+        import requests
+
+        session = self.session or requests.Session()
+        target = f"{self.url}/ipfs/{self.root}" + ("" if have else "?format=car")
+        headers = {"Accept": _ACCEPT_FILE if have else _ACCEPT_CAR, "Accept-Encoding": "identity"}
+        if have:
+            headers["Range"] = f"bytes={have}-"
+        for _ in range(_MAX_REDIRECTS + 1):
+            try:
+                response = session.get(
+                    target, stream=True, timeout=self.limits.silence, allow_redirects=False, headers=headers
+                )
+            except ValueError as error:  # from parsing the Location, which requests does even if it does not follow
+                raise self._astray() from error
+            if response.status_code not in _REDIRECTS:
+                self._check_status(response, have)
+                return response
+            response.close()
+            target = urljoin(target, response.headers.get("Location", ""))
+            if not _within(target, self.url):
+                raise self._astray()
+        raise StoreUnavailable(f"The gateway {self._host} redirects in circles.", fix="Use another one.")
+
+    def _astray(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The gateway {self._host} redirects to another host.",
+            fix="Configure the address it redirects to, or another gateway.",
+        )
+
+    def _check_status(self, response: requests.Response, have: int) -> None:
+        status = response.status_code
+        if status == 200 or (have and status in (206, 416)):
+            return
+        wait = retry_after(response.headers.get("Retry-After", ""))
+        response.close()
+        if status in _NOT_FOUND:
+            raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="It may have it later.")
+        raise StoreUnavailable(
+            f"The gateway {self._host} answered with HTTP {status}.", fix="It is tried again.", retry_after=wait
+        )
+
+
+def commit(scratch: Path, destination: Path) -> None:
+    """Gives a finished scratch file its name, on disk before this returns."""
+    with scratch.open("rb") as file:
+        os.fsync(file.fileno())
+    scratch.replace(destination)
+    sync_folder(destination.parent)
+
+
+def _within(target: str, url: str) -> bool:
+    """Whether an address is the gateway's own: the same host, or a subdomain of it (``<cid>.ipfs.dweb.link``)."""
+    try:
+        there, here = urlsplit(target), urlsplit(url)
+        same = (there.scheme, there.port) == (here.scheme, here.port)
+    except ValueError:
+        return False
+    host, own = there.hostname or "", here.hostname or ""
+    return same and not there.username and (host == own or host.endswith(f".{own}"))
+
+
+def _is_car(response: requests.Response) -> bool:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip() == CONTENT_TYPE
+
+
+def _continues(response: requests.Response, have: int) -> bool:
+    """Whether a partial answer begins where the prefix ends; any other is a defect of the gateway."""
+    if response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        return True
+    raise StoreUnavailable(
+        f"The gateway {urlsplit(response.url).hostname} answered with another part than was asked for.",
+        fix="Another one is tried.",
+    )
+
+
+def _plain(reader: ChunkReader) -> Iterator[bytes]:
+    while chunk := reader.read(_CHUNK):
+        yield chunk

@@ -1,0 +1,254 @@
+"""Downloads through HTTP gateways that nobody has to trust: every byte is checked against the CID."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from decloud_pl.errors import (
+    ConfigError,
+    ContentNotFound,
+    IntegrityError,
+    SizeLimitExceeded,
+    StoreError,
+    StoreUnavailable,
+)
+from decloud_pl.store.fetch.download import Download, Limits, Prefix, commit
+from decloud_pl.store.ipfs.cid import Cid
+
+if TYPE_CHECKING:
+    import requests
+
+logger = logging.getLogger(__name__)
+
+_TICK = 0.02
+_RESUMES = 3
+_JOIN_SECONDS = 5.0
+_EXPECTED = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A finished download: the gateway that delivered it and the size in bytes."""
+
+    gateway: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hedge:
+    """When the next gateway is asked although the one before still delivers.
+
+    Attributes:
+        after: seconds before a gateway is judged.
+        slow_rate: bytes a second, on average since its start, that make it slow.
+    """
+
+    after: float = 5.0
+    slow_rate: float = 128 * 1024
+
+
+class GatewayReader:
+    """Fetches files by CID from the first gateway that delivers the right bytes.
+
+    A second gateway is asked while the first is slow, and the one that was fastest comes first the next time.
+    What one delivered before it broke off is kept, and the next goes on from there. A redirect to another host
+    is not followed: it would tell a host that nobody configured what is fetched.
+
+    Args:
+        urls: base addresses; ``/ipfs/<cid>`` is put behind each.
+        timeout: seconds a gateway may be silent.
+        total_seconds: seconds one gateway may take for one file.
+        hedge: when a gateway is slow.
+        session: for the connections; a fresh one for each by default.
+        monotonic: the clock.
+
+    Raises:
+        ConfigError: no address, or one that is not http or https.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        timeout: float = 30.0,
+        total_seconds: float = 1800.0,
+        hedge: Hedge | None = None,
+        session: requests.Session | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not urls:
+            raise ConfigError("No gateway is configured.", fix="Set network.gateways.")
+        for url in urls:
+            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+                raise ConfigError(
+                    f"The gateway {url!r} is not an http or https URL.", fix="Write it like https://ipfs.io."
+                )
+        self._urls = [url.rstrip("/") for url in urls]
+        self._lock = threading.Lock()
+        self._timeout = timeout
+        self._total_seconds = total_seconds
+        self._hedge = hedge or Hedge()
+        self._session = session
+        self._monotonic = monotonic
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, partial: Path | None = None) -> Fetched:
+        """Downloads a file; ``destination`` appears only when all of it is there and verified.
+
+        Args:
+            cid: the file's CID, untrusted text.
+            destination: where to put it; replaced when it exists.
+            max_bytes: the largest file to accept.
+            partial: where the beginning of a failed download is kept for the next call; kept nowhere by default.
+
+        Raises:
+            InvalidCid: not a CID that can be verified.
+            StoreUnavailable: some gateway did not answer, so asking again may help.
+            ContentNotFound: no gateway has it.
+            IntegrityError: nobody delivered bytes that match.
+            SizeLimitExceeded: it is larger than ``max_bytes``.
+            StoreError: the file cannot be written here.
+        """
+        root = Cid.parse(cid)
+        limits = Limits(self._timeout, self._total_seconds, max_bytes, self._monotonic)
+        with self._lock:
+            urls = tuple(self._urls)
+        race = _Race(urls, root, destination, limits, self._hedge, self._session)
+        try:
+            if partial is not None:
+                race.take(partial)
+            winner, size = race.run()
+            commit(winner.prefix.path, destination)
+        except OSError as error:
+            raise StoreError(
+                f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
+            ) from error
+        finally:
+            race.end(partial)
+        with self._lock:
+            self._urls.sort(key=lambda url: url != winner.url)
+        return Fetched(winner.url, size)
+
+
+class _Race:
+    """One file from several gateways, one after the other or, while one is slow, two and more at once."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        root: Cid,
+        destination: Path,
+        limits: Limits,
+        hedge: Hedge,
+        session: requests.Session | None,
+    ) -> None:
+        self._waiting = list(urls)
+        self._root = root
+        self._destination = destination
+        self._limits = limits
+        self._hedge = hedge
+        self._session = session
+        self._resumes = _RESUMES
+        self._running: list[tuple[Download, threading.Thread]] = []
+        self._results: queue.SimpleQueue[tuple[Download, int | BaseException]] = queue.SimpleQueue()
+        self._kept: Prefix | None = None
+        self._scratches: list[Path] = []
+
+    def take(self, partial: Path) -> None:
+        """Uses what an earlier call left; nobody vouches for it until the end."""
+        scratch = self._scratch()
+        with contextlib.suppress(FileNotFoundError):
+            partial.replace(scratch)
+            self._kept = Prefix(scratch)
+
+    def run(self) -> tuple[Download, int]:
+        """The download that won and the size of its file."""
+        failures: list[StoreError] = []
+        self._start()
+        while True:
+            try:
+                download, result = self._results.get(timeout=_TICK)
+            except queue.Empty:
+                if self._waiting and self._last_is_slow():
+                    self._start()
+                continue
+            self._running = [entry for entry in self._running if entry[0] is not download]
+            if isinstance(result, int):
+                return download, result
+            if not isinstance(result, _EXPECTED):
+                raise result
+            logger.info("Gateway %s: %s", download.url, result)
+            failures.append(result)
+            self._keep(download, result)
+            if self._waiting:
+                self._start()
+            elif not self._running:
+                raise _most_hopeful(failures)
+
+    def end(self, partial: Path | None) -> None:
+        """Stops what runs and removes what is left, but for a beginning that ``partial`` is to keep."""
+        for download, _ in self._running:
+            download.cancel()
+        for download, thread in self._running:
+            # One that has not begun to answer has written nothing, and its thread ends by its own time limit.
+            if download.responding:
+                thread.join(_JOIN_SECONDS)
+        with contextlib.suppress(OSError):
+            if partial is not None and self._kept is not None and self._kept.size:
+                self._kept.path.replace(partial)
+            for scratch in self._scratches:
+                scratch.unlink(missing_ok=True)
+
+    def _scratch(self) -> Path:
+        name = f".{self._destination.name}.{os.getpid()}-{os.urandom(4).hex()}.part"
+        scratch = self._destination.with_name(name)
+        self._scratches.append(scratch)
+        return scratch
+
+    def _start(self) -> None:
+        prefix, self._kept = self._kept or Prefix(self._scratch()), None
+        download = Download(self._waiting.pop(0), self._root, prefix, self._limits, self._session)
+        thread = threading.Thread(target=self._work, args=(download,), name="gateway", daemon=True)
+        self._running.append((download, thread))
+        thread.start()
+
+    def _work(self, download: Download) -> None:
+        try:
+            self._results.put((download, download.run()))
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
+            self._results.put((download, error))
+
+    def _last_is_slow(self) -> bool:
+        download = self._running[-1][0]
+        seconds = self._limits.monotonic() - download.started
+        return seconds >= self._hedge.after and download.received < self._hedge.slow_rate * seconds
+
+    def _keep(self, download: Download, failure: StoreError) -> None:
+        """Keeps the longest beginning of the file, and asks a gateway again that broke off within it."""
+        prefix = download.prefix
+        if isinstance(failure, IntegrityError) and prefix.size:
+            prefix.cut()
+        if isinstance(failure, SizeLimitExceeded) or not prefix.size:
+            return
+        if self._kept is None or prefix.size > self._kept.size:
+            self._kept = prefix
+        if isinstance(failure, StoreUnavailable) and download.received and self._resumes and not download.gave_up:
+            self._resumes -= 1
+            self._waiting.append(download.url)
+
+
+_HOPE: tuple[type[StoreError], ...] = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)
+
+
+def _most_hopeful(failures: Sequence[StoreError]) -> StoreError:
+    """The failure that another try is most likely to mend: one broken gateway must not end the matter."""
+    return min(failures, key=lambda failure: _HOPE.index(type(failure)))

@@ -1,0 +1,1 @@
+"""IPFS formats: content identifiers, blocks, archives."""

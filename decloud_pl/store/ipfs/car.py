@@ -1,0 +1,119 @@
+"""CAR v1 archives (https://ipld.io/specs/transport/car/carv1/): writing, and reading with every block checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from decloud_pl.errors import IntegrityError
+from decloud_pl.store.ipfs.cid import Cid
+from decloud_pl.store.ipfs.unixfs import read_file
+from decloud_pl.store.ipfs.varint import uvarint
+
+CONTENT_TYPE = "application/vnd.ipld.car"
+MAX_BLOCK = 4 << 20
+_MAX_HEADER = 4096
+_CID_ROOM = 64
+
+
+class Readable(Protocol):
+    """Where an archive comes from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def car_header(root: Cid) -> bytes:
+    """The header: DAG-CBOR of ``{"roots": [root], "version": 1}``."""
+    name = b"\x00" + bytes(root)
+    body = b"\xa2\x65roots\x81\xd8\x2a\x58" + bytes((len(name),)) + name + b"\x67version\x01"
+    return uvarint(len(body)) + body
+
+
+def car_section(cid: Cid, block: bytes | memoryview) -> bytes:
+    """One block of an archive."""
+    name = bytes(cid)
+    return b"".join((uvarint(len(name) + len(block)), name, block))
+
+
+def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
+    """The bytes of a file from an archive in depth-first order with duplicates, checked block by block.
+
+    Memory is one block. What stands in the header is not believed: the blocks have to match ``root``.
+
+    Raises:
+        IntegrityError: a truncated or malformed archive, blocks out of order, bytes that do not match.
+    """
+    _skip_header(source)
+
+    def block_of(wanted: Cid) -> bytes:
+        length = _length(source)
+        if length is None:
+            raise IntegrityError("The archive ends before the file does.", fix="The source is tried again.")
+        if length > MAX_BLOCK + _CID_ROOM:
+            raise IntegrityError("The archive has a block larger than any valid one.")
+        section = _exactly(source, length)
+        cid, start = Cid.from_bytes(section)
+        if (cid.codec, cid.digest) != (wanted.codec, wanted.digest):
+            raise IntegrityError("The archive's blocks are not in depth-first order.")
+        return section[start:]
+
+    return read_file(root, block_of)
+
+
+def _skip_header(source: Readable) -> None:
+    length = _length(source)
+    if length is None or not 0 < length <= _MAX_HEADER:
+        raise IntegrityError("The archive has no valid header.")
+    if b"\x67version\x01" not in _exactly(source, length):
+        raise IntegrityError("The archive is not a CAR of version 1.")
+
+
+def _length(source: Readable) -> int | None:
+    value = shift = 0
+    while True:
+        byte = source.read(1)
+        if not byte:
+            if shift:
+                raise IntegrityError("The archive ends within a length field.")
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        shift += 7
+        if not byte[0] & 0x80:
+            return value
+        if shift > 56:
+            raise IntegrityError("The archive has a length field that is too long.")
+
+
+def _exactly(source: Readable, count: int) -> bytes:
+    parts: list[bytes] = []
+    while count:
+        part = source.read(count)
+        if not part:
+            raise IntegrityError("The archive ends within a block.", fix="The source is tried again.")
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+class ChunkReader:
+    """A `Readable` over an iterator of chunks, as HTTP responses give them.
+
+    Args:
+        chunks: the body.
+        on_bytes: called with the length of each chunk; may raise to end an endless body.
+    """
+
+    def __init__(self, chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> None:
+        self._chunks = chunks
+        self._on_bytes = on_bytes
+        self._buffer = memoryview(b"")
+
+    def read(self, size: int, /) -> bytes:
+        while not self._buffer:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._on_bytes(len(chunk))
+            self._buffer = memoryview(chunk)
+        part, self._buffer = self._buffer[:size], self._buffer[size:]
+        return bytes(part)

@@ -1,0 +1,312 @@
+"""Files as UnixFS DAGs: the streaming importer that computes a file's CID, and the reading of its nodes.
+
+The layout is Kubo's balanced DAG (https://github.com/ipfs/specs/blob/main/UNIXFS.md): leaves of a fixed size,
+nodes of a fixed width. Memory is one chunk and one list of links per level.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from decloud_pl.errors import IntegrityError
+from decloud_pl.store.ipfs.cid import DAG_PB, DEFAULT_PROFILE, PROFILES, RAW, Cid, Profile
+from decloud_pl.store.ipfs.varint import read_uvarint, uvarint
+
+_READ_SIZE = 1 << 20
+_DEEPEST = 32
+
+BlockSink = Callable[[Cid, "bytes | memoryview"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A child: its CID, the bytes of its whole DAG, the bytes of file under it."""
+
+    cid: Cid
+    dag_size: int
+    file_size: int
+
+
+class Importer:
+    """Computes a file's CID from its bytes: `update` as they come, then `finish`.
+
+    Args:
+        profile: the layout.
+        sink: receives every block as it is made, leaves before the nodes above them.
+    """
+
+    def __init__(self, profile: Profile, sink: BlockSink | None = None) -> None:
+        self._profile = profile
+        self._sink = sink
+        self._buffer = bytearray()
+        self._levels: list[list[_Link]] = [[]]
+        self.size = 0
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        view = memoryview(data).cast("B")
+        size = self._profile.chunk_size
+        self.size += len(view)
+        position = 0
+        if self._buffer:
+            position = min(size - len(self._buffer), len(view))
+            self._buffer += view[:position]
+            if len(self._buffer) == size:
+                self._leaf(bytes(self._buffer))
+                self._buffer.clear()
+        while len(view) - position >= size:
+            self._leaf(view[position : position + size])
+            position += size
+        self._buffer += view[position:]
+
+    def finish(self) -> Cid:
+        """The root. An empty file is one empty leaf."""
+        if self._buffer or self.size == 0:
+            self._leaf(bytes(self._buffer))
+        level = 0
+        while True:
+            links = self._levels[level]
+            if level == len(self._levels) - 1 and len(links) == 1:
+                return links[0].cid
+            self._push(level + 1, self._close(level))
+            level += 1
+
+    def _leaf(self, chunk: bytes | memoryview) -> None:
+        size = len(chunk)
+        if self._profile.raw_leaves:
+            self._push(0, _Link(self._emit(RAW, chunk), size, size))
+        else:
+            block = _wrapped_leaf(chunk)
+            self._push(0, _Link(self._emit(DAG_PB, block), len(block), size))
+
+    def _push(self, level: int, link: _Link) -> None:
+        if level == len(self._levels):
+            self._levels.append([])
+        if len(self._levels[level]) == self._profile.width:
+            self._push(level + 1, self._close(level))
+        self._levels[level].append(link)
+
+    def _close(self, level: int) -> _Link:
+        links, self._levels[level] = self._levels[level], []
+        block = _node(links)
+        return _Link(
+            self._emit(DAG_PB, block),
+            len(block) + sum(link.dag_size for link in links),
+            sum(link.file_size for link in links),
+        )
+
+    def _emit(self, codec: int, block: bytes | memoryview) -> Cid:
+        # A raw block has no version 0 form.
+        cid = Cid.of_block(1 if codec == RAW else self._profile.cid_version, codec, block)
+        if self._sink is not None:
+            self._sink(cid, block)
+        return cid
+
+
+def cid_of_file(path: Path, profile: str = DEFAULT_PROFILE, sink: BlockSink | None = None) -> Cid:
+    """The CID of a file on disk under one of `PROFILES`."""
+    importer = Importer(PROFILES[profile], sink)
+    with path.open("rb") as file:
+        for part in _parts(file):
+            importer.update(part)
+    return importer.finish()
+
+
+def profile_of(path: Path, cid: Cid) -> str | None:
+    """The name of the profile under which a file has this CID, None when there is none."""
+    for name, profile in PROFILES.items():
+        if profile.cid_version == cid.version or cid.codec == RAW:
+            found = cid_of_file(path, name)
+            if (found.codec, found.digest) == (cid.codec, cid.digest):
+                return name
+    return None
+
+
+def _parts(file: BinaryIO) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(_READ_SIZE))
+    # `readinto` reuses one buffer; a fresh bytes object per read costs a tenth of the hashing.
+    while count := file.readinto(buffer):  # type: ignore[attr-defined]  # every file opened "rb" has it
+        yield buffer[:count]
+
+
+class CidWriter:
+    """Writes a new file and computes its CID meanwhile; the file appears whole, durable and at once.
+
+    Used as a context manager: leaving it without `commit` having been called removes what was written.
+
+    Args:
+        path: where the file shall appear.
+        profile: one of `PROFILES`.
+    """
+
+    def __init__(self, path: Path, profile: str = DEFAULT_PROFILE) -> None:
+        self._path = path
+        self.scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._importer = Importer(PROFILES[profile])
+
+    def __enter__(self) -> CidWriter:
+        self._file = self.scratch.open("wb")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._importer.size
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._importer.update(data)
+        return self._file.write(data)
+
+    def finish(self) -> Cid:
+        """The CID of what was written; nothing more may be written after."""
+        return self._importer.finish()
+
+    def flush(self) -> None:
+        """Makes what was written readable in ``scratch``."""
+        self._file.flush()
+
+    def commit(self) -> None:
+        """Makes the file appear under its name, on disk before this returns."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self.scratch.replace(self._path)
+        sync_folder(self._path.parent)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._file.close()
+        finally:
+            # Closing writes what is buffered, which a full disk refuses.
+            self.scratch.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _wrapped_leaf(chunk: bytes | memoryview) -> bytes:
+    size = len(chunk)
+    head = b"\x08\x02" + (b"\x12" + uvarint(size) if size else b"")
+    body = b"".join((head, chunk, b"\x18", uvarint(size)))
+    return b"".join((b"\x0a", uvarint(len(body)), body))
+
+
+def _node(links: list[_Link]) -> bytes:
+    parts: list[bytes] = []
+    for link in links:
+        name = bytes(link.cid)
+        body = b"\x0a" + uvarint(len(name)) + name + b"\x12\x00\x18" + uvarint(link.dag_size)
+        parts += (b"\x12", uvarint(len(body)), body)
+    sizes = b"".join(b"\x20" + uvarint(link.file_size) for link in links)
+    data = b"\x08\x02\x18" + uvarint(sum(link.file_size for link in links)) + sizes
+    parts += (b"\x0a", uvarint(len(data)), data)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class FileNode:
+    """A decoded dag-pb node of a file: bytes of its own, then its children with the file bytes under each."""
+
+    inline: bytes
+    children: tuple[tuple[Cid, int], ...]
+
+
+_FILE_TYPES = (0, 2)
+"""UnixFS types Raw and File."""
+
+
+def decode_node(block: bytes) -> FileNode:
+    """Decodes a dag-pb block of a UnixFS file.
+
+    Raises:
+        IntegrityError: not such a block, for example a directory.
+    """
+    links: list[Cid] = []
+    data = b""
+    for field, value in _protobuf(block):
+        if field == 2 and isinstance(value, bytes):
+            names = [inner for key, inner in _protobuf(value) if key == 1 and isinstance(inner, bytes)]
+            if len(names) != 1:
+                raise IntegrityError("A block has a link without a CID.")
+            links.append(Cid.from_bytes(names[0])[0])
+        elif field == 1 and isinstance(value, bytes):
+            data = value
+    kind: int | None = None
+    inline = b""
+    sizes: list[int] = []
+    for field, value in _protobuf(data):
+        if field == 1 and isinstance(value, int):
+            kind = value
+        elif field == 2 and isinstance(value, bytes):
+            inline = value
+        elif field == 4 and isinstance(value, int):
+            sizes.append(value)
+    if kind not in _FILE_TYPES:
+        raise IntegrityError("The CID names something else than a file.", fix="A plain file is expected.")
+    if len(sizes) != len(links):
+        raise IntegrityError("A block names other sizes than children.")
+    return FileNode(inline, tuple(zip(links, sizes, strict=True)))
+
+
+def _protobuf(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    position = 0
+    while position < len(data):
+        key, position = read_uvarint(data, position)
+        wire_type = key & 7
+        value, position = read_uvarint(data, position)
+        if wire_type == 0:
+            yield key >> 3, value
+        elif wire_type == 2:
+            if position + value > len(data):
+                raise IntegrityError("A block ends within a field.")
+            yield key >> 3, data[position : position + value]
+            position += value
+        else:
+            raise IntegrityError("A block has a field of an unknown kind.")
+
+
+def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
+    """The bytes of a file, depth first, each block checked against its CID before a byte of it is yielded.
+
+    Args:
+        root: the file.
+        block_of: delivers blocks, in the order they are asked for.
+
+    Raises:
+        IntegrityError: a block that does not match, or a DAG that contradicts itself.
+    """
+    return _walk(root, None, block_of, 0)
+
+
+def _walk(cid: Cid, expected: int | None, block_of: Callable[[Cid], bytes], depth: int) -> Iterator[bytes]:
+    if depth > _DEEPEST:
+        raise IntegrityError("The file's DAG is deeper than any real file's.")
+    block = block_of(cid)
+    if not cid.matches(block):
+        raise IntegrityError(f"A block does not match its CID {cid}.", fix="The source is broken or lies.")
+    size = 0
+    if cid.codec == RAW:
+        size = len(block)
+        yield block
+    else:
+        node = decode_node(block)
+        size = len(node.inline)
+        if node.inline:
+            yield node.inline
+        for child, child_size in node.children:
+            yield from _walk(child, child_size, block_of, depth + 1)
+            size += child_size
+    if expected is not None and size != expected:
+        raise IntegrityError("A block holds another number of bytes than its parent says.")

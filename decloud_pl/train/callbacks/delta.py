@@ -1,0 +1,211 @@
+"""The callback that turns a finished fit into an update and publishes it; it works alone, in a notebook too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from decloud_pl.domain import Encoding
+from decloud_pl.errors import TrainingError
+from decloud_pl.models.spec import BaseModel
+from decloud_pl.store import Publisher, RoundPublisher
+from decloud_pl.train.progress import Progress
+from decloud_pl.train.update.writing import UpdateWriter
+
+State = Mapping[str, torch.Tensor]
+Shapes = Mapping[str, torch.Size]
+
+_UNKNOWN_TOTAL = 50
+_SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
+_UPDATE_FILE = "update.pt"
+
+
+class DeltaCallback(Callback):
+    """After fit, on rank zero: writes the difference to the fetched base weights to a file and publishes it.
+
+    The base weights are given, not taken from the module when the fit begins: a resumed fit begins with
+    weights from its checkpoint, and the difference to those would be worth nothing.
+
+    Args:
+        base: the fetched base model, or its state dict.
+        publisher: gets the update.
+        path: the file to write; by default the publisher's, or ``update.pt`` in the Trainer's ``default_root_dir``.
+        network_of: gives the trained network of the module; by default the module itself or the one submodule whose
+            state dict has the base model's names and shapes.
+        score: gives the accuracy of a state dict on data of your own, 0 to 1; without it nothing is measured.
+        accuracy_before: of the base model on that data.
+        encoding: of the entries; by default the publisher's, or float16.
+        writer: writes the update in place of a writer of differences to ``base``.
+        weights_of: gives the weights to publish; by default the network's at the end of the fit.
+        stopped_early: tells at the end of the fit whether it ended before its last step.
+
+    Raises:
+        TrainingError: there are no base weights.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel | State,
+        publisher: Publisher,
+        *,
+        path: str | Path | None = None,
+        network_of: Callable[[Any], nn.Module] | None = None,
+        score: Callable[[State], float] | None = None,
+        accuracy_before: float | None = None,
+        encoding: Encoding | None = None,
+        writer: UpdateWriter | None = None,
+        weights_of: Callable[[nn.Module], State] = nn.Module.state_dict,
+        stopped_early: Callable[[], bool] = bool,
+    ) -> None:
+        form = publisher.update_form if isinstance(publisher, RoundPublisher) else None
+        if writer is None:
+            # The caller's tensors may be those that are trained, so they are copied; those of a file are nobody else's.
+            own = base.state_dict() if isinstance(base, BaseModel) else _copied(base)
+            if form is None:
+                writer = UpdateWriter(own, encoding=encoding or Encoding())
+            else:
+                writer = UpdateWriter(
+                    own,
+                    convention=form.convention,
+                    gradient_rate=form.gradient_rate,
+                    encoding=encoding or form.encoding,
+                )
+        if not writer.base:
+            raise TrainingError("There are no base weights to compare with.", fix="Give DeltaCallback a base model.")
+        self.writer = writer
+        self._shapes = _shapes(writer.base)
+        self._publisher = publisher
+        self._path = Path(path) if path is not None else None if form is None else form.path
+        self._network_of = network_of
+        self._score = score
+        self._accuracy_before = accuracy_before
+        self._weights_of = weights_of
+        self._stopped_early = stopped_early
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Refuses, before any training, what could not be published after it.
+
+        Raises:
+            TrainingError: no process holds the whole model, or the module's trained network is not found.
+        """
+        strategy = type(trainer.strategy).__name__
+        if strategy in _SHARDED:
+            raise TrainingError(
+                f"The strategy {strategy} shards the model, so no process could compute the update.",
+                fix="Use trainer.strategy=ddp or a single device.",
+            )
+        self._network(pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Encodes, writes, scores what a validator will see, and publishes."""
+        if not trainer.is_global_zero or trainer.interrupted:
+            return
+        path = self._path or Path(trainer.default_root_dir) / _UPDATE_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        update, applied = self.writer.write(path, self._weights_of(self._network(pl_module)))
+        self._publisher.publish(
+            replace(
+                update,
+                accuracy_before=self._accuracy_before,
+                accuracy_after=None if self._score is None else self._score(applied),
+                stopped_early=self._stopped_early(),
+            )
+        )
+
+    def _network(self, module: LightningModule) -> nn.Module:
+        if self._network_of is None:
+            return trained_network(module, self.writer.base)
+        network = self._network_of(module)
+        if _shapes(network.state_dict()) != self._shapes:
+            raise TrainingError(
+                f"network_of gives a {type(network).__name__} whose tensors are not the base model's: "
+                f"{_difference(_shapes(network.state_dict()), self._shapes)}.",
+                fix="Give the network that began with the base model's weights.",
+            )
+        return network
+
+
+def _copied(state: State) -> State:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+
+
+def _shapes(state: State) -> Shapes:
+    return {name: value.shape for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _difference(found: Shapes, wanted: Shapes) -> str:
+    """The first tensor that is missing, too many or of another shape."""
+    for name in (*wanted, *found):
+        if name not in found:
+            return f"{name} is missing"
+        if name not in wanted:
+            return f"{name} is not the base model's"
+        if found[name] != wanted[name]:
+            return f"{name} has the shape {tuple(found[name])}, not {tuple(wanted[name])}"
+    return "nothing"
+
+
+class ProgressCallback(Callback):
+    """Reports steps to a function, at most ``times`` times over the fit."""
+
+    def __init__(self, report: Callable[[Progress], None], *, times: int = 200) -> None:
+        self._report = report
+        self._times = times
+        self._step = -1
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: torch.Tensor | Mapping[str, Any] | None,
+        batch: object,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        planned, step = trainer.estimated_stepping_batches, trainer.global_step
+        total = 0 if math.isinf(planned) else int(planned)
+        every = total // self._times if total else _UNKNOWN_TOTAL
+        if step == self._step or (step % max(1, every) and step not in (1, total)):
+            return
+        self._step = step
+        loss = loss_of(outputs)
+        if loss is not None:
+            loss *= trainer.accumulate_grad_batches  # Lightning has divided it
+        self._report(Progress("fit", trainer.current_epoch, step, total, loss))
+
+
+def loss_of(outputs: torch.Tensor | Mapping[str, Any] | None) -> float | None:
+    """The loss that a ``training_step`` returned; None where it returned none."""
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return float(loss) if isinstance(loss, torch.Tensor) else None
+
+
+def trained_network(module: nn.Module, base: State) -> nn.Module:
+    """The module or the one submodule with the base model's names and shapes.
+
+    Raises:
+        TrainingError: there is none, or more than one.
+    """
+    shapes = _shapes(base)
+    found: dict[str, nn.Module] = {
+        name: part for name, part in module.named_modules() if _shapes(part.state_dict()) == shapes
+    }
+    if len(found) == 1:
+        return next(iter(found.values()))
+    kind = type(module).__name__
+    if found:
+        names = ", ".join(name or "the module itself" for name in found)
+        raise TrainingError(
+            f"{kind} holds {len(found)} networks with the base model's tensors: {names}.",
+            fix="Keep one as an attribute of the module, or name it with DeltaCallback's network_of=.",
+        )
+    raise TrainingError(
+        f"{kind} holds no network with the base model's {len(shapes)} tensors, by name and shape.",
+        fix="Keep base.network() as one attribute of the module, unchanged.",
+    )

@@ -1,0 +1,1 @@
+"""A fit: its data, module, optimizer, checkpoints and Lightning's Trainer."""

@@ -1,0 +1,185 @@
+"""Batches of a split in an order that a seed decides, from memory or from worker processes.
+
+Both ways give the same batches in the same order. An order can be taken up again in mid-epoch, and shared by
+several processes: each takes its part of every batch, so that the batches of all together are those of one alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from decloud_pl.data.source import Split
+from decloud_pl.train.fit.encoding import Encoder
+
+Rows = tuple[torch.Tensor, torch.Tensor]
+"""Packed samples, and their labels int64."""
+
+
+class Reader(Protocol):
+    """Where the rows of a split come from."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
+        """The rows of each batch of indices, in their order."""
+        ...
+
+
+class MemoryReader:
+    """The whole split packed in memory: nothing is decoded, pickled or copied per sample.
+
+    Args:
+        packed: the samples as an encoder packs them.
+        labels: int64, as many.
+        pinned: hand out page-locked memory, which a GPU can fetch while it computes.
+    """
+
+    def __init__(self, packed: torch.Tensor, labels: torch.Tensor, *, pinned: bool = False) -> None:
+        self._packed = packed
+        self._labels = labels
+        self._pinned = pinned
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
+        for batch in batches:
+            packed, labels = self._packed[batch], self._labels[batch]
+            yield (packed.pin_memory(), labels.pin_memory()) if self._pinned else (packed, labels)
+
+
+class StreamReader:
+    """Packs each batch when it is due, in worker processes; for splits that do not fit into memory.
+
+    Args:
+        split: the samples, memory-mapped or as files.
+        encoder: of the network's input.
+        workers: processes; 0 packs in this one.
+        pinned: as in `MemoryReader`.
+    """
+
+    def __init__(self, split: Split, encoder: Encoder, *, workers: int, pinned: bool = False) -> None:
+        self._dataset = _PackedBatches(split, encoder)
+        self._workers = workers
+        self._pinned = pinned
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
+        loader: DataLoader[Rows] = DataLoader(
+            self._dataset,
+            batch_sampler=[batch.tolist() for batch in batches],
+            collate_fn=_as_it_is,
+            num_workers=self._workers,
+            pin_memory=self._pinned,
+            # A loader draws a seed; from the global generator it would change what dropout draws.
+            generator=torch.Generator(),
+        )
+        yield from loader
+
+
+class _PackedBatches(Dataset[Rows]):
+    def __init__(self, split: Split, encoder: Encoder) -> None:
+        self._split = split
+        self._encoder = encoder
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> Rows:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> Rows:
+        part = self._split.take(np.asarray(indices, np.int64))
+        return self._encoder.pack(part), torch.from_numpy(part.labels)
+
+
+def _as_it_is(rows: Any) -> Any:  # a loader's own type is a list of samples
+    return rows
+
+
+def packed_bytes(split: Split, encoder: Encoder) -> int:
+    """What a whole split takes in memory, judged by its first sample."""
+    if not len(split):
+        return 0
+    first = encoder.pack(split.take(np.zeros(1, np.int64)))
+    return first.numel() * first.element_size() * len(split)
+
+
+class BatchStream:
+    """One epoch after another of a split, as Lightning wants a data loader.
+
+    Yields (packed, labels), and a third entry where this process's part is not an even share of the batch: the
+    factor of its mean loss that makes the average over all processes the mean over the whole batch.
+
+    Args:
+        reader: the split.
+        batch_size: of all processes together, of every batch but the last.
+        seed: shuffles, another order each epoch; None keeps the order.
+        limit: batches of an epoch, fewer than there are; None for all. The length stays that of all batches, since
+            Lightning's ``limit_train_batches`` counts from it.
+        epoch: the first one.
+        rank: of this process, of ``world``.
+        world: the number of processes.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        batch_size: int,
+        seed: int | None,
+        limit: int | None = None,
+        epoch: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self._reader = reader
+        self._batch_size = batch_size
+        self._seed = seed
+        self._limit = limit
+        self._rank = rank
+        self._world = world
+        self._next = (epoch, 0)  # epoch and batch that an iteration begins with
+        self._reached = (epoch, 0)  # behind the last batch handed out
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._reader) / self._batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, ...]]:
+        epoch, position = self._next
+        self._next = (epoch + 1, 0)
+        shared = self._batches(epoch)[position:]
+        parts = [torch.tensor_split(batch, self._world)[self._rank] for batch in shared]
+        # A process without a share of a last, small batch still has to take part in the step.
+        rows = self._reader.read([part if len(part) else batch[:1] for part, batch in zip(parts, shared, strict=True)])
+        for batch, part, row in zip(shared, parts, rows, strict=True):
+            position += 1
+            self._reached = (epoch, position)
+            weight = len(part) * self._world / len(batch)
+            yield row if weight == 1 else (*row, torch.tensor(weight))
+
+    def _batches(self, epoch: int) -> list[torch.Tensor]:
+        if self._seed is None:
+            order = torch.arange(len(self._reader))
+        else:
+            generator = torch.Generator().manual_seed(self._seed + epoch)
+            order = torch.randperm(len(self._reader), generator=generator)
+        return list(torch.split(order, self._batch_size))[: self._limit]
+
+    def state_dict(self) -> dict[str, int]:
+        """The place behind the last batch handed out."""
+        epoch, position = self._reached
+        whole = len(self) if self._limit is None else self._limit
+        return {"epoch": epoch + 1, "batch": 0} if position >= whole else {"epoch": epoch, "batch": position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next iteration begins at this place."""
+        self._next = self._reached = (state["epoch"], state["batch"])

@@ -1,0 +1,123 @@
+"""Samples as networks take them; the same for training and for scoring.
+
+An encoder works in two steps. `pack` turns samples into a tensor that is as small as it can be, so that a whole data
+set fits into memory; it works sample by sample, so packing a part of a split gives that part of the packed split.
+`batch` turns packed samples into what the network takes, on whatever device they are.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from decloud_pl.data.formats.image_files import ImageFiles
+from decloud_pl.data.source import ImageSplit, Kind, Source, Split, TextSplit
+from decloud_pl.errors import TrainingError
+from decloud_pl.models import tokenizer
+from decloud_pl.models.spec import BaseModel, ImageInput, InputSpec, TextInput
+
+_RESIZE_BATCH = 4096
+
+
+class Encoder(Protocol):
+    """From a data set's samples to a network's input."""
+
+    @property
+    def kind(self) -> Kind: ...
+
+    def pack(self, split: Split) -> torch.Tensor:
+        """The samples in compact form, one row each.
+
+        Raises:
+            TrainingError: samples of another kind.
+            DatasetError: an image file that cannot be read.
+        """
+        ...
+
+    def batch(self, packed: torch.Tensor) -> torch.Tensor:
+        """What the network takes, on the device of ``packed``."""
+        ...
+
+
+class ImageEncoder:
+    """Images resized to ``spec.size``, three channels, normalised.
+
+    Packed: uint8 (N, C, size, size) where C is 1 for grey images: the other channels are copies, made per batch.
+    Batch: float32 (N, 3, size, size), channels last.
+    """
+
+    kind: Kind = "image"
+
+    def __init__(self, spec: ImageInput) -> None:
+        self._spec = spec
+
+    def pack(self, split: Split) -> torch.Tensor:
+        if not isinstance(split, ImageSplit):
+            raise _wrong_kind(self.kind, "text")
+        size = self._spec.size
+        images = split.images.read(size) if isinstance(split.images, ImageFiles) else split.images
+        whole = torch.from_numpy(np.ascontiguousarray(images))
+        whole = whole.unsqueeze(1) if images.ndim == 3 else whole.permute(0, 3, 1, 2)
+        if whole.shape[-2:] == (size, size):
+            return whole
+        # Bilinear with antialiasing, as PIL does it. It works in floats, four times the bytes, so it goes piece by
+        # piece.
+        pieces = [
+            functional.interpolate(piece, (size, size), mode="bilinear", antialias=True)
+            for piece in torch.split(whole, _RESIZE_BATCH)
+        ]
+        return torch.cat(pieces)
+
+    def batch(self, packed: torch.Tensor) -> torch.Tensor:
+        """``(value / 255 − mean) / std``."""
+        spec = self._spec
+        scaled = packed.expand(-1, spec.channels, -1, -1).to(torch.float32, memory_format=torch.channels_last)
+        return scaled.mul_(1 / (255 * spec.std)).sub_(spec.mean / spec.std)
+
+
+class TextEncoder:
+    """Token numbers. Packed: int32 (N, length). Batch: int64 (N, length)."""
+
+    kind: Kind = "text"
+
+    def __init__(self, spec: TextInput) -> None:
+        self._spec = spec
+
+    def pack(self, split: Split) -> torch.Tensor:
+        if not isinstance(split, TextSplit):
+            raise _wrong_kind(self.kind, "image")
+        numbers = tokenizer.encode(split.texts, vocabulary=self._spec.vocabulary, length=self._spec.length)
+        return torch.from_numpy(numbers)
+
+    def batch(self, packed: torch.Tensor) -> torch.Tensor:
+        return packed.to(torch.int64)
+
+
+def encoder_for(spec: InputSpec) -> Encoder:
+    """The encoder of a model's input specification."""
+    return ImageEncoder(spec) if isinstance(spec, ImageInput) else TextEncoder(spec)
+
+
+def check_fit(model: BaseModel, source: Source) -> None:
+    """Checks that a base model can be trained on a data set.
+
+    Raises:
+        TrainingError: it takes samples of another kind, or tells too few classes apart.
+    """
+    if model.spec.input.kind != source.kind:
+        raise _wrong_kind(model.spec.input.kind, source.kind, f" {source.name}")
+    if model.classes < source.num_classes:
+        raise TrainingError(
+            f"The base model tells {model.classes} classes apart, the data set {source.name} has {source.num_classes}.",
+            fix="Map the round's data set to one that fits.",
+        )
+
+
+def _wrong_kind(model: Kind, data: Kind, name: str = "") -> TrainingError:
+    return TrainingError(
+        f"The base model takes {model} input, the data set{name} holds {data} samples.",
+        fix=f"Map the round's data set to one of {model} samples.",
+    )

@@ -1,0 +1,98 @@
+"""A base model under training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import nn
+from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy
+
+from decloud_pl.train.fit.optimizers import OptimizerFactory, SchedulerFactory, configure
+
+
+class RoundModule(LightningModule):
+    """Cross-entropy on a classifier.
+
+    Batches are (inputs, labels) or, where several processes share a batch unevenly, (inputs, labels, weight).
+    It logs ``train/loss`` and ``train/accuracy`` of the steps that the Trainer logs, and ``val/loss``,
+    ``val/accuracy``, ``test/loss`` and ``test/accuracy`` of whole splits.
+
+    Args:
+        network: inputs → (N, classes) logits.
+        num_classes: for the accuracies.
+        optimizer: makes the optimizer from the parameters.
+        scheduler: makes the schedule, stepped with every batch; None keeps the rate.
+        compiled: run the network through ``torch.compile``.
+        keep_buffers: validate with the buffers that the network has now (statistics of batch norms), whatever they are
+            trained to: the public validator of v1.0 changes parameters only.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        num_classes: int,
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory | None = None,
+        compiled: bool = False,
+        keep_buffers: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        # Labels were checked when the data set was read; checking each batch again would cost a synchronisation.
+        self.train_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.val_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self.test_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        kept = network.named_buffers() if keep_buffers else ()
+        self._kept = {name: buffer.detach().clone() for name, buffer in kept}
+        if compiled:
+            network.compile()  # in place, so that the names in its state dict stay
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(inputs)
+        return logits
+
+    def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:  # noqa: ARG002
+        inputs, labels, *weight = batch
+        logits = self(inputs)
+        loss = functional.cross_entropy(logits.float(), labels)
+        # Only a step that the Trainer logs: logging each one costs more than its arithmetic.
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set while the Trainer is made
+        if every and (self.trainer.global_step + 1) % every == 0:
+            self.train_accuracy(logits.detach(), labels)
+            self.log("train/loss", loss.detach(), prog_bar=True)
+            self.log("train/accuracy", self.train_accuracy, prog_bar=True, on_step=True, on_epoch=False)
+        return loss * weight[0] if weight else loss
+
+    def on_validation_start(self) -> None:
+        now = dict(self.network.named_buffers())
+        self._kept = {name: buffer.to(now[name]) for name, buffer in self._kept.items()}  # its device and type
+
+    def validation_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:  # noqa: ARG002
+        kept, inputs = self._kept, batch[0]
+        logits = torch.func.functional_call(self.network, kept, (inputs,)) if kept else self(inputs)
+        self._evaluate(logits, batch, "val", self.val_accuracy)
+
+    def test_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:  # noqa: ARG002
+        self._evaluate(self(batch[0]), batch, "test", self.test_accuracy)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        return configure(self, self.network.parameters(), self._optimizer, self._scheduler)
+
+    def _evaluate(
+        self, logits: torch.Tensor, batch: Sequence[torch.Tensor], stage: str, accuracy: MulticlassAccuracy
+    ) -> None:
+        _, labels, *weight = batch
+        # A process without a share of the last batch has a row of another process, with weight 0.
+        if weight and not weight[0]:
+            logits, labels = logits[:0], labels[:0]
+        accuracy.update(logits, labels)
+        loss = functional.cross_entropy(logits.float(), labels) if len(labels) else logits.new_zeros(())
+        self.log(f"{stage}/loss", loss, batch_size=len(labels), sync_dist=self.trainer.world_size > 1)
+        self.log(f"{stage}/accuracy", accuracy, prog_bar=True, batch_size=len(labels))

@@ -1,0 +1,117 @@
+"""Held-out data of a user's own data module: its validation data, for the gate's verdict."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+
+import torch
+from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from decloud_pl.errors import TrainingError
+from decloud_pl.train.score.scorer import Scorer
+
+logger = logging.getLogger(__name__)
+
+Rows = tuple[torch.Tensor, torch.Tensor]
+
+
+class OwnHeldOut:
+    """The validation data in two parts without a sample in common: every second row, counted over all batches.
+
+    Batches must be (inputs, labels), the labels int64 (N,). They are read when they are first needed: by then the fit
+    has set the data module up.
+
+    Args:
+        data: the data module.
+        most_bytes: of inputs to keep in memory. Rows beyond are not scored, which a warning says.
+
+    Attributes:
+        select: scores for choosing.
+        judge: scores for the verdict.
+    """
+
+    def __init__(self, data: LightningDataModule, *, most_bytes: int) -> None:
+        self._data = data
+        self._most_bytes = most_bytes
+        self.select: Scorer = _RowScorer(lambda: self._half(0))
+        self.judge: Scorer = _RowScorer(lambda: self._half(1))
+
+    @staticmethod
+    def is_in(data: LightningDataModule) -> bool:
+        """Whether a data module brings validation data."""
+        return is_overridden("val_dataloader", data, LightningDataModule)
+
+    def _half(self, first: int) -> Rows:
+        inputs, labels = self._rows
+        return inputs[first::2], labels[first::2]
+
+    @cached_property
+    def _rows(self) -> Rows:
+        found: list[Rows] = []
+        size = 0
+        for batch in _batches(self._data):
+            inputs, labels = _pair(self._data.on_after_batch_transfer(batch, 0))
+            size += inputs.numel() * inputs.element_size()
+            if found and size > self._most_bytes:
+                logger.warning(
+                    "The gain is measured on the first %d validation rows: more do not fit into fit.data_memory_mb=%d.",
+                    sum(len(labels) for _, labels in found),
+                    self._most_bytes >> 20,
+                )
+                break
+            found.append((inputs.detach().cpu(), labels.detach().cpu()))
+        if not found:
+            raise NotMeasured("the data module's val_dataloader has no batches")
+        return torch.cat([inputs for inputs, _ in found]), torch.cat([labels for _, labels in found])
+
+
+class NotMeasured(TrainingError):
+    """The gain of an update cannot be measured; the message completes "not measured: …"."""
+
+
+class _RowScorer(Scorer):
+    """Scores rows that the network takes as they are."""
+
+    def __init__(self, rows: Callable[[], Rows]) -> None:
+        self._own_rows = rows
+
+    @cached_property
+    def rows(self) -> Rows:
+        return self._own_rows()
+
+    def inputs(self, packed: torch.Tensor) -> torch.Tensor:
+        return packed
+
+    def hits(self, network: torch.nn.Module) -> torch.Tensor:
+        try:
+            return super().hits(network)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            # The user's module may prepare a batch before its network sees it; the gate knows the network alone.
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise NotMeasured(f"the base model does not take the validation batches as they are ({reason})") from error
+
+
+def _batches(data: LightningDataModule) -> Iterable[object]:
+    loaders = data.val_dataloader()
+    if isinstance(loaders, Sequence):
+        if len(loaders) > 1:
+            raise NotMeasured("the data module has several validation loaders")
+        loaders = loaders[0] if loaders else []
+    return loaders  # type: ignore[no-any-return]  # any iterable of batches
+
+
+def _pair(batch: object) -> Rows:
+    """A batch as inputs and labels.
+
+    Raises:
+        NotMeasured: it is another kind of batch.
+    """
+    if isinstance(batch, Sequence) and len(batch) == 2:
+        inputs, labels = batch
+        tensors = isinstance(inputs, torch.Tensor) and isinstance(labels, torch.Tensor)
+        if tensors and labels.ndim == 1 and not labels.is_floating_point():
+            return inputs, labels.long()
+    raise NotMeasured("the validation batches are not pairs of inputs and labels")

@@ -1,0 +1,1 @@
+"""What an update is worth: scored as a validator does it, before it is submitted."""

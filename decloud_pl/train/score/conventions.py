@@ -1,0 +1,86 @@
+"""What an update gains under each convention: ``python -m decloud_pl.train.score.conventions`` answers in JSON.
+
+A process of its own, so that whoever asks needs no torch, and a model that is too large takes nothing else down.
+The files come from strangers: each is opened in quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from safetensors.torch import load_file
+
+from decloud_pl.build import build
+from decloud_pl.data.source import Source
+from decloud_pl.domain import Convention
+from decloud_pl.errors import DecloudError, UntrustedFileRejected
+from decloud_pl.models.quarantine.warm import WarmQuarantine
+from decloud_pl.models.registry import build as build_network
+from decloud_pl.train.fit.encoding import check_fit
+from decloud_pl.train.score.scorer import Scorer, accuracy_with
+
+
+def gains(
+    base: Path, dataset: Mapping[str, Any], submissions: Mapping[str, Path], gradient_rate: float
+) -> dict[str, dict[Convention, float] | None]:
+    """Accuracy gained over the base model on the held-out split, by submission and by convention, 0 to 1.
+
+    Args:
+        base: a base model from the network.
+        dataset: a node of the data set that the round is about.
+        submissions: files from the network, by any name.
+        gradient_rate: η of the ``gradient`` convention.
+
+    Returns:
+        None for a submission that cannot be opened.
+
+    Raises:
+        DecloudError: the base model or the data set cannot be used.
+    """
+    source: Source = build(dict(dataset))
+    found: dict[str, dict[Convention, float] | None] = {}
+    with WarmQuarantine() as quarantine:
+        model = quarantine.open_base_model(base, base.with_name(f"{base.name}.safetensors"))
+        check_fit(model, source)
+        held_out = Scorer(lambda: source.load("held_out"), model.spec.input)
+        network = build_network(model.spec.architecture, model.spec.hyper_parameters)
+        state = load_file(str(model.weights))
+        before = held_out.accuracy_of(network, state)
+        for name, path in submissions.items():
+            try:
+                opened = quarantine.open_submission(path, model, path.with_name(f"{path.name}.safetensors"))
+            except UntrustedFileRejected:
+                found[name] = None
+                continue
+            entries = load_file(str(opened))
+            found[name] = {
+                convention: accuracy_with(entries, state, network, held_out, convention, gradient_rate) - before
+                for convention in get_args(Convention)
+            }
+    return found
+
+
+def main() -> None:
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # nothing that a library prints may be taken for the answer
+    request = json.load(sys.stdin)
+    torch.set_num_threads(max(1, int(request["threads"])))
+    submissions = {name: Path(path) for name, path in request["submissions"].items()}
+    try:
+        found: dict[str, Any] = {
+            "gains": gains(Path(request["base"]), request["dataset"], submissions, request["gradient_rate"])
+        }
+    except DecloudError as error:
+        found = {"error": str(error)}
+    json.dump(found, answer)
+    answer.close()
+
+
+if __name__ == "__main__":
+    main()

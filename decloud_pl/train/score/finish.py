@@ -1,0 +1,175 @@
+"""From a finished fit to an update with a verdict: judged, and mended where that helps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, seed_everything
+from torch import nn
+
+from decloud_pl.domain import RemedyName, Update
+from decloud_pl.errors import TrainingDiverged
+from decloud_pl.train.callbacks.best import BestWeights
+from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
+from decloud_pl.train.callbacks.in_round import RoundCallbacks
+from decloud_pl.train.fit.deadline import DeadlineCallback
+from decloud_pl.train.fit.setup import FitSetup, make_callbacks
+from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.score.gate import Verdict, described
+from decloud_pl.train.score.judge import Judge
+from decloud_pl.train.score.remedies import (
+    LEAST_TRAINING,
+    LINE_SEARCH,
+    LOWER_RATE,
+    SLACK,
+    WRITE_AND_JUDGE,
+    Average,
+    LowerRate,
+    Remedy,
+    Scale,
+    Workshop,
+)
+from decloud_pl.train.score.scorer import Scorer
+
+State = Mapping[str, torch.Tensor]
+
+LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Judges the update of a fit, and tries the remedies where it would be withheld.
+
+    Attributes:
+        setup: of the round's fits.
+        judge: of update files.
+        callbacks: of the fit.
+        supervisor: gets progress; the deadline is its.
+        processes: that trained together; this is the first of them, and the others have gone.
+    """
+
+    setup: FitSetup
+    judge: Judge
+    callbacks: RoundCallbacks
+    supervisor: Supervisor
+    processes: int = 1
+
+    def __call__(self, update: Update, network: nn.Module) -> Update:
+        """The update with its verdict, perhaps another one than was given.
+
+        Args:
+            update: the fit's, on disk.
+            network: the trained one.
+
+        Raises:
+            TrainingStopped: it was asked to; everything is done again when the training is started again.
+        """
+        verdict = self.judge.verdict(update.path)
+        if not verdict.passed:
+            workshop = Workshop(
+                path=update.path,
+                write=lambda path, weights: self.callbacks.writer.write(path, weights)[0],
+                judge=self.judge.verdict,
+                time_left=self.supervisor.time_left,
+                check=self.supervisor.check_stop,
+                note=lambda text: self.supervisor.note("remedy", text),
+            )
+            stopped_early = update.stopped_early
+            remedies = self._remedies(network)
+            wanted = [remedies[name] for name in self.setup.remedies]
+            update, verdict = workshop.improve(update, verdict, wanted)
+            update = dataclasses.replace(update, stopped_early=stopped_early)
+        return self._with(update, verdict)
+
+    def instead(self, diverged: TrainingDiverged, path: Path) -> Update:
+        """The update of another training, at a lower rate, in place of one that came to nothing.
+
+        Args:
+            diverged: how that ended.
+            path: the update file to write.
+
+        Raises:
+            TrainingDiverged: the other one did too, or it is no remedy of the plan or not possible.
+            TrainingStopped: it was asked to.
+        """
+        if "lower_rate" not in self.setup.remedies:
+            raise diverged
+        self.supervisor.note("remedy", diverged.message)
+        weights, words = self._train_again()
+        self.supervisor.note("remedy", f"Remedy lower_rate: {words}")
+        if weights is None:
+            raise diverged
+        update, _ = self.callbacks.writer.write(path, weights)
+        return self._with(update, self.judge.verdict(path))
+
+    def _with(self, update: Update, verdict: Verdict) -> Update:
+        gain = verdict.gain
+        if gain is None:
+            self.supervisor.note("score", str(verdict))
+            return update
+        before, after, note = gain.before, gain.after, str(verdict)
+        if self.setup.round.score_split == "test" and self.setup.source is not None:
+            before, after = self._on_the_test_split(update.path)
+            note = f"On held-out data the update {described(gain)}."
+        self.supervisor.report(Progress("score", accuracy=after, note=note))
+        return dataclasses.replace(
+            update,
+            accuracy_before=before,
+            accuracy_after=after,
+            gain_low=gain.low,
+            gain_high=gain.high,
+            withheld=verdict.withheld,
+        )
+
+    def _on_the_test_split(self, path: Path) -> tuple[float, float]:
+        source = self.setup.source
+        if source is None:
+            raise ValueError("only the round's own data module has a test split")
+        scorer = Scorer(source.load("test"), self.setup.base.spec.input)
+        network = self.setup.network()
+        return scorer.accuracy(network), scorer.accuracy_of(network, self.judge.applied(path))
+
+    def _remedies(self, network: nn.Module) -> dict[RemedyName, Callable[[], Remedy]]:
+        seconds, best = self.callbacks.baseline.seconds, self.callbacks.best
+        return {
+            "scale": lambda: Scale(
+                self.setup.state,
+                best.weights(network),
+                self.judge.select,
+                seconds=(LINE_SEARCH + WRITE_AND_JUDGE) * seconds,
+                trained_score=best.accuracy,
+            ),
+            "average": lambda: Average(self.callbacks.averaged(network), seconds=WRITE_AND_JUDGE * seconds),
+            "lower_rate": lambda: LowerRate(self._train_again, seconds=(LEAST_TRAINING + WRITE_AND_JUDGE) * seconds),
+        }
+
+    def _train_again(self) -> tuple[State | None, str]:
+        """Another fit from the base model at a lower rate, with a checkpoint of its own."""
+        rate = self.setup.config.optimizer.get("lr")
+        if self.processes > 1:
+            return None, "several processes cannot begin another training."
+        if self.setup.has_own_optimizer or not isinstance(rate, (int, float)) or isinstance(rate, bool):
+            return None, "the optimizer's settings name no lr that could be lowered."
+        setup = self.setup.with_nodes(optimizer={**self.setup.config.optimizer, "lr": rate * LOWER_RATE})
+        supervisor = self.supervisor.as_stage("remedy")
+        seed_everything(setup.config.seed, workers=True, verbose=False)
+        module = setup.module()
+        network = trained_network(module, setup.state)
+        best = BestWeights(
+            network=network,
+            score=self.judge.select,
+            report=lambda accuracy: supervisor.report(Progress("evaluate", accuracy=accuracy)),
+        )
+        callbacks: list[Callback] = [best, *make_callbacks(setup.plan), ProgressCallback(supervisor.report)]
+        if supervisor.finish_at is not None:
+            stop_at = supervisor.finish_at - (WRITE_AND_JUDGE + SLACK) * self.callbacks.baseline.seconds
+            callbacks.append(DeadlineCallback(stop_at, monotonic=supervisor.monotonic))
+        path = setup.round.folder / LOWER_RATE_CHECKPOINT
+        callbacks.append(setup.checkpoints(path, supervisor))
+        supervisor.note("remedy", f"Training again from the base model at the rate {rate * LOWER_RATE:g}.")
+        setup.fit(module, callbacks, checkpoint=path, logger=False).run()
+        return best.weights(network), f"trained again at the rate {rate * LOWER_RATE:g}."

@@ -1,0 +1,149 @@
+"""Judges update files as they lie on disk, the way this network's validators read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from decloud_pl.domain import Convention
+from decloud_pl.settings.training import UpdateConfig
+from decloud_pl.train.fit.own_data import NotMeasured
+from decloud_pl.train.score import gate
+from decloud_pl.train.score.gate import Findings, Rules, Verdict
+from decloud_pl.train.score.scorer import Gain, Scorer, accuracy_of_hits
+from decloud_pl.train.update import delta
+from decloud_pl.train.update.writing import UpdateWriter
+
+State = Mapping[str, torch.Tensor]
+
+
+class Halves(Protocol):
+    """Held-out data in two parts: one to choose by, one to judge by."""
+
+    select: Scorer
+    judge: Scorer
+
+
+class Judge:
+    """Scores states of one model on the two halves of the held-out data.
+
+    Like validators it changes parameters only: whatever buffers are trained to, those of the base model count.
+
+    Args:
+        network: of the model's architecture; its weights change with every scoring.
+        base: the fetched base model's state dict.
+        held_out: the data; None where there is none, and nothing is measured.
+        rules: of the gate.
+        test_samples: how many samples validators score on, None where that is not known.
+
+    Attributes:
+        unmeasured: why nothing is measured; empty where it is.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        base: State,
+        held_out: Halves | None,
+        rules: Rules,
+        *,
+        test_samples: int | None = None,
+    ) -> None:
+        self._network = network
+        self._base = base
+        self._held_out = held_out
+        self._rules = rules
+        self._test_samples = test_samples
+        self._parameters = frozenset(name for name, _ in network.named_parameters())
+        self.unmeasured = "" if held_out is not None else "the data module has no validation data"
+
+    def writer(
+        self, update: UpdateConfig, *, score: Callable[[State], float | None], note: Callable[[str], None]
+    ) -> UpdateWriter:
+        """Writes updates as the user wants, their encoding chosen by ``score`` on the half for choosing."""
+        return UpdateWriter(
+            self._base,
+            convention=self._rules.written_as,
+            gradient_rate=self._rules.gradient_rate,
+            encoding=update.encoding,
+            min_kept=update.min_kept,
+            score=score,
+            base_score=lambda: self.base_select,
+            note=note,
+        )
+
+    @property
+    def has_buffers(self) -> bool:
+        """Whether the model holds values that validators do not change."""
+        return self._parameters != set(self._base)
+
+    def as_scored(self, state: State) -> dict[str, torch.Tensor]:
+        """A state as validators score it: parameters from it, everything else from the base model."""
+        return {name: state[name] if name in self._parameters else tensor for name, tensor in self._base.items()}
+
+    def select(self, state: State) -> float | None:
+        """Accuracy, 0 to 1, on the half for choosing, of a state that `as_scored` completes; None if not measured."""
+        hits = self._hits(lambda halves: halves.select, self.as_scored(state))
+        return None if hits is None else accuracy_of_hits(hits)
+
+    @cached_property
+    def base_select(self) -> float | None:
+        """What `select` says of the base model."""
+        return self.select(self._base)
+
+    @cached_property
+    def base_hits(self) -> torch.Tensor | None:
+        """Of the base model on the half for the verdict; None if not measured."""
+        return self._hits(lambda halves: halves.judge, self._base)
+
+    def base_accuracy(self) -> float | None:
+        """Of the base model on the half for the verdict, 0 to 1; scores both halves, once. None if not measured."""
+        if self.base_select is None or self.base_hits is None:
+            return None
+        return accuracy_of_hits(self.base_hits)
+
+    def verdict(self, path: Path) -> Verdict:
+        """Reads an update file and judges it; one that does not pass is read in the other ways too, for the cause."""
+        entries: State = torch.load(path, weights_only=True)
+        gain = self._gain(entries, self._rules.read_as)
+        if gain is None:
+            return Verdict(None, unmeasured=self.unmeasured)
+        if self._rules.passes(gain):
+            return gate.judge(self._rules, Findings(gain))
+        other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
+        whole = self._gain(entries, self._rules.read_as, buffers=True) if self.has_buffers else None
+        return gate.judge(self._rules, Findings(gain, other, whole))
+
+    def applied(self, path: Path) -> dict[str, torch.Tensor]:
+        """The state that validators score for an update file."""
+        return self._apply(torch.load(path, weights_only=True), self._rules.read_as)
+
+    def _hits(self, half: Callable[[Halves], Scorer], state: State) -> torch.Tensor | None:
+        if self._held_out is None or self.unmeasured:
+            return None
+        try:
+            return half(self._held_out).hits_of(self._network, state)
+        except NotMeasured as error:
+            self.unmeasured = error.message
+            return None
+
+    def _apply(self, entries: State, convention: Convention, *, buffers: bool = False) -> dict[str, torch.Tensor]:
+        return delta.apply(
+            self._base,
+            entries,
+            convention=convention,
+            gradient_rate=self._rules.gradient_rate,
+            parameters=None if buffers else self._parameters,
+        )
+
+    def _gain(self, entries: State, convention: Convention, *, buffers: bool = False) -> Gain | None:
+        state = self._apply(entries, convention, buffers=buffers)
+        hits = self._hits(lambda halves: halves.judge, state)
+        if hits is None or self.base_hits is None:
+            return None
+        return Gain.from_hits(self.base_hits, hits, self._test_samples)

@@ -1,0 +1,132 @@
+"""Probes before a training where its plan asks for it, once, and puts the choice into the configuration."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ParallelStrategy
+
+from decloud_pl.durable import write_atomically
+from decloud_pl.train.fit.datamodule import RoundDataModule
+from decloud_pl.train.fit.setup import FitSetup, State, make_trainer
+from decloud_pl.train.plan import PROBE_FILE
+from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.tune import probe
+from decloud_pl.train.tune.trial import LightningCourses
+
+_SCRATCH = "probe"
+
+
+def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
+    """The setup with the learning rate and the epochs that a probe chose, now or before an interruption.
+
+    Where Lightning starts further processes on this machine, the first one probes before it starts them, and they read
+    what it chose. Processes that torchrun or SLURM started, and those of several machines, keep what is configured.
+
+    Args:
+        setup: of the round.
+        score: accuracy of a state on the held-out data that chooses, 0 to 1.
+        supervisor: gets what the probe found.
+
+    Raises:
+        TrainingStopped: the training was asked to stop.
+        ConfigError: a node that cannot be built.
+    """
+    plan, path = setup.plan, setup.round.folder / PROBE_FILE
+    if plan.config.tune.method != "probe":
+        return setup
+    together = make_trainer(plan, [], logger=False)
+    shared = together.world_size == 1 or _can_share(together)
+    kept = probe.read(path, plan.fingerprint()) if shared else None
+    if kept is not None:
+        if together.is_global_zero:
+            supervisor.note("probe", f"{kept.note} Kept from before.")
+        return kept.apply(setup)
+    if not together.is_global_zero:
+        return setup
+    choice = _choice(setup, score, supervisor, shared=shared)
+    if shared:
+        write_atomically(path, choice.to_json().encode())
+    supervisor.note("probe", choice.note)
+    return choice.apply(setup)
+
+
+def _choice(
+    setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor, *, shared: bool
+) -> probe.Choice:
+    rate, data = probe.configured_rate(setup.config), setup.data
+    if not shared:
+        return probe.unchanged(setup.plan, "Probe skipped: it needs processes that Lightning starts on one machine.")
+    if setup.has_own_optimizer or rate is None:
+        return probe.unchanged(setup.plan, "Probe skipped: the optimizer has no lr to search for.")
+    if not isinstance(data, RoundDataModule):
+        return probe.unchanged(setup.plan, "Probe skipped: it needs the round's own data module.")
+    scratch = setup.round.folder / _SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    began_with = _Random()
+    try:
+        return probe.search(
+            setup.plan,
+            rate=rate,
+            make_courses=_Courses(setup, score, scratch, began_with, supervisor),
+            batches_per_epoch=data.batches_per_epoch(setup.config.trainer.get("limit_train_batches")),
+            supervisor=supervisor,
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        began_with.restore()
+
+
+class _Courses:
+    """Makes the courses when their end is known."""
+
+    def __init__(
+        self,
+        setup: FitSetup,
+        score: Callable[[State], float | None],
+        folder: Path,
+        random: _Random,
+        supervisor: Supervisor,
+    ) -> None:
+        self._setup = setup
+        self._score = score
+        self._folder = folder
+        self._random = random
+        self._supervisor = supervisor
+
+    def __call__(self, end: float) -> LightningCourses:
+        return LightningCourses(
+            self._setup,
+            self._score,
+            folder=self._folder,
+            end=end,
+            restore_random=self._random.restore,
+            supervisor=self._supervisor,
+        )
+
+
+def _can_share(trainer: Trainer) -> bool:
+    """Whether this process runs before the others do, on the machine where all of them will run."""
+    strategy = trainer.strategy
+    if not isinstance(strategy, ParallelStrategy) or trainer.num_nodes != 1:
+        return False
+    return isinstance(strategy.cluster_environment, LightningEnvironment)
+
+
+class _Random:
+    """The random numbers that are current when this is made."""
+
+    def __init__(self) -> None:
+        self._cpu = torch.get_rng_state()
+        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def restore(self) -> None:
+        torch.set_rng_state(self._cpu)
+        if self._cuda:
+            torch.cuda.set_rng_state_all(self._cuda)

@@ -1,0 +1,232 @@
+"""A time-boxed search before a training: its learning rate and its number of epochs, and nothing else.
+
+Rates are compared by successive halving (`decloud_pl.train.tune.halving`), each constant, without the plan's
+schedule. At a constant rate one epoch is the beginning of ten, so epochs need no trainings of their own: more of them
+are taken where the best rate still gained by the last doubling of its batches and the measured pace lets them end in
+time.
+
+The choice is kept in ``probe.json``, tied to the plan's fingerprint: a training that is started again keeps it, and so
+resumes from its checkpoint. A probe that was cut off starts from the beginning. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+from decloud_pl.settings.training import TrainingConfig, TuneConfig
+from decloud_pl.train.plan import TrainingPlan
+from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.tune.halving import Courses, Found, halve, rungs_of
+
+logger = logging.getLogger(__name__)
+
+_LEAST_SECONDS = 1.0
+_SAFE_SHARE = 0.9
+"""Share of the time left that the epochs may be expected to take."""
+_SCORINGS_AFTER_THE_FIT = 4.0
+
+
+class Tunable(Protocol):
+    """A setup whose nodes can be replaced, see `decloud_pl.train.fit.setup.FitSetup`."""
+
+    @property
+    def config(self) -> TrainingConfig: ...
+
+    def with_nodes(self, **nodes: Any) -> Self: ...
+
+
+T = TypeVar("T", bound=Tunable)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a probe came to.
+
+    Attributes:
+        fingerprint: of the plan it is for.
+        learning_rate: to train with.
+        epochs: to train for.
+        configured_rate: the plan's.
+        configured_epochs: the plan's.
+        gain: held-out accuracy that the rate has over the configured one after ``batches``; None where nothing was
+            compared or the configured one diverged.
+        batches: of the last comparison; 0 for none.
+        seconds: that the probe took.
+        rungs: every comparison: batches and accuracies by rate, None for one that diverged.
+        note: all this in a sentence.
+    """
+
+    fingerprint: str
+    learning_rate: float
+    epochs: int
+    configured_rate: float
+    configured_epochs: int
+    gain: float | None = None
+    batches: int = 0
+    seconds: float = 0.0
+    rungs: tuple[dict[str, Any], ...] = ()
+    note: str = ""
+
+    def apply(self, setup: T) -> T:
+        """The setup with the choice in it; the same setup where it changes nothing."""
+        if (self.learning_rate, self.epochs) == (self.configured_rate, self.configured_epochs):
+            return setup
+        return setup.with_nodes(
+            optimizer={**setup.config.optimizer, "lr": self.learning_rate},
+            trainer={**setup.config.trainer, "max_epochs": self.epochs},
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+
+def read(path: Path, fingerprint: str) -> Choice | None:
+    """The choice that was made for a plan; None when there is none, or one of another plan, or a damaged one."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        choice = Choice(**{**fields, "rungs": tuple(fields["rungs"])})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        logger.warning("%s cannot be read (%s); the probe starts from the beginning", path, error)
+        return None
+    return choice if choice.fingerprint == fingerprint else None
+
+
+def configured_rate(config: TrainingConfig) -> float | None:
+    """The learning rate of the optimizer; None where its node has none."""
+    rate = config.optimizer.get("lr")
+    return float(rate) if isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate > 0 else None
+
+
+def seconds_for(options: TuneConfig, left: float | None) -> float:
+    """How long a probe may take when so many seconds are left until the deadline; None for no deadline."""
+    return options.max_seconds if left is None else min(options.max_seconds, options.share * left)
+
+
+def search(
+    plan: TrainingPlan,
+    *,
+    rate: float,
+    make_courses: Callable[[float], Courses],
+    batches_per_epoch: int,
+    supervisor: Supervisor,
+) -> Choice:
+    """Searches, within its time.
+
+    Args:
+        plan: the training that is planned.
+        rate: the configured learning rate.
+        make_courses: the trainings, given the moment at which they have to end.
+        batches_per_epoch: of the planned training.
+        supervisor: gets a message after each comparison; the deadline is its.
+    """
+    options, configured, monotonic = plan.config.tune, plan.config.trainer["max_epochs"], supervisor.monotonic
+    begun, finish_at = monotonic(), supervisor.finish_at
+    seconds = seconds_for(options, None if finish_at is None else finish_at - begun)
+    if seconds < _LEAST_SECONDS:
+        return unchanged(plan, f"Probe skipped: there is no time for one before the deadline ({seconds:.1f} s).")
+    # Twelve digits: 3 × 0.1 is not 0.30000000000000004 to anybody.
+    rates = [float(f"{multiple * rate:.12g}") for multiple in dict.fromkeys(options.rates) if multiple != 1]
+    longest = batches_per_epoch * max(configured, *options.epochs, 1)
+    first = max(1, min(options.batches, longest >> (rungs_of(len(rates)) - 1)))
+    end = begun + seconds
+    found = halve(
+        make_courses(end),
+        rates,
+        configured=rate,
+        first=first,
+        longest=longest,
+        end=end,
+        monotonic=monotonic,
+        on_rung=lambda _: supervisor.report(Progress("probe")),
+    )
+    now = monotonic()
+    if not found.rungs:
+        text = f"Probe skipped: {seconds:.0f} s are too short to try {len(rates) + 1} learning rates."
+        return dataclasses.replace(unchanged(plan, text), seconds=now - begun)
+    best = found.best(rate)
+    fitting = None if finish_at is None else epochs_that_fit(found, batches_per_epoch, finish_at - now)
+    epochs = choose_epochs(configured, options, fitting=fitting, still_gains=found.still_gains(best))
+    last = found.last or found.rungs[-1]
+    before, after = last.accuracies.get(rate), last.accuracies.get(best)
+    choice = Choice(
+        fingerprint=plan.fingerprint(),
+        learning_rate=best,
+        epochs=epochs,
+        configured_rate=rate,
+        configured_epochs=configured,
+        gain=None if before is None or after is None else after - before,
+        batches=last.batches,
+        seconds=round(now - begun, 3),
+        rungs=tuple(
+            {
+                "batches": rung.batches,
+                "accuracies": [[tried, accuracy] for tried, accuracy in sorted(rung.accuracies.items())],
+            }
+            for rung in found.rungs
+        ),
+    )
+    return dataclasses.replace(choice, note=_report(choice, diverged=found.last is None))
+
+
+def unchanged(plan: TrainingPlan, note: str) -> Choice:
+    """The choice to leave the plan as it is."""
+    rate, epochs = configured_rate(plan.config) or 0.0, plan.config.trainer["max_epochs"]
+    return Choice(plan.fingerprint(), rate, epochs, rate, epochs, note=note)
+
+
+def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int:
+    """Whole epochs, each with its evaluation, that fit into the seconds at the measured pace."""
+    if found.seconds_per_batch is None:
+        return 0
+    epoch = batches_per_epoch * found.seconds_per_batch + found.seconds_per_course
+    left = _SAFE_SHARE * seconds - _SCORINGS_AFTER_THE_FIT * found.seconds_per_course
+    return max(0, int(left / epoch)) if epoch > 0 else 0
+
+
+def choose_epochs(configured: int, options: TuneConfig, *, fitting: int | None, still_gains: bool) -> int:
+    """The most epochs that fit in time where the training still gains, else the configured ones or what fits of them.
+
+    Args:
+        configured: the plan's number of epochs.
+        options: with further choices.
+        fitting: how many fit before the deadline; None without one.
+        still_gains: whether more batches have made the model better.
+    """
+    choices: Sequence[int] = (configured, *options.epochs)
+    if fitting is not None:
+        choices = (*choices, min(fitting, options.most_epochs))
+    fit = [epochs for epochs in choices if epochs >= 1 and (fitting is None or epochs <= fitting)]
+    if not fit:
+        return min(choice for choice in choices if choice >= 1)
+    if still_gains:
+        return max(fit)
+    return max((epochs for epochs in fit if epochs <= configured), default=min(fit))
+
+
+def _report(choice: Choice, *, diverged: bool) -> str:
+    after = f"on held-out data after {choice.batches:,} batches"
+    rate, configured = f"{choice.learning_rate:g}", f"{choice.configured_rate:g}"
+    if choice.learning_rate != choice.configured_rate:
+        bought = (
+            f"the training diverges with {configured}"
+            if choice.gain is None
+            else f"{100 * choice.gain:+.1f} points {after}"
+        )
+        found = f"learning rate {rate} instead of {configured}: {bought}"
+    elif diverged:
+        found = f"every learning rate that was tried diverged; {configured} stays"
+    else:
+        found = f"learning rate {configured} stays, no other was surely better {after}"
+    parts = [f"Probe: {found}"]
+    if choice.epochs != choice.configured_epochs:
+        why = "in time for the deadline" if choice.epochs < choice.configured_epochs else "for it still gains"
+        parts.append(f"{choice.epochs} epochs instead of {choice.configured_epochs}, {why}")
+    return "; ".join([*parts, f"cost {choice.seconds:.0f} s."])

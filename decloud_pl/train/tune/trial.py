@@ -1,0 +1,129 @@
+"""Short trainings for the probe: what the round's fit would do in its first batches, with other learning rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from decloud_pl.train.callbacks.delta import loss_of, trained_network
+from decloud_pl.train.fit.setup import FitSetup, State
+from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.tune.halving import OutOfTime, Reached
+
+_LOOK_EVERY = 10
+"""Batches between two looks at the loss, each of which waits for a GPU."""
+
+
+class LightningCourses:
+    """Courses on one device, each continued from its own checkpoint.
+
+    Rates are constant: the first batches of a schedule say little about the rest of it.
+
+    Args:
+        setup: of the round.
+        score: accuracy of a state on held-out data, 0 to 1.
+        folder: for checkpoints.
+        end: the latest moment, on the scale of the supervisor's clock.
+        restore_random: makes the random numbers those that the round's fit begins with.
+        supervisor: whether the training was asked to stop, and the time.
+    """
+
+    def __init__(
+        self,
+        setup: FitSetup,
+        score: Callable[[State], float | None],
+        *,
+        folder: Path,
+        end: float,
+        restore_random: Callable[[], None],
+        supervisor: Supervisor,
+    ) -> None:
+        # One device is enough: a batch is the same, however many processes share it.
+        trainer = {
+            **setup.config.trainer,
+            "devices": one_of(setup.config.trainer.get("devices")),
+            "num_nodes": 1,
+            "strategy": "auto",
+            "max_epochs": -1,
+            "max_steps": -1,
+            "min_epochs": None,
+            "min_steps": None,
+            "max_time": None,
+            "limit_val_batches": 0,
+            "num_sanity_val_steps": 0,
+            "profiler": None,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        self._setup = setup.with_nodes(trainer=trainer, scheduler={})
+        self._score = score
+        self._folder = folder
+        self._end = end
+        self._restore_random = restore_random
+        self._supervisor = supervisor
+
+    def go_on(self, rate: float, batches: int) -> Reached:
+        """See `decloud_pl.train.tune.halving.Courses`.
+
+        Raises:
+            TrainingStopped: the training was asked to stop.
+            ConfigError: the optimizer refuses its arguments.
+        """
+        path = self._folder / f"{rate!r}.ckpt"
+        if not path.exists():
+            self._restore_random()
+        setup = self._setup.with_nodes(optimizer={**self._setup.config.optimizer, "lr": rate})
+        stop = _StopAfter(batches, end=self._end, monotonic=self._supervisor.monotonic)
+        checkpoint = setup.checkpoints(path, self._supervisor, every_seconds=0)
+        module = setup.module()
+        setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
+        accuracy = self._score(trained_network(module, setup.state).state_dict()) if stop.is_complete else None
+        return Reached(accuracy, stop.training_seconds)
+
+
+def one_of(devices: object) -> object:
+    """The first of a trainer's devices."""
+    return devices[:1] if isinstance(devices, list) else 1
+
+
+class _StopAfter(Callback):
+    """Ends a fit after so many batches, or where it diverges; breaks it off when time is over."""
+
+    def __init__(self, batches: int, *, end: float, monotonic: Callable[[], float]) -> None:
+        self._batches = batches
+        self._end = end
+        self._monotonic = monotonic
+        self._begun = 0.0
+        self.is_complete = False
+        self.training_seconds = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        self._begun = self._monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: torch.Tensor | dict[str, object] | None,  # type: ignore[override]  # as Lightning's own callbacks
+        batch: object,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        step = trainer.global_step
+        over = step >= self._batches
+        if over or step % _LOOK_EVERY == 0:
+            loss = loss_of(outputs)
+            if loss is not None and not math.isfinite(loss):
+                trainer.should_stop = True
+                return
+        now = self._monotonic()
+        if over:
+            self.training_seconds = now - self._begun
+            self.is_complete = True
+            trainer.should_stop = True
+        elif now >= self._end:
+            raise OutOfTime

@@ -1,0 +1,157 @@
+"""Updates: what a trained model differs by, in the form a validator takes.
+
+| convention | entry of a parameter | the validator's step |
+|---|---|---|
+| ``delta`` | trained − base | base + entry |
+| ``gradient`` | (base − trained) / η | base − η × entry |
+
+Buffers travel under their names in both; integer buffers as the difference. Sums are made in float32.
+
+An entry may be sparse (COO): the largest of all floating-point entries are kept, and a tensor is written sparse
+where that takes less space than all of it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+
+from decloud_pl.domain import Convention, Encoding, UpdateDtype
+from decloud_pl.errors import TrainingDiverged, TrainingError
+from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE
+from decloud_pl.store.ipfs.unixfs import CidWriter
+
+State = Mapping[str, torch.Tensor]
+
+DTYPES: Mapping[UpdateDtype, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+_LARGEST_HALF = 65_504.0
+_DEFAULT_ENCODING = Encoding()
+_INDEX_BYTES = 8
+
+
+def encode(
+    base: State,
+    trained: State,
+    *,
+    convention: Convention,
+    gradient_rate: float,
+    encoding: Encoding = _DEFAULT_ENCODING,
+) -> dict[str, torch.Tensor]:
+    """The entries of a submission.
+
+    Args:
+        base: the fetched base model.
+        trained: the same names and shapes after training.
+        convention: what entries mean.
+        gradient_rate: η, for the ``gradient`` convention.
+        encoding: how they are written.
+
+    Raises:
+        TrainingDiverged: weights that are not finite.
+        TrainingError: other names or shapes.
+    """
+    if set(base) != set(trained):
+        raise TrainingError("The trained model has other tensors than the base model.")
+    entries: dict[str, torch.Tensor] = {}
+    for name, start in base.items():
+        end = trained[name].detach().cpu()
+        if start.shape != end.shape:
+            raise TrainingError(f"The tensor {name} changed its shape in training.")
+        if not start.dtype.is_floating_point:
+            entries[name] = end.to(torch.int64) - start.to(torch.int64)
+            continue
+        difference = end.float() - start.float()
+        if not bool(torch.isfinite(difference).all()):
+            raise TrainingDiverged(
+                f"The training diverged: {name} holds values that are not finite.", fix="Lower learning_rate."
+            )
+        entries[name] = difference if convention == "delta" else -difference / gradient_rate
+    least = _least_to_keep(entries, encoding.top_k)
+    return {
+        name: _written(entry, encoding, least) if entry.dtype.is_floating_point else entry
+        for name, entry in entries.items()
+    }
+
+
+def _least_to_keep(entries: State, share: float) -> float:
+    """The size that the share of the floating-point entries with the largest values reaches; 0 for all."""
+    if not share:
+        return 0.0
+    sizes = torch.cat([entry.abs().flatten() for entry in entries.values() if entry.dtype.is_floating_point])
+    if not sizes.numel():
+        return 0.0
+    kept = min(sizes.numel(), max(1, round(share * sizes.numel())))
+    return float(sizes.kthvalue(sizes.numel() - kept + 1).values)
+
+
+def _written(entry: torch.Tensor, encoding: Encoding, least: float) -> torch.Tensor:
+    fits = encoding.dtype != "float16" or not entry.numel() or float(entry.abs().max()) <= _LARGEST_HALF
+    written = entry.to(DTYPES[encoding.dtype]) if fits else entry
+    if not encoding.top_k or not entry.ndim:
+        return written
+    # An entry that the dtype rounds to nothing need not be written.
+    kept = (entry.abs() >= least) & (written != 0)
+    width = written.element_size()
+    if int(kept.sum()) * (_INDEX_BYTES * entry.ndim + width) >= written.numel() * width:
+        return written
+    return written.masked_fill(~kept, 0).to_sparse()
+
+
+def apply(
+    base: State,
+    entries: State,
+    *,
+    convention: Convention,
+    gradient_rate: float,
+    parameters: Collection[str] | None = None,
+) -> dict[str, torch.Tensor]:
+    """The state a validator scores.
+
+    Args:
+        base: the base model.
+        entries: a submission's, dense or sparse; names that are missing stay as they are.
+        convention: what entries mean.
+        gradient_rate: η, for the ``gradient`` convention.
+        parameters: the names to change; the public validator changes parameters only. None changes all.
+    """
+    result: dict[str, torch.Tensor] = {}
+    for name, start in base.items():
+        entry = entries.get(name)
+        if entry is None or (parameters is not None and name not in parameters):
+            result[name] = start.clone()
+            continue
+        dense = entry.to_dense() if entry.layout is not torch.strided else entry
+        if not start.dtype.is_floating_point:
+            result[name] = start + dense.to(start.dtype)
+        elif convention == "delta":
+            result[name] = (start.float() + dense.float()).to(start.dtype)
+        else:
+            result[name] = (start.float() - gradient_rate * dense.float()).to(start.dtype)
+    return result
+
+
+def write(path: Path, entries: State) -> tuple[str, str, int]:
+    """Writes a submission file atomically and durably.
+
+    Returns:
+        Its CID, the profile of that CID, and its size in bytes.
+    """
+    # torch.save seeks, so it cannot write into a stream that is being hashed.
+    buffer = io.BytesIO()
+    torch.save({name: _plain(tensor) for name, tensor in entries.items()}, buffer)
+    with CidWriter(path, DEFAULT_PROFILE) as writer:
+        writer.write(buffer.getbuffer())
+        cid = writer.finish()
+        writer.commit()
+        return str(cid), DEFAULT_PROFILE, writer.size
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous() if tensor.layout is torch.strided else tensor

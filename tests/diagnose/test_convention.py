@@ -1,0 +1,59 @@
+"""Which convention a round's shares speak for."""
+
+from __future__ import annotations
+
+import pytest
+
+from decloud_pl.cli.convention import show
+from decloud_pl.diagnose.convention import Evidence, Outcome, Record, weigh
+from decloud_pl.domain import Convention
+
+
+def outcome(share_bps: int, delta: float, gradient: float) -> Outcome:
+    return Outcome("trainer", share_bps, {"delta": delta, "gradient": gradient})
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "expected"),
+    [
+        ([outcome(10_000, 0.3, -0.1)], "delta"),
+        ([outcome(10_000, -0.1, 0.3)], "gradient"),
+        # A gain that nobody paid for speaks for the other reading.
+        ([outcome(0, 0.3, -0.1), outcome(0, 0.2, -0.2)], "gradient"),
+        ([outcome(7_500, 0.3, 0.1), outcome(2_500, 0.1, 0.3)], "delta"),
+        ([outcome(5_000, 0.2, 0.1), outcome(5_000, 0.2, 0.1)], None),
+        ([outcome(10_000, 0.001, -0.1)], None),  # chance
+        ([Outcome("trainer", 0, None)], None),
+        ([Outcome("trainer", 0, None), outcome(10_000, 0.1, -0.2)], "delta"),
+        ([], None),
+    ],
+)
+def test_one_round(outcomes: list[Outcome], expected: Convention | None) -> None:
+    assert weigh(outcomes)[1] == expected
+
+
+def evidence(round_id: int, convention: Convention | None) -> Evidence:
+    return Evidence(
+        round_id, "validator", "digits", (outcome(10_000, 0.1, 0.0),), {"delta": 0.5, "gradient": 0.0}, convention
+    )
+
+
+@pytest.mark.parametrize(
+    ("told", "configured", "words"),
+    [
+        (["gradient", None], "delta", "config --set network.convention=gradient"),
+        (["gradient"], "gradient", "Updates are read as gradient here, and network.convention says so."),
+        (["gradient", "delta"], "delta", "The rounds contradict each other"),
+        ([None], "delta", "No completed round tells; network.convention stays delta"),
+        ([], "delta", "No completed round tells"),
+    ],
+)
+def test_what_follows(
+    told: list[Convention | None], configured: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rounds = tuple(evidence(number, convention) for number, convention in enumerate(told))
+    show(Record(rounds, {9: "The data set emnist is not on this machine."}), configured)
+    text = capsys.readouterr().out
+    assert words in text
+    assert "Round 9 was passed over: The data set emnist is not on this machine." in text
+    assert max(map(len, text.splitlines()[: len(told) + 1]), default=0) <= 80

@@ -1,0 +1,163 @@
+"""Trainings on a Ray cluster whose machines die, have no room or cannot be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from decloud_pl.errors import ConfigError, ExecutorUnavailable, TrainingError
+from decloud_pl.executors.ray.executor import RELAY_MODULE, RayExecutor
+from decloud_pl.executors.ray.options import RayOptions
+from decloud_pl.journal.record import State
+from decloud_pl.models.registry import build
+from decloud_pl.rounds.events import Training
+from decloud_pl.rounds.planner import SettingsPlanner
+from decloud_pl.settings import compose
+from decloud_pl.settings.schema import RayConfig
+from tests.harness.parties import history
+from tests.harness.plans import PLAN_FILES, write_plan
+from tests.harness.ray_cluster import RayCluster
+
+PATIENCE = 180.0  # two workers import torch and Lightning
+SECRETS = {"DECLOUD_PRIVATE_KEY": "5KEYthatNoMachineMaySee", "PINATA_JWT": "eyJ.thatNoMachineMaySee"}
+
+
+def places_of(secrets: Mapping[str, str], cluster: RayCluster) -> list[str]:
+    """The cluster's files and processes that hold a secret."""
+    needles = [secret.encode() for secret in secrets.values()]
+    files = [path for path in cluster.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    found = [str(path) for path in files if any(needle in path.read_bytes() for needle in needles)]
+    for process in psutil.Process(cluster.pid).children(recursive=True):
+        try:
+            said = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if any(secret in text for secret in secrets.values() for text in said):
+            found.append(str(process))
+    return found
+
+
+async def test_a_round_whose_machine_is_killed_is_claimed(
+    world: Any, ray: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
+    torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), tmp_path / "base.pt")
+    world.executor = RayExecutor(RayOptions(RayConfig(ray.address), checkpoint_seconds=0.1))
+    course = ("epochs=10", "max_batches=30", "trainer.checkpoint_seconds=0.000001")
+    world.planner = SettingsPlanner(compose(["trainer=cpu", "daemon.executor=ray", *course]))
+    doomed = ray.newest
+
+    def steps() -> list[int]:
+        return [event.step for event in world.diary.events if isinstance(event, Training) and event.stage == "fit"]
+
+    async with world.daemon() as daemon:
+        round_id = await world.post(model=tmp_path / "base.pt")
+        await world.diary.reaches(round_id, State.WAITING)
+        checkpoint = world.home / "rounds" / str(round_id) / "training.ckpt"
+        await world.begin(round_id)
+        await world.diary.until(lambda: any(isinstance(event, Training) for event in world.diary.events), patience=60)
+        await asyncio.to_thread(ray.add)  # too late for the training that begins
+        await world.diary.until(checkpoint.exists, patience=PATIENCE)
+        reached = max(steps())
+        await asyncio.to_thread(ray.kill, doomed)
+        await world.diary.until(lambda: world.row(round_id).attempts == 1, patience=PATIENCE)
+        assert "lost to the Ray cluster" in world.row(round_id).reason
+        before = len(steps())
+        await world.diary.until(lambda: len(steps()) > before, patience=PATIENCE)
+        assert places_of(SECRETS, ray) == []
+        await world.diary.reaches(round_id, State.SUBMITTED, patience=PATIENCE)
+        again = steps()[before:]
+        assert 1 < again[0] <= max(again) == 300
+        assert reached < 300
+        await world.complete(round_id)
+        await world.diary.reaches(round_id, State.CLAIMED)
+        assert daemon.ended[0].train_seconds is not None
+    address = world.dialect.submission_address(round_id, world.wallet.address)
+    assert history(world.network, address) == ["JoinRound", "SubmitGradients", "SetContribution", "ClaimReward"]
+    assert places_of(SECRETS, ray) == []
+
+
+def test_a_killed_daemon_leaves_nothing_running(ray: RayCluster, tmp_path: Path) -> None:
+    write_plan(tmp_path)
+    script = "import json, os, time; print(json.dumps({'pid': os.getpid()}), flush=True); time.sleep(600)"
+    options = RayOptions(RayConfig(ray.address), command=(sys.executable, "-c", script))
+    command = [sys.executable, "-m", RELAY_MODULE, options.to_json(), str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True) as relay:
+        assert relay.stdout is not None
+        worker = _pid_in(relay)
+        relay.kill()
+        gone, alive = psutil.wait_procs([worker], timeout=30)
+    assert (gone, alive) == ([worker], [])
+
+
+def _pid_in(relay: subprocess.Popen[bytes]) -> psutil.Process:
+    assert relay.stdout is not None
+    for line in relay.stdout:
+        message = json.loads(line)
+        if "pid" in message:
+            return psutil.Process(message["pid"])
+    raise AssertionError(relay.wait())
+
+
+async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path: Path) -> None:
+    """A damaged update, no machine large enough, all machines busy, no cluster: side by side."""
+    update = {"path": "update.pt", "cid": "bafkqaaa", "profile": "kubo-v1", "size": 9, "convention": "delta"}
+    update |= {"accuracy_before": 0.1, "accuracy_after": 0.9}
+    damaged = (
+        "import sys\nfrom pathlib import Path\nfolder = Path(sys.argv[1])\n"
+        f"(folder / 'update.pt').write_bytes(b'an update')\n(folder / 'update.json').write_text({json.dumps(update)!r})"
+    )
+    cases: dict[str, tuple[RayOptions, type[Exception], str]] = {
+        "damaged": (
+            RayOptions(RayConfig(ray.address), command=(sys.executable, "-c", damaged)),
+            TrainingError,
+            "did not arrive undamaged",
+        ),
+        "large": (
+            RayOptions(RayConfig(ray.address, cpus=99, gpus=2), wait_seconds=1),
+            ExecutorUnavailable,
+            "No machine of the Ray cluster has 99 CPUs and 2 GPUs; the largest has 16 CPUs and 0 GPUs. Lower",
+        ),
+        "nowhere": (
+            RayOptions(RayConfig("127.0.0.2:9")),
+            ExecutorUnavailable,
+            "The Ray cluster at 127.0.0.2:9 cannot be reached: Connection refused. Start it",
+        ),
+        "silent": (
+            RayOptions(RayConfig("127.0.0.1:9"), connect_seconds=2),
+            ExecutorUnavailable,
+            "The Ray cluster at 127.0.0.1:9 cannot be reached: no answer. Start it",
+        ),
+    }
+    runs = []
+    for name, (options, _, _) in cases.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        write_plan(folder)
+        runs.append(RayExecutor(options).train(folder, lambda _: None, environment={}))
+    checks = [RayExecutor(RayOptions(RayConfig(ray.address, cpus=cpus))).check() for cpus in (2, 99)]
+    found, small, *results = await asyncio.gather(*checks, *runs, return_exceptions=True)
+    assert "16 CPUs, 0 GPUs, Ray 2" in str(found)
+    assert "a training takes 2 CPUs" in str(found)
+    assert isinstance(small, ExecutorUnavailable)
+    for result, (name, (_, kind, words)) in zip(results, cases.items(), strict=True):
+        assert type(result) is kind, (name, result)
+        assert words in str(result)
+    assert {path.name for path in (tmp_path / "damaged").glob("*")} == {*PLAN_FILES, "worker.log"}
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match=r"pip install 'decloud_pl\[ray\]'"):
+        RayExecutor(RayOptions())

@@ -1,0 +1,276 @@
+"""What the quarantine's child says of each kind of bad file. Run without the child: only its checks are meant."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from decloud_pl.errors import ModelError
+from decloud_pl.models import ImageInput, ModelSpec, read_spec, save
+from decloud_pl.models.quarantine.child import Refused, _base, _submission
+from decloud_pl.models.registry import build, default_input
+
+State = dict[str, torch.Tensor]
+
+
+def refusal_of_base(tmp_path: Path, content: object) -> str:
+    path = tmp_path / "base.pt"
+    torch.save(content, path)
+    return refusal_of_file(path)
+
+
+def refusal_of_file(path: Path) -> str:
+    out = path.with_name("out")
+    with pytest.raises((Refused, ModelError)) as caught:
+        _base(path, out)
+    assert not out.exists()
+    return str(caught.value)
+
+
+def refusal_of_submission(tmp_path: Path, packaged: Path, content: object) -> str:
+    path, out = tmp_path / "submission.pt", tmp_path / "out"
+    torch.save(content, path)
+    with pytest.raises(Refused) as caught:
+        _submission(path, packaged, out)
+    assert not out.exists()
+    return str(caught.value)
+
+
+def test_a_package_is_handed_on_as_it_is(tmp_path: Path, packaged: Path) -> None:
+    assert _base(packaged, tmp_path / "out") == {"classes": 4}
+    assert (tmp_path / "out").read_bytes() == packaged.read_bytes()
+
+
+def test_half_precision_and_odd_layouts_become_plain_weights(tmp_path: Path, state: State) -> None:
+    state["conv2.weight"] = state["conv2.weight"].half()
+    state["conv3.weight"] = state["conv3.weight"].to(memory_format=torch.channels_last)
+    state["conv1.bias"] = torch.zeros(64)[::2]
+    torch.save(state, tmp_path / "base.pt")
+    assert _base(tmp_path / "base.pt", tmp_path / "out") == {"classes": 4}
+    assert read_spec(tmp_path / "out") == ModelSpec("simple_cnn", {"num_classes": 4}, ImageInput())
+    weights = load_file(str(tmp_path / "out"))
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert torch.equal(weights["conv2.weight"], state["conv2.weight"].float())
+    assert torch.equal(weights["conv3.weight"], state["conv3.weight"])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_not_finite(tmp_path: Path, state: State, packaged: Path, value: float) -> None:
+    bias = torch.zeros(32)
+    bias[17] = value
+    assert "conv1.bias holds values that are not finite" in refusal_of_base(tmp_path, {**state, "conv1.bias": bias})
+    assert "conv1.bias holds values" in refusal_of_submission(tmp_path, packaged, {"conv1.bias": bias})
+    sparse = {"conv1.bias": bias.to_sparse()}
+    assert "conv1.bias holds values" in refusal_of_submission(tmp_path, packaged, sparse)
+
+
+def test_a_double_that_a_float_cannot_hold(tmp_path: Path, packaged: Path) -> None:
+    entries = {"fc2.bias": torch.full((4,), 1e300, dtype=torch.float64)}
+    assert "not finite" in refusal_of_submission(tmp_path, packaged, entries)
+
+
+def test_names_and_shapes_of_a_base_model(tmp_path: Path, state: State) -> None:
+    without = {name: value for name, value in state.items() if name != "fc1.bias"}
+    assert "not those of a network" in refusal_of_base(tmp_path, without)
+    assert "not those of a network" in refusal_of_base(tmp_path, {**state, "fc3.bias": torch.zeros(1)})
+    wrong = {**state, "conv1.weight": torch.zeros(32, 1, 3, 3)}
+    assert "conv1.weight has the shape (32, 1, 3, 3), not (32, 3, 3, 3)" in refusal_of_base(tmp_path, wrong)
+    integers = {**state, "fc2.bias": torch.zeros(4, dtype=torch.int64)}
+    assert "fc2.bias has the type torch.int64, not torch.float32" in refusal_of_base(tmp_path, integers)
+
+
+def test_names_and_shapes_of_a_submission(tmp_path: Path, packaged: Path) -> None:
+    assert "'fc9.bias' that the model does not have" in refusal_of_submission(
+        tmp_path, packaged, {"fc9.bias": torch.zeros(4)}
+    )
+    assert "shape (5,), not (4,)" in refusal_of_submission(tmp_path, packaged, {"fc2.bias": torch.zeros(5)})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{}, [1], torch.zeros(3), {"fc2.bias": 1.0}, {1: torch.zeros(4)}, {"x" * 300: torch.zeros(4)}, {"fc2": {}}],
+    ids=["empty", "list", "tensor", "number", "numbered", "long-name", "nested"],
+)
+def test_something_else_than_tensors_by_name(tmp_path: Path, packaged: Path, content: object) -> None:
+    assert "dictionary" in refusal_of_submission(tmp_path, packaged, content)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        torch.zeros(4, dtype=torch.complex64),
+        torch.zeros(4, device="meta"),
+    ],
+    ids=["complex", "meta"],
+)
+def test_kinds_of_tensors_that_are_not_accepted(tmp_path: Path, packaged: Path, entry: torch.Tensor) -> None:
+    sentence = refusal_of_submission(tmp_path, packaged, {"fc2.bias": entry})
+    assert "not accepted" in sentence or "invalid tensors" in sentence or "something else" in sentence
+
+
+def test_a_sparse_tensor_that_points_outside_itself(tmp_path: Path, packaged: Path) -> None:
+    forged = torch.sparse_coo_tensor(torch.tensor([[900]]), torch.ones(1), (4,), check_invariants=False)
+    sentence = refusal_of_submission(tmp_path, packaged, {"fc2.bias": forged})
+    assert sentence == "The file is damaged or holds invalid tensors."
+
+
+def test_a_few_bytes_that_stand_for_a_huge_tensor(tmp_path: Path, state: State, packaged: Path) -> None:
+    huge = torch.zeros(1).expand(2**40)
+    assert "shape" in refusal_of_submission(tmp_path, packaged, {"fc2.bias": huge})
+    sparse = torch.sparse_coo_tensor(torch.zeros(1, 0, dtype=torch.int64), torch.zeros(0), (2**40,))
+    assert "shape" in refusal_of_submission(tmp_path, packaged, {"fc2.bias": sparse})
+    wide = {**state, "fc2.weight": torch.zeros(1, 1).expand(10**9, 512), "fc2.bias": torch.zeros(1).expand(10**9)}
+    assert "claim more than it holds" in refusal_of_base(tmp_path, wide)
+
+
+def test_a_compressed_archive(tmp_path: Path, state: State) -> None:
+    torch.save(state, tmp_path / "plain.pt")
+    bomb = tmp_path / "base.pt"
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member))
+    assert "compressed" in refusal_of_file(bomb)
+
+
+def test_an_archive_whose_members_share_their_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "base.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"x" * 1000)
+        for number in range(50):  # more entries for the same bytes, in the directory only
+            twin = zipfile.ZipInfo(f"archive/data/{number}")
+            first = archive.infolist()[0]
+            twin.header_offset, twin.CRC = first.header_offset, first.CRC
+            twin.compress_size = twin.file_size = 1000
+            archive.filelist.append(twin)
+    assert "claims more than it holds" in refusal_of_file(path)
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.3, 0.999])
+def test_a_truncated_state_dict(tmp_path: Path, state: State, share: float) -> None:
+    path = tmp_path / "base.pt"
+    torch.save(state, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    assert "truncated" in refusal_of_file(path)
+
+
+def test_a_bare_pickle_is_not_even_read(tmp_path: Path, packaged: Path, state: State) -> None:
+    path = tmp_path / "base.pt"
+    path.write_bytes(pickle.dumps({"a": 1}))
+    assert "neither a model package nor" in refusal_of_file(path)
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(Refused, match=r"not a file that torch\.save wrote"):
+        _submission(path, packaged, tmp_path / "out")
+
+
+def test_packages_of_strangers(tmp_path: Path, state: State, packaged: Path) -> None:
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(packaged.read_bytes()[:-1])
+    assert "truncated" in refusal_of_file(path)
+    save_file(state, str(path))
+    assert "no model description" in refusal_of_file(path)
+    save(path, ModelSpec("resnext", {}), state)
+    assert "no architecture 'resnext'" in refusal_of_file(path)
+    save(path, ModelSpec("simple_cnn", {"num_classes": 5}), state)
+    assert "not (5,)" in refusal_of_file(path)
+    save(path, ModelSpec("simple_cnn", {"num_classes": 4}), {"fc2.bias": torch.zeros(4)})
+    assert "lacks the tensor" in refusal_of_file(path)
+
+
+def test_a_package_whose_network_cannot_take_its_own_input(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "base.safetensors"
+    save(path, ModelSpec("simple_cnn", {"num_classes": 4}, ImageInput(size=64)), state)
+    assert "cannot take the input" in refusal_of_file(path)
+
+
+def with_header(path: Path, tensors: dict[str, object], data: bytes = b"") -> Path:
+    header = {"__metadata__": ModelSpec("simple_cnn", {"num_classes": 4}).to_metadata(), **tensors}
+    content = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(content)) + content + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "offsets"),
+    [
+        ("F32", [2**62, 2**62], [0, 16]),
+        ("F32", [-4], [0, 16]),
+        ("F32", [4.0], [0, 16]),
+        ("F32", [4], [16, 32]),  # a hole before it
+        ("F32", [4], [0, 2**62]),
+        ("F32", [4], [8, 0]),
+        ("WAT", [4], [0, 16]),
+    ],
+)
+def test_a_header_that_lies(tmp_path: Path, dtype: str, shape: list[float], offsets: list[int]) -> None:
+    tensors: dict[str, object] = {"fc2.bias": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+    assert "truncated or damaged" in refusal_of_file(with_header(tmp_path / "base", tensors, bytes(16)))
+
+
+def test_tensors_that_overlap(tmp_path: Path) -> None:
+    one = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
+    overlapping: dict[str, object] = {"fc2.bias": one, "other": one}
+    assert "truncated or damaged" in refusal_of_file(with_header(tmp_path / "base", overlapping, bytes(16)))
+
+
+@pytest.mark.parametrize("name", ["fc2\x1b[2J\n\x07.bias", "x" * 1_000_000], ids=["control", "long"])
+def test_a_name_that_is_no_name_is_told_in_a_short_line(tmp_path: Path, name: str) -> None:
+    tensors: dict[str, object] = {name: {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
+    sentence = refusal_of_file(with_header(tmp_path / "base", tensors, bytes(16)))
+    assert "that the model does not have" in sentence
+    assert sentence.isprintable()
+    assert len(sentence) < 200
+
+
+def test_pickles_that_nest_or_multiply_without_end(tmp_path: Path) -> None:
+    doubled = b")q\x00" + b"(h\x00h\x00tq\x00" * 60
+    for stream in (b"(" * 100_000 + b"l" * 100_000, b")" + b"\x85" * 100_000, doubled, b"}" + doubled + b"K\x01s"):
+        path = tmp_path / "base.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02" + stream + b".")
+            archive.writestr("archive/version", "3\n")
+            archive.writestr("archive/byteorder", "little")
+        assert "not executed" in (sentence := refusal_of_file(path)) or "dictionary" in sentence
+
+
+def test_a_header_of_a_hundred_thousand_tensors(tmp_path: Path) -> None:
+    header = {f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(100_000)}
+    data = json.dumps(header).encode()
+    path = tmp_path / "base.safetensors"
+    path.write_bytes(struct.pack("<Q", len(data)) + data)
+    assert "neither a model package" in refusal_of_file(path)
+    few = io.BytesIO()
+    torch.save({f"t{number}": torch.zeros(0) for number in range(20_200)}, few)
+    path.write_bytes(few.getvalue())
+    assert "claims more than it holds" in refusal_of_file(path)
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from decloud_pl.models.quarantine.child import _base
+for path in sys.argv[1:]:
+    _base(Path(path), Path(path + ".out"))
+    print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_no_small_model_costs_the_import_of_torchs_compiler(tmp_path: Path) -> None:
+    """Which takes a second, as long as everything else in quarantine together."""
+    paths = []
+    for name in ("simple_cnn", "mlp", "text_bag", "text_transformer"):
+        paths.append(tmp_path / name)
+        spec = ModelSpec(name, {"num_classes": 3}, default_input(name, {"num_classes": 3}))
+        save(paths[-1], spec, build(name, spec.hyper_parameters).state_dict())
+    ended = subprocess.run([sys.executable, "-c", OPEN, *paths], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n" * 4

@@ -1,0 +1,254 @@
+"""Files from strangers are opened by a child that can do no harm, and a bad one ends nothing but the child."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from decloud_pl.errors import ModelError, UntrustedFileRejected
+from decloud_pl.models import ModelSpec
+from decloud_pl.models.quarantine.opening import BaseModelOpening, Limits, open_base_model, open_submission
+
+State = dict[str, torch.Tensor]
+
+
+def wait_for(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class Payload:
+    """Runs a command when an ordinary unpickler meets it."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (self._command,)
+
+
+def test_a_state_dict_and_a_submission_for_it(tmp_path: Path, state: State) -> None:
+    torch.save(state, tmp_path / "base.pt")
+    base = open_base_model(tmp_path / "base.pt", tmp_path / "base.safetensors")
+    assert base.spec == ModelSpec("simple_cnn", {"num_classes": 4})
+    assert base.classes == 4
+    weights = load_file(str(base.weights))
+    assert all(torch.equal(weights[name], state[name]) for name in state)
+
+    dense = torch.zeros(4, 512)
+    dense[1, 7] = 0.5
+    entries = {
+        "fc2.weight": dense.to_sparse(),
+        "fc2.bias": torch.arange(4.0).half(),
+        "conv1.weight": torch.ones(32, 3, 3, 3, dtype=torch.bfloat16),
+    }
+    torch.save(entries, tmp_path / "submission.pt")
+    checked = load_file(str(open_submission(tmp_path / "submission.pt", base, tmp_path / "entries")))
+    assert {name: entry.dtype for name, entry in checked.items()} == dict.fromkeys(entries, torch.float32)
+    assert torch.equal(checked["fc2.weight"], dense)
+    assert torch.equal(checked["fc2.bias"], torch.arange(4.0))
+
+
+def test_a_base_model_gives_its_network_and_its_weights(tmp_path: Path, packaged: Path, state: State) -> None:
+    base = open_base_model(str(packaged))  # where it is checked and kept is this process's own business
+    assert base.weights != packaged
+    assert all(torch.equal(base.state_dict()[name], state[name]) for name in state)
+    network = base.network()
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    with torch.inference_mode():
+        assert network(torch.zeros(2, 3, 32, 32)).shape == (2, base.classes)
+    network.state_dict()["fc2.bias"].add_(1)
+    assert torch.equal(base.network().state_dict()["fc2.bias"], state["fc2.bias"])
+    with pytest.raises(ModelError, match=r"gone\.pt cannot be read: No such file or directory\. Get the file again\."):
+        open_base_model(tmp_path / "gone.pt")
+
+
+def test_a_pickle_that_runs_a_command_is_not_run(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    path = tmp_path / "base.pt"
+    torch.save({"conv1.weight": Payload(f"touch {marker}")}, path)
+    torch.load(path, weights_only=False)
+    assert marker.exists()  # it would run elsewhere
+    marker.unlink()
+    with pytest.raises(UntrustedFileRejected, match="it was not executed"):
+        open_base_model(path, tmp_path / "out")
+    assert not marker.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_child_has_and_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", "secret")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    opening = BaseModelOpening(path, tmp_path / "out", Limits(memory_bytes=1 << 30))
+    child = psutil.Process(opening._process.pid)
+
+    def limits() -> dict[str, int]:
+        return {name: resource.prlimit(child.pid, getattr(resource, f"RLIMIT_{name}"))[1] for name in LIMITED}
+
+    wait_for(lambda: limits()["CPU"] > 0 and limits()["FSIZE"] > 0)  # set before the child looks for the file
+    # Isolated mode adds what keeps the C locale readable; nothing comes from here.
+    assert set(child.environ()) <= {"OMP_NUM_THREADS", "PATH", "LC_CTYPE"}
+    assert os.getsid(child.pid) == child.pid
+    assert 0 < limits()["AS"] < 16 << 30
+    assert limits()["FSIZE"] == 1 << 30
+    assert limits()["CORE"] == 0
+    assert 0 < limits()["CPU"] < 1000
+    opening.cancel()
+    assert is_gone(child.pid)
+
+
+LIMITED = ("AS", "FSIZE", "CORE", "CPU")
+
+
+def test_a_file_that_needs_more_than_the_limit(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "base.pt"
+    state["fc2.weight"] = torch.zeros(100_000, 512)
+    state["fc2.bias"] = torch.zeros(100_000)
+    torch.save(state, path)
+    with pytest.raises(UntrustedFileRejected, match="needs more memory than is allowed"):
+        open_base_model(path, tmp_path / "out", Limits(memory_bytes=64 << 20))
+    with pytest.raises(UntrustedFileRejected, match=r"too large: .* at most 1,000 are accepted"):
+        open_base_model(path, tmp_path / "out", Limits(file_bytes=1000))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)  # nobody ever writes
+    opening = BaseModelOpening(path, tmp_path / "out", Limits(wall_seconds=0.3))
+    with pytest.raises(UntrustedFileRejected, match="took too long"):
+        opening.model()
+    assert is_gone(opening._process.pid)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"base\.pt cannot be read: No such file or directory\. Get the file again"):
+        open_base_model(tmp_path / "base.pt", tmp_path / "out")
+
+
+def test_a_child_that_dies_is_a_refusal(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    opening = BaseModelOpening(path, tmp_path / "out")
+    os.kill(opening._process.pid, signal.SIGSEGV)
+    with pytest.raises(UntrustedFileRejected, match="did not survive"):
+        opening.model()
+
+
+def test_an_opening_may_be_cancelled_more_than_once(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    opening = BaseModelOpening(path, tmp_path / "out")
+    opening.cancel()
+    opening.cancel()
+    assert is_gone(opening._process.pid)
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from decloud_pl.models.quarantine.opening import BaseModelOpening
+opening = BaseModelOpening(Path(sys.argv[1]), Path(sys.argv[2]))
+print(opening._process.pid, flush=True)
+opening.model()
+"""
+
+
+def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(path), str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        with path.open("wb"):
+            assert not is_gone(child)
+            parent.kill()
+            wait_for(lambda: is_gone(child))
+
+
+def zip_bomb(path: Path) -> None:
+    """A gigabyte of zeros in a megabyte."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data/0", "w") as member:
+        for _ in range(16):
+            member.write(bytes(64 << 20))
+
+
+def forged_sparse(path: Path) -> None:
+    forged = torch.sparse_coo_tensor(torch.tensor([[2**60]]), torch.ones(1), (2**61,), check_invariants=False)
+    torch.save({"conv1.weight": forged}, path)
+
+
+def many_tensors(path: Path) -> None:
+    header = {f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(100_000)}
+    data = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(data)) + data)
+
+
+def truncated(path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(100_000)}, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+MEASURE = """
+import json, resource, sys
+from pathlib import Path
+from decloud_pl.errors import UntrustedFileRejected
+from decloud_pl.models.quarantine.opening import Limits, open_base_model
+try:
+    open_base_model(Path(sys.argv[1]), Path(sys.argv[2]), Limits(memory_bytes=256 << 20))
+except UntrustedFileRejected as error:
+    print(json.dumps([resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, str(error)]))
+"""
+
+
+def refused(path: Path) -> tuple[int, str]:
+    """What the child that refuses a file takes at most, in kilobytes, and the reason it gives."""
+    command = [sys.executable, "-c", MEASURE, str(path), str(path.with_name("out"))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not path.with_name("out").exists()
+    kilobytes, reason = json.loads(ended.stdout)
+    return kilobytes, reason
+
+
+@pytest.fixture(scope="module")
+def ordinary(tmp_path_factory: pytest.TempPathFactory) -> int:
+    """What a small file of the wrong kind takes: nearly all of it is torch, and differs from Python to Python."""
+    path = tmp_path_factory.mktemp("ordinary") / "file"
+    path.write_bytes(b"no model")
+    return refused(path)[0]
+
+
+@pytest.mark.parametrize("make", [zip_bomb, forged_sparse, many_tensors, truncated])
+def test_a_file_made_to_exhaust_its_reader_costs_no_memory(
+    make: Callable[[Path], None], tmp_path: Path, ordinary: int
+) -> None:
+    make(tmp_path / "file")
+    kilobytes, reason = refused(tmp_path / "file")
+    assert kilobytes < ordinary + 100_000
+    assert "It was not used" in reason or "The file was not used" in reason

@@ -1,0 +1,170 @@
+"""One child for many files: each is opened as if it were the only one, and none can harm the next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from decloud_pl.errors import ModelError, UntrustedFileRejected
+from decloud_pl.models.quarantine.opening import Limits
+from decloud_pl.models.quarantine.warm import WarmQuarantine
+from tests.models.quarantine.test_opening import Payload, is_gone, wait_for
+
+State = dict[str, torch.Tensor]
+MEMORY = 256 << 20
+
+
+@pytest.fixture(scope="module")
+def quarantine() -> Iterator[WarmQuarantine]:
+    with WarmQuarantine(Limits(file_bytes=1 << 28, memory_bytes=MEMORY, wall_seconds=20)) as made:
+        yield made
+
+
+@pytest.fixture
+def good(tmp_path: Path, state: State) -> Path:
+    torch.save(state, tmp_path / "good.pt")
+    return tmp_path / "good.pt"
+
+
+def server(quarantine: WarmQuarantine) -> psutil.Process:
+    return psutil.Process(quarantine._child().pid)
+
+
+def fork_of(child: psutil.Process) -> psutil.Process:
+    """The fork that has a file open, which is one with a session of its own: libraries ask programs while they load."""
+    found: list[psutil.Process] = []
+
+    def look() -> bool:
+        for process in child.children():
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(process.pid) == process.pid:
+                    found.append(process)
+        return bool(found)
+
+    wait_for(look)
+    return found[0]
+
+
+def meanwhile(quarantine: WarmQuarantine, path: Path, act: Callable[[psutil.Process], None]) -> str:
+    """Opens a pipe that nobody writes to, does something to the fork that waits for it, and gives the refusal."""
+    os.mkfifo(path)
+    child = server(quarantine)
+
+    acting = threading.Thread(target=lambda: act(fork_of(child)))
+    acting.start()
+    with pytest.raises(UntrustedFileRejected) as caught:
+        quarantine.open_base_model(path, path.with_name("out"))
+    acting.join()
+    return str(caught.value)
+
+
+def test_one_child_opens_what_a_child_for_each_opens(quarantine: WarmQuarantine, good: Path, state: State) -> None:
+    base = quarantine.open_base_model(good, good.with_name("base.safetensors"))
+    child = quarantine._child().pid
+    assert base.classes == 4
+    weights = load_file(str(base.weights))
+    assert all(torch.equal(weights[name], state[name]) for name in state)
+    torch.save({"fc2.bias": torch.arange(4.0).half()}, good.with_name("submission.pt"))
+    entries = quarantine.open_submission(good.with_name("submission.pt"), base, good.with_name("entries"))
+    assert torch.equal(load_file(str(entries))["fc2.bias"], torch.arange(4.0))
+    assert quarantine._child().pid == child
+
+
+def test_a_bad_file_harms_neither_the_child_nor_the_next_file(
+    quarantine: WarmQuarantine, good: Path, state: State, tmp_path: Path
+) -> None:
+    quarantine.open_base_model(good, tmp_path / "first")
+    child = quarantine._child().pid
+    bad, marker = tmp_path / "bad.pt", tmp_path / "marker"
+    torch.save({"conv1.weight": Payload(f"touch {marker}")}, bad)
+    with pytest.raises(UntrustedFileRejected, match="it was not executed"):
+        quarantine.open_base_model(bad, tmp_path / "out")
+    torch.save({**state, "fc2.weight": torch.zeros(100_000, 512), "fc2.bias": torch.zeros(100_000)}, bad)
+    with pytest.raises(UntrustedFileRejected, match="needs more memory than is allowed"):
+        quarantine.open_base_model(bad, tmp_path / "out")
+    with bad.open("r+b") as file:
+        file.truncate(1 << 29)
+    with pytest.raises(UntrustedFileRejected, match="too large"):
+        quarantine.open_base_model(bad, tmp_path / "out")
+    with pytest.raises(ModelError, match="cannot be read"):
+        quarantine.open_base_model(tmp_path / "missing", tmp_path / "out")
+    assert not marker.exists()
+    assert not (tmp_path / "out").exists()
+    assert quarantine.open_base_model(good, tmp_path / "second").classes == 4
+    assert quarantine._child().pid == child
+
+
+def test_a_fork_has_limits_of_its_own_and_no_secret(
+    quarantine: WarmQuarantine, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", "secret")
+    quarantine.close()
+    seen: dict[str, object] = {}
+
+    def look(fork: psutil.Process) -> None:
+        wait_for(lambda: resource.prlimit(fork.pid, resource.RLIMIT_NOFILE)[1] == 64)  # the last one to be set
+        seen["environment"] = set(fork.environ())
+        seen["session"] = os.getsid(fork.pid) == fork.pid
+        seen["files"] = resource.prlimit(fork.pid, resource.RLIMIT_FSIZE)[1]
+        seen["server"] = resource.prlimit(quarantine._child().pid, resource.RLIMIT_FSIZE)[1]
+        fork.send_signal(signal.SIGSEGV)
+
+    assert "did not survive" in meanwhile(quarantine, tmp_path / "pipe", look)
+    environment = seen.pop("environment")
+    assert isinstance(environment, set)
+    assert environment <= {"OMP_NUM_THREADS", "PATH", "LC_CTYPE"}
+    assert seen == {"session": True, "files": MEMORY, "server": resource.RLIM_INFINITY}
+    assert quarantine.open_base_model(good, tmp_path / "out").classes == 4
+
+
+def test_a_file_that_takes_too_long_leaves_no_process(good: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    forks: list[psutil.Process] = []
+    with WarmQuarantine(Limits(wall_seconds=1)) as quarantine:
+        with pytest.raises(UntrustedFileRejected, match="took too long"):
+            quarantine.open_base_model(tmp_path / "pipe", tmp_path / "out")
+        assert server(quarantine).children() == []
+        child = server(quarantine)
+
+        def end(fork: psutil.Process) -> None:
+            forks.append(fork)
+            child.kill()
+
+        # What a child was asked that goes is refused; the next file starts another one.
+        assert "did not survive" in meanwhile(quarantine, tmp_path / "other", end)
+        wait_for(lambda: is_gone(forks[0].pid))
+        assert quarantine._process is None
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from decloud_pl.models.quarantine.warm import WarmQuarantine
+quarantine = WarmQuarantine()
+print(quarantine._child().pid, flush=True)
+quarantine.open_base_model(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_child_and_fork_end_with_the_parent(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "pipe"), str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        fork = fork_of(child)
+        parent.kill()
+        wait_for(lambda: is_gone(child.pid) and is_gone(fork.pid))

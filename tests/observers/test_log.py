@@ -1,0 +1,59 @@
+"""The log holds what happened, stays small, and is its owner's alone."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.errors import ConfigError
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.observers.log import LOG_FILE, logged
+from decloud_pl.rounds.events import Changed, DaemonEvent, Skipped, Training, Trouble
+
+
+class Nobody:
+    def __init__(self) -> None:
+        self.events: list[DaemonEvent] = []
+
+    def report(self, event: DaemonEvent) -> None:
+        self.events.append(event)
+
+
+def test_events_are_written_and_handed_on(tmp_path: Path) -> None:
+    nobody = Nobody()
+    events: list[DaemonEvent] = [
+        Skipped(7, "it is completed"),
+        Changed(RoundRecord(8, State.SEEN, "custom", "digits", "bafy", 1, reason="it fits")),
+        Training(8, "fit", 0, 1, 2, 0.5, None),
+        Trouble(8, "The store is down."),
+    ]
+    with logged(nobody, tmp_path) as reporter:
+        for event in events:
+            reporter.report(event)
+        logging.getLogger("decloud_pl.chain.watch").info("The WebSocket is gone")
+    logging.getLogger("decloud_pl.chain.watch").warning("not written any more")
+    lines = [line.split(" ", 1)[1] for line in (tmp_path / LOG_FILE).read_text().splitlines()]
+    assert lines == [
+        "INFO round 7 not joined: it is completed",
+        "INFO round 8 seen: it fits",
+        "WARNING round 8: The store is down.",
+        "INFO The WebSocket is gone",
+    ]
+    assert nobody.events == events
+
+
+def test_it_rotates(tmp_path: Path) -> None:
+    with logged(Nobody(), tmp_path) as reporter:
+        for number in range(700):
+            reporter.report(Trouble(number, "x" * 50_000))
+    files = sorted(path.name for path in (tmp_path / "logs").iterdir())
+    assert files == ["daemon.log", *(f"daemon.log.{number}" for number in range(1, 6))]
+    assert sum(path.stat().st_size for path in (tmp_path / "logs").iterdir()) < 31_000_000
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    with pytest.raises(ConfigError, match=r"daemon\.log cannot be written"), logged(Nobody(), tmp_path):
+        pass

@@ -1,0 +1,109 @@
+"""What Prometheus and service monitors read, from the daemon itself, and the Grafana board on top of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import decloud_pl.dashboard
+from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.errors import ConfigError
+from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.writer import Journal
+from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
+from decloud_pl.observers.metrics_server import metrics_server
+from decloud_pl.observers.prometheus import exposition
+from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
+from decloud_pl.rounds.events import Changed, Connected, Skipped, Training
+
+SCOPE = Scope("genesis-hash", "program", "wallet")
+
+
+@pytest.fixture
+async def activity(tmp_path: Path) -> Activity:
+    """Of a daemon that has earned once, trains, has skipped a round and failed to publish."""
+    journal = Journal(tmp_path / JOURNAL_FILE, network="genesis-hash", program_id="program", wallet="wallet")
+    health = RpcHealth(requests=10, errors=3, heard_at=time.time() - 5)
+    found = Activity(
+        tmp_path / ACTIVITY_FILE, scope=SCOPE.folder, facts={"convention": "gradient, rate 0.1"}, health=health
+    )
+    journal.save(RoundRecord(0, State.CLAIMED, "custom", "digits", "x", 10, claimed_lamports=9))
+    journal.save(RoundRecord(1, State.TRAINING, "custom", "digits", "x", 10))
+    found.report(Connected("wallet", 1234))
+    found.report(Skipped(2, "it is too late"))
+    found.report(Changed(RoundRecord(1, State.PUBLISHING, "custom", "digits", "x", 10, attempts=1)))
+    reports = ReportWriter(tmp_path / REPORTS_FOLDER / SCOPE.folder, {})
+    reports.report(Training(1, "fit", 0, 25, 100, 0.5, None))
+    await reports.aclose()
+    found.beat()
+    journal.close()
+    return found
+
+
+def test_the_exposition(tmp_path: Path, activity: Activity) -> None:
+    families = text_string_to_metric_families(exposition(tmp_path).decode())
+    found = {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+    activity.close()
+    assert found["decloud_rounds", "claimed"] == 1
+    assert found["decloud_rounds", "failed"] == 0
+    assert found["decloud_earned_lamports_total",] == 9
+    assert found["decloud_spent_lamports_total",] == 0
+    assert found["decloud_up",] == 1
+    assert found["decloud_convention_info", "gradient, rate 0.1"] == 1
+    assert found["decloud_rounds", "withheld"] == 0
+    assert 5 <= found["decloud_chain_silence_seconds",] < 60
+    assert found["decloud_wallet_lamports",] == 1234
+    assert (found["decloud_rpc_requests_total",], found["decloud_rpc_errors_total",]) == (10, 3)
+    assert found["decloud_publish_failures_total",] == 1
+    assert found["decloud_skipped_rounds", "it is too late"] == 1
+    assert found["decloud_training_progress_ratio", "1"] == 0.25
+    assert found["decloud_training_loss", "1"] == 0.5
+
+
+def test_nothing_is_there_yet(tmp_path: Path) -> None:
+    assert b"decloud_up 0.0" in exposition(tmp_path)
+
+
+def test_the_board_asks_for_nothing_that_does_not_exist(tmp_path: Path, activity: Activity) -> None:
+    names = set(re.findall(r"^(decloud_\w+)", exposition(tmp_path).decode(), re.MULTILINE))
+    activity.close()
+    board = json.loads((Path(decloud_pl.dashboard.__file__).parent / "grafana.json").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    used = {name for expression in asked for name in re.findall(r"decloud_\w+", expression)}
+    assert used <= names
+    assert len(used) >= 12
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+
+
+async def test_pages_of_other_sites_cannot_ask(tmp_path: Path) -> None:
+    async with metrics_server(tmp_path, SCOPE, port=0) as port, aiohttp.ClientSession() as http:
+        for host, status in (("rebound.example", 403), (f"rebound.example:{port}", 403), (f"localhost:{port}", 200)):
+            async with http.get(f"http://127.0.0.1:{port}/metrics", headers={"Host": host}) as answer:
+                assert answer.status == status
+
+
+async def test_the_daemon_serves_both_pages(tmp_path: Path, activity: Activity) -> None:
+    async with metrics_server(tmp_path, SCOPE, port=0, refresh=activity.beat) as port, aiohttp.ClientSession() as http:
+        async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            assert b"decloud_up 1.0" in await answer.read()
+        async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert answer.status == 200
+            state = await answer.json()
+            assert state["ok"]
+            assert state["rounds"] == {"claimed": 1, "training": 1}
+            assert (state["earned_lamports"], state["rpc_errors"], state["publish_failures"]) == (9, 3, 1)
+        activity.close()
+        async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert answer.status == 503  # the daemon has stopped
+        with pytest.raises(ConfigError, match=r"metrics is taken\. Set metrics\.port"):
+            async with metrics_server(tmp_path, SCOPE, port=port):
+                pass

@@ -1,0 +1,127 @@
+"""Notifications: what is worth one, and that it arrives at an HTTP server."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.errors import ConfigError
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.observers.notify import Message, Occasions, notifying
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped
+from decloud_pl.settings.schema import NotifyConfig
+
+LOW = 5_000_000
+RICH = 10**9
+
+
+def changed(state: State, **values: int | str) -> Changed:
+    return Changed(RoundRecord(5, state, "custom", "digits", "x", 10, **values))  # type: ignore[arg-type]
+
+
+def texts(occasions: Occasions, *events: DaemonEvent) -> list[str]:
+    messages = [occasions.of_event(event) for event in events]
+    return [message.text for message in messages if message is not None]
+
+
+def test_what_is_worth_a_message() -> None:
+    occasions = Occasions(NotifyConfig(), started_at=0)
+    events: list[DaemonEvent] = [
+        Connected("wallet", RICH),
+        Skipped(1, "no"),
+        changed(State.TRAINING),
+        changed(State.CLAIMED, claimed_lamports=900_000_000),
+        changed(State.CLAIMED, claimed_lamports=900_000_000),
+        changed(State.FAILED, reason="the data set is empty."),
+    ]
+    assert texts(occasions, *events) == ["Round 5: earned 0.9 SOL.", "Round 5: failed, the data set is empty."]
+
+
+def test_a_low_balance_is_said_once_until_it_has_risen() -> None:
+    occasions = Occasions(NotifyConfig(low_balance="0.01"), started_at=0)
+    low, rich = Looked(5, None, 0, LOW), Looked(5, None, 0, RICH)
+    sentence = "The wallet holds 0.005 SOL, less than 0.01 SOL."
+    assert texts(occasions, low, low, rich, rich, low) == [sentence, sentence]
+    assert texts(Occasions(NotifyConfig(low_balance="0"), started_at=0), low) == []
+
+
+def test_silence_is_said_once_and_its_end_too() -> None:
+    occasions = Occasions(NotifyConfig(silent_minutes=10), started_at=100)
+    assert occasions.of_silence(600, None) is None
+    assert occasions.of_silence(700, None) == Message("warning", "Nothing was heard from the chain for 10 minutes.")
+    assert occasions.of_silence(800, None) is None
+    assert occasions.of_silence(900, 890) == Message("info", "The chain is heard again.")
+    assert occasions.of_silence(901, 890) is None
+    assert Occasions(NotifyConfig(silent_minutes=0), started_at=0).of_silence(10**6, None) is None
+
+
+def test_what_nobody_wants_is_not_said() -> None:
+    occasions = Occasions(NotifyConfig(earned=False, failed=False), started_at=0)
+    assert texts(occasions, changed(State.CLAIMED, claimed_lamports=9), changed(State.FAILED, reason="x")) == []
+
+
+@dataclass
+class Mailbox:
+    port: int = 0
+    status: int = 200
+    bodies: list[dict[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+async def mailbox() -> AsyncIterator[Mailbox]:
+    found = Mailbox()
+
+    async def receive(request: web.Request) -> web.Response:
+        found.bodies.append(json.loads(await request.text()))
+        return web.Response(status=found.status)
+
+    application = web.Application()
+    application.router.add_post("/{path:.*}", receive)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.port = runner.addresses[0][1]
+    yield found
+    await runner.cleanup()
+
+
+async def test_messages_arrive_in_order(mailbox: Mailbox) -> None:
+    urls = f"json://127.0.0.1:{mailbox.port}/hook"
+    async with notifying(NotifyConfig(), urls, RpcHealth()) as (notifier,):
+        notifier.report(changed(State.CLAIMED, claimed_lamports=900_000_000))
+        notifier.report(Looked(5, None, 0, LOW))
+    assert [(body["title"], body["message"], body["type"]) for body in mailbox.bodies] == [
+        ("DECLOUD trainer", "Round 5: earned 0.9 SOL.", "success"),
+        ("DECLOUD trainer", "The wallet holds 0.005 SOL, less than 0.01 SOL.", "warning"),
+    ]
+
+
+async def test_a_failed_delivery_is_logged_without_the_address(
+    mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    mailbox.status = 500
+    urls = f"json://user:SECRET@127.0.0.1:{mailbox.port}/SECRET"
+    with caplog.at_level(logging.INFO):
+        async with notifying(NotifyConfig(), urls, RpcHealth()) as (notifier,):
+            notifier.report(changed(State.FAILED, reason="x"))
+    assert len(mailbox.bodies) == 1
+    assert "could not be delivered" in caplog.text
+    assert "SECRET" not in caplog.text
+
+
+async def test_off_by_default() -> None:
+    async with notifying(NotifyConfig(), None, RpcHealth()) as notifiers:
+        assert notifiers == []
+
+
+async def test_an_unknown_address_is_refused_without_being_repeated() -> None:
+    with pytest.raises(ConfigError, match="an address that Apprise does not know") as caught:
+        async with notifying(NotifyConfig(), "nonsense-SECRET", RpcHealth()):
+            pass
+    assert "SECRET" not in str(caught.value)

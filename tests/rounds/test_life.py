@@ -1,0 +1,195 @@
+"""The next step of a round follows from the journal's row and the chain, and from nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from solders.pubkey import Pubkey
+
+from decloud_pl.domain import Round, RoundStatus, Submission
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.life import CHECK_AFTER, OVERDUE_AFTER, Act, Finish, Next, Wait, next_step
+
+NOW = 5_000
+TRAINER = Pubkey.new_unique()
+RECORD = RoundRecord(1, State.JOINING, "custom", "digits", "bafy", 10**9)
+ROUND = Round(
+    id=1,
+    creator=Pubkey.new_unique(),
+    model_cid="bafy",
+    dataset="custom",
+    reward_amount=10**9,
+    status=RoundStatus.WAITING_TRAINERS,
+    validator=Pubkey.new_unique(),
+    validator_fee_bps=1000,
+    baseline_score=0,
+    created_at=0,
+    validator_deadline=1_000,
+    join_deadline=NOW,
+    submit_deadline=NOW,
+    trainers_count=0,
+    submissions_count=0,
+    bump=255,
+    vault_bump=255,
+)
+JOINED = Submission(1, TRAINER, "", submitted=False, contribution_bps=0, reward_claimed=False, bump=255)
+HANDED_IN = dataclasses.replace(JOINED, submitted=True, gradient_cid="bafyupdate")
+
+
+def step(
+    status: RoundStatus,
+    submission: Submission | None,
+    *,
+    now: int = NOW,
+    update: bool = False,
+    pinned: str | None = None,
+    trainers: int = 0,
+    withheld: str = "",
+    record: RoundRecord = RECORD,
+) -> Next:
+    round_ = dataclasses.replace(ROUND, status=status, trainers_count=trainers)
+    record = dataclasses.replace(record, pinned_cid=pinned)
+    return next_step(record, round_, submission, now=now, update_on_disk=update, withheld=withheld)
+
+
+def test_joins_until_the_deadlines_last_second() -> None:
+    assert step(RoundStatus.WAITING_TRAINERS, None) == Act("join")
+    late = step(RoundStatus.WAITING_TRAINERS, None, now=NOW + 1)
+    assert isinstance(late, Finish)
+    assert late.state is State.MISSED
+
+
+def test_does_not_join_a_full_round() -> None:
+    full = step(RoundStatus.WAITING_TRAINERS, None, trainers=10)
+    assert isinstance(full, Finish)
+    assert full.state is State.MISSED
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (RoundStatus.TRAINING, State.MISSED),
+        (RoundStatus.VALIDATING, State.MISSED),
+        (RoundStatus.COMPLETED, State.MISSED),
+        (RoundStatus.EXPIRED, State.EXPIRED),
+        (RoundStatus.CANCELLED, State.CANCELLED),
+    ],
+)
+def test_a_round_that_went_on_without_us_is_over(status: RoundStatus, state: State) -> None:
+    over = step(status, None)
+    assert isinstance(over, Finish)
+    assert over.state is state
+
+
+def test_waits_for_the_validator_after_joining() -> None:
+    waiting = step(RoundStatus.WAITING_TRAINERS, JOINED)
+    assert isinstance(waiting, Wait)
+    assert waiting.state is State.WAITING
+
+
+def test_trains_then_publishes_then_submits() -> None:
+    assert step(RoundStatus.TRAINING, JOINED) == Act("train")
+    assert step(RoundStatus.TRAINING, JOINED, update=True) == Act("publish")
+    assert step(RoundStatus.TRAINING, JOINED, update=True, pinned="bafyupdate") == Act("submit")
+
+
+def test_nothing_goes_on_chain_that_is_not_pinned() -> None:
+    assert step(RoundStatus.TRAINING, JOINED, update=True, pinned=None) != Act("submit")
+
+
+@pytest.mark.parametrize("pinned", [None, "bafyupdate"])
+def test_what_would_gain_nothing_waits_until_the_deadline_and_is_missed_for_that_reason(pinned: str | None) -> None:
+    """Even where it was pinned when somebody forced it: the next start is not forced any more."""
+    waiting = step(RoundStatus.TRAINING, JOINED, update=True, pinned=pinned, withheld="it loses 2 points")
+    assert waiting == Wait(State.WITHHELD, "nothing was submitted: it loses 2 points")
+    assert not State.WITHHELD.is_final
+    assert not State.WITHHELD.occupies_slot
+    missed = Finish(State.MISSED, "nothing was submitted: it loses 2 points")
+    assert step(RoundStatus.TRAINING, JOINED, now=NOW + 1, update=True, withheld="it loses 2 points") == missed
+    for status in (RoundStatus.VALIDATING, RoundStatus.COMPLETED, RoundStatus.EXPIRED):
+        assert step(status, JOINED, update=True, withheld="it loses 2 points") == missed
+    # One that was submitted all the same goes its way.
+    submitted = step(RoundStatus.TRAINING, HANDED_IN, update=True, withheld="it loses 2 points")
+    assert isinstance(submitted, Wait)
+    assert submitted.state is State.SUBMITTED
+
+
+def test_no_share_although_a_gain_was_expected_names_the_convention() -> None:
+    sure = dataclasses.replace(RECORD, gain_low=0.55, gain_high=0.66)
+    end = step(RoundStatus.COMPLETED, HANDED_IN, record=sure)
+    assert isinstance(end, Finish)
+    assert "although 55.0 to 66.0 points were expected" in end.reason
+    assert "another convention than network.convention" in end.reason
+    unsure = dataclasses.replace(RECORD, gain_low=-0.01, gain_high=0.02)
+    assert step(RoundStatus.COMPLETED, HANDED_IN, record=unsure) == step(RoundStatus.COMPLETED, HANDED_IN)
+
+
+def test_a_submission_on_chain_is_never_sent_again() -> None:
+    done = step(RoundStatus.TRAINING, HANDED_IN, update=True, pinned="bafyupdate")
+    assert isinstance(done, Wait)
+    assert done.state is State.SUBMITTED
+
+
+def test_too_late_to_submit() -> None:
+    late = step(RoundStatus.TRAINING, JOINED, now=NOW + 1, update=True, pinned="bafyupdate")
+    assert isinstance(late, Finish)
+    assert late.state is State.MISSED
+
+
+def test_moves_a_round_on_that_nobody_moves_on() -> None:
+    hanging = step(RoundStatus.TRAINING, HANDED_IN, now=NOW + CHECK_AFTER + 1)
+    assert hanging == Act("check")
+    assert step(RoundStatus.TRAINING, HANDED_IN, now=NOW + CHECK_AFTER) != Act("check")
+
+
+def test_a_validator_that_never_starts_costs_no_slot() -> None:
+    late = step(RoundStatus.WAITING_TRAINERS, JOINED, now=NOW + OVERDUE_AFTER + 1)
+    assert isinstance(late, Wait)
+    assert late.state is State.OVERDUE
+    assert not late.state.occupies_slot
+    assert State.WAITING.occupies_slot
+
+
+def test_a_failed_training_costs_no_slot_until_its_next_try() -> None:
+    training = dataclasses.replace(RECORD, state=State.TRAINING)
+    assert training.occupies_slot
+    assert not dataclasses.replace(training, attempts=1).occupies_slot
+
+
+def test_claims_once() -> None:
+    scored = dataclasses.replace(HANDED_IN, contribution_bps=4_000)
+    assert step(RoundStatus.COMPLETED, scored) == Act("claim")
+    paid = dataclasses.replace(scored, reward_claimed=True)
+    assert step(RoundStatus.COMPLETED, paid) == Finish(State.CLAIMED)
+
+
+def test_no_share_is_no_claim() -> None:
+    nothing = step(RoundStatus.COMPLETED, HANDED_IN)
+    assert isinstance(nothing, Finish)
+    assert nothing.state is State.UNREWARDED
+
+
+@pytest.mark.parametrize("status", [RoundStatus.VALIDATING, RoundStatus.COMPLETED])
+def test_not_submitted_in_time_is_missed(status: RoundStatus) -> None:
+    missed = step(status, JOINED)
+    assert isinstance(missed, Finish)
+    assert missed.state is State.MISSED
+
+
+def test_a_round_the_chain_does_not_know_fails() -> None:
+    gone = next_step(RECORD, None, None, now=NOW, update_on_disk=False)
+    assert isinstance(gone, Finish)
+    assert gone.state is State.FAILED
+
+
+def test_every_situation_has_an_answer_and_final_states_only_come_from_finish() -> None:
+    for status in RoundStatus:
+        for submission in (None, JOINED, HANDED_IN):
+            for update in (False, True):
+                for pinned in (None, "bafyupdate"):
+                    answer = step(status, submission, update=update, pinned=pinned)
+                    if isinstance(answer, Finish):
+                        assert answer.state.is_final
+                    elif isinstance(answer, Wait):
+                        assert not answer.state.is_final

@@ -1,0 +1,209 @@
+"""Which rounds are joined, and the reason for each that is not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from solders.pubkey import Pubkey
+
+from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
+from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
+from decloud_pl.rounds.select import (
+    JOIN_COST,
+    WALLET_MINIMUM,
+    Criteria,
+    Decision,
+    Situation,
+    explain,
+    prepared,
+    select,
+)
+from decloud_pl.settings import RewardsConfig
+
+NOW = 5_000
+ENOUGH = JOIN_COST + WALLET_MINIMUM
+SITUATION = Situation(now=NOW, balance=ENOUGH, occupied_slots=0)
+ANY = Criteria()
+ROUND = Round(
+    id=1,
+    creator=Pubkey.new_unique(),
+    model_cid="bafy",
+    dataset="custom",
+    reward_amount=LAMPORTS_PER_SOL,
+    status=RoundStatus.WAITING_TRAINERS,
+    validator=Pubkey.new_unique(),
+    validator_fee_bps=1000,
+    baseline_score=0,
+    created_at=0,
+    validator_deadline=NOW,
+    join_deadline=NOW,
+    submit_deadline=0,
+    trainers_count=0,
+    submissions_count=0,
+    bump=255,
+    vault_bump=255,
+)
+
+
+def to_digits(name: str) -> str:
+    if name == "custom":
+        return "digits"
+    raise DatasetNotSupported(f"The data set {name} is not supported.", fix="Map it.")
+
+
+def decide(
+    round_: Round = ROUND,
+    criteria: Criteria = ANY,
+    *,
+    now: int = NOW,
+    balance: int = ENOUGH,
+    occupied_slots: int = 0,
+) -> Decision:
+    situation = Situation(now=now, balance=balance, occupied_slots=occupied_slots)
+    return select(round_, criteria, situation, resolve=to_digits)
+
+
+def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
+    decision = decide()
+    assert decision.accept
+    assert decision.resolved_dataset == "digits"
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"status": RoundStatus.TRAINING}, "training"),
+        ({"join_deadline": NOW - 1}, "deadline"),
+        ({"trainers_count": 10}, "ten trainers"),
+        ({"dataset": "squad"}, "not supported"),
+    ],
+)
+def test_what_can_never_fit_is_settled(changes: dict[str, Any], word: str) -> None:
+    decision = decide(dataclasses.replace(ROUND, **changes))
+    assert not decision.accept
+    assert decision.settled
+    assert word in decision.reason
+
+
+def test_a_round_without_validator_may_fit_later() -> None:
+    decision = decide(dataclasses.replace(ROUND, status=RoundStatus.WAITING_VALIDATOR))
+    assert not decision.accept
+    assert not decision.settled
+
+
+def test_reward_limits_include_their_ends() -> None:
+    assert decide(criteria=Criteria(rewards=RewardsConfig(min="1", max="1"))).accept
+    assert "below" in decide(criteria=Criteria(rewards=RewardsConfig(min="1.000000001"))).reason
+    assert "above" in decide(criteria=Criteria(rewards=RewardsConfig(max="0.999999999"))).reason
+
+
+@pytest.mark.parametrize(("datasets", "accepted"), [(("custom",), True), (("digits",), True), (("mnist",), False)])
+def test_data_sets_count_by_the_chains_name_or_the_mapped_one(datasets: tuple[str, ...], accepted: bool) -> None:
+    assert decide(criteria=dataclasses.replace(ANY, datasets=datasets)).accept is accepted
+
+
+def test_too_little_money_or_no_slot_may_change() -> None:
+    poor = decide(balance=ENOUGH - 1)
+    busy = decide(occupied_slots=1)
+    assert not poor.accept
+    assert not poor.settled
+    assert "holds" in poor.reason
+    assert not busy.accept
+    assert not busy.settled
+    assert decide(criteria=dataclasses.replace(ANY, max_concurrent_rounds=2), occupied_slots=1).accept
+
+
+def test_explain_names_every_check_in_the_order_that_decides() -> None:
+    checks = explain(ROUND, ANY, SITUATION, resolve=to_digits)
+    assert [check.name for check in checks] == [
+        "status",
+        "join deadline",
+        "trainers",
+        "minimum reward",
+        "maximum reward",
+        "data set",
+        "wanted data sets",
+        "speed",
+        "expected profit",
+        "balance",
+        "daily cap",
+        "slots",
+    ]
+    assert all(check.passed and check.detail for check in checks)
+
+
+def test_the_first_failed_check_is_the_reason_and_any_can_settle_it() -> None:
+    criteria = Criteria(rewards=RewardsConfig(min="2"))
+    waiting = dataclasses.replace(ROUND, status=RoundStatus.WAITING_VALIDATOR)
+    decision = decide(waiting, criteria)
+    assert decision.reason == "no validator has claimed it yet"
+    assert decision.settled  # its reward will not grow
+
+
+def test_a_round_that_no_validator_can_claim_any_more_is_settled() -> None:
+    waiting = dataclasses.replace(ROUND, status=RoundStatus.WAITING_VALIDATOR, validator_deadline=NOW - 1)
+    assert decide(waiting).settled
+
+
+@pytest.mark.parametrize(("window", "accepted"), [(None, True), (124, False), (125, True), (1000, True)])
+def test_a_machine_that_is_too_slow_does_not_join(window: int | None, accepted: bool) -> None:
+    situation = dataclasses.replace(SITUATION, train_seconds={"digits": 100.0}, submit_window=window)
+    decision = select(ROUND, ANY, situation, resolve=to_digits)
+    assert decision.accept is accepted
+    assert accepted or "a training takes 100 s here, rounds leave 124 s" in decision.reason
+    assert not decision.settled
+
+
+def test_a_join_that_would_come_too_late_is_not_sent() -> None:
+    soon = dataclasses.replace(ROUND, join_deadline=NOW + 3)
+    assert select(soon, ANY, dataclasses.replace(SITUATION, join_seconds=3.0), resolve=to_digits).accept
+    late = select(soon, ANY, dataclasses.replace(SITUATION, join_seconds=3.5), resolve=to_digits)
+    assert (late.accept, late.settled) == (False, True)
+
+
+def test_the_daily_cap_counts_what_the_round_may_take() -> None:
+    criteria = dataclasses.replace(ANY, daily_cap=10_000_000)
+    room = dataclasses.replace(SITUATION, spent=10_000_000 - JOIN_COST)
+    assert select(ROUND, criteria, room, resolve=to_digits).accept
+    full = select(ROUND, criteria, dataclasses.replace(room, spent=room.spent + 1), resolve=to_digits)
+    assert not full.accept
+    assert not full.settled
+    assert "daily cap" in full.reason
+
+
+def test_the_expected_profit_is_share_less_costs_less_energy() -> None:
+    # 0.9 SOL for two, less the costs, less 2 kW for half an hour at 0.1 SOL a kilowatt-hour
+    profit = 450_000_000 - JOIN_COST - 100_000_000
+    round_ = dataclasses.replace(ROUND, trainers_count=1)
+    situation = dataclasses.replace(SITUATION, train_seconds={"digits": 1800.0})
+    exact, above = (
+        Criteria(
+            rewards=RewardsConfig(min_profit=format_sol(least).removesuffix(" SOL"), watts=2000, sol_per_kwh="0.1")
+        )
+        for least in (profit, profit + 1)
+    )
+    assert select(round_, exact, situation, resolve=to_digits).accept
+    more = select(round_, above, situation, resolve=to_digits)
+    assert not more.accept
+    assert "as one of 2" in more.reason
+
+
+def test_a_data_set_on_its_way_may_be_here_later() -> None:
+    def later(name: str) -> None:
+        raise DatasetNotReady(f"the data set {name} is being downloaded")
+
+    def never(name: str) -> None:
+        raise DatasetNotSupported(f"The data set {name} is gone.")
+
+    accepted = decide()
+    decision = prepared(accepted, later)
+    assert (decision.accept, decision.settled) == (False, False)
+    assert decision.reason == "the data set digits is being downloaded"
+    assert prepared(accepted, never).settled
+    asked: list[str] = []
+    assert prepared(accepted, asked.append) == accepted
+    # Nothing is downloaded for a round that does not fit.
+    assert not prepared(decide(dataclasses.replace(ROUND, trainers_count=10)), asked.append).accept
+    assert asked == ["digits"]

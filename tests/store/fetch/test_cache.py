@@ -1,0 +1,123 @@
+"""Downloads kept by CID: asked for once, verified each time, and never more than the limit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.errors import ContentNotFound, InvalidCid, SizeLimitExceeded, StoreError, StoreUnavailable
+from decloud_pl.store.fetch.cache import CachedReader
+from decloud_pl.store.fetch.gateway import GatewayReader
+from tests.store.fakes.oracle import cid_of
+from tests.store.fakes.server import Request
+from tests.store.fakes.shelf import FakeGateway
+
+DATA = random.Random(41).randbytes(400_000)
+CID = cid_of(DATA, 1)
+
+
+@pytest.fixture
+def shelf() -> Iterator[FakeGateway]:
+    with FakeGateway() as made:
+        made.files = {CID: DATA}
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "cache"
+
+
+@pytest.fixture
+def cache(shelf: FakeGateway, folder: Path) -> CachedReader:
+    return CachedReader(GatewayReader([shelf.url]), folder)
+
+
+def test_what_was_fetched_once_is_not_asked_for_again(cache: CachedReader, shelf: FakeGateway, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert cache.fetch(CID, one, max_bytes=len(DATA)).gateway == shelf.url
+    assert cache.fetch(CID, other, max_bytes=len(DATA)).gateway == "cache"
+    assert one.read_bytes() == other.read_bytes() == DATA
+    assert len(shelf.log) == 1
+
+
+@pytest.mark.parametrize("change", [b"", DATA[:-1], DATA[:-1] + b"?"])
+def test_damaged_bytes_are_fetched_anew(
+    change: bytes, cache: CachedReader, shelf: FakeGateway, folder: Path, tmp_path: Path
+) -> None:
+    cache.fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    (folder / CID).write_bytes(change)
+    assert cache.fetch(CID, tmp_path / "one", max_bytes=len(DATA)).gateway == shelf.url
+    assert (tmp_path / "one").read_bytes() == DATA
+
+
+def test_a_kept_file_over_the_limit_is_refused(cache: CachedReader, tmp_path: Path) -> None:
+    cache.fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    with pytest.raises(SizeLimitExceeded):
+        cache.fetch(CID, tmp_path / "two", max_bytes=len(DATA) - 1)
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_broken_download_goes_on_after_a_restart(shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
+    def break_off(request: Request) -> None:
+        request.send(200, DATA[:300_000], {}, length=len(DATA))
+        request.hang_up()
+
+    shelf.faults = [break_off]
+    shelf.faulty = lambda request: "Range" not in request.headers
+    gone = shelf.files
+    shelf.files = {}
+    with pytest.raises(StoreError):
+        CachedReader(GatewayReader([shelf.url]), folder).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    shelf.files = gone
+    shelf.log.clear()
+    CachedReader(GatewayReader([shelf.url]), folder).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    assert (tmp_path / "one").read_bytes() == DATA
+    assert shelf.log == [("GET", f"/ipfs/{CID}")], "the rest was asked for, not an archive of all"
+
+
+def test_the_oldest_go_when_there_are_too_many(shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
+    files = {cid_of(bytes((number,)) * 1000, 1): bytes((number,)) * 1000 for number in range(5)}
+    shelf.files = files
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1
+        return now
+
+    cache = CachedReader(GatewayReader([shelf.url]), folder, max_bytes=3000, now=clock)
+    cids = list(files)
+    for number, cid in enumerate(cids):
+        cache.fetch(cid, tmp_path / str(number), max_bytes=1000)
+        cache.fetch(cid, tmp_path / str(number), max_bytes=1000)  # a use, by the clock above
+    assert {path.name for path in folder.iterdir()} == set(cids[-3:])
+    assert (tmp_path / "0").read_bytes() == bytes(1000), "what was handed out stays"
+
+
+def test_a_beginning_that_nobody_comes_back_for_goes_after_a_week(
+    cache: CachedReader, folder: Path, tmp_path: Path
+) -> None:
+    folder.mkdir(parents=True)
+    stale = folder / f"{cid_of(b'x', 1)}.partial"
+    stale.write_bytes(b"x")
+    later = stale.stat().st_mtime + 8 * 86_400
+    reader = cache._reader
+    CachedReader(reader, folder, now=lambda: later).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    assert {path.name for path in folder.iterdir()} == {CID}
+
+
+def test_errors_pass_through(cache: CachedReader, shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidCid):
+        cache.fetch("../x", tmp_path / "one", max_bytes=1)
+    with pytest.raises(ContentNotFound):
+        cache.fetch(cid_of(b"absent", 1), tmp_path / "one", max_bytes=1)
+    shelf.__exit__(None, None, None)
+    with pytest.raises(StoreUnavailable):
+        cache.fetch(CID, tmp_path / "one", max_bytes=len(DATA))
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="cannot be written"):
+        CachedReader(cache._reader, tmp_path / "file" / "cache").fetch(CID, tmp_path / "one", max_bytes=1)

@@ -1,0 +1,283 @@
+"""A daemon in this process on a local network without agents; the test plays creator and validator."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import importlib.util
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from solders.instruction import Instruction
+from solders.keypair import Keypair
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.rpc import RpcClient
+from decloud_pl.chain.send import Sender, SendPolicy
+from decloud_pl.chain.transaction_log import MemoryTransactionLog
+from decloud_pl.chain.wallet import Wallet
+from decloud_pl.chain.watch import watch_events
+from decloud_pl.daemon.loop import Daemon, Policy
+from decloud_pl.domain import Update
+from decloud_pl.executors.process import UPDATE_FILE
+from decloud_pl.executors.update_file import write_update
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.transactions import JournalTransactionLog
+from decloud_pl.journal.writer import Journal
+from decloud_pl.localnet.clock import ManualClock
+from decloud_pl.localnet.network import LocalNetwork
+from decloud_pl.rounds.events import Changed, DaemonEvent, Skipped
+from decloud_pl.rounds.select import Criteria
+from decloud_pl.rounds.steps import Steps
+from decloud_pl.store import Progress, Store, Stored
+from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.ipfs.unixfs import cid_of_file
+from decloud_pl.store.publish import ReadBack, StorePublisher
+from decloud_pl.train.plan import TrainingPlan
+from tests.harness.plans import empty_plan
+from tests.harness.ray_cluster import RayCluster, ray_cluster
+
+PATIENCE = 30.0
+
+
+@dataclass
+class QuickExecutor:
+    """Writes a real update file at once, with a verdict; ``failures`` are raised first, one per call."""
+
+    failures: list[Exception] = field(default_factory=list)
+    withheld: str = ""
+    gain: tuple[float, float] | None = None
+    trained: int = 0
+    cancelled: int = 0
+    running: int = 0
+    most_at_once: int = 0
+    gate: asyncio.Event | None = None
+
+    async def train(
+        self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
+    ) -> None:
+        self.trained += 1
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        try:
+            await self._train(folder, on_progress)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _train(self, folder: Path, on_progress: Callable[[Mapping[str, object]], None]) -> None:
+        on_progress({"stage": "prepare"})
+        if self.failures:
+            raise self.failures.pop(0)
+        if self.gate is not None:
+            await self.gate.wait()
+        on_progress({"stage": "fit", "epoch": 0, "step": 1, "total_steps": 1, "loss": 0.5, "accuracy": None})
+        path = folder / "update.pt"
+        path.write_bytes(b"an update of " + folder.name.encode())
+        cid = str(cid_of_file(path))
+        made = Update(path, cid, "kubo-v1", path.stat().st_size, "delta", 0.1, 0.9, withheld=self.withheld)
+        low, high = self.gain or (None, None)
+        write_update(folder / UPDATE_FILE, dataclasses.replace(made, gain_low=low, gain_high=high))
+
+
+@dataclass
+class FlakyStore:
+    """A store that fails so many times first."""
+
+    inner: EmbeddedStore
+    failures: list[Exception] = field(default_factory=list)
+    name: str = "flaky"
+    puts: int = 0
+
+    def put(self, path: Path, profile: str = "kubo-v1", *, progress: Progress | None = None) -> Stored:
+        self.puts += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.inner.put(path, profile, progress=progress)
+
+    def has(self, cid: str) -> bool:
+        return self.inner.has(cid)
+
+    def check(self) -> str:
+        return self.inner.check()
+
+
+class NoPlan:
+    publish_reserve = 60.0
+
+    def plan(
+        self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
+    ) -> TrainingPlan:
+        assert base_model.exists()
+        return empty_plan(folder)
+
+
+class Diary:
+    """Remembers events; wakes whoever waits for a state."""
+
+    def __init__(self) -> None:
+        self.events: list[DaemonEvent] = []
+        self._news = asyncio.Event()
+
+    def report(self, event: DaemonEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    def states(self, round_id: int) -> list[State]:
+        changes = [event.record for event in self.events if isinstance(event, Changed)]
+        found = [record.state for record in changes if record.round_id == round_id]
+        return [state for index, state in enumerate(found) if index == 0 or found[index - 1] is not state]
+
+    def skipped(self, round_id: int, reason: str) -> int:
+        """How often a round was passed over for a reason."""
+        return sum(
+            isinstance(event, Skipped) and event.round_id == round_id and reason in event.reason
+            for event in self.events
+        )
+
+    async def until(self, condition: Callable[[], bool], *, patience: float = PATIENCE) -> None:
+        async def wait() -> None:
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+        await asyncio.wait_for(wait(), patience)
+
+    async def reaches(self, round_id: int, state: State, *, patience: float = PATIENCE) -> None:
+        await self.until(lambda: state in self.states(round_id), patience=patience)
+
+
+class World:
+    """The network, the other parties, and everything a daemon is made of."""
+
+    def __init__(self, network: LocalNetwork, clock: ManualClock, home: Path) -> None:
+        self.network = network
+        self.clock = clock
+        self.home = home
+        self.dialect = V1()
+        self.rpc = RpcClient(network.endpoints.rpc_url)
+        self.chain = ChainClient(self.rpc, self.dialect)
+        self.other = Wallet(Keypair())
+        self.wallet = Wallet(Keypair())
+        self.executor: Any = QuickExecutor()
+        self.planner: Any = NoPlan()
+        self.store = FlakyStore(network.store)
+        self.stores: list[Store] = [self.store]
+        self.gateways = [network.endpoints.gateway_url]
+        self.diary = Diary()
+        network.vm.airdrop(self.other.address, 100 * 10**9)
+        network.vm.airdrop(self.wallet.address, 10**9)
+        self._send = SendPolicy(poll_seconds=0.05)
+
+    async def as_other(self, instruction: Instruction, signer: Wallet | None = None) -> None:
+        async def unknown() -> bool:
+            return False
+
+        sender = Sender(self.rpc, signer or self.other, self.dialect, MemoryTransactionLog(), policy=self._send)
+        await sender.send([instruction], key="x", landed=unknown)
+
+    async def post(
+        self, *, dataset: str = "custom", reward: int = 10**9, claim: bool = True, model: Path | None = None
+    ) -> int:
+        """Posts a round, and claims it as its validator; returns its id."""
+        counter = await self.chain.counter()
+        assert counter is not None
+        base = model or self.home / "base"
+        if model is None:
+            base.write_bytes(b"a base model")
+        cid = self.network.store.put(base).cid
+        me, number = self.other.address, counter.count
+        await self.as_other(
+            self.dialect.create_round(number, creator=me, model_cid=cid, dataset=dataset, reward_amount=reward)
+        )
+        if claim:
+            await self.as_other(self.dialect.claim_round(number, validator=me))
+        return number
+
+    async def begin(self, round_id: int) -> None:
+        await self.as_other(self.dialect.start_training(round_id, validator=self.other.address, baseline_score=1000))
+
+    async def complete(self, round_id: int, bps: int = 10_000) -> None:
+        me = self.other.address
+        await self.as_other(
+            self.dialect.set_contribution(round_id, validator=me, trainer=self.wallet.address, contribution_bps=bps)
+        )
+        await self.as_other(self.dialect.complete_validation(round_id, validator=me))
+
+    @asynccontextmanager
+    async def daemon(self, *, ws_url: str | None = None, **policy: Any) -> AsyncIterator[Daemon]:
+        """A daemon at work."""
+        journal = self.open_journal()
+        rpc = RpcClient(self.network.endpoints.rpc_url)
+        reader = GatewayReader(self.gateways)
+        steps = Steps(
+            chain=ChainClient(rpc, self.dialect),
+            sender=Sender(rpc, self.wallet, self.dialect, JournalTransactionLog(journal), policy=self._send),
+            wallet=self.wallet,
+            dialect=self.dialect,
+            journal=journal,
+            publisher=StorePublisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
+            reader=reader,
+            executor=self.executor,
+            planner=self.planner,
+            reporter=self.diary,
+            rounds_folder=self.home / "rounds",
+            max_model_bytes=4 << 20,
+        )
+        options: dict[str, Any] = {
+            "criteria": Criteria(),
+            "resolve": lambda name: {"custom": "digits"}.get(name, name),
+            "poll_interval": 0.1,
+        }
+        url = ws_url or self.network.endpoints.ws_url
+        daemon = Daemon(steps, Policy(**{**options, **policy}), lambda: watch_events(url, self.dialect))
+        task = asyncio.create_task(daemon.run())
+        try:
+            yield daemon
+        finally:
+            daemon.stop()
+            await asyncio.wait_for(task, PATIENCE)
+            await rpc.aclose()
+            journal.close()
+
+    def open_journal(self) -> Journal:
+        return Journal(
+            self.home / "journal.sqlite",
+            program_id=str(self.dialect.program_id),
+            wallet=str(self.wallet.address),
+        )
+
+    def row(self, round_id: int) -> RoundRecord:
+        """The newest row that was reported."""
+        rows = [e.record for e in self.diary.events if isinstance(e, Changed) and e.record.round_id == round_id]
+        return rows[-1]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock = ManualClock()
+    async with LocalNetwork(tmp_path / "network", agents=None, clock=clock) as network:
+        home = tmp_path / "home"
+        home.mkdir()
+        found = World(network, clock, home)
+        yield found
+        await found.rpc.aclose()
+
+
+@pytest.fixture(scope="session")
+def ray(_session_home: None) -> Iterator[RayCluster]:
+    """A Ray cluster whose head trains nothing, with one node that does."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("Ray is not installed: pip install 'decloud_pl[ray]'")
+    # What a user's machine may have in the environment that Ray's processes inherit.
+    with ray_cluster(NODE_SECRET="of the node", PINATA_JWT="j-w-t of the node") as cluster:
+        cluster.add()
+        yield cluster

@@ -38,11 +38,11 @@ from decloud_pl.observers.observe import device, observed, precision
 from decloud_pl.redact import redact_tree
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.datasets import make_catalog
-from decloud_pl.rounds.discover import situation_of
 from decloud_pl.rounds.events import Reporter, Trouble
+from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.rounds.policy import Policy
-from decloud_pl.rounds.select import SUBMISSION_DEPOSIT, Check, Criteria, explain, join_cost
+from decloud_pl.rounds.select import SUBMISSION_DEPOSIT, Check, Criteria, join_cost
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.rounds.stores import make_publisher, make_reader, make_stores
 from decloud_pl.settings import Settings, Tree
@@ -274,18 +274,9 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
         read_only=True,
     )
     try:
-        situation = situation_of(view.round, journal, resolve=policy.resolve, now=view.now, balance=view.balance)
+        return Joining(policy, journal).checks(view.round, now=view.now, balance=view.balance)
     finally:
         journal.close()
-    checks = explain(view.round, policy.criteria, situation, resolve=policy.resolve)
-    return tuple(_filled(check) if policy.faucet and check.name == "balance" else check for check in checks)
-
-
-def _filled(balance: Check) -> Check:
-    """What becomes of a wallet that holds too little where the network gives its SOL away."""
-    if balance.passed:
-        return balance
-    return replace(balance, passed=True, detail=f"{balance.detail}; the network's faucet fills it before")
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda: None) -> bool:

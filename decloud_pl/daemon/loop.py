@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
+from typing import Any
 
 from decloud_pl.chain.watch import Connected as WatchConnected
 from decloud_pl.chain.watch import Disconnected, Watched
@@ -14,8 +15,8 @@ from decloud_pl.daemon import patience
 from decloud_pl.domain import Update
 from decloud_pl.errors import DecloudError, JournalError
 from decloud_pl.journal.record import RoundRecord
-from decloud_pl.rounds.discover import Lookout
-from decloud_pl.rounds.drive import Attendant
+from decloud_pl.rounds.discover import Discovery
+from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.steps import Steps
@@ -43,25 +44,28 @@ class Daemon:
         # Keyed by round, so that an event and a poll may both ask for the same look.
         self._due: dict[int, None] = {}
         self._wake = asyncio.Event()
-        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._tasks: dict[int, asyncio.Task[Again | None]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._watching = False
-        self._ended: list[RoundRecord] = []
         self._failure: BaseException | None = None
-        self.lookout = Lookout(steps, policy, self._mark)
-        self._attendant = Attendant(steps, policy, self.lookout, now=now, again=self._mark_later, ended=self._note_end)
+        self.driver = Driver(steps, policy, now=now)
+
+    @property
+    def discovery(self) -> Discovery:
+        """Where rounds come from."""
+        return self.driver.discovery
 
     @property
     def ended(self) -> list[RoundRecord]:
         """Rounds that ended in this run, in order."""
-        return list(self._ended)
+        return list(self.driver.ended)
 
     def stop(self) -> None:
         """Asks for a clean stop: what is being sent or pinned is finished, trainings end at a checkpoint.
 
         Everything on disk stays for the next start.
         """
-        self._attendant.stopping = True
+        self.driver.stopping = True
         self._stopping.set()
         self._wake.set()
 
@@ -81,14 +85,14 @@ class Daemon:
             JournalError: the journal cannot be written; going on would risk doing things twice.
         """
         await self._begin()
-        self._policy.on_downloaded(partial(_soon, asyncio.get_running_loop(), self.lookout.look_at_unready))
-        lookouts = [asyncio.create_task(look()) for look in (self._follow_events, self._poll, self._reconcile)]
-        for task in lookouts:
+        self._policy.on_downloaded(partial(_soon, asyncio.get_running_loop(), self._mark_unready))
+        sources = [asyncio.create_task(look()) for look in (self._follow_events, self._poll, self._reconcile)]
+        for task in sources:
             task.add_done_callback(self._give_up_on_failure)
         try:
             await self._serve()
         finally:
-            await _cancel(lookouts, again_after=_CANCEL_AGAIN)
+            await _cancel(sources, again_after=_CANCEL_AGAIN)
             await self._drain()
         if self._failure is not None:
             raise self._failure
@@ -100,7 +104,7 @@ class Daemon:
         async def look() -> None:
             balance = await steps.chain.rpc.balance(steps.wallet.address)
             steps.reporter.report(Connected(str(steps.wallet.address), balance))
-            await self.lookout.reconcile()
+            self._mark(await self.discovery.reconcile())
 
         waits = patience.unending() if self._policy.patient else patience.SHORT
         with contextlib.suppress(patience.StoppedWaiting):
@@ -112,7 +116,7 @@ class Daemon:
             self._wake.clear()
             for round_id in [due for due in self._due if due not in self._tasks]:
                 del self._due[round_id]
-                task = asyncio.create_task(self._attendant.attend(round_id))
+                task = asyncio.create_task(self.driver.drive(round_id))
                 self._tasks[round_id] = task
                 task.add_done_callback(partial(self._done, round_id))
 
@@ -121,7 +125,7 @@ class Daemon:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        finishing = {self._tasks[round_id] for round_id in self._attendant.finishing if round_id in self._tasks}
+        finishing = {self._tasks[round_id] for round_id in self.driver.finishing if round_id in self._tasks}
         stoppable = [task for task in self._tasks.values() if task not in finishing]
         for task in stoppable:
             task.cancel()
@@ -130,21 +134,31 @@ class Daemon:
             await asyncio.wait(everything, timeout=self._policy.stop_seconds)
         await _cancel(everything, again_after=_CANCEL_TRAINING_AGAIN)
 
-    def _done(self, round_id: int, task: asyncio.Task[None]) -> None:
+    def _done(self, round_id: int, task: asyncio.Task[Again | None]) -> None:
         del self._tasks[round_id]
         self._wake.set()
         self._give_up_on_failure(task)
+        if not task.cancelled() and task.exception() is None and (again := task.result()) is not None:
+            self._mark_later(round_id, again.seconds)
+        policy, ended = self._policy, len(self.driver.ended)
+        if ended and (policy.only_round is not None or ended >= (policy.stop_after or ended + 1)):
+            self.stop()
 
-    def _give_up_on_failure(self, task: asyncio.Task[None]) -> None:
+    def _give_up_on_failure(self, task: asyncio.Task[Any]) -> None:
         """Ends the daemon on what no task may survive: a journal that cannot be written, a defect."""
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self.stop()
 
-    def _mark(self, round_id: int) -> None:
-        if self._policy.only_round in (None, round_id):
-            self._due[round_id] = None
-            self._wake.set()
+    def _mark(self, round_ids: Iterable[int]) -> None:
+        """Has rounds driven soon."""
+        for round_id in round_ids:
+            if self._policy.only_round in (None, round_id):
+                self._due[round_id] = None
+                self._wake.set()
+
+    def _mark_unready(self) -> None:
+        self._mark(list(self.discovery.unready))
 
     def _mark_later(self, round_id: int, seconds: float) -> None:
         """Marks a round after a while; a later call for the same round replaces an earlier one."""
@@ -157,7 +171,7 @@ class Daemon:
 
     def _ring(self, round_id: int) -> None:
         self._timers.pop(round_id, None)
-        self._mark(round_id)
+        self._mark([round_id])
 
     async def _follow_events(self) -> None:
         async for event in self._watch():
@@ -165,11 +179,11 @@ class Daemon:
                 self._steps.chain.rpc.health.heard()
             if isinstance(event, WatchConnected):
                 self._watching = True
-                await self._try(self.lookout.catch_up)
+                await self._try(self.discovery.catch_up)
             elif isinstance(event, Disconnected):
                 self._watching = False
             else:
-                self.lookout.on_event(event)
+                self._mark(self.discovery.on_event(event))
 
     async def _poll(self) -> None:
         while True:
@@ -178,26 +192,20 @@ class Daemon:
                 if not self._watching:
                     break
                 await asyncio.sleep(self._policy.poll_interval)
-            await self._try(self.lookout.catch_up)
+            await self._try(self.discovery.catch_up)
 
     async def _reconcile(self) -> None:
         while True:
             await asyncio.sleep(self._policy.reconcile_interval)
-            await self._try(self.lookout.reconcile)
+            await self._try(self.discovery.reconcile)
 
-    async def _try(self, look: Callable[[], Awaitable[None]]) -> None:
+    async def _try(self, look: Callable[[], Awaitable[Iterable[int]]]) -> None:
         try:
-            await look()
+            self._mark(await look())
         except JournalError:
             raise
         except DecloudError as error:
-            self._steps.reporter.report(Trouble(None, f"{error} Trying again."))
-
-    def _note_end(self, record: RoundRecord) -> None:
-        self._ended.append(record)
-        limit = self._policy.stop_after
-        if self._policy.only_round is not None or (limit is not None and len(self._ended) >= limit):
-            self.stop()
+            self._steps.reporter.report(Trouble(None, f"{error} Retrying."))
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
@@ -206,7 +214,7 @@ def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
         loop.call_soon_threadsafe(call)
 
 
-async def _cancel(tasks: Iterable[asyncio.Task[None]], *, again_after: float) -> None:
+async def _cancel(tasks: Iterable[asyncio.Task[Any]], *, again_after: float) -> None:
     """Cancels tasks until they have ended.
 
     Once is not enough: before Python 3.12 `asyncio.wait_for` loses a cancellation that meets a result.

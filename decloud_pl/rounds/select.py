@@ -1,13 +1,13 @@
-"""Whether to join a round: named checks with their outcomes, and the verdict that follows from them. Pure."""
+"""The checks of a round before a join, with their outcomes, and the verdict that follows from them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.domain import Round, RoundStatus, format_sol, parse_sol
-from decloud_pl.errors import DatasetError, DatasetNotReady
+from decloud_pl.errors import DatasetError
 from decloud_pl.rounds.life import MAX_TRAINERS
 from decloud_pl.settings import RewardsConfig
 
@@ -131,31 +131,12 @@ def explain(
     )
 
 
-def select(round_: Round, criteria: Criteria, situation: Situation, *, resolve: Callable[[str], str]) -> Decision:
-    """The verdict that follows from `explain`: the first failed check is the reason."""
-    checks = explain(round_, criteria, situation, resolve=resolve)
+def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
+    """The decision that follows from `explain`: the first failed check is the reason."""
     failed = [check for check in checks if not check.passed]
     if failed:
         return Decision(accept=False, reason=failed[0].detail, settled=any(check.settled for check in failed))
-    return Decision(accept=True, reason="it fits", resolved_dataset=resolve(round_.dataset))
-
-
-def prepared(decision: Decision, prepare: Callable[[str], None]) -> Decision:
-    """The same decision, or a no while the data set's files are not here.
-
-    Args:
-        decision: of `select`.
-        prepare: gets the files of the data set to train on; raises `DatasetNotReady` until they are here.
-    """
-    if not decision.accept:
-        return decision
-    try:
-        prepare(decision.resolved_dataset)
-    except DatasetNotReady as error:
-        return Decision(accept=False, reason=str(error).rstrip("."), unready=True)
-    except DatasetError as error:
-        return Decision(accept=False, reason=str(error).rstrip("."), settled=True)
-    return decision
+    return Decision(accept=True, reason="it fits", resolved_dataset=resolved_dataset)
 
 
 def _status(round_: Round, situation: Situation) -> Check:

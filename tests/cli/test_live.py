@@ -97,7 +97,7 @@ def test_today_begins_at_midnight() -> None:
 def test_it_fits(width: int, height: int) -> None:
     state = busy()
     for number in range(40):
-        state.apply(Trouble(number, "The RPC endpoint did not answer. Trying again in 60 seconds. " * 3), NOW)
+        state.apply(Trouble(number, "The RPC endpoint did not answer. Retrying in 60 seconds. " * 3), NOW)
     text = painted(state, width=width, height=height)
     if height >= 24:
         assert len(text.splitlines()) < height

@@ -67,7 +67,7 @@ def test_a_daemon_waits_for_the_rpc_address_until_it_is_stopped(
     command = [sys.executable, "-m", "decloud_pl.cli", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
         assert child.stdout is not None
-        said = [next(line for line in child.stdout if "Trying again in" in line) for _ in range(2)]
+        said = [next(line for line in child.stdout if "Retrying in" in line) for _ in range(2)]
         child.send_signal(number)
         try:
             rest, _ = child.communicate(timeout=60)
@@ -75,7 +75,7 @@ def test_a_daemon_waits_for_the_rpc_address_until_it_is_stopped(
             child.kill()
         assert child.returncode == code
     assert "127.0.0.1:9 does not answer" in said[0]
-    assert "Trying again in 1 s." in said[1]
+    assert "Retrying in 1 s." in said[1]
     assert "Traceback" not in rest
 
 

@@ -86,7 +86,7 @@ async def test_a_store_that_is_down_delays_the_submission(world: Any) -> None:
     assert world.store.puts == 3
     assert world.executor.trained == 1
     troubles = [event.message for event in world.diary.events if isinstance(event, Trouble)]
-    assert any("The store is down. Trying again in 2 s." in message for message in troubles)
+    assert any("The store is down. Retrying in 2 s." in message for message in troubles)
 
 
 async def test_a_store_that_lies_never_gets_on_chain(world: Any) -> None:

@@ -44,7 +44,7 @@ async def test_it_asks_until_it_is_answered_and_says_so() -> None:
 
     notes = Notes()
     assert await answered(ask, notes, [0.01] * 3) == "here"
-    assert notes.troubles == ["Nobody is there. Trying again in 0.01 s.", "Slow down. Trying again in 0.02 s."]
+    assert notes.troubles == ["Nobody is there. Retrying in 0.01 s.", "Slow down. Retrying in 0.02 s."]
 
 
 async def test_patience_ends_and_what_does_not_pass_is_not_waited_for() -> None:

@@ -31,7 +31,7 @@ from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
-from decloud_pl.rounds.drive import Attendant
+from decloud_pl.rounds.drive import Driver
 from decloud_pl.rounds.events import DaemonEvent, Trouble
 from decloud_pl.rounds.life import Act, next_step
 from decloud_pl.rounds.select import Criteria
@@ -103,7 +103,7 @@ class Bench:
     """One daemon with one finished update, before its publish step."""
 
     steps: Steps
-    attendant: Attendant
+    driver: Driver
     notes: Notes
     rpc: RecordingRpc
     shelf: FakeGateway
@@ -124,7 +124,7 @@ class Bench:
         try:
             await self.steps.publish(self.record)
         except DecloudError as error:
-            self.attendant._after_failure(ROUND, error)
+            self.driver._failed(ROUND, error)
 
     def next(self) -> str:
         """What the daemon would do next."""
@@ -220,7 +220,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
         journal.save(RoundRecord(ROUND, State.TRAINING, "custom", "digits", OTHER, 10**9))
         policy = Policy(Criteria(), resolve=str)
         daemon = Daemon(steps, policy, watch=None, now=lambda: NOW)  # type: ignore[arg-type]  # never run
-        return Bench(steps, daemon._attendant, notes, rpc_server, shelf, update)
+        return Bench(steps, daemon.driver, notes, rpc_server, shelf, update)
 
     return make
 
@@ -273,7 +273,7 @@ async def test_a_fault_delays_and_is_named(
     assert reason.startswith(who)
     assert row.sentence in reason
     assert row.fix in reason
-    assert one.notes.troubles == [f"{reason} Trying again in {row.wait:.0f} s."]
+    assert one.notes.troubles == [f"{reason} Retrying in {row.wait:.0f} s."]
     assert one.record.next_try_at == NOW + row.wait
     assert one.record.attempts == 1
     assert one.upload(made.store.name) == (UploadState.BEGUN, None)

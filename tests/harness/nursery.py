@@ -79,9 +79,9 @@ async def run(order: dict[str, Any]) -> None:
 
 
 async def _measure_reconcile(daemon: Any) -> None:
-    await daemon.lookout.reconcile()  # the first one imports what is imported late
+    await daemon.discovery.reconcile()  # the first one imports what is imported late
     before = resource.getrusage(resource.RUSAGE_SELF)
-    await daemon.lookout.reconcile()
+    await daemon.discovery.reconcile()
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(json.dumps({"cpu_seconds": cpu, "peak_mb": after.ru_maxrss / 1024}), flush=True)

@@ -9,7 +9,7 @@ import pytest
 from solders.pubkey import Pubkey
 
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
-from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
+from decloud_pl.errors import DatasetNotSupported
 from decloud_pl.rounds.select import (
     JOIN_COST,
     WALLET_MINIMUM,
@@ -17,8 +17,7 @@ from decloud_pl.rounds.select import (
     Decision,
     Situation,
     explain,
-    prepared,
-    select,
+    verdict,
 )
 from decloud_pl.settings import RewardsConfig
 
@@ -62,7 +61,11 @@ def decide(
     occupied_slots: int = 0,
 ) -> Decision:
     situation = Situation(now=now, balance=balance, occupied_slots=occupied_slots)
-    return select(round_, criteria, situation, resolve=to_digits)
+    return select(round_, criteria, situation)
+
+
+def select(round_: Round, criteria: Criteria, situation: Situation) -> Decision:
+    return verdict(explain(round_, criteria, situation, resolve=to_digits), "digits")
 
 
 def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
@@ -150,7 +153,7 @@ def test_a_round_that_no_validator_can_claim_any_more_is_settled() -> None:
 @pytest.mark.parametrize(("window", "accepted"), [(None, True), (124, False), (125, True), (1000, True)])
 def test_a_machine_that_is_too_slow_does_not_join(window: int | None, accepted: bool) -> None:
     situation = dataclasses.replace(SITUATION, train_seconds={"digits": 100.0}, submit_window=window)
-    decision = select(ROUND, ANY, situation, resolve=to_digits)
+    decision = select(ROUND, ANY, situation)
     assert decision.accept is accepted
     assert accepted or "a training takes 100 s here, rounds leave 124 s" in decision.reason
     assert not decision.settled
@@ -158,16 +161,16 @@ def test_a_machine_that_is_too_slow_does_not_join(window: int | None, accepted: 
 
 def test_a_join_that_would_come_too_late_is_not_sent() -> None:
     soon = dataclasses.replace(ROUND, join_deadline=NOW + 3)
-    assert select(soon, ANY, dataclasses.replace(SITUATION, join_seconds=3.0), resolve=to_digits).accept
-    late = select(soon, ANY, dataclasses.replace(SITUATION, join_seconds=3.5), resolve=to_digits)
+    assert select(soon, ANY, dataclasses.replace(SITUATION, join_seconds=3.0)).accept
+    late = select(soon, ANY, dataclasses.replace(SITUATION, join_seconds=3.5))
     assert (late.accept, late.settled) == (False, True)
 
 
 def test_the_daily_cap_counts_what_the_round_may_take() -> None:
     criteria = dataclasses.replace(ANY, daily_cap=10_000_000)
     room = dataclasses.replace(SITUATION, spent=10_000_000 - JOIN_COST)
-    assert select(ROUND, criteria, room, resolve=to_digits).accept
-    full = select(ROUND, criteria, dataclasses.replace(room, spent=room.spent + 1), resolve=to_digits)
+    assert select(ROUND, criteria, room).accept
+    full = select(ROUND, criteria, dataclasses.replace(room, spent=room.spent + 1))
     assert not full.accept
     assert not full.settled
     assert "daily cap" in full.reason
@@ -184,26 +187,7 @@ def test_the_expected_profit_is_share_less_costs_less_energy() -> None:
         )
         for least in (profit, profit + 1)
     )
-    assert select(round_, exact, situation, resolve=to_digits).accept
-    more = select(round_, above, situation, resolve=to_digits)
+    assert select(round_, exact, situation).accept
+    more = select(round_, above, situation)
     assert not more.accept
     assert "as one of 2" in more.reason
-
-
-def test_a_data_set_on_its_way_may_be_here_later() -> None:
-    def later(name: str) -> None:
-        raise DatasetNotReady(f"the data set {name} is being downloaded")
-
-    def never(name: str) -> None:
-        raise DatasetNotSupported(f"The data set {name} is gone.")
-
-    accepted = decide()
-    decision = prepared(accepted, later)
-    assert (decision.accept, decision.settled) == (False, False)
-    assert decision.reason == "the data set digits is being downloaded"
-    assert prepared(accepted, never).settled
-    asked: list[str] = []
-    assert prepared(accepted, asked.append) == accepted
-    # Nothing is downloaded for a round that does not fit.
-    assert not prepared(decide(dataclasses.replace(ROUND, trainers_count=10)), asked.append).accept
-    assert asked == ["digits"]

@@ -1,0 +1,99 @@
+"""Whether to join a round. Decided here and nowhere else: for the daemon, for ``explain`` and for sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from decloud_pl.domain import Round
+from decloud_pl.errors import DatasetError, DatasetNotReady, DecloudError
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.select import Check, Decision, Situation, explain, verdict
+
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Joining:
+    """Decides about rounds with the user's policy and what the journal has measured."""
+
+    policy: Policy
+    journal: Journal
+
+    def checks(self, round_: Round, *, now: int, balance: int) -> tuple[Check, ...]:
+        """Every check of a round.
+
+        Args:
+            round_: as the chain shows it.
+            now: Unix seconds of the chain's clock.
+            balance: the wallet's lamports.
+        """
+        return self._checks(round_, self._situation(self.resolved(round_), now, balance))
+
+    def decide(self, round_: Round, *, now: int, balance: int) -> Decision:
+        """The decision about a round; begins to download its data set where only that is missing."""
+        return next(self.decide_all([round_], now=now, balance=balance))
+
+    def decide_all(self, rounds: Iterable[Round], *, now: int, balance: int) -> Iterator[Decision]:
+        """The decisions about many rounds, which read the journal once for each data set."""
+        situations: dict[str, Situation] = {}
+        for round_ in rounds:
+            resolved = self.resolved(round_)
+            if resolved not in situations:
+                situations[resolved] = self._situation(resolved, now, balance)
+            decision = verdict(self._checks(round_, situations[resolved]), resolved)
+            yield self._with_data(decision) if decision.accept else decision
+
+    def resolved(self, round_: Round) -> str:
+        """The data set to train a round on; the chain's name where no other is known."""
+        try:
+            return self.policy.resolve(round_.dataset)
+        except DecloudError:
+            return round_.dataset
+
+    def record(self, round_: Round, reason: str) -> RoundRecord:
+        """The first row of a round that this wallet joins or has joined."""
+        return RoundRecord(
+            round_id=round_.id,
+            state=State.SEEN,
+            dataset=round_.dataset,
+            resolved_dataset=self.resolved(round_),
+            model_cid=round_.model_cid,
+            reward_amount=round_.reward_amount,
+            reason=reason,
+        )
+
+    def _checks(self, round_: Round, situation: Situation) -> tuple[Check, ...]:
+        checks = explain(round_, self.policy.criteria, situation, resolve=self.policy.resolve)
+        return tuple(_filled(check) if self.policy.faucet else check for check in checks)
+
+    def _situation(self, resolved: str, now: int, balance: int) -> Situation:
+        journal = self.journal
+        seconds = journal.measured(resolved)
+        return Situation(
+            now=now,
+            balance=balance,
+            occupied_slots=sum(record.occupies_slot for record in journal.unfinished()),
+            spent=journal.spent_since(journal.now() - DAY_SECONDS),
+            train_seconds={} if seconds is None else {resolved: seconds},
+            submit_window=journal.submit_window(),
+            join_seconds=journal.join_seconds(),
+        )
+
+    def _with_data(self, decision: Decision) -> Decision:
+        try:
+            self.policy.prepare(decision.resolved_dataset)
+        except DatasetNotReady as error:
+            return Decision(accept=False, reason=str(error).rstrip("."), unready=True)
+        except DatasetError as error:
+            return Decision(accept=False, reason=str(error).rstrip("."), settled=True)
+        return decision
+
+
+def _filled(check: Check) -> Check:
+    """A network with a faucet fills the wallet before a join."""
+    if check.name != "balance" or check.passed:
+        return check
+    return replace(check, passed=True, detail=f"{check.detail}; the network's faucet fills it before")

@@ -1,0 +1,68 @@
+"""The one place that decides whether to join a round."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.domain import Round
+from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.joining import Joining
+from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.select import Criteria
+from tests.rounds.test_select import ENOUGH, NOW, ROUND, to_digits
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "journal.sqlite", program_id="program", wallet="wallet")
+    yield opened
+    opened.close()
+
+
+def test_a_data_set_on_its_way_may_be_here_later(journal: Journal) -> None:
+    asked: list[str] = []
+
+    def later(name: str) -> None:
+        raise DatasetNotReady(f"the data set {name} is being downloaded")
+
+    def never(name: str) -> None:
+        raise DatasetNotSupported(f"The data set {name} is gone.")
+
+    policy = Policy(Criteria(), resolve=to_digits, prepare=asked.append)
+    assert Joining(policy, journal).decide(ROUND, now=NOW, balance=ENOUGH).resolved_dataset == "digits"
+    waits = Joining(dataclasses.replace(policy, prepare=later), journal).decide(ROUND, now=NOW, balance=ENOUGH)
+    assert (waits.accept, waits.settled, waits.unready) == (False, False, True)
+    assert waits.reason == "the data set digits is being downloaded"
+    assert Joining(dataclasses.replace(policy, prepare=never), journal).decide(ROUND, now=NOW, balance=ENOUGH).settled
+    # Nothing is downloaded for a round that does not fit.
+    full = dataclasses.replace(ROUND, trainers_count=10)
+    assert not Joining(policy, journal).decide(full, now=NOW, balance=ENOUGH).accept
+    assert asked == ["digits"]
+
+
+@pytest.mark.parametrize(("faucet", "joins"), [(False, False), (True, True)])
+def test_a_faucet_fills_an_empty_wallet(faucet: bool, joins: bool, journal: Journal) -> None:
+    joining = Joining(Policy(Criteria(), resolve=to_digits, faucet=faucet), journal)
+    assert joining.decide(ROUND, now=NOW, balance=0).accept is joins
+    (balance,) = (check for check in joining.checks(ROUND, now=NOW, balance=0) if check.name == "balance")
+    assert ("the network's faucet fills it" in balance.detail) is faucet
+
+
+def test_many_rounds_are_decided_as_each_alone(journal: Journal) -> None:
+    joining = Joining(Policy(Criteria(datasets={"digits"}), resolve=to_digits), journal)
+    rounds = [ROUND, dataclasses.replace(ROUND, dataset="other"), dataclasses.replace(ROUND, trainers_count=10)]
+    together = list(joining.decide_all(rounds, now=NOW, balance=ENOUGH))
+    assert together == [joining.decide(round_, now=NOW, balance=ENOUGH) for round_ in rounds]
+    assert [decision.accept for decision in together] == [True, False, False]
+
+
+def test_an_unknown_data_set_keeps_its_name_in_the_first_row(journal: Journal) -> None:
+    joining = Joining(Policy(Criteria(), resolve=to_digits), journal)
+    strange: Round = dataclasses.replace(ROUND, dataset="strange")
+    assert joining.record(strange, "joined by other means").resolved_dataset == "strange"
+    assert joining.record(ROUND, "it fits").resolved_dataset == "digits"

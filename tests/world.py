@@ -23,7 +23,7 @@ from decloud_pl.chain.transaction_log import MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.loop import Daemon, Policy
-from decloud_pl.domain import Update
+from decloud_pl.domain import Round, Submission, Update
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
 from decloud_pl.journal.record import RoundRecord, State
@@ -44,6 +44,7 @@ from tests.harness.plans import empty_plan
 from tests.harness.ray_cluster import RayCluster, ray_cluster
 
 PATIENCE = 30.0
+_SHOWN = 40
 
 
 @dataclass
@@ -149,7 +150,11 @@ class Diary:
                 self._news.clear()
                 await self._news.wait()
 
-        await asyncio.wait_for(wait(), patience)
+        try:
+            await asyncio.wait_for(wait(), patience)
+        except TimeoutError:
+            seen = "\n".join(str(event) for event in self.events[-_SHOWN:]) or "nothing"
+            raise AssertionError(f"The wait of {patience:g} s ran out. The last events were:\n{seen}") from None
 
     async def reaches(self, round_id: int, state: State, *, patience: float = PATIENCE) -> None:
         await self.until(lambda: state in self.states(round_id), patience=patience)
@@ -254,6 +259,18 @@ class World:
             program_id=str(self.dialect.program_id),
             wallet=str(self.wallet.address),
         )
+
+    async def round(self, round_id: int) -> Round:
+        """A round as the chain shows it."""
+        found = await self.chain.round(round_id)
+        assert found is not None, f"the chain shows no round {round_id}"
+        return found
+
+    async def submission(self, round_id: int) -> Submission:
+        """The trainer's place in a round."""
+        found = await self.chain.submission(round_id, self.wallet.address)
+        assert found is not None, f"the trainer has not joined round {round_id}"
+        return found
 
     def row(self, round_id: int) -> RoundRecord:
         """The newest row that was reported."""

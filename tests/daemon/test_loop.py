@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from solders.keypair import Keypair
@@ -27,6 +26,7 @@ from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Trouble
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.settings import RewardsConfig
+from tests.world import World
 
 WHOLE_LIFE = [
     State.SEEN,
@@ -42,7 +42,7 @@ WHOLE_LIFE = [
 NOWHERE = "ws://127.0.0.1:9"
 
 
-async def live(world: Any, round_id: int) -> None:
+async def live(world: World, round_id: int) -> None:
     """What the other parties do once the daemon has joined."""
     await world.diary.reaches(round_id, State.WAITING)
     await world.begin(round_id)
@@ -52,7 +52,7 @@ async def live(world: Any, round_id: int) -> None:
 
 
 @pytest.mark.parametrize("ws_url", [None, NOWHERE], ids=["websocket", "polling only"])
-async def test_a_whole_life(world: Any, ws_url: str | None) -> None:
+async def test_a_whole_life(world: World, ws_url: str | None) -> None:
     before = await world.rpc.balance(world.wallet.address)
     async with world.daemon(ws_url=ws_url) as daemon:
         round_id = await world.post()
@@ -64,19 +64,19 @@ async def test_a_whole_life(world: Any, ws_url: str | None) -> None:
     assert row.join_signature
     assert row.submit_signature
     assert row.claim_signature
-    submission = await world.chain.submission(round_id, world.wallet.address)
+    submission = await world.submission(round_id)
     assert submission.gradient_cid == row.pinned_cid == row.update_cid
     assert await world.rpc.balance(world.wallet.address) > before + 890_000_000
     assert not (world.home / "rounds" / str(round_id)).exists()
 
 
-async def test_rounds_from_before_the_start_are_found(world: Any) -> None:
+async def test_rounds_from_before_the_start_are_found(world: World) -> None:
     round_id = await world.post()
     async with world.daemon():
         await live(world, round_id)
 
 
-async def test_a_store_that_is_down_delays_the_submission(world: Any) -> None:
+async def test_a_store_that_is_down_delays_the_submission(world: World) -> None:
     world.store.failures = [StoreUnavailable("The store is down.", retry_after=0), ContentNotFound("Not yet.")]
     async with world.daemon():
         round_id = await world.post()
@@ -89,21 +89,21 @@ async def test_a_store_that_is_down_delays_the_submission(world: Any) -> None:
     assert any("The store is down. Retrying in 2 s." in message for message in troubles)
 
 
-async def test_a_store_that_lies_never_gets_on_chain(world: Any) -> None:
+async def test_a_store_that_lies_never_gets_on_chain(world: World) -> None:
     world.store.failures = [IntegrityError("The store gave another CID.")] * 10
     async with world.daemon():
         round_id = await world.post()
         await world.diary.reaches(round_id, State.WAITING)
         await world.begin(round_id)
         await world.diary.until(lambda: world.store.puts >= 2)
-    submission = await world.chain.submission(round_id, world.wallet.address)
+    submission = await world.submission(round_id)
     assert not submission.submitted
 
 
 @pytest.mark.parametrize(
     "trouble", [StoreUnavailable("The store is down.", retry_after=0), StoreRejected("The key is wrong.")]
 )
-async def test_an_update_that_no_store_takes_is_kept_until_the_deadline(world: Any, trouble: StoreError) -> None:
+async def test_an_update_that_no_store_takes_is_kept_until_the_deadline(world: World, trouble: StoreError) -> None:
     world.store.failures = [trouble] * 1000
     async with world.daemon():
         round_id = await world.post()
@@ -117,7 +117,7 @@ async def test_an_update_that_no_store_takes_is_kept_until_the_deadline(world: A
     assert world.executor.trained == 1
 
 
-async def test_a_failed_training_is_tried_again(world: Any) -> None:
+async def test_a_failed_training_is_tried_again(world: World) -> None:
     world.executor.failures = [TrainingError("It diverged.")]
     async with world.daemon():
         round_id = await world.post()
@@ -128,7 +128,7 @@ async def test_a_failed_training_is_tried_again(world: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [ExecutorUnavailable("No machine."), TrainingStopped("Somebody stopped it.")])
-async def test_a_training_that_did_not_fail_keeps_its_tries_and_its_slot(world: Any, error: TrainingError) -> None:
+async def test_a_training_that_did_not_fail_keeps_its_tries_and_its_slot(world: World, error: TrainingError) -> None:
     world.executor.failures = [error]
     async with world.daemon():
         round_id = await world.post()
@@ -141,7 +141,7 @@ async def test_a_training_that_did_not_fail_keeps_its_tries_and_its_slot(world: 
 
 
 @pytest.mark.parametrize("retry_after", [86_400, 60])
-async def test_a_busy_store_is_asked_again_before_the_deadline(world: Any, retry_after: float) -> None:
+async def test_a_busy_store_is_asked_again_before_the_deadline(world: World, retry_after: float) -> None:
     world.store.failures = [StoreUnavailable("It is busy.", retry_after=retry_after)]
     async with world.daemon():
         round_id = await world.post()
@@ -153,7 +153,7 @@ async def test_a_busy_store_is_asked_again_before_the_deadline(world: Any, retry
     assert row.next_try_at == pytest.approx(time.time() + min(retry_after, 3540), abs=30)
 
 
-async def test_rounds_that_wait_for_a_data_set_are_looked_at_when_it_is_here(world: Any) -> None:
+async def test_rounds_that_wait_for_a_data_set_are_looked_at_when_it_is_here(world: World) -> None:
     calls: list[Callable[[], object]] = []
     missing = [True]
 
@@ -170,7 +170,7 @@ async def test_rounds_that_wait_for_a_data_set_are_looked_at_when_it_is_here(wor
     calls[0]()  # a download that ends after the daemon
 
 
-async def test_a_file_that_quarantine_refuses_ends_the_round_and_frees_its_slot(world: Any) -> None:
+async def test_a_file_that_quarantine_refuses_ends_the_round_and_frees_its_slot(world: World) -> None:
     world.executor.failures = [UntrustedFileRejected("The file holds something else than tensors.")]
     async with world.daemon():
         first = await world.post()
@@ -182,7 +182,7 @@ async def test_a_file_that_quarantine_refuses_ends_the_round_and_frees_its_slot(
         await world.diary.reaches(second, State.WAITING)
 
 
-async def test_a_training_that_misses_the_deadline_is_not_submitted(world: Any) -> None:
+async def test_a_training_that_misses_the_deadline_is_not_submitted(world: World) -> None:
     world.executor.gate = asyncio.Event()
     async with world.daemon():
         round_id = await world.post()
@@ -195,7 +195,7 @@ async def test_a_training_that_misses_the_deadline_is_not_submitted(world: Any) 
     assert State.SUBMITTING not in world.diary.states(round_id)
 
 
-async def test_no_share_is_the_end(world: Any) -> None:
+async def test_no_share_is_the_end(world: World) -> None:
     async with world.daemon():
         round_id = await world.post()
         await world.diary.reaches(round_id, State.WAITING)
@@ -205,7 +205,7 @@ async def test_no_share_is_the_end(world: Any) -> None:
         await world.diary.reaches(round_id, State.UNREWARDED)
 
 
-async def test_slots_are_kept_and_given_back(world: Any) -> None:
+async def test_slots_are_kept_and_given_back(world: World) -> None:
     async with world.daemon():
         first = await world.post()
         await world.diary.reaches(first, State.WAITING)
@@ -224,7 +224,7 @@ async def test_slots_are_kept_and_given_back(world: Any) -> None:
         (Criteria(("mnist",)), "do not train for"),
     ],
 )
-async def test_a_round_that_does_not_fit_is_named_once(world: Any, criteria: Criteria, reason: str) -> None:
+async def test_a_round_that_does_not_fit_is_named_once(world: World, criteria: Criteria, reason: str) -> None:
     async with world.daemon(criteria=criteria):
         round_id = await world.post()
         await world.diary.until(lambda: world.diary.skipped(round_id, reason) == 1)
@@ -234,7 +234,7 @@ async def test_a_round_that_does_not_fit_is_named_once(world: Any, criteria: Cri
     assert await world.chain.submission(round_id, world.wallet.address) is None
 
 
-async def test_a_round_joined_by_other_means_is_recognised(world: Any) -> None:
+async def test_a_round_joined_by_other_means_is_recognised(world: World) -> None:
     round_id = await world.post()
     await world.as_other(world.dialect.join_round(round_id, trainer=world.wallet.address), world.wallet)
     async with world.daemon():
@@ -244,7 +244,7 @@ async def test_a_round_joined_by_other_means_is_recognised(world: Any) -> None:
     assert world.row(round_id).join_signature is None
 
 
-async def test_stops_after_so_many_rounds_and_joins_no_more(world: Any) -> None:
+async def test_stops_after_so_many_rounds_and_joins_no_more(world: World) -> None:
     first, second = await world.post(), await world.post()
     async with world.daemon(stop_after=1) as daemon:
         await live(world, first)
@@ -252,14 +252,14 @@ async def test_stops_after_so_many_rounds_and_joins_no_more(world: Any) -> None:
     assert await world.chain.submission(second, world.wallet.address) is None
 
 
-async def test_one_round_alone(world: Any) -> None:
+async def test_one_round_alone(world: World) -> None:
     first, second = await world.post(), await world.post()
     async with world.daemon(only_round=second):
         await live(world, second)
     assert await world.chain.submission(first, world.wallet.address) is None
 
 
-async def test_a_round_that_expired_while_the_daemon_was_away_ends(world: Any) -> None:
+async def test_a_round_that_expired_while_the_daemon_was_away_ends(world: World) -> None:
     world.executor.gate = asyncio.Event()
     async with world.daemon():
         round_id = await world.post()
@@ -273,7 +273,7 @@ async def test_a_round_that_expired_while_the_daemon_was_away_ends(world: Any) -
     assert world.executor.trained == 1
 
 
-async def test_no_train_and_no_claim_leave_that_to_the_user(world: Any) -> None:
+async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> None:
     async with world.daemon(auto_train=False):
         round_id = await world.post()
         await world.diary.reaches(round_id, State.WAITING)
@@ -284,13 +284,13 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: Any) -> None:
         await world.diary.reaches(round_id, State.SUBMITTED)
         await world.complete(round_id)
         await asyncio.sleep(0.5)
-        submission = await world.chain.submission(round_id, world.wallet.address)
+        submission = await world.submission(round_id)
         assert not submission.reward_claimed
     async with world.daemon():
         await world.diary.reaches(round_id, State.CLAIMED)
 
 
-async def test_an_empty_wallet_waits_for_money_or_asks_the_faucet(world: Any) -> None:
+async def test_an_empty_wallet_waits_for_money_or_asks_the_faucet(world: World) -> None:
     world.wallet = Wallet(Keypair())
     round_id = await world.post()
     async with world.daemon():

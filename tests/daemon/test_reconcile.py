@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from solders.keypair import Keypair
@@ -16,13 +15,14 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Trouble
 from decloud_pl.rounds.life import CHECK_AFTER, OVERDUE_AFTER
 from decloud_pl.rounds.select import Criteria
+from tests.world import World
 
 
-def troubles(world: Any) -> list[str]:
+def troubles(world: World) -> list[str]:
     return [event.message for event in world.diary.events if isinstance(event, Trouble)]
 
 
-async def by_hand(world: Any, round_id: int, *, bps: int = 10_000) -> None:
+async def by_hand(world: World, round_id: int, *, bps: int = 10_000) -> None:
     """This wallet takes a whole round by other means, up to the claim."""
     base = world.home / "base"
     cid = world.network.store.put(base).cid
@@ -33,7 +33,7 @@ async def by_hand(world: Any, round_id: int, *, bps: int = 10_000) -> None:
     await world.complete(round_id, bps)
 
 
-async def test_rewards_of_the_past_are_claimed(world: Any) -> None:
+async def test_rewards_of_the_past_are_claimed(world: World) -> None:
     earned, unpaid = await world.post(), await world.post()
     await by_hand(world, earned)
     await by_hand(world, unpaid, bps=0)
@@ -44,7 +44,7 @@ async def test_rewards_of_the_past_are_claimed(world: Any) -> None:
     assert world.executor.trained == 0
 
 
-async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_next_look(world: Any) -> None:
+async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_next_look(world: World) -> None:
     world.executor.failures = [UntrustedFileRejected("The file holds something else than tensors.")]
     async with world.daemon(reconcile_interval=0.2):
         round_id = await world.post()
@@ -60,7 +60,7 @@ async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_ne
     assert any("Another machine or program acts for this wallet: it submitted" in line for line in troubles(world))
 
 
-async def test_another_machine_that_joins_is_named(world: Any) -> None:
+async def test_another_machine_that_joins_is_named(world: World) -> None:
     async with world.daemon(criteria=Criteria(("mnist",))):
         round_id = await world.post()
         await world.diary.until(lambda: world.diary.skipped(round_id, "do not train for") == 1)
@@ -70,7 +70,7 @@ async def test_another_machine_that_joins_is_named(world: Any) -> None:
     assert f"it joined round {round_id}" in line
 
 
-async def test_its_own_steps_are_no_rivals(world: Any) -> None:
+async def test_its_own_steps_are_no_rivals(world: World) -> None:
     async with world.daemon():
         round_id = await world.post()
         await world.diary.reaches(round_id, State.WAITING)
@@ -81,7 +81,7 @@ async def test_its_own_steps_are_no_rivals(world: Any) -> None:
     assert troubles(world) == []
 
 
-async def test_a_round_that_hangs_past_its_deadline_is_moved_on(world: Any) -> None:
+async def test_a_round_that_hangs_past_its_deadline_is_moved_on(world: World) -> None:
     """Another trainer never submits and the validator sleeps: this wallet sends check_round itself."""
     idle = Wallet(Keypair())
     world.network.vm.airdrop(idle.address, 10**9)
@@ -93,13 +93,13 @@ async def test_a_round_that_hangs_past_its_deadline_is_moved_on(world: Any) -> N
         await world.diary.reaches(round_id, State.SUBMITTED)
         world.clock.advance(3600 + CHECK_AFTER + 1)
         await world.diary.until(lambda: "moved on past its deadline" in world.row(round_id).reason)
-        round_ = await world.chain.round(round_id)
+        round_ = await world.round(round_id)
         assert round_.status is RoundStatus.VALIDATING
         await world.complete(round_id)
         await world.diary.reaches(round_id, State.CLAIMED)
 
 
-async def test_a_validator_that_never_starts_blocks_no_slot(world: Any) -> None:
+async def test_a_validator_that_never_starts_blocks_no_slot(world: World) -> None:
     async with world.daemon():
         first = await world.post()
         await world.diary.reaches(first, State.WAITING)
@@ -111,7 +111,7 @@ async def test_a_validator_that_never_starts_blocks_no_slot(world: Any) -> None:
         await world.diary.reaches(first, State.SUBMITTED)
 
 
-async def test_a_failed_training_frees_its_slot_and_is_bounded(world: Any) -> None:
+async def test_a_failed_training_frees_its_slot_and_is_bounded(world: World) -> None:
     world.executor.failures = [TrainingError(f"It diverged ({number}).") for number in range(9)]
     async with world.daemon():
         first = await world.post()
@@ -125,7 +125,7 @@ async def test_a_failed_training_frees_its_slot_and_is_bounded(world: Any) -> No
     assert "It diverged (3)." in world.row(first).reason
 
 
-async def test_no_more_trainings_at_a_time_than_slots(world: Any) -> None:
+async def test_no_more_trainings_at_a_time_than_slots(world: World) -> None:
     """Rounds joined by other means may be more than the slots; their trainings still take turns."""
     world.executor.gate = asyncio.Event()
     rounds = [await world.post() for _ in range(3)]
@@ -142,7 +142,7 @@ async def test_no_more_trainings_at_a_time_than_slots(world: Any) -> None:
     assert world.executor.most_at_once == 1
 
 
-async def test_the_daily_cap_holds_joins_and_nothing_else(world: Any) -> None:
+async def test_the_daily_cap_holds_joins_and_nothing_else(world: World) -> None:
     async with world.daemon(criteria=Criteria(max_concurrent_rounds=5, join_cost=3_000_000, daily_cap=4_000_000)):
         first = await world.post()
         await world.diary.reaches(first, State.WAITING)
@@ -155,7 +155,7 @@ async def test_the_daily_cap_holds_joins_and_nothing_else(world: Any) -> None:
     assert await world.chain.submission(second, world.wallet.address) is None
 
 
-async def test_what_is_spent_is_what_the_wallet_lost(world: Any) -> None:
+async def test_what_is_spent_is_what_the_wallet_lost(world: World) -> None:
     before = await world.rpc.balance(world.wallet.address)
     async with world.daemon():
         round_id = await world.post()
@@ -166,7 +166,7 @@ async def test_what_is_spent_is_what_the_wallet_lost(world: Any) -> None:
     journal.close()
 
 
-async def test_a_stop_finishes_what_is_being_sent_and_begins_nothing(world: Any) -> None:
+async def test_a_stop_finishes_what_is_being_sent_and_begins_nothing(world: World) -> None:
     async with world.daemon() as daemon:
         round_id = await world.post()
         await world.diary.reaches(round_id, State.JOINING)
@@ -180,7 +180,7 @@ async def test_a_stop_finishes_what_is_being_sent_and_begins_nothing(world: Any)
 
 
 @pytest.mark.parametrize("stage", [State.TRAINING])
-async def test_a_stop_ends_a_training_and_the_next_start_goes_on(world: Any, stage: State) -> None:
+async def test_a_stop_ends_a_training_and_the_next_start_goes_on(world: World, stage: State) -> None:
     world.executor.gate = asyncio.Event()
     async with world.daemon():
         round_id = await world.post()

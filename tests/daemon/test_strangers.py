@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from decloud_pl.journal.record import State
 from decloud_pl.models.registry import build
 from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.settings import compose
+from tests.world import World
 
 _PATIENCE = 120.0  # a worker imports torch and Lightning first
 
@@ -36,7 +36,7 @@ def zip_bomb(path: Path) -> None:
             member.write(bytes(64 << 20))
 
 
-async def test_the_daemon_goes_on_with_the_next_round(world: Any, tmp_path: Path) -> None:
+async def test_the_daemon_goes_on_with_the_next_round(world: World, tmp_path: Path) -> None:
     pickle_that_runs_a_command(tmp_path / "pickle.pt")
     zip_bomb(tmp_path / "bomb.pt")
     torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), tmp_path / "good.pt")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Trouble
 from decloud_pl.train.plan import TrainingPlan
+from tests.world import World
 
 WHY = "read as this network's validators do (delta), the update loses 1.2 points"
 
 
-async def withhold(world: Any) -> int:
+async def withhold(world: World) -> int:
     """A round that has come to be withheld, its daemon stopped."""
     world.executor.withheld = WHY
     async with world.daemon():
@@ -24,7 +24,7 @@ async def withhold(world: Any) -> int:
     return round_id
 
 
-async def test_it_is_neither_pinned_nor_submitted_and_ends_with_its_round(world: Any) -> None:
+async def test_it_is_neither_pinned_nor_submitted_and_ends_with_its_round(world: World) -> None:
     round_id = await withhold(world)
     async with world.daemon() as daemon:
         # It holds no slot: the only one takes the next round.
@@ -38,11 +38,11 @@ async def test_it_is_neither_pinned_nor_submitted_and_ends_with_its_round(world:
     assert (end.state, end.reason) == (State.MISSED, f"nothing was submitted: {WHY}")
     assert world.store.puts == 0
     assert end.pinned_cid is None
-    assert not (await world.chain.submission(round_id, world.wallet.address)).submitted
+    assert not (await world.submission(round_id)).submitted
     assert not (world.home / "rounds" / str(round_id)).exists()
 
 
-async def test_a_restart_leaves_it_withheld_and_force_publishes_it_without_another_training(world: Any) -> None:
+async def test_a_restart_leaves_it_withheld_and_force_publishes_it_without_another_training(world: World) -> None:
     round_id = await withhold(world)
     async with world.daemon():
         await world.diary.until(lambda: world.row(round_id).state is State.WITHHELD)
@@ -50,26 +50,28 @@ async def test_a_restart_leaves_it_withheld_and_force_publishes_it_without_anoth
         other = await world.post()
         await world.diary.reaches(other, State.WAITING)
     journal = world.open_journal()
-    assert journal.get(round_id).state is State.WITHHELD
+    kept = journal.get(round_id)
+    assert kept is not None
+    assert kept.state is State.WITHHELD
     journal.close()
     async with world.daemon(force=True):
         await world.diary.reaches(round_id, State.SUBMITTED)
         await world.complete(round_id, 0)
         await world.diary.reaches(round_id, State.UNREWARDED)
     assert world.executor.trained == 1
-    submission = await world.chain.submission(round_id, world.wallet.address)
+    submission = await world.submission(round_id)
     assert submission.gradient_cid == world.row(round_id).update_cid
 
 
-async def test_who_waits_for_it_alone_is_not_kept_waiting(world: Any) -> None:
+async def test_who_waits_for_it_alone_is_not_kept_waiting(world: World) -> None:
     round_id = await withhold(world)
     async with world.daemon(stop_after=1) as daemon:
-        await world.diary.until(lambda: daemon.ended)
+        await world.diary.until(lambda: bool(daemon.ended))
     assert [(record.round_id, record.state) for record in daemon.ended] == [(round_id, State.WITHHELD)]
     assert (world.home / "rounds" / str(round_id) / "update.pt").exists()
 
 
-async def test_other_settings_train_anew(world: Any) -> None:
+async def test_other_settings_train_anew(world: World) -> None:
     round_id = await withhold(world)
     folder = world.home / "rounds" / str(round_id)
     plan = TrainingPlan.read(folder)
@@ -80,7 +82,7 @@ async def test_other_settings_train_anew(world: Any) -> None:
     assert world.executor.trained == 2
 
 
-async def test_a_gain_that_the_validator_does_not_see_is_a_warning(world: Any) -> None:
+async def test_a_gain_that_the_validator_does_not_see_is_a_warning(world: World) -> None:
     world.executor.gain = (0.55, 0.66)
     async with world.daemon():
         round_id = await world.post()

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -26,6 +25,7 @@ from decloud_pl.settings.schema import RayConfig
 from tests.harness.parties import history
 from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster
+from tests.world import World
 
 PATIENCE = 180.0  # two workers import torch and Lightning
 SECRETS = {"DECLOUD_PRIVATE_KEY": "5KEYthatNoMachineMaySee", "PINATA_JWT": "eyJ.thatNoMachineMaySee"}
@@ -47,7 +47,7 @@ def places_of(secrets: Mapping[str, str], cluster: RayCluster) -> list[str]:
 
 
 async def test_a_round_whose_machine_is_killed_is_claimed(
-    world: Any, ray: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, ray: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)

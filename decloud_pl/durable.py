@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A scratch file beside ``path`` that takes its place when the block ends, and is on disk then.
+
+    Where the block raises, the old file stays and the scratch file goes.
+
+    Raises:
+        OSError: the file cannot be moved; the old one stays.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
+    try:
+        yield scratch
+        replace_durably(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
@@ -21,12 +37,10 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
     Raises:
         OSError: the file cannot be written; the old one stays.
     """
-    scratch = path.with_name(path.name + ".part")
-    if mode is not None:
-        scratch.unlink(missing_ok=True)
-        scratch.touch(mode)
-    scratch.write_bytes(data)
-    replace_durably(scratch, path)
+    with appearing(path) as scratch:
+        if mode is not None:
+            scratch.touch(mode)
+        scratch.write_bytes(data)
 
 
 def copy_atomically(source: Path, path: Path) -> None:
@@ -35,9 +49,8 @@ def copy_atomically(source: Path, path: Path) -> None:
     Raises:
         OSError: one cannot be read or the other not written; the old one stays.
     """
-    scratch = path.with_name(path.name + ".part")
-    shutil.copyfile(source, scratch)
-    replace_durably(scratch, path)
+    with appearing(path) as scratch:
+        shutil.copyfile(source, scratch)
 
 
 def replace_durably(scratch: Path, path: Path) -> None:
@@ -57,15 +70,25 @@ def replace_durably(scratch: Path, path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds a lock file, and waits first for the process that has it.
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Holds a lock file until the block, or the process, ends.
+
+    Args:
+        path: the lock file; made when it is missing, and left where it is.
+        wait: for the process that has it.
 
     Raises:
+        BlockingIOError: another process has it, and ``wait`` is off.
         OSError: the file cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    from filelock import FileLock, Timeout  # 20 ms, which no command should pay that locks nothing
+
+    lock = FileLock(path, timeout=-1 if wait else 0, mode=0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock.acquire()
+    except Timeout:
+        raise BlockingIOError(f"Another process holds {path}.") from None
+    try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()

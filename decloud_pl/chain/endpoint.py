@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from decloud_pl.chain.pace import Pace
 from decloud_pl.chain.rpc_errors import from_error_object, from_transport, not_rpc, silent
 from decloud_pl.errors import ConfigError, RpcUnavailable
+from decloud_pl.retry import Backoff
 
 if TYPE_CHECKING:
     from solana.rpc.async_api import AsyncClient
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 COMMITMENT = "confirmed"
 _WHOLE_ANSWER = 3
 """How many times the timeout an answer may take that comes byte by byte."""
-_SHORTEST_REST = 2.0
-_LONGEST_REST = 120.0
+_REST = Backoff(2.0, 120.0)
 _BURST_SECONDS = 1.5
 
 T = TypeVar("T")
@@ -91,8 +91,8 @@ class Endpoint:
     def failed(self, error: RpcUnavailable) -> None:
         """Remembers a failure: it is out of the round for a time that grows with each one."""
         self.healthy = False
-        rest = min(_SHORTEST_REST * 2.0**self._failures, _LONGEST_REST)
-        self._failures = min(self._failures + 1, 16)
+        self._failures += 1
+        rest = _REST.after(self._failures)
         now = self._pace.monotonic()
         self._rests_until = now + self._pace.jitter(rest)
         if error.retry_after:

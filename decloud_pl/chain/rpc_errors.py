@@ -5,11 +5,10 @@ Messages name the endpoint's host alone: the path or query of a private endpoint
 
 from __future__ import annotations
 
-import email.utils
-import time
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import RpcRejected, RpcUnavailable
+from decloud_pl.retry import retry_after
 
 if TYPE_CHECKING:
     from solders.transaction_status import TransactionErrorType
@@ -76,7 +75,7 @@ def from_transport(host: str, cause: BaseException | None) -> RpcRejected | RpcU
         return RpcUnavailable(
             f"The RPC endpoint {host} is overloaded (HTTP {status}).",
             fix="It is tried again more slowly.",
-            retry_after=retry_after(response.headers.get("retry-after", ""), now=time.time()),
+            retry_after=retry_after(response.headers.get("retry-after", "")),
         )
     return RpcRejected(
         f"The RPC endpoint {host} refused the request (HTTP {status}).",
@@ -98,16 +97,3 @@ def not_rpc(host: str) -> RpcUnavailable:
         f"The RPC endpoint {host} gave an answer that is not JSON-RPC.",
         fix="Check that the address is a Solana RPC endpoint.",
     )
-
-
-def retry_after(header: str, *, now: float) -> float | None:
-    """Seconds from an HTTP ``Retry-After`` header: a number or a date (RFC 9110, section 10.2.3)."""
-    try:
-        seconds = float(header)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(header).timestamp() - now
-        except ValueError:
-            return None
-    # NaN and infinity are numbers to float(); neither is a time to wait.
-    return max(0.0, seconds) if seconds < 1e9 else None

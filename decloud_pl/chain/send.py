@@ -38,12 +38,14 @@ from decloud_pl.chain.transaction_log import Attempt, TransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Receipt
 from decloud_pl.errors import ChainError, RpcRejected, RpcUnavailable, TransactionExpired
+from decloud_pl.retry import Backoff
 
 T = TypeVar("T")
 
 Landed = Callable[[], Awaitable[bool]]
 
 _MICRO = 1_000_000
+_BACKOFF = Backoff(0.5, 10.0)
 SIGNATURE_FEE = 5_000
 """Lamports per signature, on every Solana network."""
 
@@ -247,9 +249,8 @@ class Sender:
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a read while the endpoint is away, with jittered back-off, up to the policy's patience."""
-        wait = 0.5
         deadline = self._pace.monotonic() + self._policy.patience_seconds
-        while True:
+        for wait in _BACKOFF.waits():
             try:
                 return await call()
             except RpcUnavailable as error:
@@ -257,4 +258,4 @@ class Sender:
                 if self._pace.monotonic() + pause > deadline:
                     raise
                 await self._pace.sleep(pause)
-                wait = min(wait * 2, 10.0)
+        raise AssertionError("unreachable")

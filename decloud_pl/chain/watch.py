@@ -18,11 +18,11 @@ from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.chain.dialects.v1.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.errors import ConfigError, DecodeError
+from decloud_pl.retry import Backoff
 
 logger = logging.getLogger(__name__)
 
-_FIRST_WAIT = 0.5
-_LONGEST_WAIT = 30.0
+_BACKOFF = Backoff(0.5, 30.0)
 _LONGEST_FAREWELL = 1.0
 _SUBSCRIBE_ID = 1
 _SLOTS_ID = 2
@@ -77,8 +77,7 @@ async def watch_events(
 
     pace = pace or RealPace()
     urls = (ws_urls,) if isinstance(ws_urls, str) else tuple(ws_urls)
-    wait = _FIRST_WAIT
-    turn = 0
+    failures = turn = 0
     while True:
         connected = False
         try:
@@ -99,7 +98,7 @@ async def watch_events(
                         patience = silence_seconds
                     for item in _items(message, dialect):
                         if isinstance(item, Connected):
-                            connected, wait, turn, patience = True, _FIRST_WAIT, 0, None
+                            connected, failures, turn, patience = True, 0, 0, None
                         yield item
         except InvalidURI:
             # Its text is not repeated: it may hold an API key.
@@ -112,9 +111,8 @@ async def watch_events(
             yield Disconnected()
         else:
             turn += 1
-        pause = pace.jitter(wait)
-        wait = min(wait * 2, _LONGEST_WAIT)
-        await pace.sleep(pause)
+        failures += 1
+        await pace.sleep(pace.jitter(_BACKOFF.after(failures)))
 
 
 _SLOTS = {"jsonrpc": "2.0", "id": _SLOTS_ID, "method": "slotSubscribe", "params": []}

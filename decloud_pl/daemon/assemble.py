@@ -20,7 +20,7 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.loop import Daemon
-from decloud_pl.daemon.patience import answered, unending
+from decloud_pl.daemon.patience import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
@@ -166,7 +166,9 @@ async def assemble(
         reporter = stack.enter_context(logged(reporter, home))
         rpc = make_rpc(settings.network)
         stack.push_async_callback(rpc.aclose)
-        network, deposit = await answered(lambda: _network_and_deposit(rpc), reporter, unending() if patient else ())
+        network, deposit = await answered(
+            lambda: _network_and_deposit(rpc), reporter, ENDLESS.waits() if patient else ()
+        )
         journal = Journal(
             home / JOURNAL_FILE, network=network, program_id=str(dialect.program_id), wallet=str(wallet.address)
         )

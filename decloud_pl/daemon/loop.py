@@ -106,7 +106,7 @@ class Daemon:
             steps.reporter.report(Connected(str(steps.wallet.address), balance))
             self._mark(await self.discovery.reconcile())
 
-        waits = patience.unending() if self._policy.patient else patience.SHORT
+        waits = patience.ENDLESS.waits() if self._policy.patient else patience.SHORT
         with contextlib.suppress(patience.StoppedWaiting):
             await patience.answered(look, steps.reporter, waits, stopping=self._stopping)
 

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from decloud_pl.errors import RpcUnavailable
+from decloud_pl.retry import Backoff
 from decloud_pl.rounds.events import Reporter, Trouble
 
 T = TypeVar("T")
 
 SHORT = (0.5, 1.0, 2.0, 4.0)
 """Seconds between tries of a command whose user waits for it."""
-_LONGEST = 60.0
+ENDLESS = Backoff(0.5, 60.0)
+"""Of a daemon that is left alone."""
 
 
 class StoppedWaiting(Exception):
     """Somebody asked to stop meanwhile."""
-
-
-def unending() -> Iterator[float]:
-    """Seconds between tries of a daemon that is left alone: ever longer, at most a minute, without end."""
-    yield from SHORT
-    wait = SHORT[-1]
-    while True:
-        wait = min(2 * wait, _LONGEST)
-        yield wait
 
 
 async def answered(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.durable import write_atomically
 from decloud_pl.errors import ConfigError
 
 RESULT_FILE = "result.json"
@@ -71,9 +72,8 @@ class Result:
 
     def write(self, folder: Path) -> None:
         """Writes ``result.json``, all of it or nothing."""
-        scratch = folder / f"{RESULT_FILE}.part"
-        scratch.write_text(json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        scratch.replace(folder / RESULT_FILE)
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(folder / RESULT_FILE, text.encode())
 
 
 def read(path: Path) -> Result:

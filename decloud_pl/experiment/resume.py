@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.durable import locked, write_atomically
 from decloud_pl.experiment.results import RESULT_FILE
 from decloud_pl.train.plan import CHECKPOINT_FILE
 
 KEY_FILE = "settings.sha256"
+_LOCK_FILE = ".lock"
 
 
 def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str:
@@ -34,15 +34,9 @@ def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str
 @contextmanager
 def at_work(folder: Path, key: str) -> Iterator[None]:
     """Holds an experiment's folder for this process, so that no other one goes on with it meanwhile."""
-    file = folder / KEY_FILE
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, key.encode())
+    with locked(folder / _LOCK_FILE):
+        write_atomically(folder / KEY_FILE, key.encode())
         yield
-    finally:
-        os.close(descriptor)
 
 
 def unfinished(parent: Path, key: str) -> Path | None:
@@ -51,17 +45,8 @@ def unfinished(parent: Path, key: str) -> Path | None:
         folder = file.parent
         if (folder / RESULT_FILE).exists() or not (folder / CHECKPOINT_FILE).is_file():
             continue
-        if file.read_text(encoding="utf-8") == key and not _is_held(file):
+        if file.read_text(encoding="utf-8") != key:
+            continue
+        with suppress(BlockingIOError), locked(folder / _LOCK_FILE, wait=False):
             return folder
     return None
-
-
-def _is_held(file: Path) -> bool:
-    descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

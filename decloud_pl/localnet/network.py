@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +23,7 @@ from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Convention
+from decloud_pl.durable import locked
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.agents.actor import Actor, Agent, drive
 from decloud_pl.localnet.agents.bench import Bench
@@ -283,21 +282,16 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """Holds the folder; the kernel lets it go however this process ends."""
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(home / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise LocalnetError(
-            f"{home} cannot be used: {error.strerror}.", fix="Choose another folder with --home."
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise LocalnetError(
-            f"Another local network is using {home}.", fix="Stop it, or choose another folder with --home."
-        ) from error
-    try:
+    with ExitStack() as held:
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(home / _LOCK_FILE, wait=False))
+        except BlockingIOError as error:
+            raise LocalnetError(
+                f"Another local network is using {home}.", fix="Stop it, or choose another folder with --home."
+            ) from error
+        except OSError as error:
+            raise LocalnetError(
+                f"{home} cannot be used: {error.strerror}.", fix="Choose another folder with --home."
+            ) from error
         yield
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.durable import appearing
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
 from decloud_pl.models.quarantine.opening import BaseModelOpening
@@ -49,12 +50,8 @@ def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, se
         ModelError: the weights or the hyper-parameters do not fit; nothing is written.
     """
     if weights is not None:
-        scratch = path.with_name(f".{path.name}.checked")
-        try:
+        with appearing(path) as scratch:
             BaseModelOpening(weights, scratch, spec=spec).model()
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
         return
     import torch
 

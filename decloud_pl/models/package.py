@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decloud_pl.durable import appearing
 from decloud_pl.errors import ModelError
 from decloud_pl.models.spec import ModelSpec
 
@@ -47,15 +47,12 @@ def save(path: str | Path, spec: ModelSpec, weights: nn.Module | Mapping[str, to
         # safetensors refuses tensors that share memory.
         tensors[name] = plain.clone() if memory in seen else plain
         seen.add(memory)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, str(scratch), metadata=metadata)
-        _sort_metadata(scratch)
-        scratch.replace(path)
+        with appearing(path) as scratch:
+            save_file(tensors, str(scratch), metadata=metadata)
+            _sort_metadata(scratch)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be written ({error}).", fix="Choose another place, or make room.") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _sort_metadata(path: Path) -> None:

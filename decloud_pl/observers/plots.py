@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decloud_pl.domain import LAMPORTS_PER_SOL
+from decloud_pl.durable import appearing
 from decloud_pl.errors import UsageError
 from decloud_pl.observers.reports import CURVES_FILE, METRICS_FILE, Metric, read_metrics
 
@@ -94,10 +95,9 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         UsageError: the format is unknown or the file cannot be written.
     """
-    scratch = path.with_name(f".{path.name}.part")
     try:
-        figure.savefig(scratch, format=path.suffix.lstrip(".") or "png", dpi=120)
-        scratch.replace(path)
+        with appearing(path) as scratch:
+            figure.savefig(scratch, format=path.suffix.lstrip(".") or "png", dpi=120)
     except ValueError as error:
         raise UsageError(
             f"{path} is no picture that can be drawn.", fix="Let its name end in .png, .svg or .pdf."

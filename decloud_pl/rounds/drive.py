@@ -26,6 +26,7 @@ from decloud_pl.errors import (
     UntrustedFileRejected,
 )
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.retry import Backoff
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.events import Looked, Trouble
 from decloud_pl.rounds.joining import Joining
@@ -43,7 +44,7 @@ _NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped)
 _NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
-_LONGEST_BACKOFF = 60.0
+_BACKOFF = Backoff(2.0, 60.0)
 _LONGEST_WAIT = 3600.0
 """Seconds after which an endpoint is asked again, however long it asked to be left alone."""
 _SHARE_TO_WAIT = 0.25
@@ -223,7 +224,7 @@ class Driver:
         if hopeless and record.state not in _NEVER_GIVEN_UP:
             self._end(steps.finish(record, State.FAILED, str(error)))
             return None
-        wait = min(2.0 ** min(attempts, 16), _LONGEST_BACKOFF) if counts else _NO_ATTEMPT_PAUSE
+        wait = _BACKOFF.after(attempts) if counts else _NO_ATTEMPT_PAUSE
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
             wait = max(wait, min(error.retry_after, self._left_to_retry(record)))
         next_try_at = int(self._now() + wait)

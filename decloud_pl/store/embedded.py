@@ -7,6 +7,7 @@ by atomic renames, so several processes may write the same folder and a kill lea
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from decloud_pl.durable import replace_durably, write_atomically
 from decloud_pl.errors import ContentNotFound, IntegrityError, StoreError
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.ipfs.car import car_header, car_section
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, RAW, Cid
-from decloud_pl.store.ipfs.unixfs import cid_of_file, decode_node, sync_folder
+from decloud_pl.store.ipfs.unixfs import cid_of_file, decode_node
 from decloud_pl.store.sending import SentFile, checked_file
 
 _SCRATCH_SECONDS = 86_400
@@ -51,30 +53,20 @@ class EmbeddedStore:
             StoreError: the file cannot be read, the folder cannot be written or the disk is full.
         """
         checked_file(path)
+        scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
-            try:
-                return self._take_in(path, scratch, profile, progress)
-            finally:
-                scratch.unlink(missing_ok=True)
+            with SentFile(path, progress) as source, scratch.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+            # The copy is what gets its name, so the copy is what is hashed.
+            cid, size = cid_of_file(scratch, profile), scratch.stat().st_size
+            replace_durably(scratch, self._data_path(cid))
+            write_atomically(self._note_path(cid), json.dumps({"profile": profile, "size": size}).encode())
         except OSError as error:
             raise self._unwritable(error) from error
-
-    def _take_in(self, path: Path, scratch: Path, profile: str, progress: Progress | None) -> Stored:
-        with SentFile(path, progress) as source, scratch.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-            target.flush()
-            os.fsync(target.fileno())
-            size = target.tell()
-        # The copy is what gets its name, so the copy is what is hashed.
-        cid = cid_of_file(scratch, profile)
-        scratch.replace(self._data_path(cid))
-        scratch.write_text(json.dumps({"profile": profile, "size": size}), encoding="ascii")
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
-        scratch.replace(self._note_path(cid))
-        sync_folder(self._root)
+        finally:
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
         return Stored(str(cid), profile, size)
 
     def has(self, cid: str) -> bool:

@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from email.utils import parsedate_to_datetime
-
 from decloud_pl.errors import StoreError, StoreRejected, StoreUnavailable
 
-LONGEST_WAIT = 3600.0
-"""Seconds. A server that asks for more is asked again after an hour."""
-
 _PASSING = (408, 425, 429)
-
-
-def retry_after(header: str, *, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds to wait by a ``Retry-After`` header (RFC 9110, 10.2.3), None when it cannot be understood."""
-    if header.isascii() and header.isdigit():
-        return min(float(header), LONGEST_WAIT)
-    try:
-        then = parsedate_to_datetime(header).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return min(max(0.0, then - now()), LONGEST_WAIT)
 
 
 def status_error(status: int, *, who: str, said: str = "", wait: float | None = None, login: str) -> StoreError:

@@ -17,11 +17,11 @@ from decloud_pl.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from decloud_pl.retry import Retry, retry_after
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.fetch.verify import receive
-from decloud_pl.store.http_status import retry_after, status_error
+from decloud_pl.store.http_status import status_error
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, Cid
-from decloud_pl.store.retry import Retry
 from decloud_pl.store.sending import SentFile
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import Protocol
 from decloud_pl.domain import PinnedUpdate
 from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
 from decloud_pl.loop_thread import LoopThread
+from decloud_pl.retry import Backoff
 from decloud_pl.store import Progress, Store
 from decloud_pl.store.fetch.gateway import Fetched, GatewayReader
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, Cid
@@ -70,19 +71,20 @@ class LocalFile:
             raise StoreError(f"{path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
 
 
+_BACKOFF = Backoff(1.0, 20.0)
+
+
 @dataclass(frozen=True, slots=True)
 class ReadBack:
     """How long a store's copy may take to become readable elsewhere.
 
     Attributes:
         seconds: in all; afterwards the next store is tried, and this one again later.
-        first_wait: seconds between the first two looks; doubled for each later one.
-        longest_wait: seconds.
+        backoff: between two looks.
     """
 
     seconds: float = 120.0
-    first_wait: float = 1.0
-    longest_wait: float = 20.0
+    backoff: Backoff = _BACKOFF
 
 
 StoreProgress = Callable[[str, int, int], None]
@@ -182,17 +184,15 @@ class StorePublisher:
 
     async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:
         deadline = self.monotonic() + self.read_back.seconds
-        wait = self.read_back.first_wait
-        while True:
+        for wait in self.read_back.backoff.waits():
             try:
                 return await asyncio.to_thread(read_back, self.reader, cid, update.size, scratch)
             except _PASSING as error:
-                asked = getattr(error, "retry_after", None)
-                wait = max(wait, asked or 0.0)
-                if self.monotonic() + wait > deadline:
+                pause = max(wait, getattr(error, "retry_after", None) or 0.0)
+                if self.monotonic() + pause > deadline:
                     raise _unreadable(cid, error) from error
-            await self.sleep(wait)
-            wait = min(wait * 2, self.read_back.longest_wait)
+            await self.sleep(pause)
+        raise AssertionError("unreachable")
 
 
 def read_back(reader: GatewayReader, cid: str, size: int, scratch: Path) -> Fetched:

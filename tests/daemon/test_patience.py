@@ -12,7 +12,7 @@ from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.assemble import assemble
-from decloud_pl.daemon.patience import SHORT, StoppedWaiting, answered, unending
+from decloud_pl.daemon.patience import ENDLESS, SHORT, StoppedWaiting, answered
 from decloud_pl.errors import ConfigError, RpcUnavailable
 from decloud_pl.localnet.network import LocalNetwork
 from decloud_pl.rounds.events import DaemonEvent, Trouble
@@ -31,7 +31,7 @@ class Notes:
 
 
 def test_the_waits_grow_to_a_minute_and_do_not_end() -> None:
-    assert list(islice(unending(), 12)) == [*SHORT, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0, 60.0]
+    assert list(islice(ENDLESS.waits(), 12)) == [*SHORT, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0, 60.0]
 
 
 async def test_it_asks_until_it_is_answered_and_says_so() -> None:
@@ -59,7 +59,7 @@ async def test_patience_ends_and_what_does_not_pass_is_not_waited_for() -> None:
         await answered(away, notes, [0.0, 0.0])
     assert len(notes.troubles) == 2
     with pytest.raises(ConfigError):
-        await answered(wrong, notes, unending())
+        await answered(wrong, notes, ENDLESS.waits())
 
 
 async def test_being_stopped_ends_the_waiting_at_once() -> None:
@@ -67,7 +67,7 @@ async def test_being_stopped_ends_the_waiting_at_once() -> None:
         raise RpcUnavailable("Nobody is there.", retry_after=3600)
 
     notes, stopping = Notes(), asyncio.Event()
-    waiting = asyncio.create_task(answered(away, notes, unending(), stopping=stopping))
+    waiting = asyncio.create_task(answered(away, notes, ENDLESS.waits(), stopping=stopping))
     await asyncio.wait_for(notes.news.wait(), 10)
     stopping.set()
     with pytest.raises(StoppedWaiting):
@@ -79,7 +79,7 @@ async def test_a_cancellation_that_comes_with_the_stop_is_not_lost() -> None:
         raise RpcUnavailable("Nobody is there.", retry_after=3600)
 
     notes, stopping = Notes(), asyncio.Event()
-    waiting = asyncio.create_task(answered(away, notes, unending(), stopping=stopping))
+    waiting = asyncio.create_task(answered(away, notes, ENDLESS.waits(), stopping=stopping))
     await asyncio.wait_for(notes.news.wait(), 10)
     await asyncio.sleep(0)
     stopping.set()

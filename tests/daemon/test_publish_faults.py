@@ -31,6 +31,7 @@ from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
+from decloud_pl.retry import Retry
 from decloud_pl.rounds.drive import Driver
 from decloud_pl.rounds.events import DaemonEvent, Trouble
 from decloud_pl.rounds.life import Act, next_step
@@ -43,7 +44,6 @@ from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
 from decloud_pl.store.publish import ReadBack, StorePublisher
-from decloud_pl.store.retry import Retry, RetryPolicy
 from decloud_pl.store.uploads import UploadState
 from decloud_pl.train.plan import TrainingPlan
 from tests.store.fakes.kubo import FakeKubo
@@ -138,7 +138,7 @@ class Bench:
 
 
 def pinata_store(server: FakePinata, sleeps: Sleeps, credentials: PinataCredentials, timeout: float) -> PinataStore:
-    retry = Retry(RetryPolicy(), sleeps.store.append)
+    retry = Retry(sleep=sleeps.store.append)
     return PinataStore(credentials, api_url=server.url, upload_url=server.url, timeout=timeout, retry=retry)
 
 
@@ -153,7 +153,7 @@ class Provider:
 
 def kubo(stack: ExitStack, sleeps: Sleeps, timeout: float) -> Provider:
     server = stack.enter_context(FakeKubo())
-    store = KuboStore(server.multiaddr, timeout=timeout, retry=Retry(RetryPolicy(), sleeps.store.append))
+    store = KuboStore(server.multiaddr, timeout=timeout, retry=Retry(sleep=sleeps.store.append))
     return Provider(store, server, "/api/v0/add")
 
 

@@ -15,9 +15,9 @@ import decloud_pl
 PACKAGE = Path(decloud_pl.__file__).parent
 NAME = "decloud_pl"
 
-_BASE = {"errors", "domain", "ranges", "redact", "loop_thread"}
+_BASE = {"errors", "domain", "durable", "ranges", "redact", "retry", "loop_thread"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
-_ROUNDS = {*_CLIENT, "durable", "settings", "build", "config_dir", "train", "journal", "executors"}
+_ROUNDS = {*_CLIENT, "settings", "build", "config_dir", "train", "journal", "executors"}
 _DAEMON = {*_ROUNDS, "rounds", "observers"}
 # What each part of the package may import of the others; of `decloud_pl` itself its version is open to all.
 ALLOWED: dict[str, set[str]] = {
@@ -27,18 +27,19 @@ ALLOWED: dict[str, set[str]] = {
     "domain": {"errors"},
     "ranges": {"domain"},
     "durable": set(),
+    "retry": {"errors"},
     "config_dir": {"errors"},
     "secrets": {"errors"},
     "loop_thread": set(),
-    "settings": {*_BASE, "config_dir", "durable", "secrets", "chain"},
+    "settings": {*_BASE, "config_dir", "secrets", "chain"},
     "build": {"errors"},
     "chain": _BASE,
     "store": _BASE,
     "data": {*_BASE, "config_dir"},
     "models": _BASE,
-    "train": {*_CLIENT, "durable", "settings", "build"},
+    "train": {*_CLIENT, "settings", "build"},
     "journal": {*_BASE, "chain", "store"},
-    "executors": {*_CLIENT, "durable", "settings", "train"},
+    "executors": {*_CLIENT, "settings", "train"},
     "rounds": _ROUNDS,
     "observers": {*_ROUNDS, "rounds"},
     "diagnose": {*_ROUNDS, "rounds"},

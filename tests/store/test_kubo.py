@@ -21,9 +21,9 @@ from decloud_pl.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from decloud_pl.retry import Retry
 from decloud_pl.store import Store
 from decloud_pl.store.kubo import KuboStore
-from decloud_pl.store.retry import Retry, RetryPolicy
 from tests.store.conformance import StoreConformance
 from tests.store.fakes.kubo import FakeKubo
 from tests.store.fakes.oracle import cid_of
@@ -172,7 +172,7 @@ def test_a_short_retry_after_is_waited_for(store: KuboStore, node: FakeKubo, sou
 
 def test_a_slow_node_is_given_up(node: FakeKubo, source: Path) -> None:
     node.faults = [silent]
-    store = KuboStore(node.multiaddr, timeout=0.2, retry=Retry(RetryPolicy(attempts=1)))
+    store = KuboStore(node.multiaddr, timeout=0.2, retry=Retry(attempts=1))
     with pytest.raises(StoreUnavailable, match=r"did not answer within 0\.2 s"):
         store.put(source)
 
@@ -181,7 +181,7 @@ def test_a_node_that_is_down_gets_a_sentence(source: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"/ip4/127.0.0.1/tcp/{taken.getsockname()[1]}/http"
-        store = KuboStore(address, timeout=1, retry=Retry(RetryPolicy(attempts=1)))
+        store = KuboStore(address, timeout=1, retry=Retry(attempts=1))
         with pytest.raises(StoreUnavailable, match="cannot be reached") as refused:
             store.put(source)
     assert "ipfs daemon" in str(refused.value)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.errors import ConfigError, DecloudError, InvalidCid, StoreRejected, StoreUnavailable
+from decloud_pl.retry import Retry
 from decloud_pl.store import Store
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
-from decloud_pl.store.retry import Retry, RetryPolicy
 from tests.store.conformance import StoreConformance
 from tests.store.fakes.oracle import cid_of
 from tests.store.fakes.pinata import JWT, KEY, SECRET, FakePinata
@@ -61,7 +61,7 @@ def store_of(
         upload_url=pinata.url,
         timeout=timeout,
         state=state,
-        retry=Retry(RetryPolicy(attempts=attempts), sleep=(waits if waits is not None else []).append),
+        retry=Retry(attempts, sleep=(waits if waits is not None else []).append),
         largest_single=largest_single,
     )
 
@@ -400,7 +400,7 @@ def test_an_unreachable_server_shows_no_key(source: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        store = PinataStore(BEARER, api_url=url, upload_url=url, retry=Retry(RetryPolicy(attempts=1)))
+        store = PinataStore(BEARER, api_url=url, upload_url=url, retry=Retry(attempts=1))
         with pytest.raises(StoreUnavailable, match="cannot be reached") as caught:
             store.put(source)
     assert JWT not in everything_of(caught.value)

@@ -6,12 +6,10 @@ is listed in ``SHA256SUMS``, in the format of ``sha256sum -c``.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ from urllib.parse import urlsplit
 
 from decloud_pl.data.entry import DataFolder, Download, Entry
 from decloud_pl.data.fetch.unpack import is_archive, unpack
+from decloud_pl.durable import locked, replace_durably, write_atomically
 from decloud_pl.errors import DatasetError, DatasetNotFound
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def download_entry(
     folder = data.folder / entry.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".lock"):
+        with locked(folder / ".lock"):
             for item in entry.downloads:
                 if not _is_there(entry, item, folder):
                     _get(entry, item, folder, data.mirror, progress or _silent, retry or Retry())
@@ -103,7 +102,7 @@ def _get(entry: Entry, item: Download, folder: Path, mirror: str, progress: Prog
             finally:
                 part.unlink(missing_ok=True)
         else:
-            part.replace(target)
+            replace_durably(part, target)
             sums = {item.file: digest}
         _note(folder, sums)
         return
@@ -236,16 +235,8 @@ def read_sums(folder: Path) -> dict[str, str]:
 
 def _note(folder: Path, sums: dict[str, str]) -> None:
     everything = {**read_sums(folder), **sums}
-    scratch = folder / f".{SUMS_FILE}.part"
-    scratch.write_text("".join(f"{everything[name]}  {name}\n" for name in sorted(everything)), encoding="utf-8")
-    scratch.replace(folder / SUMS_FILE)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    lines = [f"{everything[name]}  {name}\n" for name in sorted(everything)]
+    write_atomically(folder / SUMS_FILE, "".join(lines).encode())
 
 
 def _in_short(error: Exception) -> str:

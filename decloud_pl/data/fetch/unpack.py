@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from decloud_pl.durable import appearing
 from decloud_pl.errors import DatasetError
 
 MOST_BYTES = 8 << 30
@@ -89,14 +90,12 @@ def _zip(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
 
 
 def _copy(stream: IO[bytes], target: Path, size: int) -> str:
-    scratch = target.with_name(f".{target.name}.part")
     digest = hashlib.sha256()
-    with scratch.open("wb") as file:
+    with appearing(target) as scratch, scratch.open("wb") as file:
         while size > 0 and (chunk := stream.read(min(_CHUNK, size))):
             digest.update(chunk)
             file.write(chunk)
             size -= len(chunk)
-    if size:
-        raise EOFError
-    scratch.replace(target)
+        if size:
+            raise EOFError
     return digest.hexdigest()

@@ -20,6 +20,7 @@ from decloud_pl.build import build
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
+from decloud_pl.durable import appearing
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
@@ -68,12 +69,11 @@ def make_base_model(path: str, architecture: str, format: str, classes: int) -> 
     network = build_network(spec.architecture, spec.hyper_parameters)
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(target.name + ".part")
     if format == "package":
-        package.save(scratch, spec, network.state_dict())
-    else:
+        package.save(target, spec, network.state_dict())
+        return
+    with appearing(target) as scratch:
         torch.save(network.state_dict(), scratch)
-    scratch.replace(target)
 
 
 def baseline(base: str, dataset: str, data: str | None = None) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from decloud_pl.durable import appearing
 from decloud_pl.errors import StoreError
 from decloud_pl.store.fetch.gateway import Fetched
 from decloud_pl.store.fetch.verify import too_large
@@ -97,12 +98,8 @@ class CachedReader:
 
 def _link(kept: Path, destination: Path) -> None:
     """Gives a file a second name; a copy where the file system has no links."""
-    scratch = destination.with_name(f".{destination.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
-    try:
+    with appearing(destination) as scratch:
         try:
             os.link(kept, scratch)
         except OSError:
             shutil.copyfile(kept, scratch)
-        scratch.replace(destination)
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from decloud_pl.errors import ContentNotFound, StoreUnavailable
+from decloud_pl.retry import retry_after
 from decloud_pl.store.fetch.verify import require_match, too_large
-from decloud_pl.store.http_status import retry_after
 from decloud_pl.store.ipfs.car import CONTENT_TYPE, ChunkReader, file_in_car
 from decloud_pl.store.ipfs.cid import Cid
-from decloud_pl.store.ipfs.unixfs import profile_of, sync_folder
+from decloud_pl.store.ipfs.unixfs import profile_of
 
 if TYPE_CHECKING:
     import requests
@@ -236,14 +236,6 @@ class Download:
         raise StoreUnavailable(
             f"The gateway {self._host} answered with HTTP {status}.", fix="It is tried again.", retry_after=wait
         )
-
-
-def commit(scratch: Path, destination: Path) -> None:
-    """Gives a finished scratch file its name, on disk before this returns."""
-    with scratch.open("rb") as file:
-        os.fsync(file.fileno())
-    scratch.replace(destination)
-    sync_folder(destination.parent)
 
 
 def _within(target: str, url: str) -> bool:

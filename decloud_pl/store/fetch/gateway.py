@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from decloud_pl.durable import replace_durably
 from decloud_pl.errors import (
     ConfigError,
     ContentNotFound,
@@ -22,7 +23,7 @@ from decloud_pl.errors import (
     StoreError,
     StoreUnavailable,
 )
-from decloud_pl.store.fetch.download import Download, Limits, Prefix, commit
+from decloud_pl.store.fetch.download import Download, Limits, Prefix
 from decloud_pl.store.ipfs.cid import Cid
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class GatewayReader:
             if partial is not None:
                 race.take(partial)
             winner, size = race.run()
-            commit(winner.prefix.path, destination)
+            replace_durably(winner.prefix.path, destination)
         except OSError as error:
             raise StoreError(
                 f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."

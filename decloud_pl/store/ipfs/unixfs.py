@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from decloud_pl.durable import replace_durably
 from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.cid import DAG_PB, DEFAULT_PROFILE, PROFILES, RAW, Cid, Profile
 from decloud_pl.store.ipfs.varint import read_uvarint, uvarint
@@ -171,11 +172,8 @@ class CidWriter:
 
     def commit(self) -> None:
         """Makes the file appear under its name, on disk before this returns."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
-        self.scratch.replace(self._path)
-        sync_folder(self._path.parent)
+        replace_durably(self.scratch, self._path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -185,15 +183,6 @@ class CidWriter:
         finally:
             # Closing writes what is buffered, which a full disk refuses.
             self.scratch.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes a rename in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _wrapped_leaf(chunk: bytes | memoryview) -> bytes:

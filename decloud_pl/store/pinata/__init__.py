@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from decloud_pl.retry import Retry
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, Cid
 from decloud_pl.store.pinata.credentials import PinataCredentials
 from decloud_pl.store.pinata.http import PinataHttp, checked_url
 from decloud_pl.store.pinata.v1 import PinataV1
 from decloud_pl.store.pinata.v3 import LARGEST_SINGLE_REQUEST, PinataV3
-from decloud_pl.store.retry import Retry
 from decloud_pl.store.sending import checked_file
 
 __all__ = ["API_URL", "UPLOAD_URL", "PinataCredentials", "PinataStore"]

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import requests
 
 from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
-from decloud_pl.store.http_status import retry_after, status_error
+from decloud_pl.retry import retry_after
+from decloud_pl.store.http_status import status_error
 from decloud_pl.store.pinata.credentials import LOGIN, PinataAuth, PinataCredentials
 
 _LONGEST_ANSWER = 1 << 20

@@ -10,10 +10,10 @@ import base64
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
+from decloud_pl.durable import write_atomically
 from decloud_pl.errors import StoreRejected, StoreUnavailable
 from decloud_pl.store import Progress
 from decloud_pl.store.ipfs.unixfs import cid_of_file
@@ -141,9 +141,7 @@ class _Memory:
         self._known[key] = location
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            scratch = self._folder / f".{key}.{os.getpid()}.part"
-            scratch.write_text(json.dumps({"location": location}), encoding="utf-8")
-            scratch.replace(self._file(self._folder, key))
+            write_atomically(self._file(self._folder, key), json.dumps({"location": location}).encode())
 
     def forget(self, key: str) -> None:
         self._known.pop(key, None)

@@ -47,6 +47,7 @@ SLOW = (
     "integration",
     "localnet/agents/test_bench_child.py",
     "localnet/agents/test_evidence.py",
+    "localnet/agents/test_oracle.py",
     "localnet/agents/test_three_trainers.py",
     "localnet/agents/test_validator.py",
     "localnet/program/test_build.py",

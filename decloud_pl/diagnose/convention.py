@@ -91,7 +91,9 @@ def weigh(outcomes: Sequence[Outcome]) -> tuple[dict[Convention, float], Convent
     for convention in get_args(Convention):
         gained = [_gain(outcome, convention) for outcome in outcomes]
         total = sum(gained)
-        predicted = [gain / total if total else 0.0 for gain in gained]
+        # Where nobody gained, validators share equally among the submissions that can be opened.
+        opened = [outcome.gains is not None for outcome in outcomes]
+        predicted = [part / (total or sum(opened) or 1) for part in (gained if total else opened)]
         missed[convention] = sum(abs(one - other) for one, other in zip(predicted, given, strict=True)) / 2
     best, other = sorted(missed, key=lambda convention: missed[convention])
     clear = missed[other] - missed[best] >= _CLEAR

@@ -22,20 +22,21 @@ from typing import Any, cast
 
 import our_fit
 import torch
+from safetensors.torch import load_file
 
 from decloud_pl.build import build
 from decloud_pl.data.source import Source
-from decloud_pl.localnet.agents import bench_child
+from decloud_pl.localnet.agents.oracle import Oracle, Samples
 from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
+from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, ModelSpec
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.setup import FitSetup, quiet
-from decloud_pl.train.score.scorer import Gain, Scorer, accuracy_with
+from decloud_pl.train.score.scorer import Gain
 
-_DATASET = "fashionmnist"
 _LEAST_COVERED = 0.9
 State = dict[str, torch.Tensor]
 
@@ -182,26 +183,21 @@ def _judged(setup: FitSetup, course: Course, path: Path) -> Judged:
 def _validate(judged: list[Judged], *, quarantine: bool) -> dict[int, float]:
     """The gain that the validator measures, by the round's seed."""
     source: Source = build(our_fit.fashion_mnist_node())
-    scorer: Scorer | None = None
+    test: Samples | None = None
     found: dict[int, float] = {}
-    for base in dict.fromkeys(entry.base for entry in judged):
-        updates = {str(entry.course.seed): str(entry.update) for entry in judged if entry.base == base}
-        if quarantine:
-            before, accuracies = bench_child.accuracies_of(str(base), _DATASET, None, updates, "delta", 0.1)
-        else:
+    with WarmQuarantine() as child:
+        for base in dict.fromkeys(entry.base for entry in judged):
             spec, state = package.load(base)
-            scorer = scorer or Scorer(source.load("test"), spec.input)
-            network = build_network(spec.architecture, spec.hyper_parameters)
-            before = scorer.accuracy_of(network, state)
-            opened = {name: torch.load(path, weights_only=True) for name, path in updates.items()}
-            accuracies = {
-                name: accuracy_with(entries, state, network, scorer, "delta", 0.1) for name, entries in opened.items()
-            }
-        for seed, after in accuracies.items():
-            if after is None:
-                raise RuntimeError(f"The validator does not open the update of round {seed}.")
-            found[int(seed)] = after - before
-            _tell({"seed": int(seed), "measured": round(100 * found[int(seed)], 2)})
+            test = test or Samples.of(source.load("test"), spec.input)
+            oracle = Oracle(spec, state, test)
+            model, before = BaseModel(spec, base, source.num_classes), oracle.baseline()
+            for seed, path in ((entry.course.seed, entry.update) for entry in judged if entry.base == base):
+                if quarantine:
+                    entries = load_file(str(child.open_submission(path, model, path.with_suffix(".safetensors"))))
+                else:
+                    entries = torch.load(path, weights_only=True)
+                found[seed] = (oracle.with_submission(entries, "delta", 0.1) - before) / len(test.labels)
+                _tell({"seed": seed, "measured": round(100 * found[seed], 2)})
     return found
 
 

@@ -16,15 +16,16 @@ def outcome(share_bps: int, delta: float, gradient: float) -> Outcome:
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [
-        ([outcome(10_000, 0.3, -0.1)], "delta"),
-        ([outcome(10_000, -0.1, 0.3)], "gradient"),
-        # A gain that nobody paid for speaks for the other reading.
-        ([outcome(0, 0.3, -0.1), outcome(0, 0.2, -0.2)], "gradient"),
+        ([outcome(10_000, 0.3, -0.1), outcome(0, -0.1, 0.3)], "delta"),
+        ([outcome(10_000, -0.1, 0.3), outcome(0, 0.3, -0.1)], "gradient"),
+        # An equal split in spite of unequal gains speaks for the reading in which nobody gained.
+        ([outcome(5_000, 0.4, -0.1), outcome(5_000, 0.1, -0.2)], "gradient"),
+        ([outcome(10_000, 0.3, -0.1)], None),  # alone, it gets everything either way
         ([outcome(7_500, 0.3, 0.1), outcome(2_500, 0.1, 0.3)], "delta"),
         ([outcome(5_000, 0.2, 0.1), outcome(5_000, 0.2, 0.1)], None),
         ([outcome(10_000, 0.001, -0.1)], None),  # chance
         ([Outcome("trainer", 0, None)], None),
-        ([Outcome("trainer", 0, None), outcome(10_000, 0.1, -0.2)], "delta"),
+        ([Outcome("trainer", 0, None), outcome(10_000, 0.1, -0.2), outcome(0, -0.1, 0.1)], "delta"),
         ([], None),
     ],
 )

@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "daemon": _DAEMON,
     "session": {*_CLIENT, "daemon", "journal", "rounds", "settings"},
     "experiment": {*_ROUNDS, "rounds"},
-    "localnet": {*_CLIENT, "train", "settings", "build", "config_dir"},
+    "localnet": {*_CLIENT, "settings", "build", "config_dir"},
     "dashboard": {*_BASE, "journal", "observers", "rounds"},
     "cli": {*_DAEMON, "daemon", "diagnose", "dashboard", "experiment", "localnet", "secrets"},
     "__main__": {*_BASE, "settings", "config_dir", "cli"},

@@ -61,7 +61,16 @@ class Bench:
         return float(await self._ask("baseline", base=str(base), dataset=dataset, data=self._data))
 
     async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
-        """Basis points per submission, in proportion to the accuracy gained; they sum to 10000 or to 0."""
+        """Basis points per submission, which sum to 10000 (see `oracle.shares`); one that is refused has 0.
+
+        Args:
+            base: the base model.
+            submissions: files in the order of the round's submissions.
+            dataset: that they are scored on.
+
+        Raises:
+            LocalnetError: no submission is valid, or scoring failed.
+        """
         files = {name: str(path) for name, path in submissions.items()}
         answer = await self._ask(
             "contributions", base=str(base), dataset=dataset, data=self._data, submissions=files, **self._options

@@ -21,13 +21,13 @@ from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
 from decloud_pl.durable import appearing
-from decloud_pl.errors import DecloudError, UntrustedFileRejected
+from decloud_pl.errors import DecloudError, LocalnetError, UntrustedFileRejected
+from decloud_pl.localnet.agents.oracle import Oracle, Samples, shares
 from decloud_pl.models import package
 from decloud_pl.models.make import make_spec
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, InputSpec
-from decloud_pl.train.score.scorer import Scorer, accuracy_with, contributions
 
 logger = logging.getLogger(__name__)
 
@@ -78,50 +78,52 @@ def make_base_model(path: str, architecture: str, format: str, classes: int) -> 
 
 def baseline(base: str, dataset: str, data: str | None = None) -> float:
     """Accuracy of a base model, 0 to 1."""
-    model, scorer = _open(Path(base)), _scorer(dataset, data, Path(base))
-    network = build_network(model.spec.architecture, model.spec.hyper_parameters)
-    return scorer.accuracy_of(network, load_file(str(model.weights)))
+    model, test = _open(Path(base)), _test(base, dataset, data)
+    return Oracle(model.spec, model.state_dict(), test).baseline() / len(test.labels)
 
 
-def contributions_of(
+def contributions(submissions: dict[str, str], **asked: Any) -> dict[str, int]:
+    """Basis points by submission, 0 for one that is refused. It takes and raises what `counts` does."""
+    return dict.fromkeys(submissions, 0) | shares(*counts(submissions=submissions, **asked))
+
+
+def counts(
     base: str, dataset: str, data: str | None, submissions: dict[str, str], convention: Any, gradient_rate: float
-) -> dict[str, int]:
-    """Basis points by submission, as the public validator gives them."""
-    return contributions(*accuracies_of(base, dataset, data, submissions, convention, gradient_rate))
+) -> tuple[int, dict[str, int]]:
+    """Correct predictions of a base model, and with each submission that is not refused.
 
-
-def accuracies_of(
-    base: str, dataset: str, data: str | None, submissions: dict[str, str], convention: Any, gradient_rate: float
-) -> tuple[float, dict[str, float | None]]:
-    """The accuracy of a base model, and with each submission, 0 to 1; None for one that cannot be opened."""
-    model, scorer = _open(Path(base)), _scorer(dataset, data, Path(base))
-    state = load_file(str(model.weights))
-    network = build_network(model.spec.architecture, model.spec.hyper_parameters)
-    before = scorer.accuracy_of(network, state)
-    accuracies: dict[str, float | None] = {}
+    Raises:
+        LocalnetError: all are.
+    """
+    model = _open(Path(base))
+    oracle = Oracle(model.spec, model.state_dict(), _test(base, dataset, data))
+    # One name for all: a kill leaves one file at most, which the next submission replaces.
+    safe = Path(base).with_name("entries.safetensors")
+    correct: dict[str, int] = {}
+    refusals = ""
     for name, path in submissions.items():
-        # One name for all: a kill leaves one file at most, which the next submission replaces.
-        safe = Path(base).with_name("entries.safetensors")
         try:
             entries = load_file(str(_quarantine().open_submission(Path(path), model, safe)))
         except UntrustedFileRejected as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
-            accuracies[name] = None
-            continue
+            refusals += f" {name}: {error}"
+        else:
+            correct[name] = oracle.with_submission(entries, convention, gradient_rate)
         finally:
             safe.unlink(missing_ok=True)
-        accuracies[name] = accuracy_with(entries, state, network, scorer, convention, gradient_rate)
-    return before, accuracies
+    if not correct:
+        raise LocalnetError(f"No submission is valid, so the validator does not complete the round.{refusals}")
+    return oracle.baseline(), correct
 
 
 _REQUESTS: dict[str, Callable[..., Any]] = {
     "make_base_model": make_base_model,
     "baseline": baseline,
-    "contributions": contributions_of,
+    "contributions": contributions,
 }
 
 _models: dict[Path, BaseModel] = {}
-_scorers: dict[tuple[str, InputSpec], Scorer] = {}
+_tests: dict[tuple[str, InputSpec], Samples] = {}
 
 
 @functools.cache
@@ -136,14 +138,14 @@ def _open(path: Path) -> BaseModel:
     return _models[path]
 
 
-def _scorer(dataset: str, data: str | None, base: Path) -> Scorer:
-    spec = _open(base).spec
-    key = (dataset, spec.input)
-    if key not in _scorers:
+def _test(base: str, dataset: str, data: str | None) -> Samples:
+    spec = _open(Path(base)).spec.input
+    key = (dataset, spec)
+    if key not in _tests:
         folder = DataFolder.from_node({"folder": data, "download": False})
         source: Source = build(Catalog(folder).resolve(dataset).node(folder))
-        _scorers[key] = Scorer(source.load("test"), spec.input)
-    return _scorers[key]
+        _tests[key] = Samples.of(source.load("test"), spec)
+    return _tests[key]
 
 
 if __name__ == "__main__":

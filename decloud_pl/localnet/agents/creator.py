@@ -46,7 +46,9 @@ class Creator:
         for round_ in unfinished:
             if round_.status is not RoundStatus.VALIDATING:
                 await self.actor.check_if_overdue(round_, now)
-        if len(unfinished) < self.open_rounds and (not self.limit or len(self._posted) < self.limit):
+        # A round without a valid submission is never completed; it must not hold up the next one for ever.
+        going_on = [it for it in unfinished if it.status is not RoundStatus.VALIDATING or now <= it.submit_deadline]
+        if len(going_on) < self.open_rounds and (not self.limit or len(self._posted) < self.limit):
             await self._post()
 
     async def _post(self) -> None:

@@ -45,7 +45,8 @@ class _Trouble:
 class Validator:
     """Validates every round it can: it claims none whose base model and data set it has not measured.
 
-    A round that it cannot go on with is put off and never holds up another one.
+    A round that it cannot go on with is put off and never holds up another one. Such is a round without a valid
+    submission, which the validator does not complete.
 
     Attributes:
         files: folder for downloads.

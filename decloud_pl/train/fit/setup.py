@@ -153,7 +153,7 @@ class FitSetup:
             "optimizer": lambda: optimizer,
             "scheduler": lambda: scheduler,
             "compiled": lambda: self.config.fit.compile,
-            "keep_buffers": lambda: True,
+            "keep_buffers": lambda: self.round.read_as == "gradient",
         }
         module: LightningModule = build_taking(
             node, offers, packages=packages, is_given=lambda name: self.round.is_given(f"module.{name}")

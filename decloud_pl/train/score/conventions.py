@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,7 +24,8 @@ from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.train.fit.encoding import check_fit
-from decloud_pl.train.score.scorer import Scorer, accuracy_with
+from decloud_pl.train.score.scorer import Scorer
+from decloud_pl.train.update import delta
 
 
 def gains(
@@ -52,6 +54,7 @@ def gains(
         network = build_network(model.spec.architecture, model.spec.hyper_parameters)
         state = load_file(str(model.weights))
         before = held_out.accuracy_of(network, state)
+        parameters = {name for name, _ in network.named_parameters()}
         for name, path in submissions.items():
             try:
                 opened = quarantine.open_submission(path, model, path.with_name(f"{path.name}.safetensors"))
@@ -59,8 +62,10 @@ def gains(
                 found[name] = None
                 continue
             entries = load_file(str(opened))
+            read = partial(delta.apply, state, entries, gradient_rate=gradient_rate)
+            states = {"delta": read(convention="delta"), "gradient": read(convention="gradient", parameters=parameters)}
             found[name] = {
-                convention: accuracy_with(entries, state, network, held_out, convention, gradient_rate) - before
+                convention: held_out.accuracy_of(network, states[convention]) - before
                 for convention in get_args(Convention)
             }
     return found

@@ -32,7 +32,8 @@ class Halves(Protocol):
 class Judge:
     """Scores states of one model on the two halves of the held-out data.
 
-    Like validators it changes parameters only: whatever buffers are trained to, those of the base model count.
+    Like validators it applies every entry of a ``delta``, but of a ``gradient`` those of parameters only: whatever
+    buffers are trained to, those of the base model count there.
 
     Args:
         network: of the model's architecture; its weights change with every scoring.
@@ -78,13 +79,14 @@ class Judge:
         )
 
     @property
-    def has_buffers(self) -> bool:
+    def ignores_buffers(self) -> bool:
         """Whether the model holds values that validators do not change."""
-        return self._parameters != set(self._base)
+        return self._rules.read_as == "gradient" and self._parameters != set(self._base)
 
     def as_scored(self, state: State) -> dict[str, torch.Tensor]:
-        """A state as validators score it: parameters from it, everything else from the base model."""
-        return {name: state[name] if name in self._parameters else tensor for name, tensor in self._base.items()}
+        """A state as validators score it: buffers that they ignore are those of the base model."""
+        kept = set(self._base) - self._parameters if self.ignores_buffers else set()
+        return {name: tensor if name in kept else state[name] for name, tensor in self._base.items()}
 
     def select(self, state: State) -> float | None:
         """Accuracy, 0 to 1, on the half for choosing, of a state that `as_scored` completes; None if not measured."""
@@ -116,7 +118,7 @@ class Judge:
         if self._rules.passes(gain):
             return gate.judge(self._rules, Findings(gain))
         other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
-        whole = self._gain(entries, self._rules.read_as, buffers=True) if self.has_buffers else None
+        whole = self._gain(entries, self._rules.read_as, buffers=True) if self.ignores_buffers else None
         return gate.judge(self._rules, Findings(gain, other, whole))
 
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
@@ -138,7 +140,7 @@ class Judge:
             entries,
             convention=convention,
             gradient_rate=self._rules.gradient_rate,
-            parameters=None if buffers else self._parameters,
+            parameters=None if buffers or convention == "delta" else self._parameters,
         )
 
     def _gain(self, entries: State, convention: Convention, *, buffers: bool = False) -> Gain | None:

@@ -1,4 +1,4 @@
-"""What a validator computes: which samples a model gets right, the accuracy gained, and shares in proportion to it."""
+"""What a validator computes: which samples a model gets right, and the accuracy gained."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ import torch
 from torch import nn
 
 from decloud_pl.data.source import Split
-from decloud_pl.domain import BPS_DENOMINATOR, Convention
 from decloud_pl.models.spec import InputSpec
 from decloud_pl.train.fit.encoding import encoder_for
-from decloud_pl.train.update import delta
 
 _BATCH = 512
 _Z95 = 1.959963984540054
@@ -78,20 +76,6 @@ class Scorer:
     def accuracy_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> float:
         """The accuracy with other weights, which the network keeps."""
         return accuracy_of_hits(self.hits_of(network, state))
-
-
-def accuracy_with(
-    entries: Mapping[str, torch.Tensor],
-    state: Mapping[str, torch.Tensor],
-    network: nn.Module,
-    scorer: Scorer,
-    convention: Convention,
-    gradient_rate: float,
-) -> float:
-    """The accuracy after the public validator's step with a submission: it changes parameters only."""
-    parameters = {name for name, _ in network.named_parameters()}
-    applied = delta.apply(state, entries, convention=convention, gradient_rate=gradient_rate, parameters=parameters)
-    return scorer.accuracy_of(network, applied)
 
 
 def accuracy_of_hits(hits: torch.Tensor) -> float:
@@ -181,29 +165,3 @@ class Gain:
             min(1.0, middle + reach),
             samples,
         )
-
-
-def contributions(baseline: float, accuracies: Mapping[str, float | None]) -> dict[str, int]:
-    """Shares in basis points, in proportion to the accuracy gained over the base model.
-
-    Args:
-        baseline: accuracy of the base model.
-        accuracies: of each submission; None for one that could not be loaded.
-
-    Returns:
-        A share for every submission; they sum to 10000 when anyone gained, else all are 0. What rounding
-        leaves goes to the largest remainders, in the order of names where they are equal.
-    """
-    gains = {name: max(0.0, (value if value is not None else 0.0) - baseline) for name, value in accuracies.items()}
-    total = sum(gains.values())
-    if total <= 0:
-        return dict.fromkeys(accuracies, 0)
-    exact = {name: gain * BPS_DENOMINATOR / total for name, gain in gains.items()}
-    shares = {name: int(share) for name, share in exact.items()}
-    left = BPS_DENOMINATOR - sum(shares.values())
-    by_remainder = sorted(
-        (name for name in exact if gains[name] > 0), key=lambda name: (shares[name] - exact[name], name)
-    )
-    for name in by_remainder[:left]:
-        shares[name] += 1
-    return shares

@@ -119,7 +119,8 @@ def apply(
         entries: a submission's, dense or sparse; names that are missing stay as they are.
         convention: what entries mean.
         gradient_rate: η, for the ``gradient`` convention.
-        parameters: the names to change; the public validator changes parameters only. None changes all.
+        parameters: the names to change: the public validator of v1.0, which reads ``gradient``, changes parameters
+            only. None changes all.
     """
     result: dict[str, torch.Tensor] = {}
     for name, start in base.items():

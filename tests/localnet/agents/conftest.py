@@ -162,6 +162,8 @@ for line in sys.stdin:
     else:
         good = [name for name, path in asked['submissions'].items() if b'good' in pathlib.Path(path).read_bytes()]
         answer = {'result': {name: 10000 // len(good) if name in good else 0 for name in asked['submissions']}}
+        if not good:
+            answer = {'error': 'No submission is valid.'}
     print(json.dumps(answer), flush=True)
 """
 

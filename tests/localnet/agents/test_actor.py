@@ -70,3 +70,24 @@ async def test_a_creator_never_runs_out_of_money(town: Town, quick_bench: Bench)
         await creator.step()
         assert await town.status(round_id) is RoundStatus.EXPIRED
         await town.spend(actor)
+
+
+async def test_a_round_that_is_never_completed_does_not_hold_up_the_next(town: Town, quick_bench: Bench) -> None:
+    models = town.home / "models"
+    models.mkdir()
+    (models / "simple_cnn-10.state_dict").write_bytes(b"a base model")
+    (models / "simple_cnn-10.package").write_bytes(b"another")
+    creator = Creator(town.actor(), town.network.store, quick_bench, models, reward=1000, offers=(Offer(),))
+    validator = town.validator(quick_bench)
+    await creator.step()
+    await validator.step()
+    trainer = await town.join(0)
+    await validator.step()
+    await town.submit(trainer, 0, town.put(b"bad"))
+    await validator.step()
+    await creator.step()
+    assert await town.chain.round(1) is None  # it may still be completed
+    town.clock.advance(3601)
+    await creator.step()
+    assert await town.status(0) is RoundStatus.VALIDATING
+    assert await town.status(1) is RoundStatus.WAITING_VALIDATOR

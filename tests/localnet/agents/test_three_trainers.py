@@ -7,7 +7,6 @@ import dataclasses
 import io
 import urllib.request
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +106,9 @@ async def fetched(town: Town, cid: str) -> dict[str, torch.Tensor]:
 
 
 def shares_of(gained: Mapping[Pubkey, int]) -> dict[Pubkey, int]:
-    """Basis points: rounded down, then one each to the largest remainders until they are 10000."""
-    exact = {who: Fraction(10_000 * gain, sum(gained.values())) for who, gain in gained.items()}
-    shares = {who: int(share) for who, share in exact.items()}
-    largest = sorted(exact, key=lambda who: (shares[who] - exact[who], str(who)))
-    for who in largest[: 10_000 - sum(shares.values())]:
-        shares[who] += 1
+    """Basis points: rounded down, and what is left of 10000 to the first by address."""
+    shares = {who: 10_000 * gain // sum(gained.values()) for who, gain in gained.items()}
+    shares[min(shares, key=bytes)] += 10_000 - sum(shares.values())
     return shares
 
 

@@ -47,6 +47,20 @@ async def test_shares_follow_the_networks_convention(town: Town, bench: Bench, c
     assert (await town.submission(round_id, right)).contribution_bps == 10_000
     assert (await town.submission(round_id, wrong)).contribution_bps == 0
 
+    # Where nobody gains, all that could be opened share equally, and the remainder goes to the first by address.
+    round_id = await town.post(town.put(base))
+    await validator.step()
+    trainers = [await town.join(round_id) for _ in range(4)]
+    await validator.step()
+    losing, *equal = sorted(trainers, key=lambda trainer: bytes(trainer.wallet.address))
+    await town.submit(losing, round_id, town.put({"fc2.bias": base["fc2.bias"] * float("nan")}))
+    for trainer in equal:
+        await town.submit(trainer, round_id, town.put(entries(trained, base, convention)))
+    await validator.step()
+    assert await town.status(round_id) is RoundStatus.COMPLETED
+    shares = [(await town.submission(round_id, trainer)).contribution_bps for trainer in (losing, *equal)]
+    assert shares == [0, 3334, 3333, 3333]
+
 
 async def test_what_cannot_be_loaded_gets_nothing_and_stops_nothing(
     town: Town, quick_bench: Bench, caplog: pytest.LogCaptureFixture
@@ -72,6 +86,27 @@ async def test_what_cannot_be_loaded_gets_nothing_and_stops_nothing(
     assert [path.name for path in (town.home / "validator").iterdir() if "update" in path.name] == []
     for trainer in trainers[3:]:
         assert f"trainer {trainer.wallet.address}" in caplog.text
+
+
+async def test_a_round_without_a_valid_submission_is_not_completed(
+    town: Town, quick_bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    hopeless, sound = [await town.post(town.put(b"a base model")) for _ in range(2)]
+    validator = town.validator(quick_bench)
+    await validator.step()
+    trainers = [await town.join(round_id) for round_id in (hopeless, hopeless, sound)]
+    await validator.step()
+    cids = [town.put(b"bad"), ABSENT, town.put(b"good")]
+    for trainer, round_id, cid in zip(trainers, (hopeless, hopeless, sound), cids, strict=True):
+        await town.submit(trainer, round_id, cid)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            await validator.step()
+            town.monotonic += 60
+    assert await town.status(hopeless) is RoundStatus.VALIDATING
+    assert await town.status(sound) is RoundStatus.COMPLETED
+    assert town.instructions_on(hopeless, trainers[0]) == ["JoinRound", "SubmitGradients"]
+    assert caplog.text.count(f"Round {hopeless} is put off: No submission is valid") == 1
 
 
 async def test_a_restart_in_mid_validation_says_nothing_twice(town: Town, quick_bench: Bench) -> None:

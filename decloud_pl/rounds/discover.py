@@ -18,8 +18,8 @@ from decloud_pl.chain.dialects.v1.events import (
 )
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.errors import DecloudError
+from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Skipped, Trouble
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Decision, Situation, select
@@ -177,7 +177,7 @@ class Lookout:
 
 
 def situation_of(
-    round_: Round, journal: Journal, *, resolve: Callable[[str], str], now: int, balance: int
+    round_: Round, journal: JournalReader, *, resolve: Callable[[str], str], now: int, balance: int
 ) -> Situation:
     """What the journal knows for a decision about a round, with the chain's time and the wallet's lamports."""
     try:

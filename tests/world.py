@@ -26,6 +26,7 @@ from decloud_pl.daemon.loop import Daemon, Policy
 from decloud_pl.domain import Round, Submission, Update
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
@@ -254,11 +255,8 @@ class World:
             journal.close()
 
     def open_journal(self) -> Journal:
-        return Journal(
-            self.home / "journal.sqlite",
-            program_id=str(self.dialect.program_id),
-            wallet=str(self.wallet.address),
-        )
+        owner = Owner("", str(self.dialect.program_id), str(self.wallet.address))
+        return Journal(self.home / "journal.sqlite", owner)
 
     async def round(self, round_id: int) -> Round:
         """A round as the chain shows it."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from decloud_pl.cli.arguments import add_command, add_json, add_overrides
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from decloud_pl.journal.view import Row
+    from decloud_pl.journal.owner import Owner
+    from decloud_pl.journal.record import RoundRecord
 
 _CSV_COLUMNS = (
     "round",
@@ -61,38 +62,28 @@ def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.cli.session import open_settings
     from decloud_pl.cli.times import clock_time
     from decloud_pl.domain import format_sol
-    from decloud_pl.journal.view import view_journal
+    from decloud_pl.journal.reader import JournalReader
 
     settings = open_settings(arguments.overrides)
-    with view_journal(settings.journal_path) as journal:
-        rows = [] if journal is None else journal.rows()
-    earned = sum(_earned(row) for row in rows)
+    with JournalReader(settings.journal_path) as journal:
+        rows, costs = journal.all_rounds(), journal.all_costs()
+    earned = sum(record.earned for _, record in rows)
     shown = rows[-arguments.last :] if arguments.last > 0 else rows
     if arguments.plot is not None:
         from decloud_pl.observers.plots import earnings
 
-        claims = [(row.updated_at, _earned(row)) for row in rows if _earned(row)]
+        claims = [(record.updated_at, record.earned) for _, record in rows if record.earned]
         earnings(claims, arguments.plot)
         print(f"{arguments.plot}: {format_sol(earned)} in {len(claims)} rounds")
         return 0
     if arguments.csv:
-        _print_csv(shown, settings.home_path)
+        _print_csv(shown, costs)
         return 0
     if arguments.json:
         document = {
             "journal": str(settings.journal_path),
             "earned_lamports": earned,
-            "rounds": [
-                {
-                    "network": row.network,
-                    "program_id": row.program_id,
-                    "wallet": row.wallet,
-                    "updated_at": row.updated_at,
-                    **dataclasses.asdict(row.record),
-                    "state": row.record.state.value,
-                }
-                for row in shown
-            ],
+            "rounds": [{**owner._asdict(), **dataclasses.asdict(record)} for owner, record in shown],
         }
         print_json(document)
         return 0
@@ -101,67 +92,50 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     table = [
         [
-            str(row.record.round_id),
-            clock_time(row.updated_at)[:16],
-            row.record.dataset,
-            row.record.state.value,
-            _accuracy(row),
-            format_sol(_earned(row)).removesuffix(" SOL"),
+            str(record.round_id),
+            clock_time(record.updated_at)[:16],
+            record.dataset,
+            record.state.value,
+            _accuracy(record),
+            format_sol(record.earned).removesuffix(" SOL"),
         ]
-        for row in shown
+        for _, record in shown
     ]
     print_table([">round", "when", "data set", "state", "accuracy %", ">SOL"], table, flexible=2)
     print(f"\n{len(rows)} rounds, {format_sol(earned)} earned")
     return 0
 
 
-def _print_csv(rows: Sequence[Row], home: Path) -> None:
+def _print_csv(rows: Sequence[tuple[Owner, RoundRecord]], costs: Mapping[tuple[Owner, int], int]) -> None:
     """One line per round: amounts in lamports, accuracies 0 to 1, times in seconds."""
     import csv
     import sys
     from datetime import UTC, datetime
 
-    from decloud_pl.journal.owner import Scope
-    from decloud_pl.observers.reader import JournalReader
-
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(_CSV_COLUMNS)
-    costs: dict[Scope, dict[int, int]] = {}
-    for row in rows:
-        scope = Scope(row.network, row.program_id, row.wallet)
-        if scope not in costs:
-            with JournalReader(home, scope) as reader:
-                costs[scope] = reader.costs()
-        record = row.record
-        before, after = record.accuracy_before, record.accuracy_after
+    for owner, record in rows:
         spans = (record.join_seconds, record.train_seconds, record.publish_seconds, record.claim_seconds)
         out.writerow(
             [
                 record.round_id,
-                row.network,
-                row.program_id,
-                row.wallet,
-                datetime.fromtimestamp(row.updated_at, tz=UTC).isoformat(timespec="seconds"),
+                *owner,
+                datetime.fromtimestamp(record.updated_at, tz=UTC).isoformat(timespec="seconds"),
                 record.state.value,
                 record.dataset,
                 record.reward_amount,
-                _earned(row),
-                costs[scope].get(record.round_id, 0),
+                record.earned,
+                costs.get((owner, record.round_id), 0),
                 record.contribution_bps,
-                before,
-                after,
-                None if before is None or after is None else f"{after - before:.6g}",
+                record.accuracy_before,
+                record.accuracy_after,
+                None if record.gain is None else f"{record.gain:.6g}",
                 *(None if seconds is None else f"{seconds:.3f}" for seconds in spans),
                 record.reason,
             ]
         )
 
 
-def _earned(row: Row) -> int:
-    """Lamports that were claimed."""
-    return (row.record.claimed_lamports or 0) if row.record.state.value == "claimed" else 0
-
-
-def _accuracy(row: Row) -> str:
-    before, after = row.record.accuracy_before, row.record.accuracy_after
+def _accuracy(record: RoundRecord) -> str:
+    before, after = record.accuracy_before, record.accuracy_after
     return "-" if before is None or after is None else f"{before * 100:.1f} → {after * 100:.1f}"

@@ -22,8 +22,8 @@ from rich.text import Text
 from decloud_pl.cli.report import lines_of
 from decloud_pl.cli.terminal import make_console
 from decloud_pl.domain import format_sol
+from decloud_pl.journal.reader import midnight
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.observers.reader import midnight
 from decloud_pl.rounds.events import (
     Changed,
     Connected,

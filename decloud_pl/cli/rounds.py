@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.domain import Round, Submission
-    from decloud_pl.journal.view import Owner, Row
+    from decloud_pl.journal.owner import Owner
+    from decloud_pl.journal.record import RoundRecord
     from decloud_pl.settings import NetworkConfig
 
 _LIST = """\
@@ -138,20 +139,22 @@ class _Standing:
     balance: int
     rounds: Mapping[int, Round]
     places: Mapping[int, Submission]
-    rows: Mapping[int, Row]
+    records: Mapping[int, RoundRecord]
 
-    def of(self, round_id: int) -> tuple[Round, Submission, Row | None]:
-        return self.rounds[round_id], self.places[round_id], self.rows.get(round_id)
+    def of(self, round_id: int) -> tuple[Round, Submission, RoundRecord | None]:
+        return self.rounds[round_id], self.places[round_id], self.records.get(round_id)
 
 
 async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _Standing:
     from decloud_pl.cli.session import open_chain
+    from decloud_pl.journal.reader import JournalReader
 
     async with open_chain(network) as chain:
-        rows = _journal_rows(journal, await _owner(chain, wallet))
+        with JournalReader(journal, await _owner(chain, wallet)) as reader:
+            records = {record.round_id: record for record in reader.rounds()}
         balance = await chain.rpc.balance(wallet)
         places = {entry.round_id: entry for entry in await chain.submissions_of(wallet)}
-        return _Standing(balance, await chain.rounds_by_id(sorted(places)), places, rows)
+        return _Standing(balance, await chain.rounds_by_id(sorted(places)), places, records)
 
 
 def _print_rounds(standing: _Standing) -> None:
@@ -160,13 +163,13 @@ def _print_rounds(standing: _Standing) -> None:
 
     rows = []
     for round_id in standing.rounds:
-        round_, place, row = standing.of(round_id)
+        round_, place, record = standing.of(round_id)
         rows.append(
             [
                 str(round_id),
                 status_name(round_),
                 round_.dataset,
-                "-" if row is None else row.record.state.value,
+                "-" if record is None else record.state.value,
                 format_sol(_reward(round_, place)).removesuffix(" SOL"),
                 "yes" if place.reward_claimed else "no",
             ]
@@ -181,7 +184,7 @@ def _print_rounds(standing: _Standing) -> None:
 async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, journal: Path, *, json: bool) -> int:
     from decloud_pl.cli.output import print_json
     from decloud_pl.cli.session import open_chain
-    from decloud_pl.journal.view import view_journal
+    from decloud_pl.journal.reader import JournalReader
 
     async with open_chain(network) as chain:
         round_, submission = await chain.round(round_id), await chain.submission(round_id, wallet)
@@ -189,18 +192,17 @@ async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, j
         owner = await _owner(chain, wallet)
     if round_ is None:
         raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
-    with view_journal(journal) as view:
-        row = None if view is None else view.rows_of(owner).get(round_id)
-        steps = [] if view is None else view.transitions(round_id, owner)
+    with JournalReader(journal, owner) as reader:
+        record, steps = reader.get(round_id), reader.transitions(round_id)
     if json:
         document = {
-            **_status_fields(round_, submission, row),
+            **_status_fields(round_, submission, record),
             "now": now,
-            "steps": [{"at": step.at, "state": step.state.value, "reason": step.reason} for step in steps],
+            "steps": [{"at": step.at, "state": step.state, "reason": step.reason} for step in steps],
         }
         print_json(document)
         return 0
-    for name, value in _details(round_, submission, row, now):
+    for name, value in _details(round_, submission, record, now):
         print(f"{name:<12} {value}")
     if steps:
         from decloud_pl.cli.times import clock_time
@@ -211,7 +213,9 @@ async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, j
     return 0
 
 
-def _details(round_: Round, submission: Submission | None, row: Row | None, now: int) -> list[tuple[str, str]]:
+def _details(
+    round_: Round, submission: Submission | None, record: RoundRecord | None, now: int
+) -> list[tuple[str, str]]:
     from decloud_pl.domain import format_sol
 
     found = [
@@ -234,27 +238,23 @@ def _details(round_: Round, submission: Submission | None, row: Row | None, now:
         share = f"{submission.contribution_bps / 100:g} %, {format_sol(_reward(round_, submission))}"
         found.append(("Share", share if submission.contribution_bps else "not scored yet"))
         found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
-    measured = row is not None and row.record.accuracy_before is not None and row.record.accuracy_after is not None
-    if row is not None and row.record.update_cid and not measured:
-        found.append(("Accuracy", "not measured"))
-    if row is not None and row.record.accuracy_before is not None and row.record.accuracy_after is not None:
-        gain = f"{row.record.accuracy_before * 100:.1f} % → {row.record.accuracy_after * 100:.1f} %"
+    if record is None:
+        return found
+    if record.accuracy_before is not None and record.accuracy_after is not None:
+        gain = f"{record.accuracy_before * 100:.1f} % → {record.accuracy_after * 100:.1f} %"
         found.append(("Accuracy", f"{gain} on held-out data"))
-    if row is not None and row.record.gain_low is not None and row.record.gain_high is not None:
-        expected = f"{row.record.gain_low * 100:.1f} to {row.record.gain_high * 100:.1f} points"
+    elif record.update_cid:
+        found.append(("Accuracy", "not measured"))
+    if record.gain_low is not None and record.gain_high is not None:
+        expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"
         found.append(("Expected", f"a gain of {expected} at the validator (95 %)"))
     return found
 
 
 async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
-    return (await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet))
+    from decloud_pl.journal.owner import Owner
 
-
-def _journal_rows(journal: Path, owner: Owner) -> dict[int, Row]:
-    from decloud_pl.journal.view import view_journal
-
-    with view_journal(journal) as view:
-        return {} if view is None else view.rows_of(owner)
+    return Owner(await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet))
 
 
 def round_fields(round_: Round) -> dict[str, Any]:
@@ -283,7 +283,7 @@ def status_name(round_: Round) -> str:
     return round_.status.name.lower().replace("_", "-")
 
 
-def _status_fields(round_: Round, submission: Submission | None, row: Row | None) -> dict[str, Any]:
+def _status_fields(round_: Round, submission: Submission | None, record: RoundRecord | None) -> dict[str, Any]:
     place = None
     if submission is not None:
         place = {
@@ -293,8 +293,8 @@ def _status_fields(round_: Round, submission: Submission | None, row: Row | None
             "reward_lamports": _reward(round_, submission),
             "reward_claimed": submission.reward_claimed,
         }
-    record = None if row is None else {**dataclasses.asdict(row.record), "state": row.record.state.value}
-    return {"round": round_fields(round_), "submission": place, "journal": record}
+    row = None if record is None else dataclasses.asdict(record)
+    return {"round": round_fields(round_), "submission": place, "journal": row}
 
 
 def _reward(round_: Round, submission: Submission) -> int:

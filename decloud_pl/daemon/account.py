@@ -15,10 +15,10 @@ from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import read_update
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.schema import daemon_process
-from decloud_pl.journal.view import view_journal
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.events import Reporter
 from decloud_pl.rounds.life import MAX_TRAINERS
@@ -36,13 +36,13 @@ class Account:
         settings: the network and the home.
         wallet: signs.
         reporter: gets what happens.
-        scope: whose rounds they are; known after `open`.
+        owner: whose rounds they are; known after `open`.
     """
 
     settings: Settings
     wallet: Wallet
     reporter: Reporter
-    scope: Scope = field(init=False)
+    owner: Owner = field(init=False)
     _chain: ChainClient = field(init=False)
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Account:
                 fix="Stop it, or choose another home for this session.",
             )
         network = await self._chain.rpc.check_same_network()
-        self.scope = Scope(network, str(self._chain.dialect.program_id), str(self.wallet.address))
+        self.owner = Owner(network, str(self._chain.dialect.program_id), str(self.wallet.address))
 
     async def aclose(self) -> None:
         """Closes the connection."""
@@ -79,7 +79,7 @@ class Account:
 
     def folder(self, round_id: int) -> Path:
         """Where a round's files are until it is over."""
-        return self.settings.home_path / "rounds" / self.scope.folder / str(round_id)
+        return self.settings.home_path / "rounds" / self.owner.folder / str(round_id)
 
     async def round(self, round_id: int) -> Round:
         """A round on chain.
@@ -224,10 +224,8 @@ class Account:
         return record
 
     def _record(self, round_id: int) -> RoundRecord | None:
-        owner = (self.scope.network, self.scope.program_id, self.scope.wallet)
-        with view_journal(self.settings.journal_path) as journal:
-            row = None if journal is None else journal.rows_of(owner).get(round_id)
-        return None if row is None else row.record
+        with JournalReader(self.settings.journal_path, self.owner) as journal:
+            return journal.get(round_id)
 
     def _is_wanted(self, round_: Round, dataset: str | None) -> bool:
         if dataset is not None:

@@ -29,7 +29,8 @@ from decloud_pl.executors.ray.executor import RayExecutor
 from decloud_pl.executors.ray.options import RayOptions
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
@@ -166,18 +167,14 @@ async def assemble(
         reporter = stack.enter_context(logged(reporter, home))
         rpc = make_rpc(settings.network)
         stack.push_async_callback(rpc.aclose)
-        network, deposit = await answered(
-            lambda: _network_and_deposit(rpc), reporter, ENDLESS.waits() if patient else ()
-        )
-        journal = Journal(
-            home / JOURNAL_FILE, network=network, program_id=str(dialect.program_id), wallet=str(wallet.address)
-        )
-        stack.callback(journal.close)
-        scope = Scope(*journal.owner)
+        waits = ENDLESS.waits() if patient else ()
+        network, deposit = await answered(lambda: _network_and_deposit(rpc), reporter, waits)
+        owner = Owner(network, str(dialect.program_id), str(wallet.address))
+        journal = stack.enter_context(Journal(home / JOURNAL_FILE, owner))
         reporter = await stack.enter_async_context(
             observed(
                 home,
-                scope,
+                owner,
                 rpc.health,
                 reporter,
                 facts=facts(settings, preset),
@@ -199,7 +196,7 @@ async def assemble(
             planner=planner,
             reporter=reporter,
             # Networks, programs and wallets may share a home; their rounds have the same numbers.
-            rounds_folder=home / "rounds" / scope.folder,
+            rounds_folder=home / "rounds" / owner.folder,
             max_model_bytes=MAX_MODEL_BYTES,
             deposit=deposit,
             shares=make_shares(settings.daemon, settings.max_concurrent_rounds),
@@ -268,17 +265,8 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     if view.round is None:
         raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
     policy = make_policy(settings, deposit=deposit)
-    journal = Journal(
-        settings.home_path / JOURNAL_FILE,
-        network=network,
-        program_id=str(dialect.program_id),
-        wallet=str(address),
-        read_only=True,
-    )
-    try:
+    with JournalReader(settings.journal_path, Owner(network, str(dialect.program_id), str(address))) as journal:
         return Joining(policy, journal).checks(view.round, now=view.now, balance=view.balance)
-    finally:
-        journal.close()
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda: None) -> bool:

@@ -1,15 +1,20 @@
-"""Whose rounds: a network, a program on it and a wallet. A home may hold the rounds of several."""
+"""Whose rounds a journal's rows are. A home may hold the rounds of several."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _NETWORK_LENGTH = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The owner of a journal's rows; ``network`` is the chain's genesis hash, or empty in old journals."""
+class Owner(NamedTuple):
+    """A network, a program on it and a wallet: round numbers mean something only within all three.
+
+    Attributes:
+        network: the chain's genesis hash; empty where it is not known.
+        program_id: base58.
+        wallet: its address, base58.
+    """
 
     network: str
     program_id: str
@@ -17,6 +22,10 @@ class Scope:
 
     @property
     def folder(self) -> str:
-        """A name for its folders under ``rounds`` and ``reports``, and its key in the activity file."""
+        """The name of its folders under ``rounds`` and ``reports``, and its key in the activity file."""
         network = f"{self.network[:_NETWORK_LENGTH]}-" if self.network else ""
         return f"{network}{self.program_id}-{self.wallet}"
+
+
+NOBODY = Owner("", "", "")
+"""Of no row: for work on a whole journal, whoever its rows belong to."""

@@ -1,8 +1,8 @@
-"""What the daemon intends for a round, as the journal keeps it."""
+"""A row of the journal: what the daemon intends for a round, and how far it has come."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -86,6 +86,7 @@ class RoundRecord:
         claimed_lamports: what the claim paid.
         seconds: wall seconds spent per step, for the summary and for judging later rounds.
         submit_window: seconds that were left to the submit deadline when the training was first seen.
+        updated_at: Unix seconds when the journal wrote the row, 0 before; records that differ only here are equal.
     """
 
     round_id: int
@@ -116,6 +117,19 @@ class RoundRecord:
     submit_window: int | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    updated_at: float = field(default=0.0, compare=False)
+
+    @property
+    def gain(self) -> float | None:
+        """Accuracy after less before."""
+        if self.accuracy_before is None or self.accuracy_after is None:
+            return None
+        return self.accuracy_after - self.accuracy_before
+
+    @property
+    def earned(self) -> int:
+        """Lamports, 0 until they are claimed."""
+        return (self.claimed_lamports or 0) if self.state is State.CLAIMED else 0
 
     @property
     def occupies_slot(self) -> bool:

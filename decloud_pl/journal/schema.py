@@ -1,4 +1,9 @@
-"""The journal's file: its tables, its lock, and how it is opened by those who write and those who only look."""
+"""The journal's file: its tables and their version, its lock, and how it is opened to write and to read.
+
+Versions: the writer brings an older journal up to date when it opens it; a reader reads it as it is, without the
+columns that came later. Both refuse a newer one. Whatever an older program cannot read is a new version: a column, a
+table that is read, a `State`.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +11,41 @@ import dataclasses
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from decloud_pl.errors import JournalError, JournalLocked
-from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.record import RoundRecord
 
 JOURNAL_FILE = "journal.sqlite"
 """Its name in the home folder."""
-SCHEMA_VERSION = 3
-_ADDED: dict[int, tuple[str, ...]] = {2: ("gain_low", "gain_high")}
-"""Columns of ``rounds`` that the format after this one added."""
+SCHEMA_VERSION = 4
 
-
-COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
-"""Lamports that ``transactions`` took; one whose outcome is not known yet counts as if it will land."""
 FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
 """Columns of ``rounds`` that are a `RoundRecord`'s."""
-_TYPES = {"round_id": "INTEGER NOT NULL", "state": "TEXT NOT NULL"}
+_TYPES = {"round_id": "INTEGER NOT NULL", "state": "TEXT NOT NULL", "updated_at": "REAL NOT NULL"}
 _COLUMNS = ",\n    ".join(f"{name} {_TYPES.get(name, '')}".rstrip() for name in FIELDS)
 
+_UPLOADS = """
+CREATE TABLE uploads (
+    network TEXT NOT NULL,
+    program_id TEXT NOT NULL,
+    wallet TEXT NOT NULL,
+    round_id INTEGER NOT NULL,
+    store TEXT NOT NULL,
+    update_cid TEXT NOT NULL,
+    state TEXT NOT NULL,
+    cid TEXT,
+    PRIMARY KEY (network, program_id, wallet, round_id, store)
+);
+"""
 _SCHEMA = f"""
 CREATE TABLE rounds (
     network TEXT NOT NULL,
     program_id TEXT NOT NULL,
     wallet TEXT NOT NULL,
     {_COLUMNS},
-    updated_at REAL NOT NULL,
     PRIMARY KEY (network, program_id, wallet, round_id)
 );
 CREATE INDEX rounds_by_state ON rounds (network, program_id, wallet, state);
@@ -65,21 +77,23 @@ CREATE TABLE transactions (
 );
 CREATE INDEX transactions_by_time ON transactions (network, program_id, wallet, recorded_at);
 CREATE INDEX transactions_by_key ON transactions (network, program_id, wallet, key);
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
-
-
-def values_of(record: RoundRecord) -> tuple[object, ...]:
-    """A record as a row, in the order of `FIELDS`."""
-    values = (getattr(record, name) for name in FIELDS)
-    return tuple(value.value if isinstance(value, State) else value for value in values)
-
-
-def record_of(row: Sequence[object]) -> RoundRecord:
-    """The inverse of `values_of`."""
-    values = dict(zip(FIELDS, row, strict=True))
-    values["state"] = State(str(values["state"]))
-    return RoundRecord(**values)  # type: ignore[arg-type]  # the columns are the dataclass's own fields
+{_UPLOADS}"""
+_MIGRATIONS = {
+    2: "ALTER TABLE rounds ADD COLUMN gain_low; ALTER TABLE rounds ADD COLUMN gain_high;",
+    # Not every journal of version 3 has the table: it was made with the first upload. No upload is without its round.
+    3: f"""
+CREATE TABLE IF NOT EXISTS uploads (owner, round_id, store, update_cid, state, cid);
+ALTER TABLE uploads RENAME TO uploads_before;
+{_UPLOADS}
+INSERT INTO uploads
+    SELECT r.network, r.program_id, r.wallet, u.round_id, u.store, u.update_cid, u.state, u.cid
+    FROM uploads_before u
+    JOIN rounds r ON r.network || '/' || r.program_id || '/' || r.wallet = u.owner AND r.round_id = u.round_id;
+DROP TABLE uploads_before;
+""",  # noqa: S608 (own names)
+}
+"""What makes a journal of each older version one of the next."""
+_OLDEST_VERSION = min(_MIGRATIONS)
 
 
 def lock(path: Path) -> int:
@@ -129,48 +143,62 @@ def daemon_process(path: Path) -> int | None:
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
-    """Opens a journal, makes one that is not there, and brings one of an older format up to date.
+    """Opens a journal, makes one that is not there, and brings one of an older version up to date.
 
     Raises:
-        JournalError: a newer version wrote it.
-        sqlite3.Error: it cannot be opened.
+        JournalError: it cannot be opened, or a newer program wrote it. It is left as it is.
     """
-    # The file holds no secret, but what a wallet earns is its owner's business.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    with _closed_on_failure(sqlite3.connect(path, isolation_level=None, timeout=10)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-        elif version in _ADDED:
-            _bring_up_to_date(db, version)
-        else:
-            _check_version(db, path)
-    return db
-
-
-def _bring_up_to_date(db: sqlite3.Connection, version: int) -> None:
-    """Adds what later formats have; rows keep everything."""
-    steps = [f"ALTER TABLE rounds ADD COLUMN {name};" for old in range(version, SCHEMA_VERSION) for name in _ADDED[old]]
-    db.executescript(f"BEGIN;{''.join(steps)}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+    with _as_journal_error(f"The journal {path} cannot be opened", "Free disk space or restore it from a copy."):
+        # The file holds no secret, but what a wallet earns is its owner's business.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with _closed_on_failure(sqlite3.connect(path, isolation_level=None, timeout=10)) as db:
+            version = _version(db, path)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            if version != SCHEMA_VERSION:
+                steps = [_MIGRATIONS[old] for old in range(version, SCHEMA_VERSION)] if version else [_SCHEMA]
+                db.executescript(f"BEGIN;{''.join(steps)}PRAGMA user_version = {SCHEMA_VERSION};COMMIT;")
+        return db
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """Opens a journal that cannot be changed by this connection; one that is not there is empty.
+    """Opens a journal so that this connection cannot change it; one that is not there, or not yet made, is empty.
 
     Raises:
-        JournalError: another version wrote it.
-        sqlite3.Error: it cannot be opened.
+        JournalError: it cannot be read, or a newer program wrote it.
     """
-    if not path.exists():
-        db = sqlite3.connect(":memory:", isolation_level=None)
-        db.executescript(_SCHEMA)
-        return db
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    with _closed_on_failure(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)) as db:
-        _check_version(db, path)
-    return db
+    with _as_journal_error(f"The journal {path} cannot be read", "Restore it from a copy."):
+        db = connect_read_only(path)
+        if db is not None:
+            with _closed_on_failure(db):
+                if _version(db, path):
+                    return db
+            db.close()
+    empty = sqlite3.connect(":memory:", isolation_level=None)
+    empty.executescript(_SCHEMA)
+    return empty
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection | None:
+    """A connection to a database in WAL mode that makes and changes no file; None where there is none.
+
+    While a process writes the database, or after one was killed, a ``-wal`` file is beside it, which has the latest
+    rows. Without that file nobody writes, and ``immutable`` keeps SQLite from making and leaving behind its own.
+    """
+    if not path.is_file():
+        return None
+    in_use = path.with_name(path.name + "-wal").exists()
+    uri = f"{path.resolve().as_uri()}?{'mode=ro' if in_use else 'immutable=1'}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
+
+
+@contextmanager
+def _as_journal_error(what: str, fix: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise JournalError(f"{what}: {reason}.", fix=f"It was left as it is. {fix}") from error
 
 
 @contextmanager
@@ -182,10 +210,17 @@ def _closed_on_failure(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
-def _check_version(db: sqlite3.Connection, path: Path) -> None:
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != SCHEMA_VERSION:
-        raise JournalError(
-            f"The journal {path} has format {version}, this program knows {SCHEMA_VERSION}.",
-            fix="Start the daemon once, which brings an older one up to date. A newer one needs a newer program.",
-        )
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """The version of a journal, 0 for a file without tables.
+
+    Raises:
+        JournalError: this program does not know the version.
+    """
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version == 0 or _OLDEST_VERSION <= version <= SCHEMA_VERSION:
+        return version
+    raise JournalError(
+        f"The journal {path} has format {version}, but this program reads formats {_OLDEST_VERSION} to"
+        f" {SCHEMA_VERSION}.",
+        fix="Use the program version that wrote it.",
+    )

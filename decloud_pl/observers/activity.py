@@ -16,18 +16,20 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
 
 logger = logging.getLogger(__name__)
 
 ACTIVITY_FILE = "activity.sqlite"
-SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 1
 _KEPT_SKIPS = 10_000
 _KEPT_TROUBLES = 5_000
 _TRIM_EVERY = 200
-_BEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 
+# A scope is an owner's folder.
 _SCHEMA = f"""
 CREATE TABLE skips (
     scope TEXT NOT NULL, round_id INTEGER NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL,
@@ -45,18 +47,18 @@ CREATE TABLE daemons (
     rpc_requests INTEGER NOT NULL, rpc_errors INTEGER NOT NULL, publish_failures INTEGER NOT NULL,
     facts TEXT NOT NULL
 );
-PRAGMA user_version = {SCHEMA_VERSION};
+PRAGMA user_version = {_SCHEMA_VERSION};
 """
 
 
 class Activity:
-    """A `Reporter` that keeps what `JournalReader` shows beside the journal's rows.
+    """A `Reporter` that keeps what `ActivityReader` shows beside the journal's rows.
 
     Args:
         path: the file; one that is damaged or of another version is put aside.
-        scope: `Scope.folder` of the daemon.
+        owner: whose rounds the daemon works on.
         facts: about this run, for people; no secrets.
-        health: of the chain's endpoints, read at every beat.
+        health: of the chain's endpoints, read at every heartbeat.
         now: Unix seconds.
     """
 
@@ -64,27 +66,27 @@ class Activity:
         self,
         path: Path,
         *,
-        scope: str,
+        owner: Owner,
         facts: Mapping[str, str],
         health: RpcHealth,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._scope = scope
+        self._scope = owner.folder
         self._health = health
         self._now = now
         self._db: sqlite3.Connection | None = None
         self._writes = 0
-        self._complained = False
+        self._has_warned = False
         self._balance: int | None = None
         self._publish_failures = 0
         self._attempts: dict[int, int] = {}
-        self._beaten_at = 0.0
-        with self._patiently():
+        self._heartbeat_at = 0.0
+        with self._warning_once():
             self._db = _open(path)
-        self._execute("DELETE FROM deadlines WHERE scope = ?", (scope,))
+        self._execute("DELETE FROM deadlines WHERE scope = ?", (self._scope,))
         self._execute(
             "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?, NULL, ?, NULL, NULL, 0, 0, 0, ?)",
-            (scope, os.getpid(), now(), now(), json.dumps(dict(facts))),
+            (self._scope, os.getpid(), now(), now(), json.dumps(dict(facts))),
         )
 
     def report(self, event: DaemonEvent) -> None:
@@ -112,18 +114,18 @@ class Activity:
             if record.state.is_final:
                 del self._attempts[record.round_id]
                 self._execute("DELETE FROM deadlines WHERE scope = ? AND round_id = ?", (self._scope, record.round_id))
-        if self._now() - self._beaten_at >= _BEAT_SECONDS:
-            self.beat()
+        if self._now() - self._heartbeat_at >= _HEARTBEAT_SECONDS:
+            self.heartbeat()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Writes down that the daemon lives, and what it last heard."""
-        self._beaten_at = self._now()
+        self._heartbeat_at = self._now()
         health = self._health
         self._execute(
             "UPDATE daemons SET beat_at = ?, heard_at = ?, balance = ?, rpc_requests = ?, rpc_errors = ?,"
             " publish_failures = ? WHERE scope = ?",
             (
-                self._beaten_at,
+                self._heartbeat_at,
                 health.heard_at,
                 self._balance,
                 health.requests,
@@ -134,7 +136,7 @@ class Activity:
         )
 
     def close(self) -> None:
-        self.beat()
+        self.heartbeat()
         self._execute("UPDATE daemons SET stopped_at = ? WHERE scope = ?", (self._now(), self._scope))
         if self._db is not None:
             self._db.close()
@@ -152,7 +154,7 @@ class Activity:
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         if self._db is None:
             return
-        with self._patiently():
+        with self._warning_once():
             self._db.execute(statement, values)
             self._writes += 1
             if self._writes % _TRIM_EVERY == 0:
@@ -167,12 +169,12 @@ class Activity:
             )
 
     @contextlib.contextmanager
-    def _patiently(self) -> Iterator[None]:
+    def _warning_once(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            if not self._complained:
-                self._complained = True
+            if not self._has_warned:
+                self._has_warned = True
                 logger.warning("What the dashboard shows beside the journal cannot be written: %s", error)
 
 
@@ -194,8 +196,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, timeout=1)
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"format {version} is not {SCHEMA_VERSION}")
+        if version not in (0, _SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"format {version} is not {_SCHEMA_VERSION}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = OFF")
         if version == 0:

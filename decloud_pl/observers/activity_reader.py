@@ -8,29 +8,26 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.reader import JournalReader, conditions
+from decloud_pl.journal.schema import connect_read_only
 from decloud_pl.observers.activity import ACTIVITY_FILE
 
-_TIMEOUT = 2.0
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _DEAD_AFTER = 15.0
-"""Seconds without a beat after which a daemon counts as ended: its process number may be another's by now."""
-_STATUS = (
-    "SELECT pid, started_at, stopped_at, beat_at, heard_at, balance, rpc_requests, rpc_errors, publish_failures, facts"
-    " FROM daemons"
-)
-
-Conditions = Callable[[str, "str | None"], "tuple[str, tuple[object, ...]]"]
-"""Makes the further conditions of a question about one table, whose columns with words are given."""
+"""Seconds without a heartbeat after which a daemon counts as ended: its process number may be another's by now."""
+_EVENTS = (("skipped", "skips", "reason"), ("trouble", "troubles", "message"))
+"""Kind of a log entry, its table and the column with its words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """One line of the log: a change of state, a skipped round or a trouble (``kind``)."""
 
     at: float
@@ -46,129 +43,124 @@ class DaemonStatus:
     alive: bool
     pid: int
     started_at: float
-    beat_at: float
+    heartbeat_at: float
     heard_at: float | None
     balance: int | None
     rpc_requests: int
     rpc_errors: int
     publish_failures: int
-    facts: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, str]
 
 
 class ActivityReader:
-    """One look at a home's activity file. It only adds to the journal: what cannot be read is left out.
+    """What a home's activity file holds for one owner; a context manager.
+
+    It only adds to the journal, so what cannot be read is left out.
 
     Args:
         home: the folder of the daemon.
+        owner: whose; that of the daemon that said something last by default.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._file: sqlite3.Connection | None = None
-        with contextlib.suppress(sqlite3.Error):
-            self._file = connect(home / ACTIVITY_FILE)
-            if self._file is not None and not columns_of(self._file, "daemons"):
-                self.close()
+    def __init__(self, home: Path, owner: Owner | None) -> None:
+        self._db: sqlite3.Connection | None = None
+        with contextlib.suppress(sqlite3.Error, OSError):
+            self._db = connect_read_only(home / ACTIVITY_FILE)
+        last = self._ask("SELECT scope FROM daemons ORDER BY beat_at DESC LIMIT 1") if owner is None else []
+        self._scope = owner.folder if owner is not None else last[0][0] if last else ""
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self._file = None
+    def __enter__(self) -> Self:
+        return self
 
-    def entries(self, scope: Scope, conditions: Conditions, kinds: Sequence[str], limit: int) -> list[Entry]:
-        """Skipped rounds and troubles, as far as ``kinds`` asks for them; everything where it is empty."""
-        found: list[Entry] = []
-        for kind, table, column in (("skipped", "skips", "reason"), ("trouble", "troubles", "message")):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._db is not None:
+            self._db.close()
+
+    def entries(
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        round_id: int | None = None,
+        text: str = "",
+        before: float | None = None,
+        limit: int = -1,
+    ) -> list[LogEntry]:
+        """Skipped rounds and troubles, as `log` has them; the latest of each kind first."""
+        found: list[LogEntry] = []
+        for kind, table, column in _EVENTS:
             if kinds and kind not in kinds:
                 continue
-            where, more = conditions(column, None)
-            found += (
-                Entry(at, kind, number, words)
-                for at, number, words in self._ask(
-                    f"SELECT at, round_id, {column} FROM {table} WHERE scope = ? {where} ORDER BY at DESC LIMIT ?",  # noqa: S608
-                    (scope.folder, *more, limit),
-                )
+            where, values = conditions(column, round_id=round_id, text=text, before=before)
+            rows = self._ask(
+                f"SELECT at, round_id, {column} FROM {table} WHERE scope = ?{where} ORDER BY at DESC LIMIT ?",  # noqa: S608 (own names)
+                (self._scope, *values, limit),
             )
+            found += (LogEntry(at, kind, number, words) for at, number, words in rows)
         return found
 
-    def skip_reasons(self, scope: Scope) -> list[tuple[str, int]]:
+    def skip_reasons(self) -> list[tuple[str, int]]:
         """Why rounds were skipped and how many for each reason, the commonest first; … for numbers."""
         counts: Counter[str] = Counter()
-        for reason, count in self._ask(
-            "SELECT reason, COUNT(*) FROM skips WHERE scope = ? GROUP BY reason", (scope.folder,)
-        ):
+        question = "SELECT reason, COUNT(*) FROM skips WHERE scope = ? GROUP BY reason"
+        for reason, count in self._ask(question, (self._scope,)):
             counts[_NUMBER.sub("…", reason)] += count
         return counts.most_common()
 
-    def deadlines(self, scope: Scope) -> dict[int, float]:
+    def deadlines(self) -> dict[int, float]:
         """The next deadline of rounds at work, in Unix seconds of this machine."""
-        return dict(self._ask("SELECT round_id, deadline FROM deadlines WHERE scope = ?", (scope.folder,)))
+        return dict(self._ask("SELECT round_id, deadline FROM deadlines WHERE scope = ?", (self._scope,)))
 
-    def daemon(self, scope: Scope | None, now: float) -> DaemonStatus | None:
-        """How the daemon of a scope is, or the one that said something last; None when it has left no word."""
-        if scope is None:
-            rows = self._ask(_STATUS + " ORDER BY beat_at DESC LIMIT 1", ())
-        else:
-            rows = self._ask(_STATUS + " WHERE scope = ?", (scope.folder,))
+    def daemon(self, now: float) -> DaemonStatus | None:
+        """How the daemon is, None when it has left no word."""
+        rows = self._ask(
+            "SELECT pid, started_at, stopped_at, beat_at, heard_at, balance, rpc_requests, rpc_errors,"
+            " publish_failures, facts FROM daemons WHERE scope = ?",
+            (self._scope,),
+        )
         if not rows:
             return None
         pid, started, stopped, beat, heard, balance, requests, errors, failures, facts = rows[0]
         alive = stopped is None and now - beat < _DEAD_AFTER and _is_running(pid)
-        return DaemonStatus(alive, pid, started, beat, heard, balance, requests, errors, failures, _facts(facts))
+        return DaemonStatus(alive, pid, started, beat, heard, balance, requests, errors, failures, json.loads(facts))
 
-    def _ask(self, question: str, values: Sequence[object]) -> list[Any]:
-        if self._file is None:
+    def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
+        if self._db is None:
             return []
         try:
-            return self._file.execute(question, values).fetchall()
+            return self._db.execute(question, values).fetchall()
         except sqlite3.Error:
             return []
 
 
-def connect(path: Path) -> sqlite3.Connection | None:
-    """A connection that cannot write, None where there is no file."""
-    if not path.is_file():
-        return None
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=_TIMEOUT)
+def log(
+    journal: JournalReader,
+    activity: ActivityReader,
+    *,
+    kinds: Sequence[str] = (),
+    round_id: int | None = None,
+    text: str = "",
+    before: float | None = None,
+    limit: int = 50,
+) -> list[LogEntry]:
+    """What happened, from both files, the latest first.
 
-
-def columns_of(connection: sqlite3.Connection, table: str) -> frozenset[str]:
-    """The columns of a table, none where there is no such table."""
-    return frozenset(row[1] for row in connection.execute(f"PRAGMA table_info({table})"))
-
-
-def like(text: str) -> str:
-    """The pattern of ``LIKE … ESCAPE char(92)`` for columns that hold a text."""
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
-
-
-def conditions(round_id: int | None, text: str, before: float | None) -> Conditions:
-    """For entries of a round, that hold a text, from before a time."""
-
-    def build(column: str, second: str | None) -> tuple[str, tuple[object, ...]]:
-        where = ""
-        values: list[object] = []
-        if round_id is not None:
-            where += " AND round_id = ?"
-            values.append(round_id)
-        if text:
-            columns = [column, *([second] if second else [])]
-            where += f" AND ({' OR '.join(f'{name} LIKE ? ESCAPE char(92)' for name in columns)})"
-            values += [like(text)] * len(columns)
-        if before is not None:
-            where += " AND at < ?"
-            values.append(before)
-        return where, tuple(values)
-
-    return build
-
-
-def _facts(text: str) -> dict[str, str]:
-    try:
-        facts = json.loads(text)
-    except ValueError:
-        return {}
-    return {str(name): str(value) for name, value in facts.items()} if isinstance(facts, dict) else {}
+    Args:
+        journal: gives the changes of state.
+        activity: gives skipped rounds and troubles.
+        kinds: states, ``skipped`` or ``trouble``; any when empty.
+        round_id: of this round alone.
+        text: what an entry must hold.
+        before: Unix seconds; entries from then on are left out, for paging.
+        limit: of entries.
+    """
+    found = activity.entries(kinds=kinds, round_id=round_id, text=text, before=before, limit=limit)
+    states = [kind for kind in kinds if kind not in ("skipped", "trouble")]
+    if states or not kinds:
+        changes = journal.latest_transitions(round_id=round_id, states=states, text=text, before=before, limit=limit)
+        found += (LogEntry(change.at, change.state.value, change.round_id, change.reason) for change in changes)
+    return sorted(found, key=lambda entry: entry.at, reverse=True)[:limit]
 
 
 def _is_running(pid: int) -> bool:

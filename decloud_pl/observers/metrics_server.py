@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decloud_pl.errors import ConfigError
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
 from decloud_pl.observers.loopback import is_own_host
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _HOST = "127.0.0.1"
 def add_routes(
     application: web.Application,
     home: Path,
-    scope: Scope | None = None,
+    owner: Owner | None = None,
     *,
     refresh: Callable[[], None] = lambda: None,
 ) -> None:
@@ -31,7 +31,7 @@ def add_routes(
     Args:
         application: aiohttp's.
         home: the daemon's folder.
-        scope: whose rounds; those with the latest change by default.
+        owner: whose rounds; those with the latest change by default.
         refresh: called first; the daemon writes down how it is.
     """
     from aiohttp import web
@@ -40,12 +40,12 @@ def add_routes(
 
     async def metrics(_: web.Request) -> web.Response:
         refresh()
-        body = await asyncio.to_thread(exposition, home, scope)
+        body = await asyncio.to_thread(exposition, home, owner)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
     async def healthz(_: web.Request) -> web.Response:
         refresh()
-        state = await asyncio.to_thread(health, home, scope)
+        state = await asyncio.to_thread(health, home, owner)
         return web.json_response(state, status=200 if state["ok"] else 503)
 
     application.router.add_get("/metrics", metrics)
@@ -54,7 +54,7 @@ def add_routes(
 
 @asynccontextmanager
 async def metrics_server(
-    home: Path, scope: Scope, *, port: int, refresh: Callable[[], None] = lambda: None
+    home: Path, owner: Owner, *, port: int, refresh: Callable[[], None] = lambda: None
 ) -> AsyncIterator[int]:
     """Serves both pages while the context is open; yields the port.
 
@@ -72,7 +72,7 @@ async def metrics_server(
         return await handler(request)
 
     application = web.Application(middlewares=[own_host_only])
-    add_routes(application, home, scope, refresh=refresh)
+    add_routes(application, home, owner, refresh=refresh)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:

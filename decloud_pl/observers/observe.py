@@ -14,18 +14,19 @@ from typing import Any
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.errors import JournalError
 from decloud_pl.executors.shares import visible_gpus
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.reader import JournalReader, midnight
 from decloud_pl.journal.record import State
+from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
 from decloud_pl.observers.metrics_server import metrics_server
 from decloud_pl.observers.notify import notifying
-from decloud_pl.observers.reader import JournalReader, midnight
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
 from decloud_pl.rounds.events import Changed, DaemonEvent, Earnings, Reporter
 from decloud_pl.settings.schema import MetricsConfig, NotifyConfig
 from decloud_pl.train.fit.hardware import cpu_has_bf16
 
-_BEAT_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 5.0
 
 
 class Observers:
@@ -39,12 +40,12 @@ class Observers:
             reporter.report(event)
 
 
-class EarningsTeller:
-    """Tells another reporter what the rounds have brought: at the start, and after every claim."""
+class EarningsReporter:
+    """A `Reporter` that tells another one what the rounds have brought: at the start, and after every claim."""
 
-    def __init__(self, home: Path, scope: Scope, to: Reporter) -> None:
-        self._home = home
-        self._scope = scope
+    def __init__(self, path: Path, owner: Owner, to: Reporter) -> None:
+        self._path = path
+        self._owner = owner
         self._to = to
 
     def report(self, event: DaemonEvent) -> None:
@@ -52,15 +53,15 @@ class EarningsTeller:
             self.tell()
 
     def tell(self) -> None:
-        with contextlib.suppress(JournalError), JournalReader(self._home, self._scope) as reader:
-            today, total = reader.earned(midnight(time.time())), reader.earned()
-            self._to.report(Earnings(today, total, reader.spent() or 0))
+        with contextlib.suppress(JournalError), JournalReader(self._path, self._owner) as journal:
+            today = journal.earned_since(midnight(time.time()))
+            self._to.report(Earnings(today, journal.earned_since(0), journal.spent_since(0)))
 
 
 @asynccontextmanager
 async def observed(
     home: Path,
-    scope: Scope,
+    owner: Owner,
     health: RpcHealth,
     reporter: Reporter,
     *,
@@ -74,7 +75,7 @@ async def observed(
 
     Args:
         home: the user's folder.
-        scope: whose rounds they are.
+        owner: whose rounds they are.
         health: of the chain's endpoints.
         reporter: gets every event too.
         facts: for the header of every view.
@@ -87,17 +88,17 @@ async def observed(
         ConfigError: the metrics' port is taken, or notifications are wanted and cannot be sent.
     """
     async with AsyncExitStack() as stack:
-        activity = Activity(home / ACTIVITY_FILE, scope=scope.folder, facts=facts, health=health)
+        activity = Activity(home / ACTIVITY_FILE, owner=owner, facts=facts, health=health)
         stack.callback(activity.close)
-        reports = ReportWriter(home / REPORTS_FOLDER / scope.folder, settings)
+        reports = ReportWriter(home / REPORTS_FOLDER / owner.folder, settings)
         stack.push_async_callback(reports.aclose)
         notifier = await stack.enter_async_context(notifying(notify, notify_urls, health))
-        teller = EarningsTeller(home, scope, reporter)
+        earnings = EarningsReporter(home / JOURNAL_FILE, owner, reporter)
         if metrics.port:
-            await stack.enter_async_context(metrics_server(home, scope, port=metrics.port, refresh=activity.beat))
-        stack.push_async_callback(_cancel, asyncio.create_task(_beat(activity)))
-        teller.tell()
-        yield Observers([activity, reports, *notifier, reporter, teller])
+            await stack.enter_async_context(metrics_server(home, owner, port=metrics.port, refresh=activity.heartbeat))
+        stack.push_async_callback(_cancel, asyncio.create_task(_heartbeats(activity)))
+        earnings.tell()
+        yield Observers([activity, reports, *notifier, reporter, earnings])
 
 
 def device(trainer: Mapping[str, Any]) -> str:
@@ -118,10 +119,10 @@ def precision(trainer: Mapping[str, Any]) -> str:
     return wanted if has_bf16 is None else "bf16-mixed" if has_bf16 else "32-true"
 
 
-async def _beat(activity: Activity) -> None:
+async def _heartbeats(activity: Activity) -> None:
     while True:
-        activity.beat()
-        await asyncio.sleep(_BEAT_SECONDS)
+        activity.heartbeat()
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

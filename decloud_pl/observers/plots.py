@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from decloud_pl.domain import LAMPORTS_PER_SOL
 from decloud_pl.durable import appearing
 from decloud_pl.errors import UsageError
-from decloud_pl.observers.reports import CURVES_FILE, METRICS_FILE, Metric, read_metrics
+from decloud_pl.observers.reports import CURVES_FILE, METRICS_FILE, MetricsRow, read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ _BLUE, _ORANGE = "#0969da", "#bc4c00"
 _STEPS_PER_DOT = 200
 
 
-def curves(metrics: Sequence[Metric], title: str) -> Figure:
+def curves(metrics: Sequence[MetricsRow], title: str) -> Figure:
     """Loss and accuracy over optimizer steps."""
     from matplotlib.figure import Figure
 
@@ -38,7 +38,7 @@ def curves(metrics: Sequence[Metric], title: str) -> Figure:
     return figure
 
 
-def accuracies(metrics: Sequence[Metric]) -> list[tuple[int, float]]:
+def accuracies(metrics: Sequence[MetricsRow]) -> list[tuple[int, float]]:
     """(optimizer step, accuracy) of every measurement; the finished update's stands at the last step."""
     found: list[tuple[int, float]] = []
     step = 0
@@ -49,7 +49,7 @@ def accuracies(metrics: Sequence[Metric]) -> list[tuple[int, float]]:
     return found
 
 
-def _accuracy(axes: Axes, metrics: Sequence[Metric]) -> None:
+def _accuracy(axes: Axes, metrics: Sequence[MetricsRow]) -> None:
     points = accuracies(metrics)
     if points:
         axes.plot(

@@ -12,9 +12,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from decloud_pl import __version__
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import State
-from decloud_pl.observers.reader import JournalReader
+from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.observers.activity_reader import ActivityReader
 from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, read_metrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -27,13 +29,13 @@ class TrainerCollector(Collector):
 
     Args:
         home: the daemon's folder.
-        scope: whose rounds; those with the latest change by default.
+        owner: whose rounds; those with the latest change by default.
         now: Unix seconds.
     """
 
-    def __init__(self, home: Path, scope: Scope | None = None, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, home: Path, owner: Owner | None = None, *, now: Callable[[], float] = time.time) -> None:
         self._home = home
-        self._scope = scope
+        self._owner = owner
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
@@ -42,26 +44,28 @@ class TrainerCollector(Collector):
         Raises:
             JournalError: the journal cannot be read.
         """
-        with JournalReader(self._home, self._scope) as reader:
+        with (
+            JournalReader(self._home / JOURNAL_FILE, self._owner) as journal,
+            ActivityReader(self._home, journal.owner) as activity,
+        ):
             yield _gauge("decloud_build_info", "The program's version.", {__version__: 1}, "version")
-            yield from self._rounds(reader)
-            yield from self._daemon(reader)
-            yield from self._trainings(reader)
+            yield from self._rounds(journal, activity)
+            yield from self._daemon(activity)
+            yield from self._trainings(journal)
 
-    def _rounds(self, reader: JournalReader) -> Iterator[Metric]:
-        states = reader.states()
-        known = {**{state.value: 0 for state in State}, **states}
+    def _rounds(self, journal: JournalReader, activity: ActivityReader) -> Iterator[Metric]:
+        counts = journal.state_counts()
+        known = {state.value: counts.get(state, 0) for state in State}
         yield _gauge("decloud_rounds", "Rounds by the state that this trainer has come to.", known, "state")
-        earned, spent = reader.earned(), reader.spent()
+        earned, spent = journal.earned_since(0), journal.spent_since(0)
         yield CounterMetricFamily("decloud_earned_lamports", "Lamports claimed as rewards.", value=earned)
-        if spent is not None:
-            yield CounterMetricFamily("decloud_spent_lamports", "Lamports that fees and deposits took.", value=spent)
-        skipped = dict(reader.skip_reasons())
+        yield CounterMetricFamily("decloud_spent_lamports", "Lamports that fees and deposits took.", value=spent)
+        skipped = dict(activity.skip_reasons())
         yield _gauge("decloud_skipped_rounds", "Rounds that were not joined, by reason.", skipped, "reason")
 
-    def _daemon(self, reader: JournalReader) -> Iterator[Metric]:
+    def _daemon(self, activity: ActivityReader) -> Iterator[Metric]:
         now = self._now()
-        status = reader.daemon(now)
+        status = activity.daemon(now)
         yield GaugeMetricFamily("decloud_up", "Whether the daemon runs.", value=bool(status and status.alive))
         if status is None:
             return
@@ -84,15 +88,15 @@ class TrainerCollector(Collector):
             "decloud_publish_failures", "Failed tries to publish an update.", value=status.publish_failures
         )
 
-    def _trainings(self, reader: JournalReader) -> Iterator[Metric]:
+    def _trainings(self, journal: JournalReader) -> Iterator[Metric]:
         progress: dict[str, float] = {}
         losses: dict[str, float] = {}
-        if reader.scope is not None:
-            folder = self._home / REPORTS_FOLDER / reader.scope.folder
-            for entry in reader.rounds(states=[State.TRAINING.value]):
-                steps = [m for m in read_metrics(folder / str(entry.round_id) / METRICS_FILE) if m.stage == "fit"]
+        if journal.owner is not None:
+            folder = self._home / REPORTS_FOLDER / journal.owner.folder
+            for record in journal.rounds(states=[State.TRAINING]):
+                steps = [m for m in read_metrics(folder / str(record.round_id) / METRICS_FILE) if m.stage == "fit"]
                 if steps and steps[-1].total_steps:
-                    label = str(entry.round_id)
+                    label = str(record.round_id)
                     progress[label] = steps[-1].step / steps[-1].total_steps
                     if steps[-1].loss is not None:
                         losses[label] = steps[-1].loss
@@ -101,34 +105,34 @@ class TrainerCollector(Collector):
         yield _gauge("decloud_training_loss", "Loss of a training's last step.", losses, "round")
 
 
-def exposition(home: Path, scope: Scope | None = None) -> bytes:
+def exposition(home: Path, owner: Owner | None = None) -> bytes:
     """The text that Prometheus scrapes.
 
     Raises:
         JournalError: the journal cannot be read.
     """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(TrainerCollector(home, scope))
+    registry.register(TrainerCollector(home, owner))
     return generate_latest(registry)
 
 
-def health(home: Path, scope: Scope | None = None, *, now: Callable[[], float] = time.time) -> dict[str, Any]:
+def health(home: Path, owner: Owner | None = None, *, now: Callable[[], float] = time.time) -> dict[str, Any]:
     """How the trainer is, for ``/healthz``; ``ok`` means that the daemon runs and hears the chain.
 
     Raises:
         JournalError: the journal cannot be read.
     """
-    with JournalReader(home, scope) as reader:
+    with JournalReader(home / JOURNAL_FILE, owner) as journal, ActivityReader(home, journal.owner) as activity:
         at = now()
-        status = reader.daemon(at)
+        status = activity.daemon(at)
         silence = None if status is None or status.heard_at is None else max(0.0, at - status.heard_at)
         return {
             "ok": bool(status and status.alive and silence is not None and silence < _SILENT_AFTER),
             "daemon_running": bool(status and status.alive),
             "chain_silence_seconds": None if silence is None else round(silence, 1),
-            "rounds": reader.states(),
-            "earned_lamports": reader.earned(),
-            "spent_lamports": reader.spent(),
+            "rounds": journal.state_counts(),
+            "earned_lamports": journal.earned_since(0),
+            "spent_lamports": journal.spent_since(0),
             "rpc_requests": status.rpc_requests if status else 0,
             "rpc_errors": status.rpc_errors if status else 0,
             "publish_failures": status.publish_failures if status else 0,

@@ -41,7 +41,7 @@ _LONGEST_DRAWING = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricsRow:
     """One line of ``metrics.csv``: Unix seconds, a stage of the training, optimizer steps, loss and accuracy 0 to 1."""
 
     time: float
@@ -57,7 +57,7 @@ class ReportWriter:
     """A `Reporter` that keeps the report folders. What cannot be written is logged once and stops nothing.
 
     Args:
-        folder: of all reports of one `Scope`.
+        folder: of all reports of one `Owner`.
         config: the settings without secrets.
         now: Unix seconds.
     """
@@ -68,7 +68,7 @@ class ReportWriter:
         self._now = now
         self._files: dict[int, TextIO] = {}
         self._drawings: set[asyncio.Task[None]] = set()
-        self._complained = False
+        self._has_warned = False
 
     def report(self, event: DaemonEvent) -> None:
         try:
@@ -77,8 +77,8 @@ class ReportWriter:
             elif isinstance(event, Changed):
                 self._change(event)
         except OSError as error:
-            if not self._complained:
-                self._complained = True
+            if not self._has_warned:
+                self._has_warned = True
                 logger.warning("Reports cannot be written to %s: %s", self._folder, error.strerror)
 
     async def aclose(self) -> None:
@@ -154,13 +154,13 @@ async def draw_curves(folder: Path) -> None:
             await process.wait()
 
 
-def read_metrics(path: Path) -> list[Metric]:
+def read_metrics(path: Path) -> list[MetricsRow]:
     """The lines of a ``metrics.csv``, none when there is no file.
 
     A training that was interrupted goes on from its checkpoint: the steps that it repeats replace the earlier ones. The
     last line may be half written and is left out then.
     """
-    found: list[Metric] = []
+    found: list[MetricsRow] = []
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -169,7 +169,7 @@ def read_metrics(path: Path) -> list[Metric]:
         metric = _metric(row)
         if metric is not None:
             found.append(metric)
-    kept: list[Metric] = []
+    kept: list[MetricsRow] = []
     reached = 0
     for metric in found:
         if metric.stage == "fit":
@@ -181,9 +181,9 @@ def read_metrics(path: Path) -> list[Metric]:
     return kept
 
 
-def _metric(row: Mapping[str, str | None]) -> Metric | None:
+def _metric(row: Mapping[str, str | None]) -> MetricsRow | None:
     try:
-        return Metric(
+        return MetricsRow(
             float(row["time"] or ""),
             str(row["stage"]),
             int(row["epoch"] or 0),

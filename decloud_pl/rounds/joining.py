@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from decloud_pl.domain import Round
 from decloud_pl.errors import DatasetError, DatasetNotReady, DecloudError
+from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Check, Decision, Situation, explain, verdict
 
@@ -20,7 +20,7 @@ class Joining:
     """Decides about rounds with the user's policy and what the journal has measured."""
 
     policy: Policy
-    journal: Journal
+    journal: JournalReader
 
     def checks(self, round_: Round, *, now: int, balance: int) -> tuple[Check, ...]:
         """Every check of a round.

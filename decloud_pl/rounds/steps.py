@@ -333,7 +333,7 @@ class Steps:
 
     def publish_reserve(self) -> float:
         """Seconds to leave for publishing before a deadline."""
-        return publish_reserve(self.journal.all(), self.planner.publish_reserve)
+        return publish_reserve(self.journal.rounds(), self.planner.publish_reserve)
 
     def _update(self, record: RoundRecord) -> Update:
         update = self.update_on_disk(record.round_id)

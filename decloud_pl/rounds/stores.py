@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from decloud_pl.errors import ConfigError
+from decloud_pl.journal.owner import NOBODY
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.uploads import finished_cids
 from decloud_pl.journal.writer import Journal
@@ -108,8 +109,5 @@ def collect_garbage_of_home(home: Path, store: Path) -> list[str]:
     path = home / JOURNAL_FILE
     if not path.exists():
         return []
-    journal = Journal(path, program_id="", wallet="")
-    try:
+    with Journal(path, NOBODY) as journal:
         return collect_garbage(EmbeddedStore(store), journal)
-    finally:
-        journal.close()

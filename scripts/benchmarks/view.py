@@ -32,7 +32,7 @@ from rich.console import Console
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.cli.live import LiveReporter
 from decloud_pl.executors.process import ProcessExecutor
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.writer import Journal
@@ -48,7 +48,7 @@ from decloud_pl.settings import compose
 MOST_COST = 0.02
 MOST_SECONDS = 0.3
 MOST_BYTES = 200_000_000
-SCOPE = Scope("genesis-hash-of-a-bench", "program", "wallet")
+OWNER = Owner("genesis-hash-of-a-bench", "program", "wallet")
 _MESSAGES_PER_TURN = 10
 _STATES = (State.SEEN, State.JOINING, State.WAITING, State.TRAINING, State.PUBLISHING, State.SUBMITTED, State.CLAIMING)
 
@@ -87,8 +87,8 @@ class Watch:
     def __init__(self, home: Path, console: Console) -> None:
         self._home = home
         self._console = console
-        self._activity = Activity(home / ACTIVITY_FILE, scope=SCOPE.folder, facts={}, health=RpcHealth(heard_at=0.0))
-        self.reports = ReportWriter(home / REPORTS_FOLDER / SCOPE.folder, {})
+        self._activity = Activity(home / ACTIVITY_FILE, owner=OWNER, facts={}, health=RpcHealth(heard_at=0.0))
+        self.reports = ReportWriter(home / REPORTS_FOLDER / OWNER.folder, {})
         self._row = RoundRecord(0, State.TRAINING, "custom", "digits", "bafybase", 10**9)
         self._live: LiveReporter | None = None
         self._all = Observers(())
@@ -134,7 +134,7 @@ async def train(folder: Path, home: Path, epochs: int) -> list[Turn]:
     """Trains once, watched in every other turn."""
     make_plan(folder, epochs)
     turns = [Turn(watched=False)]
-    journal = Journal(home / JOURNAL_FILE, network=SCOPE.network, program_id="program", wallet="wallet")
+    journal = Journal(home / JOURNAL_FILE, OWNER)
     journal.save(RoundRecord(0, State.TRAINING, "custom", "digits", "bafybase", 10**9))
     with terminal() as console:
         watch = Watch(home, console)
@@ -201,7 +201,7 @@ def cost_of_watching(turns: list[Turn]) -> dict[str, float]:
 def fill(home: Path, rounds: int) -> None:
     """A journal of so many ended rounds, as a long-lived daemon leaves it."""
     begun = time.time() - rounds * 60
-    journal = Journal(home / JOURNAL_FILE, network=SCOPE.network, program_id="program", wallet="wallet")
+    journal = Journal(home / JOURNAL_FILE, OWNER)
     journal.connection.execute("PRAGMA synchronous = OFF")
     owner = journal.owner
     for number in range(rounds):
@@ -221,7 +221,7 @@ def fill(home: Path, rounds: int) -> None:
                 ],
             )
     journal.close()
-    activity = Activity(home / ACTIVITY_FILE, scope=SCOPE.folder, facts={}, health=RpcHealth())
+    activity = Activity(home / ACTIVITY_FILE, owner=OWNER, facts={}, health=RpcHealth())
     for number in range(rounds):
         activity.report(Skipped(rounds + number, f"its reward of 0.{number:05} SOL is below your minimum of 1 SOL"))
     activity.close()

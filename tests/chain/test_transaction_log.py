@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.chain.transaction_log import Attempt, MemoryTransactionLog, TransactionLog
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 
@@ -30,7 +31,7 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
     def open_journal() -> TransactionLog:
         while journals:
             journals.pop().close()
-        journals.append(Journal(tmp_path / "journal.sqlite", program_id="program", wallet="wallet"))
+        journals.append(Journal(tmp_path / "journal.sqlite", Owner("", "program", "wallet")))
         return JournalTransactionLog(journals[0])
 
     yield open_journal

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import daemon_process
 from decloud_pl.journal.writer import Journal
@@ -15,7 +16,7 @@ PROGRAM, WALLET = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "Cvjozd4tFSrr1
 
 
 def journal_in(home: Path, **options: Any) -> Journal:
-    return Journal(home / "journal.sqlite", program_id=PROGRAM, wallet=WALLET, **options)
+    return Journal(home / "journal.sqlite", Owner("", PROGRAM, WALLET), **options)
 
 
 def fill(journal: Journal) -> None:

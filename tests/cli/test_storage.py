@@ -12,6 +12,7 @@ import pytest
 
 from decloud_pl.cli import main
 from decloud_pl.errors import ConfigError
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.uploads import JournalUploadLog
@@ -195,7 +196,7 @@ def test_gc_removes_only_updates_of_finished_rounds(
     finished, running, shared, model = cids
     home = load().home_path
     home.mkdir(parents=True, exist_ok=True)
-    journal = Journal(home / JOURNAL_FILE, network="net", program_id="program", wallet="wallet")
+    journal = Journal(home / JOURNAL_FILE, Owner("net", "program", "wallet"))
     for round_id, state, uploads in ((1, State.CLAIMED, (finished,)), (2, State.SUBMITTED, (running,))):
         journal.save(RoundRecord(round_id, state, "custom", "digits", model, 1))
         for cid in uploads:

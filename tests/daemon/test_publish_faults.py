@@ -27,6 +27,7 @@ from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import DecloudError
 from decloud_pl.executors.process import UPDATE_FILE, ProcessExecutor
 from decloud_pl.executors.update_file import write_update
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
@@ -192,7 +193,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
         shelf = stack.enter_context(FakeGateway())
         shelf.files = files
         dialect, wallet, notes = V1(), Wallet(Keypair()), Notes()
-        journal = Journal(tmp_path / "journal.sqlite", program_id="program", wallet=str(wallet.address))
+        journal = Journal(tmp_path / "journal.sqlite", Owner("", "program", str(wallet.address)))
         stack.callback(journal.close)
         rpc = RpcClient(rpc_server.url)
         steps = Steps(
@@ -442,7 +443,7 @@ async def test_the_journal_shows_the_whole_course(bench: MakeBench, stack: ExitS
     made.server.faults = [status(403), status(429, Retry_After="90")]
     for _ in range(3):
         await one.publish()
-    course = [(state, reason.partition(" (")[0]) for _, state, reason in one.steps.journal.transitions(ROUND)]
+    course = [(state, reason.partition(" (")[0]) for _, state, reason, _ in one.steps.journal.transitions(ROUND)]
     assert course == [
         (State.TRAINING, ""),
         (State.PUBLISHING, ""),

@@ -15,7 +15,7 @@ import pytest
 
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.dashboard.app import serve
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.writer import Journal
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
 
 TOKEN = "a-token-of-tests"
-SCOPE = Scope("5zU3esoUnetwork", "HvQ8program", "FfMYwallet")
+OWNER = Owner("5zU3esoUnetwork", "HvQ8program", "FfMYwallet")
 FACTS = {"network": "local", "preset": "quick-test", "filters": "digits", "convention": "delta", "device": "CPU"}
 
 
@@ -42,16 +42,10 @@ class Home:
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self.path = path
-        self.journal = Journal(
-            path / JOURNAL_FILE,
-            network=SCOPE.network,
-            program_id=SCOPE.program_id,
-            wallet=SCOPE.wallet,
-            now=clock,
-        )
+        self.journal = Journal(path / JOURNAL_FILE, OWNER, now=clock)
         self.health = RpcHealth(requests=40, errors=2, heard_at=clock() - 5)
-        self.activity = Activity(path / ACTIVITY_FILE, scope=SCOPE.folder, facts=FACTS, health=self.health, now=clock)
-        self.reports = ReportWriter(path / REPORTS_FOLDER / SCOPE.folder, {"epochs": 1}, now=clock)
+        self.activity = Activity(path / ACTIVITY_FILE, owner=OWNER, facts=FACTS, health=self.health, now=clock)
+        self.reports = ReportWriter(path / REPORTS_FOLDER / OWNER.folder, {"epochs": 1}, now=clock)
 
     def save(self, row: RoundRecord) -> None:
         self.journal.save(row)
@@ -83,7 +77,7 @@ def home(tmp_path: Path, now: list[float]) -> Iterator[Home]:
         return now[0]
 
     found = Home(tmp_path / "home", clock)
-    found.activity.report(Connected(SCOPE.wallet, 2_000_000_000))
+    found.activity.report(Connected(OWNER.wallet, 2_000_000_000))
     for state in (State.SEEN, State.JOINING, State.TRAINING):
         found.save(record(0, state))
     found.save(record(0, State.CLAIMED, claimed_lamports=900_000_000, accuracy_before=0.1, accuracy_after=0.9))
@@ -97,7 +91,7 @@ def home(tmp_path: Path, now: list[float]) -> Iterator[Home]:
     for step in range(1, 41):
         found.train(2, step, 2.3 / step)
     now[0] += 3590
-    found.activity.beat()
+    found.activity.heartbeat()
     yield found
     found.close()
 

@@ -25,6 +25,7 @@ from decloud_pl.domain import Update
 from decloud_pl.executors.process import UPDATE_FILE, Executor, ProcessExecutor
 from decloud_pl.executors.shares import Shares
 from decloud_pl.executors.update_file import write_update
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
@@ -143,7 +144,7 @@ async def trainer(
     async with AsyncExitStack() as stack:
         rpc = RpcClient(spec.rpc_url, fallbacks=spec.fallbacks, timeout=spec.timeout)
         stack.push_async_callback(rpc.aclose)
-        journal = Journal(home / "journal.sqlite", program_id=str(dialect.program_id), wallet=str(wallet.address))
+        journal = Journal(home / "journal.sqlite", Owner("", str(dialect.program_id), str(wallet.address)))
         stack.callback(journal.close)
         if executor is None:
             command = (sys.executable, "-I", "-S", str(TINY_WORKER))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ import pytest
 
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.errors import JournalError, JournalLocked
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.reader import Transition
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
@@ -35,7 +36,7 @@ def record(round_id: int, state: State = State.JOINING, **fields: Any) -> RoundR
 
 
 def open_journal(path: Path, wallet: str = WALLET) -> Journal:
-    return Journal(path, program_id=PROGRAM, wallet=wallet, now=lambda: 1000.0)
+    return Journal(path, Owner("", PROGRAM, wallet), now=lambda: 1000.0)
 
 
 def test_a_row_comes_back_as_it_was_saved_after_reopening(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_unfinished_leaves_out_every_final_state(tmp_path: Path) -> None:
         journal.save(record(number, state))
     unfinished = {row.state for row in journal.unfinished()}
     assert unfinished == {state for state in State if not state.is_final}
-    assert len(journal.all()) == len(State)
+    assert len(journal.rounds()) == len(State)
     journal.close()
 
 
@@ -74,7 +75,10 @@ def test_transitions_are_kept_once_each_with_their_time(tmp_path: Path) -> None:
     journal.save(record(1))
     journal.save(record(1, attempts=1))
     journal.save(record(1, State.WAITING, reason="joined"))
-    assert journal.transitions(1) == [(1000.0, State.JOINING, ""), (1000.0, State.WAITING, "joined")]
+    assert journal.transitions(1) == [
+        Transition(1000.0, State.JOINING, "", 1),
+        Transition(1000.0, State.WAITING, "joined", 1),
+    ]
     journal.close()
 
 
@@ -83,7 +87,7 @@ def test_wallets_share_a_file_without_seeing_each_other(tmp_path: Path) -> None:
     journal.save(record(1))
     journal.close()
     other = open_journal(tmp_path / "journal.sqlite", wallet="Other1111")
-    assert other.all() == []
+    assert other.rounds() == []
     other.save(record(1, State.CLAIMED))
     other.close()
     journal = open_journal(tmp_path / "journal.sqlite")
@@ -108,8 +112,9 @@ def test_what_save_returned_from_survives_sigkill(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from decloud_pl.journal.writer import Journal\n"
+        "from decloud_pl.journal.owner import Owner\n"
         "from decloud_pl.journal.record import RoundRecord, State\n"
-        "journal = Journal(Path(sys.argv[1]), program_id='Program1111', wallet='Wallet1111')\n"
+        "journal = Journal(Path(sys.argv[1]), Owner('', 'Program1111', 'Wallet1111'))\n"
         "for n in range(20):\n"
         "    journal.save(RoundRecord(n, State.JOINING, 'custom', 'digits', 'bafy', 1))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -117,7 +122,7 @@ def test_what_save_returned_from_survives_sigkill(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     journal = open_journal(path)
-    assert [row.round_id for row in journal.all()] == list(range(20))
+    assert [row.round_id for row in journal.rounds()] == list(range(20))
     journal.close()
 
 
@@ -127,33 +132,8 @@ def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="left as it is"):
         open_journal(path)
     assert path.read_bytes() == b"this is not a database" * 100
-
-
-def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
-    open_journal(path).close()
-    db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 99")
-    db.close()
-    with pytest.raises(JournalError, match="format 99"):
-        open_journal(path)
-
-
-def test_an_older_format_is_brought_up_to_date_with_its_rows(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
-    journal = open_journal(path)
-    journal.save(record(7, State.SUBMITTED, accuracy_after=0.9))
-    journal.close()
-    db = sqlite3.connect(path)
-    for column in ("gain_low", "gain_high"):
-        db.execute(f"ALTER TABLE rounds DROP COLUMN {column}")
-    db.execute("PRAGMA user_version = 2")
-    db.close()
-    journal = open_journal(path)
-    assert journal.get(7) == record(7, State.SUBMITTED, accuracy_after=0.9)
-    journal.save(record(7, gain_low=0.1, gain_high=0.2))
-    assert journal.get(7) == record(7, gain_low=0.1, gain_high=0.2)
-    journal.close()
+    path.unlink()
+    open_journal(path).close()  # the lock was released
 
 
 def test_a_failed_write_changes_nothing(tmp_path: Path) -> None:
@@ -177,28 +157,10 @@ def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_a_reader_looks_beside_the_daemon_and_writes_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "journal.sqlite"
-    none = Journal(path, program_id=PROGRAM, wallet=WALLET, read_only=True)
-    assert none.all() == []
-    none.close()
-    assert list(tmp_path.iterdir()) == []
-    journal = open_journal(path)
-    journal.save(record(1))
-    reader = Journal(path, program_id=PROGRAM, wallet=WALLET, read_only=True)
-    assert reader.get(1) == record(1)
-    journal.save(record(2))
-    assert [row.round_id for row in reader.all()] == [1, 2]
-    with pytest.raises(JournalError, match="readonly"):
-        reader.save(record(3))
-    reader.close()
-    journal.close()
-
-
 def test_networks_share_a_file_without_seeing_each_other(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     for network in ("GenesisA", "GenesisB"):
-        journal = Journal(path, network=network, program_id=PROGRAM, wallet=WALLET)
+        journal = Journal(path, Owner(network, PROGRAM, WALLET))
         assert journal.states() == {}
         journal.save(record(1))
         journal.close()
@@ -206,7 +168,7 @@ def test_networks_share_a_file_without_seeing_each_other(tmp_path: Path) -> None
 
 def test_what_was_spent_counts_what_may_still_land_and_not_what_ran_out(tmp_path: Path) -> None:
     times = iter([100.0, 200.0, 300.0, 400.0])
-    journal = Journal(tmp_path / "journal.sqlite", program_id=PROGRAM, wallet=WALLET, now=lambda: next(times))
+    journal = Journal(tmp_path / "journal.sqlite", Owner("", PROGRAM, WALLET), now=lambda: next(times))
     log = JournalTransactionLog(journal)
     for name in ("old", "landed", "failed", "expired"):
         log.record("join:1", Attempt(name, "hash", 1, b"wire", fee=10, deposit=1000))

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import decloud_pl.dashboard
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.errors import ConfigError
-from decloud_pl.journal.owner import Scope
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.writer import Journal
@@ -24,26 +24,24 @@ from decloud_pl.observers.prometheus import exposition
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
 from decloud_pl.rounds.events import Changed, Connected, Skipped, Training
 
-SCOPE = Scope("genesis-hash", "program", "wallet")
+OWNER = Owner("genesis-hash", "program", "wallet")
 
 
 @pytest.fixture
 async def activity(tmp_path: Path) -> Activity:
     """Of a daemon that has earned once, trains, has skipped a round and failed to publish."""
-    journal = Journal(tmp_path / JOURNAL_FILE, network="genesis-hash", program_id="program", wallet="wallet")
+    journal = Journal(tmp_path / JOURNAL_FILE, OWNER)
     health = RpcHealth(requests=10, errors=3, heard_at=time.time() - 5)
-    found = Activity(
-        tmp_path / ACTIVITY_FILE, scope=SCOPE.folder, facts={"convention": "gradient, rate 0.1"}, health=health
-    )
+    found = Activity(tmp_path / ACTIVITY_FILE, owner=OWNER, facts={"convention": "gradient, rate 0.1"}, health=health)
     journal.save(RoundRecord(0, State.CLAIMED, "custom", "digits", "x", 10, claimed_lamports=9))
     journal.save(RoundRecord(1, State.TRAINING, "custom", "digits", "x", 10))
     found.report(Connected("wallet", 1234))
     found.report(Skipped(2, "it is too late"))
     found.report(Changed(RoundRecord(1, State.PUBLISHING, "custom", "digits", "x", 10, attempts=1)))
-    reports = ReportWriter(tmp_path / REPORTS_FOLDER / SCOPE.folder, {})
+    reports = ReportWriter(tmp_path / REPORTS_FOLDER / OWNER.folder, {})
     reports.report(Training(1, "fit", 0, 25, 100, 0.5, None))
     await reports.aclose()
-    found.beat()
+    found.heartbeat()
     journal.close()
     return found
 
@@ -84,14 +82,17 @@ def test_the_board_asks_for_nothing_that_does_not_exist(tmp_path: Path, activity
 
 
 async def test_pages_of_other_sites_cannot_ask(tmp_path: Path) -> None:
-    async with metrics_server(tmp_path, SCOPE, port=0) as port, aiohttp.ClientSession() as http:
+    async with metrics_server(tmp_path, OWNER, port=0) as port, aiohttp.ClientSession() as http:
         for host, status in (("rebound.example", 403), (f"rebound.example:{port}", 403), (f"localhost:{port}", 200)):
             async with http.get(f"http://127.0.0.1:{port}/metrics", headers={"Host": host}) as answer:
                 assert answer.status == status
 
 
 async def test_the_daemon_serves_both_pages(tmp_path: Path, activity: Activity) -> None:
-    async with metrics_server(tmp_path, SCOPE, port=0, refresh=activity.beat) as port, aiohttp.ClientSession() as http:
+    async with (
+        metrics_server(tmp_path, OWNER, port=0, refresh=activity.heartbeat) as port,
+        aiohttp.ClientSession() as http,
+    ):
         async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             assert b"decloud_up 1.0" in await answer.read()
@@ -105,5 +106,5 @@ async def test_the_daemon_serves_both_pages(tmp_path: Path, activity: Activity) 
         async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:
             assert answer.status == 503  # the daemon has stopped
         with pytest.raises(ConfigError, match=r"metrics is taken\. Set metrics\.port"):
-            async with metrics_server(tmp_path, SCOPE, port=port):
+            async with metrics_server(tmp_path, OWNER, port=port):
                 pass

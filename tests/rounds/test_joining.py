@@ -10,6 +10,7 @@ import pytest
 
 from decloud_pl.domain import Round
 from decloud_pl.errors import DatasetNotReady, DatasetNotSupported
+from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.policy import Policy
@@ -19,9 +20,8 @@ from tests.rounds.test_select import ENOUGH, NOW, ROUND, to_digits
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path / "journal.sqlite", program_id="program", wallet="wallet")
-    yield opened
-    opened.close()
+    with Journal(tmp_path / "journal.sqlite", Owner("network", "program", "wallet")) as opened:
+        yield opened
 
 
 def test_a_data_set_on_its_way_may_be_here_later(journal: Journal) -> None:

@@ -1,0 +1,282 @@
+"""What a journal holds, asked without its lock: also while the daemon works."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from decloud_pl.errors import JournalError
+from decloud_pl.journal.owner import NOBODY, Owner
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import FIELDS, open_to_read
+
+_OWNED = "network = ? AND program_id = ? AND wallet = ?"
+_COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
+"""Lamports that transactions took; one whose outcome is not known yet counts as if it will land."""
+_SEARCHED = ("round_id", "dataset", "resolved_dataset", "reason", "model_cid", "update_cid", "pinned_cid")
+_RECENT = 5
+
+
+class Transition(NamedTuple):
+    """A round that entered a state, or stayed in it for a new reason; ``at`` in Unix seconds."""
+
+    at: float
+    state: State
+    reason: str
+    round_id: int
+
+
+class JournalReader:
+    """The rows of one owner in a journal, and which owners it has; a context manager.
+
+    It changes nothing and makes no file. A journal that is not there is empty. Open one for each look: a daemon that
+    starts later is not seen by one that is open already.
+
+    Args:
+        path: the journal's file.
+        owner: whose rows; those of the one with the latest change by default.
+        now: Unix seconds.
+
+    Raises:
+        JournalError: the file cannot be read, or a newer program wrote it. Every method raises it as well.
+    """
+
+    def __init__(self, path: Path, owner: Owner | None = None, *, now: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._now = now
+        self._db = self._connect()
+        try:
+            present = {row[1] for row in self._ask("PRAGMA table_info(rounds)")}
+            self._fields = tuple(name for name in FIELDS if name in present)
+            self._owner = owner or next(iter(self.owners()), None)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        return open_to_read(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    @property
+    def owner(self) -> Owner | None:
+        """Whose rows these are, None for a journal without rows."""
+        return self._owner
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._now()
+
+    def owners(self) -> list[Owner]:
+        """Who has rows, the latest changed first."""
+        rows = self._ask(
+            "SELECT network, program_id, wallet FROM rounds GROUP BY 1, 2, 3 ORDER BY MAX(updated_at) DESC"
+        )
+        return [Owner(*row) for row in rows]
+
+    def get(self, round_id: int) -> RoundRecord | None:
+        """The row of a round."""
+        rows = self._rounds("AND round_id = ?", (round_id,))
+        return rows[0] if rows else None
+
+    def rounds(
+        self,
+        *,
+        states: Sequence[str] = (),
+        text: str = "",
+        limit: int = -1,
+        offset: int = 0,
+        newest_first: bool = False,
+    ) -> list[RoundRecord]:
+        """Rows whose state is one of ``states`` and that have ``text`` in number, data set, reason or CIDs."""
+        where, values = _matching(states, text)
+        order = "DESC" if newest_first else "ASC"
+        return self._rounds(f"{where} ORDER BY round_id {order} LIMIT ? OFFSET ?", (*values, limit, offset))
+
+    def count(self, *, states: Sequence[str] = (), text: str = "") -> int:
+        """How many rows `rounds` would give without a limit."""
+        return int(self._select("COUNT(*)", "rounds", *_matching(states, text))[0][0])
+
+    def unfinished(self) -> list[RoundRecord]:
+        """Rows with something left to do, oldest round first."""
+        return self.rounds(states=[state for state in State if not state.is_final])
+
+    def all_rounds(self) -> list[tuple[Owner, RoundRecord]]:
+        """The rows of every owner, the one that changed last at the end."""
+        columns = ", ".join((*Owner._fields, *self._fields))
+        rows = self._ask(f"SELECT {columns} FROM rounds ORDER BY updated_at")  # noqa: S608 (own column names)
+        return [(Owner(*row[:3]), self._record(row[3:])) for row in rows]
+
+    def states(self) -> dict[int, State]:
+        """The state of every round in the journal."""
+        return {round_id: State(state) for round_id, state in self._select("round_id, state", "rounds")}
+
+    def state_counts(self) -> dict[State, int]:
+        """How many rounds are in each state; states without rounds are left out."""
+        return {State(state): count for state, count in self._select("state, COUNT(*)", "rounds", "GROUP BY state")}
+
+    def transitions(self, round_id: int) -> list[Transition]:
+        """What happened to a round, in order."""
+        return self._transitions("transitions", "AND round_id = ? ORDER BY rowid", (round_id,))
+
+    def latest_transitions(
+        self,
+        *,
+        round_id: int | None = None,
+        states: Sequence[str] = (),
+        text: str = "",
+        before: float | None = None,
+        limit: int = -1,
+    ) -> list[Transition]:
+        """What happened, the latest first.
+
+        Args:
+            round_id: to this round alone.
+            states: that were entered; any when empty.
+            text: that the reason must hold.
+            before: Unix seconds; what happened from then on is left out, for paging.
+            limit: of transitions.
+        """
+        where, values = conditions("reason", round_id=round_id, text=text, before=before)
+        if states:
+            where += f" AND state IN ({_marks(states)})"
+        # From the end of the table: by the index every row of the owner would be sorted.
+        table = "transitions NOT INDEXED" if round_id is None else "transitions"
+        return self._transitions(table, f"{where} ORDER BY rowid DESC LIMIT ?", (*values, *states, limit))
+
+    def earned_since(self, at: float) -> int:
+        """Lamports claimed at or after ``at`` (Unix seconds)."""
+        rest = "AND state = ? AND updated_at >= ?"
+        return int(self._select("SUM(claimed_lamports)", "rounds", rest, (State.CLAIMED, at))[0][0] or 0)
+
+    def claims(self) -> list[tuple[float, int]]:
+        """(Unix time, lamports) of every claimed reward, in the order of time."""
+        rest = "AND state = ? AND claimed_lamports IS NOT NULL ORDER BY updated_at"
+        return self._select("updated_at, claimed_lamports", "rounds", rest, (State.CLAIMED,))
+
+    def spent_since(self, at: float) -> int:
+        """Lamports that transactions recorded at or after ``at`` (Unix seconds) took in fees and deposits.
+
+        One whose outcome is not known yet counts as if it will land; one that failed costs its fee.
+        """
+        return int(self._select(_COST, "transactions", "AND recorded_at >= ?", (at,))[0][0] or 0)
+
+    def all_costs(self) -> dict[tuple[Owner, int], int]:
+        """Lamports that fees and deposits took, by owner and round."""
+        columns = ", ".join(Owner._fields)
+        found: dict[tuple[Owner, int], int] = {}
+        for *owner, key, cost in self._ask(
+            f"SELECT {columns}, key, {_COST} FROM transactions GROUP BY {columns}, key"  # noqa: S608 (own column names)
+        ):
+            number = key.partition(":")[2].partition(":")[0]  # "join:7", "check:7:TRAINING"
+            if number.isdigit():
+                place = (Owner(*owner), int(number))
+                found[place] = found.get(place, 0) + cost
+        return found
+
+    def measured(self, dataset: str) -> float | None:
+        """Seconds from a training's start to its published update: the median of the last few, None without any."""
+        rows = self._select(
+            "train_seconds + publish_seconds",
+            "rounds",
+            "AND resolved_dataset = ? AND train_seconds IS NOT NULL AND publish_seconds IS NOT NULL"
+            " ORDER BY round_id DESC LIMIT ?",
+            (dataset, _RECENT),
+        )
+        return median(row[0] for row in rows) if rows else None
+
+    def join_seconds(self) -> float:
+        """Seconds that joining takes: the median of the last few rounds, 0 without any."""
+        rows = self._select("join_seconds", "rounds", "ORDER BY round_id DESC LIMIT ?", (_RECENT,))
+        known = [row[0] for row in rows if row[0] is not None]
+        return float(median(known)) if known else 0.0
+
+    def submit_window(self) -> int | None:
+        """Seconds that rounds leave for a training: the median of the last few seen, None without any."""
+        rest = "AND submit_window IS NOT NULL ORDER BY round_id DESC LIMIT ?"
+        rows = self._select("submit_window", "rounds", rest, (_RECENT,))
+        return int(median(row[0] for row in rows)) if rows else None
+
+    @property
+    def _key(self) -> Owner:
+        """The first columns of every table."""
+        return self._owner or NOBODY
+
+    def _rounds(self, rest: str, values: Sequence[object]) -> list[RoundRecord]:
+        return [self._record(row) for row in self._select(", ".join(self._fields), "rounds", rest, values)]
+
+    def _record(self, row: Sequence[Any]) -> RoundRecord:
+        values = dict(zip(self._fields, row, strict=True))
+        return RoundRecord(**{**values, "state": State(values["state"])})
+
+    def _transitions(self, table: str, rest: str, values: Sequence[object]) -> list[Transition]:
+        rows = self._select("at, state, reason, round_id", table, rest, values)
+        return [Transition(at, State(state), reason, round_id) for at, state, reason, round_id in rows]
+
+    def _select(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
+        """Of the owner's rows in a table."""
+        return self._ask(f"SELECT {columns} FROM {table} WHERE {_OWNED} {rest}", (*self._key, *values))  # noqa: S608
+
+    def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
+        try:
+            return self._db.execute(question, values).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"The journal {self.path} cannot be read: {error}.",
+                fix="It was left as it is. Try again, or restore it from a copy.",
+            ) from error
+
+
+def conditions(
+    column: str, *, round_id: int | None = None, text: str = "", before: float | None = None
+) -> tuple[str, tuple[object, ...]]:
+    """The end of a ``WHERE`` and its values: rows of a round, with a text in ``column``, from before a time."""
+    where = ""
+    values: list[object] = []
+    for condition, value in (("round_id = ?", round_id), ("at < ?", before)):
+        if value is not None:
+            where += f" AND {condition}"
+            values.append(value)
+    if text:
+        where += f" AND {column} LIKE ? ESCAPE char(92)"
+        values.append(_pattern(text))
+    return where, tuple(values)
+
+
+def midnight(now: float) -> float:
+    """Unix seconds of the day's beginning in this machine's time zone."""
+    local = datetime.fromtimestamp(now, tz=UTC).astimezone()
+    return local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
+def _matching(states: Sequence[str], text: str) -> tuple[str, tuple[object, ...]]:
+    where = f"AND state IN ({_marks(states)})" if states else ""
+    if text:
+        where += f" AND ({' OR '.join(f'{name} LIKE ? ESCAPE char(92)' for name in _SEARCHED)})"
+    return where, (*states, *([_pattern(text)] * len(_SEARCHED) if text else ()))
+
+
+def _pattern(text: str) -> str:
+    """The pattern of ``LIKE … ESCAPE char(92)`` for columns that hold a text."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" for _ in values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from decloud_pl.chain.dialects.v1.events import (
+from decloud_pl.chain.events import (
     Event,
     GradientsSubmitted,
     RoundCreated,

@@ -50,26 +50,6 @@ RemedyName = Literal["scale", "average", "lower_rate"]
 """What can be tried with an update that would gain nothing; see `decloud_pl.train.score.remedies`."""
 REMEDIES: tuple[RemedyName, ...] = get_args(RemedyName)
 
-# fmt: off
-DATASETS: tuple[str, ...] = (
-    "Cifar10", "Cifar100", "Mnist", "FashionMnist", "Emnist", "Kmnist", "Food101", "Flowers102",
-    "StanfordDogs", "StanfordCars", "OxfordPets", "CatsVsDogs", "Eurosat", "Svhn", "Caltech101",
-    "Caltech256", "Imdb", "Sst2", "Sst5", "YelpReviews", "AmazonPolarity", "RottenTomatoes",
-    "FinancialSentiment", "TweetSentiment", "AgNews", "Dbpedia", "YahooAnswers", "TwentyNewsgroups",
-    "SmsSpam", "HateSpeech", "CivilComments", "Toxicity", "ClincIntent", "Banking77", "SnipsIntent",
-    "Conll2003", "Wnut17", "Squad", "SquadV2", "TriviaQa", "BoolQ", "CommonsenseQa", "Stsb", "Mrpc",
-    "Qqp", "Snli", "Mnli", "CnnDailymail", "Xsum", "Samsum", "SpeechCommands", "Librispeech",
-    "CommonVoice", "Gtzan", "Esc50", "Urbansound8k", "Nsynth", "Ravdess", "CremaD", "Iemocap",
-    "Iris", "Wine", "Diabetes", "BreastCancer", "CaliforniaHousing", "AdultIncome", "BankMarketing",
-    "CreditDefault", "Titanic", "HeartDisease", "ChestXray", "SkinCancer", "DiabeticRetinopathy",
-    "BrainTumor", "Malaria", "BloodCells", "CovidXray", "PubmedQa", "MedQa", "Electricity",
-    "Weather", "StockPrices", "EcgHeartbeat", "CodeSearchNet", "Humaneval", "Mbpp", "Spider",
-    "Cora", "Citeseer", "Qm9", "NslKdd", "CreditCardFraud", "Phishing", "Movielens1m",
-    "Movielens100k", "Xnli", "AmazonReviewsMulti", "Sberquad", "Custom",
-)
-# fmt: on
-"""The data sets a round can name, in the order of their index on chain. Users write them in lower case."""
-
 
 class RoundStatus(IntEnum):
     """Where a round stands in its life."""
@@ -82,23 +62,10 @@ class RoundStatus(IntEnum):
     EXPIRED = 5
     CANCELLED = 6
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the status can never change again."""
-        return self in (RoundStatus.COMPLETED, RoundStatus.EXPIRED, RoundStatus.CANCELLED)
-
-
-class ExpireReason(IntEnum):
-    """Why a round expired."""
-
-    NO_VALIDATOR = 0
-    NO_TRAINERS = 1
-    NO_SUBMISSIONS = 2
-
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round as the chain shows it.
+    """A round as the chain shows it, and the most trainers that its program lets join.
 
     ``dataset`` is the lower-case name users write (``fashionmnist``); ``validator`` is None until a
     validator has claimed the round; ``baseline_score`` is the base model's accuracy in % × 100.
@@ -121,6 +88,12 @@ class Round:
     submissions_count: int
     bump: int
     vault_bump: int
+    max_trainers: int
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further trainer can join."""
+        return self.trainers_count >= self.max_trainers
 
     @property
     def validator_fee(self) -> int:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
 from decloud_pl.daemon.account import Account
 from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
-from decloud_pl.data.catalog import CHAIN_NAMES
 from decloud_pl.domain import Convention, Round, Update, UpdateForm, format_sol
 from decloud_pl.errors import ConfigError, UsageError, nearest
 from decloud_pl.journal.record import RoundRecord
@@ -53,8 +53,12 @@ class Endpoints(Protocol):
 
 
 class RunningNetwork(Protocol):
-    """A local network that runs, for example a `LocalNetwork`; ``convention`` is how its validator reads updates."""
+    """A local network that runs, for example a `LocalNetwork`.
 
+    ``convention`` is how its validator reads updates, ``dialect`` the name of its program's revision.
+    """
+
+    dialect: str
     convention: Convention
     gradient_rate: float
 
@@ -161,8 +165,9 @@ class Session:
             UsageError: the network has no such data set.
             RoundError: no round came in time, or joining failed.
         """
-        if dataset is not None and dataset not in CHAIN_NAMES:
-            raise UsageError(f"The network has no data set {dataset!r}.", fix=nearest(dataset, CHAIN_NAMES))
+        known = get_dialect(self._connection.settings.network.dialect).datasets
+        if dataset is not None and dataset not in known:
+            raise UsageError(f"The network has no data set {dataset!r}.", fix=nearest(dataset, known))
         return self.join(self._connection.run(lambda account: account.next_round(dataset, seconds=timeout)))
 
     def _open_wallet(self) -> Wallet:
@@ -355,6 +360,7 @@ def _composer(network: RunningNetwork | Settings | str, home: Path | None) -> Ca
         f"network.rpc_url={hydra_text(endpoints.rpc_url)}",
         f"network.ws_url={hydra_text(endpoints.ws_url)}",
         f"network.gateways={hydra_text([endpoints.gateway_url])}",
+        f"network.dialect={network.dialect}",
         f"network.program_id={endpoints.program_id}",
         f"network.convention={network.convention}",
         f"network.gradient_rate={network.gradient_rate}",

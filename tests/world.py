@@ -16,7 +16,7 @@ from solders.instruction import Instruction
 from solders.keypair import Keypair
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
@@ -168,7 +168,7 @@ class World:
         self.network = network
         self.clock = clock
         self.home = home
-        self.dialect = V1()
+        self.dialect = get_dialect()
         self.rpc = RpcClient(network.endpoints.rpc_url)
         self.chain = ChainClient(self.rpc, self.dialect)
         self.other = Wallet(Keypair())
@@ -237,6 +237,7 @@ class World:
             reporter=self.diary,
             rounds_folder=self.home / "rounds",
             max_model_bytes=4 << 20,
+            deposit=self.dialect.submission_deposit,
         )
         options: dict[str, Any] = {
             "criteria": Criteria(),

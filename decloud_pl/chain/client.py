@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.dialects.v1 import V1, decode_round, decode_round_counter, decode_submission
+from decloud_pl.chain.dialect import Dialect, Filters
 from decloud_pl.chain.rpc import CLOCK_SYSVAR, Account, RpcClient, clock_of
 from decloud_pl.domain import Round, RoundCounter, Submission
 from decloud_pl.errors import DecodeError
@@ -43,24 +43,24 @@ class ChainClient:
     such accounts out with a warning, because one odd account must not hide all others.
     """
 
-    def __init__(self, rpc: RpcClient, dialect: V1) -> None:
+    def __init__(self, rpc: RpcClient, dialect: Dialect) -> None:
         self.rpc = rpc
         self.dialect = dialect
 
     async def counter(self) -> RoundCounter | None:
         """The round counter, None when the program was never initialised."""
-        return await self._read(self.dialect.round_counter_address(), decode_round_counter)
+        return await self._read(self.dialect.round_counter_address(), self.dialect.decode_round_counter)
 
     async def round(self, round_id: int) -> Round | None:
-        return await self._read(self.dialect.round_address(round_id), decode_round)
+        return await self._read(self.dialect.round_address(round_id), self.dialect.decode_round)
 
     async def view(self, round_id: int, trainer: Pubkey) -> View:
         """A round, a wallet's place in it, the clock and the wallet's balance, in one request."""
         places = (self.dialect.round_address(round_id), self.dialect.submission_address(round_id, trainer))
         round_, submission, clock, wallet = await self.rpc.accounts([*places, CLOCK_SYSVAR, trainer])
         return View(
-            round=self._decoded(places[0], round_, decode_round),
-            submission=self._decoded(places[1], submission, decode_submission),
+            round=self._decoded(places[0], round_, self.dialect.decode_round),
+            submission=self._decoded(places[1], submission, self.dialect.decode_submission),
             now=clock_of(clock),
             balance=0 if wallet is None else wallet.lamports,
         )
@@ -76,26 +76,28 @@ class ChainClient:
         found: dict[int, Round] = {}
         for round_id, address, account in zip(round_ids, addresses, await self.rpc.accounts(addresses), strict=True):
             if account is not None:
-                found.update((round_id, value) for value in self._decodable([(address, account)], decode_round))
+                found.update(
+                    (round_id, value) for value in self._decodable([(address, account)], self.dialect.decode_round)
+                )
         return found
 
     async def rounds(self) -> list[Round]:
         """Every round, by id."""
-        found = await self._list(self.dialect.rounds_filter(), decode_round)
+        found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
         return sorted(found, key=lambda value: value.id)
 
     async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:
         """A trainer's place in a round, None when it has not joined."""
-        return await self._read(self.dialect.submission_address(round_id, trainer), decode_submission)
+        return await self._read(self.dialect.submission_address(round_id, trainer), self.dialect.decode_submission)
 
     async def submissions_of(self, trainer: Pubkey) -> list[Submission]:
         """Every place a trainer ever took, by round."""
-        found = await self._list(self.dialect.submissions_filter(trainer), decode_submission)
+        found = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
         return sorted(found, key=lambda value: value.round_id)
 
     async def round_submissions(self, round_id: int) -> list[Submission]:
         """Everybody in a round, by address."""
-        found = await self._list(self.dialect.round_submissions_filter(round_id), decode_submission)
+        found = await self._list(self.dialect.round_submissions_filter(round_id), self.dialect.decode_submission)
         return sorted(found, key=lambda value: bytes(value.trainer))
 
     async def _read(self, address: Pubkey, decode: Callable[[bytes], T]) -> T | None:
@@ -106,7 +108,7 @@ class ChainClient:
             return None
         return self._decode(address, account, decode)
 
-    async def _list(self, filters: Sequence[tuple[int, bytes]], decode: Callable[[bytes], T]) -> list[T]:
+    async def _list(self, filters: Filters, decode: Callable[[bytes], T]) -> list[T]:
         return self._decodable(await self.rpc.program_accounts(self.dialect.program_id, filters), decode)
 
     def _decodable(self, accounts: Iterable[tuple[Pubkey, Account]], decode: Callable[[bytes], T]) -> list[T]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from decloud_pl.chain.dialects import DEFAULT
 from decloud_pl.errors import ConfigError
 from decloud_pl.ranges import ZERO_OR_MORE, one_of
 
@@ -19,6 +20,7 @@ class NetworkConfig:
     ws_url: str = ""
     fallback_rpc_urls: list[str] = field(default_factory=list)
     requests_per_second: Annotated[float, ZERO_OR_MORE] = 0.0
+    dialect: str = DEFAULT
     program_id: str = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
     gateways: list[str] = field(default_factory=list)
     convention: Annotated[str, one_of("delta", "gradient")] = "delta"

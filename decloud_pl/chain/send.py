@@ -24,7 +24,7 @@ from solders.message import MessageV0
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.chain.rpc import BlockHeight, RpcClient
@@ -78,7 +78,7 @@ class Sender:
         self,
         rpc: RpcClient,
         wallet: Wallet,
-        dialect: V1,
+        dialect: Dialect,
         log: TransactionLog,
         *,
         policy: SendPolicy | None = None,
@@ -164,7 +164,7 @@ class Sender:
         draft = self._transaction(instructions, blockhash)
         simulation = await self._patiently(lambda: self._rpc.simulate(draft))
         if simulation.error is not None and not is_blockhash_unknown(simulation.error):
-            raise typed_error(simulation.error, simulation.logs)
+            raise typed_error(simulation.error, self._dialect, simulation.logs)
         budget, priority = await self._budget(instructions, simulation.units)
         transaction = self._transaction([*budget, *instructions], blockhash)
         attempt = Attempt(
@@ -223,7 +223,7 @@ class Sender:
                     self._log.settle(key, attempt.signature, "landed")
                     return Receipt(attempt.signature, status.slot)
                 self._log.settle(key, attempt.signature, "failed")
-                raise typed_error(status.error)
+                raise typed_error(status.error, self._dialect)
             if (
                 status is None
                 and height is not None
@@ -245,7 +245,7 @@ class Sender:
                 return  # landed already, or run out: the status and the height will tell which
             # The attempt stays pending: an earlier broadcast of these bytes may yet land, so until the
             # blockhash has run out they are the only ones that may be sent.
-            raise typed_error(error, failure.logs) from failure
+            raise typed_error(error, self._dialect, failure.logs) from failure
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a read while the endpoint is away, with jittered back-off, up to the policy's patience."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from decloud_pl.chain.dialects.v1 import error_from_code
+from decloud_pl.chain.dialect import Dialect
 from decloud_pl.errors import ChainError, InsufficientFunds, ProgramError, RpcRejected
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def is_already_processed(error: TransactionErrorType) -> bool:
     return error == TransactionErrorFieldless.AlreadyProcessed
 
 
-def typed_error(error: TransactionErrorType, logs: tuple[str, ...] = ()) -> ChainError:
+def typed_error(error: TransactionErrorType, dialect: Dialect, logs: tuple[str, ...] = ()) -> ChainError:
     """`ProgramError` for the program's own codes, `InsufficientFunds` for an empty wallet, else `RpcRejected`."""
     from solders.transaction_status import (
         InstructionErrorCustom,
@@ -40,7 +40,7 @@ def typed_error(error: TransactionErrorType, logs: tuple[str, ...] = ()) -> Chai
 
     if isinstance(error, TransactionErrorInstructionError):
         if isinstance(error.err, InstructionErrorCustom):
-            return error_from_code(error.err.code, logs)
+            return dialect.error(error.err.code, logs)
         reason = str(error.err).rsplit(".", 1)[-1]
         return ProgramError(
             f"The transaction failed in instruction {error.index} ({reason}).",

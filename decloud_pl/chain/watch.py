@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from decloud_pl.chain.dialects.v1 import V1
-from decloud_pl.chain.dialects.v1.events import Event
+from decloud_pl.chain.dialect import Dialect
+from decloud_pl.chain.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.errors import ConfigError, DecodeError
 from decloud_pl.retry import Backoff
@@ -47,7 +47,7 @@ Watched: TypeAlias = Event | Connected | Disconnected
 
 async def watch_events(
     ws_urls: str | Sequence[str],
-    dialect: V1,
+    dialect: Dialect,
     *,
     pace: Pace | None = None,
     ping_seconds: float = 20.0,
@@ -124,7 +124,7 @@ def _announces_slots(message: str | bytes) -> bool:
     return _SLOT_MARK in message if isinstance(message, str) else _SLOT_MARK.encode() in message
 
 
-def _subscription(dialect: V1) -> dict[str, Any]:
+def _subscription(dialect: Dialect) -> dict[str, Any]:
     return {
         "jsonrpc": "2.0",
         "id": _SUBSCRIBE_ID,
@@ -133,7 +133,7 @@ def _subscription(dialect: V1) -> dict[str, Any]:
     }
 
 
-def _items(message: str | bytes, dialect: V1) -> list[Watched]:
+def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
     """What one message says; a message that cannot be understood is logged and passed over."""
     if _announces_slots(message):
         return []

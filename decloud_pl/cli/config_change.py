@@ -141,7 +141,7 @@ def check_kept(values: dict[str, Value], home: Path) -> None:
     from decloud_pl.train.trainer_arguments import check_trainer
 
     settings = composed(sources_of(values, home)).settings
-    check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
+    check_names(settings)
     check_trainer(settings.trainer)
 
 

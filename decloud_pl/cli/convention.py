@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.rounds < 1:
         raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
     settings = open_settings(arguments.overrides)
-    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    catalog = make_catalog(settings)
     gateways = make_gateways(settings.network, settings.storage)
     record = asyncio.run(_record(settings.network, gateways, catalog, arguments.rounds))
     configured = settings.network.convention

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from decloud_pl.errors import ConfigError
 
+if TYPE_CHECKING:
+    from decloud_pl.settings import Settings
 
-def check_names(datasets: Sequence[str], mappings: Mapping[str, str], paths: Mapping[str, str], own: Path) -> None:
+
+def check_names(settings: Settings) -> None:
     """Refuses a data set that neither the network, nor this package, nor the user's paths know.
-
-    Args:
-        datasets: those to train for.
-        mappings: the user's.
-        paths: where the user keeps data sets.
-        own: the user's Hydra tree, with further data sets.
 
     Raises:
         ConfigError: the first such one, with the nearest right name.
     """
+    datasets, mappings, paths = settings.datasets, settings.mappings, settings.paths
     if not (datasets or mappings or paths):
         return
-    from decloud_pl.data.catalog import CHAIN_NAMES, names
+    from decloud_pl.chain.dialects import get_dialect
+    from decloud_pl.data.catalog import names
     from decloud_pl.errors import nearest
 
-    known = list(dict.fromkeys([*CHAIN_NAMES, *names(own=own)]))
+    known = list(dict.fromkeys([*get_dialect(settings.network.dialect).datasets, *names(own=settings.own_conf)]))
     mapped_to = list(mappings.values())
     for where, given, more in (
         ("datasets", datasets, [*paths, *mapped_to]),

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.rounds.datasets import make_catalog
 
     settings = open_settings(arguments.settings)
-    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    catalog = make_catalog(settings)
     _download(arguments.download, catalog)
     items = inventory(catalog)
     if arguments.json:

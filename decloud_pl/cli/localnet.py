@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _agent_options(arguments: argparse.Namespace) -> AgentOptions:
+    from decloud_pl.chain.dialects import get_dialect
     from decloud_pl.data.entry import DataFolder
     from decloud_pl.domain import parse_sol
     from decloud_pl.localnet.agents.offers import make_offers
@@ -96,7 +97,7 @@ def _agent_options(arguments: argparse.Namespace) -> AgentOptions:
         raise UsageError(f"--open-rounds is {arguments.open_rounds}.", fix="Give 1 or more.")
     data = None if arguments.data is None else arguments.data.expanduser().resolve()
     folder = DataFolder.from_node({"folder": data, "download": False})
-    offers = make_offers(arguments.dataset or ("custom",), arguments.architecture, folder)
+    offers = make_offers(arguments.dataset or ("custom",), arguments.architecture, folder, get_dialect())
     return AgentOptions(arguments.rounds, reward, offers, arguments.open_rounds, data)
 
 

@@ -77,7 +77,7 @@ def run_list(arguments: argparse.Namespace) -> int:
             status_name(round_),
             round_.dataset,
             format_sol(round_.reward_amount).removesuffix(" SOL"),
-            f"{round_.trainers_count}/10",
+            f"{round_.trainers_count}/{round_.max_trainers}",
             _deadline(round_, now),
         ]
         for round_ in shown
@@ -260,7 +260,7 @@ async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
 def round_fields(round_: Round) -> dict[str, Any]:
     """A round for programs: amounts in lamports, times in Unix seconds."""
     values = dataclasses.asdict(round_)
-    names = ("bump", "vault_bump", "creator", "validator", "status")
+    names = ("bump", "vault_bump", "max_trainers", "creator", "validator", "status")
     plain = {name: value for name, value in values.items() if name not in names}
     return {
         **plain,

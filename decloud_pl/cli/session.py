@@ -42,7 +42,7 @@ def checked(given: Sources) -> Composed:
             raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
     found = composed(given)
     settings = found.settings
-    check_names(settings.datasets, settings.mappings, settings.paths, settings.own_conf)
+    check_names(settings)
     check_trainer(settings.trainer)
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.assemble import run_until_cancelled
-from decloud_pl.daemon.manual import Step, already_done, take
+from decloud_pl.daemon.manual import TAKES_NO_UPDATES, Step, already_done, take
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError
 from decloud_pl.executors.process import UPDATE_FILE
@@ -21,11 +21,9 @@ from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.schema import daemon_process
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.events import Reporter
-from decloud_pl.rounds.life import MAX_TRAINERS
 from decloud_pl.settings import Settings
 
 _FIRST_LAMPORTS = 1_000_000_000
-_BEFORE_SUBMISSIONS_END = (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS, RoundStatus.TRAINING)
 
 
 @dataclass
@@ -175,7 +173,7 @@ class Account:
             RoundError: nothing was submitted, there is no reward, or the time has passed.
         """
         round_, submission = await self._joined(round_id)
-        if not submission.submitted and round_.status in _BEFORE_SUBMISSIONS_END:
+        if not submission.submitted and round_.status not in TAKES_NO_UPDATES:
             update = read_update(self.folder(round_id) / UPDATE_FILE)
             if update is None or update.withheld:
                 raise RoundError(
@@ -236,11 +234,7 @@ class Account:
     def _can_be_joined(self, round_: Round, now: int) -> bool:
         is_open = round_.status is RoundStatus.WAITING_TRAINERS and now < round_.join_deadline
         most = self.settings.rewards.max_lamports or round_.reward_amount
-        return (
-            is_open
-            and round_.trainers_count < MAX_TRAINERS
-            and self.settings.rewards.min_lamports <= round_.reward_amount <= most
-        )
+        return is_open and not round_.is_full and self.settings.rewards.min_lamports <= round_.reward_amount <= most
 
 
 def _lacks(submission: Submission, round_: Round, now: int) -> bool:

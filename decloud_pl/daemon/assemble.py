@@ -14,7 +14,7 @@ from typing import Any
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
+from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
@@ -43,7 +43,7 @@ from decloud_pl.rounds.events import Reporter, Trouble
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.rounds.policy import Policy
-from decloud_pl.rounds.select import SUBMISSION_DEPOSIT, Check, Criteria, join_cost
+from decloud_pl.rounds.select import Check, Criteria, join_cost
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.rounds.stores import make_publisher, make_reader, make_stores
 from decloud_pl.settings import Settings, Tree
@@ -69,9 +69,17 @@ def make_shares(config: DaemonConfig, max_concurrent_rounds: int) -> Shares:
     return Shares(max_concurrent_rounds, here)
 
 
-def make_policy(settings: Settings, *, deposit: int = SUBMISSION_DEPOSIT, stop_after: int | None = None) -> Policy:
-    """What the settings let the daemon do; ``deposit`` is what the chain asks for a submission account."""
-    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: int | None = None) -> Policy:
+    """What the settings let the daemon do.
+
+    Args:
+        settings: checked ones.
+        deposit: lamports that the chain asks for a submission account; None for what the program's revision expects.
+        stop_after: rounds.
+    """
+    if deposit is None:
+        deposit = make_dialect(settings.network).submission_deposit
+    catalog = make_catalog(settings)
     downloads = BackgroundDownloads(catalog.data)
 
     def prepare(name: str) -> None:
@@ -168,7 +176,7 @@ async def assemble(
         rpc = make_rpc(settings.network)
         stack.push_async_callback(rpc.aclose)
         waits = ENDLESS.waits() if patient else ()
-        network, deposit = await answered(lambda: _network_and_deposit(rpc), reporter, waits)
+        network, deposit = await answered(lambda: _network_and_deposit(rpc, dialect), reporter, waits)
         owner = Owner(network, str(dialect.program_id), str(wallet.address))
         journal = stack.enter_context(Journal(home / JOURNAL_FILE, owner))
         reporter = await stack.enter_async_context(
@@ -219,9 +227,9 @@ def _lenient(resolve: Callable[[str], str]) -> Callable[[str], str]:
     return resolved
 
 
-async def _network_and_deposit(rpc: RpcClient) -> tuple[str, int]:
+async def _network_and_deposit(rpc: RpcClient, dialect: Dialect) -> tuple[str, int]:
     """What must be known of the chain before the journal is opened: its genesis hash, and what an account deposits."""
-    return await rpc.check_same_network(), await rpc.rent_exempt_minimum(SUBMISSION_SIZE)
+    return await rpc.check_same_network(), await rpc.rent_exempt_minimum(dialect.submission_size)
 
 
 @asynccontextmanager
@@ -258,7 +266,7 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     try:
         dialect = make_dialect(settings.network)
         network = await rpc.check_same_network()
-        deposit = await rpc.rent_exempt_minimum(SUBMISSION_SIZE)
+        deposit = await rpc.rent_exempt_minimum(dialect.submission_size)
         view = await ChainClient(rpc, dialect).view(round_id, address)
     finally:
         await rpc.aclose()

@@ -31,7 +31,7 @@ _DONE: dict[Step, frozenset[State]] = {
     "claim": frozenset({State.CLAIMED}),
 }
 _MOST_TROUBLES = 4
-_NO_LONGER = (RoundStatus.VALIDATING, RoundStatus.COMPLETED, RoundStatus.EXPIRED, RoundStatus.CANCELLED)
+TAKES_NO_UPDATES = (RoundStatus.VALIDATING, RoundStatus.COMPLETED, RoundStatus.EXPIRED, RoundStatus.CANCELLED)
 
 
 def already_done(step: Step, round_id: int, round_: Round | None, submission: Submission | None) -> bool:
@@ -56,7 +56,7 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
         )
     status = round_.status.name.lower().replace("_", " ")
     if step == "train":
-        if not submission.submitted and round_.status in _NO_LONGER:
+        if not submission.submitted and round_.status in TAKES_NO_UPDATES:
             raise RoundError(
                 f"Round {round_id} takes no more submissions: it is {status}.", fix="Choose another round."
             )

@@ -15,10 +15,7 @@ from typing import Any
 from decloud_pl.config_dir import config_dir
 from decloud_pl.data import user_files
 from decloud_pl.data.entry import DataFolder, Entry
-from decloud_pl.domain import DATASETS
 from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
-
-CHAIN_NAMES = tuple(name.lower() for name in DATASETS)
 
 
 def entries(directory: Path | None = None, own: Path | None = None) -> dict[str, Entry]:
@@ -35,10 +32,8 @@ def entries(directory: Path | None = None, own: Path | None = None) -> dict[str,
 
 
 def names(directory: Path | None = None, own: Path | None = None) -> list[str]:
-    """The entries' names, in the order of the chain, then of the alphabet."""
-    found = {path.stem for folder in _folders(directory, own) for path in folder.glob("*.yaml")}
-    order = {name: index for index, name in enumerate(CHAIN_NAMES)}
-    return sorted(found, key=lambda name: (order.get(name, len(order)), name))
+    """The entries' names, in the order of the alphabet."""
+    return sorted({path.stem for folder in _folders(directory, own) for path in folder.glob("*.yaml")})
 
 
 def entry(name: str, directory: Path | None = None, own: Path | None = None) -> Entry:
@@ -108,6 +103,7 @@ class Catalog:
         paths: where the user keeps a data set; one for the chain's own name comes before a mapping.
         own: the user's Hydra tree, with further data sets.
         directory: a Hydra tree; the package's own by default.
+        chain_names: the names that a round can have, in the chain's order.
     """
 
     data: DataFolder
@@ -115,14 +111,16 @@ class Catalog:
     paths: Mapping[str, str] = field(default_factory=dict)
     own: Path | None = None
     directory: Path | None = None
+    chain_names: Sequence[str] = ()
 
     def names(self) -> list[str]:
-        """See `names`."""
-        return names(self.directory, self.own)
+        """The entries' names, in the order of the chain, then of the alphabet."""
+        order = {name: index for index, name in enumerate(self.chain_names)}
+        return sorted(names(self.directory, self.own), key=lambda name: (order.get(name, len(order)), name))
 
     def entries(self) -> dict[str, Entry]:
-        """See `entries`."""
-        return entries(self.directory, self.own)
+        """Every entry by name, in the order of `names`."""
+        return {name: entry(name, self.directory, self.own) for name in self.names()}
 
     def resolve(self, name: str) -> Choice:
         """What to train on for a round that names ``name``, the chain's name in lower case.
@@ -149,7 +147,7 @@ class Catalog:
             _check_path(wanted, self.paths[wanted], found)
             return Choice(wanted, found, self.paths[wanted], ready=True)
         if found is None:
-            raise _not_supported(name, wanted, known)
+            raise _not_supported(name, wanted, known, self.chain_names)
         ready = found.find(None, self.data) is not None
         if not ready and not (self.data.download and found.downloads):
             raise DatasetNotFound(
@@ -172,10 +170,10 @@ def _check_path(name: str, given: str, found: Entry | None) -> None:
             )
 
 
-def _not_supported(name: str, wanted: str, known: Sequence[str]) -> DatasetNotSupported:
+def _not_supported(name: str, wanted: str, known: Sequence[str], chain_names: Sequence[str]) -> DatasetNotSupported:
     if wanted == name:
         return DatasetNotSupported(f"The data set {name} is not supported.", fix=_how_to_map(name, known))
-    close = difflib.get_close_matches(wanted, [*known, *CHAIN_NAMES], n=1)
+    close = difflib.get_close_matches(wanted, [*known, *chain_names], n=1)
     return DatasetNotSupported(
         f"The data set {name} is mapped to {wanted}, which is not supported.",
         fix=f"Did you mean {close[0]}?" if close and close[0] in known else _how_to_map(name, known),

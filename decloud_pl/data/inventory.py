@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from decloud_pl.data.catalog import CHAIN_NAMES, Catalog
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import Entry
 from decloud_pl.data.user_files import path_of
 from decloud_pl.errors import DatasetError
@@ -48,7 +48,7 @@ def inventory(catalog: Catalog) -> list[Item]:
     """Every entry of the catalogue, then the data sets that only a path of the user's names."""
     known = catalog.entries()
     means: dict[str, list[str]] = {}
-    for name in CHAIN_NAMES:
+    for name in catalog.chain_names:
         try:
             means.setdefault(catalog.resolve(name).name, []).append(name)
         except DatasetError:

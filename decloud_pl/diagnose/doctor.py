@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import SUBMISSION_SIZE
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Connected, watch_events
@@ -82,7 +81,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
 
     network, storage, home = settings.network, settings.storage, settings.home_path
     gateways, interval = make_gateways(network, storage), settings.poll_interval
-    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    catalog = make_catalog(settings)
     return [
         _settings_file(ConfigFile(config_home)),
         await _tried("wallet", find_wallet),
@@ -182,7 +181,7 @@ async def _clock(chain: ChainClient) -> Finding:
 
 async def _balance(network: NetworkConfig, fees: FeeLimits, chain: ChainClient, wallet: Wallet) -> Finding:
     balance = await chain.rpc.balance(wallet.address)
-    deposit = await chain.rpc.rent_exempt_minimum(SUBMISSION_SIZE)
+    deposit = await chain.rpc.rent_exempt_minimum(chain.dialect.submission_size)
     needed = join_cost(deposit, fees.max_priority_lamports) + WALLET_MINIMUM
     detail = f"{format_sol(balance)}; a round needs {format_sol(needed)}"
     if balance >= needed:

@@ -129,7 +129,7 @@ def dataset_node(settings: Settings) -> dict[str, Any]:
     """
     if "entry" not in settings.dataset:
         return settings.dataset
-    catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+    catalog = make_catalog(settings)
     return catalog.find(dataset_name(settings.dataset)).node(catalog.data)
 
 

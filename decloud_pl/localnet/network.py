@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from solders.pubkey import Pubkey
-
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1
+from decloud_pl.chain.dialects import DEFAULT, get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
@@ -91,13 +89,15 @@ class LocalNetwork:
         rpc_port: 0 for any free pair.
         gateway_port: 0 for any free one.
         agents: what they do; None for a network without agents.
-        convention: what submissions mean to the validator.
-        gradient_rate: the validator's η.
+        convention: what submissions mean to the validator; by default what they mean to the dialect's.
+        gradient_rate: the validator's η; by default that of the dialect's.
         speed: how many times faster than the world the chain's time runs; ignored with ``clock``.
         clock: the chain's time.
+        dialect: the name of the revision of the program.
 
     Raises:
         LocalnetError: the folder is in use or unusable, or a port is taken.
+        ConfigError: there is no such revision.
     """
 
     def __init__(
@@ -107,21 +107,23 @@ class LocalNetwork:
         rpc_port: int = 0,
         gateway_port: int = 0,
         agents: AgentOptions | None = AgentOptions(),
-        convention: Convention = "delta",
-        gradient_rate: float = 0.1,
+        convention: Convention | None = None,
+        gradient_rate: float | None = None,
         speed: float = 1.0,
         clock: Clock | None = None,
-        program_id: Pubkey = DEFAULT_PROGRAM_ID,
+        dialect: str = DEFAULT,
     ) -> None:
         self._is_temporary = home is None
         self._home = Path(home or "").expanduser()
         self._ports = (rpc_port, gateway_port)
         self._agents = agents
-        self.convention: Convention = convention
-        self.gradient_rate = gradient_rate
+        self.dialect = dialect
+        self._dialect = get_dialect(dialect)
+        reading = self._dialect.reading
+        self.convention: Convention = convention or reading.convention
+        self.gradient_rate = reading.gradient_rate if gradient_rate is None else gradient_rate
         self._speed = speed
         self._clock = clock or ScaledClock(speed)
-        self._dialect = V1(program_id)
         self._stack = AsyncExitStack()
         self._endpoints: Endpoints | None = None
         self._thread: LoopThread | None = None

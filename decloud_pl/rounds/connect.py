@@ -7,7 +7,8 @@ from pathlib import Path
 
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialect import Dialect
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
 from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, Wallet, load_wallet, parse_key
@@ -56,14 +57,14 @@ def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:
     )
 
 
-def make_dialect(network: NetworkConfig) -> V1:
-    """The program at the configured address.
+def make_dialect(network: NetworkConfig) -> Dialect:
+    """The configured revision of the program at the configured address.
 
     Raises:
-        ConfigError: the address is not a public key.
+        ConfigError: there is no such revision, or the address is not a public key.
     """
     try:
-        return V1(Pubkey.from_string(network.program_id))
+        return get_dialect(network.dialect, Pubkey.from_string(network.program_id))
     except ValueError as error:
         raise ConfigError(
             f"network.program_id {network.program_id!r} is not a Solana address.",

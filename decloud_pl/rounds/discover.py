@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from decloud_pl.chain.dialects.v1.events import (
+from decloud_pl.chain.events import (
     Event,
     GradientsSubmitted,
     RoundCreated,

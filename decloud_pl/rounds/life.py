@@ -12,7 +12,6 @@ from typing import Literal, TypeAlias
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.journal.record import RoundRecord, State
 
-MAX_TRAINERS = 10
 CHECK_AFTER = 60
 """Seconds past a deadline after which this wallet pays for moving a round on that others let hang."""
 OVERDUE_AFTER = 600
@@ -87,8 +86,8 @@ def _not_joined(round_: Round, now: int) -> Next:
         return Finish(State.MISSED, "the round went on before this wallet had joined")
     if now > round_.join_deadline:
         return Finish(State.MISSED, "the deadline for joining has passed")
-    if round_.trainers_count >= MAX_TRAINERS:
-        return Finish(State.MISSED, "the round already has its ten trainers")
+    if round_.is_full:
+        return Finish(State.MISSED, f"the round already has its {round_.max_trainers} trainers")
     return Act("join")
 
 

@@ -62,7 +62,7 @@ class SettingsPlanner:
     def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
         """What the worker builds its `Source` from, with the user's path where one is set."""
         settings = self.settings
-        catalog = make_catalog(settings.data, settings.all_mappings(), settings.paths, settings.own_conf)
+        catalog = make_catalog(settings)
         data = catalog.data
         if redact(data.mirror) != data.mirror:
             # The plan is a file, and this address may hold a key; the data set is on this machine by now.

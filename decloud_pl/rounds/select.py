@@ -8,11 +8,8 @@ from dataclasses import dataclass, field
 from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.domain import Round, RoundStatus, format_sol, parse_sol
 from decloud_pl.errors import DatasetError
-from decloud_pl.rounds.life import MAX_TRAINERS
 from decloud_pl.settings import RewardsConfig
 
-SUBMISSION_DEPOSIT = 1_733_040
-"""Rent deposit of a submission account (121 bytes) as of 2025; the daemon asks the chain for today's."""
 WALLET_MINIMUM = 890_880
 """A wallet that pays must keep the rent-exempt minimum of an empty account."""
 TRANSACTIONS_PER_ROUND = 3
@@ -24,9 +21,6 @@ _SAFETY = 1.25
 def join_cost(deposit: int, max_priority_lamports: int) -> int:
     """The most that joining, submitting and claiming can take from a wallet, in lamports."""
     return deposit + TRANSACTIONS_PER_ROUND * (SIGNATURE_FEE + max_priority_lamports)
-
-
-JOIN_COST = join_cost(SUBMISSION_DEPOSIT, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +38,7 @@ class Criteria:
     datasets: Collection[str] = ()
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
     max_concurrent_rounds: int = 1
-    join_cost: int = JOIN_COST
+    join_cost: int = 0
     daily_cap: int = 0
 
 
@@ -165,9 +159,10 @@ def _join_deadline(round_: Round, situation: Situation) -> Check:
 
 
 def _trainers(round_: Round) -> Check:
-    if round_.trainers_count >= MAX_TRAINERS:
-        return Check("trainers", passed=False, detail="it already has its ten trainers", settled=True)
-    return Check("trainers", passed=True, detail=f"{round_.trainers_count} of {MAX_TRAINERS} have joined")
+    if round_.is_full:
+        detail = f"it already has its {round_.max_trainers} trainers"
+        return Check("trainers", passed=False, detail=detail, settled=True)
+    return Check("trainers", passed=True, detail=f"{round_.trainers_count} of {round_.max_trainers} have joined")
 
 
 def _min_reward(round_: Round, criteria: Criteria) -> Check:

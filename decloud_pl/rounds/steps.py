@@ -16,7 +16,7 @@ from typing import Protocol
 from solders.instruction import Instruction
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
@@ -31,7 +31,6 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Changed, Reporter, Training, Uploading
-from decloud_pl.rounds.select import SUBMISSION_DEPOSIT
 from decloud_pl.store.fetch.gateway import Fetched
 from decloud_pl.store.publish import StorePublisher
 
@@ -82,7 +81,7 @@ class Steps:
     chain: ChainClient
     sender: Sender
     wallet: Wallet
-    dialect: V1
+    dialect: Dialect
     journal: Journal
     publisher: StorePublisher
     reader: Reader
@@ -91,7 +90,7 @@ class Steps:
     reporter: Reporter
     rounds_folder: Path
     max_model_bytes: int
-    deposit: int = SUBMISSION_DEPOSIT
+    deposit: int
     shares: Shares = field(default_factory=lambda: Shares(1))
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time

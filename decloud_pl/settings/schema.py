@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.network import NetworkConfig
-from decloud_pl.domain import DATASETS, Convention, parse_sol
+from decloud_pl.domain import Convention, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, AMOUNT_OR_NONE, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of
 from decloud_pl.secrets import Secrets
@@ -233,7 +234,7 @@ def check(settings: Settings) -> None:
         raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
-    known = [name.lower() for name in DATASETS]
+    known = get_dialect(settings.network.dialect).datasets
     for name in settings.all_mappings():
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)

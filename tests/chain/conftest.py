@@ -16,7 +16,7 @@ from solders.keypair import Keypair
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.localnet.clock import ManualClock
@@ -97,7 +97,7 @@ class FastPace:
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
     clock = ManualClock()
-    vm = Vm(clock, {DEFAULT_PROGRAM_ID: shared_object()})
+    vm = Vm(clock, {get_dialect().program_id: shared_object()})
     found = Endpoint(vm, clock)
     application = web.Application()
     application.router.add_post("/", found.serve)
@@ -120,7 +120,7 @@ async def rpc(endpoint: Endpoint, pace: FastPace) -> AsyncIterator[RpcClient]:
 
 @pytest.fixture
 def chain(rpc: RpcClient) -> ChainClient:
-    return ChainClient(rpc, V1())
+    return ChainClient(rpc, get_dialect())
 
 
 _SEEDS = itertools.count(1)

@@ -10,8 +10,7 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1
-from decloud_pl.chain.dialects.v1.accounts import ROUND_DISCRIMINATOR
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
@@ -25,7 +24,7 @@ CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 @pytest.fixture
 async def rounds(rpc: RpcClient, chain: ChainClient, wallet: Wallet, pace: Any) -> int:
     """Three rounds, the first of them joined."""
-    dialect, me = V1(), wallet.address
+    dialect, me = get_dialect(), wallet.address
     sender = Sender(rpc, wallet, dialect, MemoryTransactionLog(), pace=pace)
 
     async def unknown() -> bool:
@@ -80,7 +79,7 @@ async def test_an_account_of_another_program_is_refused(chain: ChainClient, endp
 async def test_an_account_that_cannot_be_decoded_hides_no_other(
     chain: ChainClient, endpoint: Any, rounds: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    odd = Account(10**9, ROUND_DISCRIMINATOR + b"\x01", DEFAULT_PROGRAM_ID)
+    odd = Account(10**9, get_dialect().rounds_filter()[0][1] + b"\x01", get_dialect().program_id)
     address = Pubkey.new_unique()
     endpoint.vm._svm.set_account(address, odd)
     endpoint.vm.ledger.keep(address, odd)

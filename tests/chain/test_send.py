@@ -11,7 +11,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
@@ -44,7 +44,7 @@ class Payment:
         return await self.rpc.balance(self.to) > 0
 
     async def send(self, **policy: Any) -> Any:
-        sender = Sender(self.rpc, self.wallet, V1(), self.log, policy=SendPolicy(**policy), pace=self.pace)
+        sender = Sender(self.rpc, self.wallet, get_dialect(), self.log, policy=SendPolicy(**policy), pace=self.pace)
         return await sender.send([self.instruction], key="pay", landed=self.landed)
 
     async def received(self) -> int:
@@ -163,13 +163,13 @@ async def test_an_empty_wallet_is_told_so(rpc: RpcClient, pace: Any) -> None:
 
 
 async def test_the_programs_refusal_is_typed(rpc: RpcClient, chain: ChainClient, wallet: Wallet, pace: Any) -> None:
-    sender = Sender(rpc, wallet, V1(), MemoryTransactionLog(), pace=pace)
+    sender = Sender(rpc, wallet, get_dialect(), MemoryTransactionLog(), pace=pace)
 
     async def never() -> bool:
         return False
 
     with pytest.raises(ProgramError) as caught:
-        await sender.send([V1().join_round(0, trainer=wallet.address)], key="join:0", landed=never)
+        await sender.send([get_dialect().join_round(0, trainer=wallet.address)], key="join:0", landed=never)
     assert caught.value.name == "AccountNotInitialized"
     assert await chain.counter() is None
 
@@ -177,7 +177,7 @@ async def test_the_programs_refusal_is_typed(rpc: RpcClient, chain: ChainClient,
 async def test_a_second_join_is_success_when_the_account_is_ours(
     rpc: RpcClient, chain: ChainClient, wallet: Wallet, pace: Any
 ) -> None:
-    dialect = V1()
+    dialect = get_dialect()
     sender = Sender(rpc, wallet, dialect, MemoryTransactionLog(), pace=pace)
 
     async def unknown() -> bool:

@@ -12,12 +12,13 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from decloud_pl.chain import borsh
-from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1, discriminator
-from decloud_pl.chain.dialects.v1.events import ValidationCompleted
+from decloud_pl.chain.anchor import discriminator
+from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.events import ValidationCompleted
 from decloud_pl.chain.watch import Connected, Disconnected, watch_events
 from decloud_pl.errors import ConfigError
 
-PROGRAM = str(DEFAULT_PROGRAM_ID)
+PROGRAM = str(get_dialect().program_id)
 
 
 class NoWait:
@@ -90,7 +91,7 @@ ANSWER = json.dumps({"jsonrpc": "2.0", "id": 1, "result": 1})
 
 async def take(url: str, count: int, pace: NoWait) -> list[object]:
     found: list[object] = []
-    watching = watch_events(url, V1(), pace=pace)
+    watching = watch_events(url, get_dialect(), pace=pace)
     async for item in watching:
         found.append(item)
         if len(found) == count:
@@ -123,7 +124,7 @@ async def test_nobody_there_is_tried_with_growing_waits() -> None:
     pace = NoWait()
 
     async def watch() -> None:
-        async for _ in watch_events("ws://127.0.0.1:9", V1(), pace=pace):
+        async for _ in watch_events("ws://127.0.0.1:9", get_dialect(), pace=pace):
             pass
 
     task = asyncio.create_task(watch())
@@ -160,7 +161,7 @@ async def test_a_silent_connection_is_given_up() -> None:
     pace = NoWait(enough=2)
 
     async def watch() -> None:
-        async for _ in watch_events(f"ws://127.0.0.1:{port}", V1(), pace=pace, ping_seconds=0.02):
+        async for _ in watch_events(f"ws://127.0.0.1:{port}", get_dialect(), pace=pace, ping_seconds=0.02):
             pass
 
     task = asyncio.create_task(watch())
@@ -195,7 +196,7 @@ async def test_slots_that_stop_are_the_end_of_a_connection_that_still_answers_pi
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     found: list[object] = []
     watching = watch_events(
-        f"ws://127.0.0.1:{runner.addresses[0][1]}", V1(), pace=NoWait(), ping_seconds=0.05, silence_seconds=0.2
+        f"ws://127.0.0.1:{runner.addresses[0][1]}", get_dialect(), pace=NoWait(), ping_seconds=0.05, silence_seconds=0.2
     )
     async for item in watching:
         found.append(item)
@@ -210,7 +211,7 @@ async def test_slots_that_stop_are_the_end_of_a_connection_that_still_answers_pi
 async def test_the_next_address_stands_in(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
     url = await serve([[ANSWER, notification(1)]])
     found: list[object] = []
-    watching = watch_events(["ws://127.0.0.1:9", url], V1(), pace=NoWait())
+    watching = watch_events(["ws://127.0.0.1:9", url], get_dialect(), pace=NoWait())
     async for item in watching:
         found.append(item)
         if len(found) == 2:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.localnet.clock import ScaledClock
 from decloud_pl.localnet.network import LocalNetwork
 from tests.harness.parties import ONCE, REWARD, Parties, history
@@ -139,7 +139,7 @@ async def test_the_reward_is_claimed_and_nothing_is_paid_twice(
             await done
     assert not any(fault.times for fault in first.faults if fault.times < ALWAYS // 2)
     for round_id in range(2):
-        assert history(network, V1().submission_address(round_id, me)) == ONCE
+        assert history(network, get_dialect().submission_address(round_id, me)) == ONCE
     earned = 2 * REWARD * 9 // 10
     spent = FUNDS + earned - network.vm.balance(me)
     assert 0 < spent - 2 * DEPOSIT <= 2 * MOST_FEES

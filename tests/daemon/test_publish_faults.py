@@ -18,7 +18,7 @@ import pytest
 from solders.keypair import Keypair
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
@@ -131,7 +131,7 @@ class Bench:
         """What the daemon would do next."""
         anyone, ahead = Keypair().pubkey(), NOW + 60
         training = RoundStatus.TRAINING
-        round_ = Round(ROUND, anyone, OTHER, "custom", 1, training, None, 0, 0, 0, 0, 0, ahead, 1, 0, 0, 0)
+        round_ = Round(ROUND, anyone, OTHER, "custom", 1, training, None, 0, 0, 0, 0, 0, ahead, 1, 0, 0, 0, 10)
         mine = Submission(ROUND, self.steps.wallet.address, "", False, 0, False, 0)
         step = next_step(self.record, round_, mine, now=NOW, update_on_disk=self.update.path.exists())
         assert isinstance(step, Act)
@@ -192,7 +192,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
         rpc_server = stack.enter_context(RecordingRpc())
         shelf = stack.enter_context(FakeGateway())
         shelf.files = files
-        dialect, wallet, notes = V1(), Wallet(Keypair()), Notes()
+        dialect, wallet, notes = get_dialect(), Wallet(Keypair()), Notes()
         journal = Journal(tmp_path / "journal.sqlite", Owner("", "program", str(wallet.address)))
         stack.callback(journal.close)
         rpc = RpcClient(rpc_server.url)
@@ -211,6 +211,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
             reporter=notes,
             rounds_folder=tmp_path / "rounds",
             max_model_bytes=1,
+            deposit=dialect.submission_deposit,
         )
         folder = steps.folder(ROUND)
         folder.mkdir(parents=True)

@@ -9,10 +9,13 @@ import pytest
 import yaml
 
 from decloud_pl.build import build
-from decloud_pl.data.catalog import CHAIN_NAMES, Catalog, Choice, entries, entry, names
+from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.data.catalog import Catalog, Choice, entries, entry, names
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
 from tests.data import tiny
+
+CHAIN_NAMES = get_dialect().datasets
 
 
 @pytest.fixture

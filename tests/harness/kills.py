@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from decloud_pl.chain.dialects.v1 import decode_submission
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.localnet.clock import ScaledClock
 from decloud_pl.localnet.network import LocalNetwork
 from decloud_pl.store.fetch.gateway import GatewayReader
@@ -119,7 +119,7 @@ async def wrong_rounds(on: Stage) -> list[int]:
         account = on.network.vm.account(address)
         path = on.folder / f"read-back-{round_id}"
         if account is not None:
-            cid = decode_submission(bytes(account.data)).gradient_cid
+            cid = get_dialect().decode_submission(bytes(account.data)).gradient_cid
             await asyncio.to_thread(reader.fetch, cid, path, max_bytes=1000)
         if history(on.network, address) != ONCE or account is None or path.read_bytes() != content_of(round_id):
             wrong.append(round_id)

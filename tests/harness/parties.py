@@ -15,8 +15,8 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.chain.dialects.v1 import V1
-from decloud_pl.chain.dialects.v1.events import GradientsSubmitted, RewardClaimed, TrainerJoined
+from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.events import GradientsSubmitted, RewardClaimed, TrainerJoined
 from decloud_pl.localnet.ledger import Executed
 from decloud_pl.localnet.network import LocalNetwork
 
@@ -49,7 +49,7 @@ class Parties:
     done: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.dialect = V1()
+        self.dialect = get_dialect()
         self._key = Keypair()
         self._news = asyncio.Event()
         self._model_cid = self._put_base_model()

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.localnet.clock import ScaledClock
 from decloud_pl.localnet.network import LocalNetwork
 from tests.harness.nursery import Nursery
@@ -91,7 +91,9 @@ async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> S
                 left = len(daemon.children(recursive=True))
                 nursery.signal(signal.SIGTERM)
                 assert await nursery.ended() == 0
-                wrong = sum(history(network, V1().submission_address(number, me)) != ONCE for number in range(rounds))
+                wrong = sum(
+                    history(network, get_dialect().submission_address(number, me)) != ONCE for number in range(rounds)
+                )
     finally:
         nursery.close()
     return Soak(

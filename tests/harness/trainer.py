@@ -14,7 +14,7 @@ from typing import Any
 from solders.keypair import Keypair
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import TransactionLog
@@ -140,7 +140,7 @@ async def trainer(
     **policy: Any,
 ) -> AsyncIterator[Daemon]:
     """A daemon ready to run."""
-    dialect, wallet, home = V1(), spec.wallet(), Path(spec.home)
+    dialect, wallet, home = get_dialect(), spec.wallet(), Path(spec.home)
     async with AsyncExitStack() as stack:
         rpc = RpcClient(spec.rpc_url, fallbacks=spec.fallbacks, timeout=spec.timeout)
         stack.push_async_callback(rpc.aclose)
@@ -171,6 +171,7 @@ async def trainer(
             reporter=reporter or Silent(),
             rounds_folder=home / "rounds",
             max_model_bytes=1 << 24,
+            deposit=dialect.submission_deposit,
             shares=Shares(spec.slots),
         )
         options: dict[str, Any] = {

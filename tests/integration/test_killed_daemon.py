@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.dialects.v1 import V1, decode_submission
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.wallet import load_wallet
 
 STEPS = (
@@ -60,7 +60,7 @@ def test_killed_at_every_step(network: Any, start: Callable[..., Any], trainer_h
     assert daemon.end(signal.SIGINT) == 0
 
     wallet = load_wallet(keypair_path=trainer_home / "id.json", environ={})
-    address = V1().submission_address(0, wallet.address)
+    address = get_dialect().submission_address(0, wallet.address)
     assert instructions_on(network.rpc_url, address) == [
         "JoinRound",
         "SubmitGradients",
@@ -68,7 +68,7 @@ def test_killed_at_every_step(network: Any, start: Callable[..., Any], trainer_h
         "ClaimReward",
     ]
     account = rpc(network.rpc_url, "getAccountInfo", str(address), {"encoding": "base64"})["value"]
-    submission = decode_submission(base64.b64decode(account["data"][0]))
+    submission = get_dialect().decode_submission(base64.b64decode(account["data"][0]))
     assert submission.reward_claimed
     with urllib.request.urlopen(f"{network.gateway_url}/ipfs/{submission.gradient_cid}", timeout=10) as answer:
         assert answer.status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import decloud_pl
 
 PACKAGE = Path(decloud_pl.__file__).parent
 NAME = "decloud_pl"
+DIALECTS = f"{NAME}.chain.dialects"
 
 _BASE = {"errors", "domain", "durable", "ranges", "redact", "retry", "loop_thread"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
@@ -73,7 +75,7 @@ def imported(source: str, module: str, *, is_package: bool) -> Iterator[str]:
             origin = ".".join([*above, *([node.module] if node.module else [])])
             # `from decloud_pl import chain` names a part, and so does a public name, which stands for one.
             named = (alias.name for alias in node.names if alias.name != "__version__")
-            yield from (f"{NAME}.{name}" for name in named) if origin == NAME else (origin,)
+            yield from (f"{origin}.{name}" for name in named) if origin in (NAME, DIALECTS) else (origin,)
         elif isinstance(node, ast.Call) and node.args:
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             first = node.args[0]
@@ -88,6 +90,7 @@ def wrong_imports(source: str, module: str, *, is_package: bool = False) -> list
 
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted(Path(__file__).parents[1].rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_of(path).removeprefix(f"{NAME}."))
@@ -95,6 +98,40 @@ def test_imports_point_one_way(path: Path) -> None:
     module = module_of(path)
     assert part_of(module) in ALLOWED, f"{module} is a new part: say in ALLOWED what it may import."
     assert wrong_imports(path.read_text(), module, is_package=path.name == "__init__.py") == []
+
+
+_REVISIONS = [folder.name for folder in (PACKAGE / "chain" / "dialects").iterdir() if folder.is_dir()]
+_REVISION = re.compile(rf"{re.escape(DIALECTS)}\.({'|'.join(_REVISIONS)})(\.|$)")
+# A revision of the program is known to itself, to the local program that runs it, and to the tests of both.
+_KNOW_A_REVISION = re.compile(r"(decloud_pl|tests)\.(chain\.dialects|localnet\.program)(\.|$)")
+
+
+def revisions(source: str, module: str, *, is_package: bool = False) -> list[str]:
+    """The imports of a revision where only a `Dialect` may be known."""
+    found = imported(source, module, is_package=is_package)
+    return [] if _KNOW_A_REVISION.match(module) else [name for name in found if _REVISION.match(name)]
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: f"{path.parent.name}.{path.stem}")
+def test_everybody_else_takes_a_dialect(path: Path) -> None:
+    root = PACKAGE.parent if path in SOURCES else Path(__file__).parents[2]
+    module = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+    assert revisions(path.read_text(), module, is_package=path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import decloud_pl.chain.dialects.v1.datasets",
+        "from decloud_pl.chain.dialects import v1",
+        "from decloud_pl.chain.dialects.v1 import V1",
+        "importlib.import_module('decloud_pl.chain.dialects.v1')",
+    ],
+)
+def test_an_import_of_a_revision_is_seen(source: str) -> None:
+    assert revisions(source, "decloud_pl.rounds.life") != []
+    assert revisions(source, "decloud_pl.localnet.program.names") == []
+    assert revisions("from decloud_pl.chain.dialects import get_dialect", "decloud_pl.rounds.life") == []
 
 
 def test_no_part_may_import_itself_through_others() -> None:

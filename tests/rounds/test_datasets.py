@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from decloud_pl.build import build
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.config_dir import config_dir
 from decloud_pl.daemon.assemble import make_policy
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Source
-from decloud_pl.domain import DATASETS
 from decloud_pl.errors import ConfigError, DatasetError, DatasetNotReady
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.planner import SettingsPlanner
@@ -59,7 +59,8 @@ def test_a_data_set_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert source.load("test")
     experiment = open_settings(["task=experiment", "dataset=mine"])
     assert dataset_node(experiment)["entry"]["folder"] == "mine/raw"
-    catalog = Catalog(DataFolder(tmp_path / "data"), settings.all_mappings(), own=settings.own_conf)
+    data, chain_names = DataFolder(tmp_path / "data"), get_dialect().datasets
+    catalog = Catalog(data, settings.all_mappings(), own=settings.own_conf, chain_names=chain_names)
     items = {item.name: item for item in inventory(catalog)}
     assert (items["mine"].on_disk, items["mine"].rounds) == (True, ("custom",))
     # The package's own go first, as for Hydra.
@@ -88,7 +89,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     assert (source.name, source.num_classes, len(source.load("test"))) == ("cifar10", 10, 10)
 
 
-@pytest.mark.parametrize("name", [name.lower() for name in DATASETS])
+@pytest.mark.parametrize("name", get_dialect().datasets)
 def test_any_of_the_99_can_be_trained_from_a_path(name: str, tmp_path: Path) -> None:
     (tmp_path / "texts.csv").write_text("text,label\n" + "".join(f"word{row},{row % 2}\n" for row in range(20)))
     images, labels = tiny.images(20, 2, 8, 1, 0)

@@ -32,6 +32,7 @@ ROUND = Round(
     submissions_count=0,
     bump=255,
     vault_bump=255,
+    max_trainers=10,
 )
 JOINED = Submission(1, TRAINER, "", submitted=False, contribution_bps=0, reward_claimed=False, bump=255)
 HANDED_IN = dataclasses.replace(JOINED, submitted=True, gradient_cid="bafyupdate")

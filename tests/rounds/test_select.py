@@ -8,23 +8,25 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
 from decloud_pl.errors import DatasetNotSupported
 from decloud_pl.rounds.select import (
-    JOIN_COST,
     WALLET_MINIMUM,
     Criteria,
     Decision,
     Situation,
     explain,
+    join_cost,
     verdict,
 )
 from decloud_pl.settings import RewardsConfig
 
 NOW = 5_000
+JOIN_COST = join_cost(get_dialect().submission_deposit, 100_000)
 ENOUGH = JOIN_COST + WALLET_MINIMUM
 SITUATION = Situation(now=NOW, balance=ENOUGH, occupied_slots=0)
-ANY = Criteria()
+ANY = Criteria(join_cost=JOIN_COST)
 ROUND = Round(
     id=1,
     creator=Pubkey.new_unique(),
@@ -43,6 +45,7 @@ ROUND = Round(
     submissions_count=0,
     bump=255,
     vault_bump=255,
+    max_trainers=10,
 )
 
 
@@ -79,7 +82,7 @@ def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
     [
         ({"status": RoundStatus.TRAINING}, "training"),
         ({"join_deadline": NOW - 1}, "deadline"),
-        ({"trainers_count": 10}, "ten trainers"),
+        ({"trainers_count": 10}, "10 trainers"),
         ({"dataset": "squad"}, "not supported"),
     ],
 )
@@ -183,7 +186,8 @@ def test_the_expected_profit_is_share_less_costs_less_energy() -> None:
     situation = dataclasses.replace(SITUATION, train_seconds={"digits": 1800.0})
     exact, above = (
         Criteria(
-            rewards=RewardsConfig(min_profit=format_sol(least).removesuffix(" SOL"), watts=2000, sol_per_kwh="0.1")
+            rewards=RewardsConfig(min_profit=format_sol(least).removesuffix(" SOL"), watts=2000, sol_per_kwh="0.1"),
+            join_cost=JOIN_COST,
         )
         for least in (profit, profit + 1)
     )

@@ -1,0 +1,34 @@
+"""The revisions of the program. Each is a folder that defines ``DIALECT``, a `NetworkDialect` by its ``program_id``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from decloud_pl.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from solders.pubkey import Pubkey
+
+    from decloud_pl.chain.dialect import NetworkDialect
+
+DEFAULT = "v1"
+
+
+def get_dialect(name: str = DEFAULT, program_id: Pubkey | None = None) -> NetworkDialect:
+    """A revision of the program at an address.
+
+    Args:
+        name: of its folder.
+        program_id: None for the address of the revision's public program.
+
+    Raises:
+        ConfigError: there is no such revision.
+    """
+    known = [entry.name for entry in iter_modules(__path__) if entry.ispkg]
+    if name not in known:
+        raise ConfigError(f"network.dialect is {name!r}.", fix=nearest(name, known))
+    revision = import_module(f"{__name__}.{name}")
+    dialect: NetworkDialect = revision.DIALECT() if program_id is None else revision.DIALECT(program_id)
+    return dialect

@@ -11,7 +11,7 @@ from typing import Protocol
 from solders.instruction import Instruction
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialect import NetworkDialect
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Round, RoundStatus
@@ -30,7 +30,7 @@ class Actor:
     chain: ChainClient
     sender: Sender
     wallet: Wallet
-    dialect: V1
+    dialect: NetworkDialect
 
     async def send(self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]) -> None:
         """Sends one instruction; ``landed`` says whether the chain shows its effect."""

@@ -41,7 +41,7 @@ class Creator:
     async def step(self) -> None:
         chain, me = self.actor.chain, self.actor.wallet.address
         mine = [round_ for round_ in await chain.rounds() if round_.creator == me]
-        unfinished = [round_ for round_ in mine if not round_.status.is_over]
+        unfinished = [round_ for round_ in mine if round_.status not in self.actor.dialect.final_statuses]
         now = await chain.rpc.clock()
         for round_ in unfinished:
             if round_.status is not RoundStatus.VALIDATING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from decloud_pl.data.catalog import CHAIN_NAMES, Catalog
+from decloud_pl.chain.dialect import Dialect
+from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Kind
 from decloud_pl.errors import DatasetError, UsageError
@@ -32,13 +33,16 @@ class Offer:
     classes: int = 10
 
 
-def make_offers(datasets: Sequence[str], architectures: Sequence[str], data: DataFolder) -> tuple[Offer, ...]:
+def make_offers(
+    datasets: Sequence[str], architectures: Sequence[str], data: DataFolder, dialect: Dialect
+) -> tuple[Offer, ...]:
     """One offer for each data set, with the first architecture that takes its samples.
 
     Args:
         datasets: the chain's names.
         architectures: names; by default ``simple_cnn`` for images and ``text_bag`` for texts.
         data: where the data sets are.
+        dialect: of the network.
 
     Raises:
         UsageError: a name that is none, or no architecture for a data set.
@@ -49,9 +53,9 @@ def make_offers(datasets: Sequence[str], architectures: Sequence[str], data: Dat
             raise UsageError(f"There is no architecture {name!r}.", fix=f"Known: {', '.join(ARCHITECTURES)}.")
     offers = []
     for dataset in datasets:
-        if dataset not in CHAIN_NAMES:
+        if dataset not in dialect.datasets:
             raise UsageError(f"{dataset} is no data set of the network.", fix="`custom` is scored on digits.")
-        entry = Catalog(data, MAPPINGS).resolve(dataset).entry
+        entry = Catalog(data, MAPPINGS, chain_names=dialect.datasets).resolve(dataset).entry
         if entry is None:
             raise DatasetError(f"The data set {dataset} has no files.")
         fitting = [name for name in architectures or (_DEFAULTS[entry.kind],) if ARCHITECTURES[name].kind == entry.kind]

@@ -75,7 +75,9 @@ class Validator:
         now = await self.actor.chain.rpc.clock()
         for round_ in await self.actor.chain.rounds():
             trouble = self._troubles.get(round_.id)
-            if round_.status.is_over or (trouble is not None and self.monotonic() < trouble.next_try_at):
+            if round_.status in self.actor.dialect.final_statuses or (
+                trouble is not None and self.monotonic() < trouble.next_try_at
+            ):
                 continue
             try:
                 await self._attend(round_, now)
@@ -145,7 +147,7 @@ class Validator:
         return self._baselines[key]
 
     def _dataset(self, round_: Round) -> str:
-        return Catalog(self.data, self.mappings).resolve(round_.dataset).name
+        return Catalog(self.data, self.mappings, chain_names=self.actor.dialect.datasets).resolve(round_.dataset).name
 
     async def _validate(self, round_: Round) -> None:
         chain = self.actor.chain

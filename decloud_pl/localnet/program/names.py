@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
-from decloud_pl.chain.dialects.v1 import discriminator, events
+from decloud_pl.chain.anchor import discriminator
+from decloud_pl.chain.dialects.v1 import events
 from decloud_pl.chain.dialects.v1.datasets import DATASETS
 
 INSTRUCTIONS = (
@@ -23,7 +22,6 @@ INSTRUCTIONS = (
     "check_round",
 )
 ACCOUNTS = ("Round", "Submission", "RoundCounter")
-EVENTS = tuple(kind.__name__ for kind in get_args(events.Event))
 
 _HEAD = """\
 // Written by names.py (python -m decloud_pl.localnet.program.build): do not edit.
@@ -52,7 +50,7 @@ def header() -> str:
             _HEAD,
             *(_define("INSTRUCTION", "global", name) for name in INSTRUCTIONS),
             *(_define("ACCOUNT", "account", name) for name in ACCOUNTS),
-            *(_define("EVENT", "event", name) for name in EVENTS),
+            *(_define("EVENT", "event", name) for name in events.NAMES),
             f"\nenum {{ DATASET_COUNT = {len(DATASETS)}, DATASET_NAME_CAPACITY = {capacity} }};\n",
             "#define DATASET_NAMES \\\n  { \\\n",
             *(f"    {row}, \\\n" for row in rows),

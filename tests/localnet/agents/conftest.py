@@ -15,7 +15,8 @@ from solders.keypair import Keypair
 from solders.system_program import TransferParams, transfer
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialect import NetworkDialect
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
@@ -48,7 +49,7 @@ class Town:
     clock: ManualClock
     home: Path
     monotonic: float = 0.0
-    dialect: V1 = field(default_factory=V1)
+    dialect: NetworkDialect = field(default_factory=get_dialect)
     rpcs: list[RpcClient] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.cli import main
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import DatasetNotFound, UsageError
@@ -21,24 +22,24 @@ def data(tmp_path: Path) -> DataFolder:
 
 
 def test_each_data_set_gets_a_model_that_fits(data: DataFolder) -> None:
-    assert make_offers(["custom", "emnist", "agnews"], [], data) == (
+    assert make_offers(["custom", "emnist", "agnews"], [], data, get_dialect()) == (
         Offer("custom", "simple_cnn", 10),
         Offer("emnist", "simple_cnn", 47),
         Offer("agnews", "text_bag", 4),
     )
-    chosen = make_offers(["emnist", "agnews"], ["text_transformer", "mlp", "resnet"], data)
+    chosen = make_offers(["emnist", "agnews"], ["text_transformer", "mlp", "resnet"], data, get_dialect())
     assert [offer.architecture for offer in chosen] == ["mlp", "text_transformer"]
 
 
 def test_what_cannot_be_offered(data: DataFolder) -> None:
     with pytest.raises(UsageError, match="digits is no data set of the network"):
-        make_offers(["digits"], [], data)
+        make_offers(["digits"], [], data, get_dialect())
     with pytest.raises(UsageError, match="no architecture 'resnext'"):
-        make_offers(["custom"], ["resnext"], data)
+        make_offers(["custom"], ["resnext"], data, get_dialect())
     with pytest.raises(UsageError, match="None of the architectures takes the text samples of agnews"):
-        make_offers(["agnews"], ["mlp"], data)
+        make_offers(["agnews"], ["mlp"], data, get_dialect())
     with pytest.raises(DatasetNotFound, match="The files of the data set imdb are not on this machine"):
-        make_offers(["imdb"], [], data)
+        make_offers(["imdb"], [], data, get_dialect())
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

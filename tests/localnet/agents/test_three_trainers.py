@@ -14,7 +14,7 @@ import torch
 from solders.pubkey import Pubkey
 from torch.nn import functional
 
-from decloud_pl.chain.dialects.v1.events import RewardClaimed
+from decloud_pl.chain.events import RewardClaimed
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.domain import RoundStatus
 from decloud_pl.executors.process import UPDATE_FILE

@@ -18,13 +18,8 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
-from decloud_pl.chain.dialects.v1 import (
-    V1,
-    Event,
-    decode_round,
-    decode_round_counter,
-    decode_submission,
-)
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.events import Event
 from decloud_pl.domain import Round, RoundCounter, Submission
 from decloud_pl.localnet.program import shared_object
 
@@ -148,13 +143,13 @@ class Chain:
         return bytes(account.data)
 
     def round(self, round_id: int) -> Round:
-        return decode_round(self.data(self.dialect.round_address(round_id)))
+        return self.dialect.decode_round(self.data(self.dialect.round_address(round_id)))
 
     def submission(self, round_id: int, trainer: Keypair) -> Submission:
-        return decode_submission(self.data(self.dialect.submission_address(round_id, trainer.pubkey())))
+        return self.dialect.decode_submission(self.data(self.dialect.submission_address(round_id, trainer.pubkey())))
 
     def counter(self) -> RoundCounter:
-        return decode_round_counter(self.data(self.dialect.round_counter_address()))
+        return self.dialect.decode_round_counter(self.data(self.dialect.round_counter_address()))
 
     def vault(self, round_id: int) -> int:
         return self.balance(self.dialect.vault_address(round_id))

@@ -18,7 +18,8 @@ from solders.sysvar import CLOCK, RENT
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
-from decloud_pl.chain.dialects.v1 import SYSTEM_PROGRAM_ID, V1, decode_round_counter
+from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID
+from decloud_pl.chain.dialects.v1 import V1
 from decloud_pl.localnet.program import shared_object
 from decloud_pl.localnet.program.build import COMPILER, compile_object
 from decloud_pl.localnet.program.elf_object import read_object
@@ -105,7 +106,7 @@ def test_the_upgradeable_loader_deploys_it(svm: LiteSVM, payer: Keypair) -> None
     run(svm, [dialect.initialize(payer.pubkey())], payer)
     counter = svm.get_account(dialect.round_counter_address())
     assert counter is not None
-    assert decode_round_counter(bytes(counter.data)).authority == payer.pubkey()
+    assert V1.decode_round_counter(bytes(counter.data)).authority == payer.pubkey()
 
 
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed")

@@ -5,20 +5,18 @@ from __future__ import annotations
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialects.v1.events import (
-    GradientsSubmitted,
-    RewardClaimed,
+    ExpireReason,
     RoundCancelled,
     RoundCreated,
     RoundExpired,
     RoundFinalized,
-    TrainerJoined,
     TrainingEnded,
     TrainingStarted,
-    ValidationCompleted,
     ValidatorClaimed,
     ValidatorFeeClaimed,
 )
-from decloud_pl.domain import ExpireReason, Round, RoundStatus, Submission
+from decloud_pl.chain.events import GradientsSubmitted, RewardClaimed, TrainerJoined, ValidationCompleted
+from decloud_pl.domain import Round, RoundStatus, Submission
 from tests.localnet.program.conftest import GRADIENT_CID, MODEL_CID, REWARD, START, Chain, Life, Ready
 
 FEE = 100_000_000
@@ -54,6 +52,7 @@ def test_a_posted_round_has_every_field(life: Life) -> None:
         submissions_count=0,
         bump=created.bump,
         vault_bump=created.vault_bump,
+        max_trainers=10,
     )
     for seed, bump in ((b"round", created.bump), (b"vault", created.vault_bump)):
         assert Pubkey.find_program_address([seed, bytes(8)], life.dialect.program_id)[1] == bump

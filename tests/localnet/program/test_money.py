@@ -8,7 +8,8 @@ from solders.pubkey import Pubkey
 from solders.rent import Rent
 from solders.system_program import TransferParams, transfer
 
-from decloud_pl.chain.dialects.v1 import SYSTEM_PROGRAM_ID, ErrorCode
+from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID
+from decloud_pl.chain.dialects.v1.errors import ErrorCode
 from tests.localnet.program.conftest import REWARD, Life, LifeFactory, Ready
 
 RENT_OF_NOTHING = 890_880

@@ -13,8 +13,10 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
-from decloud_pl.chain.dialects.v1 import V1, ErrorCode
-from decloud_pl.chain.dialects.v1.events import RewardClaimed, ValidatorFeeClaimed
+from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects.v1.errors import ErrorCode
+from decloud_pl.chain.dialects.v1.events import ValidatorFeeClaimed
+from decloud_pl.chain.events import RewardClaimed
 from decloud_pl.domain import Round, RoundStatus
 from tests.localnet.program.conftest import (
     INSTRUCTION_NAMES,

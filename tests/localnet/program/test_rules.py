@@ -8,7 +8,8 @@ import pytest
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 
-from decloud_pl.chain.dialects.v1 import ALREADY_IN_USE, ErrorCode
+from decloud_pl.chain.anchor import ALREADY_IN_USE
+from decloud_pl.chain.dialects.v1.errors import ErrorCode
 from tests.localnet.program.conftest import Life, LifeFactory, Outcome
 
 SYSTEM_INSUFFICIENT_FUNDS = 1

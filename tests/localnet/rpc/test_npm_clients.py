@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.dialects.v1 import DEFAULT_PROGRAM_ID, V1, decode_round, discriminator
+from decloud_pl.chain.anchor import discriminator
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.localnet.clock import ScaledClock
 from decloud_pl.localnet.program import shared_object
@@ -68,9 +69,9 @@ class Network:
         return dict(json.loads(output))
 
     def round(self, number: int) -> Round:
-        account = self.vm.account(V1().round_address(number))
+        account = self.vm.account(get_dialect().round_address(number))
         assert account is not None
-        return decode_round(account.data)
+        return get_dialect().decode_round(account.data)
 
 
 @pytest.fixture(scope="session")
@@ -115,14 +116,14 @@ def unreachable(complaint: str) -> str | None:
 
 @pytest.fixture
 async def network(scripts: Path) -> AsyncIterator[Network]:
-    vm = Vm(ScaledClock(SPEED), {DEFAULT_PROGRAM_ID: shared_object()})
+    vm = Vm(ScaledClock(SPEED), {get_dialect().program_id: shared_object()})
     async with RpcServer(vm, port=0, tick_seconds=0.02) as server:
         yield Network(vm, server, scripts)
     vm.close()
 
 
 async def test_web3_js_creates_a_round_reads_it_back_and_hears_of_it(network: Network) -> None:
-    said = await network.run("web3.mjs", str(DEFAULT_PROGRAM_ID))
+    said = await network.run("web3.mjs", str(get_dialect().program_id))
     for number in range(2):
         created = network.round(number)
         assert str(created.creator) == said["creator"]
@@ -131,8 +132,8 @@ async def test_web3_js_creates_a_round_reads_it_back_and_hears_of_it(network: Ne
             5_000_000,
             RoundStatus.WAITING_VALIDATOR,
         )
-        assert network.vm.balance(V1().vault_address(number)) >= 5_000_000
-    assert network.vm.account(V1().round_address(2)) is None
+        assert network.vm.balance(get_dialect().vault_address(number)) >= 5_000_000
+    assert network.vm.account(get_dialect().round_address(2)) is None
     assert network.vm.ledger.transaction(said["signature"]) is not None
     assert said["heard"] == 2  # the initialisation and the round; nothing after it had unsubscribed
 
@@ -151,14 +152,14 @@ async def test_anchor_takes_a_round_from_its_creation_to_the_reward(network: Net
         "ValidationCompleted",
         "RewardClaimed",
     ]
-    submission = network.vm.account(V1().submission_address(0, Pubkey.from_string(said["trainer"])))
+    submission = network.vm.account(get_dialect().submission_address(0, Pubkey.from_string(said["trainer"])))
     assert submission is not None
-    assert submission.owner == DEFAULT_PROGRAM_ID
+    assert submission.owner == get_dialect().program_id
 
 
 def test_the_idl_has_the_protocols_discriminators() -> None:
     idl = json.loads((NPM / IDL).read_text())
-    assert idl["address"] == str(DEFAULT_PROGRAM_ID)
+    assert idl["address"] == str(get_dialect().program_id)
     assert len(idl["instructions"]) == 13
     kinds = {"instructions": "global", "accounts": "account", "events": "event"}
     wrong = [

@@ -11,16 +11,17 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.chain.dialects.v1 import V1, decode_round
+from decloud_pl.chain.dialect import NetworkDialect
+from decloud_pl.chain.dialects import get_dialect
 from tests.localnet.rpc.conftest import Rpc, encoded
 
 CONFIRMED = {"commitment": "confirmed"}
 MODEL_CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 
 
-async def post_rounds(rpc: Rpc, count: int) -> V1:
+async def post_rounds(rpc: Rpc, count: int) -> NetworkDialect:
     """Rounds 0 to count - 1, each by the payer."""
-    dialect = V1()
+    dialect = get_dialect()
     payer = rpc.payer.pubkey()
     await rpc.send(rpc.signed([dialect.initialize(payer)]))
     for number in range(count):
@@ -54,7 +55,7 @@ async def test_program_accounts_by_size_and_content(rpc: Rpc) -> None:
         assert [entry["pubkey"] for entry in found["value"]] == [str(dialect.round_address(1))]
         data, encoding = found["value"][0]["account"]["data"]
         assert encoding == "base64"
-        assert decode_round(base64.b64decode(data)).creator == rpc.payer.pubkey()
+        assert get_dialect().decode_round(base64.b64decode(data)).creator == rpc.payer.pubkey()
     nothing = {"encoding": "base64", "filters": [{"memcmp": {"offset": 10_000, "bytes": second}}]}
     assert await rpc.call("getProgramAccounts", program, nothing) == []
     assert await rpc.call("getProgramAccounts", str(Pubkey.new_unique())) == []
@@ -99,7 +100,7 @@ async def test_accounts_that_are_not_there(rpc: Rpc) -> None:
 
 
 async def test_a_program_is_executable(rpc: Rpc) -> None:
-    program = (await rpc.call("getAccountInfo", str(V1().program_id), {"encoding": "base64"}))["value"]
+    program = (await rpc.call("getAccountInfo", str(get_dialect().program_id), {"encoding": "base64"}))["value"]
     assert program["executable"] is True
 
 

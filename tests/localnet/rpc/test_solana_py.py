@@ -13,7 +13,7 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction_status import TransactionConfirmationStatus
 
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from tests.localnet.rpc.conftest import LAMPORTS, Rpc
 
 CONFIRMED, FINALIZED = Commitment("confirmed"), Commitment("finalized")
@@ -46,7 +46,7 @@ async def test_the_cluster(rpc: Rpc, client: AsyncClient) -> None:
 
 
 async def test_accounts(rpc: Rpc, client: AsyncClient) -> None:
-    payer, dialect = rpc.payer.pubkey(), V1()
+    payer, dialect = rpc.payer.pubkey(), get_dialect()
     await rpc.send(rpc.signed([dialect.initialize(payer)]))
     address = dialect.round_counter_address()
     found = (await client.get_account_info(address)).value

@@ -12,7 +12,7 @@ import base58
 import pytest
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from tests.localnet.rpc.conftest import Rpc, encoded
 
 ADDRESS = str(Pubkey.new_unique())
@@ -183,7 +183,7 @@ async def test_an_account_that_disappears(rpc: Rpc, socket: Socket) -> None:
 
 
 async def test_base58_that_does_not_hold_the_data(rpc: Rpc, socket: Socket) -> None:
-    dialect, payer = V1(), rpc.payer.pubkey()
+    dialect, payer = get_dialect(), rpc.payer.pubkey()
     await rpc.send(rpc.signed([dialect.initialize(payer)]))
     address = str(dialect.round_address(0))
     await socket.subscribe("account", address, CONFIRMED)

@@ -15,7 +15,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects import get_dialect
 from tests.localnet.rpc.conftest import LAMPORTS, Rpc, encoded
 
 FEE = 5000
@@ -99,7 +99,7 @@ async def test_a_signature_of_another(rpc: Rpc, skip: bool) -> None:
 
 
 async def test_preflight_shows_why_it_would_fail(rpc: Rpc) -> None:
-    dialect = V1()
+    dialect = get_dialect()
     payer = rpc.payer.pubkey()
     await rpc.send(rpc.signed([dialect.initialize(payer)]))
     create = dialect.create_round(0, creator=payer, model_cid="x" * 45, dataset="mnist", reward_amount=1)

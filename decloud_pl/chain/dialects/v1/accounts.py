@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain import borsh
-from decloud_pl.chain.dialects.v1.datasets import DATASET_INDEX, DATASETS
+from decloud_pl.chain.anchor import discriminator, open_account
+from decloud_pl.chain.dialects.v1.datasets import DATASET_NAMES
 from decloud_pl.domain import Round, RoundCounter, RoundStatus, Submission
 from decloud_pl.errors import DecodeError
 
@@ -19,46 +18,34 @@ ROUND_CREATOR_OFFSET = 16
 SUBMISSION_TRAINER_OFFSET = 16
 SUBMISSION_SIZE = 121
 """Bytes of a Submission account: discriminator, fields, and room for the longest CID (64 characters)."""
-
-
-def discriminator(namespace: str, name: str) -> bytes:
-    """The 8 bytes Anchor puts first: ``sha256("<namespace>:<name>")[:8]``."""
-    return sha256(f"{namespace}:{name}".encode()).digest()[:8]
-
+MAX_TRAINERS = 10
 
 ROUND_DISCRIMINATOR = discriminator("account", "Round")
 SUBMISSION_DISCRIMINATOR = discriminator("account", "Submission")
-ROUND_COUNTER_DISCRIMINATOR = discriminator("account", "RoundCounter")
-
-
-def _open(data: bytes, expected: bytes, what: str) -> borsh.Reader:
-    reader = borsh.Reader(data, what)
-    if reader.take(8) != expected:
-        raise DecodeError(f"These bytes are not a {what} account: the discriminator differs.")
-    return reader
+_STATUSES = tuple(RoundStatus)
+"""The program numbers the statuses in the order of `RoundStatus`."""
 
 
 def read_dataset(reader: borsh.Reader) -> str:
     """The data set at the reader's position as its lower-case name."""
     index = reader.u8()
-    if index >= len(DATASETS):
-        raise DecodeError(f"Data set number {index} is unknown; this program version knows {len(DATASETS)}.")
-    return DATASETS[index].lower()
+    if index >= len(DATASET_NAMES):
+        raise DecodeError(f"Data set number {index} is unknown; this program version knows {len(DATASET_NAMES)}.")
+    return DATASET_NAMES[index]
 
 
 def write_dataset(name: str) -> bytes:
     try:
-        return borsh.u8(DATASET_INDEX[name])
-    except KeyError:
+        return borsh.u8(DATASET_NAMES.index(name))
+    except ValueError:
         raise DecodeError(f"The chain knows no data set named {name!r}.") from None
 
 
 def _status(reader: borsh.Reader) -> RoundStatus:
     value = reader.u8()
-    try:
-        return RoundStatus(value)
-    except ValueError:
-        raise DecodeError(f"Round status {value} is unknown.") from None
+    if value >= len(_STATUSES):
+        raise DecodeError(f"Round status {value} is unknown.")
+    return _STATUSES[value]
 
 
 def decode_round(data: bytes) -> Round:
@@ -67,7 +54,7 @@ def decode_round(data: bytes) -> Round:
     Raises:
         DecodeError: another account's discriminator, a short account or a value out of range.
     """
-    read = _open(data, ROUND_DISCRIMINATOR, "Round")
+    read = open_account(data, "Round")
     round_id, creator, model_cid = read.u64(), read.pubkey(), read.string()
     dataset, reward_amount, status = read_dataset(read), read.u64(), _status(read)
     validator = read.pubkey()
@@ -89,6 +76,7 @@ def decode_round(data: bytes) -> Round:
         submissions_count=read.u8(),
         bump=read.u8(),
         vault_bump=read.u8(),
+        max_trainers=MAX_TRAINERS,
     )
 
 
@@ -102,7 +90,7 @@ def encode_round(value: Round) -> bytes:
             borsh.string(value.model_cid),
             write_dataset(value.dataset),
             borsh.u64(value.reward_amount),
-            borsh.u8(value.status),
+            borsh.u8(_STATUSES.index(value.status)),
             bytes(value.validator or NO_VALIDATOR),
             borsh.u16(value.validator_fee_bps),
             borsh.u32(value.baseline_score),
@@ -124,7 +112,7 @@ def decode_submission(data: bytes) -> Submission:
     Raises:
         DecodeError: another account's discriminator, a short account or a value out of range.
     """
-    read = _open(data, SUBMISSION_DISCRIMINATOR, "Submission")
+    read = open_account(data, "Submission")
     return Submission(
         round_id=read.u64(),
         trainer=read.pubkey(),
@@ -158,5 +146,5 @@ def decode_round_counter(data: bytes) -> RoundCounter:
     Raises:
         DecodeError: another account's discriminator or a short account.
     """
-    read = _open(data, ROUND_COUNTER_DISCRIMINATOR, "RoundCounter")
+    read = open_account(data, "RoundCounter")
     return RoundCounter(count=read.u64(), authority=read.pubkey(), bump=read.u8())

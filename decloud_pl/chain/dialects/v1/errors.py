@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from decloud_pl.errors import InsufficientFunds, ProgramError
-
 
 class ErrorCode(IntEnum):
     """Custom program error codes."""
@@ -33,7 +31,7 @@ class ErrorCode(IntEnum):
     RoundNotValidating = 6020
 
 
-_MEANING: dict[int, str] = {
+MEANINGS: dict[IntEnum, str] = {
     ErrorCode.InvalidCid: "a CID must be 46 to 64 characters long",
     ErrorCode.ZeroReward: "the reward must be more than zero",
     ErrorCode.InvalidRoundId: "the round id is not the next one",
@@ -56,49 +54,3 @@ _MEANING: dict[int, str] = {
     ErrorCode.InvalidContributionSum: "the contributions do not fit into the round's reward",
     ErrorCode.RoundNotValidating: "the round is not being validated",
 }
-
-_ANCHOR_NAMES: dict[int, str] = {
-    101: "InstructionFallbackNotFound",
-    102: "InstructionDidNotDeserialize",
-    2000: "ConstraintMut",
-    2001: "ConstraintHasOne",
-    2006: "ConstraintSeeds",
-    2012: "ConstraintAddress",
-    3001: "AccountDiscriminatorNotFound",
-    3002: "AccountDiscriminatorMismatch",
-    3005: "AccountNotEnoughKeys",
-    3007: "AccountOwnedByWrongProgram",
-    3010: "AccountNotSigner",
-    3012: "AccountNotInitialized",
-}
-
-ALREADY_IN_USE = 0
-"""Custom error 0 of the system program: the account to create exists. A second join ends here."""
-_INSUFFICIENT_LAMPORTS = 1
-
-
-def error_from_code(code: int, logs: tuple[str, ...] = ()) -> ProgramError | InsufficientFunds:
-    """The typed error for a custom program error code."""
-    if code == _INSUFFICIENT_LAMPORTS:
-        return InsufficientFunds(
-            "The wallet has too few lamports for this transaction.",
-            fix="Send some SOL to the wallet and try again.",
-        )
-    if code == ALREADY_IN_USE:
-        return ProgramError(
-            "The account to create already exists (this wallet has probably joined the round before).",
-            code=code,
-            name="AccountAlreadyInUse",
-            logs=logs,
-        )
-    if code in _MEANING:
-        name = ErrorCode(code).name
-        return ProgramError(f"The program refused: {_MEANING[code]} ({name}, {code}).", code=code, name=name, logs=logs)
-    name = _ANCHOR_NAMES.get(code, f"Custom{code}")
-    return ProgramError(
-        f"The program refused the instruction ({name}, {code}).",
-        code=code,
-        name=name,
-        fix="Check that the configured program id is the DECLOUD program of this network.",
-        logs=logs,
-    )

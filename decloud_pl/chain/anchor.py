@@ -1,0 +1,149 @@
+"""What every program written with Anchor has in common: discriminators, account metas, error codes and event logs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import IntEnum
+from hashlib import sha256
+
+from solders.instruction import AccountMeta
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.borsh import Reader
+from decloud_pl.chain.events import Event
+from decloud_pl.errors import DecodeError, InsufficientFunds, ProgramError
+
+SYSTEM_PROGRAM_ID = Pubkey.default()
+ALREADY_IN_USE = 0
+"""Custom error 0 of the system program: the account to create exists. A second join ends here."""
+_INSUFFICIENT_LAMPORTS = 1
+_CODES: dict[int, str] = {
+    101: "InstructionFallbackNotFound",
+    102: "InstructionDidNotDeserialize",
+    2000: "ConstraintMut",
+    2001: "ConstraintHasOne",
+    2006: "ConstraintSeeds",
+    2012: "ConstraintAddress",
+    3001: "AccountDiscriminatorNotFound",
+    3002: "AccountDiscriminatorMismatch",
+    3005: "AccountNotEnoughKeys",
+    3007: "AccountOwnedByWrongProgram",
+    3010: "AccountNotSigner",
+    3012: "AccountNotInitialized",
+}
+_DATA_PREFIX = "Program data: "
+
+
+def discriminator(namespace: str, name: str) -> bytes:
+    """The 8 bytes Anchor puts first: ``sha256("<namespace>:<name>")[:8]``."""
+    return sha256(f"{namespace}:{name}".encode()).digest()[:8]
+
+
+def open_account(data: bytes, name: str) -> Reader:
+    """A reader behind the discriminator of an account.
+
+    Raises:
+        DecodeError: another account's discriminator, or a short account.
+    """
+    reader = Reader(data, name)
+    if reader.take(8) != discriminator("account", name):
+        raise DecodeError(f"These bytes are not a {name} account: the discriminator differs.")
+    return reader
+
+
+def readonly(address: Pubkey) -> AccountMeta:
+    return AccountMeta(address, is_signer=False, is_writable=False)
+
+
+def writable(address: Pubkey) -> AccountMeta:
+    return AccountMeta(address, is_signer=False, is_writable=True)
+
+
+def payer(address: Pubkey) -> AccountMeta:
+    """A writable signer."""
+    return AccountMeta(address, is_signer=True, is_writable=True)
+
+
+def error_from_code(
+    code: int, logs: tuple[str, ...], meanings: Mapping[IntEnum, str]
+) -> ProgramError | InsufficientFunds:
+    """The typed error for a custom error code.
+
+    Args:
+        code: of the program, of Anchor or of the system program.
+        logs: of the transaction.
+        meanings: of the program's own codes; each completes "The program refused: …".
+    """
+    if code == _INSUFFICIENT_LAMPORTS:
+        return InsufficientFunds(
+            "The wallet has too few lamports for this transaction.",
+            fix="Send some SOL to the wallet and try again.",
+        )
+    if code == ALREADY_IN_USE:
+        return ProgramError(
+            "The account to create already exists (this wallet has probably joined the round before).",
+            code=code,
+            name="AccountAlreadyInUse",
+            logs=logs,
+        )
+    for own, meaning in meanings.items():
+        if own == code:
+            message = f"The program refused: {meaning} ({own.name}, {code})."
+            return ProgramError(message, code=code, name=own.name, logs=logs)
+    name = _CODES.get(code, f"Custom{code}")
+    return ProgramError(
+        f"The program refused the instruction ({name}, {code}).",
+        code=code,
+        name=name,
+        fix="Check that the configured program id is the DECLOUD program of this network.",
+        logs=logs,
+    )
+
+
+def events_in_logs(
+    logs: Iterable[str], program_id: Pubkey, decoders: Mapping[bytes, Callable[[Reader], Event]]
+) -> Iterator[Event]:
+    """The events that ``program_id`` itself wrote as ``Program data: <base64>`` lines, in order.
+
+    Another program of the same transaction can write any ``Program data`` line it likes, so the call stack
+    is followed from the ``invoke``/``success``/``failed`` lines and foreign lines are passed over. So are events
+    that have no decoder.
+
+    Args:
+        logs: of one transaction.
+        program_id: whose events.
+        decoders: by the event's discriminator; each reads the fields behind it.
+
+    Raises:
+        DecodeError: the program wrote an event that does not decode.
+    """
+    own = str(program_id)
+    stack: list[str] = []
+    for line in logs:
+        if line.startswith(_DATA_PREFIX):
+            if stack and stack[-1] == own:
+                yield from _event_of_line(line, decoders)
+            continue
+        # Only the runtime writes "Program <id> ..."; what programs print begins "Program log: ".
+        words = line.split(" ")
+        if len(words) < 3 or words[0] != "Program":
+            continue
+        if words[2] == "invoke":
+            stack.append(words[1])
+        elif stack and words[1] == stack[-1] and (words[2] == "success" or words[2].startswith("failed")):
+            stack.pop()
+
+
+def _event_of_line(line: str, decoders: Mapping[bytes, Callable[[Reader], Event]]) -> Iterator[Event]:
+    try:
+        data = base64.b64decode(line[len(_DATA_PREFIX) :], validate=True)
+    except binascii.Error as error:
+        raise DecodeError("A log line of the program holds data that is not base64.") from error
+    decode = decoders.get(data[:8])
+    if decode is not None:
+        reader = Reader(data[8:], "Event")
+        event = decode(reader)
+        reader.finish()
+        yield event

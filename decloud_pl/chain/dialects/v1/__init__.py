@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain import borsh
-from decloud_pl.chain.dialects.v1 import accounts, events
+from decloud_pl.chain.dialects.v1 import accounts
 from decloud_pl.chain.dialects.v1.accounts import (
     ROUND_DISCRIMINATOR,
     SUBMISSION_DISCRIMINATOR,
@@ -24,7 +25,9 @@ from decloud_pl.chain.dialects.v1.accounts import (
     discriminator,
 )
 from decloud_pl.chain.dialects.v1.errors import ALREADY_IN_USE, ErrorCode, error_from_code
-from decloud_pl.chain.dialects.v1.events import Event
+
+if TYPE_CHECKING:
+    from decloud_pl.chain.dialects.v1.events import Event
 
 __all__ = [
     "ALREADY_IN_USE",
@@ -33,7 +36,6 @@ __all__ = [
     "SYSTEM_PROGRAM_ID",
     "V1",
     "ErrorCode",
-    "Event",
     "decode_round",
     "decode_round_counter",
     "decode_submission",
@@ -209,7 +211,10 @@ class V1:
 
     def events(self, logs: Iterable[str]) -> Iterator[Event]:
         """The program's events in a transaction's log lines; see `events_in_logs`."""
-        return events.events_in_logs(logs, self.program_id)
+        # Who only reads accounts needs none of their classes.
+        from decloud_pl.chain.dialects.v1.events import events_in_logs
+
+        return events_in_logs(logs, self.program_id)
 
 
 def _writable(address: Pubkey) -> AccountMeta:

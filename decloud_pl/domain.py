@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from solders.pubkey import Pubkey
+if TYPE_CHECKING:
+    from solders.pubkey import Pubkey
 
 LAMPORTS_PER_SOL = 1_000_000_000
 BPS_DENOMINATOR = 10_000

@@ -51,6 +51,9 @@ every command: decloud-trainer COMMAND --help
 
 # What imports make is no garbage: to look for it after every 700 objects takes a twelfth of `list`.
 _GARBAGE = 20_000
+# These read, print and end. What they make altogether is less than this.
+_BRIEF = (config.run, rounds.run_list, rounds.run_status)
+_GARBAGE_OF_BRIEF = 1_000_000
 # In the order of the help.
 _COMMANDS = (
     setup,
@@ -123,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_streams()
     try:
         parsed = parse(arguments)
+        if parsed.run in _BRIEF:
+            gc.set_threshold(_GARBAGE_OF_BRIEF)
         code = parsed.run(parsed)
         sys.stdout.flush()
     except DecloudError as error:

@@ -28,6 +28,11 @@ def run(arguments: Sequence[str]) -> int:
         print(f"decloud_pl {__version__}")
         return 0
     flags, overrides = _split(arguments)
+    if flags.help and not (flags.config_name or flags.config_path or flags.config_dir):
+        from decloud_pl.cli.hydra_help import help_text
+
+        print(help_text(overrides, resolve=flags.resolve))
+        return 0
     if flags.help or flags.hydra_help or flags.shell_completion:
         from decloud_pl.settings.layers import sources
         from decloud_pl.settings.load import composed

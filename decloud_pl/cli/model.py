@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,6 +108,8 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _show(path: Path, *, as_json: bool) -> int:
+    import tempfile
+
     from decloud_pl.models.limits import legible
     from decloud_pl.models.quarantine.opening import inspect_file
     from decloud_pl.store.ipfs.unixfs import cid_of_file

@@ -66,6 +66,9 @@ def run_list(arguments: argparse.Namespace) -> int:
     from decloud_pl.domain import format_sol
 
     wanted = _wanted_status(arguments.status)
+    # Before the settings load Hydra: for each of its classes pydantic, which this brings, goes through all modules.
+    import solana.rpc.async_api  # noqa: F401
+
     rounds, now = asyncio.run(_rounds(open_settings(arguments.overrides).network))
     shown = [round_ for round_ in rounds if wanted in (None, status_name(round_))]
     if arguments.json:

@@ -203,6 +203,33 @@ def test_the_help_has_examples_that_are_some(tmp_path: Path, home: Path, capsys:
     assert capsys.readouterr().out.startswith("decloud_pl ")
 
 
+def test_the_help_shows_what_counts_with_every_choice_and_no_key(tmp_path: Path, home: Path, keep: Any) -> None:
+    keep({"seed": 3})
+    own = home / "conf" / "preset" / "mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("# @package _global_\nepochs: 7\n")
+    done = hydra(tmp_path, home, "--help", "preset=mine", f"network.rpc_url={ADDRESSES['path']}")
+    assert done.returncode == 0
+    assert API_KEY not in done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[0] == "python -m decloud_pl KEY=VALUE GROUP=CHOICE …"
+    assert "wallet: environment, keypair, keyring, solana-cli" in lines
+    assert any(line.startswith("preset: ") and " mine, " in line for line in lines)
+    assert {"seed: 3", "epochs: ${alias:trainer.max_epochs}", "  max_epochs: 7"} <= set(lines)
+    assert "hydra:" not in lines
+    resolved = hydra(tmp_path, home, "--help", "--resolve", "epochs=9").stdout.splitlines()
+    assert {"epochs: 9", "  max_epochs: 9"} <= set(resolved)
+    wrong = hydra(tmp_path, home, "--help", "epoch=9")
+    assert (wrong.returncode, wrong.stdout) == (3, "")
+    assert wrong.stderr == "decloud_pl: There is no setting 'epoch'. Did you mean 'epochs'?\n"
+
+
+def test_the_help_with_another_folder_is_hydras_own(tmp_path: Path, home: Path) -> None:
+    done = hydra(tmp_path, home, "--help", "--config-dir", str(tmp_path))
+    assert done.returncode == 0
+    assert "== Configuration groups ==" in done.stdout
+
+
 def test_a_run_leaves_nothing_in_the_working_directory(tmp_path: Path, home: Path) -> None:
     folder = tmp_path / "working directory"
     folder.mkdir()

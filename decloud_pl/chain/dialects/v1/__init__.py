@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
@@ -23,10 +23,11 @@ from decloud_pl.chain.dialect import Filters, Reading
 from decloud_pl.chain.dialects.v1 import accounts
 from decloud_pl.chain.dialects.v1.datasets import DATASET_NAMES
 from decloud_pl.chain.dialects.v1.errors import MEANINGS
-from decloud_pl.chain.dialects.v1.events import DECODERS
-from decloud_pl.chain.events import Event
 from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import InsufficientFunds, ProgramError
+
+if TYPE_CHECKING:
+    from decloud_pl.chain.events import Event
 
 _PUBLIC_PROGRAM_ID = Pubkey.from_string("HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC")
 _SYSTEM = readonly(SYSTEM_PROGRAM_ID)
@@ -194,6 +195,9 @@ class V1:
     # What the program says
 
     def events(self, logs: Iterable[str]) -> Iterator[Event]:
+        # Those who only read accounts need none of the event classes.
+        from decloud_pl.chain.dialects.v1.events import DECODERS
+
         return events_in_logs(logs, self.program_id, DECODERS)
 
     def error(self, code: int, logs: tuple[str, ...] = ()) -> ProgramError | InsufficientFunds:

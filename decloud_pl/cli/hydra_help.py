@@ -1,0 +1,51 @@
+"""``python -m decloud_pl --help``: Hydra's template, filled without Hydra's search for the choices of groups.
+
+That copies every schema for each of the 150 questions it asks, which takes a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from string import Template
+
+
+def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
+    """What the help prints.
+
+    Args:
+        overrides: the command line's, which it shows in force.
+        resolve: whether values take the place of interpolations.
+
+    Raises:
+        ConfigError: a setting that is wrong.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
+
+    from decloud_pl.cli.hydra_flags import shown_overrides
+    from decloud_pl.settings.layers import sources
+    from decloud_pl.settings.load import composed
+
+    given = sources(overrides)
+    shown = shown_overrides(given, composed(given))
+    with initialize_config_dir(config_dir=str(given.folders[0]), version_base="1.3", job_name="decloud_pl"):
+        tree = compose("config", overrides=shown, return_hydra_config=True)
+    HydraConfig.instance().set_config(tree)  # which interpolations may refer to
+    template = Template(tree.hydra.help.template)
+    with open_dict(tree):
+        del tree["hydra"]
+    return template.safe_substitute(
+        APP_CONFIG_GROUPS="".join(f"{line}\n" for line in _groups(given.folders)),
+        CONFIG=OmegaConf.to_yaml(tree, resolve=resolve),
+    )
+
+
+def _groups(folders: Sequence[Path]) -> Iterator[str]:
+    """The groups with their choices, one a line."""
+    from decloud_pl.settings.names import choices
+
+    found = {file.parent.relative_to(folder).as_posix() for folder in folders for file in folder.glob("*/**/*.yaml")}
+    for group in sorted(name for name in found if name.partition("/")[0] != "hydra"):
+        yield f"{group}: {', '.join(choices(group, *folders))}"

@@ -12,8 +12,10 @@ from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.borsh import Reader
-from decloud_pl.chain.events import Event
 from decloud_pl.errors import DecodeError, InsufficientFunds, ProgramError
+
+if TYPE_CHECKING:
+    from decloud_pl.chain.events import Event
 
 SYSTEM_PROGRAM_ID = Pubkey.default()
 ALREADY_IN_USE = 0

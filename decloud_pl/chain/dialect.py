@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.events import Event
 from decloud_pl.domain import Convention, Round, RoundCounter, RoundStatus, Submission
 from decloud_pl.errors import InsufficientFunds, ProgramError
+
+if TYPE_CHECKING:
+    from decloud_pl.chain.events import Event
 
 Filters: TypeAlias = tuple[tuple[int, bytes], ...]
 """Pairs of an offset and the bytes that stand there, for ``getProgramAccounts``."""

@@ -7,6 +7,7 @@ import binascii
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import IntEnum
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey

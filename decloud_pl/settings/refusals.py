@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
+
+from omegaconf import OmegaConf
 
 from decloud_pl.errors import ConfigError, first_line, nearest
-from decloud_pl.settings.aliases import ALIASES
-from decloud_pl.settings.names import OVER_ALL, SWEEP, choices, free_groups, groups, leaves, no_setting
+from decloud_pl.settings.layers import Sources, leaves_of
+from decloud_pl.settings.names import ALIASES, OVER_ALL, SWEEP, choices, free_groups, groups, leaves, no_setting
 from decloud_pl.settings.values import wrong
 
 if TYPE_CHECKING:
-    from decloud_pl.settings.layers import Sources
+    from omegaconf import DictConfig
 
 _SENTENCES = (
     (
@@ -75,23 +77,31 @@ def explain(error: Exception, given: Sources) -> ConfigError:
         where = f"The configuration {file[1]}" if file else "The configuration"
         named = f"{key}: {reason}" if key else reason
         return ConfigError(f"{where} cannot be used: {named}.", fix="Check the settings you gave.")
-    return wrong_value(cause, key, next((text for name, _, text in reversed(pairs) if name == key), None))
+    return _wrong_value(cause, key, next((text for name, _, text in reversed(pairs) if name == key), None), given)
 
 
-def wrong_value(error: Exception, key: str, value: object) -> ConfigError:
-    """The sentence for a value of the wrong type.
+def wrong_in_tree(error: Exception, tree: DictConfig, given: Sources) -> ConfigError:
+    """The sentence for a value in the composed tree that has the wrong type, or that cannot be found out."""
+    key = str(getattr(error, "full_key", "") or "")
+    place = ALIASES.get(key, key)
+    if "recursi" in str(error).lower():
+        written = dict(leaves_of(cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False)))).get(place)
+        return ConfigError(
+            f"{given.written(place)} is {written}, which refers to itself.",
+            fix="Write the value there instead of ${…}, for example lr: 0.001.",
+        )
+    value = OmegaConf.select(tree, place, throw_on_resolution_failure=False)
+    return _wrong_value(error, key, value, given)
 
-    Args:
-        error: OmegaConf's.
-        key: the value's place.
-        value: None where it is not known.
-    """
-    setting = leaves().get(key)
+
+def _wrong_value(error: Exception, key: str, value: object, given: Sources) -> ConfigError:
+    """The sentence for a value of the wrong type; None stands for one that is not known."""
+    setting, name = leaves().get(key), given.written(key)
     if setting is None or value is None:
-        return ConfigError(f"{first_line(error)} ({key}).", fix="Correct the value of this key.")
+        return ConfigError(f"{first_line(error)} ({name}).", fix="Correct the value of this key.")
     if setting.kind == "names":
-        return ConfigError(f"{key} is {value!r}, not a list.", fix=f"Write {key}=[{value}].")
-    return wrong(setting, value, key)
+        return ConfigError(f"{name} is {value!r}, not a list.", fix=f"Write {name}=[{value}].")
+    return wrong(setting, value, name)
 
 
 def unknown_key(node: object, place: str = "") -> ConfigError | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -218,13 +218,13 @@ def default_home(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("DECLOUD_HOME") or "~/.decloud-trainer").expanduser()
 
 
-def check(settings: Settings) -> None:
-    """Checks what types cannot express.
+def check(settings: Settings, written: Callable[[str], str]) -> None:
+    """Checks what types cannot express; ``written`` gives the name that the user wrote for a setting.
 
     Raises:
         ConfigError: the first value out of range.
     """
-    _check_ranges(settings)
+    _check_ranges(settings, written)
     if settings.trainer.get("limit_train_batches") == 0:
         raise _wrong("trainer.limit_train_batches", 0, "1 or more batches, a share, or 1.0 for all")
     if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
@@ -244,16 +244,16 @@ def check(settings: Settings) -> None:
     settings.network.websocket_urls()
 
 
-def _check_ranges(node: object, above: str = "") -> None:
+def _check_ranges(node: object, written: Callable[[str], str], above: str = "") -> None:
     hints = typing.get_type_hints(type(node), include_extras=True)
     for entry in fields(node):  # type: ignore[arg-type]  # a dataclass
         place, value = f"{above}{entry.name}", getattr(node, entry.name)
         if is_dataclass(value):
-            _check_ranges(value, f"{place}.")
+            _check_ranges(value, written, f"{place}.")
         for allowed in getattr(hints[entry.name], "__metadata__", ()) if value is not None else ():
             try:
                 if not allowed.holds(value):
-                    raise _wrong(place, value, allowed.words)
+                    raise _wrong(written(place), value, allowed.words)
             except ValueError as error:
                 raise ConfigError(f"{place}: {error}.", fix="Write it like 0.05.") from error
 

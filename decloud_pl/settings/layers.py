@@ -19,6 +19,7 @@ from decloud_pl.errors import ConfigError, nearest
 from decloud_pl.secrets import SECRET_NAMES, Secrets
 from decloud_pl.settings import names
 from decloud_pl.settings.file import ConfigFile
+from decloud_pl.settings.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups
 from decloud_pl.settings.schema import CONFIG_FILE, USER_CONF, default_home
 from decloud_pl.settings.training import TrainingConfig
 from decloud_pl.settings.values import Value, from_text, hydra_text
@@ -29,12 +30,8 @@ BUILT_IN, COMMAND_LINE = "built-in", "command line"
 _OF_A_TRAINING = ("model", *(entry.name for entry in fields(TrainingConfig)))
 _PREFIX = "DECLOUD_"
 _NOT_SETTINGS = ("DECLOUD_HOME", "DECLOUD_NO_SKIPS")
-_PINATA = {
-    "PINATA_API_KEY": "pinata_api_key",
-    "PINATA_SECRET_KEY": "pinata_secret_key",
-    "PINATA_SECRET_API_KEY": "pinata_secret_key",
-    "PINATA_JWT": "pinata_jwt",
-}
+_PINATA = {name.upper(): name for name in SECRET_NAMES if name.startswith("pinata")}
+_PINATA |= {"PINATA_SECRET_API_KEY": "pinata_secret_key"}
 _OVERRIDE = re.compile(r"^((\+{1,2})?[A-Za-z_][\w./@:-]*=.*|~[A-Za-z_][\w./@:-]*(=.*)?)$", re.DOTALL)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -96,7 +93,7 @@ class Sources:
 
     @property
     def allow_packages(self) -> list[str]:
-        return list(self.assignments[names.PACKAGES].value) if names.PACKAGES in self.assignments else []
+        return list(self.assignments[PACKAGES].value) if PACKAGES in self.assignments else []
 
     @cached_property
     def kept(self) -> Layer:
@@ -112,8 +109,8 @@ class Sources:
             OSError, YAMLError: a file cannot be read.
         """
         chosen = {**self.assignments, **self.command_line}
-        experiment = self._file(names.EXPERIMENT, chosen)
-        return [experiment, self._file(names.PRESET, {**experiment, **chosen})]
+        experiment = self._file(EXPERIMENT, chosen)
+        return [experiment, self._file(PRESET, {**experiment, **chosen})]
 
     def _file(self, group: str, chosen: Layer) -> Layer:
         return _layer_of_file(self.folders, group, str(chosen[group].value)) if group in chosen else {}
@@ -138,7 +135,7 @@ class Sources:
 
     def written(self, name: str) -> str:
         """The name by which the strongest layer sets a value, where it has several names."""
-        place = names.ALIASES.get(name, name)
+        place = ALIASES.get(name, name)
         return next((layer[place].name for layer in self.layers if place in layer), name)
 
 
@@ -158,9 +155,7 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
     Raises:
         ConfigError: a variable holds a value that its setting does not take, or a layer two for one setting.
     """
-    kept = _layer(
-        CONFIG_FILE, (Assignment(names.find(name).path, value, CONFIG_FILE) for name, value in values.items())
-    )
+    kept = _layer(CONFIG_FILE, (Assignment(find(name).path, value, CONFIG_FILE) for name, value in values.items()))
     given = _layer("The environment", _variables(environ or {}))
     merged = {**_below(kept, given), **given}
     for place in kept.keys() & given.keys():
@@ -168,11 +163,9 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
         if isinstance(below, dict) and isinstance(above, dict):
             # Tables add up: a mapping in the environment does not take away the others in config.json.
             merged[place] = replace(given[place], value=below | above)
-    for name in merged[names.PACKAGES].value if names.PACKAGES in merged else ():
+    for name in merged[PACKAGES].value if PACKAGES in merged else ():
         if not _PACKAGE.fullmatch(name):
-            raise ConfigError(
-                f"{names.PACKAGES}: {name!r} is not the name of a package.", fix="Name it as in an import."
-            )
+            raise ConfigError(f"{PACKAGES}: {name!r} is not the name of a package.", fix="Name it as in an import.")
     return Sources(home, merged)
 
 
@@ -200,7 +193,7 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
     """
     found: dict[str, Assignment] = {}
     for entry in {entry.name: entry for entry in entries}.values():
-        other = found.setdefault(names.ALIASES.get(entry.name, entry.name), entry)
+        other = found.setdefault(ALIASES.get(entry.name, entry.name), entry)
         if other.placed != entry.placed:
             raise ConfigError(
                 f"{where} sets {other.name} to {other.value} and {entry.name} to {entry.value}, "
@@ -211,20 +204,17 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
 
 
 def _below(layer: Layer, above: Layer) -> Layer:
-    """A layer without what belongs to a choice that the layer above changes: an RPC address is for its network.
-
-    Settings of other groups are named so that they do for every choice, as ``storage.kubo_address`` is; so are short
-    names.
-    """
+    """A layer without what belongs to a choice that the layer above changes: an RPC address is for its network."""
+    # Settings of other groups, such as storage.kubo_address, and short names do for every choice.
     chosen = [group for group in ("network", *names.free_groups()) if group in above]
     changed = tuple(f"{one}." for one in chosen if one not in layer or layer[one].value != above[one].value)
-    return {place: one for place, one in layer.items() if one.name in names.ALIASES or not place.startswith(changed)}
+    return {place: one for place, one in layer.items() if one.name in ALIASES or not place.startswith(changed)}
 
 
 def sets(key: str, place: str) -> bool:
     """Whether to set one is to set the other: a choice does not set the values in its group."""
     inside = key.startswith(f"{place}.") or place.startswith(f"{key}.")
-    return key == place or (inside and key not in names.groups() and place not in names.groups())
+    return key == place or (inside and key not in groups() and place not in groups())
 
 
 def _layer_of_file(folders: Sequence[Path], group: str, name: str) -> Layer:
@@ -255,11 +245,11 @@ def _variable(name: str) -> str:
 
 def _variables(environ: Mapping[str, str]) -> Iterator[Assignment]:
     """The settings in the environment."""
-    every = (*names.settings_by_name(), *names.ALIASES, *names.ALIASES.values())
+    every = (*names.settings_by_name(), *ALIASES, *ALIASES.values())
     known = {_variable(name): name for name in every} | _PINATA
     for variable, text in environ.items():
         if variable in known and text:
-            setting = names.find(known[variable])
+            setting = find(known[variable])
             yield Assignment(setting.path, from_text(setting, text, variable), variable)
         elif variable.startswith(_PREFIX) and variable not in (*_NOT_SETTINGS, *known):
             # Not an error: it may be meant for another program.
@@ -270,7 +260,7 @@ def _variables(environ: Mapping[str, str]) -> Iterator[Assignment]:
 def _override(text: str, *, sweep: bool) -> tuple[str, list[Assignment]]:
     """An override by Lightning's name, as Hydra reads it, and what it sets.
 
-    Hydra itself would ask for ``++`` before keys of the user's own, and for quotes around paths and addresses.
+    Hydra itself asks for ``++`` before keys of the user's own, and for quotes around paths and addresses.
 
     Raises:
         ConfigError: the override is not a setting, or it is a secret.
@@ -283,7 +273,7 @@ def _override(text: str, *, sweep: bool) -> tuple[str, list[Assignment]]:
     key, equals, value = text.partition("=")
     name = key.lstrip("+~")
     last = name.rpartition(".")[2]
-    if last == names.PACKAGES:
+    if last == PACKAGES:
         raise names.no_setting(name, [])
     if last in SECRET_NAMES:
         raise ConfigError(
@@ -301,4 +291,4 @@ def _override(text: str, *, sweep: bool) -> tuple[str, list[Assignment]]:
         pass  # which says so when it composes
     sign = "++" if key == name and re.match(r"(mappings|paths)\b", name) else key.removesuffix(name)
     entries = [Assignment(place, one, COMMAND_LINE) for place, one in leaves_of({name: read})]
-    return f"{sign}{names.ALIASES.get(name, name)}{equals}{names.to_place(name, value)}", entries
+    return f"{sign}{ALIASES.get(name, name)}{equals}{names.to_place(name, value)}", entries

@@ -16,7 +16,7 @@ from decloud_pl.chain.solana_cli import chosen_network
 from decloud_pl.secrets import Secrets
 from decloud_pl.settings.layers import Sources, sources
 from decloud_pl.settings.names import ALIASES, ALL_BATCHES, OLD, OUTSIDE, PRESET, SHORT, groups
-from decloud_pl.settings.schema import DataConfig, Settings, Tree, check
+from decloud_pl.settings.schema import DataConfig, Settings, Tree
 from decloud_pl.settings.values import hydra_text, literal
 
 if TYPE_CHECKING:
@@ -37,11 +37,7 @@ class Composed:
 
 
 def load(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings in force.
-
-    Args:
-        overrides: further ones, as on a command line of Hydra's.
-        environ: ``DECLOUD_HOME`` in it names the folder of config.json.
+    """The settings in force, with overrides as on a command line; ``DECLOUD_HOME`` names the folder of config.json.
 
     Raises:
         ConfigError: a file, a variable or an override is not what it should be.
@@ -71,7 +67,7 @@ def composed(given: Sources) -> Composed:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from decloud_pl.settings.refusals import explain, unknown_key, wrong_in_tree
+    from decloud_pl.settings.refusals import check, explain, refuse_unknown_keys, wrong_in_tree
 
     try:
         tree = _tree(given)
@@ -85,9 +81,7 @@ def composed(given: Sources) -> Composed:
         plain = cast(Tree, OmegaConf.to_object(tree))
     except (OmegaConfBaseException, RecursionError) as error:
         raise wrong_in_tree(error, tree, given) from error
-    refusal = unknown_key(plain)
-    if refusal is not None:
-        raise refusal
+    refuse_unknown_keys(plain)
     settings = Settings(
         **{entry.name: getattr(plain, entry.name) for entry in fields(Tree)},
         secrets=given.secrets,
@@ -98,7 +92,7 @@ def composed(given: Sources) -> Composed:
     if not network.rpc_url:  # network=solana-cli
         chosen = chosen_network()
         network.rpc_url, network.ws_url = chosen.json_rpc_url, network.ws_url or chosen.websocket_url
-    check(settings, given.written)
+    check(settings, given)
     if "entry" in settings.dataset:
         settings.dataset["data"] = {entry.name: getattr(settings.data, entry.name) for entry in fields(DataConfig)}
     return Composed(settings, choices, given)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, nearest
@@ -22,30 +22,20 @@ from decloud_pl.ranges import AMOUNT, AMOUNT_OR_NONE
 from decloud_pl.secrets import SECRET_NAMES
 from decloud_pl.settings.schema import Tree
 
-
-class Kind(NamedTuple):
-    """What a kind of settings takes: in words, as JSON, and the types that say so in the schema."""
-
-    words: str
-    json: tuple[type, ...]
-    hints: tuple[Any, ...] = ()
-
-
-KINDS = {
-    "switch": Kind("true or false", (bool,), (bool,)),
-    "integer": Kind("a whole number", (int,), (int,)),
-    "number": Kind("a number", (int, float), (float,)),
-    "text": Kind("text", (str,), (str,)),
-    "amount": Kind(
-        "an amount in SOL like 0.05", (str, int, float), (Annotated[str, AMOUNT], Annotated[str, AMOUNT_OR_NONE])
-    ),
-    "names": Kind("a list of names like [mnist,cifar10]", (list,), (list[str],)),
-    "table": Kind("pairs like custom:digits", (dict,), (dict[str, str],)),
-    "choice": Kind("the name of a choice", (str, list), (dict[str, Any],)),
-    "secret": Kind("text", (str,)),
-    "any": Kind("a JSON value", (object,)),
+KINDS: dict[str, tuple[str, tuple[type, ...], tuple[Any, ...]]] = {
+    "switch": ("true or false", (bool,), (bool,)),
+    "integer": ("a whole number", (int,), (int,)),
+    "number": ("a number", (int, float), (float,)),
+    "text": ("text", (str,), (str,)),
+    "amount": (AMOUNT.words, (str, int, float), (Annotated[str, AMOUNT], Annotated[str, AMOUNT_OR_NONE])),
+    "names": ("a list of names like [mnist,cifar10]", (list,), (list[str],)),
+    "table": ("pairs like custom:digits", (dict,), (dict[str, str],)),
+    "choice": ("the name of a choice", (str, list), (dict[str, Any],)),
+    "secret": ("text", (str,), ()),
+    "any": ("a JSON value", (object,), ()),
 }
-_KIND_OF_TYPE = {hint: name for name, kind in KINDS.items() for hint in kind.hints}
+"""Each kind of setting: the words for its values, their types in JSON, and the types that declare it in the schema."""
+_KIND_OF_TYPE = {hint: kind for kind, (_, _, hints) in KINDS.items() for hint in hints}
 
 SHORT = {
     "epochs": "trainer.max_epochs",
@@ -55,23 +45,13 @@ SHORT = {
 }
 _FIT = ("compile", "data_memory_mb", "data_workers", "checkpoint_seconds", "publish_reserve_seconds")
 OLD = {f"trainer.{name}": f"fit.{name}" for name in _FIT}
-ALIASES = {**SHORT, **OLD}
-"""From a short or an old name to the place in the tree."""
+ALIASES = {**SHORT, **OLD}  # from a short or an old name to the place in the tree
 ALL_BATCHES = 1.0
 PLAIN_NAMES = {"wallet.keypair_path": "keypair_path", "rewards.min": "min_reward", "rewards.max": "max_reward"}
 """From the place in the tree to the name users write, where they differ."""
 PRESET, EXPERIMENT, SWEEP, PACKAGES = "preset", "experiment", "sweep", "allow_packages"
-OVER_ALL = (PRESET, EXPERIMENT)
-"""The groups whose files have no place of their own in the tree: they set what is in it."""
-OUTSIDE = (*SECRET_NAMES, PACKAGES)
-"""The settings that never enter the tree."""
-
-MAIN = (
-    *("private_key", "keypair_path", "preset", "network", "storage", "datasets", "min_reward", "max_reward", "epochs"),
-    *("batch_size", "learning_rate", "max_batches", "max_concurrent_rounds", "auto_train", "auto_claim"),
-    *("poll_interval", "mappings", "paths", "pinata_api_key", "pinata_secret_key", "pinata_jwt"),
-)
-"""The settings that most users meet, in the order in which they are shown."""
+OVER_ALL = (PRESET, EXPERIMENT)  # their files have no place of their own in the tree: they set what is in it
+OUTSIDE = (*SECRET_NAMES, PACKAGES)  # these settings never enter the tree
 
 # `home` decides where config.json is; the others say what one run does.
 _NOT_KEPT = ("home", "task", "round", "base_model", EXPERIMENT)
@@ -79,13 +59,7 @@ _NOT_KEPT = ("home", "task", "round", "base_model", EXPERIMENT)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting.
-
-    Attributes:
-        name: what users write in config.json, after ``--set`` and in the environment.
-        path: its place in the tree; the group's name for a choice, its own name outside of the tree.
-        kind: what values it takes.
-    """
+    """A setting: the name users write, its place in the tree (or its name, outside of it), and its kind of values."""
 
     name: str
     path: str
@@ -101,10 +75,9 @@ def leaves() -> dict[str, Setting]:
 
 @cache
 def settings_by_name() -> dict[str, Setting]:
-    """Every setting that config.json and the environment can hold, the main ones first."""
+    """Every setting that config.json and the environment can hold."""
     found = {name: Setting(name, name, "names" if name == PACKAGES else "secret") for name in OUTSIDE}
-    found |= {setting.name: setting for path, setting in leaves().items() if path not in _NOT_KEPT}
-    return {name: found[name] for name in (*MAIN, *found)}
+    return found | {setting.name: setting for path, setting in leaves().items() if path not in _NOT_KEPT}
 
 
 @cache

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from decloud_pl.errors import ConfigError
+from decloud_pl.redact import each_text
 from decloud_pl.settings.names import KINDS, Setting
 
 Value: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_SEVERAL = "callbacks"
-"""The group whose choices add up."""
+_SEVERAL = "callbacks"  # the group whose choices add up
 
 
 def from_text(setting: Setting, text: str, where: str) -> Value:
@@ -50,7 +50,7 @@ def wrong(setting: Setting, value: object, where: str) -> ConfigError:
     """The sentence for a value that a setting does not take."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     shown = "not text" if setting.kind == "secret" else text if len(text) <= 60 else f"{text[:57]}…"
-    return ConfigError(f"{where} is {shown}.", fix=f"It must be {KINDS[setting.kind].words}.")
+    return ConfigError(f"{where} is {shown}.", fix=f"It must be {KINDS[setting.kind][0]}.")
 
 
 def to_override(setting: Setting, value: Value) -> str:
@@ -63,9 +63,8 @@ def hydra_text(value: object) -> str:
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value) if isinstance(value, float) else json.dumps(value)
     if isinstance(value, Mapping):
-        # A key cannot be quoted.
-        keys = {key: re.sub(r"([\\()\[\]{}:=, ])", r"\\\1", str(key)) for key in value}
-        return "{" + ",".join(f"{keys[key]}:{hydra_text(item)}" for key, item in value.items()) + "}"
+        keys = [re.sub(r"([\\()\[\]{}:=, ])", r"\\\1", str(key)) for key in value]  # which cannot be quoted
+        return "{" + ",".join(f"{key}:{hydra_text(item)}" for key, item in zip(keys, value.values(), strict=True)) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(hydra_text(item) for item in value) + "]"
     # Backslashes count only before a quote.
@@ -75,14 +74,8 @@ def hydra_text(value: object) -> str:
 
 def literal(value: Any) -> Any:
     """A value whose text no composition takes for an interpolation."""
-    if isinstance(value, Mapping):
-        return {key: literal(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [literal(item) for item in value]
-    if not isinstance(value, str):
-        return value
     # Backslashes count only before an interpolation.
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+    return each_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text))
 
 
 def _read(kind: str, text: str) -> object:
@@ -116,7 +109,7 @@ def _read(kind: str, text: str) -> object:
 def _fits(setting: Setting, value: Any) -> bool:
     """Whether a setting takes a value of this type."""
     kind = setting.kind
-    of_type = isinstance(value, KINDS[kind].json) and (kind in ("switch", "any") or not isinstance(value, bool))
+    of_type = isinstance(value, KINDS[kind][1]) and (kind in ("switch", "any") or not isinstance(value, bool))
     if not of_type:
         return False
     if isinstance(value, float):

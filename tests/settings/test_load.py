@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from decloud_pl.cli.shown import covered, show
+from decloud_pl.cli.shown import MAIN, covered, show
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import compose, load
 from decloud_pl.settings.layers import sources
 from decloud_pl.settings.load import composed
-from decloud_pl.settings.names import MAIN, choices, settings_by_name
+from decloud_pl.settings.names import choices, settings_by_name
 
 PRESETS = {
     "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], 0, 0),

@@ -6,36 +6,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from decloud_pl.errors import ConfigError, DecloudError, first_line
 
+_OF_LIGHTNING = ("Trainer", "callbacks.", "loggers.", "plugins.", "profilers.", "strategies.")
 ALLOWED = (
-    "decloud_pl.data.",
-    "decloud_pl.models.",
-    "decloud_pl.train.",
-    "lightning.pytorch.Trainer",
-    "lightning.pytorch.callbacks.",
-    "lightning.pytorch.loggers.",
-    "lightning.pytorch.plugins.",
-    "lightning.pytorch.profilers.",
-    "lightning.pytorch.strategies.",
-    "torch.optim.",
-    "torchmetrics.",
+    *("decloud_pl.data.", "decloud_pl.models.", "decloud_pl.train."),
+    *(f"lightning.pytorch.{name}" for name in _OF_LIGHTNING),
+    *("torch.optim.", "torchmetrics."),
 )
 
 Node = Mapping[str, Any]
 
 
 def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
-    """Instantiates a configuration node.
+    """Instantiates a configuration node of plain values, with ``objects`` as further keyword arguments.
 
-    Args:
-        node: plain values with a ``_target_``, as `decloud_pl.settings` hands them out.
-        packages: the user's packages, allowed besides `ALLOWED`.
-        objects: further keyword arguments, handed on as they are.
+    The targets in it must be in `ALLOWED` or in the user's ``packages``.
 
     Raises:
         ConfigError: a target that is missing or not allowed, or one that refuses its arguments.
@@ -50,10 +40,9 @@ def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
         return partial(make, **objects) if node.get("_partial_") else make(**objects)
     except DecloudError:
         raise
-    except InstantiationException as error:
-        raise _refused(node, error.__cause__ or error) from error
     except Exception as error:  # the target may be a user's own class, which may raise anything
-        raise _refused(node, error) from error
+        said = first_line((error.__cause__ or error) if isinstance(error, InstantiationException) else error)
+        raise ConfigError(f"{node['_target_']} cannot be built: {said}.", fix="Correct its settings.") from error
 
 
 def check_targets(node: Node, packages: Collection[str]) -> None:
@@ -64,26 +53,21 @@ def check_targets(node: Node, packages: Collection[str]) -> None:
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigError(f"The configuration node {node!r} has no _target_.", fix="Choose one of conf/'s groups.")
-    _check(node, packages)
-
-
-def _check(value: Any, packages: Collection[str]) -> None:
-    if isinstance(value, Mapping):
-        target = value.get("_target_")
-        allowed = (*ALLOWED, *(f"{package}." for package in packages))
-        if target is not None and not (isinstance(target, str) and target.startswith(allowed)):
+    allowed = (*ALLOWED, *(f"{package}." for package in packages))
+    for target in _targets(node):
+        if not (isinstance(target, str) and target.startswith(allowed)):
             package = str(target).partition(".")[0]
             raise ConfigError(
                 f"{target!r} may not be built from a configuration.",
                 fix=f"Allowed: {', '.join(one.rstrip('.') for one in allowed)}. If {package} is your own package, "
                 f"allow it with `decloud-trainer config --set allow_packages={package}`.",
             )
-        for item in value.values():
-            _check(item, packages)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            _check(item, packages)
 
 
-def _refused(node: Node, error: BaseException) -> ConfigError:
-    return ConfigError(f"{node['_target_']} cannot be built: {first_line(error)}.", fix="Correct its settings.")
+def _targets(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        if value.get("_target_") is not None:
+            yield value["_target_"]
+        value = list(value.values())
+    for item in value if isinstance(value, (list, tuple)) else ():
+        yield from _targets(item)

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
 
 from decloud_pl.domain import parse_sol
 
@@ -52,3 +52,14 @@ def some_of(words: Collection[str]) -> Range:
         f"some of {', '.join(words)}, each once, or to [] for none",
         lambda names: len(set(names)) == len(names) and set(names) <= set(words),
     )
+
+
+def declared(node: object, above: str = "") -> Iterator[tuple[str, Any, Range]]:
+    """The ranges declared in a dataclass, and in those it holds: the place, the value and the range."""
+    hints = get_type_hints(type(node), include_extras=True)
+    for entry in fields(node):  # type: ignore[arg-type]  # a dataclass
+        place, value = f"{above}{entry.name}", getattr(node, entry.name)
+        if is_dataclass(value):
+            yield from declared(value, f"{place}.")
+        elif value is not None:
+            yield from ((place, value, one) for one in getattr(hints[entry.name], "__metadata__", ()))

@@ -9,6 +9,7 @@ port are shown. What this does not cover: a key in a host's name, and keys outsi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 HIDDEN = "…"
@@ -24,11 +25,16 @@ def redact(text: str) -> str:
 
 def redact_tree(value: Any) -> Any:
     """The same for every text in nested lists and mappings."""
-    if isinstance(value, dict):
-        return {key: redact_tree(item) for key, item in value.items()}
+    return each_text(value, redact)
+
+
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Nested lists and mappings with every text in them changed."""
+    if isinstance(value, Mapping):
+        return {key: each_text(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redact_tree(item) for item in value]
-    return redact(value) if isinstance(value, str) else value
+        return [each_text(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def _shown(found: re.Match[str]) -> str:

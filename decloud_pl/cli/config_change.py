@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.cli.editor import edited
-from decloud_pl.cli.output import print_json, print_table, to_display
+from decloud_pl.cli.output import print_json, to_display
 from decloud_pl.cli.prompt import ask_secret, checked_secret
+from decloud_pl.cli.session import checked
 from decloud_pl.cli.shown import warn_if_covered
-from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
 from decloud_pl.settings.file import ConfigFile, parse, to_json
 from decloud_pl.settings.layers import sources, sources_of
 from decloud_pl.settings.load import composed
-from decloud_pl.settings.names import choices, find
-from decloud_pl.settings.schema import USER_CONF, default_home
+from decloud_pl.settings.names import find
+from decloud_pl.settings.schema import default_home
 from decloud_pl.settings.values import Value, from_text
 
-_EXAMPLES = {"mappings": "custom:digits", "paths": "mnist:/data/mnist"}
+_EXAMPLES = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,20 @@ class Change:
 
     def apply(self, values: dict[str, Value], home: Path) -> None:
         """Makes the change in the settings of a home folder."""
+        kept, new = values.get(self.setting), self.value
         if self.key:
-            kept = values.get(self.setting)
-            table = dict(kept) if isinstance(kept, dict) else {}
-            if self.shown is None and table.pop(self.key, None) is None:
-                known = ", ".join(sorted(table)) or "none"
+            new = dict(kept) if isinstance(kept, dict) else {}
+            if self.shown is not None:
+                new[self.key] = self.value
+            elif new.pop(self.key, None) is None:
+                known = ", ".join(sorted(new)) or "none"
                 raise ConfigError(f"{self.setting} has no {self.key!r}.", fix=f"Kept: {known}.")
-            values[self.setting] = table if self.shown is None else {**table, self.key: self.value}
-        elif self.shown is not None:
-            values[self.setting] = self.value
-        elif values.get(self.setting) == IN_KEYRING:
+        if self.shown is not None or new:
+            values[self.setting] = new
+            return
+        values.pop(self.setting, None)
+        if kept == IN_KEYRING:
             keyring_delete(self.setting, str(home))
-        if self.shown is None and not (self.key and values[self.setting]):
-            values.pop(self.setting, None)
 
 
 def change(arguments: argparse.Namespace) -> int:
@@ -66,12 +67,9 @@ def change(arguments: argparse.Namespace) -> int:
         changes += [_pair(text, option, table) for text in getattr(arguments, f"add_{option}")]
         changes += [Change(table, key=key) for key in getattr(arguments, f"remove_{option}")]
     path = _keep(changes, home)
-    if arguments.json:
-        print_json({"path": str(path), "changed": [{"setting": one.name, "now": one.shown} for one in changes]})
-    else:
-        for one in changes:
-            print(f"{one.name} = {one.shown}" if one.shown is not None else f"{one.name} is no longer kept")
-    return 0
+    lines = [f"{one.name} is no longer kept" if one.shown is None else f"{one.name} = {one.shown}" for one in changes]
+    changed = [{"setting": one.name, "now": one.shown} for one in changes]
+    return _tell(arguments, {"path": str(path), "changed": changed}, "\n".join(lines))
 
 
 def keep_preset(arguments: argparse.Namespace) -> int:
@@ -79,27 +77,7 @@ def keep_preset(arguments: argparse.Namespace) -> int:
     name = arguments.preset
     path = _keep([Change("preset", name, name)], default_home(os.environ))
     kept = warn_if_covered(composed(sources()))
-    if arguments.json:
-        print_json({"path": str(path), "preset": name, "covered": kept})
-    else:
-        print(f"preset = {name}")
-    return 0
-
-
-def list_presets(arguments: argparse.Namespace) -> int:
-    """Lists the presets there are, with the first line of comment of each."""
-    own = default_home(os.environ) / USER_CONF
-    rows = [
-        {"name": name, "about": _about(folder / "preset" / f"{name}.yaml"), "own": folder == own}
-        for folder in (config_dir(), own)
-        for name in choices("preset", folder)
-    ]
-    if arguments.json:
-        print_json({"presets": rows})
-    else:
-        print_table(["preset", "what it is"], [[str(row["name"]), str(row["about"])] for row in rows])
-        print(f"\nYour own belong in {own / 'preset'}")
-    return 0
+    return _tell(arguments, {"path": str(path), "preset": name, "covered": kept}, f"preset = {name}")
 
 
 def edit() -> int:
@@ -109,7 +87,7 @@ def edit() -> int:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def check(text: str) -> None:
-        check_kept(parse(text.encode("utf-8", "surrogateescape"), "The edited text"), home)
+        checked(sources_of(parse(text.encode("utf-8", "surrogateescape"), "The edited text"), home))
 
     text = edited(file.path, to_json({}), check)
     if text is not None:
@@ -122,34 +100,27 @@ def reset(arguments: argparse.Namespace) -> int:
     """Puts config.json aside."""
     file = ConfigFile(default_home(os.environ))
     aside = file.reset()
+    said = f"Every setting is as built in again. The old file, with any secret in it, is {aside}."
+    if aside is None:
+        said = f"There is no {file.path}; every setting is as built in."
+    return _tell(arguments, {"path": str(file.path), "old": aside and str(aside)}, said)
+
+
+def _tell(arguments: argparse.Namespace, document: dict[str, Any], text: str) -> int:
     if arguments.json:
-        print_json({"path": str(file.path), "old": None if aside is None else str(aside)})
-    elif aside is None:
-        print(f"There is no {file.path}; every setting is as built in.")
+        print_json(document)
     else:
-        print(f"Every setting is as built in again. The old file, with any secret in it, is {aside}.")
+        print(text)
     return 0
 
 
-def check_kept(values: dict[str, Value], home: Path) -> None:
-    """Refuses settings that could not be used.
-
-    Raises:
-        ConfigError: the first thing wrong with them, as a whole.
-    """
-    from decloud_pl.cli.dataset_names import check_names
-    from decloud_pl.train.trainer_arguments import check_trainer
-
-    settings = composed(sources_of(values, home)).settings
-    check_names(settings)
-    check_trainer(settings.trainer)
-
-
 def _keep(changes: list[Change], home: Path) -> Path:
+    """Makes the changes in config.json, unless the result could not be used."""
+
     def apply(values: dict[str, Value]) -> None:
         for one in changes:
             one.apply(values, home)
-        check_kept(values, home)
+        checked(sources_of(values, home))
 
     file = ConfigFile(home)
     file.edit(apply)
@@ -178,8 +149,8 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
 def _pair(text: str, option: str, table: str) -> Change:
     key, colon, value = (part.strip() for part in text.partition(":"))
     if not (key and colon and value):
-        option = f"--add-{option}"
-        raise UsageError(f"{option} {text!r} is not a pair.", fix=f"Write it like {option} {_EXAMPLES[table]}.")
+        fix = f"Write it like --add-{option} {_EXAMPLES[option]}."
+        raise UsageError(f"--add-{option} {text!r} is not a pair.", fix=fix)
     if table == "paths":
         # A table of texts is named with its columns: reviews.csv?text=review.
         place, mark, columns = value.partition("?")
@@ -188,13 +159,3 @@ def _pair(text: str, option: str, table: str) -> Change:
             raise ConfigError(f"{absolute} does not exist.", fix=f"Name the folder that holds the files of {key}.")
         value = f"{absolute}{mark}{columns}"
     return Change(table, value, value, key)
-
-
-def _about(path: Path) -> str:
-    """The first line of comment that is no directive."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return "cannot be read"
-    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
-    return next((line for line in comments if line and not line.startswith("@")), "")

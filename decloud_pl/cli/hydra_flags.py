@@ -70,11 +70,11 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
     """
     from dataclasses import fields, replace
 
+    from decloud_pl.cli.shown import value_at
     from decloud_pl.redact import redact, redact_tree
     from decloud_pl.settings import Tree
+    from decloud_pl.settings.layers import leaves_of
     from decloud_pl.settings.load import hydra_overrides
-    from decloud_pl.settings.origins import leaves_of
-    from decloud_pl.settings.schema import value_at
     from decloud_pl.settings.values import hydra_text
 
     whole = dict(leaves_of({entry.name: getattr(found.settings, entry.name) for entry in fields(Tree)}))

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
-from decloud_pl.cli.config_change import check_kept
 from decloud_pl.cli.output import to_display
 from decloud_pl.cli.prompt import ask, ask_hidden, checked_secret, choose, confirm
+from decloud_pl.cli.session import checked
 from decloud_pl.cli.shown import show
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, DecloudError, UsageError
@@ -85,7 +85,7 @@ class Wizard:
             text = "" if any_data_set and answer.lower() == "any" else answer
             self._keep(name, from_text(setting, text, "That"))
             try:
-                check_kept(dict(self._values), self._home)
+                checked(sources_of(self._values, self._home))
             except DecloudError:
                 self._values = before
                 raise
@@ -197,7 +197,7 @@ class Wizard:
             values.update(changed)
             for name in gone:
                 values.pop(name, None)
-            check_kept(values, self._home)
+            checked(sources_of(values, self._home))
 
         self._file.edit(apply)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import MutableMapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +138,7 @@ def first_point(given: Sources) -> Composed:
             value = next(override.sweep_string_iterator()) if override.is_discrete_sweep() else _start(override.value())
             text = f"{text.partition('=')[0]}={value}"  # noqa: PLW2901
         points.append(text)
-    found = composed(replace(given, overrides=tuple(points)))
+    found = composed(given.with_overrides(points))
     if found.settings.task != "experiment":
         raise ConfigError(
             "Only experiments can be swept: a daemon or a round acts on the chain.", fix="Add task=experiment."

@@ -25,37 +25,29 @@ from decloud_pl.settings.values import Value, from_json
 logger = logging.getLogger(__name__)
 
 VERSION = 1
-_LONGEST = 1 << 20
-_MEND = "It was left as it is. Correct it with `decloud-trainer config --edit`, or begin anew with `config --reset`."
+_MEND = "It was left as it is. Correct it with `decloud-trainer config --edit`, or start over with `config --reset`."
 
 
 class ConfigFile:
-    """The settings in one home folder.
-
-    Args:
-        home: the folder; made when something is written.
-    """
+    """The settings in one home folder, which is made when something is written."""
 
     def __init__(self, home: Path) -> None:
         self.path = home / CONFIG_FILE
 
     def read(self) -> dict[str, Value]:
-        """The settings it holds, by name; none when there is no file.
+        """The settings it holds, by name; an empty mapping when there is no file.
 
         Raises:
-            ConfigError: it cannot be read or holds something that is no setting.
+            ConfigError: the file cannot be read, or holds something that is not a setting.
         """
         try:
-            with self.path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode & 0o777
-                data = file.read(_LONGEST + 1)
+            data = self.path.read_bytes()
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise ConfigError(
-                f"{self.path} cannot be read: {error.strerror}.", fix="Check its owner and mode."
-            ) from error
-        values = parse(data, str(self.path))
+            fix = "Check its owner and mode."
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix=fix) from error
+        values, mode = parse(data, str(self.path)), self.mode() or 0
         if mode & 0o077 and any(is_kept_secret(name, value) for name, value in values.items()):
             logger.warning(
                 "%s holds a secret and others can read it (mode %03o). Run: chmod 600 %s", self.path, mode, self.path
@@ -103,30 +95,22 @@ class ConfigFile:
                 # Through a link to the file it leads to: people keep such files elsewhere.
                 yield lambda text: write_atomically(self.path.resolve(), text.encode(), mode=0o600)
         except OSError as error:
-            raise ConfigError(
-                f"{self.path} cannot be written: {error.strerror}.",
-                fix="Make its folder writable or set DECLOUD_HOME to another one.",
-            ) from error
+            fix = "Make its folder writable or set DECLOUD_HOME to another one."
+            raise ConfigError(f"{self.path} cannot be written: {error.strerror}.", fix=fix) from error
 
 
 def parse(data: bytes, where: str) -> dict[str, Value]:
-    """Checks the content of a config.json.
-
-    Args:
-        data: the bytes.
-        where: names the file in messages.
+    """Checks the content of a config.json; ``where`` names it in messages.
 
     Raises:
         ConfigError: the first thing that is wrong, with the nearest right one.
     """
-    if len(data) > _LONGEST:
-        raise ConfigError(f"{where} is too large to be a configuration.", fix=_MEND)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
-        for name in names:
-            if names.count(name) > 1:
-                raise ConfigError(f"{where} names {name!r} twice.", fix=_MEND)
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ConfigError(f"{where} names {twice[0]!r} twice.", fix=_MEND)
         return dict(pairs)
 
     try:

@@ -1,6 +1,6 @@
-"""What is set where: config.json below the environment below the command line.
+"""What is set above the built-in layer: preset < experiment < config.json < environment < command line.
 
-The first two are one node in Hydra's defaults list, the last are its overrides. Each value remembers its origin.
+Each layer maps places in the tree to what it sets there, so that every value has an origin.
 """
 
 from __future__ import annotations
@@ -8,41 +8,50 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, nearest
 from decloud_pl.secrets import SECRET_NAMES, Secrets
-from decloud_pl.settings.aliases import ALIASES, SHORT, by_place, to_place
+from decloud_pl.settings import names
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.names import PACKAGES, Setting, find, free_groups, groups, no_setting, settings_by_name
+from decloud_pl.settings.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups
 from decloud_pl.settings.schema import CONFIG_FILE, USER_CONF, default_home
-from decloud_pl.settings.values import Value, from_text, literal
+from decloud_pl.settings.training import TrainingConfig
+from decloud_pl.settings.values import Value, from_text, hydra_text
 
 logger = logging.getLogger(__name__)
 
+BUILT_IN, COMMAND_LINE = "built-in", "command line"
+_OF_A_TRAINING = ("model", *(entry.name for entry in fields(TrainingConfig)))
 _PREFIX = "DECLOUD_"
 _NOT_SETTINGS = ("DECLOUD_HOME", "DECLOUD_NO_SKIPS")
-_PINATA = {
-    "PINATA_API_KEY": "pinata_api_key",
-    "PINATA_SECRET_KEY": "pinata_secret_key",
-    "PINATA_SECRET_API_KEY": "pinata_secret_key",
-    "PINATA_JWT": "pinata_jwt",
-}
+_PINATA = {name.upper(): name for name in SECRET_NAMES if name.startswith("pinata")}
+_PINATA |= {"PINATA_SECRET_API_KEY": "pinata_secret_key"}
 _OVERRIDE = re.compile(r"^((\+{1,2})?[A-Za-z_][\w./@:-]*=.*|~[A-Za-z_][\w./@:-]*(=.*)?)$", re.DOTALL)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A value and where it was given."""
+    """A value as it was written: by which name, and where."""
 
-    setting: Setting
+    name: str
     value: Any
     origin: str
+
+    @property
+    def placed(self) -> Any:
+        """The value as Lightning has it."""
+        return names.to_place(self.name, self.value)
+
+
+Layer: TypeAlias = Mapping[str, Assignment]
 
 
 @dataclass(frozen=True)
@@ -50,18 +59,26 @@ class Sources:
     """Where the settings of one run come from.
 
     Attributes:
-        home: the folder of config.json; None where there is neither that nor an environment.
-        assignments: of config.json and the environment, at most one for each place in the tree.
-        outside: those that are no part of the tree, by name.
+        home: the folder of config.json; None where neither it nor the environment counts.
+        assignments: config.json and the environment; what never enters the tree, such as a secret, by its name.
+        command_line: what the overrides set, by places in the tree.
         overrides: the command line's, in Hydra's grammar and by Lightning's names.
-        sweep: whether a comma in an override stands between values.
     """
 
     home: Path | None = None
-    assignments: Mapping[str, Assignment] = field(default_factory=dict)
-    outside: Mapping[str, Assignment] = field(default_factory=dict)
+    assignments: Layer = field(default_factory=dict)
+    command_line: Layer = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
-    sweep: bool = False
+
+    def with_overrides(self, overrides: Sequence[str], *, sweep: bool = False) -> Sources:
+        """The same below another command line; in a ``sweep`` a comma stands between values.
+
+        Raises:
+            ConfigError: an override is not a setting, is a secret, or contradicts another.
+        """
+        found = [_override(text, sweep=sweep) for text in overrides]
+        typed = _layer("The command line", (entry for _, entries in found for entry in entries))
+        return replace(self, command_line=typed, overrides=tuple(text for text, _ in found))
 
     @property
     def folders(self) -> list[Path]:
@@ -71,42 +88,55 @@ class Sources:
 
     @property
     def secrets(self) -> Secrets:
-        values = {name: entry.value for name, entry in self.outside.items() if name in SECRET_NAMES}
+        values = {name: entry.value for name, entry in self.assignments.items() if name in SECRET_NAMES}
         return Secrets(values, home=str(self.home or ""))
 
     @property
     def allow_packages(self) -> list[str]:
-        return list(self.outside[PACKAGES].value) if PACKAGES in self.outside else []
+        return list(self.assignments[PACKAGES].value) if PACKAGES in self.assignments else []
 
-    def chosen(self) -> dict[str, str]:
-        """The choices of groups on the command line."""
-        pairs = (override.lstrip("+").partition("=") for override in self.overrides)
-        return {key: value for key, equals, value in pairs if equals and key in groups()}
+    @cached_property
+    def kept(self) -> Layer:
+        """What of config.json and the environment counts below the command line."""
+        return _below(self.assignments, self.command_line)
 
-    def counting(self) -> dict[str, Assignment]:
-        """The assignments that count below the command line.
+    @cached_property
+    def files(self) -> list[Layer]:
+        """The layers of the chosen experiment and of the chosen preset.
 
-        Who chooses another network there does not want what belongs to the one in config.json.
+        Raises:
+            ConfigError: a file sets a value by two names, and not to the same.
+            OSError, YAMLError: a file cannot be read.
         """
-        kept = self.assignments
-        changed = {group for group, one in self.chosen().items() if group not in kept or kept[group].value != one}
-        return {place: entry for place, entry in kept.items() if _belongs_to(entry) not in changed}
+        chosen = {**self.assignments, **self.command_line}
+        experiment = self._file(EXPERIMENT, chosen)
+        return [experiment, self._file(PRESET, {**experiment, **chosen})]
 
-    def node(self, by_files: Mapping[str, Any]) -> dict[str, Any]:
-        """config.json and the environment as a node of Hydra's, over values of presets and experiments."""
-        counting = self.counting()
-        chosen = [{f"override /{place}": one.value} for place, one in counting.items() if one.setting.kind == "choice"]
-        # A file may have put a value in the place of what shows it.
-        tree: dict[str, Any] = {name: f"${{alias:{place}}}" for name, place in SHORT.items()}
-        home = {} if self.home is None else {"home": literal(str(self.home))}
-        values = {place: literal(one.value) for place, one in counting.items() if one.setting.kind != "choice"}
-        for place, value in {**home, **by_files, **values}.items():
-            *above, last = place.split(".")
-            node = tree
-            for key in above:
-                node = node.setdefault(key, {})
-            node[last] = value
-        return {"defaults": [*chosen, "_self_"], **tree}
+    def _file(self, group: str, chosen: Layer) -> Layer:
+        return _layer_of_file(self.folders, group, str(chosen[group].value)) if group in chosen else {}
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Every layer above the built-in one, the strongest first."""
+        return [self.command_line, self.kept, *self.files]
+
+    def of_training(self) -> tuple[str, ...]:
+        """What is set of a training, the choices of groups included."""
+        places = {place for layer in self.layers for place in layer}
+        return tuple(sorted(place for place in places if place.partition(".")[0] in _OF_A_TRAINING))
+
+    def origin(self, place: str) -> str:
+        """The strongest layer that sets a place, or failing that the choice of its group."""
+        for key, entry in (pair for layer in self.layers for pair in layer.items()):
+            if sets(key, place):
+                return entry.origin
+        group = place.partition(".")[0]
+        return BUILT_IN if group == place else self.origin(group)
+
+    def written(self, name: str) -> str:
+        """The name by which the strongest layer sets a value, where it has several names."""
+        place = ALIASES.get(name, name)
+        return next((layer[place].name for layer in self.layers if place in layer), name)
 
 
 def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, sweep: bool = False) -> Sources:
@@ -116,98 +146,149 @@ def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.en
         ConfigError: one of them is not what it should be.
     """
     home = default_home(environ)
-    below = sources_of(ConfigFile(home).read(), home, environ)
-    return replace(below, overrides=placed(overrides), sweep=sweep)
+    return sources_of(ConfigFile(home).read(), home, environ).with_overrides(overrides, sweep=sweep)
 
 
 def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, str] | None = None) -> Sources:
     """What config.json with these values, and the environment if one is given, would give.
 
     Raises:
-        ConfigError: a variable holds a value that is none, or a layer two for one setting.
+        ConfigError: a variable holds a value that its setting does not take, or a layer two for one setting.
     """
-    kept = _by_place([Assignment(find(name), value, CONFIG_FILE) for name, value in values.items()], CONFIG_FILE)
-    given = _by_place(_from_environment(environ or {}), "The environment")
-    counting = dict(kept)
-    for place, entry in given.items():
-        before = kept.get(place)
-        if entry.setting.kind == "choice" and (before is None or before.value != entry.value):
-            counting = {key: below for key, below in counting.items() if _belongs_to(below) != place or key in given}
-        tables = before is not None and isinstance(before.value, dict) and isinstance(entry.value, dict)
-        # Tables add up: a mapping in the environment does not take away the others in config.json.
-        counting[place] = replace(entry, value=before.value | entry.value) if tables and before else entry
-    outside = {place: entry for place, entry in counting.items() if not entry.setting.path}
-    for name in outside[PACKAGES].value if PACKAGES in outside else ():
+    kept = _layer(CONFIG_FILE, (Assignment(find(name).path, value, CONFIG_FILE) for name, value in values.items()))
+    given = _layer("The environment", _variables(environ or {}))
+    merged = {**_below(kept, given), **given}
+    for place in kept.keys() & given.keys():
+        below, above = kept[place].value, given[place].value
+        if isinstance(below, dict) and isinstance(above, dict):
+            # Tables add up: a mapping in the environment does not take away the others in config.json.
+            merged[place] = replace(given[place], value=below | above)
+    for name in merged[PACKAGES].value if PACKAGES in merged else ():
         if not _PACKAGE.fullmatch(name):
-            raise ConfigError(f"{PACKAGES}: {name!r} is no package.", fix="Name it as in an import.")
-    inside = {place: entry for place, entry in counting.items() if place not in outside}
-    return Sources(home, inside, {name: entry for name, entry in outside.items() if entry.value})
-
-
-def placed(overrides: Sequence[str]) -> tuple[str, ...]:
-    """The overrides of a command line by Lightning's names.
-
-    Raises:
-        ConfigError: one that is none, a secret, or two values for the two names of one.
-    """
-    found: list[str] = []
-    values: list[tuple[str, str]] = []
-    for override in overrides:
-        if not _OVERRIDE.match(override):
-            raise ConfigError(f"{override!r} is not a setting.", fix="Write KEY=VALUE, for example preset=quick-test.")
-        key, equals, value = override.partition("=")
-        name = key.lstrip("+~")
-        last = name.rpartition(".")[2]
-        if last == PACKAGES:
-            raise no_setting(name, [])
-        if last in SECRET_NAMES:
-            raise ConfigError(
-                f"{name} does not belong on a command line, where others can read it.",
-                fix=f"Keep it with: decloud-trainer config --set {last}=-",
-            )
-        values.append((name, value))
-        found.append(f"{key.removesuffix(name)}{ALIASES.get(name, name)}{equals}{to_place(name, value)}")
-    by_place("The command line", values)
-    return tuple(found)
+            raise ConfigError(f"{PACKAGES}: {name!r} is not the name of a package.", fix="Name it as in an import.")
+    return Sources(home, merged)
 
 
 def secret_variables() -> list[str]:
     """The environment variables that may hold a secret."""
-    return [*(_variable(find(name)) for name in SECRET_NAMES), *_PINATA]
+    return [*(_variable(name) for name in SECRET_NAMES), *_PINATA]
 
 
-def _variable(setting: Setting) -> str:
-    """The environment variable of a setting: ``DECLOUD_EPOCHS``, ``DECLOUD_NETWORK_RPC_URL``."""
-    return f"{_PREFIX}{setting.name.replace('.', '_').upper()}"
+def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings and dataclasses by places."""
+    for key, value in tree.items():
+        if is_dataclass(value):
+            value = vars(value)  # noqa: PLW2901
+        if isinstance(value, dict) and value:
+            yield from leaves_of(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
-def _belongs_to(entry: Assignment) -> str | None:
-    """The group of a value that makes sense for one choice only: an RPC address for its network, a key for its class.
+def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
+    """One layer by places; of each name the last value counts.
 
-    Those of the other groups are named so that they do for every choice, for example ``storage.kubo_address``; so
-    are short names, which every choice has.
+    Raises:
+        ConfigError: both names of one value are set, and not to the same.
     """
-    group, dot, _ = entry.setting.path.partition(".")
-    return group if dot and entry.setting.place == entry.setting.path and group in ("network", *free_groups()) else None
-
-
-def _by_place(entries: Sequence[Assignment], where: str) -> dict[str, Assignment]:
-    values = by_place(where, ((entry.setting.path or entry.setting.name, entry.value) for entry in entries))
-    by_setting = {entry.setting.place or entry.setting.name: entry for entry in entries}
-    return {place: replace(by_setting[place], value=value) for place, value in values.items()}
-
-
-def _from_environment(environ: Mapping[str, str]) -> list[Assignment]:
-    settings = (*settings_by_name().values(), *map(find, ALIASES.values()))
-    by_variable = {_variable(setting): setting for setting in settings}
-    by_variable |= {variable: find(name) for variable, name in _PINATA.items()}
-    found: list[Assignment] = []
-    for variable, text in environ.items():
-        if variable in by_variable and text:
-            setting = by_variable[variable]
-            found.append(Assignment(setting, from_text(setting, text, variable), variable))
-        elif variable.startswith(_PREFIX) and variable not in (*_NOT_SETTINGS, *by_variable):
-            # Not an error: it may be meant for another program.
-            hint = nearest(variable, [name for name in by_variable if name.startswith(_PREFIX)])
-            logger.warning("The environment variable %s is no setting. %s", variable, hint)
+    found: dict[str, Assignment] = {}
+    for entry in {entry.name: entry for entry in entries}.values():
+        other = found.setdefault(ALIASES.get(entry.name, entry.name), entry)
+        if other.placed != entry.placed:
+            raise ConfigError(
+                f"{where} sets {other.name} to {other.value} and {entry.name} to {entry.value}, "
+                "but these are two names of one value.",
+                fix=f"Keep only {other.name} or only {entry.name}.",
+            )
     return found
+
+
+def _below(layer: Layer, above: Layer) -> Layer:
+    """A layer without what belongs to a choice that the layer above changes: an RPC address is for its network."""
+    # Settings of other groups, such as storage.kubo_address, and short names do for every choice.
+    chosen = [group for group in ("network", *names.free_groups()) if group in above]
+    changed = tuple(f"{one}." for one in chosen if one not in layer or layer[one].value != above[one].value)
+    return {place: one for place, one in layer.items() if one.name in ALIASES or not place.startswith(changed)}
+
+
+def sets(key: str, place: str) -> bool:
+    """Whether to set one is to set the other: a choice does not set the values in its group."""
+    inside = key.startswith(f"{place}.") or place.startswith(f"{key}.")
+    return key == place or (inside and key not in groups() and place not in groups())
+
+
+def _layer_of_file(folders: Sequence[Path], group: str, name: str) -> Layer:
+    """What a preset or an experiment sets, the groups that it chooses and the files that it builds on included."""
+    from omegaconf import OmegaConf
+
+    file = next((path for folder in folders if (path := folder / group / f"{name}.yaml").is_file()), None)
+    tree: Any = {} if file is None else OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    if not isinstance(tree, dict):
+        return {}
+    defaults = tree.pop("defaults", [])
+    found: dict[str, Any] = {}
+    for entry in defaults if "_self_" in defaults else [*defaults, "_self_"]:
+        if isinstance(entry, dict):
+            pairs: Iterable[tuple[str, Any]] = ((key.rpartition("/")[2], choice) for key, choice in entry.items())
+        elif entry == "_self_":
+            pairs = leaves_of(tree)
+        else:
+            pairs = ((one.name, one.value) for one in _layer_of_file(folders, group, str(entry)).values())
+        found |= _layer(str(file), (Assignment(key, value, f"{group} {name}") for key, value in pairs))
+    return found
+
+
+def _variable(name: str) -> str:
+    """The environment variable of a setting: ``DECLOUD_EPOCHS``, ``DECLOUD_NETWORK_RPC_URL``."""
+    return f"{_PREFIX}{name.replace('.', '_').upper()}"
+
+
+def _variables(environ: Mapping[str, str]) -> Iterator[Assignment]:
+    """The settings in the environment."""
+    every = (*names.settings_by_name(), *ALIASES, *ALIASES.values())
+    known = {_variable(name): name for name in every} | _PINATA
+    for variable, text in environ.items():
+        if variable in known and text:
+            setting = find(known[variable])
+            yield Assignment(setting.path, from_text(setting, text, variable), variable)
+        elif variable.startswith(_PREFIX) and variable not in (*_NOT_SETTINGS, *known):
+            # Not an error: it may be meant for another program.
+            hint = nearest(variable, [name for name in known if name.startswith(_PREFIX)])
+            logger.warning("The environment variable %s is not a setting. %s", variable, hint)
+
+
+def _override(text: str, *, sweep: bool) -> tuple[str, list[Assignment]]:
+    """An override by Lightning's name, as Hydra reads it, and what it sets.
+
+    Hydra itself asks for ``++`` before keys of the user's own, and for quotes around paths and addresses.
+
+    Raises:
+        ConfigError: the override is not a setting, or it is a secret.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if not _OVERRIDE.match(text):
+        raise ConfigError(f"{text!r} is not a setting.", fix="Write KEY=VALUE, for example preset=quick-test.")
+    key, equals, value = text.partition("=")
+    name = key.lstrip("+~")
+    last = name.rpartition(".")[2]
+    if last == PACKAGES:
+        raise names.no_setting(name, [])
+    if last in SECRET_NAMES:
+        raise ConfigError(
+            f"{name} does not belong on a command line, where others can read it.",
+            fix=f"Keep it with: decloud-trainer config --set {last}=-",
+        )
+    plain = not value.startswith(('"', "'", "[", "{")) and "${" not in value and not (sweep and "," in value)
+    if plain and (_URL.match(value) or name.startswith("paths.")):
+        value = hydra_text(value)
+    read: Any = value
+    try:
+        parsed = OverridesParser.create().parse_override(f"{key}{equals}{value}")
+        read = value if parsed.is_sweep_override() else parsed.value()
+    except HydraException:
+        pass  # which says so when it composes
+    sign = "++" if key == name and re.match(r"(mappings|paths)\b", name) else key.removesuffix(name)
+    entries = [Assignment(place, one, COMMAND_LINE) for place, one in leaves_of({name: read})]
+    return f"{sign}{ALIASES.get(name, name)}{equals}{names.to_place(name, value)}", entries

@@ -1,11 +1,13 @@
 """Every setting by the name users write, derived from the types in `schema`.
 
-A setting is a leaf of the tree (``epochs``, ``network.rpc_url``) or the choice of one of its groups
-(``storage``). Some leaves have a plain name of their own (``min_reward`` for ``rewards.min``).
+A setting is a leaf of the tree (``epochs``, ``network.rpc_url``) or the choice of one of its groups (``storage``).
+Some leaves have a plain name of their own (``min_reward`` for ``rewards.min``), and some values have two names: the
+short one that users write, and the place in one of Lightning's nodes that it stands for.
 """
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -18,32 +20,38 @@ from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, nearest
 from decloud_pl.ranges import AMOUNT, AMOUNT_OR_NONE
 from decloud_pl.secrets import SECRET_NAMES
-from decloud_pl.settings.aliases import ALIASES
 from decloud_pl.settings.schema import Tree
 
-_KINDS: dict[Any, str] = {
-    bool: "switch",
-    int: "integer",
-    float: "number",
-    str: "text",
-    list[str]: "names",
-    dict[str, str]: "table",
-    dict[str, Any]: "choice",
-    Annotated[str, AMOUNT]: "amount",
-    Annotated[str, AMOUNT_OR_NONE]: "amount",
+KINDS: dict[str, tuple[str, tuple[type, ...], tuple[Any, ...]]] = {
+    "switch": ("true or false", (bool,), (bool,)),
+    "integer": ("a whole number", (int,), (int,)),
+    "number": ("a number", (int, float), (float,)),
+    "text": ("text", (str,), (str,)),
+    "amount": (AMOUNT.words, (str, int, float), (Annotated[str, AMOUNT], Annotated[str, AMOUNT_OR_NONE])),
+    "names": ("a list of names like [mnist,cifar10]", (list,), (list[str],)),
+    "table": ("pairs like custom:digits", (dict,), (dict[str, str],)),
+    "choice": ("the name of a choice", (str, list), (dict[str, Any],)),
+    "secret": ("text", (str,), ()),
+    "any": ("a JSON value", (object,), ()),
 }
+"""Each kind of setting: the words for its values, their types in JSON, and the types that declare it in the schema."""
+_KIND_OF_TYPE = {hint: kind for kind, (_, _, hints) in KINDS.items() for hint in hints}
+
+SHORT = {
+    "epochs": "trainer.max_epochs",
+    "batch_size": "datamodule.batch_size",
+    "learning_rate": "optimizer.lr",
+    "max_batches": "trainer.limit_train_batches",
+}
+_FIT = ("compile", "data_memory_mb", "data_workers", "checkpoint_seconds", "publish_reserve_seconds")
+OLD = {f"trainer.{name}": f"fit.{name}" for name in _FIT}
+ALIASES = {**SHORT, **OLD}  # from a short or an old name to the place in the tree
+ALL_BATCHES = 1.0
 PLAIN_NAMES = {"wallet.keypair_path": "keypair_path", "rewards.min": "min_reward", "rewards.max": "max_reward"}
 """From the place in the tree to the name users write, where they differ."""
 PRESET, EXPERIMENT, SWEEP, PACKAGES = "preset", "experiment", "sweep", "allow_packages"
-OVER_ALL = (PRESET, EXPERIMENT)
-"""The groups whose files are no part of the tree: they set what is in it."""
-
-MAIN = (
-    *("private_key", "keypair_path", "preset", "network", "storage", "datasets", "min_reward", "max_reward", "epochs"),
-    *("batch_size", "learning_rate", "max_batches", "max_concurrent_rounds", "auto_train", "auto_claim"),
-    *("poll_interval", "mappings", "paths", "pinata_api_key", "pinata_secret_key", "pinata_jwt"),
-)
-"""The settings that most users meet, in the order in which they are shown."""
+OVER_ALL = (PRESET, EXPERIMENT)  # their files have no place of their own in the tree: they set what is in it
+OUTSIDE = (*SECRET_NAMES, PACKAGES)  # these settings never enter the tree
 
 # `home` decides where config.json is; the others say what one run does.
 _NOT_KEPT = ("home", "task", "round", "base_model", EXPERIMENT)
@@ -51,22 +59,11 @@ _NOT_KEPT = ("home", "task", "round", "base_model", EXPERIMENT)
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting.
-
-    Attributes:
-        name: what users write in config.json, after ``--set`` and in the environment.
-        path: its place in the tree; for a choice the group, for what is outside of the tree nothing.
-        kind: what values it takes.
-    """
+    """A setting: the name users write, its place in the tree (or its name, outside of it), and its kind of values."""
 
     name: str
     path: str
     kind: str
-
-    @property
-    def place(self) -> str:
-        """Where its value is, which for a short name is in one of Lightning's nodes."""
-        return ALIASES.get(self.path, self.path)
 
 
 @cache
@@ -78,10 +75,9 @@ def leaves() -> dict[str, Setting]:
 
 @cache
 def settings_by_name() -> dict[str, Setting]:
-    """Every setting that config.json and the environment can hold, the main ones first."""
-    found = {name: Setting(name, "", "secret") for name in SECRET_NAMES} | {PACKAGES: Setting(PACKAGES, "", "names")}
-    found |= {setting.name: setting for path, setting in leaves().items() if path not in _NOT_KEPT}
-    return {name: found[name] for name in sorted(found, key=lambda name: MAIN.index(name) if name in MAIN else 99)}
+    """Every setting that config.json and the environment can hold."""
+    found = {name: Setting(name, name, "names" if name == PACKAGES else "secret") for name in OUTSIDE}
+    return found | {setting.name: setting for path, setting in leaves().items() if path not in _NOT_KEPT}
 
 
 @cache
@@ -100,7 +96,7 @@ def find(name: str) -> Setting:
     """The setting of a name, or of a place in the tree.
 
     Raises:
-        ConfigError: there is none; the message names the nearest.
+        ConfigError: there is no such setting; the message names the nearest.
     """
     known = settings_by_name()
     setting = known.get(PLAIN_NAMES.get(name, name))
@@ -127,6 +123,15 @@ def no_setting(name: str, known: Sequence[str]) -> ConfigError:
     return ConfigError(f"There is no setting {name!r}.", fix=nearest(name, known))
 
 
+def to_place(name: str, value: Any) -> Any:
+    """A value by its short name, or the text of an override, as Lightning has it: 0 batches are 1.0 of them, all."""
+    if name != "max_batches" or isinstance(value, bool):
+        return value
+    if isinstance(value, str):  # the values of a sweep included
+        return value if "range(" in value else re.sub(r"(?<![\w.+-])0(?![\w.])", str(ALL_BATCHES), value)
+    return ALL_BATCHES if value == 0 else value
+
+
 def choices(group: str, *folders: Path) -> list[str]:
     """The choices of a group, the built-in and the user's."""
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
@@ -142,7 +147,7 @@ def _leaves(schema: type, prefix: str) -> Iterator[Setting]:
                 yield Setting(name, path, "choice")
             yield from _leaves(hint, f"{path}.")
         else:
-            yield Setting(name, path, _KINDS.get(declared, _KINDS.get(hint, "any")))
+            yield Setting(name, path, _KIND_OF_TYPE.get(declared, _KIND_OF_TYPE.get(hint, "any")))
 
 
 def _plain(hint: Any) -> Any:

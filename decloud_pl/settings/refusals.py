@@ -1,69 +1,65 @@
-"""One sentence for what Hydra and OmegaConf refuse, with the nearest right name."""
+"""One sentence for what Hydra, OmegaConf and the ranges of settings refuse, with the nearest right name."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+from omegaconf import OmegaConf
+
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.errors import ConfigError, first_line, nearest
-from decloud_pl.settings.aliases import ALIASES
-from decloud_pl.settings.names import OVER_ALL, SWEEP, choices, free_groups, groups, leaves, no_setting
+from decloud_pl.ranges import declared
+from decloud_pl.settings.layers import Sources, leaves_of
+from decloud_pl.settings.names import ALIASES, OVER_ALL, SWEEP, choices, free_groups, groups, leaves, no_setting
+from decloud_pl.settings.schema import Settings
 from decloud_pl.settings.values import wrong
 
 if TYPE_CHECKING:
-    from decloud_pl.settings.layers import Sources
+    from omegaconf import DictConfig
 
-_SENTENCES = (
-    (
-        r"Ambiguous value for argument (.+)",
+_RAY = "Install it: pip install 'decloud_pl[ray]' && pip install --no-deps hydra-ray-launcher"
+# From what Hydra says to the words and the advice here.
+_SENTENCES = {
+    r"Ambiguous value for argument (.+)": (
         "There are several values in {0}.",
         "Write a list like [1,2], or add -m to run one experiment for each.",
     ),
-    (
-        r"'hydra/launcher/(ray)'",
-        "Hydra has no launcher {0!r} here.",
-        "Install it: pip install 'decloud_pl[ray]' && pip install --no-deps hydra-ray-launcher",
-    ),
-    (
-        r"'hydra/(launcher|sweeper)/(\w+)'",
+    r"'hydra/launcher/(ray)'": ("Hydra has no launcher {0!r} here.", _RAY),
+    r"'hydra/(launcher|sweeper)/(\w+)'": (
         "Hydra has no {0} {1!r} here.",
         "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'",
     ),
-    (r"Could not append to config.*?'(.+?)'", "{0} is a setting already.", "Write {0}=… without the +."),
-    (r"(.*'hydra\..*)", "Hydra says: {0}.", "See python -m decloud_pl --hydra-help."),
-)
-"""From what Hydra says to the words and the advice here."""
+    r"Could not append to config.*?'(.+?)'": ("{0} is a setting already.", "Write {0}=… without the +."),
+    r"(.*'hydra\..*)": ("Hydra says: {0}.", "See python -m decloud_pl --hydra-help."),
+}
 
 
 def explain(error: Exception, given: Sources) -> ConfigError:
     """The sentence for a configuration that Hydra could not compose."""
-    from hydra.errors import MissingConfigException
+    from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf import ValidationError
+    from yaml import MarkedYAMLError
 
-    if isinstance(error, ConfigError):
-        return error
     said, cause = str(error).strip(), error.__cause__ or error
-    mark, unreadable = getattr(error, "problem_mark", None), getattr(error, "override", None)
-    if mark is not None:
-        problem = getattr(error, "problem", "")
-        return ConfigError(f"{mark.name}, line {mark.line + 1}, is not YAML: {problem}.", fix="Correct the file.")
-    for pattern, words, fix in _SENTENCES:
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
+        return ConfigError(f"{mark.name}, line {mark.line + 1}, is not YAML: {error.problem}.", fix="Correct the file.")
+    for pattern, (words, fix) in _SENTENCES.items():
         if found := re.search(pattern, said):
             return ConfigError(words.format(*found.groups()), fix=fix.format(*found.groups()))
-    if isinstance(unreadable, str):
-        key, _, value = unreadable.partition("=")
+    if isinstance(error, OverrideParseException):
+        key, _, value = error.override.partition("=")
         return ConfigError(f"The value of {key} cannot be read: {value}.", fix=f"Put it in quotes: {key}='\"…\"'.")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, choices(group, *given.folders)))
-    pairs = [override.lstrip("+~").partition("=") for override in given.overrides]
-    for group, _, name in pairs:
-        if isinstance(error, (TypeError, ValueError)) and group in groups():
-            known = choices(group, *given.folders)
-            if name not in known:
-                return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, known))
+    typed = {key: value for key, _, value in (text.lstrip("+~").partition("=") for text in given.overrides)}
+    for group in groups() if isinstance(error, (TypeError, ValueError)) else ():
+        known = choices(group, *given.folders)
+        if group in typed and typed[group] not in known:
+            return ConfigError(f"There is no {group} {typed[group]!r}.", fix=nearest(typed[group], known))
     # A file's error has the cause in its own text, an override's has it beside it.
     file = re.match(r"In '(.+)': (\w+) raised while composing config:\n(.*)$", said, re.MULTILINE)
     place = re.search(r"full_key: ([\w.]+)", f"{said}\n{cause}")
@@ -75,34 +71,78 @@ def explain(error: Exception, given: Sources) -> ConfigError:
         where = f"The configuration {file[1]}" if file else "The configuration"
         named = f"{key}: {reason}" if key else reason
         return ConfigError(f"{where} cannot be used: {named}.", fix="Check the settings you gave.")
-    return wrong_value(cause, key, next((text for name, _, text in reversed(pairs) if name == key), None))
+    return _wrong_value(cause, key, typed.get(key), given)
 
 
-def wrong_value(error: Exception, key: str, value: object) -> ConfigError:
-    """The sentence for a value of the wrong type.
+def wrong_in_tree(error: Exception, tree: DictConfig, given: Sources) -> ConfigError:
+    """The sentence for a value in the composed tree that has the wrong type, or that cannot be found out."""
+    key = str(getattr(error, "full_key", "") or "")
+    place = ALIASES.get(key, key)
+    if "recursi" in str(error).lower():
+        written = dict(leaves_of(cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False)))).get(place)
+        return ConfigError(
+            f"{given.written(place)} is {written}, which refers to itself.",
+            fix="Write the value there instead of ${…}, for example lr: 0.001.",
+        )
+    value = OmegaConf.select(tree, place, throw_on_resolution_failure=False)
+    return _wrong_value(error, key, value, given)
 
-    Args:
-        error: OmegaConf's.
-        key: the value's place.
-        value: None where it is not known.
-    """
-    setting = leaves().get(key)
+
+def _wrong_value(error: Exception, key: str, value: object, given: Sources) -> ConfigError:
+    """The sentence for a value of the wrong type; None stands for one that is not known."""
+    setting, name = leaves().get(key), given.written(key)
     if setting is None or value is None:
-        return ConfigError(f"{first_line(error)} ({key}).", fix="Correct the value of this key.")
+        return ConfigError(f"{first_line(error)} ({name}).", fix="Correct the value of this key.")
     if setting.kind == "names":
-        return ConfigError(f"{key} is {value!r}, not a list.", fix=f"Write {key}=[{value}].")
-    return wrong(setting, value, key)
+        return ConfigError(f"{name} is {value!r}, not a list.", fix=f"Write {name}=[{value}].")
+    return wrong(setting, value, name)
 
 
-def unknown_key(node: object, place: str = "") -> ConfigError | None:
-    """The refusal of a key that ``+key=value`` has added where the keys are known."""
+def check(settings: Settings, given: Sources) -> None:
+    """Checks what types cannot express.
+
+    Raises:
+        ConfigError: the first value out of range.
+    """
+    for place, value, allowed in declared(settings):
+        try:
+            holds = allowed.holds(value)
+        except ValueError as error:
+            raise ConfigError(f"{given.written(place)}: {error}.", fix="Write it like 0.05.") from error
+        if not holds:
+            shown = repr(value) if isinstance(value, str) else value
+            raise ConfigError(f"{given.written(place)} is {shown}.", fix=f"Set it to {allowed.words}.")
+    if settings.trainer.get("limit_train_batches") == 0:
+        raise ConfigError("trainer.limit_train_batches is 0.", fix="Set it to 1 or more, a share, or 1.0 for all.")
+    if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
+        raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
+    if settings.base_model and settings.task != "experiment":
+        raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
+    if (settings.task == "round") != (settings.round is not None):
+        raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
+    known = get_dialect(settings.network.dialect).datasets
+    for name in settings.all_mappings():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ConfigError(
+                f"mappings.{name} names no data set of the network.",
+                fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
+            )
+    settings.network.websocket_urls()
+
+
+def refuse_unknown_keys(node: object, place: str = "") -> None:
+    """Refuses a key that ``+key=value`` has added where the keys are known.
+
+    Raises:
+        ConfigError: there is such a key.
+    """
     known = [entry.name for entry in fields(node)]  # type: ignore[arg-type]  # a dataclass
     for name, value in vars(node).items():
         if name not in known:
-            return no_setting(f"{place}{name}", [f"{place}{one}" for one in known])
-        if is_dataclass(value) and (found := unknown_key(value, f"{place}{name}.")):
-            return found
-    return None
+            raise no_setting(f"{place}{name}", [f"{place}{one}" for one in known])
+        if is_dataclass(value):
+            refuse_unknown_keys(value, f"{place}{name}.")
 
 
 def _no_place(key: str, known: list[str]) -> ConfigError:

@@ -5,27 +5,22 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.domain import Convention, parse_sol
-from decloud_pl.errors import ConfigError
 from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, AMOUNT_OR_NONE, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of
 from decloud_pl.secrets import Secrets
 from decloud_pl.settings.training import TrainingConfig
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
-USER_CONF = "conf"
-"""The folder in the user's home whose groups come beside the built-in ones."""
+USER_CONF = "conf"  # the folder in the user's home whose groups come beside the built-in ones
 
 _GPUS = Range("a share of a GPU or a whole number", lambda value: value < 1 or value % 1 == 0)
 _ADDRESS = Range(
@@ -43,13 +38,7 @@ class ChainConfig(FeeLimits):
 
 @dataclass
 class RayConfig:
-    """The Ray cluster, and what each training gets of the machine it runs on.
-
-    Attributes:
-        address: as ``ray.init`` takes it; ``local`` starts a cluster for the training alone.
-        cpus: for a training, and its number of threads.
-        gpus: for a training; below 1, a part of one.
-    """
+    """The Ray cluster, and what each training gets of the machine it runs on; see ``daemon.ray`` in ``conf/``."""
 
     address: Annotated[str, _ADDRESS] = "auto"
     cpus: Annotated[int, ONE_OR_MORE] = 1
@@ -102,10 +91,7 @@ class DataConfig:
 
 @dataclass
 class RewardsConfig:
-    """Which rewards are worth a round, in SOL; text, because money is never a float.
-
-    ``watts`` is what this machine draws while it trains.
-    """
+    """Which rewards are worth a round, in SOL; text, because money is never a float. ``watts`` go into a training."""
 
     min: Annotated[str, AMOUNT] = "0"
     max: Annotated[str, AMOUNT] = "0"
@@ -217,56 +203,3 @@ class Settings(Tree):
 def default_home(environ: Mapping[str, str]) -> Path:
     """The folder of config.json, journal and data: ``DECLOUD_HOME``, else ``~/.decloud-trainer``."""
     return Path(environ.get("DECLOUD_HOME") or "~/.decloud-trainer").expanduser()
-
-
-def check(settings: Settings) -> None:
-    """Checks what types cannot express.
-
-    Raises:
-        ConfigError: the first value out of range.
-    """
-    _check_ranges(settings)
-    if settings.trainer.get("limit_train_batches") == 0:
-        raise _wrong("trainer.limit_train_batches", 0, "1 or more batches, a share, or 1.0 for all")
-    if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
-        raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
-    if settings.base_model and settings.task != "experiment":
-        raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
-    if (settings.task == "round") != (settings.round is not None):
-        raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
-    known = get_dialect(settings.network.dialect).datasets
-    for name in settings.all_mappings():
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            raise ConfigError(
-                f"mappings.{name} names no data set of the network.",
-                fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
-            )
-    settings.network.websocket_urls()
-
-
-def _check_ranges(node: object, above: str = "") -> None:
-    hints = typing.get_type_hints(type(node), include_extras=True)
-    for entry in fields(node):  # type: ignore[arg-type]  # a dataclass
-        place, value = f"{above}{entry.name}", getattr(node, entry.name)
-        if is_dataclass(value):
-            _check_ranges(value, f"{place}.")
-        for allowed in getattr(hints[entry.name], "__metadata__", ()) if value is not None else ():
-            try:
-                if not allowed.holds(value):
-                    raise _wrong(place, value, allowed.words)
-            except ValueError as error:
-                raise ConfigError(f"{place}: {error}.", fix="Write it like 0.05.") from error
-
-
-def value_at(settings: Settings, place: str) -> Any:
-    """The value at a place in the tree; None where a free group has no such key."""
-    value: Any = settings
-    for part in place.split("."):
-        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
-    return value
-
-
-def _wrong(name: str, value: object, wanted: str) -> ConfigError:
-    shown = repr(value) if isinstance(value, str) else value
-    return ConfigError(f"{name} is {shown}.", fix=f"Set it to {wanted}.")

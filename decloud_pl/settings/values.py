@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
@@ -10,44 +9,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings.names import Setting
+from decloud_pl.redact import each_text
+from decloud_pl.settings.names import KINDS, Setting
 
-Value: TypeAlias = "bool | int | float | str | list[str] | dict[str, str] | list[Any] | dict[str, Any] | None"
+Value: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
-    "text": ((str,), "text"),
-    "secret": ((str,), "text"),
-    "choice": ((str, list), "the name of a choice"),
-    "switch": ((bool,), "true or false"),
-    "integer": ((int,), "a whole number"),
-    "number": ((int, float), "a number"),
-    "amount": ((str, int, float), "an amount in SOL like 0.05"),
-    "names": ((list,), "a list of names like [mnist,cifar10]"),
-    "table": ((dict,), "pairs like custom:digits"),
-    "any": ((object,), "a JSON value"),
-}
-"""What JSON has for each kind of setting, and the words for it."""
-_SEVERAL = "callbacks"
-"""The group whose choices add up."""
+_SEVERAL = "callbacks"  # the group whose choices add up
 
 
 def from_text(setting: Setting, text: str, where: str) -> Value:
     """A value as users type it, in ``--set``, in the environment and for options.
 
-    Lists are comma-separated (or JSON), tables are ``from:to`` pairs (or a JSON object).
-
-    Args:
-        setting: which setting.
-        text: the value; a secret is not repeated in a message.
-        where: names the place in a message, for example ``--set epochs``.
+    Lists are comma-separated, tables are ``from:to`` pairs; both can also be JSON. ``where`` names the place in a
+    message, for example ``--set epochs``.
 
     Raises:
-        ConfigError: it is not a value of this setting.
+        ConfigError: the setting does not take this value.
     """
+    from yaml import YAMLError
+
     try:
         return from_json(setting, _read(setting.kind, text.strip()), where)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, YAMLError):
         raise wrong(setting, text, where) from None
 
 
@@ -55,25 +39,18 @@ def from_json(setting: Setting, value: Any, where: str) -> Value:
     """A value as config.json holds it, checked for its type.
 
     Raises:
-        ConfigError: it is not a value of this setting.
+        ConfigError: the setting does not take this value.
     """
-    kind, (types, _) = setting.kind, _KINDS[setting.kind]
-    fits = isinstance(value, types) and (not isinstance(value, bool) or bool in types or object in types)
-    fits = fits and (not isinstance(value, float) or math.isfinite(value))
-    several = kind == "names" or (kind == "choice" and isinstance(value, list))
-    if kind == "choice" and several and setting.path != _SEVERAL:
+    if not _fits(setting, value):
         raise wrong(setting, value, where)
-    items = value if several and fits else value.values() if kind == "table" and fits else ()
-    if not fits or not all(isinstance(item, str) for item in items) or (kind == "choice" and not value):
-        raise wrong(setting, value, where)
-    return str(value) if kind == "amount" else value
+    return str(value) if setting.kind == "amount" else value
 
 
 def wrong(setting: Setting, value: object, where: str) -> ConfigError:
     """The sentence for a value that a setting does not take."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     shown = "not text" if setting.kind == "secret" else text if len(text) <= 60 else f"{text[:57]}…"
-    return ConfigError(f"{where} is {shown}.", fix=f"It must be {_KINDS[setting.kind][1]}.")
+    return ConfigError(f"{where} is {shown}.", fix=f"It must be {KINDS[setting.kind][0]}.")
 
 
 def to_override(setting: Setting, value: Value) -> str:
@@ -82,12 +59,12 @@ def to_override(setting: Setting, value: Value) -> str:
 
 
 def hydra_text(value: object) -> str:
-    """A value in Hydra's override grammar, text always quoted and never an interpolation."""
+    """A value in Hydra's override grammar; text is always quoted and never an interpolation."""
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value) if isinstance(value, float) else json.dumps(value)
     if isinstance(value, Mapping):
-        keys = {key: re.sub(r"([\\()\[\]{}:=, ])", r"\\\1", str(key)) for key in value}  # which cannot be quoted
-        return "{" + ",".join(f"{keys[key]}:{hydra_text(item)}" for key, item in value.items()) + "}"
+        keys = [re.sub(r"([\\()\[\]{}:=, ])", r"\\\1", str(key)) for key in value]  # which cannot be quoted
+        return "{" + ",".join(f"{key}:{hydra_text(item)}" for key, item in zip(keys, value.values(), strict=True)) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(hydra_text(item) for item in value) + "]"
     # Backslashes count only before a quote.
@@ -97,35 +74,47 @@ def hydra_text(value: object) -> str:
 
 def literal(value: Any) -> Any:
     """A value whose text no composition takes for an interpolation."""
-    if isinstance(value, Mapping):
-        return {key: literal(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [literal(item) for item in value]
-    if not isinstance(value, str):
-        return value
     # Backslashes count only before an interpolation.
-    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+    return each_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text))
 
 
 def _read(kind: str, text: str) -> object:
+    """What a text stands for, before it is checked."""
+    from yaml import BaseLoader
+
     parts = [part.strip() for part in text.split(",") if part.strip()]
     match kind:
+        case "names" | "table" | "choice" if text.startswith(("[", "{")):
+            return BaseLoader(text).get_single_data()  # every scalar as text
         case "switch":
             return _SWITCH[text.lower()]
         case "integer":
             return int(text)
         case "number":
             return float(text)
-        case "choice" if text.startswith("["):
-            return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
         case "names":
-            return json.loads(text) if text.startswith("[") else parts
+            return parts
         case "table":
             pairs = [part.partition(":") for part in parts]
-            if not text.startswith("{") and not all(key.strip() and value.strip() for key, _, value in pairs):
-                raise ValueError
-            return json.loads(text) if text.startswith("{") else {key.strip(): value.strip() for key, _, value in pairs}
+            if all(key.strip() and value.strip() for key, _, value in pairs):
+                return {key.strip(): value.strip() for key, _, value in pairs}
         case "any":
-            with contextlib.suppress(ValueError):
+            try:
                 return json.loads(text)
+            except ValueError:
+                return text
     return text
+
+
+def _fits(setting: Setting, value: Any) -> bool:
+    """Whether a setting takes a value of this type."""
+    kind = setting.kind
+    of_type = isinstance(value, KINDS[kind][1]) and (kind in ("switch", "any") or not isinstance(value, bool))
+    if not of_type:
+        return False
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if kind == "choice" and (not value or (isinstance(value, list) and setting.path != _SEVERAL)):
+        return False
+    parts = list(value.values()) if kind == "table" else value if kind in ("names", "choice") else []
+    return all(isinstance(part, str) for part in parts)

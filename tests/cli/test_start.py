@@ -8,8 +8,8 @@ import pytest
 
 from decloud_pl.cli import parse
 from decloud_pl.cli.daemon import option_overrides
+from decloud_pl.cli.shown import value_at
 from decloud_pl.settings import Settings, load
-from decloud_pl.settings.schema import value_at
 
 
 def settings_of(*arguments: str) -> Settings:

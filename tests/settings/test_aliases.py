@@ -106,7 +106,7 @@ def test_two_values_in_one_layer_are_refused(name: str, layer: str, user: User, 
     assert NAMES[name] in str(caught.value)
 
 
-def test_the_same_value_by_both_names_is_none_too_many(user: User) -> None:
+def test_both_names_may_have_the_same_value(user: User) -> None:
     user.sets("command line", "epochs", 3)
     user.sets("command line", "trainer.max_epochs", 3)
     assert both(user.load(), "epochs") == (3, 3)
@@ -132,7 +132,7 @@ def test_what_a_short_name_cannot_show(user: User) -> None:
         load(["trainer.limit_train_batches=0"], environ=user.environ)
 
 
-@pytest.mark.parametrize("layer", ["preset", "config.json", "command line"])
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("name", OLD)
 def test_old_names_of_the_packages_own_keys(name: str, layer: str, user: User) -> None:
     user.sets(layer, name, OLD[name])
@@ -161,12 +161,60 @@ def test_an_old_trainer_of_the_users_own(home: Path, environ: dict[str, str]) ->
     assert (settings.trainer["precision"], settings.fit.compile) == ("32-true", True)
 
 
-def test_an_old_optimizer_of_the_users_own(home: Path, environ: dict[str, str]) -> None:
+def test_an_optimizer_whose_rate_leads_back_to_itself(home: Path, environ: dict[str, str]) -> None:
     file = home / "conf" / "optimizer" / "mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("_target_: torch.optim.Adam\n_partial_: true\nlr: ${learning_rate}\n")
-    assert both(load(["optimizer=mine"], environ=environ), "learning_rate") == (0.001, 0.001)
+    with pytest.raises(ConfigError) as caught:
+        load(["optimizer=mine"], environ=environ)
+    assert str(caught.value) == (
+        "optimizer.lr is ${learning_rate}, which refers to itself. "
+        "Write the value there instead of ${…}, for example lr: 0.001."
+    )
     assert both(load(["optimizer=mine", "learning_rate=0.5"], environ=environ), "learning_rate") == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("overrides", [["epochs=${epochs}"], ["epochs=${batch_size}", "batch_size=${epochs}"]])
+def test_values_that_refer_to_themselves(overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"is \$\{\w+\}, which refers to itself\."):
+        compose(overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("trainer.max_epochs=-1", "trainer.max_epochs is -1. Set it to 1 or more."),
+        ("trainer.max_epochs=many", 'trainer.max_epochs is "many". It must be a whole number.'),
+        ("trainer.data_workers=-1", "trainer.data_workers is -1. Set it to 0 or more."),
+        ("max_batches=-1", "max_batches is -1. Set it to 0 or more."),
+    ],
+)
+def test_a_message_has_the_name_that_was_typed(override: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose([override])
+    assert str(caught.value) == words
+
+
+@pytest.mark.parametrize("layer", ["config.json", "environment", "command line"])
+def test_a_conflict_shows_what_was_written(layer: str, user: User) -> None:
+    user.sets(layer, "max_batches", 0)
+    user.sets(layer, "trainer.limit_train_batches", 3)
+    with pytest.raises(ConfigError, match=r"sets max_batches to 0 and trainer\.limit_train_batches to 3, but"):
+        user.load()
+
+
+def test_the_last_value_of_each_name_counts_on_a_command_line() -> None:
+    assert both(compose(["epochs=2", "epochs=3", "trainer.max_epochs=3"]), "epochs") == (3, 3)
+    assert both(compose(["trainer={max_epochs:5}", "epochs=5"]), "epochs") == (5, 5)
+    with pytest.raises(ConfigError, match=r"sets trainer\.max_epochs to 5 and epochs to 2, but"):
+        compose(["trainer={max_epochs:5}", "epochs=2"])
+
+
+def test_an_old_name_has_no_row_of_its_own(user: User) -> None:
+    user.sets("config.json", "trainer.compile", True)
+    shown = {entry.name: (entry.value, entry.origin) for entry in show(composed(sources(environ=user.environ)))}
+    assert shown["fit.compile"] == (True, "config.json")
+    assert "trainer.compile" not in shown
 
 
 def test_an_optimizer_without_a_rate(home: Path, environ: dict[str, str]) -> None:

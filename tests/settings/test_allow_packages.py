@@ -38,7 +38,7 @@ def test_a_file_does_not(group: str, home: Path, environ: dict[str, str]) -> Non
 @pytest.mark.parametrize("name", ["my-package", "a b", "a.", "1a", ""])
 def test_what_is_no_package(name: str, environ: dict[str, str], keep: Any) -> None:
     keep({"allow_packages": [name]})
-    with pytest.raises(ConfigError, match="is no package"):
+    with pytest.raises(ConfigError, match="is not the name of a package"):
         load(environ=environ)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from decloud_pl.cli.shown import show
+from decloud_pl.cli.shown import MAIN, covered, show
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import compose, load
 from decloud_pl.settings.layers import sources
 from decloud_pl.settings.load import composed
-from decloud_pl.settings.names import MAIN, choices, settings_by_name
+from decloud_pl.settings.names import choices, settings_by_name
 
 PRESETS = {
     "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], 0, 0),
@@ -128,7 +128,7 @@ def test_config_json_beats_the_preset(environ: dict[str, str], keep: Any) -> Non
     assert load(environ=environ).rewards.min_lamports == 500_000_000
     assert load(["preset=high-reward"], environ=environ).rewards.min_lamports == 500_000_000
     given = sources(environ=environ)
-    assert composed(given).origins.covered() == ["min_reward"]
+    assert covered(composed(given)) == ["min_reward"]
 
 
 def test_a_preset_beats_what_is_built_in(environ: dict[str, str], keep: Any) -> None:

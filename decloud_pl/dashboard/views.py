@@ -1,4 +1,4 @@
-"""What each page shows, read anew for each request."""
+"""What each page shows, read anew each time: the one place of the dashboard that knows the journal and its readers."""
 
 from __future__ import annotations
 
@@ -6,26 +6,68 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from decloud_pl.dashboard.system import LoadSampler
+from decloud_pl.dashboard.formats import short
+from decloud_pl.dashboard.system import Load, LoadSampler
 from decloud_pl.journal.owner import Scope
 from decloud_pl.journal.record import State
-from decloud_pl.observers.activity_reader import Entry
+from decloud_pl.observers.activity_reader import DaemonStatus, Entry
 from decloud_pl.observers.plots import accuracies
-from decloud_pl.observers.reader import JournalReader, RoundEntry, midnight
+from decloud_pl.observers.reader import ORDERS, JournalReader, RoundEntry, midnight
 from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, Metric, read_metrics
+
+__all__ = [
+    "GROUPS",
+    "KINDS",
+    "PAGE_SIZE",
+    "STATES",
+    "Active",
+    "Curves",
+    "Entry",
+    "Frame",
+    "Log",
+    "OneRound",
+    "Overview",
+    "Points",
+    "RoundEntry",
+    "Rounds",
+    "Skips",
+    "Views",
+]
 
 PAGE_SIZE = 50
 _LAST_ENTRIES = 10
 _MOST_POINTS = 400
-KINDS = (*(state.value for state in State), "skipped", "trouble")
+_MOST_SKIPS = 20_000
+STATES = tuple(state.value for state in State)
+KINDS = (*STATES, "skipped", "trouble")
 GROUPS: Mapping[str, Sequence[str]] = {
     "active": tuple(state.value for state in State if not state.is_final),
     "earned": (State.CLAIMED.value,),
     "ended": tuple(state.value for state in State if state.is_final),
 }
 """Names for several states, for the filter."""
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every page says of itself: wallets by the names of their folders, the chosen one, and the home."""
+
+    home: str
+    wallets: Mapping[str, str]
+    chosen: str
+    wallet: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """(optimizer step, loss) and (optimizer step, accuracy 0 to 1) of a round's training, if there is one."""
+
+    round_id: int | None
+    loss: Points
+    accuracy: Points
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +81,58 @@ class Active:
     accuracy: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Amounts in lamports; ``silence`` is the seconds since the chain was heard, ``earnings`` their sum over time."""
+
+    states: Mapping[str, int]
+    earned_today: int
+    earned: int
+    spent: int | None
+    active: list[Active]
+    entries: list[Entry]
+    load: Load
+    daemon: DaemonStatus | None
+    silence: int | None
+    curves: Curves
+    earnings: Points
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """One page of the rounds that were asked for, and how many there are on all pages."""
+
+    entries: list[RoundEntry]
+    count: int
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class OneRound:
+    active: Active
+    entry: RoundEntry
+    entries: list[Entry]
+    curves: Curves
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Entries, the latest first; ``older`` is the time before which there are more."""
+
+    entries: list[Entry]
+    older: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Skips:
+    """Why rounds were skipped, how often, and one page of them."""
+
+    reasons: list[tuple[str, int]]
+    entries: list[Entry]
+    count: int
+    page: int
+
+
 class Views:
     """Reads one home.
 
@@ -46,7 +140,8 @@ class Views:
         home: the daemon's folder.
         now: Unix seconds.
 
-    Every method raises `JournalError` for a journal that cannot be read.
+    Every method raises `JournalError` for a journal that cannot be read. ``owner`` names a wallet by its folder; empty
+    or unknown, it is the one with the latest change.
     """
 
     def __init__(self, home: Path, *, now: Callable[[], float] = time.time) -> None:
@@ -54,118 +149,98 @@ class Views:
         self._now = now
         self._load = LoadSampler(home)
 
-    def overview(self, owner: str) -> dict[str, Any]:
+    def frame(self, owner: str) -> Frame:
+        with self._open(owner) as reader:
+            names = {
+                scope.folder: f"{short(scope.wallet)} · {short(scope.network or scope.program_id)}"
+                for scope in reader.scopes()
+            }
+            chosen = reader.scope
+        return Frame(
+            str(self._home), names, chosen.folder if chosen else "", chosen.wallet if chosen is not None else None
+        )
+
+    def overview(self, owner: str) -> Overview:
         now = self._now()
         with self._open(owner) as reader:
             active = [self._active(reader, entry, now) for entry in reader.rounds(states=GROUPS["active"])]
             charted = active[0].entry.round_id if active else self._last_trained(reader)
             daemon = reader.daemon(now)
-            return {
-                **self._frame(reader, owner),
-                "states": reader.states(),
-                "earned_today": reader.earned(midnight(now)),
-                "earned": reader.earned(),
-                "spent": reader.spent(),
-                "active": active,
-                "charted": charted,
-                "entries": reader.log(limit=_LAST_ENTRIES),
-                "load": self._load.sample(daemon.pid if daemon is not None and daemon.alive else None),
-                "daemon": daemon,
-                "silence": None if daemon is None or daemon.heard_at is None else max(0, int(now - daemon.heard_at)),
-            }
+            return Overview(
+                states=reader.states(),
+                earned_today=reader.earned(midnight(now)),
+                earned=reader.earned(),
+                spent=reader.spent(),
+                active=active,
+                entries=reader.log(limit=_LAST_ENTRIES),
+                load=self._load.sample(daemon.pid if daemon is not None and daemon.alive else None),
+                daemon=daemon,
+                silence=None if daemon is None or daemon.heard_at is None else max(0, int(now - daemon.heard_at)),
+                curves=self._curves(reader, charted),
+                earnings=_summed(reader.claims()),
+            )
 
-    def rounds(self, owner: str, *, state: str, text: str, page: int) -> dict[str, Any]:
+    def rounds(self, owner: str, *, state: str, text: str, page: int, order: str, descending: bool) -> Rounds:
+        """The rounds of a state or a group, with a text, sorted by one of `ORDERS`; else by number."""
         states = GROUPS.get(state, (state,) if state else ())
         with self._open(owner) as reader:
             count = reader.count(states=states, text=text)
-            pages = max(1, -(-count // PAGE_SIZE))
-            page = min(max(1, page), pages)
-            entries = reader.rounds(states=states, text=text, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE)
-            return {
-                **self._frame(reader, owner),
-                "entries": entries,
-                "count": count,
-                "page": page,
-                "pages": pages,
-                "state": state,
-                "text": text,
-                "groups": list(GROUPS),
-                "states": [known.value for known in State],
-            }
+            page = _within(page, count)
+            entries = reader.rounds(
+                states=states,
+                text=text,
+                limit=PAGE_SIZE,
+                offset=(page - 1) * PAGE_SIZE,
+                oldest_first=not descending,
+                order=order if order in ORDERS else "round_id",
+            )
+            return Rounds(entries, count, page)
 
-    def round(self, owner: str, round_id: int) -> dict[str, Any] | None:
+    def round(self, owner: str, round_id: int) -> OneRound | None:
         """None for a round that the journal does not hold."""
         with self._open(owner) as reader:
             entry = reader.round(round_id)
             if entry is None:
                 return None
-            metrics = self._metrics(reader, round_id)
-            return {
-                **self._frame(reader, owner),
-                "active": self._active(reader, entry, self._now()),
-                "entry": entry,
-                "entries": reader.log(round_id=round_id, limit=PAGE_SIZE),
-                "has_metrics": bool(metrics),
-            }
+            return OneRound(
+                active=self._active(reader, entry, self._now()),
+                entry=entry,
+                entries=reader.log(round_id=round_id, limit=PAGE_SIZE),
+                curves=self._curves(reader, round_id),
+            )
 
-    def log(self, owner: str, *, round_id: int | None, kind: str, text: str, before: float | None) -> dict[str, Any]:
+    def log(self, owner: str, *, round_id: int | None, kind: str, text: str, before: float | None) -> Log:
         with self._open(owner) as reader:
             entries = reader.log(
                 round_id=round_id, kinds=(kind,) if kind else (), text=text, before=before, limit=PAGE_SIZE + 1
             )
-            return {
-                **self._frame(reader, owner),
-                "entries": entries[:PAGE_SIZE],
-                "older": entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None,
-                "round_id": round_id,
-                "kind": kind,
-                "text": text,
-                "before": before,
-                "kinds": KINDS,
-            }
+            return Log(entries[:PAGE_SIZE], entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None)
 
-    def skipped(self, owner: str, *, before: float | None) -> dict[str, Any]:
+    def skipped(self, owner: str, *, text: str, page: int, order: str, descending: bool) -> Skips:
+        """Sorted by ``at``, ``round_id`` or ``text``. The activity file keeps some ten thousand of them."""
         with self._open(owner) as reader:
-            entries: list[Entry] = reader.log(kinds=("skipped",), before=before, limit=PAGE_SIZE + 1)
-            return {
-                **self._frame(reader, owner),
-                "reasons": reader.skip_reasons(),
-                "entries": entries[:PAGE_SIZE],
-                "older": entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None,
-                "before": before,
-            }
-
-    def earnings(self, owner: str) -> dict[str, list[float]]:
-        """Lamports claimed, summed up over time, at most some hundred points."""
-        with self._open(owner) as reader:
-            claims = reader.claims()
-        total, points = 0, []
-        for at, lamports in claims:
-            total += lamports
-            points.append((at, total))
-        return {"x": [at for at, _ in thinned(points)], "lamports": [value for _, value in thinned(points)]}
-
-    def curves(self, owner: str, round_id: int) -> dict[str, list[list[float]]]:
-        """(step, loss) and (step, accuracy 0 to 1) of a training."""
-        with self._open(owner) as reader:
-            metrics = self._metrics(reader, round_id)
-        losses = [(metric.step, metric.loss) for metric in metrics if metric.loss is not None]
-        return {
-            "loss": [list(point) for point in thinned(losses)],
-            "accuracy": [list(point) for point in thinned(accuracies(metrics))],
-        }
+            entries: list[Entry] = reader.log(kinds=("skipped",), text=text, limit=_MOST_SKIPS)
+            reasons = reader.skip_reasons()
+        if order in ("round_id", "text"):
+            entries.sort(key=lambda entry: getattr(entry, order) or 0, reverse=descending)
+        elif not descending:
+            entries.reverse()
+        page = _within(page, len(entries))
+        return Skips(reasons, entries[(page - 1) * PAGE_SIZE : page * PAGE_SIZE], len(entries), page)
 
     def _open(self, owner: str) -> JournalReader:
         if not owner:
             return JournalReader(self._home)
         with JournalReader(self._home) as reader:
-            chosen = next((scope for scope in reader.scopes() if scope.folder == owner), None)
-        return JournalReader(self._home, chosen)
+            scopes: list[Scope] = reader.scopes()
+        return JournalReader(self._home, next((scope for scope in scopes if scope.folder == owner), None))
 
-    def _frame(self, reader: JournalReader, owner: str) -> dict[str, Any]:
-        """What every page needs."""
-        scopes: list[Scope] = reader.scopes()
-        return {"scope": reader.scope, "scopes": scopes, "owner": owner, "home": str(self._home), "now": self._now()}
+    def _curves(self, reader: JournalReader, round_id: int | None) -> Curves:
+        if round_id is None:
+            return Curves(None, [], [])
+        metrics = self._metrics(reader, round_id)
+        losses = [(float(metric.step), metric.loss) for metric in metrics if metric.loss is not None]
+        return Curves(round_id, thinned(losses), thinned(accuracies(metrics)))
 
     def _metrics(self, reader: JournalReader, round_id: int) -> list[Metric]:
         if reader.scope is None:
@@ -193,9 +268,22 @@ class Views:
         return None
 
 
-def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def thinned(points: Sequence[tuple[float, float]]) -> Points:
     """At most some hundred of them, the first and the last among them."""
     if len(points) <= _MOST_POINTS:
         return list(points)
     step = (len(points) - 1) / (_MOST_POINTS - 1)
     return [points[round(index * step)] for index in range(_MOST_POINTS)]
+
+
+def _summed(claims: Sequence[tuple[float, int]]) -> Points:
+    total, points = 0, []
+    for at, lamports in claims:
+        total += lamports
+        points.append((at, float(total)))
+    return thinned(points)
+
+
+def _within(page: int, count: int) -> int:
+    """The page, or the nearest one that there is."""
+    return min(max(1, page), max(1, -(-count // PAGE_SIZE)))

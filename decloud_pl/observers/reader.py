@@ -28,6 +28,11 @@ from decloud_pl.observers.activity_reader import (
 )
 
 _FINAL = tuple(state.value for state in State if state.is_final)
+ORDERS = {
+    name: (name,)
+    for name in ("round_id", "state", "updated_at", "dataset", "accuracy_after", "contribution_bps", "reason")
+} | {"gain": ("accuracy_after", "accuracy_before"), "earned": ("claimed_lamports",)}
+"""What rounds can be sorted by, and the columns it takes; of two, their difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +144,17 @@ class JournalReader:
         limit: int = -1,
         offset: int = 0,
         oldest_first: bool = False,
+        order: str = "round_id",
     ) -> list[RoundEntry]:
-        """Rows whose state is one of ``states`` and that have ``text`` in number, data set, reason or CIDs."""
+        """Rows whose state is one of ``states`` and that have ``text`` in number, data set, reason or CIDs.
+
+        They are sorted by one of `ORDERS`, downwards unless ``oldest_first``; those without a value come last.
+        """
         names = [entry.name for entry in fields(RoundEntry) if entry.name in self._columns]
         where, values = self._matching(states, text)
-        order = "ASC" if oldest_first else "DESC"
         rows = self._ask(
-            f"SELECT {', '.join(names)} FROM rounds WHERE {where} ORDER BY round_id {order} LIMIT ? OFFSET ?",  # noqa: S608
+            f"SELECT {', '.join(names)} FROM rounds WHERE {where} ORDER BY {self._sorting(order, oldest_first)}"  # noqa: S608
+            " LIMIT ? OFFSET ?",
             (*values, limit, offset),
         )
         return [RoundEntry(**dict(zip(names, row, strict=True))) for row in rows]
@@ -292,6 +301,13 @@ class JournalReader:
             where += f" AND ({' OR '.join(f'{name} LIKE ? ESCAPE char(92)' for name in known)})"
             values += [like(text)] * len(known)
         return where, tuple(values)
+
+    def _sorting(self, order: str, ascending: bool) -> str:
+        direction = "ASC" if ascending else "DESC"
+        columns = ORDERS[order]
+        if order == "round_id" or not self._columns.issuperset(columns):
+            return f"round_id {direction}"
+        return f"{' - '.join(columns)} {direction} NULLS LAST, round_id DESC"
 
     def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
         return [] if self._journal is None or not self._columns else _ask(self._journal, question, values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,50 +12,27 @@ from nicegui import ui
 from decloud_pl.dashboard import views
 from decloud_pl.dashboard.cards import Cards, overview_cards, round_cards
 from decloud_pl.dashboard.charts import CurvesChart, EarningsChart
-from decloud_pl.dashboard.formats import number, percent, points, size, sol, span, stamp
 from decloud_pl.dashboard.frame import Frame, Preferences
-from decloud_pl.dashboard.tables import Cell, Column, PagedTable, Row, Sorting, Table, Text
-from decloud_pl.dashboard.views import GROUPS, KINDS, STATES, Active, Entry, RoundEntry, Views
+from decloud_pl.dashboard.rows import (
+    ACTIVE_COLUMNS,
+    CODES,
+    LOG_COLUMNS,
+    REASON_COLUMNS,
+    ROUND_COLUMNS,
+    SKIP_COLUMNS,
+    active_row,
+    details,
+    log_rows,
+    reason_row,
+    round_row,
+    skip_row,
+)
+from decloud_pl.dashboard.tables import Column, PagedTable, Sorting, Table, Text
+from decloud_pl.dashboard.views import GROUPS, KINDS, STATES, Views
 
 _RESPONSE_SECONDS = 30.0
 _LONGEST_TEXT = 100
 _FACTS = ("network", "preset", "filters", "convention", "device", "precision")
-_CODES = ("Base model", "Update", "Joined with", "Submitted with", "Claimed with")
-_LOG_COLUMNS = (
-    Column("at", "Time", classes="moment"),
-    Column("round", "Round"),
-    Column("kind", "What"),
-    Column("text", "Details", classes="words"),
-)
-_ACTIVE_COLUMNS = (
-    Column("round", "Round"),
-    Column("state", "State"),
-    Column("left", "Time left"),
-    Column("progress", "Progress"),
-    Column("loss", "Loss"),
-    Column("accuracy", "Accuracy"),
-    Column("reward", "Reward"),
-)
-_ROUND_COLUMNS = (
-    Column("round_id", "Round", sortable=True),
-    Column("state", "State", sortable=True),
-    Column("updated_at", "Changed", sortable=True),
-    Column("dataset", "Data set", sortable=True),
-    Column("accuracy_after", "Accuracy", sortable=True),
-    Column("gain", "Gain, points", sortable=True),
-    Column("contribution_bps", "Share", sortable=True),
-    Column("earned", "Earned", sortable=True),
-    Column("reason", "Reason", sortable=True, classes="words"),
-)
-_SKIP_COLUMNS = (
-    Column("at", "Time", sortable=True, classes="moment"),
-    Column("round_id", "Round", sortable=True),
-    Column("text", "Reason", sortable=True, classes="words"),
-)
-_REASON_COLUMNS = (
-    Column("count", "Rounds"),
-    Column("reason", "Reason", classes="words"),
-)
 
 
 @dataclass(slots=True)
@@ -89,11 +65,11 @@ class Pages:
                 cards = Cards(frame)
                 facts = ui.element("p").classes("facts")
                 Text("h2", "Rounds at work")
-                active = Table(_ACTIVE_COLUMNS, name="active", label="Rounds at work", empty="No round is at work.")
+                active = Table(ACTIVE_COLUMNS, name="active", label="Rounds at work", empty="No round is at work.")
             with ui.element("div").classes("charts"):
                 curves, earnings = CurvesChart(names_round=True), EarningsChart()
             Text("h2", "Last events")
-            last = Table(_LOG_COLUMNS, name="last log", label="The last events", empty="Nothing has happened yet.")
+            last = Table(LOG_COLUMNS, name="last log", label="The last events", empty="Nothing has happened yet.")
             with ui.element("p"):
                 ui.link("The whole log", frame.link("/log"))
             named: dict[str, str] = {}
@@ -105,10 +81,10 @@ class Pages:
                     named.clear()
                     named.update(found)
                     _show_facts(facts, found)
-                active.show([_active_row(row, frame) for row in now.active])
+                active.show([active_row(row, frame) for row in now.active])
                 curves.show(now.curves)
                 earnings.show(now.earnings)
-                last.show(_log_rows(now.entries, frame))
+                last.show(log_rows(now.entries, frame))
 
             await frame.follow(2.0, lambda: self.data.overview(frame.owner), show)
 
@@ -116,7 +92,7 @@ class Pages:
         frame = await self._frame(request, "Rounds")
         query = request.query_params
         chosen, text = query.get("state", ""), query.get("q", "").strip()[:_LONGEST_TEXT]
-        sorting = _sorting(request, _ROUND_COLUMNS, "round_id")
+        sorting = _sorting(request, ROUND_COLUMNS, "round_id")
         with frame.content():
 
             async def changed() -> None:
@@ -133,7 +109,7 @@ class Pages:
                 field = _field("Number, data set, reason or CID", text, changed).classes("wide")
             asked = [select.value, field.value]
             shown = PagedTable(
-                _ROUND_COLUMNS, sorting, changed, name="rounds", label="Rounds, as chosen", empty="No round fits."
+                ROUND_COLUMNS, sorting, changed, name="rounds", label="Rounds, as chosen", empty="No round fits."
             )
 
             def read() -> views.Rounds:
@@ -147,7 +123,7 @@ class Pages:
                 )
 
             def show(now: views.Rounds) -> None:
-                rows = [_round_row(entry, frame) for entry in now.entries]
+                rows = [round_row(entry, frame) for entry in now.entries]
                 shown.show(rows, count=now.count, page=now.page, noun="round")
 
             again = await frame.follow(5.0, read, show)
@@ -163,25 +139,25 @@ class Pages:
             with ui.element("div").classes("charts"):
                 curves = CurvesChart(names_round=False)
             Text("h2", "Details")
-            details = ui.element("dl").classes("details")
+            listed = ui.element("dl").classes("details")
             values: dict[str, Text] = {}
             Text("h2", "What happened")
             label = "Events of this round, the latest first"
-            events = Table(_LOG_COLUMNS, name="log", label=label, empty="Nothing yet.")
+            events = Table(LOG_COLUMNS, name="log", label=label, empty="Nothing yet.")
 
             def show(now: views.OneRound | None) -> None:
                 if now is None:
                     return
                 cards.show(round_cards(now))
                 curves.show(now.curves)
-                for name, value in _details(now.entry).items():
+                for name, value in details(now.entry).items():
                     if name not in values:
-                        with details:
+                        with listed:
                             Text("dt", name)
-                            values[name] = Text("dd").classes("mono" if name in _CODES else "")
+                            values[name] = Text("dd").classes("mono" if name in CODES else "")
                     if values[name].text != value:
                         values[name].text = value
-                events.show(_log_rows(now.entries, frame))
+                events.show(log_rows(now.entries, frame))
 
             await frame.follow(2.0, lambda: self.data.round(frame.owner, number_), show)
 
@@ -202,7 +178,7 @@ class Pages:
                 number_ = _field("Round", query.get("round", ""), changed).props("inputmode=numeric maxlength=18")
                 kind = _choice("State or kind", KINDS, query.get("kind", ""), changed)
                 text = _field("Text", query.get("q", ""), changed).classes("wide")
-            events = Table(_LOG_COLUMNS, name="log", label="Events, the latest first", empty="No event fits.")
+            events = Table(LOG_COLUMNS, name="log", label="Events, the latest first", empty="No event fits.")
             with ui.element("nav").classes("older").props('aria-label="Pages of the list"'):
                 latest, older = ui.link("Latest"), ui.link("Older")
 
@@ -216,7 +192,7 @@ class Pages:
                 )
 
             def show(now: views.Log) -> None:
-                events.show(_log_rows(now.entries, frame))
+                events.show(log_rows(now.entries, frame))
                 latest.visible, older.visible = before is not None, now.older is not None
                 for link, time in ((latest, None), (older, now.older)):
                     target = frame.link("/log", **{**asked(), "before": time})
@@ -227,7 +203,7 @@ class Pages:
 
     async def skipped(self, request: Request) -> None:
         frame = await self._frame(request, "Why rounds were skipped")
-        sorting = _sorting(request, _SKIP_COLUMNS, "at")
+        sorting = _sorting(request, SKIP_COLUMNS, "at")
         with frame.content():
 
             async def changed() -> None:
@@ -238,14 +214,14 @@ class Pages:
 
             Text("h2", "Reasons, the commonest first; … stands for a number")
             reasons = Table(
-                _REASON_COLUMNS, name="reasons", label="Reasons and how often", empty="No round was skipped."
+                REASON_COLUMNS, name="reasons", label="Reasons and how often", empty="No round was skipped."
             )
             Text("h2", "Skipped rounds")
             with ui.element("div").classes("filter").props("role=search"):
                 field = _field("Reason", request.query_params.get("q", ""), changed).classes("wide")
             asked = [field.value]
             shown = PagedTable(
-                _SKIP_COLUMNS, sorting, changed, name="skips", label="Skipped rounds", empty="No round was skipped."
+                SKIP_COLUMNS, sorting, changed, name="skips", label="Skipped rounds", empty="No round was skipped."
             )
 
             def read() -> views.Skips:
@@ -258,12 +234,10 @@ class Pages:
                 )
 
             def show(now: views.Skips) -> None:
-                reasons.show([_row(reason, count=str(count), reason=reason) for reason, count in now.reasons])
-                rows = [
-                    _row(entry.round_id, at=stamp(entry.at), round_id=str(entry.round_id), text=entry.text)
-                    for entry in now.entries
-                ]
-                shown.show(rows, count=now.count, page=now.page, noun="skipped round")
+                reasons.show([reason_row(reason, count) for reason, count in now.reasons])
+                shown.show(
+                    [skip_row(entry) for entry in now.entries], count=now.count, page=now.page, noun="skipped round"
+                )
 
             again = await frame.follow(5.0, read, show)
 
@@ -316,79 +290,6 @@ def _show_facts(place: ui.element, facts: dict[str, str]) -> None:
                 with ui.element("span"):
                     Text("span", f"{name.capitalize()} ")
                     Text("b", facts[name])
-
-
-def _row(key: object, **cells: str | Cell) -> Row:
-    return Row(key, {name: Cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
-
-
-def _active_row(row: Active, frame: Frame) -> Row:
-    entry, last = row.entry, row.last
-    progress = Cell(entry.reason or "–")
-    if entry.state == "training" and last is not None:
-        share = last.step / last.total_steps
-        label = f"Training of round {entry.round_id}"
-        progress = Cell(f"{last.step}/{last.total_steps}", share=share, label=label)
-    return _row(
-        entry.round_id,
-        round=_round_link(entry.round_id, frame),
-        state=Cell(entry.state, state=entry.state),
-        left=span(row.seconds_left),
-        progress=progress,
-        loss=number(row.loss),
-        accuracy=percent(row.accuracy),
-        reward=sol(entry.reward_amount),
-    )
-
-
-def _round_row(entry: RoundEntry, frame: Frame) -> Row:
-    bps = entry.contribution_bps
-    return _row(
-        entry.round_id,
-        round_id=_round_link(entry.round_id, frame),
-        state=Cell(entry.state, state=entry.state),
-        updated_at=stamp(entry.updated_at),
-        dataset=entry.dataset or "–",
-        accuracy_after=percent(entry.accuracy_after),
-        gain=points(entry.gain),
-        contribution_bps=f"{bps / 100:g} %" if bps is not None else "–",
-        earned=sol(entry.earned) if entry.is_final else "–",
-        reason=entry.reason or "–",
-    )
-
-
-def _log_rows(entries: Sequence[Entry], frame: Frame) -> list[Row]:
-    """Keys count what is otherwise the same, for example two troubles at one moment."""
-    seen: Counter[object] = Counter()
-    rows = []
-    for entry in entries:
-        told = (entry.at, entry.kind, entry.round_id)
-        seen[told] += 1
-        number_ = Cell("–" if entry.round_id is None else str(entry.round_id))
-        if entry.round_id is not None and entry.kind != "skipped":
-            number_ = _round_link(entry.round_id, frame)
-        kind = Cell(entry.kind, state=entry.kind)
-        rows.append(_row((told, seen[told]), at=stamp(entry.at), round=number_, kind=kind, text=entry.text or "–"))
-    return rows
-
-
-def _round_link(round_id: int, frame: Frame) -> Cell:
-    return Cell(str(round_id), href=frame.link(f"/rounds/{round_id}"))
-
-
-def _details(entry: RoundEntry) -> dict[str, str]:
-    trained = entry.resolved_dataset
-    return {
-        "Data set": (entry.dataset or "–")
-        + (f", trained on {trained}" if trained and trained != entry.dataset else ""),
-        "Base model": entry.model_cid or "–",
-        "Update": entry.pinned_cid or entry.update_cid or "–",
-        "Joined with": entry.join_signature or "–",
-        "Submitted with": entry.submit_signature or "–",
-        "Claimed with": entry.claim_signature or "–",
-        "Size of the update": size(entry.update_size),
-        "Last changed": stamp(entry.updated_at),
-    }
 
 
 def _integer(text: str | None) -> int | None:

@@ -208,21 +208,18 @@ class _Place:
 
     classes: str
     _cell: Cell | None = None
-    _frame: ui.element = field(init=False)
+    _frame: Text = field(init=False)
     _text: Text = field(init=False)
     _bar: ui.element | None = None
 
     def __post_init__(self) -> None:
-        self._frame = ui.element("td").classes(self.classes)
+        self._frame = Text("td").classes(self.classes)
 
     def show(self, cell: Cell) -> None:
         if cell == self._cell:
             return
         if self._cell is None or _shape(cell) != _shape(self._cell):
-            self._frame.clear()
-            with self._frame:
-                self._bar = ui.element("progress") if cell.share is not None else None
-                self._text = Text("a" if cell.href is not None else "span")
+            self._make(cell)
         self._cell = cell
         self._text.say(cell.text)
         if cell.href is not None:
@@ -231,6 +228,18 @@ class _Place:
             self._text.classes(replace=f"badge state-{cell.state}")
         if self._bar is not None:
             self._bar.props["value"], self._bar.props["aria-label"] = cell.share, cell.label
+
+    def _make(self, cell: Cell) -> None:
+        self._frame.clear()
+        self._frame.say("")
+        self._bar = None
+        if cell.href is None and cell.state is None and cell.share is None:
+            self._text = self._frame  # most cells: an element less for each
+            return
+        with self._frame:
+            if cell.share is not None:
+                self._bar = ui.element("progress")
+            self._text = Text("a" if cell.href is not None else "span")
 
 
 def _shape(cell: Cell) -> tuple[bool, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -30,8 +29,6 @@ _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#0969da"/>'
     '<path d="M3 12 6.5 7.5 9 10l4-6" fill="none" stroke="#fff" stroke-width="2" stroke-linecap="round"/></svg>'
 )
-
-logger = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
@@ -136,6 +133,5 @@ def _add_errors(target: FastAPI) -> None:
         return sentence(500, "The journal cannot be read", str(error))
 
     @target.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        logger.error("The page %s failed", request.url.path, exc_info=error)
+    async def failed(_: Request, __: Exception) -> Response:  # uvicorn logs it
         return sentence(500, "The page failed", "The terminal of `decloud-trainer dashboard` says why.")

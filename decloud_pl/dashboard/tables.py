@@ -174,7 +174,9 @@ class PagedTable:
         self._changed = changed
         self._words = Text("p").props("aria-live=polite").classes("count")
         self._table = Table(columns, name=name, label=label, empty=empty, sorting=sorting, changed=changed)
-        self._pages = ui.pagination(1, 1, value=1, on_change=self._turn).props("max-pages=6 boundary-numbers")
+        self._pages = ui.pagination(1, 1, value=1, on_change=self._turn).props(
+            "max-pages=6 boundary-numbers active-design=outline"
+        )
         self._pages.props["aria-label"] = f"Pages of: {label}"
 
     def show(self, rows: Sequence[Row], *, count: int, page: int, noun: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from decloud_pl.errors import UsageError
+from decloud_pl.errors import ConfigError, UsageError
 
 DEFAULT_PORT = 8790
 _LAST_PORT = 65_535
@@ -39,8 +39,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.port <= _LAST_PORT:
         raise UsageError(f"--port is {arguments.port}.", fix=f"Give 0 to {_LAST_PORT}.")
     import asyncio
+    import importlib.util
     import secrets
 
+    if importlib.util.find_spec("nicegui") is None:
+        raise ConfigError(
+            "The dashboard needs the package nicegui, which is not installed.",
+            fix="Install it with: pip install 'decloud_pl[dashboard]'",
+        )
     from decloud_pl.settings import default_home
 
     home = (arguments.home or default_home(os.environ)).expanduser().resolve()

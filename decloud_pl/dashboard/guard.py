@@ -2,27 +2,33 @@
 
 Any program on this machine can reach a port on loopback, and any page in a browser can make the browser ask it. So a
 request must name this machine as its host (against DNS rebinding), come from no other page's origin, and carry the
-token. What this does not cover: programs of the same user, who can read the token and the journal anyway.
+token. All of it is checked here, in front of every page, asset and WebSocket: NiceGUI's own socket takes any origin.
+
+What this does not cover: programs of the same user, who can read the token and the journal anyway. NiceGUI's pages need
+inline scripts, so the content policy keeps a page from loading or sending anything elsewhere, not from running a
+script that stands in the page itself.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
+from html import escape
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from aiohttp import web
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from decloud_pl.observers.loopback import is_own_host
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 COOKIE = "decloud_dashboard"
 OPEN_PATHS = ("/metrics", "/healthz")
 """For Prometheus and service monitors, which have no cookies; they show counts, no page may read them."""
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
@@ -31,43 +37,126 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+_POLICY_VIOLATION = 1008
 
 
 class Forbidden(Exception):
     """A request that is refused; the text is a sentence for people."""
 
 
-def check(request: web.Request, token: str) -> bool:
-    """Whether the request brings the token in its address, and a cookie is to be set.
+class Guard:
+    """ASGI middleware that lets through what may be seen, and adds `HEADERS` to every answer.
 
-    Raises:
-        Forbidden: it may not see anything.
+    Args:
+        app: what it stands in front of.
+        token: what a browser must bring, in the address once and in a cookie from then on.
     """
-    if not is_own_host(request.headers.get("Host", "")):
-        raise Forbidden("This address is not one of this machine's own: open the dashboard at 127.0.0.1.")
-    origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
-        raise Forbidden("Another page asked for this; the dashboard answers its own pages only.")
-    if request.path in OPEN_PATHS or request.path.startswith("/static/"):
-        return False
-    given = request.query.get("token")
-    if given is not None:
-        if not hmac.compare_digest(given.encode(), token.encode()):
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self.app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        try:
+            has_token = self._check(scope)
+        except Forbidden as error:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            else:
+                await sentence(403, "Not allowed", str(error))(scope, receive, _with_headers(send))
+            return
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, send)
+        elif scope["method"] not in ("GET", "HEAD"):
+            refusal = sentence(405, "Not allowed", "The dashboard only shows; nothing can be changed here.")
+            await refusal(scope, receive, _with_headers(send))
+        elif has_token:
+            await self._welcome(scope)(scope, receive, _with_headers(send))
+        else:
+            await self.app(scope, receive, _with_headers(send))
+
+    def _check(self, scope: Scope) -> bool:
+        """Whether the request brings the token in its address, and a cookie is to be set.
+
+        Raises:
+            Forbidden: it may not see anything.
+        """
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not is_own_host(host):
+            raise Forbidden("This address is not one of this machine's own: open the dashboard at 127.0.0.1.")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise Forbidden("Another page asked for this; the dashboard answers its own pages only.")
+        if scope["path"] in OPEN_PATHS and scope["type"] == "http":
+            return False
+        given = dict(_query(scope)).get("token")
+        if given is not None:
+            if not self._is_token(given):
+                raise Forbidden(
+                    "The token in the address is wrong: open the address that `decloud-trainer dashboard` printed."
+                )
+            return True
+        if not self._is_token(_cookie(headers, cookie_name(scope))):
             raise Forbidden(
-                "The token in the address is wrong: open the address that `decloud-trainer dashboard` printed."
+                "A token is needed: open the address that `decloud-trainer dashboard` printed when it started."
             )
-        return True
-    if not hmac.compare_digest(request.cookies.get(cookie_name(request), "").encode(), token.encode()):
-        raise Forbidden("A token is needed: open the address that `decloud-trainer dashboard` printed when it started.")
-    return False
+        return False
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(errors="replace"), self._token.encode())
+
+    def _welcome(self, scope: Scope) -> Response:
+        """Sends the browser on with a cookie: the token leaves the address bar and the history."""
+        rest = urlencode([(key, value) for key, value in _query(scope) if key != "token"])
+        path = "/" + scope["path"].lstrip("/")  # "//host/" would lead elsewhere
+        response = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
+        response.set_cookie(cookie_name(scope), self._token, httponly=True, samesite="strict", path="/")
+        return response
 
 
-def cookie_name(request: web.Request) -> str:
+def cookie_name(scope: Scope) -> str:
     """Cookies do not keep ports apart; two dashboards must not log each other out."""
-    transport = request.transport
-    name = transport.get_extra_info("sockname") if transport is not None else None
-    return f"{COOKIE}_{name[1]}" if isinstance(name, tuple) else COOKIE
+    server = scope.get("server")
+    return f"{COOKIE}_{server[1]}" if server else COOKIE
 
 
-def set_cookie(request: web.Request, response: web.StreamResponse, token: str) -> None:
-    response.set_cookie(cookie_name(request), token, httponly=True, samesite="Strict", path="/")
+def sentence(status: int, title: str, text: str) -> HTMLResponse:
+    """A page that says one thing and loads nothing."""
+    return HTMLResponse(
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(title)} · DECLOUD trainer</title>"
+        "<style>main { max-width: 40em; margin: 2em auto; padding: 0 16px; font: 15px/1.5 system-ui, sans-serif; }"
+        "</style>"
+        f"<main><h1>{escape(title)}</h1><p>{escape(text)}</p></main></html>\n",
+        status_code=status,
+    )
+
+
+def _query(scope: Scope) -> list[tuple[str, str]]:
+    return parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+
+
+def _cookie(headers: Headers, name: str) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return found.value if found is not None else ""
+
+
+def _with_headers(send: Send) -> Send:
+    async def sender(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(raw=list(message.get("headers", [])))
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            message = {**message, "headers": headers.raw}
+        await send(message)
+
+    return sender

@@ -1,4 +1,4 @@
-"""What each page shows, read anew for each request."""
+"""What each page shows, read anew each time: the one place of the dashboard that knows the journal and its readers."""
 
 from __future__ import annotations
 
@@ -7,26 +7,68 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from decloud_pl.dashboard.system import LoadSampler
-from decloud_pl.journal.reader import JournalReader, midnight
+from decloud_pl.dashboard.formats import short
+from decloud_pl.dashboard.system import Load, LoadSampler
+from decloud_pl.journal.reader import ORDERS, JournalReader, midnight
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
-from decloud_pl.observers.activity_reader import ActivityReader, log
+from decloud_pl.observers.activity_reader import ActivityReader, DaemonStatus, LogEntry, log
 from decloud_pl.observers.plots import accuracies
 from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, MetricsRow, read_metrics
+
+__all__ = [
+    "GROUPS",
+    "KINDS",
+    "PAGE_SIZE",
+    "STATES",
+    "Active",
+    "Curves",
+    "Frame",
+    "Log",
+    "LogEntry",
+    "OneRound",
+    "Overview",
+    "Points",
+    "RoundRecord",
+    "Rounds",
+    "Skips",
+    "Views",
+]
 
 PAGE_SIZE = 50
 _LAST_ENTRIES = 10
 _MOST_POINTS = 400
-KINDS = (*State, "skipped", "trouble")
+_MOST_SKIPS = 20_000
+STATES = tuple(state.value for state in State)
+KINDS = (*STATES, "skipped", "trouble")
 GROUPS: Mapping[str, Sequence[str]] = {
-    "active": tuple(state for state in State if not state.is_final),
-    "earned": (State.CLAIMED,),
-    "ended": tuple(state for state in State if state.is_final),
+    "active": tuple(state.value for state in State if not state.is_final),
+    "earned": (State.CLAIMED.value,),
+    "ended": tuple(state.value for state in State if state.is_final),
 }
 """Names for several states, for the filter."""
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What every page says of itself: wallets by the names of their folders, the chosen one, and the home."""
+
+    home: str
+    wallets: Mapping[str, str]
+    chosen: str
+    wallet: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """(optimizer step, loss) and (optimizer step, accuracy 0 to 1) of a round's training, if there is one."""
+
+    round_id: int | None
+    loss: Points
+    accuracy: Points
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +82,58 @@ class Active:
     accuracy: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Amounts in lamports; ``silence`` is the seconds since the chain was heard, ``earnings`` their sum over time."""
+
+    states: Mapping[State, int]
+    earned_today: int
+    earned: int
+    spent: int | None
+    active: list[Active]
+    entries: list[LogEntry]
+    load: Load
+    daemon: DaemonStatus | None
+    silence: int | None
+    curves: Curves
+    earnings: Points
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """One page of the rounds that were asked for, and how many there are on all pages."""
+
+    entries: list[RoundRecord]
+    count: int
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class OneRound:
+    active: Active
+    entry: RoundRecord
+    entries: list[LogEntry]
+    curves: Curves
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Entries, the latest first; ``older`` is the time before which there are more."""
+
+    entries: list[LogEntry]
+    older: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Skips:
+    """Why rounds were skipped, how often, and one page of them."""
+
+    reasons: list[tuple[str, int]]
+    entries: list[LogEntry]
+    count: int
+    page: int
+
+
 class Views:
     """Reads one home.
 
@@ -47,8 +141,8 @@ class Views:
         home: the daemon's folder.
         now: Unix seconds.
 
-    ``owner`` is an `Owner.folder`, empty for the one whose rounds changed last. Every method raises `JournalError` for
-    a journal that cannot be read.
+    Every method raises `JournalError` for a journal that cannot be read. ``owner`` names a wallet by its folder; empty
+    or unknown, it is the one with the latest change.
     """
 
     def __init__(self, home: Path, *, now: Callable[[], float] = time.time) -> None:
@@ -56,117 +150,86 @@ class Views:
         self._now = now
         self._load = LoadSampler(home)
 
-    def overview(self, owner: str) -> dict[str, Any]:
+    def frame(self, owner: str) -> Frame:
+        with self._open(owner) as (journal, _):
+            names = {
+                known.folder: f"{short(known.wallet)} · {short(known.network or known.program_id)}"
+                for known in journal.owners()
+            }
+            chosen = journal.owner
+        return Frame(
+            str(self._home), names, chosen.folder if chosen else "", chosen.wallet if chosen is not None else None
+        )
+
+    def overview(self, owner: str) -> Overview:
         now = self._now()
         with self._open(owner) as (journal, activity):
-            active = [
-                self._active(journal, activity, entry, now)
-                for entry in journal.rounds(states=GROUPS["active"], newest_first=True)
-            ]
+            working = journal.rounds(states=GROUPS["active"], descending=True)
+            active = [self._active(journal, activity, entry, now) for entry in working]
             charted = active[0].entry.round_id if active else self._last_trained(journal)
             daemon = activity.daemon(now)
-            return {
-                **self._frame(journal, owner),
-                "states": journal.state_counts(),
-                "earned_today": journal.earned_since(midnight(now)),
-                "earned": journal.earned_since(0),
-                "spent": journal.spent_since(0),
-                "active": active,
-                "charted": charted,
-                "entries": log(journal, activity, limit=_LAST_ENTRIES),
-                "load": self._load.sample(daemon.pid if daemon is not None and daemon.alive else None),
-                "daemon": daemon,
-                "silence": None if daemon is None or daemon.heard_at is None else max(0, int(now - daemon.heard_at)),
-            }
+            return Overview(
+                states=journal.state_counts(),
+                earned_today=journal.earned_since(midnight(now)),
+                earned=journal.earned_since(0),
+                spent=journal.spent_since(0),
+                active=active,
+                entries=log(journal, activity, limit=_LAST_ENTRIES),
+                load=self._load.sample(daemon.pid if daemon is not None and daemon.alive else None),
+                daemon=daemon,
+                silence=None if daemon is None or daemon.heard_at is None else max(0, int(now - daemon.heard_at)),
+                curves=self._curves(journal, charted),
+                earnings=_summed(journal.claims()),
+            )
 
-    def rounds(self, owner: str, *, state: str, text: str, page: int) -> dict[str, Any]:
+    def rounds(self, owner: str, *, state: str, text: str, page: int, order: str, descending: bool) -> Rounds:
+        """The rounds of a state or a group, with a text, sorted by one of `ORDERS`; else by number."""
         states = GROUPS.get(state, (state,) if state else ())
         with self._open(owner) as (journal, _):
             count = journal.count(states=states, text=text)
-            pages = max(1, -(-count // PAGE_SIZE))
-            page = min(max(1, page), pages)
+            page = _within(page, count)
             entries = journal.rounds(
-                states=states, text=text, limit=PAGE_SIZE, offset=(page - 1) * PAGE_SIZE, newest_first=True
+                states=states,
+                text=text,
+                limit=PAGE_SIZE,
+                offset=(page - 1) * PAGE_SIZE,
+                order=order if order in ORDERS else "round_id",
+                descending=descending,
             )
-            return {
-                **self._frame(journal, owner),
-                "entries": entries,
-                "count": count,
-                "page": page,
-                "pages": pages,
-                "state": state,
-                "text": text,
-                "groups": list(GROUPS),
-                "states": list(State),
-            }
+            return Rounds(entries, count, page)
 
-    def round(self, owner: str, round_id: int) -> dict[str, Any] | None:
+    def round(self, owner: str, round_id: int) -> OneRound | None:
         """None for a round that the journal does not hold."""
         with self._open(owner) as (journal, activity):
             entry = journal.get(round_id)
             if entry is None:
                 return None
-            metrics = self._metrics(journal, round_id)
-            return {
-                **self._frame(journal, owner),
-                "active": self._active(journal, activity, entry, self._now()),
-                "entry": entry,
-                "entries": log(journal, activity, round_id=round_id, limit=PAGE_SIZE),
-                "has_metrics": bool(metrics),
-            }
+            return OneRound(
+                active=self._active(journal, activity, entry, self._now()),
+                entry=entry,
+                entries=log(journal, activity, round_id=round_id, limit=PAGE_SIZE),
+                curves=self._curves(journal, round_id),
+            )
 
-    def log(self, owner: str, *, round_id: int | None, kind: str, text: str, before: float | None) -> dict[str, Any]:
+    def log(self, owner: str, *, round_id: int | None, kind: str, text: str, before: float | None) -> Log:
+        kinds = (kind,) if kind else ()
         with self._open(owner) as (journal, activity):
             entries = log(
-                journal,
-                activity,
-                round_id=round_id,
-                kinds=(kind,) if kind else (),
-                text=text,
-                before=before,
-                limit=PAGE_SIZE + 1,
+                journal, activity, round_id=round_id, kinds=kinds, text=text, before=before, limit=PAGE_SIZE + 1
             )
-            return {
-                **self._frame(journal, owner),
-                "entries": entries[:PAGE_SIZE],
-                "older": entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None,
-                "round_id": round_id,
-                "kind": kind,
-                "text": text,
-                "before": before,
-                "kinds": KINDS,
-            }
+            return Log(entries[:PAGE_SIZE], entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None)
 
-    def skipped(self, owner: str, *, before: float | None) -> dict[str, Any]:
+    def skipped(self, owner: str, *, text: str, page: int, order: str, descending: bool) -> Skips:
+        """Sorted by ``at``, ``round_id`` or ``text``. The activity file keeps some ten thousand of them."""
         with self._open(owner) as (journal, activity):
-            entries = log(journal, activity, kinds=("skipped",), before=before, limit=PAGE_SIZE + 1)
-            return {
-                **self._frame(journal, owner),
-                "reasons": activity.skip_reasons(),
-                "entries": entries[:PAGE_SIZE],
-                "older": entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None,
-                "before": before,
-            }
-
-    def earnings(self, owner: str) -> dict[str, list[float]]:
-        """Lamports claimed, summed up over time, at most some hundred points."""
-        with self._open(owner) as (journal, _):
-            claims = journal.claims()
-        total, points = 0, []
-        for at, lamports in claims:
-            total += lamports
-            points.append((at, total))
-        return {"x": [at for at, _ in thinned(points)], "lamports": [value for _, value in thinned(points)]}
-
-    def curves(self, owner: str, round_id: int) -> dict[str, list[list[float]]]:
-        """(step, loss) and (step, accuracy 0 to 1) of a training."""
-        with self._open(owner) as (journal, _):
-            metrics = self._metrics(journal, round_id)
-        losses = [(metric.step, metric.loss) for metric in metrics if metric.loss is not None]
-        return {
-            "loss": [list(point) for point in thinned(losses)],
-            "accuracy": [list(point) for point in thinned(accuracies(metrics))],
-        }
+            entries = log(journal, activity, kinds=("skipped",), text=text, limit=_MOST_SKIPS)
+            reasons = activity.skip_reasons()
+        if order in ("round_id", "text"):
+            entries.sort(key=lambda entry: getattr(entry, order) or 0, reverse=descending)
+        elif not descending:
+            entries.reverse()
+        page = _within(page, len(entries))
+        return Skips(reasons, entries[(page - 1) * PAGE_SIZE : page * PAGE_SIZE], len(entries), page)
 
     @contextmanager
     def _open(self, owner: str) -> Iterator[tuple[JournalReader, ActivityReader]]:
@@ -177,15 +240,12 @@ class Views:
         with JournalReader(path, chosen) as journal, ActivityReader(self._home, journal.owner) as activity:
             yield journal, activity
 
-    def _frame(self, journal: JournalReader, owner: str) -> dict[str, Any]:
-        """What every page needs."""
-        return {
-            "shown_owner": journal.owner,
-            "owners": journal.owners(),
-            "owner": owner,
-            "home": str(self._home),
-            "now": self._now(),
-        }
+    def _curves(self, journal: JournalReader, round_id: int | None) -> Curves:
+        if round_id is None:
+            return Curves(None, [], [])
+        metrics = self._metrics(journal, round_id)
+        losses = [(float(metric.step), metric.loss) for metric in metrics if metric.loss is not None]
+        return Curves(round_id, thinned(losses), thinned(accuracies(metrics)))
 
     def _metrics(self, journal: JournalReader, round_id: int) -> list[MetricsRow]:
         if journal.owner is None:
@@ -207,15 +267,28 @@ class Views:
         )
 
     def _last_trained(self, journal: JournalReader) -> int | None:
-        for entry in journal.rounds(newest_first=True, limit=_LAST_ENTRIES):
+        for entry in journal.rounds(descending=True, limit=_LAST_ENTRIES):
             if self._metrics(journal, entry.round_id):
                 return entry.round_id
         return None
 
 
-def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def thinned(points: Sequence[tuple[float, float]]) -> Points:
     """At most some hundred of them, the first and the last among them."""
     if len(points) <= _MOST_POINTS:
         return list(points)
     step = (len(points) - 1) / (_MOST_POINTS - 1)
     return [points[round(index * step)] for index in range(_MOST_POINTS)]
+
+
+def _summed(claims: Sequence[tuple[float, int]]) -> Points:
+    total, points = 0, []
+    for at, lamports in claims:
+        total += lamports
+        points.append((at, float(total)))
+    return thinned(points)
+
+
+def _within(page: int, count: int) -> int:
+    """The page, or the nearest one that there is."""
+    return min(max(1, page), max(1, -(-count // PAGE_SIZE)))

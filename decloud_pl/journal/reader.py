@@ -21,6 +21,11 @@ _COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee 
 """Lamports that transactions took; one whose outcome is not known yet counts as if it will land."""
 _SEARCHED = ("round_id", "dataset", "resolved_dataset", "reason", "model_cid", "update_cid", "pinned_cid")
 _RECENT = 5
+ORDERS = {
+    name: (name,)
+    for name in ("round_id", "state", "updated_at", "dataset", "accuracy_after", "contribution_bps", "reason")
+} | {"gain": ("accuracy_after", "accuracy_before"), "earned": ("claimed_lamports",)}
+"""What rounds can be sorted by, and the columns it takes; of two, their difference."""
 
 
 class Transition(NamedTuple):
@@ -102,12 +107,22 @@ class JournalReader:
         text: str = "",
         limit: int = -1,
         offset: int = 0,
-        newest_first: bool = False,
+        order: str = "round_id",
+        descending: bool = False,
     ) -> list[RoundRecord]:
-        """Rows whose state is one of ``states`` and that have ``text`` in number, data set, reason or CIDs."""
+        """Rows whose state is one of ``states`` and that have ``text`` in number, data set, reason or CIDs.
+
+        They are sorted by one of `ORDERS`; those without a value come last.
+        """
         where, values = _matching(states, text)
-        order = "DESC" if newest_first else "ASC"
-        return self._rounds(f"{where} ORDER BY round_id {order} LIMIT ? OFFSET ?", (*values, limit, offset))
+        sorting = self._sorting(order, descending=descending)
+        return self._rounds(f"{where} ORDER BY {sorting} LIMIT ? OFFSET ?", (*values, limit, offset))
+
+    def _sorting(self, order: str, *, descending: bool) -> str:
+        direction, columns = "DESC" if descending else "ASC", ORDERS[order]
+        if order == "round_id" or not set(self._fields).issuperset(columns):
+            return f"round_id {direction}"
+        return f"{' - '.join(columns)} {direction} NULLS LAST, round_id DESC"
 
     def count(self, *, states: Sequence[str] = (), text: str = "") -> int:
         """How many rows `rounds` would give without a limit."""

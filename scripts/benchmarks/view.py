@@ -237,9 +237,7 @@ def dashboard(home: Path, rounds: int) -> dict[str, float]:
             cookie, _ = ask(url.port or 0, f"/?{url.query}", "")
             _, first = ask(url.port or 0, "/", cookie)
             paths = ("/", "/rounds", f"/rounds?page={rounds // 50}", "/rounds?q=bafybase77", "/log", "/log?q=waiting")
-            further = [
-                ask(url.port or 0, path, cookie)[1] for path in (*paths, "/skipped", "/data/earnings", "/metrics")
-            ]
+            further = [ask(url.port or 0, path, cookie)[1] for path in (*paths, "/skipped", "/metrics")]
             resident = psutil.Process(process.pid).memory_info().rss
         finally:
             process.terminate()

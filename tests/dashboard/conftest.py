@@ -1,12 +1,15 @@
-"""A home with a journal and an activity file, a dashboard on it, and a browser."""
+"""A home with a journal and an activity file, the dashboard's command on it, and a browser."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
-import threading
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +17,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from decloud_pl.chain.endpoints import RpcHealth
-from decloud_pl.dashboard.app import serve
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
@@ -26,7 +28,6 @@ from decloud_pl.rounds.events import Changed, Connected, Looked, Skipped, Traini
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
 
-TOKEN = "a-token-of-tests"
 OWNER = Owner("5zU3esoUnetwork", "HvQ8program", "FfMYwallet")
 FACTS = {"network": "local", "preset": "quick-test", "filters": "digits", "convention": "delta", "device": "CPU"}
 
@@ -69,14 +70,14 @@ def now() -> list[float]:
 
 
 @pytest.fixture
-def home(tmp_path: Path, now: list[float]) -> Iterator[Home]:
+def home(dashboard: tuple[Path, str], now: list[float]) -> Iterator[Home]:
     """Three rounds: one earned, one failed, one in training; one skipped; one trouble."""
 
     def clock() -> float:
         now[0] += 0.001
         return now[0]
 
-    found = Home(tmp_path / "home", clock)
+    found = Home(dashboard[0], clock)
     found.activity.report(Connected(OWNER.wallet, 2_000_000_000))
     for state in (State.SEEN, State.JOINING, State.TRAINING):
         found.save(record(0, state))
@@ -94,28 +95,37 @@ def home(tmp_path: Path, now: list[float]) -> Iterator[Home]:
     found.activity.heartbeat()
     yield found
     found.close()
+    shutil.rmtree(found.path)
+
+
+@contextmanager
+def running(home: Path, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The dashboard's command on a home, and its address with the token."""
+    command = [sys.executable, "-m", "decloud_pl.cli", "dashboard", "--port", "0", "--home", str(home), "--json"]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environ
+    ) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            assert line, process.stderr.read() if process.stderr else ""
+            yield process, json.loads(line)["url"]
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="session")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A home that tests fill and empty, and the address of the one dashboard that shows it."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    with running(folder / "home", folder) as (_, address):
+        yield folder / "home", address
 
 
 @pytest.fixture
-def url(home: Home) -> Iterator[str]:
-    """The address of a dashboard, with its token; it runs in a thread of its own."""
-    ready: list[str] = []
-    started, stop = threading.Event(), threading.Event()
-
-    async def work() -> None:
-        async with serve(home.path, TOKEN, port=0) as address:
-            ready.append(address)
-            started.set()
-            await asyncio.to_thread(stop.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(work()))
-    thread.start()
-    assert started.wait(30)
-    try:
-        yield ready[0]
-    finally:
-        stop.set()
-        thread.join()
+def url(home: Home, dashboard: tuple[Path, str]) -> str:
+    """The dashboard's address, with its token."""
+    return dashboard[1]
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +153,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
         f"user-data-dir={profile}",
     ):
         options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     environ = {**os.environ, "HOME": str(profile)}
     found = webdriver.Chrome(options, Service(driver, env=environ))
     try:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -142,14 +141,16 @@ async def _check(world: World, owner: Owner, written: list[RoundRecord], setting
 
     views = Views(world.home)
     for record in written:
-        page: Any = views.round(owner.folder, record.round_id)
-        assert (page["entry"], page["entry"].updated_at) == (record, record.updated_at)
-    assert views.rounds("", state="", text="", page=1)["entries"] == [working, claimed]
+        page = views.round(owner.folder, record.round_id)
+        assert page is not None
+        assert (page.entry, page.entry.updated_at) == (record, record.updated_at)
+    shown = views.rounds("", state="", text="", page=1, order="round_id", descending=True)
+    assert shown.entries == [working, claimed]
     overview = views.overview("")
-    assert overview["states"] == {State.CLAIMED: 1, State.TRAINING: 1}
-    assert (overview["earned"], overview["earned_today"], overview["spent"]) == (claimed.earned, claimed.earned, 6_000)
-    assert [entry.kind for entry in overview["entries"]] == ["training", "claimed", "seen"]
-    assert views.earnings("")["lamports"] == [claimed.earned]
+    assert overview.states == {State.CLAIMED: 1, State.TRAINING: 1}
+    assert (overview.earned, overview.earned_today, overview.spent) == (claimed.earned, claimed.earned, 6_000)
+    assert [entry.kind for entry in overview.entries] == ["training", "claimed", "seen"]
+    assert [lamports for _, lamports in overview.earnings] == [claimed.earned]
 
     families = text_string_to_metric_families(exposition(world.home).decode())
     found = {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}

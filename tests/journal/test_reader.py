@@ -75,7 +75,7 @@ def test_rows_are_read_while_the_journal_is_written(path: Path) -> None:
         assert early.rounds() == [record(1, State.TRAINING), claimed]
         with JournalReader(path) as late:
             assert late.owner == OWNER
-            assert late.rounds(newest_first=True, limit=1) == [claimed]
+            assert late.rounds(descending=True, limit=1) == [claimed]
             assert late.state_counts() == {State.CLAIMED: 1, State.TRAINING: 1}
             found = late.get(2)
             assert found is not None

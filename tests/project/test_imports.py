@@ -177,7 +177,20 @@ def test_a_right_import_passes(source: str) -> None:
     assert wrong_imports(source, "decloud_pl.chain.rpc") == []
 
 
-HEAVY = ("torch", "torchvision", "lightning", "pytorch_lightning", "torchmetrics", "sklearn")
+def test_only_the_dashboard_needs_its_extra() -> None:
+    """So that everything else runs without it."""
+    extra = {"nicegui", "fastapi", "starlette", "uvicorn", "socketio"}
+    found = [
+        f"{module_of(path)} imports {name}"
+        for path in SOURCES
+        if part_of(module_of(path)) != "dashboard"
+        for name in imported(path.read_text(), module_of(path), is_package=path.name == "__init__.py")
+        if name.split(".")[0] in extra
+    ]
+    assert found == []
+
+
+HEAVY = ("torch", "torchvision", "lightning", "pytorch_lightning", "torchmetrics", "sklearn", "nicegui")
 # The daemon lives for weeks in 120 MB, and a command must answer at once: none of this may load torch.
 _IMPORT_ALL = """
 import importlib, pkgutil, sys

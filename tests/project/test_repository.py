@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import SLOW
 
 LARGEST = 1_000_000
+LONGEST = 250
 # Written so that no line here is found by what it describes.
 FORBIDDEN = {
     "an issue's number": r"(?i)\bissues? [#]?\d|(?<![\w&/#\[(])#\d{1,4}\b(?![.\w])",
@@ -31,8 +32,6 @@ def test_no_file_holds(what: str, root: Path, tracked: list[Path]) -> None:
     pattern = re.compile(FORBIDDEN[what])
     found = []
     for path in tracked:
-        if "vendor" in path.parts:  # others' files, unchanged
-            continue
         for number, line in enumerate((text_of(path) or "").splitlines(), 1):
             if pattern.search(line):
                 found.append(f"{path.relative_to(root)}:{number}: {line.strip()[:100]}")
@@ -57,11 +56,25 @@ def test_what_is_forbidden_is_found(what: str, line: str) -> None:
 def test_text_files_end_in_one_newline_and_have_no_stray_blanks(root: Path, tracked: list[Path]) -> None:
     wrong = []
     for path in tracked:
-        # Recorded byte for byte, or others' files unchanged.
-        text = None if {"golden", "vendor"} & set(path.parts) else text_of(path)
+        text = None if "golden" in path.parts else text_of(path)  # recorded byte for byte
         if text and (not text.endswith("\n") or text.endswith("\n\n") or "\r" in text or re.search(r"[ \t]\n", text)):
             wrong.append(str(path.relative_to(root)))
     assert wrong == []
+
+
+def test_no_file_is_a_library_of_others(root: Path, tracked: list[Path]) -> None:
+    """What others wrote comes with their packages; minified it could not even be read."""
+    found = []
+    for path in tracked:
+        inside = path.relative_to(root)
+        is_vendored = bool({"vendor", "third_party", "node_modules"} & set(inside.parts[:-1])) or ".min." in path.name
+        is_script = path.suffix in (".js", ".mjs", ".css")
+        if is_vendored or (is_script and max(map(len, path.read_text().splitlines()), default=0) > LONGEST):
+            found.append(str(inside))
+    assert found == []
+    assert [
+        str(path) for path in tracked if path.suffix in (".js", ".mjs") and root / "decloud_pl" in path.parents
+    ] == []
 
 
 def test_no_file_is_large(root: Path, tracked: list[Path]) -> None:

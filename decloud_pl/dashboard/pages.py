@@ -1,0 +1,304 @@
+"""The pages: each is built from one of `Views`' answers, and shows the next ones in place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fastapi import HTTPException, Request
+from nicegui import ui
+
+from decloud_pl.dashboard import views
+from decloud_pl.dashboard.cards import Cards, overview_cards, round_cards
+from decloud_pl.dashboard.charts import CurvesChart, EarningsChart
+from decloud_pl.dashboard.frame import Frame, Preferences
+from decloud_pl.dashboard.rows import (
+    ACTIVE_COLUMNS,
+    CODES,
+    LOG_COLUMNS,
+    REASON_COLUMNS,
+    ROUND_COLUMNS,
+    SKIP_COLUMNS,
+    active_row,
+    details,
+    log_rows,
+    reason_row,
+    round_row,
+    skip_row,
+)
+from decloud_pl.dashboard.tables import Column, PagedTable, Sorting, Table, Text
+from decloud_pl.dashboard.views import GROUPS, KINDS, STATES, Views
+
+_RESPONSE_SECONDS = 30.0
+_LONGEST_TEXT = 100
+_FACTS = ("network", "preset", "filters", "convention", "device", "precision")
+
+
+@dataclass(slots=True)
+class Pages:
+    """Registers the pages with NiceGUI, of which a process has one.
+
+    Args:
+        data: what they show.
+        preferences: the person's.
+    """
+
+    data: Views
+    preferences: Preferences
+
+    def register(self) -> None:
+        for path, build in (
+            ("/", self.overview),
+            ("/rounds", self.rounds),
+            ("/rounds/{number}", self.round),
+            ("/log", self.log),
+            ("/skipped", self.skipped),
+        ):
+            # A function of its own: NiceGUI takes no methods.
+            ui.page(path, response_timeout=_RESPONSE_SECONDS)(_page(build))
+
+    async def overview(self, request: Request) -> None:
+        frame = await self._frame(request, "Overview")
+        with frame.content():
+            with ui.element("div").classes("status"):
+                cards = Cards(frame)
+                facts = ui.element("p").classes("facts")
+                Text("h2", "Rounds at work")
+                active = Table(ACTIVE_COLUMNS, name="active", label="Rounds at work", empty="No round is at work.")
+            with ui.element("div").classes("charts"):
+                curves, earnings = CurvesChart(names_round=True), EarningsChart()
+            Text("h2", "Last events")
+            last = Table(LOG_COLUMNS, name="last log", label="The last events", empty="Nothing has happened yet.")
+            with ui.element("p"):
+                ui.link("The whole log", frame.link("/log"))
+            named: dict[str, str] = {}
+
+            def show(now: views.Overview) -> None:
+                cards.show(overview_cards(now))
+                found = now.daemon.facts if now.daemon is not None else {}
+                if found != named:
+                    named.clear()
+                    named.update(found)
+                    _show_facts(facts, found)
+                active.show([active_row(row, frame) for row in now.active])
+                curves.show(now.curves)
+                earnings.show(now.earnings)
+                last.show(log_rows(now.entries, frame))
+
+            await frame.follow(2.0, lambda: self.data.overview(frame.owner), show)
+
+    async def rounds(self, request: Request) -> None:
+        frame = await self._frame(request, "Rounds")
+        query = request.query_params
+        chosen, text = query.get("state", ""), query.get("q", "").strip()[:_LONGEST_TEXT]
+        sorting = _sorting(request, ROUND_COLUMNS, "round_id")
+        with frame.content():
+
+            async def changed() -> None:
+                if asked != [select.value, field.value]:
+                    sorting.page, asked[:] = 1, [select.value, field.value]
+                ui.navigate.history.replace(
+                    frame.link("/rounds", state=select.value, q=field.value.strip(), **_asked(sorting, "round_id"))
+                )
+                await again()
+
+            names = [*GROUPS, *STATES]
+            with ui.element("div").classes("filter").props("role=search"):
+                select = _choice("State", names, chosen, changed)
+                field = _field("Number, data set, reason or CID", text, changed).classes("wide")
+            asked = [select.value, field.value]
+            shown = PagedTable(
+                ROUND_COLUMNS, sorting, changed, name="rounds", label="Rounds, as chosen", empty="No round fits."
+            )
+
+            def read() -> views.Rounds:
+                return self.data.rounds(
+                    frame.owner,
+                    state=select.value,
+                    text=field.value.strip(),
+                    page=sorting.page,
+                    order=sorting.order,
+                    descending=sorting.descending,
+                )
+
+            def show(now: views.Rounds) -> None:
+                rows = [round_row(entry, frame) for entry in now.entries]
+                shown.show(rows, count=now.count, page=now.page, noun="round")
+
+            again = await frame.follow(5.0, read, show)
+
+    async def round(self, request: Request) -> None:
+        number_ = _integer(request.path_params["number"])
+        owner = request.query_params.get("owner", "")
+        if number_ is None or await asyncio.to_thread(self.data.round, owner, number_) is None:
+            raise HTTPException(404)
+        frame = await self._frame(request, f"Round {number_}")
+        with frame.content():
+            cards = Cards(frame)
+            with ui.element("div").classes("charts"):
+                curves = CurvesChart(names_round=False)
+            Text("h2", "Details")
+            listed = ui.element("dl").classes("details")
+            values: dict[str, Text] = {}
+            Text("h2", "What happened")
+            label = "Events of this round, the latest first"
+            events = Table(LOG_COLUMNS, name="log", label=label, empty="Nothing yet.")
+
+            def show(now: views.OneRound | None) -> None:
+                if now is None:
+                    return
+                cards.show(round_cards(now))
+                curves.show(now.curves)
+                for name, value in details(now.entry).items():
+                    if name not in values:
+                        with listed:
+                            Text("dt", name)
+                            values[name] = Text("dd").classes("mono" if name in CODES else "")
+                    if values[name].text != value:
+                        values[name].text = value
+                events.show(log_rows(now.entries, frame))
+
+            await frame.follow(2.0, lambda: self.data.round(frame.owner, number_), show)
+
+    async def log(self, request: Request) -> None:
+        frame = await self._frame(request, "Log")
+        query = request.query_params
+        before = _time(query.get("before"))
+        with frame.content():
+
+            async def changed() -> None:
+                ui.navigate.history.replace(frame.link("/log", **asked()))
+                await again()
+
+            def asked() -> dict[str, object]:
+                return {"round": number_.value.strip(), "kind": kind.value, "q": text.value.strip(), "before": before}
+
+            with ui.element("div").classes("filter").props("role=search"):
+                number_ = _field("Round", query.get("round", ""), changed).props("inputmode=numeric maxlength=18")
+                kind = _choice("State or kind", KINDS, query.get("kind", ""), changed)
+                text = _field("Text", query.get("q", ""), changed).classes("wide")
+            events = Table(LOG_COLUMNS, name="log", label="Events, the latest first", empty="No event fits.")
+            with ui.element("nav").classes("older").props('aria-label="Pages of the list"'):
+                latest, older = ui.link("Latest"), ui.link("Older")
+
+            def read() -> views.Log:
+                return self.data.log(
+                    frame.owner,
+                    round_id=_integer(number_.value.strip()),
+                    kind=kind.value,
+                    text=text.value.strip(),
+                    before=before,
+                )
+
+            def show(now: views.Log) -> None:
+                events.show(log_rows(now.entries, frame))
+                latest.visible, older.visible = before is not None, now.older is not None
+                for link, time in ((latest, None), (older, now.older)):
+                    target = frame.link("/log", **{**asked(), "before": time})
+                    if link.props["href"] != target:
+                        link.props["href"] = target
+
+            again = await frame.follow(3.0, read, show)
+
+    async def skipped(self, request: Request) -> None:
+        frame = await self._frame(request, "Why rounds were skipped")
+        sorting = _sorting(request, SKIP_COLUMNS, "at")
+        with frame.content():
+
+            async def changed() -> None:
+                if asked != [field.value]:
+                    sorting.page, asked[:] = 1, [field.value]
+                ui.navigate.history.replace(frame.link("/skipped", q=field.value.strip(), **_asked(sorting, "at")))
+                await again()
+
+            Text("h2", "Reasons, the commonest first; … stands for a number")
+            reasons = Table(
+                REASON_COLUMNS, name="reasons", label="Reasons and how often", empty="No round was skipped."
+            )
+            Text("h2", "Skipped rounds")
+            with ui.element("div").classes("filter").props("role=search"):
+                field = _field("Reason", request.query_params.get("q", ""), changed).classes("wide")
+            asked = [field.value]
+            shown = PagedTable(
+                SKIP_COLUMNS, sorting, changed, name="skips", label="Skipped rounds", empty="No round was skipped."
+            )
+
+            def read() -> views.Skips:
+                return self.data.skipped(
+                    frame.owner,
+                    text=field.value.strip(),
+                    page=sorting.page,
+                    order=sorting.order,
+                    descending=sorting.descending,
+                )
+
+            def show(now: views.Skips) -> None:
+                reasons.show([reason_row(reason, count) for reason, count in now.reasons])
+                shown.show(
+                    [skip_row(entry) for entry in now.entries], count=now.count, page=now.page, noun="skipped round"
+                )
+
+            again = await frame.follow(5.0, read, show)
+
+    async def _frame(self, request: Request, title: str) -> Frame:
+        owner = request.query_params.get("owner", "")
+        shown = await asyncio.to_thread(self.data.frame, owner)
+        return Frame(shown, path=request.url.path, title=title, preferences=self.preferences, owner=owner)
+
+
+def _page(build: Callable[[Request], object]) -> Callable[[Request], object]:
+    async def page(request: Request) -> None:
+        await build(request)  # type: ignore[misc]
+
+    return page
+
+
+def _choice(label: str, names: Sequence[str], value: str, changed: Callable[[], object]) -> ui.select:
+    options = {"": "all", **{name: name for name in names}}
+    made = ui.select(options, label=label, value=value if value in options else "", on_change=changed)
+    return made.props("dense outlined options-dense")
+
+
+def _field(label: str, value: str, changed: Callable[[], object]) -> ui.input:
+    made = ui.input(label, value=value.strip()[:_LONGEST_TEXT], on_change=changed)
+    return made.props(f"dense outlined debounce=300 maxlength={_LONGEST_TEXT} autocomplete=off")
+
+
+def _sorting(request: Request, columns: Sequence[Column], usual: str) -> Sorting:
+    query = request.query_params
+    order = query.get("sort", usual)
+    known = any(column.name == order and column.sortable for column in columns)
+    page = _integer(query.get("page")) or 1
+    return Sorting(order if known else usual, query.get("order", "") != "up", page)
+
+
+def _asked(sorting: Sorting, usual: str) -> dict[str, object]:
+    """The parts of an address that say it, without those that go without saying."""
+    return {
+        "sort": sorting.order if sorting.order != usual else "",
+        "order": "" if sorting.descending else "up",
+        "page": sorting.page if sorting.page > 1 else "",
+    }
+
+
+def _show_facts(place: ui.element, facts: dict[str, str]) -> None:
+    place.clear()
+    with place:
+        for name in _FACTS:
+            if name in facts:
+                with ui.element("span"):
+                    Text("span", f"{name.capitalize()} ")
+                    Text("b", facts[name])
+
+
+def _integer(text: str | None) -> int | None:
+    """A whole number of a form field that is not too large for the journal, None for anything else."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def _time(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

@@ -1,0 +1,249 @@
+"""Tables that the server sorts and cuts into pages.
+
+Not NiceGUI's own: that draws cells and headings with templates which are thrown away whenever anything on the page
+changes, and the keyboard's focus with them. Here every cell is an element of its own, and only what differs is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nicegui import ui
+from nicegui.elements.mixins.text_element import TextElement
+
+from decloud_pl.dashboard.views import PAGE_SIZE
+
+
+class Text(TextElement):
+    """An HTML element with a text."""
+
+    def __init__(self, tag: str, text: str = "") -> None:
+        super().__init__(tag=tag, text=text)
+
+    def say(self, text: str) -> None:
+        """Changes the text where it differs."""
+        if self.text != text:
+            self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: the key of its rows' cells, and its heading."""
+
+    name: str
+    label: str
+    sortable: bool = False
+    classes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A text, as a link, as a state's badge, or after a bar that is filled to a share from 0 to 1 and has a label."""
+
+    text: str
+    href: str | None = None
+    state: str | None = None
+    share: float | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Cells by the names of their columns; no other row of the table has the key."""
+
+    key: object
+    cells: Mapping[str, Cell]
+
+
+@dataclass(slots=True)
+class Sorting:
+    """What a table is sorted by and which of its pages is shown."""
+
+    order: str
+    descending: bool = True
+    page: int = 1
+
+    def choose(self, name: str) -> None:
+        """Sorts by a column, the other way round where it already is."""
+        self.descending = not self.descending if name == self.order else True
+        self.order, self.page = name, 1
+
+
+Changed = Callable[[], Awaitable[None]]
+
+
+class Table:
+    """A table in a frame that scrolls sideways.
+
+    Args:
+        columns: from left to right.
+        name: a class of the frame.
+        label: what it shows, for people who do not see it.
+        empty: the sentence in place of no rows.
+        sorting: changed when a heading is pressed.
+        changed: called then.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        *,
+        name: str,
+        label: str,
+        empty: str,
+        sorting: Sorting | None = None,
+        changed: Changed | None = None,
+    ) -> None:
+        self._columns = columns
+        self._sorting = sorting
+        self._changed = changed
+        self._shown: dict[object, tuple[ui.element, dict[str, _Place]]] = {}
+        self._headings: dict[str, tuple[ui.element, Text]] = {}
+        self._frame = ui.element("div").classes(f"table {name}").props("role=region tabindex=0")
+        self._frame.props["aria-label"] = label
+        with self._frame, ui.element("table"):
+            Text("caption", label).classes("unseen")
+            with ui.element("thead"), ui.element("tr"):
+                for column in columns:
+                    self._head(column)
+            self._body = ui.element("tbody")
+        self._empty = Text("p", empty).classes(f"empty {name}")
+        self.show([])
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """Changes what differs from the rows before."""
+        self._mark_sorting()
+        self._frame.visible, self._empty.visible = bool(rows), not rows
+        wanted = {row.key for row in rows}
+        for key in [key for key in self._shown if key not in wanted]:
+            self._shown.pop(key)[0].delete()
+        for index, row in enumerate(rows):
+            if row.key not in self._shown:
+                with self._body:
+                    line = ui.element("tr")
+                with line:
+                    self._shown[row.key] = (line, {column.name: _Place(column.classes) for column in self._columns})
+            line, places = self._shown[row.key]
+            if self._body.default_slot.children[index] is not line:
+                line.move(target_index=index)
+            for column in self._columns:
+                places[column.name].show(row.cells[column.name])
+
+    def _head(self, column: Column) -> None:
+        with ui.element("th").props("scope=col") as place:
+            if column.sortable and self._sorting is not None:
+                with Text("button", column.label).props("type=button").classes("sort") as button:
+                    arrow = Text("span").props("aria-hidden=true")
+                button.on("click", lambda: self._choose(column.name))
+                self._headings[column.name] = (place, arrow)
+            else:
+                Text("span", column.label)
+
+    async def _choose(self, name: str) -> None:
+        if self._sorting is not None and self._changed is not None:
+            self._sorting.choose(name)
+            await self._changed()
+
+    def _mark_sorting(self) -> None:
+        for name, (place, arrow) in self._headings.items():
+            chosen = self._sorting is not None and self._sorting.order == name
+            descending = self._sorting is not None and self._sorting.descending
+            direction = ("descending" if descending else "ascending") if chosen else None
+            if place.props.get("aria-sort") != direction:
+                place.props.set_optional("aria-sort", direction)
+            arrow.say((" ↓" if descending else " ↑") if chosen else "")
+
+
+class PagedTable:
+    """A `Table` with the number of its rows above and its pages below.
+
+    Args:
+        columns: from left to right.
+        sorting: changed when a heading or a page is chosen.
+        changed: called then.
+        name: a class of the frame.
+        label: what it shows, for people who do not see it.
+        empty: the sentence in place of no rows.
+    """
+
+    def __init__(
+        self, columns: Sequence[Column], sorting: Sorting, changed: Changed, *, name: str, label: str, empty: str
+    ) -> None:
+        self._sorting = sorting
+        self._changed = changed
+        self._words = Text("p").props("aria-live=polite").classes("count")
+        self._table = Table(columns, name=name, label=label, empty=empty, sorting=sorting, changed=changed)
+        self._pages = ui.pagination(1, 1, value=1, on_change=self._turn).props(
+            "max-pages=6 boundary-numbers active-design=outline"
+        )
+        self._pages.props["aria-label"] = f"Pages of: {label}"
+
+    def show(self, rows: Sequence[Row], *, count: int, page: int, noun: str) -> None:
+        """One page of rows.
+
+        Args:
+            rows: of this page.
+            count: of the rows on all pages.
+            page: its number, from 1.
+            noun: what one row is.
+        """
+        pages = max(1, -(-count // PAGE_SIZE))
+        self._sorting.page = page
+        plural = "s" if count != 1 else ""
+        self._words.say(f"{count} {noun}{plural}" + (f", page {page} of {pages}" if pages > 1 else ""))
+        self._table.show(rows)
+        if self._pages.max != pages:
+            self._pages.max = pages
+        self._pages.value = page
+        self._pages.visible = pages > 1
+
+    async def _turn(self) -> None:
+        if self._pages.value and self._pages.value != self._sorting.page:
+            self._sorting.page = int(self._pages.value)
+            await self._changed()
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a cell is drawn."""
+
+    classes: str
+    _cell: Cell | None = None
+    _frame: Text = field(init=False)
+    _text: Text = field(init=False)
+    _bar: ui.element | None = None
+
+    def __post_init__(self) -> None:
+        self._frame = Text("td").classes(self.classes)
+
+    def show(self, cell: Cell) -> None:
+        if cell == self._cell:
+            return
+        if self._cell is None or _shape(cell) != _shape(self._cell):
+            self._make(cell)
+        self._cell = cell
+        self._text.say(cell.text)
+        if cell.href is not None:
+            self._text.props["href"] = cell.href
+        if cell.state is not None:
+            self._text.classes(replace=f"badge state-{cell.state}")
+        if self._bar is not None:
+            self._bar.props["value"], self._bar.props["aria-label"] = cell.share, cell.label
+
+    def _make(self, cell: Cell) -> None:
+        self._frame.clear()
+        self._frame.say("")
+        self._bar = None
+        if cell.href is None and cell.state is None and cell.share is None:
+            self._text = self._frame  # most cells: an element less for each
+            return
+        with self._frame:
+            if cell.share is not None:
+                self._bar = ui.element("progress")
+            self._text = Text("a" if cell.href is not None else "span")
+
+
+def _shape(cell: Cell) -> tuple[bool, ...]:
+    """What it is made of: only then can another one take its place."""
+    return cell.href is None, cell.state is None, cell.share is None

@@ -1,0 +1,65 @@
+"""What pages are given: sorted, cut into pages, and told apart by wallet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.dashboard.views import PAGE_SIZE, Views, thinned
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.record import State
+from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.writer import Journal
+from tests.dashboard.conftest import record
+
+
+@pytest.fixture
+def views(tmp_path: Path) -> Views:
+    """Three claimed rounds of different gains, and one that waits."""
+    journal = Journal(tmp_path / JOURNAL_FILE, Owner("net", "program", "wallet"), now=lambda: 5.0)
+    for number, (before, after, lamports) in enumerate([(0.1, 0.9, 30), (0.5, 0.95, 10), (0.6, 0.7, 20)]):
+        row = record(number, State.CLAIMED, claimed_lamports=lamports, accuracy_before=before, accuracy_after=after)
+        journal.save(row)
+    journal.save(record(3, State.WAITING))
+    journal.close()
+    return Views(tmp_path)
+
+
+def numbers(views: Views, **asked: object) -> list[int]:
+    given = {"state": "", "text": "", "page": 1, "order": "round_id", "descending": True, **asked}
+    return [entry.round_id for entry in views.rounds("", **given).entries]  # type: ignore[arg-type]
+
+
+def test_rounds_are_sorted_by_a_column_or_a_difference(views: Views) -> None:
+    assert numbers(views) == [3, 2, 1, 0]
+    assert numbers(views, descending=False) == [0, 1, 2, 3]
+    assert numbers(views, order="gain") == [0, 1, 2, 3]
+    assert numbers(views, order="gain", descending=False) == [2, 1, 0, 3]  # without a value last, either way
+    assert numbers(views, order="earned", descending=False, state="earned") == [1, 2, 0]
+    assert numbers(views, order="model_cid; DROP TABLE rounds") == [3, 2, 1, 0]
+
+
+def test_a_page_that_is_not_there_is_the_nearest(views: Views) -> None:
+    shown = views.rounds("", state="", text="", page=99, order="round_id", descending=True)
+    assert (shown.page, shown.count) == (1, 4)
+
+
+def test_a_wallet_that_is_not_there_is_the_latest(views: Views) -> None:
+    assert views.frame("../../etc").wallet == "wallet"
+    assert views.frame("").wallets == {"net-program-wallet": "wallet · net"}
+
+
+def test_an_empty_home_is_empty(tmp_path: Path) -> None:
+    nothing = Views(tmp_path / "not" / "there")
+    assert nothing.frame("").wallet is None
+    assert nothing.overview("").states == {}
+    assert nothing.skipped("", text="", page=1, order="at", descending=True).count == 0
+    assert nothing.round("", 1) is None
+
+
+def test_many_points_are_thinned(views: Views) -> None:
+    points = [(float(number), 0.0) for number in range(10 * PAGE_SIZE * PAGE_SIZE)]
+    assert thinned(points)[0] == points[0]
+    assert thinned(points)[-1] == points[-1]
+    assert len(thinned(points)) < 1000

@@ -48,11 +48,17 @@ class RayConfig:
         address: as ``ray.init`` takes it; ``local`` starts a cluster for the training alone.
         cpus: for a training, and its number of threads.
         gpus: for a training; below 1, a part of one.
+        connect_seconds: after which a cluster that does not answer counts as out of reach.
+        wait_seconds: after which a cluster without room for a training counts as full.
+        checkpoint_seconds: at least, between two checkpoints that come back from a training.
     """
 
     address: Annotated[str, _ADDRESS] = "auto"
     cpus: Annotated[int, ONE_OR_MORE] = 1
     gpus: Annotated[float, ZERO_OR_MORE, _GPUS] = 0.0
+    connect_seconds: Annotated[float, ABOVE_ZERO] = 30.0
+    wait_seconds: Annotated[float, ZERO_OR_MORE] = 60.0
+    checkpoint_seconds: Annotated[float, ZERO_OR_MORE] = 30.0
 
 
 @dataclass

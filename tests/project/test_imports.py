@@ -15,7 +15,7 @@ import decloud_pl
 PACKAGE = Path(decloud_pl.__file__).parent
 NAME = "decloud_pl"
 
-_BASE = {"errors", "domain", "ranges", "redact", "loop_thread"}
+_BASE = {"errors", "domain", "ranges", "redact", "loop_thread", "children"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "durable", "settings", "build", "config_dir", "train", "journal", "executors"}
 _DAEMON = {*_ROUNDS, "rounds", "observers"}
@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "config_dir": {"errors"},
     "secrets": {"errors"},
     "loop_thread": set(),
+    "children": {"errors"},
     "settings": {*_BASE, "config_dir", "durable", "secrets", "chain"},
     "build": {"errors"},
     "chain": _BASE,

@@ -142,7 +142,6 @@ class Driver:
         self.say({"stage": "prepare", "note": text})
 
     def _failure(self, error: Exception, host: str, there: str) -> DecloudError:
-        """What an exception of the actor is in this process."""
         cause = getattr(error, "cause", error)
         if isinstance(cause, DecloudError):
             words = str(cause).replace(there, str(self.folder))

@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_LOOK_SECONDS = 0.3
 
 
 class LoopThread:
@@ -65,6 +66,26 @@ class LoopThread:
         """Ends the loop and its thread; work that is left is cancelled."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+
+
+def run_until(stop: threading.Event, work: Coroutine[Any, Any, T]) -> T:
+    """Waits, in a thread without a loop, for a coroutine's result; cancels it when ``stop`` is set.
+
+    Raises:
+        CancelledError: it was cancelled, and its clean-up has ended.
+    """
+
+    async def watch() -> T:
+        task = asyncio.ensure_future(work)
+        while not task.done() and not stop.is_set():
+            await asyncio.wait({task}, timeout=_LOOK_SECONDS)
+        task.cancel()  # without effect on one that is done
+        return await task
+
+    try:
+        return asyncio.run(watch())
+    except asyncio.CancelledError:
+        raise CancelledError from None
 
 
 def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:

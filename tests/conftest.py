@@ -36,7 +36,6 @@ SLOW = (
     "daemon/test_faults.py",
     "daemon/test_kill_matrix.py",
     "executors/test_ray.py",
-    "executors/test_ray_node.py",
     "daemon/test_soak.py",
     "daemon/test_strangers.py",
     "dashboard/test_bench.py",

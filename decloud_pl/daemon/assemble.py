@@ -26,7 +26,6 @@ from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
 from decloud_pl.executors.process import Executor, ProcessExecutor
 from decloud_pl.executors.ray.executor import RayExecutor
-from decloud_pl.executors.ray.options import RayOptions
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
 from decloud_pl.journal.owner import Owner
@@ -59,7 +58,7 @@ def make_executor(config: DaemonConfig) -> Executor:
         ConfigError: on Ray, which is not installed.
     """
     if config.executor == "ray":
-        return RayExecutor(RayOptions(config.ray, hang_seconds=config.hang_minutes * 60))
+        return RayExecutor(config.ray, hang_seconds=config.hang_minutes * 60)
     return ProcessExecutor(hang_seconds=config.hang_minutes * 60)
 
 

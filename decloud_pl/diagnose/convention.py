@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from decloud_pl.chain.client import ChainClient
+from decloud_pl.children import output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, StoreError, TrainingError
@@ -185,24 +186,13 @@ async def _ask(
         "gradient_rate": gradient_rate,
         "threads": os.cpu_count() or 1,
     }
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "decloud_pl.train.score.conventions"),
-        stdin=pipe,
-        stdout=pipe,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=worker_environment(os.environ),
-    )
+    command = (sys.executable, "-m", "decloud_pl.train.score.conventions")
+    given = json.dumps(request).encode()
     try:
-        async with asyncio.timeout(_CHILD_SECONDS):
-            out, _ = await child.communicate(json.dumps(request).encode())
-        answer = json.loads(out)
+        output = await output_of(command, seconds=_CHILD_SECONDS, given=given, env=worker_environment(os.environ))
+        answer = json.loads(output.out)
     except (TimeoutError, ValueError):
         raise TrainingError("The updates could not be scored.") from None
-    finally:
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
     if "error" in answer:
         raise TrainingError(str(answer["error"]))
     gains: dict[str, Mapping[Convention, float] | None] = answer["gains"]

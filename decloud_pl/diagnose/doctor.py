@@ -18,10 +18,10 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Connected, watch_events
+from decloud_pl.children import output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ContentNotFound, DatasetError, DecloudError
-from decloud_pl.executors.ray.options import RayOptions
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.datasets import make_catalog
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
@@ -257,25 +257,21 @@ def _data_sets(catalog: Catalog, wanted: Sequence[str]) -> list[Finding]:
 async def _ray(ray: RayConfig) -> Finding:
     from decloud_pl.executors.ray.executor import RayExecutor
 
-    return Finding("ray", "ok", await RayExecutor(RayOptions(ray)).check())
+    return Finding("ray", "ok", await RayExecutor(ray).check())
 
 
 async def _device() -> Finding:
     """Asks torch in a child process: this one stays small."""
     command = (sys.executable, "-c", _DEVICE_SCRIPT)
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe)
     try:
-        async with asyncio.timeout(_DEVICE_SECONDS):
-            out, error = await child.communicate()
-        facts = json.loads(out)
-    except (TimeoutError, ValueError):
-        if child.returncode is None:
-            child.kill()
-            await child.wait()
-            return Finding("device", "problem", "torch does not start", "Install decloud_pl again.")
-        last = error.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-        return Finding("device", "problem", f"torch cannot be used: {last[0]}", "Install decloud_pl again.")
+        output = await output_of(command, seconds=_DEVICE_SECONDS)
+    except TimeoutError:
+        return Finding("device", "problem", "torch does not start", "Install decloud_pl again.")
+    try:
+        facts = json.loads(output.out)
+    except ValueError:
+        broken = f"torch cannot be used: {output.last_line}"
+        return Finding("device", "problem", broken, "Install decloud_pl again.")
     where = facts["gpu"] or f"CPU, {facts['threads']} threads"
     detail = f"{where}, precision {facts['precision']}, torch {facts['torch']}"
     if facts["gpu"] is None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from decloud_pl.children import kill_group
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 
 UPDATE_FILE = "update.json"
@@ -143,7 +144,7 @@ class ProcessExecutor:
                 await asyncio.wait({reading}, timeout=_LOOK_SECONDS)
                 if process.returncode is not None:
                     # What the child started (data loaders) may still hold its output open.
-                    _signal_group(process.pid, signal.SIGKILL)
+                    kill_group(process.pid)
                 if not reading.done() and time.monotonic() - silent_since > self._hang_seconds:
                     raise TrainingError(
                         f"The training made no progress for {self._hang_seconds / 60:g} minutes and was ended.",
@@ -164,13 +165,13 @@ class ProcessExecutor:
                 async with asyncio.timeout(self._grace):
                     await process.wait()
             except (TimeoutError, asyncio.CancelledError):
-                _signal_group(process.pid, signal.SIGKILL)
+                kill_group(process.pid)
                 await process.wait()
         # Not earlier: the child takes the end of its input for the daemon's and would not write its checkpoint.
         if process.stdin is not None:
             process.stdin.close()
         # Whatever the child started (data loaders, quarantine) must not outlive it.
-        _signal_group(process.pid, signal.SIGKILL)
+        kill_group(process.pid)
 
 
 def _ending(code: int) -> str:
@@ -183,8 +184,3 @@ def _offer_to_the_oom_killer(pid: int) -> None:
     """When memory runs out the kernel takes the worker, not the daemon."""
     with contextlib.suppress(OSError):  # not Linux, or it has ended already
         Path(f"/proc/{pid}/oom_score_adj").write_text("500", encoding="ascii")
-
-
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 import tempfile
 from pathlib import Path
 
+from decloud_pl.children import output_of
 from decloud_pl.errors import ConfigError
 from decloud_pl.executors.process import worker_environment
 from decloud_pl.train.plan import TrainingPlan
@@ -34,28 +34,18 @@ async def check_training(plan: TrainingPlan) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         plan.write(Path(folder))
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "decloud_pl.train.check", folder),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=worker_environment(os.environ),
-        )
+        command = (sys.executable, "-m", "decloud_pl.train.check", folder)
         try:
-            async with asyncio.timeout(_SECONDS):
-                out, log = await child.communicate()
+            output = await output_of(command, seconds=_SECONDS, env=worker_environment(os.environ))
         except TimeoutError:
             raise ConfigError(
                 f"The training settings could not be checked within {_SECONDS:g} s.", fix="Start again when it is idle."
             ) from None
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
     try:
-        found = json.loads(out)
+        found = json.loads(output.out)
     except ValueError:
-        lines = log.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise ConfigError(f"The training settings cannot be checked: {lines[-1]}.", fix="Correct them.") from None
+        raise ConfigError(
+            f"The training settings cannot be checked: {output.last_line}.", fix="Correct them."
+        ) from None
     if "error" in found:
         raise ConfigError(found["error"], fix=found["fix"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from decloud_pl.domain import Update
 from decloud_pl.durable import write_atomically
 from decloud_pl.errors import TrainingError
+from decloud_pl.executors.process import UPDATE_FILE
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 
 
 def write_update(path: Path, update: Update) -> None:
@@ -34,3 +37,25 @@ def read_update(path: Path) -> Update | None:
     except (ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"{path} is damaged.", fix="The round will be trained again.") from error
     return update
+
+
+def keep_update(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes an update that came from another machine: checks it against its CID, and only then describes it.
+
+    Args:
+        folder: the round's.
+        files: by name, the description and the file it names.
+
+    Raises:
+        TrainingError: the file is not what the description says.
+    """
+    try:
+        described = json.loads(files[UPDATE_FILE])
+        path = folder / Path(described["path"]).name
+        write_atomically(path, files[path.name])
+        if str(cid_of_file(path, described["profile"])) != described["cid"]:
+            path.unlink()
+            raise ValueError(described["cid"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError("The update did not arrive undamaged.", fix="It is trained again.") from error
+    write_atomically(folder / UPDATE_FILE, files[UPDATE_FILE])

@@ -14,8 +14,8 @@ import gc
 import sys
 from pathlib import Path
 
+from decloud_pl.children import StopRequest, exit_with_parent, open_messages, send
 from decloud_pl.errors import DecloudError
-from decloud_pl.executors.child import StopRequest, exit_with_parent, open_messages, send
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
 

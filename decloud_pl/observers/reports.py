@@ -24,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
+from decloud_pl.children import output_of
 from decloud_pl.durable import write_atomically
 from decloud_pl.executors.process import worker_environment
 from decloud_pl.journal.record import State
@@ -129,29 +130,14 @@ class ReportWriter:
 
 async def draw_curves(folder: Path) -> None:
     """Draws ``curves.png`` of a report folder in a child process; a failure is logged."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "decloud_pl.observers.plots",
-        str(folder),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=worker_environment(os.environ),
-        start_new_session=True,
-    )
+    command = (sys.executable, "-m", "decloud_pl.observers.plots", str(folder))
     try:
-        async with asyncio.timeout(_LONGEST_DRAWING):
-            _, errors = await process.communicate()
-        if process.returncode != 0:
-            last = errors.decode(errors="replace").strip().splitlines()[-1:]
-            logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, *last)
+        output = await output_of(command, seconds=_LONGEST_DRAWING, env=worker_environment(os.environ))
     except TimeoutError:
         logger.warning("%s took too long to draw", folder / CURVES_FILE)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    else:
+        if output.code != 0:
+            logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, output.last_line)
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:

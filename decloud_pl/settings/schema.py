@@ -43,6 +43,9 @@ class RayConfig:
     address: Annotated[str, _ADDRESS] = "auto"
     cpus: Annotated[int, ONE_OR_MORE] = 1
     gpus: Annotated[float, ZERO_OR_MORE, _GPUS] = 0.0
+    connect_seconds: Annotated[float, ABOVE_ZERO] = 30.0
+    wait_seconds: Annotated[float, ZERO_OR_MORE] = 60.0
+    checkpoint_seconds: Annotated[float, ZERO_OR_MORE] = 30.0
 
 
 @dataclass

@@ -18,7 +18,6 @@ import pytest
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 from decloud_pl.executors.process import UPDATE_FILE, Executor, ProcessExecutor, worker_environment
 from decloud_pl.executors.ray.executor import RayExecutor
-from decloud_pl.executors.ray.options import RayOptions
 from decloud_pl.executors.update_file import read_update
 from decloud_pl.settings.schema import RayConfig
 from decloud_pl.store.ipfs.unixfs import cid_of_file
@@ -42,7 +41,7 @@ def executor(request: pytest.FixtureRequest) -> Callable[..., Executor]:
 
     def on_the_cluster(script: str, environ: Mapping[str, str] | None = None, **options: Any) -> RayExecutor:
         command = (sys.executable, "-c", _SAY + script)
-        return RayExecutor(RayOptions(RayConfig(cluster.address), command=command, **options), environ)
+        return RayExecutor(RayConfig(cluster.address), environ, command=command, **options)
 
     return on_the_cluster
 

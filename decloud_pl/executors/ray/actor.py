@@ -1,0 +1,139 @@
+"""The part of a training that runs on a machine of the Ray cluster: an actor around one worker process.
+
+The worker is the same child process, run by the same executor, as on the daemon's machine. It gets no secret from the
+machine's environment and ends with the actor, which Ray ends with the driver's job. Imports no Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event
+from typing import Any
+
+from decloud_pl import __version__
+from decloud_pl.durable import scratch_folder
+from decloud_pl.executors.localize import localize_plan
+from decloud_pl.executors.process import LOG_FILE, UPDATE_FILE, WORKER_MODULE, ProcessExecutor
+from decloud_pl.executors.shares import VISIBLE_DEVICES
+from decloud_pl.executors.update_file import read_update
+from decloud_pl.loop_thread import run_until
+from decloud_pl.settings.schema import RayConfig
+from decloud_pl.train.plan import CHECKPOINT_FILE, PROBE_FILE
+from decloud_pl.train.progress import stopped
+
+BASE_MODEL_FILE = "base-model"
+RESUME_FILES = (PROBE_FILE, CHECKPOINT_FILE)
+"""What a training resumes from: the learning rate that was searched for, and the checkpoint."""
+_NEWS_SECONDS = 0.3
+_SHARE_OF_TIME = 0.05
+"""Of a training's time, that the transfer of its checkpoints may take."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What happened since the item before. The last one of a good training says so; another ends in an exception."""
+
+    messages: list[Mapping[str, object]]
+    log: bytes  # what the worker's log has more
+    files: Mapping[str, bytes]  # by name, of a checkpoint or the update
+    last: bool
+
+
+class TrainingActor:
+    """One training on one machine. Ray restarts the actor elsewhere when the machine is lost.
+
+    ``worker`` are the arguments of the `ProcessExecutor` there. No method is a coroutine: Ray would run all of them in
+    one event loop, one at a time.
+    """
+
+    def __init__(self, config: RayConfig, worker: Mapping[str, Any]) -> None:
+        self._config = config
+        self._worker = {**worker, "command": worker["command"] or (sys.executable, "-m", WORKER_MODULE)}
+        self._scratch = ExitStack()
+        self._folder = self._scratch.enter_context(scratch_folder("decloud-ray-"))
+        self._messages: SimpleQueue[Mapping[str, object]] = SimpleQueue()
+        self._log_seen = 0
+        self._checkpoint_written = 0
+        self._begun = False
+        self._stop = Event()
+
+    def ready(self) -> tuple[str, str, str]:
+        """Returns, as soon as the actor runs: its machine, its version and its folder."""
+        return platform.node(), __version__, str(self._folder)
+
+    def receive(self, names: list[str], *contents: bytes) -> None:
+        """Writes the files to train by. Ray resolves the references to ``contents``, and may repeat the call."""
+        if self._begun:
+            os._exit(1)  # a training that the driver lost sight of still runs here: Ray restarts the actor
+        for name, content in zip(names, contents, strict=True):
+            (self._folder / name).write_bytes(content)
+        self._new_checkpoint()  # the driver has this one
+
+    def train(self, seconds_left: float | None) -> Iterator[News]:
+        """Runs the worker, which has some seconds left until its update must be on disk. Raises what it ends with."""
+        self._begun = True
+        due = time.monotonic() + self._config.checkpoint_seconds
+        with ThreadPoolExecutor(1) as pool:
+            training = pool.submit(self._train, seconds_left)
+            while not wait([training], timeout=_NEWS_SECONDS).done:
+                files = self._new_checkpoint() if time.monotonic() >= due else {}
+                if files:
+                    due = time.monotonic() + self._config.checkpoint_seconds
+                news = self._news(files)
+                if news.messages or news.log or files:
+                    begun = time.monotonic()
+                    yield news  # returns when the driver takes it, and then it has all that came before
+                    due = max(due, time.monotonic() + (time.monotonic() - begun) / _SHARE_OF_TIME)
+        error = training.exception()
+        news = self._news(self._new_checkpoint() if error else self._update(), last=error is None)
+        self._scratch.close()  # the driver may end this process as soon as it has the last item
+        yield news
+        if error is not None:
+            raise stopped() if isinstance(error, CancelledError) else error
+
+    def stop(self) -> None:
+        """Asks the worker to stop; it writes a checkpoint first."""
+        self._stop.set()
+
+    def _train(self, seconds_left: float | None) -> None:
+        base_model = self._folder / BASE_MODEL_FILE
+        localize_plan(self._folder, base_model, threads=self._config.cpus, seconds_left=seconds_left)
+        # Ray's own variables would make the worker, or a library in it, take itself for a part of Ray.
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        # Ray names the GPUs that it assigned, but hides none from an actor that asked for none.
+        own = {} if self._config.gpus else {VISIBLE_DEVICES: ""}
+        executor = ProcessExecutor(environ, **self._worker)
+        run_until(self._stop, executor.train(self._folder, self._messages.put, environment=own))
+
+    def _news(self, files: Mapping[str, bytes], *, last: bool = False) -> News:
+        messages = [self._messages.get_nowait() for _ in range(self._messages.qsize())]
+        log = b""
+        with suppress(FileNotFoundError), (self._folder / LOG_FILE).open("rb") as file:
+            file.seek(self._log_seen)
+            log = file.read()
+        self._log_seen += len(log)
+        return News(messages, log, files, last)
+
+    def _update(self) -> dict[str, bytes]:
+        update = read_update(self._folder / UPDATE_FILE)
+        if update is None:
+            return {}
+        files = {path.name: path.read_bytes() for path in (self._folder / UPDATE_FILE, update.path)}
+        # With other settings a training whose update is withheld may go on to a better end.
+        return files | (self._new_checkpoint() if update.withheld else {})
+
+    def _new_checkpoint(self) -> dict[str, bytes]:
+        path = self._folder / CHECKPOINT_FILE
+        written = path.stat().st_mtime_ns if path.exists() else 0
+        if written == self._checkpoint_written:
+            return {}
+        self._checkpoint_written = written
+        return {name: (self._folder / name).read_bytes() for name in RESUME_FILES if (self._folder / name).exists()}

@@ -1,0 +1,179 @@
+"""The Ray driver of one training: ``python -m decloud_pl.executors.ray.driver CONFIG WORKER [FOLDER]``.
+
+To the daemon it is a worker: the same messages, exit codes and files, and SIGTERM makes it stop at a checkpoint. When
+it ends, however that comes, Ray ends what runs for it. Without a folder it only says what the cluster has.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from decloud_pl import __version__
+from decloud_pl.children import StopRequest, exit_with_parent, open_messages, send
+from decloud_pl.durable import write_atomically
+from decloud_pl.errors import DecloudError, TrainingError, TrainingStopped, first_line
+from decloud_pl.executors.process import UPDATE_FILE
+from decloud_pl.executors.ray.actor import BASE_MODEL_FILE, RESUME_FILES, News, TrainingActor
+from decloud_pl.executors.ray.cluster import connected, describe, no_room
+from decloud_pl.executors.update_file import keep_update
+from decloud_pl.settings.schema import RayConfig
+from decloud_pl.train.plan import CONFIG_FILE, ROUND_FILE, TrainingPlan
+from decloud_pl.train.progress import stopped
+
+_SENT = (CONFIG_FILE, ROUND_FILE, BASE_MODEL_FILE, *RESUME_FILES)
+_MOST_RESTARTS = 3
+_LOOK_SECONDS = 1.0
+_SAY_SECONDS = 10.0
+_SAME_VERSION = "Install the same version on every machine, for the Python that Ray runs with."
+
+
+class Stream:
+    """What one call of `TrainingActor.train` yields. Ray Client has no streams: with it, this is an actor too.
+
+    Ray does not repeat the call: of a second run it would drop as many items as came of the first.
+    """
+
+    def __init__(self, actor: Any, seconds_left: float | None) -> None:
+        # Room for one item: checkpoints do not queue up before a slow network.
+        options = {"num_returns": "streaming", "max_task_retries": 0, "_generator_backpressure_num_objects": 1}
+        self._items = actor.train.options(**options).remote(seconds_left)
+
+    def next(self) -> News | None:
+        """The next item, None when there is none yet."""
+        ready, _ = ray.wait([self._items], timeout=_LOOK_SECONDS)
+        return ray.get(next(self._items)) if ready else None
+
+
+@dataclass
+class Driver:
+    """One training on the cluster, in the round's folder; ``say`` takes a message for the daemon."""
+
+    config: RayConfig
+    worker: Mapping[str, Any]
+    folder: Path
+    say: Callable[[object], None]
+    stop_requested: Callable[[], bool]
+
+    def run(self) -> None:
+        """Trains; on return the update is in the folder. Raises what the worker ended with, or why it has no place."""
+        wanted = {"num_cpus": self.config.cpus, "num_gpus": self.config.gpus, "max_concurrency": 4}
+        restarts = {"max_restarts": _MOST_RESTARTS, "max_task_retries": -1}
+        actor: Any = ray.remote(TrainingActor).options(**wanted, **restarts).remote(self.config, self.worker)
+        host = there = ""
+        for left in reversed(range(_MOST_RESTARTS + 1)):
+            try:
+                waiting = no_room(self.config).message
+                host, version, there = self._result(actor.ready.remote(), waiting, self.config.wait_seconds)
+                if version != __version__:
+                    raise TrainingError(f"On {host} decloud_pl is {version}, here {__version__}.", fix=_SAME_VERSION)
+                self._note(f"Training on {host} of the Ray cluster.")
+                seconds_left = self._send_files(actor, f"Sending the model to {host} of the Ray cluster.")
+                return self._follow(actor, seconds_left)
+            except (ray.exceptions.RayError, ConnectionError) as error:
+                # Through Ray Client the loss of the actor is an error of the actor that reads the stream, too.
+                lost_there = isinstance(error, (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError))
+                if not there or (isinstance(error, ray.exceptions.RayTaskError) and not lost_there):
+                    raise self._failure(error, host, there) from error
+                if self.stop_requested():
+                    raise stopped() from error
+                lost = f"{host} was lost to the Ray cluster in the middle of the training."
+                if not left:
+                    raise TrainingError(lost, fix="Look at the logs of Ray there.") from error
+                self._note(f"{lost} It resumes from the last checkpoint that came back.")
+        return None
+
+    def _send_files(self, actor: Any, waiting: str) -> float | None:
+        """Sends the folder's files; returns the seconds left on the machine until the update must be there."""
+        begun = time.monotonic()
+        names = [name for name in _SENT if (self.folder / name).is_file()]
+        contents = [ray.put((self.folder / name).read_bytes()) for name in names]
+        self._result(actor.receive.remote(names, *contents), waiting)
+        finish_by = TrainingPlan.read(self.folder).round.finish_by
+        # The update takes its time back, at most what its base model took.
+        return None if finish_by is None else finish_by - time.time() - (time.monotonic() - begun)
+
+    def _follow(self, actor: Any, seconds_left: float | None) -> None:
+        """Runs the training: hands on what the worker says, and keeps the files that come back."""
+        client = self.config.address.startswith("ray://")
+        stream: Any = (ray.remote(Stream).options(num_cpus=0).remote if client else Stream)(actor, seconds_left)
+        while True:
+            if self.stop_requested():
+                actor.stop.remote()
+            if (news := ray.get(stream.next.remote()) if client else stream.next()) is None:
+                continue
+            for message in news.messages:
+                self.say(message)
+            sys.stderr.buffer.write(news.log)
+            sys.stderr.flush()
+            try:
+                for name in (name for name in RESUME_FILES if name in news.files):
+                    write_atomically(self.folder / name, news.files[name])
+            except OSError as error:
+                self._note(f"A checkpoint could not be kept here: {error}.")
+            if news.last:
+                # Without one, whoever started this process says that there is no update.
+                return keep_update(self.folder, news.files) if UPDATE_FILE in news.files else None
+
+    def _result(self, reference: Any, waiting: str, patience: float = math.inf) -> Any:
+        """What a call of the actor returns; says from time to time what it is waiting for."""
+        begun = said_at = time.monotonic()
+        while not ray.wait([reference], timeout=_LOOK_SECONDS)[0]:
+            now = time.monotonic()
+            if self.stop_requested():
+                raise stopped()
+            if now - begun > patience:
+                raise no_room(self.config)
+            if now - said_at > _SAY_SECONDS:
+                said_at = now
+                self._note(waiting)
+        return ray.get(reference)
+
+    def _note(self, text: str) -> None:
+        self.say({"stage": "prepare", "note": text})
+
+    def _failure(self, error: Exception, host: str, there: str) -> DecloudError:
+        cause = getattr(error, "cause", error)
+        if isinstance(cause, DecloudError):
+            words = str(cause).replace(there, str(self.folder))
+            return type(cause)(words if isinstance(cause, TrainingStopped) else f"On {host}: {words}")
+        if "ModuleNotFoundError" in str(error) and "decloud_pl" in str(error):
+            return TrainingError("decloud_pl is not installed on a machine of the Ray cluster.", fix=_SAME_VERSION)
+        return TrainingError(f"The Ray cluster cannot run the training: {first_line(cause)}.")
+
+
+def main(arguments: list[str]) -> int:
+    config, worker = RayConfig(**json.loads(arguments[0])), json.loads(arguments[1])
+    messages = open_messages()
+    exit_with_parent()
+    stop = StopRequest()
+
+    def refuse(error: DecloudError) -> int:
+        send(messages, {"error": str(error), "message": error.message, "fix": error.fix})
+        return error.exit_code
+
+    try:
+        with connected(config, give_up=lambda error: os._exit(refuse(error))):
+            if len(arguments) == 2:
+                send(messages, {"found": describe(config)})
+                return 0
+            stop.install()  # not earlier: Ray installs its own
+            Driver(config, worker, Path(arguments[2]), lambda said: send(messages, said), stop.requested).run()
+    except DecloudError as error:
+        return refuse(error)
+    except OSError as error:
+        return refuse(TrainingError(f"The round's folder cannot be used: {error}."))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""Child processes: their output, their end with their parent, and being stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from decloud_pl.children import output_of
+from decloud_pl.errors import TrainingStopped
+
+CHILD = (
+    "import json, os, subprocess, sys, time\n"
+    "from decloud_pl.children import StopRequest, exit_with_parent, open_messages, send\n"
+    "messages = open_messages()\nexit_with_parent()\nstop = StopRequest()\nstop.install()\n"
+)
+
+
+def python(script: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", script)
+
+
+def started(script: str) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(python(CHILD + script), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+
+
+async def test_what_a_child_reads_writes_and_ends_with() -> None:
+    script = "import sys; print(sys.stdin.read().upper()); print('why', file=sys.stderr); sys.exit(3)"
+    output = await output_of(python(script), seconds=30, given=b"text")
+    assert (output.code, output.out, output.log, output.last_line) == (3, b"TEXT\n", b"why\n", "why")
+
+
+async def test_a_child_that_does_not_read_and_says_nothing() -> None:
+    output = await output_of(python(""), seconds=30, given=b"x" * 1_000_000)
+    assert (output.code, output.last_line) == (0, "no reason given")
+
+
+async def test_a_child_that_takes_too_long_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    script = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\ntime.sleep(600)"
+    )
+    with pytest.raises(TimeoutError):
+        await output_of(python(script), seconds=2)
+    deadline = time.monotonic() + 10
+    while (pid := int((tmp_path / "pid").read_text())) in psutil.pids():
+        assert psutil.Process(pid).status() == psutil.STATUS_ZOMBIE or time.monotonic() < deadline
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            break
+
+
+async def test_a_child_without_input_ends_with_its_parent_only() -> None:
+    output = await output_of(python(CHILD + "time.sleep(0.5)\nsend(messages, {'alive': True})"), seconds=30)
+    assert json.loads(output.out) == {"alive": True}
+
+
+def test_a_child_whose_parent_is_gone_ends() -> None:
+    with started("send(messages, 1)\ntime.sleep(600)") as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"1\n"
+        child.stdin.close()
+        assert child.wait(30) == 1
+
+
+def test_only_messages_are_on_standard_output() -> None:
+    with started("print('noise', flush=True)\nos.system('echo noise')\nsend(messages, {'step': 1})") as child:
+        assert child.stdout is not None
+        assert child.stdout.read() == b'{"step": 1}\n'
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_stop_ends_at_once_what_does_not_ask_for_it(asks: bool) -> None:
+    loop = "send(messages, stop.requested())" if asks else "send(messages, False)"
+    with started(f"while True:\n    {loop}\n    time.sleep(0.05)") as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"false\n"
+        os.kill(child.pid, signal.SIGTERM)
+        if asks:
+            assert any(line == b"true\n" for line in child.stdout)
+            child.kill()
+        else:
+            assert child.wait(30) == TrainingStopped.exit_code

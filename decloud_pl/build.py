@@ -26,6 +26,13 @@ ALLOWED = (
     "torchmetrics.",
 )
 
+_EXTRAS = {
+    "lightning.pytorch.loggers.MLFlowLogger": "mlflow",
+    "lightning.pytorch.loggers.TensorBoardLogger": "tensorboard",
+    "lightning.pytorch.loggers.WandbLogger": "wandb",
+}
+"""Targets that need a package of an extra."""
+
 Node = Mapping[str, Any]
 
 
@@ -86,4 +93,10 @@ def _check(value: Any, packages: Collection[str]) -> None:
 
 
 def _refused(node: Node, error: BaseException) -> ConfigError:
-    return ConfigError(f"{node['_target_']} cannot be built: {first_line(error)}.", fix="Correct its settings.")
+    target = node["_target_"]
+    extra = _EXTRAS.get(target)
+    if extra is not None and isinstance(error, ModuleNotFoundError):
+        return ConfigError(
+            f"{target} needs a package that is not installed.", fix=f"Run: pip install 'decloud_pl[{extra}]'"
+        )
+    return ConfigError(f"{target} cannot be built: {first_line(error)}.", fix="Correct its settings.")

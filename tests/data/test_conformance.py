@@ -166,7 +166,7 @@ def test_each_can_be_chosen_in_the_configuration(name: str, tmp_path: Path) -> N
     assert len(made.load("test"))
 
 
-SAVED = Path(__file__).parent / "saved_by_datasets"  # DatasetDict.save_to_disk() of datasets 5.2.0 wrote it
+SAVED = Path(__file__).parent / "saved_by_datasets"  # written by DatasetDict.save_to_disk() of datasets 5.2.0
 
 
 def rewrite_as_saved_to_disk(folder: Path, target: Path) -> None:

@@ -19,6 +19,9 @@ ALLOWED = (
     *("torch.optim.", "torchmetrics."),
 )
 
+_EXTRAS = {"MLFlowLogger": "mlflow", "TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}
+"""Loggers that need a package of an extra."""
+
 Node = Mapping[str, Any]
 
 
@@ -41,8 +44,11 @@ def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
     except DecloudError:
         raise
     except Exception as error:  # the target may be a user's own class, which may raise anything
-        said = first_line((error.__cause__ or error) if isinstance(error, InstantiationException) else error)
-        raise ConfigError(f"{node['_target_']} cannot be built: {said}.", fix="Correct its settings.") from error
+        cause = (error.__cause__ or error) if isinstance(error, InstantiationException) else error
+        target, fix = node["_target_"], "Correct its settings."
+        if isinstance(cause, ModuleNotFoundError) and (extra := _EXTRAS.get(target.rpartition(".")[2])):
+            fix = f"Run: pip install 'decloud_pl[{extra}]'"
+        raise ConfigError(f"{target} cannot be built: {first_line(cause)}.", fix=fix) from error
 
 
 def check_targets(node: Node, packages: Collection[str]) -> None:

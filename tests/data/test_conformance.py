@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +17,7 @@ from decloud_pl.build import build
 from decloud_pl.data.catalog import Catalog, entries, names
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import ImageSplit, Source, Split, TextSplit
+from decloud_pl.data.user_files import UserFiles
 from decloud_pl.models.spec import ImageInput, InputSpec, TextInput
 from decloud_pl.settings import compose
 from decloud_pl.train.fit.encoding import encoder_for
@@ -164,13 +166,32 @@ def test_each_can_be_chosen_in_the_configuration(name: str, tmp_path: Path) -> N
     assert len(made.load("test"))
 
 
-def rewrite_as_saved_to_disk(folder: Path, target: Path) -> None:
-    import datasets
+SAVED = Path(__file__).parent / "saved_by_datasets"  # written by DatasetDict.save_to_disk() of datasets 5.2.0
 
-    datasets.disable_progress_bars()
-    files = {path.name.partition("-")[0]: str(path) for path in folder.glob("*/*.parquet")}
-    splits = {split: datasets.Dataset.from_parquet(file, cache_dir=target / "x") for split, file in files.items()}
-    datasets.DatasetDict(splits).save_to_disk(target / "saved")
+
+def rewrite_as_saved_to_disk(folder: Path, target: Path) -> None:
+    """The parquet files' rows in the files that ``save_to_disk()`` writes, with the metadata of `SAVED`."""
+    from pyarrow import ipc, parquet
+
+    for path in folder.glob("*/*.parquet"):
+        split = target / "saved" / path.name.partition("-")[0]
+        split.mkdir(parents=True)
+        for name in ("dataset_info.json", "state.json"):
+            shutil.copy2(SAVED / "train" / name, split)
+        shutil.copy2(SAVED / "dataset_dict.json", target / "saved")
+        rows = parquet.read_table(path)
+        with ipc.new_stream(split / "data-00000-of-00001.arrow", rows.schema) as stream:
+            stream.write_table(rows, max_chunksize=7)
+
+
+def test_a_folder_that_datasets_itself_has_saved() -> None:
+    for made in (source("imdb", SAVED / "nothing", {"imdb": str(SAVED)}), UserFiles("custom", str(SAVED))):
+        assert (made.kind, made.num_classes) == ("text", 2)
+        train, test = made.load("train"), made.load("test")
+        assert isinstance(test, TextSplit)
+        assert test.texts == ("a dull film, 0", "a fine film, 0", "a dull film, 1", "a fine film, 1")
+        assert test.labels.tolist() == [0, 1, 0, 1]
+        assert len(train) + len(made.load("held_out")) == 12
 
 
 @pytest.mark.parametrize("name", tiny.TEXTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from decloud_pl.data.formats import tables
 from decloud_pl.data.formats.text import TextTables
 from decloud_pl.data.source import ImageSplit, TextSplit
 from decloud_pl.data.user_files import UserFiles
@@ -297,6 +299,52 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     write_table(tmp_path / "d" / "test.csv", ["x", "y"], [0, 1], ("text", "label"))
     with pytest.raises(DatasetError, match="training data's labels are words, the test data's are numbers"):
         UserFiles("imdb", str(tmp_path / "d"), num_classes=2).load("test")
+
+
+LABELS = [0, 1] * 10
+WRITTEN = ["007", "1.50", "2026-01-01", "null", "true", 'say "yes"', "two\nlines", "ä\u2028ö", *map(str, range(12))]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "json"])
+def test_texts_are_read_as_they_are_written(tmp_path: Path, suffix: str) -> None:
+    rows = [{"id": 1, "text": text, "label": label} for text, label in zip(WRITTEN, LABELS, strict=True)]
+    path = tmp_path / f"a.{suffix}"
+    with path.open("w", encoding="utf-8-sig", newline="") as file:  # with the mark that spreadsheets put first
+        if suffix == "csv":
+            writer = csv.DictWriter(file, ["id", "text", "label"])
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+            file.write("\n\n".join(lines) + "\n" if suffix == "jsonl" else f" [{','.join(lines)}]")
+    source = UserFiles("custom", str(path))
+    parts = [source.load(name) for name in ("train", "held_out", "test")]
+    assert sorted(text for part in parts for text in part.texts) == sorted(WRITTEN)  # type: ignore[union-attr]
+    assert sum(len(part) for part in parts) == len(LABELS)
+    assert source.num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ([" 1", "0"], [1, 0]),
+        (["1.0", "0"], [1, 0]),
+        (["True", "false"], [1, 0]),
+        (["2026-01-01", "1"], ["2026-01-01", "1"]),
+        (["nan", "b"], ["nan", "b"]),
+    ],
+)
+def test_labels_of_csv_are_numbers_where_all_are(tmp_path: Path, written: list[str], read: list[object]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\n" + "".join(f"x,{label}\n" for label in written))
+    assert tables.read([path], tables.Columns()).labels == read
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"text": "a"', "[" * 100_000, '{"text": "\\ud800", "label": 0}', "5"])
+def test_json_that_is_no_table(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"a\.json cannot be read as a table"):
+        UserFiles("imdb", str(tmp_path / "a.json")).load("train")
 
 
 def test_words_as_labels_have_the_training_datas_numbers(tmp_path: Path) -> None:

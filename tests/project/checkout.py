@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 PYPROJECT = """\
@@ -42,6 +44,22 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 PATIENCE = 60.0
 
 
+def write_wheel(path: Path) -> str:
+    """A package with nothing but its name and version; returns the SHA-256 of the file."""
+    name, version = path.name.split("-")[:2]
+    info = f"{name}-{version}.dist-info"
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.py", "")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+_ONLY_WHEELS = {"NO_INDEX": "1", "FIND_LINKS": "wheels"}
+
+
 class Checkout:
     """A folder with our scripts and a project that installs in seconds."""
 
@@ -51,12 +69,16 @@ class Checkout:
         for name in ("setup", "make_venv.py", "test-pythons"):
             shutil.copy2(root / "scripts" / name, folder / "scripts")
         (folder / "pyproject.toml").write_text(PYPROJECT)
-        (folder / "constraints.txt").write_text("# none\n")
+        digest = write_wheel(folder / "wheels" / "pinned-1-py3-none-any.whl")
+        self.pins = folder / "requirements.txt"
+        self.pins.write_text(f"pinned==1 --hash=sha256:{digest}\n")
         (folder / "backend.py").write_text(BACKEND)
         (folder / "python").mkdir()
         # The interpreter of the tests under a name that is looked for, and nothing of the machine's before it.
         (folder / "python" / "python3.11").symlink_to(Path(sys.executable).resolve())
-        self.environ = {**os.environ, "PATH": f"{folder / 'python'}:/usr/bin:/bin", "PIP_NO_INDEX": "1"}
+        path = f"{folder / 'python'}:/usr/bin:/bin"
+        only_wheels = {f"{tool}_{key}": value for tool in ("PIP", "UV") for key, value in _ONLY_WHEELS.items()}
+        self.environ = {**os.environ, "PATH": path, **only_wheels}
 
     def start(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -88,4 +110,4 @@ class Checkout:
 
     def installed(self) -> bool:
         python = self.folder / ".venv" / "bin" / "python"
-        return subprocess.run([python, "-c", "import tiny"], check=False, capture_output=True).returncode == 0
+        return subprocess.run([python, "-c", "import pinned, tiny"], check=False, capture_output=True).returncode == 0

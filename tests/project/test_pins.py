@@ -14,15 +14,26 @@ from packaging.utils import canonicalize_name
 
 
 def pins(root: Path) -> dict[str, list[tuple[Requirement, str]]]:
-    """Package → its pins and their versions, one for all Pythons or one for each range."""
+    """Package → its pins and their versions, one for all Pythons or one for each range; each with hashes."""
     found: dict[str, list[tuple[Requirement, str]]] = {}
-    for line in (root / "constraints.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            pin = Requirement(line)
+    text = (root / "requirements.txt").read_text().replace("\\\n", "")
+    for line in text.splitlines():
+        if line and not line.lstrip().startswith("#"):
+            named, *digests = re.split(r"\s+--hash=", line)
+            assert digests
+            assert all(re.fullmatch(r"sha256:[0-9a-f]{64}\s*", digest) for digest in digests), named
+            pin = Requirement(named)
             (exact,) = pin.specifier
             assert exact.operator == "=="
             found.setdefault(canonicalize_name(pin.name), []).append((pin, exact.version))
     return found
+
+
+def test_the_pins_are_of_the_public_index_and_say_how_they_were_made(root: Path) -> None:
+    text = (root / "requirements.txt").read_text()
+    assert "://" not in text
+    command = next(line for line in text.splitlines() if "uv pip compile" in line).lstrip("# ")
+    assert command in (root / "CONTRIBUTING.md").read_text()
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])

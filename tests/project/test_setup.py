@@ -1,35 +1,105 @@
-"""./scripts/setup, with the real venv and pip, on a project without dependencies."""
+"""./scripts/setup, with the real venv, pip and uv, on a project with one dependency."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
+import sysconfig
 
-from tests.project.checkout import PATIENCE, Checkout
+import pytest
+
+from tests.project.checkout import PATIENCE, Checkout, write_wheel
 
 
-def test_it_installs_once_again_after_a_change_and_says_why_it_failed(checkout: Checkout) -> None:
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_it_installs_once_again_after_a_change_and_says_why_it_failed(checkout: Checkout, tool: str) -> None:
+    if tool == "uv":
+        (checkout.folder / "python" / "uv").symlink_to(the_uv())
     code, told = checkout.setup()
     assert (code, checkout.builds, checkout.installed()) == (0, 1, True), told
     assert "Creating .venv" in told
     assert checkout.setup() == (0, "")
     assert checkout.builds == 1
 
-    (checkout.folder / "constraints.txt").write_text("# changed\n")
+    checkout.pins.write_text(f"# changed\n{checkout.pins.read_text()}")
     code, told = checkout.setup()
     assert (code, checkout.builds) == (0, 2)
     assert "up to date" in told
     assert "Creating" not in told
 
-    backend = checkout.folder / "backend.py"
-    backend.write_text(backend.read_text().replace("Provides-Extra: dev", "Requires-Dist: no-such-package"))
-    (checkout.folder / "constraints.txt").write_text("# changed again\n")
+    # Another file of the same name and version: nothing of it is installed.
+    write_wheel(checkout.folder / "wheels" / "pinned-2-py3-none-any.whl")
+    checkout.pins.write_text(checkout.pins.read_text().replace("==1", "==2"))
     code, told = checkout.setup()
-    assert (code, checkout.builds) == (1, 3)
-    why = "pip could not install the packages: No matching distribution found for no-such-package"
-    assert told.splitlines()[-1].startswith(why)
+    assert (code, checkout.builds) == (1, 2)
+    assert "hash" in told.lower()
     assert "Traceback" not in told
+
+
+def the_uv() -> str:
+    """uv itself, as the extra dev installs it."""
+    found = shutil.which("uv", path=sysconfig.get_path("scripts"))
+    if found is None:
+        pytest.skip("uv is not installed")
+    return found
+
+
+def test_an_environment_that_was_moved_or_has_lost_its_python_is_made_anew(checkout: Checkout) -> None:
+    checkout.setup()
+    moved = checkout.folder.with_name("moved")
+    checkout.folder.rename(moved)
+    checkout.folder = moved
+    checkout.environ["PATH"] = f"{moved / 'python'}:/usr/bin:/bin"
+    code, told = checkout.setup()
+    assert (code, checkout.installed()) == (0, True), told
+    assert "Creating .venv" in told
+    (moved / ".venv" / "bin" / "python").unlink()
+    assert "Creating .venv" in checkout.setup()[1]
+    assert checkout.setup() == (0, "")
+
+
+def test_an_environment_of_the_users_own_is_not_made_anew(checkout: Checkout) -> None:
+    own = checkout.folder / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", own], check=True)
+    (own / "mine").touch()
+    code, told = checkout.setup()
+    assert (code, checkout.installed(), (own / "mine").exists()) == (0, True, True), told
+    assert "up to date" in told
+
+
+@pytest.mark.parametrize("tool", ["pip", "uv"])
+def test_a_missing_network_is_one_sentence(checkout: Checkout, tool: str) -> None:
+    if tool == "uv":
+        (checkout.folder / "python" / "uv").symlink_to(the_uv())
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        index = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
+        nowhere = {"PIP_INDEX_URL": index, "UV_INDEX_URL": index, "PIP_RETRIES": "1", "UV_HTTP_RETRIES": "0"}
+        unset = ("PIP_NO_INDEX", "UV_NO_INDEX", "PIP_FIND_LINKS", "UV_FIND_LINKS")
+        checkout.environ = {name: value for name, value in checkout.environ.items() if name not in unset}
+        checkout.environ |= {**nowhere, "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
+        code, told = checkout.setup()
+    assert code == 1
+    assert told.splitlines()[1:] == [
+        "The package index cannot be reached: the first start needs the internet; connect and start again."
+    ]
+
+
+def test_a_full_disk_is_one_sentence(checkout: Checkout) -> None:
+    uv = checkout.folder / "python" / "uv"
+    uv.write_text("#!/bin/sh\necho 'error: Failed to install: No space left on device (os error 28)' >&2\nexit 2\n")
+    uv.chmod(0o755)
+    code, told = checkout.setup()
+    assert code == 1
+    assert told.splitlines()[1].startswith("The disk, or the folder for temporary files, is full: free some space")
+    assert len(told.splitlines()) == 2
+    uv.unlink()
+    assert "the last installation was interrupted" in checkout.setup()[1]
+    assert checkout.installed()
 
 
 def test_an_interrupted_installation_is_made_anew_by_one_of_two_starts(checkout: Checkout) -> None:

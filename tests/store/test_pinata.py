@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from decloud_pl.errors import ConfigError, DecloudError, InvalidCid, StoreRejected, StoreUnavailable
+from decloud_pl.errors import ConfigError, DecloudError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
 from decloud_pl.retry import Retry
 from decloud_pl.store import Store
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
+from decloud_pl.store.pinata.form import FileForm
+from decloud_pl.store.sending import SentFile
 from tests.store.conformance import StoreConformance
 from tests.store.fakes.oracle import cid_of
 from tests.store.fakes.pinata import JWT, KEY, SECRET, FakePinata
@@ -113,6 +115,27 @@ def test_the_name_is_sent_in_ascii(pinata: FakePinata, tmp_path: Path) -> None:
     store_of(pinata, PAIR).put(path)
     store_of(pinata, BEARER).put(path)
     assert pinata.names == ["up_d__ate__.pt"] * 2
+
+
+@pytest.mark.parametrize("version", BY_VERSION)
+@pytest.mark.parametrize("data", [b"", b"\r\n--", DATA], ids=["empty", "like-a-boundary", "some-pieces"])
+def test_the_form_is_read_as_it_was_meant(version: str, data: bytes, pinata: FakePinata, source: Path) -> None:
+    source.write_bytes(data)
+    assert pinata.files == {store_of(pinata, BY_VERSION[version]).put(source).cid: data}
+    assert pinata.names == [source.name]
+
+
+def test_a_form_is_never_in_memory_as_a_whole_and_has_the_length_it_says(source: Path) -> None:
+    with SentFile(source) as file:
+        form = FileForm({"network": "public"}, file)
+        pieces = list(form)
+    assert sum(map(len, pieces)) == len(form)
+    assert max(map(len, pieces)) < len(DATA) / 2
+    with SentFile(source) as file:
+        form = FileForm({}, file)
+        source.write_bytes(DATA[:1000])
+        with pytest.raises(StoreError, match="became shorter while it was sent"):
+            list(form)
 
 
 @pytest.mark.parametrize("version", BY_VERSION)

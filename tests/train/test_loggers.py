@@ -154,7 +154,28 @@ def test_a_fit_is_logged_step_by_step(
     assert read("val/accuracy") == pytest.approx(dict(zip(ends, accuracies, strict=True)), rel=1e-6)
 
 
-def test_a_logger_that_is_not_installed_is_one_sentence(make_setup: MakeSetup) -> None:
+NOT_INSTALLED = {
+    "mlflow": ["pytorch.loggers.mlflow._MLFLOW_AVAILABLE"],
+    "tensorboard": [
+        "fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE",
+        "fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE",
+    ],
+    "wandb": ["pytorch.loggers.wandb._WANDB_AVAILABLE"],
+}
+
+
+@pytest.mark.parametrize("choice", NOT_INSTALLED)
+def test_a_logger_whose_package_is_missing_names_the_extra(
+    choice: str, make_setup: MakeSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for flag in NOT_INSTALLED[choice]:  # what Lightning has found out about this environment
+        monkeypatch.setattr(f"lightning.{flag}", False)
+    setup = make_setup("7", f"logger={choice}", f"home={tmp_path}")
+    with pytest.raises(ConfigError, match=rf"cannot be built: .*decloud_pl\[{choice}\]"):
+        build(setup.config.logger or {})
+
+
+def test_a_logger_that_is_not_there_is_one_sentence(make_setup: MakeSetup) -> None:
     setup = make_setup("out", "logger=wandb")
     node = {**(setup.config.logger or {}), "_target_": "lightning.pytorch.loggers.Absent"}
     with pytest.raises(ConfigError, match="cannot be built"):

@@ -1,14 +1,16 @@
-"""Texts and labels in tables: parquet, Arrow, CSV, TSV or JSON lines, read by Hugging Face ``datasets``.
+"""Texts and labels in tables: parquet, Arrow (as Hugging Face ``datasets`` keeps it), CSV, TSV or JSON lines.
 
-Only what lies on disk is read: this module never asks the hub, and no table can bring code along.
+Only what lies on disk is read, of it the two columns only, and no table can bring code along.
 """
 
 from __future__ import annotations
 
+import json
 import re
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ _DEPTH = 3
 _CORRECT = "Correct the file."
 _WHOLE = re.compile(r"[+-]?\d{1,9}")
 _LARGEST = 1e9
+_LONGEST_ROW = 1 << 24  # bytes of CSV; also what is parsed at a time
 _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json")
 
 
@@ -55,6 +58,10 @@ class Columns:
 
     text: str | None = None
     label: str | None = None
+
+
+Choose = Callable[[Sequence[str]], tuple[str, str]]
+"""From the names of a table's columns to those of the texts and of the labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +104,16 @@ def read(paths: Sequence[Path], columns: Columns) -> Table:
     Raises:
         DatasetError: a file that is damaged, or has no such columns.
     """
-    import datasets
     import pyarrow as pa
-    from datasets.exceptions import DatasetsError
 
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)  # what is wrong with a file is said once, below
     texts: list[str] = []
     labels: list[Any] = []
     for path in paths:
         try:
-            with tempfile.TemporaryDirectory() as cache:
-                table = _open(datasets, path, cache)
-                text = _column(path, table.column_names, columns.text, TEXT_COLUMNS, "text")
-                label = _column(path, table.column_names, columns.label, LABEL_COLUMNS, "label")
-                texts += ["" if value is None else str(value) for value in table[text][:]]
-                labels += _labels(path, table[label][:])
-                del table
-        # StopIteration is what an empty .json file gives.
-        except (DatasetsError, pa.ArrowException, OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+            text, label = _open(path, partial(_both, path, columns))
+            texts += ["" if value is None else str(value) for value in text]
+            labels += _labels(path, label)
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DatasetError(f"{path} cannot be read as a table.", fix="Get the file again.") from error
     if any(isinstance(label, str) for label in labels) and not all(isinstance(label, str) for label in labels):
         raise DatasetError(f"{paths[0].parent} has labels that are numbers and others that are words.", fix=_CORRECT)
@@ -137,18 +135,80 @@ def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
     return [int(value) for value in values]  # type: ignore[call-overload]  # the line above says so
 
 
-def _open(datasets: Any, path: Path, cache: str) -> Any:
-    """A ``datasets.Dataset`` in memory; ``cache`` is a folder for the time of the reading."""
+def _open(path: Path, choose: Choose) -> tuple[list[Any], list[Any]]:
+    """The columns of the texts and of the labels."""
+    from pyarrow import parquet
+
     suffix = path.suffix.lower()
-    if suffix == ".arrow":
-        return datasets.Dataset.from_file(str(path), in_memory=True)
-    arguments: dict[str, Any] = {"cache_dir": cache, "keep_in_memory": True}
-    if suffix == ".parquet":
-        return datasets.Dataset.from_parquet(str(path), **arguments)
+    if suffix in (".jsonl", ".json"):
+        return _from_json(path, choose)
     if suffix in (".csv", ".tsv"):
-        separator = "\t" if suffix == ".tsv" else ","
-        return datasets.Dataset.from_csv(str(path), sep=separator, keep_default_na=False, **arguments)
-    return datasets.Dataset.from_json(str(path), **arguments)
+        return _from_csv(path, "\t" if suffix == ".tsv" else ",", choose)
+    if suffix == ".arrow":
+        return _from_arrow(path, choose)
+    with parquet.ParquetFile(path) as file:
+        text, label = choose(file.schema_arrow.names)
+        table = file.read([text, label])
+    return table.column(text).to_pylist(), table.column(label).to_pylist()
+
+
+def _from_arrow(path: Path, choose: Choose) -> tuple[list[Any], list[Any]]:
+    """A stream of record batches, as ``datasets`` writes it; a class label is its number there."""
+    import pyarrow as pa
+
+    texts: list[Any] = []
+    labels: list[Any] = []
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        text, label = choose(stream.schema.names)
+        for batch in stream:
+            texts += batch.column(text).to_pylist()
+            labels += batch.column(label).to_pylist()
+    return texts, labels
+
+
+def _from_csv(path: Path, separator: str, choose: Choose) -> tuple[list[Any], list[Any]]:
+    """Texts as they stand there, also where they are digits, dates or the word null; labels as what all of them are."""
+    import pyarrow as pa
+    from pyarrow import compute, csv
+
+    form = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
+    reading = csv.ReadOptions(block_size=_LONGEST_ROW)
+    with csv.open_csv(path, read_options=reading, parse_options=form) as head:
+        text, label = choose(head.schema.names)
+    as_text = csv.ConvertOptions(include_columns=[text, label], column_types={text: pa.string(), label: pa.string()})
+    texts: list[Any] = []
+    pieces = []
+    with csv.open_csv(path, read_options=reading, parse_options=form, convert_options=as_text) as stream:
+        for batch in stream:
+            texts += batch.column(text).to_pylist()
+            pieces.append(batch.column(label))
+    labels = pa.chunked_array(pieces, pa.string())
+    for kind in (pa.int64(), pa.float64(), pa.bool_()):
+        with suppress(pa.ArrowInvalid):
+            labels = compute.utf8_trim_whitespace(labels).cast(kind)
+            break
+    return texts, labels.to_pylist()
+
+
+def _from_json(path: Path, choose: Choose) -> tuple[list[Any], list[Any]]:
+    """One object a line, or a list of them."""
+    with path.open(encoding="utf-8-sig") as file:
+        is_list = next((line for line in file if line.strip()), "").lstrip().startswith("[")
+        file.seek(0)
+        rows = json.load(file) if is_list else [json.loads(line) for line in file if line.strip()]
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(path)
+    text, label = choose(list(dict.fromkeys(name for row in rows for name in row)))
+    for row in rows:
+        str(row.get(text)).encode()  # half a surrogate pair, which JSON can spell, is no text
+    return [row.get(text) for row in rows], [row.get(label) for row in rows]
+
+
+def _both(path: Path, columns: Columns, names: Sequence[str]) -> tuple[str, str]:
+    return (
+        _column(path, names, columns.text, TEXT_COLUMNS, "text"),
+        _column(path, names, columns.label, LABEL_COLUMNS, "label"),
+    )
 
 
 def _column(path: Path, names: Sequence[str], wanted: str | None, usual: Sequence[str], role: str) -> str:

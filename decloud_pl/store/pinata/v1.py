@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from requests_toolbelt import MultipartEncoder
-
 from decloud_pl.store import Progress
 from decloud_pl.store.ipfs.cid import PROFILES
+from decloud_pl.store.pinata.form import FileForm
 from decloud_pl.store.pinata.http import PinataHttp
 from decloud_pl.store.sending import SentFile
 
@@ -30,18 +29,12 @@ class PinataV1:
         with SentFile(path, progress) as file:
             # Without the option the CID's version is Pinata's choice.
             options = json.dumps({"cidVersion": PROFILES[profile].cid_version})
-            body = MultipartEncoder(
-                {
-                    "pinataOptions": options,
-                    "pinataMetadata": json.dumps({"name": file.name}),
-                    "file": (file.name, file, "application/octet-stream"),
-                }
-            )
+            form = FileForm({"pinataOptions": options, "pinataMetadata": json.dumps({"name": file.name})}, file)
             answer = self._http.request(
                 "POST",
                 f"{self._api_url}/pinning/pinFileToIPFS",
-                data=body,
-                headers={"Content-Type": body.content_type},
+                data=form,
+                headers={"Content-Type": form.content_type},
             )
         return answer.text("IpfsHash")
 

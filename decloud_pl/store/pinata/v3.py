@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from requests_toolbelt import MultipartEncoder
-
 from decloud_pl.store import Progress
+from decloud_pl.store.pinata.form import FileForm
 from decloud_pl.store.pinata.http import PinataHttp
 from decloud_pl.store.pinata.tus import PIECE, TusUploads
 from decloud_pl.store.sending import SentFile, checked_file
@@ -51,15 +50,9 @@ class PinataV3:
         if checked_file(path) > self._largest_single:
             return self._resumable.send(path, profile, progress)
         with SentFile(path, progress) as file:
-            body = MultipartEncoder(
-                {
-                    # Said because the default may be private, where no gateway would find it.
-                    "network": "public",
-                    "name": file.name,
-                    "file": (file.name, file, "application/octet-stream"),
-                }
-            )
-            answer = self._http.request("POST", self._files_url, data=body, headers={"Content-Type": body.content_type})
+            # Said because the default may be private, where no gateway would find it.
+            form = FileForm({"network": "public", "name": file.name}, file)
+            answer = self._http.request("POST", self._files_url, data=form, headers={"Content-Type": form.content_type})
         return answer.text("data", "cid")
 
     def has(self, cid: str) -> bool:

@@ -120,7 +120,7 @@ def _keep(changes: list[Change], home: Path) -> Path:
     def apply(values: dict[str, Value]) -> None:
         for one in changes:
             one.apply(values, home)
-        checked(sources_of(values, home))
+        checked(sources_of(values, home), stored=True)
 
     file = ConfigFile(home)
     file.edit(apply)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import sys
 from typing import TYPE_CHECKING
 
 from decloud_pl.errors import ConfigError
@@ -34,6 +36,22 @@ def check_names(settings: Settings) -> None:
         for name in given:
             if name not in known and name not in more:
                 raise ConfigError(f"{where}: there is no data set {name!r}.", fix=_short(nearest(name, known)))
+
+
+def warn_of_mappings(settings: Settings, *, stored: bool = False) -> None:
+    """Says on stderr which mapped names look misspelt, and, where they are ``stored`` now, which no network carries.
+
+    Any name may be mapped: a round can name a data set that is new.
+    """
+    from decloud_pl.chain.dialects import get_dialect
+
+    known = get_dialect(settings.network.dialect).datasets if settings.mappings else ()
+    for name in settings.mappings:
+        close = difflib.get_close_matches(name, known, n=1)
+        if name in known or not (close or stored):
+            continue
+        hint = f"Did you mean {close[0]!r}?" if close else "It counts once a round names it."
+        print(f"mappings.{name}: the network has no data set {name!r} today. {hint}", file=sys.stderr)
 
 
 def _short(phrase: str) -> str:

@@ -26,13 +26,13 @@ def open_settings(overrides: Sequence[str]) -> Settings:
     return checked(sources(overrides)).settings
 
 
-def checked(given: Sources) -> Composed:
-    """What `open_settings` gives, with the choices of groups, of settings that were read before.
+def checked(given: Sources, *, stored: bool = False) -> Composed:
+    """What `open_settings` gives, with the choices of groups, of settings that were read before or are ``stored`` now.
 
     Raises:
         ConfigError: see `decloud_pl.settings.load`.
     """
-    from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.cli.dataset_names import check_names, warn_of_mappings
     from decloud_pl.settings.load import composed
     from decloud_pl.train.trainer_arguments import check_trainer
 
@@ -43,6 +43,7 @@ def checked(given: Sources) -> Composed:
     found = composed(given)
     settings = found.settings
     check_names(settings)
+    warn_of_mappings(settings, stored=stored)
     check_trainer(settings.trainer)
     return found
 

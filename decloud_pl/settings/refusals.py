@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import OmegaConf
 
-from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.errors import ConfigError, first_line, nearest
 from decloud_pl.ranges import declared
 from decloud_pl.settings.layers import Sources, leaves_of
@@ -120,14 +119,6 @@ def check(settings: Settings, given: Sources) -> None:
         raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
-    known = get_dialect(settings.network.dialect).datasets
-    for name in settings.all_mappings():
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            raise ConfigError(
-                f"mappings.{name} names no data set of the network.",
-                fix=f"Did you mean {close[0]!r}?" if close else "`decloud-trainer datasets` lists them.",
-            )
     settings.network.websocket_urls()
 
 

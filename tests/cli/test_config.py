@@ -98,7 +98,6 @@ def test_set_keeps_a_setting(assignment: str, name: str, value: object, run: Any
         (["--unset", "epoch"], 3, "Did you mean 'epochs'?"),
         (["--preset", "image-smal"], 3, "There is no preset 'image-smal'. Did you mean 'image-small'?"),
         (["--add-mapping", "custom"], 2, "is not a pair. Write it like --add-mapping custom:digits."),
-        (["--add-mapping", "custm:digits"], 3, "Did you mean 'custom'?"),
         (["--add-mapping", "custom:digit"], 3, "Did you mean 'digits'?"),
         (["--add-path", "mnist"], 2, "is not a pair. Write it like --add-path mnist:/data/mnist."),
         (["--add-path", "mnist:/there/is/none"], 3, "/there/is/none does not exist."),
@@ -119,6 +118,22 @@ def test_what_is_wrong_is_one_sentence_and_changes_nothing(
     assert (ran.code, ran.out) == (code, "")
     assert words in ran.err
     assert (home / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "warned"),
+    [
+        ("proprietary_data", "the network has no data set 'proprietary_data' today. It counts once a round names it."),
+        ("cifr10", "Did you mean 'cifar10'?"),
+        ("custom", ""),
+    ],
+)
+def test_any_name_can_be_mapped_and_an_unknown_one_gets_a_warning(name: str, warned: str, run: Any, home: Path) -> None:
+    ran = run("config", "--add-mapping", f"{name}:mnist")
+    assert ran.code == 0
+    assert warned in ran.err
+    assert bool(ran.err) is bool(warned)
+    assert kept(home)["mappings"] == {name: "mnist"}
 
 
 def test_mappings_and_paths_come_and_go(run: Any, home: Path, tmp_path: Path) -> None:

@@ -159,7 +159,6 @@ WRONG: list[tuple[list[str], int, str]] = [
     # The same sentences as `decloud-trainer`'s.
     (["datasets=[mnits]"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
     (["mappings.custom=digit"], 3, "mappings: there is no data set 'digit'. Did you mean 'digits'?"),
-    (["mappings.custm=digits"], 3, "mappings.custm names no data set of the network. Did you mean 'custom'?"),
     (["paths.mnits=/data"], 3, "paths: there is no data set 'mnits'. Did you mean 'mnist'?"),
     (["--cfg", "jobb"], 2, "invalid choice: 'jobb'"),
     (["--fly"], 2, "Unrecognized arguments: --fly."),

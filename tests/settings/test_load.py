@@ -255,7 +255,6 @@ def test_a_wrong_variable_is_one_sentence(variable: str, value: str, words: str,
     [
         ({"min_reward": -1}, "'-1' is not an amount in SOL"),
         ({"min_reward": "x"}, "'x' is not an amount in SOL"),
-        ({"mappings": {"a b": "c"}}, "mappings.a b names no data set of the network."),
     ],
 )
 def test_a_wrong_value_in_config_json_is_one_sentence(

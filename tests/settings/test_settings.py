@@ -167,9 +167,8 @@ def test_mappings_and_paths(given: list[str]) -> None:
     assert settings.paths == {"imdb": "/data/x.csv?text=a&label=b", "mine": "/data/my sets"}
 
 
-def test_mappings_are_for_names_of_the_network() -> None:
-    with pytest.raises(ConfigError, match=r"mappings\.cifr10 names no data set of the .*Did you mean 'cifar10'"):
-        compose(["mappings.cifr10=mnist"])
+def test_any_name_can_be_mapped() -> None:
+    assert compose(["mappings.proprietary_data=mnist"]).all_mappings()["proprietary_data"] == "mnist"
 
 
 def test_the_data_folder_reaches_the_data_set(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from decloud_pl.errors import ConfigError, DecloudError, first_line
 
 _OF_LIGHTNING = ("Trainer", "callbacks.", "loggers.", "plugins.", "profilers.", "strategies.")
 ALLOWED = (
-    *("decloud_pl.data.", "decloud_pl.models.", "decloud_pl.train."),
+    *("decloud_pl.data.", "decloud_pl.models.", "decloud_pl.store.", "decloud_pl.train."),
     *(f"lightning.pytorch.{name}" for name in _OF_LIGHTNING),
     *("torch.optim.", "torchmetrics."),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from decloud_pl.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parent
+USER_CONF = "conf"  # the folder in the user's home whose groups come beside the built-in ones
 
 
 def config_dir(package: Path = _PACKAGE) -> Path:
@@ -26,3 +27,13 @@ def config_dir(package: Path = _PACKAGE) -> Path:
         f"There is no configuration in {package / 'conf'}.",
         fix="Install decloud_pl again; its folder conf/ is missing.",
     )
+
+
+def conf_folders(home: Path | None) -> tuple[Path, ...]:
+    """Where choices of groups are: the built-in ones, then the user's own in a home folder.
+
+    Raises:
+        ConfigError: as `config_dir`.
+    """
+    own = None if home is None else home / USER_CONF
+    return (config_dir(), *([own.resolve()] if own is not None and own.is_dir() else []))

@@ -11,7 +11,8 @@ from typing import NoReturn
 
 from decloud_pl.errors import ConfigError, first_line
 
-SECRET_NAMES = ("private_key", "pinata_api_key", "pinata_secret_key", "pinata_jwt", "notify_urls")
+SECRET_NAMES = ("private_key", "notify_urls")
+"""The secrets besides those of storage providers."""
 IN_KEYRING = "@keyring"
 """What config.json holds in place of a secret that the system keyring has."""
 
@@ -30,7 +31,7 @@ class Secrets:
     """Values by name. ``repr`` and ``str`` show masked ones; pickling is refused.
 
     Args:
-        values: by a name of `SECRET_NAMES`; `IN_KEYRING` stands for a value that the keyring has.
+        values: by name; `IN_KEYRING` stands for a value that the keyring has.
         home: the folder whose secrets these are, which names them in the keyring.
     """
 
@@ -73,7 +74,7 @@ class Secrets:
         return "in the system keyring" if value == IN_KEYRING else mask(value)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={self.shown(name)}" for name in SECRET_NAMES if self._values.get(name))
+        shown = ", ".join(f"{name}={self.shown(name)}" for name, value in self._values.items() if value)
         return f"Secrets({shown})"
 
     def __copy__(self) -> Secrets:

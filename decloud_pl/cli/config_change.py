@@ -62,7 +62,7 @@ def change(arguments: argparse.Namespace) -> int:
     """Makes the changes of one call together, or none of them."""
     home = default_home(os.environ)
     changes = [_assignment(text, home, keyring=arguments.keyring) for text in arguments.set]
-    changes += [Change(find(name).name) for name in arguments.unset]
+    changes += [Change(find(name, home).name) for name in arguments.unset]
     for option, table in (("mapping", "mappings"), ("path", "paths")):
         changes += [_pair(text, option, table) for text in getattr(arguments, f"add_{option}")]
         changes += [Change(table, key=key) for key in getattr(arguments, f"remove_{option}")]
@@ -87,7 +87,7 @@ def edit() -> int:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def check(text: str) -> None:
-        checked(sources_of(parse(text.encode("utf-8", "surrogateescape"), "The edited text"), home))
+        checked(sources_of(parse(text.encode("utf-8", "surrogateescape"), "The edited text", home), home))
 
     text = edited(file.path, to_json({}), check)
     if text is not None:
@@ -131,7 +131,7 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     name, equals, word = text.partition("=")
     if not equals:
         raise UsageError(f"--set {name!r} has no value.", fix="Write --set KEY=VALUE, for example --set epochs=2.")
-    setting = find(name.strip())
+    setting = find(name.strip(), home)
     asked = word == "-" and setting.kind in ("secret", "text", "names")  # an address can have a key in it
     word = ask_secret(f"{setting.name}: ") if asked else word
     if setting.kind != "secret":

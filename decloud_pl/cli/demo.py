@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import time
 from pathlib import Path
@@ -150,17 +149,18 @@ async def _fund(rpc: RpcClient, wallet: Wallet) -> int:
 
 def _demo_settings(home: Path, endpoints: Endpoints) -> Settings:
     from decloud_pl.settings import compose
+    from decloud_pl.settings.values import hydra_text
 
-    settings = compose(["network=local"])
-    network = dataclasses.replace(
-        settings.network,
-        rpc_url=endpoints.rpc_url,
-        ws_url=endpoints.ws_url,
-        gateways=[endpoints.gateway_url],
-        program_id=endpoints.program_id,
-    )
-    storage = dataclasses.replace(settings.storage, path=str(Path(endpoints.home) / "store"))
-    return dataclasses.replace(settings, network=network, storage=storage, home=str(home), poll_interval=1.0)
+    given = {
+        "network.rpc_url": endpoints.rpc_url,
+        "network.ws_url": endpoints.ws_url,
+        "network.gateways": [endpoints.gateway_url],
+        "network.program_id": endpoints.program_id,
+        "storage.path": str(Path(endpoints.home) / "store"),
+        "home": str(home),
+        "poll_interval": 1.0,
+    }
+    return compose(["network=local", *(f"{name}={hydra_text(value)}" for name, value in given.items())])
 
 
 def _entry(record: RoundRecord) -> dict[str, Any]:

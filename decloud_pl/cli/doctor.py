@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
 decloud-trainer doctor
-decloud-trainer doctor network=devnet storage=pinata
+decloud-trainer doctor network=devnet
 decloud-trainer doctor --json
 
 It ends with 0 when nothing is in the way of earning, else with 14.

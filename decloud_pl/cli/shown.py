@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.output import print_json, print_table, to_display
-from decloud_pl.config_dir import config_dir
+from decloud_pl.config_dir import USER_CONF, config_dir
 from decloud_pl.redact import redact_tree
 from decloud_pl.settings.file import ConfigFile
 from decloud_pl.settings.layers import sets, sources
 from decloud_pl.settings.names import (
     ALIASES,
     OLD,
-    OUTSIDE,
     PACKAGES,
     PLAIN_NAMES,
     SHORT,
     choices,
     leaves,
+    secret_names,
     settings_by_name,
 )
-from decloud_pl.settings.schema import CONFIG_FILE, USER_CONF, default_home
+from decloud_pl.settings.schema import CONFIG_FILE, default_home
 
 if TYPE_CHECKING:
     from decloud_pl.settings import Settings
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAIN = (
     *("private_key", "keypair_path", "preset", "network", "storage", "datasets", "min_reward", "max_reward", "epochs"),
     *("batch_size", "learning_rate", "max_batches", "max_concurrent_rounds", "auto_train", "auto_claim"),
-    *("poll_interval", "mappings", "paths", "pinata_api_key", "pinata_secret_key", "pinata_jwt"),
+    *("poll_interval", "mappings", "paths"),
 )
 """The settings that most users meet, in the order in which they are shown."""
 
@@ -53,12 +53,12 @@ def show(composed: Composed) -> list[Shown]:
     """Every setting with its value and its origin, the main ones first."""
     settings, given = composed.settings, composed.sources
     found: list[Shown] = []
-    known = settings_by_name()
+    known, outside = settings_by_name(given.home), (*secret_names(given.home), PACKAGES)
     for name in dict.fromkeys((*MAIN, *known)):
         setting = known[name]
         place = ALIASES.get(setting.path, setting.path)
         value: Any
-        if name in OUTSIDE:
+        if name in outside:
             value = list(settings.allow_packages) if name == PACKAGES else settings.secrets.shown(name)
         elif setting.kind != "choice":
             value = redact_tree(value_at(settings, setting.path))
@@ -70,7 +70,7 @@ def show(composed: Composed) -> list[Shown]:
                 continue
         found.append(Shown(name, value, given.origin(place)))
     # Keys of a free group are settings only where config.json sets them, or where their short name cannot show them.
-    own = [entry.name for entry in given.kept.values() if entry.name not in (*leaves(), *OLD, *OUTSIDE)]
+    own = [entry.name for entry in given.kept.values() if entry.name not in (*leaves(given.home), *OLD, *outside)]
     own += [place for short, place in SHORT.items() if value_at(settings, short) is None and place not in own]
     return found + [Shown(name, redact_tree(value_at(settings, name)), given.origin(name)) for name in own]
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _EPILOG = """\
 examples:
   decloud-trainer storage test                      log in, pin a few bytes, fetch them through a gateway
-  decloud-trainer storage put model.pt storage=kubo
+  decloud-trainer storage put model.pt
   decloud-trainer storage get bafybei… --out model.pt
   decloud-trainer storage pin-status bafybei…
-  decloud-trainer storage gc                        remove updates of finished rounds from the embedded store
+  decloud-trainer storage gc                        remove updates of finished rounds from this machine
 """
 _GET_LIMIT = 2 << 30
 
@@ -66,7 +66,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     get.add_argument("--out", type=Path, default=None, metavar="FILE", help="where to put it (default: the CID)")
     get.add_argument("--max-bytes", type=int, default=_GET_LIMIT, metavar="N", help="the largest file to accept")
     _action(actions, "pin-status", _pin_status, "say which storage has pinned a CID").add_argument("cid")
-    _action(actions, "gc", _gc, "remove what no unfinished round needs from the embedded store")
+    _action(actions, "gc", _gc, "remove from this machine what no unfinished round needs")
     # Last, because it takes all that is left.
     for action in actions.choices.values():
         action.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for this run")
@@ -98,7 +98,7 @@ def _test(arguments: argparse.Namespace) -> int:
     results: list[dict[str, object]] = []
     code = 0
     network, storage = settings.network, settings.storage
-    for store in make_stores(storage, network, settings.secrets, settings.home_path):
+    for store in make_stores(settings):
         result: dict[str, object] = {"store": store.name, "ok": True}
         try:
             result["message"] = store.check()
@@ -136,7 +136,7 @@ def _put(arguments: argparse.Namespace) -> int:
 
     settings = _settings(arguments)
     network, storage = settings.network, settings.storage
-    stores = make_stores(storage, network, settings.secrets, settings.home_path)
+    stores = make_stores(settings)
     publisher = make_publisher(stores, storage, network)
     with _bar(f"Pinning {arguments.file.name}") as progress:
         pinned = _publish(publisher, arguments.file, progress=progress)
@@ -183,7 +183,7 @@ def _pin_status(arguments: argparse.Namespace) -> int:
 
     cid = str(Cid.parse(arguments.cid))
     settings = _settings(arguments)
-    stores = make_stores(settings.storage, settings.network, settings.secrets, settings.home_path)
+    stores = make_stores(settings)
     pinned = {store.name: store.has(cid) for store in stores}
     if arguments.json:
         print(json.dumps({"cid": cid, "pinned": pinned}))
@@ -196,8 +196,7 @@ def _pin_status(arguments: argparse.Namespace) -> int:
 def _gc(arguments: argparse.Namespace) -> int:
     from decloud_pl.rounds.stores import collect_garbage_of_home
 
-    settings = _settings(arguments)
-    removed = collect_garbage_of_home(settings.home_path, Path(settings.storage.path).expanduser())
+    removed = collect_garbage_of_home(_settings(arguments))
     if arguments.json:
         print(json.dumps({"removed": removed}))
     else:

@@ -11,22 +11,18 @@ from decloud_pl.cli.output import to_display
 from decloud_pl.cli.prompt import ask, ask_hidden, checked_secret, choose, confirm
 from decloud_pl.cli.session import checked
 from decloud_pl.cli.shown import show
-from decloud_pl.config_dir import config_dir
+from decloud_pl.config_dir import conf_folders
 from decloud_pl.errors import ConfigError, DecloudError, UsageError
-from decloud_pl.secrets import IN_KEYRING, SECRET_NAMES, keyring_is_usable, keyring_set
+from decloud_pl.secrets import IN_KEYRING, keyring_is_usable, keyring_set
 from decloud_pl.settings import Settings
 from decloud_pl.settings.file import ConfigFile
 from decloud_pl.settings.layers import sources_of
 from decloud_pl.settings.load import composed
-from decloud_pl.settings.names import choices, find
-from decloud_pl.settings.schema import USER_CONF, default_home
+from decloud_pl.settings.names import choices, find, secret_names
+from decloud_pl.settings.schema import default_home
 from decloud_pl.settings.values import Value, from_text
+from decloud_pl.store.registry import Provider
 
-_STORAGES = (
-    ("embedded", "a folder on this machine: enough for the local network"),
-    ("pinata", "Pinata, with an account of yours there"),
-    ("kubo", "an IPFS node of your own (Kubo)"),
-)
 _WALLETS = (
     ("file", "a key file, as the Solana CLI makes it"),
     ("paste", "paste a private key; it is kept in config.json or the system keyring"),
@@ -46,7 +42,7 @@ class Wizard:
     def run(self) -> None:
         """Asks everything, then keeps it."""
         print("Enter keeps the value in brackets. Nothing is written before the last answer.")
-        names = choices("network", config_dir(), self._home / USER_CONF)
+        names = choices("network", *conf_folders(self._home))
         self._keep("network", choose("Which network?", [(name, _about(name)) for name in names], self._now("network")))
         address = self._wallet()
         print()
@@ -77,7 +73,7 @@ class Wizard:
             self._values[name] = value
 
     def _ask(self, name: str, question: str) -> None:
-        setting = find(name)
+        setting = find(name, self._home)
         any_data_set = name == "datasets"
 
         def check(answer: str) -> None:
@@ -133,17 +129,21 @@ class Wizard:
 
     def _storage(self) -> None:
         while True:
-            default = self._now("storage")
-            if default == "embedded" and self._settings().network.name != "local":
-                default = "pinata"  # nobody could fetch what the embedded store keeps
-            kind = choose("Where are your updates stored?", _STORAGES, default)
-            self._keep("storage", kind)
+            settings, default = self._settings(), self._now("storage")
+            providers = settings.providers
+            offered = {name: one.about for name, one in providers.items()}
+            offered.setdefault(default, "your own settings")
+            if default in providers and not providers[default].serves_others and settings.network.name != "local":
+                # Nobody else could fetch what it keeps.
+                default = next((name for name, one in providers.items() if one.serves_others), default)
+            choice = choose("Where are your updates stored?", list(offered.items()), default)
+            self._keep("storage", choice)
             try:
-                if kind == "pinata":
-                    self._pinata()
-                elif kind == "kubo":
-                    self._ask("storage.kubo_address", "RPC address of the node, as a multiaddr")
-                print(f"  {self._try_storage(kind)}")
+                if choice in providers:
+                    self._login(providers[choice])
+                    for name, words in providers[choice].asks.items():
+                        self._ask(f"storage.{name}", words)
+                print(f"  {self._try_storage(choice)}")
             except DecloudError as error:
                 print(f"  {error}")
                 if not confirm("Choose again", default=True):
@@ -152,23 +152,31 @@ class Wizard:
             else:
                 return
 
-    def _pinata(self) -> None:
-        kept = "pinata_jwt" in self._values or "pinata_api_key" in self._values
-        later = "Enter keeps the present ones" if kept else "Enter to give an API key and secret instead"
-        jwt = ask_hidden(f"Pinata JWT (not shown; {later})", partial(checked_secret, "pinata_jwt"), keep=lambda: "")
-        if jwt:
-            self._values["pinata_jwt"] = jwt
-        elif not kept:
-            for name, words in (("pinata_api_key", "Pinata API key"), ("pinata_secret_key", "Pinata secret key")):
-                self._values[name] = ask_hidden(f"{words} (not shown)", partial(checked_secret, name))
+    def _login(self, provider: Provider) -> None:
+        """Asks for the first of a provider's logins; where that is left out, for the next."""
+        given = sources_of(self._values, self._home, os.environ).assignments
+        kept = any(secret.name in given for secret in provider.secrets)
+        following = [*provider.logins[1:], ()]
+        for (first, *rest), others in zip(provider.logins, following, strict=False):
+            instead = f"; Enter to give {' and '.join(one.asks for one in others)} instead" if others else ""
+            later = "; Enter keeps the present ones" if kept else instead
+            keep = (lambda: "") if later else None
+            answer = ask_hidden(f"{first.asks} (not shown{later})", partial(checked_secret, first.name), keep=keep)
+            if answer:
+                self._values[first.name] = answer
+                for secret in rest:
+                    check = partial(checked_secret, secret.name)
+                    self._values[secret.name] = ask_hidden(f"{secret.asks} (not shown)", check)
+            if answer or kept:
+                return
 
-    def _try_storage(self, kind: str) -> str:
+    def _try_storage(self, choice: str) -> str:
         """Asks the storage whether it lets us in: with the environment's credentials, where it has any."""
         from decloud_pl.rounds.stores import make_store
 
         print("  Asking it…")
         settings = self._settings()
-        return make_store(kind, settings.storage, settings.network, settings.secrets, settings.home_path).check()
+        return make_store(choice if choice in settings.providers else settings.storage.kind, settings).check()
 
     def _settings(self) -> Settings:
         return composed(sources_of(self._values, self._home, os.environ)).settings
@@ -176,7 +184,9 @@ class Wizard:
     def _offer_keyring(self) -> None:
         """Puts new secrets into the system keyring, where there is one and the user wants it."""
         new = [
-            name for name in SECRET_NAMES if self._values.get(name) not in (None, IN_KEYRING, self._before.get(name))
+            name
+            for name in secret_names(self._home)
+            if self._values.get(name) not in (None, IN_KEYRING, self._before.get(name))
         ]
         if not new or not keyring_is_usable():
             return

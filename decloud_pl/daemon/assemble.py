@@ -168,7 +168,7 @@ async def assemble(
     planner = SettingsPlanner(settings)
     if settings.auto_train:
         await check_training(planner.sample())
-    stores = make_stores(storage, settings.network, settings.secrets, home)
+    stores = make_stores(settings)
     websocket_urls = settings.network.websocket_urls()
     async with AsyncExitStack() as stack:
         reporter = stack.enter_context(logged(reporter, home))

@@ -26,8 +26,8 @@ from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.datasets import make_catalog
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
 from decloud_pl.rounds.stores import make_gateways, make_store
-from decloud_pl.settings import NetworkConfig, Secrets, Settings, StorageConfig
-from decloud_pl.settings.file import ConfigFile, is_kept_secret
+from decloud_pl.settings import NetworkConfig, Settings
+from decloud_pl.settings.file import ConfigFile
 from decloud_pl.settings.schema import RayConfig
 from decloud_pl.store.fetch.gateway import GatewayReader
 
@@ -87,7 +87,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         await _tried("wallet", find_wallet),
         *await _chain(network, settings.chain, gateways, wallet[0] if wallet else None, poll_interval=interval),
         _convention(network.convention, settings.written_convention(), settings.describe_convention()),
-        await _tried("storage", lambda: _storage(storage, network, settings.secrets, home)),
+        await _tried("storage", lambda: _storage(settings)),
         _disk(home),
         *_data_sets(catalog, settings.datasets),
         await _device(),
@@ -107,7 +107,7 @@ def _settings_file(file: ConfigFile) -> Finding:
     if mode is None:
         return Finding("settings", "note", f"there is no {file.path}", "Make one with `decloud-trainer setup`.")
     try:
-        secret = any(is_kept_secret(name, value) for name, value in file.read().items())
+        secret = file.holds_secret(file.read())
     except DecloudError as error:
         return Finding("settings", "problem", error.message, error.fix)
     if mode & _SECRET_MODE and secret:
@@ -219,8 +219,8 @@ async def _gateways(gateways: GatewayReader, chain: ChainClient) -> Finding:
     return Finding("gateways", "ok", f"the model of round {rounds[-1].id} was fetched and verified ({size:,} bytes)")
 
 
-async def _storage(storage: StorageConfig, network: NetworkConfig, secrets: Secrets, home: Path) -> Finding:
-    store = make_store(storage.kind, storage, network, secrets, home)
+async def _storage(settings: Settings) -> Finding:
+    store = make_store(settings.storage.kind, settings)
     return Finding("storage", "ok", (await asyncio.to_thread(store.check)).rstrip("."))
 
 

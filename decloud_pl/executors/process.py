@@ -18,14 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from decloud_pl.children import kill_group
+from decloud_pl.children import kill_group, looks_secret
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 
 UPDATE_FILE = "update.json"
 LOG_FILE = "worker.log"
 WORKER_MODULE = "decloud_pl.executors.worker"
 
-_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
 _BY_CODE: Mapping[int, type[TrainingError]] = {
     error.exit_code: error for error in (TrainingStopped, ExecutorUnavailable)
 }
@@ -35,7 +34,7 @@ _LOOK_SECONDS = 1.0
 
 def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without anything that looks like a secret."""
-    return {name: value for name, value in environ.items() if not any(word in name.upper() for word in _SECRET_WORDS)}
+    return {name: value for name, value in environ.items() if not looks_secret(name)}
 
 
 class Executor(Protocol):

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from decloud_pl.errors import ConfigError, DecloudError, nearest
 from decloud_pl.experiment.results import Result, dataset_name
 from decloud_pl.redact import HIDDEN, redact
-from decloud_pl.settings.layers import Sources, secret_variables, sources
+from decloud_pl.settings.layers import Sources, sources, variable_of
 from decloud_pl.settings.load import Composed, composed
-from decloud_pl.settings.names import SWEEP, choices
+from decloud_pl.settings.names import SWEEP, choices, secret_names, storages
+from decloud_pl.settings.schema import default_home
 from decloud_pl.train.trainer_arguments import check_trainer
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def _group(override: str) -> str:
 
 def forget_secrets(environ: MutableMapping[str, str]) -> None:
     """Takes secrets out of the environment, which launchers hand to their workers."""
-    for name in secret_variables():
+    home = default_home(environ)
+    for name in (*map(variable_of, secret_names(home)), *storages(home).variables):
         environ.pop(name, None)
 
 

@@ -184,6 +184,7 @@ class LocalNetwork:
             self._home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="decloud-network-")))
         home = self._home
         stack.enter_context(_locked(home))
+        # Not a provider that somebody chose: the network's creator and gateway need this one's blocks and archives.
         self.store = EmbeddedStore(home / STORE_FOLDER)
         programs = {self._dialect.program_id: shared_object()}
         self.vm = Vm(self._clock, programs, state=home / STATE_FILE)

@@ -6,69 +6,67 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from decloud_pl.build import build
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.owner import NOBODY
-from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.uploads import finished_cids
 from decloud_pl.journal.writer import Journal
-from decloud_pl.settings import NetworkConfig, Secrets, StorageConfig
-from decloud_pl.store import Store
-from decloud_pl.store.embedded import EmbeddedStore
+from decloud_pl.settings import NetworkConfig, Settings
+from decloud_pl.store import LocalStore, Store
 from decloud_pl.store.fetch.cache import CachedReader
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.publish import ReadBack, StorePublisher
+from decloud_pl.store.registry import Provider, StorageConfig, unknown
 
-KINDS = ("embedded", "kubo", "pinata")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def make_stores(storage: StorageConfig, network: NetworkConfig, secrets: Secrets, home: Path) -> list[Store]:
+def make_stores(settings: Settings) -> list[Store]:
     """The store that ``storage`` names, then those of ``storage.fallback``.
 
-    Args:
-        storage: where to pin.
-        network: who must be able to fetch what is pinned.
-        secrets: the logins.
-        home: the user's folder; a store may keep the state of its uploads there.
-
     Raises:
-        ConfigError: an unknown kind, missing credentials, or the embedded store on a public network.
+        ConfigError: an unknown name, missing credentials, or a store of this machine on a public network.
     """
-    kinds = dict.fromkeys([storage.kind, *storage.fallback])
-    return [make_store(kind, storage, network, secrets, home) for kind in kinds]
+    return [make_store(kind, settings) for kind in dict.fromkeys([settings.storage.kind, *settings.storage.fallback])]
 
 
-def make_store(kind: str, storage: StorageConfig, network: NetworkConfig, secrets: Secrets, home: Path) -> Store:
-    """One store of a kind; see `make_stores` for the arguments.
+def make_store(kind: str, settings: Settings) -> Store:
+    """One provider's store.
 
     Raises:
         ConfigError: as `make_stores`.
     """
-    if kind == "embedded":
-        if not (storage.allow_embedded or _is_local(network)):
-            raise ConfigError(
-                f"The embedded store serves this machine only, so nobody on {network.name} could fetch your"
-                " updates and no validator would pay for them.",
-                fix="Set storage=pinata or storage=kubo; or storage.allow_embedded=true if your own gateway serves it.",
-            )
-        return EmbeddedStore(Path(storage.path).expanduser())
-    if kind == "kubo":
-        from decloud_pl.store.kubo import KuboStore
-
-        return KuboStore(storage.kubo_address, timeout=storage.timeout)
-    if kind == "pinata":
-        from decloud_pl.store.pinata import PinataCredentials, PinataStore
-
-        names = ("pinata_api_key", "pinata_secret_key", "pinata_jwt")
-        credentials = PinataCredentials(*(secrets.get(name) or "" for name in names))
-        return PinataStore(
-            credentials,
-            api_url=storage.pinata_api_url,
-            upload_url=storage.pinata_upload_url,
-            timeout=storage.timeout,
-            state=home / "uploads",
+    network, known = settings.network, settings.providers
+    if kind not in known:
+        raise unknown(kind, known)
+    allowance = f"allow_{kind}"
+    if not (known[kind].serves_others or getattr(settings.storage, allowance, False) or _is_local(network)):
+        others = " or ".join(f"storage={name}" for name, one in known.items() if one.serves_others)
+        own = (
+            f"; or storage.{allowance}=true if your own gateway serves it"
+            if hasattr(settings.storage, allowance)
+            else ""
         )
-    raise ConfigError(f"There is no storage {kind!r}.", fix=f"Known: {', '.join(KINDS)}.")
+        raise ConfigError(
+            f"The {kind} store serves this machine only, so nobody on {network.name} could fetch your"
+            " updates and no validator would pay for them.",
+            fix=f"Set {others}{own}.",
+        )
+    return _built(known[kind], settings)
+
+
+def _built(provider: Provider, settings: Settings) -> Store:
+    """A provider's store, with its own secrets and no others."""
+    values = {secret.name: settings.secrets.get(secret.name) for secret in provider.secrets}
+    objects = {"secrets": {name: value for name, value in values.items() if value}} if provider.secrets else {}
+    store = build(provider.store, packages=settings.allow_packages, **objects)
+    # The journal tells stores apart by their names.
+    if not isinstance(store, Store) or store.name != provider.name:
+        raise ConfigError(
+            f"{provider.store['_target_']} does not give a store named {provider.name!r}.",
+            fix="See decloud_pl.store.Store for what a store has.",
+        )
+    return store
 
 
 def _is_local(network: NetworkConfig) -> bool:
@@ -91,8 +89,8 @@ def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: Net
     return StorePublisher(stores, make_gateways(network, storage), read_back=patience)
 
 
-def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:
-    """Removes the updates of finished rounds from the embedded store; returns their CIDs.
+def collect_garbage(store: LocalStore, journal: Journal) -> list[str]:
+    """Removes the updates of finished rounds from a store on this machine; returns their CIDs.
 
     Files that the journal does not know are somebody else's, for example a creator's models, and stay. Nobody calls
     this but the user: a creator may want a finished round's updates.
@@ -100,14 +98,14 @@ def collect_garbage(store: EmbeddedStore, journal: Journal) -> list[str]:
     return store.gc(set(store.cids()) - finished_cids(journal, store.name))
 
 
-def collect_garbage_of_home(home: Path, store: Path) -> list[str]:
-    """`collect_garbage` for the journal in the user's folder and the embedded store in another.
+def collect_garbage_of_home(settings: Settings) -> list[str]:
+    """`collect_garbage` for the journal in the user's folder and every store on this machine.
 
     Raises:
         JournalLocked: a daemon is at work.
     """
-    path = home / JOURNAL_FILE
-    if not path.exists():
+    if not settings.journal_path.exists():
         return []
-    with Journal(path, NOBODY) as journal:
-        return collect_garbage(EmbeddedStore(store), journal)
+    with Journal(settings.journal_path, NOBODY) as journal:
+        stores = [_built(one, settings) for one in settings.providers.values() if not one.serves_others]
+        return [cid for store in stores if isinstance(store, LocalStore) for cid in collect_garbage(store, journal)]

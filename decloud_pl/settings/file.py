@@ -18,7 +18,7 @@ from decloud_pl.durable import locked, write_atomically
 from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING
-from decloud_pl.settings.names import find
+from decloud_pl.settings.names import find, secret_names
 from decloud_pl.settings.schema import CONFIG_FILE
 from decloud_pl.settings.values import Value, from_json
 
@@ -47,8 +47,8 @@ class ConfigFile:
         except OSError as error:
             fix = "Check its owner and mode."
             raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix=fix) from error
-        values, mode = parse(data, str(self.path)), self.mode() or 0
-        if mode & 0o077 and any(is_kept_secret(name, value) for name, value in values.items()):
+        values, mode = parse(data, str(self.path), self.path.parent), self.mode() or 0
+        if mode & 0o077 and self.holds_secret(values):
             logger.warning(
                 "%s holds a secret and others can read it (mode %03o). Run: chmod 600 %s", self.path, mode, self.path
             )
@@ -87,6 +87,11 @@ class ConfigFile:
         except OSError:
             return None
 
+    def holds_secret(self, values: Mapping[str, Value]) -> bool:
+        """Whether one of its values is a secret in the clear, or an address that may hold one."""
+        secrets = secret_names(self.path.parent)
+        return any((name in secrets and one != IN_KEYRING) or redact_tree(one) != one for name, one in values.items())
+
     @contextmanager
     def _writing(self) -> Iterator[Callable[[str], None]]:
         try:
@@ -99,8 +104,8 @@ class ConfigFile:
             raise ConfigError(f"{self.path} cannot be written: {error.strerror}.", fix=fix) from error
 
 
-def parse(data: bytes, where: str) -> dict[str, Value]:
-    """Checks the content of a config.json; ``where`` names it in messages.
+def parse(data: bytes, where: str, home: Path) -> dict[str, Value]:
+    """Checks the content of a home folder's config.json; ``where`` names it in messages.
 
     Raises:
         ConfigError: the first thing that is wrong, with the nearest right one.
@@ -134,7 +139,7 @@ def parse(data: bytes, where: str) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for name, value in tree.items():
         try:
-            setting = find(name)
+            setting = find(name, home)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error.message}", fix=error.fix) from None
         if setting.kind == "amount":
@@ -148,8 +153,3 @@ def parse(data: bytes, where: str) -> dict[str, Value]:
 def to_json(values: Mapping[str, Value]) -> str:
     """The text of a config.json."""
     return json.dumps({"version": VERSION, **values}, indent=2, ensure_ascii=False) + "\n"
-
-
-def is_kept_secret(name: str, value: Value) -> bool:
-    """Whether this entry of config.json is a secret in the clear, or an address that may hold one."""
-    return (find(name).kind == "secret" and value != IN_KEYRING) or redact_tree(value) != value

@@ -14,13 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from decloud_pl.config_dir import config_dir
+from decloud_pl.config_dir import conf_folders
 from decloud_pl.errors import ConfigError, nearest
-from decloud_pl.secrets import SECRET_NAMES, Secrets
+from decloud_pl.secrets import Secrets
 from decloud_pl.settings import names
 from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups
-from decloud_pl.settings.schema import CONFIG_FILE, USER_CONF, default_home
+from decloud_pl.settings.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups, secret_names, storages
+from decloud_pl.settings.schema import CONFIG_FILE, default_home
 from decloud_pl.settings.training import TrainingConfig
 from decloud_pl.settings.values import Value, from_text, hydra_text
 
@@ -30,8 +30,6 @@ BUILT_IN, COMMAND_LINE = "built-in", "command line"
 _OF_A_TRAINING = ("model", *(entry.name for entry in fields(TrainingConfig)))
 _PREFIX = "DECLOUD_"
 _NOT_SETTINGS = ("DECLOUD_HOME", "DECLOUD_NO_SKIPS")
-_PINATA = {name.upper(): name for name in SECRET_NAMES if name.startswith("pinata")}
-_PINATA |= {"PINATA_SECRET_API_KEY": "pinata_secret_key"}
 _OVERRIDE = re.compile(r"^((\+{1,2})?[A-Za-z_][\w./@:-]*=.*|~[A-Za-z_][\w./@:-]*(=.*)?)$", re.DOTALL)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -76,19 +74,18 @@ class Sources:
         Raises:
             ConfigError: an override is not a setting, is a secret, or contradicts another.
         """
-        found = [_override(text, sweep=sweep) for text in overrides]
+        found = [_override(text, secret_names(self.home), sweep=sweep) for text in overrides]
         typed = _layer("The command line", (entry for _, entries in found for entry in entries))
         return replace(self, command_line=typed, overrides=tuple(text for text, _ in found))
 
     @property
-    def folders(self) -> list[Path]:
-        """Where choices of groups are: the built-in ones and the user's own."""
-        own = None if self.home is None else self.home / USER_CONF
-        return [config_dir(), *([own.resolve()] if own is not None and own.is_dir() else [])]
+    def folders(self) -> tuple[Path, ...]:
+        """Where choices of groups are."""
+        return conf_folders(self.home)
 
     @property
     def secrets(self) -> Secrets:
-        values = {name: entry.value for name, entry in self.assignments.items() if name in SECRET_NAMES}
+        values = {name: self.assignments[name].value for name in secret_names(self.home) if name in self.assignments}
         return Secrets(values, home=str(self.home or ""))
 
     @property
@@ -155,8 +152,8 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
     Raises:
         ConfigError: a variable holds a value that its setting does not take, or a layer two for one setting.
     """
-    kept = _layer(CONFIG_FILE, (Assignment(find(name).path, value, CONFIG_FILE) for name, value in values.items()))
-    given = _layer("The environment", _variables(environ or {}))
+    kept = _layer(CONFIG_FILE, (Assignment(find(key, home).path, one, CONFIG_FILE) for key, one in values.items()))
+    given = _layer("The environment", _variables(environ or {}, home))
     merged = {**_below(kept, given), **given}
     for place in kept.keys() & given.keys():
         below, above = kept[place].value, given[place].value
@@ -167,11 +164,6 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
         if not _PACKAGE.fullmatch(name):
             raise ConfigError(f"{PACKAGES}: {name!r} is not the name of a package.", fix="Name it as in an import.")
     return Sources(home, merged)
-
-
-def secret_variables() -> list[str]:
-    """The environment variables that may hold a secret."""
-    return [*(_variable(name) for name in SECRET_NAMES), *_PINATA]
 
 
 def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -205,7 +197,7 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
 
 def _below(layer: Layer, above: Layer) -> Layer:
     """A layer without what belongs to a choice that the layer above changes: an RPC address is for its network."""
-    # Settings of other groups, such as storage.kubo_address, and short names do for every choice.
+    # Settings of other groups, such as those of a storage, and short names do for every choice.
     chosen = [group for group in ("network", *names.free_groups()) if group in above]
     changed = tuple(f"{one}." for one in chosen if one not in layer or layer[one].value != above[one].value)
     return {place: one for place, one in layer.items() if one.name in ALIASES or not place.startswith(changed)}
@@ -238,18 +230,18 @@ def _layer_of_file(folders: Sequence[Path], group: str, name: str) -> Layer:
     return found
 
 
-def _variable(name: str) -> str:
+def variable_of(name: str) -> str:
     """The environment variable of a setting: ``DECLOUD_EPOCHS``, ``DECLOUD_NETWORK_RPC_URL``."""
     return f"{_PREFIX}{name.replace('.', '_').upper()}"
 
 
-def _variables(environ: Mapping[str, str]) -> Iterator[Assignment]:
+def _variables(environ: Mapping[str, str], home: Path) -> Iterator[Assignment]:
     """The settings in the environment."""
-    every = (*names.settings_by_name(), *ALIASES, *ALIASES.values())
-    known = {_variable(name): name for name in every} | _PINATA
+    every = (*names.settings_by_name(home), *ALIASES, *ALIASES.values())
+    known = {**storages(home).variables, **{variable_of(name): name for name in every}}
     for variable, text in environ.items():
         if variable in known and text:
-            setting = find(known[variable])
+            setting = find(known[variable], home)
             yield Assignment(setting.path, from_text(setting, text, variable), variable)
         elif variable.startswith(_PREFIX) and variable not in (*_NOT_SETTINGS, *known):
             # Not an error: it may be meant for another program.
@@ -257,7 +249,7 @@ def _variables(environ: Mapping[str, str]) -> Iterator[Assignment]:
             logger.warning("The environment variable %s is not a setting. %s", variable, hint)
 
 
-def _override(text: str, *, sweep: bool) -> tuple[str, list[Assignment]]:
+def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, list[Assignment]]:
     """An override by Lightning's name, as Hydra reads it, and what it sets.
 
     Hydra itself asks for ``++`` before keys of the user's own, and for quotes around paths and addresses.
@@ -275,7 +267,7 @@ def _override(text: str, *, sweep: bool) -> tuple[str, list[Assignment]]:
     last = name.rpartition(".")[2]
     if last == PACKAGES:
         raise names.no_setting(name, [])
-    if last in SECRET_NAMES:
+    if last in secrets:
         raise ConfigError(
             f"{name} does not belong on a command line, where others can read it.",
             fix=f"Keep it with: decloud-trainer config --set {last}=-",

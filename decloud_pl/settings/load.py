@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 from decloud_pl.chain.solana_cli import chosen_network
 from decloud_pl.secrets import Secrets
 from decloud_pl.settings.layers import Sources, sources
-from decloud_pl.settings.names import ALIASES, ALL_BATCHES, OLD, OUTSIDE, PRESET, SHORT, groups
+from decloud_pl.settings.names import ALIASES, ALL_BATCHES, OLD, PACKAGES, PRESET, SHORT, groups, secret_names, storages
 from decloud_pl.settings.schema import DataConfig, Settings, Tree
 from decloud_pl.settings.values import hydra_text, literal
+from decloud_pl.store.registry import take_providers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -78,16 +79,14 @@ def composed(given: Sources) -> Composed:
         with open_dict(tree):
             del tree["hydra"]
             _move_old_keys(tree, given.of_training())
+        providers = take_providers(tree.storage)
         plain = cast(Tree, OmegaConf.to_object(tree))
     except (OmegaConfBaseException, RecursionError) as error:
         raise wrong_in_tree(error, tree, given) from error
     refuse_unknown_keys(plain)
-    settings = Settings(
-        **{entry.name: getattr(plain, entry.name) for entry in fields(Tree)},
-        secrets=given.secrets,
-        allow_packages=given.allow_packages,
-        given=given.of_training(),
-    )
+    values = {entry.name: getattr(plain, entry.name) for entry in fields(Tree)}
+    values |= {"secrets": given.secrets, "providers": providers, "allow_packages": given.allow_packages}
+    settings = Settings(**values, given=given.of_training())
     network = settings.network
     if not network.rpc_url:  # network=solana-cli
         chosen = chosen_network()
@@ -104,8 +103,9 @@ def hydra_overrides(given: Sources, overrides: Sequence[str]) -> list[str]:
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("alias", _alias, replace=True)
-    store = ConfigStore.instance()
-    store.store(name="schema", node=Tree)
+    store, schema = ConfigStore.instance(), OmegaConf.structured(Tree)
+    schema.storage = storages(given.home).node()
+    store.store(name="schema", node=schema)
     store.store(group="user", name="settings", node=_user_node(given), package="_global_")
     path = [f"hydra.searchpath=[{hydra_text(f'file://{own}')}]" for own in given.folders[1:]]
     return [*path, *overrides]
@@ -115,7 +115,8 @@ def _user_node(given: Sources) -> DictConfig:
     """config.json and the environment as an entry of Hydra's defaults list."""
     from omegaconf import OmegaConf
 
-    kept = {place: entry for place, entry in given.kept.items() if place not in OUTSIDE}
+    outside = (*secret_names(given.home), PACKAGES)
+    kept = {place: entry for place, entry in given.kept.items() if place not in outside}
     chosen = [{f"override /{place}": entry.value} for place, entry in kept.items() if place in groups()]
     # Hydra adds a file's values by the names that the file uses. Those of two names are added again here.
     values = {place: layer[place].placed for layer in given.files[::-1] for place in ALIASES.values() if place in layer}

@@ -16,11 +16,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from decloud_pl.config_dir import config_dir
+from decloud_pl.config_dir import conf_folders, config_dir
 from decloud_pl.errors import ConfigError, nearest
 from decloud_pl.ranges import AMOUNT, AMOUNT_OR_NONE
 from decloud_pl.secrets import SECRET_NAMES
 from decloud_pl.settings.schema import Tree
+from decloud_pl.store.registry import Registry, registry
 
 KINDS: dict[str, tuple[str, tuple[type, ...], tuple[Any, ...]]] = {
     "switch": ("true or false", (bool,), (bool,)),
@@ -51,7 +52,6 @@ PLAIN_NAMES = {"wallet.keypair_path": "keypair_path", "rewards.min": "min_reward
 """From the place in the tree to the name users write, where they differ."""
 PRESET, EXPERIMENT, SWEEP, PACKAGES = "preset", "experiment", "sweep", "allow_packages"
 OVER_ALL = (PRESET, EXPERIMENT)  # their files have no place of their own in the tree: they set what is in it
-OUTSIDE = (*SECRET_NAMES, PACKAGES)  # these settings never enter the tree
 
 # `home` decides where config.json is; the others say what one run does.
 _NOT_KEPT = ("home", "task", "round", "base_model", EXPERIMENT)
@@ -66,18 +66,33 @@ class Setting:
     kind: str
 
 
-@cache
-def leaves() -> dict[str, Setting]:
+def storages(home: Path | None) -> Registry:
+    """The storage providers, those in a home folder's own conf/ included; what they say is part of the names below."""
+    return registry(conf_folders(home))
+
+
+def secret_names(home: Path | None) -> tuple[str, ...]:
+    """The settings that are secrets; like `PACKAGES` they never enter the tree."""
+    return (*storages(home).secrets, *SECRET_NAMES)
+
+
+def leaves(home: Path | None = None) -> dict[str, Setting]:
     """Every leaf and group of the tree by its place, those that are not kept included."""
-    choices = {name: Setting(name, name, "choice") for name in OVER_ALL}
-    return {**choices, **{setting.path: setting for setting in _leaves(Tree, "")}}
+    return _places(storages(home))
 
 
 @cache
-def settings_by_name() -> dict[str, Setting]:
-    """Every setting that config.json and the environment can hold."""
-    found = {name: Setting(name, name, "names" if name == PACKAGES else "secret") for name in OUTSIDE}
-    return found | {setting.name: setting for path, setting in leaves().items() if path not in _NOT_KEPT}
+def _places(providers: Registry) -> dict[str, Setting]:
+    choices = {name: Setting(name, name, "choice") for name in OVER_ALL}
+    found = [*_leaves(Tree, ""), *_leaves(providers.schema(), "storage.")]
+    return {**choices, **{setting.path: setting for setting in found}}
+
+
+def settings_by_name(home: Path | None = None) -> dict[str, Setting]:
+    """Every setting that config.json and the environment can hold; ``home`` as for `storages`."""
+    found = {name: Setting(name, name, "secret") for name in secret_names(home)}
+    found[PACKAGES] = Setting(PACKAGES, PACKAGES, "names")
+    return found | {setting.name: setting for path, setting in leaves(home).items() if path not in _NOT_KEPT}
 
 
 @cache
@@ -92,13 +107,13 @@ def free_groups() -> tuple[str, ...]:
     return tuple(name for name, hint in typing.get_type_hints(Tree).items() if _plain(hint) == dict[str, Any])
 
 
-def find(name: str) -> Setting:
-    """The setting of a name, or of a place in the tree.
+def find(name: str, home: Path | None = None) -> Setting:
+    """The setting of a name, or of a place in the tree; ``home`` as for `storages`.
 
     Raises:
         ConfigError: there is no such setting; the message names the nearest.
     """
-    known = settings_by_name()
+    known = settings_by_name(home)
     setting = known.get(PLAIN_NAMES.get(name, name))
     if setting is not None:
         return setting

@@ -65,7 +65,7 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     key = place[1] if place else ""
     reason = file[3].rstrip(".") if file else first_line(cause)
     if key and reason.startswith("Key "):
-        return _no_place(key, list(getattr(cause, "parent_node", None) or ()))
+        return _no_place(key, list(getattr(cause, "parent_node", None) or ()), given)
     if file or not isinstance(cause, ValidationError):
         where = f"The configuration {file[1]}" if file else "The configuration"
         named = f"{key}: {reason}" if key else reason
@@ -89,7 +89,7 @@ def wrong_in_tree(error: Exception, tree: DictConfig, given: Sources) -> ConfigE
 
 def _wrong_value(error: Exception, key: str, value: object, given: Sources) -> ConfigError:
     """The sentence for a value of the wrong type; None stands for one that is not known."""
-    setting, name = leaves().get(key), given.written(key)
+    setting, name = leaves(given.home).get(key), given.written(key)
     if setting is None or value is None:
         return ConfigError(f"{first_line(error)} ({name}).", fix="Correct the value of this key.")
     if setting.kind == "names":
@@ -136,7 +136,7 @@ def refuse_unknown_keys(node: object, place: str = "") -> None:
             refuse_unknown_keys(value, f"{place}{name}.")
 
 
-def _no_place(key: str, known: list[str]) -> ConfigError:
+def _no_place(key: str, known: list[str], given: Sources) -> ConfigError:
     """The sentence for a key that the tree, or the file chosen for a free group, does not have beside ``known``."""
     above = key.rpartition(".")[0]
     if key in (*OVER_ALL, SWEEP):
@@ -145,7 +145,7 @@ def _no_place(key: str, known: list[str]) -> ConfigError:
             fix="Begin the file with the line '# @package _global_'.",
         )
     if key.partition(".")[0] not in free_groups():
-        return no_setting(key, [path for path in leaves() if path.rpartition(".")[0] == above])
+        return no_setting(key, [path for path in leaves(given.home) if path.rpartition(".")[0] == above])
     close = difflib.get_close_matches(key, [f"{above}.{name}" for name in known], n=1)
     short = [name for name, place in ALIASES.items() if place == key]
     hint = f"{short[0]} is its short name. To" if short else f"Did you mean {close[0]!r}? To" if close else "To"

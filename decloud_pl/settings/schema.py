@@ -13,14 +13,15 @@ from typing import Annotated, Any, cast
 
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.network import NetworkConfig
+from decloud_pl.config_dir import USER_CONF
 from decloud_pl.domain import Convention, parse_sol
 from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, AMOUNT_OR_NONE, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of
 from decloud_pl.secrets import Secrets
 from decloud_pl.settings.training import TrainingConfig
+from decloud_pl.store.registry import Provider, StorageConfig
 
 CONFIG_FILE = "config.json"
 JOURNAL_FILE = "journal.sqlite"
-USER_CONF = "conf"  # the folder in the user's home whose groups come beside the built-in ones
 
 _GPUS = Range("a share of a GPU or a whole number", lambda value: value < 1 or value % 1 == 0)
 _ADDRESS = Range(
@@ -65,21 +66,6 @@ class WalletConfig:
     kind: Annotated[str, one_of("keypair", "environment", "keyring", "solana-cli")] = "keypair"
     keypair_path: str = "~/.config/solana/id.json"
     strict: bool = False
-
-
-@dataclass
-class StorageConfig:
-    """Where finished updates are pinned."""
-
-    kind: str = "embedded"
-    path: str = ""
-    allow_embedded: bool = False
-    fallback: list[str] = field(default_factory=list)
-    kubo_address: str = "/ip4/127.0.0.1/tcp/5001/http"
-    pinata_api_url: str = "https://api.pinata.cloud"
-    pinata_upload_url: str = "https://uploads.pinata.cloud"
-    timeout: Annotated[float, ABOVE_ZERO] = 60.0
-    read_back_seconds: Annotated[float, ABOVE_ZERO] = 120.0
 
 
 @dataclass
@@ -167,11 +153,13 @@ class Settings(Tree):
 
     Attributes:
         secrets: keys and credentials.
+        providers: who can store updates, by name.
         allow_packages: packages of the user's own that may be built from the configuration.
         given: the settings of a training that a layer above the built-in one sets, by their places in the tree.
     """
 
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
+    providers: dict[str, Provider] = field(default_factory=dict)
     allow_packages: list[str] = field(default_factory=list)
     given: tuple[str, ...] = ()
 

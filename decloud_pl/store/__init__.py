@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from decloud_pl.domain import Update, UpdateForm
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE
 
-__all__ = ["Progress", "Publisher", "RoundPublisher", "Store", "Stored"]
+__all__ = ["LocalStore", "Progress", "Publisher", "RoundPublisher", "Store", "Stored"]
 
 Progress = Callable[[int, int], None]
 """Told (bytes sent, bytes in all) as an upload goes on; what it raises ends the upload."""
@@ -25,6 +25,7 @@ class Stored:
     size: int
 
 
+@runtime_checkable
 class Store(Protocol):
     """Keeps files so that others can fetch them by CID.
 
@@ -58,6 +59,19 @@ class Store(Protocol):
         Raises:
             StoreUnavailable, StoreRejected: as `put`.
         """
+        ...
+
+
+@runtime_checkable
+class LocalStore(Store, Protocol):
+    """A store on this machine, whose files are the user's to remove."""
+
+    def cids(self) -> list[str]:
+        """The CIDs of all files kept."""
+        ...
+
+    def gc(self, keep: Collection[str]) -> list[str]:
+        """Removes every file whose CID is not in ``keep``; returns the CIDs of what it removed."""
         ...
 
 

@@ -42,8 +42,8 @@ class EmbeddedStore:
 
     name = "embedded"
 
-    def __init__(self, root: Path, *, now: Callable[[], float] = time.time) -> None:
-        self._root = root
+    def __init__(self, root: Path | str, *, now: Callable[[], float] = time.time) -> None:
+        self._root = Path(root).expanduser()
         self._now = now
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:

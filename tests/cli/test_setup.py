@@ -161,7 +161,7 @@ def test_a_new_key_file_and_pinatas_older_credentials(home: Path, environ: dict[
             terminal.wait_for("The embedded store serves this machine only")
             terminal.answer("Choose again [y]: ", "")
             terminal.answer("Your choice [pinata]: ", "")
-            terminal.answer("Enter to give an API key and secret instead", "")
+            terminal.answer("Enter to give Pinata API key and Pinata secret key instead", "")
             terminal.answer("Pinata API key (not shown): ", "", KEY)
             terminal.answer("Pinata secret key (not shown): ", SECRET)
             terminal.wait_for("Your address is")

@@ -218,8 +218,7 @@ def test_gc_removes_only_updates_of_finished_rounds(
 @pytest.mark.parametrize("network", ["devnet", "mainnet"])
 def test_the_embedded_store_is_refused_on_a_public_network(network: str, kinds: list[str]) -> None:
     def stores(*overrides: str) -> list[Store]:
-        settings = load([*overrides, *kinds])
-        return make_stores(settings.storage, settings.network, settings.secrets, settings.home_path)
+        return make_stores(load([*overrides, *kinds]))
 
     with pytest.raises(ConfigError, match=f"nobody on {network} could fetch") as refused:
         stores(f"network={network}")

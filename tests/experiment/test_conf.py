@@ -99,7 +99,7 @@ def test_a_storage_is_built(name: str, tmp_path: Path) -> None:
     settings = dataclasses.replace(
         compose([f"storage={name}", f"home={tmp_path}"]), secrets=Secrets({"pinata_jwt": "a.b.c"})
     )
-    stores = make_stores(settings.storage, settings.network, settings.secrets, settings.home_path)
+    stores = make_stores(settings)
     assert len(stores) == 1
 
 

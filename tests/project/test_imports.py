@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "secrets": {"errors"},
     "loop_thread": set(),
     "children": {"errors"},
-    "settings": {*_BASE, "config_dir", "secrets", "chain"},
+    "settings": {*_BASE, "config_dir", "secrets", "chain", "store"},
     "build": {"errors"},
     "chain": _BASE,
     "store": _BASE,

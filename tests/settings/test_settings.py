@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from decloud_pl.cli.shown import value_at
 from decloud_pl.daemon.assemble import facts
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
@@ -77,7 +78,7 @@ def test_reward_limits_must_leave_room() -> None:
 def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
     assert compose().home_path == tmp_path
-    assert Path(compose().storage.path) == tmp_path / "localnet" / "store"
+    assert Path(value_at(compose(), "storage.path")) == tmp_path / "localnet" / "store"
     assert default_home({"DECLOUD_HOME": "/elsewhere"}) == Path("/elsewhere")
     assert default_home({}) == Path("~/.decloud-trainer").expanduser()
 

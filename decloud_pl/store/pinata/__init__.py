@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from decloud_pl.retry import Retry
 from decloud_pl.store import Progress, Stored
@@ -59,6 +61,17 @@ class PinataStore:
         else:
             self._api = PinataV1(self._http, api_url)
         self._retry = retry or Retry()
+
+    @classmethod
+    def from_secrets(cls, secrets: Mapping[str, str], *, state: str, **settings: Any) -> PinataStore:
+        """With the secrets of ``conf/storage/pinata.yaml``, and that file's settings.
+
+        Raises:
+            ConfigError: no login, half of one, or an address that is not https.
+        """
+        names = ("pinata_api_key", "pinata_secret_key", "pinata_jwt")
+        credentials = PinataCredentials(*(secrets.get(name, "") for name in names))
+        return cls(credentials, state=Path(state).expanduser(), **settings)
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
         """Uploads and pins a file, streaming it.

@@ -16,13 +16,6 @@ from typing import TextIO
 
 from decloud_pl.errors import TrainingStopped
 
-_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
-
-
-def looks_secret(variable: str) -> bool:
-    """Whether an environment variable's name says that it holds a secret, so that no child should inherit it."""
-    return any(word in variable.upper() for word in _SECRET_WORDS)
-
 
 @dataclass(frozen=True)
 class Output:

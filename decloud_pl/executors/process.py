@@ -18,8 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from decloud_pl.children import kill_group, looks_secret
+from decloud_pl.children import kill_group
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
+from decloud_pl.store.registry import looks_secret
 
 UPDATE_FILE = "update.json"
 LOG_FILE = "worker.log"

@@ -30,9 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def words_of(root: argparse.ArgumentParser) -> dict[str, list[str]]:
     """What can follow each command: its options, fixed choices, and the settings where it takes them."""
-    from decloud_pl.settings.names import settings_by_name
+    from decloud_pl.settings.names import OUTSIDE, settings_by_name
 
-    settings = [f"{setting.path}=" for setting in settings_by_name().values() if setting.path]
+    settings = [f"{setting.path}=" for name, setting in settings_by_name().items() if name not in OUTSIDE]
     found: dict[str, list[str]] = {}
     for name, command in subcommands(root).items():
         words: list[str] = []

@@ -52,12 +52,12 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
         reporter = TerminalReporter(plain=True, stamps=True)
 
     # One round by hand has somebody who waits for it; a daemon may have been started before the network was up.
-    patient = settings.round is None
+    wait = settings.round is None
 
     async def work() -> int:
         async with (
             keep_alive(os.environ),
-            assemble(settings, wallet, reporter, preset=preset, patient=patient) as daemon,
+            assemble(settings, wallet, reporter, preset=preset, wait_for_endpoint=wait) as daemon,
         ):
             await run_until_stopped(daemon, reporter.stopping)
             if settings.round is None:

@@ -41,7 +41,7 @@ LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
 
 
 @dataclass(frozen=True)
-class Finish:
+class Finisher:
     """Judges the update of a fit, and tries the remedies where it would be withheld.
 
     Attributes:

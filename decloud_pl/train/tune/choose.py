@@ -58,7 +58,7 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
 
 def _choice(
     setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor, *, shared: bool
-) -> probe.Choice:
+) -> probe.TunedValues:
     rate, data = probe.configured_rate(setup.config), setup.data
     if not shared:
         return probe.unchanged(setup.plan, "Probe skipped: it needs processes that Lightning starts on one machine.")

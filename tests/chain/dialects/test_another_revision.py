@@ -100,7 +100,7 @@ async def test_rounds_are_chosen_by_its_limits(read: Round) -> None:
 async def test_rounds_are_lived_through_by_its_limits(read: Round) -> None:
     record = RoundRecord(OPEN.id, State.SEEN, "mnist", "mnist", "bafy", 10**9)
     assert next_step(record, read, None, now=0, update_on_disk=False) == Act("join")
-    missed = Finish(State.MISSED, "the round already has its 2 trainers")
+    missed = Finish(State.MISSED, "not joined, it already has its 2 trainers")
     assert next_step(record, FULL, None, now=0, update_on_disk=False) == missed
 
 

@@ -12,7 +12,7 @@ from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.assemble import assemble
-from decloud_pl.daemon.patience import ENDLESS, SHORT, StoppedWaiting, answered
+from decloud_pl.daemon.startup import ENDLESS, SHORT, StoppedWaiting, answered
 from decloud_pl.errors import ConfigError, RpcUnavailable
 from decloud_pl.localnet.network import LocalNetwork
 from decloud_pl.rounds.events import DaemonEvent, Trouble
@@ -105,7 +105,7 @@ async def test_a_service_that_starts_before_its_network_finds_it(tmp_path: Path,
     notes = Notes()
 
     async def start() -> None:
-        async with assemble(settings_of(tmp_path, port), Wallet(Keypair()), notes, patient=True) as daemon:
+        async with assemble(settings_of(tmp_path, port), Wallet(Keypair()), notes, wait_for_endpoint=True) as daemon:
             running = asyncio.create_task(daemon.run())
             daemon.stop()
             await running
@@ -130,7 +130,7 @@ async def test_a_command_and_a_wrong_configuration_end_at_once(
 ) -> None:
     async def start() -> None:
         settings = settings_of(tmp_path, port, override)
-        async with assemble(settings, Wallet(Keypair()), Notes(), patient=patient):
+        async with assemble(settings, Wallet(Keypair()), Notes(), wait_for_endpoint=patient):
             pass
 
     with pytest.raises(kind):

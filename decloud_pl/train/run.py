@@ -50,7 +50,8 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
 
     from decloud_pl.train.callbacks.delta import trained_network
     from decloud_pl.train.callbacks.in_round import RoundCallbacks
-    from decloud_pl.train.fit.setup import FitSetup, quiet
+    from decloud_pl.train.fit.setup import FitSetup
+    from decloud_pl.train.fit.trainer import quiet
     from decloud_pl.train.score.finish import Finisher
     from decloud_pl.train.tune.choose import tuned
 

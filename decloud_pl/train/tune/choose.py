@@ -13,7 +13,8 @@ from lightning.pytorch.strategies import ParallelStrategy
 
 from decloud_pl.durable import write_atomically
 from decloud_pl.train.fit.datamodule import RoundDataModule
-from decloud_pl.train.fit.setup import FitSetup, State, make_trainer
+from decloud_pl.train.fit.setup import FitSetup, State
+from decloud_pl.train.fit.trainer import make_trainer
 from decloud_pl.train.plan import PROBE_FILE
 from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.tune import probe

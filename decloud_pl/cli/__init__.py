@@ -13,11 +13,10 @@ import sys
 from collections.abc import Sequence
 
 from decloud_pl import __version__
-from decloud_pl.cli import (
+from decloud_pl.cli.commands import (
     completion,
     config,
     convention,
-    daemon,
     dashboard,
     datasets,
     demo,
@@ -28,14 +27,15 @@ from decloud_pl.cli import (
     logs,
     manual,
     model,
-    rounds,
     setup,
+    start,
+    status,
     storage,
     sweeps,
     wallet,
 )
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
-from decloud_pl.cli.streams import prepare_streams
+from decloud_pl.cli.ui.streams import prepare_streams
 from decloud_pl.errors import DecloudError, UsageError
 
 _DESCRIPTION = "Train models in DECLOUD rounds and earn SOL."
@@ -52,16 +52,16 @@ every command: decloud-trainer COMMAND --help
 # What imports make is no garbage: to look for it after every 700 objects takes a twelfth of `list`.
 _GARBAGE = 20_000
 # These read, print and end. What they make altogether is less than this.
-_BRIEF = (config.run, rounds.run_list, rounds.run_status)
+_BRIEF = (config.run, status.run_list, status.run_status)
 _GARBAGE_OF_BRIEF = 1_000_000
 # In the order of the help.
 _COMMANDS = (
     setup,
-    daemon,
+    start,
     dashboard,
     config,
     doctor,
-    rounds,
+    status,
     explain,
     convention,
     manual,

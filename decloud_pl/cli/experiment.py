@@ -46,10 +46,10 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     Raises:
         ConfigError: a setting that is wrong, or no experiment.
     """
-    from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.cli.commands.sweeps import show
+    from decloud_pl.cli.config.dataset_names import check_names
     from decloud_pl.cli.hydra_flags import hand_over, shown_overrides
-    from decloud_pl.cli.interrupts import Interrupts
-    from decloud_pl.cli.sweeps import show
+    from decloud_pl.cli.ui.interrupts import Interrupts
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
     from decloud_pl.experiment.sweep import expanded, first_point, forget_secrets, job, refuse_addresses

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from decloud_pl.cli import main, parse, parser
-from decloud_pl.cli.completion import subcommands, words_of
+from decloud_pl.cli.commands.completion import subcommands, words_of
 
 COMMANDS = subcommands(parser())
 # What the commands are called is public; one that disappears breaks scripts.

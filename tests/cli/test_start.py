@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from decloud_pl.cli import parse
-from decloud_pl.cli.daemon import option_overrides
-from decloud_pl.cli.shown import value_at
+from decloud_pl.cli.commands.start import option_overrides
+from decloud_pl.cli.config.shown import value_at
 from decloud_pl.settings import Settings, load
 
 

@@ -44,23 +44,23 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    changes = any(getattr(arguments, name.replace("-", "_")) for name, *_ in _CHANGES)
-    actions = [arguments.show, arguments.preset is not None, arguments.reset, arguments.edit, changes]
+    changed = any(getattr(arguments, name.replace("-", "_")) for name, *_ in _CHANGES)
+    actions = [arguments.show, arguments.preset is not None, arguments.reset, arguments.edit, changed]
     if sum(actions) > 1:
         raise UsageError("These options do not go together.", fix="See decloud-trainer config --help.")
     if arguments.overrides and sum(actions) > arguments.show:
         first = arguments.overrides[0]
         raise UsageError(f"{first} counts for one run only.", fix=f"Keep it with --set {first}.")
-    from decloud_pl.cli import config_change, shown
+    from decloud_pl.cli.config import change, shown
 
     if sum(actions) == arguments.show:
         return shown.print_settings(arguments.overrides, json=arguments.json, origin=arguments.origin)
     if arguments.preset == "list":
         return shown.print_presets(json=arguments.json)
-    if changes:
-        return config_change.change(arguments)
+    if changed:
+        return change.change(arguments)
     if arguments.reset:
-        return config_change.reset(arguments)
+        return change.reset(arguments)
     if arguments.edit:
-        return config_change.edit()
-    return config_change.keep_preset(arguments)
+        return change.edit()
+    return change.keep_preset(arguments)

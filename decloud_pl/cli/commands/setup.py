@@ -27,8 +27,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(_arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli.prompt import require_terminal
-    from decloud_pl.cli.wizard import Wizard
+    from decloud_pl.cli.config.wizard import Wizard
+    from decloud_pl.cli.ui.prompt import require_terminal
 
     require_terminal()
     try:

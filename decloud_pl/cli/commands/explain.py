@@ -29,9 +29,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from decloud_pl.cli.output import print_json, print_table
-    from decloud_pl.cli.rounds import convention_fields
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.commands.status import convention_fields
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.daemon.assemble import explain_round
     from decloud_pl.rounds.connect import open_wallet
 

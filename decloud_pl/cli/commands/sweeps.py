@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli.output import print_json
+    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.experiment.results import SWEEPS, differing, read_sweeps
     from decloud_pl.settings import default_home
 
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def show(results: Sequence[Result]) -> None:
     """Prints the table; of each experiment what is not the same in all."""
-    from decloud_pl.cli.output import print_table
+    from decloud_pl.cli.ui.output import print_table
     from decloud_pl.experiment.results import differing, worded
 
     names = differing(list(results))

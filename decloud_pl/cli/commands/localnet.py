@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decloud_pl.cli.streams import print_document
+from decloud_pl.cli.ui.streams import print_document
 from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _agent_options(arguments: argparse.Namespace) -> AgentOptions:
 async def _serve(home: Path, arguments: argparse.Namespace, options: AgentOptions | None) -> int:
     import dataclasses
 
-    from decloud_pl.cli.signals import stop_event
+    from decloud_pl.cli.ui.signals import stop_event
     from decloud_pl.localnet.network import LocalNetwork
 
     network = LocalNetwork(

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decloud_pl.cli.streams import print_document
+from decloud_pl.cli.ui.streams import print_document
 from decloud_pl.errors import ChainError, LocalnetError, TrainingError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from decloud_pl.chain.rpc import RpcClient
     from decloud_pl.chain.wallet import Wallet
     from decloud_pl.cli.localnet_process import Endpoints
-    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.daemon.loop import Daemon
     from decloud_pl.journal.record import RoundRecord
     from decloud_pl.settings import Settings
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
     import asyncio
 
-    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.settings import default_home
 
     home = (arguments.home or default_home(os.environ) / "demo").expanduser().resolve()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from solders.pubkey import Pubkey
 
-    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.daemon.manual import Step
     from decloud_pl.journal.record import RoundRecord
     from decloud_pl.settings import NetworkConfig
@@ -99,9 +99,9 @@ def _run(step: Step, round_id: int | None, overrides: list[str], *, json: bool) 
     """Takes a step of one round, or of every round whose reward waits where none is named."""
     import asyncio
 
-    from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.report import TerminalReporter
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.daemon.manual import take
     from decloud_pl.rounds.connect import open_wallet
 
@@ -131,7 +131,7 @@ async def _take(
     take_one: Callable[[int], Awaitable[RoundRecord | None]],
 ) -> list[dict[str, Any]] | None:
     """What was done for each round; None when the user interrupted."""
-    from decloud_pl.cli.session import open_chain
+    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.manual import already_done, claimable
 
     done: list[dict[str, Any]] = []

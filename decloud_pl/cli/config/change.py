@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.cli.editor import edited
-from decloud_pl.cli.output import print_json, to_display
-from decloud_pl.cli.prompt import ask_secret, checked_secret
-from decloud_pl.cli.session import checked
-from decloud_pl.cli.shown import warn_if_covered
+from decloud_pl.cli.config.editor import edited
+from decloud_pl.cli.config.session import checked
+from decloud_pl.cli.config.shown import warn_if_covered
+from decloud_pl.cli.ui.output import print_json, to_display
+from decloud_pl.cli.ui.prompt import ask_secret, checked_secret
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask

@@ -49,8 +49,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli.session import checked
-    from decloud_pl.cli.shown import warn_if_covered
+    from decloud_pl.cli.config.session import checked
+    from decloud_pl.cli.config.shown import warn_if_covered
     from decloud_pl.cli.task import run_daemon
     from decloud_pl.settings.layers import sources
 

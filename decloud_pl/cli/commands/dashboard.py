@@ -55,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _serve(home: Path, token: str, port: int, *, as_json: bool) -> None:
-    from decloud_pl.cli.signals import stop_event
-    from decloud_pl.cli.streams import print_document
+    from decloud_pl.cli.ui.signals import stop_event
+    from decloud_pl.cli.ui.streams import print_document
     from decloud_pl.dashboard.app import serve
 
     with stop_event() as stop:

@@ -37,8 +37,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.errors import UsageError
     from decloud_pl.rounds.datasets import make_catalog
     from decloud_pl.rounds.stores import make_gateways
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def show(record: Record, configured: str) -> None:
     """Prints what each round told, and what follows for the setting."""
-    from decloud_pl.cli.output import print_table
+    from decloud_pl.cli.ui.output import print_table
 
     rows = [
         [
@@ -91,7 +91,7 @@ async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Cata
     import tempfile
     from pathlib import Path
 
-    from decloud_pl.cli.session import open_chain
+    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
     from decloud_pl.diagnose.convention import gather
 

@@ -31,8 +31,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> int:
     from decloud_pl.chain.wallet import create_wallet, load_wallet
-    from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.rounds.connect import open_wallet
 
     path = Path(arguments.keypair or _DEFAULT).expanduser()

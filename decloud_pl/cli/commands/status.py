@@ -61,8 +61,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_list(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from decloud_pl.cli.output import print_json, print_table
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.domain import format_sol
 
     wanted = _wanted_status(arguments.status)
@@ -95,8 +95,8 @@ def run_list(arguments: argparse.Namespace) -> int:
 def run_status(arguments: argparse.Namespace) -> int:
     import asyncio
 
-    from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.domain import format_sol
     from decloud_pl.journal.schema import daemon_process
     from decloud_pl.rounds.connect import open_wallet
@@ -129,7 +129,7 @@ def run_status(arguments: argparse.Namespace) -> int:
 
 
 async def _rounds(network: NetworkConfig) -> tuple[list[Round], int]:
-    from decloud_pl.cli.session import open_chain
+    from decloud_pl.cli.config.session import open_chain
 
     async with open_chain(network) as chain:
         return await chain.rounds(), await chain.rpc.clock()
@@ -149,7 +149,7 @@ class _Standing:
 
 
 async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _Standing:
-    from decloud_pl.cli.session import open_chain
+    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.journal.reader import JournalReader
 
     async with open_chain(network) as chain:
@@ -161,7 +161,7 @@ async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _S
 
 
 def _print_rounds(standing: _Standing) -> None:
-    from decloud_pl.cli.output import print_table
+    from decloud_pl.cli.ui.output import print_table
     from decloud_pl.domain import format_sol
 
     rows = []
@@ -185,8 +185,8 @@ def _print_rounds(standing: _Standing) -> None:
 
 
 async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, journal: Path, *, json: bool) -> int:
-    from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_chain
+    from decloud_pl.cli.config.session import open_chain
+    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.journal.reader import JournalReader
 
     async with open_chain(network) as chain:
@@ -208,7 +208,7 @@ async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, j
     for name, value in _details(round_, submission, record, now):
         print(f"{name:<12} {value}")
     if steps:
-        from decloud_pl.cli.times import clock_time
+        from decloud_pl.cli.ui.times import clock_time
 
         print()
         for step in steps:
@@ -316,7 +316,7 @@ def _wanted_status(text: str | None) -> str | None:
 
 
 def _deadline(round_: Round, now: int) -> str:
-    from decloud_pl.cli.times import until
+    from decloud_pl.cli.ui.times import until
     from decloud_pl.domain import RoundStatus
 
     deadlines = {

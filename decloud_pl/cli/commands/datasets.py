@@ -46,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.config.session import open_settings
     from decloud_pl.data.inventory import inventory
     from decloud_pl.rounds.datasets import make_catalog
 

@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     import os
     from functools import partial
 
-    from decloud_pl.cli.output import print_json, print_table
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.diagnose.doctor import examine
     from decloud_pl.rounds.connect import open_wallet
     from decloud_pl.settings.schema import default_home

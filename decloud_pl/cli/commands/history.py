@@ -58,9 +58,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli.output import print_json, print_table
-    from decloud_pl.cli.session import open_settings
-    from decloud_pl.cli.times import clock_time
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json, print_table
+    from decloud_pl.cli.ui.times import clock_time
     from decloud_pl.domain import format_sol
     from decloud_pl.journal.reader import JournalReader
 

@@ -1,43 +1,35 @@
-"""``decloud-trainer dashboard``: the web page on loopback, until Ctrl-C."""
+"""Show rounds, trainings, earnings and the log in a browser.
 
-from __future__ import annotations
+Serves a web page on 127.0.0.1. It reads the journal, whether the daemon runs or not, and changes nothing. Only
+programs on this machine can reach it, and a browser needs the whole address with its token. /metrics and /healthz
+need no token.
 
-import argparse
-import os
-from pathlib import Path
-
-from decloud_pl.errors import ConfigError, UsageError
-
-DEFAULT_PORT = 8790
-_LAST_PORT = 65_535
-_EPILOG = """\
-examples:
+Examples:
   decloud-trainer dashboard
   decloud-trainer dashboard --port 0 --json
   decloud-trainer dashboard --home ~/.decloud-trainer/demo
-
-It reads the journal, whether the daemon runs or not, and changes nothing. Only programs on this machine can reach it,
-and a browser needs the whole address with its token. /metrics and /healthz need no token.
 """
 
+from __future__ import annotations
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "dashboard",
-        help="show rounds, trainings, earnings and the log in a browser",
-        description="Serves a web page on 127.0.0.1: rounds, trainings, earnings, the log and why rounds were skipped.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, metavar="N", help=f"default {DEFAULT_PORT}; 0: any")
-    parser.add_argument("--home", type=Path, default=None, metavar="DIR", help="the daemon's folder")
-    parser.add_argument("--json", action="store_true", help="print the address as one JSON line")
-    parser.set_defaults(run=run)
+import os
+from pathlib import Path
+
+import click
+
+from decloud_pl.cli.arguments import FILE, WholeNumber, as_json, command
+from decloud_pl.errors import ConfigError
+
+DEFAULT_PORT = 8790
 
 
-def run(arguments: argparse.Namespace) -> int:
-    if not 0 <= arguments.port <= _LAST_PORT:
-        raise UsageError(f"--port is {arguments.port}.", fix=f"Give 0 to {_LAST_PORT}.")
+@command(__doc__)
+@click.option(
+    "--port", type=WholeNumber(0, 65_535), default=DEFAULT_PORT, metavar="N", help=f"default {DEFAULT_PORT}; 0: any"
+)
+@click.option("--home", type=FILE, metavar="DIR", help="the daemon's folder")
+@as_json
+def run(port: int, home: Path | None, as_json: bool) -> int:
     import asyncio
     import importlib.util
     import secrets
@@ -49,8 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     from decloud_pl.settings import default_home
 
-    home = (arguments.home or default_home(os.environ)).expanduser().resolve()
-    asyncio.run(_serve(home, secrets.token_urlsafe(24), arguments.port, as_json=arguments.json))
+    folder = (home or default_home(os.environ)).expanduser().resolve()
+    asyncio.run(_serve(folder, secrets.token_urlsafe(24), port, as_json=as_json))
     return 0
 
 

@@ -1,8 +1,19 @@
-"""``decloud-trainer model``: makes model packages, and says what a model file holds."""
+"""Make a model package, or show what a model file holds.
+
+A package is one safetensors file that says what it is, so that its CID alone is enough to train it. Nothing in a file
+is run to show it. Architectures: simple_cnn, resnet, vit_tiny, mlp, text_bag, text_transformer, every classification
+model of torchvision by its name (never with its weights), and plug-ins of the entry point group
+decloud_pl.architectures.
+
+Examples:
+  decloud-trainer model pack model.safetensors --architecture resnet --set depth=18 --set num_classes=10
+  decloud-trainer model pack texts.safetensors --architecture text_bag --set num_classes=4 --seed 7 --json
+  decloud-trainer model pack mine.safetensors --architecture simple_cnn --weights trained.pt
+  decloud-trainer model inspect model.safetensors
+"""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
@@ -10,80 +21,59 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from decloud_pl.cli.arguments import FILE, as_json, group
 from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
     from decloud_pl.models.quarantine.opening import Inspection
 
-_EPILOG = """\
-examples:
-  decloud-trainer model pack model.safetensors --architecture resnet --set depth=18 --set num_classes=10
-  decloud-trainer model pack texts.safetensors --architecture text_bag --set num_classes=4 --seed 7 --json
-  decloud-trainer model pack mine.safetensors --architecture simple_cnn --weights trained.pt
-  decloud-trainer model inspect model.safetensors
 
-A package is one safetensors file that says what it is, so that its CID alone is enough to train it. Architectures:
-simple_cnn, resnet, vit_tiny, mlp, text_bag, text_transformer, every classification model of torchvision by its name
-(never with its weights), and plug-ins of the entry point group decloud_pl.architectures.
-"""
+run = group(__doc__)
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "model",
-        help="make a model package, or show what a model file holds",
-        description="Makes model packages, and shows what a file holds without running anything in it.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    pack = actions.add_parser(
-        "pack",
-        help="write a model package",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    pack.add_argument("file", type=Path, metavar="FILE", help="the package to write")
-    pack.add_argument("--architecture", required=True, metavar="NAME")
-    pack.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a hyper-parameter (may be repeated)"
-    )
-    pack.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="of the input: size, mean, std for images; vocabulary, length for texts",
-    )
-    pack.add_argument("--weights", type=Path, default=None, metavar="FILE.pt", help="a state dict (default: fresh)")
-    pack.add_argument("--seed", type=int, default=0, metavar="N", help="of fresh weights (default 0)")
-    pack.add_argument("--json", action="store_true", help="print one JSON document")
-    pack.set_defaults(run=run_pack)
-    inspect = actions.add_parser(
-        "inspect",
-        help="show what a package or a .pt file holds",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    inspect.add_argument("file", type=Path, metavar="FILE")
-    inspect.add_argument("--json", action="store_true", help="print one JSON document")
-    inspect.set_defaults(run=run_inspect)
-
-
-def run_pack(arguments: argparse.Namespace) -> int:
+@run.command()
+@click.argument("file", type=FILE, metavar="FILE", help="the package to write")
+@click.option("--architecture", required=True, metavar="NAME")
+@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="a hyper-parameter (may be repeated)")
+@click.option(
+    "--input",
+    "of_input",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="of the input: size, mean, std for images; vocabulary, length for texts",
+)
+@click.option("--weights", type=FILE, metavar="FILE.pt", help="a state dict (default: fresh)")
+@click.option("--seed", type=int, default=0, metavar="N", help="of fresh weights (default 0)")
+@as_json
+def pack(
+    file: Path,
+    architecture: str,
+    given: Sequence[str],
+    of_input: Sequence[str],
+    weights: Path | None,
+    seed: int,
+    as_json: bool,
+) -> int:
+    """Write a model package."""
     from decloud_pl.models.make import make_package, make_spec
 
-    spec = make_spec(arguments.architecture, _pairs("--set", arguments.set), _pairs("--input", arguments.input))
-    if arguments.weights is not None:
-        _existing(arguments.weights)
-    if not arguments.file.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {arguments.file.parent}.", fix="Make it first.")
-    make_package(arguments.file, spec, weights=arguments.weights, seed=arguments.seed)
-    return _show(arguments.file, as_json=arguments.json)
+    spec = make_spec(architecture, _pairs("--set", given), _pairs("--input", of_input))
+    if weights is not None:
+        _existing(weights)
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {file.parent}.", fix="Make it first.")
+    make_package(file, spec, weights=weights, seed=seed)
+    return _show(file, as_json=as_json)
 
 
-def run_inspect(arguments: argparse.Namespace) -> int:
-    return _show(_existing(arguments.file), as_json=arguments.json)
+@run.command()
+@click.argument("file", type=FILE, metavar="FILE")
+@as_json
+def inspect(file: Path, as_json: bool) -> int:
+    """Show what a package or a .pt file holds."""
+    return _show(_existing(file), as_json=as_json)
 
 
 def _existing(path: Path) -> Path:

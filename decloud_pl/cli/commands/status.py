@@ -1,13 +1,18 @@
-"""``decloud-trainer list`` and ``status``: rounds as the chain and the journal show them."""
+"""Show the wallet, the daemon and this wallet's rounds, or one round.
+
+Examples:
+  decloud-trainer status
+  decloud-trainer status 42 --json
+"""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from decloud_pl.cli.arguments import add_command, add_json, add_overrides, round_and_overrides
-from decloud_pl.errors import RoundError, UsageError
+from decloud_pl.cli.arguments import as_json, command, maybe_round_id, overrides
+from decloud_pl.cli.rounds import convention_fields, next_deadline, round_fields, status_name
+from decloud_pl.errors import RoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,78 +26,12 @@ if TYPE_CHECKING:
     from decloud_pl.journal.record import RoundRecord
     from decloud_pl.settings import NetworkConfig
 
-_LIST = """\
-decloud-trainer list
-decloud-trainer list --status waiting-trainers
-decloud-trainer list --json network=devnet
-"""
-_STATUS = """\
-decloud-trainer status
-decloud-trainer status 42 --json
-"""
-_STATUSES = (
-    "waiting-validator",
-    "waiting-trainers",
-    "training",
-    "validating",
-    "completed",
-    "expired",
-    "cancelled",
-)
 
-
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    listing = add_command(commands, "list", "list the rounds on chain", _LIST)
-    listing.add_argument("--status", metavar="S", help=f"only those in one status: {', '.join(_STATUSES)}")
-    add_json(listing)
-    add_overrides(listing)
-    listing.set_defaults(run=run_list)
-    status = add_command(
-        commands,
-        "status",
-        "show the wallet, the daemon and this wallet's rounds, or one round",
-        _STATUS,
-    )
-    add_json(status)
-    status.add_argument("words", nargs="*", metavar="ID | KEY=VALUE", help="a round's number; settings for this run")
-    status.set_defaults(run=run_status)
-
-
-def run_list(arguments: argparse.Namespace) -> int:
-    import asyncio
-
-    from decloud_pl.cli.config.session import open_settings
-    from decloud_pl.cli.ui.output import print_json, print_table
-    from decloud_pl.domain import format_sol
-
-    wanted = _wanted_status(arguments.status)
-    # Before the settings load Hydra: for each of its classes pydantic, which this brings, goes through all modules.
-    import solana.rpc.async_api  # noqa: F401
-
-    rounds, now = asyncio.run(_rounds(open_settings(arguments.overrides).network))
-    shown = [round_ for round_ in rounds if wanted in (None, status_name(round_))]
-    if arguments.json:
-        print_json({"now": now, "rounds": [round_fields(round_) for round_ in shown]})
-        return 0
-    rows = [
-        [
-            str(round_.id),
-            status_name(round_),
-            round_.dataset,
-            format_sol(round_.reward_amount).removesuffix(" SOL"),
-            f"{round_.trainers_count}/{round_.max_trainers}",
-            _deadline(round_, now),
-        ]
-        for round_ in shown
-    ]
-    if rows:
-        print_table([">round", "status", "data set", ">SOL", ">joined", "next deadline"], rows, flexible=2)
-    else:
-        print("There is no such round." if rounds else "There is no round yet.")
-    return 0
-
-
-def run_status(arguments: argparse.Namespace) -> int:
+@command(__doc__)
+@maybe_round_id
+@as_json
+@overrides
+def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
     from decloud_pl.cli.config.session import open_settings
@@ -101,22 +40,21 @@ def run_status(arguments: argparse.Namespace) -> int:
     from decloud_pl.journal.schema import daemon_process
     from decloud_pl.rounds.connect import open_wallet
 
-    round_id, overrides = round_and_overrides(arguments.words)
     settings = open_settings(overrides)
     network, journal = settings.network, settings.journal_path
     address = open_wallet(settings.wallet, settings.secrets).address
     if round_id is not None:
-        return asyncio.run(_round_status(round_id, network, address, journal, json=arguments.json))
+        return asyncio.run(_round_status(round_id, network, address, journal, json=as_json))
     process = daemon_process(journal)
     standing = asyncio.run(_standing(network, address, journal))
-    if arguments.json:
+    if as_json:
         document = {
             "wallet": str(address),
             "network": network.name,
             "convention": convention_fields(network, settings.written_convention()),
             "balance_lamports": standing.balance,
             "daemon_process": process,
-            "rounds": [_status_fields(*standing.of(round_id)) for round_id in standing.rounds],
+            "rounds": [_status_fields(*standing.of(number)) for number in standing.rounds],
         }
         print_json(document)
         return 0
@@ -126,13 +64,6 @@ def run_status(arguments: argparse.Namespace) -> int:
     print(f"Daemon   {'not running' if process is None else f'running (process {process})'}")
     _print_rounds(standing)
     return 0
-
-
-async def _rounds(network: NetworkConfig) -> tuple[list[Round], int]:
-    from decloud_pl.cli.config.session import open_chain
-
-    async with open_chain(network) as chain:
-        return await chain.rounds(), await chain.rpc.clock()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -230,7 +161,7 @@ def _details(
         ("Creator", str(round_.creator)),
         ("Validator", "none yet" if round_.validator is None else str(round_.validator)),
         ("Trainers", f"{round_.trainers_count} joined, {round_.submissions_count} submitted"),
-        ("Deadline", _deadline(round_, now)),
+        ("Deadline", next_deadline(round_, now)),
     ]
     if submission is None:
         return [*found, ("This wallet", "has not joined")]
@@ -260,32 +191,6 @@ async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
     return Owner(await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet))
 
 
-def round_fields(round_: Round) -> dict[str, Any]:
-    """A round for programs: amounts in lamports, times in Unix seconds."""
-    values = dataclasses.asdict(round_)
-    names = ("bump", "vault_bump", "max_trainers", "creator", "validator", "status")
-    plain = {name: value for name, value in values.items() if name not in names}
-    return {
-        **plain,
-        "status": status_name(round_),
-        "creator": str(round_.creator),
-        "validator": None if round_.validator is None else str(round_.validator),
-    }
-
-
-def convention_fields(network: NetworkConfig, written: str) -> dict[str, Any]:
-    """How updates are read and written, for programs."""
-    return {
-        "read_as": network.convention,
-        "gradient_rate": network.gradient_rate,
-        "written_as": written,
-    }
-
-
-def status_name(round_: Round) -> str:
-    return round_.status.name.lower().replace("_", "-")
-
-
 def _status_fields(round_: Round, submission: Submission | None, record: RoundRecord | None) -> dict[str, Any]:
     place = None
     if submission is not None:
@@ -302,29 +207,3 @@ def _status_fields(round_: Round, submission: Submission | None, record: RoundRe
 
 def _reward(round_: Round, submission: Submission) -> int:
     return round_.reward_of(submission.contribution_bps)
-
-
-def _wanted_status(text: str | None) -> str | None:
-    if text is None:
-        return None
-    name = text.strip().lower().replace("_", "-").replace(" ", "-")
-    if name not in _STATUSES:
-        from decloud_pl.errors import nearest
-
-        raise UsageError(f"There is no status {text!r}.", fix=nearest(name, _STATUSES))
-    return name
-
-
-def _deadline(round_: Round, now: int) -> str:
-    from decloud_pl.cli.ui.times import until
-    from decloud_pl.domain import RoundStatus
-
-    deadlines = {
-        RoundStatus.WAITING_VALIDATOR: ("validator", round_.validator_deadline),
-        RoundStatus.WAITING_TRAINERS: ("join", round_.join_deadline),
-        RoundStatus.TRAINING: ("submit", round_.submit_deadline),
-    }
-    if round_.status not in deadlines:
-        return "-"
-    what, at = deadlines[round_.status]
-    return f"{what} {until(at - now)}"

@@ -1,0 +1,79 @@
+"""One step of a round by hand: what ``join``, ``train`` and ``claim`` have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from solders.pubkey import Pubkey
+
+    from decloud_pl.cli.ui.report import TerminalReporter
+    from decloud_pl.daemon.manual import Step
+    from decloud_pl.journal.record import RoundRecord
+    from decloud_pl.settings import NetworkConfig
+
+
+def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, json: bool) -> int:
+    """Takes a step of one round, or of every round whose reward waits where none is named."""
+    import asyncio
+
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.cli.ui.report import TerminalReporter
+    from decloud_pl.daemon.manual import take
+    from decloud_pl.rounds.connect import open_wallet
+
+    settings = open_settings(overrides)
+    wallet = open_wallet(settings.wallet, settings.secrets)
+    reporter = TerminalReporter(stderr=json)
+    with reporter:
+
+        def take_one(number: int) -> Awaitable[RoundRecord | None]:
+            return take(step, number, settings, wallet, reporter)
+
+        done = asyncio.run(_take(step, round_id, settings.network, wallet.address, reporter, take_one))
+    if done is None:
+        reporter.say("Stopped. The same command goes on where it was.")
+        return EXIT_INTERRUPTED
+    if json:
+        print_json({"rounds": done} if round_id is None else done[0])
+    return 0
+
+
+async def _take(
+    step: Step,
+    round_id: int | None,
+    network: NetworkConfig,
+    wallet: Pubkey,
+    reporter: TerminalReporter,
+    take_one: Callable[[int], Awaitable[RoundRecord | None]],
+) -> list[dict[str, Any]] | None:
+    """What was done for each round; None when the user interrupted."""
+    from decloud_pl.cli.config.session import open_chain
+    from decloud_pl.daemon.manual import already_done, claimable
+
+    done: list[dict[str, Any]] = []
+    async with open_chain(network) as chain:
+        round_ids = await claimable(chain, wallet) if round_id is None else [round_id]
+        if not round_ids:
+            reporter.say("No reward waits for this wallet.")
+        for number in round_ids:
+            submission = await chain.submission(number, wallet)
+            if already_done(step, number, await chain.round(number), submission):
+                reporter.say(f"Round {number}: nothing to {step}, that was done before.")
+                done.append({"round_id": number, "step": step, "done": "before"})
+                continue
+            record = await take_one(number)
+            if record is None:
+                return None
+            done.append({"round_id": number, "step": step, "done": "now", **_fields(record)})
+    return done
+
+
+def _fields(record: RoundRecord) -> dict[str, Any]:
+    return {**dataclasses.asdict(record), "state": record.state.value}

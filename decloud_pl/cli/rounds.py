@@ -1,0 +1,51 @@
+"""What commands say of a round, for people and for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decloud_pl.domain import Round
+    from decloud_pl.settings import NetworkConfig
+
+
+def round_fields(round_: Round) -> dict[str, Any]:
+    """A round for programs: amounts in lamports, times in Unix seconds."""
+    values = dataclasses.asdict(round_)
+    names = ("bump", "vault_bump", "max_trainers", "creator", "validator", "status")
+    plain = {name: value for name, value in values.items() if name not in names}
+    return {
+        **plain,
+        "status": status_name(round_),
+        "creator": str(round_.creator),
+        "validator": None if round_.validator is None else str(round_.validator),
+    }
+
+
+def convention_fields(network: NetworkConfig, written: str) -> dict[str, Any]:
+    """How updates are read and written, for programs."""
+    return {
+        "read_as": network.convention,
+        "gradient_rate": network.gradient_rate,
+        "written_as": written,
+    }
+
+
+def status_name(round_: Round) -> str:
+    return round_.status.name.lower().replace("_", "-")
+
+
+def next_deadline(round_: Round, now: int) -> str:
+    from decloud_pl.cli.ui.times import until
+    from decloud_pl.domain import RoundStatus
+
+    deadlines = {
+        RoundStatus.WAITING_VALIDATOR: ("validator", round_.validator_deadline),
+        RoundStatus.WAITING_TRAINERS: ("join", round_.join_deadline),
+        RoundStatus.TRAINING: ("submit", round_.submit_deadline),
+    }
+    if round_.status not in deadlines:
+        return "-"
+    what, at = deadlines[round_.status]
+    return f"{what} {until(at - now)}"

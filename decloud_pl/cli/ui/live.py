@@ -19,8 +19,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from decloud_pl.cli.report import lines_of
-from decloud_pl.cli.terminal import make_console
+from decloud_pl.cli.ui.report import lines_of
+from decloud_pl.cli.ui.terminal import make_console
 from decloud_pl.domain import format_sol
 from decloud_pl.journal.reader import midnight
 from decloud_pl.journal.record import RoundRecord, State

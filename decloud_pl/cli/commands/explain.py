@@ -1,48 +1,38 @@
-"""``decloud-trainer explain``: why the daemon would join a round, or why not."""
+"""Show each test of a round and whether the daemon would join it.
+
+Examples:
+  decloud-trainer explain 42
+  decloud-trainer explain 42 rewards.min=0.5 --json
+"""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 
-from decloud_pl.cli.arguments import add_command, add_json, add_overrides, add_round
-
-_EXAMPLES = """\
-decloud-trainer explain 42
-decloud-trainer explain 42 rewards.min=0.5 --json
-"""
+from decloud_pl.cli.arguments import as_json, command, overrides, round_id
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = add_command(
-        commands,
-        "explain",
-        "show each test of a round and whether the daemon would join it",
-        _EXAMPLES,
-    )
-    add_round(parser)
-    add_json(parser)
-    add_overrides(parser)
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command(__doc__)
+@round_id
+@as_json
+@overrides
+def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
-    from decloud_pl.cli.output import print_json, print_table
+    from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.rounds import convention_fields
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.daemon.assemble import explain_round
     from decloud_pl.rounds.connect import open_wallet
 
-    settings = open_settings(arguments.overrides)
+    settings = open_settings(overrides)
     address = open_wallet(settings.wallet, settings.secrets).address
-    checks = asyncio.run(explain_round(settings, address, arguments.round_id))
+    checks = asyncio.run(explain_round(settings, address, round_id))
     joins = all(check.passed for check in checks)
-    if arguments.json:
+    if as_json:
         print_json(
             {
-                "round_id": arguments.round_id,
+                "round_id": round_id,
                 "joins": joins,
                 "checks": [dataclasses.asdict(check) for check in checks],
                 "convention": convention_fields(settings.network, settings.written_convention()),

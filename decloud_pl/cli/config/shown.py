@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decloud_pl.cli.output import print_json, print_table, to_display
+from decloud_pl.cli.ui.output import print_json, print_table, to_display
 from decloud_pl.config_dir import config_dir
 from decloud_pl.redact import redact_tree
 from decloud_pl.settings.file import ConfigFile

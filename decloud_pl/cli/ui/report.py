@@ -8,7 +8,7 @@ from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from decloud_pl.cli.terminal import make_console
+from decloud_pl.cli.ui.terminal import make_console
 from decloud_pl.domain import format_sol
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading

@@ -1,46 +1,41 @@
-"""``decloud-trainer logs``: the daemon's log."""
+"""Show the daemon's log.
+
+Examples:
+  decloud-trainer logs
+  decloud-trainer logs -n 200
+  decloud-trainer logs -f
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections import deque
 from pathlib import Path
 from typing import TextIO
 
-from decloud_pl.cli.arguments import add_command
-from decloud_pl.errors import UsageError
+import click
 
-_EXAMPLES = """\
-decloud-trainer logs
-decloud-trainer logs -n 200
-decloud-trainer logs -f
-"""
+from decloud_pl.cli.arguments import WholeNumber, command
+
 _LOOK_SECONDS = 0.5
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = add_command(commands, "logs", "show the daemon's log", _EXAMPLES)
-    parser.add_argument("-n", "--lines", type=int, default=50, metavar="N", help="the last N lines (default 50)")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on with what is added, until Ctrl-C")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command(__doc__)
+@click.option("-n", "--lines", type=WholeNumber(0), default=50, metavar="N", help="the last N lines (default 50)")
+@click.option("-f", "--follow", is_flag=True, help="go on with what is added, until Ctrl-C")
+def run(lines: int, follow: bool) -> int:
     import os
 
     from decloud_pl.observers.log import LOG_FILE
     from decloud_pl.settings.schema import default_home
 
-    if arguments.lines < 0:
-        raise UsageError(f"--lines is {arguments.lines}.", fix="Give 0 or more.")
     path = default_home(os.environ) / LOG_FILE
-    if not path.exists() and not arguments.follow:
+    if not path.exists() and not follow:
         print(f"There is no log yet: {path}", file=sys.stderr)
         return 0
-    position = _tail(path, arguments.lines)
-    while arguments.follow:
+    position = _tail(path, lines)
+    while follow:
         position = _more(path, position)
         time.sleep(_LOOK_SECONDS)
     return 0

@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import click
+
 from decloud_pl.errors import ConfigError, DecloudError
 
 
@@ -79,4 +81,4 @@ def _again(error: DecloudError) -> bool:
     if not sys.stdin.isatty():
         return False
     print(error, file=sys.stderr)
-    return input("Edit again? [Y/n] ").strip().lower() in ("", "y", "yes")
+    return click.confirm("Edit again", default=True)

@@ -32,7 +32,7 @@ def checked(given: Sources, *, stored: bool = False) -> Composed:
     Raises:
         ConfigError: see `decloud_pl.settings.load`.
     """
-    from decloud_pl.cli.dataset_names import check_names, warn_of_mappings
+    from decloud_pl.cli.config.dataset_names import check_names, warn_of_mappings
     from decloud_pl.settings.load import composed
     from decloud_pl.train.trainer_arguments import check_trainer
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.cli.editor import edited
-from decloud_pl.cli.output import print_json, to_display
-from decloud_pl.cli.prompt import ask_secret, checked_secret
-from decloud_pl.cli.session import checked
-from decloud_pl.cli.shown import warn_if_covered
+from decloud_pl.cli.config.editor import edited
+from decloud_pl.cli.config.session import checked
+from decloud_pl.cli.config.shown import warn_if_covered
+from decloud_pl.cli.ui.output import print_json, to_display
+from decloud_pl.cli.ui.prompt import ask_secret, checked_secret
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
@@ -58,26 +58,25 @@ class Change:
             keyring_delete(self.setting, str(home))
 
 
-def change(arguments: argparse.Namespace) -> int:
-    """Makes the changes of one call together, or none of them."""
+def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> int:
+    """Makes the changes of one call, by the names of the options that ask for them, together, or none of them."""
     home = default_home(os.environ)
-    changes = [_assignment(text, home, keyring=arguments.keyring) for text in arguments.set]
-    changes += [Change(find(name).name) for name in arguments.unset]
+    changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
+    changes += [Change(find(name).name) for name in options["unset"]]
     for option, table in (("mapping", "mappings"), ("path", "paths")):
-        changes += [_pair(text, option, table) for text in getattr(arguments, f"add_{option}")]
-        changes += [Change(table, key=key) for key in getattr(arguments, f"remove_{option}")]
+        changes += [_pair(text, option, table) for text in options[f"add_{option}"]]
+        changes += [Change(table, key=key) for key in options[f"remove_{option}"]]
     path = _keep(changes, home)
     lines = [f"{one.name} is no longer kept" if one.shown is None else f"{one.name} = {one.shown}" for one in changes]
     changed = [{"setting": one.name, "now": one.shown} for one in changes]
-    return _tell(arguments, {"path": str(path), "changed": changed}, "\n".join(lines))
+    return _tell({"path": str(path), "changed": changed}, "\n".join(lines), json=json)
 
 
-def keep_preset(arguments: argparse.Namespace) -> int:
+def keep_preset(name: str, *, json: bool) -> int:
     """Keeps a preset, and says what of it does not count."""
-    name = arguments.preset
     path = _keep([Change("preset", name, name)], default_home(os.environ))
     kept = warn_if_covered(composed(sources()))
-    return _tell(arguments, {"path": str(path), "preset": name, "covered": kept}, f"preset = {name}")
+    return _tell({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
 
 
 def edit() -> int:
@@ -96,18 +95,18 @@ def edit() -> int:
     return 0
 
 
-def reset(arguments: argparse.Namespace) -> int:
+def reset(*, json: bool) -> int:
     """Puts config.json aside."""
     file = ConfigFile(default_home(os.environ))
     aside = file.reset()
     said = f"Every setting is as built in again. The old file, with any secret in it, is {aside}."
     if aside is None:
         said = f"There is no {file.path}; every setting is as built in."
-    return _tell(arguments, {"path": str(file.path), "old": aside and str(aside)}, said)
+    return _tell({"path": str(file.path), "old": aside and str(aside)}, said, json=json)
 
 
-def _tell(arguments: argparse.Namespace, document: dict[str, Any], text: str) -> int:
-    if arguments.json:
+def _tell(document: dict[str, Any], text: str, *, json: bool) -> int:
+    if json:
         print_json(document)
     else:
         print(text)
@@ -133,7 +132,7 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
         raise UsageError(f"--set {name!r} has no value.", fix="Write --set KEY=VALUE, for example --set epochs=2.")
     setting = find(name.strip())
     asked = word == "-" and setting.kind in ("secret", "text", "names")  # an address can have a key in it
-    word = ask_secret(f"{setting.name}: ") if asked else word
+    word = ask_secret(setting.name) if asked else word
     if setting.kind != "secret":
         value = from_text(setting, word, f"--set {setting.name}")
         return Change(setting.name, value, to_display(redact_tree(value)))

@@ -1,13 +1,24 @@
-"""``decloud-trainer history``: what this machine has done, from its journal alone."""
+"""Show the rounds this machine has worked on.
+
+It reads the journal on this machine and asks no network; it needs no wallet.
+
+Examples:
+  decloud-trainer history
+  decloud-trainer history --last 20
+  decloud-trainer history --json
+  decloud-trainer history --csv > rounds.csv
+  decloud-trainer history --plot earnings.png
+"""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from decloud_pl.cli.arguments import add_command, add_json, add_overrides
+import click
+
+from decloud_pl.cli.arguments import FILE, as_json, command, overrides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,50 +47,37 @@ _CSV_COLUMNS = (
     "claim_seconds",
     "reason",
 )
-_EXAMPLES = """\
-decloud-trainer history
-decloud-trainer history --last 20
-decloud-trainer history --json
-decloud-trainer history --csv > rounds.csv
-decloud-trainer history --plot earnings.png
-
-It reads the journal on this machine and asks no network; it needs no wallet.
-"""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = add_command(commands, "history", "show the rounds this machine has worked on", _EXAMPLES)
-    parser.add_argument("--last", type=int, default=0, metavar="N", help="only the last N (default: all)")
-    parser.add_argument("--csv", action="store_true", help="print comma-separated values, amounts in lamports")
-    parser.add_argument("--plot", type=Path, default=None, metavar="FILE", help="draw the earnings: .png, .svg or .pdf")
-    add_json(parser)
-    add_overrides(parser)
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli.output import print_json, print_table
-    from decloud_pl.cli.session import open_settings
-    from decloud_pl.cli.times import clock_time
+@command(__doc__)
+@click.option("--last", type=int, default=0, metavar="N", help="only the last N (default: all)")
+@click.option("--csv", is_flag=True, help="print comma-separated values, amounts in lamports")
+@click.option("--plot", type=FILE, metavar="FILE", help="draw the earnings: .png, .svg or .pdf")
+@as_json
+@overrides
+def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[str]) -> int:
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json, print_table
+    from decloud_pl.cli.ui.times import clock_time
     from decloud_pl.domain import format_sol
     from decloud_pl.journal.reader import JournalReader
 
-    settings = open_settings(arguments.overrides)
+    settings = open_settings(overrides)
     with JournalReader(settings.journal_path) as journal:
         rows, costs = journal.all_rounds(), journal.all_costs()
     earned = sum(record.earned for _, record in rows)
-    shown = rows[-arguments.last :] if arguments.last > 0 else rows
-    if arguments.plot is not None:
+    shown = rows[-last:] if last > 0 else rows
+    if plot is not None:
         from decloud_pl.observers.plots import earnings
 
         claims = [(record.updated_at, record.earned) for _, record in rows if record.earned]
-        earnings(claims, arguments.plot)
-        print(f"{arguments.plot}: {format_sol(earned)} in {len(claims)} rounds")
+        earnings(claims, plot)
+        print(f"{plot}: {format_sol(earned)} in {len(claims)} rounds")
         return 0
-    if arguments.csv:
+    if csv:
         _print_csv(shown, costs)
         return 0
-    if arguments.json:
+    if as_json:
         document = {
             "journal": str(settings.journal_path),
             "earned_lamports": earned,

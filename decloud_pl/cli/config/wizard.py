@@ -6,11 +6,13 @@ import os
 from functools import partial
 from pathlib import Path
 
+from click import confirm
+
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
-from decloud_pl.cli.output import to_display
-from decloud_pl.cli.prompt import ask, ask_hidden, checked_secret, choose, confirm
-from decloud_pl.cli.session import checked
-from decloud_pl.cli.shown import show
+from decloud_pl.cli.config.session import checked
+from decloud_pl.cli.config.shown import show
+from decloud_pl.cli.ui.output import to_display
+from decloud_pl.cli.ui.prompt import ask, ask_hidden, checked_secret, choose
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, DecloudError, UsageError
 from decloud_pl.secrets import IN_KEYRING, SECRET_NAMES, keyring_is_usable, keyring_set

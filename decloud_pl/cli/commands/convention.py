@@ -1,12 +1,22 @@
-"""``decloud-trainer convention``: how this network's validators read updates, by what they paid for."""
+"""Find out how this network's validators read updates, from completed rounds.
+
+It downloads the files of completed rounds, scores them under each convention on this machine, and compares with the
+shares that the validators gave. It needs no wallet and sends nothing.
+
+Examples:
+  decloud-trainer convention
+  decloud-trainer convention network=devnet --rounds 5
+  decloud-trainer convention --json
+"""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
-from decloud_pl.cli.arguments import add_command, add_json, add_overrides
+import click
+
+from decloud_pl.cli.arguments import WholeNumber, as_json, command, overrides
 
 if TYPE_CHECKING:
     from decloud_pl.data.catalog import Catalog
@@ -14,43 +24,27 @@ if TYPE_CHECKING:
     from decloud_pl.settings import NetworkConfig
     from decloud_pl.store.fetch.gateway import GatewayReader
 
-_EXAMPLES = """\
-decloud-trainer convention
-decloud-trainer convention network=devnet --rounds 5
-decloud-trainer convention --json
 
-It downloads the files of completed rounds, scores them under each convention on this machine, and compares with the
-shares that the validators gave. It needs no wallet and sends nothing.
-"""
-
-
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = add_command(
-        commands, "convention", "find out how this network's validators read updates, from completed rounds", _EXAMPLES
-    )
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="look until N rounds have told (default: 3)")
-    add_json(parser)
-    add_overrides(parser)
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
+@command(__doc__)
+@click.option(
+    "--rounds", type=WholeNumber(1), default=3, metavar="N", help="look until N rounds have told (default: 3)"
+)
+@as_json
+@overrides
+def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
-    from decloud_pl.cli.output import print_json
-    from decloud_pl.cli.session import open_settings
-    from decloud_pl.errors import UsageError
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
     from decloud_pl.rounds.datasets import make_catalog
     from decloud_pl.rounds.stores import make_gateways
 
-    if arguments.rounds < 1:
-        raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
-    settings = open_settings(arguments.overrides)
+    settings = open_settings(overrides)
     catalog = make_catalog(settings)
     gateways = make_gateways(settings.network, settings.storage)
-    record = asyncio.run(_record(settings.network, gateways, catalog, arguments.rounds))
+    record = asyncio.run(_record(settings.network, gateways, catalog, rounds))
     configured = settings.network.convention
-    if arguments.json:
+    if as_json:
         document = {
             "convention": record.convention,
             "configured": configured,
@@ -65,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def show(record: Record, configured: str) -> None:
     """Prints what each round told, and what follows for the setting."""
-    from decloud_pl.cli.output import print_table
+    from decloud_pl.cli.ui.output import print_table
 
     rows = [
         [
@@ -91,7 +85,7 @@ async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Cata
     import tempfile
     from pathlib import Path
 
-    from decloud_pl.cli.session import open_chain
+    from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
     from decloud_pl.diagnose.convention import gather
 

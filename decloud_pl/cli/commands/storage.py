@@ -1,100 +1,56 @@
-"""``decloud-trainer storage``: the user's own check that what is pinned can be fetched."""
+"""Try the storage: test, put, get, pin-status, gc.
 
-from __future__ import annotations
+Tries the configured storage and the gateways by hand.
 
-import argparse
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-from decloud_pl.errors import ContentNotFound, DecloudError, UsageError
-
-if TYPE_CHECKING:
-    from decloud_pl.domain import PinnedUpdate
-    from decloud_pl.settings import Settings
-    from decloud_pl.store.publish import StoreProgress, StorePublisher
-
-_EPILOG = """\
-examples:
+Examples:
   decloud-trainer storage test                      log in, pin a few bytes, fetch them through a gateway
   decloud-trainer storage put model.pt storage=kubo
   decloud-trainer storage get bafybei… --out model.pt
   decloud-trainer storage pin-status bafybei…
   decloud-trainer storage gc                        remove updates of finished rounds from the embedded store
 """
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from decloud_pl.cli.arguments import FILE, as_json, group, overrides
+from decloud_pl.errors import ContentNotFound, DecloudError
+
+if TYPE_CHECKING:
+    from decloud_pl.domain import PinnedUpdate
+    from decloud_pl.settings import Settings
+    from decloud_pl.store.publish import StoreProgress, StorePublisher
+
 _GET_LIMIT = 2 << 30
 
 
-class _ActionParser(argparse.ArgumentParser):
-    """Takes options and ``KEY=VALUE`` in any order; argparse's usual way ends at the first option."""
-
-    _intermixing = False
-
-    def parse_known_args(  # type: ignore[override]  # argparse's own overloads
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        if self._intermixing:  # argparse calls itself before Python 3.12
-            return super().parse_known_args(args, namespace)
-        self._intermixing = True
-        try:
-            return self.parse_known_intermixed_args(args, namespace)
-        finally:
-            self._intermixing = False
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[:1].upper()}{message[1:]}.", fix=f"See {self.prog} --help.")
+run = group(__doc__)
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "storage",
-        help="try the storage: test, put, get, pin-status, gc",
-        description="Tries the configured storage and the gateways by hand.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=_ActionParser)
-    test = _action(actions, "test", _test, "check the login, pin a few bytes and read them back")
-    test.add_argument("--no-upload", action="store_true", help="only check the login")
-    put = _action(actions, "put", _put, "pin a file and read it back")
-    put.add_argument("file", type=Path)
-    get = _action(actions, "get", _get, "fetch a file by CID, verified")
-    get.add_argument("cid")
-    get.add_argument("--out", type=Path, default=None, metavar="FILE", help="where to put it (default: the CID)")
-    get.add_argument("--max-bytes", type=int, default=_GET_LIMIT, metavar="N", help="the largest file to accept")
-    _action(actions, "pin-status", _pin_status, "say which storage has pinned a CID").add_argument("cid")
-    _action(actions, "gc", _gc, "remove what no unfinished round needs from the embedded store")
-    # Last, because it takes all that is left.
-    for action in actions.choices.values():
-        action.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for this run")
-
-
-def _action(
-    actions: argparse._SubParsersAction[_ActionParser],
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    text: str,
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
-    action.add_argument("--json", action="store_true", help="print one JSON document")
-    action.set_defaults(run=run)
-    return action
-
-
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _settings(overrides: Sequence[str]) -> Settings:
     from decloud_pl.settings import load
 
-    return load(arguments.overrides)
+    return load(overrides)
 
 
-def _test(arguments: argparse.Namespace) -> int:
-    """Every store is tried, whatever the others say; the exit code is that of the first that failed."""
+@run.command()
+@click.option("--no-upload", is_flag=True, help="only check the login")
+@as_json
+@overrides
+def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
+    """Check the login, pin a few bytes and read them back."""
+    # Every store is tried, whatever the others say; the exit code is that of the first that failed.
     from decloud_pl.rounds.stores import make_publisher, make_stores
 
-    settings = _settings(arguments)
+    settings = _settings(overrides)
     results: list[dict[str, object]] = []
     code = 0
     network, storage = settings.network, settings.storage
@@ -102,7 +58,7 @@ def _test(arguments: argparse.Namespace) -> int:
         result: dict[str, object] = {"store": store.name, "ok": True}
         try:
             result["message"] = store.check()
-            if not arguments.no_upload:
+            if not no_upload:
                 patience = f"{storage.read_back_seconds:g} s"
                 print(f"{store.name}: {result['message']} Pinning and reading back, up to {patience}…", file=sys.stderr)
                 pinned = _pin_some_bytes(make_publisher([store], storage, network))
@@ -112,7 +68,7 @@ def _test(arguments: argparse.Namespace) -> int:
             result.update(ok=False, message=str(error))
             code = code or error.exit_code
         results.append(result)
-    if arguments.json:
+    if as_json:
         print(json.dumps({"ok": code == 0, "stores": results}))
     else:
         for result in results:
@@ -131,16 +87,21 @@ def _pin_some_bytes(publisher: StorePublisher) -> PinnedUpdate:
         return _publish(publisher, path, progress=None)
 
 
-def _put(arguments: argparse.Namespace) -> int:
+@run.command()
+@click.argument("file", type=FILE, metavar="FILE")
+@as_json
+@overrides
+def put(file: Path, as_json: bool, overrides: list[str]) -> int:
+    """Pin a file and read it back."""
     from decloud_pl.rounds.stores import make_publisher, make_stores
 
-    settings = _settings(arguments)
+    settings = _settings(overrides)
     network, storage = settings.network, settings.storage
     stores = make_stores(storage, network, settings.secrets, settings.home_path)
     publisher = make_publisher(stores, storage, network)
-    with _bar(f"Pinning {arguments.file.name}") as progress:
-        pinned = _publish(publisher, arguments.file, progress=progress)
-    if arguments.json:
+    with _bar(f"Pinning {file.name}") as progress:
+        pinned = _publish(publisher, file, progress=progress)
+    if as_json:
         fields = {"cid": pinned.cid, "size": pinned.size, "store": pinned.provider}
         print(json.dumps({**fields, "read_back_from": pinned.read_back_from}))
     else:
@@ -161,31 +122,43 @@ def _publish(publisher: StorePublisher, path: Path, *, progress: StoreProgress |
         return asyncio.run(publisher.pin(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
 
 
-def _get(arguments: argparse.Namespace) -> int:
+@run.command()
+@click.argument("cid", metavar="CID")
+@click.option("--out", type=FILE, metavar="FILE", help="where to put it (default: the CID)")
+@click.option("--max-bytes", type=int, default=_GET_LIMIT, metavar="N", help="the largest file to accept")
+@as_json
+@overrides
+def get(cid: str, out: Path | None, max_bytes: int, as_json: bool, overrides: list[str]) -> int:
+    """Fetch a file by CID, verified."""
     from decloud_pl.rounds.stores import make_reader
     from decloud_pl.store.ipfs.cid import Cid
 
-    cid = str(Cid.parse(arguments.cid))
-    out = arguments.out or Path(cid)
-    settings = _settings(arguments)
+    cid = str(Cid.parse(cid))
+    out = out or Path(cid)
+    settings = _settings(overrides)
     reader = make_reader(settings.network, settings.storage, settings.home_path)
-    fetched = reader.fetch(cid, out, max_bytes=arguments.max_bytes)
-    if arguments.json:
+    fetched = reader.fetch(cid, out, max_bytes=max_bytes)
+    if as_json:
         print(json.dumps({"cid": cid, "file": str(out), "size": fetched.size, "from": fetched.gateway}))
     else:
         print(f"{out}: {fetched.size:,} bytes from {fetched.gateway}, verified.")
     return 0
 
 
-def _pin_status(arguments: argparse.Namespace) -> int:
+@run.command()
+@click.argument("cid", metavar="CID")
+@as_json
+@overrides
+def pin_status(cid: str, as_json: bool, overrides: list[str]) -> int:
+    """Say which storage has pinned a CID."""
     from decloud_pl.rounds.stores import make_stores
     from decloud_pl.store.ipfs.cid import Cid
 
-    cid = str(Cid.parse(arguments.cid))
-    settings = _settings(arguments)
+    cid = str(Cid.parse(cid))
+    settings = _settings(overrides)
     stores = make_stores(settings.storage, settings.network, settings.secrets, settings.home_path)
     pinned = {store.name: store.has(cid) for store in stores}
-    if arguments.json:
+    if as_json:
         print(json.dumps({"cid": cid, "pinned": pinned}))
     else:
         for name, there in pinned.items():
@@ -193,12 +166,16 @@ def _pin_status(arguments: argparse.Namespace) -> int:
     return 0 if any(pinned.values()) else ContentNotFound.exit_code
 
 
-def _gc(arguments: argparse.Namespace) -> int:
+@run.command()
+@as_json
+@overrides
+def gc(as_json: bool, overrides: list[str]) -> int:
+    """Remove what no unfinished round needs from the embedded store."""
     from decloud_pl.rounds.stores import collect_garbage_of_home
 
-    settings = _settings(arguments)
+    settings = _settings(overrides)
     removed = collect_garbage_of_home(settings.home_path, Path(settings.storage.path).expanduser())
-    if arguments.json:
+    if as_json:
         print(json.dumps({"removed": removed}))
     else:
         print("\n".join([*removed, f"{len(removed)} files removed."]))

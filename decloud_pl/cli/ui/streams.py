@@ -27,21 +27,14 @@ def prepare_streams() -> None:
 
 
 def print_document(value: object) -> None:
-    """Prints one JSON document on one line and sees to it that it has left.
+    """Prints one JSON document on one line and sees to it that it has left."""
+    print(json.dumps(value), flush=True)
 
-    Raises:
-        UsageError: standard output cannot be written.
-        BrokenPipeError: nobody reads it.
-    """
-    try:
-        print(json.dumps(value), flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        sys.stdout = _nowhere(1)  # Python would try once more at exit
-        raise UsageError(
-            f"The output cannot be written: {error.strerror}.", fix="Free disk space or send it elsewhere."
-        ) from error
+
+def cannot_be_written(error: OSError) -> UsageError:
+    """The words for it; what is still buffered is dropped, since Python would try once more at exit."""
+    sys.stdout = _nowhere(1)
+    return UsageError(f"The output cannot be written: {error.strerror}.", fix="Free disk space or send it elsewhere.")
 
 
 def _nowhere(descriptor: int) -> io.TextIOWrapper:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from decloud_pl.cli.terminal import make_console
+from decloud_pl.cli.ui.terminal import make_console
 
 if TYPE_CHECKING:
     from decloud_pl.train.progress import Progress

@@ -1,8 +1,17 @@
-"""``decloud-trainer datasets``: what can be trained on, and what of it is on this machine."""
+"""List the data sets: licence, size, what is on this machine and where.
+
+A round names one of the network's 99 data sets. mappings.NAME=OTHER trains such a round on another data set;
+paths.NAME=FOLDER says where your own files are: torchvision's layout, class folders of images, .npz or .npy arrays,
+or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns).
+
+Examples:
+  decloud-trainer datasets
+  decloud-trainer datasets --download fashionmnist --download imdb
+  decloud-trainer datasets mappings.custom=cifar10 paths.cifar10=/data/my_cifar --json
+"""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -10,6 +19,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
+
+from decloud_pl.cli.arguments import as_json, command, overrides
 from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,44 +29,21 @@ if TYPE_CHECKING:
     from decloud_pl.data.fetch.download import Progress
     from decloud_pl.data.inventory import Item
 
-_EPILOG = """\
-examples:
-  decloud-trainer datasets
-  decloud-trainer datasets --download fashionmnist --download imdb
-  decloud-trainer datasets mappings.custom=cifar10 paths.cifar10=/data/my_cifar --json
 
-A round names one of the network's 99 data sets. mappings.NAME=OTHER trains such a round on another data set;
-paths.NAME=FOLDER says where your own files are: torchvision's layout, class folders of images, .npz or .npy arrays,
-or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns).
-"""
-
-
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "datasets",
-        help="list the data sets: licence, size, what is on this machine and where",
-        description="Lists the data sets that can be trained on, and downloads them if asked to.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings, as for start")
-    parser.add_argument(
-        "--download", action="append", default=[], metavar="NAME", help="download one first (may be repeated)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli.session import open_settings
+@command(__doc__)
+@click.option("--download", multiple=True, metavar="NAME", help="download one first (may be repeated)")
+@as_json
+@overrides
+def run(download: Sequence[str], as_json: bool, overrides: list[str]) -> int:
+    from decloud_pl.cli.config.session import open_settings
     from decloud_pl.data.inventory import inventory
     from decloud_pl.rounds.datasets import make_catalog
 
-    settings = open_settings(arguments.settings)
+    settings = open_settings(overrides)
     catalog = make_catalog(settings)
-    _download(arguments.download, catalog)
+    _download(download, catalog)
     items = inventory(catalog)
-    if arguments.json:
+    if as_json:
         listed = [dataclasses.asdict(item) for item in items]
         print(json.dumps({"data_folder": str(catalog.data.folder), "mappings": catalog.mappings, "datasets": listed}))
         return 0

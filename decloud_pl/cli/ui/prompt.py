@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import click
+
 from decloud_pl.errors import ConfigError, DecloudError, UsageError
 
 T = TypeVar("T")
-_YES, _NO = ("y", "yes"), ("n", "no")
 
 
 def require_terminal() -> None:
@@ -34,7 +34,7 @@ def ask(question: str, default: str, check: Callable[[str], T]) -> T:
         check: turns an answer into a value or raises `DecloudError`, whose sentence is shown.
     """
     while True:
-        answer = _line(f"{question} [{default}]: " if default else f"{question}: ").strip() or default
+        answer = click.prompt(question, default=default, show_default=bool(default)).strip() or default
         try:
             return check(answer)
         except DecloudError as error:
@@ -50,7 +50,7 @@ def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T
         keep: what an empty answer means, where it may be left as it is.
     """
     while True:
-        answer = ask_secret(f"{question}: ").strip()
+        answer = ask_secret(question).strip()
         if not answer and keep is not None:
             return keep()
         try:
@@ -59,10 +59,10 @@ def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T
             print(f"  {error}")
 
 
-def ask_secret(prompt: str) -> str:
+def ask_secret(question: str) -> str:
     """Reads a secret without showing it; from a pipe, its first line."""
     if sys.stdin.isatty():
-        return getpass.getpass(prompt, stream=sys.stderr)
+        return click.prompt(question, default="", show_default=False, hide_input=True, err=True)
     return sys.stdin.readline()
 
 
@@ -101,23 +101,3 @@ def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> s
         return answer.lower()
 
     return ask("Your choice", default, check)
-
-
-def confirm(question: str, *, default: bool) -> bool:
-    """Yes or no."""
-
-    def check(answer: str) -> bool:
-        if answer.lower() not in _YES + _NO:
-            raise UsageError(f"{answer!r} is neither yes nor no.", fix="Answer y or n.")
-        return answer.lower() in _YES
-
-    return ask(question, "y" if default else "n", check)
-
-
-def _line(prompt: str) -> str:
-    sys.stdout.flush()
-    try:
-        return input(prompt)
-    except EOFError:
-        print()
-        raise KeyboardInterrupt from None

@@ -1,16 +1,26 @@
-"""``decloud-trainer demo``: a local network and the daemon earning on it, until N rounds are claimed."""
+"""Earn a reward on a local network, on this machine alone.
+
+Starts a local DECLOUD network and the daemon, shows each step, and stops when the rounds are claimed. It needs no
+account, no SOL and no internet.
+
+Examples:
+  decloud-trainer demo
+  decloud-trainer demo --rounds 2 --json
+"""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from decloud_pl.cli.streams import print_document
-from decloud_pl.errors import ChainError, LocalnetError, TrainingError, UsageError
+import click
+
+from decloud_pl.cli.arguments import FILE, WholeNumber, as_json, command
+from decloud_pl.cli.ui.streams import print_document
+from decloud_pl.errors import ChainError, LocalnetError, TrainingError
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,65 +28,39 @@ if TYPE_CHECKING:
     from decloud_pl.chain.rpc import RpcClient
     from decloud_pl.chain.wallet import Wallet
     from decloud_pl.cli.localnet_process import Endpoints
-    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.daemon.loop import Daemon
     from decloud_pl.journal.record import RoundRecord
     from decloud_pl.settings import Settings
 
 _START_BALANCE = 1_000_000_000
-_EPILOG = """\
-examples:
-  decloud-trainer demo
-  decloud-trainer demo --rounds 2 --json
-"""
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "demo",
-        help="earn a reward on a local network, on this machine alone",
-        description=(
-            "Starts a local DECLOUD network and the daemon, shows each step, and stops when the rounds are "
-            "claimed. It needs no account, no SOL and no internet."
-        ),
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="how many rounds to earn (default 1)")
-    parser.add_argument(
-        "--home",
-        type=Path,
-        default=None,
-        metavar="DIR",
-        help="where chain, store, wallet and journal are kept",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, nothing else")
-    parser.set_defaults(run=run)
-
-
-def run(arguments: argparse.Namespace) -> int:
-    if arguments.rounds < 1:
-        raise UsageError(f"--rounds is {arguments.rounds}.", fix="Give 1 or more.")
+@command(__doc__)
+@click.option("--rounds", type=WholeNumber(1), default=1, metavar="N", help="how many rounds to earn (default 1)")
+@click.option("--home", type=FILE, metavar="DIR", help="where chain, store, wallet and journal are kept")
+@as_json
+def run(rounds: int, home: Path | None, as_json: bool) -> int:
     import asyncio
 
-    from decloud_pl.cli.report import TerminalReporter
+    from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.settings import default_home
 
-    home = (arguments.home or default_home(os.environ) / "demo").expanduser().resolve()
-    reporter = TerminalReporter(stderr=arguments.json)
+    folder = (home or default_home(os.environ) / "demo").expanduser().resolve()
+    reporter = TerminalReporter(stderr=as_json)
     with reporter:
-        summary, interrupted = asyncio.run(_demo(home, arguments.rounds, reporter))
+        summary, interrupted = asyncio.run(_demo(folder, rounds, reporter))
     if interrupted:
-        reporter.say(f"Stopped. Start it again with --home {home} and it goes on where it was.")
+        reporter.say(f"Stopped. Start it again with --home {folder} and it goes on where it was.")
         return 130
-    if arguments.json:
+    if as_json:
         print_document(summary)
     else:
         _print_summary(summary, reporter)
     unfinished = [entry for entry in summary["rounds"] if entry["status"] != "completed"]
     if unfinished:
         raise TrainingError(
-            f"{len(unfinished)} of {arguments.rounds} rounds were not completed.",
+            f"{len(unfinished)} of {rounds} rounds were not completed.",
             fix="The lines above say why.",
         )
     return 0

@@ -19,6 +19,8 @@ import click
 from decloud_pl.cli.arguments import as_json, command, complete_settings, overrides
 from decloud_pl.errors import UsageError
 
+_SET = "keep a setting; a secret's value can be - to be asked for"
+
 
 @command(__doc__)
 @click.option("--show", is_flag=True, help="show the settings in force (the default)")
@@ -26,13 +28,7 @@ from decloud_pl.errors import UsageError
 @click.option("--preset", metavar="NAME|list", help="keep a preset, or list them all")
 @click.option("--reset", is_flag=True, help="put config.json aside and start over")
 @click.option("--edit", is_flag=True, help="open config.json in $EDITOR and check it before it counts")
-@click.option(
-    "--set",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="keep a setting; a secret's value can be - to be asked for",
-    shell_complete=complete_settings,
-)
+@click.option("--set", multiple=True, metavar="KEY=VALUE", help=_SET, shell_complete=complete_settings)
 @click.option("--unset", multiple=True, metavar="KEY", help="no longer keep a setting")
 @click.option("--add-mapping", multiple=True, metavar="FROM:TO", help="train on TO where a round asks for FROM")
 @click.option("--remove-mapping", multiple=True, metavar="FROM", help="undo that")
@@ -52,8 +48,7 @@ def run(
     overrides: list[str],
     **changes: Sequence[str],
 ) -> int:
-    changed = any(changes.values())
-    actions = [show, preset is not None, reset, edit, changed]
+    actions = [show, preset is not None, reset, edit, any(changes.values())]
     if sum(actions) > 1:
         raise UsageError("These options do not go together.", fix="See decloud-trainer config --help.")
     if overrides and sum(actions) > show:
@@ -62,12 +57,12 @@ def run(
 
     if sum(actions) == show:
         return shown.print_settings(overrides, json=as_json, origin=origin)
-    if changed:
+    if any(changes.values()):
         return change.change(changes, keyring=keyring, json=as_json)
     if reset:
         return change.reset(json=as_json)
     if edit:
         return change.edit()
-    if preset is None or preset == "list":
+    if preset in (None, "list"):
         return shown.print_presets(json=as_json)
     return change.keep_preset(preset, json=as_json)

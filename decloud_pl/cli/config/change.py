@@ -66,10 +66,9 @@ def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -
     for option, table in (("mapping", "mappings"), ("path", "paths")):
         changes += [_pair(text, option, table) for text in options[f"add_{option}"]]
         changes += [Change(table, key=key) for key in options[f"remove_{option}"]]
-    path = _keep(changes, home)
     lines = [f"{one.name} is no longer kept" if one.shown is None else f"{one.name} = {one.shown}" for one in changes]
     changed = [{"setting": one.name, "now": one.shown} for one in changes]
-    return _tell({"path": str(path), "changed": changed}, "\n".join(lines), json=json)
+    return _tell({"path": str(_keep(changes, home)), "changed": changed}, "\n".join(lines), json=json)
 
 
 def keep_preset(name: str, *, json: bool) -> int:

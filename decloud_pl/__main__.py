@@ -11,7 +11,7 @@ from decloud_pl.errors import DecloudError
 def main(arguments: Sequence[str]) -> int:
     """Runs what ``task`` says; flags such as ``--cfg job`` are Hydra's own, ``-m`` sweeps experiments."""
     from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
-    from decloud_pl.cli.streams import prepare_streams
+    from decloud_pl.cli.ui.streams import prepare_streams
 
     prepare_streams()
     try:

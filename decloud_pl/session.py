@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
-from decloud_pl.daemon.account import Account
+from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
 from decloud_pl.domain import Convention, Round, Update, UpdateForm, format_sol
 from decloud_pl.errors import ConfigError, UsageError, nearest
@@ -289,7 +289,7 @@ class _Connection:
         self._overrides = overrides
         self.settings = compose_settings(overrides)
         self.events: list[DaemonEvent] = []
-        self._opened: tuple[LoopThread, Account] | None = None
+        self._opened: tuple[LoopThread, WalletRounds] | None = None
 
     def report(self, event: DaemonEvent) -> None:
         """Keeps an event; the steps call it."""
@@ -300,11 +300,11 @@ class _Connection:
         return self._compose((*self._overrides, *overrides)) if overrides else self.settings
 
     @property
-    def account(self) -> Account:
+    def account(self) -> WalletRounds:
         """The account of an open session."""
         return self._open()[1]
 
-    def run(self, work: Callable[[Account], Coroutine[Any, Any, T]]) -> T:
+    def run(self, work: Callable[[WalletRounds], Coroutine[Any, Any, T]]) -> T:
         """Waits for what an open session's account does."""
         thread, account = self._open()
         return thread.run(work(account))
@@ -312,7 +312,7 @@ class _Connection:
     def open(self, wallet: Wallet, *, fill: bool) -> None:
         if self._opened is not None:
             raise UsageError("The session is open already.", fix="Leave its `with` first.")
-        self._opened = LoopThread("session"), Account(self.settings, wallet, self)
+        self._opened = LoopThread("session"), WalletRounds(self.settings, wallet, self)
         try:
             self.run(lambda account: account.open())
             if fill:
@@ -329,7 +329,7 @@ class _Connection:
         finally:
             thread.close()
 
-    def _open(self) -> tuple[LoopThread, Account]:
+    def _open(self) -> tuple[LoopThread, WalletRounds]:
         if self._opened is None:
             raise UsageError("The session is not open.", fix="Use it inside `with Session(...) as session:`.")
         return self._opened

@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from decloud_pl.chain.wallet import create_wallet
-from decloud_pl.cli.live import LiveState, picture
 from decloud_pl.cli.localnet_process import local_network
+from decloud_pl.cli.ui.live import LiveState, picture
 from decloud_pl.daemon.assemble import assemble, facts
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.dashboard.app import serve

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.borsh import Reader
+from decloud_pl.chain.borsh import BorshReader
 from decloud_pl.errors import DecodeError, InsufficientFunds, ProgramError
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ def discriminator(namespace: str, name: str) -> bytes:
     return sha256(f"{namespace}:{name}".encode()).digest()[:8]
 
 
-def open_account(data: bytes, name: str) -> Reader:
+def open_account(data: bytes, name: str) -> BorshReader:
     """A reader behind the discriminator of an account.
 
     Raises:
         DecodeError: another account's discriminator, or a short account.
     """
-    reader = Reader(data, name)
+    reader = BorshReader(data, name)
     if reader.take(8) != discriminator("account", name):
         raise DecodeError(f"These bytes are not a {name} account: the discriminator differs.")
     return reader
@@ -106,7 +106,7 @@ def error_from_code(
 
 
 def events_in_logs(
-    logs: Iterable[str], program_id: Pubkey, decoders: Mapping[bytes, Callable[[Reader], Event]]
+    logs: Iterable[str], program_id: Pubkey, decoders: Mapping[bytes, Callable[[BorshReader], Event]]
 ) -> Iterator[Event]:
     """The events that ``program_id`` itself wrote as ``Program data: <base64>`` lines, in order.
 
@@ -139,14 +139,14 @@ def events_in_logs(
             stack.pop()
 
 
-def _event_of_line(line: str, decoders: Mapping[bytes, Callable[[Reader], Event]]) -> Iterator[Event]:
+def _event_of_line(line: str, decoders: Mapping[bytes, Callable[[BorshReader], Event]]) -> Iterator[Event]:
     try:
         data = base64.b64decode(line[len(_DATA_PREFIX) :], validate=True)
     except binascii.Error as error:
         raise DecodeError("A log line of the program holds data that is not base64.") from error
     decode = decoders.get(data[:8])
     if decode is not None:
-        reader = Reader(data[8:], "Event")
+        reader = BorshReader(data[8:], "Event")
         event = decode(reader)
         reader.finish()
         yield event

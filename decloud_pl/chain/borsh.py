@@ -13,7 +13,7 @@ from solders.pubkey import Pubkey
 from decloud_pl.errors import DecodeError
 
 
-class Reader:
+class BorshReader:
     """Reads values from the front of ``data``; raises `DecodeError` on anything short or out of range."""
 
     def __init__(self, data: bytes, what: str) -> None:

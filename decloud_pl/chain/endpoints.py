@@ -44,8 +44,8 @@ class RpcHealth:
         self.heard_at = time.time()
 
 
-class Endpoints:
-    """Endpoints of one network, the preferred one first.
+class EndpointPool:
+    """EndpointPool of one network, the preferred one first.
 
     Args:
         endpoints: at least one.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from decloud_pl.chain.dialects import DEFAULT
+from decloud_pl.chain.dialects import DEFAULT, check_name
 from decloud_pl.errors import ConfigError
 from decloud_pl.ranges import ZERO_OR_MORE, one_of
 
@@ -27,6 +27,15 @@ class NetworkConfig:
     gradient_rate: float = 0.1
     faucet: bool = False
     mappings: dict[str, str] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Checks what types cannot express.
+
+        Raises:
+            ConfigError: there is no such dialect, or an address is not an http or https URL.
+        """
+        check_name(self.dialect)
+        self.websocket_urls()
 
     def websocket_urls(self) -> list[str]:
         """``ws_url``, derived from ``rpc_url`` where it is empty, and those of the fallbacks.

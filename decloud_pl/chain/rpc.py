@@ -14,7 +14,7 @@ from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.chain.endpoint import COMMITMENT, Endpoint, Request
-from decloud_pl.chain.endpoints import Endpoints, RpcHealth
+from decloud_pl.chain.endpoints import EndpointPool, RpcHealth
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.errors import DecodeError
 
@@ -101,7 +101,7 @@ class RpcClient:
     ) -> None:
         self.url = url
         pace = pace or RealPace()
-        self._endpoints = Endpoints(
+        self._endpoints = EndpointPool(
             [Endpoint(one, timeout=timeout, rate=requests_per_second, pace=pace) for one in (url, *fallbacks)]
         )
 

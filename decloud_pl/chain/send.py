@@ -57,7 +57,7 @@ class SendPolicy:
     Attributes:
         poll_seconds: between looks at the status.
         rebroadcast_seconds: between sending the same bytes again.
-        patience_seconds: how long an endpoint may be unavailable before `RpcUnavailable` is let through.
+        retry_seconds: how long an endpoint may be unavailable before `RpcUnavailable` is let through.
         max_signings: how many blockhashes may run out.
         unit_head_room: compute units asked for, relative to those the simulation used.
         fees: the most that a transaction asks for.
@@ -65,7 +65,7 @@ class SendPolicy:
 
     poll_seconds: float = 0.4
     rebroadcast_seconds: float = 2.0
-    patience_seconds: float = 60.0
+    retry_seconds: float = 60.0
     max_signings: int = 3
     unit_head_room: float = 1.2
     fees: FeeLimits = field(default_factory=FeeLimits)
@@ -108,7 +108,7 @@ class Sender:
             ProgramError: the program refused, and the effect is not there.
             InsufficientFunds: the wallet cannot pay.
             TransactionExpired: every signed transaction ran out without landing.
-            RpcUnavailable: the endpoint was away for longer than the policy's patience.
+            RpcUnavailable: the endpoint was away for longer than `SendPolicy.retry_seconds`.
         """
         for _ in range(self._policy.max_signings):
             try:
@@ -116,7 +116,7 @@ class Sender:
                 if receipt is None:
                     receipt = await self._confirm(key, await self._sign(instructions, key, deposit))
             except ChainError as error:
-                if not isinstance(error, RpcUnavailable) and await self._patiently(landed):
+                if not isinstance(error, RpcUnavailable) and await self._retrying(landed):
                     receipt = await self._receipt(key)
                     self._need(receipt)
                     return receipt
@@ -136,7 +136,7 @@ class Sender:
 
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
         """The receipt of an earlier signing (by this process or one that crashed), if one has landed or does."""
-        if await self._patiently(landed):
+        if await self._retrying(landed):
             return await self._receipt(key)
         for attempt in self._log.attempts(key):
             # One that has landed is asked about again: the endpoint may not show its effect yet, or a fork lost it.
@@ -152,7 +152,7 @@ class Sender:
         signatures = [Signature.from_string(attempt.signature) for attempt in attempts]
         if not signatures:
             return Receipt(None, None)
-        statuses = await self._patiently(lambda: self._rpc.signature_statuses(signatures))
+        statuses = await self._retrying(lambda: self._rpc.signature_statuses(signatures))
         for attempt, status in zip(attempts, statuses.values, strict=True):
             if status is not None and status.error is None:
                 self._log.settle(key, attempt.signature, "landed")
@@ -160,9 +160,9 @@ class Sender:
         return Receipt(None, None)
 
     async def _sign(self, instructions: Sequence[Instruction], key: str, deposit: int) -> Attempt:
-        blockhash, last_valid_block_height = await self._patiently(self._rpc.latest_blockhash)
+        blockhash, last_valid_block_height = await self._retrying(self._rpc.latest_blockhash)
         draft = self._transaction(instructions, blockhash)
-        simulation = await self._patiently(lambda: self._rpc.simulate(draft))
+        simulation = await self._retrying(lambda: self._rpc.simulate(draft))
         if simulation.error is not None and not is_blockhash_unknown(simulation.error):
             raise typed_error(simulation.error, self._dialect, simulation.logs)
         budget, priority = await self._budget(instructions, simulation.units)
@@ -191,7 +191,7 @@ class Sender:
         budget = [set_compute_unit_limit(limit)]
         written = {meta.pubkey for entry in instructions for meta in entry.accounts if meta.is_writable}
         try:
-            fees = await self._patiently(lambda: self._rpc.priority_fees(sorted(written, key=bytes)))
+            fees = await self._retrying(lambda: self._rpc.priority_fees(sorted(written, key=bytes)))
         except RpcRejected:
             fees = []  # not every provider has this method; the fee is a help, not a need
         price = min(int(median(fees)) if fees else 0, self._policy.fees.max_priority_lamports * _MICRO // limit)
@@ -215,8 +215,8 @@ class Sender:
                 first = False
                 next_broadcast = self._pace.monotonic() + self._policy.rebroadcast_seconds
                 # The height is read before the status: one that is out of date can only make us wait longer.
-                height = await self._patiently(self._rpc.block_height)
-            statuses = await self._patiently(lambda: self._rpc.signature_statuses([signature]))
+                height = await self._retrying(self._rpc.block_height)
+            statuses = await self._retrying(lambda: self._rpc.signature_statuses([signature]))
             status = statuses.values[0]
             if status is not None and status.confirmed:
                 if status.error is None:
@@ -247,9 +247,9 @@ class Sender:
             # blockhash has run out they are the only ones that may be sent.
             raise typed_error(error, self._dialect, failure.logs) from failure
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeats a read while the endpoint is away, with jittered back-off, up to the policy's patience."""
-        deadline = self._pace.monotonic() + self._policy.patience_seconds
+    async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeats a read while the endpoint is away, with jittered back-off, up to `SendPolicy.retry_seconds`."""
+        deadline = self._pace.monotonic() + self._policy.retry_seconds
         for wait in _BACKOFF.waits():
             try:
                 return await call()

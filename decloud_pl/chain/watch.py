@@ -1,6 +1,6 @@
 """The program's events as they happen, over the endpoint's WebSocket (``logsSubscribe``).
 
-Events are hints, delivered at most once: after each `Connected` the caller reads the chain's state, because
+Events are hints, delivered at most once: after each `Subscribed` the caller reads the chain's state, because
 anything may have happened while nobody was listening. That the program is silent says nothing, so the slots
 are subscribed to as well (``slotSubscribe``): a connection on which they stop is given up even when it still
 answers pings.
@@ -33,16 +33,16 @@ class _Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
+class Subscribed:
     """The subscription stands (again); what happened before it must be read from the chain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """Nobody is listening from now on; the chain must be polled until the next `Connected`."""
+    """Nobody is listening from now on; the chain must be polled until the next `Subscribed`."""
 
 
-Watched: TypeAlias = Event | Connected | Disconnected
+Watched: TypeAlias = Event | Subscribed | Disconnected
 
 
 async def watch_events(
@@ -90,15 +90,15 @@ async def watch_events(
             ) as socket:
                 await socket.send(json.dumps(_subscription(dialect)))
                 await socket.send(json.dumps(_SLOTS))
-                patience: float | None = open_seconds
+                timeout: float | None = open_seconds
                 while True:
-                    async with asyncio.timeout(patience):
+                    async with asyncio.timeout(timeout):
                         message = await socket.recv()
                     if connected and _announces_slots(message):
-                        patience = silence_seconds
+                        timeout = silence_seconds
                     for item in _items(message, dialect):
-                        if isinstance(item, Connected):
-                            connected, failures, turn, patience = True, 0, 0, None
+                        if isinstance(item, Subscribed):
+                            connected, failures, turn, timeout = True, 0, 0, None
                         yield item
         except InvalidURI:
             # Its text is not repeated: it may hold an API key.
@@ -141,7 +141,7 @@ def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
         body = json.loads(message)
         if body.get("id") == _SUBSCRIBE_ID:
             if "result" in body:
-                return [Connected()]
+                return [Subscribed()]
             raise _Refused
         if body.get("method") != "logsNotification":
             return []

@@ -1,142 +1,133 @@
-"""``decloud-trainer``: parses arguments, prints, and turns every outcome into a stable exit code.
+"""``decloud-trainer``: finds the command, and turns every outcome into a stable exit code.
 
-No rules live here. Each command is a module with ``add_parser`` and ``run``; heavy imports happen in ``run``,
-so that ``--help`` stays fast.
+No rules live here. Each command is a file of `decloud_pl.cli.commands`, which is imported when the command is called;
+heavy imports happen in its function, so that ``--help`` and completion stay fast.
 """
 
 from __future__ import annotations
 
-import argparse
+import errno
 import gc
+import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+import click
 
 from decloud_pl import __version__
-from decloud_pl.cli import (
-    completion,
-    config,
-    convention,
-    daemon,
-    dashboard,
-    datasets,
-    demo,
-    doctor,
-    explain,
-    history,
-    localnet,
-    logs,
-    manual,
-    model,
-    rounds,
-    setup,
-    storage,
-    sweeps,
-    wallet,
-)
+from decloud_pl.cli.arguments import Group
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
-from decloud_pl.cli.streams import prepare_streams
+from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams
 from decloud_pl.errors import DecloudError, UsageError
 
-_DESCRIPTION = "Train models in DECLOUD rounds and earn SOL."
-_EPILOG = """\
-first steps:
+NAME = "decloud-trainer"
+COMPLETE = "_DECLOUD_TRAINER_COMPLETE"
+"""The variable in which a shell's completion script says what it asks for."""
+_HELP = "Train models in DECLOUD rounds and earn SOL."
+_EPILOG = f"""\
+First steps:
   decloud-trainer demo            earn a reward on a network of your own, on this machine
   decloud-trainer localnet        run that network
   decloud-trainer start           find, join, train, submit and claim until stopped
 
-every command: decloud-trainer COMMAND --help
+Every command: decloud-trainer COMMAND --help
 
-"""
+{TABLE}"""
 
 # What imports make is no garbage: to look for it after every 700 objects takes a twelfth of `list`.
 _GARBAGE = 20_000
 # These read, print and end. What they make altogether is less than this.
-_BRIEF = (config.run, rounds.run_list, rounds.run_status)
+_BRIEF = ("config", "list", "status")
 _GARBAGE_OF_BRIEF = 1_000_000
-# In the order of the help.
-_COMMANDS = (
-    setup,
-    daemon,
-    dashboard,
-    config,
-    doctor,
-    rounds,
-    explain,
-    convention,
-    manual,
-    history,
-    logs,
-    datasets,
-    model,
-    storage,
-    sweeps,
-    wallet,
-    demo,
-    localnet,
-    completion,
-)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence; argparse would print the whole usage before it."""
+class Program(Group):
+    """The commands of a package, one a file that defines ``run``; only the file of the one that is called is imported.
 
-    def error(self, message: str) -> None:  # type: ignore[override]  # raises instead of exiting
-        raise UsageError(f"{message[:1].upper()}{message[1:]}.", fix=f"See {self.prog} --help.")
-
-
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    root = _Parser(
-        prog="decloud-trainer",
-        description=_DESCRIPTION,
-        epilog=_EPILOG + TABLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    root.add_argument("--version", action="version", version=f"decloud-trainer {__version__}")
-    commands = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in _COMMANDS:
-        module.add_parser(commands)
-    return root
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parses a command line; settings may stand between options, where argparse alone gives them up.
-
-    Raises:
-        UsageError: an argument that the command does not know.
+    The list of commands shows the first line of each file.
     """
-    parsed, rest = parser().parse_known_args(arguments)
-    for name in ("overrides", "words"):
-        if hasattr(parsed, name):
-            getattr(parsed, name).extend(word for word in rest if _is_setting(word))
-            rest = [word for word in rest if not _is_setting(word)]
-    if rest:
-        raise UsageError(f"Unrecognized arguments: {' '.join(rest)}.", fix="See decloud-trainer --help.")
-    return parsed
+
+    def __init__(self, package: str = "decloud_pl.cli.commands") -> None:
+        self.package = importlib.import_module(package)
+        files = [file for folder in self.package.__path__ for file in Path(folder).glob("[!_]*.py")]
+        super().__init__(
+            NAME,
+            commands={_name(file): click.Command(_name(file), short_help=_first_line(file)) for file in files},
+            help=_HELP,
+            epilog=_EPILOG,
+            no_args_is_help=False,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+        click.version_option(__version__, prog_name=NAME, message="%(prog)s %(version)s")(self)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, found, rest = super().resolve_command(ctx, args)
+        if name is not None:
+            found = importlib.import_module(f"{self.package.__name__}.{name.replace('-', '_')}").run
+        return name, found, rest
 
 
-def _is_setting(word: str) -> bool:
-    return "=" in word and not word.startswith("-")
+def _name(file: Path) -> str:
+    return file.stem.replace("_", "-")
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8") as text:
+        return text.readline().strip().strip('"')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     gc.set_threshold(_GARBAGE)
     prepare_streams()
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        parsed = parse(arguments)
-        if parsed.run in _BRIEF:
-            gc.set_threshold(_GARBAGE_OF_BRIEF)
-        code = parsed.run(parsed)
-        sys.stdout.flush()
+        return _run(given)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        return _say(_as_ours(error))
     except DecloudError as error:
-        print(f"decloud-trainer: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
+        return _say(error)
+    except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone (`| head`); Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
-    return int(code)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _say(cannot_be_written(error))
+
+
+def _run(given: list[str]) -> int:
+    program = Program()
+    if COMPLETE in os.environ:
+        from decloud_pl.cli.completion import completer
+
+        print(completer(program, os.environ[COMPLETE].removesuffix("_complete")).complete())
+        return 0
+    if given[:1] and given[0] in _BRIEF:
+        gc.set_threshold(_GARBAGE_OF_BRIEF)
+    with program.make_context(NAME, given) as context:
+        code: int = program.invoke(context)
+    sys.stdout.flush()
+    return code
+
+
+def _say(error: DecloudError) -> int:
+    print(f"{NAME}: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _as_ours(error: click.UsageError) -> UsageError:
+    """What is wrong in one sentence; click would print the usage before it."""
+    message = " ".join(error.format_message().split())
+    path = NAME if error.ctx is None else error.ctx.command_path
+    message = message.replace("(Did", "Did").replace("?)", "?")
+    return UsageError(message if message.endswith((".", "?")) else f"{message}.", fix=f"See {path} --help.")

@@ -1,80 +1,182 @@
-"""Arguments that several commands share."""
+"""What commands are made of: a command whose help is a docstring, and the arguments that several of them share."""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from decloud_pl.errors import UsageError
+import click
 
-Commands = argparse._SubParsersAction  # noqa: SLF001 (argparse has no public name for it)
+from decloud_pl.errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+FILE = click.Path(path_type=Path, readable=False)
 
 
-def add_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
-    summary: str,
-    examples: str,
-    text: str = "",
-) -> argparse.ArgumentParser:
-    """A command whose ``--help`` ends with examples.
+class Command(click.Command):
+    """Settings may stand anywhere on its line, and its examples are printed as they are written."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any(parameter.name == "overrides" for parameter in self.params):
+            args = self._settings_last(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # which click leaves out where an option has no value
+            raise
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        if self.epilog:
+            formatter.write(f"\n{self.epilog}\n")
+
+    def _settings_last(self, args: list[str]) -> list[str]:
+        options = [one for one in self.params if isinstance(one, click.Option) and not one.is_flag]
+        with_value = {name for option in options for name in option.opts}
+        words: list[str] = []
+        settings: list[str] = []
+        rest = iter(args)
+        for word in rest:
+            # What begins with a dot or a slash is a file.
+            (settings if "=" in word and word[0] not in "-./" else words).append(word)
+            if word in with_value:
+                words.extend(islice(rest, 1))
+        return [*words, *settings]
+
+
+class Group(Command, click.Group):
+    """A command of several actions."""
+
+    command_class = Command
+
+
+def command(text: str | None) -> Callable[[Callable[..., int]], click.Command]:
+    """Makes a command of a function.
 
     Args:
-        commands: where to add it.
-        name: as users type it.
-        summary: one line for the list of commands.
-        examples: command lines, one a line; further text may follow a blank line.
-        text: what it does, in full; the summary where there is no more to say.
+        text: a file's docstring: one line for the list of commands, more of what it does, and last its ``Examples:``.
     """
-    return commands.add_parser(
-        name,
-        help=summary,
-        description=text or f"{summary[:1].upper()}{summary[1:]}.",
-        epilog=f"examples:\n{_indented(examples)}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    return click.command(cls=Command, **_help(text))
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout, nothing else")
+def group(text: str | None) -> Group:
+    """A command of actions, which its decorator ``command`` adds; ``text`` as for `command`."""
+    return Group(no_args_is_help=False, **_help(text))
 
 
-def add_overrides(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings for this run, as Hydra overrides")
+def _help(text: str | None) -> dict[str, Any]:
+    about, mark, examples = (text or "").partition("Examples:\n")
+    return {"help": about, "epilog": f"{mark}{examples}".rstrip()}
 
 
-def add_round(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("round_id", type=round_number, metavar="ID", help="the round's number")
+class Choice(click.Choice[str]):
+    """One of several words, of which it names the nearest to one that is misspelt."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return str(choice).strip().lower().replace("_", "-").replace(" ", "-")
+
+    def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002
+        return f"there is no {value!r}. {nearest(str(value), self.choices)}"
 
 
-def round_number(text: str) -> int:
-    """A round's number.
+class WholeNumber(click.IntRange):
+    """A number within limits, and the words for one that is not."""
 
-    Raises:
-        argparse.ArgumentTypeError: it is none.
-    """
-    if not text.isascii() or not text.isdigit() or int(text) >= 2**64:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a round's number")
-    return int(text)
-
-
-def round_and_overrides(words: Sequence[str]) -> tuple[int | None, list[str]]:
-    """Splits words into at most one round's number and overrides.
-
-    Raises:
-        UsageError: a word that is neither, or a second number.
-    """
-    numbers = [word for word in words if "=" not in word]
-    if len(numbers) > 1:
-        raise UsageError(f"There is more than one round: {' '.join(numbers)}.", fix="Give one round's number.")
-    try:
-        number = round_number(numbers[0]) if numbers else None
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(f"{error}.", fix="Give a whole number, as `decloud-trainer list` shows it.") from None
-    return number, [word for word in words if "=" in word]
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number: int = click.INT.convert(value, param, ctx)
+        if number < (self.min or 0) or number > (number if self.max is None else self.max):
+            name = param.opts[0] if param is not None else "That"
+            limits = f"{self.min} or more" if self.max is None else f"{self.min} to {self.max}"
+            raise UsageError(f"{name} is {number}.", fix=f"Give {limits}.")
+        return number
 
 
-def _indented(text: str) -> str:
-    lines, blank, rest = text.strip().partition("\n\n")
-    examples = "\n".join(f"  {line}" for line in lines.splitlines())
-    return f"{examples}{blank}{rest}"
+class RoundNumber(click.ParamType[int]):
+    """A round's number, which the program keeps in 64 bits."""
+
+    name = "round"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not text.isascii() or not text.isdigit() or int(text) >= 2**64:
+            self.fail(f"{text!r} is not a round's number.", param, ctx)
+        return int(text)
+
+
+class Override(click.ParamType[str]):
+    """The value of an option that stands for a setting, of which the option's second name is that: an override."""
+
+    name = "setting"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        from decloud_pl.settings.names import find
+        from decloud_pl.settings.values import from_text, to_override
+
+        setting = find(str(param and param.name))
+        return to_override(setting, from_text(setting, str(value), param.opts[0] if param else setting.name))
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,
+        incomplete: str,
+    ) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(word) for word in _values(str(param.name), incomplete)]
+
+
+def given(options: Mapping[str, str | None]) -> list[str]:
+    """The overrides that stand for the options on the command line."""
+    return [override for override in options.values() if override is not None]
+
+
+def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """The names of settings, each with ``=``; after that the values of one that has a fixed few."""
+    from decloud_pl.settings.names import PACKAGES, settings_by_name
+    from decloud_pl.settings.schema import default_home
+
+    name, equals, value = incomplete.partition("=")
+    if equals:
+        return [f"{name}={word}" for word in _values(name, value)]
+    known = settings_by_name(default_home(os.environ)).values()
+    paths = (one.path for one in known if one.kind != "secret" and one.name != PACKAGES)
+    return [f"{path}=" for path in paths if path.startswith(name)]
+
+
+def _values(name: str, begin: str) -> list[str]:
+    from decloud_pl.config_dir import conf_folders
+    from decloud_pl.settings.names import choices, leaves
+    from decloud_pl.settings.schema import default_home
+
+    home = default_home(os.environ)
+    setting = leaves(home).get(name)
+    known: list[str] = []
+    if setting is not None and setting.kind == "choice":
+        known = choices(setting.path, *conf_folders(home))
+    elif setting is not None and setting.kind == "switch":
+        known = ["true", "false"]
+    return [word for word in known if word.startswith(begin)]
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="print one JSON document on stdout, nothing else")
+round_id = click.argument("round_id", type=RoundNumber(), metavar="ID", help="the round's number")
+maybe_round_id = click.argument(
+    "round_id",
+    type=RoundNumber(),
+    metavar="[ID]",
+    required=False,
+    help="a round's number",
+    shell_complete=complete_settings,
+)
+overrides = click.argument(
+    "overrides",
+    nargs=-1,
+    metavar="[KEY=VALUE]...",
+    help="settings for this run, as Hydra overrides",
+    shell_complete=complete_settings,
+)

@@ -1,97 +1,49 @@
-"""``decloud-trainer completion``: a script for the shell that completes commands, options and settings."""
+"""How shells complete the command line: click's scripts and answers, in which settings end with ``=``."""
 
 from __future__ import annotations
 
-import argparse
+from typing import Any
 
-from decloud_pl.cli.arguments import add_command
+from click import Command
+from click.shell_completion import BashComplete, CompletionItem, FishComplete, ShellComplete, ZshComplete
 
-_EXAMPLES = """\
-eval "$(decloud-trainer completion bash)"        (in ~/.bashrc)
-eval "$(decloud-trainer completion zsh)"         (in ~/.zshrc)
-decloud-trainer completion fish > ~/.config/fish/completions/decloud-trainer.fish
-"""
-_PROGRAM = "decloud-trainer"
+from decloud_pl.cli import COMPLETE, NAME
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = add_command(commands, "completion", "print a completion script for the shell", _EXAMPLES)
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
-    parser.set_defaults(run=run)
+class _Bash(BashComplete):
+    """Bash takes ``epochs=`` for two words, and would put a blank after it."""
+
+    source_template = BashComplete.source_template.replace(
+        "    return 0\n", "    if [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace; fi\n    return 0\n", 1
+    )
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        args, incomplete = super().get_completion_args()
+        if incomplete == "=" and args:
+            return args[:-1], f"{args[-1]}="
+        if args[-1:] == ["="] and len(args) > 1:
+            return args[:-2], f"{args[-2]}={incomplete}"
+        return args, incomplete
+
+    def format_completion(self, item: CompletionItem[Any]) -> str:
+        return super().format_completion(CompletionItem(item.value.partition("=")[2] or item.value, item.type))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    from decloud_pl.cli import parser
+class _Zsh(ZshComplete):
+    """Zsh would put a blank after ``epochs=``."""
 
-    words = words_of(parser())
-    print({"bash": _bash, "zsh": _zsh, "fish": _fish}[arguments.shell](words))
-    return 0
+    source_template = ZshComplete.source_template.replace("compadd -U", "compadd -S '' -U")
 
 
-def words_of(root: argparse.ArgumentParser) -> dict[str, list[str]]:
-    """What can follow each command: its options, fixed choices, and the settings where it takes them."""
-    from decloud_pl.settings.names import settings_by_name
+class _Fish(FishComplete):
+    """Of the words about a command click's script shows those before the first comma."""
 
-    settings = [f"{setting.path}=" for setting in settings_by_name().values() if setting.path]
-    found: dict[str, list[str]] = {}
-    for name, command in subcommands(root).items():
-        words: list[str] = []
-        for action in command._actions:  # noqa: SLF001 (argparse has no public way to list them)
-            words += action.option_strings
-            if not action.option_strings and isinstance(action.choices, (list, tuple)):
-                words += [str(choice) for choice in action.choices]
-            if action.metavar is not None and "KEY=VALUE" in action.metavar and not action.option_strings:
-                words += settings
-        found[name] = words
-    return found
+    source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
 
 
-def subcommands(root: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Every command by name."""
-    found: dict[str, argparse.ArgumentParser] = {}
-    for action in root._actions:  # noqa: SLF001
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            found.update(action.choices)
-    return found
+_SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _Fish}
 
 
-def _cases(words: dict[str, list[str]]) -> str:
-    return "\n".join(f"    {name}) words='{' '.join(options)}' ;;" for name, options in words.items())
-
-
-def _bash(words: dict[str, list[str]]) -> str:
-    return f"""\
-_decloud_trainer() {{
-  local words current="${{COMP_WORDS[COMP_CWORD]}}"
-  [[ "$COMP_LINE" == *=* ]] && current="${{current#=}}"
-  case "${{COMP_WORDS[1]}}" in
-{_cases(words)}
-    *) words='{" ".join(words)} --help --version' ;;
-  esac
-  if [ "$COMP_CWORD" -eq 1 ]; then words='{" ".join(words)} --help --version'; fi
-  COMPREPLY=($(compgen -W "$words" -- "$current"))
-  if [[ "${{COMPREPLY[0]}}" == *= ]]; then compopt -o nospace; fi
-}}
-complete -o default -F _decloud_trainer {_PROGRAM}"""
-
-
-def _zsh(words: dict[str, list[str]]) -> str:
-    return f"""\
-_decloud_trainer() {{
-  local words_here
-  case "${{words[2]}}" in
-{_cases(words).replace("words=", "words_here=")}
-    *) words_here='{" ".join(words)} --help --version' ;;
-  esac
-  if (( CURRENT == 2 )); then words_here='{" ".join(words)} --help --version'; fi
-  compadd -S '' -- ${{(z)words_here}}
-}}
-compdef _decloud_trainer {_PROGRAM}"""
-
-
-def _fish(words: dict[str, list[str]]) -> str:
-    lines = [f"complete -c {_PROGRAM} -n __fish_use_subcommand -f -a '{' '.join(words)}'"]
-    for name, options in words.items():
-        if options:
-            lines.append(f"complete -c {_PROGRAM} -n '__fish_seen_subcommand_from {name}' -a '{' '.join(options)}'")
-    return "\n".join(lines)
+def completer(program: Command, shell: str) -> ShellComplete:
+    """What prints a shell's script, and answers what that asks."""
+    return _SHELLS[shell](program, {}, NAME, COMPLETE)

@@ -37,6 +37,36 @@ def _percent(accuracy: float | None) -> str:
     return NOT_MEASURED if accuracy is None else f"{accuracy * 100:.2f} %"
 
 
+def show(results: Sequence[Result]) -> None:
+    """Prints the table; of each experiment what is not the same in all."""
+    from decloud_pl.cli.ui.output import print_table
+    from decloud_pl.experiment.results import differing, worded
+
+    names = differing(list(results))
+    several = len({result.sweep for result in results}) > 1
+    rows = []
+    for result in results:
+        where = f"{result.sweep}/{result.run}" if several else result.run
+        given = " ".join(worded(name, result.parameters.get(name)) for name in names)
+        rows.append([where, given or "-", *_scores(result)])
+    print_table(["run", "parameters", ">before %", ">after %", ">gain", ">kB"], rows, flexible=1)
+    for result in results:
+        if result.error:
+            print(f"\n{result.sweep}/{result.run}: {result.error}")
+
+
+def _scores(result: Result) -> list[str]:
+    if result.accuracy_before is None or result.accuracy_after is None or result.gain is None:
+        return ["-", "failed", "-", "-"]
+    size = f"{(result.update_bytes or 0) / 1000:,.0f}"
+    return [
+        f"{result.accuracy_before * 100:.2f}",
+        f"{result.accuracy_after * 100:.2f}",
+        f"{result.gain * 100:+.2f}",
+        size,
+    ]
+
+
 def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     """Runs a sweep with Hydra's flags and overrides, and prints its table.
 
@@ -46,10 +76,9 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     Raises:
         ConfigError: a setting that is wrong, or no experiment.
     """
-    from decloud_pl.cli.dataset_names import check_names
+    from decloud_pl.cli.config.dataset_names import check_names
     from decloud_pl.cli.hydra_flags import hand_over, shown_overrides
-    from decloud_pl.cli.interrupts import Interrupts
-    from decloud_pl.cli.sweeps import show
+    from decloud_pl.cli.ui.interrupts import Interrupts
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
     from decloud_pl.experiment.sweep import expanded, first_point, forget_secrets, job, refuse_addresses

@@ -70,7 +70,7 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
     """
     from dataclasses import fields, replace
 
-    from decloud_pl.cli.shown import value_at
+    from decloud_pl.cli.config.shown import value_at
     from decloud_pl.redact import redact, redact_tree
     from decloud_pl.settings import Tree
     from decloud_pl.settings.layers import leaves_of
@@ -93,7 +93,7 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
 
 
 def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
-    from decloud_pl.cli.session import checked
+    from decloud_pl.cli.config.session import checked
     from decloud_pl.cli.task import run_task
     from decloud_pl.settings.layers import sources
 

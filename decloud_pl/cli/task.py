@@ -37,9 +37,9 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     import asyncio
     import os
 
-    from decloud_pl.cli.live import LiveReporter
-    from decloud_pl.cli.report import TerminalReporter
-    from decloud_pl.cli.terminal import make_console
+    from decloud_pl.cli.ui.live import LiveReporter
+    from decloud_pl.cli.ui.report import TerminalReporter
+    from decloud_pl.cli.ui.terminal import make_console
     from decloud_pl.daemon.assemble import assemble, facts, run_until_stopped
     from decloud_pl.observers.systemd import keep_alive
     from decloud_pl.rounds.connect import open_wallet
@@ -52,12 +52,12 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
         reporter = TerminalReporter(plain=True, stamps=True)
 
     # One round by hand has somebody who waits for it; a daemon may have been started before the network was up.
-    patient = settings.round is None
+    wait = settings.round is None
 
     async def work() -> int:
         async with (
             keep_alive(os.environ),
-            assemble(settings, wallet, reporter, preset=preset, patient=patient) as daemon,
+            assemble(settings, wallet, reporter, preset=preset, wait_for_endpoint=wait) as daemon,
         ):
             await run_until_stopped(daemon, reporter.stopping)
             if settings.round is None:
@@ -77,8 +77,8 @@ def _run_one_experiment(settings: Settings) -> int:
     An interrupted experiment of the same settings continues in its own folder.
     """
     from decloud_pl.cli.experiment import lines
-    from decloud_pl.cli.interrupts import Interrupts
-    from decloud_pl.cli.training_bar import training_bar
+    from decloud_pl.cli.ui.interrupts import Interrupts
+    from decloud_pl.cli.ui.training_bar import training_bar
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
     from decloud_pl.experiment.resume import at_work, settings_key, unfinished

@@ -21,13 +21,14 @@ from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.schema import daemon_process
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.events import Reporter
+from decloud_pl.rounds.select import why_closed
 from decloud_pl.settings import Settings
 
 _FIRST_LAMPORTS = 1_000_000_000
 
 
 @dataclass
-class Account:
+class WalletRounds:
     """Takes the steps of rounds for a wallet. Each may be repeated and continues where it was.
 
     Attributes:
@@ -232,9 +233,8 @@ class Account:
         return not self.settings.datasets or not {round_.dataset, mapped}.isdisjoint(self.settings.datasets)
 
     def _can_be_joined(self, round_: Round, now: int) -> bool:
-        is_open = round_.status is RoundStatus.WAITING_TRAINERS and now < round_.join_deadline
         most = self.settings.rewards.max_lamports or round_.reward_amount
-        return is_open and not round_.is_full and self.settings.rewards.min_lamports <= round_.reward_amount <= most
+        return not why_closed(round_, now) and self.settings.rewards.min_lamports <= round_.reward_amount <= most
 
 
 def _lacks(submission: Submission, round_: Round, now: int) -> bool:

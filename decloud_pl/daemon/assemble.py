@@ -20,7 +20,7 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.daemon.loop import Daemon
-from decloud_pl.daemon.patience import ENDLESS, answered
+from decloud_pl.daemon.startup import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
@@ -143,7 +143,7 @@ async def assemble(
     *,
     stop_after: int | None = None,
     preset: str = "",
-    patient: bool = False,
+    wait_for_endpoint: bool = False,
     trained_elsewhere: bool = False,
 ) -> AsyncIterator[Daemon]:
     """A daemon ready to run; holds the journal's lock while the context is open.
@@ -154,13 +154,13 @@ async def assemble(
         reporter: gets what happens; the activity file, reports, notifications and metrics get it besides.
         stop_after: rounds.
         preset: its name, to be shown.
-        patient: waits for endpoints that are away, until it is cancelled or the daemon stopped.
+        wait_for_endpoint: waits for endpoints that are away, until it is cancelled or the daemon stopped.
         trained_elsewhere: rounds are joined for a training outside the daemon, so a data set that is not known or not
             here is no obstacle.
 
     Raises:
         ConfigError: a setting that no part can use, or endpoints of different networks.
-        ChainError: no endpoint answers, and it is not patient; or what answers is none.
+        ChainError: no endpoint answers, and it does not wait; or what answers is none.
         JournalLocked: another daemon works for this home.
     """
     home, storage = settings.home_path, settings.storage
@@ -174,7 +174,7 @@ async def assemble(
         reporter = stack.enter_context(logged(reporter, home))
         rpc = make_rpc(settings.network)
         stack.push_async_callback(rpc.aclose)
-        waits = ENDLESS.waits() if patient else ()
+        waits = ENDLESS.waits() if wait_for_endpoint else ()
         network, deposit = await answered(lambda: _network_and_deposit(rpc, dialect), reporter, waits)
         owner = Owner(network, str(dialect.program_id), str(wallet.address))
         journal = stack.enter_context(Journal(home / JOURNAL_FILE, owner))
@@ -208,7 +208,9 @@ async def assemble(
             deposit=deposit,
             shares=make_shares(settings.daemon, settings.max_concurrent_rounds),
         )
-        policy = replace(make_policy(settings, deposit=deposit, stop_after=stop_after), patient=patient)
+        policy = replace(
+            make_policy(settings, deposit=deposit, stop_after=stop_after), wait_for_endpoint=wait_for_endpoint
+        )
         if trained_elsewhere:
             policy = replace(policy, resolve=_lenient(policy.resolve), prepare=lambda _: None)
         if isinstance(executor, RayExecutor) and settings.auto_train:

@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
-from decloud_pl.chain.watch import Connected as WatchConnected
-from decloud_pl.chain.watch import Disconnected, Watched
-from decloud_pl.daemon import patience
+from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
+from decloud_pl.daemon import startup
 from decloud_pl.domain import Update
 from decloud_pl.errors import DecloudError, JournalError
 from decloud_pl.journal.record import RoundRecord
@@ -98,7 +97,7 @@ class Daemon:
             raise self._failure
 
     async def _begin(self) -> None:
-        """Takes the chain in view, with the patience that the policy has for an endpoint that is away."""
+        """Takes the chain in view, and waits for an endpoint that is away as the policy says."""
         steps = self._steps
 
         async def look() -> None:
@@ -106,9 +105,9 @@ class Daemon:
             steps.reporter.report(Connected(str(steps.wallet.address), balance))
             self._mark(await self.discovery.reconcile())
 
-        waits = patience.ENDLESS.waits() if self._policy.patient else patience.SHORT
-        with contextlib.suppress(patience.StoppedWaiting):
-            await patience.answered(look, steps.reporter, waits, stopping=self._stopping)
+        waits = startup.ENDLESS.waits() if self._policy.wait_for_endpoint else startup.SHORT
+        with contextlib.suppress(startup.StoppedWaiting):
+            await startup.answered(look, steps.reporter, waits, stopping=self._stopping)
 
     async def _serve(self) -> None:
         while not self._stopping.is_set():
@@ -177,7 +176,7 @@ class Daemon:
         async for event in self._watch():
             if not isinstance(event, Disconnected):
                 self._steps.chain.rpc.health.heard()
-            if isinstance(event, WatchConnected):
+            if isinstance(event, Subscribed):
                 self._watching = True
                 await self._try(self.discovery.catch_up)
             elif isinstance(event, Disconnected):

@@ -47,7 +47,9 @@ class Frame:
         owner: the wallet that the address asks for, empty for the latest.
     """
 
-    def __init__(self, shown: views.Frame, *, path: str, title: str, preferences: Preferences, owner: str = "") -> None:
+    def __init__(
+        self, shown: views.Header, *, path: str, title: str, preferences: Preferences, owner: str = ""
+    ) -> None:
         self._shown = shown
         self._path = path
         self._title = title

@@ -24,7 +24,7 @@ __all__ = [
     "STATES",
     "Active",
     "Curves",
-    "Frame",
+    "Header",
     "Log",
     "LogEntry",
     "OneRound",
@@ -53,7 +53,7 @@ Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class Header:
     """What every page says of itself: wallets by the names of their folders, the chosen one, and the home."""
 
     home: str
@@ -150,14 +150,14 @@ class Views:
         self._now = now
         self._load = LoadSampler(home)
 
-    def frame(self, owner: str) -> Frame:
+    def frame(self, owner: str) -> Header:
         with self._open(owner) as (journal, _):
             names = {
                 known.folder: f"{short(known.wallet)} · {short(known.network or known.program_id)}"
                 for known in journal.owners()
             }
             chosen = journal.owner
-        return Frame(
+        return Header(
             str(self._home), names, chosen.folder if chosen else "", chosen.wallet if chosen is not None else None
         )
 

@@ -41,7 +41,7 @@ class DataFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
+class RemoteFile:
     """One file to download.
 
     Attributes:
@@ -85,7 +85,7 @@ class Entry:
     files: tuple[str, ...]
     splits: Mapping[str, str]
     elsewhere: tuple[str, ...]
-    downloads: tuple[Download, ...]
+    downloads: tuple[RemoteFile, ...]
     node: dict[str, Any]
     test_samples: int | None = None
 
@@ -111,7 +111,7 @@ class Entry:
                 splits=dict(given.get("splits", {"train": "train", "test": "test"})),
                 elsewhere=tuple(given.get("elsewhere", ())),
                 downloads=tuple(
-                    Download(tuple(item["urls"]), item["file"], item.get("checksum", ""), int(item.get("size", 0)))
+                    RemoteFile(tuple(item["urls"]), item["file"], item.get("checksum", ""), int(item.get("size", 0)))
                     for item in given.get("downloads", ())
                 ),
                 node=dict(node),

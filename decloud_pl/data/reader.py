@@ -68,7 +68,27 @@ class CatalogSource:
             )
         return found
 
-    def split_of(self, whole: ImageSplit, split: SplitName) -> ImageSplit:
-        """The part of one published split that ``split`` means, its labels checked."""
-        checked = check_labels(whole, self.num_classes, self.name)
-        return checked if split == "test" else hold_out(checked, split)
+
+class ImageSource(CatalogSource):
+    """A data set of images that is published in two parts, one to train on and one to test on."""
+
+    _training: ImageSplit | None = None
+
+    def read(self, *, test: bool) -> ImageSplit:
+        """One published part, whole.
+
+        Raises:
+            DatasetError: files that are missing or damaged.
+        """
+        raise NotImplementedError
+
+    def load(self, split: SplitName) -> ImageSplit:
+        """One split, its labels checked."""
+        if split == "test":
+            return check_labels(self.read(test=True), self.num_classes, self.name)
+        whole = self._training
+        if whole is None:
+            whole = check_labels(self.read(test=False), self.num_classes, self.name)
+        # A training wants both parts, one after the other: the files are read once and let go with the second.
+        self._training = whole if self._training is None else None
+        return hold_out(whole, split)

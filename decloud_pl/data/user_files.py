@@ -164,7 +164,7 @@ class UserFiles:
         layout = self._detected.layout
         return [] if not isinstance(layout, TextTableFiles) else self._table(next(iter(layout.parts))).words()
 
-    def _table(self, part: str) -> tables.Table:
+    def _table(self, part: str) -> tables.TextTable:
         layout = self._detected.layout
         assert isinstance(layout, TextTableFiles)  # noqa: S101  # the callers have made sure
         if part not in self._tables:
@@ -172,7 +172,7 @@ class UserFiles:
         return self._tables[part]
 
     @cached_property
-    def _tables(self) -> dict[str, tables.Table]:
+    def _tables(self) -> dict[str, tables.TextTable]:
         return {}
 
 

@@ -21,7 +21,7 @@ from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, StoreError, TrainingError
 from decloud_pl.executors.process import worker_environment
-from decloud_pl.rounds.steps import Reader
+from decloud_pl.rounds.steps import Fetcher
 
 _CHILD_SECONDS = 900.0
 _CLEAR = 0.25
@@ -108,7 +108,7 @@ def _gain(outcome: Outcome, convention: Convention) -> float:
 
 async def gather(
     chain: ChainClient,
-    reader: Reader,
+    reader: Fetcher,
     catalog: Catalog,
     folder: Path,
     *,
@@ -145,7 +145,7 @@ async def gather(
 
 async def _look(
     chain: ChainClient,
-    reader: Reader,
+    reader: Fetcher,
     catalog: Catalog,
     folder: Path,
     round_: Round,

@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.chain.watch import Connected, watch_events
+from decloud_pl.chain.watch import Subscribed, watch_events
 from decloud_pl.children import output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import format_sol
@@ -197,7 +197,7 @@ async def _websocket(network: NetworkConfig, chain: ChainClient, poll_interval: 
 
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_WEBSOCKET_SECONDS):
-            if isinstance(await anext(events), Connected):
+            if isinstance(await anext(events), Subscribed):
                 return Finding("websocket", "ok", urls[0])
     detail = f"{urls[0]} cannot be subscribed to; the daemon asks every {poll_interval:g} s instead"
     return Finding("websocket", "note", detail, "Correct network.ws_url, or let WebSockets through your proxy.")

@@ -47,7 +47,7 @@ _MAX_FILE_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoints:
+class NetworkAddresses:
     """Where the network is reached, and the folder with its state and its store."""
 
     rpc_url: str
@@ -125,11 +125,11 @@ class LocalNetwork:
         self._speed = speed
         self._clock = clock or ScaledClock(speed)
         self._stack = AsyncExitStack()
-        self._endpoints: Endpoints | None = None
+        self._endpoints: NetworkAddresses | None = None
         self._thread: LoopThread | None = None
 
     @property
-    def endpoints(self) -> Endpoints:
+    def endpoints(self) -> NetworkAddresses:
         """Where the network is reached.
 
         Raises:
@@ -193,7 +193,7 @@ class LocalNetwork:
         tick = max(_SHORTEST_TICK, SLOT_SECONDS / max(1.0, self._speed))
         rpc_server = await stack.enter_async_context(RpcServer(self.vm, port=rpc_port, tick_seconds=tick))
         gateway_server = await stack.enter_async_context(GatewayServer(self.store, port=gateway_port))
-        self._endpoints = Endpoints(
+        self._endpoints = NetworkAddresses(
             rpc_url=rpc_server.rpc_url,
             ws_url=rpc_server.ws_url,
             gateway_url=gateway_server.url,

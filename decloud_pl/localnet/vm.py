@@ -46,7 +46,7 @@ _NOW = "now"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Execution:
     """What became of a transaction handed in.
 
     ``executed`` is None when it never reached execution (or was only simulated); ``error`` None when it
@@ -196,7 +196,7 @@ class Vm:
             return ALREADY_PROCESSED
         return None
 
-    def simulate(self, transaction: VersionedTransaction) -> Outcome:
+    def simulate(self, transaction: VersionedTransaction) -> Execution:
         """Executes without effect; blockhash and signatures are the caller's to check."""
         self.advance()
         result = self._svm.simulate_transaction(transaction)
@@ -205,7 +205,7 @@ class Vm:
         after = dict(result.post_accounts())
         return _outcome(result.meta(), None, post_accounts=after)
 
-    def execute(self, transaction: VersionedTransaction) -> Outcome:
+    def execute(self, transaction: VersionedTransaction) -> Execution:
         """Executes a transaction whose signatures were verified, and keeps it unless it cannot pay.
 
         Raises:
@@ -214,7 +214,7 @@ class Vm:
         self.advance()
         error = self.check(transaction)
         if error is not None:
-            return Outcome(error, [], 0)
+            return Execution(error, [], 0)
         keys = list(transaction.message.account_keys)
         before = {key: self.account(key) for key in keys}
         result = self._svm.send_transaction(transaction)
@@ -327,8 +327,8 @@ def _outcome(
     *,
     executed: Executed | None = None,
     post_accounts: dict[Pubkey, Account] | None = None,
-) -> Outcome:
-    return Outcome(
+) -> Execution:
+    return Execution(
         error,
         list(meta.logs()),
         meta.compute_units_consumed(),

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.select import why_closed
 
 CHECK_AFTER = 60
 """Seconds past a deadline after which this wallet pays for moving a round on that others let hang."""
@@ -82,13 +83,8 @@ def _not_joined(round_: Round, now: int) -> Next:
         return Finish(State.CANCELLED, "the creator cancelled the round")
     if round_.status is RoundStatus.EXPIRED:
         return Finish(State.EXPIRED, "the round expired")
-    if round_.status is not RoundStatus.WAITING_TRAINERS:
-        return Finish(State.MISSED, "the round went on before this wallet had joined")
-    if now > round_.join_deadline:
-        return Finish(State.MISSED, "the deadline for joining has passed")
-    if round_.is_full:
-        return Finish(State.MISSED, f"the round already has its {round_.max_trainers} trainers")
-    return Act("join")
+    closed = why_closed(round_, now)
+    return Finish(State.MISSED, f"not joined, {closed}") if closed else Act("join")
 
 
 def _in_training(

@@ -25,7 +25,7 @@ class Policy:
         faucet: an empty wallet asks the network for lamports.
         reconcile_interval: seconds between comparisons of everything on chain with the journal.
         on_downloaded: takes what to call, from any thread, when a download that `prepare` began has ended.
-        patient: waits at the start for an endpoint that is away until it is stopped.
+        wait_for_endpoint: waits at the start for an endpoint that is away until it is stopped.
         stop_seconds: how long what is under way may take to come to an end when the daemon stops.
     """
 
@@ -42,7 +42,7 @@ class Policy:
     stop_seconds: float = 90.0
     prepare: Callable[[str], None] = lambda _: None
     on_downloaded: Callable[[Callable[[], object]], None] = lambda _: None
-    patient: bool = False
+    wait_for_endpoint: bool = False
 
     @property
     def is_bounded(self) -> bool:

@@ -14,6 +14,7 @@ WALLET_MINIMUM = 890_880
 """A wallet that pays must keep the rent-exempt minimum of an empty account."""
 TRANSACTIONS_PER_ROUND = 3
 _WATT_SECONDS_PER_KWH = 3_600_000
+_TOO_LATE = "its deadline for joining has passed"
 _SAFETY = 1.25
 """How much slower than measured a training may turn out."""
 
@@ -133,6 +134,24 @@ def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
     return Decision(accept=True, reason="it fits", resolved_dataset=resolved_dataset)
 
 
+def why_closed(round_: Round, now: int) -> str:
+    """Why a round takes no trainer any more, empty while it does; completes "not joined, …".
+
+    Args:
+        round_: as the chain shows it.
+        now: Unix seconds of the chain's clock.
+    """
+    if round_.status is not RoundStatus.WAITING_TRAINERS:
+        return f"it is {round_.status.name.lower().replace('_', ' ')}"
+    if now > round_.join_deadline:
+        return _TOO_LATE
+    return _full(round_) if round_.is_full else ""
+
+
+def _full(round_: Round) -> str:
+    return f"it already has its {round_.max_trainers} trainers"
+
+
 def _status(round_: Round, situation: Situation) -> Check:
     if round_.status is RoundStatus.WAITING_VALIDATOR:
         if situation.now > round_.validator_deadline:
@@ -140,8 +159,7 @@ def _status(round_: Round, situation: Situation) -> Check:
             return Check("status", passed=False, detail=detail, settled=True)
         return Check("status", passed=False, detail="no validator has claimed it yet")
     if round_.status is not RoundStatus.WAITING_TRAINERS:
-        detail = f"it is {round_.status.name.lower().replace('_', ' ')}"
-        return Check("status", passed=False, detail=detail, settled=True)
+        return Check("status", passed=False, detail=why_closed(round_, situation.now), settled=True)
     return Check("status", passed=True, detail="it waits for trainers")
 
 
@@ -151,7 +169,7 @@ def _join_deadline(round_: Round, situation: Situation) -> Check:
         return Check(name, passed=True, detail="it has none yet or no longer")
     left = round_.join_deadline - situation.now
     if left < 0:
-        return Check(name, passed=False, detail="its deadline for joining has passed", settled=True)
+        return Check(name, passed=False, detail=_TOO_LATE, settled=True)
     if left < situation.join_seconds:
         detail = f"its deadline for joining is in {left} s, and a join takes {situation.join_seconds:.0f} s here"
         return Check(name, passed=False, detail=detail, settled=True)
@@ -160,8 +178,7 @@ def _join_deadline(round_: Round, situation: Situation) -> Check:
 
 def _trainers(round_: Round) -> Check:
     if round_.is_full:
-        detail = f"it already has its {round_.max_trainers} trainers"
-        return Check("trainers", passed=False, detail=detail, settled=True)
+        return Check("trainers", passed=False, detail=_full(round_), settled=True)
     return Check("trainers", passed=True, detail=f"{round_.trainers_count} of {round_.max_trainers} have joined")
 
 

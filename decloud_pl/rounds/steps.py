@@ -61,7 +61,7 @@ class Planner(Protocol):
     def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> Plan: ...
 
 
-class Reader(Protocol):
+class Fetcher(Protocol):
     """Delivers a file by CID, verified."""
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched: ...
@@ -84,7 +84,7 @@ class Steps:
     dialect: Dialect
     journal: Journal
     publisher: StorePublisher
-    reader: Reader
+    reader: Fetcher
     executor: Executor
     planner: Planner
     reporter: Reporter

@@ -85,8 +85,8 @@ def make_reader(network: NetworkConfig, storage: StorageConfig, home: Path) -> C
 
 def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: NetworkConfig) -> StorePublisher:
     """Publishes through these stores, in this order, and reads back through the network's gateways."""
-    patience = ReadBack(seconds=storage.read_back_seconds)
-    return StorePublisher(stores, make_gateways(network, storage), read_back=patience)
+    read_back = ReadBack(seconds=storage.read_back_seconds)
+    return StorePublisher(stores, make_gateways(network, storage), read_back=read_back)
 
 
 def collect_garbage(store: LocalStore, journal: Journal) -> list[str]:

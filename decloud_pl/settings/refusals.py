@@ -119,7 +119,7 @@ def check(settings: Settings, given: Sources) -> None:
         raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
-    settings.network.websocket_urls()
+    settings.network.check()
 
 
 def refuse_unknown_keys(node: object, place: str = "") -> None:

@@ -98,7 +98,7 @@ class StorePublisher:
     Args:
         stores: in the order to try.
         reader: fetches back, as a validator would; must not have a cache.
-        read_back: how patient it is.
+        read_back: how long a copy may take to be readable.
         sleep, monotonic: the time; tests inject their own.
     """
 

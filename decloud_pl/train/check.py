@@ -26,7 +26,7 @@ def check_plan(plan: TrainingPlan) -> None:
 
     from decloud_pl.train.fit.optimizers import optimizer_factory, scheduler_factory
     from decloud_pl.train.fit.own_code import check_data, check_module, has_own_optimizer
-    from decloud_pl.train.fit.setup import make_callbacks, make_trainer, quiet
+    from decloud_pl.train.fit.trainer import make_callbacks, make_trainer, quiet
 
     quiet()
     check_module(plan)

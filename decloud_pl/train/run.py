@@ -50,8 +50,9 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
 
     from decloud_pl.train.callbacks.delta import trained_network
     from decloud_pl.train.callbacks.in_round import RoundCallbacks
-    from decloud_pl.train.fit.setup import FitSetup, quiet
-    from decloud_pl.train.score.finish import Finish
+    from decloud_pl.train.fit.setup import FitSetup
+    from decloud_pl.train.fit.trainer import quiet
+    from decloud_pl.train.score.finish import Finisher
     from decloud_pl.train.tune.choose import tuned
 
     quiet()
@@ -71,7 +72,7 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
         fit.run()
     except TrainingDiverged as error:
         diverged = error
-    finish = Finish(setup, judge, callbacks, supervisor, processes=fit.trainer.world_size)
+    finish = Finisher(setup, judge, callbacks, supervisor, processes=fit.trainer.world_size)
     if diverged is not None:
         return finish.instead(diverged, plan.round.folder / UPDATE_FILE)
     if not fit.trainer.is_global_zero:

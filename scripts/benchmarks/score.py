@@ -34,7 +34,8 @@ from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, ModelSpec
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.fit.datamodule import RoundDataModule
-from decloud_pl.train.fit.setup import FitSetup, quiet
+from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.fit.trainer import quiet
 from decloud_pl.train.score.scorer import Gain
 
 _LEAST_COVERED = 0.9

@@ -30,7 +30,7 @@ import psutil
 from rich.console import Console
 
 from decloud_pl.chain.endpoints import RpcHealth
-from decloud_pl.cli.live import LiveReporter
+from decloud_pl.cli.ui.live import LiveReporter
 from decloud_pl.executors.process import ProcessExecutor
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State

@@ -122,7 +122,7 @@ async def test_a_crash_after_signing_sends_the_same_bytes(
     # The endpoint goes away for good while the first process waits: as good as a crash to the log.
     endpoint.faults["getSignatureStatuses"] = ["ok"] * 3 + ["500"] * 1000
     with pytest.raises(RpcUnavailable):
-        await payment.send(patience_seconds=1)
+        await payment.send(retry_seconds=1)
     endpoint.faults.clear()
     receipt = await payment.send()
     attempts = payment.log.attempts("pay")
@@ -134,7 +134,7 @@ async def test_a_crash_after_signing_sends_the_same_bytes(
 async def test_a_crash_after_landing_finds_the_transaction(payment: Payment, endpoint: Any) -> None:
     endpoint.faults["getSignatureStatuses"] = ["500"] * 1000
     with pytest.raises(RpcUnavailable):
-        await payment.send(patience_seconds=1)
+        await payment.send(retry_seconds=1)
     endpoint.faults.clear()
     receipt = await payment.send()
     assert receipt.signature == payment.log.attempts("pay")[0].signature
@@ -151,7 +151,7 @@ async def test_an_effect_by_another_hand_is_a_receipt_without_signature(payment:
 async def test_an_endpoint_that_stays_away_is_unavailable(payment: Payment, endpoint: Any, pace: Any) -> None:
     endpoint.faults["getBalance"] = ["429"] * 1000
     with pytest.raises(RpcUnavailable, match="HTTP 429"):
-        await payment.send(patience_seconds=30)
+        await payment.send(retry_seconds=30)
     assert set(pace.slept) == {7}  # what Retry-After asked for
     assert sum(pace.slept) <= 30
 
@@ -310,7 +310,7 @@ async def test_accounts_that_lag_behind_do_not_make_it_pay_twice(payment: Paymen
     """After a crash the log has a pending transaction that has landed, and a slow replica does not show it yet."""
     endpoint.faults["getSignatureStatuses"] = ["500"] * 1000
     with pytest.raises(RpcUnavailable):
-        await payment.send(patience_seconds=1)
+        await payment.send(retry_seconds=1)
     endpoint.faults.clear()
     balance = endpoint.methods["getBalance"]
     endpoint.methods["getBalance"] = lambda params: {**balance(params), "value": 0}
@@ -325,7 +325,7 @@ async def test_what_runs_out_while_nobody_looks_is_signed_anew_once(payment: Pay
     endpoint.faults["sendTransaction"] = ["lose"] * 1000
     endpoint.faults["getSignatureStatuses"] = ["500"] * 1000
     with pytest.raises(RpcUnavailable):
-        await payment.send(patience_seconds=1)
+        await payment.send(retry_seconds=1)
     endpoint.faults.clear()
     endpoint.clock.advance(3600)
     await payment.send()

@@ -15,7 +15,7 @@ from decloud_pl.chain import borsh
 from decloud_pl.chain.anchor import discriminator
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.events import ValidationCompleted
-from decloud_pl.chain.watch import Connected, Disconnected, watch_events
+from decloud_pl.chain.watch import Disconnected, Subscribed, watch_events
 from decloud_pl.errors import ConfigError
 
 PROGRAM = str(get_dialect().program_id)
@@ -103,21 +103,21 @@ async def take(url: str, count: int, pace: NoWait) -> list[object]:
 async def test_events_after_connected(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
     url = await serve([[ANSWER, notification(7), notification(8)]])
     found = await take(url, 3, NoWait())
-    assert found == [Connected(), ValidationCompleted(7), ValidationCompleted(8)]
+    assert found == [Subscribed(), ValidationCompleted(7), ValidationCompleted(8)]
 
 
 async def test_connects_again_and_says_so(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
     url = await serve([[ANSWER, notification(1)], [], [ANSWER, notification(2)]])
     pace = NoWait()
     found = await take(url, 5, pace)
-    assert found == [Connected(), ValidationCompleted(1), Disconnected(), Connected(), ValidationCompleted(2)]
+    assert found == [Subscribed(), ValidationCompleted(1), Disconnected(), Subscribed(), ValidationCompleted(2)]
     assert pace.slept == [0.5, 1.0]  # longer with each failure in a row
 
 
 async def test_what_cannot_be_understood_is_passed_over(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
     odd = ["not json", "[]", '{"method": "logsNotification"}', notification(1, err={"InstructionError": [0, "x"]})]
     url = await serve([[ANSWER, *odd, notification(2)]])
-    assert await take(url, 2, NoWait()) == [Connected(), ValidationCompleted(2)]
+    assert await take(url, 2, NoWait()) == [Subscribed(), ValidationCompleted(2)]
 
 
 async def test_nobody_there_is_tried_with_growing_waits() -> None:
@@ -138,7 +138,7 @@ async def test_a_refused_subscription_is_tried_again(serve: Callable[[list[list[
     refusal = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "Method not found"}})
     url = await serve([[refusal, notification(1)], [ANSWER, notification(2)]])
     pace = NoWait()
-    assert await take(url, 2, pace) == [Connected(), ValidationCompleted(2)]
+    assert await take(url, 2, pace) == [Subscribed(), ValidationCompleted(2)]
     assert pace.slept == [0.5]
 
 
@@ -204,7 +204,7 @@ async def test_slots_that_stop_are_the_end_of_a_connection_that_still_answers_pi
             break
     await watching.aclose()  # type: ignore[attr-defined]  # it is an async generator
     await runner.cleanup()
-    assert found == [Connected(), Disconnected(), Connected()]
+    assert found == [Subscribed(), Disconnected(), Subscribed()]
     assert subscribed == ["logsSubscribe", "slotSubscribe"] * 2
 
 
@@ -217,7 +217,7 @@ async def test_the_next_address_stands_in(serve: Callable[[list[list[str]]], Awa
         if len(found) == 2:
             break
     await watching.aclose()  # type: ignore[attr-defined]  # it is an async generator
-    assert found == [Connected(), ValidationCompleted(1)]
+    assert found == [Subscribed(), ValidationCompleted(1)]
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/?api-key=secret", "127.0.0.1:8900", ""])

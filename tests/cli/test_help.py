@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from decloud_pl.cli import main, parse, parser
-from decloud_pl.cli.completion import subcommands, words_of
+from decloud_pl.cli import COMPLETE, Program, main
 
-COMMANDS = subcommands(parser())
+COMMANDS = tuple(Program().commands)
 # What the commands are called is public; one that disappears breaks scripts.
 NAMES = {
     "setup",
@@ -39,16 +40,28 @@ NAMES = {
 }
 
 
+def parse(arguments: Sequence[str]) -> None:
+    """Reads a whole command line, and runs nothing."""
+    command: click.Command | None = Program()
+    context: click.Context | None = None
+    rest = list(arguments)
+    name: str | None = "decloud-trainer"
+    while command is not None:
+        context = command.make_context(name, rest, parent=context)
+        if not isinstance(command, click.Group):
+            break
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+
+
 def test_the_commands_are_all_here() -> None:
     assert set(COMMANDS) >= NAMES
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_help_has_an_example_that_is_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with contextlib.suppress(SystemExit):
-        main([name, "--help"])
+    assert main([name, "--help"]) == 0
     text = capsys.readouterr().out
-    _, _, after = text.partition("examples:\n")
+    _, _, after = text.partition("Examples:\n")
     examples = re.findall(r"^  decloud-trainer (.+?)(?:  .*)?$", after, re.MULTILINE)
     examples += re.findall(r"\$\(decloud-trainer (.+?)\)", after)
     assert examples, text
@@ -61,8 +74,7 @@ def test_help_has_an_example_that_is_one(name: str, capsys: pytest.CaptureFixtur
 def test_exit_codes_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
     import decloud_pl.errors as errors
 
-    with contextlib.suppress(SystemExit):
-        main(["--help"])
+    assert main(["--help"]) == 0
     text = capsys.readouterr().out
     documented = {int(code) for code in re.findall(r"\b(\d+) [a-z]", text.partition("exit codes:")[2])}
     used = {getattr(errors, name).exit_code for name in errors.__all__ if name.endswith("Error")}
@@ -93,9 +105,9 @@ def test_imports_stay_light(arguments: tuple[str, ...], home: Path, tmp_path: Pa
     main(["wallet", "new", "--keypair", str(tmp_path / "id.json")])
     main(["config", "--set", f"keypair_path={tmp_path / 'id.json'}", "--set", "network.rpc_url=http://127.0.0.1:9"])
     script = (
-        "import sys, contextlib\n"
+        "import sys\n"
         "from decloud_pl.cli import main\n"
-        "with contextlib.suppress(SystemExit): main(sys.argv[2:])\n"
+        "main(sys.argv[2:])\n"
         "print('imported', sorted(set(sys.argv[1].split(',')) & set(sys.modules)), file=sys.stderr)\n"
     )
     command = [sys.executable, "-c", script, ",".join(LIGHT[arguments]), *arguments]
@@ -104,12 +116,39 @@ def test_imports_stay_light(arguments: tuple[str, ...], home: Path, tmp_path: Pa
     assert done.stderr.splitlines()[-1] == "imported []"
 
 
-def test_completion_knows_commands_options_and_settings() -> None:
-    words = words_of(parser())
-    assert set(words) == set(COMMANDS)
-    assert {"--preset", "--no-auto-train", "epochs=", "rewards.min=", "network="} <= set(words["start"])
-    assert {"bash", "zsh", "fish"} <= set(words["completion"])
-    assert not any("pinata_jwt" in word for found in words.values() for word in found)
+def completed(run: Any, monkeypatch: pytest.MonkeyPatch, shell: str, line: str, last: str) -> list[str]:
+    """What a shell is told may stand where ``last`` begins."""
+    monkeypatch.setenv(COMPLETE, f"{shell}_complete")
+    monkeypatch.setenv("COMP_WORDS", f"decloud-trainer {line} {last}")
+    monkeypatch.setenv("COMP_CWORD", last if shell == "fish" else str(len(line.split()) + 1))
+    answer: str = run().out.strip("\n")
+    if shell == "zsh":  # three lines each: the kind, the word, and what it means
+        return answer.splitlines()[1::3]
+    return [entry.partition(",")[2].partition("\t")[0] for entry in answer.splitlines()]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_options_settings_and_choices(
+    shell: str, run: Any, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def words(line: str, last: str) -> list[str]:
+        return completed(run, monkeypatch, shell, line, last)
+
+    (home / "conf" / "preset").mkdir(parents=True)
+    (home / "conf" / "preset" / "mine.yaml").touch()
+    assert words("", "sta") == ["start", "status"]
+    assert words("start", "--no-auto") == ["--no-auto-train", "--no-auto-claim"]
+    assert words("start", "epo") == ["epochs="]
+    assert words("start epochs=2 --plain", "rewards.mi")[0] == "rewards.min="
+    assert {"epochs=", "rewards.min=", "network="} <= set(words("status", ""))
+    assert words("join 1", "network=loc")[-1].removeprefix("network=") == "local"
+    assert words("start --preset", "mi") == ["mine"]
+    assert words("completion", "z") == ["zsh"]
+    assert words("list --status", "exp") == ["expired"]
+    assert words("storage", "pin") == ["pin-status"]
+    assert words("storage put model.pt", "storage.kubo_a") == ["storage.kubo_address="]
+    assert words("config --set", "learn") == ["learning_rate="]
+    assert words("start", "pinata_j") == words("start", "allow_p") == []
 
 
 @pytest.mark.parametrize(
@@ -118,22 +157,96 @@ def test_completion_knows_commands_options_and_settings() -> None:
         ("decloud-trainer sta", "start status"),
         ("decloud-trainer start --max", "--max-reward --max-parallel"),
         ("decloud-trainer completion z", "zsh"),
+        ("decloud-trainer start network = loc", "local"),
+        ("decloud-trainer start network =", "devnet local mainnet solana-cli"),
+        ("decloud-trainer localnet --convention = g", "gradient"),
     ],
 )
 def test_bash_completes(line: str, expected: str, run: Any, tmp_path: Path) -> None:
     script = tmp_path / "completion.sh"
     script.write_text(run("completion", "bash").out)
-    words = line.split()
+    program = tmp_path / "decloud-trainer"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m decloud_pl.cli "$@"\n')
+    program.chmod(0o755)
     code = (
-        f"source {script}; COMP_LINE='{line}'; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; "
-        "_decloud_trainer; echo ${COMPREPLY[@]}"
+        f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(line.split()) - 1}; "
+        "_decloud_trainer_completion decloud-trainer; echo ${COMPREPLY[@]}"
     )
-    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True, env=environ)
     assert done.stdout.strip() == expected
     assert done.stderr == ""
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_get_a_script_that_names_every_command(shell: str, run: Any) -> None:
+def test_other_shells_get_a_script_that_asks_the_program(shell: str, run: Any) -> None:
     script = run("completion", shell).out
-    assert all(name in script for name in NAMES)
+    assert f"{COMPLETE}={shell}_complete" in script
+    assert "_decloud_trainer_completion" in script
+
+
+def test_an_answer_to_a_shell_imports_nothing_heavy(home: Path) -> None:
+    heavy = {"torch", "lightning", "hydra", "omegaconf", "solders", "solana", "rich", "numpy"}
+    script = (
+        "import sys\n"
+        "from decloud_pl.cli import main\n"
+        "main([])\n"
+        f"print('imported', sorted({heavy} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    asked = {COMPLETE: "bash_complete", "COMP_WORDS": "decloud-trainer start epo", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={**os.environ, **asked}
+    )
+    assert (done.stdout, done.stderr) == ("plain,epochs=\n", "imported []\n")
+
+
+@pytest.fixture
+def own_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A package with one command, as anybody would write it."""
+    folder = tmp_path / "own_commands"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "say_it.py").write_text(
+        '"""Say what a setting is.\n\nExamples:\n  decloud-trainer say-it epochs=2\n"""\n'
+        "from decloud_pl.cli.arguments import as_json, command, overrides\n"
+        "@command(__doc__)\n@as_json\n@overrides\n"
+        "def run(as_json, overrides):\n    print(as_json, *overrides)\n    return 7\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_commands.say_it", raising=False)
+    return folder.name
+
+
+def test_a_command_is_one_file(own_commands: str, capsys: pytest.CaptureFixture[str]) -> None:
+    program = Program(own_commands)
+    assert "say-it  Say what a setting is." in program.get_help(click.Context(program))
+    assert f"{own_commands}.say_it" not in sys.modules
+    assert program.main(["say-it", "a=1", "--json", "b=2"], "decloud-trainer", standalone_mode=False) == 7
+    assert capsys.readouterr().out == "True a=1 b=2\n"
+    with pytest.raises(click.UsageError, match="No such command 'say'"):
+        program.main(["say"], "decloud-trainer", standalone_mode=False)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["7", "a=1", "--json"], ["a=1", "7", "--json"], ["--json", "a=1", "7"], ["--", "a=1", "7"]]
+)
+def test_settings_may_stand_anywhere(arguments: list[str]) -> None:
+    _, command, _ = Program().resolve_command(click.Context(Program()), ["join"])
+    assert command is not None
+    given = command.make_context("join", arguments).params
+    assert (given["round_id"], given["overrides"]) == (7, ("a=1",))
+
+
+def test_the_value_of_an_option_is_no_setting_and_a_path_is_none() -> None:
+    def params(*arguments: str) -> dict[str, Any]:
+        program: click.Command | None = Program()
+        assert isinstance(program, click.Group)
+        rest = list(arguments)
+        while isinstance(program, click.Group):
+            _, program, rest = program.resolve_command(click.Context(program), rest)
+        assert program is not None
+        return program.make_context("command", rest).params
+
+    assert params("config", "--set", "a=1")["overrides"] == ()
+    put = params("storage", "put", "b=2", "./a=1.pt")
+    assert (put["file"], put["overrides"]) == (Path("a=1.pt"), ("b=2",))

@@ -16,8 +16,8 @@ from rich.ansi import AnsiDecoder
 from rich.cells import cell_len
 from rich.console import Console
 
-from decloud_pl.cli.live import LiveReporter, LiveState, countdown, picture
-from decloud_pl.cli.report import TerminalReporter
+from decloud_pl.cli.ui.live import LiveReporter, LiveState, countdown, picture
+from decloud_pl.cli.ui.report import TerminalReporter
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import (
     Changed,
@@ -166,7 +166,7 @@ def test_lines_bear_the_time(capsys: pytest.CaptureFixture[str]) -> None:
 
 SCRIPT = """
 import sys
-from decloud_pl.cli.live import LiveReporter
+from decloud_pl.cli.ui.live import LiveReporter
 from decloud_pl.rounds.events import Connected
 with LiveReporter({}) as reporter:
     reporter.report(Connected("WALLET", 10**9))

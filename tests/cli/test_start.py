@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 
-from decloud_pl.cli import parse
-from decloud_pl.cli.daemon import option_overrides
-from decloud_pl.cli.shown import value_at
+from decloud_pl.cli.commands.start import all_overrides
+from decloud_pl.cli.commands.start import run as start
+from decloud_pl.cli.config.shown import value_at
 from decloud_pl.settings import Settings, load
 
 
 def settings_of(*arguments: str) -> Settings:
-    parsed = parse(["start", *arguments])
-    return load([*option_overrides(parsed), *parsed.overrides])
+    options = start.make_context("start", [*arguments]).params
+    del options["plain"]
+    return load(all_overrides(**options))
 
 
 @pytest.mark.parametrize(
@@ -48,8 +49,10 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
         (["--min-reward", "1,5"], 3, "'1,5' is not an amount in SOL"),
         (["--dataset", "mnits"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
         (["--preset", "image"], 3, "There is no preset 'image'."),
-        (["--no-auto"], 2, "Ambiguous option: --no-auto"),
-        (["--fast"], 2, "Unrecognized arguments: --fast."),
+        (["--no-auto"], 2, "No such option '--no-auto'. Did you mean one of: '--no-auto-claim', '--no-auto-train'?"),
+        (["--fast"], 2, "No such option '--fast'."),
+        (["--epoch", "2"], 2, "No such option '--epoch'. Did you mean '--epochs'?"),
+        (["--epochs"], 2, "Option '--epochs' requires an argument. See decloud-trainer start --help."),
         (["fast"], 3, "'fast' is not a setting. Write KEY=VALUE"),
         (["+unknown=1"], 3, "There is no setting 'unknown'."),
         (["+epoch=1"], 3, "There is no setting 'epoch'. Did you mean 'epochs'?"),

@@ -118,8 +118,8 @@ def test_put_uses_the_fallback(
         (["get", "../x"], 7, "not a CID that can be verified"),
         (["get", CID], 7, "does not have the file"),
         (["pin-status", "x"], 7, "not a CID that can be verified"),
-        (["pin-status"], 2, "cid"),
-        ([], 2, "ACTION"),
+        (["pin-status"], 2, "CID"),
+        ([], 2, "Missing command"),
         (["get", CID, "--max-bytes", "much"], 2, "max-bytes"),
     ],
 )

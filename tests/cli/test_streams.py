@@ -39,8 +39,8 @@ def test_what_goes_to_a_closed_stderr_is_not_written_to_stdout(tmp_path: Path) -
 # The reporter alone, as the daemon uses it.
 REPORT = """
 import sys
-from decloud_pl.cli.report import TerminalReporter
-from decloud_pl.cli.streams import prepare_streams
+from decloud_pl.cli.ui.report import TerminalReporter
+from decloud_pl.cli.ui.streams import prepare_streams
 prepare_streams()
 with TerminalReporter() as reporter:
     for number in range(5000):

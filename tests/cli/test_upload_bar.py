@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from decloud_pl.cli.report import TerminalReporter
+from decloud_pl.cli.ui.report import TerminalReporter
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import Changed, Uploading
 

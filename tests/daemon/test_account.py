@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.chain.wallet import Wallet, create_wallet
-from decloud_pl.daemon.account import Account
+from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import assemble
 from decloud_pl.domain import Update
 from decloud_pl.errors import JournalLocked, RoundError, TrainingError
@@ -29,7 +29,7 @@ _DIES = """
 import asyncio, os, sys
 from pathlib import Path
 from decloud_pl.chain.wallet import load_wallet
-from decloud_pl.daemon.account import Account
+from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.rounds.events import Changed
 from decloud_pl.domain import Update
 from decloud_pl.settings import compose
@@ -46,7 +46,7 @@ class Killer:
 
 async def main():
     path_ = Path(path)
-    account = Account(compose(overrides), load_wallet(keypair_path=Path(key), environ={}), Killer())
+    account = WalletRounds(compose(overrides), load_wallet(keypair_path=Path(key), environ={}), Killer())
     await account.open()
     await account.publish(int(number), Update(path_, str(cid_of_file(path_)), "kubo-v1", path_.stat().st_size, "delta"))
 
@@ -76,8 +76,8 @@ def overrides(world: World, home: Path) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(world: World, wallet: Wallet, *more: str) -> AsyncIterator[Account]:
-    account = Account(compose([*overrides(world, world.home), *more]), wallet, world.diary)
+async def opened(world: World, wallet: Wallet, *more: str) -> AsyncIterator[WalletRounds]:
+    account = WalletRounds(compose([*overrides(world, world.home), *more]), wallet, world.diary)
     try:
         await account.open()
         yield account

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from decloud_pl.cli.convention import show
+from decloud_pl.cli.commands.convention import show
 from decloud_pl.diagnose.convention import Evidence, Outcome, Record, weigh
 from decloud_pl.domain import Convention
 

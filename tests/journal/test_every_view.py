@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli import main
-from decloud_pl.daemon.account import Account
+from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.dashboard.views import Views
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
@@ -134,7 +134,7 @@ async def _check(world: World, owner: Owner, written: list[RoundRecord], setting
     checks = json.loads(await command("explain", str(working.round_id), "--json"))["checks"]
     assert {check["name"]: check["passed"] for check in checks}["slots"] is False
 
-    account = Account(compose(settings), world.wallet, Last())
+    account = WalletRounds(compose(settings), world.wallet, Last())
     account.owner = owner
     assert account._record(claimed.round_id) == claimed
     await account.aclose()

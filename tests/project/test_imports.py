@@ -135,6 +135,17 @@ def test_an_import_of_a_revision_is_seen(source: str) -> None:
     assert revisions("from decloud_pl.chain.dialects import get_dialect", "decloud_pl.rounds.life") == []
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "cli").rglob("*.py")), ids=module_of)
+def test_a_command_is_imported_by_nobody_and_printing_knows_nothing_else_of_the_command_line(path: Path) -> None:
+    module = module_of(path)
+    found = imported(path.read_text(), module, is_package=path.name == "__init__.py")
+    rooms = {[*name.split("."), ""][2] for name in found if name.startswith(f"{NAME}.cli")}
+    own = [*module.split("."), ""][2]
+    assert "commands" not in rooms
+    assert own != "ui" or rooms <= {"ui"}
+    assert own != "config" or rooms <= {"config", "ui"}
+
+
 def test_no_part_may_import_itself_through_others() -> None:
     def reach(part: str, seen: frozenset[str]) -> None:
         assert part not in seen, f"{part} imports itself through {sorted(seen)}"

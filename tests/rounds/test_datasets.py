@@ -42,7 +42,7 @@ def test_the_networks_mapping_and_ones_own(tmp_path: Path) -> None:
 
 def test_a_data_set_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file in ``conf/dataset`` of the home is one for rounds, experiments and the list alike."""
-    from decloud_pl.cli.session import open_settings
+    from decloud_pl.cli.config.session import open_settings
     from decloud_pl.data.inventory import inventory
     from decloud_pl.experiment.run import dataset_node
 

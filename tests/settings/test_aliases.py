@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from decloud_pl.cli.shown import show
+from decloud_pl.cli.config.shown import show
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import Settings, compose, load
 from decloud_pl.settings.layers import sources

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from decloud_pl.cli.shown import MAIN, covered, show, value_at
+from decloud_pl.cli.config.shown import MAIN, covered, show, value_at
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.settings import compose, load

@@ -14,7 +14,7 @@ import pytest
 from keyring.backend import KeyringBackend
 from keyring.backends.fail import Keyring as NoKeyring
 
-from decloud_pl.cli.shown import Shown, show
+from decloud_pl.cli.config.shown import Shown, show
 from decloud_pl.errors import ConfigError
 from decloud_pl.secrets import keyring_delete, keyring_get, keyring_set, mask
 from decloud_pl.settings import Secrets, load

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from decloud_pl.cli.shown import value_at
+from decloud_pl.cli.config.shown import value_at
 from decloud_pl.daemon.assemble import facts
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError

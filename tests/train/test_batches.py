@@ -8,7 +8,7 @@ import torch
 
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.fit.batches import BatchStream, MemoryReader, Reader, StreamReader, packed_bytes
+from decloud_pl.train.fit.batches import BatchReader, BatchStream, MemoryReader, StreamReader, packed_bytes
 from decloud_pl.train.fit.encoding import encoder_for
 
 ENCODER = encoder_for(ImageInput())
@@ -20,7 +20,7 @@ def split(size: int = 23) -> ImageSplit:
 
 
 def stream(*, workers: int | None = None, limit: int | None = None, rank: int = 0, world: int = 1) -> BatchStream:
-    reader: Reader
+    reader: BatchReader
     if workers is None:
         reader = MemoryReader(ENCODER.pack(split()), torch.from_numpy(split().labels))
     else:

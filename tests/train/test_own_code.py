@@ -22,7 +22,7 @@ from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
-from decloud_pl.train.score.finish import Finish
+from decloud_pl.train.score.finish import Finisher
 
 MakePlan = Callable[..., TrainingPlan]
 MakeSetup = Callable[..., FitSetup]
@@ -203,7 +203,7 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
     callbacks = RoundCallbacks.of(setup, network, judge, supervisor)
     setup.fit(module, callbacks.in_order, checkpoint=setup.round.folder / CHECKPOINT_FILE).run()
     assert callbacks.outbox.update is not None
-    return Finish(setup, judge, callbacks, supervisor)(callbacks.outbox.update, network), callbacks
+    return Finisher(setup, judge, callbacks, supervisor)(callbacks.outbox.update, network), callbacks
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
 from decloud_pl.train.tune.choose import tuned
 from decloud_pl.train.tune.halving import Found, OutOfTime, Reached, Rung
-from decloud_pl.train.tune.probe import Choice, choose_epochs, epochs_that_fit, read, search, seconds_for
+from decloud_pl.train.tune.probe import TunedValues, choose_epochs, epochs_that_fit, read, search, seconds_for
 from decloud_pl.train.tune.trial import LightningCourses
 
 MakePlan = Callable[..., TrainingPlan]
@@ -58,7 +58,7 @@ class Written:
         accuracy = self.accuracies[rate]
         return Reached(None if accuracy is None else accuracy + self.rises * batches, seconds)
 
-    def search(self, plan: TrainingPlan, *, left: float | None = None) -> Choice:
+    def search(self, plan: TrainingPlan, *, left: float | None = None) -> TunedValues:
         return search(
             plan,
             rate=0.001,

@@ -26,7 +26,8 @@ from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.settings import compose
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
-from decloud_pl.train.fit.setup import Fit, FitSetup, make_callbacks, quiet
+from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.fit.trainer import Fit, make_callbacks, quiet
 from decloud_pl.train.plan import UPDATE_FILE
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.trainer_arguments import HONOURED, REFUSED

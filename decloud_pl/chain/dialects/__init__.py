@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 DEFAULT = "v1"
 
 
+def check_name(name: str) -> None:
+    """Refuses a name that no revision has, and imports none.
+
+    Raises:
+        ConfigError: there is no such revision.
+    """
+    known = [entry.name for entry in iter_modules(__path__) if entry.ispkg]
+    if name not in known:
+        raise ConfigError(f"network.dialect is {name!r}.", fix=nearest(name, known))
+
+
 def get_dialect(name: str = DEFAULT, program_id: Pubkey | None = None) -> NetworkDialect:
     """A revision of the program at an address.
 
@@ -26,9 +37,7 @@ def get_dialect(name: str = DEFAULT, program_id: Pubkey | None = None) -> Networ
     Raises:
         ConfigError: there is no such revision.
     """
-    known = [entry.name for entry in iter_modules(__path__) if entry.ispkg]
-    if name not in known:
-        raise ConfigError(f"network.dialect is {name!r}.", fix=nearest(name, known))
+    check_name(name)
     revision = import_module(f"{__name__}.{name}")
     dialect: NetworkDialect = revision.DIALECT() if program_id is None else revision.DIALECT(program_id)
     return dialect

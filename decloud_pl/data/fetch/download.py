@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from decloud_pl.data.entry import DataFolder, Download, Entry
+from decloud_pl.data.entry import DataFolder, Entry, RemoteFile
 from decloud_pl.data.fetch.unpack import is_archive, unpack
 from decloud_pl.durable import locked, replace_durably, write_atomically
 from decloud_pl.errors import DatasetError, DatasetNotFound
@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class DownloadRetry:
     """How often to go on with a file at one URL, and how long to wait before each time, in seconds."""
 
     waits: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
@@ -53,7 +53,7 @@ class _Interrupted(Exception):
 
 
 def download_entry(
-    entry: Entry, data: DataFolder, *, progress: Progress | None = None, retry: Retry | None = None
+    entry: Entry, data: DataFolder, *, progress: Progress | None = None, retry: DownloadRetry | None = None
 ) -> Path:
     """Downloads what is missing of a data set and returns its folder.
 
@@ -69,7 +69,7 @@ def download_entry(
         with locked(folder / ".lock"):
             for item in entry.downloads:
                 if not _is_there(entry, item, folder):
-                    _get(entry, item, folder, data.mirror, progress or _silent, retry or Retry())
+                    _get(entry, item, folder, data.mirror, progress or _silent, retry or DownloadRetry())
     except OSError as error:
         raise DatasetError(
             f"The data set {entry.name} cannot be kept in {folder}: {error.strerror}.",
@@ -78,13 +78,13 @@ def download_entry(
     return folder
 
 
-def _is_there(entry: Entry, item: Download, folder: Path) -> bool:
+def _is_there(entry: Entry, item: RemoteFile, folder: Path) -> bool:
     if is_archive(item.file):
         return all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in entry.files)
     return (folder / item.file).is_file()
 
 
-def _get(entry: Entry, item: Download, folder: Path, mirror: str, progress: Progress, retry: Retry) -> None:
+def _get(entry: Entry, item: RemoteFile, folder: Path, mirror: str, progress: Progress, retry: DownloadRetry) -> None:
     urls = (f"{mirror.rstrip('/')}/{entry.name}/{item.file}",) if mirror else item.urls
     target = folder / item.file
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _get(entry: Entry, item: Download, folder: Path, mirror: str, progress: Prog
     )
 
 
-def _fetch(url: str, item: Download, part: Path, progress: Progress, retry: Retry) -> str:
+def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress, retry: DownloadRetry) -> str:
     """Downloads one file into ``part`` and returns its SHA-256.
 
     Raises:
@@ -140,7 +140,7 @@ def _fetch(url: str, item: Download, part: Path, progress: Progress, retry: Retr
             raise _Gone("its content is not the published file's (wrong checksum)")
 
 
-def _transfer(url: str, item: Download, part: Path, progress: Progress) -> str:
+def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress) -> str:
     """One request, from where ``part`` ends. Returns the checksum that the server names, if any."""
     import requests
 
@@ -173,7 +173,7 @@ def _transfer(url: str, item: Download, part: Path, progress: Progress) -> str:
         raise _Interrupted(_in_short(error)) from error
 
 
-def _write(response: requests.Response, item: Download, part: Path, start: int, progress: Progress) -> None:
+def _write(response: requests.Response, item: RemoteFile, part: Path, start: int, progress: Progress) -> None:
     said = response.headers.get("Content-Length", "")
     rest = int(said) if said.isascii() and said.isdecimal() and len(said) <= _MOST_DIGITS else 0
     total = start + rest if rest else item.size

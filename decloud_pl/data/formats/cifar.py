@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from decloud_pl.data.reader import CatalogSource
-from decloud_pl.data.source import ImageSplit, SplitName
+from decloud_pl.data.reader import ImageSource
+from decloud_pl.data.source import ImageSplit
 from decloud_pl.errors import DatasetError
 
 # All that an array in a pickle needs, under NumPy's old and new names, and Python 2's text.
@@ -37,7 +37,7 @@ _DAMAGE = (
 )
 
 
-class Cifar(CatalogSource):
+class Cifar(ImageSource):
     """Colour images (N, 32, 32, 3), as torchvision's ``CIFAR10`` and ``CIFAR100`` give them.
 
     Args:
@@ -60,15 +60,15 @@ class Cifar(CatalogSource):
         data: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(entry, root, data)
-        self._batches = {"train": train, "held_out": train, "test": test}
+        self._train, self._test = train, test
         self._labels = labels
 
-    def load(self, split: SplitName) -> ImageSplit:
+    def read(self, *, test: bool) -> ImageSplit:
         folder = self.folder()
-        batches = [_read(folder / name, self._labels) for name in self._batches[split]]
+        batches = [_read(folder / name, self._labels) for name in (self._test if test else self._train)]
         images = np.concatenate([pixels for pixels, _ in batches])
         labels = np.concatenate([labels for _, labels in batches])
-        return self.split_of(ImageSplit(images, labels), split)
+        return ImageSplit(images, labels)
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from decloud_pl.data.reader import CatalogSource
-from decloud_pl.data.source import ImageSplit, SplitName
+from decloud_pl.data.reader import ImageSource
+from decloud_pl.data.source import ImageSplit
 from decloud_pl.errors import DatasetError
 
 _UNSIGNED_BYTE = 0x08
 _MOST_BYTES = 1 << 30
 
 
-class IdxImages(CatalogSource):
+class IdxImages(ImageSource):
     """Grey images (N, 28, 28), as torchvision's ``MNIST`` and its subclasses give them.
 
     Args:
@@ -41,14 +41,13 @@ class IdxImages(CatalogSource):
         data: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(entry, root, data)
-        self._prefixes = {"test": test}
-        self._train = train
+        self._train, self._test = train, test
 
-    def load(self, split: SplitName) -> ImageSplit:
-        folder, prefix = self.folder(), self._prefixes.get(split, self._train)
+    def read(self, *, test: bool) -> ImageSplit:
+        folder, prefix = self.folder(), self._test if test else self._train
         images = read_idx(folder / f"{prefix}-images-idx3-ubyte", dimensions=3)
         labels = read_idx(folder / f"{prefix}-labels-idx1-ubyte", dimensions=1).astype(np.int64)
-        return self.split_of(ImageSplit(images, labels), split)
+        return ImageSplit(images, labels)
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:

@@ -6,19 +6,19 @@ import zlib
 
 import numpy as np
 
-from decloud_pl.data.reader import CatalogSource
-from decloud_pl.data.source import ImageSplit, SplitName
+from decloud_pl.data.reader import ImageSource
+from decloud_pl.data.source import ImageSplit
 from decloud_pl.errors import DatasetError
 
 
-class Svhn(CatalogSource):
+class Svhn(ImageSource):
     """Colour images (N, 32, 32, 3), as torchvision's ``SVHN`` gives them; the digit 0 has the label 0."""
 
-    def load(self, split: SplitName) -> ImageSplit:
+    def read(self, *, test: bool) -> ImageSplit:
         from scipy.io import loadmat
         from scipy.io.matlab import MatReadError
 
-        path = self.folder() / f"{'test' if split == 'test' else 'train'}_32x32.mat"
+        path = self.folder() / f"{'test' if test else 'train'}_32x32.mat"
         try:
             content = loadmat(path, variable_names=["X", "y"])
             images = np.ascontiguousarray(content["X"].transpose(3, 0, 1, 2))
@@ -28,4 +28,4 @@ class Svhn(CatalogSource):
         labels[labels == 10] = 0  # the files number the digits 1 to 10
         if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
             raise DatasetError(f"{path} does not hold images of 32×32 pixels.", fix="Get the file again.")
-        return self.split_of(ImageSplit(images, labels), split)
+        return ImageSplit(images, labels)

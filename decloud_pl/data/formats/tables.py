@@ -65,7 +65,7 @@ Choose = Callable[[Sequence[str]], tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TextTable:
     """Texts, and labels as they stand in the files: numbers or words."""
 
     texts: tuple[str, ...]
@@ -98,7 +98,7 @@ class Table:
         return np.array(numbers, np.int64)
 
 
-def read(paths: Sequence[Path], columns: Columns) -> Table:
+def read(paths: Sequence[Path], columns: Columns) -> TextTable:
     """One split from its files.
 
     Raises:
@@ -117,7 +117,7 @@ def read(paths: Sequence[Path], columns: Columns) -> Table:
             raise DatasetError(f"{path} cannot be read as a table.", fix="Get the file again.") from error
     if any(isinstance(label, str) for label in labels) and not all(isinstance(label, str) for label in labels):
         raise DatasetError(f"{paths[0].parent} has labels that are numbers and others that are words.", fix=_CORRECT)
-    return Table(tuple(texts), labels)
+    return TextTable(tuple(texts), labels)
 
 
 def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:

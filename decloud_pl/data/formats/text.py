@@ -42,5 +42,5 @@ class TextTables(CatalogSource):
         whole = check_labels(table.split(words), self.num_classes, self.name)
         return whole if split == "test" else hold_out(whole, split)
 
-    def _read(self, part: str) -> tables.Table:
+    def _read(self, part: str) -> tables.TextTable:
         return tables.read(tables.find(self.folder(), self.entry.splits[part]), self._columns)

@@ -55,7 +55,7 @@ class Stream:
 
 
 @dataclass
-class Driver:
+class RayDriver:
     """One training on the cluster, in the round's folder; ``say`` takes a message for the daemon."""
 
     config: RayConfig
@@ -124,14 +124,14 @@ class Driver:
                 # Without one, whoever started this process says that there is no update.
                 return keep_update(self.folder, news.files) if UPDATE_FILE in news.files else None
 
-    def _result(self, reference: Any, waiting: str, patience: float = math.inf) -> Any:
+    def _result(self, reference: Any, waiting: str, timeout: float = math.inf) -> Any:
         """What a call of the actor returns; says from time to time what it is waiting for."""
         begun = said_at = time.monotonic()
         while not ray.wait([reference], timeout=_LOOK_SECONDS)[0]:
             now = time.monotonic()
             if self.stop_requested():
                 raise stopped()
-            if now - begun > patience:
+            if now - begun > timeout:
                 raise no_room(self.config)
             if now - said_at > _SAY_SECONDS:
                 said_at = now
@@ -167,7 +167,7 @@ def main(arguments: list[str]) -> int:
                 send(messages, {"found": describe(config)})
                 return 0
             stop.install()  # not earlier: Ray installs its own
-            Driver(config, worker, Path(arguments[2]), lambda said: send(messages, said), stop.requested).run()
+            RayDriver(config, worker, Path(arguments[2]), lambda said: send(messages, said), stop.requested).run()
     except DecloudError as error:
         return refuse(error)
     except OSError as error:

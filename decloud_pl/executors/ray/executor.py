@@ -21,7 +21,7 @@ from decloud_pl.executors.process import ProcessExecutor, worker_environment
 from decloud_pl.settings.schema import RayConfig
 
 DRIVER_MODULE = "decloud_pl.executors.ray.driver"
-_MORE_PATIENT = 60.0
+_LATER = 60.0
 """Seconds by which the driver is trusted longer than the worker whose silence it reports, or than connecting takes."""
 _SHARE_OF_GRACE = 0.6
 """Of the grace, for the worker to write its checkpoint; the rest is for its way back."""
@@ -57,9 +57,9 @@ class RayExecutor:
         worker = {"grace": grace * _SHARE_OF_GRACE, "hang_seconds": hang_seconds, "command": command}
         options = (json.dumps(dataclasses.asdict(config)), json.dumps(worker))
         self._command = (sys.executable, "-m", DRIVER_MODULE, *options)
-        self._check_seconds = config.connect_seconds + _MORE_PATIENT
-        patience = hang_seconds + grace + _MORE_PATIENT
-        self._driver = ProcessExecutor(environ, grace=grace, hang_seconds=patience, command=self._command)
+        self._check_seconds = config.connect_seconds + _LATER
+        hang_timeout = hang_seconds + grace + _LATER
+        self._driver = ProcessExecutor(environ, grace=grace, hang_seconds=hang_timeout, command=self._command)
 
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]

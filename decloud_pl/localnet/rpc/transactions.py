@@ -23,7 +23,7 @@ from decloud_pl.localnet.rpc.jsonrpc import (
     RpcError,
     invalid,
 )
-from decloud_pl.localnet.vm import FINALITY_SLOTS, Outcome, Vm
+from decloud_pl.localnet.vm import FINALITY_SLOTS, Execution, Vm
 
 _MAX_STATUSES = 256
 _MAX_SIGNATURES = 1000
@@ -65,7 +65,7 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         if verify and not _verified(transaction):
             raise RpcError(SIGNATURE_FAILURE, _SIGNATURES_FAILED)
         error = None if replace else vm.check(transaction)
-        outcome = vm.simulate(transaction) if error is None else Outcome(error, [], 0)
+        outcome = vm.simulate(transaction) if error is None else Execution(error, [], 0)
         value = _simulation(outcome)
         if replace:
             value["replacementBlockhash"] = {
@@ -182,7 +182,7 @@ def _verified(transaction: VersionedTransaction) -> bool:
 def _preflight(vm: Vm, transaction: VersionedTransaction) -> None:
     """Raises -32002 for a transaction that would fail."""
     error = vm.check(transaction)
-    outcome = vm.simulate(transaction) if error is None else Outcome(error, [], 0)
+    outcome = vm.simulate(transaction) if error is None else Execution(error, [], 0)
     if outcome.error is None:
         return
     reason = _reason(error_json(outcome.error))
@@ -203,7 +203,7 @@ def _reason(error: Any) -> str:
     }.get(str(error), str(error))
 
 
-def _simulation(outcome: Outcome) -> dict[str, Any]:
+def _simulation(outcome: Execution) -> dict[str, Any]:
     return {
         "err": None if outcome.error is None else error_json(outcome.error),
         "logs": outcome.logs,
@@ -215,7 +215,7 @@ def _simulation(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _accounts(vm: Vm, outcome: Outcome, wanted: dict[str, Any]) -> list[Any]:
+def _accounts(vm: Vm, outcome: Execution, wanted: dict[str, Any]) -> list[Any]:
     addresses = wanted.get("addresses") or []
     if not isinstance(addresses, list):
         raise invalid("addresses must be an array")

@@ -34,7 +34,7 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """What a file may cost. Bytes and seconds.
 
     Attributes:
@@ -48,7 +48,7 @@ class Limits:
     wall_seconds: float = 120.0
 
 
-def asked(request: Mapping[str, Any], path: Path, limits: Limits) -> dict[str, Any]:
+def asked(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> dict[str, Any]:
     """What a child is asked, complete.
 
     Raises:
@@ -87,7 +87,7 @@ def believed(output: bytes) -> dict[str, Any]:
 class Opening:
     """A file that is being opened; lets the caller do something else until `result`."""
 
-    def __init__(self, request: dict[str, Any], path: Path, limits: Limits) -> None:
+    def __init__(self, request: dict[str, Any], path: Path, limits: ProcessLimits) -> None:
         self._limits = limits
         arguments = asked(request, path, limits)
         stdin, self._lifeline = os.pipe()  # closes with this process, however that ends, and ends the child
@@ -137,10 +137,12 @@ class Opening:
 class BaseModelOpening(Opening):
     """A base model on its way through quarantine; ``spec`` says what a ``.pt`` file is instead of its names."""
 
-    def __init__(self, path: Path, out: Path, limits: Limits | None = None, *, spec: ModelSpec | None = None) -> None:
+    def __init__(
+        self, path: Path, out: Path, limits: ProcessLimits | None = None, *, spec: ModelSpec | None = None
+    ) -> None:
         self._out = out
         metadata = None if spec is None else spec.to_metadata()
-        super().__init__({"kind": "base", "out": str(out), "metadata": metadata}, path, limits or Limits())
+        super().__init__({"kind": "base", "out": str(out), "metadata": metadata}, path, limits or ProcessLimits())
 
     def model(self) -> BaseModel:
         """The model.
@@ -152,7 +154,7 @@ class BaseModelOpening(Opening):
         return BaseModel(read_spec(self._out), self._out, classes)
 
 
-def open_base_model(path: str | Path, out: str | Path | None = None, limits: Limits | None = None) -> BaseModel:
+def open_base_model(path: str | Path, out: str | Path | None = None, limits: ProcessLimits | None = None) -> BaseModel:
     """Opens a base model: a ``.pt`` state dict of a known network, or a model package.
 
     Args:
@@ -188,7 +190,7 @@ class Inspection:
     problem: str
 
 
-def inspect_file(path: Path, out: Path, limits: Limits | None = None) -> Inspection:
+def inspect_file(path: Path, out: Path, limits: ProcessLimits | None = None) -> Inspection:
     """Looks into a file of unknown origin.
 
     Args:
@@ -199,13 +201,13 @@ def inspect_file(path: Path, out: Path, limits: Limits | None = None) -> Inspect
     Raises:
         UntrustedFileRejected: it is no such file, or it was refused.
     """
-    answer = Opening({"kind": "inspect", "out": str(out)}, path, limits or Limits()).result()
+    answer = Opening({"kind": "inspect", "out": str(out)}, path, limits or ProcessLimits()).result()
     tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
     model = BaseModel(read_spec(out), out, int(answer["classes"])) if "classes" in answer else None
     return Inspection(str(answer["format"]), tensors, model, str(answer.get("problem", "")))
 
 
-def open_submission(path: Path, base: BaseModel, out: Path, limits: Limits | None = None) -> Path:
+def open_submission(path: Path, base: BaseModel, out: Path, limits: ProcessLimits | None = None) -> Path:
     """Opens a submission for a base model: a ``.pt`` dictionary from parameter name to tensor.
 
     Args:
@@ -217,5 +219,7 @@ def open_submission(path: Path, base: BaseModel, out: Path, limits: Limits | Non
     Raises:
         UntrustedFileRejected: the file was refused.
     """
-    Opening({"kind": "submission", "out": str(out), "base": str(base.weights)}, path, limits or Limits()).result()
+    Opening(
+        {"kind": "submission", "out": str(out), "base": str(base.weights)}, path, limits or ProcessLimits()
+    ).result()
     return out

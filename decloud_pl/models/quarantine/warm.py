@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from decloud_pl.models.package import read_spec
-from decloud_pl.models.quarantine.opening import ENVIRONMENT, Limits, asked, believed
+from decloud_pl.models.quarantine.opening import ENVIRONMENT, ProcessLimits, asked, believed
 from decloud_pl.models.spec import BaseModel
 
 
@@ -31,11 +31,11 @@ class WarmQuarantine:
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        limits: ProcessLimits | None = None,
         *,
         command: tuple[str, ...] = (sys.executable, "-I", "-m", "decloud_pl.models.quarantine.server"),
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits or ProcessLimits()
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -22,7 +22,7 @@ _PARTIAL = ".partial"
 _PARTIAL_SECONDS = 7 * 86_400
 
 
-class Reader(Protocol):
+class ResumingFetcher(Protocol):
     """Delivers a file by CID, verified."""
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int, partial: Path | None = None) -> Fetched: ...
@@ -40,7 +40,7 @@ class CachedReader:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: ResumingFetcher,
         folder: Path,
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,

@@ -56,7 +56,7 @@ class Prefix:
 
 
 @dataclass(frozen=True)
-class Limits:
+class TransferLimits:
     """What one download may take: seconds of silence, seconds in all, bytes."""
 
     silence: float
@@ -81,7 +81,7 @@ class Download:
     url: str
     root: Cid
     prefix: Prefix
-    limits: Limits
+    limits: TransferLimits
     session: requests.Session | None = None
     received: int = 0
     started: float = 0.0

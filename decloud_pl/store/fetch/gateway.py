@@ -23,7 +23,7 @@ from decloud_pl.errors import (
     StoreError,
     StoreUnavailable,
 )
-from decloud_pl.store.fetch.download import Download, Limits, Prefix
+from decloud_pl.store.fetch.download import Download, Prefix, TransferLimits
 from decloud_pl.store.ipfs.cid import Cid
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class GatewayReader:
             StoreError: the file cannot be written here.
         """
         root = Cid.parse(cid)
-        limits = Limits(self._timeout, self._total_seconds, max_bytes, self._monotonic)
+        limits = TransferLimits(self._timeout, self._total_seconds, max_bytes, self._monotonic)
         with self._lock:
             urls = tuple(self._urls)
         race = _Race(urls, root, destination, limits, self._hedge, self._session)
@@ -148,7 +148,7 @@ class _Race:
         urls: Sequence[str],
         root: Cid,
         destination: Path,
-        limits: Limits,
+        limits: TransferLimits,
         hedge: Hedge,
         session: requests.Session | None,
     ) -> None:

@@ -15,7 +15,8 @@ from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.callbacks.delta import DeltaCallback, ProgressCallback
 from decloud_pl.train.fit.baseline import BaselineCallback
 from decloud_pl.train.fit.deadline import DeadlineCallback
-from decloud_pl.train.fit.setup import FitSetup, make_callbacks
+from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.fit.trainer import make_callbacks
 from decloud_pl.train.plan import CHECKPOINT_FILE, UPDATE_FILE
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.score.judge import Judge

@@ -21,7 +21,7 @@ Rows = tuple[torch.Tensor, torch.Tensor]
 """Packed samples, and their labels int64."""
 
 
-class Reader(Protocol):
+class BatchReader(Protocol):
     """Where the rows of a split come from."""
 
     def __len__(self) -> int: ...
@@ -132,7 +132,7 @@ class BatchStream:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: BatchReader,
         *,
         batch_size: int,
         seed: int | None,

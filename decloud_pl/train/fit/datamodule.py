@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 
 from decloud_pl.data.source import Source, SplitName
 from decloud_pl.models.spec import InputSpec
-from decloud_pl.train.fit.batches import BatchStream, MemoryReader, Reader, Rows, StreamReader, packed_bytes
+from decloud_pl.train.fit.batches import BatchReader, BatchStream, MemoryReader, Rows, StreamReader, packed_bytes
 from decloud_pl.train.fit.encoding import encoder_for
 from decloud_pl.train.score.scorer import HeldOut, Scorer
 
@@ -55,7 +55,7 @@ class RoundDataModule(LightningDataModule):
         self._seed = seed
         self._memory_bytes = memory_bytes
         self._workers = workers
-        self._readers: dict[SplitName, Reader] = {}
+        self._readers: dict[SplitName, BatchReader] = {}
         self._train: BatchStream | None = None
         self._place: dict[str, int] | None = None
 
@@ -140,7 +140,7 @@ class RoundDataModule(LightningDataModule):
             return None
         return min(whole, int(whole * limit) if isinstance(limit, float) else limit)
 
-    def _in_order(self, reader: Reader) -> BatchStream:
+    def _in_order(self, reader: BatchReader) -> BatchStream:
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         return BatchStream(reader, batch_size=_EVALUATION_BATCH, seed=None, rank=rank, world=world)
@@ -148,7 +148,7 @@ class RoundDataModule(LightningDataModule):
     def _pinned(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
-    def _reader(self, name: SplitName) -> Reader:
+    def _reader(self, name: SplitName) -> BatchReader:
         if name not in self._readers:
             split = self.source.load(name)
             size = packed_bytes(split, self._encoder)

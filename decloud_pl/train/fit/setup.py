@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressBar
-from lightning.pytorch.plugins.io import AsyncCheckpointIO
-from lightning.pytorch.profilers import Profiler
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 
 # Lightning has no public name by which strategies that spawn or fork processes could be told apart.
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from safetensors.torch import load_file
 from torch import nn
 
 from decloud_pl.build import build
 from decloud_pl.data.source import Source
 from decloud_pl.domain import RemedyName
-from decloud_pl.errors import ConfigError, DecloudError, TrainingError
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.settings.training import TrainingConfig
@@ -35,30 +28,22 @@ from decloud_pl.train.fit.encoding import check_fit
 from decloud_pl.train.fit.optimizers import ConfiguredOptimizers, optimizer_factory, scheduler_factory
 from decloud_pl.train.fit.own_code import (
     build_taking,
-    check_callbacks,
     check_data,
     check_module,
     has_own_optimizer,
     parameters,
 )
 from decloud_pl.train.fit.own_data import OwnHeldOut
-from decloud_pl.train.fit.precision import resolve_precision, speed_up_gpu
+from decloud_pl.train.fit.trainer import Fit, make_trainer
 from decloud_pl.train.plan import RoundFile, TrainingPlan
 from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.score.gate import Rules
 from decloud_pl.train.score.judge import Halves, Judge
-from decloud_pl.train.trainer_arguments import REFUSED, check_trainer
-from decloud_pl.train.tune.halving import OutOfTime
+from decloud_pl.train.trainer_arguments import check_trainer
 
 logger = logging.getLogger(__name__)
 
 State = dict[str, torch.Tensor]
-
-_SWITCHES = (
-    (ModelCheckpoint, "enable_checkpointing"),
-    (ProgressBar, "enable_progress_bar"),
-    (ModelSummary, "enable_model_summary"),
-)
 
 
 @dataclass(frozen=True)
@@ -219,92 +204,6 @@ class FitSetup:
         return Fit(make_trainer(self.plan, callbacks, logger=logger), module, data, found)
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A fit, ready to run.
-
-    Attributes:
-        trainer: Lightning's.
-        module: what it trains.
-        data: what on.
-        checkpoint: the one that it resumes from, None for a fit from the base model.
-    """
-
-    trainer: Trainer
-    module: LightningModule
-    data: LightningDataModule
-    checkpoint: Path | None
-
-    def run(self) -> None:
-        """Fits.
-
-        Raises:
-            DecloudError: a callback's; `TrainingError` for any other error, as a user's own class may raise it.
-        """
-        try:
-            self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.checkpoint)
-        except (DecloudError, OutOfTime, MemoryError):
-            raise
-        except Exception as error:
-            logger.exception("The training failed")
-            reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-            raise TrainingError(
-                f"The training failed: {type(error).__name__}: {reason}.", fix="Its log has the traceback."
-            ) from error
-
-
-def make_callbacks(plan: TrainingPlan) -> list[Callback]:
-    """The user's callbacks, in the order of the configuration.
-
-    Raises:
-        ConfigError: one that cannot be built, see also `check_callbacks`.
-    """
-    nodes = plan.config.callbacks or {}
-    callbacks = [build(node, packages=plan.round.allow_packages) for node in nodes.values() if node]
-    check_callbacks(plan, callbacks)
-    return callbacks
-
-
-def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: bool = True) -> Trainer:
-    """Lightning's Trainer with the user's arguments.
-
-    Args:
-        plan: the training.
-        callbacks: of the fit.
-        logger: whether the user's logger gets the fit's metrics.
-
-    Raises:
-        ConfigError: the Trainer refuses an argument.
-        TrainingError: a strategy whose processes could not hand the update back.
-    """
-    node = {name: value for name, value in plan.config.trainer.items() if name not in REFUSED}
-    precision, accelerator = node.get("precision"), str(node.get("accelerator"))
-    faster = speed_up_gpu(str(precision), accelerator)
-    # PyTorch's search for fast convolutions is not deterministic.
-    if node.get("benchmark") is None and not node.get("deterministic"):
-        node |= faster
-    if precision is not None:  # None leaves it to a plugin
-        node["precision"] = resolve_precision(str(precision), accelerator)
-    # Lightning refuses these callbacks while the argument for its own is off.
-    for kind, argument in _SWITCHES:
-        if any(isinstance(callback, kind) for callback in callbacks):
-            node[argument] = True
-    chosen = plan.config.logger if logger else None
-    _allow_files(chosen or {})
-    packages = plan.round.allow_packages
-    trainer: Trainer = build(
-        node,
-        packages=packages,
-        callbacks=list(callbacks),
-        logger=build(chosen, packages=packages) if chosen else False,
-        default_root_dir=str(plan.round.folder),
-    )
-    _check_strategy(trainer)
-    if node.get("profiler"):
-        _keep_report(trainer.profiler, plan.round.folder)  # type: ignore[attr-defined]  # set while it is made
-    return trainer
-
-
 def _make_data(plan: TrainingPlan, base: BaseModel) -> LightningDataModule:
     config, round_ = plan.config, plan.round
     offers = {
@@ -328,34 +227,3 @@ def _source(plan: TrainingPlan, base: BaseModel) -> Source:
     source: Source = build(plan.config.dataset, packages=plan.round.allow_packages)
     check_fit(base, source)
     return source
-
-
-def _check_strategy(trainer: Trainer) -> None:
-    """Refuses strategies whose processes could not hand the update back."""
-    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
-        raise TrainingError("Forked or spawned processes cannot hand the update back.", fix="Use trainer.strategy=ddp.")
-    if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
-        raise ConfigError(
-            "AsyncCheckpointIO in trainer.plugins is refused: a stopped training must find its checkpoint on the disk.",
-            fix="Use another plugin, or write fewer checkpoints with fit.checkpoint_seconds.",
-        )
-
-
-def _keep_report(profiler: Profiler, folder: Path) -> None:
-    """Lets a profiler write its report into the round's folder, where the user has not said where."""
-    profiler.dirpath = profiler.dirpath or folder
-    profiler.filename = profiler.filename or "profile"
-
-
-def _allow_files(logger: dict[str, Any]) -> None:
-    """MLflow 3 keeps runs in plain files only where its environment allows it."""
-    if str(logger.get("_target_", "")).endswith("MLFlowLogger"):
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-
-
-def quiet() -> None:
-    """Lightning's hints for interactive use would only fill the worker's log."""
-    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
-        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")

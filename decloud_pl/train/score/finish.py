@@ -17,7 +17,8 @@ from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.fit.deadline import DeadlineCallback
-from decloud_pl.train.fit.setup import FitSetup, make_callbacks
+from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.fit.trainer import make_callbacks
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.score.gate import Verdict, described
 from decloud_pl.train.score.judge import Judge
@@ -41,7 +42,7 @@ LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
 
 
 @dataclass(frozen=True)
-class Finish:
+class Finisher:
     """Judges the update of a fit, and tries the remedies where it would be withheld.
 
     Attributes:

@@ -13,7 +13,8 @@ from lightning.pytorch.strategies import ParallelStrategy
 
 from decloud_pl.durable import write_atomically
 from decloud_pl.train.fit.datamodule import RoundDataModule
-from decloud_pl.train.fit.setup import FitSetup, State, make_trainer
+from decloud_pl.train.fit.setup import FitSetup, State
+from decloud_pl.train.fit.trainer import make_trainer
 from decloud_pl.train.plan import PROBE_FILE
 from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.tune import probe
@@ -58,7 +59,7 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
 
 def _choice(
     setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor, *, shared: bool
-) -> probe.Choice:
+) -> probe.TunedValues:
     rate, data = probe.configured_rate(setup.config), setup.data
     if not shared:
         return probe.unchanged(setup.plan, "Probe skipped: it needs processes that Lightning starts on one machine.")

@@ -45,7 +45,7 @@ T = TypeVar("T", bound=Tunable)
 
 
 @dataclass(frozen=True)
-class Choice:
+class TunedValues:
     """What a probe came to.
 
     Attributes:
@@ -86,11 +86,11 @@ class Choice:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
 
 
-def read(path: Path, fingerprint: str) -> Choice | None:
+def read(path: Path, fingerprint: str) -> TunedValues | None:
     """The choice that was made for a plan; None when there is none, or one of another plan, or a damaged one."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        choice = Choice(**{**fields, "rungs": tuple(fields["rungs"])})
+        choice = TunedValues(**{**fields, "rungs": tuple(fields["rungs"])})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -117,7 +117,7 @@ def search(
     make_courses: Callable[[float], Courses],
     batches_per_epoch: int,
     supervisor: Supervisor,
-) -> Choice:
+) -> TunedValues:
     """Searches, within its time.
 
     Args:
@@ -156,7 +156,7 @@ def search(
     epochs = choose_epochs(configured, options, fitting=fitting, still_gains=found.still_gains(best))
     last = found.last or found.rungs[-1]
     before, after = last.accuracies.get(rate), last.accuracies.get(best)
-    choice = Choice(
+    choice = TunedValues(
         fingerprint=plan.fingerprint(),
         learning_rate=best,
         epochs=epochs,
@@ -176,10 +176,10 @@ def search(
     return dataclasses.replace(choice, note=_report(choice, diverged=found.last is None))
 
 
-def unchanged(plan: TrainingPlan, note: str) -> Choice:
+def unchanged(plan: TrainingPlan, note: str) -> TunedValues:
     """The choice to leave the plan as it is."""
     rate, epochs = configured_rate(plan.config) or 0.0, plan.config.trainer["max_epochs"]
-    return Choice(plan.fingerprint(), rate, epochs, rate, epochs, note=note)
+    return TunedValues(plan.fingerprint(), rate, epochs, rate, epochs, note=note)
 
 
 def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int:
@@ -211,7 +211,7 @@ def choose_epochs(configured: int, options: TuneConfig, *, fitting: int | None, 
     return max((epochs for epochs in fit if epochs <= configured), default=min(fit))
 
 
-def _report(choice: Choice, *, diverged: bool) -> str:
+def _report(choice: TunedValues, *, diverged: bool) -> str:
     after = f"on held-out data after {choice.batches:,} batches"
     rate, configured = f"{choice.learning_rate:g}", f"{choice.configured_rate:g}"
     if choice.learning_rate != choice.configured_rate:

@@ -24,6 +24,7 @@ from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.errors import ConfigError, DecodeError, ProgramError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.connect import make_dialect
+from decloud_pl.rounds.datasets import make_catalog
 from decloud_pl.rounds.life import Act, Finish, next_step
 from decloud_pl.rounds.select import Criteria, Situation, explain, verdict
 from decloud_pl.settings import compose
@@ -99,7 +100,7 @@ async def test_rounds_are_chosen_by_its_limits(read: Round) -> None:
 async def test_rounds_are_lived_through_by_its_limits(read: Round) -> None:
     record = RoundRecord(OPEN.id, State.SEEN, "mnist", "mnist", "bafy", 10**9)
     assert next_step(record, read, None, now=0, update_on_disk=False) == Act("join")
-    missed = Finish(State.MISSED, "the round already has its 2 trainers")
+    missed = Finish(State.MISSED, "not joined, it already has its 2 trainers")
     assert next_step(record, FULL, None, now=0, update_on_disk=False) == missed
 
 
@@ -123,10 +124,8 @@ def test_the_networks_configuration_names_it(tmp_path: Path) -> None:
     assert (dialect.program_id, dialect.max_trainers) == (TREASURY, 2)
     claim = dialect.claim_reward(7, trainer=OPEN.creator)
     assert [meta.pubkey for meta in claim.accounts][3:5] == [TREASURY, TREASURY]
-    settings = compose(["network.dialect=revised", "mappings.gsm8k=digits", f"home={tmp_path}"])
-    assert settings.mappings == {"gsm8k": "digits"}
-    with pytest.raises(ConfigError, match=r"mappings\.gsm8k names no data set"):
-        compose(["mappings.gsm8k=digits", f"home={tmp_path}"])
+    settings = compose(["network.dialect=revised", f"home={tmp_path}"])
+    assert make_catalog(settings).chain_names == dialect.datasets
 
 
 def test_one_that_is_not_there_is_named() -> None:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from decloud_pl.errors import ModelError, UntrustedFileRejected
 from decloud_pl.models import ModelSpec
-from decloud_pl.models.quarantine.opening import BaseModelOpening, Limits, open_base_model, open_submission
+from decloud_pl.models.quarantine.opening import BaseModelOpening, ProcessLimits, open_base_model, open_submission
 
 State = dict[str, torch.Tensor]
 
@@ -103,7 +103,7 @@ def test_what_the_child_has_and_has_not(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("DECLOUD_PRIVATE_KEY", "secret")
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    opening = BaseModelOpening(path, tmp_path / "out", Limits(memory_bytes=1 << 30))
+    opening = BaseModelOpening(path, tmp_path / "out", ProcessLimits(memory_bytes=1 << 30))
     child = psutil.Process(opening._process.pid)
 
     def limits() -> dict[str, int]:
@@ -130,16 +130,16 @@ def test_a_file_that_needs_more_than_the_limit(tmp_path: Path, state: State) -> 
     state["fc2.bias"] = torch.zeros(100_000)
     torch.save(state, path)
     with pytest.raises(UntrustedFileRejected, match="needs more memory than is allowed"):
-        open_base_model(path, tmp_path / "out", Limits(memory_bytes=64 << 20))
+        open_base_model(path, tmp_path / "out", ProcessLimits(memory_bytes=64 << 20))
     with pytest.raises(UntrustedFileRejected, match=r"too large: .* at most 1,000 are accepted"):
-        open_base_model(path, tmp_path / "out", Limits(file_bytes=1000))
+        open_base_model(path, tmp_path / "out", ProcessLimits(file_bytes=1000))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)  # nobody ever writes
-    opening = BaseModelOpening(path, tmp_path / "out", Limits(wall_seconds=0.3))
+    opening = BaseModelOpening(path, tmp_path / "out", ProcessLimits(wall_seconds=0.3))
     with pytest.raises(UntrustedFileRejected, match="took too long"):
         opening.model()
     assert is_gone(opening._process.pid)
@@ -219,9 +219,9 @@ MEASURE = """
 import json, resource, sys
 from pathlib import Path
 from decloud_pl.errors import UntrustedFileRejected
-from decloud_pl.models.quarantine.opening import Limits, open_base_model
+from decloud_pl.models.quarantine.opening import ProcessLimits, open_base_model
 try:
-    open_base_model(Path(sys.argv[1]), Path(sys.argv[2]), Limits(memory_bytes=256 << 20))
+    open_base_model(Path(sys.argv[1]), Path(sys.argv[2]), ProcessLimits(memory_bytes=256 << 20))
 except UntrustedFileRejected as error:
     print(json.dumps([resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, str(error)]))
 """

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from decloud_pl.errors import ModelError, UntrustedFileRejected
-from decloud_pl.models.quarantine.opening import Limits
+from decloud_pl.models.quarantine.opening import ProcessLimits
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from tests.models.quarantine.test_opening import Payload, is_gone, wait_for
 
@@ -28,7 +28,7 @@ MEMORY = 256 << 20
 
 @pytest.fixture(scope="module")
 def quarantine() -> Iterator[WarmQuarantine]:
-    with WarmQuarantine(Limits(file_bytes=1 << 28, memory_bytes=MEMORY, wall_seconds=20)) as made:
+    with WarmQuarantine(ProcessLimits(file_bytes=1 << 28, memory_bytes=MEMORY, wall_seconds=20)) as made:
         yield made
 
 
@@ -132,7 +132,7 @@ def test_a_fork_has_limits_of_its_own_and_no_secret(
 def test_a_file_that_takes_too_long_leaves_no_process(good: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     forks: list[psutil.Process] = []
-    with WarmQuarantine(Limits(wall_seconds=1)) as quarantine:
+    with WarmQuarantine(ProcessLimits(wall_seconds=1)) as quarantine:
         with pytest.raises(UntrustedFileRejected, match="took too long"):
             quarantine.open_base_model(tmp_path / "pipe", tmp_path / "out")
         assert server(quarantine).children() == []

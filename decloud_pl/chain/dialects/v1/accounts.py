@@ -26,7 +26,7 @@ _STATUSES = tuple(RoundStatus)
 """The program numbers the statuses in the order of `RoundStatus`."""
 
 
-def read_dataset(reader: borsh.Reader) -> str:
+def read_dataset(reader: borsh.BorshReader) -> str:
     """The data set at the reader's position as its lower-case name."""
     index = reader.u8()
     if index >= len(DATASET_NAMES):
@@ -41,7 +41,7 @@ def write_dataset(name: str) -> bytes:
         raise DecodeError(f"The chain knows no data set named {name!r}.") from None
 
 
-def _status(reader: borsh.Reader) -> RoundStatus:
+def _status(reader: borsh.BorshReader) -> RoundStatus:
     value = reader.u8()
     if value >= len(_STATUSES):
         raise DecodeError(f"Round status {value} is unknown.")

@@ -10,7 +10,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain import events
 from decloud_pl.chain.anchor import discriminator
-from decloud_pl.chain.borsh import Reader
+from decloud_pl.chain.borsh import BorshReader
 from decloud_pl.chain.dialects.v1.accounts import read_dataset
 from decloud_pl.chain.events import Event, GradientsSubmitted, RewardClaimed, TrainerJoined, ValidationCompleted
 from decloud_pl.errors import DecodeError
@@ -89,7 +89,7 @@ class RoundCancelled(Event):
     """The creator took the round back."""
 
 
-def _reason(read: Reader) -> ExpireReason:
+def _reason(read: BorshReader) -> ExpireReason:
     value = read.u8()
     try:
         return ExpireReason(value)
@@ -97,12 +97,12 @@ def _reason(read: Reader) -> ExpireReason:
         raise DecodeError(f"Expire reason {value} is unknown.") from None
 
 
-def _results(read: Reader) -> tuple[tuple[Pubkey, int], ...]:
+def _results(read: BorshReader) -> tuple[tuple[Pubkey, int], ...]:
     return tuple((read.pubkey(), read.u16()) for _ in range(read.u32()))
 
 
 # Keyword arguments are evaluated in the order written, which is the order of the fields on the wire.
-_READERS: dict[type[Event], Callable[[Reader], Event]] = {
+_READERS: dict[type[Event], Callable[[BorshReader], Event]] = {
     RoundCreated: lambda r: RoundCreated(
         round_id=r.u64(),
         creator=r.pubkey(),

@@ -1,0 +1,115 @@
+"""Find out how this network's validators read updates, from completed rounds.
+
+It downloads the files of completed rounds, scores them under each convention on this machine, and compares with the
+shares that the validators gave. It needs no wallet and sends nothing.
+
+Examples:
+  decloud-trainer convention
+  decloud-trainer convention network=devnet --rounds 5
+  decloud-trainer convention --json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import click
+
+from decloud_pl.cli.arguments import WholeNumber, as_json, command, overrides
+
+if TYPE_CHECKING:
+    from decloud_pl.data.catalog import Catalog
+    from decloud_pl.diagnose.convention import Record
+    from decloud_pl.settings import NetworkConfig
+    from decloud_pl.store.fetch.gateway import GatewayReader
+
+
+@command(__doc__)
+@click.option(
+    "--rounds", type=WholeNumber(1), default=3, metavar="N", help="look until N rounds have told (default: 3)"
+)
+@as_json
+@overrides
+def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
+    import asyncio
+
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.rounds.datasets import make_catalog
+    from decloud_pl.rounds.stores import make_gateways
+
+    settings = open_settings(overrides)
+    catalog = make_catalog(settings)
+    gateways = make_gateways(settings.network, settings.storage)
+    record = asyncio.run(_record(settings.network, gateways, catalog, rounds))
+    configured = settings.network.convention
+    if as_json:
+        document = {
+            "convention": record.convention,
+            "configured": configured,
+            "rounds": [dataclasses.asdict(evidence) for evidence in record.rounds],
+            "passed_over": {str(number): reason for number, reason in record.passed_over.items()},
+        }
+        print_json(document)
+    else:
+        show(record, configured)
+    return 0
+
+
+def show(record: Record, configured: str) -> None:
+    """Prints what each round told, and what follows for the setting."""
+    from decloud_pl.cli.ui.output import print_table
+
+    rows = [
+        [
+            str(evidence.round_id),
+            evidence.dataset,
+            str(len(evidence.outcomes)),
+            f"{evidence.missed['delta']:.0%}",
+            f"{evidence.missed['gradient']:.0%}",
+            evidence.convention or "either",
+        ]
+        for evidence in record.rounds
+    ]
+    if rows:
+        headings = [">round", "data set", ">updates", ">delta misses", ">gradient misses", "was read as"]
+        print_table(headings, rows, flexible=1)
+        print()
+    for number, reason in record.passed_over.items():
+        print(f"Round {number} was passed over: {reason}")
+    print(_conclusion(record, configured))
+
+
+async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Catalog, most: int) -> Record:
+    import tempfile
+    from pathlib import Path
+
+    from decloud_pl.cli.config.session import open_chain
+    from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
+    from decloud_pl.diagnose.convention import gather
+
+    with tempfile.TemporaryDirectory(prefix="decloud-convention-") as folder:
+        async with open_chain(network) as chain:
+            return await gather(
+                chain,
+                gateways,
+                catalog,
+                Path(folder),
+                gradient_rate=network.gradient_rate,
+                max_bytes=MAX_MODEL_BYTES,
+                most=most,
+            )
+
+
+def _conclusion(record: Record, configured: str) -> str:
+    if record.convention is None:
+        told = {evidence.convention for evidence in record.rounds} - {None}
+        reason = "The rounds contradict each other" if told else "No completed round tells"
+        return f"{reason}; network.convention stays {configured}, as configured."
+    if record.convention == configured:
+        return f"Updates are read as {configured} here, and network.convention says so."
+    return (
+        f"Updates are read as {record.convention} here, but network.convention is {configured}: yours would earn"
+        f" nothing. Set it with `decloud-trainer config --set network.convention={record.convention}`."
+    )

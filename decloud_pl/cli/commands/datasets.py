@@ -1,0 +1,113 @@
+"""List the data sets: licence, size, what is on this machine and where.
+
+A round names one of the network's 99 data sets. mappings.NAME=OTHER trains such a round on another data set;
+paths.NAME=FOLDER says where your own files are: torchvision's layout, class folders of images, .npz or .npy arrays,
+or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns).
+
+Examples:
+  decloud-trainer datasets
+  decloud-trainer datasets --download fashionmnist --download imdb
+  decloud-trainer datasets mappings.custom=cifar10 paths.cifar10=/data/my_cifar --json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from decloud_pl.cli.arguments import as_json, command, overrides
+from decloud_pl.errors import UsageError
+
+if TYPE_CHECKING:
+    from decloud_pl.data.catalog import Catalog
+    from decloud_pl.data.fetch.download import Progress
+    from decloud_pl.data.inventory import Item
+
+
+@command(__doc__)
+@click.option("--download", multiple=True, metavar="NAME", help="download one first (may be repeated)")
+@as_json
+@overrides
+def run(download: Sequence[str], as_json: bool, overrides: list[str]) -> int:
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.data.inventory import inventory
+    from decloud_pl.rounds.datasets import make_catalog
+
+    settings = open_settings(overrides)
+    catalog = make_catalog(settings)
+    _download(download, catalog)
+    items = inventory(catalog)
+    if as_json:
+        listed = [dataclasses.asdict(item) for item in items]
+        print(json.dumps({"data_folder": str(catalog.data.folder), "mappings": catalog.mappings, "datasets": listed}))
+        return 0
+    for item in items:
+        _print(item)
+    print(f"\nData folder: {catalog.data.folder}")
+    for name, other in catalog.mappings.items():
+        print(f"Rounds that ask for {name} are trained on {other}.")
+    return 0
+
+
+def _download(names: Sequence[str], catalog: Catalog) -> None:
+    from decloud_pl.data.catalog import entry
+    from decloud_pl.data.fetch.download import download_entry
+
+    for name in names:
+        wanted = entry(name, own=catalog.own)
+        if wanted.find(None, catalog.data) is not None:
+            continue
+        if not wanted.downloads:
+            raise UsageError(f"The data set {name} cannot be downloaded.", fix="It is part of a dependency.")
+        with _bar(name) as progress:
+            download_entry(wanted, catalog.data, progress=progress)
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Progress | None]:
+    """A progress bar on a terminal; one line elsewhere."""
+    if not sys.stderr.isatty():
+        print(f"Downloading {name}…", file=sys.stderr, flush=True)
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {}
+
+        def report(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total or None)
+            bars.update(tasks[file], completed=done, total=total or None)
+
+        yield report
+
+
+def _print(item: Item) -> None:
+    classes = "" if item.num_classes is None else f"{item.num_classes} classes, "
+    if item.on_disk:
+        where = f"{item.path} ({item.bytes_on_disk / 1e6:.1f} MB)" if item.path else "comes with the installation"
+    elif item.problem:
+        where = item.problem
+    else:
+        where = "not here; it is downloaded before the first round that needs it"
+    others = [name for name in item.rounds if name != item.name]
+    print(f"{item.name}: {item.kind or 'own'}, {classes}{item.size}")
+    print(f"  licence: {item.licence}")
+    print(f"  files: {where}")
+    if others:
+        print(f"  also for rounds of: {', '.join(others)}")

@@ -1,0 +1,47 @@
+"""Show each test of a round and whether the daemon would join it.
+
+Examples:
+  decloud-trainer explain 42
+  decloud-trainer explain 42 rewards.min=0.5 --json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from decloud_pl.cli.arguments import as_json, command, overrides, round_id
+
+
+@command(__doc__)
+@round_id
+@as_json
+@overrides
+def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
+    import asyncio
+
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.rounds import convention_fields
+    from decloud_pl.cli.ui.output import print_json, print_table
+    from decloud_pl.daemon.assemble import explain_round
+    from decloud_pl.rounds.connect import open_wallet
+
+    settings = open_settings(overrides)
+    address = open_wallet(settings.wallet, settings.secrets).address
+    checks = asyncio.run(explain_round(settings, address, round_id))
+    joins = all(check.passed for check in checks)
+    if as_json:
+        print_json(
+            {
+                "round_id": round_id,
+                "joins": joins,
+                "checks": [dataclasses.asdict(check) for check in checks],
+                "convention": convention_fields(settings.network, settings.written_convention()),
+            }
+        )
+        return 0
+    rows = [[check.name, "yes" if check.passed else "no", check.detail] for check in checks]
+    print_table(["test", "passed", "because"], rows)
+    failed = next((check for check in checks if not check.passed), None)
+    print(f"\nUpdates are read as {settings.describe_convention()}.")
+    print(f"The daemon {'would join it' if failed is None else f'does not join it: {failed.detail}'}.")
+    return 0

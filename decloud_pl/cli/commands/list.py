@@ -1,0 +1,74 @@
+"""List the rounds on chain.
+
+Examples:
+  decloud-trainer list
+  decloud-trainer list --status waiting-trainers
+  decloud-trainer list --json network=devnet
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from decloud_pl.cli.arguments import Choice, as_json, command, overrides
+from decloud_pl.cli.rounds import next_deadline, round_fields, status_name
+
+if TYPE_CHECKING:
+    from decloud_pl.domain import Round
+    from decloud_pl.settings import NetworkConfig
+
+_STATUSES = (
+    "waiting-validator",
+    "waiting-trainers",
+    "training",
+    "validating",
+    "completed",
+    "expired",
+    "cancelled",
+)
+
+
+@command(__doc__)
+@click.option("--status", type=Choice(_STATUSES), metavar="S", help=f"only those in one status: {', '.join(_STATUSES)}")
+@as_json
+@overrides
+def run(status: str | None, as_json: bool, overrides: list[str]) -> int:
+    import asyncio
+
+    # Before the settings load Hydra: for each of its classes pydantic, which this brings, goes through all modules.
+    import solana.rpc.async_api  # noqa: F401
+
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json, print_table
+    from decloud_pl.domain import format_sol
+
+    rounds, now = asyncio.run(_rounds(open_settings(overrides).network))
+    shown = [round_ for round_ in rounds if status in (None, status_name(round_))]
+    if as_json:
+        print_json({"now": now, "rounds": [round_fields(round_) for round_ in shown]})
+        return 0
+    rows = [
+        [
+            str(round_.id),
+            status_name(round_),
+            round_.dataset,
+            format_sol(round_.reward_amount).removesuffix(" SOL"),
+            f"{round_.trainers_count}/{round_.max_trainers}",
+            next_deadline(round_, now),
+        ]
+        for round_ in shown
+    ]
+    if rows:
+        print_table([">round", "status", "data set", ">SOL", ">joined", "next deadline"], rows, flexible=2)
+    else:
+        print("There is no such round." if rounds else "There is no round yet.")
+    return 0
+
+
+async def _rounds(network: NetworkConfig) -> tuple[list[Round], int]:
+    from decloud_pl.cli.config.session import open_chain
+
+    async with open_chain(network) as chain:
+        return await chain.rounds(), await chain.rpc.clock()

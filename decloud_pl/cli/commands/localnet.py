@@ -1,0 +1,129 @@
+"""Run a DECLOUD network on this machine.
+
+Runs the on-chain program, an RPC server, a store gateway, a creator and a validator. Only programs on this machine can
+reach it. State, store and the agents' wallets are kept in the home folder.
+
+Examples:
+  decloud-trainer localnet
+  decloud-trainer localnet --rpc-port 0 --gateway-port 0 --json
+  decloud-trainer localnet --no-agents --speed 100
+  decloud-trainer localnet --dataset fashionmnist --dataset imdb --architecture vit_tiny --architecture text_bag
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from decloud_pl.cli.arguments import FILE, Choice, WholeNumber, as_json, command
+from decloud_pl.cli.ui.streams import print_document
+from decloud_pl.errors import UsageError
+
+if TYPE_CHECKING:
+    from decloud_pl.localnet.network import AgentOptions, LocalNetwork
+
+_FASTEST = 1000
+
+
+@command(__doc__)
+@click.option("--rpc-port", type=int, default=8899, metavar="N", help="HTTP port; WebSocket has the next")
+@click.option("--gateway-port", type=int, default=8080, metavar="N", help="store gateway (0: any free)")
+@click.option("--home", type=FILE, metavar="DIR", help="folder for state and store")
+@click.option("--no-agents", is_flag=True, help="no creator, no validator")
+@click.option("--speed", type=float, default=1.0, metavar="X", help="run the chain's time X times as fast")
+@click.option("--rounds", type=int, default=0, metavar="N", help="rounds to post (default: no end)")
+@click.option(
+    "--dataset",
+    multiple=True,
+    metavar="NAME",
+    help="what rounds ask for, in turn (default custom, scored on digits; may be repeated)",
+)
+@click.option(
+    "--architecture",
+    multiple=True,
+    metavar="NAME",
+    help="of the base models; each data set gets the first that fits (may be repeated)",
+)
+@click.option("--data", type=FILE, metavar="DIR", help="the validator's data folder")
+@click.option("--open-rounds", type=WholeNumber(1), default=1, metavar="N", help="rounds at a time (default 1)")
+@click.option("--reward", default="1", metavar="SOL", help="reward of a round (default 1)")
+@click.option("--convention", type=Choice(("delta", "gradient")), default="delta", help="what submissions mean here")
+@as_json
+@click.option("--exit-with-parent", is_flag=True, help="stop when standard input closes")
+def run(
+    rpc_port: int,
+    gateway_port: int,
+    home: Path | None,
+    no_agents: bool,
+    speed: float,
+    convention: Literal["delta", "gradient"],
+    as_json: bool,
+    exit_with_parent: bool,
+    **agents: Any,
+) -> int:
+    options = None if no_agents else _agent_options(**agents)
+    # A blockhash lives for 60 seconds of the chain's time; nobody could sign and send in less than some milliseconds.
+    if not 0 < speed <= _FASTEST:
+        raise UsageError(f"--speed is {speed:g}.", fix=f"Give a number above 0, at most {_FASTEST}.")
+    for name, port in (("--rpc-port", rpc_port), ("--gateway-port", gateway_port)):
+        if not 0 <= port < 65_535:
+            raise UsageError(f"{name} is no port.", fix="Give 0 to 65534.")
+    import asyncio
+
+    from decloud_pl.localnet.network import LocalNetwork
+    from decloud_pl.settings import default_home
+
+    network = LocalNetwork(
+        (home or default_home(os.environ) / "localnet").expanduser().resolve(),
+        rpc_port=rpc_port,
+        gateway_port=gateway_port,
+        agents=options,
+        convention=convention,
+        speed=speed,
+    )
+    asyncio.run(_serve(network, as_json=as_json, exit_with_parent=exit_with_parent))
+    return 0
+
+
+def _agent_options(
+    rounds: int, dataset: Sequence[str], architecture: Sequence[str], data: Path | None, open_rounds: int, reward: str
+) -> AgentOptions:
+    from decloud_pl.chain.dialects import get_dialect
+    from decloud_pl.data.entry import DataFolder
+    from decloud_pl.domain import parse_sol
+    from decloud_pl.localnet.agents.offers import make_offers
+    from decloud_pl.localnet.network import AgentOptions
+
+    try:
+        lamports = parse_sol(reward)
+    except ValueError as error:
+        raise UsageError(f"--reward: {error}.", fix="Write it like 0.5.") from error
+    if not lamports or rounds < 0:
+        raise UsageError("--reward and --rounds must be positive.", fix="Give a reward above 0.")
+    data = None if data is None else data.expanduser().resolve()
+    folder = DataFolder.from_node({"folder": data, "download": False})
+    offers = make_offers(dataset or ("custom",), architecture, folder, get_dialect())
+    return AgentOptions(rounds, lamports, offers, open_rounds, data)
+
+
+async def _serve(network: LocalNetwork, *, as_json: bool, exit_with_parent: bool) -> None:
+    import dataclasses
+
+    from decloud_pl.cli.ui.signals import stop_event
+
+    with stop_event(on_stdin_close=exit_with_parent) as stop:
+        async with network:
+            endpoints = network.endpoints
+            if as_json:
+                print_document(dataclasses.asdict(endpoints))
+            else:
+                print(f"RPC        {endpoints.rpc_url}")
+                print(f"WebSocket  {endpoints.ws_url}")
+                print(f"Gateway    {endpoints.gateway_url}")
+                print(f"Program    {endpoints.program_id}")
+                print(f"Home       {endpoints.home}", flush=True)
+            await stop.wait()

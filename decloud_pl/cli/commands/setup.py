@@ -1,0 +1,31 @@
+"""Ask for wallet, data sets, rewards and storage, and keep the answers.
+
+Enter keeps the value in brackets, which is the present one when it is run again. Nothing is written before the last
+answer; Ctrl-C changes nothing. Without a terminal: decloud-trainer config --set KEY=VALUE
+
+Examples:
+  decloud-trainer setup
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from decloud_pl.cli.arguments import command
+from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
+
+
+@command(__doc__)
+def run() -> int:
+    from decloud_pl.cli.config.wizard import Wizard
+    from decloud_pl.cli.ui.prompt import require_terminal
+
+    require_terminal()
+    try:
+        Wizard().run()
+    except (KeyboardInterrupt, click.Abort):
+        print("\nNothing was changed.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0

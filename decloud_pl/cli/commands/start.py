@@ -1,0 +1,58 @@
+"""Find, join, train, submit and claim until stopped.
+
+Runs the daemon until Ctrl-C. Further settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE, which conf/config.yaml
+lists. They hold for this run; `decloud-trainer config` keeps settings for good.
+
+Examples:
+  decloud-trainer start
+  decloud-trainer start --preset image-small --min-reward 0.05
+  decloud-trainer start --dataset mnist,cifar10 --epochs 2 --max-parallel 2
+  decloud-trainer start --no-auto-claim -- network=devnet optimizer=sgd
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from decloud_pl.cli.arguments import Override, command, given, overrides
+
+_DATASET = "data sets to train for, with commas between them"
+_PRESET = "a preset; `decloud-trainer config --preset list` lists them"
+_NO_TRAIN = "join and claim, but leave training to `decloud-trainer train`"
+_FORCE = "submit updates that would gain nothing too, and those withheld before as they are"
+
+
+@command(__doc__)
+@click.option("--preset", type=Override(), metavar="NAME", help=_PRESET)
+@click.option("--dataset", "datasets", type=Override(), metavar="LIST", help=_DATASET)
+@click.option("--min-reward", type=Override(), metavar="SOL", help="the least reward of a round")
+@click.option("--max-reward", type=Override(), metavar="SOL", help="the greatest, 0 for no limit")
+@click.option("--epochs", type=Override(), metavar="N", help="epochs of a training")
+@click.option(
+    "--max-parallel", "max_concurrent_rounds", type=Override(), metavar="N", help="rounds to work on at a time"
+)
+@click.option("--no-auto-train", is_flag=True, help=_NO_TRAIN)
+@click.option("--no-auto-claim", is_flag=True, help="leave claiming to `decloud-trainer claim`")
+@click.option("--force", is_flag=True, help=_FORCE)
+@click.option("--plain", is_flag=True, help="one line per event with its time, on a terminal too")
+@overrides
+def run(plain: bool, **options: Any) -> int:
+    from decloud_pl.cli.config.session import checked
+    from decloud_pl.cli.config.shown import warn_if_covered
+    from decloud_pl.cli.task import run_daemon
+    from decloud_pl.settings.layers import sources
+
+    found = checked(sources(all_overrides(**options)))
+    warn_if_covered(found)
+    return run_daemon(found.settings, preset=found.preset, plain=plain)
+
+
+def all_overrides(
+    overrides: Sequence[str], *, no_auto_train: bool, no_auto_claim: bool, force: bool, **options: str | None
+) -> list[str]:
+    """The options as Hydra overrides, and after them those of the command line, which count more."""
+    switches = {"auto_train=false": no_auto_train, "auto_claim=false": no_auto_claim, "update.force=true": force}
+    return [*given(options), *(override for override, on in switches.items() if on), *overrides]

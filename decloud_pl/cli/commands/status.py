@@ -1,0 +1,209 @@
+"""Show the wallet, the daemon and this wallet's rounds, or one round.
+
+Examples:
+  decloud-trainer status
+  decloud-trainer status 42 --json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.cli.arguments import as_json, command, maybe_round_id, overrides
+from decloud_pl.cli.rounds import convention_fields, next_deadline, round_fields, status_name
+from decloud_pl.errors import RoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from solders.pubkey import Pubkey
+
+    from decloud_pl.chain.client import ChainClient
+    from decloud_pl.domain import Round, Submission
+    from decloud_pl.journal.owner import Owner
+    from decloud_pl.journal.record import RoundRecord
+    from decloud_pl.settings import NetworkConfig
+
+
+@command(__doc__)
+@maybe_round_id
+@as_json
+@overrides
+def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
+    import asyncio
+
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.domain import format_sol
+    from decloud_pl.journal.schema import daemon_process
+    from decloud_pl.rounds.connect import open_wallet
+
+    settings = open_settings(overrides)
+    network, journal = settings.network, settings.journal_path
+    address = open_wallet(settings.wallet, settings.secrets).address
+    if round_id is not None:
+        return asyncio.run(_round_status(round_id, network, address, journal, json=as_json))
+    process = daemon_process(journal)
+    standing = asyncio.run(_standing(network, address, journal))
+    if as_json:
+        document = {
+            "wallet": str(address),
+            "network": network.name,
+            "convention": convention_fields(network, settings.written_convention()),
+            "balance_lamports": standing.balance,
+            "daemon_process": process,
+            "rounds": [_status_fields(*standing.of(number)) for number in standing.rounds],
+        }
+        print_json(document)
+        return 0
+    print(f"Wallet   {address}")
+    print(f"Holds    {format_sol(standing.balance)} on {network.name}")
+    print(f"Updates  are read as {settings.describe_convention()}")
+    print(f"Daemon   {'not running' if process is None else f'running (process {process})'}")
+    _print_rounds(standing)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Standing:
+    """What the chain and the journal show of a wallet and the rounds that it joined; the balance in lamports."""
+
+    balance: int
+    rounds: Mapping[int, Round]
+    places: Mapping[int, Submission]
+    records: Mapping[int, RoundRecord]
+
+    def of(self, round_id: int) -> tuple[Round, Submission, RoundRecord | None]:
+        return self.rounds[round_id], self.places[round_id], self.records.get(round_id)
+
+
+async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _Standing:
+    from decloud_pl.cli.config.session import open_chain
+    from decloud_pl.journal.reader import JournalReader
+
+    async with open_chain(network) as chain:
+        with JournalReader(journal, await _owner(chain, wallet)) as reader:
+            records = {record.round_id: record for record in reader.rounds()}
+        balance = await chain.rpc.balance(wallet)
+        places = {entry.round_id: entry for entry in await chain.submissions_of(wallet)}
+        return _Standing(balance, await chain.rounds_by_id(sorted(places)), places, records)
+
+
+def _print_rounds(standing: _Standing) -> None:
+    from decloud_pl.cli.ui.output import print_table
+    from decloud_pl.domain import format_sol
+
+    rows = []
+    for round_id in standing.rounds:
+        round_, place, record = standing.of(round_id)
+        rows.append(
+            [
+                str(round_id),
+                status_name(round_),
+                round_.dataset,
+                "-" if record is None else record.state.value,
+                format_sol(_reward(round_, place)).removesuffix(" SOL"),
+                "yes" if place.reward_claimed else "no",
+            ]
+        )
+    print()
+    if rows:
+        print_table([">round", "status", "data set", "here", ">SOL", "claimed"], rows, flexible=2)
+    else:
+        print("This wallet has joined no round yet.")
+
+
+async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, journal: Path, *, json: bool) -> int:
+    from decloud_pl.cli.config.session import open_chain
+    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.journal.reader import JournalReader
+
+    async with open_chain(network) as chain:
+        round_, submission = await chain.round(round_id), await chain.submission(round_id, wallet)
+        now = await chain.rpc.clock()
+        owner = await _owner(chain, wallet)
+    if round_ is None:
+        raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
+    with JournalReader(journal, owner) as reader:
+        record, steps = reader.get(round_id), reader.transitions(round_id)
+    if json:
+        document = {
+            **_status_fields(round_, submission, record),
+            "now": now,
+            "steps": [{"at": step.at, "state": step.state, "reason": step.reason} for step in steps],
+        }
+        print_json(document)
+        return 0
+    for name, value in _details(round_, submission, record, now):
+        print(f"{name:<12} {value}")
+    if steps:
+        from decloud_pl.cli.ui.times import clock_time
+
+        print()
+        for step in steps:
+            print(f"{clock_time(step.at)}  {step.state.value}{f': {step.reason}' if step.reason else ''}")
+    return 0
+
+
+def _details(
+    round_: Round, submission: Submission | None, record: RoundRecord | None, now: int
+) -> list[tuple[str, str]]:
+    from decloud_pl.domain import format_sol
+
+    found = [
+        ("Round", str(round_.id)),
+        ("Status", status_name(round_)),
+        ("Data set", round_.dataset),
+        ("Reward", format_sol(round_.reward_amount)),
+        ("Model", round_.model_cid),
+        ("Creator", str(round_.creator)),
+        ("Validator", "none yet" if round_.validator is None else str(round_.validator)),
+        ("Trainers", f"{round_.trainers_count} joined, {round_.submissions_count} submitted"),
+        ("Deadline", next_deadline(round_, now)),
+    ]
+    if submission is None:
+        return [*found, ("This wallet", "has not joined")]
+    if not submission.submitted:
+        found.append(("This wallet", "has joined"))
+    else:
+        found.append(("Submission", submission.gradient_cid))
+        share = f"{submission.contribution_bps / 100:g} %, {format_sol(_reward(round_, submission))}"
+        found.append(("Share", share if submission.contribution_bps else "not scored yet"))
+        found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
+    if record is None:
+        return found
+    if record.accuracy_before is not None and record.accuracy_after is not None:
+        gain = f"{record.accuracy_before * 100:.1f} % → {record.accuracy_after * 100:.1f} %"
+        found.append(("Accuracy", f"{gain} on held-out data"))
+    elif record.update_cid:
+        found.append(("Accuracy", "not measured"))
+    if record.gain_low is not None and record.gain_high is not None:
+        expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"
+        found.append(("Expected", f"a gain of {expected} at the validator (95 %)"))
+    return found
+
+
+async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
+    from decloud_pl.journal.owner import Owner
+
+    return Owner(await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet))
+
+
+def _status_fields(round_: Round, submission: Submission | None, record: RoundRecord | None) -> dict[str, Any]:
+    place = None
+    if submission is not None:
+        place = {
+            "submitted": submission.submitted,
+            "gradient_cid": submission.gradient_cid,
+            "contribution_bps": submission.contribution_bps,
+            "reward_lamports": _reward(round_, submission),
+            "reward_claimed": submission.reward_claimed,
+        }
+    row = None if record is None else dataclasses.asdict(record)
+    return {"round": round_fields(round_), "submission": place, "journal": row}
+
+
+def _reward(round_: Round, submission: Submission) -> int:
+    return round_.reward_of(submission.contribution_bps)

@@ -1,0 +1,198 @@
+"""Try the storage: test, put, get, pin-status, gc.
+
+Tries the configured storage and the gateways by hand.
+
+Examples:
+  decloud-trainer storage test                      log in, pin a few bytes, fetch them through a gateway
+  decloud-trainer storage put model.pt
+  decloud-trainer storage get bafybei… --out model.pt
+  decloud-trainer storage pin-status bafybei…
+  decloud-trainer storage gc                        remove updates of finished rounds from this machine
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from decloud_pl.cli.arguments import FILE, as_json, group, overrides
+from decloud_pl.errors import ContentNotFound, DecloudError
+
+if TYPE_CHECKING:
+    from decloud_pl.domain import PinnedUpdate
+    from decloud_pl.settings import Settings
+    from decloud_pl.store.publish import StoreProgress, StorePublisher
+
+_GET_LIMIT = 2 << 30
+
+
+run = group(__doc__)
+
+
+def _settings(overrides: Sequence[str]) -> Settings:
+    from decloud_pl.settings import load
+
+    return load(overrides)
+
+
+@run.command()
+@click.option("--no-upload", is_flag=True, help="only check the login")
+@as_json
+@overrides
+def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
+    """Check the login, pin a few bytes and read them back."""
+    # Every store is tried, whatever the others say; the exit code is that of the first that failed.
+    from decloud_pl.rounds.stores import make_publisher, make_stores
+
+    settings = _settings(overrides)
+    results: list[dict[str, object]] = []
+    code = 0
+    network, storage = settings.network, settings.storage
+    for store in make_stores(settings):
+        result: dict[str, object] = {"store": store.name, "ok": True}
+        try:
+            result["message"] = store.check()
+            if not no_upload:
+                patience = f"{storage.read_back_seconds:g} s"
+                print(f"{store.name}: {result['message']} Pinning and reading back, up to {patience}…", file=sys.stderr)
+                pinned = _pin_some_bytes(make_publisher([store], storage, network))
+                result["message"] = f"{result['message']} A test file was pinned and read back."
+                result.update(cid=pinned.cid, read_back_from=pinned.read_back_from)
+        except DecloudError as error:
+            result.update(ok=False, message=str(error))
+            code = code or error.exit_code
+        results.append(result)
+    if as_json:
+        print(json.dumps({"ok": code == 0, "stores": results}))
+    else:
+        for result in results:
+            print(f"{result['store']}: {'ok' if result['ok'] else 'failed'}. {result['message']}")
+    return code
+
+
+def _pin_some_bytes(publisher: StorePublisher) -> PinnedUpdate:
+    """Fresh bytes each time: old ones might still be in a gateway's cache, which would prove nothing."""
+    import os
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "decloud-trainer-storage-test.txt"
+        path.write_text(f"decloud-trainer storage test {os.urandom(16).hex()}\n", encoding="ascii")
+        return _publish(publisher, path, progress=None)
+
+
+@run.command()
+@click.argument("file", type=FILE, metavar="FILE")
+@as_json
+@overrides
+def put(file: Path, as_json: bool, overrides: list[str]) -> int:
+    """Pin a file and read it back."""
+    from decloud_pl.rounds.stores import make_publisher, make_stores
+
+    settings = _settings(overrides)
+    network, storage = settings.network, settings.storage
+    stores = make_stores(settings)
+    publisher = make_publisher(stores, storage, network)
+    with _bar(f"Pinning {file.name}") as progress:
+        pinned = _publish(publisher, file, progress=progress)
+    if as_json:
+        fields = {"cid": pinned.cid, "size": pinned.size, "store": pinned.provider}
+        print(json.dumps({**fields, "read_back_from": pinned.read_back_from}))
+    else:
+        print(pinned.cid)
+    return 0
+
+
+def _publish(publisher: StorePublisher, path: Path, *, progress: StoreProgress | None) -> PinnedUpdate:
+    import asyncio
+    import tempfile
+
+    from decloud_pl.store.publish import LocalFile
+    from decloud_pl.store.uploads import MemoryUploadLog
+
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder) / "read-back"
+        file = LocalFile.of(path)
+        return asyncio.run(publisher.pin(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
+
+
+@run.command()
+@click.argument("cid", metavar="CID")
+@click.option("--out", type=FILE, metavar="FILE", help="where to put it (default: the CID)")
+@click.option("--max-bytes", type=int, default=_GET_LIMIT, metavar="N", help="the largest file to accept")
+@as_json
+@overrides
+def get(cid: str, out: Path | None, max_bytes: int, as_json: bool, overrides: list[str]) -> int:
+    """Fetch a file by CID, verified."""
+    from decloud_pl.rounds.stores import make_reader
+    from decloud_pl.store.ipfs.cid import Cid
+
+    cid = str(Cid.parse(cid))
+    out = out or Path(cid)
+    settings = _settings(overrides)
+    reader = make_reader(settings.network, settings.storage, settings.home_path)
+    fetched = reader.fetch(cid, out, max_bytes=max_bytes)
+    if as_json:
+        print(json.dumps({"cid": cid, "file": str(out), "size": fetched.size, "from": fetched.gateway}))
+    else:
+        print(f"{out}: {fetched.size:,} bytes from {fetched.gateway}, verified.")
+    return 0
+
+
+@run.command()
+@click.argument("cid", metavar="CID")
+@as_json
+@overrides
+def pin_status(cid: str, as_json: bool, overrides: list[str]) -> int:
+    """Say which storage has pinned a CID."""
+    from decloud_pl.rounds.stores import make_stores
+    from decloud_pl.store.ipfs.cid import Cid
+
+    cid = str(Cid.parse(cid))
+    settings = _settings(overrides)
+    stores = make_stores(settings)
+    pinned = {store.name: store.has(cid) for store in stores}
+    if as_json:
+        print(json.dumps({"cid": cid, "pinned": pinned}))
+    else:
+        for name, there in pinned.items():
+            print(f"{name}: {'pinned' if there else 'not pinned'}")
+    return 0 if any(pinned.values()) else ContentNotFound.exit_code
+
+
+@run.command()
+@as_json
+@overrides
+def gc(as_json: bool, overrides: list[str]) -> int:
+    """Remove from this machine what no unfinished round needs."""
+    from decloud_pl.rounds.stores import collect_garbage_of_home
+
+    removed = collect_garbage_of_home(_settings(overrides))
+    if as_json:
+        print(json.dumps({"removed": removed}))
+    else:
+        print("\n".join([*removed, f"{len(removed)} files removed."]))
+    return 0
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[StoreProgress]:
+    """A progress bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=None)
+
+        def report(store: str, sent: int, total: int) -> None:
+            progress.update(task, description=f"{title} with {store}", completed=sent, total=total)
+
+        yield report

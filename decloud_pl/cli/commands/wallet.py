@@ -1,0 +1,47 @@
+"""Make a key file or show the wallet's address.
+
+The key file is in the Solana CLI's format; the address is that of the wallet that `start` would use.
+
+Examples:
+  decloud-trainer wallet new
+  decloud-trainer wallet address
+  decloud-trainer wallet address --keypair ~/keys/trainer.json
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from decloud_pl.cli.arguments import FILE, Choice, as_json, command
+
+_DEFAULT = "~/.config/solana/id.json"
+
+
+@command(__doc__)
+@click.argument("action", type=Choice(("new", "address")))
+@click.option("--keypair", type=FILE, metavar="FILE", help=f"the key file (new: default {_DEFAULT})")
+@as_json
+def run(action: str, keypair: Path | None, as_json: bool) -> int:
+    from decloud_pl.chain.wallet import create_wallet, load_wallet
+    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.rounds.connect import open_wallet
+
+    path = (keypair or Path(_DEFAULT)).expanduser()
+    if action == "new":
+        wallet = create_wallet(path)
+    elif keypair:
+        # A file named on the command line is what the user asks about, whatever the environment holds.
+        wallet = load_wallet(keypair_path=path, environ={})
+    else:
+        settings = open_settings([])
+        wallet = open_wallet(settings.wallet, settings.secrets)
+    if as_json:
+        print_json({"address": str(wallet.address)})
+    elif action == "new":
+        print(f"Made {path}. Keep a copy: who has the file has the money.\nAddress: {wallet.address}")
+    else:
+        print(wallet.address)
+    return 0

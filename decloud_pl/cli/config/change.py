@@ -1,0 +1,159 @@
+"""``config`` with a change of config.json: checked as a whole, then written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decloud_pl.cli.config.editor import edited
+from decloud_pl.cli.config.session import checked
+from decloud_pl.cli.config.shown import warn_if_covered
+from decloud_pl.cli.ui.output import print_json, to_display
+from decloud_pl.cli.ui.prompt import ask_secret, checked_secret
+from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.redact import redact_tree
+from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
+from decloud_pl.settings.file import ConfigFile, parse, to_json
+from decloud_pl.settings.layers import sources, sources_of
+from decloud_pl.settings.load import composed
+from decloud_pl.settings.names import find
+from decloud_pl.settings.schema import default_home
+from decloud_pl.settings.values import Value, from_text
+
+_EXAMPLES = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting, or one key of a table, with its new value and what to show of that; None where it goes."""
+
+    setting: str
+    value: Any = None
+    shown: str | None = None
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.setting}.{self.key}" if self.key else self.setting
+
+    def apply(self, values: dict[str, Value], home: Path) -> None:
+        """Makes the change in the settings of a home folder."""
+        kept, new = values.get(self.setting), self.value
+        if self.key:
+            new = dict(kept) if isinstance(kept, dict) else {}
+            if self.shown is not None:
+                new[self.key] = self.value
+            elif new.pop(self.key, None) is None:
+                known = ", ".join(sorted(new)) or "none"
+                raise ConfigError(f"{self.setting} has no {self.key!r}.", fix=f"Kept: {known}.")
+        if self.shown is not None or new:
+            values[self.setting] = new
+            return
+        values.pop(self.setting, None)
+        if kept == IN_KEYRING:
+            keyring_delete(self.setting, str(home))
+
+
+def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> int:
+    """Makes the changes of one call, by the names of the options that ask for them, together, or none of them."""
+    home = default_home(os.environ)
+    changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
+    changes += [Change(find(name, home).name) for name in options["unset"]]
+    for option, table in (("mapping", "mappings"), ("path", "paths")):
+        changes += [_pair(text, option, table) for text in options[f"add_{option}"]]
+        changes += [Change(table, key=key) for key in options[f"remove_{option}"]]
+    lines = [f"{one.name} is no longer kept" if one.shown is None else f"{one.name} = {one.shown}" for one in changes]
+    changed = [{"setting": one.name, "now": one.shown} for one in changes]
+    return _tell({"path": str(_keep(changes, home)), "changed": changed}, "\n".join(lines), json=json)
+
+
+def keep_preset(name: str, *, json: bool) -> int:
+    """Keeps a preset, and says what of it does not count."""
+    path = _keep([Change("preset", name, name)], default_home(os.environ))
+    kept = warn_if_covered(composed(sources()))
+    return _tell({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
+
+
+def edit() -> int:
+    """Lets the user edit config.json, a broken one too; it counts only once it is right."""
+    home = default_home(os.environ)
+    file = ConfigFile(home)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def check(text: str) -> None:
+        checked(sources_of(parse(text.encode("utf-8", "surrogateescape"), "The edited text", home), home))
+
+    text = edited(file.path, to_json({}), check)
+    if text is not None:
+        file.write_text(text)
+    print("Nothing was changed." if text is None else f"Kept in {file.path}")
+    return 0
+
+
+def reset(*, json: bool) -> int:
+    """Puts config.json aside."""
+    file = ConfigFile(default_home(os.environ))
+    aside = file.reset()
+    said = f"Every setting is as built in again. The old file, with any secret in it, is {aside}."
+    if aside is None:
+        said = f"There is no {file.path}; every setting is as built in."
+    return _tell({"path": str(file.path), "old": aside and str(aside)}, said, json=json)
+
+
+def _tell(document: dict[str, Any], text: str, *, json: bool) -> int:
+    if json:
+        print_json(document)
+    else:
+        print(text)
+    return 0
+
+
+def _keep(changes: list[Change], home: Path) -> Path:
+    """Makes the changes in config.json, unless the result could not be used."""
+
+    def apply(values: dict[str, Value]) -> None:
+        for one in changes:
+            one.apply(values, home)
+        checked(sources_of(values, home), stored=True)
+
+    file = ConfigFile(home)
+    file.edit(apply)
+    return file.path
+
+
+def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
+    name, equals, word = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {name!r} has no value.", fix="Write --set KEY=VALUE, for example --set epochs=2.")
+    setting = find(name.strip(), home)
+    asked = word == "-" and setting.kind in ("secret", "text", "names")  # an address can have a key in it
+    word = ask_secret(setting.name) if asked else word
+    if setting.kind != "secret":
+        value = from_text(setting, word, f"--set {setting.name}")
+        return Change(setting.name, value, to_display(redact_tree(value)))
+    if not asked:
+        print(f"{setting.name} is now in your shell's history; {setting.name}=- asks for it instead.", file=sys.stderr)
+    secret = checked_secret(setting.name, word)
+    if keyring:
+        keyring_set(setting.name, str(home), secret)
+        return Change(setting.name, IN_KEYRING, f"{mask(secret)} (in the system keyring)")
+    return Change(setting.name, secret, mask(secret))
+
+
+def _pair(text: str, option: str, table: str) -> Change:
+    key, colon, value = (part.strip() for part in text.partition(":"))
+    if not (key and colon and value):
+        fix = f"Write it like --add-{option} {_EXAMPLES[option]}."
+        raise UsageError(f"--add-{option} {text!r} is not a pair.", fix=fix)
+    if table == "paths":
+        # A table of texts is named with its columns: reviews.csv?text=review.
+        place, mark, columns = value.partition("?")
+        absolute = Path(place).expanduser().resolve()
+        if not absolute.exists():
+            raise ConfigError(f"{absolute} does not exist.", fix=f"Name the folder that holds the files of {key}.")
+        value = f"{absolute}{mark}{columns}"
+    return Change(table, value, value, key)

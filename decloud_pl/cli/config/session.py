@@ -1,0 +1,62 @@
+"""What most commands begin with: settings, and the chain to read from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from decloud_pl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from decloud_pl.chain.client import ChainClient
+    from decloud_pl.settings import NetworkConfig, Settings
+    from decloud_pl.settings.layers import Sources
+    from decloud_pl.settings.load import Composed
+
+
+def open_settings(overrides: Sequence[str]) -> Settings:
+    """The settings in force, their data set names checked.
+
+    Raises:
+        ConfigError: see `decloud_pl.settings.load`.
+    """
+    from decloud_pl.settings.layers import sources
+
+    return checked(sources(overrides)).settings
+
+
+def checked(given: Sources, *, stored: bool = False) -> Composed:
+    """What `open_settings` gives, with the choices of groups, of settings that were read before or are ``stored`` now.
+
+    Raises:
+        ConfigError: see `decloud_pl.settings.load`.
+    """
+    from decloud_pl.cli.config.dataset_names import check_names, warn_of_mappings
+    from decloud_pl.settings.load import composed
+    from decloud_pl.train.trainer_arguments import check_trainer
+
+    for override in given.overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "sweep":
+            raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
+    found = composed(given)
+    settings = found.settings
+    check_names(settings)
+    warn_of_mappings(settings, stored=stored)
+    check_trainer(settings.trainer)
+    return found
+
+
+@asynccontextmanager
+async def open_chain(network: NetworkConfig) -> AsyncIterator[ChainClient]:
+    """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
+    from decloud_pl.chain.client import ChainClient
+    from decloud_pl.rounds.connect import make_dialect, make_rpc
+
+    dialect = make_dialect(network)
+    rpc = make_rpc(network)
+    try:
+        yield ChainClient(rpc, dialect)
+    finally:
+        await rpc.aclose()

@@ -1,0 +1,150 @@
+"""What commands show of the settings: their values, where each comes from, and what presets there are."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.cli.ui.output import print_json, print_table, to_display
+from decloud_pl.config_dir import USER_CONF, config_dir
+from decloud_pl.redact import redact_tree
+from decloud_pl.settings.file import ConfigFile
+from decloud_pl.settings.layers import sets, sources
+from decloud_pl.settings.names import (
+    ALIASES,
+    OLD,
+    PACKAGES,
+    PLAIN_NAMES,
+    SHORT,
+    choices,
+    leaves,
+    secret_names,
+    settings_by_name,
+)
+from decloud_pl.settings.schema import CONFIG_FILE, default_home
+
+if TYPE_CHECKING:
+    from decloud_pl.settings import Settings
+    from decloud_pl.settings.load import Composed
+
+
+MAIN = (
+    *("private_key", "keypair_path", "preset", "network", "storage", "datasets", "min_reward", "max_reward", "epochs"),
+    *("batch_size", "learning_rate", "max_batches", "max_concurrent_rounds", "auto_train", "auto_claim"),
+    *("poll_interval", "mappings", "paths"),
+)
+"""The settings that most users meet, in the order in which they are shown."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One setting as ``config --show`` prints it; a secret only in part, of an address only scheme, host and port."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+def show(composed: Composed) -> list[Shown]:
+    """Every setting with its value and its origin, the main ones first."""
+    settings, given = composed.settings, composed.sources
+    found: list[Shown] = []
+    known, outside = settings_by_name(given.home), (*secret_names(given.home), PACKAGES)
+    for name in dict.fromkeys((*MAIN, *known)):
+        setting = known[name]
+        place = ALIASES.get(setting.path, setting.path)
+        value: Any
+        if name in outside:
+            value = list(settings.allow_packages) if name == PACKAGES else settings.secrets.shown(name)
+        elif setting.kind != "choice":
+            value = redact_tree(value_at(settings, setting.path))
+        elif name in composed.choices:
+            value = composed.choices[name]
+        else:  # of a list of choices Hydra keeps no name, only what they add up to
+            value = list(value_at(settings, name) or ())
+            if not value:
+                continue
+        found.append(Shown(name, value, given.origin(place)))
+    # Keys of a free group are settings only where config.json sets them, or where their short name cannot show them.
+    own = [entry.name for entry in given.kept.values() if entry.name not in (*leaves(given.home), *OLD, *outside)]
+    own += [place for short, place in SHORT.items() if value_at(settings, short) is None and place not in own]
+    return found + [Shown(name, redact_tree(value_at(settings, name)), given.origin(name)) for name in own]
+
+
+def value_at(settings: Settings, place: str) -> Any:
+    """The value at a place in the tree; None where a free group has no such key."""
+    value: Any = settings
+    for part in place.split("."):
+        value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
+    return value
+
+
+def covered(composed: Composed) -> list[str]:
+    """The settings of the chosen preset that config.json has its own value for."""
+    _, preset = composed.sources.files
+    return [
+        PLAIN_NAMES.get(entry.name, entry.name)
+        for place, entry in composed.sources.kept.items()
+        if entry.origin == CONFIG_FILE and any(sets(key, place) for key in preset)
+    ]
+
+
+def warn_if_covered(composed: Composed) -> list[str]:
+    """Says on stderr which of the preset's settings do not count, because config.json has its own value."""
+    kept = covered(composed)
+    if kept:
+        names = " ".join(f"--unset {name}" for name in kept)
+        print(
+            f"Your own {', '.join(kept)} in config.json count more than the preset {composed.preset}'s; "
+            f"to let the preset decide: decloud-trainer config {names}",
+            file=sys.stderr,
+        )
+    return kept
+
+
+def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> int:
+    """Prints the settings in force."""
+    from decloud_pl.settings.load import composed
+
+    entries = show(composed(sources(overrides)))
+    path = ConfigFile(default_home(os.environ)).path
+    if json:
+        document = {"path": str(path), "settings": {entry.name: entry.value for entry in entries}}
+        if origin:
+            document["origins"] = {entry.name: entry.origin for entry in entries}
+        print_json(document)
+        return 0
+    rows = [[entry.name, to_display(entry.value) or "-", entry.origin] for entry in entries]
+    if origin:
+        print_table(["setting", "value", "origin"], rows, flexible=1)
+    else:
+        print_table(["setting", "value"], [row[:2] for row in rows])
+    print(f"\nKept in {path}" if path.exists() else f"\nNothing is kept yet in {path}")
+    return 0
+
+
+def print_presets(*, json: bool) -> int:
+    """Lists the presets, each with the first line of comment in its file."""
+    own = default_home(os.environ) / USER_CONF
+    found = [(name, folder) for folder in (config_dir(), own) for name in choices("preset", folder)]
+    rows = [(name, _about(folder / "preset" / f"{name}.yaml"), folder == own) for name, folder in found]
+    if json:
+        print_json({"presets": [{"name": name, "about": about, "own": mine} for name, about, mine in rows]})
+    else:
+        print_table(["preset", "what it is"], [row[:2] for row in rows])
+        print(f"\nYour own belong in {own / 'preset'}")
+    return 0
+
+
+def _about(path: Path) -> str:
+    """The first line of comment that is not a directive of Hydra."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return "cannot be read"
+    comments = (line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    return next((line for line in comments if line and not line.startswith("@")), "")

@@ -1,0 +1,224 @@
+"""The questions of ``setup``, in order."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+from click import confirm
+
+from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
+from decloud_pl.cli.config.session import checked
+from decloud_pl.cli.config.shown import show
+from decloud_pl.cli.ui.output import to_display
+from decloud_pl.cli.ui.prompt import ask, ask_hidden, checked_secret, choose
+from decloud_pl.config_dir import conf_folders
+from decloud_pl.errors import ConfigError, DecloudError, UsageError
+from decloud_pl.secrets import IN_KEYRING, keyring_is_usable, keyring_set
+from decloud_pl.settings import Settings
+from decloud_pl.settings.file import ConfigFile
+from decloud_pl.settings.layers import sources_of
+from decloud_pl.settings.load import composed
+from decloud_pl.settings.names import choices, find, secret_names
+from decloud_pl.settings.schema import default_home
+from decloud_pl.settings.values import Value, from_text
+from decloud_pl.store.registry import Provider
+
+_WALLETS = (
+    ("file", "a key file, as the Solana CLI makes it"),
+    ("paste", "paste a private key; it is kept in config.json or the system keyring"),
+    ("later", "give it in DECLOUD_PRIVATE_KEY when the trainer starts"),
+)
+
+
+class Wizard:
+    """Collects answers over what is kept already; writes them at the very end."""
+
+    def __init__(self) -> None:
+        self._home = default_home(os.environ)
+        self._file = ConfigFile(self._home)
+        self._values = self._file.read()
+        self._before = dict(self._values)
+
+    def run(self) -> None:
+        """Asks everything, then keeps it."""
+        print("Enter keeps the value in brackets. Nothing is written before the last answer.")
+        names = choices("network", *conf_folders(self._home))
+        self._keep("network", choose("Which network?", [(name, _about(name)) for name in names], self._now("network")))
+        address = self._wallet()
+        print()
+        self._ask("datasets", "Data sets to train for, with commas between them (any: every one)")
+        self._ask("min_reward", "The least reward of a round, in SOL")
+        self._ask("max_reward", "The greatest, 0 for no limit")
+        self._ask("epochs", "Epochs of a training")
+        self._ask("max_concurrent_rounds", "Rounds to work on at a time")
+        self._storage()
+        self._offer_keyring()
+        self._write()
+        print(f"\nKept in {self._file.path}.")
+        if address is not None:
+            print(f"Your address is {address}. Joining a round needs about 0.003 SOL there.")
+        print("Check it with `decloud-trainer doctor`, then run `decloud-trainer start`.")
+
+    def _now(self, name: str) -> str:
+        return to_display(self._shown(self._values)[name])
+
+    def _shown(self, values: dict[str, Value]) -> dict[str, Value]:
+        return {entry.name: entry.value for entry in show(composed(sources_of(values, self._home)))}
+
+    def _keep(self, name: str, value: Value) -> None:
+        """Notes an answer; one that is as built in and was not kept before is left out, so that a preset can decide."""
+        if value == self._shown({}).get(name) and name not in self._before:
+            self._values.pop(name, None)
+        else:
+            self._values[name] = value
+
+    def _ask(self, name: str, question: str) -> None:
+        setting = find(name, self._home)
+        any_data_set = name == "datasets"
+
+        def check(answer: str) -> None:
+            before = dict(self._values)
+            text = "" if any_data_set and answer.lower() == "any" else answer
+            self._keep(name, from_text(setting, text, "That"))
+            try:
+                checked(sources_of(self._values, self._home))
+            except DecloudError:
+                self._values = before
+                raise
+
+        default = self._now(name)
+        ask(question, default or ("any" if any_data_set else ""), check)
+
+    def _wallet(self) -> str | None:
+        has_key = "private_key" in self._values
+        default = "paste" if has_key else "file"
+        how = choose("Which wallet?", _WALLETS, default)
+        if how == "later":
+            return None
+        if how == "paste":
+            return str(self._pasted(may_keep=has_key).address)
+        self._values.pop("private_key", None)
+        return str(ask("Key file", self._now("keypair_path"), self._key_file).address)
+
+    def _pasted(self, *, may_keep: bool) -> Wallet:
+        def check(answer: str) -> Wallet:
+            wallet = parse_key(answer, "That")
+            self._values["private_key"] = checked_secret("private_key", answer)
+            return wallet
+
+        def keep() -> Wallet:
+            secrets = sources_of(self._values, self._home).secrets
+            return parse_key(secrets.get("private_key") or "", "private_key in config.json")
+
+        question = (
+            "Private key (it is not shown; Enter keeps the present one)" if may_keep else "Private key (not shown)"
+        )
+        return ask_hidden(question, check, keep=keep if may_keep else None)
+
+    def _key_file(self, answer: str) -> Wallet:
+        path = Path(answer).expanduser()
+        if not path.exists():
+            if not confirm(f"There is no {path}. Make a new key there", default=True):
+                raise UsageError(f"There is no key file {path}.", fix="Name another one.")
+            wallet = create_wallet(path)
+            print(f"  Made {path}. Keep a copy: who has the file has the money.")
+        else:
+            wallet = load_wallet(keypair_path=path, environ={})
+        self._keep("keypair_path", answer)
+        return wallet
+
+    def _storage(self) -> None:
+        while True:
+            settings, default = self._settings(), self._now("storage")
+            providers = settings.providers
+            offered = {name: one.about for name, one in providers.items()}
+            offered.setdefault(default, "your own settings")
+            if default in providers and not providers[default].serves_others and settings.network.name != "local":
+                # Nobody else could fetch what it keeps.
+                default = next((name for name, one in providers.items() if one.serves_others), default)
+            choice = choose("Where are your updates stored?", list(offered.items()), default)
+            self._keep("storage", choice)
+            try:
+                if choice in providers:
+                    self._login(providers[choice])
+                    for name, words in providers[choice].asks.items():
+                        self._ask(f"storage.{name}", words)
+                print(f"  {self._try_storage(choice)}")
+            except DecloudError as error:
+                print(f"  {error}")
+                if not confirm("Choose again", default=True):
+                    print("  It is kept as it is. Try it later with `decloud-trainer storage test`.")
+                    return
+            else:
+                return
+
+    def _login(self, provider: Provider) -> None:
+        """Asks for the first of a provider's logins; where that is left out, for the next."""
+        given = sources_of(self._values, self._home, os.environ).assignments
+        kept = any(secret.name in given for secret in provider.secrets)
+        following = [*provider.logins[1:], ()]
+        for (first, *rest), others in zip(provider.logins, following, strict=False):
+            instead = f"; Enter to give {' and '.join(one.asks for one in others)} instead" if others else ""
+            later = "; Enter keeps the present ones" if kept else instead
+            keep = (lambda: "") if later else None
+            answer = ask_hidden(f"{first.asks} (not shown{later})", partial(checked_secret, first.name), keep=keep)
+            if answer:
+                self._values[first.name] = answer
+                for secret in rest:
+                    check = partial(checked_secret, secret.name)
+                    self._values[secret.name] = ask_hidden(f"{secret.asks} (not shown)", check)
+            if answer or kept:
+                return
+
+    def _try_storage(self, choice: str) -> str:
+        """Asks the storage whether it lets us in: with the environment's credentials, where it has any."""
+        from decloud_pl.rounds.stores import make_store
+
+        print("  Asking it…")
+        settings = self._settings()
+        return make_store(choice if choice in settings.providers else settings.storage.kind, settings).check()
+
+    def _settings(self) -> Settings:
+        return composed(sources_of(self._values, self._home, os.environ)).settings
+
+    def _offer_keyring(self) -> None:
+        """Puts new secrets into the system keyring, where there is one and the user wants it."""
+        new = [
+            name
+            for name in secret_names(self._home)
+            if self._values.get(name) not in (None, IN_KEYRING, self._before.get(name))
+        ]
+        if not new or not keyring_is_usable():
+            return
+        if confirm(f"\nKeep {' and '.join(new)} in the system keyring instead of config.json", default=True):
+            for name in new:
+                try:
+                    keyring_set(name, str(self._home), str(self._values[name]))
+                except ConfigError as error:
+                    print(f"  {error}")
+                    return
+                self._values[name] = IN_KEYRING
+
+    def _write(self) -> None:
+        changed = {name: value for name, value in self._values.items() if self._before.get(name) != value}
+        gone = [name for name in self._before if name not in self._values]
+
+        def apply(values: dict[str, Value]) -> None:
+            values.update(changed)
+            for name in gone:
+                values.pop(name, None)
+            checked(sources_of(values, self._home))
+
+        self._file.edit(apply)
+
+
+def _about(network: str) -> str:
+    about = {
+        "local": "the one `decloud-trainer localnet` runs on this machine",
+        "devnet": "Solana's public test network",
+        "mainnet": "Solana itself: real SOL",
+        "solana-cli": "the one `solana config set --url` chose",
+    }
+    return about.get(network, "your own")

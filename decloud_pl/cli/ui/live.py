@@ -1,0 +1,311 @@
+"""The daemon on a terminal: a calm picture of what it does, redrawn in place.
+
+`LiveState` collects events, `picture` paints it, `LiveReporter` brings both to the terminal.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from decloud_pl.cli.ui.report import lines_of
+from decloud_pl.cli.ui.terminal import make_console
+from decloud_pl.domain import format_sol
+from decloud_pl.journal.reader import midnight
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.events import (
+    Changed,
+    Connected,
+    DaemonEvent,
+    Earnings,
+    Looked,
+    Skipped,
+    Training,
+    Trouble,
+    Uploading,
+)
+
+_FRAMES_PER_SECOND = 2
+_EVENTS = 8
+_LINES_BESIDE_EVENTS = 12
+_NARROW = 60
+_WIDE = 130
+_SOON_SECONDS = 120
+_SIGNATURE = re.compile(r" Signature \w+\.")
+"""Too long for a line of the view; `status` shows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRound:
+    """One row: a round that is not over. ``deadline`` is in Unix seconds of this machine."""
+
+    record: RoundRecord
+    deadline: float | None = None
+    stage: str = ""
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    accuracy: float | None = None
+
+
+@dataclass(slots=True)
+class LiveState:
+    """What the picture shows; changes with every event.
+
+    Attributes:
+        facts: network, preset, filters, convention, device and precision, by these names.
+        events: (Unix time, style, words) of the last ones, the oldest first.
+    """
+
+    facts: Mapping[str, str]
+    wallet: str = ""
+    balance: int | None = None
+    earnings: Earnings | None = None
+    earnings_at: float = 0.0
+    rounds: dict[int, ActiveRound] = field(default_factory=dict)
+    events: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=_EVENTS * 4))
+    stopping: bool = False
+    _last: dict[int, tuple[State, str]] = field(default_factory=dict)
+
+    def apply(self, event: DaemonEvent, now: float) -> None:
+        """Takes an event in that happened at ``now`` (Unix seconds)."""
+        if isinstance(event, Connected):
+            self.wallet, self.balance = event.wallet, event.balance
+            self._note(now, "", "Connected. Looking for rounds…")
+        elif isinstance(event, Looked):
+            self.balance = event.balance
+            row = self.rounds.get(event.round_id)
+            if row is not None:
+                left = None if event.deadline is None else now + event.deadline - event.chain_now
+                self.rounds[event.round_id] = replace(row, deadline=left)
+        elif isinstance(event, Earnings):
+            self.earnings, self.earnings_at = event, now
+        elif isinstance(event, Skipped):
+            self._note(now, "dim", f"Round {event.round_id}: not joined, {event.reason}.")
+        elif isinstance(event, Trouble):
+            where = "" if event.round_id is None else f"Round {event.round_id}: "
+            self._note(now, "yellow", f"{where}{event.message}")
+        elif isinstance(event, Training):
+            if event.note:
+                self._note(now, "", f"Round {event.round_id}: {event.note}")
+            self._train(event)
+        elif isinstance(event, Uploading):
+            row = self.rounds.get(event.round_id)
+            if row is not None:
+                self.rounds[event.round_id] = replace(row, step=event.sent, total_steps=event.total)
+        else:
+            self._change(event, now)
+
+    def _note(self, now: float, style: str, words: str) -> None:
+        self.events.append((now, style, words))
+
+    def _train(self, event: Training) -> None:
+        row = self.rounds.get(event.round_id)
+        if row is None:
+            return
+        row = replace(
+            row,
+            stage=event.stage,
+            loss=row.loss if event.loss is None else event.loss,
+            accuracy=row.accuracy if event.accuracy is None else event.accuracy,
+        )
+        if event.total_steps:
+            row = replace(row, step=event.step, total_steps=event.total_steps)
+        self.rounds[event.round_id] = row
+
+    def _change(self, event: Changed, now: float) -> None:
+        record = event.record
+        for line in lines_of(record, self._last.get(record.round_id)):
+            self._note(now, _STYLES.get(record.state, ""), _SIGNATURE.sub("", line))
+        self._last[record.round_id] = (record.state, record.reason)
+        if record.state.is_final:
+            self.rounds.pop(record.round_id, None)
+            return
+        row = self.rounds.get(record.round_id) or ActiveRound(record, accuracy=record.accuracy_before)
+        if record.accuracy_after is not None:
+            row = replace(row, accuracy=record.accuracy_after)
+        if record.state in (State.SUBMITTED, State.CLAIMING):
+            row = replace(row, deadline=None)
+        if record.state is not row.record.state:
+            row = replace(row, stage="", step=0, total_steps=0)
+        self.rounds[record.round_id] = replace(row, record=record)
+
+
+_STYLES = {State.CLAIMED: "green", State.FAILED: "red", State.MISSED: "red", State.WITHHELD: "yellow"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A `LiveState` at a time, painted for the width and height at hand."""
+
+    state: LiveState
+    now: float
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width, height = options.max_width, options.size.height
+        yield from picture(self.state, self.now, width=width, height=height).renderables
+
+
+def picture(state: LiveState, now: float, *, width: int, height: int) -> Group:
+    """The whole picture; it never takes more lines than there are."""
+    parts: list[RenderableType] = [_header(state, width), Text()]
+    parts.append(_rounds(state, now, width) if state.rounds else Text("No round is active.", style="dim"))
+    room = max(1, min(_EVENTS, height - _LINES_BESIDE_EVENTS - len(state.rounds)))
+    parts += [Text(), Text("Last events", style="bold")]
+    # A slice of a deque is none; the newest come last, where the eye rests.
+    for at, style, words in list(state.events)[-room:]:
+        line = Text(f"{time.strftime('%H:%M:%S', time.localtime(at))}  {words}", style=style, no_wrap=True)
+        line.truncate(width, overflow="ellipsis")
+        parts.append(line)
+    parts += [Text(), _footer(state, now)]
+    return Group(*parts)
+
+
+def _header(state: LiveState, width: int) -> RenderableType:
+    facts = state.facts
+    wallet = state.wallet if width >= _WIDE or not state.wallet else f"{state.wallet[:4]}…{state.wallet[-4:]}"
+    balance = "" if state.balance is None else f" holds {format_sol(state.balance)}"
+    entries = [
+        ("Wallet", f"{wallet}{balance}" if wallet else "…"),
+        ("Network", facts.get("network", "")),
+        ("Preset", facts.get("preset", "")),
+        ("Filters", facts.get("filters", "")),
+        ("Convention", facts.get("convention", "")),
+        ("Device", f"{facts.get('device', '')}, precision {facts.get('precision', '')}"),
+    ]
+    table = Table.grid(padding=(0, 2))
+    columns = 1 if width < _NARROW else 2
+    for _ in range(columns):
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="ellipsis", no_wrap=True)
+    for start in range(0, len(entries), columns):
+        table.add_row(*(cell for entry in entries[start : start + columns] for cell in entry))
+    title = Text("decloud-trainer", style="bold")
+    return Group(title, table)
+
+
+def _rounds(state: LiveState, now: float, width: int) -> Table:
+    table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim", expand=True)
+    table.add_column("Round", justify="right", no_wrap=True)
+    table.add_column("State", no_wrap=True)
+    table.add_column("Left", justify="right", no_wrap=True)
+    table.add_column("Progress", ratio=1, no_wrap=True)
+    if width >= _NARROW:
+        table.add_column("Loss", justify="right", no_wrap=True, min_width=6)
+        table.add_column("Accuracy", justify="right", no_wrap=True)
+        table.add_column("Reward", justify="right", no_wrap=True)
+    for round_id in sorted(state.rounds):
+        row = state.rounds[round_id]
+        cells: list[RenderableType] = [str(round_id), row.record.state.value, _left(row, now), _progress(row)]
+        if width >= _NARROW:
+            cells += [
+                "" if row.loss is None else f"{row.loss:.3f}",
+                "" if row.accuracy is None else f"{row.accuracy * 100:.1f} %",
+                format_sol(row.record.reward_amount),
+            ]
+        table.add_row(*cells)
+    return table
+
+
+def _left(row: ActiveRound, now: float) -> Text:
+    if row.deadline is None:
+        return Text("–", style="dim")
+    seconds = int(row.deadline - now)
+    return Text(countdown(seconds), style="red" if seconds < _SOON_SECONDS else "")
+
+
+def countdown(seconds: int) -> str:
+    """``59:59``, ``1:00:00`` or ``past``."""
+    if seconds < 0:
+        return "past"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _progress(row: ActiveRound) -> RenderableType:
+    uploading = row.record.state is State.PUBLISHING and row.total_steps > 0
+    if row.record.state is not State.TRAINING and not uploading:
+        return Text(row.record.reason, style="dim", overflow="ellipsis", no_wrap=True)
+    if not row.total_steps:
+        return Text(f"{row.stage or 'starting'}…", style="dim")
+    bar = Table.grid(padding=(0, 1), expand=True)
+    bar.add_column(ratio=1)
+    bar.add_column(justify="right", no_wrap=True)
+    count = f"{100 * row.step // row.total_steps} % uploaded" if uploading else f"{row.step}/{row.total_steps}"
+    bar.add_row(ProgressBar(total=row.total_steps, completed=row.step), count)
+    return bar
+
+
+def _footer(state: LiveState, now: float) -> Text:
+    if state.stopping:
+        return Text("Stopping: what is under way is brought to an end. Ctrl-C again ends at once.", style="yellow")
+    earned = state.earnings
+    if earned is None:
+        return Text("Ctrl-C stops", style="dim")
+    today = earned.today if midnight(now) <= state.earnings_at else 0
+    text = Text.assemble(
+        "Earned ", (format_sol(today), "bold"), " today, ", (format_sol(earned.total), "bold"), " in all"
+    )
+    if earned.spent:
+        text.append(f"; fees and deposits {format_sol(earned.spent)}", style="dim")
+    return text
+
+
+class LiveReporter:
+    """Shows events on a terminal; a context manager. What it showed last stays on the screen.
+
+    Args:
+        facts: see `LiveState`.
+        console: the terminal.
+        now: Unix seconds.
+    """
+
+    def __init__(
+        self, facts: Mapping[str, str], *, console: Console | None = None, now: Callable[[], float] = time.time
+    ) -> None:
+        self.console = console or make_console()
+        self._now = now
+        self._state = LiveState(facts)
+        # rich paints in a thread of its own.
+        self._lock = threading.Lock()
+        self._live = Live(
+            get_renderable=self._paint,
+            console=self.console,
+            refresh_per_second=_FRAMES_PER_SECOND,
+            vertical_overflow="ellipsis",
+        )
+
+    def __enter__(self) -> LiveReporter:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def report(self, event: DaemonEvent) -> None:
+        with self._lock:
+            self._state.apply(event, self._now())
+
+    def stopping(self) -> None:
+        """Says that the daemon is coming to its end."""
+        with self._lock:
+            self._state.stopping = True
+
+    def _paint(self) -> RenderableType:
+        with self._lock:
+            size = self.console.size
+            return picture(self._state, self._now(), width=size.width, height=size.height)

@@ -1,0 +1,160 @@
+"""The daemon's events as lines for people."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import datetime
+from types import TracebackType
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from decloud_pl.cli.ui.terminal import make_console
+from decloud_pl.domain import format_sol
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading
+
+
+class TerminalReporter:
+    """Prints each step as it happens, with a progress bar while a round trains on a terminal.
+
+    Everything goes to one stream: stdout for people, stderr where stdout belongs to a JSON document.
+
+    Args:
+        stderr: print there.
+        plain: neither bars nor colours, even on a terminal.
+        stamps: begin each line with the local time.
+    """
+
+    def __init__(self, *, stderr: bool = False, plain: bool = False, stamps: bool = False) -> None:
+        self.console = make_console(stderr=stderr, plain=plain)
+        self._stamps = stamps
+        self._progress = Progress(
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+            TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._bars: dict[int, TaskID] = {}
+        self._last: dict[int, tuple[State, str]] = {}
+
+    def __enter__(self) -> TerminalReporter:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Connected):
+            self.say(f"Wallet {event.wallet} holds {format_sol(event.balance)}. Looking for rounds…")
+        elif isinstance(event, Skipped):
+            self.say(f"Round {event.round_id}: not joined, {event.reason}.", style="dim")
+        elif isinstance(event, Training):
+            self._train(event)
+        elif isinstance(event, Uploading):
+            self._upload(event)
+        elif isinstance(event, Trouble):
+            where = "" if event.round_id is None else f"Round {event.round_id}: "
+            self.say(f"{where}{event.message}", style="yellow")
+        elif isinstance(event, Changed):
+            self._change(event)
+
+    def stopping(self) -> None:
+        """Says that the daemon is coming to its end."""
+        self.say("Stopping: what is under way is brought to an end. Ctrl-C again ends at once.")
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """One line; output that cannot be written, to a full disk for example, must not stop the daemon."""
+        if self._stamps:
+            text = f"{datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')} {text}"
+        with contextlib.suppress(OSError):
+            self.console.print(text, style=style, markup=False)
+
+    def _change(self, event: Changed) -> None:
+        record = event.record
+        for line in lines_of(record, self._last.get(record.round_id)):
+            self.say(line)
+        self._last[record.round_id] = (record.state, record.reason)
+        uploading = record.state is State.PUBLISHING and record.pinned_cid is None
+        if not uploading and (record.state is not State.TRAINING or record.update_cid is not None):
+            self._drop_bar(record.round_id)
+
+    def _train(self, event: Training) -> None:
+        if event.note:
+            self.say(f"Round {event.round_id}: {event.note}")
+        if event.stage != "fit" or not event.total_steps:
+            return
+        bar = self._bars.get(event.round_id)
+        if bar is None:
+            bar = self._progress.add_task(
+                f"Round {event.round_id}: training", total=event.total_steps, loss="", unit="steps"
+            )
+            self._bars[event.round_id] = bar
+        loss = "" if event.loss is None else f"loss {event.loss:.3f}"
+        self._progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
+
+    def _upload(self, event: Uploading) -> None:
+        bar = self._bars.get(event.round_id)
+        if bar is None:
+            title = f"Round {event.round_id}: pinning with {event.store}"
+            bar = self._progress.add_task(title, total=event.total, loss="", unit="bytes")
+            self._bars[event.round_id] = bar
+        self._progress.update(bar, completed=event.sent, total=event.total)
+
+    def _drop_bar(self, round_id: int) -> None:
+        bar = self._bars.pop(round_id, None)
+        if bar is not None:
+            self._progress.remove_task(bar)
+
+
+def lines_of(record: RoundRecord, before: tuple[State, str] | None) -> list[str]:
+    """What to say about a row that was just written; nothing where it only repeats itself."""
+    name = f"Round {record.round_id}"
+    data = record.dataset
+    if record.resolved_dataset != data:
+        data = f"{data} (training on {record.resolved_dataset})"
+    said_before = before is not None and before[0] is record.state
+    if record.state is State.JOINING and not said_before:
+        return [f"{name}: reward {format_sol(record.reward_amount)}, data set {data}. Joining…"]
+    if record.state is State.WAITING and not said_before:
+        signature = f" Signature {record.join_signature}." if record.join_signature else ""
+        return [f"{name}: joined.{signature} Waiting for the validator to start the training…"]
+    if record.state is State.TRAINING:
+        return _training_lines(name, record, said_before=said_before)
+    if record.state is State.WITHHELD:
+        force = f"`decloud-trainer train {record.round_id} --force` submits it all the same"
+        return [f"{name}: withheld, {record.reason}. {force}."]
+    if record.state is State.PUBLISHING:
+        if record.pinned_cid:
+            return [f"{name}: update {record.pinned_cid} is pinned and was read back. Submitting…"]
+        return [] if said_before else [f"{name}: pinning the update ({record.update_size or 0:,} bytes)…"]
+    if record.state is State.SUBMITTED and not said_before:
+        signature = f" Signature {record.submit_signature}." if record.submit_signature else ""
+        return [f"{name}: submitted.{signature} Waiting for the validator's scores…"]
+    if record.state is State.CLAIMING and not said_before:
+        share = (record.contribution_bps or 0) / 100
+        return [f"{name}: scored, share {share:g} %. Claiming {format_sol(record.claimed_lamports or 0)}…"]
+    if record.state is State.CLAIMED:
+        signature = f" Signature {record.claim_signature}." if record.claim_signature else ""
+        return [f"{name}: claimed {format_sol(record.claimed_lamports or 0)}.{signature}"]
+    if record.state.is_final:
+        return [f"{name}: {record.state.value}, {record.reason}."]
+    return []
+
+
+def _training_lines(name: str, record: RoundRecord, *, said_before: bool) -> list[str]:
+    if record.update_cid is None:
+        return [] if said_before else [f"{name}: training…"]
+    before, after = record.accuracy_before, record.accuracy_after
+    if record.train_seconds is None:
+        return []
+    gain = "accuracy not measured"
+    if before is not None and after is not None:
+        gain = f"held-out accuracy {before * 100:.1f} % before, {after * 100:.1f} % after"
+    return [f"{name}: trained in {record.train_seconds:.1f} s, {gain}."]

@@ -1,0 +1,57 @@
+"""How far a training in this process has come, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from decloud_pl.cli.ui.terminal import make_console
+
+if TYPE_CHECKING:
+    from decloud_pl.train.progress import Progress
+
+_STAGES = {
+    "prepare": "preparing",
+    "probe": "looking for the learning rate",
+    "evaluate": "measuring the accuracy",
+    "encode": "writing the update",
+    "score": "scoring",
+}
+
+
+@contextmanager
+def training_bar() -> Iterator[Callable[[Progress], None]]:
+    """What to tell progress to; it draws a bar that vanishes at the end, and nothing where there is no terminal."""
+    console = make_console()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[steps]}"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task(_STAGES["prepare"], total=None, steps="")
+
+        def show(progress: Progress) -> None:
+            if progress.note:
+                console.print(progress.note, markup=False)
+            if progress.stage == "fit" and progress.total_steps:
+                loss = "" if progress.loss is None else f", loss {progress.loss:.3f}"
+                bars.update(
+                    bar,
+                    description=f"training, epoch {progress.epoch + 1}",
+                    completed=progress.step,
+                    total=progress.total_steps,
+                    steps=f"{progress.step}/{progress.total_steps} steps{loss}",
+                )
+            elif progress.stage in _STAGES:
+                bars.update(bar, description=_STAGES[progress.stage])
+
+        yield show

@@ -37,10 +37,9 @@ from decloud_pl.observers.log import logged
 from decloud_pl.observers.observe import device, observed, precision
 from decloud_pl.redact import redact_tree
 from decloud_pl.rounds.connect import make_dialect, make_rpc
-from decloud_pl.rounds.datasets import make_catalog
 from decloud_pl.rounds.events import Reporter, Trouble
 from decloud_pl.rounds.joining import Joining
-from decloud_pl.rounds.planner import SettingsPlanner
+from decloud_pl.rounds.planner import SettingsPlanner, make_catalog
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Check, Criteria, join_cost
 from decloud_pl.rounds.steps import Steps

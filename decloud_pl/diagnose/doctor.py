@@ -23,7 +23,7 @@ from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ContentNotFound, DatasetError, DecloudError
 from decloud_pl.rounds.connect import make_dialect, make_rpc
-from decloud_pl.rounds.datasets import make_catalog
+from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
 from decloud_pl.rounds.stores import make_gateways, make_store
 from decloud_pl.settings import NetworkConfig, Settings

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.data.catalog import Catalog
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Convention
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.redact import redact
-from decloud_pl.rounds.datasets import make_catalog
 from decloud_pl.settings import Settings
 from decloud_pl.settings.training import TrainingConfig
 from decloud_pl.train.plan import RoundFile, ScoreSplit, TrainingPlan
@@ -68,6 +70,21 @@ class SettingsPlanner:
             # The plan is a file, and this address may hold a key; the data set is on this machine by now.
             data = replace(data, mirror="")
         return catalog.find(record.resolved_dataset).node(data)
+
+
+def make_catalog(settings: Settings) -> Catalog:
+    """The catalogue with the network's names and the user's folder, mappings, paths and own data sets; see `Catalog`.
+
+    Raises:
+        ConfigError: there is no such revision of the program.
+    """
+    return Catalog(
+        DataFolder.from_node(asdict(settings.data)),
+        settings.all_mappings(),
+        settings.paths,
+        settings.own_conf,
+        chain_names=get_dialect(settings.network.dialect).datasets,
+    )
 
 
 def training_plan(

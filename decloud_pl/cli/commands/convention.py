@@ -36,7 +36,7 @@ def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
 
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json
-    from decloud_pl.rounds.datasets import make_catalog
+    from decloud_pl.rounds.planner import make_catalog
     from decloud_pl.rounds.stores import make_gateways
 
     settings = open_settings(overrides)

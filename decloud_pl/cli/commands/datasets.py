@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def run(download: Sequence[str], as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.data.inventory import inventory
-    from decloud_pl.rounds.datasets import make_catalog
+    from decloud_pl.rounds.planner import make_catalog
 
     settings = open_settings(overrides)
     catalog = make_catalog(settings)

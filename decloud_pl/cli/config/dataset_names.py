@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import difflib
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from decloud_pl.errors import ConfigError
 
-if TYPE_CHECKING:
-    from decloud_pl.settings import Settings
 
-
-def check_names(settings: Settings) -> None:
+def check_names(
+    datasets: Sequence[str], mappings: Mapping[str, str], paths: Mapping[str, str], dialect: str, own: Path
+) -> None:
     """Refuses a data set that neither the network, nor this package, nor the user's paths know.
+
+    Args:
+        datasets: to train for.
+        mappings: from a round's name to the data set to train on.
+        paths: of the user's own files, by data set.
+        dialect: the network's revision of the program.
+        own: the user's folder of configuration files.
 
     Raises:
         ConfigError: the first such one, with the nearest right name.
     """
-    datasets, mappings, paths = settings.datasets, settings.mappings, settings.paths
     if not (datasets or mappings or paths):
         return
     from decloud_pl.chain.dialects import get_dialect
     from decloud_pl.data.catalog import names
     from decloud_pl.errors import nearest
 
-    known = list(dict.fromkeys([*get_dialect(settings.network.dialect).datasets, *names(own=settings.own_conf)]))
+    known = list(dict.fromkeys([*get_dialect(dialect).datasets, *names(own=own)]))
     mapped_to = list(mappings.values())
     for where, given, more in (
         ("datasets", datasets, [*paths, *mapped_to]),
@@ -38,15 +44,15 @@ def check_names(settings: Settings) -> None:
                 raise ConfigError(f"{where}: there is no data set {name!r}.", fix=_short(nearest(name, known)))
 
 
-def warn_of_mappings(settings: Settings, *, stored: bool = False) -> None:
+def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: bool = False) -> None:
     """Says on stderr which mapped names look misspelt, and, where they are ``stored`` now, which no network carries.
 
     Any name may be mapped: a round can name a data set that is new.
     """
     from decloud_pl.chain.dialects import get_dialect
 
-    known = get_dialect(settings.network.dialect).datasets if settings.mappings else ()
-    for name in settings.mappings:
+    known = get_dialect(dialect).datasets if mappings else ()
+    for name in mappings:
         close = difflib.get_close_matches(name, known, n=1)
         if name in known or not (close or stored):
             continue

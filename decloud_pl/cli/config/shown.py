@@ -28,7 +28,6 @@ from decloud_pl.settings.names import (
 from decloud_pl.settings.schema import CONFIG_FILE, default_home
 
 if TYPE_CHECKING:
-    from decloud_pl.settings import Settings
     from decloud_pl.settings.load import Composed
 
 
@@ -75,7 +74,7 @@ def show(composed: Composed) -> list[Shown]:
     return found + [Shown(name, redact_tree(value_at(settings, name)), given.origin(name)) for name in own]
 
 
-def value_at(settings: Settings, place: str) -> Any:
+def value_at(settings: object, place: str) -> Any:
     """The value at a place in the tree; None where a free group has no such key."""
     value: Any = settings
     for part in place.split("."):

@@ -24,8 +24,8 @@ from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.errors import ConfigError, DecodeError, ProgramError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.connect import make_dialect
-from decloud_pl.rounds.datasets import make_catalog
 from decloud_pl.rounds.life import Act, Finish, next_step
+from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import Criteria, Situation, explain, verdict
 from decloud_pl.settings import compose
 from tests.chain.dialects.test_v1 import ROUND

@@ -75,5 +75,5 @@ def test_it_finds_the_program_of_the_local_network(run: Run) -> None:
 
 
 def test_its_command_runs(run: Run) -> None:
-    assert run("decloud-trainer", "--help").startswith("usage: decloud-trainer ")
+    assert run("decloud-trainer", "--help").startswith("Usage: decloud-trainer ")
     assert run("decloud-trainer", "--version") == run("python", "-m", "decloud_pl.cli", "--version")

@@ -22,19 +22,24 @@ class Command(click.Command):
     """Settings may stand anywhere on its line, and its examples are printed as they are written."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        settings: list[str] = []
         if any(parameter.name == "overrides" for parameter in self.params):
-            args = self._settings_last(args)
+            args, settings = self._without_settings(args)
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.UsageError as error:
             error.ctx = error.ctx or ctx  # which click leaves out where an option has no value
             raise
+        if settings:  # click would give the first of them to an argument that may be left out
+            ctx.params["overrides"] = [*ctx.params["overrides"], *settings]
+        return rest
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         if self.epilog:
             formatter.write(f"\n{self.epilog}\n")
 
-    def _settings_last(self, args: list[str]) -> list[str]:
+    def _without_settings(self, args: list[str]) -> tuple[list[str], list[str]]:
+        """The words of a command line, and the settings among them."""
         options = [one for one in self.params if isinstance(one, click.Option) and not one.is_flag]
         with_value = {name for option in options for name in option.opts}
         words: list[str] = []
@@ -45,7 +50,7 @@ class Command(click.Command):
             (settings if "=" in word and word[0] not in "-./" else words).append(word)
             if word in with_value:
                 words.extend(islice(rest, 1))
-        return [*words, *settings]
+        return words, settings
 
 
 class Group(Command, click.Group):

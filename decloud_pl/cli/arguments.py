@@ -31,7 +31,7 @@ class Command(click.Command):
             error.ctx = error.ctx or ctx  # which click leaves out where an option has no value
             raise
         if settings:  # click would give the first of them to an argument that may be left out
-            ctx.params["overrides"] = [*ctx.params["overrides"], *settings]
+            ctx.params["overrides"] = (*ctx.params["overrides"], *settings)
         return rest
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

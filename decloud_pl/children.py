@@ -35,7 +35,7 @@ class Output:
 async def output_of(
     command: Sequence[str], *, seconds: float, given: bytes | None = None, env: Mapping[str, str] | None = None
 ) -> Output:
-    """Runs a child to its end. Whatever comes between, nothing of it is left running.
+    """Runs a child to its end. The child, and what it started, has ended when this returns or raises.
 
     Args:
         command: the child.
@@ -96,7 +96,7 @@ class StopRequest:
 
 
 def open_messages() -> TextIO:
-    """Standard output for messages alone; whatever a library prints goes to the log with standard error."""
+    """Keeps standard output for messages. What a library prints goes to standard error, and so to the log."""
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     return messages

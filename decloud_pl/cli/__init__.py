@@ -44,7 +44,7 @@ _GARBAGE_OF_BRIEF = 1_000_000
 
 
 class Program(Group):
-    """The commands of a package, one a file that defines ``run``; only the file of the one that is called is imported.
+    """The commands of a package. Each is a file that defines ``run``, imported when the command is called.
 
     The list of commands shows the first line of each file.
     """

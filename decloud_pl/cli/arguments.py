@@ -79,7 +79,7 @@ def _help(text: str | None) -> dict[str, Any]:
 
 
 class Choice(click.Choice[str]):
-    """One of several words, of which it names the nearest to one that is misspelt."""
+    """One of several words. The error for a misspelt word names the nearest."""
 
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:  # noqa: ARG002
         return str(choice).strip().lower().replace("_", "-").replace(" ", "-")
@@ -89,7 +89,7 @@ class Choice(click.Choice[str]):
 
 
 class WholeNumber(click.IntRange):
-    """A number within limits, and the words for one that is not."""
+    """A number within limits. The error names the option and its limits."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number: int = click.INT.convert(value, param, ctx)
@@ -141,7 +141,7 @@ def given(options: Mapping[str, str | None]) -> list[str]:
 
 
 def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
-    """The names of settings, each with ``=``; after that the values of one that has a fixed few."""
+    """The names of settings, each with ``=``. Behind it, the values of a setting that has a fixed few."""
     from decloud_pl.settings.names import PACKAGES, settings_by_name
     from decloud_pl.settings.schema import default_home
 

@@ -1,6 +1,6 @@
 """Join one round.
 
-Joins it whatever its data set and reward, and does nothing more.
+Joins it without regard to its data set and reward. Does nothing else.
 
 Examples:
   decloud-trainer join 42

@@ -47,7 +47,7 @@ def _settings(overrides: Sequence[str]) -> Settings:
 @overrides
 def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
     """Check the login, pin a few bytes and read them back."""
-    # Every store is tried, whatever the others say; the exit code is that of the first that failed.
+    # This tries every store. The exit code is that of the first store that failed.
     from decloud_pl.rounds.stores import make_publisher, make_stores
 
     settings = _settings(overrides)

@@ -33,7 +33,7 @@ def run(action: str, keypair: Path | None, as_json: bool) -> int:
     if action == "new":
         wallet = create_wallet(path)
     elif keypair:
-        # A file named on the command line is what the user asks about, whatever the environment holds.
+        # The user asks about the file on the command line, even where the environment holds a key.
         wallet = load_wallet(keypair_path=path, environ={})
     else:
         settings = open_settings([])

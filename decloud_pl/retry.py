@@ -78,12 +78,13 @@ class Retry:
         Raises:
             StoreUnavailable: the last one.
         """
-        for attempt in itertools.count(1):
+        failures = 0
+        while True:
             try:
                 return work()
             except StoreUnavailable as error:
-                wait = self.backoff.after(attempt) if error.retry_after is None else error.retry_after
-                if attempt >= self.attempts or wait > self.backoff.longest:
+                failures += 1
+                wait = self.backoff.after(failures) if error.retry_after is None else error.retry_after
+                if failures >= self.attempts or wait > self.backoff.longest:
                     raise
             self.sleep(wait)
-        raise AssertionError("unreachable")

@@ -24,7 +24,7 @@ from decloud_pl.models.quarantine.opening import open_base_model
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.rounds.connect import open_wallet
 from decloud_pl.rounds.events import DaemonEvent, Training
-from decloud_pl.rounds.steps import BASE_MODEL_FILE
+from decloud_pl.rounds.steps import fetch_base_model
 from decloud_pl.rounds.stores import make_reader
 from decloud_pl.settings import Settings, compose, load
 from decloud_pl.settings.layers import sources
@@ -232,14 +232,10 @@ class SessionRound:
             StoreError: nobody has it, it is too large, or its bytes do not match.
             UntrustedFileRejected: quarantine refused it.
         """
-        folder = self.folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / BASE_MODEL_FILE
-        if not path.exists():  # it appears by a rename after its last block was verified
-            settings = self._connection.settings
-            reader = make_reader(settings.network, settings.storage, settings.home_path)
-            reader.fetch(self.model_cid, path, max_bytes=MAX_MODEL_BYTES)
-        return open_base_model(path, folder / _BASE_PACKAGE)
+        settings = self._connection.settings
+        reader = make_reader(settings.network, settings.storage, settings.home_path)
+        path = fetch_base_model(self.folder, self.model_cid, reader, max_bytes=MAX_MODEL_BYTES)
+        return open_base_model(path, self.folder / _BASE_PACKAGE)
 
     def publish(self, update: Update) -> str:
         """Pins an update, reads it back and submits it, once the validator has started the training.

@@ -250,12 +250,13 @@ class Sender:
     async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeats a read while the endpoint is away, with jittered back-off, up to `SendPolicy.retry_seconds`."""
         deadline = self._pace.monotonic() + self._policy.retry_seconds
-        for wait in _BACKOFF.waits():
+        failures = 0
+        while True:
             try:
                 return await call()
             except RpcUnavailable as error:
-                pause = max(self._pace.jitter(wait), error.retry_after or 0)
+                failures += 1
+                pause = max(self._pace.jitter(_BACKOFF.after(failures)), error.retry_after or 0)
                 if self._pace.monotonic() + pause > deadline:
                     raise
                 await self._pace.sleep(pause)
-        raise AssertionError("unreachable")

@@ -139,8 +139,8 @@ class Daemon:
         self._give_up_on_failure(task)
         if not task.cancelled() and task.exception() is None and (again := task.result()) is not None:
             self._mark_later(round_id, again.seconds)
-        policy, ended = self._policy, len(self.driver.ended)
-        if ended and (policy.only_round is not None or ended >= (policy.stop_after or ended + 1)):
+        most = self._policy.stop_after if self._policy.only_round is None else 1
+        if most is not None and len(self.driver.ended) >= max(most, 1):
             self.stop()
 
     def _give_up_on_failure(self, task: asyncio.Task[Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,18 +70,18 @@ class CatalogSource:
         return found
 
 
-class ImageSource(CatalogSource):
+class ImageSource(CatalogSource, ABC):
     """A data set of images that is published in two parts, one to train on and one to test on."""
 
     _training: ImageSplit | None = None
 
+    @abstractmethod
     def read(self, *, test: bool) -> ImageSplit:
         """One published part, whole.
 
         Raises:
             DatasetError: files that are missing or damaged.
         """
-        raise NotImplementedError
 
     def load(self, split: SplitName) -> ImageSplit:
         """One split, its labels checked."""

@@ -26,7 +26,7 @@ from decloud_pl.errors import (
     UntrustedFileRejected,
 )
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.retry import Backoff
+from decloud_pl.retry import LONGEST_RETRY_AFTER, Backoff
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.events import Looked, Trouble
 from decloud_pl.rounds.joining import Joining
@@ -45,8 +45,6 @@ _NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
 _BACKOFF = Backoff(2.0, 60.0)
-_LONGEST_WAIT = 3600.0
-"""Seconds after which an endpoint is asked again, however long it asked to be left alone."""
 _SHARE_TO_WAIT = 0.25
 """Of the time until a deadline, when more than publishing lies ahead."""
 _FAUCET_LAMPORTS = 1_000_000_000
@@ -54,7 +52,7 @@ _FAUCET_LAMPORTS = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The round wants another turn after so many seconds, whatever the chain does."""
+    """The round wants another turn after so many seconds, even when nothing changes on chain."""
 
     seconds: float
 
@@ -237,7 +235,7 @@ class Driver:
         """Seconds until a retry that is still in time for the round's deadline, however long a server is busy."""
         deadline = self._deadlines.get(record.round_id)
         if deadline is None:
-            return _LONGEST_WAIT
+            return LONGEST_RETRY_AFTER
         left = deadline - self._now()
         return left - self._steps.publish_reserve() if record.state is State.PUBLISHING else left * _SHARE_TO_WAIT
 

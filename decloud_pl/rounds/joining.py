@@ -37,13 +37,14 @@ class Joining:
         return next(self.decide_all([round_], now=now, balance=balance))
 
     def decide_all(self, rounds: Iterable[Round], *, now: int, balance: int) -> Iterator[Decision]:
-        """The decisions about many rounds, which read the journal once for each data set."""
-        situations: dict[str, Situation] = {}
+        """The decisions about many rounds, which read the journal and the data folder once for each data set."""
+        known: dict[str, tuple[str, Situation]] = {}
         for round_ in rounds:
-            resolved = self.resolved(round_)
-            if resolved not in situations:
-                situations[resolved] = self._situation(resolved, now, balance)
-            decision = verdict(self._checks(round_, situations[resolved]), resolved)
+            if round_.dataset not in known:
+                resolved = self.resolved(round_)
+                known[round_.dataset] = resolved, self._situation(resolved, now, balance)
+            resolved, situation = known[round_.dataset]
+            decision = verdict(self._checks(round_, situation), resolved)
             yield self._with_data(decision) if decision.accept else decision
 
     def resolved(self, round_: Round) -> str:

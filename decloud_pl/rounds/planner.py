@@ -15,7 +15,7 @@ from decloud_pl.journal.record import RoundRecord
 from decloud_pl.redact import redact
 from decloud_pl.settings import Settings
 from decloud_pl.settings.training import TrainingConfig
-from decloud_pl.train.plan import RoundFile, ScoreSplit, TrainingPlan
+from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, ScoreSplit, TrainingPlan
 from decloud_pl.train.trainer_arguments import check_trainer
 
 
@@ -58,7 +58,7 @@ class SettingsPlanner:
     def sample(self) -> TrainingPlan:
         """A plan of no round, to check the settings by."""
         return training_plan(
-            self.settings, dataset={}, base_model=Path("base-model"), folder=Path(), name="check", threads=1
+            self.settings, dataset={}, base_model=Path(BASE_MODEL_FILE), folder=Path(), name="check", threads=1
         )
 
     def _dataset_node(self, record: RoundRecord) -> dict[str, object]:

@@ -33,8 +33,8 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Changed, Reporter, Training, Uploading
 from decloud_pl.store.fetch.gateway import Fetched
 from decloud_pl.store.publish import StorePublisher
+from decloud_pl.train.plan import BASE_MODEL_FILE
 
-BASE_MODEL_FILE = "base-model"
 WEIGHTS_FILE = "update.pt"
 _PUBLISH_MARGIN = 3.0
 _PUBLISHES_REMEMBERED = 10
@@ -202,12 +202,9 @@ class Steps:
             StoreError: nobody has it, it is too large, or its bytes do not match.
         """
         folder = self.folder(record.round_id)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / BASE_MODEL_FILE
-        # The file appears by a rename after its last block was verified, so its presence is enough.
-        if not path.exists():
-            await asyncio.to_thread(self.reader.fetch, record.model_cid, path, max_bytes=self.max_model_bytes)
-        return path
+        return await asyncio.to_thread(
+            fetch_base_model, folder, record.model_cid, self.reader, max_bytes=self.max_model_bytes
+        )
 
     async def train(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
         """Trains in a worker that is ended when the deadline for submissions passes.
@@ -344,6 +341,20 @@ class Steps:
         event = training_event(round_id, message)
         if event is not None:
             self.reporter.report(event)
+
+
+def fetch_base_model(folder: Path, cid: str, reader: Fetcher, *, max_bytes: int) -> Path:
+    """Downloads a base model into a round's folder, verified against its CID, unless it is there already.
+
+    Raises:
+        StoreError: nobody has it, it is too large, or its bytes do not match.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / BASE_MODEL_FILE
+    # The file appears by a rename after its last block was verified, so its presence is enough.
+    if not path.exists():
+        reader.fetch(cid, path, max_bytes=max_bytes)
+    return path
 
 
 def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:

@@ -184,15 +184,16 @@ class StorePublisher:
 
     async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:
         deadline = self.monotonic() + self.read_back.seconds
-        for wait in self.read_back.backoff.waits():
+        failures = 0
+        while True:
             try:
                 return await asyncio.to_thread(read_back, self.reader, cid, update.size, scratch)
             except _PASSING as error:
-                pause = max(wait, getattr(error, "retry_after", None) or 0.0)
+                failures += 1
+                pause = max(self.read_back.backoff.after(failures), getattr(error, "retry_after", None) or 0.0)
                 if self.monotonic() + pause > deadline:
                     raise _unreadable(cid, error) from error
             await self.sleep(pause)
-        raise AssertionError("unreachable")
 
 
 def read_back(reader: GatewayReader, cid: str, size: int, scratch: Path) -> Fetched:

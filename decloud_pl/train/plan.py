@@ -21,6 +21,7 @@ from decloud_pl.settings.training import FitConfig, TrainingConfig, TuneConfig, 
 
 CONFIG_FILE = "config.yaml"
 ROUND_FILE = "round.json"
+BASE_MODEL_FILE = "base-model"
 UPDATE_FILE = "update.pt"
 BASE_WEIGHTS_FILE = "base.safetensors"
 CHECKPOINT_FILE = "training.ckpt"

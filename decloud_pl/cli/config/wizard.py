@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from click import confirm
@@ -158,8 +159,7 @@ class Wizard:
         """Asks for the first of a provider's logins; where that is left out, for the next."""
         given = sources_of(self._values, self._home, os.environ).assignments
         kept = any(secret.name in given for secret in provider.secrets)
-        following = [*provider.logins[1:], ()]
-        for (first, *rest), others in zip(provider.logins, following, strict=False):
+        for (first, *rest), others in pairwise([*provider.logins, ()]):
             instead = f"; Enter to give {' and '.join(one.asks for one in others)} instead" if others else ""
             later = "; Enter keeps the present ones" if kept else instead
             keep = (lambda: "") if later else None

@@ -26,10 +26,9 @@ from decloud_pl.executors.shares import VISIBLE_DEVICES
 from decloud_pl.executors.update_file import read_update
 from decloud_pl.loop_thread import run_until
 from decloud_pl.settings.schema import RayConfig
-from decloud_pl.train.plan import CHECKPOINT_FILE, PROBE_FILE
+from decloud_pl.train.plan import BASE_MODEL_FILE, CHECKPOINT_FILE, PROBE_FILE
 from decloud_pl.train.progress import stopped
 
-BASE_MODEL_FILE = "base-model"
 RESUME_FILES = (PROBE_FILE, CHECKPOINT_FILE)
 """What a training resumes from: the learning rate that was searched for, and the checkpoint."""
 _NEWS_SECONDS = 0.3

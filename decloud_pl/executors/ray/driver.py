@@ -23,11 +23,11 @@ from decloud_pl.children import StopRequest, exit_with_parent, open_messages, se
 from decloud_pl.durable import write_atomically
 from decloud_pl.errors import DecloudError, TrainingError, TrainingStopped, first_line
 from decloud_pl.executors.process import UPDATE_FILE
-from decloud_pl.executors.ray.actor import BASE_MODEL_FILE, RESUME_FILES, News, TrainingActor
+from decloud_pl.executors.ray.actor import RESUME_FILES, News, TrainingActor
 from decloud_pl.executors.ray.cluster import connected, describe, no_room
 from decloud_pl.executors.update_file import keep_update
 from decloud_pl.settings.schema import RayConfig
-from decloud_pl.train.plan import CONFIG_FILE, ROUND_FILE, TrainingPlan
+from decloud_pl.train.plan import BASE_MODEL_FILE, CONFIG_FILE, ROUND_FILE, TrainingPlan
 from decloud_pl.train.progress import stopped
 
 _SENT = (CONFIG_FILE, ROUND_FILE, BASE_MODEL_FILE, *RESUME_FILES)

@@ -15,12 +15,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from decloud_pl.durable import replace_durably
+from decloud_pl.train.fit.processes import LOOK_EVERY, agree
 from decloud_pl.train.progress import stopped
 
 logger = logging.getLogger(__name__)
 
 _KEY = "decloud_pl"
-_LOOK_EVERY = 10
 _MOST_OF_THE_TIME = 0.02
 """Share of a training's time that its checkpoints may take."""
 
@@ -94,14 +94,14 @@ class CheckpointCallback(Callback):
         batch: object,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        if trainer.is_last_batch or (trainer.world_size > 1 and batch_idx % _LOOK_EVERY):
+        if trainer.is_last_batch or (trainer.world_size > 1 and batch_idx % LOOK_EVERY):
             return
         # Gradients that are being accumulated are in no checkpoint.
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         due = self._every > 0 and self._monotonic() - self._written_at >= max(self._every, self._pause)
-        stop = self._agree(trainer, self._stop_requested())
-        if stop or self._agree(trainer, due or trainer.should_stop):
+        stop = agree(trainer, self._stop_requested())
+        if stop or agree(trainer, due or trainer.should_stop):
             self._save(trainer)
         if stop:
             raise stopped()
@@ -110,9 +110,9 @@ class CheckpointCallback(Callback):
         # An epoch that was cut short was written at its last batch, from where it could go on.
         if not trainer.is_last_batch:
             return
-        stop = self._agree(trainer, self._stop_requested())
+        stop = agree(trainer, self._stop_requested())
         last = trainer.current_epoch + 1 == trainer.max_epochs
-        if stop or last or self._agree(trainer, self._monotonic() - self._written_at >= self._pause):
+        if stop or last or agree(trainer, self._monotonic() - self._written_at >= self._pause):
             self._save(trainer)
         if stop:
             raise stopped()
@@ -142,10 +142,6 @@ class CheckpointCallback(Callback):
             replace_durably(scratch, self._path)
         self._written_at = self._monotonic()
         self._pause = (self._written_at - begun) / _MOST_OF_THE_TIME
-
-    @staticmethod
-    def _agree(trainer: Trainer, wanted: bool) -> bool:
-        return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted
 
 
 def usable(path: Path, fingerprint: str) -> Path | None:

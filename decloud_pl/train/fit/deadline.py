@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-_LOOK_EVERY = 10
-"""Steps between looks of several processes, which have to agree; that costs a message each time."""
+from decloud_pl.train.fit.processes import LOOK_EVERY, agree
+
 _FORGET = 0.95
 
 
@@ -43,7 +43,7 @@ class DeadlineCallback(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         self._last = self._monotonic()
         # A fit that goes on from a checkpoint has something to hand in already.
-        if trainer.global_step and self._agree(trainer, self._last >= self._stop_at):
+        if trainer.global_step and agree(trainer, self._last >= self._stop_at):
             self._stop(trainer)
 
     def on_train_batch_end(
@@ -59,10 +59,10 @@ class DeadlineCallback(Callback):
         self._last = now
         ahead = 1
         if trainer.world_size > 1:
-            if batch_idx % _LOOK_EVERY:
+            if batch_idx % LOOK_EVERY:
                 return
-            ahead = _LOOK_EVERY
-        if self._agree(trainer, now + ahead * self._slowest > self._stop_at):
+            ahead = LOOK_EVERY
+        if agree(trainer, now + ahead * self._slowest > self._stop_at):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
@@ -78,8 +78,3 @@ class DeadlineCallback(Callback):
             self.stopped = True
             if self._on_stop is not None:
                 self._on_stop(trainer)
-
-    @staticmethod
-    def _agree(trainer: Trainer, wanted: bool) -> bool:
-        """Whether any process wants to."""
-        return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted

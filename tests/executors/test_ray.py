@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -34,8 +35,11 @@ SECRETS = {"DECLOUD_PRIVATE_KEY": "5KEYthatNoMachineMaySee", "PINATA_JWT": "eyJ.
 def places_of(secrets: Mapping[str, str], cluster: RayCluster) -> list[str]:
     """The cluster's files and processes that hold a secret."""
     needles = [secret.encode() for secret in secrets.values()]
-    files = [path for path in cluster.folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    found = [str(path) for path in files if any(needle in path.read_bytes() for needle in needles)]
+    found: list[str] = []
+    for path in cluster.folder.rglob("*"):
+        with suppress(FileNotFoundError):  # Ray removes its temporary files while this looks at them
+            if path.is_file() and not path.is_symlink() and any(needle in path.read_bytes() for needle in needles):
+                found.append(str(path))
     for process in psutil.Process(cluster.pid).children(recursive=True):
         try:
             said = [*process.cmdline(), *process.environ().values()]

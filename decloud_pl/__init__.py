@@ -44,13 +44,13 @@ from decloud_pl.errors import (
 )
 
 if TYPE_CHECKING:
+    from decloud_pl.config import load as load_settings
     from decloud_pl.experiment.run import run_experiment
     from decloud_pl.localnet.network import LocalNetwork
     from decloud_pl.models.package import save as save_model
     from decloud_pl.models.quarantine.opening import open_base_model
     from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
     from decloud_pl.session import Session
-    from decloud_pl.settings import load as load_settings
     from decloud_pl.train.callbacks.delta import DeltaCallback
     from decloud_pl.train.fit.datamodule import RoundDataModule
     from decloud_pl.train.fit.module import RoundModule
@@ -113,7 +113,7 @@ _LAZY = {
     "RoundModule": ("decloud_pl.train.fit.module", "RoundModule"),
     "Session": ("decloud_pl.session", "Session"),
     "TextInput": ("decloud_pl.models.spec", "TextInput"),
-    "load_settings": ("decloud_pl.settings", "load"),
+    "load_settings": ("decloud_pl.config", "load"),
     "open_base_model": ("decloud_pl.models.quarantine.opening", "open_base_model"),
     "run_experiment": ("decloud_pl.experiment.run", "run_experiment"),
     "save_model": ("decloud_pl.models.package", "save"),

@@ -1,6 +1,6 @@
 """What a setting's type cannot express: the values it takes, declared beside its type.
 
-``epochs: Annotated[int, ONE_OR_MORE] = 1``. `decloud_pl.settings` checks every declared range after composing.
+``epochs: Annotated[int, ONE_OR_MORE] = 1``. `decloud_pl.config` checks every declared range after composing.
 """
 
 from __future__ import annotations

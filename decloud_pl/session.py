@@ -14,6 +14,9 @@ from typing import Any, Protocol, TypeVar
 
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
+from decloud_pl.config import Settings, compose, load
+from decloud_pl.config.layers import sources
+from decloud_pl.config.values import hydra_text
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
 from decloud_pl.domain import Convention, Round, Update, UpdateForm, format_sol
@@ -26,9 +29,6 @@ from decloud_pl.rounds.connect import open_wallet
 from decloud_pl.rounds.events import DaemonEvent, Training
 from decloud_pl.rounds.steps import fetch_base_model
 from decloud_pl.rounds.stores import make_reader
-from decloud_pl.settings import Settings, compose, load
-from decloud_pl.settings.layers import sources
-from decloud_pl.settings.values import hydra_text
 
 T = TypeVar("T")
 

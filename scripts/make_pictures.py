@@ -17,11 +17,11 @@ from rich.console import Console
 from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli.localnet_process import local_network
 from decloud_pl.cli.ui.live import LiveState, picture
+from decloud_pl.config import compose
 from decloud_pl.daemon.assemble import assemble, facts
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.dashboard.app import serve
 from decloud_pl.rounds.events import DaemonEvent, Training
-from decloud_pl.settings import compose
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 _ROUND = 2

@@ -23,13 +23,13 @@ from decloud_pl import (
     load_settings,
 )
 from decloud_pl.chain.wallet import create_wallet
+from decloud_pl.config import Settings
 from decloud_pl.domain import Update
 from decloud_pl.journal.schema import lock
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.rounds.events import Changed
 from decloud_pl.session import Claim
-from decloud_pl.settings import Settings
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.world import World
 

@@ -118,8 +118,8 @@ class Override(click.ParamType[str]):
     name = "setting"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
-        from decloud_pl.settings.names import find
-        from decloud_pl.settings.values import from_text, to_override
+        from decloud_pl.config.names import find
+        from decloud_pl.config.values import from_text, to_override
 
         setting = find(str(param and param.name))
         return to_override(setting, from_text(setting, str(value), param.opts[0] if param else setting.name))
@@ -142,8 +142,8 @@ def given(options: Mapping[str, str | None]) -> list[str]:
 
 def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
     """The names of settings, each with ``=``. Behind it, the values of a setting that has a fixed few."""
-    from decloud_pl.settings.names import PACKAGES, settings_by_name
-    from decloud_pl.settings.schema import default_home
+    from decloud_pl.config.names import PACKAGES, settings_by_name
+    from decloud_pl.config.schema import default_home
 
     name, equals, value = incomplete.partition("=")
     if equals:
@@ -154,9 +154,9 @@ def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: st
 
 
 def _values(name: str, begin: str) -> list[str]:
+    from decloud_pl.config.names import choices, leaves
+    from decloud_pl.config.schema import default_home
     from decloud_pl.config_dir import conf_folders
-    from decloud_pl.settings.names import choices, leaves
-    from decloud_pl.settings.schema import default_home
 
     home = default_home(os.environ)
     setting = leaves(home).get(name)

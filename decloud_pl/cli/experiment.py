@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
+from decloud_pl.config.values import hydra_text
 from decloud_pl.errors import TrainingError
-from decloud_pl.settings.values import hydra_text
 
 if TYPE_CHECKING:
     from decloud_pl.experiment.results import Result
@@ -79,10 +79,10 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     from decloud_pl.cli.config.dataset_names import check_names
     from decloud_pl.cli.hydra_flags import hand_over, shown_overrides
     from decloud_pl.cli.ui.interrupts import Interrupts
+    from decloud_pl.config.layers import sources
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
     from decloud_pl.experiment.sweep import expanded, first_point, forget_secrets, job, refuse_addresses
-    from decloud_pl.settings.layers import sources
 
     given = sources(expanded(overrides, *sources().folders), sweep=True)
     refuse_addresses(given.overrides)

@@ -13,8 +13,8 @@ from decloud_pl.errors import DecloudError, UsageError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from decloud_pl.settings.layers import Sources
-    from decloud_pl.settings.load import Composed
+    from decloud_pl.config.layers import Sources
+    from decloud_pl.config.load import Composed
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -34,8 +34,8 @@ def run(arguments: Sequence[str]) -> int:
         print(help_text(overrides, resolve=flags.resolve))
         return 0
     if flags.help or flags.hydra_help or flags.shell_completion:
-        from decloud_pl.settings.layers import sources
-        from decloud_pl.settings.load import composed
+        from decloud_pl.config.layers import sources
+        from decloud_pl.config.load import composed
 
         kept = sources()
         # What the help shows is composed as well.
@@ -71,11 +71,11 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
     from dataclasses import fields, replace
 
     from decloud_pl.cli.config.shown import value_at
+    from decloud_pl.config import Tree
+    from decloud_pl.config.layers import leaves_of
+    from decloud_pl.config.load import hydra_overrides
+    from decloud_pl.config.values import hydra_text
     from decloud_pl.redact import redact, redact_tree
-    from decloud_pl.settings import Tree
-    from decloud_pl.settings.layers import leaves_of
-    from decloud_pl.settings.load import hydra_overrides
-    from decloud_pl.settings.values import hydra_text
 
     whole = dict(leaves_of({entry.name: getattr(found.settings, entry.name) for entry in fields(Tree)}))
     rest: list[str] = []
@@ -95,7 +95,7 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
 def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
     from decloud_pl.cli.config.session import checked
     from decloud_pl.cli.task import run_task
-    from decloud_pl.settings.layers import sources
+    from decloud_pl.config.layers import sources
 
     given = sources(overrides)
     found = checked(given)

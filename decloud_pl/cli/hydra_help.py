@@ -25,8 +25,8 @@ def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
     from omegaconf import OmegaConf, open_dict
 
     from decloud_pl.cli.hydra_flags import shown_overrides
-    from decloud_pl.settings.layers import sources
-    from decloud_pl.settings.load import composed
+    from decloud_pl.config.layers import sources
+    from decloud_pl.config.load import composed
 
     given = sources(overrides)
     shown = shown_overrides(given, composed(given))
@@ -44,7 +44,7 @@ def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
 
 def _groups(folders: Sequence[Path]) -> Iterator[str]:
     """The groups with their choices, one a line."""
-    from decloud_pl.settings.names import choices
+    from decloud_pl.config.names import choices
 
     found = {file.parent.relative_to(folder).as_posix() for folder in folders for file in folder.glob("*/**/*.yaml")}
     for group in sorted(name for name in found if name.partition("/")[0] != "hydra"):

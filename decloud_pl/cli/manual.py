@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from solders.pubkey import Pubkey
 
     from decloud_pl.cli.ui.report import TerminalReporter
+    from decloud_pl.config import NetworkConfig
     from decloud_pl.daemon.manual import Step
     from decloud_pl.journal.record import RoundRecord
-    from decloud_pl.settings import NetworkConfig
 
 
 def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, json: bool) -> int:

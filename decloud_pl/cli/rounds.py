@@ -6,8 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from decloud_pl.config import NetworkConfig
     from decloud_pl.domain import Round
-    from decloud_pl.settings import NetworkConfig
 
 
 def round_fields(round_: Round) -> dict[str, Any]:

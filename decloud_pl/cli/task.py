@@ -11,7 +11,7 @@ from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
 from decloud_pl.errors import RoundError, TrainingStopped
 
 if TYPE_CHECKING:
-    from decloud_pl.settings import Settings
+    from decloud_pl.config import Settings
 
 
 def run_task(settings: Settings, preset: str) -> int:

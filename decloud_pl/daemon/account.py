@@ -9,6 +9,7 @@ from pathlib import Path
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
+from decloud_pl.config import Settings
 from decloud_pl.daemon.assemble import run_until_cancelled
 from decloud_pl.daemon.manual import TAKES_NO_UPDATES, Step, already_done, take
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
@@ -22,7 +23,6 @@ from decloud_pl.journal.schema import daemon_process
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.events import Reporter
 from decloud_pl.rounds.select import why_closed
-from decloud_pl.settings import Settings
 
 _FIRST_LAMPORTS = 1_000_000_000
 

@@ -19,6 +19,8 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
+from decloud_pl.config import Settings, Tree
+from decloud_pl.config.schema import DaemonConfig
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.startup import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
@@ -44,8 +46,6 @@ from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Check, Criteria, join_cost
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.rounds.stores import make_publisher, make_reader, make_stores
-from decloud_pl.settings import Settings, Tree
-from decloud_pl.settings.schema import DaemonConfig
 
 MAX_MODEL_BYTES = 2 << 30
 

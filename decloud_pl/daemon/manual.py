@@ -14,13 +14,13 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
+from decloud_pl.config import RewardsConfig, Settings
 from decloud_pl.daemon.assemble import assemble, run_until_stopped
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import Changed, DaemonEvent, Reporter, Skipped, Trouble
-from decloud_pl.settings import RewardsConfig, Settings
 
 Step = Literal["join", "train", "claim"]
 

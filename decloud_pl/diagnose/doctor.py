@@ -19,6 +19,9 @@ from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Subscribed, watch_events
 from decloud_pl.children import output_of
+from decloud_pl.config import NetworkConfig, Settings
+from decloud_pl.config.file import ConfigFile
+from decloud_pl.config.schema import RayConfig
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ContentNotFound, DatasetError, DecloudError
@@ -26,9 +29,6 @@ from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
 from decloud_pl.rounds.stores import make_gateways, make_store
-from decloud_pl.settings import NetworkConfig, Settings
-from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.schema import RayConfig
 from decloud_pl.store.fetch.gateway import GatewayReader
 
 Verdict: TypeAlias = Literal["ok", "note", "problem"]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.config import Settings
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, flat
 from decloud_pl.rounds.planner import make_catalog, processors, training_plan
-from decloud_pl.settings import Settings
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, PROBE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.trainer_arguments import check_trainer

@@ -11,13 +11,13 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from decloud_pl.config.layers import Sources, sources, variable_of
+from decloud_pl.config.load import Composed, composed
+from decloud_pl.config.names import SWEEP, choices, secret_names, storages
+from decloud_pl.config.schema import default_home
 from decloud_pl.errors import ConfigError, DecloudError, nearest
 from decloud_pl.experiment.results import Result, dataset_name
 from decloud_pl.redact import HIDDEN, redact
-from decloud_pl.settings.layers import Sources, sources, variable_of
-from decloud_pl.settings.load import Composed, composed
-from decloud_pl.settings.names import SWEEP, choices, secret_names, storages
-from decloud_pl.settings.schema import default_home
 from decloud_pl.train.trainer_arguments import check_trainer
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.config.schema import NotifyConfig
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked
-from decloud_pl.settings.schema import NotifyConfig
 
 if TYPE_CHECKING:
     from apprise import Apprise

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.config.schema import MetricsConfig, NotifyConfig
 from decloud_pl.errors import JournalError
 from decloud_pl.executors.shares import visible_gpus
 from decloud_pl.journal.owner import Owner
@@ -23,7 +24,6 @@ from decloud_pl.observers.metrics_server import metrics_server
 from decloud_pl.observers.notify import notifying
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
 from decloud_pl.rounds.events import Changed, DaemonEvent, Earnings, Reporter
-from decloud_pl.settings.schema import MetricsConfig, NotifyConfig
 from decloud_pl.train.fit.hardware import cpu_has_bf16
 
 _HEARTBEAT_SECONDS = 5.0

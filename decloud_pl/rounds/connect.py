@@ -12,8 +12,8 @@ from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
 from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, Wallet, load_wallet, parse_key
+from decloud_pl.config import NetworkConfig, Secrets, WalletConfig
 from decloud_pl.errors import ConfigError, WalletError
-from decloud_pl.settings import NetworkConfig, Secrets, WalletConfig
 
 
 def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:

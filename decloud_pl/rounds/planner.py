@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.config import Settings
+from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Convention
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.redact import redact
-from decloud_pl.settings import Settings
-from decloud_pl.settings.training import TrainingConfig
 from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, ScoreSplit, TrainingPlan
 from decloud_pl.train.trainer_arguments import check_trainer
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from decloud_pl.chain.send import SIGNATURE_FEE
+from decloud_pl.config import RewardsConfig
 from decloud_pl.domain import Round, RoundStatus, format_sol, parse_sol
 from decloud_pl.errors import DatasetError
-from decloud_pl.settings import RewardsConfig
 
 WALLET_MINIMUM = 890_880
 """A wallet that pays must keep the rent-exempt minimum of an empty account."""

@@ -7,11 +7,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from decloud_pl.build import build
+from decloud_pl.config import NetworkConfig, Settings
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.owner import NOBODY
 from decloud_pl.journal.uploads import finished_cids
 from decloud_pl.journal.writer import Journal
-from decloud_pl.settings import NetworkConfig, Settings
 from decloud_pl.store import LocalStore, Store
 from decloud_pl.store.fetch.cache import CachedReader
 from decloud_pl.store.fetch.gateway import GatewayReader

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 import yaml
 
+from decloud_pl.config.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig
 from decloud_pl.domain import Convention
 from decloud_pl.durable import write_atomically
 from decloud_pl.errors import TrainingError
-from decloud_pl.settings.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig
 
 CONFIG_FILE = "config.yaml"
 ROUND_FILE = "round.json"

@@ -10,13 +10,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from torch import nn
 
+from decloud_pl.config import compose
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.models import package
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel, ModelSpec
 from decloud_pl.rounds.planner import training_plan
-from decloud_pl.settings import compose
 from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
 from decloud_pl.train.fit.setup import FitSetup

@@ -31,6 +31,7 @@ from rich.console import Console
 
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.cli.ui.live import LiveReporter
+from decloud_pl.config import compose
 from decloud_pl.executors.process import ProcessExecutor
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
@@ -43,7 +44,6 @@ from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
 from decloud_pl.rounds.events import Changed, Connected, Looked, Skipped
 from decloud_pl.rounds.planner import training_plan
 from decloud_pl.rounds.steps import training_event
-from decloud_pl.settings import compose
 
 MOST_COST = 0.02
 MOST_SECONDS = 0.3

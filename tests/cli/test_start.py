@@ -9,7 +9,7 @@ import pytest
 from decloud_pl.cli.commands.start import all_overrides
 from decloud_pl.cli.commands.start import run as start
 from decloud_pl.cli.config.shown import value_at
-from decloud_pl.settings import Settings, load
+from decloud_pl.config import Settings, load
 
 
 def settings_of(*arguments: str) -> Settings:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from decloud_pl.cli import main
+from decloud_pl.config import load
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
@@ -18,7 +19,6 @@ from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.stores import make_stores
-from decloud_pl.settings import load
 from decloud_pl.store import Store
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.uploads import Upload, UploadState

@@ -12,9 +12,9 @@ from keyring.backend import KeyringBackend
 
 from decloud_pl.chain.wallet import Wallet, create_wallet
 from decloud_pl.cli.config.session import open_settings
+from decloud_pl.config import Settings
 from decloud_pl.errors import ConfigError, WalletError
 from decloud_pl.rounds.connect import open_wallet as open_chosen
-from decloud_pl.settings import Settings
 
 
 class MemoryKeyring(KeyringBackend):

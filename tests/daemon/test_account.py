@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.chain.wallet import Wallet, create_wallet
+from decloud_pl.config import compose
+from decloud_pl.config.values import hydra_text
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import assemble
 from decloud_pl.domain import Update
 from decloud_pl.errors import JournalLocked, RoundError, TrainingError
 from decloud_pl.journal.record import State
 from decloud_pl.journal.schema import lock
-from decloud_pl.settings import compose
-from decloud_pl.settings.values import hydra_text
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.world import World
 
@@ -32,7 +32,7 @@ from decloud_pl.chain.wallet import load_wallet
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.rounds.events import Changed
 from decloud_pl.domain import Update
-from decloud_pl.settings import compose
+from decloud_pl.config import compose
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 
 key, path, number, last, *overrides = sys.argv[1:]

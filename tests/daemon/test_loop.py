@@ -10,6 +10,7 @@ import pytest
 from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
+from decloud_pl.config import RewardsConfig
 from decloud_pl.errors import (
     ContentNotFound,
     DatasetNotReady,
@@ -25,7 +26,6 @@ from decloud_pl.errors import (
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Trouble
 from decloud_pl.rounds.select import Criteria
-from decloud_pl.settings import RewardsConfig
 from tests.world import World
 
 WHOLE_LIFE = [

@@ -11,12 +11,12 @@ import pytest
 from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
+from decloud_pl.config import Settings, compose
 from decloud_pl.daemon.assemble import assemble
 from decloud_pl.daemon.startup import ENDLESS, SHORT, StoppedWaiting, answered
 from decloud_pl.errors import ConfigError, RpcUnavailable
 from decloud_pl.localnet.network import LocalNetwork
 from decloud_pl.rounds.events import DaemonEvent, Trouble
-from decloud_pl.settings import Settings, compose
 
 
 class Notes:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
+from decloud_pl.config import compose
 from decloud_pl.executors.process import ProcessExecutor
 from decloud_pl.journal.record import State
 from decloud_pl.models.registry import build
 from decloud_pl.rounds.planner import SettingsPlanner
-from decloud_pl.settings import compose
 from tests.world import World
 
 _PATIENCE = 120.0  # a worker imports torch and Lightning first

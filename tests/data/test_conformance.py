@@ -14,12 +14,12 @@ import torchvision
 from numpy.typing import NDArray
 
 from decloud_pl.build import build
+from decloud_pl.config import compose
 from decloud_pl.data.catalog import Catalog, entries, names
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import ImageSplit, Source, Split, TextSplit
 from decloud_pl.data.user_files import UserFiles
 from decloud_pl.models.spec import ImageInput, InputSpec, TextInput
-from decloud_pl.settings import compose
 from decloud_pl.train.fit.encoding import encoder_for
 from tests.data import tiny
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from decloud_pl.config import compose
+from decloud_pl.config.training import TrainingConfig
 from decloud_pl.errors import DatasetNotFound
 from decloud_pl.executors.localize import local_dataset, localize_plan
-from decloud_pl.settings import compose
-from decloud_pl.settings.training import TrainingConfig
 from decloud_pl.train.plan import RoundFile, TrainingPlan
 
 

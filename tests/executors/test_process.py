@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
+from decloud_pl.config.schema import RayConfig
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 from decloud_pl.executors.process import UPDATE_FILE, Executor, ProcessExecutor, worker_environment
 from decloud_pl.executors.ray.executor import RayExecutor
 from decloud_pl.executors.update_file import read_update
-from decloud_pl.settings.schema import RayConfig
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster

@@ -15,14 +15,14 @@ import psutil
 import pytest
 import torch
 
+from decloud_pl.config import compose
+from decloud_pl.config.schema import RayConfig
 from decloud_pl.errors import ConfigError, ExecutorUnavailable, TrainingError
 from decloud_pl.executors.ray.executor import DRIVER_MODULE, RayExecutor
 from decloud_pl.journal.record import State
 from decloud_pl.models.registry import build
 from decloud_pl.rounds.events import Training
 from decloud_pl.rounds.planner import SettingsPlanner
-from decloud_pl.settings import compose
-from decloud_pl.settings.schema import RayConfig
 from tests.harness.parties import history
 from tests.harness.plans import PLAN_FILES, write_plan
 from tests.harness.ray_cluster import RayCluster

@@ -9,12 +9,12 @@ from types import ModuleType
 
 import pytest
 
+from decloud_pl.config import Secrets, Settings, compose
 from decloud_pl.config_dir import config_dir
 from decloud_pl.daemon.assemble import make_executor, make_policy
 from decloud_pl.experiment.run import run_experiment
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.stores import make_reader, make_stores
-from decloud_pl.settings import Secrets, Settings, compose
 
 FILES = sorted(path.relative_to(config_dir()).with_suffix("") for path in config_dir().glob("*/*.yaml"))
 TRAINED = (

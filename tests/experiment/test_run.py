@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import load_file
 
 from decloud_pl.__main__ import main
+from decloud_pl.config import compose
 from decloud_pl.data.catalog import entry
 from decloud_pl.errors import ConfigError, TrainingStopped
 from decloud_pl.experiment.results import read
@@ -21,7 +22,6 @@ from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.quarantine import opening as quarantine
-from decloud_pl.settings import compose
 from tests.cli.terminal import Terminal
 
 QUICK = ("task=experiment", "trainer=cpu", "max_batches=12")

@@ -16,11 +16,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from decloud_pl.cli import main as trainer
 from decloud_pl.cli.hydra_flags import shown_overrides
+from decloud_pl.config.layers import sources
+from decloud_pl.config.load import composed
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 from decloud_pl.experiment.sweep import expanded, without_shown
-from decloud_pl.settings.layers import sources
-from decloud_pl.settings.load import composed
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
 JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"

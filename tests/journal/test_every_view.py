@@ -16,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli import main
+from decloud_pl.config import compose
+from decloud_pl.config.values import hydra_text
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.dashboard.views import Views
 from decloud_pl.journal.owner import Owner
@@ -27,8 +29,6 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.observe import EarningsReporter
 from decloud_pl.observers.prometheus import exposition, health
 from decloud_pl.rounds.events import DaemonEvent, Earnings
-from decloud_pl.settings import compose
-from decloud_pl.settings.values import hydra_text
 from tests.world import World
 
 Command = Callable[..., Awaitable[str]]

@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 
 from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.config.schema import NotifyConfig
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.observers.notify import Message, Occasions, notifying
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped
-from decloud_pl.settings.schema import NotifyConfig
 
 LOW = 5_000_000
 RICH = 10**9

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from decloud_pl.config import Secrets, compose
 from decloud_pl.daemon.assemble import facts, public_settings
 from decloud_pl.errors import UsageError
 from decloud_pl.journal.record import RoundRecord, State
@@ -23,7 +24,6 @@ from decloud_pl.observers.reports import (
     read_metrics,
 )
 from decloud_pl.rounds.events import Changed, Training
-from decloud_pl.settings import Secrets, compose
 
 PNG = b"\x89PNG\r\n"
 

@@ -19,11 +19,11 @@ DIALECTS = f"{NAME}.chain.dialects"
 
 _BASE = {"errors", "domain", "durable", "ranges", "redact", "retry", "loop_thread", "children"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
-_ROUNDS = {*_CLIENT, "settings", "build", "config_dir", "train", "journal", "executors"}
+_ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
 _DAEMON = {*_ROUNDS, "rounds", "observers"}
 # What each part of the package may import of the others; of `decloud_pl` itself its version is open to all.
 ALLOWED: dict[str, set[str]] = {
-    "": {"errors", "session", "localnet", "settings", "models", "train", "experiment"},  # the public names
+    "": {"errors", "session", "localnet", "config", "models", "train", "experiment"},  # the public names
     "redact": set(),
     "errors": {"redact"},
     "domain": {"errors"},
@@ -34,25 +34,25 @@ ALLOWED: dict[str, set[str]] = {
     "secrets": {"errors"},
     "loop_thread": set(),
     "children": {"errors"},
-    "settings": {*_BASE, "config_dir", "secrets", "chain", "store"},
+    "config": {*_BASE, "config_dir", "secrets", "chain", "store"},
     "build": {"errors"},
     "chain": _BASE,
     "store": _BASE,
     "data": {*_BASE, "config_dir"},
     "models": _BASE,
-    "train": {*_CLIENT, "settings", "build"},
+    "train": {*_CLIENT, "config", "build"},
     "journal": {*_BASE, "chain", "store"},
-    "executors": {*_CLIENT, "settings", "train"},
+    "executors": {*_CLIENT, "config", "train"},
     "rounds": _ROUNDS,
     "observers": {*_ROUNDS, "rounds"},
     "diagnose": {*_ROUNDS, "rounds"},
     "daemon": _DAEMON,
-    "session": {*_CLIENT, "daemon", "journal", "rounds", "settings"},
+    "session": {*_CLIENT, "daemon", "journal", "rounds", "config"},
     "experiment": {*_ROUNDS, "rounds"},
-    "localnet": {*_CLIENT, "settings", "build", "config_dir"},
+    "localnet": {*_CLIENT, "config", "build", "config_dir"},
     "dashboard": {*_BASE, "journal", "observers", "rounds"},
     "cli": {*_DAEMON, "daemon", "diagnose", "dashboard", "experiment", "localnet", "secrets"},
-    "__main__": {*_BASE, "settings", "config_dir", "cli"},
+    "__main__": {*_BASE, "config", "config_dir", "cli"},
 }
 
 
@@ -223,7 +223,7 @@ print(*sorted(set(sys.argv[2:]) & set(sys.modules)))
         "errors",
         "domain",
         "config_dir",
-        "settings",
+        "config",
         "chain",
         "store",
         "data.catalog",

@@ -65,7 +65,7 @@ def test_it_finds_its_own_conf(run: Run, root: Path) -> None:
 
 
 def test_it_composes_its_configuration(run: Run) -> None:
-    code = "from decloud_pl.settings import compose; print(compose(['preset=quick-test']).network.name)"
+    code = "from decloud_pl.config import compose; print(compose(['preset=quick-test']).network.name)"
     assert run("python", "-c", code) == "local"
 
 

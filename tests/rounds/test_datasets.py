@@ -9,6 +9,7 @@ import pytest
 
 from decloud_pl.build import build
 from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.config import Settings, compose
 from decloud_pl.config_dir import config_dir
 from decloud_pl.daemon.assemble import make_policy
 from decloud_pl.data.catalog import Catalog
@@ -17,7 +18,6 @@ from decloud_pl.data.source import Source
 from decloud_pl.errors import ConfigError, DatasetError, DatasetNotReady
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.planner import SettingsPlanner
-from decloud_pl.settings import Settings, compose
 from decloud_pl.train.plan import TrainingPlan
 from tests.data import tiny
 

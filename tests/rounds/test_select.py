@@ -9,6 +9,7 @@ import pytest
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.config import RewardsConfig
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
 from decloud_pl.errors import DatasetNotSupported
 from decloud_pl.rounds.select import (
@@ -20,7 +21,6 @@ from decloud_pl.rounds.select import (
     join_cost,
     verdict,
 )
-from decloud_pl.settings import RewardsConfig
 
 NOW = 5_000
 JOIN_COST = join_cost(get_dialect().submission_deposit, 100_000)

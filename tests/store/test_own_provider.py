@@ -15,11 +15,11 @@ import pytest
 
 from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli import main
+from decloud_pl.config import load
 from decloud_pl.errors import ConfigError
 from decloud_pl.experiment.sweep import forget_secrets
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.stores import make_stores
-from decloud_pl.settings import load
 from decloud_pl.store import Store
 from tests.cli.terminal import Terminal
 from tests.store.conformance import StoreConformance

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from decloud_pl.config import compose
 from decloud_pl.models.package import save
 from decloud_pl.models.registry import build
 from decloud_pl.models.spec import BaseModel, ImageInput, ModelSpec
 from decloud_pl.rounds.planner import training_plan
-from decloud_pl.settings import compose
 from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import TrainingPlan
 

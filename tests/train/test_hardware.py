@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from decloud_pl.config import compose
 from decloud_pl.observers.observe import precision
-from decloud_pl.settings import compose
 from decloud_pl.train.fit.hardware import cpu_has_bf16
 from decloud_pl.train.fit.precision import resolve_precision
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+from decloud_pl.config.training import TrainingConfig, TuneConfig
 from decloud_pl.errors import TrainingStopped
-from decloud_pl.settings.training import TrainingConfig, TuneConfig
 from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, PROBE_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
+from decloud_pl.config import compose
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import compose
 from decloud_pl.train.fit.optimizers import optimizer_factory, scheduler_factory
 
 

@@ -20,10 +20,10 @@ from lightning.pytorch.callbacks import RichProgressBar, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader, DistributedSampler, RandomSampler, TensorDataset
 
+from decloud_pl.config import compose
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.rounds.planner import SettingsPlanner
-from decloud_pl.settings import compose
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.fit.setup import FitSetup

@@ -19,9 +19,9 @@ import click
 from decloud_pl.cli.arguments import WholeNumber, as_json, command, overrides
 
 if TYPE_CHECKING:
+    from decloud_pl.config import NetworkConfig
     from decloud_pl.data.catalog import Catalog
     from decloud_pl.diagnose.convention import Record
-    from decloud_pl.settings import NetworkConfig
     from decloud_pl.store.fetch.gateway import GatewayReader
 
 

@@ -39,7 +39,7 @@ def run(port: int, home: Path | None, as_json: bool) -> int:
             "The dashboard needs the package nicegui, which is not installed.",
             fix="Install it with: pip install 'decloud_pl[dashboard]'",
         )
-    from decloud_pl.settings import default_home
+    from decloud_pl.config import default_home
 
     folder = (home or default_home(os.environ)).expanduser().resolve()
     asyncio.run(_serve(folder, secrets.token_urlsafe(24), port, as_json=as_json))

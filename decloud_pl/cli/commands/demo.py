@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from decloud_pl.chain.wallet import Wallet
     from decloud_pl.cli.localnet_process import Endpoints
     from decloud_pl.cli.ui.report import TerminalReporter
+    from decloud_pl.config import Settings
     from decloud_pl.daemon.loop import Daemon
     from decloud_pl.journal.record import RoundRecord
-    from decloud_pl.settings import Settings
 
 _START_BALANCE = 1_000_000_000
 
@@ -43,7 +43,7 @@ def run(rounds: int, home: Path | None, as_json: bool) -> int:
     import asyncio
 
     from decloud_pl.cli.ui.report import TerminalReporter
-    from decloud_pl.settings import default_home
+    from decloud_pl.config import default_home
 
     folder = (home or default_home(os.environ) / "demo").expanduser().resolve()
     reporter = TerminalReporter(stderr=as_json)
@@ -132,8 +132,8 @@ async def _fund(rpc: RpcClient, wallet: Wallet) -> int:
 
 
 def _demo_settings(home: Path, endpoints: Endpoints) -> Settings:
-    from decloud_pl.settings import compose
-    from decloud_pl.settings.values import hydra_text
+    from decloud_pl.config import compose
+    from decloud_pl.config.values import hydra_text
 
     given = {
         "network.rpc_url": endpoints.rpc_url,

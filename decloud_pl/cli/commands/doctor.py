@@ -31,9 +31,9 @@ def run(as_json: bool, overrides: list[str]) -> int:
 
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json, print_table
+    from decloud_pl.config.schema import default_home
     from decloud_pl.diagnose.doctor import examine
     from decloud_pl.rounds.connect import open_wallet
-    from decloud_pl.settings.schema import default_home
 
     settings = open_settings(overrides)
     find_wallet = partial(open_wallet, settings.wallet, settings.secrets)

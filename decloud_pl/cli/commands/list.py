@@ -16,8 +16,8 @@ from decloud_pl.cli.arguments import Choice, as_json, command, overrides
 from decloud_pl.cli.rounds import next_deadline, round_fields, status_name
 
 if TYPE_CHECKING:
+    from decloud_pl.config import NetworkConfig
     from decloud_pl.domain import Round
-    from decloud_pl.settings import NetworkConfig
 
 _STATUSES = (
     "waiting-validator",

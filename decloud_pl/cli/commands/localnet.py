@@ -74,8 +74,8 @@ def run(
             raise UsageError(f"{name} is no port.", fix="Give 0 to 65534.")
     import asyncio
 
+    from decloud_pl.config import default_home
     from decloud_pl.localnet.network import LocalNetwork
-    from decloud_pl.settings import default_home
 
     network = LocalNetwork(
         (home or default_home(os.environ) / "localnet").expanduser().resolve(),

@@ -27,8 +27,8 @@ _LOOK_SECONDS = 0.5
 def run(lines: int, follow: bool) -> int:
     import os
 
+    from decloud_pl.config.schema import default_home
     from decloud_pl.observers.log import LOG_FILE
-    from decloud_pl.settings.schema import default_home
 
     path = default_home(os.environ) / LOG_FILE
     if not path.exists() and not follow:

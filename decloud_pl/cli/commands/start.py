@@ -43,7 +43,7 @@ def run(plain: bool, **options: Any) -> int:
     from decloud_pl.cli.config.session import checked
     from decloud_pl.cli.config.shown import warn_if_covered
     from decloud_pl.cli.task import run_daemon
-    from decloud_pl.settings.layers import sources
+    from decloud_pl.config.layers import sources
 
     found = checked(sources(all_overrides(**options)))
     warn_if_covered(found)

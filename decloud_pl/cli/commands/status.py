@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from solders.pubkey import Pubkey
 
     from decloud_pl.chain.client import ChainClient
+    from decloud_pl.config import NetworkConfig
     from decloud_pl.domain import Round, Submission
     from decloud_pl.journal.owner import Owner
     from decloud_pl.journal.record import RoundRecord
-    from decloud_pl.settings import NetworkConfig
 
 
 @command(__doc__)

@@ -25,8 +25,8 @@ from decloud_pl.cli.arguments import FILE, as_json, group, overrides
 from decloud_pl.errors import ContentNotFound, DecloudError
 
 if TYPE_CHECKING:
+    from decloud_pl.config import Settings
     from decloud_pl.domain import PinnedUpdate
-    from decloud_pl.settings import Settings
     from decloud_pl.store.publish import StoreProgress, StorePublisher
 
 _GET_LIMIT = 2 << 30
@@ -36,7 +36,7 @@ run = group(__doc__)
 
 
 def _settings(overrides: Sequence[str]) -> Settings:
-    from decloud_pl.settings import load
+    from decloud_pl.config import load
 
     return load(overrides)
 

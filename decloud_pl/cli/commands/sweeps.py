@@ -27,8 +27,8 @@ from decloud_pl.cli.arguments import FILE, as_json, command
 def run(name: str | None, as_json: bool, csv: Path | None, picture: Path | None) -> int:
     from decloud_pl.cli.experiment import show
     from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.config import default_home
     from decloud_pl.experiment.results import SWEEPS, differing, read_sweeps
-    from decloud_pl.settings import default_home
 
     home = default_home(os.environ)
     results = read_sweeps(home, name)

@@ -14,15 +14,15 @@ from decloud_pl.cli.config.session import checked
 from decloud_pl.cli.config.shown import warn_if_covered
 from decloud_pl.cli.ui.output import print_json, to_display
 from decloud_pl.cli.ui.prompt import ask_secret, checked_secret
+from decloud_pl.config.file import ConfigFile, parse, to_json
+from decloud_pl.config.layers import sources, sources_of
+from decloud_pl.config.load import composed
+from decloud_pl.config.names import find
+from decloud_pl.config.schema import default_home
+from decloud_pl.config.values import Value, from_text
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
-from decloud_pl.settings.file import ConfigFile, parse, to_json
-from decloud_pl.settings.layers import sources, sources_of
-from decloud_pl.settings.load import composed
-from decloud_pl.settings.names import find
-from decloud_pl.settings.schema import default_home
-from decloud_pl.settings.values import Value, from_text
 
 _EXAMPLES = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}
 

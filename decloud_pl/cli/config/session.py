@@ -10,18 +10,18 @@ from decloud_pl.errors import ConfigError
 
 if TYPE_CHECKING:
     from decloud_pl.chain.client import ChainClient
-    from decloud_pl.settings import NetworkConfig, Settings
-    from decloud_pl.settings.layers import Sources
-    from decloud_pl.settings.load import Composed
+    from decloud_pl.config import NetworkConfig, Settings
+    from decloud_pl.config.layers import Sources
+    from decloud_pl.config.load import Composed
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
     """The settings in force, their data set names checked.
 
     Raises:
-        ConfigError: see `decloud_pl.settings.load`.
+        ConfigError: see `decloud_pl.config.load`.
     """
-    from decloud_pl.settings.layers import sources
+    from decloud_pl.config.layers import sources
 
     return checked(sources(overrides)).settings
 
@@ -30,10 +30,10 @@ def checked(given: Sources, *, stored: bool = False) -> Composed:
     """What `open_settings` gives, with the choices of groups, of settings that were read before or are ``stored`` now.
 
     Raises:
-        ConfigError: see `decloud_pl.settings.load`.
+        ConfigError: see `decloud_pl.config.load`.
     """
     from decloud_pl.cli.config.dataset_names import check_names, warn_of_mappings
-    from decloud_pl.settings.load import composed
+    from decloud_pl.config.load import composed
     from decloud_pl.train.trainer_arguments import check_trainer
 
     for override in given.overrides:

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.ui.output import print_json, print_table, to_display
-from decloud_pl.config_dir import USER_CONF, config_dir
-from decloud_pl.redact import redact_tree
-from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.layers import sets, sources
-from decloud_pl.settings.names import (
+from decloud_pl.config.file import ConfigFile
+from decloud_pl.config.layers import sets, sources
+from decloud_pl.config.names import (
     ALIASES,
     OLD,
     PACKAGES,
@@ -25,10 +23,12 @@ from decloud_pl.settings.names import (
     secret_names,
     settings_by_name,
 )
-from decloud_pl.settings.schema import CONFIG_FILE, default_home
+from decloud_pl.config.schema import CONFIG_FILE, default_home
+from decloud_pl.config_dir import USER_CONF, config_dir
+from decloud_pl.redact import redact_tree
 
 if TYPE_CHECKING:
-    from decloud_pl.settings.load import Composed
+    from decloud_pl.config.load import Composed
 
 
 MAIN = (
@@ -107,7 +107,7 @@ def warn_if_covered(composed: Composed) -> list[str]:
 
 def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> int:
     """Prints the settings in force."""
-    from decloud_pl.settings.load import composed
+    from decloud_pl.config.load import composed
 
     entries = show(composed(sources(overrides)))
     path = ConfigFile(default_home(os.environ)).path

@@ -14,16 +14,16 @@ from decloud_pl.cli.config.session import checked
 from decloud_pl.cli.config.shown import show
 from decloud_pl.cli.ui.output import to_display
 from decloud_pl.cli.ui.prompt import ask, ask_hidden, checked_secret, choose
+from decloud_pl.config import Settings
+from decloud_pl.config.file import ConfigFile
+from decloud_pl.config.layers import sources_of
+from decloud_pl.config.load import composed
+from decloud_pl.config.names import choices, find, secret_names
+from decloud_pl.config.schema import default_home
+from decloud_pl.config.values import Value, from_text
 from decloud_pl.config_dir import conf_folders
 from decloud_pl.errors import ConfigError, DecloudError, UsageError
 from decloud_pl.secrets import IN_KEYRING, keyring_is_usable, keyring_set
-from decloud_pl.settings import Settings
-from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.layers import sources_of
-from decloud_pl.settings.load import composed
-from decloud_pl.settings.names import choices, find, secret_names
-from decloud_pl.settings.schema import default_home
-from decloud_pl.settings.values import Value, from_text
 from decloud_pl.store.registry import Provider
 
 _WALLETS = (

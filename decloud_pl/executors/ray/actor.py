@@ -19,13 +19,13 @@ from threading import Event
 from typing import Any
 
 from decloud_pl import __version__
+from decloud_pl.config.schema import RayConfig
 from decloud_pl.durable import scratch_folder
 from decloud_pl.executors.localize import localize_plan
 from decloud_pl.executors.process import LOG_FILE, UPDATE_FILE, WORKER_MODULE, ProcessExecutor
 from decloud_pl.executors.shares import VISIBLE_DEVICES
 from decloud_pl.executors.update_file import read_update
 from decloud_pl.loop_thread import run_until
-from decloud_pl.settings.schema import RayConfig
 from decloud_pl.train.plan import BASE_MODEL_FILE, CHECKPOINT_FILE, PROBE_FILE
 from decloud_pl.train.progress import stopped
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import ray
 
+from decloud_pl.config.schema import RayConfig
 from decloud_pl.errors import ConfigError, DecloudError, ExecutorUnavailable, TrainingError, first_line
-from decloud_pl.settings.schema import RayConfig
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 

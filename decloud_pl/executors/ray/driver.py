@@ -20,13 +20,13 @@ import ray
 
 from decloud_pl import __version__
 from decloud_pl.children import StopRequest, exit_with_parent, open_messages, send
+from decloud_pl.config.schema import RayConfig
 from decloud_pl.durable import write_atomically
 from decloud_pl.errors import DecloudError, TrainingError, TrainingStopped, first_line
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.ray.actor import RESUME_FILES, News, TrainingActor
 from decloud_pl.executors.ray.cluster import connected, describe, no_room
 from decloud_pl.executors.update_file import keep_update
-from decloud_pl.settings.schema import RayConfig
 from decloud_pl.train.plan import BASE_MODEL_FILE, CONFIG_FILE, ROUND_FILE, TrainingPlan
 from decloud_pl.train.progress import stopped
 

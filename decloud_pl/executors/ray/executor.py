@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from decloud_pl.children import output_of
+from decloud_pl.config.schema import RayConfig
 from decloud_pl.errors import ConfigError, ExecutorUnavailable
 from decloud_pl.executors.process import ProcessExecutor, worker_environment
-from decloud_pl.settings.schema import RayConfig
 
 DRIVER_MODULE = "decloud_pl.executors.ray.driver"
 _LATER = 60.0

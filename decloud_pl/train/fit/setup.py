@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from decloud_pl.build import build
+from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.source import Source
 from decloud_pl.domain import RemedyName
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel
-from decloud_pl.settings.training import TrainingConfig
 from decloud_pl.train.fit.checkpoints import CheckpointCallback, usable
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.encoding import check_fit

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from decloud_pl.config.training import UpdateConfig
 from decloud_pl.domain import Convention
-from decloud_pl.settings.training import UpdateConfig
 from decloud_pl.train.fit.own_data import NotMeasured
 from decloud_pl.train.score import gate
 from decloud_pl.train.score.gate import Findings, Rules, Verdict

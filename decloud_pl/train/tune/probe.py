@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-from decloud_pl.settings.training import TrainingConfig, TuneConfig
+from decloud_pl.config.training import TrainingConfig, TuneConfig
 from decloud_pl.train.plan import TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.tune.halving import Courses, Found, halve, rungs_of

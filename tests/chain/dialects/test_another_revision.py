@@ -20,6 +20,7 @@ from decloud_pl.chain.dialects.v1.accounts import encode_round
 from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.transaction_errors import typed_error
+from decloud_pl.config import compose
 from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.errors import ConfigError, DecodeError, ProgramError
 from decloud_pl.journal.record import RoundRecord, State
@@ -27,7 +28,6 @@ from decloud_pl.rounds.connect import make_dialect
 from decloud_pl.rounds.life import Act, Finish, next_step
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import Criteria, Situation, explain, verdict
-from decloud_pl.settings import compose
 from tests.chain.dialects.test_v1 import ROUND
 
 TREASURY = Pubkey.from_bytes(bytes(31) + b"\1")

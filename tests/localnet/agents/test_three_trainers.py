@@ -15,6 +15,7 @@ from solders.pubkey import Pubkey
 from torch.nn import functional
 
 from decloud_pl.chain.events import RewardClaimed
+from decloud_pl.config import compose
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.domain import RoundStatus
 from decloud_pl.executors.process import UPDATE_FILE
@@ -24,7 +25,6 @@ from decloud_pl.localnet.agents.bench import Bench
 from decloud_pl.models.networks.simple_cnn import SimpleCNN
 from decloud_pl.rounds.events import Changed, DaemonEvent, Trouble
 from decloud_pl.rounds.planner import SettingsPlanner
-from decloud_pl.settings import compose
 from decloud_pl.train.plan import TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round

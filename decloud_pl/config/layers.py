@@ -14,15 +14,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from decloud_pl.config import names
+from decloud_pl.config.file import ConfigFile
+from decloud_pl.config.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups, secret_names, storages
+from decloud_pl.config.schema import CONFIG_FILE, default_home
+from decloud_pl.config.training import TrainingConfig
+from decloud_pl.config.values import Value, from_text, hydra_text
 from decloud_pl.config_dir import conf_folders
 from decloud_pl.errors import ConfigError, nearest
 from decloud_pl.secrets import Secrets
-from decloud_pl.settings import names
-from decloud_pl.settings.file import ConfigFile
-from decloud_pl.settings.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups, secret_names, storages
-from decloud_pl.settings.schema import CONFIG_FILE, default_home
-from decloud_pl.settings.training import TrainingConfig
-from decloud_pl.settings.values import Value, from_text, hydra_text
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from decloud_pl.cli.config.shown import show
+from decloud_pl.config import Settings, compose, load
+from decloud_pl.config.layers import sources
+from decloud_pl.config.load import composed
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import Settings, compose, load
-from decloud_pl.settings.layers import sources
-from decloud_pl.settings.load import composed
 
 NAMES = {
     "epochs": "trainer.max_epochs",

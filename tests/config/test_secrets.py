@@ -15,11 +15,11 @@ from keyring.backend import KeyringBackend
 from keyring.backends.fail import Keyring as NoKeyring
 
 from decloud_pl.cli.config.shown import Shown, show
+from decloud_pl.config import Secrets, load
+from decloud_pl.config.layers import sources
+from decloud_pl.config.load import composed
 from decloud_pl.errors import ConfigError
 from decloud_pl.secrets import keyring_delete, keyring_get, keyring_set, mask
-from decloud_pl.settings import Secrets, load
-from decloud_pl.settings.layers import sources
-from decloud_pl.settings.load import composed
 
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.payload.signature"
 

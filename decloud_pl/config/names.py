@@ -16,11 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
+from decloud_pl.config.schema import Tree
 from decloud_pl.config_dir import conf_folders, config_dir
 from decloud_pl.errors import ConfigError, nearest
 from decloud_pl.ranges import AMOUNT, AMOUNT_OR_NONE
 from decloud_pl.secrets import SECRET_NAMES
-from decloud_pl.settings.schema import Tree
 from decloud_pl.store.registry import Registry, registry
 
 KINDS: dict[str, tuple[str, tuple[type, ...], tuple[Any, ...]]] = {

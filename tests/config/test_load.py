@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from decloud_pl.cli.config.shown import MAIN, covered, show, value_at
+from decloud_pl.config import compose, load
+from decloud_pl.config.layers import sources
+from decloud_pl.config.load import composed
+from decloud_pl.config.names import choices, settings_by_name
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import compose, load
-from decloud_pl.settings.layers import sources
-from decloud_pl.settings.load import composed
-from decloud_pl.settings.names import choices, settings_by_name
 
 PRESETS = {
     "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], 0, 0),

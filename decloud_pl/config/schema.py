@@ -13,11 +13,11 @@ from typing import Annotated, Any, cast
 
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.network import NetworkConfig
+from decloud_pl.config.training import TrainingConfig
 from decloud_pl.config_dir import USER_CONF
 from decloud_pl.domain import Convention, parse_sol
 from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, AMOUNT_OR_NONE, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of
 from decloud_pl.secrets import Secrets
-from decloud_pl.settings.training import TrainingConfig
 from decloud_pl.store.registry import Provider, StorageConfig
 
 CONFIG_FILE = "config.json"

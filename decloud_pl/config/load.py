@@ -13,11 +13,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
 from decloud_pl.chain.solana_cli import chosen_network
+from decloud_pl.config.layers import Sources, sources
+from decloud_pl.config.names import ALIASES, ALL_BATCHES, OLD, PACKAGES, PRESET, SHORT, groups, secret_names, storages
+from decloud_pl.config.schema import DataConfig, Settings, Tree
+from decloud_pl.config.values import hydra_text, literal
 from decloud_pl.secrets import Secrets
-from decloud_pl.settings.layers import Sources, sources
-from decloud_pl.settings.names import ALIASES, ALL_BATCHES, OLD, PACKAGES, PRESET, SHORT, groups, secret_names, storages
-from decloud_pl.settings.schema import DataConfig, Settings, Tree
-from decloud_pl.settings.values import hydra_text, literal
 from decloud_pl.store.registry import take_providers
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def composed(given: Sources) -> Composed:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    from decloud_pl.settings.refusals import check, explain, refuse_unknown_keys, wrong_in_tree
+    from decloud_pl.config.refusals import check, explain, refuse_unknown_keys, wrong_in_tree
 
     try:
         tree = _tree(given)

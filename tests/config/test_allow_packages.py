@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from decloud_pl.build import build
+from decloud_pl.config import load
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings import load
 
 
 def test_config_json_and_the_environment_allow_packages(environ: dict[str, str], keep: Any) -> None:

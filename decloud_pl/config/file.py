@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.config.names import find, secret_names
+from decloud_pl.config.schema import CONFIG_FILE
+from decloud_pl.config.values import Value, from_json
 from decloud_pl.durable import locked, write_atomically
 from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING
-from decloud_pl.settings.names import find, secret_names
-from decloud_pl.settings.schema import CONFIG_FILE
-from decloud_pl.settings.values import Value, from_json
 
 logger = logging.getLogger(__name__)
 

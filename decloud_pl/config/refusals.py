@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import OmegaConf
 
+from decloud_pl.config.layers import Sources, leaves_of
+from decloud_pl.config.names import ALIASES, OVER_ALL, SWEEP, choices, free_groups, groups, leaves, no_setting
+from decloud_pl.config.schema import Settings
+from decloud_pl.config.values import wrong
 from decloud_pl.errors import ConfigError, first_line, nearest
 from decloud_pl.ranges import declared
-from decloud_pl.settings.layers import Sources, leaves_of
-from decloud_pl.settings.names import ALIASES, OVER_ALL, SWEEP, choices, free_groups, groups, leaves, no_setting
-from decloud_pl.settings.schema import Settings
-from decloud_pl.settings.values import wrong
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -125,7 +125,7 @@ def test_an_address_can_be_typed_without_being_seen(
 
 
 def test_the_program_still_uses_the_whole_address(home: Path, keep: Any) -> None:
-    from decloud_pl.settings import load
+    from decloud_pl.config import load
 
     keep({"network.rpc_url": ADDRESSES["query"]})
     assert load(environ={"DECLOUD_HOME": str(home)}).network.rpc_url == ADDRESSES["query"]
@@ -190,7 +190,7 @@ def test_what_is_wrong_is_one_sentence(
 
 
 def test_the_help_has_examples_that_are_some(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from decloud_pl.settings import compose
+    from decloud_pl.config import compose
 
     done = hydra(tmp_path, home, "--help")
     assert done.returncode == 0

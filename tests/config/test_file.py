@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from decloud_pl.config.file import VERSION, ConfigFile
 from decloud_pl.errors import ConfigError
-from decloud_pl.settings.file import VERSION, ConfigFile
 
 
 def test_no_file_is_no_setting(home: Path) -> None:
@@ -159,7 +159,7 @@ def test_an_interrupted_change_leaves_the_old_file(home: Path, keep: Any) -> Non
 
 def test_two_commands_at_once_lose_nothing(home: Path) -> None:
     script = (
-        "import sys\nfrom pathlib import Path\nfrom decloud_pl.settings.file import ConfigFile\n"
+        "import sys\nfrom pathlib import Path\nfrom decloud_pl.config.file import ConfigFile\n"
         "for number in range(20):\n"
         "    ConfigFile(Path(sys.argv[1])).edit(\n"
         "        lambda values: values.setdefault('mappings', {}).update({f'{sys.argv[2]}{number}': 'digits'}))\n"

@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from decloud_pl.config.names import KINDS, Setting
 from decloud_pl.errors import ConfigError
 from decloud_pl.redact import each_text
-from decloud_pl.settings.names import KINDS, Setting
 
 Value: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 

@@ -15,6 +15,7 @@ from decloud_pl.errors import ConfigError, DecloudError, first_line
 _OF_LIGHTNING = ("Trainer", "callbacks.", "loggers.", "plugins.", "profilers.", "strategies.")
 ALLOWED = (
     *("decloud_pl.data.", "decloud_pl.models.", "decloud_pl.store.", "decloud_pl.train."),
+    *("decloud_pl.executors.", "decloud_pl.rounds.wallets."),
     *(f"lightning.pytorch.{name}" for name in _OF_LIGHTNING),
     *("torch.optim.", "torchmetrics."),
 )

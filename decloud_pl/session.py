@@ -25,10 +25,10 @@ from decloud_pl.journal.record import RoundRecord
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.models.quarantine.opening import open_base_model
 from decloud_pl.models.spec import BaseModel
-from decloud_pl.rounds.connect import open_wallet
 from decloud_pl.rounds.events import DaemonEvent, Training
 from decloud_pl.rounds.steps import fetch_base_model
 from decloud_pl.rounds.stores import make_reader
+from decloud_pl.rounds.wallets import open_wallet
 
 T = TypeVar("T")
 
@@ -176,7 +176,7 @@ class Session:
         if self._wallet is not None:
             return load_wallet(keypair_path=Path(self._wallet).expanduser(), environ={})
         if not self._is_local:
-            return open_wallet(self._connection.settings.wallet, self._connection.settings.secrets)
+            return open_wallet(self._connection.settings)
         path = self._connection.settings.home_path / _WALLET_FILE
         return load_wallet(keypair_path=path, environ={}) if path.exists() else create_wallet(path)
 

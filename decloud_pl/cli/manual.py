@@ -26,10 +26,10 @@ def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, jso
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.daemon.manual import take
-    from decloud_pl.rounds.connect import open_wallet
+    from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
-    wallet = open_wallet(settings.wallet, settings.secrets)
+    wallet = open_wallet(settings)
     reporter = TerminalReporter(stderr=json)
     with reporter:
 

@@ -42,9 +42,9 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     from decloud_pl.cli.ui.terminal import make_console
     from decloud_pl.daemon.assemble import assemble, facts, run_until_stopped
     from decloud_pl.observers.systemd import keep_alive
-    from decloud_pl.rounds.connect import open_wallet
+    from decloud_pl.rounds.wallets import open_wallet
 
-    wallet = open_wallet(settings.wallet, settings.secrets)
+    wallet = open_wallet(settings)
     reporter: LiveReporter | TerminalReporter
     if make_console().is_terminal and not plain:
         reporter = LiveReporter(facts(settings, preset))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -41,6 +41,7 @@ class ChainConfig(FeeLimits):
 class RayConfig:
     """The Ray cluster, and what each training gets of the machine it runs on; see ``daemon.ray`` in ``conf/``."""
 
+    _target_: str = "decloud_pl.executors.ray.executor.RayExecutor.of"
     address: Annotated[str, _ADDRESS] = "auto"
     cpus: Annotated[int, ONE_OR_MORE] = 1
     gpus: Annotated[float, ZERO_OR_MORE, _GPUS] = 0.0
@@ -50,20 +51,34 @@ class RayConfig:
 
 
 @dataclass
+class ProcessConfig:
+    """Child processes of the daemon."""
+
+    _target_: str = "decloud_pl.executors.process.ProcessExecutor"
+
+
+@dataclass
 class DaemonConfig:
     """How rounds are worked on."""
 
     hang_minutes: Annotated[float, ABOVE_ZERO] = 15.0
     stop_seconds: Annotated[float, ZERO_OR_MORE] = 90.0
     executor: Annotated[str, one_of("process", "ray")] = "process"
+    process: ProcessConfig = field(default_factory=ProcessConfig)
     ray: RayConfig = field(default_factory=RayConfig)
+
+    def executor_node(self) -> dict[str, Any]:
+        """What runs the trainings."""
+        return {**asdict(getattr(self, self.executor)), "hang_seconds": self.hang_minutes * 60}
 
 
 @dataclass
 class WalletConfig:
-    """Where the key is. The key itself never enters the configuration."""
+    """What opens the wallet. The key itself never enters the configuration."""
 
-    kind: Annotated[str, one_of("keypair", "environment", "keyring", "solana-cli")] = "keypair"
+    _target_: str = "decloud_pl.rounds.wallets.keypair"
+    # The old way to choose one; it counts where it is set.
+    kind: Annotated[str, one_of("keypair", "environment", "keyring", "solana-cli", "")] = ""
     keypair_path: str = "~/.config/solana/id.json"
     strict: bool = False
 

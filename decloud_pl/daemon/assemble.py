@@ -13,6 +13,7 @@ from typing import Any
 
 from solders.pubkey import Pubkey
 
+from decloud_pl.build import build
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.rpc import RpcClient
@@ -20,14 +21,12 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.config import Settings, Tree
-from decloud_pl.config.schema import DaemonConfig
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.startup import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
-from decloud_pl.executors.process import Executor, ProcessExecutor
-from decloud_pl.executors.ray.executor import RayExecutor
+from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
 from decloud_pl.journal.owner import Owner
@@ -48,23 +47,6 @@ from decloud_pl.rounds.steps import Steps
 from decloud_pl.rounds.stores import make_publisher, make_reader, make_stores
 
 MAX_MODEL_BYTES = 2 << 30
-
-
-def make_executor(config: DaemonConfig) -> Executor:
-    """Where trainings run.
-
-    Raises:
-        ConfigError: on Ray, which is not installed.
-    """
-    if config.executor == "ray":
-        return RayExecutor(config.ray, hang_seconds=config.hang_minutes * 60)
-    return ProcessExecutor(hang_seconds=config.hang_minutes * 60)
-
-
-def make_shares(config: DaemonConfig, max_concurrent_rounds: int) -> Shares:
-    """Places for trainings; a Ray cluster divides its GPUs itself."""
-    here = () if config.executor == "ray" else visible_gpus(os.environ)
-    return Shares(max_concurrent_rounds, here)
 
 
 def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: int | None = None) -> Policy:
@@ -163,7 +145,8 @@ async def assemble(
         JournalLocked: another daemon works for this home.
     """
     home, storage = settings.home_path, settings.storage
-    dialect, executor = make_dialect(settings.network), make_executor(settings.daemon)
+    dialect = make_dialect(settings.network)
+    executor: Executor = build(settings.daemon.executor_node(), packages=settings.allow_packages)
     planner = SettingsPlanner(settings)
     if settings.auto_train:
         await check_training(planner.sample())
@@ -205,14 +188,14 @@ async def assemble(
             rounds_folder=home / "rounds" / owner.folder,
             max_model_bytes=MAX_MODEL_BYTES,
             deposit=deposit,
-            shares=make_shares(settings.daemon, settings.max_concurrent_rounds),
+            shares=Shares(settings.max_concurrent_rounds, visible_gpus(os.environ)),
         )
         policy = replace(
             make_policy(settings, deposit=deposit, stop_after=stop_after), wait_for_endpoint=wait_for_endpoint
         )
         if trained_elsewhere:
             policy = replace(policy, resolve=_lenient(policy.resolve), prepare=lambda _: None)
-        if isinstance(executor, RayExecutor) and settings.auto_train:
+        if isinstance(executor, Cluster) and settings.auto_train:
             await stack.enter_async_context(_cluster_looked_at(executor, reporter))
         yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect))
 
@@ -233,7 +216,7 @@ async def _network_and_deposit(rpc: RpcClient, dialect: Dialect) -> tuple[str, i
 
 
 @asynccontextmanager
-async def _cluster_looked_at(executor: RayExecutor, reporter: Reporter) -> AsyncIterator[None]:
+async def _cluster_looked_at(executor: Cluster, reporter: Reporter) -> AsyncIterator[None]:
     """Says at the start, not only in the first round, that there is no machine to train on; keeps nothing waiting."""
 
     async def look() -> None:

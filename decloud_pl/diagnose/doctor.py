@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from decloud_pl.build import build
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.wallet import Wallet
@@ -21,10 +22,10 @@ from decloud_pl.chain.watch import Subscribed, watch_events
 from decloud_pl.children import output_of
 from decloud_pl.config import NetworkConfig, Settings
 from decloud_pl.config.file import ConfigFile
-from decloud_pl.config.schema import RayConfig
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ContentNotFound, DatasetError, DecloudError
+from decloud_pl.executors.process import Cluster
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
@@ -91,7 +92,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _disk(home),
         *_data_sets(catalog, settings.datasets),
         await _device(),
-        *([await _tried("ray", lambda: _ray(settings.daemon.ray))] if settings.daemon.executor == "ray" else []),
+        *([await _tried("ray", lambda: _cluster(settings))] if settings.daemon.executor == "ray" else []),
     ]
 
 
@@ -254,10 +255,9 @@ def _data_sets(catalog: Catalog, wanted: Sequence[str]) -> list[Finding]:
     return found
 
 
-async def _ray(ray: RayConfig) -> Finding:
-    from decloud_pl.executors.ray.executor import RayExecutor
-
-    return Finding("ray", "ok", await RayExecutor(ray).check())
+async def _cluster(settings: Settings) -> Finding:
+    cluster: Cluster = build(settings.daemon.executor_node(), packages=settings.allow_packages)
+    return Finding("ray", "ok", await cluster.check())
 
 
 async def _device() -> Finding:

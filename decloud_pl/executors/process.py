@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from decloud_pl.children import kill_group
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
@@ -58,6 +58,15 @@ class Executor(Protocol):
             TrainingStopped: somebody else stopped the worker; it goes on from its checkpoint.
             TrainingError: the worker failed, was killed or made no progress for too long.
         """
+        ...
+
+
+@runtime_checkable
+class Cluster(Executor, Protocol):
+    """An executor whose machines may be away."""
+
+    async def check(self) -> str:
+        """Looks at them; returns what there is, in a phrase, or raises `ExecutorUnavailable`."""
         ...
 
 

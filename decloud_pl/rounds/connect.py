@@ -1,60 +1,14 @@
-"""From settings to the wallet and the chain: all that a command needs that only reads."""
+"""From settings to the chain."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
-from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
-from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, Wallet, load_wallet, parse_key
-from decloud_pl.config import NetworkConfig, Secrets, WalletConfig
-from decloud_pl.errors import ConfigError, WalletError
-
-
-def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:
-    """The wallet that ``wallet=…`` chooses; ``keypair`` takes the first key it finds, the others look at one place.
-
-    Raises:
-        WalletError: there is none; the message says all the ways to give one.
-    """
-    kind, strict = config.kind, config.strict
-    cli_config = Path(DEFAULT_FILE).expanduser()
-    if kind == "environment":
-        if not os.environ.get(ENVIRONMENT_VARIABLE):
-            raise WalletError(
-                f"wallet=environment, but {ENVIRONMENT_VARIABLE} is not set.",
-                fix=f"Set {ENVIRONMENT_VARIABLE}, or choose another wallet.",
-            )
-        return load_wallet(keypair_path=None, environ=os.environ)
-    if kind == "keyring":
-        held = secrets.in_keyring("private_key")
-        if held is None:
-            raise WalletError(
-                "wallet=keyring, but the system keyring holds no private_key.",
-                fix="Put it there with: decloud-trainer config --set private_key=- --keyring",
-            )
-        return parse_key(held, "The system keyring")
-    if kind == "solana-cli":
-        found = read_solana_cli_config(cli_config)
-        if found is None or found.keypair_path is None or not found.keypair_path.exists():
-            raise WalletError(
-                f"wallet=solana-cli, but {cli_config} names no key file.",
-                fix="Name one with `solana config set --keypair FILE`, or choose another wallet.",
-            )
-        return load_wallet(keypair_path=found.keypair_path, environ={}, strict=strict)
-    private_key = secrets.get("private_key")
-    path = Path(config.keypair_path).expanduser()
-    if private_key is None and not path.exists() and config.keypair_path != type(config)().keypair_path:
-        # Another wallet than the one that was named would earn, and pay.
-        raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
-    return load_wallet(
-        keypair_path=path, environ=os.environ, private_key=private_key, cli_config=cli_config, strict=strict
-    )
+from decloud_pl.config import NetworkConfig
+from decloud_pl.errors import ConfigError
 
 
 def make_dialect(network: NetworkConfig) -> Dialect:

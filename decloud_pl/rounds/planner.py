@@ -52,7 +52,8 @@ class SettingsPlanner:
             folder=folder,
             name=str(record.round_id),
             finish_by=finish_by,
-            threads=threads_of(self.settings),
+            # Where a cluster trains, it puts in what it gives of its machine.
+            threads=max(1, processors() // self.settings.max_concurrent_rounds),
         )
 
     def sample(self) -> TrainingPlan:
@@ -135,13 +136,6 @@ def _logger_node(logger: dict[str, Any], name: str) -> dict[str, object]:
     if isinstance(node.get("save_dir"), str):
         node["save_dir"] = str(Path(str(node["save_dir"])).expanduser())
     return node
-
-
-def threads_of(settings: Settings) -> int:
-    """Of each training: a part of this machine's processors, or what Ray gives it on whatever machine it runs."""
-    if settings.daemon.executor == "ray":
-        return settings.daemon.ray.cpus
-    return max(1, processors() // settings.max_concurrent_rounds)
 
 
 def processors() -> int:

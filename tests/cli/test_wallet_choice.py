@@ -12,9 +12,8 @@ from keyring.backend import KeyringBackend
 
 from decloud_pl.chain.wallet import Wallet, create_wallet
 from decloud_pl.cli.config.session import open_settings
-from decloud_pl.config import Settings
 from decloud_pl.errors import ConfigError, WalletError
-from decloud_pl.rounds.connect import open_wallet as open_chosen
+from decloud_pl.rounds.wallets import open_wallet
 
 
 class MemoryKeyring(KeyringBackend):
@@ -31,10 +30,6 @@ class MemoryKeyring(KeyringBackend):
 
     def set_password(self, service: str, username: str, password: str) -> None:
         self.held[service, username] = password
-
-
-def open_wallet(settings: Settings) -> Wallet:
-    return open_chosen(settings.wallet, settings.secrets)
 
 
 @pytest.fixture
@@ -64,6 +59,33 @@ def keys(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, desktop: M
 @pytest.mark.parametrize("kind", ["environment", "keyring", "solana-cli"])
 def test_each_choice_looks_at_its_own_place(kind: str, keys: dict[str, Wallet]) -> None:
     assert open_wallet(open_settings([f"wallet={kind}"])).address == keys[kind].address
+
+
+@pytest.mark.parametrize("kind", ["environment", "keyring", "solana-cli", "keypair"])
+def test_the_old_name_of_a_choice_counts(kind: str, keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "keypair":  # it looks at the environment first
+        monkeypatch.delenv("DECLOUD_PRIVATE_KEY")
+    assert open_wallet(open_settings([f"wallet.kind={kind}"])).address == keys[kind].address
+
+
+def test_a_wallet_of_ones_own(
+    home: Path, keys: dict[str, Wallet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home / "conf" / "wallet" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("_target_: my_wallet.open_mine\n")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "my_wallet.py").write_text(
+        "from pathlib import Path\n"
+        "from decloud_pl.chain.wallet import parse_key\n"
+        "def open_mine(config, secrets):\n"
+        f"    return parse_key(Path({str(tmp_path / 'keyring.json')!r}).read_text(), 'mine')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    with pytest.raises(ConfigError, match="allow_packages=my_wallet"):
+        open_wallet(open_settings(["wallet=mine"]))
+    monkeypatch.setenv("DECLOUD_ALLOW_PACKAGES", "my_wallet")
+    assert open_wallet(open_settings(["wallet=mine"])).address == keys["keyring"].address
 
 
 def test_a_key_file_comes_after_the_environment(keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:

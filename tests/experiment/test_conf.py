@@ -9,9 +9,11 @@ from types import ModuleType
 
 import pytest
 
+from decloud_pl.build import build
 from decloud_pl.config import Secrets, Settings, compose
 from decloud_pl.config_dir import config_dir
-from decloud_pl.daemon.assemble import make_executor, make_policy
+from decloud_pl.daemon.assemble import make_policy
+from decloud_pl.executors.ray.executor import RayExecutor
 from decloud_pl.experiment.run import run_experiment
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.stores import make_reader, make_stores
@@ -116,4 +118,11 @@ def test_a_daemon_is_made_of_it(choice: str, tmp_path: Path) -> None:
     policy = make_policy(settings)
     assert policy.criteria.datasets == frozenset(settings.datasets)
     assert policy.criteria.rewards == settings.rewards
-    make_executor(settings.daemon)
+    build(settings.daemon.executor_node())
+
+
+def test_the_executor_is_the_one_that_is_chosen() -> None:
+    pytest.importorskip("ray")
+    daemon = compose(["daemon.executor=ray", "daemon.ray.cpus=3", "daemon.hang_minutes=2"]).daemon
+    assert isinstance(build(daemon.executor_node()), RayExecutor)
+    assert (daemon.executor_node()["cpus"], daemon.executor_node()["hang_seconds"]) == (3, 120)

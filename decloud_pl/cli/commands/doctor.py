@@ -33,10 +33,10 @@ def run(as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.config.schema import default_home
     from decloud_pl.diagnose.doctor import examine
-    from decloud_pl.rounds.connect import open_wallet
+    from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
-    find_wallet = partial(open_wallet, settings.wallet, settings.secrets)
+    find_wallet = partial(open_wallet, settings)
     findings = asyncio.run(examine(settings, default_home(os.environ), find_wallet))
     problems = [finding for finding in findings if finding.verdict == "problem"]
     if as_json:

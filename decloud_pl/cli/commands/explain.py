@@ -23,10 +23,10 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.rounds import convention_fields
     from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.daemon.assemble import explain_round
-    from decloud_pl.rounds.connect import open_wallet
+    from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
-    address = open_wallet(settings.wallet, settings.secrets).address
+    address = open_wallet(settings).address
     checks = asyncio.run(explain_round(settings, address, round_id))
     joins = all(check.passed for check in checks)
     if as_json:

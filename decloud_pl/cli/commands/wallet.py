@@ -27,7 +27,7 @@ def run(action: str, keypair: Path | None, as_json: bool) -> int:
     from decloud_pl.chain.wallet import create_wallet, load_wallet
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json
-    from decloud_pl.rounds.connect import open_wallet
+    from decloud_pl.rounds.wallets import open_wallet
 
     path = (keypair or Path(_DEFAULT)).expanduser()
     if action == "new":
@@ -37,7 +37,7 @@ def run(action: str, keypair: Path | None, as_json: bool) -> int:
         wallet = load_wallet(keypair_path=path, environ={})
     else:
         settings = open_settings([])
-        wallet = open_wallet(settings.wallet, settings.secrets)
+        wallet = open_wallet(settings)
     if as_json:
         print_json({"address": str(wallet.address)})
     elif action == "new":

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from decloud_pl.children import output_of
 from decloud_pl.config.schema import RayConfig
@@ -61,11 +62,20 @@ class RayExecutor:
         hang_timeout = hang_seconds + grace + _LATER
         self._driver = ProcessExecutor(environ, grace=grace, hang_seconds=hang_timeout, command=self._command)
 
+    @classmethod
+    def of(cls, *, hang_seconds: float, **config: Any) -> RayExecutor:
+        """From the values of a `RayConfig`."""
+        return cls(RayConfig(**config), hang_seconds=hang_seconds)
+
     async def train(
-        self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
+        self,
+        folder: Path,
+        on_progress: Callable[[Mapping[str, object]], None],
+        *,
+        environment: Mapping[str, str],  # noqa: ARG002
     ) -> None:
-        """See `Executor`. Ray divides the GPUs of its machines itself."""
-        await self._driver.train(folder, on_progress, environment={**environment, **self._own})
+        """See `Executor`. Ray divides the GPUs of its machines itself: this machine's are not asked for."""
+        await self._driver.train(folder, on_progress, environment=self._own)
 
     async def check(self) -> str:
         """Looks at the cluster; returns what it has, in a phrase, or raises `ExecutorUnavailable`."""

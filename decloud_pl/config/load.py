@@ -17,7 +17,6 @@ from decloud_pl.config.layers import Sources, sources
 from decloud_pl.config.names import ALIASES, ALL_BATCHES, OLD, PACKAGES, PRESET, SHORT, groups, secret_names, storages
 from decloud_pl.config.schema import DataConfig, Settings, Tree
 from decloud_pl.config.values import hydra_text, literal
-from decloud_pl.secrets import Secrets
 from decloud_pl.store.registry import take_providers
 
 if TYPE_CHECKING:
@@ -46,15 +45,13 @@ def load(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.envir
     return composed(sources(overrides, environ=environ)).settings
 
 
-def compose(overrides: Sequence[str] = (), *, secrets: Secrets | None = None) -> Settings:
+def compose(overrides: Sequence[str] = ()) -> Settings:
     """The settings of ``conf/`` and overrides such as ``preset=quick-test`` alone, with nothing of this user's.
 
     Raises:
         ConfigError: an unknown key, group choice or value, named with the nearest right one.
     """
-    settings = composed(Sources().with_overrides(overrides)).settings
-    settings.secrets = secrets or settings.secrets
-    return settings
+    return composed(Sources().with_overrides(overrides)).settings
 
 
 def composed(given: Sources) -> Composed:

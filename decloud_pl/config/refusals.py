@@ -15,6 +15,7 @@ from decloud_pl.config.schema import Settings
 from decloud_pl.config.values import wrong
 from decloud_pl.errors import ConfigError, first_line, nearest
 from decloud_pl.ranges import declared
+from decloud_pl.trainer_arguments import check_trainer
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -111,8 +112,7 @@ def check(settings: Settings, given: Sources) -> None:
         if not holds:
             shown = repr(value) if isinstance(value, str) else value
             raise ConfigError(f"{given.written(place)} is {shown}.", fix=f"Set it to {allowed.words}.")
-    if settings.trainer.get("limit_train_batches") == 0:
-        raise ConfigError("trainer.limit_train_batches is 0.", fix="Set it to 1 or more, a share, or 1.0 for all.")
+    check_trainer(settings.trainer)
     if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
         raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
     if settings.base_model and settings.task != "experiment":

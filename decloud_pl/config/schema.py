@@ -21,7 +21,6 @@ from decloud_pl.secrets import Secrets
 from decloud_pl.store.registry import Provider, StorageConfig
 
 CONFIG_FILE = "config.json"
-JOURNAL_FILE = "journal.sqlite"
 
 _GPUS = Range("a share of a GPU or a whole number", lambda value: value < 1 or value % 1 == 0)
 _ADDRESS = Range(
@@ -186,10 +185,6 @@ class Settings(Tree):
     def own_conf(self) -> Path:
         """Where the user's own choices of groups are: presets, data sets, networks."""
         return self.home_path / USER_CONF
-
-    @property
-    def journal_path(self) -> Path:
-        return self.home_path / JOURNAL_FILE
 
     def written_convention(self) -> Convention:
         """How this trainer writes updates."""

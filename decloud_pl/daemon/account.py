@@ -19,7 +19,7 @@ from decloud_pl.executors.update_file import read_update
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord
-from decloud_pl.journal.schema import daemon_process
+from decloud_pl.journal.schema import JOURNAL_FILE, daemon_process
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.events import Reporter
 from decloud_pl.rounds.select import why_closed
@@ -54,7 +54,7 @@ class WalletRounds:
             ChainError: no endpoint answers, or it is no Solana network.
             JournalLocked: another process works for this home.
         """
-        process = daemon_process(self.settings.journal_path)
+        process = daemon_process(self.settings.home_path / JOURNAL_FILE)
         if process is not None:
             raise JournalLocked(
                 f"A daemon or another session (process {process}) is using {self.settings.home_path}.",
@@ -223,7 +223,7 @@ class WalletRounds:
         return record
 
     def _record(self, round_id: int) -> RoundRecord | None:
-        with JournalReader(self.settings.journal_path, self.owner) as journal:
+        with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
             return journal.get(round_id)
 
     def _is_wanted(self, round_: Round, dataset: str | None) -> bool:

@@ -256,7 +256,9 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     if view.round is None:
         raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
     policy = make_policy(settings, deposit=deposit)
-    with JournalReader(settings.journal_path, Owner(network, str(dialect.program_id), str(address))) as journal:
+    with JournalReader(
+        settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address))
+    ) as journal:
         return Joining(policy, journal).checks(view.round, now=view.now, balance=view.balance)
 
 

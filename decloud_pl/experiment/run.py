@@ -16,7 +16,6 @@ from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, f
 from decloud_pl.rounds.planner import make_catalog, processors, training_plan
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, PROBE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
-from decloud_pl.train.trainer_arguments import check_trainer
 
 FRESH_MODEL = "base_model.safetensors"
 _AUTO = "auto"
@@ -56,7 +55,6 @@ def run_experiment(
     from decloud_pl.models.package import read_spec
     from decloud_pl.train.run import train_round
 
-    check_trainer(settings.trainer)
     folder.mkdir(parents=True, exist_ok=True)
     begun = monotonic()
     dataset = dataset_node(settings)

@@ -18,7 +18,6 @@ from decloud_pl.config.schema import default_home
 from decloud_pl.errors import ConfigError, DecloudError, nearest
 from decloud_pl.experiment.results import Result, dataset_name
 from decloud_pl.redact import HIDDEN, redact
-from decloud_pl.train.trainer_arguments import check_trainer
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -145,7 +144,6 @@ def first_point(given: Sources) -> Composed:
         raise ConfigError(
             "Only experiments can be swept: a daemon or a round acts on the chain.", fix="Add task=experiment."
         )
-    check_trainer(found.settings.trainer)
     return found
 
 

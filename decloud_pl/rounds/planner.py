@@ -16,21 +16,13 @@ from decloud_pl.domain import Convention
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.redact import redact
 from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, ScoreSplit, TrainingPlan
-from decloud_pl.train.trainer_arguments import check_trainer
 
 
 @dataclass(frozen=True)
 class SettingsPlanner:
-    """Plans with the user's `Settings`. Nothing from the chain but the round's number gets into the plan.
-
-    Raises:
-        ConfigError: the settings have an argument of Lightning's Trainer that a training must own.
-    """
+    """Plans with the user's `Settings`. Nothing from the chain but the round's number gets into the plan."""
 
     settings: Settings
-
-    def __post_init__(self) -> None:
-        check_trainer(self.settings.trainer)  # what is wrong shall be refused at the start, not in a round
 
     @property
     def publish_reserve(self) -> float:

@@ -10,6 +10,7 @@ from decloud_pl.build import build
 from decloud_pl.config import NetworkConfig, Settings
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.owner import NOBODY
+from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.uploads import finished_cids
 from decloud_pl.journal.writer import Journal
 from decloud_pl.store import LocalStore, Store
@@ -104,8 +105,9 @@ def collect_garbage_of_home(settings: Settings) -> list[str]:
     Raises:
         JournalLocked: a daemon is at work.
     """
-    if not settings.journal_path.exists():
+    path = settings.home_path / JOURNAL_FILE
+    if not path.exists():
         return []
-    with Journal(settings.journal_path, NOBODY) as journal:
+    with Journal(path, NOBODY) as journal:
         stores = [_built(one, settings) for one in settings.providers.values() if not one.serves_others]
         return [cid for store in stores if isinstance(store, LocalStore) for cid in collect_garbage(store, journal)]

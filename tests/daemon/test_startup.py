@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -89,11 +90,12 @@ async def test_a_cancellation_that_comes_with_the_stop_is_not_lost() -> None:
 
 
 @pytest.fixture
-def port() -> int:
-    """One that is free."""
+def port() -> Iterator[int]:
+    """One where nobody listens, held for this test: only a server that allows it (SO_REUSEADDR) can take it over."""
     with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+        yield int(sock.getsockname()[1])
 
 
 def settings_of(tmp_path: Path, port: int, *overrides: str) -> Settings:

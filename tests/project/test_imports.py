@@ -17,7 +17,7 @@ PACKAGE = Path(decloud_pl.__file__).parent
 NAME = "decloud_pl"
 DIALECTS = f"{NAME}.chain.dialects"
 
-_BASE = {"errors", "domain", "durable", "ranges", "redact", "retry", "loop_thread", "children"}
+_BASE = {"errors", "domain", "durable", "ranges", "redact", "retry", "loop_thread", "children", "trainer_arguments"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
 _DAEMON = {*_ROUNDS, "rounds", "observers"}
@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "config_dir": {"errors"},
     "secrets": {"errors"},
     "loop_thread": set(),
+    "trainer_arguments": {"errors"},
     "children": {"errors"},
     "config": {*_BASE, "config_dir", "secrets", "chain", "store"},
     "build": {"errors"},

@@ -61,9 +61,10 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
     from decloud_pl.cli.ui.times import clock_time
     from decloud_pl.domain import format_sol
     from decloud_pl.journal.reader import JournalReader
+    from decloud_pl.journal.schema import JOURNAL_FILE
 
-    settings = open_settings(overrides)
-    with JournalReader(settings.journal_path) as journal:
+    path = open_settings(overrides).home_path / JOURNAL_FILE
+    with JournalReader(path) as journal:
         rows, costs = journal.all_rounds(), journal.all_costs()
     earned = sum(record.earned for _, record in rows)
     shown = rows[-last:] if last > 0 else rows
@@ -79,7 +80,7 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
         return 0
     if as_json:
         document = {
-            "journal": str(settings.journal_path),
+            "journal": str(path),
             "earned_lamports": earned,
             "rounds": [{**owner._asdict(), **dataclasses.asdict(record)} for owner, record in shown],
         }

@@ -37,11 +37,11 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.domain import format_sol
-    from decloud_pl.journal.schema import daemon_process
+    from decloud_pl.journal.schema import JOURNAL_FILE, daemon_process
     from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
-    network, journal = settings.network, settings.journal_path
+    network, journal = settings.network, settings.home_path / JOURNAL_FILE
     address = open_wallet(settings).address
     if round_id is not None:
         return asyncio.run(_round_status(round_id, network, address, journal, json=as_json))

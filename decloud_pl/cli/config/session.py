@@ -34,7 +34,6 @@ def checked(given: Sources, *, stored: bool = False) -> Composed:
     """
     from decloud_pl.cli.config.dataset_names import check_names, warn_of_mappings
     from decloud_pl.config.load import composed
-    from decloud_pl.train.trainer_arguments import check_trainer
 
     for override in given.overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -45,7 +44,6 @@ def checked(given: Sources, *, stored: bool = False) -> Composed:
     dialect = settings.network.dialect
     check_names(settings.datasets, settings.mappings, settings.paths, dialect, settings.own_conf)
     warn_of_mappings(settings.mappings, dialect, stored=stored)
-    check_trainer(settings.trainer)
     return found
 
 

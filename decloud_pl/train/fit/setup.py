@@ -39,7 +39,6 @@ from decloud_pl.train.plan import RoundFile, TrainingPlan
 from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.score.gate import Rules
 from decloud_pl.train.score.judge import Halves, Judge
-from decloud_pl.train.trainer_arguments import check_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +66,10 @@ class FitSetup:
         """The setup of a plan.
 
         Raises:
-            ConfigError: a node that cannot be built, or sets what a training must own.
+            ConfigError: a node that cannot be built.
             DatasetError: the data set cannot be read.
             TrainingError: the base model does not fit the data set.
         """
-        check_trainer(plan.config.trainer)
         return cls(plan, base, load_file(str(base.weights)), _make_data(plan, base))
 
     @property

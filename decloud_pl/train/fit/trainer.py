@@ -23,8 +23,8 @@ from decloud_pl.errors import ConfigError, DecloudError, TrainingError
 from decloud_pl.train.fit.own_code import check_callbacks
 from decloud_pl.train.fit.precision import resolve_precision, speed_up_gpu
 from decloud_pl.train.plan import TrainingPlan
-from decloud_pl.train.trainer_arguments import REFUSED
 from decloud_pl.train.tune.halving import OutOfTime
+from decloud_pl.trainer_arguments import REFUSED
 
 logger = logging.getLogger(__name__)
 

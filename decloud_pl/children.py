@@ -1,4 +1,4 @@
-"""Child processes: what a parent does with one, and what a child does at its start."""
+"""Child processes, and signals to stop: what a parent does with a child, and what a child does at its start."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import TextIO
+from typing import IO, Any, TextIO
 
 from decloud_pl.errors import TrainingStopped
+
+_LONGEST_LINE = 1 << 20
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,49 @@ class Output:
         return lines[-1] if lines else "no reason given"
 
 
+class Child:
+    """A child process. Its standard input stays open as long as this process runs: see `exit_with_parent`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdin is None or process.stdout is None:
+            raise OSError("a child process has no pipes")
+        self.process, self.stdin, self.stdout = process, process.stdin, process.stdout
+
+    @classmethod
+    async def start(
+        cls, command: Sequence[str], *, log: IO[bytes] | int, env: Mapping[str, str] | None = None
+    ) -> Child:
+        """Starts a child in a session of its own, because Ctrl-C goes to a terminal's whole foreground group.
+
+        Args:
+            command: the child.
+            log: where its standard error goes: a file, or `asyncio.subprocess.PIPE`.
+            env: its environment; this process's by default.
+        """
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=pipe, stdout=pipe, stderr=log, env=env, start_new_session=True, limit=_LONGEST_LINE
+        )
+        return cls(process)
+
+    async def end(self, *, grace: float = 0.0) -> None:
+        """Ends the child and whatever it started; a cancellation ends them at once.
+
+        Args:
+            grace: seconds that the child has after SIGTERM, for example for a checkpoint.
+        """
+        if grace and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                async with asyncio.timeout(grace):
+                    await self.process.wait()
+        # Not earlier: a child takes the end of its input for the end of its parent, and may need what it started.
+        self.stdin.close()
+        kill_group(self.process.pid)
+        await self.process.wait()
+
+
 async def output_of(
     command: Sequence[str], *, seconds: float, given: bytes | None = None, env: Mapping[str, str] | None = None
 ) -> Output:
@@ -40,32 +86,25 @@ async def output_of(
     Args:
         command: the child.
         seconds: how long it may take.
-        given: what it reads from standard input. Without it that stays open: a child that calls `exit_with_parent`
-            ends when this process does.
+        given: what it reads from standard input. Without it that stays open.
         env: its environment; this process's by default.
 
     Raises:
         TimeoutError: it took longer.
     """
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=pipe, stdout=pipe, stderr=pipe, env=env, start_new_session=True
-    )
-    if process.stdin is None or process.stdout is None or process.stderr is None:
-        raise OSError("a child process has no pipes")
+    child = await Child.start(command, log=asyncio.subprocess.PIPE, env=env)
+    stderr = child.process.stderr or asyncio.StreamReader()
     try:
         async with asyncio.timeout(seconds):
             if given is not None:
                 with contextlib.suppress(ConnectionError):  # it has ended already, and its log says why
-                    process.stdin.write(given)
-                    await process.stdin.drain()
-                process.stdin.close()
-            out, log = await asyncio.gather(process.stdout.read(), process.stderr.read())
-            return Output(await process.wait(), out, log)
+                    child.stdin.write(given)
+                    await child.stdin.drain()
+                child.stdin.close()
+            out, log = await asyncio.gather(child.stdout.read(), stderr.read())
+            return Output(await child.process.wait(), out, log)
     finally:
-        process.stdin.close()
-        kill_group(process.pid)
-        await process.wait()
+        await child.end()
 
 
 def kill_group(leader: int) -> None:
@@ -74,25 +113,76 @@ def kill_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-class StopRequest:
-    """SIGTERM: ends this process at once until a training has begun to ask for it, then that has to stop itself."""
+@contextlib.contextmanager
+def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool = False) -> Iterator[asyncio.Event]:
+    """An event that is set by SIGINT or SIGTERM; a second signal ends this process at once.
 
-    def __init__(self) -> None:
-        self._requested = False
+    Args:
+        on_stop: called with the first signal.
+        with_parent: the end of the parent sets the event, too.
+    """
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            # Nothing is lost: every state on disk is written before its effect, and children end with this process.
+            os._exit(_INTERRUPTED)
+        stop.set()
+        on_stop()
+
+    def on_parent_end() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(stop.set)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    if with_parent:
+        _on_parent_end(on_parent_end)
+    try:
+        yield stop
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+class StopRequest:
+    """A signal to stop, in a process that trains: it ends the process until the training asks `requested`.
+
+    From then on the training has to stop itself, so that it can write a checkpoint. A context manager.
+
+    Args:
+        by_user: Ctrl-C counts as SIGTERM does; both, and a second one even when the training asks, raise
+            `KeyboardInterrupt`. By default SIGTERM alone counts, and the exit code is that of `TrainingStopped`.
+    """
+
+    def __init__(self, *, by_user: bool = False) -> None:
+        self.seen = False
+        self._by_user = by_user
         self._asked_for = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def install(self) -> None:
-        signal.signal(signal.SIGTERM, self._on_signal)
+        """Takes the signals, as the context does, for good."""
+        numbers = _SIGNALS if self._by_user else (signal.SIGTERM,)
+        self._before = {number: signal.signal(number, self._on_signal) for number in numbers}
 
     def requested(self) -> bool:
         """Whether to stop; whoever asks is expected to."""
         self._asked_for = True
-        return self._requested
+        return self.seen
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self._requested = True
-        if not self._asked_for:
-            sys.exit(TrainingStopped.exit_code)
+        again, self.seen = self.seen, True
+        if not self._asked_for or (again and self._by_user):
+            raise KeyboardInterrupt if self._by_user else SystemExit(TrainingStopped.exit_code)
 
 
 def open_messages() -> TextIO:
@@ -111,11 +201,16 @@ def send(messages: TextIO, message: object) -> None:
 
 
 def exit_with_parent() -> None:
-    """Ends this process when its parent is gone: the other end of standard input closes then."""
+    """Ends this process when its parent is gone."""
+    _on_parent_end(lambda: os._exit(1))
+
+
+def _on_parent_end(call: Callable[[], None]) -> None:
+    """Calls when the other end of standard input is closed."""
 
     def watch() -> None:
         while os.read(0, 4096):
             pass
-        os._exit(1)
+        call()
 
-    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
+    threading.Thread(target=watch, name="parent", daemon=True).start()

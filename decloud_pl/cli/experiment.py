@@ -76,9 +76,9 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     Raises:
         ConfigError: a setting that is wrong, or no experiment.
     """
+    from decloud_pl.children import StopRequest
     from decloud_pl.cli.config.dataset_names import check_names
     from decloud_pl.cli.hydra_flags import hand_over, shown_overrides
-    from decloud_pl.cli.ui.interrupts import Interrupts
     from decloud_pl.config.layers import sources
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
@@ -92,7 +92,7 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
     forget_secrets(os.environ)
-    interrupts = Interrupts()
+    interrupts = StopRequest(by_user=True)
     try:
         with interrupts:
             hand_over([*flags, f"hydra.sweep.dir={hydra_text(str(folder))}", *shown_overrides(given, first)], job)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from decloud_pl.children import Child
 from decloud_pl.errors import LocalnetError
 
 _STOP_SECONDS = 10.0
@@ -34,7 +32,7 @@ class Endpoints:
 async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> AsyncIterator[Endpoints]:
     """Runs a local network with agents on free ports while the context is open.
 
-    Its standard input is a pipe from this process: when that closes, however this process ends, it stops.
+    It stops when this process ends, however that comes.
 
     Args:
         home: its folder.
@@ -45,35 +43,27 @@ async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> Async
         LocalnetError: it did not start; the message is its own.
     """
     log_file = _open_log(home, log)
-    command = (sys.executable, "-m", "decloud_pl.cli", "localnet", "--json", "--exit-with-parent")
+    options = ("--json", "--exit-with-parent", "--rpc-port", "0", "--gateway-port", "0", "--home", str(home))
     with log_file:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            *("--rpc-port", "0", "--gateway-port", "0", "--home", str(home)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log_file,
-            start_new_session=True,
-        )
-    watch = asyncio.create_task(_tell(process, ended))
+        child = await Child.start((sys.executable, "-m", "decloud_pl.cli", "localnet", *options), log=log_file)
+    watch = asyncio.create_task(_tell(child, ended))
     try:
-        yield await _endpoints(process, log)
+        yield await _endpoints(child, log)
     finally:
         watch.cancel()
-        await _stop(process)
+        await child.end(grace=_STOP_SECONDS)
 
 
-async def _tell(process: asyncio.subprocess.Process, ended: asyncio.Event) -> None:
-    await process.wait()
+async def _tell(child: Child, ended: asyncio.Event) -> None:
+    await child.process.wait()
     ended.set()
 
 
-async def _endpoints(process: asyncio.subprocess.Process, log: Path) -> Endpoints:
-    line = b"" if process.stdout is None else await process.stdout.readline()
+async def _endpoints(child: Child, log: Path) -> Endpoints:
     try:
-        return Endpoints(**json.loads(line))
+        return Endpoints(**json.loads(await child.stdout.readline()))
     except (ValueError, TypeError) as error:
-        await process.wait()
+        await child.process.wait()
         raise LocalnetError(_last_line(log), fix=f"Its log is {log}.") from error
 
 
@@ -90,17 +80,3 @@ def _open_log(home: Path, log: Path) -> BinaryIO:
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1].removeprefix("decloud-trainer: ") if lines else "The local network did not start."
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    if process.stdin is not None:
-        process.stdin.close()
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()

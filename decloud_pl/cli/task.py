@@ -76,8 +76,8 @@ def _run_one_experiment(settings: Settings) -> int:
 
     An interrupted experiment of the same settings continues in its own folder.
     """
+    from decloud_pl.children import StopRequest
     from decloud_pl.cli.experiment import lines
-    from decloud_pl.cli.ui.interrupts import Interrupts
     from decloud_pl.cli.ui.training_bar import training_bar
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
@@ -89,7 +89,7 @@ def _run_one_experiment(settings: Settings) -> int:
     begun = unfinished(parent, key)
     folder = begun or new_folder(parent, datetime.now())  # noqa: DTZ005  # named for people
     print(f"{'Training' if begun is None else 'Resuming'} in {folder}…", flush=True)
-    interrupts = Interrupts()
+    interrupts = StopRequest(by_user=True)
     try:
         with interrupts, at_work(folder, key), training_bar() as show:
             result = run_experiment(settings, folder, on_progress=show, stop_requested=interrupts.requested)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,7 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
+from decloud_pl.children import stop_event
 from decloud_pl.config import Settings, Tree
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.startup import ENDLESS, answered
@@ -272,18 +272,14 @@ async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda
     Returns:
         Whether a signal ended it.
     """
-    with_signal = [False]
 
-    def on_signal() -> None:
-        if with_signal[0]:
-            _leave_now()
-        with_signal[0] = True
+    def stop() -> None:
         on_stop()
         daemon.stop()
 
-    with _signal_handlers(on_signal):
+    with stop_event(stop) as stopped:
         await daemon.run()
-    return with_signal[0]
+    return stopped.is_set()
 
 
 async def run_until_cancelled(daemon: Daemon) -> bool:
@@ -300,20 +296,3 @@ async def run_until_cancelled(daemon: Daemon) -> bool:
         await running
         raise
     return False
-
-
-@contextmanager
-def _signal_handlers(handler: Callable[[], None]) -> Iterator[None]:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, handler)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-
-
-def _leave_now() -> None:
-    # Nothing is lost: the journal is on disk before every effect, and workers end with this process.
-    os._exit(130)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from decloud_pl.children import kill_group
+from decloud_pl.children import Child, kill_group
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 from decloud_pl.store.registry import looks_secret
 
@@ -29,7 +29,6 @@ WORKER_MODULE = "decloud_pl.executors.worker"
 _BY_CODE: Mapping[int, type[TrainingError]] = {
     error.exit_code: error for error in (TrainingStopped, ExecutorUnavailable)
 }
-_LONGEST_LINE = 1 << 20
 _LOOK_SECONDS = 1.0
 
 
@@ -98,23 +97,14 @@ class ProcessExecutor:
     ) -> None:
         """See `Executor`; the child's log goes to ``worker.log`` in the folder."""
         with (folder / LOG_FILE).open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *self._command,
-                str(folder),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env={**self._environ, **environment},
-                # Ctrl-C goes to a terminal's whole foreground group; when to stop is the daemon's to say.
-                start_new_session=True,
-                limit=_LONGEST_LINE,
-            )
-        _offer_to_the_oom_killer(process.pid)
+            command = (*self._command, str(folder))
+            child = await Child.start(command, log=log, env={**self._environ, **environment})
+        _offer_to_the_oom_killer(child.process.pid)
         try:
-            refusal = await self._follow(process, on_progress)
-            code = await process.wait()
+            refusal = await self._follow(child, on_progress)
+            code = await child.process.wait()
         finally:
-            await self._end(process)
+            await child.end(grace=self._grace)
         if code == 0:
             return
         if refusal is None:
@@ -123,15 +113,10 @@ class ProcessExecutor:
             raise UntrustedFileRejected(refusal)  # trying again would not change the file
         raise _BY_CODE.get(code, TrainingError)(refusal)
 
-    async def _follow(
-        self, process: asyncio.subprocess.Process, on_progress: Callable[[Mapping[str, object]], None]
-    ) -> str | None:
+    async def _follow(self, child: Child, on_progress: Callable[[Mapping[str, object]], None]) -> str | None:
         """Reads messages until the child closes its output; returns its own word on a failure, if any."""
-        stdout = process.stdout
-        if stdout is None:
-            raise TrainingError("The training process has no output.", fix="Start the daemon again.")
         refusal: str | None = None
-        while line := await self._line(process, stdout):
+        while line := await self._line(child):
             try:
                 message = json.loads(line)
             except ValueError:
@@ -144,16 +129,16 @@ class ProcessExecutor:
                 on_progress(message)
         return refusal
 
-    async def _line(self, process: asyncio.subprocess.Process, stdout: asyncio.StreamReader) -> bytes:
+    async def _line(self, child: Child) -> bytes:
         """The next line; empty when the child has closed its output or has ended."""
-        reading = asyncio.ensure_future(stdout.readline())
+        reading = asyncio.ensure_future(child.stdout.readline())
         silent_since = time.monotonic()
         try:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=_LOOK_SECONDS)
-                if process.returncode is not None:
+                if child.process.returncode is not None:
                     # What the child started (data loaders) may still hold its output open.
-                    kill_group(process.pid)
+                    kill_group(child.process.pid)
                 if not reading.done() and time.monotonic() - silent_since > self._hang_seconds:
                     raise TrainingError(
                         f"The training made no progress for {self._hang_seconds / 60:g} minutes and was ended.",
@@ -164,23 +149,6 @@ class ProcessExecutor:
             raise TrainingError("The training process wrote what is no message.", fix="Its log says more.") from error
         finally:
             reading.cancel()
-
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        if process.returncode is None:
-            # Only the child itself: it writes a checkpoint, and needs what it started for that.
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                async with asyncio.timeout(self._grace):
-                    await process.wait()
-            except (TimeoutError, asyncio.CancelledError):
-                kill_group(process.pid)
-                await process.wait()
-        # Not earlier: the child takes the end of its input for the daemon's and would not write its checkpoint.
-        if process.stdin is not None:
-            process.stdin.close()
-        # Whatever the child started (data loaders, quarantine) must not outlive it.
-        kill_group(process.pid)
 
 
 def _ending(code: int) -> str:

@@ -91,9 +91,9 @@ def test_settings_are_told_without_secrets() -> None:
             "network.ws_url=wss://rpc.example/KEY-IN-PATH",
             "network.gateways=[https://gateway.example/KEY-IN-PATH]",
             "network.fallback_rpc_urls=['https://other.example/?api-key=KEY-IN-QUERY']",
-        ],
-        secrets=Secrets({"notify_urls": "json://KEY-OF-NOTES", "private_key": "KEY-OF-WALLET"}),
+        ]
     )
+    settings.secrets = Secrets({"notify_urls": "json://KEY-OF-NOTES", "private_key": "KEY-OF-WALLET"})
     text = json.dumps(public_settings(settings), ensure_ascii=False)
     assert "KEY" not in text
     assert "pass" not in text

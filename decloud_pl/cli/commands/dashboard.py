@@ -47,7 +47,7 @@ def run(port: int, home: Path | None, as_json: bool) -> int:
 
 
 async def _serve(home: Path, token: str, port: int, *, as_json: bool) -> None:
-    from decloud_pl.cli.ui.signals import stop_event
+    from decloud_pl.children import stop_event
     from decloud_pl.cli.ui.streams import print_document
     from decloud_pl.dashboard.app import serve
 

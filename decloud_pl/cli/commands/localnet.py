@@ -113,9 +113,9 @@ def _agent_options(
 async def _serve(network: LocalNetwork, *, as_json: bool, exit_with_parent: bool) -> None:
     import dataclasses
 
-    from decloud_pl.cli.ui.signals import stop_event
+    from decloud_pl.children import stop_event
 
-    with stop_event(on_stdin_close=exit_with_parent) as stop:
+    with stop_event(with_parent=exit_with_parent) as stop:
         async with network:
             endpoints = network.endpoints
             if as_json:

@@ -7,19 +7,16 @@ again with the next request.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.children import Child
 from decloud_pl.domain import Convention
 from decloud_pl.errors import LocalnetError
 
-_LONGEST_LINE = 1 << 20
 _CHILD = (sys.executable, "-m", "decloud_pl.localnet.agents.bench_child")
 
 
@@ -47,7 +44,7 @@ class Bench:
         self._data = None if data is None else str(data)
         self._log = log
         self._command = command
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Child | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def make_base_model(self, path: Path, *, architecture: str, model_format: str, classes: int) -> None:
@@ -79,24 +76,17 @@ class Bench:
 
     async def aclose(self) -> None:
         """Ends the child."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # it owns nothing that a kill could damage
-        await process.wait()
+        child, self._process = self._process, None
+        if child is not None:
+            await child.end()  # it owns nothing that a kill could damage
 
     async def _ask(self, request: str, **arguments: object) -> Any:  # any JSON value
         async with self._one_at_a_time:
-            process = await self._child()
-            if process.stdin is None or process.stdout is None:
-                raise LocalnetError("The scoring process has no pipes.", fix="Start the network again.")
+            child = await self._child()
             try:
-                process.stdin.write(json.dumps({"request": request, **arguments}).encode() + b"\n")
-                await process.stdin.drain()
-                line = await process.stdout.readline()
+                child.stdin.write(json.dumps({"request": request, **arguments}).encode() + b"\n")
+                await child.stdin.drain()
+                line = await child.stdout.readline()
             except ConnectionError:
                 line = b""
             except asyncio.CancelledError:
@@ -110,15 +100,8 @@ class Bench:
             raise LocalnetError(str(answer["error"]))
         return answer["result"]
 
-    async def _child(self) -> asyncio.subprocess.Process:
-        if self._process is None or self._process.returncode is not None:
+    async def _child(self) -> Child:
+        if self._process is None or self._process.process.returncode is not None:
             with self._log.open("ab") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    stdin=asyncio.subprocess.PIPE,
-                    stdout=asyncio.subprocess.PIPE,
-                    stderr=log,
-                    start_new_session=True,
-                    limit=_LONGEST_LINE,
-                )
+                self._process = await Child.start(self._command, log=log)
         return self._process

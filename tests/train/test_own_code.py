@@ -14,10 +14,11 @@ import torch
 from lightning.pytorch import seed_everything
 
 from decloud_pl.domain import Update
-from decloud_pl.errors import ConfigError, DecloudError, TrainingError, TrainingStopped
+from decloud_pl.errors import ConfigError, DecloudError, TrainingStopped
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
+from decloud_pl.train.check import check_plan
 from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
@@ -307,6 +308,24 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
         MINE,
         r"Rows in the group callbacks is not a Callback",
     ),
+    "a callback that watches what the module does not log": (
+        ("callbacks=early_stopping", "callbacks.early_stopping.monitor=val_acc"),
+        {},
+        r"EarlyStopping watches 'val_acc', which the training does not log\. Let it watch one of train/accuracy, ",
+    ),
+    "a callback that watches what an own module does not log": (
+        ("callbacks=early_stopping", "callbacks.early_stopping.monitor=val/loss", my("module", "TakesBase")),
+        MINE,
+        r"EarlyStopping watches 'val/loss', which the training does not log\. Let it watch one of val/accuracy, or log",
+    ),
+    "a checkpoint that watches what an own module does not log": (
+        (
+            "+callbacks.mine={_target_:lightning.pytorch.callbacks.ModelCheckpoint,monitor:val/loss}",
+            my("module", "TakesBase"),
+        ),
+        MINE,
+        r"ModelCheckpoint watches 'val/loss', which the training does not log",
+    ),
     "nothing matches the base model": (
         (my("module", "Wraps"),),
         MINE,
@@ -478,6 +497,11 @@ def test_a_progress_bar_shows(make_setup: MakeSetup, capsys: pytest.CaptureFixtu
     assert "4/4" in printed
 
 
-def test_an_early_stop_on_something_that_is_not_logged_is_one_sentence(make_setup: MakeSetup) -> None:
-    with pytest.raises(TrainingError, match=r"Early stopping conditioned on metric `val/thing`"):
-        train(make_setup("out", "callbacks=early_stopping", "callbacks.early_stopping.monitor=val/thing"))
+def test_what_the_start_can_know_is_said_there(make_plan: MakePlan) -> None:
+    watched = ("callbacks=early_stopping", "callbacks.early_stopping.monitor=val/thing")
+    with pytest.raises(ConfigError, match="EarlyStopping watches 'val/thing'"):
+        check_plan(make_plan("a", *watched))
+    check_plan(make_plan("b", "callbacks=early_stopping"))
+    # What an own module or callback logs shows only in the fit.
+    check_plan(make_plan("c", *watched, my("module", "TakesBase"), **MINE))
+    check_plan(make_plan("d", *watched, "+callbacks.mine={_target_:my_lab.parts.Counts}", **MINE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from lightning.pytorch import LightningModule
@@ -30,6 +31,9 @@ class RoundModule(LightningModule):
         keep_buffers: validate with the buffers that the network has now (statistics of batch norms), whatever they are
             trained to: the public validator of v1.0 changes parameters only.
     """
+
+    LOGGED: ClassVar = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+    """What a fit logs."""
 
     def __init__(
         self,

@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import DeviceStatsMonitor, LearningRateMonitor
+from lightning.pytorch.callbacks import DeviceStatsMonitor, EarlyStopping, LearningRateMonitor, ModelCheckpoint
 
 from decloud_pl.build import Node, build, check_targets
 from decloud_pl.errors import ConfigError, first_line
+from decloud_pl.train.fit.module import RoundModule
 from decloud_pl.train.plan import TrainingPlan
 
 _ROOTS = ("lightning.", "torch.", "builtins")
@@ -21,6 +22,7 @@ _OF_FIT = {
     "datamodule": {"data_memory_mb": "memory_bytes", "data_workers": "workers"},
 }
 """Settings of ``fit`` and the parameters by which a class takes them."""
+_PACKAGED = ("lightning.", "decloud_pl.")
 _LOGGING = (LearningRateMonitor, DeviceStatsMonitor)
 
 
@@ -89,7 +91,8 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
     """Checks callbacks that Lightning itself would refuse only when the fit begins.
 
     Raises:
-        ConfigError: something that is no callback, or one that needs a logger where none is chosen.
+        ConfigError: something that is no callback, one that needs a logger where none is chosen, or one that watches a
+            metric that nothing logs.
     """
     for callback in callbacks:
         name = type(callback).__name__
@@ -97,6 +100,29 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
             raise ConfigError(f"{name} in the group callbacks is not a Callback.", fix="Derive it from Callback.")
         if isinstance(callback, _LOGGING) and not plan.config.logger:
             raise ConfigError(f"The callback {name} needs a logger.", fix="Choose one, for example logger=tensorboard.")
+    # What a class of the user's own logs is not known before it has.
+    known = [*callbacks, target_of(plan.config.module, plan.round.allow_packages)]
+    packaged = known.pop() is RoundModule and all(type(one).__module__.startswith(_PACKAGED) for one in known)
+    if packaged and (refusal := unlogged(callbacks, RoundModule.LOGGED)):
+        raise refusal
+
+
+def unlogged(callbacks: Sequence[Callback], logged: Collection[str]) -> ConfigError | None:
+    """The refusal of a callback that watches a metric which is not among the logged ones; None where there is none."""
+    for callback in callbacks:
+        if isinstance(callback, EarlyStopping) and callback.strict:
+            also: tuple[str, ...] = ()
+        elif isinstance(callback, ModelCheckpoint):
+            also = ("epoch", "step")  # Lightning's own
+        else:
+            continue
+        name, monitor = type(callback).__name__, callback.monitor
+        if monitor is not None and monitor not in (*logged, *also):
+            return ConfigError(
+                f"The callback {name} watches {monitor!r}, which the training does not log.",
+                fix=f"Let it watch one of {', '.join(sorted(logged))}, or log it in your module.",
+            )
+    return None
 
 
 def build_taking(

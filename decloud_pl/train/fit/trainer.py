@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from decloud_pl.build import build
 from decloud_pl.errors import ConfigError, DecloudError, TrainingError
-from decloud_pl.train.fit.own_code import check_callbacks
+from decloud_pl.train.fit.own_code import check_callbacks, unlogged
 from decloud_pl.train.fit.precision import resolve_precision, speed_up_gpu
 from decloud_pl.train.plan import TrainingPlan
 from decloud_pl.train.tune.halving import OutOfTime
@@ -28,6 +29,8 @@ from decloud_pl.trainer_arguments import REFUSED
 
 logger = logging.getLogger(__name__)
 
+# What EarlyStopping and ModelCheckpoint say of a metric that they do not find.
+_UNLOGGED = re.compile("conditioned on metric|could not find the monitored key")
 _SWITCHES = (
     (ModelCheckpoint, "enable_checkpointing"),
     (ProgressBar, "enable_progress_bar"),
@@ -55,6 +58,7 @@ class Fit:
         """Fits.
 
         Raises:
+            ConfigError: a callback watches a metric that nothing has logged when it looks for it.
             DecloudError: a callback's; `TrainingError` for any other error, as a user's own class may raise it.
         """
         try:
@@ -62,6 +66,10 @@ class Fit:
         except (DecloudError, OutOfTime, MemoryError):
             raise
         except Exception as error:
+            watching: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]  # set while it is made
+            refusal = unlogged(watching, self.trainer.callback_metrics) if _UNLOGGED.search(str(error)) else None
+            if refusal is not None:
+                raise refusal from error
             logger.exception("The training failed")
             reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
             raise TrainingError(

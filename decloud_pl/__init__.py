@@ -8,40 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from decloud_pl.errors import (
-    ChainError,
-    ConfigError,
-    ContentNotFound,
-    DatasetError,
-    DatasetNotFound,
-    DatasetNotReady,
-    DatasetNotSupported,
-    DecloudError,
-    DecodeError,
-    ExecutorUnavailable,
-    InsufficientFunds,
-    IntegrityError,
-    InvalidCid,
-    JournalError,
-    JournalLocked,
-    LocalnetError,
-    ModelError,
-    ProgramError,
-    RoundError,
-    RpcRejected,
-    RpcUnavailable,
-    SizeLimitExceeded,
-    StoreError,
-    StoreRejected,
-    StoreUnavailable,
-    TrainingDiverged,
-    TrainingError,
-    TrainingStopped,
-    TransactionExpired,
-    UntrustedFileRejected,
-    UsageError,
-    WalletError,
-)
+from decloud_pl import errors
+from decloud_pl.errors import *  # noqa: F403  # they are its public names
 
 if TYPE_CHECKING:
     from decloud_pl.config import load as load_settings
@@ -58,51 +26,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "ChainError",
-    "ConfigError",
-    "ContentNotFound",
-    "DatasetError",
-    "DatasetNotFound",
-    "DatasetNotReady",
-    "DatasetNotSupported",
-    "DecloudError",
-    "DecodeError",
     "DeltaCallback",
-    "ExecutorUnavailable",
     "ImageInput",
-    "InsufficientFunds",
-    "IntegrityError",
-    "InvalidCid",
-    "JournalError",
-    "JournalLocked",
     "LocalNetwork",
-    "LocalnetError",
-    "ModelError",
     "ModelSpec",
-    "ProgramError",
     "RoundDataModule",
-    "RoundError",
     "RoundModule",
-    "RpcRejected",
-    "RpcUnavailable",
     "Session",
-    "SizeLimitExceeded",
-    "StoreError",
-    "StoreRejected",
-    "StoreUnavailable",
     "TextInput",
-    "TrainingDiverged",
-    "TrainingError",
-    "TrainingStopped",
-    "TransactionExpired",
-    "UntrustedFileRejected",
-    "UsageError",
-    "WalletError",
     "load_settings",
     "open_base_model",
     "run_experiment",
     "save_model",
 ]
+__all__ += errors.__all__
 
 _LAZY = {
     "DeltaCallback": ("decloud_pl.train.callbacks.delta", "DeltaCallback"),

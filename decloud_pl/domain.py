@@ -232,3 +232,14 @@ class Receipt:
 
     signature: str | None
     slot: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAddresses:
+    """Where a local network is reached, and the folder with its state and its store."""
+
+    rpc_url: str
+    ws_url: str
+    gateway_url: str
+    program_id: str
+    home: str

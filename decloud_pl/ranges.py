@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
@@ -32,6 +33,11 @@ ONE_OR_MORE = Range("1 or more", lambda value: 1 <= value < _INFINITY)
 ABOVE_ZERO = Range("more than 0", lambda value: 0 < value < _INFINITY)
 FRACTION = Range("a share from 0 to 1", lambda value: 0 <= value <= 1)
 AMOUNT = Range("an amount in SOL like 0.05", lambda text: parse_sol(text) >= 0)
+GPUS = Range("a share of a GPU or a whole number", lambda value: value < 1 or value % 1 == 0)
+RAY = Range(
+    "auto, local, HOST:PORT or ray://HOST:PORT",
+    lambda value: re.fullmatch(r"auto|local|(ray://)?[^/]+:[0-9]+", value) is not None,
+)
 AMOUNT_OR_NONE = Range(AMOUNT.words, lambda text: not text or parse_sol(text) >= 0)
 
 

@@ -6,21 +6,19 @@ daemon can take over at any time.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
-from decloud_pl.config import Settings, compose, load
-from decloud_pl.config.layers import sources
-from decloud_pl.config.values import hydra_text
+from decloud_pl.config import Settings
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
-from decloud_pl.domain import Convention, Round, Update, UpdateForm, format_sol
-from decloud_pl.errors import ConfigError, UsageError, nearest
+from decloud_pl.daemon.network_settings import RunningNetwork, settings_composer
+from decloud_pl.domain import Round, Update, UpdateForm, format_sol
+from decloud_pl.errors import UsageError, nearest
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.models.quarantine.opening import open_base_model
@@ -35,35 +33,6 @@ T = TypeVar("T")
 _BASE_PACKAGE = "base.safetensors"
 _OWN_UPDATE = "trained.pt"
 _WALLET_FILE = "wallet.json"
-
-
-class Endpoints(Protocol):
-    """Where a local network is reached, and its folder."""
-
-    @property
-    def rpc_url(self) -> str: ...
-    @property
-    def ws_url(self) -> str: ...
-    @property
-    def gateway_url(self) -> str: ...
-    @property
-    def program_id(self) -> str: ...
-    @property
-    def home(self) -> str: ...
-
-
-class RunningNetwork(Protocol):
-    """A local network that runs, for example a `LocalNetwork`.
-
-    ``convention`` is how its validator reads updates, ``dialect`` the name of its program's revision.
-    """
-
-    dialect: str
-    convention: Convention
-    gradient_rate: float
-
-    @property
-    def endpoints(self) -> Endpoints: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +74,7 @@ class Session:
         overrides: Sequence[str] = (),
     ) -> None:
         self._is_local = not isinstance(network, (Settings, str))
-        compose_settings = _composer(network, None if home is None else Path(home).expanduser().absolute())
+        compose_settings = settings_composer(network, None if home is None else Path(home).expanduser().absolute())
         self._connection = _Connection(compose_settings, tuple(overrides))
         self._wallet = wallet
 
@@ -329,40 +298,3 @@ class _Connection:
         if self._opened is None:
             raise UsageError("The session is not open.", fix="Use it inside `with Session(...) as session:`.")
         return self._opened
-
-
-def _composer(network: RunningNetwork | Settings | str, home: Path | None) -> Callable[[Sequence[str]], Settings]:
-    """What gives a session's settings for overrides."""
-    if isinstance(network, str):
-        first = [f"network={network}", *([] if home is None else [f"home={hydra_text(str(home))}"])]
-        return lambda overrides: load([*first, *overrides])
-    if isinstance(network, Settings):
-        given = network if home is None else dataclasses.replace(network, home=str(home))
-
-        def complete(overrides: Sequence[str]) -> Settings:
-            if overrides:
-                raise ConfigError("These settings are complete.", fix="Give the overrides to load_settings.")
-            return given
-
-        return complete
-    if not hasattr(type(network), "endpoints"):
-        raise UsageError(
-            f"A session needs a LocalNetwork, the name of a network, or settings, not a {type(network).__name__}.",
-            fix='For example Session("devnet").',
-        )
-    endpoints = network.endpoints
-    local = [
-        "network=local",
-        f"network.rpc_url={hydra_text(endpoints.rpc_url)}",
-        f"network.ws_url={hydra_text(endpoints.ws_url)}",
-        f"network.gateways={hydra_text([endpoints.gateway_url])}",
-        f"network.dialect={network.dialect}",
-        f"network.program_id={endpoints.program_id}",
-        f"network.convention={network.convention}",
-        f"network.gradient_rate={network.gradient_rate}",
-        f"storage.path={hydra_text(str(Path(endpoints.home) / 'store'))}",
-        f"home={hydra_text(str(home or Path(endpoints.home) / 'session'))}",
-        "poll_interval=1",
-    ]
-    packages = sources().allow_packages  # the user's, as on any other network
-    return lambda overrides: dataclasses.replace(compose([*local, *overrides]), allow_packages=packages)

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli.localnet_process import local_network
-from decloud_pl.cli.ui.live import LiveState, picture
+from decloud_pl.cli.ui.live import picture
+from decloud_pl.cli.ui.live_state import LiveState
 from decloud_pl.config import compose
 from decloud_pl.daemon.assemble import assemble, facts
 from decloud_pl.daemon.loop import Daemon

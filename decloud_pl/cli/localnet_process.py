@@ -7,29 +7,18 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from decloud_pl.children import Child
+from decloud_pl.domain import NetworkAddresses
 from decloud_pl.errors import LocalnetError
 
 _STOP_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """What ``decloud-trainer localnet --json`` prints first."""
-
-    rpc_url: str
-    ws_url: str
-    gateway_url: str
-    program_id: str
-    home: str
-
-
 @asynccontextmanager
-async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> AsyncIterator[Endpoints]:
+async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> AsyncIterator[NetworkAddresses]:
     """Runs a local network with agents on free ports while the context is open.
 
     It stops when this process ends, however that comes.
@@ -59,9 +48,9 @@ async def _tell(child: Child, ended: asyncio.Event) -> None:
     ended.set()
 
 
-async def _endpoints(child: Child, log: Path) -> Endpoints:
+async def _endpoints(child: Child, log: Path) -> NetworkAddresses:
     try:
-        return Endpoints(**json.loads(await child.stdout.readline()))
+        return NetworkAddresses(**json.loads(await child.stdout.readline()))
     except (ValueError, TypeError) as error:
         await child.process.wait()
         raise LocalnetError(_last_line(log), fix=f"Its log is {log}.") from error

@@ -37,7 +37,7 @@ def status_name(round_: Round) -> str:
 
 
 def next_deadline(round_: Round, now: int) -> str:
-    from decloud_pl.cli.ui.times import until
+    from decloud_pl.cli.ui.output import until
     from decloud_pl.domain import RoundStatus
 
     deadlines = {

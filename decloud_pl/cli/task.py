@@ -79,9 +79,8 @@ def _run_one_experiment(settings: Settings) -> int:
     from decloud_pl.children import StopRequest
     from decloud_pl.cli.experiment import lines
     from decloud_pl.cli.ui.training_bar import training_bar
-    from decloud_pl.experiment.folders import new_folder
+    from decloud_pl.experiment.folders import at_work, new_folder, settings_key, unfinished
     from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
-    from decloud_pl.experiment.resume import at_work, settings_key, unfinished
     from decloud_pl.experiment.run import parameters_of, run_experiment
 
     parent = settings.home_path / EXPERIMENTS

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
 from decloud_pl.chain.solana_cli import chosen_network
 from decloud_pl.config.layers import Sources, sources
 from decloud_pl.config.names import ALIASES, ALL_BATCHES, OLD, PACKAGES, PRESET, SHORT, groups, secret_names, storages
-from decloud_pl.config.schema import DataConfig, Settings, Tree
+from decloud_pl.config.schema import Settings, Tree
 from decloud_pl.config.values import hydra_text, literal
 from decloud_pl.store.registry import take_providers
 
@@ -90,7 +90,7 @@ def composed(given: Sources) -> Composed:
         network.rpc_url, network.ws_url = chosen.json_rpc_url, network.ws_url or chosen.websocket_url
     check(settings, given)
     if "entry" in settings.dataset:
-        settings.dataset["data"] = {entry.name: getattr(settings.data, entry.name) for entry in fields(DataConfig)}
+        settings.dataset["data"] = asdict(settings.data)
     return Composed(settings, choices, given)
 
 

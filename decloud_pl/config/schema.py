@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,17 +15,11 @@ from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.config_dir import USER_CONF
 from decloud_pl.domain import Convention, parse_sol
-from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, AMOUNT_OR_NONE, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of
+from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, AMOUNT_OR_NONE, GPUS, ONE_OR_MORE, RAY, ZERO_OR_MORE, at_most, one_of
 from decloud_pl.secrets import Secrets
 from decloud_pl.store.registry import Provider, StorageConfig
 
 CONFIG_FILE = "config.json"
-
-_GPUS = Range("a share of a GPU or a whole number", lambda value: value < 1 or value % 1 == 0)
-_ADDRESS = Range(
-    "auto, local, HOST:PORT or ray://HOST:PORT",
-    lambda value: re.fullmatch(r"auto|local|(ray://)?[^/]+:[0-9]+", value) is not None,
-)
 
 
 @dataclass
@@ -41,9 +34,9 @@ class RayConfig:
     """The Ray cluster, and what each training gets of the machine it runs on; see ``daemon.ray`` in ``conf/``."""
 
     _target_: str = "decloud_pl.executors.ray.executor.RayExecutor.of"
-    address: Annotated[str, _ADDRESS] = "auto"
+    address: Annotated[str, RAY] = "auto"
     cpus: Annotated[int, ONE_OR_MORE] = 1
-    gpus: Annotated[float, ZERO_OR_MORE, _GPUS] = 0.0
+    gpus: Annotated[float, ZERO_OR_MORE, GPUS] = 0.0
     connect_seconds: Annotated[float, ABOVE_ZERO] = 30.0
     wait_seconds: Annotated[float, ZERO_OR_MORE] = 60.0
     checkpoint_seconds: Annotated[float, ZERO_OR_MORE] = 30.0

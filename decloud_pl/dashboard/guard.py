@@ -20,7 +20,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from decloud_pl.observers.loopback import is_own_host
+from decloud_pl.observers.metrics_server import is_own_host
 
 COOKIE = "decloud_dashboard"
 OPEN_PATHS = ("/metrics", "/healthz")

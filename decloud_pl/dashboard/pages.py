@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
@@ -12,6 +12,15 @@ from nicegui import ui
 from decloud_pl.dashboard import views
 from decloud_pl.dashboard.cards import Cards, overview_cards, round_cards
 from decloud_pl.dashboard.charts import CurvesChart, EarningsChart
+from decloud_pl.dashboard.fields import (
+    LONGEST_TEXT,
+    address_of,
+    choice,
+    integer,
+    sorting_of,
+    text_field,
+    time_of,
+)
 from decloud_pl.dashboard.frame import Frame, Preferences
 from decloud_pl.dashboard.rows import (
     ACTIVE_COLUMNS,
@@ -27,11 +36,10 @@ from decloud_pl.dashboard.rows import (
     round_row,
     skip_row,
 )
-from decloud_pl.dashboard.tables import Column, PagedTable, Sorting, Table, Text
+from decloud_pl.dashboard.tables import PagedTable, Table, Text
 from decloud_pl.dashboard.views import GROUPS, KINDS, STATES, Views
 
 _RESPONSE_SECONDS = 30.0
-_LONGEST_TEXT = 100
 _FACTS = ("network", "preset", "filters", "convention", "device", "precision")
 
 
@@ -91,22 +99,22 @@ class Pages:
     async def rounds(self, request: Request) -> None:
         frame = await self._frame(request, "Rounds")
         query = request.query_params
-        chosen, text = query.get("state", ""), query.get("q", "").strip()[:_LONGEST_TEXT]
-        sorting = _sorting(request, ROUND_COLUMNS, "round_id")
+        chosen, text = query.get("state", ""), query.get("q", "").strip()[:LONGEST_TEXT]
+        sorting = sorting_of(request, ROUND_COLUMNS, "round_id")
         with frame.content():
 
             async def changed() -> None:
                 if asked != [select.value, field.value]:
                     sorting.page, asked[:] = 1, [select.value, field.value]
                 ui.navigate.history.replace(
-                    frame.link("/rounds", state=select.value, q=field.value.strip(), **_asked(sorting, "round_id"))
+                    frame.link("/rounds", state=select.value, q=field.value.strip(), **address_of(sorting, "round_id"))
                 )
                 await again()
 
             names = [*GROUPS, *STATES]
             with ui.element("div").classes("filter").props("role=search"):
-                select = _choice("State", names, chosen, changed)
-                field = _field("Number, data set, reason or CID", text, changed).classes("wide")
+                select = choice("State", names, chosen, changed)
+                field = text_field("Number, data set, reason or CID", text, changed).classes("wide")
             asked = [select.value, field.value]
             shown = PagedTable(
                 ROUND_COLUMNS, sorting, changed, name="rounds", label="Rounds, as chosen", empty="No round fits."
@@ -129,7 +137,7 @@ class Pages:
             again = await frame.follow(5.0, read, show)
 
     async def round(self, request: Request) -> None:
-        number_ = _integer(request.path_params["number"])
+        number_ = integer(request.path_params["number"])
         owner = request.query_params.get("owner", "")
         if number_ is None or await asyncio.to_thread(self.data.round, owner, number_) is None:
             raise HTTPException(404)
@@ -164,7 +172,7 @@ class Pages:
     async def log(self, request: Request) -> None:
         frame = await self._frame(request, "Log")
         query = request.query_params
-        before = _time(query.get("before"))
+        before = time_of(query.get("before"))
         with frame.content():
 
             async def changed() -> None:
@@ -175,9 +183,9 @@ class Pages:
                 return {"round": number_.value.strip(), "kind": kind.value, "q": text.value.strip(), "before": before}
 
             with ui.element("div").classes("filter").props("role=search"):
-                number_ = _field("Round", query.get("round", ""), changed).props("inputmode=numeric maxlength=18")
-                kind = _choice("State or kind", KINDS, query.get("kind", ""), changed)
-                text = _field("Text", query.get("q", ""), changed).classes("wide")
+                number_ = text_field("Round", query.get("round", ""), changed).props("inputmode=numeric maxlength=18")
+                kind = choice("State or kind", KINDS, query.get("kind", ""), changed)
+                text = text_field("Text", query.get("q", ""), changed).classes("wide")
             events = Table(LOG_COLUMNS, name="log", label="Events, the latest first", empty="No event fits.")
             with ui.element("nav").classes("older").props('aria-label="Pages of the list"'):
                 latest, older = ui.link("Latest"), ui.link("Older")
@@ -185,7 +193,7 @@ class Pages:
             def read() -> views.Log:
                 return self.data.log(
                     frame.owner,
-                    round_id=_integer(number_.value.strip()),
+                    round_id=integer(number_.value.strip()),
                     kind=kind.value,
                     text=text.value.strip(),
                     before=before,
@@ -203,13 +211,13 @@ class Pages:
 
     async def skipped(self, request: Request) -> None:
         frame = await self._frame(request, "Why rounds were skipped")
-        sorting = _sorting(request, SKIP_COLUMNS, "at")
+        sorting = sorting_of(request, SKIP_COLUMNS, "at")
         with frame.content():
 
             async def changed() -> None:
                 if asked != [field.value]:
                     sorting.page, asked[:] = 1, [field.value]
-                ui.navigate.history.replace(frame.link("/skipped", q=field.value.strip(), **_asked(sorting, "at")))
+                ui.navigate.history.replace(frame.link("/skipped", q=field.value.strip(), **address_of(sorting, "at")))
                 await again()
 
             Text("h2", "Reasons, the commonest first; … stands for a number")
@@ -218,7 +226,7 @@ class Pages:
             )
             Text("h2", "Skipped rounds")
             with ui.element("div").classes("filter").props("role=search"):
-                field = _field("Reason", request.query_params.get("q", ""), changed).classes("wide")
+                field = text_field("Reason", request.query_params.get("q", ""), changed).classes("wide")
             asked = [field.value]
             shown = PagedTable(
                 SKIP_COLUMNS, sorting, changed, name="skips", label="Skipped rounds", empty="No round was skipped."
@@ -254,34 +262,6 @@ def _page(build: Callable[[Request], object]) -> Callable[[Request], object]:
     return page
 
 
-def _choice(label: str, names: Sequence[str], value: str, changed: Callable[[], object]) -> ui.select:
-    options = {"": "all", **{name: name for name in names}}
-    made = ui.select(options, label=label, value=value if value in options else "", on_change=changed)
-    return made.props("dense outlined options-dense")
-
-
-def _field(label: str, value: str, changed: Callable[[], object]) -> ui.input:
-    made = ui.input(label, value=value.strip()[:_LONGEST_TEXT], on_change=changed)
-    return made.props(f"dense outlined debounce=300 maxlength={_LONGEST_TEXT} autocomplete=off")
-
-
-def _sorting(request: Request, columns: Sequence[Column], usual: str) -> Sorting:
-    query = request.query_params
-    order = query.get("sort", usual)
-    known = any(column.name == order and column.sortable for column in columns)
-    page = _integer(query.get("page")) or 1
-    return Sorting(order if known else usual, query.get("order", "") != "up", page)
-
-
-def _asked(sorting: Sorting, usual: str) -> dict[str, object]:
-    """The parts of an address that say it, without those that go without saying."""
-    return {
-        "sort": sorting.order if sorting.order != usual else "",
-        "order": "" if sorting.descending else "up",
-        "page": sorting.page if sorting.page > 1 else "",
-    }
-
-
 def _show_facts(place: ui.element, facts: dict[str, str]) -> None:
     place.clear()
     with place:
@@ -290,15 +270,3 @@ def _show_facts(place: ui.element, facts: dict[str, str]) -> None:
                 with ui.element("span"):
                     Text("span", f"{name.capitalize()} ")
                     Text("b", facts[name])
-
-
-def _integer(text: str | None) -> int | None:
-    """A whole number of a form field that is not too large for the journal, None for anything else."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
-
-
-def _time(text: str | None) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None

@@ -1,11 +1,57 @@
-"""New folders named by the local time."""
+"""An experiment's folder: a new one, or that of an interrupted experiment with the same settings, which goes on."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from decloud_pl.durable import locked, write_atomically
 from decloud_pl.errors import ConfigError
+from decloud_pl.experiment.results import RESULT_FILE
+from decloud_pl.train.plan import CHECKPOINT_FILE
+
+KEY_FILE = "settings.sha256"
+_LOCK_FILE = ".lock"
+
+
+def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str:
+    """The same for two experiments that take the same course; the training checks its checkpoint once more.
+
+    Args:
+        parameters: see `Result`.
+        paths: where the user's data sets are.
+    """
+    name = str(parameters["base_model"])
+    model = Path(name).expanduser()
+    weights = hashlib.sha256(model.read_bytes()).hexdigest() if name and model.is_file() else ""
+    text = json.dumps([parameters, paths, weights], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def at_work(folder: Path, key: str) -> Iterator[None]:
+    """Holds an experiment's folder for this process, so that no other one goes on with it meanwhile."""
+    with locked(folder / _LOCK_FILE):
+        write_atomically(folder / KEY_FILE, key.encode())
+        yield
+
+
+def unfinished(parent: Path, key: str) -> Path | None:
+    """The newest experiment of these settings that has a checkpoint, no result, and nobody at work."""
+    for file in sorted(parent.glob(f"*/{KEY_FILE}"), reverse=True):
+        folder = file.parent
+        if (folder / RESULT_FILE).exists() or not (folder / CHECKPOINT_FILE).is_file():
+            continue
+        if file.read_text(encoding="utf-8") != key:
+            continue
+        with suppress(BlockingIOError), locked(folder / _LOCK_FILE, wait=False):
+            return folder
+    return None
 
 
 def new_folder(parent: Path, now: datetime) -> Path:

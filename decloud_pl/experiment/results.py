@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.durable import write_atomically
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, UsageError
 
 RESULT_FILE = "result.json"
 PROGRESS_FILE = "progress.jsonl"
 EXPERIMENTS = "experiments"
 SWEEPS = "sweeps"
 FORMAT = 1
+COLUMNS = ("accuracy_before", "accuracy_after", "gain", "update_bytes", "seconds", "error")
 
 _CLASS = "._target_"
 
@@ -153,3 +155,22 @@ def flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
             yield from flat(f"{prefix}.{key}", value)
     else:
         yield prefix, node
+
+
+def write_csv(results: list[Result], path: Path) -> None:
+    """One row for each experiment, one column for each parameter that is not the same in all.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    names = differing(results)
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["sweep", "run", *names, *COLUMNS])
+            for result in results:
+                values = result.to_dict()
+                parameters = [result.parameters.get(name) for name in names]
+                writer.writerow([result.sweep, result.run, *parameters, *(values[name] for name in COLUMNS)])
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another file.") from error

@@ -20,7 +20,7 @@ from decloud_pl.chain.transaction_log import MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.data.entry import DataFolder
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, NetworkAddresses
 from decloud_pl.durable import locked
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.agents.actor import Actor, Agent, drive
@@ -44,17 +44,6 @@ _SHORTEST_TICK = 0.01
 """Seconds; requests look at the clock themselves, so a shorter one would only cost processor time."""
 _LOW_BALANCE = 100_000_000_000
 _MAX_FILE_BYTES = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkAddresses:
-    """Where the network is reached, and the folder with its state and its store."""
-
-    rpc_url: str
-    ws_url: str
-    gateway_url: str
-    program_id: str
-    home: str
 
 
 @dataclass(frozen=True, slots=True)

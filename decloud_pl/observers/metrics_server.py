@@ -8,15 +8,27 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.owner import Owner
-from decloud_pl.observers.loopback import is_own_host
 
 if TYPE_CHECKING:
     from aiohttp import web
 
 _HOST = "127.0.0.1"
+_OWN_NAMES = (_HOST, "localhost", "::1")
+
+
+def is_own_host(host: str) -> bool:
+    """Whether a request's ``Host`` is one of this machine's own names for itself, with any port.
+
+    Against DNS rebinding: a page of another site whose name leads to this machine still names that site as its host.
+    """
+    try:
+        return urlsplit(f"//{host}").hostname in _OWN_NAMES
+    except ValueError:
+        return False
 
 
 def add_routes(

@@ -16,7 +16,8 @@ from rich.ansi import AnsiDecoder
 from rich.cells import cell_len
 from rich.console import Console
 
-from decloud_pl.cli.ui.live import LiveReporter, LiveState, countdown, picture
+from decloud_pl.cli.ui.live import LiveReporter, countdown, picture
+from decloud_pl.cli.ui.live_state import LiveState
 from decloud_pl.cli.ui.report import TerminalReporter
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import (

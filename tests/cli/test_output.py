@@ -9,9 +9,8 @@ import sys
 import pytest
 
 from decloud_pl.cli.experiment import lines as experiment_lines
-from decloud_pl.cli.ui.output import print_table
+from decloud_pl.cli.ui.output import print_table, until
 from decloud_pl.cli.ui.report import lines_of
-from decloud_pl.cli.ui.times import until
 from decloud_pl.experiment.results import Result
 from decloud_pl.journal.record import RoundRecord, State
 from tests.cli.terminal import Terminal

@@ -15,8 +15,8 @@ from decloud_pl.__main__ import main
 from decloud_pl.config import compose
 from decloud_pl.data.catalog import entry
 from decloud_pl.errors import ConfigError, TrainingStopped
+from decloud_pl.experiment.folders import at_work, settings_key, unfinished
 from decloud_pl.experiment.results import read
-from decloud_pl.experiment.resume import at_work, settings_key, unfinished
 from decloud_pl.experiment.run import parameters_of, run_experiment
 from decloud_pl.localnet.agents import bench_child
 from decloud_pl.models import package

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
     from decloud_pl.chain.rpc import RpcClient
     from decloud_pl.chain.wallet import Wallet
-    from decloud_pl.cli.localnet_process import Endpoints
     from decloud_pl.cli.ui.report import TerminalReporter
-    from decloud_pl.config import Settings
     from decloud_pl.daemon.loop import Daemon
     from decloud_pl.journal.record import RoundRecord
 
@@ -70,7 +68,9 @@ async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[di
 
     from decloud_pl.chain.rpc import RpcClient
     from decloud_pl.cli.localnet_process import local_network
+    from decloud_pl.config import compose
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
+    from decloud_pl.daemon.network_settings import local_overrides
 
     begun = time.monotonic()
     reporter.say("Starting a local DECLOUD network…")
@@ -81,7 +81,7 @@ async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[di
         rpc = RpcClient(endpoints.rpc_url)
         try:
             balance_before = await _fund(rpc, wallet)
-            settings = _demo_settings(home, endpoints)
+            settings = compose(local_overrides(endpoints, home))
             async with assemble(settings, wallet, reporter, stop_after=rounds) as daemon:
                 watch = asyncio.create_task(_stop_with(gone, daemon))
                 try:
@@ -129,22 +129,6 @@ async def _fund(rpc: RpcClient, wallet: Wallet) -> int:
         await rpc.request_airdrop(wallet.address, _START_BALANCE)
         balance = await rpc.balance(wallet.address)
     return balance
-
-
-def _demo_settings(home: Path, endpoints: Endpoints) -> Settings:
-    from decloud_pl.config import compose
-    from decloud_pl.config.values import hydra_text
-
-    given = {
-        "network.rpc_url": endpoints.rpc_url,
-        "network.ws_url": endpoints.ws_url,
-        "network.gateways": [endpoints.gateway_url],
-        "network.program_id": endpoints.program_id,
-        "storage.path": str(Path(endpoints.home) / "store"),
-        "home": str(home),
-        "poll_interval": 1.0,
-    }
-    return compose(["network=local", *(f"{name}={hydra_text(value)}" for name, value in given.items())])
 
 
 def _entry(record: RoundRecord) -> dict[str, Any]:

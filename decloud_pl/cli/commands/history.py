@@ -57,8 +57,7 @@ _CSV_COLUMNS = (
 @overrides
 def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings
-    from decloud_pl.cli.ui.output import print_json, print_table
-    from decloud_pl.cli.ui.times import clock_time
+    from decloud_pl.cli.ui.output import clock_time, print_json, print_table
     from decloud_pl.domain import format_sol
     from decloud_pl.journal.reader import JournalReader
     from decloud_pl.journal.schema import JOURNAL_FILE

@@ -139,7 +139,7 @@ async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, j
     for name, value in _details(round_, submission, record, now):
         print(f"{name:<12} {value}")
     if steps:
-        from decloud_pl.cli.ui.times import clock_time
+        from decloud_pl.cli.ui.output import clock_time
 
         print()
         for step in steps:

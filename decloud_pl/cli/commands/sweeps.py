@@ -33,7 +33,7 @@ def run(name: str | None, as_json: bool, csv: Path | None, picture: Path | None)
     home = default_home(os.environ)
     results = read_sweeps(home, name)
     if csv is not None:
-        from decloud_pl.experiment.table import write_csv
+        from decloud_pl.experiment.results import write_csv
 
         write_csv(results, csv)
     if picture is not None:

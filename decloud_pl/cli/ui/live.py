@@ -1,16 +1,14 @@
 """The daemon on a terminal: a calm picture of what it does, redrawn in place.
 
-`LiveState` collects events, `picture` paints it, `LiveReporter` brings both to the terminal.
+`picture` paints a `LiveState`, `LiveReporter` brings it to the terminal.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -19,130 +17,18 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from decloud_pl.cli.ui.report import lines_of
+from decloud_pl.cli.ui.live_state import EVENTS, ActiveRound, LiveState
 from decloud_pl.cli.ui.terminal import make_console
 from decloud_pl.domain import format_sol
 from decloud_pl.journal.reader import midnight
-from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.rounds.events import (
-    Changed,
-    Connected,
-    DaemonEvent,
-    Earnings,
-    Looked,
-    Skipped,
-    Training,
-    Trouble,
-    Uploading,
-)
+from decloud_pl.journal.record import State
+from decloud_pl.rounds.events import DaemonEvent
 
 _FRAMES_PER_SECOND = 2
-_EVENTS = 8
 _LINES_BESIDE_EVENTS = 12
 _NARROW = 60
 _WIDE = 130
 _SOON_SECONDS = 120
-_SIGNATURE = re.compile(r" Signature \w+\.")
-"""Too long for a line of the view; `status` shows them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveRound:
-    """One row: a round that is not over. ``deadline`` is in Unix seconds of this machine."""
-
-    record: RoundRecord
-    deadline: float | None = None
-    stage: str = ""
-    step: int = 0
-    total_steps: int = 0
-    loss: float | None = None
-    accuracy: float | None = None
-
-
-@dataclass(slots=True)
-class LiveState:
-    """What the picture shows; changes with every event.
-
-    Attributes:
-        facts: network, preset, filters, convention, device and precision, by these names.
-        events: (Unix time, style, words) of the last ones, the oldest first.
-    """
-
-    facts: Mapping[str, str]
-    wallet: str = ""
-    balance: int | None = None
-    earnings: Earnings | None = None
-    earnings_at: float = 0.0
-    rounds: dict[int, ActiveRound] = field(default_factory=dict)
-    events: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=_EVENTS * 4))
-    stopping: bool = False
-    _last: dict[int, tuple[State, str]] = field(default_factory=dict)
-
-    def apply(self, event: DaemonEvent, now: float) -> None:
-        """Takes an event in that happened at ``now`` (Unix seconds)."""
-        if isinstance(event, Connected):
-            self.wallet, self.balance = event.wallet, event.balance
-            self._note(now, "", "Connected. Looking for rounds…")
-        elif isinstance(event, Looked):
-            self.balance = event.balance
-            row = self.rounds.get(event.round_id)
-            if row is not None:
-                left = None if event.deadline is None else now + event.deadline - event.chain_now
-                self.rounds[event.round_id] = replace(row, deadline=left)
-        elif isinstance(event, Earnings):
-            self.earnings, self.earnings_at = event, now
-        elif isinstance(event, Skipped):
-            self._note(now, "dim", f"Round {event.round_id}: not joined, {event.reason}.")
-        elif isinstance(event, Trouble):
-            where = "" if event.round_id is None else f"Round {event.round_id}: "
-            self._note(now, "yellow", f"{where}{event.message}")
-        elif isinstance(event, Training):
-            if event.note:
-                self._note(now, "", f"Round {event.round_id}: {event.note}")
-            self._train(event)
-        elif isinstance(event, Uploading):
-            row = self.rounds.get(event.round_id)
-            if row is not None:
-                self.rounds[event.round_id] = replace(row, step=event.sent, total_steps=event.total)
-        else:
-            self._change(event, now)
-
-    def _note(self, now: float, style: str, words: str) -> None:
-        self.events.append((now, style, words))
-
-    def _train(self, event: Training) -> None:
-        row = self.rounds.get(event.round_id)
-        if row is None:
-            return
-        row = replace(
-            row,
-            stage=event.stage,
-            loss=row.loss if event.loss is None else event.loss,
-            accuracy=row.accuracy if event.accuracy is None else event.accuracy,
-        )
-        if event.total_steps:
-            row = replace(row, step=event.step, total_steps=event.total_steps)
-        self.rounds[event.round_id] = row
-
-    def _change(self, event: Changed, now: float) -> None:
-        record = event.record
-        for line in lines_of(record, self._last.get(record.round_id)):
-            self._note(now, _STYLES.get(record.state, ""), _SIGNATURE.sub("", line))
-        self._last[record.round_id] = (record.state, record.reason)
-        if record.state.is_final:
-            self.rounds.pop(record.round_id, None)
-            return
-        row = self.rounds.get(record.round_id) or ActiveRound(record, accuracy=record.accuracy_before)
-        if record.accuracy_after is not None:
-            row = replace(row, accuracy=record.accuracy_after)
-        if record.state in (State.SUBMITTED, State.CLAIMING):
-            row = replace(row, deadline=None)
-        if record.state is not row.record.state:
-            row = replace(row, stage="", step=0, total_steps=0)
-        self.rounds[record.round_id] = replace(row, record=record)
-
-
-_STYLES = {State.CLAIMED: "green", State.FAILED: "red", State.MISSED: "red", State.WITHHELD: "yellow"}
 
 
 @dataclass(frozen=True)
@@ -161,7 +47,7 @@ def picture(state: LiveState, now: float, *, width: int, height: int) -> Group:
     """The whole picture; it never takes more lines than there are."""
     parts: list[RenderableType] = [_header(state, width), Text()]
     parts.append(_rounds(state, now, width) if state.rounds else Text("No round is active.", style="dim"))
-    room = max(1, min(_EVENTS, height - _LINES_BESIDE_EVENTS - len(state.rounds)))
+    room = max(1, min(EVENTS, height - _LINES_BESIDE_EVENTS - len(state.rounds)))
     parts += [Text(), Text("Last events", style="bold")]
     # A slice of a deque is none; the newest come last, where the eye rests.
     for at, style, words in list(state.events)[-room:]:

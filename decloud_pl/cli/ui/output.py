@@ -1,4 +1,4 @@
-"""What commands print: one JSON document for programs, tables of 80 columns for people."""
+"""What commands print: one JSON document for programs, tables of 80 columns and times for people."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 PIPED_WIDTH = 80
 _GAP = "  "
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 
 
@@ -83,3 +85,15 @@ def to_display(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ",".join(to_display(item) for item in value)
     return str(value)
+
+
+def until(seconds: int) -> str:
+    """``in 9 min`` or ``3 h ago``, in the largest unit that gives one or more."""
+    size, unit = next(((size, unit) for size, unit in _UNITS if abs(seconds) >= size), _UNITS[-1])
+    count = abs(seconds) // size
+    return f"{count} {unit} ago" if seconds < 0 else f"in {count} {unit}"
+
+
+def clock_time(at: float) -> str:
+    """Local date and time of Unix seconds."""
+    return datetime.fromtimestamp(at, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

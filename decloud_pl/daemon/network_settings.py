@@ -1,0 +1,75 @@
+"""The settings for a network: one that runs on this machine, that is named, or that settings are for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from decloud_pl.config import Settings, compose, load
+from decloud_pl.config.layers import sources
+from decloud_pl.config.values import hydra_text
+from decloud_pl.domain import Convention, NetworkAddresses
+from decloud_pl.errors import ConfigError, UsageError
+
+
+class RunningNetwork(Protocol):
+    """A local network that runs, for example a `LocalNetwork`.
+
+    ``convention`` is how its validator reads updates, ``dialect`` the name of its program's revision.
+    """
+
+    dialect: str
+    convention: Convention
+    gradient_rate: float
+
+    @property
+    def endpoints(self) -> NetworkAddresses: ...
+
+
+def settings_composer(
+    network: RunningNetwork | Settings | str, home: Path | None
+) -> Callable[[Sequence[str]], Settings]:
+    """What gives a session's settings for overrides."""
+    if isinstance(network, str):
+        first = [f"network={network}", *([] if home is None else [f"home={hydra_text(str(home))}"])]
+        return lambda overrides: load([*first, *overrides])
+    if isinstance(network, Settings):
+        given = network if home is None else dataclasses.replace(network, home=str(home))
+
+        def complete(overrides: Sequence[str]) -> Settings:
+            if overrides:
+                raise ConfigError("These settings are complete.", fix="Give the overrides to load_settings.")
+            return given
+
+        return complete
+    if not hasattr(type(network), "endpoints"):
+        raise UsageError(
+            f"A session needs a LocalNetwork, the name of a network, or settings, not a {type(network).__name__}.",
+            fix='For example Session("devnet").',
+        )
+    read = (f"network.convention={network.convention}", f"network.gradient_rate={network.gradient_rate}")
+    folder = home or Path(network.endpoints.home) / "session"
+    local = [*local_overrides(network.endpoints, folder), f"network.dialect={network.dialect}", *read]
+    packages = sources().allow_packages  # the user's, as on any other network
+    return lambda overrides: dataclasses.replace(compose([*local, *overrides]), allow_packages=packages)
+
+
+def local_overrides(addresses: NetworkAddresses, home: Path) -> list[str]:
+    """The overrides for a local network.
+
+    Args:
+        addresses: of the network.
+        home: the folder of the journal and the rounds.
+    """
+    values = {
+        "network.rpc_url": addresses.rpc_url,
+        "network.ws_url": addresses.ws_url,
+        "network.gateways": [addresses.gateway_url],
+        "network.program_id": addresses.program_id,
+        "storage.path": str(Path(addresses.home) / "store"),
+        "home": str(home),
+        "poll_interval": 1.0,
+    }
+    return ["network=local", *(f"{name}={hydra_text(value)}" for name, value in values.items())]

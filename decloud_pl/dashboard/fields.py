@@ -1,0 +1,56 @@
+"""What a person chooses on a page: form fields, and the parts of the page's address that keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fastapi import Request
+from nicegui import ui
+
+from decloud_pl.dashboard.tables import Column, Sorting
+
+LONGEST_TEXT = 100
+
+
+def choice(label: str, names: Sequence[str], value: str, changed: Callable[[], object]) -> ui.select:
+    """A choice among names, or of all of them."""
+    options = {"": "all", **{name: name for name in names}}
+    made = ui.select(options, label=label, value=value if value in options else "", on_change=changed)
+    return made.props("dense outlined options-dense")
+
+
+def text_field(label: str, value: str, changed: Callable[[], object]) -> ui.input:
+    """A field for a line of text."""
+    made = ui.input(label, value=value.strip()[:LONGEST_TEXT], on_change=changed)
+    return made.props(f"dense outlined debounce=300 maxlength={LONGEST_TEXT} autocomplete=off")
+
+
+def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorting:
+    """The sorting and the page that an address asks for."""
+    query = request.query_params
+    order = query.get("sort", usual)
+    known = any(column.name == order and column.sortable for column in columns)
+    page = integer(query.get("page")) or 1
+    return Sorting(order if known else usual, query.get("order", "") != "up", page)
+
+
+def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
+    """The parts of an address that say a sorting and a page, without those that go without saying."""
+    return {
+        "sort": sorting.order if sorting.order != usual else "",
+        "order": "" if sorting.descending else "up",
+        "page": sorting.page if sorting.page > 1 else "",
+    }
+
+
+def integer(text: str | None) -> int | None:
+    """A whole number of a form field that is not too large for the journal, None for anything else."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def time_of(text: str | None) -> float | None:
+    """Unix seconds in an address, None for anything else."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None

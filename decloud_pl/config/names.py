@@ -157,13 +157,11 @@ def _leaves(schema: type, prefix: str) -> Iterator[Setting]:
         path = f"{prefix}{entry_name}"
         hint = _plain(declared)
         name = PLAIN_NAMES.get(path, path)
-        if entry_name == "_target_":
-            continue  # a file's to say
         if isinstance(hint, type) and is_dataclass(hint):
             if (config_dir() / path).is_dir():  # the others are written out in config.yaml
                 yield Setting(name, path, "choice")
             yield from _leaves(hint, f"{path}.")
-        else:
+        elif entry_name != "_target_":  # which is a file's to say
             yield Setting(name, path, _KIND_OF_TYPE.get(declared, _KIND_OF_TYPE.get(hint, "any")))
 
 

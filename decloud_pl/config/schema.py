@@ -94,6 +94,7 @@ class RewardsConfig:
     min_profit: Annotated[str, AMOUNT_OR_NONE] = ""
     watts: Annotated[int, ZERO_OR_MORE] = 0
     sol_per_kwh: Annotated[str, AMOUNT] = "0"
+    criteria: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def min_lamports(self) -> int:

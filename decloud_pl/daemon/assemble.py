@@ -56,11 +56,15 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
         settings: checked ones.
         deposit: lamports that the chain asks for a submission account; None for what the program's revision expects.
         stop_after: rounds.
+
+    Raises:
+        ConfigError: a criterion of the user's own cannot be built.
     """
     if deposit is None:
         deposit = make_dialect(settings.network).submission_deposit
     catalog = make_catalog(settings)
     downloads = BackgroundDownloads(catalog.data)
+    nodes, packages = settings.rewards.criteria, settings.allow_packages
 
     def prepare(name: str) -> None:
         choice = catalog.find(name)
@@ -74,6 +78,7 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
             max_concurrent_rounds=settings.max_concurrent_rounds,
             join_cost=join_cost(deposit, settings.chain.max_priority_lamports),
             daily_cap=parse_sol(settings.chain.daily_cap),
+            own={name: build({**node, "_partial_": True}, packages=packages) for name, node in nodes.items()},
         ),
         resolve=lambda name: catalog.resolve(name).name,
         prepare=prepare,

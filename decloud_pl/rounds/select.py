@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.config import RewardsConfig
 from decloud_pl.domain import Round, RoundStatus, format_sol, parse_sol
-from decloud_pl.errors import DatasetError
+from decloud_pl.errors import DatasetError, first_line
 
 WALLET_MINIMUM = 890_880
 """A wallet that pays must keep the rent-exempt minimum of an empty account."""
@@ -34,6 +34,7 @@ class Criteria:
         max_concurrent_rounds: rounds to work on at a time.
         join_cost: what a round can cost, see `join_cost`.
         daily_cap: what fees and deposits may take in 24 hours, 0 for no cap.
+        own: functions of the user's own, by name, that say of a round and a `Situation` why not to join, or nothing.
     """
 
     datasets: Collection[str] = ()
@@ -41,6 +42,7 @@ class Criteria:
     max_concurrent_rounds: int = 1
     join_cost: int = 0
     daily_cap: int = 0
+    own: Mapping[str, Callable[[Round, Situation], str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def explain(
         _balance(criteria, situation),
         _daily_cap(criteria, situation),
         _slots(criteria, situation),
+        *(_own(name, why_not, round_, situation) for name, why_not in criteria.own.items()),
     )
 
 
@@ -262,3 +265,11 @@ def _slots(criteria: Criteria, situation: Situation) -> Check:
     return Check(
         "slots", passed=True, detail=f"{situation.occupied_slots} of {criteria.max_concurrent_rounds} are busy"
     )
+
+
+def _own(name: str, why_not: Callable[[Round, Situation], str], round_: Round, situation: Situation) -> Check:
+    try:
+        reason = why_not(round_, situation)
+    except Exception as error:  # noqa: BLE001  # it is the user's code, which may raise anything; the daemon goes on
+        reason = f"your criterion {name} failed with {type(error).__name__}: {first_line(error)}"
+    return Check(name, passed=not reason, detail=reason or "nothing speaks against it")

@@ -13,13 +13,16 @@ import pytest
 import torch
 from lightning.pytorch import seed_everything
 
+from decloud_pl.config import load
 from decloud_pl.domain import Update
 from decloud_pl.errors import ConfigError, DecloudError, TrainingStopped
 from decloud_pl.models.spec import BaseModel
+from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.train.callbacks.delta import trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.check import check_plan
 from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.fit.trainer import make_callbacks
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
@@ -388,6 +391,15 @@ def test_what_cannot_work_is_refused_in_one_sentence(
 
 
 # The callbacks of conf/callbacks.
+
+
+def test_a_callback_is_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "conf" / "callbacks" / "timer.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("timer:\n  _target_: lightning.pytorch.callbacks.Timer\n  duration: {hours: 1}\n")
+    settings = load(["callbacks=[ema,timer]"], environ={"DECLOUD_HOME": str(tmp_path)})
+    callbacks = make_callbacks(SettingsPlanner(settings).sample())
+    assert [type(one).__name__ for one in callbacks] == ["EMAWeightAveraging", "Timer"]
 
 
 def test_the_average_that_was_validated_is_submitted(make_setup: MakeSetup) -> None:

@@ -33,13 +33,13 @@ class ChainConfig(FeeLimits):
 class RayConfig:
     """The Ray cluster, and what each training gets of the machine it runs on; see ``daemon.ray`` in ``conf/``."""
 
-    _target_: str = "decloud_pl.executors.ray.executor.RayExecutor.of"
     address: Annotated[str, RAY] = "auto"
     cpus: Annotated[int, ONE_OR_MORE] = 1
     gpus: Annotated[float, ZERO_OR_MORE, GPUS] = 0.0
     connect_seconds: Annotated[float, ABOVE_ZERO] = 30.0
     wait_seconds: Annotated[float, ZERO_OR_MORE] = 60.0
     checkpoint_seconds: Annotated[float, ZERO_OR_MORE] = 30.0
+    _target_: str = "decloud_pl.executors.ray.executor.RayExecutor.of"
 
 
 @dataclass
@@ -68,11 +68,11 @@ class DaemonConfig:
 class WalletConfig:
     """What opens the wallet. The key itself never enters the configuration."""
 
-    _target_: str = "decloud_pl.rounds.wallets.keypair"
     # The old way to choose one; it counts where it is set.
     kind: Annotated[str, one_of("keypair", "environment", "keyring", "solana-cli", "")] = ""
     keypair_path: str = "~/.config/solana/id.json"
     strict: bool = False
+    _target_: str = "decloud_pl.rounds.wallets.keypair"
 
 
 @dataclass

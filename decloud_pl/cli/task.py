@@ -40,7 +40,8 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     from decloud_pl.cli.ui.live import LiveReporter
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.cli.ui.terminal import make_console
-    from decloud_pl.daemon.assemble import assemble, facts, run_until_stopped
+    from decloud_pl.daemon.assemble import assemble, run_until_stopped
+    from decloud_pl.observers.observe import facts
     from decloud_pl.observers.systemd import keep_alive
     from decloud_pl.rounds.wallets import open_wallet
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 from solders.pubkey import Pubkey
 
@@ -20,11 +18,11 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.children import stop_event
-from decloud_pl.config import Settings, Tree
+from decloud_pl.config import Settings
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.startup import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
-from decloud_pl.domain import format_sol, parse_sol
+from decloud_pl.domain import parse_sol
 from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
 from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
@@ -35,8 +33,7 @@ from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.log import logged
-from decloud_pl.observers.observe import device, observed, precision
-from decloud_pl.redact import redact_tree
+from decloud_pl.observers.observe import facts, observed, public_settings
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.events import Reporter, Trouble
 from decloud_pl.rounds.joining import Joining
@@ -92,33 +89,6 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
         faucet=settings.network.faucet,
         stop_seconds=settings.daemon.stop_seconds,
     )
-
-
-def facts(settings: Settings, preset: str) -> dict[str, str]:
-    """What the header of every view shows of the settings."""
-    wanted, rewards = ", ".join(settings.datasets) or "any data set", settings.rewards
-    limits = [f"from {format_sol(rewards.min_lamports)}"] if rewards.min_lamports else []
-    limits += [f"up to {format_sol(rewards.max_lamports)}"] if rewards.max_lamports else []
-    return {
-        "network": settings.network.name,
-        "preset": preset or "none",
-        "filters": ", ".join([wanted, *limits]),
-        "convention": settings.describe_convention(),
-        "device": device(settings.trainer),
-        "precision": precision(settings.trainer),
-    }
-
-
-def public_settings(settings: Settings) -> dict[str, Any]:
-    """The settings as a report may show them: no secret, and of addresses only their hosts, for paths may be keys."""
-    values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
-    found = {
-        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-        for name, value in values.items()
-        if name != "preset"
-    }
-    cleaned = redact_tree(found)
-    return cleaned if isinstance(cleaned, dict) else {}
 
 
 @asynccontextmanager

@@ -8,9 +8,9 @@ import pytest
 
 from decloud_pl.cli.config.shown import value_at
 from decloud_pl.config import NetworkConfig, compose, default_home
-from decloud_pl.daemon.assemble import facts
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
+from decloud_pl.observers.observe import facts
 
 
 def test_defaults() -> None:

@@ -51,12 +51,7 @@ class AverageWeights(Callback):
         }
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,  # noqa: ARG002
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         total, step = int(trainer.estimated_stepping_batches), trainer.global_step
         last = max(1, round(total * self._share))

@@ -68,15 +68,9 @@ class DeltaCallback(Callback):
         if writer is None:
             # The caller's tensors may be those that are trained, so they are copied; those of a file are nobody else's.
             own = base.state_dict() if isinstance(base, BaseModel) else _copied(base)
-            if form is None:
-                writer = UpdateWriter(own, encoding=encoding or Encoding())
-            else:
-                writer = UpdateWriter(
-                    own,
-                    convention=form.convention,
-                    gradient_rate=form.gradient_rate,
-                    encoding=encoding or form.encoding,
-                )
+            writer = UpdateWriter(own, encoding=encoding or (Encoding() if form is None else form.encoding))
+            if form is not None:
+                writer = replace(writer, convention=form.convention, gradient_rate=form.gradient_rate)
         if not writer.base:
             raise TrainingError("There are no base weights to compare with.", fix="Give DeltaCallback a base model.")
         self.writer = writer
@@ -89,7 +83,7 @@ class DeltaCallback(Callback):
         self._weights_of = weights_of
         self._stopped_early = stopped_early
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuses, before any training, what could not be published after it.
 
         Raises:
@@ -163,10 +157,10 @@ class ProgressCallback(Callback):
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
+        pl_module: LightningModule,
         outputs: torch.Tensor | Mapping[str, Any] | None,
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        batch: object,
+        batch_idx: int,
     ) -> None:
         planned, step = trainer.estimated_stepping_batches, trainer.global_step
         total = 0 if math.isinf(planned) else int(planned)

@@ -38,16 +38,11 @@ class BaselineCallback(Callback):
         return self._seconds
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        outputs: object,  # noqa: ARG002
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         self._once(trainer)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._once(trainer)
 
     def _once(self, trainer: Trainer) -> None:

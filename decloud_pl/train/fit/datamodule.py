@@ -120,11 +120,7 @@ class RoundDataModule(LightningDataModule):
         """The test split, which validators score on."""
         return self._in_order(self._reader("test"))
 
-    def on_after_batch_transfer(
-        self,
-        batch: Sequence[torch.Tensor],
-        dataloader_idx: int,  # noqa: ARG002
-    ) -> tuple[torch.Tensor, ...]:
+    def on_after_batch_transfer(self, batch: Sequence[torch.Tensor], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
         """What the network takes, made on the device it runs on."""
         packed, *rest = batch
         inputs = self._encoder.batch(packed)

@@ -102,16 +102,16 @@ class _StopAfter(Callback):
         self.is_complete = False
         self.training_seconds = 0.0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begun = self._monotonic()
 
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
+        pl_module: LightningModule,
         outputs: torch.Tensor | dict[str, object] | None,  # type: ignore[override]  # as Lightning's own callbacks
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        batch: object,
+        batch_idx: int,
     ) -> None:
         step = trainer.global_step
         over = step >= self._batches

@@ -21,6 +21,9 @@ class AverageWeights(Callback):
         network: the trained network; the module itself by default.
         share: of the fit's steps, the last ones.
         snapshots: how many, about.
+
+    Attributes:
+        count: how many snapshots the average holds.
     """
 
     def __init__(
@@ -34,13 +37,8 @@ class AverageWeights(Callback):
         self._share = share
         self._snapshots = snapshots
         self._step = -1
-        self._count = 0
+        self.count = 0
         self._mean: dict[str, torch.Tensor] = {}
-
-    @property
-    def count(self) -> int:
-        """How many snapshots the average holds."""
-        return self._count
 
     def weights(self, network: nn.Module) -> State:
         """The average, with the network's own values for what is not a floating-point number."""
@@ -59,17 +57,17 @@ class AverageWeights(Callback):
         if not trainer.is_global_zero or step == self._step or step <= total - last or (total - step) % every:
             return
         self._step = step
-        self._count += 1
+        self.count += 1
         for name, tensor in (self._network or pl_module).state_dict().items():
             if tensor.is_floating_point():
                 value = tensor.detach().to("cpu", torch.float32, copy=True)
                 mean = self._mean.setdefault(name, torch.zeros_like(value))
-                mean += (value - mean) / self._count
+                mean += (value - mean) / self.count
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self._step, "count": self._count, "mean": self._mean}
+        return {"step": self._step, "count": self.count, "mean": self._mean}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._step = state_dict["step"]
-        self._count = state_dict["count"]
+        self.count = state_dict["count"]
         self._mean = state_dict["mean"]

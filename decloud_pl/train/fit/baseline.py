@@ -17,6 +17,9 @@ class BaselineCallback(Callback):
         score: the base model's accuracy, 0 to 1, or None; it must leave the trained network as it is.
         on_scored: called with the accuracy and the seconds that it took.
         monotonic: the time in seconds.
+
+    Attributes:
+        seconds: that scoring took; 0 before.
     """
 
     def __init__(
@@ -30,12 +33,7 @@ class BaselineCallback(Callback):
         self._on_scored = on_scored
         self._monotonic = monotonic
         self._is_scored = False
-        self._seconds = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """That scoring took; 0 before."""
-        return self._seconds
+        self.seconds = 0.0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -51,5 +49,5 @@ class BaselineCallback(Callback):
         self._is_scored = True
         begun = self._monotonic()
         accuracy = self._score()
-        self._seconds = self._monotonic() - begun
-        self._on_scored(trainer, accuracy, self._seconds)
+        self.seconds = self._monotonic() - begun
+        self._on_scored(trainer, accuracy, self.seconds)

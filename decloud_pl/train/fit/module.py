@@ -83,7 +83,7 @@ class RoundModule(LightningModule):
         self._evaluate(self(batch[0]), batch, "test", self.test_accuracy)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return configure(self, self.network.parameters(), self._optimizer, self._scheduler)
+        return configure(self, self._optimizer, self._scheduler)
 
     def _evaluate(
         self, logits: torch.Tensor, batch: Sequence[torch.Tensor], stage: str, accuracy: MulticlassAccuracy

@@ -31,11 +31,9 @@ def check_module(plan: TrainingPlan) -> None:
         ConfigError: it is no LightningModule, does not take the base model or an argument that the user has set, or has
             an optimizer of its own where the user has set one.
     """
-    node, packages = plan.config.module, plan.round.allow_packages
-    target = target_of(node, packages)
-    if isinstance(target, type) and not issubclass(target, LightningModule):
-        raise ConfigError(f"{node['_target_']} is not a LightningModule.", fix="Derive it from LightningModule.")
-    takes = parameters(node, packages)
+    node = plan.config.module
+    _check_kind(plan, node, LightningModule)
+    takes = parameters(node, plan.round.allow_packages)
     if not takes("network") and not takes("base"):
         raise ConfigError(
             f"{node['_target_']} does not take the base model.",
@@ -64,13 +62,14 @@ def check_data(plan: TrainingPlan) -> None:
     Raises:
         ConfigError: it is no LightningDataModule, or does not take an argument that the user has set.
     """
-    node, packages = plan.config.datamodule, plan.round.allow_packages
-    target = target_of(node, packages)
-    if isinstance(target, type) and not issubclass(target, LightningDataModule):
-        raise ConfigError(
-            f"{node['_target_']} is not a LightningDataModule.", fix="Derive it from LightningDataModule."
-        )
-    _check_arguments(plan, "datamodule", node)
+    _check_kind(plan, plan.config.datamodule, LightningDataModule)
+    _check_arguments(plan, "datamodule", plan.config.datamodule)
+
+
+def _check_kind(plan: TrainingPlan, node: Node, kind: type) -> None:
+    target = target_of(node, plan.round.allow_packages)
+    if isinstance(target, type) and not issubclass(target, kind):
+        raise ConfigError(f"{node['_target_']} is not a {kind.__name__}.", fix=f"Derive it from {kind.__name__}.")
 
 
 def _check_arguments(plan: TrainingPlan, group: str, node: Node) -> None:

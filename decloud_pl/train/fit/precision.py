@@ -8,17 +8,10 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
-
 
 def resolve_precision(wanted: str, accelerator: str) -> str:
-    """Lightning's name of a precision; ``auto`` becomes bf16 where the hardware has it, else full.
-
-    Args:
-        wanted: the user's setting.
-        accelerator: ``auto``, ``cpu``, ``gpu``, …
-    """
-    if wanted != AUTO:
+    """Lightning's name of a precision for an accelerator; ``auto`` is bf16 where the hardware has it, else full."""
+    if wanted != "auto":
         return wanted
     chosen = "bf16-mixed" if _has_bf16(accelerator) else "32-true"
     logger.info("Precision %s, chosen for this machine; trainer.precision overrides it", chosen)

@@ -6,13 +6,12 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
-
-# Lightning has no public name by which strategies that spawn or fork processes could be told apart.
 from safetensors.torch import load_file
 from torch import nn
 
@@ -25,7 +24,7 @@ from decloud_pl.models.spec import BaseModel
 from decloud_pl.train.fit.checkpoints import CheckpointCallback, usable
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.encoding import check_fit
-from decloud_pl.train.fit.optimizers import ConfiguredOptimizers, optimizer_factory, scheduler_factory
+from decloud_pl.train.fit.optimizers import configure, optimizer_factory, scheduler_factory
 from decloud_pl.train.fit.own_code import (
     build_taking,
     check_data,
@@ -144,8 +143,7 @@ class FitSetup:
             node, offers, packages=packages, is_given=lambda name: self.round.is_given(f"module.{name}")
         )
         if not self.has_own_optimizer and not parameters(node, packages)("optimizer"):
-            made = ConfiguredOptimizers(module, optimizer, scheduler)
-            module.configure_optimizers = made.configure_optimizers  # type: ignore[method-assign]
+            module.configure_optimizers = partial(configure, module, optimizer, scheduler)  # type: ignore[method-assign]
         return module
 
     def _optimizer_node(self) -> dict[str, Any]:
@@ -161,13 +159,7 @@ class FitSetup:
         return has_own_optimizer(self.plan)
 
     def checkpoints(self, path: Path, supervisor: Supervisor, *, every_seconds: float | None = None) -> Callback:
-        """Writes the checkpoints of a fit.
-
-        Args:
-            path: the file.
-            supervisor: may ask the training to stop.
-            every_seconds: between two; as the user wants by default.
-        """
+        """Writes the checkpoints of a fit; ``every_seconds`` as the user wants by default."""
         return CheckpointCallback(
             path,
             fingerprint=self.plan.fingerprint(),
@@ -191,9 +183,9 @@ class FitSetup:
 
         Args:
             module: to train.
-            callbacks: of the fit.
+            callbacks: see `make_trainer`.
             checkpoint: where one would be; one of another plan or a damaged one is not used.
-            logger: whether the user's logger gets the fit's metrics.
+            logger: see `make_trainer`.
 
         Raises:
             ConfigError, TrainingError: see `make_trainer`.

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any
 
 from decloud_pl.config.training import TrainingConfig, TuneConfig
 from decloud_pl.train.plan import TrainingPlan
@@ -30,18 +30,6 @@ _LEAST_SECONDS = 1.0
 _SAFE_SHARE = 0.9
 """Share of the time left that the epochs may be expected to take."""
 _SCORINGS_AFTER_THE_FIT = 4.0
-
-
-class Tunable(Protocol):
-    """A setup whose nodes can be replaced, see `decloud_pl.train.fit.setup.FitSetup`."""
-
-    @property
-    def config(self) -> TrainingConfig: ...
-
-    def with_nodes(self, **nodes: Any) -> Self: ...
-
-
-T = TypeVar("T", bound=Tunable)
 
 
 @dataclass(frozen=True)
@@ -73,14 +61,12 @@ class TunedValues:
     rungs: tuple[dict[str, Any], ...] = ()
     note: str = ""
 
-    def apply(self, setup: T) -> T:
-        """The setup with the choice in it; the same setup where it changes nothing."""
+    def nodes(self, config: TrainingConfig) -> dict[str, Any]:
+        """The nodes of a configuration that become others with the choice, by name."""
         if (self.learning_rate, self.epochs) == (self.configured_rate, self.configured_epochs):
-            return setup
-        return setup.with_nodes(
-            optimizer={**setup.config.optimizer, "lr": self.learning_rate},
-            trainer={**setup.config.trainer, "max_epochs": self.epochs},
-        )
+            return {}
+        optimizer = {**config.optimizer, "lr": self.learning_rate}
+        return {"optimizer": optimizer, "trainer": {**config.trainer, "max_epochs": self.epochs}}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

@@ -28,7 +28,6 @@ class LightningCourses:
         score: accuracy of a state on held-out data, 0 to 1.
         folder: for checkpoints.
         end: the latest moment, on the scale of the supervisor's clock.
-        restore_random: makes the random numbers those that the round's fit begins with.
         supervisor: whether the training was asked to stop, and the time.
     """
 
@@ -39,7 +38,6 @@ class LightningCourses:
         *,
         folder: Path,
         end: float,
-        restore_random: Callable[[], None],
         supervisor: Supervisor,
     ) -> None:
         # One device is enough: a batch is the same, however many processes share it.
@@ -64,7 +62,6 @@ class LightningCourses:
         self._score = score
         self._folder = folder
         self._end = end
-        self._restore_random = restore_random
         self._supervisor = supervisor
 
     def go_on(self, rate: float, batches: int) -> Reached:
@@ -75,13 +72,13 @@ class LightningCourses:
             ConfigError: the optimizer refuses its arguments.
         """
         path = self._folder / f"{rate!r}.ckpt"
-        if not path.exists():
-            self._restore_random()
         setup = self._setup.with_nodes(optimizer={**self._setup.config.optimizer, "lr": rate})
         stop = _StopAfter(batches, end=self._end, monotonic=self._supervisor.monotonic)
         checkpoint = setup.checkpoints(path, self._supervisor, every_seconds=0)
-        module = setup.module()
-        setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
+        # Each course, and the round's fit after them, begins with the random numbers that are current now.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            module = setup.module()
+            setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
         accuracy = self._score(trained_network(module, setup.state).state_dict()) if stop.is_complete else None
         return Reached(accuracy, stop.training_seconds)
 

@@ -22,7 +22,8 @@ from decloud_pl.errors import ContentNotFound, IntegrityError, StoreError
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.ipfs.car import car_header, car_section
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, RAW, Cid
-from decloud_pl.store.ipfs.unixfs import cid_of_file, decode_node
+from decloud_pl.store.ipfs.dag import decode_node
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.sending import SentFile, checked_file
 
 _SCRATCH_SECONDS = 86_400

@@ -13,7 +13,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from decloud_pl.models.package import read_spec
@@ -42,9 +41,7 @@ class WarmQuarantine:
     def __enter__(self) -> WarmQuarantine:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open_base_model(self, path: Path, out: Path) -> BaseModel:

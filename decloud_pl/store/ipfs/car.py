@@ -7,8 +7,8 @@ from typing import Protocol
 
 from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.cid import Cid
-from decloud_pl.store.ipfs.unixfs import read_file
-from decloud_pl.store.ipfs.varint import uvarint
+from decloud_pl.store.ipfs.dag import read_file
+from decloud_pl.store.ipfs.unixfs import uvarint
 
 CONTENT_TYPE = "application/vnd.ipld.car"
 MAX_BLOCK = 4 << 20

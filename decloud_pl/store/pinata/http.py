@@ -13,7 +13,7 @@ import requests
 from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
 from decloud_pl.retry import retry_after
 from decloud_pl.store.http_status import status_error
-from decloud_pl.store.pinata.credentials import LOGIN, PinataAuth, PinataCredentials
+from decloud_pl.store.pinata.credentials import LOGIN, PinataCredentials
 
 _LONGEST_ANSWER = 1 << 20
 _LONGEST_WORDS = 200
@@ -43,17 +43,10 @@ class Answer:
 
 
 class PinataHttp:
-    """One kind of login at Pinata.
+    """Requests with a user's credentials; ``timeout`` is the seconds that Pinata may be silent."""
 
-    Args:
-        credentials: the keys.
-        bearer: whether the JWT is used.
-        timeout: seconds Pinata may be silent.
-    """
-
-    def __init__(self, credentials: PinataCredentials, *, bearer: bool, timeout: float) -> None:
+    def __init__(self, credentials: PinataCredentials, *, timeout: float) -> None:
         self._credentials = credentials
-        self._auth = PinataAuth(credentials, bearer=bearer)
         self._timeout = timeout
 
     def request(self, method: str, url: str, *, data: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -77,7 +70,7 @@ class PinataHttp:
                     url,
                     data=data,
                     headers=dict(headers or {}),
-                    auth=self._auth,
+                    auth=self._credentials.sign,
                     timeout=self._timeout,
                     allow_redirects=False,
                     stream=True,

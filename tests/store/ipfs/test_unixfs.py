@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.cid import DAG_PB, PROFILES, RAW, Cid, Profile
-from decloud_pl.store.ipfs.unixfs import CidWriter, Importer, decode_node, read_file
+from decloud_pl.store.ipfs.dag import decode_node, read_file
+from decloud_pl.store.ipfs.unixfs import CidWriter, Importer
 
 
 def varint(number: int) -> bytes:

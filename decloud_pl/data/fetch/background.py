@@ -39,8 +39,7 @@ class _Job:
             self.is_running = False
             self._on_end()
 
-    def _progress(self, file: str, done: int, total: int) -> None:
-        del total
+    def _progress(self, file: str, done: int, _total: int) -> None:
         self._files[file] = done
         self.done_bytes = sum(self._files.values())
 

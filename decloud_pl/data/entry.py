@@ -146,12 +146,7 @@ class Entry:
         return all(tables.find(folder, word) for word in self.splits.values())
 
     def find(self, root: Path | None, data: DataFolder) -> Path | None:
-        """The folder that holds every file, None when there is none.
-
-        Args:
-            root: the user's path; nothing else is looked at then.
-            data: where to look otherwise.
-        """
+        """The folder that holds every file, None when there is none; only in the user's ``root`` where one is given."""
         if self.is_embedded:
             return Path()
         if root is not None:

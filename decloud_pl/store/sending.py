@@ -22,11 +22,7 @@ def checked_file(path: Path) -> int:
 
 
 class SentFile(io.FileIO):
-    """A file that reports how much of it was read.
-
-    Args:
-        path: what to read.
-        progress: told as bytes are read.
+    """A file that tells ``progress`` how much of it was read.
 
     Attributes:
         name: for a server: ASCII only, because servers disagree about how to write anything else.

@@ -15,15 +15,13 @@ from decloud_pl.train.progress import Progress, Supervisor
 def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None = None) -> Update | None:
     """Trains as planned and returns the update, which lies on disk, with the gate's verdict in it.
 
-    A training of the same plan that was stopped or killed in the same folder resumes from its last checkpoint.
+    A training of the same plan that was stopped or killed in the same folder resumes from its last checkpoint. Where
+    several processes train together, all but the first return None.
 
     Args:
         plan: the training.
         supervisor: gets progress, and may stop the training.
         now: Unix seconds, for the plan's deadline; this machine's by default.
-
-    Returns:
-        None on all processes but the first, where several train together.
 
     Raises:
         UntrustedFileRejected: quarantine refused the base model.

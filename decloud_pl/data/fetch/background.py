@@ -45,12 +45,7 @@ class _Job:
 
 
 class BackgroundDownloads:
-    """At most one download of each data set at a time.
-
-    Args:
-        data: the data folder.
-        monotonic: seconds, for when to try again.
-    """
+    """At most one download of each data set at a time; ``monotonic`` is the time in seconds."""
 
     def __init__(self, data: DataFolder, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._data = data

@@ -10,7 +10,6 @@ import os
 import pickle
 import resource
 import sys
-import threading
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
+from decloud_pl.children import exit_with_parent
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
 from decloud_pl.models.limits import legible
@@ -71,7 +71,7 @@ def open_one(request: Mapping[str, Any], answers: int) -> None:
         request: what `quarantine` asks for.
         answers: a file descriptor.
     """
-    _exit_with_parent()
+    exit_with_parent()
     sys.path.extend(request["plug_ins"])
     torch.set_num_threads(1)
     _limit(request["memory_bytes"])
@@ -97,17 +97,6 @@ def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]
         return _inspect(path, out)
     metadata = request.get("metadata")
     return _base(path, out, None if metadata is None else ModelSpec.from_metadata(metadata))
-
-
-def _exit_with_parent() -> None:
-    """A parent that is killed closes standard input; nobody would end this process then."""
-
-    def watch() -> None:
-        while os.read(0, 4096):
-            pass
-        os._exit(1)
-
-    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
 
 
 def _limit(memory_bytes: int) -> None:

@@ -12,10 +12,8 @@ runs as this user. It holds no secret, but it could read this user's files.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.children import kill_group
 from decloud_pl.errors import ModelError, UntrustedFileRejected
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.registry import plug_in_folders
@@ -126,8 +125,7 @@ class Opening:
         if self._ended:
             return
         self._ended = True  # the child's number may be another process's from here on
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        kill_group(self._process.pid)
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
@@ -219,7 +217,6 @@ def open_submission(path: Path, base: BaseModel, out: Path, limits: ProcessLimit
     Raises:
         UntrustedFileRejected: the file was refused.
     """
-    Opening(
-        {"kind": "submission", "out": str(out), "base": str(base.weights)}, path, limits or ProcessLimits()
-    ).result()
+    request = {"kind": "submission", "out": str(out), "base": str(base.weights)}
+    Opening(request, path, limits or ProcessLimits()).result()
     return out

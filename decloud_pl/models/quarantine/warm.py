@@ -5,16 +5,14 @@ What a file can do and cannot is the same as in `quarantine`; only the seconds o
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.children import kill_group
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.quarantine.opening import ENVIRONMENT, ProcessLimits, asked, believed
 from decloud_pl.models.spec import BaseModel
@@ -59,9 +57,8 @@ class WarmQuarantine:
         process, self._process = self._process, None
         if process is None:
             return
-        # The block's end closes the pipes and waits for it.
-        with process, contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        with process:  # whose end closes the pipes and waits for it
+            kill_group(process.pid)
 
     def _ask(self, request: Mapping[str, Any], path: Path) -> dict[str, Any]:
         arguments = {**asked(request, path, self._limits), "wall_seconds": self._limits.wall_seconds}

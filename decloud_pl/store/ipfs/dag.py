@@ -95,9 +95,7 @@ def _protobuf(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
     """The bytes of a file, depth first, each block checked against its CID before a byte of it is yielded.
 
-    Args:
-        root: the file.
-        block_of: delivers blocks, in the order they are asked for.
+    ``block_of`` delivers blocks, in the order they are asked for.
 
     Raises:
         IntegrityError: a block that does not match, or a DAG that contradicts itself.

@@ -32,9 +32,7 @@ class _Link:
 class Importer:
     """Computes a file's CID from its bytes: `update` as they come, then `finish`.
 
-    Args:
-        profile: the layout.
-        sink: receives every block as it is made, leaves before the nodes above them.
+    ``sink`` receives every block as it is made, leaves before the nodes above them.
     """
 
     def __init__(self, profile: Profile, sink: BlockSink | None = None) -> None:
@@ -131,13 +129,9 @@ def _parts(file: BinaryIO) -> Iterator[memoryview]:
 
 
 class CidWriter:
-    """Writes a new file and computes its CID meanwhile; the file appears whole, durable and at once.
+    """Writes a new file and computes its CID under a profile meanwhile; the file appears whole, durable and at once.
 
     Used as a context manager: leaving it without `commit` having been called removes what was written.
-
-    Args:
-        path: where the file shall appear.
-        profile: one of `PROFILES`.
     """
 
     def __init__(self, path: Path, profile: str = DEFAULT_PROFILE) -> None:

@@ -14,9 +14,7 @@ _PIECE = 1 << 18
 class FileForm:
     """The body of one request: its length is known, and it can be gone through once.
 
-    Args:
-        fields: names and values before the file; ASCII.
-        file: the last field, named ``file``.
+    ``fields`` are names and values in ASCII; the file comes after them and is named ``file``.
     """
 
     def __init__(self, fields: Mapping[str, str], file: SentFile) -> None:

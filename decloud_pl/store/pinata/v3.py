@@ -18,12 +18,9 @@ LARGEST_SINGLE_REQUEST = 100_000_000
 
 
 class PinataV3:
-    """Uploads to ``upload_url`` and look-ups at ``api_url`` of the third API.
+    """Uploads to ``upload_url`` and look-ups at ``api_url`` of the third API, with a JWT.
 
     Args:
-        http: with the JWT.
-        api_url: for look-ups.
-        upload_url: for files.
         state: a folder that remembers unfinished large uploads, None to remember none.
         largest_single: bytes sent in one request; more goes in pieces.
     """

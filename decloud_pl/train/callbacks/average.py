@@ -15,15 +15,13 @@ State = Mapping[str, torch.Tensor]
 class AverageWeights(Callback):
     """Keeps the mean of the weights at evenly spread steps of the fit's last part, on rank zero.
 
-    Put it before the callback that writes checkpoints: the mean is part of them.
+    Put it before the callback that writes checkpoints: the mean is part of them. ``count`` says how many snapshots it
+    holds.
 
     Args:
         network: the trained network; the module itself by default.
         share: of the fit's steps, the last ones.
         snapshots: how many, about.
-
-    Attributes:
-        count: how many snapshots the average holds.
     """
 
     def __init__(

@@ -15,11 +15,8 @@ class BaselineCallback(Callback):
 
     Args:
         score: the base model's accuracy, 0 to 1, or None; it must leave the trained network as it is.
-        on_scored: called with the accuracy and the seconds that it took.
+        on_scored: called with the accuracy and the seconds that it took, which are ``seconds`` from then on.
         monotonic: the time in seconds.
-
-    Attributes:
-        seconds: that scoring took; 0 before.
     """
 
     def __init__(

@@ -65,11 +65,7 @@ class RoundDataModule(LightningDataModule):
         return self.source.num_classes
 
     def again(self, *, seed: int | None = None) -> RoundDataModule:
-        """The same data from its beginning, for another fit; what was packed is shared.
-
-        Args:
-            seed: another one, for another order.
-        """
+        """The same data from its beginning, for another fit, perhaps in another order; what was packed is shared."""
         other = RoundDataModule(
             self.source,
             self.spec,

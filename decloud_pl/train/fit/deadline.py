@@ -15,10 +15,7 @@ _FORGET = 0.95
 class DeadlineCallback(Callback):
     """Ends the fit at the last batch boundary before a moment, as if it were complete.
 
-    Args:
-        stop_at: on the scale of ``monotonic``.
-        monotonic: the time in seconds.
-        on_stop: called when the fit is ended early.
+    ``stop_at`` is on the scale of ``monotonic``, in seconds; ``on_stop`` is called when the fit is ended early.
     """
 
     def __init__(

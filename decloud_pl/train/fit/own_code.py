@@ -110,9 +110,9 @@ def build_taking(
     A key of the node that the class does not take is left out where it is the default of another class.
 
     Args:
-        node: see `decloud_pl.build.build`.
+        node: see `decloud_pl.build.build`, as for ``packages``.
         offers: makes each object, by the parameter's name.
-        packages: see `decloud_pl.build.build`.
+        packages: the user's.
         is_given: whether the user has set a key of the node.
 
     Raises:

@@ -22,15 +22,8 @@ class OwnHeldOut:
     """The validation data in two parts without a sample in common: every second row, counted over all batches.
 
     Batches must be (inputs, labels), the labels int64 (N,). They are read when they are first needed: by then the fit
-    has set the data module up.
-
-    Args:
-        data: the data module.
-        most_bytes: of inputs to keep in memory. Rows beyond are not scored, which a warning says.
-
-    Attributes:
-        select: scores for choosing.
-        judge: scores for the verdict.
+    has set the data module up. Of inputs at most ``most_bytes`` are kept in memory; rows beyond are not scored, which a
+    warning says. ``select`` scores for choosing, ``judge`` for the verdict.
     """
 
     def __init__(self, data: LightningDataModule, *, most_bytes: int) -> None:

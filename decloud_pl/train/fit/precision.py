@@ -28,12 +28,7 @@ def _has_bf16(accelerator: str) -> bool:
 def speed_up_gpu(precision: str, accelerator: str) -> dict[str, bool]:
     """TF32 for the sums that stay in float32, and the fastest convolutions, where a GPU trains.
 
-    Args:
-        precision: the user's setting; whoever asks for 32 gets all of its bits.
-        accelerator: the user's setting.
-
-    Returns:
-        Further arguments of Lightning's ``Trainer``.
+    Whoever asks for a precision of 32 gets all of its bits. Returns further arguments of Lightning's ``Trainer``.
     """
     if accelerator == "cpu" or not torch.cuda.is_available():
         return {}

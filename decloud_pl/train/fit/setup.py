@@ -49,11 +49,7 @@ State = dict[str, torch.Tensor]
 class FitSetup:
     """Builds the parts of each fit. Every fit begins with the same base model and data, and ends with weights.
 
-    Attributes:
-        plan: the training.
-        base: the fetched base model.
-        state: its state dict, on the processor.
-        data: the data module of the round; another fit gets the same data from its beginning.
+    ``state`` is the base model's state dict, on the processor.
     """
 
     plan: TrainingPlan
@@ -63,7 +59,7 @@ class FitSetup:
 
     @classmethod
     def of(cls, plan: TrainingPlan, base: BaseModel) -> FitSetup:
-        """The setup of a plan.
+        """Opens the data.
 
         Raises:
             ConfigError: a node that cannot be built, or sets what a training must own.
@@ -109,7 +105,6 @@ class FitSetup:
         return network.to(memory_format=torch.channels_last)
 
     def judge(self) -> Judge:
-        """The judge of the round's updates."""
         round_, source = self.round, self.source
         rules = Rules(round_.read_as, round_.gradient_rate, round_.convention, self.config.update.min_gain)
         held_out: Halves | None = None
@@ -179,13 +174,8 @@ class FitSetup:
     ) -> Fit:
         """Prepares a fit, from the base model or from the checkpoint of an earlier run of the same plan.
 
-        The caller has seeded the random numbers before it made the module.
-
-        Args:
-            module: to train.
-            callbacks: see `make_trainer`.
-            checkpoint: where one would be; one of another plan or a damaged one is not used.
-            logger: see `make_trainer`.
+        The caller has seeded the random numbers before it made the module. A checkpoint of another plan or a damaged
+        one is not used.
 
         Raises:
             ConfigError, TrainingError: see `make_trainer`.

@@ -36,14 +36,7 @@ _SWITCHES = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit, ready to run.
-
-    Attributes:
-        trainer: Lightning's.
-        module: what it trains.
-        data: what on.
-        checkpoint: the one that it resumes from, None for a fit from the base model.
-    """
+    """A fit, ready to run: from the checkpoint, or from the base model where that is None."""
 
     trainer: Trainer
     module: LightningModule

@@ -33,14 +33,8 @@ def gains(
 ) -> dict[str, dict[Convention, float] | None]:
     """Accuracy gained over the base model on the held-out split, by submission and by convention, 0 to 1.
 
-    Args:
-        base: a base model from the network.
-        dataset: a node of the data set that the round is about.
-        submissions: files from the network, by any name.
-        gradient_rate: η of the ``gradient`` convention.
-
-    Returns:
-        None for a submission that cannot be opened.
+    Base model and submissions are files from the network, ``dataset`` a node of the data set that the round is about. A
+    submission that cannot be opened has None.
 
     Raises:
         DecloudError: the base model or the data set cannot be used.

@@ -43,12 +43,7 @@ LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
 class Finisher:
     """Judges the update of a fit, and tries the remedies where it would be withheld.
 
-    Attributes:
-        setup: of the round's fits.
-        judge: of update files.
-        callbacks: of the fit.
-        supervisor: gets progress; the deadline is its.
-        processes: that trained together; this is the first of them, and the others have gone.
+    ``processes`` trained together; this is the first of them, and the others have gone.
     """
 
     setup: FitSetup
@@ -58,11 +53,7 @@ class Finisher:
     processes: int = 1
 
     def __call__(self, update: Update, network: nn.Module) -> Update:
-        """The update with its verdict, perhaps another one than was given.
-
-        Args:
-            update: the fit's, on disk.
-            network: the trained one.
+        """The fit's update with its verdict, or another one in its place, from the trained network.
 
         Raises:
             TrainingStopped: it was asked to; everything is done again when the training is started again.
@@ -81,10 +72,6 @@ class Finisher:
 
     def instead(self, diverged: TrainingDiverged, path: Path) -> Update:
         """The update of another training, at a lower rate, in place of one that came to nothing.
-
-        Args:
-            diverged: how that ended.
-            path: the update file to write.
 
         Raises:
             TrainingDiverged: the other one did too, or it is no remedy of the plan or not possible.

@@ -61,12 +61,9 @@ class Verdict:
 def judge(rules: Rules, gain: Gain, *, other: Gain | None = None, with_buffers: Gain | None = None) -> Verdict:
     """The verdict on an update file, with the cause where the other readings show one.
 
-    Args:
-        rules: what decides.
-        gain: as this network's validators read the file.
-        other: as the other convention reads it; None where that was not scored.
-        with_buffers: as this network's validators would if they applied buffers too; None where the model has none, or
-            that was not scored.
+    ``gain`` is what the file gains as this network's validators read it, ``other`` as the other convention reads it,
+    and ``with_buffers`` what they would find if they applied buffers too; None where the model has none, or that was
+    not scored.
     """
     if rules.passes(gain):
         return Verdict(gain)

@@ -43,10 +43,8 @@ def seconds_after_the_fit(remedies: Sequence[RemedyName], base_scoring: float) -
 class Remedy:
     """One thing to try.
 
-    Attributes:
-        name: as the user chooses it.
-        seconds: that it takes, about; it is left out where less is left.
-        weights: gives the weights to try, None where there are none, and the rest of a sentence about them.
+    ``seconds`` is about what it takes: it is left out where less is left. ``weights`` gives the weights to try, None
+    where there are none, and the rest of a sentence about them.
     """
 
     name: RemedyName
@@ -59,14 +57,8 @@ def rescaled(
 ) -> tuple[State | None, str]:
     """A line search: the weights between the base model and a little beyond the trained ones that do best.
 
-    Args:
-        base: the base model.
-        trained: the trained weights.
-        score: accuracy of a state on the data for choosing.
-        trained_score: the accuracy of ``trained``, where it is known.
-
-    Returns:
-        As `Remedy.weights` gives them; None where no other size does better.
+    ``score`` gives the accuracy of a state on the data for choosing; ``trained_score`` that of ``trained``, where it is
+    known. Returns what `Remedy.weights` gives; None where no other size does better.
     """
 
     def at(scale: float) -> State:
@@ -95,13 +87,8 @@ def improve(
 ) -> tuple[Update, Verdict]:
     """The update and its verdict after as many remedies as it needs; the better one where none is enough.
 
-    Args:
-        update: as it was trained; a candidate replaces its file where it is the better one.
-        verdict: on it.
-        remedies: in their order.
-        write: writes weights as an update file.
-        judge: the gate's verdict on a file.
-        supervisor: gets a sentence about each step, and may stop the training before each; the deadline is its.
+    A candidate replaces the update's file where it is the better one. The supervisor has the deadline, gets a sentence
+    about each step, and may stop the training before each.
 
     Raises:
         TrainingStopped: the training was asked to stop.

@@ -26,11 +26,7 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
 
     Where Lightning starts further processes on this machine, the first one probes before it starts them, and they read
     what it chose. Processes that torchrun or SLURM started, and those of several machines, keep what is configured.
-
-    Args:
-        setup: of the round.
-        score: accuracy of a state on the held-out data that chooses, 0 to 1.
-        supervisor: gets what the probe found.
+    ``score`` gives the accuracy of a state on the held-out data that chooses, 0 to 1.
 
     Raises:
         TrainingStopped: the training was asked to stop.

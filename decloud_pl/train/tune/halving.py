@@ -114,17 +114,8 @@ def halve(
 ) -> Found:
     """Searches until one rate besides the configured one has come to the longest comparison, or the time is over.
 
-    A comparison is begun, and gone on with, only as long as it can be expected to end in time.
-
-    Args:
-        courses: the trainings.
-        rates: to try besides the configured one.
-        configured: the rate to compare with.
-        first: batches of the first comparison.
-        longest: no comparison takes more batches.
-        end: on the scale of ``monotonic``.
-        monotonic: the time in seconds.
-        on_rung: called after each comparison.
+    A comparison is begun, and gone on with, only as long as it can be expected to end in time. The first one takes
+    ``first`` batches, none more than ``longest``. ``end`` is on the scale of ``monotonic``, in seconds.
     """
     pace = _Pace()
     rungs: list[Rung] = []

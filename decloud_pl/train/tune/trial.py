@@ -19,16 +19,10 @@ _LOOK_EVERY = 10
 
 
 class LightningCourses:
-    """Courses on one device, each continued from its own checkpoint.
+    """Courses on one device, each continued from its own checkpoint in ``folder``.
 
-    Rates are constant: the first batches of a schedule say little about the rest of it.
-
-    Args:
-        setup: of the round.
-        score: accuracy of a state on held-out data, 0 to 1.
-        folder: for checkpoints.
-        end: the latest moment, on the scale of the supervisor's clock.
-        supervisor: whether the training was asked to stop, and the time.
+    Rates are constant: the first batches of a schedule say little about the rest of it. ``score`` gives the accuracy of
+    a state on held-out data, 0 to 1; ``end`` is the latest moment, on the scale of the supervisor's clock.
     """
 
     def __init__(
@@ -41,9 +35,10 @@ class LightningCourses:
         supervisor: Supervisor,
     ) -> None:
         # One device is enough: a batch is the same, however many processes share it.
+        devices = setup.config.trainer.get("devices")
         trainer = {
             **setup.config.trainer,
-            "devices": one_of(setup.config.trainer.get("devices")),
+            "devices": devices[:1] if isinstance(devices, list) else 1,
             "num_nodes": 1,
             "strategy": "auto",
             "max_epochs": -1,
@@ -81,11 +76,6 @@ class LightningCourses:
             setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
         accuracy = self._score(trained_network(module, setup.state).state_dict()) if stop.is_complete else None
         return Reached(accuracy, stop.training_seconds)
-
-
-def one_of(devices: object) -> object:
-    """The first of a trainer's devices."""
-    return devices[:1] if isinstance(devices, list) else 1
 
 
 class _StopAfter(Callback):

@@ -44,14 +44,7 @@ def encode(
     gradient_rate: float,
     encoding: Encoding = _DEFAULT_ENCODING,
 ) -> dict[str, torch.Tensor]:
-    """The entries of a submission.
-
-    Args:
-        base: the fetched base model.
-        trained: the same names and shapes after training.
-        convention: what entries mean.
-        gradient_rate: η, for the ``gradient`` convention.
-        encoding: how they are written.
+    """The entries of a submission, from the fetched base model and the same names and shapes after training.
 
     Raises:
         TrainingDiverged: weights that are not finite.

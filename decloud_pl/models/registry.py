@@ -28,12 +28,9 @@ PLUG_INS = "decloud_pl.architectures"
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network of this package.
+    """A network of this package: ``module:class``, the kind of its input, and the limits of its hyper-parameters.
 
-    Attributes:
-        target: ``module:class``; its keywords are the hyper-parameters.
-        kind: of its input.
-        limits: of its hyper-parameters, all of which have defaults.
+    The class's keywords are the hyper-parameters, all of which have defaults.
     """
 
     target: str

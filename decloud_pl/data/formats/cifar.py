@@ -40,11 +40,8 @@ _DAMAGE = (
 class Cifar(ImageSource):
     """Colour images (N, 32, 32, 3), as torchvision's ``CIFAR10`` and ``CIFAR100`` give them.
 
-    Args:
-        train: names of the training batches.
-        test: names of the test batches.
-        labels: the key of the labels.
-        place: ``root`` and ``data``, see `CatalogSource`, as for ``entry``.
+    ``train`` and ``test`` are the names of the batches, ``labels`` is the key of the labels. For the others see
+    `CatalogSource`.
     """
 
     def __init__(

@@ -23,10 +23,7 @@ _MOST_BYTES = 1 << 30
 class IdxImages(ImageSource):
     """Grey images (N, 28, 28), as torchvision's ``MNIST`` and its subclasses give them.
 
-    Args:
-        train: what the names of the training files begin with.
-        test: the same of the test files.
-        place: ``root`` and ``data``, see `CatalogSource`, as for ``entry``.
+    ``train`` and ``test`` are what the names of the files begin with. For the others see `CatalogSource`.
     """
 
     def __init__(

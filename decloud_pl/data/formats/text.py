@@ -13,10 +13,7 @@ from decloud_pl.data.source import SplitName, TextSplit, check_labels, hold_out
 class TextTables(CatalogSource):
     """Texts from parquet files as on the hub, from the Arrow files of ``datasets``' cache, or of ``save_to_disk``.
 
-    Args:
-        text: the column of the texts.
-        label: the column of the labels.
-        place: ``root`` and ``data``, see `CatalogSource`, as for ``entry``.
+    ``text`` and ``label`` are the columns. For the others see `CatalogSource`.
     """
 
     def __init__(

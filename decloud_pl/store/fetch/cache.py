@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from decloud_pl.durable import appearing
-from decloud_pl.store.fetch.gateway import Fetched
+from decloud_pl.store.fetch.gateway import Fetched, GatewayReader
 from decloud_pl.store.fetch.verify import too_large, writing
 from decloud_pl.store.ipfs.cid import Cid
 from decloud_pl.store.ipfs.unixfs import profile_of
@@ -19,12 +18,6 @@ from decloud_pl.store.ipfs.unixfs import profile_of
 DEFAULT_MAX_BYTES = 4 << 30
 _PARTIAL = ".partial"
 _PARTIAL_SECONDS = 7 * 86_400
-
-
-class ResumingFetcher(Protocol):
-    """Delivers a file by CID, verified."""
-
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int, partial: Path | None = None) -> Fetched: ...
 
 
 class CachedReader:
@@ -39,7 +32,7 @@ class CachedReader:
 
     def __init__(
         self,
-        reader: ResumingFetcher,
+        reader: GatewayReader,
         folder: Path,
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,

@@ -6,13 +6,11 @@ nodes of a fixed width. Memory is one chunk and one list of links per level.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from decloud_pl.durable import replace_durably
 from decloud_pl.store.ipfs.cid import DAG_PB, DEFAULT_PROFILE, PROFILES, RAW, Cid, Profile
 
 _READ_SIZE = 1 << 20
@@ -126,51 +124,6 @@ def _parts(file: BinaryIO) -> Iterator[memoryview]:
     # `readinto` reuses one buffer; a fresh bytes object per read costs a tenth of the hashing.
     while count := file.readinto(buffer):  # type: ignore[attr-defined]  # every file opened "rb" has it
         yield buffer[:count]
-
-
-class CidWriter:
-    """Writes a new file and computes its CID under a profile meanwhile; the file appears whole, durable and at once.
-
-    Used as a context manager: leaving it without `commit` having been called removes what was written.
-    """
-
-    def __init__(self, path: Path, profile: str = DEFAULT_PROFILE) -> None:
-        self._path = path
-        self.scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._importer = Importer(PROFILES[profile])
-
-    def __enter__(self) -> CidWriter:
-        self._file = self.scratch.open("wb")
-        return self
-
-    @property
-    def size(self) -> int:
-        """Bytes written so far."""
-        return self._importer.size
-
-    def write(self, data: bytes | memoryview) -> int:
-        self._importer.update(data)
-        return self._file.write(data)
-
-    def finish(self) -> Cid:
-        """The CID of what was written; nothing more may be written after."""
-        return self._importer.finish()
-
-    def flush(self) -> None:
-        """Makes what was written readable in ``scratch``."""
-        self._file.flush()
-
-    def commit(self) -> None:
-        """Makes the file appear under its name, on disk before this returns."""
-        self._file.close()
-        replace_durably(self.scratch, self._path)
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self._file.close()
-        finally:
-            # Closing writes what is buffered, which a full disk refuses.
-            self.scratch.unlink(missing_ok=True)
 
 
 def uvarint(value: int) -> bytes:

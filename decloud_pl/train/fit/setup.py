@@ -122,7 +122,7 @@ class FitSetup:
             ConfigError: it cannot be built, see also `check_module`.
         """
         check_module(self.plan)
-        node, packages = self.config.module, self.round.allow_packages
+        packages = self.round.allow_packages
         optimizer = optimizer_factory(self._optimizer_node(), packages)
         scheduler = scheduler_factory(self.config.scheduler, packages)
         offers = {
@@ -134,10 +134,8 @@ class FitSetup:
             "compiled": lambda: self.config.fit.compile,
             "keep_buffers": lambda: self.round.read_as == "gradient",
         }
-        module: LightningModule = build_taking(
-            node, offers, packages=packages, is_given=lambda name: self.round.is_given(f"module.{name}")
-        )
-        if not self.has_own_optimizer and not parameters(node, packages)("optimizer"):
+        module: LightningModule = build_taking(self.plan, "module", offers)
+        if not self.has_own_optimizer and "optimizer" not in parameters(self.plan, "module"):
             module.configure_optimizers = partial(configure, module, optimizer, scheduler)  # type: ignore[method-assign]
         return module
 
@@ -187,7 +185,7 @@ class FitSetup:
 
 
 def _make_data(plan: TrainingPlan, base: BaseModel) -> LightningDataModule:
-    config, round_ = plan.config, plan.round
+    config = plan.config
     offers = {
         "source": lambda: _source(plan, base),
         "spec": lambda: base.spec.input,
@@ -196,12 +194,7 @@ def _make_data(plan: TrainingPlan, base: BaseModel) -> LightningDataModule:
         "workers": lambda: config.fit.data_workers,
     }
     check_data(plan)
-    data: LightningDataModule = build_taking(
-        config.datamodule,
-        offers,
-        packages=round_.allow_packages,
-        is_given=lambda name: round_.is_given(f"datamodule.{name}"),
-    )
+    data: LightningDataModule = build_taking(plan, "datamodule", offers)
     return data
 
 

@@ -33,17 +33,10 @@ class Judge:
     """Scores states of one model on the two halves of the held-out data.
 
     Like validators it applies every entry of a ``delta``, but of a ``gradient`` those of parameters only: whatever
-    buffers are trained to, those of the base model count there.
+    buffers are trained to, those of the base model count there. The network's weights change with every scoring.
+    Without held-out data nothing is measured, and ``unmeasured`` says why; it is empty where something is.
 
-    Args:
-        network: of the model's architecture; its weights change with every scoring.
-        base: the fetched base model's state dict.
-        held_out: the data; None where there is none, and nothing is measured.
-        rules: of the gate.
-        test_samples: how many samples validators score on, None where that is not known.
-
-    Attributes:
-        unmeasured: why nothing is measured; empty where it is.
+    ``test_samples`` is how many samples validators score on, None where that is not known.
     """
 
     def __init__(

@@ -23,9 +23,8 @@ class OutOfTime(Exception):
 class Reached:
     """Where a course stands.
 
-    Attributes:
-        accuracy: on held-out data, 0 to 1; None when the training diverged.
-        training_seconds: that the batches took, without starting and scoring.
+    ``accuracy`` is on held-out data, 0 to 1; None when the training diverged. The seconds are those of the batches,
+    without starting and scoring.
     """
 
     accuracy: float | None

@@ -181,7 +181,7 @@ class Inspection:
     problem: str
 
 
-def inspect_file(path: Path, out: Path, limits: ProcessLimits | None = None) -> Inspection:
+def inspect_file(path: Path, out: Path) -> Inspection:
     """Looks into a file of unknown origin: a ``.pt`` dictionary of tensors or a safetensors file.
 
     ``out`` is the model package to write where it is a base model.
@@ -189,13 +189,13 @@ def inspect_file(path: Path, out: Path, limits: ProcessLimits | None = None) -> 
     Raises:
         UntrustedFileRejected: it is no such file, or it was refused.
     """
-    answer = Opening({"kind": "inspect", "out": str(out)}, path, limits or ProcessLimits()).result()
+    answer = Opening({"kind": "inspect", "out": str(out)}, path, ProcessLimits()).result()
     tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
     model = BaseModel(read_spec(out), out, int(answer["classes"])) if "classes" in answer else None
     return Inspection(str(answer["format"]), tensors, model, str(answer.get("problem", "")))
 
 
-def open_submission(path: Path, base: BaseModel, out: Path, limits: ProcessLimits | None = None) -> Path:
+def open_submission(path: Path, base: BaseModel, out: Path) -> Path:
     """Opens a submission from the network: a ``.pt`` dictionary from parameter name to tensor.
 
     It must have the names and shapes of ``base``. ``out`` is the safetensors file to write, with dense float32 tensors
@@ -205,5 +205,5 @@ def open_submission(path: Path, base: BaseModel, out: Path, limits: ProcessLimit
         UntrustedFileRejected: the file was refused.
     """
     request = {"kind": "submission", "out": str(out), "base": str(base.weights)}
-    Opening(request, path, limits or ProcessLimits()).result()
+    Opening(request, path, ProcessLimits()).result()
     return out

@@ -19,21 +19,10 @@ from decloud_pl.models.spec import BaseModel
 
 
 class WarmQuarantine:
-    """Opens one file after another; the child starts with the first and ends with the context or this process.
+    """Opens one file after another; the child starts with the first and ends with the context or this process."""
 
-    Args:
-        limits: what a file may cost.
-        command: the child.
-    """
-
-    def __init__(
-        self,
-        limits: ProcessLimits | None = None,
-        *,
-        command: tuple[str, ...] = (sys.executable, "-I", "-m", "decloud_pl.models.quarantine.server"),
-    ) -> None:
+    def __init__(self, limits: ProcessLimits | None = None) -> None:
         self._limits = limits or ProcessLimits()
-        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> WarmQuarantine:
@@ -79,7 +68,7 @@ class WarmQuarantine:
     def _child(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                self._command,
+                (sys.executable, "-I", "-m", "decloud_pl.models.quarantine.server"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from decloud_pl.train.update.writing import UpdateWriter
 State = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 
+_REPORTS = 200
 _UNKNOWN_TOTAL = 50
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 _UPDATE_FILE = "update.pt"
@@ -147,11 +148,10 @@ def _difference(found: Shapes, wanted: Shapes) -> str:
 
 
 class ProgressCallback(Callback):
-    """Reports steps to a function, at most ``times`` times over the fit."""
+    """Reports steps to a function, at most 200 times over the fit."""
 
-    def __init__(self, report: Callable[[Progress], None], *, times: int = 200) -> None:
+    def __init__(self, report: Callable[[Progress], None]) -> None:
         self._report = report
-        self._times = times
         self._step = -1
 
     def on_train_batch_end(
@@ -164,7 +164,7 @@ class ProgressCallback(Callback):
     ) -> None:
         planned, step = trainer.estimated_stepping_batches, trainer.global_step
         total = 0 if math.isinf(planned) else int(planned)
-        every = total // self._times if total else _UNKNOWN_TOTAL
+        every = total // _REPORTS if total else _UNKNOWN_TOTAL
         if step == self._step or (step % max(1, every) and step not in (1, total)):
             return
         self._step = step

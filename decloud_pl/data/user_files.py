@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from decloud_pl.data.formats import arrays, image_folder, tables
@@ -15,28 +14,6 @@ from decloud_pl.errors import DatasetError, DatasetNotFound
 
 TARGET = "decloud_pl.data.user_files.UserFiles"
 _TEST_WORDS = ("test", "validation", "valid", "val", "dev")
-
-
-class Layout(Protocol):
-    """What a path holds, by part: ``train`` and ``test``, or ``all``."""
-
-    @property
-    def kind(self) -> Kind: ...
-
-    @property
-    def parts(self) -> Collection[str]: ...
-
-    def count_classes(self) -> int:
-        """As many as the labels of the training data tell."""
-        ...
-
-    def split(self, part: str) -> Split:
-        """One part.
-
-        Raises:
-            DatasetError: files that are damaged, or hold something else.
-        """
-        ...
 
 
 @dataclass(frozen=True)
@@ -70,6 +47,10 @@ class TextTableFiles:
     @cached_property
     def _tables(self) -> dict[str, tables.TextTable]:
         return {}
+
+
+Layout = image_folder.ImageFolder | arrays.Arrays | TextTableFiles
+"""What a path holds, by part: ``train`` and ``test``, or ``all``."""
 
 
 def path_of(given: str) -> Path:

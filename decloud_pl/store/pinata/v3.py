@@ -8,8 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from decloud_pl.store import Progress
-from decloud_pl.store.pinata.form import FileForm
-from decloud_pl.store.pinata.http import PinataHttp
+from decloud_pl.store.pinata.http import FileForm, PinataHttp
 from decloud_pl.store.pinata.tus import PIECE, TusUploads
 from decloud_pl.store.sending import SentFile, checked_file
 

@@ -176,7 +176,7 @@ class Update:
 
     Attributes:
         path: the submission file (``.pt`` dictionary from parameter name to tensor).
-        cid: its CID under ``profile``, computed while the file was written.
+        cid: its CID under ``profile``.
         size: bytes.
         convention: what the entries mean.
         accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1; None where it was not measured.

@@ -39,7 +39,7 @@ from decloud_pl.store import Progress, Store, Stored
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.unixfs import cid_of_file
-from decloud_pl.store.publish import ReadBack, StorePublisher
+from decloud_pl.store.publish import StorePublisher
 from decloud_pl.train.plan import TrainingPlan
 from tests.harness.plans import empty_plan
 from tests.harness.ray_cluster import RayCluster, ray_cluster
@@ -230,7 +230,7 @@ class World:
             wallet=self.wallet,
             dialect=self.dialect,
             journal=journal,
-            publisher=StorePublisher(self.stores, reader, read_back=ReadBack(seconds=0.0)),
+            publisher=StorePublisher(self.stores, reader, read_back_seconds=0.0),
             reader=reader,
             executor=self.executor,
             planner=self.planner,

@@ -18,21 +18,13 @@ from decloud_pl.data.entry import DataFolder, Entry
 from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
 
 
-def entries(directory: Path | None = None, own: Path | None = None) -> dict[str, Entry]:
-    """Every entry by name.
+def names(directory: Path | None = None, own: Path | None = None) -> list[str]:
+    """The entries' names, in the order of the alphabet.
 
     Args:
         directory: a Hydra tree; the package's own by default.
         own: the user's, whose entries come beside those.
-
-    Raises:
-        ConfigError: a file that is no declaration.
     """
-    return {name: entry(name, directory, own) for name in names(directory, own)}
-
-
-def names(directory: Path | None = None, own: Path | None = None) -> list[str]:
-    """The entries' names, in the order of the alphabet."""
     return sorted({path.stem for folder in _folders(directory, own) for path in folder.glob("*.yaml")})
 
 
@@ -162,10 +154,10 @@ def _check_path(name: str, given: str, found: Entry | None) -> None:
     path = user_files.path_of(given)
     user_files.check_exists(name, path)
     if found is None or not found.is_in(path):
-        layout = user_files.detect(name, path)
-        if found is not None and found.kind != layout.kind:
+        kind = user_files.detect(name, given).kind
+        if found is not None and found.kind != kind:
             raise DatasetError(
-                f"{path} holds {layout.kind} samples, the data set {name} is of {found.kind} samples.",
+                f"{path} holds {kind} samples, the data set {name} is of {found.kind} samples.",
                 fix=f"Correct paths.{name}.",
             )
 

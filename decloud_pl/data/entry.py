@@ -133,25 +133,17 @@ class Entry:
 
     def _is_complete(self, folder: Path) -> bool:
         try:
-            return self._holds_all(folder)
+            if self.files:
+                return all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in self.files)
+            return all(tables.find(folder, word) for word in self.splits.values())
         except OSError as error:
             raise DatasetError(
                 f"{folder}, where the data set {self.name} may be, cannot be read: {error.strerror}.",
                 fix=f"Let this user read it, or set paths.{self.name} to another folder.",
             ) from error
 
-    def _holds_all(self, folder: Path) -> bool:
-        if self.files:
-            return all((folder / file).is_file() or (folder / f"{file}.gz").is_file() for file in self.files)
-        return all(tables.find(folder, word) for word in self.splits.values())
-
     def find(self, root: Path | None, data: DataFolder) -> Path | None:
-        """The folder that holds every file, None when there is none.
-
-        Args:
-            root: the user's path; nothing else is looked at then.
-            data: where to look otherwise.
-        """
+        """The folder that holds every file, None when there is none; only in the user's ``root`` where one is given."""
         if self.is_embedded:
             return Path()
         if root is not None:

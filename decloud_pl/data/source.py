@@ -115,6 +115,11 @@ def part_of(everything: _S, split: SplitName) -> _S:
     return hold_out(everything.take(np.flatnonzero(~in_test)), split)
 
 
+def highest(labels: NDArray[np.int64]) -> int:
+    """How many classes labels tell of, counted from 0."""
+    return int(labels.max()) + 1 if len(labels) else 0
+
+
 def check_labels(split: _S, num_classes: int, name: str) -> _S:
     """The split itself when it holds samples, one label for each, and every label is a class.
 

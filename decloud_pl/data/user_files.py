@@ -5,19 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
 from decloud_pl.data.formats import arrays, image_folder, tables
-from decloud_pl.data.source import (
-    ImageSplit,
-    Kind,
-    Split,
-    SplitName,
-    TextSplit,
-    check_labels,
-    hold_out,
-    part_of,
-)
+from decloud_pl.data.source import Kind, Split, SplitName, TextSplit, check_labels, highest, hold_out, part_of
 from decloud_pl.errors import DatasetError, DatasetNotFound
 
 TARGET = "decloud_pl.data.user_files.UserFiles"
@@ -26,20 +18,39 @@ _TEST_WORDS = ("test", "validation", "valid", "val", "dev")
 
 @dataclass(frozen=True)
 class TextTableFiles:
-    """Tables by part: ``train`` and ``test``, or ``all``."""
+    """Tables by part."""
 
     parts: dict[str, tuple[Path, ...]]
+    columns: tables.Columns
+    kind: ClassVar[Kind] = "text"
+
+    def count_classes(self) -> int:
+        return len(self._words) or highest(self.split(self._training).labels)
+
+    def split(self, part: str) -> TextSplit:
+        return self._table(part).split(self._words)
+
+    @property
+    def _training(self) -> str:
+        return next(iter(self.parts))
+
+    @cached_property
+    def _words(self) -> list[str]:
+        """The labels of the training tables, where they are words; their order gives the numbers."""
+        return self._table(self._training).words()
+
+    def _table(self, part: str) -> tables.TextTable:
+        if part not in self._tables:
+            self._tables[part] = tables.read(self.parts[part], self.columns)
+        return self._tables[part]
+
+    @cached_property
+    def _tables(self) -> dict[str, tables.TextTable]:
+        return {}
 
 
 Layout = image_folder.ImageFolder | arrays.Arrays | TextTableFiles
-
-
-@dataclass(frozen=True)
-class Detected:
-    """What a path holds."""
-
-    kind: Kind
-    layout: Layout
+"""What a path holds, by part: ``train`` and ``test``, or ``all``."""
 
 
 def path_of(given: str) -> Path:
@@ -62,44 +73,42 @@ def check_exists(name: str, path: Path) -> None:
         raise DatasetNotFound(reason, fix=f"Correct paths.{name}.")
 
 
-def detect(name: str, path: Path) -> Detected:
+def detect(name: str, given: str) -> Layout:
     """What a path holds; looks at names only.
 
     Raises:
         DatasetNotFound: it does not exist.
         DatasetError: it holds nothing that can be read.
     """
+    where, columns = _split_columns(given)
+    path = Path(where).expanduser()
     check_exists(name, path)
     try:
         packed = sorted(path.glob("*.npz")) if path.is_dir() else []
-        found_arrays = arrays.find(packed[0] if len(packed) == 1 else path)
-        if found_arrays is not None:
-            return Detected("image", found_arrays)
-        found_images = image_folder.find(path)
-        if found_images is not None:
-            return Detected("image", found_images)
-        found_tables = _find_tables(path)
+        found = (
+            arrays.find(packed[0] if len(packed) == 1 else path)
+            or image_folder.find(path)
+            or _find_tables(path, tables.Columns(columns.get("text"), columns.get("label")))
+        )
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}.", fix=f"Correct paths.{name}.") from error
-    if found_tables is not None:
-        return Detected("text", found_tables)
-    raise DatasetError(
-        f"{path} holds no data set that can be read.",
-        fix=f"Set paths.{name} to class folders of images, .npz or .npy arrays, or parquet, CSV or JSONL tables of "
-        "texts; files as torchvision keeps them need the name of their data set.",
-    )
+    if found is None:
+        raise DatasetError(
+            f"{path} holds no data set that can be read.",
+            fix=f"Set paths.{name} to class folders of images, .npz or .npy arrays, or parquet, CSV or JSONL tables of "
+            "texts; files as torchvision keeps them need the name of their data set.",
+        )
+    return found
 
 
-def _find_tables(path: Path) -> TextTableFiles | None:
+def _find_tables(path: Path, columns: tables.Columns) -> TextTableFiles | None:
     everything = tables.all_tables(path)
     if not everything:
         return None
-    if path.is_dir():
-        train = tables.find(path, "train")
+    if path.is_dir() and (train := tables.find(path, "train")):
         test = next((found for word in _TEST_WORDS if (found := tables.find(path, word))), ())
-        if train:
-            return TextTableFiles({"train": train, "test": test} if test else {"all": train})
-    return TextTableFiles({"all": everything})
+        return TextTableFiles({"train": train, "test": test} if test else {"all": train}, columns)
+    return TextTableFiles({"all": everything}, columns)
 
 
 class UserFiles:
@@ -113,67 +122,28 @@ class UserFiles:
 
     def __init__(self, name: str, root: str, num_classes: int | None = None) -> None:
         self.name = name
-        where, columns = _split_columns(root)
-        self._detected = detect(name, Path(where).expanduser())
-        self._columns = tables.Columns(columns.get("text"), columns.get("label"))
+        self._layout = detect(name, root)
         self._num_classes = num_classes
         self.test_samples: int | None = None
 
     @property
     def kind(self) -> Kind:
-        return self._detected.kind
+        return self._layout.kind
 
     @cached_property
     def num_classes(self) -> int:
         """The declared number, else as many as the files' labels tell."""
-        if self._num_classes is not None:
-            return self._num_classes
-        layout = self._detected.layout
-        if isinstance(layout, image_folder.ImageFolder):
-            return len(layout.classes)
-        if isinstance(layout, arrays.Arrays):
-            labels = layout.labels(layout.parts[0])
-        else:
-            words, whole = self._words, self._read_texts("all" if "all" in layout.parts else "train")
-            if words:
-                return len(words)
-            labels = whole.labels
-        return int(labels.max()) + 1 if len(labels) else 0
+        return self._layout.count_classes() if self._num_classes is None else self._num_classes
 
     def load(self, split: SplitName) -> Split:
         """See `Source.load`."""
-        layout = self._detected.layout
-        is_whole = "all" in layout.parts
+        is_whole = "all" in self._layout.parts
         part = "all" if is_whole else "test" if split == "test" else "train"
-        if isinstance(layout, TextTableFiles):
-            return self._part(check_labels(self._read_texts(part), self.num_classes, self.name), split, is_whole)
-        return self._part(check_labels(layout.split(part), self.num_classes, self.name), split, is_whole)
-
-    @staticmethod
-    def _part(whole: ImageSplit | TextSplit, split: SplitName, is_whole: bool) -> Split:
-        if isinstance(whole, ImageSplit):
-            return part_of(whole, split) if is_whole else whole if split == "test" else hold_out(whole, split)
-        return part_of(whole, split) if is_whole else whole if split == "test" else hold_out(whole, split)
-
-    def _read_texts(self, part: str) -> TextSplit:
-        return self._table(part).split(self._words)
-
-    @cached_property
-    def _words(self) -> list[str]:
-        """The labels of the training tables, where they are words; their order gives the numbers."""
-        layout = self._detected.layout
-        return [] if not isinstance(layout, TextTableFiles) else self._table(next(iter(layout.parts))).words()
-
-    def _table(self, part: str) -> tables.TextTable:
-        layout = self._detected.layout
-        assert isinstance(layout, TextTableFiles)  # noqa: S101  # the callers have made sure
-        if part not in self._tables:
-            self._tables[part] = tables.read(layout.parts[part], self._columns)
-        return self._tables[part]
-
-    @cached_property
-    def _tables(self) -> dict[str, tables.TextTable]:
-        return {}
+        loaded: Any = self._layout.split(part)  # of either kind
+        checked: Any = check_labels(loaded, self.num_classes, self.name)
+        if is_whole:
+            return part_of(checked, split)  # type: ignore[no-any-return]
+        return checked if split == "test" else hold_out(checked, split)  # type: ignore[no-any-return]
 
 
 def _split_columns(given: str) -> tuple[str, dict[str, str]]:

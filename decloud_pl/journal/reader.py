@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from decloud_pl.errors import JournalError
@@ -70,9 +69,7 @@ class JournalReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -159,14 +156,9 @@ class JournalReader:
         before: float | None = None,
         limit: int = -1,
     ) -> list[Transition]:
-        """What happened, the latest first.
+        """What happened, the latest first: to one round, in some states, with a text in the reason.
 
-        Args:
-            round_id: to this round alone.
-            states: that were entered; any when empty.
-            text: that the reason must hold.
-            before: Unix seconds; what happened from then on is left out, for paging.
-            limit: of transitions.
+        ``before`` leaves out what happened from then on, in Unix seconds, for paging.
         """
         where, values = conditions("reason", round_id=round_id, text=text, before=before)
         if states:

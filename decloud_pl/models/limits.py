@@ -3,54 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from decloud_pl.ranges import Range
 
 _LONGEST_SHOWN = 200
 _LONGEST_NAME_SHOWN = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """A whole number from ``low`` to ``high``, both included."""
-
-    low: int
-    high: int
-
-    def takes(self, value: object) -> bool:
-        return type(value) is int and self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"a whole number from {self.low} to {self.high}"
+Limits = Mapping[str, Range]
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A number from 0 to less than 1."""
-
-    def takes(self, value: object) -> bool:
-        return type(value) in (int, float) and 0 <= value < 1  # type: ignore[operator]  # the first test says it
-
-    def __str__(self) -> str:
-        return "a number from 0 to less than 1"
+def whole(low: int, high: int) -> Range:
+    """Whole numbers, both ends included."""
+    return Range(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """One of a few whole numbers."""
-
-    values: tuple[int, ...]
-
-    def takes(self, value: object) -> bool:
-        return type(value) is int and value in self.values
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(map(str, self.values))}"
+def one_of(*values: int) -> Range:
+    """A few whole numbers."""
+    return Range(f"one of {', '.join(map(str, values))}", lambda value: type(value) is int and value in values)
 
 
-Limit = Whole | Share | OneOf
-Limits = Mapping[str, Limit]
-
-CLASSES = Whole(1, 100_000)
+CLASSES = whole(1, 100_000)
+SHARE = Range("a number from 0 to less than 1", lambda value: type(value) in (int, float) and 0 <= value < 1)
 
 
 def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
@@ -58,8 +32,8 @@ def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
     for name, value in hyper_parameters.items():
         if name not in limits:
             return f"It takes {', '.join(limits)}"
-        if not limits[name].takes(value):
-            return f"{name} must be {limits[name]}"
+        if not limits[name].holds(value):
+            return f"{name} must be {limits[name].words}"
     return ""
 
 

@@ -18,10 +18,7 @@ from decloud_pl.models.spec import ModelSpec
 def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Mapping[str, Any]) -> ModelSpec:
     """The description of a model.
 
-    Args:
-        architecture: its name.
-        hyper_parameters: as the architecture takes them.
-        given: fields of the input specification that differ from what goes with the architecture.
+    ``given`` are the fields of the input specification that differ from what goes with the architecture.
 
     Raises:
         ModelError: a field the input does not have, or a value out of range.
@@ -40,11 +37,7 @@ def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Map
 def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> None:
     """Writes a package.
 
-    Args:
-        path: where to.
-        spec: what it is.
-        weights: a ``.pt`` state dict, opened in quarantine; None initialises anew.
-        seed: of the initialisation; the same one gives the same bytes.
+    ``weights`` is a ``.pt`` state dict, opened in quarantine; None initialises anew, the same bytes for the same seed.
 
     Raises:
         ModelError: the weights or the hyper-parameters do not fit; nothing is written.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from decloud_pl.errors import ModelError
-from decloud_pl.models.limits import CLASSES, Limits, OneOf, Share, Whole, complaint, shown
+from decloud_pl.models.limits import CLASSES, SHARE, Limits, complaint, one_of, shown, whole
 from decloud_pl.models.spec import MAX_TEXT_LENGTH, MAX_VOCABULARY, ImageInput, InputSpec, TextInput
 
 if TYPE_CHECKING:
@@ -28,12 +28,9 @@ PLUG_INS = "decloud_pl.architectures"
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network of this package.
+    """A network of this package: ``module:class``, the kind of its input, and the limits of its hyper-parameters.
 
-    Attributes:
-        target: ``module:class``; its keywords are the hyper-parameters.
-        kind: of its input.
-        limits: of its hyper-parameters, all of which have defaults.
+    The class's keywords are the hyper-parameters, all of which have defaults.
     """
 
     target: str
@@ -41,18 +38,18 @@ class Architecture:
     limits: Limits
 
 
-_IMAGE_SIZE = Whole(8, 1024)
-_WIDTH = Whole(1, 4096)
-_DEPTH = Whole(1, 48)
-_HEADS = Whole(1, 64)
-_VOCABULARY = Whole(2, MAX_VOCABULARY)
+_IMAGE_SIZE = whole(8, 1024)
+_WIDTH = whole(1, 4096)
+_DEPTH = whole(1, 48)
+_HEADS = whole(1, 64)
+_VOCABULARY = whole(2, MAX_VOCABULARY)
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "simple_cnn": Architecture("decloud_pl.models.networks.simple_cnn:SimpleCNN", "image", {"num_classes": CLASSES}),
     "resnet": Architecture(
         "decloud_pl.models.networks.resnet:resnet",
         "image",
-        {"num_classes": CLASSES, "depth": OneOf((18, 34, 50, 101, 152))},
+        {"num_classes": CLASSES, "depth": one_of(18, 34, 50, 101, 152)},
     ),
     "vit_tiny": Architecture(
         "decloud_pl.models.networks.vit:vit_tiny",
@@ -60,11 +57,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         {
             "num_classes": CLASSES,
             "image_size": _IMAGE_SIZE,
-            "patch_size": Whole(1, 64),
+            "patch_size": whole(1, 64),
             "width": _WIDTH,
             "depth": _DEPTH,
             "heads": _HEADS,
-            "dropout": Share(),
+            "dropout": SHARE,
         },
     ),
     "mlp": Architecture(
@@ -73,9 +70,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         {
             "num_classes": CLASSES,
             "image_size": _IMAGE_SIZE,
-            "hidden": Whole(1, 16_384),
-            "layers": Whole(0, 16),
-            "dropout": Share(),
+            "hidden": whole(1, 16_384),
+            "layers": whole(0, 16),
+            "dropout": SHARE,
         },
     ),
     "text_bag": Architecture(
@@ -89,11 +86,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         {
             "num_classes": CLASSES,
             "vocabulary": _VOCABULARY,
-            "length": Whole(1, MAX_TEXT_LENGTH),
+            "length": whole(1, MAX_TEXT_LENGTH),
             "width": _WIDTH,
             "depth": _DEPTH,
             "heads": _HEADS,
-            "dropout": Share(),
+            "dropout": SHARE,
         },
     ),
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from decloud_pl.journal.record import RoundRecord
 
@@ -66,6 +67,24 @@ class Training:
     loss: float | None
     accuracy: float | None
     note: str = ""
+
+
+def training_event(round_id: int, message: Mapping[str, Any]) -> Training | None:
+    """A worker's progress message as an event; None for one that does not fit."""
+    stage, loss, accuracy, note = (message.get(name) for name in ("stage", "loss", "accuracy", "note"))
+    epoch, step, total = (message.get(name, 0) for name in ("epoch", "step", "total_steps"))
+    if not isinstance(stage, str) or not all(isinstance(count, int) for count in (epoch, step, total)):
+        return None
+    return Training(
+        round_id,
+        stage,
+        epoch,
+        step,
+        total,
+        float(loss) if isinstance(loss, (int, float)) else None,
+        float(accuracy) if isinstance(accuracy, (int, float)) else None,
+        note if isinstance(note, str) else "",
+    )
 
 
 @dataclass(frozen=True, slots=True)

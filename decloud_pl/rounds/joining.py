@@ -23,13 +23,7 @@ class Joining:
     journal: JournalReader
 
     def checks(self, round_: Round, *, now: int, balance: int) -> tuple[Check, ...]:
-        """Every check of a round.
-
-        Args:
-            round_: as the chain shows it.
-            now: Unix seconds of the chain's clock.
-            balance: the wallet's lamports.
-        """
+        """Every check of a round; ``now`` is in Unix seconds of the chain's clock, ``balance`` in lamports."""
         return self._checks(round_, self._situation(self.resolved(round_), now, balance))
 
     def decide(self, round_: Round, *, now: int, balance: int) -> Decision:

@@ -93,15 +93,8 @@ def training_plan(
 ) -> TrainingPlan:
     """The plan of a training with the user's settings.
 
-    Args:
-        settings: the user's.
-        dataset: the node of the data set.
-        base_model: see `RoundFile`, as for the arguments that are not named here.
-        folder: see `RoundFile`.
-        name: of the round or the experiment, for its logger.
-        threads: see `RoundFile`.
-        finish_by: see `RoundFile`.
-        score_split: see `RoundFile`.
+    ``dataset`` is the node of the data set, ``name`` that of the round or the experiment, for its logger. For the
+    others see `RoundFile`.
     """
     nodes = {entry.name: getattr(settings, entry.name) for entry in fields(TrainingConfig)}
     logger = _logger_node(settings.logger or {}, name)

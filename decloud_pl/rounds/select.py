@@ -105,11 +105,7 @@ def explain(
 ) -> tuple[Check, ...]:
     """Every check of a round, in the order in which they decide.
 
-    Args:
-        round_: the round as the chain shows it.
-        criteria: the user's wishes.
-        situation: wallet, machine and time.
-        resolve: from the chain's data set name to the one to train on; raises `DatasetError`.
+    ``resolve`` leads from the chain's data set name to the one to train on; it raises `DatasetError`.
     """
     resolved, dataset = _dataset(round_, resolve)
     return (
@@ -140,9 +136,7 @@ def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
 def why_closed(round_: Round, now: int) -> str:
     """Why a round takes no trainer any more, empty while it does; completes "not joined, …".
 
-    Args:
-        round_: as the chain shows it.
-        now: Unix seconds of the chain's clock.
+    ``now`` is in Unix seconds of the chain's clock.
     """
     if round_.status is not RoundStatus.WAITING_TRAINERS:
         return f"it is {round_.status.name.lower().replace('_', ' ')}"

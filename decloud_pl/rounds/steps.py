@@ -30,7 +30,7 @@ from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
-from decloud_pl.rounds.events import Changed, Reporter, Training, Uploading
+from decloud_pl.rounds.events import Changed, Reporter, Uploading, training_event
 from decloud_pl.store.fetch.gateway import Fetched
 from decloud_pl.store.publish import StorePublisher
 from decloud_pl.train.plan import BASE_MODEL_FILE
@@ -196,11 +196,7 @@ class Steps:
         )
 
     async def fetch_base_model(self, record: RoundRecord) -> Path:
-        """Downloads the base model, verified against its CID, unless it is there already.
-
-        Raises:
-            StoreError: nobody has it, it is too large, or its bytes do not match.
-        """
+        """See `decloud_pl.rounds.steps.fetch_base_model`."""
         folder = self.folder(record.round_id)
         return await asyncio.to_thread(
             fetch_base_model, folder, record.model_cid, self.reader, max_bytes=self.max_model_bytes
@@ -225,7 +221,9 @@ class Steps:
             plan.write(folder)
 
             def on_progress(message: Mapping[str, object]) -> None:
-                self._progress(record.round_id, message)
+                event = training_event(record.round_id, message)
+                if event is not None:
+                    self.reporter.report(event)
 
             try:
                 async with asyncio.timeout(max(1.0, until - self.monotonic())):
@@ -247,8 +245,7 @@ class Steps:
         loop = asyncio.get_running_loop()
 
         def progress(store: str, sent: int, total: int) -> None:
-            event = Uploading(record.round_id, store, sent, total)
-            loop.call_soon_threadsafe(self.reporter.report, event)
+            loop.call_soon_threadsafe(self.reporter.report, Uploading(record.round_id, store, sent, total))
 
         pinned = await self.publisher.pin(
             update,
@@ -337,11 +334,6 @@ class Steps:
             raise TrainingError("The finished update is no longer on disk.", fix="It will be trained again.")
         return update
 
-    def _progress(self, round_id: int, message: Mapping[str, object]) -> None:
-        event = training_event(round_id, message)
-        if event is not None:
-            self.reporter.report(event)
-
 
 def fetch_base_model(folder: Path, cid: str, reader: Fetcher, *, max_bytes: int) -> Path:
     """Downloads a base model into a round's folder, verified against its CID, unless it is there already.
@@ -361,26 +353,6 @@ def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
     """Seconds to leave for publishing: a multiple of the slowest of late, but not less than ``least``."""
     measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
     return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
-
-
-def training_event(round_id: int, message: Mapping[str, object]) -> Training | None:
-    """A worker's progress message as an event; None for one that does not fit."""
-    stage, loss, accuracy = message.get("stage"), message.get("loss"), message.get("accuracy")
-    counts = [message.get(name, 0) for name in ("epoch", "step", "total_steps")]
-    if not isinstance(stage, str) or not all(isinstance(count, int) for count in counts):
-        return None
-    epoch, step, total = (count for count in counts if isinstance(count, int))
-    note = message.get("note", "")
-    return Training(
-        round_id,
-        stage,
-        epoch,
-        step,
-        total,
-        float(loss) if isinstance(loss, (int, float)) else None,
-        float(accuracy) if isinstance(accuracy, (int, float)) else None,
-        note if isinstance(note, str) else "",
-    )
 
 
 def _with_update(record: RoundRecord, update: Update) -> RoundRecord:

@@ -16,7 +16,7 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.store import LocalStore, Store
 from decloud_pl.store.fetch.cache import CachedReader
 from decloud_pl.store.fetch.gateway import GatewayReader
-from decloud_pl.store.publish import ReadBack, StorePublisher
+from decloud_pl.store.publish import StorePublisher
 from decloud_pl.store.registry import Provider, StorageConfig, unknown
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -86,8 +86,8 @@ def make_reader(network: NetworkConfig, storage: StorageConfig, home: Path) -> C
 
 def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: NetworkConfig) -> StorePublisher:
     """Publishes through these stores, in this order, and reads back through the network's gateways."""
-    read_back = ReadBack(seconds=storage.read_back_seconds)
-    return StorePublisher(stores, make_gateways(network, storage), read_back=read_back)
+    reader = make_gateways(network, storage)
+    return StorePublisher(stores, reader, read_back_seconds=storage.read_back_seconds)
 
 
 def collect_garbage(store: LocalStore, journal: Journal) -> list[str]:

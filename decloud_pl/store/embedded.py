@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,7 +22,8 @@ from decloud_pl.errors import ContentNotFound, IntegrityError, StoreError
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.ipfs.car import car_header, car_section
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, RAW, Cid
-from decloud_pl.store.ipfs.unixfs import cid_of_file, decode_node
+from decloud_pl.store.ipfs.dag import decode_node
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.sending import SentFile, checked_file
 
 _SCRATCH_SECONDS = 86_400
@@ -42,9 +43,8 @@ class EmbeddedStore:
 
     name = "embedded"
 
-    def __init__(self, root: Path | str, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, root: Path | str) -> None:
         self._root = Path(root).expanduser()
-        self._now = now
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
         """Copies a file in and returns once it is on disk.
@@ -152,7 +152,7 @@ class EmbeddedStore:
         """Removes every file whose CID is not in ``keep``, and what killed processes left; returns the CIDs."""
         removed: list[str] = []
         for scratch in self._root.glob(".*.part"):
-            if scratch.stat().st_mtime < self._now() - _SCRATCH_SECONDS:
+            if scratch.stat().st_mtime < time.time() - _SCRATCH_SECONDS:
                 scratch.unlink(missing_ok=True)
         for note in sorted(self._root.glob("*.json")):
             if note.stem not in keep:

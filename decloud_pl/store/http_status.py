@@ -10,12 +10,8 @@ _PASSING = (408, 425, 429)
 def status_error(status: int, *, who: str, said: str = "", wait: float | None = None, login: str) -> StoreError:
     """The error for an answer that is not a success.
 
-    Args:
-        status: of the answer.
-        who: the store, as the user knows it.
-        said: its own words, free of secrets.
-        wait: what `retry_after` found.
-        login: where the user sets the credentials.
+    ``who`` is the store as the user knows it, ``said`` its own words, free of secrets, ``wait`` what `retry_after`
+    found, and ``login`` where the user sets the credentials.
     """
     words = f" ({said})" if said else ""
     if status == 401:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.errors import (
     ConfigError,
-    ContentNotFound,
-    IntegrityError,
     StoreError,
     StoreRejected,
     StoreUnavailable,
 )
 from decloud_pl.retry import Retry, retry_after
 from decloud_pl.store import Progress, Stored
-from decloud_pl.store.fetch.verify import receive
 from decloud_pl.store.http_status import status_error
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, Cid
 from decloud_pl.store.sending import SentFile
@@ -30,9 +27,7 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS = "/ip4/127.0.0.1/tcp/5001/http"
 OLDEST_VERSION = (0, 5, 0)
 _FULL = re.compile(r"no space left|disk quota|quota exceeded|repo is full|not enough space", re.IGNORECASE)
-_ABSENT = re.compile(r"not found|could not find|no link named|offline", re.IGNORECASE)
 _LONGEST_WORDS = 200
-_SLICE = 4 << 20
 
 
 class KuboStore:
@@ -113,37 +108,6 @@ class KuboStore:
         self._version_checked = True
         return f"Kubo {version} answers at {self._address}."
 
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> int:
-        """Reads a file from the node; ``destination`` appears only when every byte was verified.
-
-        Returns:
-            Its size in bytes.
-
-        Raises:
-            StoreError: as `GatewayReader.fetch`.
-        """
-        root = Cid.parse(cid)
-        try:
-            return receive(self._slices(root), root, destination, max_bytes=max_bytes, verified=False)
-        except OSError as error:
-            raise StoreError(
-                f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
-            ) from error
-
-    def _slices(self, root: Cid) -> Iterator[bytes]:
-        """A file's bytes, asked for in slices: the library holds a whole answer in memory if it has a length."""
-        offset, got = 0, _SLICE
-        while got == _SLICE:
-            got = 0
-            with (
-                self._errors(),
-                closing(self._open().cat(str(root), offset=offset, length=_SLICE, stream=True)) as chunks,
-            ):
-                for chunk in chunks:
-                    got += len(chunk)
-                    yield chunk
-            offset += got
-
     def _open(self) -> Any:
         import ipfshttpclient
         import multiaddr.exceptions
@@ -195,10 +159,6 @@ class KuboStore:
             return _NotPinned(f"{where} has not pinned it.")
         if _FULL.search(words):
             return StoreRejected(f"{where} is full ({words}).", fix="Free disk space there, for example: ipfs repo gc.")
-        if _ABSENT.search(words):
-            return ContentNotFound(f"{where} does not have the file.", fix="It may have it later.")
-        if "not a file" in words or "is a directory" in words:
-            return IntegrityError("The CID names something else than a file.", fix="A plain file is expected.")
         response: requests.Response | None = getattr(error.__cause__, "response", None)
         if response is None:
             return StoreUnavailable(f"{where} reports an error ({words}).", fix="It is tried again.")

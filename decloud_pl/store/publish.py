@@ -13,14 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from decloud_pl.domain import PinnedUpdate
+from decloud_pl.domain import PinnedUpdate, Update
 from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.retry import Backoff
 from decloud_pl.store import Progress, Store
-from decloud_pl.store.fetch.gateway import Fetched, GatewayReader
+from decloud_pl.store.fetch.gateway import Fetched, GatewayReader, most_hopeful
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, Cid
 from decloud_pl.store.ipfs.unixfs import cid_of_file, profile_of
 from decloud_pl.store.sending import checked_file
@@ -30,27 +29,13 @@ logger = logging.getLogger(__name__)
 
 _LONGEST_CID = 80
 _PASSING = (StoreUnavailable, ContentNotFound)
-
-
-class Publishable(Protocol):
-    """A file on disk with its CID under a profile and its size in bytes, for example an `Update`."""
-
-    @property
-    def path(self) -> Path: ...
-
-    @property
-    def cid(self) -> str: ...
-
-    @property
-    def profile(self) -> str: ...
-
-    @property
-    def size(self) -> int: ...
+_BACKOFF = Backoff(1.0, 20.0)
+"""Between two looks whether a store's copy is readable."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """Any file, to publish."""
+    """Any file, to publish: its CID under a profile, and its size in bytes."""
 
     path: Path
     cid: str
@@ -71,21 +56,7 @@ class LocalFile:
             raise StoreError(f"{path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
 
 
-_BACKOFF = Backoff(1.0, 20.0)
-
-
-@dataclass(frozen=True, slots=True)
-class ReadBack:
-    """How long a store's copy may take to become readable elsewhere.
-
-    Attributes:
-        seconds: in all; afterwards the next store is tried, and this one again later.
-        backoff: between two looks.
-    """
-
-    seconds: float = 120.0
-    backoff: Backoff = _BACKOFF
-
+Publishable = Update | LocalFile
 
 StoreProgress = Callable[[str, int, int], None]
 """Told (store, bytes sent, bytes in all)."""
@@ -98,13 +69,14 @@ class StorePublisher:
     Args:
         stores: in the order to try.
         reader: fetches back, as a validator would; must not have a cache.
-        read_back: how long a copy may take to be readable.
+        read_back_seconds: how long a store's copy may take to become readable elsewhere; afterwards the next store is
+            tried, and this one again later.
         sleep, monotonic: the time; tests inject their own.
     """
 
     stores: Sequence[Store]
     reader: GatewayReader
-    read_back: ReadBack = ReadBack()
+    read_back_seconds: float = 120.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     monotonic: Callable[[], float] = time.monotonic
 
@@ -183,14 +155,14 @@ class StorePublisher:
         return stored.cid
 
     async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:
-        deadline = self.monotonic() + self.read_back.seconds
+        deadline = self.monotonic() + self.read_back_seconds
         failures = 0
         while True:
             try:
                 return await asyncio.to_thread(read_back, self.reader, cid, update.size, scratch)
             except _PASSING as error:
                 failures += 1
-                pause = max(self.read_back.backoff.after(failures), getattr(error, "retry_after", None) or 0.0)
+                pause = max(_BACKOFF.after(failures), getattr(error, "retry_after", None) or 0.0)
                 if self.monotonic() + pause > deadline:
                     raise _unreadable(cid, error) from error
             await self.sleep(pause)
@@ -250,22 +222,18 @@ def _wrong_cid(store: str, cid: str) -> IntegrityError:
 
 
 def _unreadable(cid: str, error: StoreError) -> StoreError:
-    wait = error.retry_after if isinstance(error, StoreUnavailable) else None
     message = f"The update is stored as {cid}, but cannot be read back yet: {error.message.rstrip('.')}."
     fix = "It can be submitted once it is readable; nothing is lost by waiting."
     if isinstance(error, StoreUnavailable):
-        return StoreUnavailable(message, fix=fix, retry_after=wait)
+        return StoreUnavailable(message, fix=fix, retry_after=error.retry_after)
     return ContentNotFound(message, fix=fix)
-
-
-_HOPE: tuple[type[StoreError], ...] = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected)
 
 
 def _combined(failures: Sequence[tuple[str, StoreError]]) -> StoreError:
     """The failure that another try is most likely to mend, with what the others said."""
     if len(failures) == 1:
         return failures[0][1]
-    best = min((error for _, error in failures), key=_rank)
+    best = most_hopeful([error for _, error in failures])
     message = "No storage has taken the update: " + "; ".join(
         f"{name}: {error.message.rstrip('.')}" for name, error in failures
     )
@@ -274,7 +242,3 @@ def _combined(failures: Sequence[tuple[str, StoreError]]) -> StoreError:
         waits = [error.retry_after or 0.0 for _, error in failures if isinstance(error, StoreUnavailable)]
         return StoreUnavailable(f"{message}.", fix=fixes, retry_after=min(waits) or None)
     return type(best)(f"{message}.", fix=fixes)
-
-
-def _rank(error: StoreError) -> int:
-    return next((place for place, kind in enumerate(_HOPE) if isinstance(error, kind)), len(_HOPE))

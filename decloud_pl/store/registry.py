@@ -119,11 +119,8 @@ class Provider:
 class Registry:
     """The providers that some folders describe.
 
-    Attributes:
-        nodes: what the tree holds as ``storage.providers``, unresolved, in the order of the list.
-        settings: the providers' own settings by name, with their defaults.
-        secrets: their secrets by name.
-        variables: the environment variables of those, with the secret's name.
+    ``nodes`` is what the tree holds as ``storage.providers``, unresolved, in the order of the list; ``settings`` are
+    the providers' own by name, with their defaults; ``variables`` name the secret of each environment variable.
     """
 
     nodes: Mapping[str, Any]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
 from pathlib import Path
-from types import TracebackType
 
 from decloud_pl.errors import StoreError
 from decloud_pl.store import Progress
@@ -23,59 +21,30 @@ def checked_file(path: Path) -> int:
     return path.stat().st_size
 
 
-def public_name(path: Path) -> str:
-    """The file's name for a server: ASCII only, because servers disagree about how to write anything else."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", path.name)[-100:] or "file"
+class SentFile(io.FileIO):
+    """A file that tells ``progress`` how much of it was read.
 
+    Attributes:
+        name: for a server: ASCII only, because servers disagree about how to write anything else.
+        size: bytes.
 
-class SentFile(io.RawIOBase):
-    """A file that reports how much of it was read; opened on entering the context.
-
-    Args:
-        path: what to read.
-        progress: told as bytes are read.
+    Raises:
+        StoreError: it is not a file, or cannot be read.
     """
 
+    name: str
+
     def __init__(self, path: Path, progress: Progress | None = None) -> None:
-        # First, because Python closes an object of this kind even where making it failed.
-        self._open = contextlib.ExitStack()
-        self.name = public_name(path)
         self.size = checked_file(path)
         self._progress = progress
         try:
-            self._file = self._open.enter_context(path.open("rb"))
+            super().__init__(path)
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
+        self.name = re.sub(r"[^A-Za-z0-9._-]", "_", path.name)[-100:] or "file"
 
-    def __enter__(self) -> SentFile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._open.close()
-        super().close()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._file.read(size)
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
         if self._progress is not None:
-            self._progress(self._file.tell(), self.size)
+            self._progress(self.tell(), self.size)
         return data

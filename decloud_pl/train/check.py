@@ -5,11 +5,10 @@ A process of its own: whoever asks needs no torch, and the user's own classes ar
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from pathlib import Path
 
+from decloud_pl.children import open_messages, send
 from decloud_pl.errors import DecloudError
 from decloud_pl.train.plan import TrainingPlan
 
@@ -41,15 +40,13 @@ def check_plan(plan: TrainingPlan) -> None:
 
 
 def main() -> None:
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # nothing that a library prints may be taken for the answer
+    messages = open_messages()
     found: dict[str, str] = {}
     try:
         check_plan(TrainingPlan.read(Path(sys.argv[1])))
     except DecloudError as error:
         found = {"error": error.message, "fix": error.fix}
-    json.dump(found, answer)
-    answer.close()
+    send(messages, found)
 
 
 if __name__ == "__main__":

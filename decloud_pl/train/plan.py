@@ -17,7 +17,7 @@ import yaml
 from decloud_pl.config.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig
 from decloud_pl.domain import Convention
 from decloud_pl.durable import write_atomically
-from decloud_pl.errors import TrainingError
+from decloud_pl.errors import TrainingError, first_line
 
 CONFIG_FILE = "config.yaml"
 ROUND_FILE = "round.json"
@@ -91,11 +91,18 @@ class TrainingPlan:
         try:
             nodes = yaml.safe_load((folder / CONFIG_FILE).read_bytes())
             fields = json.loads((folder / ROUND_FILE).read_bytes())
-            return cls(_round(fields), _config(nodes))
+            places = {name: Path(fields[name]) for name in ("base_model", "folder")}
+            lists = {name: tuple(fields[name]) for name in ("given", "allow_packages")}
+            typed = {
+                "fit": FitConfig(**nodes["fit"]),
+                "update": UpdateConfig(**nodes["update"]),
+                "tune": TuneConfig(**nodes["tune"]),
+            }
+            return cls(RoundFile(**{**fields, **places, **lists}), TrainingConfig(**{**nodes, **typed}))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise TrainingError(
-                f"The plan in {folder} cannot be read: {reason}.", fix="Start the round again to plan it again."
+                f"The plan in {folder} cannot be read: {first_line(error)}.",
+                fix="Start the round again to plan it again.",
             ) from error
 
     def fingerprint(self) -> str:
@@ -121,21 +128,6 @@ class TrainingPlan:
         # A published data set is the same in any data folder; a user's own path may hold another.
         kept["dataset"] = {name: value for name, value in kept["dataset"].items() if name != "data"}
         return kept
-
-
-def _round(fields: dict[str, Any]) -> RoundFile:
-    places = {name: Path(fields[name]) for name in ("base_model", "folder")}
-    lists = {name: tuple(fields[name]) for name in ("given", "allow_packages")}
-    return RoundFile(**{**fields, **places, **lists})
-
-
-def _config(nodes: dict[str, Any]) -> TrainingConfig:
-    typed = {
-        "fit": FitConfig(**nodes["fit"]),
-        "update": UpdateConfig(**nodes["update"]),
-        "tune": TuneConfig(**nodes["tune"]),
-    }
-    return TrainingConfig(**{**nodes, **typed})
 
 
 def _hash(value: dict[str, Any]) -> str:

@@ -38,14 +38,6 @@ class Progress:
         return dataclasses.asdict(self)
 
 
-def _never() -> bool:
-    return False
-
-
-def _ignore(_progress: Progress) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class Supervisor:
     """Whoever started the training: gets its progress, and decides how long it may take.
@@ -57,8 +49,8 @@ class Supervisor:
         finish_at: when the update must be on disk, on the scale of ``monotonic``; None for no deadline.
     """
 
-    report: Callable[[Progress], None] = _ignore
-    stop_requested: Callable[[], bool] = _never
+    report: Callable[[Progress], None] = lambda _: None
+    stop_requested: Callable[[], bool] = lambda: False
     monotonic: Callable[[], float] = time.monotonic
     finish_at: float | None = None
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.models.quarantine.opening import BaseModelOpening
-from decloud_pl.train.fit.opening import begin_opening
-from decloud_pl.train.plan import CHECKPOINT_FILE, UPDATE_FILE, TrainingPlan
+from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 
 
 def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None = None) -> Update | None:
     """Trains as planned and returns the update, which lies on disk, with the gate's verdict in it.
 
-    A training of the same plan that was stopped or killed in the same folder resumes from its last checkpoint.
+    A training of the same plan that was stopped or killed in the same folder resumes from its last checkpoint. Where
+    several processes train together, all but the first return None.
 
     Args:
         plan: the training.
         supervisor: gets progress, and may stop the training.
         now: Unix seconds, for the plan's deadline; this machine's by default.
-
-    Returns:
-        None on all processes but the first, where several train together.
 
     Raises:
         UntrustedFileRejected: quarantine refused the base model.
@@ -37,7 +35,7 @@ def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None
     if not (plan.round.folder / CHECKPOINT_FILE).exists():
         supervisor.check_time()  # before the model and the data are opened for nothing
     # The quarantine's child needs seconds to import torch; this process uses them for the same.
-    opening = begin_opening(plan.round)
+    opening = BaseModelOpening(plan.round.base_model, plan.round.folder / f"{_rank_prefix()}{BASE_WEIGHTS_FILE}")
     try:
         return _train(plan, opening, supervisor)
     finally:
@@ -80,3 +78,11 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
     if callbacks.outbox.update is None:
         raise TrainingError("The training was interrupted.", fix="Start it again.")
     return finish(callbacks.outbox.update, network)
+
+
+def _rank_prefix() -> str:
+    """Sets the files of further processes apart, which torchrun, SLURM or Lightning started: each opens the model."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    rank = next((os.environ[name] for name in names if os.environ.get(name, "").isdecimal()), "0")
+    node = os.environ.get("NODE_RANK", "0") if "RANK" not in os.environ else "0"
+    return "" if (rank, node) == ("0", "0") else f"rank-{node}-{rank}-"

@@ -32,7 +32,6 @@ OPERATIONS = (
     "upload pinata_v3",
     "download car",
     "download plain",
-    "download kubo",
 )
 
 

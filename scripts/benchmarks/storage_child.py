@@ -49,9 +49,6 @@ def work(operation: str, port: str, file: Path, cid: str, folder: Path) -> Calla
     if kind == "upload":
         store = stores(port, folder)[name]()
         return lambda: store.put(file)
-    if name == "kubo":
-        node = KuboStore(f"/ip4/127.0.0.1/tcp/{port}/http")
-        return lambda: node.fetch(cid, folder / "copy", max_bytes=size)
     reader = GatewayReader([f"http://127.0.0.1:{port}{'/plain' if name == 'plain' else ''}"])
     return lambda: reader.fetch(cid, folder / "copy", max_bytes=size)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
-from urllib.parse import parse_qs, urlsplit
 
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.ipfs.car import CONTENT_TYPE
@@ -32,11 +32,6 @@ def handler_of(file: Path, cid: str, store: EmbeddedStore) -> type[BaseHTTPReque
             path = self.path.partition("?")[0]
             if path == "/v3/files" and self.headers.get("Tus-Resumable"):
                 self.answer(201, None, {"Location": f"/v3/files/{next(self.numbers)}"})
-                return
-            if path == "/api/v0/cat":
-                self.discard()
-                asked = parse_qs(urlsplit(self.path).query)
-                self.send_file(int(asked.get("offset", ["0"])[0]), int(asked["length"][0]))
                 return
             self.discard()
             self.answer(
@@ -67,19 +62,13 @@ def handler_of(file: Path, cid: str, store: EmbeddedStore) -> type[BaseHTTPReque
                 self.wfile.write(section)
             self.close_connection = True
 
-        def send_file(self, start: int = 0, length: int | None = None) -> None:
-            size = file.stat().st_size
-            left = min(size - start, size if length is None else length)
+        def send_file(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "application/octet-stream")
-            self.send_header("Content-Length", str(left))
+            self.send_header("Content-Length", str(file.stat().st_size))
             self.end_headers()
             with file.open("rb") as source:
-                source.seek(start)
-                while left:
-                    piece = source.read(min(left, _PIECE))
-                    self.wfile.write(piece)
-                    left -= len(piece)
+                shutil.copyfileobj(source, self.wfile, _PIECE)
 
         def answer(self, status: int, document: object, headers: dict[str, str] | None = None) -> None:
             body = b"" if document is None else json.dumps(document).encode()

@@ -41,9 +41,8 @@ from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
 from decloud_pl.observers.observe import Observers
 from decloud_pl.observers.prometheus import exposition
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
-from decloud_pl.rounds.events import Changed, Connected, Looked, Skipped
+from decloud_pl.rounds.events import Changed, Connected, Looked, Skipped, training_event
 from decloud_pl.rounds.planner import training_plan
-from decloud_pl.rounds.steps import training_event
 
 MOST_COST = 0.02
 MOST_SECONDS = 0.3

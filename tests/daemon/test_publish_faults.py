@@ -44,7 +44,7 @@ from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
-from decloud_pl.store.publish import ReadBack, StorePublisher
+from decloud_pl.store.publish import StorePublisher
 from decloud_pl.store.uploads import UploadState
 from decloud_pl.train.plan import TrainingPlan
 from tests.store.fakes.kubo import FakeKubo
@@ -202,9 +202,7 @@ def bench(tmp_path: Path, stack: ExitStack, sleeps: Sleeps) -> MakeBench:
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=StorePublisher(
-                stores, GatewayReader([shelf.url]), ReadBack(seconds=60), sleeps.sleep, sleeps.monotonic
-            ),
+            publisher=StorePublisher(stores, GatewayReader([shelf.url]), 60, sleeps.sleep, sleeps.monotonic),
             reader=GatewayReader([shelf.url]),
             executor=ProcessExecutor(),
             planner=NoPlan(),

@@ -10,7 +10,7 @@ import yaml
 
 from decloud_pl.build import build
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.data.catalog import Catalog, Choice, entries, entry, names
+from decloud_pl.data.catalog import Catalog, Choice, entry, names
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
 from tests.data import tiny
@@ -104,7 +104,7 @@ def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "mine.yaml").write_text(yaml.safe_dump(node))
     tiny.write("mnist", data.folder)
-    assert list(entries(tmp_path)) == ["mine"]
+    assert names(tmp_path) == ["mine"]
     choice = Catalog(data, {"custom": "mine"}, directory=tmp_path).resolve("custom")
     assert len(build(choice.node(data)).load("test")) == 20
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from decloud_pl.build import build
 from decloud_pl.config import compose
-from decloud_pl.data.catalog import Catalog, entries, names
+from decloud_pl.data.catalog import Catalog, names
+from decloud_pl.data.catalog import entry as entry_of
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import ImageSplit, Source, Split, TextSplit
 from decloud_pl.data.user_files import UserFiles
@@ -24,6 +25,7 @@ from decloud_pl.train.fit.encoding import encoder_for
 from tests.data import tiny
 
 ALL = names()
+ENTRIES = {name: entry_of(name) for name in ALL}
 IN_FILES = [name for name in ALL if name != "digits"]
 
 
@@ -52,9 +54,9 @@ def data(tmp_path: Path) -> Path:
 
 def test_there_are_eleven_with_all_that_is_to_be_told() -> None:
     assert set(ALL) == set(tiny.CLASSES)
-    assert {name: entry.num_classes for name, entry in entries().items()} == tiny.CLASSES
-    assert {name for name, entry in entries().items() if entry.kind == "text"} == set(tiny.TEXTS)
-    for entry in entries().values():
+    assert {name: entry.num_classes for name, entry in ENTRIES.items()} == tiny.CLASSES
+    assert {name for name, entry in ENTRIES.items() if entry.kind == "text"} == set(tiny.TEXTS)
+    for entry in ENTRIES.values():
         assert entry.licence
         assert entry.size
         assert entry.is_embedded or entry.downloads
@@ -99,7 +101,7 @@ def test_samples_become_what_a_network_takes(name: str, data: Path) -> None:
 @pytest.mark.parametrize("name", IN_FILES)
 def test_a_users_own_folder_in_the_public_layout(name: str, tmp_path: Path) -> None:
     tiny.write(name, tmp_path / "mine")
-    folder = entries()[name].folder
+    folder = ENTRIES[name].folder
     expected = rows(source(name, tmp_path / "mine").load("test"))
     for path in (tmp_path / "mine", tmp_path / "mine" / folder):
         assert rows(source(name, tmp_path / "empty", {name: str(path)}).load("test")) == expected
@@ -145,7 +147,7 @@ def _torchvision(name: str, data: Path, *, train: bool) -> Any:
 
 
 def test_the_checksums_and_places_are_torchvisions() -> None:
-    declared = {(item.file, item.checksum): item.urls for entry in entries().values() for item in entry.downloads}
+    declared = {(item.file, item.checksum): item.urls for entry in ENTRIES.values() for item in entry.downloads}
     sets = torchvision.datasets
     for cls in (sets.MNIST, sets.FashionMNIST, sets.KMNIST):
         for file, md5 in cls.resources:
@@ -201,10 +203,10 @@ def test_texts_that_datasets_saved_or_cached(name: str, tmp_path: Path) -> None:
     expected = rows(source(name, tmp_path / "data").load("test"))
     assert rows(source(name, tmp_path, {name: str(tmp_path / "saved")}).load("test")) == expected
     # The cache has the same Arrow files under other names, in the user's home.
-    repository = next(pattern for pattern in entries()[name].elsewhere if "/datasets/" in pattern)
+    repository = next(pattern for pattern in ENTRIES[name].elsewhere if "/datasets/" in pattern)
     cached = Path(repository.replace("*", "x")).expanduser()
     cached.mkdir(parents=True)
-    for split in ("train", *entries()[name].splits.values()):
+    for split in ("train", *ENTRIES[name].splits.values()):
         (file,) = (tmp_path / "saved" / split).glob("*.arrow")
         (cached / f"{name}-{split}.arrow").write_bytes(file.read_bytes())
     assert rows(source(name, tmp_path / "nothing").load("test")) == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from decloud_pl.data.catalog import entries
+from decloud_pl.data.catalog import entry, names
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.data.source import ImageSplit, TextSplit, check_labels, hold_out, part_of
 from decloud_pl.errors import DatasetError
@@ -49,4 +49,4 @@ def test_data_without_splits_is_divided_class_by_class() -> None:
 def test_it_says_how_many_samples_validators_score_on() -> None:
     digits = Digits()
     assert digits.test_samples == len(digits.load("test"))
-    assert all(entry.test_samples for entry in entries().values())
+    assert all(entry(name).test_samples for name in names())

@@ -20,7 +20,7 @@ from decloud_pl.build import build
 from decloud_pl.data.catalog import Catalog, entry
 from decloud_pl.data.entry import DataFolder, Entry
 from decloud_pl.data.fetch.background import RETRY_AFTER, BackgroundDownloads
-from decloud_pl.data.fetch.download import DownloadRetry, download_entry, read_sums
+from decloud_pl.data.fetch.download import download_entry, read_sums
 from decloud_pl.errors import DatasetError, DatasetNotFound, DatasetNotReady
 from tests.data import tiny
 from tests.data.conftest import WebServer
@@ -67,7 +67,7 @@ def declare(web: WebServer, *, checksum: str | None = None, urls: list[str] | No
 
 
 def download(entry: Entry, data: DataFolder, naps: Naps | None = None) -> Path:
-    return download_entry(entry, data, retry=DownloadRetry(sleep=naps or Naps()))
+    return download_entry(entry, data, sleep=naps or Naps())
 
 
 def test_a_file_its_checksum_and_no_second_time(web: WebServer, data: DataFolder) -> None:

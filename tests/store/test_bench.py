@@ -20,7 +20,7 @@ def test_every_transfer_is_measured_and_takes_little_memory() -> None:
     figures = json.loads(done.stdout)
     assert figures["size"] == 5_000_000
     assert figures["hashing"]["ratio"] > 0
-    stores, ways = ("embedded", "kubo", "pinata_v1", "pinata_v3"), ("car", "plain", "kubo")
+    stores, ways = ("embedded", "kubo", "pinata_v1", "pinata_v3"), ("car", "plain")
     assert set(figures["transfers"]) == {f"upload {name}" for name in stores} | {f"download {way}" for way in ways}
     for operation, entry in figures["transfers"].items():
         assert 0 <= entry["extra_mb"] < 80, operation

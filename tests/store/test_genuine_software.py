@@ -22,7 +22,8 @@ import pytest
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.car import CONTENT_TYPE, car_header, car_section
 from decloud_pl.store.ipfs.cid import PROFILES, Cid
-from decloud_pl.store.ipfs.unixfs import cid_of_file, decode_node
+from decloud_pl.store.ipfs.dag import decode_node
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.store.fakes.server import Request, Server
 
 CHILD = Path(__file__).parent / "genuine" / "kubo_child.py"

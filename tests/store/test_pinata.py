@@ -15,7 +15,7 @@ from decloud_pl.errors import ConfigError, DecloudError, InvalidCid, StoreError,
 from decloud_pl.retry import Retry
 from decloud_pl.store import Store
 from decloud_pl.store.pinata import PinataCredentials, PinataStore
-from decloud_pl.store.pinata.form import FileForm
+from decloud_pl.store.pinata.http import FileForm
 from decloud_pl.store.sending import SentFile
 from tests.store.conformance import StoreConformance
 from tests.store.fakes.oracle import cid_of

@@ -16,7 +16,7 @@ from decloud_pl.store import Progress, Stored
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, RAW, Cid
 from decloud_pl.store.ipfs.unixfs import cid_of_file
-from decloud_pl.store.publish import ReadBack, StorePublisher
+from decloud_pl.store.publish import StorePublisher
 from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
 from tests.store.fakes.server import status
 from tests.store.fakes.shelf import FakeGateway
@@ -77,7 +77,7 @@ def asked(shelf: FakeGateway) -> list[str]:
 
 def published(update: Update, store: Claims, shelf: FakeGateway) -> str:
     try:
-        pinned = StorePublisher((store,), GatewayReader([shelf.url]), ReadBack(seconds=0.0)).publish(update)
+        pinned = StorePublisher((store,), GatewayReader([shelf.url]), 0.0).publish(update)
     finally:
         assert list(update.path.parent.iterdir()) == [update.path], "nothing read back is left"
         assert update.path.read_bytes() == DATA
@@ -153,7 +153,7 @@ class Time:
 
 def publisher(shelf: FakeGateway, time: Time, *stores: Claims, seconds: float = 120.0) -> StorePublisher:
     reader = GatewayReader([shelf.url])
-    return StorePublisher(stores, reader, ReadBack(seconds=seconds), time.sleep, time.monotonic)
+    return StorePublisher(stores, reader, seconds, time.sleep, time.monotonic)
 
 
 async def test_it_publishes_where_a_loop_runs(update: Update, shelf: FakeGateway) -> None:

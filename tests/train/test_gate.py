@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from decloud_pl.train.score.gate import Findings, Rules, Verdict, after_remedies, judge
+from decloud_pl.train.score.gate import Rules, Verdict, after_remedies, judge
 from decloud_pl.train.score.scorer import Gain
 
 SURE = Gain(0.1, 0.8, 0.65, 0.74, 1000)
@@ -16,7 +16,7 @@ HERE = Rules("delta", 0.1, "delta")
 
 
 def test_what_surely_gains_passes_and_says_by_how_much() -> None:
-    verdict = judge(HERE, Findings(SURE))
+    verdict = judge(HERE, SURE)
     assert verdict.passed
     assert str(verdict) == (
         "On held-out data the update gains 70.0 points (95 % interval of what a validator measures: 65.0 to 74.0)."
@@ -26,13 +26,13 @@ def test_what_surely_gains_passes_and_says_by_how_much() -> None:
 @pytest.mark.parametrize(("least", "passes"), [(0.0, True), (0.64, True), (0.65, False), (0.7, False)])
 def test_the_lower_end_counts_and_must_be_above_the_minimum(least: float, passes: bool) -> None:
     rules = dataclasses.replace(HERE, min_gain=least)
-    verdict = judge(rules, Findings(SURE))
+    verdict = judge(rules, SURE)
     assert verdict.passed is passes
     assert (f"update.min_gain={least:g}" in verdict.withheld) is not passes
 
 
 def test_a_gain_that_may_be_chance_is_withheld() -> None:
-    verdict = judge(HERE, Findings(UNSURE, other=LOSS))
+    verdict = judge(HERE, UNSURE, other=LOSS)
     assert verdict.withheld == (
         "read as this network's validators do (delta), the update gains 0.3 points (95 % interval of what a validator "
         "measures: -0.4 to 1.0), which is not surely more than nothing"
@@ -42,7 +42,7 @@ def test_a_gain_that_may_be_chance_is_withheld() -> None:
 
 
 def test_a_trainer_that_writes_for_other_validators_is_told_so() -> None:
-    verdict = judge(Rules("gradient", 0.1, "delta"), Findings(LOSS, other=SURE))
+    verdict = judge(Rules("gradient", 0.1, "delta"), LOSS, other=SURE)
     assert verdict.withheld == (
         "read as this network's validators do (gradient, rate 0.1), the update loses 1.2 points (95 % interval of what "
         "a validator measures: -3.1 to 0.7); read as delta it would gain 70.0 points: set update.convention=gradient"
@@ -51,7 +51,7 @@ def test_a_trainer_that_writes_for_other_validators_is_told_so() -> None:
 
 
 def test_a_file_that_gains_in_the_reading_it_was_not_written_for_is_told_too() -> None:
-    verdict = judge(HERE, Findings(LOSS, other=SURE))
+    verdict = judge(HERE, LOSS, other=SURE)
     assert verdict.withheld.endswith(
         "read as gradient it would gain 70.0 points: set network.convention=gradient if its validators read it so"
     )
@@ -59,7 +59,7 @@ def test_a_file_that_gains_in_the_reading_it_was_not_written_for_is_told_too() -
 
 
 def test_buffers_that_validators_do_not_apply_are_named() -> None:
-    verdict = judge(Rules("gradient", 0.1, "gradient"), Findings(LOSS, other=LOSS, with_buffers=SURE))
+    verdict = judge(Rules("gradient", 0.1, "gradient"), LOSS, other=LOSS, with_buffers=SURE)
     assert "with the model's buffers (statistics of its batch norms) it would gain 70.0 points" in verdict.withheld
     assert not verdict.misread
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from decloud_pl.domain import Encoding
-from decloud_pl.train.update.lossy import Encoded, encode
+from decloud_pl.train.update.writing import Encoded, UpdateWriter
 
 BASE = {"w": torch.zeros(100)}
 TRAINED = {"w": torch.linspace(0.0, 1.0, 100)}
@@ -21,7 +21,7 @@ def share(state: Mapping[str, torch.Tensor]) -> float:
 
 def choose(wanted: Encoding, min_kept: float = 0.95, *, measured: bool = True) -> Encoded:
     score = share if measured else None
-    return encode(BASE, TRAINED, convention="delta", gradient_rate=0.1, wanted=wanted, min_kept=min_kept, score=score)
+    return UpdateWriter(BASE, encoding=wanted, min_kept=min_kept, score=score).encode(TRAINED)
 
 
 def test_what_keeps_enough_is_used_as_wanted() -> None:
@@ -50,7 +50,5 @@ def test_half_precision_that_loses_too_much_falls_back_to_float32() -> None:
 
 def test_without_a_gain_or_a_measure_the_wish_counts() -> None:
     assert choose(Encoding("bfloat16"), measured=False).encoding == Encoding("bfloat16")
-    nothing = encode(
-        BASE, BASE, convention="delta", gradient_rate=0.1, wanted=Encoding("bfloat16"), min_kept=0.95, score=share
-    )
+    nothing = UpdateWriter(BASE, encoding=Encoding("bfloat16"), score=share).encode(BASE)
     assert (nothing.encoding, nothing.gain_kept) == (Encoding("bfloat16"), None)

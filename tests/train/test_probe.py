@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
-from decloud_pl.config.training import TrainingConfig, TuneConfig
+from decloud_pl.config.training import TuneConfig
 from decloud_pl.errors import TrainingStopped
 from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, PROBE_FILE, UPDATE_FILE, TrainingPlan
@@ -27,16 +25,6 @@ from decloud_pl.train.tune.trial import LightningCourses
 MakePlan = Callable[..., TrainingPlan]
 MakeSetup = Callable[..., FitSetup]
 PROBE = ("tune=probe", "tune.batches=10", "tune.most_epochs=0")
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """A setup that is nothing but its configuration."""
-
-    config: TrainingConfig
-
-    def with_nodes(self, **nodes: Any) -> Self:
-        return dataclasses.replace(self, config=dataclasses.replace(self.config, **nodes))
 
 
 class Written:
@@ -79,20 +67,20 @@ def test_it_says_what_it_bought_and_cost(make_plan: MakePlan) -> None:
     )
     assert (choice.gain, choice.batches, choice.seconds) == (0.125, 100, 40.0)
     assert [rung["batches"] for rung in choice.rungs] == [25, 50, 100]  # no longer than the training itself
-    chosen = choice.apply(Nodes(plan.config)).config
-    assert chosen.optimizer == {**plan.config.optimizer, "lr": 0.003}
-    assert dataclasses.replace(chosen, optimizer=plan.config.optimizer) == plan.config
+    assert choice.nodes(plan.config) == {
+        "optimizer": {**plan.config.optimizer, "lr": 0.003},
+        "trainer": plan.config.trainer,
+    }
 
 
 def test_it_says_why_it_changes_nothing(make_plan: MakePlan) -> None:
     plan = make_plan("out")
-    setup = Nodes(plan.config)
     choice = Written({**BEST_IS_HIGHER, 0.003: 0.5}).search(plan)
     assert "learning rate 0.001 stays, no other was surely better on held-out data after 100 batches" in choice.note
-    assert choice.apply(setup) is setup
+    assert choice.nodes(plan.config) == {}
     choice = Written(dict.fromkeys(BEST_IS_HIGHER)).search(plan)
     assert "every learning rate that was tried diverged; 0.001 stays" in choice.note
-    assert choice.apply(setup) is setup
+    assert choice.nodes(plan.config) == {}
     choice = Written({**BEST_IS_HIGHER, 0.001: None}).search(plan)
     assert "0.003 instead of 0.001: the training diverges with 0.001" in choice.note
     assert choice.gain is None
@@ -110,7 +98,7 @@ def test_it_takes_no_more_than_its_share_of_the_time(make_plan: MakePlan) -> Non
     assert choice.note == "Probe skipped: 15 s are too short to try 5 learning rates."
     choice = Written(BEST_IS_HIGHER).search(plan, left=5)
     assert "Probe skipped: there is no time for one before the deadline" in choice.note
-    assert choice.apply(Nodes(plan.config)).config is plan.config
+    assert choice.nodes(plan.config) == {}
 
 
 def test_epochs_follow_the_deadline_where_the_training_still_gains(make_plan: MakePlan) -> None:
@@ -155,8 +143,7 @@ def test_a_choice_is_read_again_for_its_plan_only(make_plan: MakePlan, tmp_path:
     path.write_text(choice.to_json())
     kept = read(path, plan.fingerprint())
     assert kept is not None
-    setup = Nodes(plan.config)
-    assert (kept.apply(setup), kept.note) == (choice.apply(setup), choice.note)
+    assert (kept.nodes(plan.config), kept.note) == (choice.nodes(plan.config), choice.note)
     assert read(path, "another plan") is None
     path.write_text(choice.to_json()[:40])
     assert read(path, plan.fingerprint()) is None
@@ -268,7 +255,7 @@ def test_a_process_that_lightning_starts_takes_over_what_the_first_one_chose(
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("NODE_RANK", "0")
     chosen, heard = tune(setup)
-    assert chosen.config == choice.apply(setup).config != setup.config
+    assert chosen.config == dataclasses.replace(setup.config, **choice.nodes(setup.config)) != setup.config
     assert heard == []  # the first one has said it
 
 
@@ -276,8 +263,7 @@ def test_courses_resume_where_they_stand_and_those_that_diverge_are_dropped(make
     setup = make_setup("out", "optimizer=sgd", "batch_size=64", "max_batches=5")
     total = sum(float(tensor.double().sum()) for tensor in setup.state.values())
 
-    def seeded() -> None:
-        torch.manual_seed(1)
+    torch.manual_seed(1)
 
     def courses(name: str, *, end: float = 1.0) -> LightningCourses:
         (setup.round.folder / name).mkdir()
@@ -286,7 +272,6 @@ def test_courses_resume_where_they_stand_and_those_that_diverge_are_dropped(make
             lambda trained: sum(float(tensor.double().sum()) for tensor in trained.values()) - total,
             folder=setup.round.folder / name,
             end=end,
-            restore_random=seeded,
             supervisor=Supervisor(monotonic=lambda: 0.0),
         )
 

@@ -39,19 +39,13 @@ class _Job:
             self.is_running = False
             self._on_end()
 
-    def _progress(self, file: str, done: int, total: int) -> None:
-        del total
+    def _progress(self, file: str, done: int, _total: int) -> None:
         self._files[file] = done
         self.done_bytes = sum(self._files.values())
 
 
 class BackgroundDownloads:
-    """At most one download of each data set at a time.
-
-    Args:
-        data: the data folder.
-        monotonic: seconds, for when to try again.
-    """
+    """At most one download of each data set at a time; ``monotonic`` is the time in seconds."""
 
     def __init__(self, data: DataFolder, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._data = data

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -27,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 SUMS_FILE = "SHA256SUMS"
 MOST_BYTES = 8 << 30
+_WAITS = (1.0, 3.0, 10.0, 30.0)  # seconds before each further try at one URL
 _CHUNK = 1 << 16  # what a broken connection may lose
 _TIMEOUT = (10.0, 60.0)
 _MOST_DIGITS = 18
@@ -34,14 +34,6 @@ _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Progress = Callable[[str, int, int], None]
 """Called with a file's name, the bytes that are there, and all of them (0 where unknown)."""
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadRetry:
-    """How often to go on with a file at one URL, and how long to wait before each time, in seconds."""
-
-    waits: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0)
-    sleep: Callable[[float], None] = time.sleep
 
 
 class _Gone(Exception):
@@ -53,7 +45,11 @@ class _Interrupted(Exception):
 
 
 def download_entry(
-    entry: Entry, data: DataFolder, *, progress: Progress | None = None, retry: DownloadRetry | None = None
+    entry: Entry,
+    data: DataFolder,
+    *,
+    progress: Progress | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
     """Downloads what is missing of a data set and returns its folder.
 
@@ -69,7 +65,7 @@ def download_entry(
         with locked(folder / ".lock"):
             for item in entry.downloads:
                 if not _is_there(entry, item, folder):
-                    _get(entry, item, folder, data.mirror, progress or _silent, retry or DownloadRetry())
+                    _get(entry, item, folder, data.mirror, progress, sleep)
     except OSError as error:
         raise DatasetError(
             f"The data set {entry.name} cannot be kept in {folder}: {error.strerror}.",
@@ -84,7 +80,9 @@ def _is_there(entry: Entry, item: RemoteFile, folder: Path) -> bool:
     return (folder / item.file).is_file()
 
 
-def _get(entry: Entry, item: RemoteFile, folder: Path, mirror: str, progress: Progress, retry: DownloadRetry) -> None:
+def _get(
+    entry: Entry, item: RemoteFile, folder: Path, mirror: str, progress: Progress | None, sleep: Callable[[float], None]
+) -> None:
     urls = (f"{mirror.rstrip('/')}/{entry.name}/{item.file}",) if mirror else item.urls
     target = folder / item.file
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +90,7 @@ def _get(entry: Entry, item: RemoteFile, folder: Path, mirror: str, progress: Pr
     reasons: list[str] = []
     for url in urls:
         try:
-            digest = _fetch(url, item, part, progress, retry)
+            digest = _fetch(url, item, part, progress, sleep)
         except (_Gone, _Interrupted) as error:
             reasons.append(f"{urlsplit(url).hostname or url}: {error}")
             continue
@@ -112,14 +110,14 @@ def _get(entry: Entry, item: RemoteFile, folder: Path, mirror: str, progress: Pr
     )
 
 
-def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress, retry: DownloadRetry) -> str:
+def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress | None, sleep: Callable[[float], None]) -> str:
     """Downloads one file into ``part`` and returns its SHA-256.
 
     Raises:
         _Gone: the server has no such file, or another one.
         _Interrupted: it stayed unreachable.
     """
-    waits = iter(retry.waits)
+    waits = iter(_WAITS)
     while True:
         begun_at = part.stat().st_size if part.exists() else 0
         try:
@@ -129,7 +127,7 @@ def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress, retry: Do
             if wait is None:
                 raise
             logger.info("%s: %s; going on in %.0f s", url, error, wait)
-            retry.sleep(wait)
+            sleep(wait)
             continue
         digest, right = _check(part, item.checksum or expected)
         if right:
@@ -140,7 +138,7 @@ def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress, retry: Do
             raise _Gone("its content is not the published file's (wrong checksum)")
 
 
-def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress) -> str:
+def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None) -> str:
     """One request, from where ``part`` ends. Returns the checksum that the server names, if any."""
     import requests
 
@@ -169,11 +167,13 @@ def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress) -> str
         raise _Gone("this is no URL of the web") from error
     except requests.TooManyRedirects as error:
         raise _Gone("the server redirects without end") from error
+    except requests.Timeout as error:
+        raise _Interrupted("the server did not answer in time") from error
     except requests.RequestException as error:
-        raise _Interrupted(_in_short(error)) from error
+        raise _Interrupted("the connection failed or broke") from error
 
 
-def _write(response: requests.Response, item: RemoteFile, part: Path, start: int, progress: Progress) -> None:
+def _write(response: requests.Response, item: RemoteFile, part: Path, start: int, progress: Progress | None) -> None:
     said = response.headers.get("Content-Length", "")
     rest = int(said) if said.isascii() and said.isdecimal() and len(said) <= _MOST_DIGITS else 0
     total = start + rest if rest else item.size
@@ -187,7 +187,8 @@ def _write(response: requests.Response, item: RemoteFile, part: Path, start: int
             if done > MOST_BYTES:
                 raise _Gone(f"the file has more than {MOST_BYTES:,} bytes")
             file.write(chunk)
-            progress(item.file, done, total)
+            if progress is not None:
+                progress(item.file, done, total)
 
 
 def _restart_unless_complete(response: requests.Response, part: Path, have: int) -> None:
@@ -237,15 +238,3 @@ def _note(folder: Path, sums: dict[str, str]) -> None:
     everything = {**read_sums(folder), **sums}
     lines = [f"{everything[name]}  {name}\n" for name in sorted(everything)]
     write_atomically(folder / SUMS_FILE, "".join(lines).encode())
-
-
-def _in_short(error: Exception) -> str:
-    import requests
-
-    if isinstance(error, requests.Timeout):
-        return "the server did not answer in time"
-    return "the connection failed or broke"
-
-
-def _silent(file: str, done: int, total: int) -> None:
-    del file, done, total

@@ -40,14 +40,7 @@ def is_archive(name: str) -> bool:
 def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> dict[str, str]:
     """Puts the wanted files, or their gzipped form, into ``folder``; wherever they lie in the archive.
 
-    Args:
-        archive: the file.
-        name: what it is called; the end says what it is.
-        folder: where the files go, without the archive's folders.
-        wanted: names of files.
-
-    Returns:
-        SHA-256 by file.
+    The end of ``name``, what the archive is called, says what it is. Returns SHA-256 by file.
 
     Raises:
         DatasetError: the archive is damaged, lacks a file, or holds more than 8 GB.

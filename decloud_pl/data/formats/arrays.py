@@ -9,11 +9,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from decloud_pl.data.source import ImageSplit
+from decloud_pl.data.source import ImageSplit, Kind, highest
 from decloud_pl.errors import DatasetError
 
 # What NumPy and zipfile raise for one kind of damage or another. A header may claim any shape: an array that no
@@ -47,18 +48,17 @@ class Arrays:
 
     path: Path
     names: dict[Key, str]
+    kind: ClassVar[Kind] = "image"
 
     @property
     def parts(self) -> tuple[str, ...]:
         """``("train", "test")`` or ``("all",)``."""
         return ("all",) if ("test", "images") not in self.names else ("train", "test")
 
-    def labels(self, part: str) -> NDArray[np.int64]:
-        """(N,) as int64.
+    def count_classes(self) -> int:
+        return highest(self._labels(self.parts[0]))
 
-        Raises:
-            DatasetError: damaged, or not whole numbers.
-        """
+    def _labels(self, part: str) -> NDArray[np.int64]:
         labels = self._read(self.names[part, "labels"])
         if labels.dtype.kind not in "iub" or labels.ndim not in (1, 2) or labels.size != len(labels):
             raise DatasetError(
@@ -72,7 +72,7 @@ class Arrays:
         Raises:
             DatasetError: damaged, or not images.
         """
-        return ImageSplit(self._images(self.names[part, "images"]), self.labels(part))
+        return ImageSplit(self._images(self.names[part, "images"]), self._labels(part))
 
     def _images(self, name: str) -> NDArray[np.uint8]:
         images = self._read(name)

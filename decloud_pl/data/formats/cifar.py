@@ -40,13 +40,8 @@ _DAMAGE = (
 class Cifar(ImageSource):
     """Colour images (N, 32, 32, 3), as torchvision's ``CIFAR10`` and ``CIFAR100`` give them.
 
-    Args:
-        entry: see `CatalogSource`.
-        train: names of the training batches.
-        test: names of the test batches.
-        labels: the key of the labels.
-        root: see `CatalogSource`.
-        data: see `CatalogSource`.
+    ``train`` and ``test`` are the names of the batches, ``labels`` is the key of the labels. For the others see
+    `CatalogSource`.
     """
 
     def __init__(
@@ -56,10 +51,9 @@ class Cifar(ImageSource):
         train: Sequence[str],
         test: Sequence[str],
         labels: str,
-        root: str | None = None,
-        data: Mapping[str, Any] | None = None,
+        **place: Any,
     ) -> None:
-        super().__init__(entry, root, data)
+        super().__init__(entry, **place)
         self._train, self._test = train, test
         self._labels = labels
 

@@ -17,13 +17,8 @@ class Digits(CatalogSource):
     Source: https://archive.ics.uci.edu/dataset/80, by way of ``sklearn.datasets.load_digits``.
     """
 
-    def __init__(
-        self,
-        entry: Mapping[str, Any] | str = "digits",
-        root: str | None = None,
-        data: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(entry, root, data)
+    def __init__(self, entry: Mapping[str, Any] | str = "digits", **place: Any) -> None:
+        super().__init__(entry, **place)
 
     def load(self, split: SplitName) -> ImageSplit:
         from sklearn.datasets import load_digits

@@ -23,12 +23,7 @@ _MOST_BYTES = 1 << 30
 class IdxImages(ImageSource):
     """Grey images (N, 28, 28), as torchvision's ``MNIST`` and its subclasses give them.
 
-    Args:
-        entry: see `CatalogSource`.
-        train: what the names of the training files begin with.
-        test: the same of the test files.
-        root: see `CatalogSource`.
-        data: see `CatalogSource`.
+    ``train`` and ``test`` are what the names of the files begin with. For the others see `CatalogSource`.
     """
 
     def __init__(
@@ -37,10 +32,9 @@ class IdxImages(ImageSource):
         *,
         train: str = "train",
         test: str = "t10k",
-        root: str | None = None,
-        data: Mapping[str, Any] | None = None,
+        **place: Any,
     ) -> None:
-        super().__init__(entry, root, data)
+        super().__init__(entry, **place)
         self._train, self._test = train, test
 
     def read(self, *, test: bool) -> ImageSplit:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from decloud_pl.data.formats.image_files import SUFFIXES, ImageFiles
-from decloud_pl.data.source import ImageSplit
+from decloud_pl.data.source import ImageSplit, Kind
 from decloud_pl.errors import DatasetError
 
 _TRAIN = ("train", "training")
@@ -21,9 +22,12 @@ _TEST = ("test", "testing", "val", "valid", "validation")
 class ImageFolder:
     """Class folders, by part: ``train`` and ``test``, or ``all``."""
 
-    path: Path
     parts: dict[str, Path]
     classes: tuple[str, ...]
+    kind: ClassVar[Kind] = "image"
+
+    def count_classes(self) -> int:
+        return len(self.classes)
 
     def split(self, part: str) -> ImageSplit:
         """One part.
@@ -54,9 +58,9 @@ def find(path: Path) -> ImageFolder | None:
     if train is not None and _class_folders(train):
         test = next((inside[name] for name in _TEST if name in inside and _class_folders(inside[name])), None)
         parts = {"all": train} if test is None else {"train": train, "test": test}
-        return ImageFolder(path, parts, tuple(folder.name for folder in _class_folders(train)))
+        return ImageFolder(parts, tuple(folder.name for folder in _class_folders(train)))
     folders = _class_folders(path)
-    return ImageFolder(path, {"all": path}, tuple(folder.name for folder in folders)) if folders else None
+    return ImageFolder({"all": path}, tuple(folder.name for folder in folders)) if folders else None
 
 
 def _class_folders(path: Path) -> list[Path]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +59,6 @@ class Columns:
     label: str | None = None
 
 
-Choose = Callable[[Sequence[str]], tuple[str, str]]
-"""From the names of a table's columns to those of the texts and of the labels."""
-
-
 @dataclass(frozen=True, slots=True)
 class TextTable:
     """Texts, and labels as they stand in the files: numbers or words."""
@@ -110,7 +105,7 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
     labels: list[Any] = []
     for path in paths:
         try:
-            text, label = _open(path, partial(_both, path, columns))
+            text, label = _open(path, columns)
             texts += ["" if value is None else str(value) for value in text]
             labels += _labels(path, label)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -135,38 +130,38 @@ def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
     return [int(value) for value in values]  # type: ignore[call-overload]  # the line above says so
 
 
-def _open(path: Path, choose: Choose) -> tuple[list[Any], list[Any]]:
+def _open(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
     """The columns of the texts and of the labels."""
     from pyarrow import parquet
 
     suffix = path.suffix.lower()
     if suffix in (".jsonl", ".json"):
-        return _from_json(path, choose)
+        return _from_json(path, columns)
     if suffix in (".csv", ".tsv"):
-        return _from_csv(path, "\t" if suffix == ".tsv" else ",", choose)
+        return _from_csv(path, "\t" if suffix == ".tsv" else ",", columns)
     if suffix == ".arrow":
-        return _from_arrow(path, choose)
+        return _from_arrow(path, columns)
     with parquet.ParquetFile(path) as file:
-        text, label = choose(file.schema_arrow.names)
+        text, label = _chosen(path, columns, file.schema_arrow.names)
         table = file.read([text, label])
     return table.column(text).to_pylist(), table.column(label).to_pylist()
 
 
-def _from_arrow(path: Path, choose: Choose) -> tuple[list[Any], list[Any]]:
+def _from_arrow(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
     """A stream of record batches, as ``datasets`` writes it; a class label is its number there."""
     import pyarrow as pa
 
     texts: list[Any] = []
     labels: list[Any] = []
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-        text, label = choose(stream.schema.names)
+        text, label = _chosen(path, columns, stream.schema.names)
         for batch in stream:
             texts += batch.column(text).to_pylist()
             labels += batch.column(label).to_pylist()
     return texts, labels
 
 
-def _from_csv(path: Path, separator: str, choose: Choose) -> tuple[list[Any], list[Any]]:
+def _from_csv(path: Path, separator: str, columns: Columns) -> tuple[list[Any], list[Any]]:
     """Texts as they stand there, also where they are digits, dates or the word null; labels as what all of them are."""
     import pyarrow as pa
     from pyarrow import compute, csv
@@ -174,7 +169,7 @@ def _from_csv(path: Path, separator: str, choose: Choose) -> tuple[list[Any], li
     form = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
     reading = csv.ReadOptions(block_size=_LONGEST_ROW)
     with csv.open_csv(path, read_options=reading, parse_options=form) as head:
-        text, label = choose(head.schema.names)
+        text, label = _chosen(path, columns, head.schema.names)
     as_text = csv.ConvertOptions(include_columns=[text, label], column_types={text: pa.string(), label: pa.string()})
     texts: list[Any] = []
     pieces = []
@@ -190,7 +185,7 @@ def _from_csv(path: Path, separator: str, choose: Choose) -> tuple[list[Any], li
     return texts, labels.to_pylist()
 
 
-def _from_json(path: Path, choose: Choose) -> tuple[list[Any], list[Any]]:
+def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
     """One object a line, or a list of them."""
     with path.open(encoding="utf-8-sig") as file:
         is_list = next((line for line in file if line.strip()), "").lstrip().startswith("[")
@@ -198,13 +193,14 @@ def _from_json(path: Path, choose: Choose) -> tuple[list[Any], list[Any]]:
         rows = json.load(file) if is_list else [json.loads(line) for line in file if line.strip()]
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise ValueError(path)
-    text, label = choose(list(dict.fromkeys(name for row in rows for name in row)))
+    text, label = _chosen(path, columns, list(dict.fromkeys(name for row in rows for name in row)))
     for row in rows:
         str(row.get(text)).encode()  # half a surrogate pair, which JSON can spell, is no text
     return [row.get(text) for row in rows], [row.get(label) for row in rows]
 
 
-def _both(path: Path, columns: Columns, names: Sequence[str]) -> tuple[str, str]:
+def _chosen(path: Path, columns: Columns, names: Sequence[str]) -> tuple[str, str]:
+    """The columns of the texts and of the labels, of those that a table has."""
     return (
         _column(path, names, columns.text, TEXT_COLUMNS, "text"),
         _column(path, names, columns.label, LABEL_COLUMNS, "label"),

@@ -13,12 +13,7 @@ from decloud_pl.data.source import SplitName, TextSplit, check_labels, hold_out
 class TextTables(CatalogSource):
     """Texts from parquet files as on the hub, from the Arrow files of ``datasets``' cache, or of ``save_to_disk``.
 
-    Args:
-        entry: see `CatalogSource`.
-        text: the column of the texts.
-        label: the column of the labels.
-        root: see `CatalogSource`.
-        data: see `CatalogSource`.
+    ``text`` and ``label`` are the columns. For the others see `CatalogSource`.
     """
 
     def __init__(
@@ -27,10 +22,9 @@ class TextTables(CatalogSource):
         *,
         text: str = "text",
         label: str = "label",
-        root: str | None = None,
-        data: Mapping[str, Any] | None = None,
+        **place: Any,
     ) -> None:
-        super().__init__(entry, root, data)
+        super().__init__(entry, **place)
         self._columns = tables.Columns(text, label)
 
     def load(self, split: SplitName) -> TextSplit:

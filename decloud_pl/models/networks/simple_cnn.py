@@ -6,17 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-PARAMETERS = (
-    "conv1.weight",
-    "conv1.bias",
-    "conv2.weight",
-    "conv2.bias",
-    "conv3.weight",
-    "conv3.bias",
-    "fc1.weight",
-    "fc1.bias",
-    "fc2.weight",
-    "fc2.bias",
+PARAMETERS = tuple(
+    f"{layer}.{part}" for layer in ("conv1", "conv2", "conv3", "fc1", "fc2") for part in ("weight", "bias")
 )
 
 

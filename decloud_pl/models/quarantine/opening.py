@@ -34,12 +34,9 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What a file may cost. Bytes and seconds.
+    """What a file may cost: the bytes of the largest file to look at, and the seconds until the child is killed.
 
-    Attributes:
-        file_bytes: the largest file to look at.
-        memory_bytes: what the child may take beyond its libraries, and the largest file it may write.
-        wall_seconds: until it is killed.
+    ``memory_bytes`` is what the child may take beyond its libraries, and the largest file it may write.
     """
 
     file_bytes: int = 2 << 30
@@ -173,13 +170,9 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a file holds.
+    """What a file holds: its format, ``state_dict`` or ``safetensors``, and name, type and shape of each tensor.
 
-    Attributes:
-        format: ``state_dict`` or ``safetensors``.
-        tensors: name, type and shape of each.
-        model: the base model that it is; None where it is none.
-        problem: why it is none.
+    ``model`` is the base model that it is; None where it is none, and ``problem`` says why.
     """
 
     format: str
@@ -188,36 +181,29 @@ class Inspection:
     problem: str
 
 
-def inspect_file(path: Path, out: Path, limits: ProcessLimits | None = None) -> Inspection:
-    """Looks into a file of unknown origin.
+def inspect_file(path: Path, out: Path) -> Inspection:
+    """Looks into a file of unknown origin: a ``.pt`` dictionary of tensors or a safetensors file.
 
-    Args:
-        path: a ``.pt`` dictionary of tensors or a safetensors file.
-        out: the model package to write where it is a base model.
-        limits: what it may cost.
+    ``out`` is the model package to write where it is a base model.
 
     Raises:
         UntrustedFileRejected: it is no such file, or it was refused.
     """
-    answer = Opening({"kind": "inspect", "out": str(out)}, path, limits or ProcessLimits()).result()
+    answer = Opening({"kind": "inspect", "out": str(out)}, path, ProcessLimits()).result()
     tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
     model = BaseModel(read_spec(out), out, int(answer["classes"])) if "classes" in answer else None
     return Inspection(str(answer["format"]), tensors, model, str(answer.get("problem", "")))
 
 
-def open_submission(path: Path, base: BaseModel, out: Path, limits: ProcessLimits | None = None) -> Path:
-    """Opens a submission for a base model: a ``.pt`` dictionary from parameter name to tensor.
+def open_submission(path: Path, base: BaseModel, out: Path) -> Path:
+    """Opens a submission from the network: a ``.pt`` dictionary from parameter name to tensor.
 
-    Args:
-        path: the file from the network.
-        base: the model whose names and shapes it must have.
-        out: the safetensors file to write, with dense float32 tensors (integers stay integers).
-        limits: what it may cost.
+    It must have the names and shapes of ``base``. ``out`` is the safetensors file to write, with dense float32 tensors
+    (integers stay integers).
 
     Raises:
         UntrustedFileRejected: the file was refused.
     """
-    Opening(
-        {"kind": "submission", "out": str(out), "base": str(base.weights)}, path, limits or ProcessLimits()
-    ).result()
+    request = {"kind": "submission", "out": str(out), "base": str(base.weights)}
+    Opening(request, path, ProcessLimits()).result()
     return out

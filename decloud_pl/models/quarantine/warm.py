@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from decloud_pl.children import kill_group
@@ -20,29 +19,16 @@ from decloud_pl.models.spec import BaseModel
 
 
 class WarmQuarantine:
-    """Opens one file after another; the child starts with the first and ends with the context or this process.
+    """Opens one file after another; the child starts with the first and ends with the context or this process."""
 
-    Args:
-        limits: what a file may cost.
-        command: the child.
-    """
-
-    def __init__(
-        self,
-        limits: ProcessLimits | None = None,
-        *,
-        command: tuple[str, ...] = (sys.executable, "-I", "-m", "decloud_pl.models.quarantine.server"),
-    ) -> None:
+    def __init__(self, limits: ProcessLimits | None = None) -> None:
         self._limits = limits or ProcessLimits()
-        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> WarmQuarantine:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def open_base_model(self, path: Path, out: Path) -> BaseModel:
@@ -82,7 +68,7 @@ class WarmQuarantine:
     def _child(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                self._command,
+                (sys.executable, "-I", "-m", "decloud_pl.models.quarantine.server"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

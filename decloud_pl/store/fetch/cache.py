@@ -8,24 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from decloud_pl.durable import appearing
-from decloud_pl.errors import StoreError
-from decloud_pl.store.fetch.gateway import Fetched
-from decloud_pl.store.fetch.verify import too_large
+from decloud_pl.store.fetch.gateway import Fetched, GatewayReader
+from decloud_pl.store.fetch.verify import too_large, writing
 from decloud_pl.store.ipfs.cid import Cid
 from decloud_pl.store.ipfs.unixfs import profile_of
 
 DEFAULT_MAX_BYTES = 4 << 30
 _PARTIAL = ".partial"
 _PARTIAL_SECONDS = 7 * 86_400
-
-
-class ResumingFetcher(Protocol):
-    """Delivers a file by CID, verified."""
-
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int, partial: Path | None = None) -> Fetched: ...
 
 
 class CachedReader:
@@ -40,7 +32,7 @@ class CachedReader:
 
     def __init__(
         self,
-        reader: ResumingFetcher,
+        reader: GatewayReader,
         folder: Path,
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
@@ -56,7 +48,7 @@ class CachedReader:
         """As `GatewayReader.fetch`; the gateway's name is ``cache`` where nobody was asked."""
         root = Cid.parse(cid)
         kept = self._folder / str(root)
-        try:
+        with writing(destination):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Two rounds may have the same base model.
             with self._locks.setdefault(cid, threading.Lock()):
@@ -66,10 +58,6 @@ class CachedReader:
                     fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, partial=partial)
                 _link(kept, destination)
             self._evict(kept)
-        except OSError as error:
-            raise StoreError(
-                f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
-            ) from error
         return fetched
 
     def _kept(self, kept: Path, root: Cid, max_bytes: int) -> Fetched | None:

@@ -38,9 +38,7 @@ class Cancelled(Exception):
 class Prefix:
     """The beginning of a file on disk.
 
-    Attributes:
-        path: the scratch file.
-        verified: bytes from its start that were checked against the CID; what follows is a gateway's word.
+    ``verified`` bytes from its start were checked against the CID; what follows is a gateway's word.
     """
 
     path: Path
@@ -70,8 +68,6 @@ class Download:
     """A file from one gateway; `run` once, from any thread, with `cancel` from any other.
 
     Attributes:
-        url: the gateway.
-        root: the file.
         prefix: where the bytes go, and what of them is there already.
         received: bytes that came so far.
         gave_up: whether its time ran out, so that asking this gateway again is no use.

@@ -21,9 +21,11 @@ from decloud_pl.errors import (
     IntegrityError,
     SizeLimitExceeded,
     StoreError,
+    StoreRejected,
     StoreUnavailable,
 )
 from decloud_pl.store.fetch.download import Download, Prefix, TransferLimits
+from decloud_pl.store.fetch.verify import writing
 from decloud_pl.store.ipfs.cid import Cid
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TICK = 0.02
+_JUDGED_AFTER = 5.0  # seconds
+_SLOW_RATE = 128 * 1024
+"""Bytes a second, on average since its start, below which the next gateway is asked beside the one that delivers."""
 _RESUMES = 3
 _JOIN_SECONDS = 5.0
 _EXPECTED = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)
@@ -45,19 +50,6 @@ class Fetched:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hedge:
-    """When the next gateway is asked although the one before still delivers.
-
-    Attributes:
-        after: seconds before a gateway is judged.
-        slow_rate: bytes a second, on average since its start, that make it slow.
-    """
-
-    after: float = 5.0
-    slow_rate: float = 128 * 1024
-
-
 class GatewayReader:
     """Fetches files by CID from the first gateway that delivers the right bytes.
 
@@ -69,7 +61,6 @@ class GatewayReader:
         urls: base addresses; ``/ipfs/<cid>`` is put behind each.
         timeout: seconds a gateway may be silent.
         total_seconds: seconds one gateway may take for one file.
-        hedge: when a gateway is slow.
         session: for the connections; a fresh one for each by default.
         monotonic: the clock.
 
@@ -83,7 +74,6 @@ class GatewayReader:
         *,
         timeout: float = 30.0,
         total_seconds: float = 1800.0,
-        hedge: Hedge | None = None,
         session: requests.Session | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -98,7 +88,6 @@ class GatewayReader:
         self._lock = threading.Lock()
         self._timeout = timeout
         self._total_seconds = total_seconds
-        self._hedge = hedge or Hedge()
         self._session = session
         self._monotonic = monotonic
 
@@ -123,16 +112,13 @@ class GatewayReader:
         limits = TransferLimits(self._timeout, self._total_seconds, max_bytes, self._monotonic)
         with self._lock:
             urls = tuple(self._urls)
-        race = _Race(urls, root, destination, limits, self._hedge, self._session)
+        race = _Race(urls, root, destination, limits, self._session)
         try:
-            if partial is not None:
-                race.take(partial)
-            winner, size = race.run()
-            replace_durably(winner.prefix.path, destination)
-        except OSError as error:
-            raise StoreError(
-                f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
-            ) from error
+            with writing(destination):
+                if partial is not None:
+                    race.take(partial)
+                winner, size = race.run()
+                replace_durably(winner.prefix.path, destination)
         finally:
             race.end(partial)
         with self._lock:
@@ -149,14 +135,12 @@ class _Race:
         root: Cid,
         destination: Path,
         limits: TransferLimits,
-        hedge: Hedge,
         session: requests.Session | None,
     ) -> None:
         self._waiting = list(urls)
         self._root = root
         self._destination = destination
         self._limits = limits
-        self._hedge = hedge
         self._session = session
         self._resumes = _RESUMES
         self._running: list[tuple[Download, threading.Thread]] = []
@@ -193,7 +177,7 @@ class _Race:
             if self._waiting:
                 self._start()
             elif not self._running:
-                raise _most_hopeful(failures)
+                raise most_hopeful(failures)
 
     def end(self, partial: Path | None) -> None:
         """Stops what runs and removes what is left, but for a beginning that ``partial`` is to keep."""
@@ -231,7 +215,7 @@ class _Race:
     def _last_is_slow(self) -> bool:
         download = self._running[-1][0]
         seconds = self._limits.monotonic() - download.started
-        return seconds >= self._hedge.after and download.received < self._hedge.slow_rate * seconds
+        return seconds >= _JUDGED_AFTER and download.received < _SLOW_RATE * seconds
 
     def _keep(self, download: Download, failure: StoreError) -> None:
         """Keeps the longest beginning of the file, and asks a gateway again that broke off within it."""
@@ -247,9 +231,9 @@ class _Race:
             self._waiting.append(download.url)
 
 
-_HOPE: tuple[type[StoreError], ...] = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)
+_HOPE = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected, SizeLimitExceeded, StoreError)
 
 
-def _most_hopeful(failures: Sequence[StoreError]) -> StoreError:
-    """The failure that another try is most likely to mend: one broken gateway must not end the matter."""
-    return min(failures, key=lambda failure: _HOPE.index(type(failure)))
+def most_hopeful(failures: Sequence[StoreError]) -> StoreError:
+    """The failure that another try is most likely to mend: one broken gateway or store must not end the matter."""
+    return min(failures, key=lambda failure: next(i for i, kind in enumerate(_HOPE) if isinstance(failure, kind)))

@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from decloud_pl.errors import IntegrityError, SizeLimitExceeded
+from decloud_pl.errors import IntegrityError, SizeLimitExceeded, StoreError
 from decloud_pl.store.ipfs.cid import Cid
-from decloud_pl.store.ipfs.unixfs import CidWriter, profile_of
+from decloud_pl.store.ipfs.unixfs import profile_of
 
 
-def receive(body: Iterable[bytes], root: Cid, destination: Path, *, max_bytes: int, verified: bool) -> int:
-    """Writes a file and renames it to ``destination`` when it is what ``root`` names.
-
-    Args:
-        body: the file's bytes.
-        root: the CID asked for.
-        destination: replaced when it exists.
-        max_bytes: the most to accept.
-        verified: whether ``body`` checks its blocks itself, as `file_in_car` does.
-
-    Returns:
-        Bytes.
-
-    Raises:
-        IntegrityError: other bytes.
-        SizeLimitExceeded: more than ``max_bytes``.
-        OSError: the file cannot be written.
-    """
-    with CidWriter(destination) as writer:
-        for part in body:
-            writer.write(part)
-            if writer.size > max_bytes:
-                raise too_large(root, max_bytes)
-        if not verified:
-            cid = writer.finish()
-            writer.flush()
-            if (cid.codec, cid.digest) != (root.codec, root.digest):
-                require_match(writer.scratch, root)
-        writer.commit()
-        return writer.size
+@contextmanager
+def writing(destination: Path) -> Iterator[None]:
+    """Raises `StoreError` where the disk refuses what is written to a file."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
+        ) from error
 
 
 def require_match(path: Path, root: Cid) -> None:

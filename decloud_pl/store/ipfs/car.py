@@ -7,8 +7,8 @@ from typing import Protocol
 
 from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.cid import Cid
-from decloud_pl.store.ipfs.unixfs import read_file
-from decloud_pl.store.ipfs.varint import uvarint
+from decloud_pl.store.ipfs.dag import read_file
+from decloud_pl.store.ipfs.unixfs import uvarint
 
 CONTENT_TYPE = "application/vnd.ipld.car"
 MAX_BLOCK = 4 << 20
@@ -98,9 +98,7 @@ def _exactly(source: Readable, count: int) -> bytes:
 class ChunkReader:
     """A `Readable` over an iterator of chunks, as HTTP responses give them.
 
-    Args:
-        chunks: the body.
-        on_bytes: called with the length of each chunk; may raise to end an endless body.
+    ``on_bytes`` is called with the length of each chunk; it may raise to end an endless body.
     """
 
     def __init__(self, chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> None:

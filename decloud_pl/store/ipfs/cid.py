@@ -29,11 +29,8 @@ _LONGEST_SHOWN = 80
 class Profile:
     """How a file is cut into blocks, which decides its CID.
 
-    Attributes:
-        cid_version: 0 or 1.
-        raw_leaves: whether leaves are bare bytes rather than wrapped in dag-pb.
-        chunk_size: bytes per leaf.
-        width: most children of a node.
+    Leaves of ``chunk_size`` bytes are bare (``raw_leaves``) or wrapped in dag-pb; a node has at most ``width``
+    children.
     """
 
     name: str

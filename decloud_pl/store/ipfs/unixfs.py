@@ -1,4 +1,4 @@
-"""Files as UnixFS DAGs: the streaming importer that computes a file's CID, and the reading of its nodes.
+"""Files as UnixFS DAGs: the streaming importer that computes a file's CID.
 
 The layout is Kubo's balanced DAG (https://github.com/ipfs/specs/blob/main/UNIXFS.md): leaves of a fixed size,
 nodes of a fixed width. Memory is one chunk and one list of links per level.
@@ -6,20 +6,14 @@ nodes of a fixed width. Memory is one chunk and one list of links per level.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
-from decloud_pl.durable import replace_durably
-from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.cid import DAG_PB, DEFAULT_PROFILE, PROFILES, RAW, Cid, Profile
-from decloud_pl.store.ipfs.varint import read_uvarint, uvarint
 
 _READ_SIZE = 1 << 20
-_DEEPEST = 32
 
 BlockSink = Callable[[Cid, "bytes | memoryview"], None]
 
@@ -36,9 +30,7 @@ class _Link:
 class Importer:
     """Computes a file's CID from its bytes: `update` as they come, then `finish`.
 
-    Args:
-        profile: the layout.
-        sink: receives every block as it is made, leaves before the nodes above them.
+    ``sink`` receives every block as it is made, leaves before the nodes above them.
     """
 
     def __init__(self, profile: Profile, sink: BlockSink | None = None) -> None:
@@ -134,55 +126,14 @@ def _parts(file: BinaryIO) -> Iterator[memoryview]:
         yield buffer[:count]
 
 
-class CidWriter:
-    """Writes a new file and computes its CID meanwhile; the file appears whole, durable and at once.
-
-    Used as a context manager: leaving it without `commit` having been called removes what was written.
-
-    Args:
-        path: where the file shall appear.
-        profile: one of `PROFILES`.
-    """
-
-    def __init__(self, path: Path, profile: str = DEFAULT_PROFILE) -> None:
-        self._path = path
-        self.scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._importer = Importer(PROFILES[profile])
-
-    def __enter__(self) -> CidWriter:
-        self._file = self.scratch.open("wb")
-        return self
-
-    @property
-    def size(self) -> int:
-        """Bytes written so far."""
-        return self._importer.size
-
-    def write(self, data: bytes | memoryview) -> int:
-        self._importer.update(data)
-        return self._file.write(data)
-
-    def finish(self) -> Cid:
-        """The CID of what was written; nothing more may be written after."""
-        return self._importer.finish()
-
-    def flush(self) -> None:
-        """Makes what was written readable in ``scratch``."""
-        self._file.flush()
-
-    def commit(self) -> None:
-        """Makes the file appear under its name, on disk before this returns."""
-        self._file.close()
-        replace_durably(self.scratch, self._path)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._file.close()
-        finally:
-            # Closing writes what is buffered, which a full disk refuses.
-            self.scratch.unlink(missing_ok=True)
+def uvarint(value: int) -> bytes:
+    """An unsigned LEB128 integer (https://github.com/multiformats/unsigned-varint)."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
 
 
 def _wrapped_leaf(chunk: bytes | memoryview) -> bytes:
@@ -202,100 +153,3 @@ def _node(links: list[_Link]) -> bytes:
     data = b"\x08\x02\x18" + uvarint(sum(link.file_size for link in links)) + sizes
     parts += (b"\x0a", uvarint(len(data)), data)
     return b"".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class FileNode:
-    """A decoded dag-pb node of a file: bytes of its own, then its children with the file bytes under each."""
-
-    inline: bytes
-    children: tuple[tuple[Cid, int], ...]
-
-
-_FILE_TYPES = (0, 2)
-"""UnixFS types Raw and File."""
-
-
-def decode_node(block: bytes) -> FileNode:
-    """Decodes a dag-pb block of a UnixFS file.
-
-    Raises:
-        IntegrityError: not such a block, for example a directory.
-    """
-    links: list[Cid] = []
-    data = b""
-    for field, value in _protobuf(block):
-        if field == 2 and isinstance(value, bytes):
-            names = [inner for key, inner in _protobuf(value) if key == 1 and isinstance(inner, bytes)]
-            if len(names) != 1:
-                raise IntegrityError("A block has a link without a CID.")
-            links.append(Cid.from_bytes(names[0])[0])
-        elif field == 1 and isinstance(value, bytes):
-            data = value
-    kind: int | None = None
-    inline = b""
-    sizes: list[int] = []
-    for field, value in _protobuf(data):
-        if field == 1 and isinstance(value, int):
-            kind = value
-        elif field == 2 and isinstance(value, bytes):
-            inline = value
-        elif field == 4 and isinstance(value, int):
-            sizes.append(value)
-    if kind not in _FILE_TYPES:
-        raise IntegrityError("The CID names something else than a file.", fix="A plain file is expected.")
-    if len(sizes) != len(links):
-        raise IntegrityError("A block names other sizes than children.")
-    return FileNode(inline, tuple(zip(links, sizes, strict=True)))
-
-
-def _protobuf(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    position = 0
-    while position < len(data):
-        key, position = read_uvarint(data, position)
-        wire_type = key & 7
-        value, position = read_uvarint(data, position)
-        if wire_type == 0:
-            yield key >> 3, value
-        elif wire_type == 2:
-            if position + value > len(data):
-                raise IntegrityError("A block ends within a field.")
-            yield key >> 3, data[position : position + value]
-            position += value
-        else:
-            raise IntegrityError("A block has a field of an unknown kind.")
-
-
-def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
-    """The bytes of a file, depth first, each block checked against its CID before a byte of it is yielded.
-
-    Args:
-        root: the file.
-        block_of: delivers blocks, in the order they are asked for.
-
-    Raises:
-        IntegrityError: a block that does not match, or a DAG that contradicts itself.
-    """
-    return _walk(root, None, block_of, 0)
-
-
-def _walk(cid: Cid, expected: int | None, block_of: Callable[[Cid], bytes], depth: int) -> Iterator[bytes]:
-    if depth > _DEEPEST:
-        raise IntegrityError("The file's DAG is deeper than any real file's.")
-    block = block_of(cid)
-    if not cid.matches(block):
-        raise IntegrityError(f"A block does not match its CID {cid}.", fix="The source is broken or lies.")
-    size = 0
-    if cid.codec == RAW:
-        size = len(block)
-        yield block
-    else:
-        node = decode_node(block)
-        size = len(node.inline)
-        if node.inline:
-            yield node.inline
-        for child, child_size in node.children:
-            yield from _walk(child, child_size, block_of, depth + 1)
-            size += child_size
-    if expected is not None and size != expected:
-        raise IntegrityError("A block holds another number of bytes than its parent says.")

@@ -53,7 +53,7 @@ class PinataStore:
         api_url = checked_url("pinata_api_url", api_url)
         upload_url = checked_url("pinata_upload_url", upload_url)
         self._credentials = credentials
-        self._http = PinataHttp(credentials, bearer=bool(credentials.jwt), timeout=timeout)
+        self._http = PinataHttp(credentials, timeout=timeout)
         self._api_url = api_url
         self._api: PinataV1 | PinataV3
         if credentials.jwt:

@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import requests.auth
-
 from decloud_pl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,20 +50,11 @@ class PinataCredentials:
                 text = text.replace(secret, _HIDDEN)
         return text
 
-
-class PinataAuth(requests.auth.AuthBase):
-    """Adds the credentials to a request as it leaves; a JWT where ``bearer``, else the pair of keys."""
-
-    __slots__ = ("_bearer", "_credentials")
-
-    def __init__(self, credentials: PinataCredentials, *, bearer: bool) -> None:
-        self._credentials = credentials
-        self._bearer = bearer
-
-    def __call__(self, request: PreparedRequest) -> PreparedRequest:
-        if self._bearer:
-            request.headers["Authorization"] = f"Bearer {self._credentials.jwt}"
+    def sign(self, request: PreparedRequest) -> PreparedRequest:
+        """Adds the credentials to a request as it leaves: the JWT where there is one, else the pair of keys."""
+        if self.jwt:
+            request.headers["Authorization"] = f"Bearer {self.jwt}"
         else:
-            request.headers["pinata_api_key"] = self._credentials.api_key
-            request.headers["pinata_secret_api_key"] = self._credentials.secret_key
+            request.headers["pinata_api_key"] = self.api_key
+            request.headers["pinata_secret_api_key"] = self.secret_key
         return request

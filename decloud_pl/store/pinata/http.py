@@ -1,9 +1,13 @@
-"""Requests to Pinata: time limits, no redirects (they would carry the key elsewhere), and typed errors."""
+"""Requests to Pinata: time limits, no redirects (they would carry the key elsewhere), and typed errors.
+
+A form with a file in it (RFC 7578) is sent in pieces: the file is never in memory as a whole.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,9 +17,11 @@ import requests
 from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
 from decloud_pl.retry import retry_after
 from decloud_pl.store.http_status import status_error
-from decloud_pl.store.pinata.credentials import LOGIN, PinataAuth, PinataCredentials
+from decloud_pl.store.pinata.credentials import LOGIN, PinataCredentials
+from decloud_pl.store.sending import SentFile
 
 _LONGEST_ANSWER = 1 << 20
+_PIECE = 1 << 18
 _LONGEST_WORDS = 200
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -43,17 +49,10 @@ class Answer:
 
 
 class PinataHttp:
-    """One kind of login at Pinata.
+    """Requests with a user's credentials; ``timeout`` is the seconds that Pinata may be silent."""
 
-    Args:
-        credentials: the keys.
-        bearer: whether the JWT is used.
-        timeout: seconds Pinata may be silent.
-    """
-
-    def __init__(self, credentials: PinataCredentials, *, bearer: bool, timeout: float) -> None:
+    def __init__(self, credentials: PinataCredentials, *, timeout: float) -> None:
         self._credentials = credentials
-        self._auth = PinataAuth(credentials, bearer=bearer)
         self._timeout = timeout
 
     def request(self, method: str, url: str, *, data: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
@@ -77,7 +76,7 @@ class PinataHttp:
                     url,
                     data=data,
                     headers=dict(headers or {}),
-                    auth=self._auth,
+                    auth=self._credentials.sign,
                     timeout=self._timeout,
                     allow_redirects=False,
                     stream=True,
@@ -114,6 +113,38 @@ class PinataHttp:
             wait=retry_after(response.headers.get("Retry-After", "")),
             login=LOGIN,
         )
+
+
+class FileForm:
+    """The body of one request: its length is known, and it can be gone through once.
+
+    ``fields`` are names and values in ASCII; the file comes after them and is named ``file``.
+    """
+
+    def __init__(self, fields: Mapping[str, str], file: SentFile) -> None:
+        boundary = secrets.token_hex(16)
+        self.content_type = f"multipart/form-data; boundary={boundary}"
+        head = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n' for name in fields]
+        self._head = "\r\n".join(map("".join, zip(head, fields.values(), strict=True))).encode("ascii")
+        self._head += (
+            f'\r\n--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{file.name}"\r\n'
+            "Content-Type: application/octet-stream\r\n\r\n"
+        ).encode("ascii")
+        self._file = file
+        self._tail = f"\r\n--{boundary}--\r\n".encode("ascii")
+
+    def __len__(self) -> int:
+        return len(self._head) + self._file.size + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        left = self._file.size
+        while data := self._file.read(min(_PIECE, left)):
+            left -= len(data)
+            yield data
+        if left:
+            raise StoreError("The file became shorter while it was sent.", fix="Send it again when it is complete.")
+        yield self._tail
 
 
 def _words(document: Any) -> str:

@@ -27,13 +27,9 @@ _EXPIRED = (404, 410)
 
 
 class TusUploads:
-    """Uploads to one server.
+    """Uploads to one server, created at ``url``, in pieces of so many bytes.
 
-    Args:
-        http: with the JWT.
-        url: where uploads are created.
-        state: a folder for the memory of unfinished uploads; None remembers them within this process only.
-        piece: bytes per request.
+    ``state`` is a folder for the memory of unfinished uploads; None remembers them within this process only.
     """
 
     def __init__(self, http: PinataHttp, url: str, *, state: Path | None, piece: int = PIECE) -> None:

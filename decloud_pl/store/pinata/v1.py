@@ -10,8 +10,7 @@ from pathlib import Path
 
 from decloud_pl.store import Progress
 from decloud_pl.store.ipfs.cid import PROFILES
-from decloud_pl.store.pinata.form import FileForm
-from decloud_pl.store.pinata.http import PinataHttp
+from decloud_pl.store.pinata.http import FileForm, PinataHttp
 from decloud_pl.store.sending import SentFile
 
 

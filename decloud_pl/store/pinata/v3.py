@@ -8,8 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from decloud_pl.store import Progress
-from decloud_pl.store.pinata.form import FileForm
-from decloud_pl.store.pinata.http import PinataHttp
+from decloud_pl.store.pinata.http import FileForm, PinataHttp
 from decloud_pl.store.pinata.tus import PIECE, TusUploads
 from decloud_pl.store.sending import SentFile, checked_file
 
@@ -18,12 +17,9 @@ LARGEST_SINGLE_REQUEST = 100_000_000
 
 
 class PinataV3:
-    """Uploads to ``upload_url`` and look-ups at ``api_url`` of the third API.
+    """Uploads to ``upload_url`` and look-ups at ``api_url`` of the third API, with a JWT.
 
     Args:
-        http: with the JWT.
-        api_url: for look-ups.
-        upload_url: for files.
         state: a folder that remembers unfinished large uploads, None to remember none.
         largest_single: bytes sent in one request; more goes in pieces.
     """

@@ -15,7 +15,8 @@ State = Mapping[str, torch.Tensor]
 class AverageWeights(Callback):
     """Keeps the mean of the weights at evenly spread steps of the fit's last part, on rank zero.
 
-    Put it before the callback that writes checkpoints: the mean is part of them.
+    Put it before the callback that writes checkpoints: the mean is part of them. ``count`` says how many snapshots it
+    holds.
 
     Args:
         network: the trained network; the module itself by default.
@@ -34,13 +35,8 @@ class AverageWeights(Callback):
         self._share = share
         self._snapshots = snapshots
         self._step = -1
-        self._count = 0
+        self.count = 0
         self._mean: dict[str, torch.Tensor] = {}
-
-    @property
-    def count(self) -> int:
-        """How many snapshots the average holds."""
-        return self._count
 
     def weights(self, network: nn.Module) -> State:
         """The average, with the network's own values for what is not a floating-point number."""
@@ -51,12 +47,7 @@ class AverageWeights(Callback):
         }
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,  # noqa: ARG002
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         total, step = int(trainer.estimated_stepping_batches), trainer.global_step
         last = max(1, round(total * self._share))
@@ -64,17 +55,17 @@ class AverageWeights(Callback):
         if not trainer.is_global_zero or step == self._step or step <= total - last or (total - step) % every:
             return
         self._step = step
-        self._count += 1
+        self.count += 1
         for name, tensor in (self._network or pl_module).state_dict().items():
             if tensor.is_floating_point():
                 value = tensor.detach().to("cpu", torch.float32, copy=True)
                 mean = self._mean.setdefault(name, torch.zeros_like(value))
-                mean += (value - mean) / self._count
+                mean += (value - mean) / self.count
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self._step, "count": self._count, "mean": self._mean}
+        return {"step": self._step, "count": self.count, "mean": self._mean}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._step = state_dict["step"]
-        self._count = state_dict["count"]
+        self.count = state_dict["count"]
         self._mean = state_dict["mean"]

@@ -11,11 +11,9 @@ from torch import nn
 
 State = Mapping[str, torch.Tensor]
 
-MONITOR = "val/accuracy"
-
 
 class BestWeights(Callback):
-    """Keeps the weights of the best validation, on rank zero.
+    """Keeps the weights of the best validation by ``val/accuracy``, on rank zero.
 
     Put it before callbacks that swap weights for a validation, as averages do: when the validation's epoch ends, the
     weights that were validated are still in place.
@@ -25,7 +23,6 @@ class BestWeights(Callback):
         score: accuracy of a state on the same data, for weights that were not validated; None where it is unknown.
         report: called with each accuracy, 0 to 1.
         by_score: choose by ``score`` where it is known, for validation data that the verdict is by, too.
-        monitor: the logged accuracy.
     """
 
     def __init__(
@@ -35,13 +32,11 @@ class BestWeights(Callback):
         score: Callable[[State], float | None] = lambda _: None,
         report: Callable[[float], None] = lambda _: None,
         by_score: bool = False,
-        monitor: str = MONITOR,
     ) -> None:
         self._network = network
         self._score = score
         self._report = report
         self._by_score = by_score
-        self._monitor = monitor
         self._accuracy = -1.0
         self._weights: dict[str, torch.Tensor] = {}
         self._seen = 0.0  # names the weights that were validated last
@@ -72,7 +67,7 @@ class BestWeights(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Every process reads the metric, which sums over all of them.
-        measured = trainer.callback_metrics.get(self._monitor)
+        measured = trainer.callback_metrics.get("val/accuracy")
         if trainer.sanity_checking or measured is None or not trainer.is_global_zero:
             return
         state = _copied((self._network or pl_module).state_dict())

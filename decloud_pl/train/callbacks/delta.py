@@ -22,6 +22,7 @@ from decloud_pl.train.update.writing import UpdateWriter
 State = Mapping[str, torch.Tensor]
 Shapes = Mapping[str, torch.Size]
 
+_REPORTS = 200
 _UNKNOWN_TOTAL = 50
 _SHARDED = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy")
 _UPDATE_FILE = "update.pt"
@@ -68,15 +69,9 @@ class DeltaCallback(Callback):
         if writer is None:
             # The caller's tensors may be those that are trained, so they are copied; those of a file are nobody else's.
             own = base.state_dict() if isinstance(base, BaseModel) else _copied(base)
-            if form is None:
-                writer = UpdateWriter(own, encoding=encoding or Encoding())
-            else:
-                writer = UpdateWriter(
-                    own,
-                    convention=form.convention,
-                    gradient_rate=form.gradient_rate,
-                    encoding=encoding or form.encoding,
-                )
+            writer = UpdateWriter(own, encoding=encoding or (Encoding() if form is None else form.encoding))
+            if form is not None:
+                writer = replace(writer, convention=form.convention, gradient_rate=form.gradient_rate)
         if not writer.base:
             raise TrainingError("There are no base weights to compare with.", fix="Give DeltaCallback a base model.")
         self.writer = writer
@@ -89,7 +84,7 @@ class DeltaCallback(Callback):
         self._weights_of = weights_of
         self._stopped_early = stopped_early
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuses, before any training, what could not be published after it.
 
         Raises:
@@ -153,24 +148,23 @@ def _difference(found: Shapes, wanted: Shapes) -> str:
 
 
 class ProgressCallback(Callback):
-    """Reports steps to a function, at most ``times`` times over the fit."""
+    """Reports steps to a function, at most 200 times over the fit."""
 
-    def __init__(self, report: Callable[[Progress], None], *, times: int = 200) -> None:
+    def __init__(self, report: Callable[[Progress], None]) -> None:
         self._report = report
-        self._times = times
         self._step = -1
 
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
+        pl_module: LightningModule,
         outputs: torch.Tensor | Mapping[str, Any] | None,
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        batch: object,
+        batch_idx: int,
     ) -> None:
         planned, step = trainer.estimated_stepping_batches, trainer.global_step
         total = 0 if math.isinf(planned) else int(planned)
-        every = total // self._times if total else _UNKNOWN_TOTAL
+        every = total // _REPORTS if total else _UNKNOWN_TOTAL
         if step == self._step or (step % max(1, every) and step not in (1, total)):
             return
         self._step = step

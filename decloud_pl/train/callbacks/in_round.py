@@ -36,15 +36,9 @@ class Outbox:
 
 @dataclass(frozen=True)
 class RoundCallbacks:
-    """What a round adds to the user's callbacks.
+    """What a round adds to the user's callbacks; ``in_order`` are all, the user's among them.
 
-    Attributes:
-        best: keeps the weights of the best validation.
-        average: averages the fit's last weights; None where nothing needs that.
-        baseline: scores the base model after the first step.
-        writer: of update files.
-        outbox: gets the update.
-        in_order: all, the user's among them.
+    ``average`` is None where no remedy needs it.
     """
 
     best: BestWeights
@@ -61,15 +55,26 @@ class RoundCallbacks:
         Raises:
             ConfigError: a callback of the user's cannot be built.
         """
-        reports = _Reports(setup, supervisor)
-        best = BestWeights(network=network, score=judge.select, report=reports.evaluated, by_score=setup.source is None)
+
+        def evaluated(accuracy: float) -> None:
+            supervisor.report(Progress("evaluate", accuracy=accuracy))
+
+        def base_scored(trainer: Trainer, accuracy: float | None, seconds: float) -> None:
+            supervisor.report(Progress("baseline", step=trainer.global_step, accuracy=accuracy))
+            if deadline is not None:
+                deadline.reserve(seconds_after_the_fit(setup.remedies, seconds))
+
+        def stopped(trainer: Trainer) -> None:
+            step, total = trainer.global_step, trainer.estimated_stepping_batches
+            supervisor.note("fit", f"Stopped after {step:,} of {total:,} steps, in time for the round's deadline.")
+
+        best = BestWeights(network=network, score=judge.select, report=evaluated, by_score=setup.source is None)
         average = AverageWeights(network=network) if "average" in setup.remedies else None
+        deadline: DeadlineCallback | None = None
         if supervisor.finish_at is not None:
-            reports.deadline = DeadlineCallback(
-                supervisor.finish_at, monotonic=supervisor.monotonic, on_stop=reports.stopped_early
-            )
-        baseline = BaselineCallback(judge.base_accuracy, on_scored=reports.base_scored, monotonic=supervisor.monotonic)
-        writer = judge.writer(setup.config.update, score=best.score, note=reports.encoded)
+            deadline = DeadlineCallback(supervisor.finish_at, monotonic=supervisor.monotonic, on_stop=stopped)
+        baseline = BaselineCallback(judge.base_accuracy, on_scored=base_scored, monotonic=supervisor.monotonic)
+        writer = judge.writer(setup.config.update, score=best.score, note=lambda text: supervisor.note("encode", text))
         outbox = Outbox()
         delta = DeltaCallback(
             setup.state,
@@ -78,14 +83,14 @@ class RoundCallbacks:
             network_of=lambda _: network,
             writer=writer,
             weights_of=best.weights,
-            stopped_early=reports.was_stopped_early,
+            stopped_early=lambda: deadline is not None and deadline.stopped,
         )
         callbacks = [
             best,  # first: it must see the weights of a validation before another callback takes them away again
             *make_callbacks(setup.plan),
             ProgressCallback(supervisor.report),
             average,
-            reports.deadline,
+            deadline,
             baseline,
             setup.checkpoints(setup.round.folder / CHECKPOINT_FILE, supervisor),  # after those whose state it keeps
             delta,
@@ -95,30 +100,3 @@ class RoundCallbacks:
     def averaged(self, network: nn.Module) -> Mapping[str, torch.Tensor] | None:
         """The average over the fit's last part; None where there is none."""
         return None if self.average is None or not self.average.count else self.average.weights(network)
-
-
-class _Reports:
-    """What the callbacks report."""
-
-    def __init__(self, setup: FitSetup, supervisor: Supervisor) -> None:
-        self._remedies = setup.remedies
-        self._supervisor = supervisor
-        self.deadline: DeadlineCallback | None = None
-
-    def evaluated(self, accuracy: float) -> None:
-        self._supervisor.report(Progress("evaluate", accuracy=accuracy))
-
-    def encoded(self, note: str) -> None:
-        self._supervisor.note("encode", note)
-
-    def base_scored(self, trainer: Trainer, accuracy: float | None, seconds: float) -> None:
-        self._supervisor.report(Progress("baseline", step=trainer.global_step, accuracy=accuracy))
-        if self.deadline is not None:
-            self.deadline.reserve(seconds_after_the_fit(self._remedies, seconds))
-
-    def stopped_early(self, trainer: Trainer) -> None:
-        step, total = trainer.global_step, trainer.estimated_stepping_batches
-        self._supervisor.note("fit", f"Stopped after {step:,} of {total:,} steps, in time for the round's deadline.")
-
-    def was_stopped_early(self) -> bool:
-        return self.deadline is not None and self.deadline.stopped

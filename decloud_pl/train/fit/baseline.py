@@ -15,7 +15,7 @@ class BaselineCallback(Callback):
 
     Args:
         score: the base model's accuracy, 0 to 1, or None; it must leave the trained network as it is.
-        on_scored: called with the accuracy and the seconds that it took.
+        on_scored: called with the accuracy and the seconds that it took, which are ``seconds`` from then on.
         monotonic: the time in seconds.
     """
 
@@ -30,24 +30,14 @@ class BaselineCallback(Callback):
         self._on_scored = on_scored
         self._monotonic = monotonic
         self._is_scored = False
-        self._seconds = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """That scoring took; 0 before."""
-        return self._seconds
+        self.seconds = 0.0
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        outputs: object,  # noqa: ARG002
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         self._once(trainer)
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._once(trainer)
 
     def _once(self, trainer: Trainer) -> None:
@@ -56,5 +46,5 @@ class BaselineCallback(Callback):
         self._is_scored = True
         begun = self._monotonic()
         accuracy = self._score()
-        self._seconds = self._monotonic() - begun
-        self._on_scored(trainer, accuracy, self._seconds)
+        self.seconds = self._monotonic() - begun
+        self._on_scored(trainer, accuracy, self.seconds)

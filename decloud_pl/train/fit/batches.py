@@ -34,10 +34,7 @@ class BatchReader(Protocol):
 class MemoryReader:
     """The whole split packed in memory: nothing is decoded, pickled or copied per sample.
 
-    Args:
-        packed: the samples as an encoder packs them.
-        labels: int64, as many.
-        pinned: hand out page-locked memory, which a GPU can fetch while it computes.
+    ``pinned`` hands out page-locked memory, which a GPU can fetch while it computes.
     """
 
     def __init__(self, packed: torch.Tensor, labels: torch.Tensor, *, pinned: bool = False) -> None:
@@ -55,14 +52,7 @@ class MemoryReader:
 
 
 class StreamReader:
-    """Packs each batch when it is due, in worker processes; for splits that do not fit into memory.
-
-    Args:
-        split: the samples, memory-mapped or as files.
-        encoder: of the network's input.
-        workers: processes; 0 packs in this one.
-        pinned: as in `MemoryReader`.
-    """
+    """Packs each batch when it is due, in ``workers`` processes or this one, for splits that do not fit into memory."""
 
     def __init__(self, split: Split, encoder: Encoder, *, workers: int, pinned: bool = False) -> None:
         self._dataset = _PackedBatches(split, encoder)

@@ -62,20 +62,14 @@ class CheckpointCallback(Callback):
         self._random: dict[str, Any] | None = None
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Lightning's own handler sends a message to the other processes from wherever the signal finds this one,
         # even from within another message; with one process it may end the fit before the checkpoint is written.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
         self._written_at = self._monotonic()
 
-    def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         if self._random is None:
             return
         if trainer.world_size > 1:
@@ -87,12 +81,7 @@ class CheckpointCallback(Callback):
         self._random = None
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        outputs: object,  # noqa: ARG002
-        batch: object,  # noqa: ARG002
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         if trainer.is_last_batch or (trainer.world_size > 1 and batch_idx % LOOK_EVERY):
             return
@@ -106,7 +95,7 @@ class CheckpointCallback(Callback):
         if stop:
             raise stopped()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # An epoch that was cut short was written at its last batch, from where it could go on.
         if not trainer.is_last_batch:
             return
@@ -117,21 +106,11 @@ class CheckpointCallback(Callback):
         if stop:
             raise stopped()
 
-    def on_save_checkpoint(
-        self,
-        trainer: Trainer,  # noqa: ARG002
-        pl_module: LightningModule,  # noqa: ARG002
-        checkpoint: dict[str, Any],
-    ) -> None:
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         checkpoint[_KEY] = {"fingerprint": self._fingerprint, "cpu": torch.get_rng_state(), "cuda": cuda}
 
-    def on_load_checkpoint(
-        self,
-        trainer: Trainer,  # noqa: ARG002
-        pl_module: LightningModule,  # noqa: ARG002
-        checkpoint: dict[str, Any],
-    ) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._random = checkpoint.get(_KEY)
 
     def _save(self, trainer: Trainer) -> None:

@@ -65,11 +65,7 @@ class RoundDataModule(LightningDataModule):
         return self.source.num_classes
 
     def again(self, *, seed: int | None = None) -> RoundDataModule:
-        """The same data from its beginning, for another fit; what was packed is shared.
-
-        Args:
-            seed: another one, for another order.
-        """
+        """The same data from its beginning, for another fit, perhaps in another order; what was packed is shared."""
         other = RoundDataModule(
             self.source,
             self.spec,
@@ -89,7 +85,7 @@ class RoundDataModule(LightningDataModule):
             reader,
             batch_size=self._batch_size,
             seed=self._seed,
-            limit=None if trainer is None else self._limit(len(reader), trainer.limit_train_batches),
+            limit=None if trainer is None else self.batches_per_epoch(trainer.limit_train_batches),
             epoch=0 if trainer is None else trainer.current_epoch,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
@@ -100,9 +96,11 @@ class RoundDataModule(LightningDataModule):
         return self._train
 
     def batches_per_epoch(self, limit: float | None) -> int:
-        """Batches of an epoch of the whole training split, or under a ``limit_train_batches``."""
-        found = self._limit(len(self._reader("train")), limit)
-        return -(-len(self._reader("train")) // self._batch_size) if found is None else found
+        """Batches of an epoch of the training split under Lightning's ``limit_train_batches``."""
+        whole = -(-len(self._reader("train")) // self._batch_size)
+        if limit is None:
+            return whole
+        return min(whole, int(whole * limit) if isinstance(limit, float) else limit)
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the training data."""
@@ -120,11 +118,7 @@ class RoundDataModule(LightningDataModule):
         """The test split, which validators score on."""
         return self._in_order(self._reader("test"))
 
-    def on_after_batch_transfer(
-        self,
-        batch: Sequence[torch.Tensor],
-        dataloader_idx: int,  # noqa: ARG002
-    ) -> tuple[torch.Tensor, ...]:
+    def on_after_batch_transfer(self, batch: Sequence[torch.Tensor], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
         """What the network takes, made on the device it runs on."""
         packed, *rest = batch
         inputs = self._encoder.batch(packed)
@@ -132,13 +126,6 @@ class RoundDataModule(LightningDataModule):
             # Lightning converts a batch before this makes numbers with a fraction of it.
             inputs = self.trainer.precision_plugin.convert_input(inputs)
         return (inputs, *rest)
-
-    def _limit(self, samples: int, limit: float | None) -> int | None:
-        """Lightning's ``limit_train_batches`` as a number of batches; None where it leaves all of them."""
-        whole = -(-samples // self._batch_size)
-        if limit is None or (isinstance(limit, float) and limit == 1.0):
-            return None
-        return min(whole, int(whole * limit) if isinstance(limit, float) else limit)
 
     def _in_order(self, reader: BatchReader) -> BatchStream:
         trainer = self.trainer

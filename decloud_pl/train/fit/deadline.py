@@ -15,10 +15,7 @@ _FORGET = 0.95
 class DeadlineCallback(Callback):
     """Ends the fit at the last batch boundary before a moment, as if it were complete.
 
-    Args:
-        stop_at: on the scale of ``monotonic``.
-        monotonic: the time in seconds.
-        on_stop: called when the fit is ended early.
+    ``stop_at`` is on the scale of ``monotonic``, in seconds; ``on_stop`` is called when the fit is ended early.
     """
 
     def __init__(
@@ -40,19 +37,14 @@ class DeadlineCallback(Callback):
         self._stop_at -= seconds
         self._last = self._monotonic()
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = self._monotonic()
         # A fit that goes on from a checkpoint has something to hand in already.
         if trainer.global_step and agree(trainer, self._last >= self._stop_at):
             self._stop(trainer)
 
     def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
-        outputs: object,  # noqa: ARG002
-        batch: object,  # noqa: ARG002
-        batch_idx: int,
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         now = self._monotonic()
         self._slowest = max(now - self._last, self._slowest * _FORGET)
@@ -65,7 +57,7 @@ class DeadlineCallback(Callback):
         if agree(trainer, now + ahead * self._slowest > self._stop_at):
             self._stop(trainer)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = self._monotonic()  # a step's time does not include a validation
 
     def _stop(self, trainer: Trainer) -> None:

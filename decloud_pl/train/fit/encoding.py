@@ -7,8 +7,6 @@ set fits into memory; it works sample by sample, so packing a part of a split gi
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch.nn import functional
@@ -22,11 +20,15 @@ from decloud_pl.models.spec import BaseModel, ImageInput, InputSpec, TextInput
 _RESIZE_BATCH = 4096
 
 
-class Encoder(Protocol):
-    """From a data set's samples to a network's input."""
+class ImageEncoder:
+    """Images resized to ``spec.size``, three channels, normalised.
 
-    @property
-    def kind(self) -> Kind: ...
+    Packed: uint8 (N, C, size, size) where C is 1 for grey images: the other channels are copies, made per batch.
+    Batch: float32 (N, 3, size, size), channels last.
+    """
+
+    def __init__(self, spec: ImageInput) -> None:
+        self._spec = spec
 
     def pack(self, split: Split) -> torch.Tensor:
         """The samples in compact form, one row each.
@@ -35,28 +37,8 @@ class Encoder(Protocol):
             TrainingError: samples of another kind.
             DatasetError: an image file that cannot be read.
         """
-        ...
-
-    def batch(self, packed: torch.Tensor) -> torch.Tensor:
-        """What the network takes, on the device of ``packed``."""
-        ...
-
-
-class ImageEncoder:
-    """Images resized to ``spec.size``, three channels, normalised.
-
-    Packed: uint8 (N, C, size, size) where C is 1 for grey images: the other channels are copies, made per batch.
-    Batch: float32 (N, 3, size, size), channels last.
-    """
-
-    kind: Kind = "image"
-
-    def __init__(self, spec: ImageInput) -> None:
-        self._spec = spec
-
-    def pack(self, split: Split) -> torch.Tensor:
         if not isinstance(split, ImageSplit):
-            raise _wrong_kind(self.kind, "text")
+            raise _wrong_kind("image", "text")
         size = self._spec.size
         images = split.images.read(size) if isinstance(split.images, ImageFiles) else split.images
         whole = torch.from_numpy(np.ascontiguousarray(images))
@@ -72,7 +54,7 @@ class ImageEncoder:
         return torch.cat(pieces)
 
     def batch(self, packed: torch.Tensor) -> torch.Tensor:
-        """``(value / 255 − mean) / std``."""
+        """What the network takes, ``(value / 255 − mean) / std``, on the device of ``packed``."""
         spec = self._spec
         scaled = packed.expand(-1, spec.channels, -1, -1).to(torch.float32, memory_format=torch.channels_last)
         return scaled.mul_(1 / (255 * spec.std)).sub_(spec.mean / spec.std)
@@ -81,19 +63,23 @@ class ImageEncoder:
 class TextEncoder:
     """Token numbers. Packed: int32 (N, length). Batch: int64 (N, length)."""
 
-    kind: Kind = "text"
-
     def __init__(self, spec: TextInput) -> None:
         self._spec = spec
 
     def pack(self, split: Split) -> torch.Tensor:
+        """See `ImageEncoder.pack`."""
         if not isinstance(split, TextSplit):
-            raise _wrong_kind(self.kind, "image")
+            raise _wrong_kind("text", "image")
         numbers = tokenizer.encode(split.texts, vocabulary=self._spec.vocabulary, length=self._spec.length)
         return torch.from_numpy(numbers)
 
     def batch(self, packed: torch.Tensor) -> torch.Tensor:
+        """What the network takes, on the device of ``packed``."""
         return packed.to(torch.int64)
+
+
+Encoder = ImageEncoder | TextEncoder
+"""From a data set's samples to a network's input."""
 
 
 def encoder_for(spec: InputSpec) -> Encoder:

@@ -62,7 +62,7 @@ class RoundModule(LightningModule):
         logits: torch.Tensor = self.network(inputs)
         return logits
 
-    def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:  # noqa: ARG002
+    def training_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> torch.Tensor:
         inputs, labels, *weight = batch
         logits = self(inputs)
         loss = functional.cross_entropy(logits.float(), labels)
@@ -78,16 +78,16 @@ class RoundModule(LightningModule):
         now = dict(self.network.named_buffers())
         self._kept = {name: buffer.to(now[name]) for name, buffer in self._kept.items()}  # its device and type
 
-    def validation_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:  # noqa: ARG002
+    def validation_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:
         kept, inputs = self._kept, batch[0]
         logits = torch.func.functional_call(self.network, kept, (inputs,)) if kept else self(inputs)
         self._evaluate(logits, batch, "val", self.val_accuracy)
 
-    def test_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:  # noqa: ARG002
+    def test_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:
         self._evaluate(self(batch[0]), batch, "test", self.test_accuracy)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        return configure(self, self.network.parameters(), self._optimizer, self._scheduler)
+        return configure(self, self._optimizer, self._scheduler)
 
     def _evaluate(
         self, logits: torch.Tensor, batch: Sequence[torch.Tensor], stage: str, accuracy: MulticlassAccuracy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lightning.pytorch import LightningModule
@@ -14,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from decloud_pl.build import build
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, first_line
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
@@ -38,15 +37,9 @@ def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -
         except (TypeError, ValueError, RuntimeError) as error:
             if "fused" not in node:
                 raise _refused(node, error) from error
-        plain: OptimizerFactory = build(
-            {name: value for name, value in node.items() if name != "fused"}, packages=packages
-        )
-        try:
-            optimizer = plain(parameters)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise _refused(node, error) from error
         logger.info("%s runs unfused here", node["_target_"])
-        return optimizer
+        plain = {name: value for name, value in node.items() if name != "fused"}
+        return optimizer_factory(plain, packages)(parameters)
 
     return factory
 
@@ -71,39 +64,15 @@ def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] 
 
 
 def configure(
-    module: LightningModule,
-    parameters: Iterable[nn.Parameter],
-    optimizer: OptimizerFactory,
-    scheduler: SchedulerFactory | None,
+    module: LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` returns: the optimizer, and a schedule that is stepped with every batch."""
-    made = optimizer(parameters)
+    made = optimizer(parameter for parameter in module.parameters() if parameter.requires_grad)
     if scheduler is None:
         return made
     schedule = scheduler(made, int(module.trainer.estimated_stepping_batches))
     return {"optimizer": made, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-@dataclass(frozen=True)
-class ConfiguredOptimizers:
-    """``configure_optimizers`` of a module that does not have its own.
-
-    Attributes:
-        module: it.
-        optimizer: makes the optimizer.
-        scheduler: makes the schedule, None for a constant rate.
-    """
-
-    module: LightningModule
-    optimizer: OptimizerFactory
-    scheduler: SchedulerFactory | None
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """See `configure`."""
-        trained = (parameter for parameter in self.module.parameters() if parameter.requires_grad)
-        return configure(self.module, trained, self.optimizer, self.scheduler)
-
-
 def _refused(node: Mapping[str, Any], error: Exception) -> ConfigError:
-    reason = str(error).strip().splitlines()[0].rstrip(".")
-    return ConfigError(f"{node['_target_']} cannot be built: {reason}.", fix="Correct its settings.")
+    return ConfigError(f"{node['_target_']} cannot be built: {first_line(error)}.", fix="Correct its settings.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import DeviceStatsMonitor, EarlyStopping, LearningRateMonitor, ModelCheckpoint
@@ -15,9 +15,11 @@ from decloud_pl.errors import ConfigError, first_line
 from decloud_pl.train.fit.module import RoundModule
 from decloud_pl.train.plan import TrainingPlan
 
+Group = Literal["module", "datamodule"]
+
 _ROOTS = ("lightning.", "torch.", "builtins")
 _OPTIMIZER_NODES = ("optimizer", "scheduler")
-_OF_FIT = {
+_OF_FIT: Mapping[Group, Mapping[str, str]] = {
     "module": {"compile": "compiled"},
     "datamodule": {"data_memory_mb": "memory_bytes", "data_workers": "workers"},
 }
@@ -33,31 +35,27 @@ def check_module(plan: TrainingPlan) -> None:
         ConfigError: it is no LightningModule, does not take the base model or an argument that the user has set, or has
             an optimizer of its own where the user has set one.
     """
-    node, packages = plan.config.module, plan.round.allow_packages
-    target = target_of(node, packages)
-    if isinstance(target, type) and not issubclass(target, LightningModule):
-        raise ConfigError(f"{node['_target_']} is not a LightningModule.", fix="Derive it from LightningModule.")
-    takes = parameters(node, packages)
-    if not takes("network") and not takes("base"):
+    _check_kind(plan, "module", LightningModule)
+    target = plan.config.module["_target_"]
+    if not {"network", "base"} & parameters(plan, "module"):
         raise ConfigError(
-            f"{node['_target_']} does not take the base model.",
+            f"{target} does not take the base model.",
             fix="Give its __init__ a parameter `network` (an nn.Module) or `base` (a BaseModel).",
         )
-    _check_arguments(plan, "module", node)
+    _check_arguments(plan, "module")
     for name in _OPTIMIZER_NODES:
         if has_own_optimizer(plan) and plan.round.is_given(name):
             raise ConfigError(
-                f"{node['_target_']} has a configure_optimizers of its own, so the setting {name} has no effect.",
+                f"{target} has a configure_optimizers of its own, so the setting {name} has no effect.",
                 fix=f"Unset {name} (learning_rate included), or let the module take a parameter `optimizer`.",
             )
 
 
 def has_own_optimizer(plan: TrainingPlan) -> bool:
     """Whether the module brings its optimizer, so that the node ``optimizer`` is not used."""
-    node, packages = plan.config.module, plan.round.allow_packages
     default = LightningModule.configure_optimizers
-    own = getattr(target_of(node, packages), "configure_optimizers", default) is not default
-    return own and not parameters(node, packages)("optimizer")
+    own = getattr(_target(plan, "module"), "configure_optimizers", default) is not default
+    return own and "optimizer" not in parameters(plan, "module")
 
 
 def check_data(plan: TrainingPlan) -> None:
@@ -66,23 +64,23 @@ def check_data(plan: TrainingPlan) -> None:
     Raises:
         ConfigError: it is no LightningDataModule, or does not take an argument that the user has set.
     """
-    node, packages = plan.config.datamodule, plan.round.allow_packages
-    target = target_of(node, packages)
-    if isinstance(target, type) and not issubclass(target, LightningDataModule):
-        raise ConfigError(
-            f"{node['_target_']} is not a LightningDataModule.", fix="Derive it from LightningDataModule."
-        )
-    _check_arguments(plan, "datamodule", node)
+    _check_kind(plan, "datamodule", LightningDataModule)
+    _check_arguments(plan, "datamodule")
 
 
-def _check_arguments(plan: TrainingPlan, group: str, node: Node) -> None:
-    packages = plan.round.allow_packages
-    arguments_taken(node, packages, lambda name: plan.round.is_given(f"{group}.{name}"))
-    takes = parameters(node, packages)
+def _check_kind(plan: TrainingPlan, group: Group, kind: type) -> None:
+    target = _target(plan, group)
+    if isinstance(target, type) and not issubclass(target, kind):
+        name = _node(plan, group)["_target_"]
+        raise ConfigError(f"{name} is not a {kind.__name__}.", fix=f"Derive it from {kind.__name__}.")
+
+
+def _check_arguments(plan: TrainingPlan, group: Group) -> None:
+    _arguments_taken(plan, group)
     for name, parameter in _OF_FIT[group].items():
-        if f"fit.{name}" in plan.round.given and not takes(parameter):
+        if f"fit.{name}" in plan.round.given and parameter not in parameters(plan, group):
             raise ConfigError(
-                f"fit.{name} has no effect with {node['_target_']}.",
+                f"fit.{name} has no effect with {_node(plan, group)['_target_']}.",
                 fix=f"Unset it, or let the class take a parameter `{parameter}`.",
             )
 
@@ -101,7 +99,7 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
         if isinstance(callback, _LOGGING) and not plan.config.logger:
             raise ConfigError(f"The callback {name} needs a logger.", fix="Choose one, for example logger=tensorboard.")
     # What a class of the user's own logs is not known before it has.
-    known = [*callbacks, target_of(plan.config.module, plan.round.allow_packages)]
+    known = [*callbacks, _target(plan, "module")]
     packaged = known.pop() is RoundModule and all(type(one).__module__.startswith(_PACKAGED) for one in known)
     if packaged and (refusal := unlogged(callbacks, RoundModule.LOGGED)):
         raise refusal
@@ -125,57 +123,39 @@ def unlogged(callbacks: Sequence[Callback], logged: Collection[str]) -> ConfigEr
     return None
 
 
-def build_taking(
-    node: Node,
-    offers: Mapping[str, Callable[[], object]],
-    *,
-    packages: Collection[str] = (),
-    is_given: Callable[[str], bool] = lambda _: False,
-) -> Any:
-    """Instantiates a node with those of the offered objects that its class takes.
+def build_taking(plan: TrainingPlan, group: Group, offers: Mapping[str, Callable[[], object]]) -> Any:
+    """Instantiates a node of the plan with those of the offered objects that its class takes, made by their names.
 
     A key of the node that the class does not take is left out where it is the default of another class.
 
-    Args:
-        node: see `decloud_pl.build.build`.
-        offers: makes each object, by the parameter's name.
-        packages: see `decloud_pl.build.build`.
-        is_given: whether the user has set a key of the node.
-
     Raises:
         ConfigError: see `decloud_pl.build.build`, or the class does not take a key that the user has set.
     """
-    takes = parameters(node, packages)
-    taken = arguments_taken(node, packages, is_given)
-    objects = {name: offer() for name, offer in offers.items() if takes(name) and name not in taken}
-    return build(taken, packages=packages, **objects)
+    takes, taken = parameters(plan, group), _arguments_taken(plan, group)
+    objects = {name: offer() for name, offer in offers.items() if name in takes and name not in taken}
+    return build(taken, packages=plan.round.allow_packages, **objects)
 
 
-def arguments_taken(node: Node, packages: Collection[str], is_given: Callable[[str], bool]) -> dict[str, Any]:
-    """The node without the defaults of another class, which its own class does not take.
-
-    Raises:
-        ConfigError: see `decloud_pl.build.build`, or the class does not take a key that the user has set.
-    """
-    names, takes_others = _keywords(target_of(node, packages))
-    taken = {
-        name: value
-        for name, value in node.items()
-        if name.startswith("_") or name in names or (takes_others and is_given(name))
-    }
-    for name in set(node) - set(taken):
-        if is_given(name):
+def _arguments_taken(plan: TrainingPlan, group: Group) -> dict[str, Any]:
+    """The node without the defaults of another class, which its own class does not take."""
+    node, (names, takes_others) = _node(plan, group), _keywords(_target(plan, group))
+    taken: dict[str, Any] = {}
+    for name, value in node.items():
+        is_given = plan.round.is_given(f"{group}.{name}")
+        if name.startswith("_") or name in names or (takes_others and is_given):
+            taken[name] = value
+        elif is_given:
             raise ConfigError(f"{node['_target_']} takes no argument {name!r}.", fix=f"Do not set {name} for it.")
     return taken
 
 
-def parameters(node: Node, packages: Collection[str] = ()) -> Callable[[str], bool]:
-    """Says of a name whether a node's class, or a class that it hands its ``**keywords`` on to, names it as a keyword.
+def parameters(plan: TrainingPlan, group: Group) -> set[str]:
+    """The keywords that a node's class names, or a class that it hands its ``**keywords`` on to.
 
     Raises:
         ConfigError: see `decloud_pl.build.build`, or the class cannot be imported.
     """
-    return _keywords(target_of(node, packages))[0].__contains__
+    return _keywords(_target(plan, group))[0]
 
 
 def _keywords(target: Any) -> tuple[set[str], bool]:
@@ -196,15 +176,16 @@ def _keywords(target: Any) -> tuple[set[str], bool]:
     return names, others[:1] == [True]
 
 
-def target_of(node: Node, packages: Collection[str] = ()) -> Any:
-    """The class or function that a node names.
+def _node(plan: TrainingPlan, group: Group) -> Node:
+    return plan.config.module if group == "module" else plan.config.datamodule
 
-    Raises:
-        ConfigError: it is missing, not allowed, or cannot be imported.
-    """
+
+def _target(plan: TrainingPlan, group: Group) -> Any:
+    """The class or function that a node names."""
     from hydra.utils import get_object
 
-    check_targets(node, packages)
+    node = _node(plan, group)
+    check_targets(node, plan.round.allow_packages)
     # Hydra also logs what the sentence below says.
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     try:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from decloud_pl.errors import TrainingError
+from decloud_pl.errors import TrainingError, first_line
 from decloud_pl.train.score.scorer import Scorer
 
 logger = logging.getLogger(__name__)
@@ -22,15 +22,8 @@ class OwnHeldOut:
     """The validation data in two parts without a sample in common: every second row, counted over all batches.
 
     Batches must be (inputs, labels), the labels int64 (N,). They are read when they are first needed: by then the fit
-    has set the data module up.
-
-    Args:
-        data: the data module.
-        most_bytes: of inputs to keep in memory. Rows beyond are not scored, which a warning says.
-
-    Attributes:
-        select: scores for choosing.
-        judge: scores for the verdict.
+    has set the data module up. Of inputs at most ``most_bytes`` are kept in memory; rows beyond are not scored, which a
+    warning says. ``select`` scores for choosing, ``judge`` for the verdict.
     """
 
     def __init__(self, data: LightningDataModule, *, most_bytes: int) -> None:
@@ -90,7 +83,7 @@ class _RowScorer(Scorer):
             return super().hits(network)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             # The user's module may prepare a batch before its network sees it; the gate knows the network alone.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise NotMeasured(f"the base model does not take the validation batches as they are ({reason})") from error
 
 
@@ -104,11 +97,6 @@ def _batches(data: LightningDataModule) -> Iterable[object]:
 
 
 def _pair(batch: object) -> Rows:
-    """A batch as inputs and labels.
-
-    Raises:
-        NotMeasured: it is another kind of batch.
-    """
     if isinstance(batch, Sequence) and len(batch) == 2:
         inputs, labels = batch
         tensors = isinstance(inputs, torch.Tensor) and isinstance(labels, torch.Tensor)

@@ -8,17 +8,10 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
-
 
 def resolve_precision(wanted: str, accelerator: str) -> str:
-    """Lightning's name of a precision; ``auto`` becomes bf16 where the hardware has it, else full.
-
-    Args:
-        wanted: the user's setting.
-        accelerator: ``auto``, ``cpu``, ``gpu``, …
-    """
-    if wanted != AUTO:
+    """Lightning's name of a precision for an accelerator; ``auto`` is bf16 where the hardware has it, else full."""
+    if wanted != "auto":
         return wanted
     chosen = "bf16-mixed" if _has_bf16(accelerator) else "32-true"
     logger.info("Precision %s, chosen for this machine; trainer.precision overrides it", chosen)
@@ -35,12 +28,7 @@ def _has_bf16(accelerator: str) -> bool:
 def speed_up_gpu(precision: str, accelerator: str) -> dict[str, bool]:
     """TF32 for the sums that stay in float32, and the fastest convolutions, where a GPU trains.
 
-    Args:
-        precision: the user's setting; whoever asks for 32 gets all of its bits.
-        accelerator: the user's setting.
-
-    Returns:
-        Further arguments of Lightning's ``Trainer``.
+    Whoever asks for a precision of 32 gets all of its bits. Returns further arguments of Lightning's ``Trainer``.
     """
     if accelerator == "cpu" or not torch.cuda.is_available():
         return {}

@@ -6,13 +6,12 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
-
-# Lightning has no public name by which strategies that spawn or fork processes could be told apart.
 from safetensors.torch import load_file
 from torch import nn
 
@@ -25,7 +24,7 @@ from decloud_pl.models.spec import BaseModel
 from decloud_pl.train.fit.checkpoints import CheckpointCallback, usable
 from decloud_pl.train.fit.datamodule import RoundDataModule
 from decloud_pl.train.fit.encoding import check_fit
-from decloud_pl.train.fit.optimizers import ConfiguredOptimizers, optimizer_factory, scheduler_factory
+from decloud_pl.train.fit.optimizers import configure, optimizer_factory, scheduler_factory
 from decloud_pl.train.fit.own_code import (
     build_taking,
     check_data,
@@ -49,11 +48,7 @@ State = dict[str, torch.Tensor]
 class FitSetup:
     """Builds the parts of each fit. Every fit begins with the same base model and data, and ends with weights.
 
-    Attributes:
-        plan: the training.
-        base: the fetched base model.
-        state: its state dict, on the processor.
-        data: the data module of the round; another fit gets the same data from its beginning.
+    ``state`` is the base model's state dict, on the processor.
     """
 
     plan: TrainingPlan
@@ -63,7 +58,7 @@ class FitSetup:
 
     @classmethod
     def of(cls, plan: TrainingPlan, base: BaseModel) -> FitSetup:
-        """The setup of a plan.
+        """Opens the data.
 
         Raises:
             ConfigError: a node that cannot be built.
@@ -108,7 +103,6 @@ class FitSetup:
         return network.to(memory_format=torch.channels_last)
 
     def judge(self) -> Judge:
-        """The judge of the round's updates."""
         round_, source = self.round, self.source
         rules = Rules(round_.read_as, round_.gradient_rate, round_.convention, self.config.update.min_gain)
         held_out: Halves | None = None
@@ -126,7 +120,7 @@ class FitSetup:
             ConfigError: it cannot be built, see also `check_module`.
         """
         check_module(self.plan)
-        node, packages = self.config.module, self.round.allow_packages
+        packages = self.round.allow_packages
         optimizer = optimizer_factory(self._optimizer_node(), packages)
         scheduler = scheduler_factory(self.config.scheduler, packages)
         offers = {
@@ -138,12 +132,9 @@ class FitSetup:
             "compiled": lambda: self.config.fit.compile,
             "keep_buffers": lambda: self.round.read_as == "gradient",
         }
-        module: LightningModule = build_taking(
-            node, offers, packages=packages, is_given=lambda name: self.round.is_given(f"module.{name}")
-        )
-        if not self.has_own_optimizer and not parameters(node, packages)("optimizer"):
-            made = ConfiguredOptimizers(module, optimizer, scheduler)
-            module.configure_optimizers = made.configure_optimizers  # type: ignore[method-assign]
+        module: LightningModule = build_taking(self.plan, "module", offers)
+        if not self.has_own_optimizer and "optimizer" not in parameters(self.plan, "module"):
+            module.configure_optimizers = partial(configure, module, optimizer, scheduler)  # type: ignore[method-assign]
         return module
 
     def _optimizer_node(self) -> dict[str, Any]:
@@ -159,13 +150,7 @@ class FitSetup:
         return has_own_optimizer(self.plan)
 
     def checkpoints(self, path: Path, supervisor: Supervisor, *, every_seconds: float | None = None) -> Callback:
-        """Writes the checkpoints of a fit.
-
-        Args:
-            path: the file.
-            supervisor: may ask the training to stop.
-            every_seconds: between two; as the user wants by default.
-        """
+        """Writes the checkpoints of a fit; ``every_seconds`` as the user wants by default."""
         return CheckpointCallback(
             path,
             fingerprint=self.plan.fingerprint(),
@@ -185,13 +170,8 @@ class FitSetup:
     ) -> Fit:
         """Prepares a fit, from the base model or from the checkpoint of an earlier run of the same plan.
 
-        The caller has seeded the random numbers before it made the module.
-
-        Args:
-            module: to train.
-            callbacks: of the fit.
-            checkpoint: where one would be; one of another plan or a damaged one is not used.
-            logger: whether the user's logger gets the fit's metrics.
+        The caller has seeded the random numbers before it made the module. A checkpoint of another plan or a damaged
+        one is not used.
 
         Raises:
             ConfigError, TrainingError: see `make_trainer`.
@@ -203,7 +183,7 @@ class FitSetup:
 
 
 def _make_data(plan: TrainingPlan, base: BaseModel) -> LightningDataModule:
-    config, round_ = plan.config, plan.round
+    config = plan.config
     offers = {
         "source": lambda: _source(plan, base),
         "spec": lambda: base.spec.input,
@@ -212,12 +192,7 @@ def _make_data(plan: TrainingPlan, base: BaseModel) -> LightningDataModule:
         "workers": lambda: config.fit.data_workers,
     }
     check_data(plan)
-    data: LightningDataModule = build_taking(
-        config.datamodule,
-        offers,
-        packages=round_.allow_packages,
-        is_given=lambda name: round_.is_given(f"datamodule.{name}"),
-    )
+    data: LightningDataModule = build_taking(plan, "datamodule", offers)
     return data
 
 

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressBar
@@ -20,7 +19,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from decloud_pl.build import build
-from decloud_pl.errors import ConfigError, DecloudError, TrainingError
+from decloud_pl.errors import ConfigError, DecloudError, TrainingError, first_line
 from decloud_pl.train.fit.own_code import check_callbacks, unlogged
 from decloud_pl.train.fit.precision import resolve_precision, speed_up_gpu
 from decloud_pl.train.plan import TrainingPlan
@@ -40,14 +39,7 @@ _SWITCHES = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit, ready to run.
-
-    Attributes:
-        trainer: Lightning's.
-        module: what it trains.
-        data: what on.
-        checkpoint: the one that it resumes from, None for a fit from the base model.
-    """
+    """A fit, ready to run: from the checkpoint, or from the base model where that is None."""
 
     trainer: Trainer
     module: LightningModule
@@ -71,9 +63,8 @@ class Fit:
             if refusal is not None:
                 raise refusal from error
             logger.exception("The training failed")
-            reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
             raise TrainingError(
-                f"The training failed: {type(error).__name__}: {reason}.", fix="Its log has the traceback."
+                f"The training failed: {type(error).__name__}: {first_line(error)}.", fix="Its log has the traceback."
             ) from error
 
 
@@ -90,12 +81,7 @@ def make_callbacks(plan: TrainingPlan) -> list[Callback]:
 
 
 def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: bool = True) -> Trainer:
-    """Lightning's Trainer with the user's arguments.
-
-    Args:
-        plan: the training.
-        callbacks: of the fit.
-        logger: whether the user's logger gets the fit's metrics.
+    """Lightning's Trainer with the user's arguments; the user's logger gets the fit's metrics only with ``logger``.
 
     Raises:
         ConfigError: the Trainer refuses an argument.
@@ -114,7 +100,9 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         if any(isinstance(callback, kind) for callback in callbacks):
             node[argument] = True
     chosen = plan.config.logger if logger else None
-    _allow_files(chosen or {})
+    if chosen and str(chosen.get("_target_", "")).endswith("MLFlowLogger"):
+        # MLflow 3 keeps runs in plain files only where its environment allows it.
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     packages = plan.round.allow_packages
     trainer: Trainer = build(
         node,
@@ -125,12 +113,14 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
     )
     _check_strategy(trainer)
     if node.get("profiler"):
-        _keep_report(trainer.profiler, plan.round.folder)  # type: ignore[attr-defined]  # set while it is made
+        profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]  # set while it is made
+        # Its report goes into the round's folder, where the user has not said where.
+        profiler.dirpath = profiler.dirpath or plan.round.folder
+        profiler.filename = profiler.filename or "profile"
     return trainer
 
 
 def _check_strategy(trainer: Trainer) -> None:
-    """Refuses strategies whose processes could not hand the update back."""
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise TrainingError("Forked or spawned processes cannot hand the update back.", fix="Use trainer.strategy=ddp.")
     if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
@@ -138,18 +128,6 @@ def _check_strategy(trainer: Trainer) -> None:
             "AsyncCheckpointIO in trainer.plugins is refused: a stopped training must find its checkpoint on the disk.",
             fix="Use another plugin, or write fewer checkpoints with fit.checkpoint_seconds.",
         )
-
-
-def _keep_report(profiler: Profiler, folder: Path) -> None:
-    """Lets a profiler write its report into the round's folder, where the user has not said where."""
-    profiler.dirpath = profiler.dirpath or folder
-    profiler.filename = profiler.filename or "profile"
-
-
-def _allow_files(logger: dict[str, Any]) -> None:
-    """MLflow 3 keeps runs in plain files only where its environment allows it."""
-    if str(logger.get("_target_", "")).endswith("MLFlowLogger"):
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
 
 
 def quiet() -> None:

@@ -7,7 +7,6 @@ The files come from strangers: each is opened in quarantine.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from decloud_pl.build import build
+from decloud_pl.children import open_messages, send
 from decloud_pl.data.source import Source
 from decloud_pl.domain import Convention
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
@@ -33,14 +33,8 @@ def gains(
 ) -> dict[str, dict[Convention, float] | None]:
     """Accuracy gained over the base model on the held-out split, by submission and by convention, 0 to 1.
 
-    Args:
-        base: a base model from the network.
-        dataset: a node of the data set that the round is about.
-        submissions: files from the network, by any name.
-        gradient_rate: η of the ``gradient`` convention.
-
-    Returns:
-        None for a submission that cannot be opened.
+    Base model and submissions are files from the network, ``dataset`` a node of the data set that the round is about. A
+    submission that cannot be opened has None.
 
     Raises:
         DecloudError: the base model or the data set cannot be used.
@@ -72,8 +66,7 @@ def gains(
 
 
 def main() -> None:
-    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # nothing that a library prints may be taken for the answer
+    messages = open_messages()
     request = json.load(sys.stdin)
     torch.set_num_threads(max(1, int(request["threads"])))
     submissions = {name: Path(path) for name, path in request["submissions"].items()}
@@ -83,8 +76,7 @@ def main() -> None:
         }
     except DecloudError as error:
         found = {"error": str(error)}
-    json.dump(found, answer)
-    answer.close()
+    send(messages, found)
 
 
 if __name__ == "__main__":

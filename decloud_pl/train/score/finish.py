@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, seed_everything
 from torch import nn
 
-from decloud_pl.domain import RemedyName, Update
+from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged
 from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
@@ -28,11 +28,9 @@ from decloud_pl.train.score.remedies import (
     LOWER_RATE,
     SLACK,
     WRITE_AND_JUDGE,
-    Average,
-    LowerRate,
     Remedy,
-    Scale,
-    Workshop,
+    improve,
+    rescaled,
 )
 from decloud_pl.train.score.scorer import Scorer
 
@@ -45,12 +43,7 @@ LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
 class Finisher:
     """Judges the update of a fit, and tries the remedies where it would be withheld.
 
-    Attributes:
-        setup: of the round's fits.
-        judge: of update files.
-        callbacks: of the fit.
-        supervisor: gets progress; the deadline is its.
-        processes: that trained together; this is the first of them, and the others have gone.
+    ``processes`` trained together; this is the first of them, and the others have gone.
     """
 
     setup: FitSetup
@@ -60,38 +53,25 @@ class Finisher:
     processes: int = 1
 
     def __call__(self, update: Update, network: nn.Module) -> Update:
-        """The update with its verdict, perhaps another one than was given.
-
-        Args:
-            update: the fit's, on disk.
-            network: the trained one.
+        """The fit's update with its verdict, or another one in its place, from the trained network.
 
         Raises:
             TrainingStopped: it was asked to; everything is done again when the training is started again.
         """
         verdict = self.judge.verdict(update.path)
-        if not verdict.passed:
-            workshop = Workshop(
-                path=update.path,
-                write=lambda path, weights: self.callbacks.writer.write(path, weights)[0],
-                judge=self.judge.verdict,
-                time_left=self.supervisor.time_left,
-                check=self.supervisor.check_stop,
-                note=lambda text: self.supervisor.note("remedy", text),
-            )
-            stopped_early = update.stopped_early
-            remedies = self._remedies(network)
-            wanted = [remedies[name] for name in self.setup.remedies]
-            update, verdict = workshop.improve(update, verdict, wanted)
-            update = dataclasses.replace(update, stopped_early=stopped_early)
+        better, verdict = improve(
+            update,
+            verdict,
+            self._remedies(network),
+            write=lambda path, weights: self.callbacks.writer.write(path, weights)[0],
+            judge=self.judge.verdict,
+            supervisor=self.supervisor,
+        )
+        update = dataclasses.replace(better, stopped_early=update.stopped_early)
         return self._with(update, verdict)
 
     def instead(self, diverged: TrainingDiverged, path: Path) -> Update:
         """The update of another training, at a lower rate, in place of one that came to nothing.
-
-        Args:
-            diverged: how that ended.
-            path: the update file to write.
 
         Raises:
             TrainingDiverged: the other one did too, or it is no remedy of the plan or not possible.
@@ -113,8 +93,11 @@ class Finisher:
             self.supervisor.note("score", str(verdict))
             return update
         before, after, note = gain.before, gain.after, str(verdict)
-        if self.setup.round.score_split == "test" and self.setup.source is not None:
-            before, after = self._on_the_test_split(update.path)
+        source = self.setup.source
+        if self.setup.round.score_split == "test" and source is not None:
+            scorer, network = Scorer(source.load("test"), self.setup.base.spec.input), self.setup.network()
+            before = scorer.accuracy(network)
+            after = scorer.accuracy_of(network, self.judge.applied(update.path))
             note = f"On held-out data the update {described(gain)}."
         self.supervisor.report(Progress("score", accuracy=after, note=note))
         return dataclasses.replace(
@@ -126,27 +109,26 @@ class Finisher:
             withheld=verdict.withheld,
         )
 
-    def _on_the_test_split(self, path: Path) -> tuple[float, float]:
-        source = self.setup.source
-        if source is None:
-            raise ValueError("only the round's own data module has a test split")
-        scorer = Scorer(source.load("test"), self.setup.base.spec.input)
-        network = self.setup.network()
-        return scorer.accuracy(network), scorer.accuracy_of(network, self.judge.applied(path))
+    def _remedies(self, network: nn.Module) -> list[Remedy]:
+        seconds, best, select = self.callbacks.baseline.seconds, self.callbacks.best, self.judge.select
 
-    def _remedies(self, network: nn.Module) -> dict[RemedyName, Callable[[], Remedy]]:
-        seconds, best = self.callbacks.baseline.seconds, self.callbacks.best
-        return {
-            "scale": lambda: Scale(
-                self.setup.state,
-                best.weights(network),
-                self.judge.select,
-                seconds=(LINE_SEARCH + WRITE_AND_JUDGE) * seconds,
-                trained_score=best.accuracy,
-            ),
-            "average": lambda: Average(self.callbacks.averaged(network), seconds=WRITE_AND_JUDGE * seconds),
-            "lower_rate": lambda: LowerRate(self._train_again, seconds=(LEAST_TRAINING + WRITE_AND_JUDGE) * seconds),
-        }
+        def scale() -> tuple[State | None, str]:
+            trained = best.weights(network)
+            return rescaled(self.setup.state, trained, select, trained_score=best.accuracy)
+
+        def average() -> tuple[State | None, str]:
+            weights = self.callbacks.averaged(network)
+            if weights is None:
+                return None, "the training ended before there was anything to average."
+            return weights, "the weights of the training's last part were averaged."
+
+        known = (
+            Remedy("scale", (LINE_SEARCH + WRITE_AND_JUDGE) * seconds, scale),
+            Remedy("average", WRITE_AND_JUDGE * seconds, average),
+            Remedy("lower_rate", (LEAST_TRAINING + WRITE_AND_JUDGE) * seconds, self._train_again),
+        )
+        by_name = {remedy.name: remedy for remedy in known}
+        return [by_name[name] for name in self.setup.remedies]
 
     def _train_again(self) -> tuple[State | None, str]:
         """Another fit from the base model at a lower rate, with a checkpoint of its own."""

@@ -31,22 +31,6 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """What an update file gains, read in the ways there are.
-
-    Attributes:
-        gain: as this network's validators read it.
-        other: as the other convention reads it; None where that was not scored.
-        with_buffers: as this network's validators would if they applied buffers too; None where the model has none, or
-            that was not scored.
-    """
-
-    gain: Gain
-    other: Gain | None = None
-    with_buffers: Gain | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """The gate's word on an update file.
 
@@ -74,20 +58,25 @@ class Verdict:
         return f"On held-out data the update {described(self.gain)}."
 
 
-def judge(rules: Rules, found: Findings) -> Verdict:
-    """The verdict on an update, with the cause where the findings show one."""
-    gain = found.gain
+def judge(rules: Rules, gain: Gain, *, other: Gain | None = None, with_buffers: Gain | None = None) -> Verdict:
+    """The verdict on an update file, with the cause where the other readings show one.
+
+    ``gain`` is what the file gains as this network's validators read it, ``other`` as the other convention reads it,
+    and ``with_buffers`` what they would find if they applied buffers too; None where the model has none, or that was
+    not scored.
+    """
     if rules.passes(gain):
         return Verdict(gain)
-    reading = f"read as this network's validators do ({described_reading(rules)}), the update {described(gain)}"
-    other: Convention = "gradient" if rules.read_as == "delta" else "delta"
-    if found.other is not None and rules.passes(found.other):
-        reading += f"; read as {other} it would gain {points(found.other.gain)}"
-        if rules.written_as == other:
+    how = f"gradient, rate {rules.gradient_rate:g}" if rules.read_as == "gradient" else "delta"
+    reading = f"read as this network's validators do ({how}), the update {described(gain)}"
+    another: Convention = "gradient" if rules.read_as == "delta" else "delta"
+    if other is not None and rules.passes(other):
+        reading += f"; read as {another} it would gain {points(other.gain)}"
+        if rules.written_as == another:
             return Verdict(gain, f"{reading}: set update.convention={rules.read_as}", misread=True)
-        return Verdict(gain, f"{reading}: set network.convention={other} if its validators read it so", misread=True)
-    if found.with_buffers is not None and rules.passes(found.with_buffers):
-        gained = points(found.with_buffers.gain)
+        return Verdict(gain, f"{reading}: set network.convention={another} if its validators read it so", misread=True)
+    if with_buffers is not None and rules.passes(with_buffers):
+        gained = points(with_buffers.gain)
         return Verdict(
             gain,
             f"{reading}; with the model's buffers (statistics of its batch norms) it would gain {gained}, but "
@@ -103,11 +92,6 @@ def after_remedies(verdict: Verdict, tried: Sequence[str]) -> Verdict:
         return verdict
     words = f"{', '.join(tried[:-1])} and {tried[-1]}" if len(tried) > 1 else tried[0]
     return Verdict(verdict.gain, f"{verdict.withheld}; {words} did not help", verdict.misread)
-
-
-def described_reading(rules: Rules) -> str:
-    """``delta``, or ``gradient, rate 0.1``."""
-    return f"gradient, rate {rules.gradient_rate:g}" if rules.read_as == "gradient" else "delta"
 
 
 def described(gain: Gain) -> str:

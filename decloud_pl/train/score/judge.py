@@ -14,7 +14,7 @@ from decloud_pl.config.training import UpdateConfig
 from decloud_pl.domain import Convention
 from decloud_pl.train.fit.own_data import NotMeasured
 from decloud_pl.train.score import gate
-from decloud_pl.train.score.gate import Findings, Rules, Verdict
+from decloud_pl.train.score.gate import Rules, Verdict
 from decloud_pl.train.score.scorer import Gain, Scorer, accuracy_of_hits
 from decloud_pl.train.update import delta
 from decloud_pl.train.update.writing import UpdateWriter
@@ -33,17 +33,10 @@ class Judge:
     """Scores states of one model on the two halves of the held-out data.
 
     Like validators it applies every entry of a ``delta``, but of a ``gradient`` those of parameters only: whatever
-    buffers are trained to, those of the base model count there.
+    buffers are trained to, those of the base model count there. The network's weights change with every scoring.
+    Without held-out data nothing is measured, and ``unmeasured`` says why; it is empty where something is.
 
-    Args:
-        network: of the model's architecture; its weights change with every scoring.
-        base: the fetched base model's state dict.
-        held_out: the data; None where there is none, and nothing is measured.
-        rules: of the gate.
-        test_samples: how many samples validators score on, None where that is not known.
-
-    Attributes:
-        unmeasured: why nothing is measured; empty where it is.
+    ``test_samples`` is how many samples validators score on, None where that is not known.
     """
 
     def __init__(
@@ -116,10 +109,10 @@ class Judge:
         if gain is None:
             return Verdict(None, unmeasured=self.unmeasured)
         if self._rules.passes(gain):
-            return gate.judge(self._rules, Findings(gain))
+            return gate.judge(self._rules, gain)
         other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
         whole = self._gain(entries, self._rules.read_as, buffers=True) if self.ignores_buffers else None
-        return gate.judge(self._rules, Findings(gain, other, whole))
+        return gate.judge(self._rules, gain, other=other, with_buffers=whole)
 
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
         """The state that validators score for an update file."""

@@ -5,16 +5,15 @@ Each remedy gives weights; those are encoded, written, read back and judged as t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from decloud_pl.domain import RemedyName, Update
 from decloud_pl.errors import TrainingDiverged
+from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.score.gate import Verdict, after_remedies
 
 State = Mapping[str, torch.Tensor]
@@ -34,160 +33,92 @@ LEAST_TRAINING = 4.0
 def seconds_after_the_fit(remedies: Sequence[RemedyName], base_scoring: float) -> float:
     """What to reserve for everything after the last step: validation, the verdict, and remedies without training.
 
-    Args:
-        remedies: that may be tried.
-        base_scoring: seconds that scoring the base model on the held-out data took.
+    ``base_scoring`` is the seconds that scoring the base model on the held-out data took.
     """
     shares: dict[RemedyName, float] = {"scale": LINE_SEARCH + WRITE_AND_JUDGE, "average": WRITE_AND_JUDGE}
     return (WRITE_AND_JUDGE + SLACK + sum(shares.get(name, 0.0) for name in remedies)) * base_scoring
 
 
-class Remedy(Protocol):
-    """One thing to try."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def seconds(self) -> float:
-        """What it takes, about; it is left out where less is left."""
-        ...
-
-    def weights(self) -> tuple[State | None, str]:
-        """The weights to try, None where there are none, and the rest of a sentence about them."""
-        ...
-
-
 @dataclass(frozen=True)
-class Scale:
+class Remedy:
+    """One thing to try.
+
+    ``seconds`` is about what it takes: it is left out where less is left. ``weights`` gives the weights to try, None
+    where there are none, and the rest of a sentence about them.
+    """
+
+    name: RemedyName
+    seconds: float
+    weights: Callable[[], tuple[State | None, str]]
+
+
+def rescaled(
+    base: State, trained: State, score: Callable[[State], float | None], *, trained_score: float | None = None
+) -> tuple[State | None, str]:
     """A line search: the weights between the base model and a little beyond the trained ones that do best.
 
-    Attributes:
-        base: the base model.
-        trained: the trained weights.
-        score: accuracy of a state on the data for choosing.
-        seconds: see `Remedy`.
-        trained_score: the accuracy of ``trained``, where it is known.
+    ``score`` gives the accuracy of a state on the data for choosing; ``trained_score`` that of ``trained``, where it is
+    known. Returns what `Remedy.weights` gives; None where no other size does better.
     """
 
-    base: State
-    trained: State
-    score: Callable[[State], float | None]
-    seconds: float
-    trained_score: float | None = None
-    name: str = "scale"
-
-    def weights(self) -> tuple[State | None, str]:
-        whole = self.score(self.trained) if self.trained_score is None else self.trained_score
-        scored = {1.0: whole or 0.0, **{scale: self.score(self._at(scale)) or 0.0 for scale in _SCALES}}
-        # Of equals the one nearest to what was trained.
-        best = max(scored, key=lambda scale: (scored[scale], -abs(scale - 1.0)))
-        if best == 1.0:
-            return None, "no other size of the update does better."
-        return self._at(best), f"at {best:g} times its size the update does best."
-
-    def _at(self, scale: float) -> State:
+    def at(scale: float) -> State:
         return {
-            name: start + scale * (self.trained[name].cpu() - start)
-            if start.is_floating_point()
-            else self.trained[name].cpu()
-            for name, start in self.base.items()
+            name: start + scale * (trained[name].cpu() - start) if start.is_floating_point() else trained[name].cpu()
+            for name, start in base.items()
         }
 
+    whole = score(trained) if trained_score is None else trained_score
+    scored = {1.0: whole or 0.0, **{scale: score(at(scale)) or 0.0 for scale in _SCALES}}
+    # Of equals the one nearest to what was trained.
+    best = max(scored, key=lambda scale: (scored[scale], -abs(scale - 1.0)))
+    if best == 1.0:
+        return None, "no other size of the update does better."
+    return at(best), f"at {best:g} times its size the update does best."
 
-@dataclass(frozen=True)
-class Average:
-    """The average of the weights over the last part of the training.
 
-    Attributes:
-        average: of the weights, None where the training ended before its last part.
-        seconds: see `Remedy`.
+def improve(
+    update: Update,
+    verdict: Verdict,
+    remedies: Sequence[Remedy],
+    *,
+    write: Callable[[Path, State], Update],
+    judge: Callable[[Path], Verdict],
+    supervisor: Supervisor,
+) -> tuple[Update, Verdict]:
+    """The update and its verdict after as many remedies as it needs; the better one where none is enough.
+
+    A candidate replaces the update's file where it is the better one. The supervisor has the deadline, gets a sentence
+    about each step, and may stop the training before each.
+
+    Raises:
+        TrainingStopped: the training was asked to stop.
     """
-
-    average: State | None
-    seconds: float
-    name: str = "average"
-
-    def weights(self) -> tuple[State | None, str]:
-        if self.average is None:
-            return None, "the training ended before there was anything to average."
-        return self.average, "the weights of the training's last part were averaged."
-
-
-@dataclass(frozen=True)
-class LowerRate:
-    """One more training from the base model, at a lower learning rate, with what time is left.
-
-    Attributes:
-        train: trains, and gives the best weights; None where it cannot, with the reason.
-        seconds: see `Remedy`.
-    """
-
-    train: Callable[[], tuple[State | None, str]]
-    seconds: float
-    name: str = "lower_rate"
-
-    def weights(self) -> tuple[State | None, str]:
-        return self.train()
-
-
-@dataclass(frozen=True)
-class Workshop:
-    """Tries remedies.
-
-    Attributes:
-        path: the update file; a candidate replaces it where it is the better one.
-        write: writes weights as an update file.
-        judge: the gate's verdict on a file.
-        time_left: seconds; infinite without a deadline.
-        check: called before each remedy; raises where the training was asked to stop.
-        note: called with a sentence about each step.
-    """
-
-    path: Path
-    write: Callable[[Path, State], Update]
-    judge: Callable[[Path], Verdict]
-    time_left: Callable[[], float] = lambda: math.inf
-    check: Callable[[], None] = lambda: None
-    note: Callable[[str], None] = lambda _: None
-
-    def improve(
-        self, update: Update, verdict: Verdict, remedies: Sequence[Callable[[], Remedy]]
-    ) -> tuple[Update, Verdict]:
-        """The update and its verdict after as many remedies as it needs; the better one where none is enough.
-
-        Args:
-            update: as it was trained.
-            verdict: on it.
-            remedies: in their order.
-        """
-        tried: list[str] = []
-        for make in remedies:
-            if verdict.passed or verdict.misread:
-                break
-            self.check()
-            remedy = make()
-            if self.time_left() < remedy.seconds:
-                self.note(f"There is no time left for {remedy.name}.")
+    tried: list[str] = []
+    candidate_path = update.path.with_name(f"candidate-{update.path.name}")
+    for remedy in remedies:
+        if verdict.passed or verdict.misread:
+            break
+        supervisor.check_stop()
+        if supervisor.time_left() < remedy.seconds:
+            supervisor.note("remedy", f"There is no time left for {remedy.name}.")
+            continue
+        tried.append(remedy.name)
+        try:
+            weights, words = remedy.weights()
+            supervisor.note("remedy", f"Remedy {remedy.name}: {words}")
+            if weights is None:
                 continue
-            tried.append(remedy.name)
-            candidate_path = self.path.with_name(f"candidate-{self.path.name}")
-            try:
-                weights, words = remedy.weights()
-                self.note(f"Remedy {remedy.name}: {words}")
-                if weights is None:
-                    continue
-                candidate = self.write(candidate_path, weights)
-            except TrainingDiverged as error:
-                self.note(f"Remedy {remedy.name}: {error.message}")
-                continue
-            judged = self.judge(candidate_path)
-            if judged.passed or _low(judged) > _low(verdict):
-                candidate_path.replace(self.path)
-                update, verdict = replace(candidate, path=self.path), judged
-            else:
-                candidate_path.unlink()
-        return update, after_remedies(verdict, tried)
+            candidate = write(candidate_path, weights)
+        except TrainingDiverged as error:
+            supervisor.note("remedy", f"Remedy {remedy.name}: {error.message}")
+            continue
+        judged = judge(candidate_path)
+        if judged.passed or _low(judged) > _low(verdict):
+            candidate_path.replace(update.path)
+            update, verdict = replace(candidate, path=update.path), judged
+        else:
+            candidate_path.unlink()
+    return update, after_remedies(verdict, tried)
 
 
 def _low(verdict: Verdict) -> float:

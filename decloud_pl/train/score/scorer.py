@@ -23,9 +23,7 @@ _DIVIDE_SEED = 20_251_125
 class Scorer:
     """Top-1 hits and accuracy over a whole split, in full precision.
 
-    Args:
-        split: the samples, or what loads them when they are first needed.
-        spec: the network's input.
+    The split may be what loads it when it is first needed.
     """
 
     def __init__(self, split: Split | Callable[[], Split], spec: InputSpec) -> None:
@@ -86,26 +84,19 @@ def accuracy_of_hits(hits: torch.Tensor) -> float:
 class HeldOut:
     """The held-out data in two halves without a sample in common, always the same ones.
 
-    What is chosen (the best epoch, the encoding, the scale) is chosen on one half, and what was chosen is judged on
-    the other: on the samples that a choice was made by, it looks better than it is.
-
-    Args:
-        held_out: the split, or what loads it when it is first needed.
-        spec: the network's input.
-
-    Attributes:
-        select: scores for choosing.
-        judge: scores for the verdict.
+    What is chosen (the best epoch, the encoding, the scale) is chosen on one half, ``select``, and what was chosen is
+    judged on the other, ``judge``: on the samples that a choice was made by, it looks better than it is. ``load`` reads
+    the split when it is first needed.
     """
 
-    def __init__(self, held_out: Split | Callable[[], Split], spec: InputSpec) -> None:
-        self._held_out = held_out
+    def __init__(self, load: Callable[[], Split], spec: InputSpec) -> None:
+        self._load = load
         self.select = Scorer(lambda: self._halves[0], spec)
         self.judge = Scorer(lambda: self._halves[1], spec)
 
     @cached_property
     def _halves(self) -> tuple[Split, Split]:
-        split = self._held_out() if callable(self._held_out) else self._held_out
+        split = self._load()
         order = np.random.default_rng(_DIVIDE_SEED).permutation(len(split))
         middle = len(split) // 2
         return split.take(np.sort(order[:middle])), split.take(np.sort(order[middle:]))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
-import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import ParallelStrategy
@@ -28,11 +26,7 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
 
     Where Lightning starts further processes on this machine, the first one probes before it starts them, and they read
     what it chose. Processes that torchrun or SLURM started, and those of several machines, keep what is configured.
-
-    Args:
-        setup: of the round.
-        score: accuracy of a state on the held-out data that chooses, 0 to 1.
-        supervisor: gets what the probe found.
+    ``score`` gives the accuracy of a state on the held-out data that chooses, 0 to 1.
 
     Raises:
         TrainingStopped: the training was asked to stop.
@@ -47,14 +41,19 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
     if kept is not None:
         if together.is_global_zero:
             supervisor.note("probe", f"{kept.note} Kept from before.")
-        return kept.apply(setup)
+        return _with(setup, kept)
     if not together.is_global_zero:
         return setup
     choice = _choice(setup, score, supervisor, shared=shared)
     if shared:
         write_atomically(path, choice.to_json().encode())
     supervisor.note("probe", choice.note)
-    return choice.apply(setup)
+    return _with(setup, choice)
+
+
+def _with(setup: FitSetup, choice: probe.TunedValues) -> FitSetup:
+    nodes = choice.nodes(setup.config)
+    return setup.with_nodes(**nodes) if nodes else setup
 
 
 def _choice(
@@ -70,46 +69,20 @@ def _choice(
     scratch = setup.round.folder / _SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    began_with = _Random()
+
+    def courses(end: float) -> LightningCourses:
+        return LightningCourses(setup, score, folder=scratch, end=end, supervisor=supervisor)
+
     try:
         return probe.search(
             setup.plan,
             rate=rate,
-            make_courses=_Courses(setup, score, scratch, began_with, supervisor),
+            make_courses=courses,
             batches_per_epoch=data.batches_per_epoch(setup.config.trainer.get("limit_train_batches")),
             supervisor=supervisor,
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-        began_with.restore()
-
-
-class _Courses:
-    """Makes the courses when their end is known."""
-
-    def __init__(
-        self,
-        setup: FitSetup,
-        score: Callable[[State], float | None],
-        folder: Path,
-        random: _Random,
-        supervisor: Supervisor,
-    ) -> None:
-        self._setup = setup
-        self._score = score
-        self._folder = folder
-        self._random = random
-        self._supervisor = supervisor
-
-    def __call__(self, end: float) -> LightningCourses:
-        return LightningCourses(
-            self._setup,
-            self._score,
-            folder=self._folder,
-            end=end,
-            restore_random=self._random.restore,
-            supervisor=self._supervisor,
-        )
 
 
 def _can_share(trainer: Trainer) -> bool:
@@ -118,16 +91,3 @@ def _can_share(trainer: Trainer) -> bool:
     if not isinstance(strategy, ParallelStrategy) or trainer.num_nodes != 1:
         return False
     return isinstance(strategy.cluster_environment, LightningEnvironment)
-
-
-class _Random:
-    """The random numbers that are current when this is made."""
-
-    def __init__(self) -> None:
-        self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-
-    def restore(self) -> None:
-        torch.set_rng_state(self._cpu)
-        if self._cuda:
-            torch.cuda.set_rng_state_all(self._cuda)

@@ -23,9 +23,8 @@ class OutOfTime(Exception):
 class Reached:
     """Where a course stands.
 
-    Attributes:
-        accuracy: on held-out data, 0 to 1; None when the training diverged.
-        training_seconds: that the batches took, without starting and scoring.
+    ``accuracy`` is on held-out data, 0 to 1; None when the training diverged. The seconds are those of the batches,
+    without starting and scoring.
     """
 
     accuracy: float | None
@@ -114,17 +113,8 @@ def halve(
 ) -> Found:
     """Searches until one rate besides the configured one has come to the longest comparison, or the time is over.
 
-    A comparison is begun, and gone on with, only as long as it can be expected to end in time.
-
-    Args:
-        courses: the trainings.
-        rates: to try besides the configured one.
-        configured: the rate to compare with.
-        first: batches of the first comparison.
-        longest: no comparison takes more batches.
-        end: on the scale of ``monotonic``.
-        monotonic: the time in seconds.
-        on_rung: called after each comparison.
+    A comparison is begun, and gone on with, only as long as it can be expected to end in time. The first one takes
+    ``first`` batches, none more than ``longest``. ``end`` is on the scale of ``monotonic``, in seconds.
     """
     pace = _Pace()
     rungs: list[Rung] = []

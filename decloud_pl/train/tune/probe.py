@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any
 
 from decloud_pl.config.training import TrainingConfig, TuneConfig
 from decloud_pl.train.plan import TrainingPlan
@@ -32,28 +32,14 @@ _SAFE_SHARE = 0.9
 _SCORINGS_AFTER_THE_FIT = 4.0
 
 
-class Tunable(Protocol):
-    """A setup whose nodes can be replaced, see `decloud_pl.train.fit.setup.FitSetup`."""
-
-    @property
-    def config(self) -> TrainingConfig: ...
-
-    def with_nodes(self, **nodes: Any) -> Self: ...
-
-
-T = TypeVar("T", bound=Tunable)
-
-
 @dataclass(frozen=True)
 class TunedValues:
     """What a probe came to.
 
     Attributes:
         fingerprint: of the plan it is for.
-        learning_rate: to train with.
-        epochs: to train for.
-        configured_rate: the plan's.
-        configured_epochs: the plan's.
+        learning_rate: to train with; ``configured_rate`` is the plan's.
+        epochs: to train for; ``configured_epochs`` are the plan's.
         gain: held-out accuracy that the rate has over the configured one after ``batches``; None where nothing was
             compared or the configured one diverged.
         batches: of the last comparison; 0 for none.
@@ -73,14 +59,12 @@ class TunedValues:
     rungs: tuple[dict[str, Any], ...] = ()
     note: str = ""
 
-    def apply(self, setup: T) -> T:
-        """The setup with the choice in it; the same setup where it changes nothing."""
+    def nodes(self, config: TrainingConfig) -> dict[str, Any]:
+        """The nodes of a configuration that become others with the choice, by name."""
         if (self.learning_rate, self.epochs) == (self.configured_rate, self.configured_epochs):
-            return setup
-        return setup.with_nodes(
-            optimizer={**setup.config.optimizer, "lr": self.learning_rate},
-            trainer={**setup.config.trainer, "max_epochs": self.epochs},
-        )
+            return {}
+        optimizer = {**config.optimizer, "lr": self.learning_rate}
+        return {"optimizer": optimizer, "trainer": {**config.trainer, "max_epochs": self.epochs}}
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
@@ -118,14 +102,10 @@ def search(
     batches_per_epoch: int,
     supervisor: Supervisor,
 ) -> TunedValues:
-    """Searches, within its time.
+    """Searches, within its time, around a planned training's learning rate.
 
-    Args:
-        plan: the training that is planned.
-        rate: the configured learning rate.
-        make_courses: the trainings, given the moment at which they have to end.
-        batches_per_epoch: of the planned training.
-        supervisor: gets a message after each comparison; the deadline is its.
+    ``make_courses`` makes the trainings, given the moment at which they have to end. The supervisor has the deadline
+    and gets a message after each comparison.
     """
     options, configured, monotonic = plan.config.tune, plan.config.trainer["max_epochs"], supervisor.monotonic
     begun, finish_at = monotonic(), supervisor.finish_at
@@ -194,11 +174,7 @@ def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int
 def choose_epochs(configured: int, options: TuneConfig, *, fitting: int | None, still_gains: bool) -> int:
     """The most epochs that fit in time where the training still gains, else the configured ones or what fits of them.
 
-    Args:
-        configured: the plan's number of epochs.
-        options: with further choices.
-        fitting: how many fit before the deadline; None without one.
-        still_gains: whether more batches have made the model better.
+    ``fitting`` is how many fit before the deadline; None without one.
     """
     choices: Sequence[int] = (configured, *options.epochs)
     if fitting is not None:

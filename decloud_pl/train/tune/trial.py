@@ -19,17 +19,10 @@ _LOOK_EVERY = 10
 
 
 class LightningCourses:
-    """Courses on one device, each continued from its own checkpoint.
+    """Courses on one device, each continued from its own checkpoint in ``folder``.
 
-    Rates are constant: the first batches of a schedule say little about the rest of it.
-
-    Args:
-        setup: of the round.
-        score: accuracy of a state on held-out data, 0 to 1.
-        folder: for checkpoints.
-        end: the latest moment, on the scale of the supervisor's clock.
-        restore_random: makes the random numbers those that the round's fit begins with.
-        supervisor: whether the training was asked to stop, and the time.
+    Rates are constant: the first batches of a schedule say little about the rest of it. ``score`` gives the accuracy of
+    a state on held-out data, 0 to 1; ``end`` is the latest moment, on the scale of the supervisor's clock.
     """
 
     def __init__(
@@ -39,13 +32,13 @@ class LightningCourses:
         *,
         folder: Path,
         end: float,
-        restore_random: Callable[[], None],
         supervisor: Supervisor,
     ) -> None:
         # One device is enough: a batch is the same, however many processes share it.
+        devices = setup.config.trainer.get("devices")
         trainer = {
             **setup.config.trainer,
-            "devices": one_of(setup.config.trainer.get("devices")),
+            "devices": devices[:1] if isinstance(devices, list) else 1,
             "num_nodes": 1,
             "strategy": "auto",
             "max_epochs": -1,
@@ -64,7 +57,6 @@ class LightningCourses:
         self._score = score
         self._folder = folder
         self._end = end
-        self._restore_random = restore_random
         self._supervisor = supervisor
 
     def go_on(self, rate: float, batches: int) -> Reached:
@@ -75,20 +67,15 @@ class LightningCourses:
             ConfigError: the optimizer refuses its arguments.
         """
         path = self._folder / f"{rate!r}.ckpt"
-        if not path.exists():
-            self._restore_random()
         setup = self._setup.with_nodes(optimizer={**self._setup.config.optimizer, "lr": rate})
         stop = _StopAfter(batches, end=self._end, monotonic=self._supervisor.monotonic)
         checkpoint = setup.checkpoints(path, self._supervisor, every_seconds=0)
-        module = setup.module()
-        setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
+        # Each course, and the round's fit after them, begins with the random numbers that are current now.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            module = setup.module()
+            setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
         accuracy = self._score(trained_network(module, setup.state).state_dict()) if stop.is_complete else None
         return Reached(accuracy, stop.training_seconds)
-
-
-def one_of(devices: object) -> object:
-    """The first of a trainer's devices."""
-    return devices[:1] if isinstance(devices, list) else 1
 
 
 class _StopAfter(Callback):
@@ -102,16 +89,16 @@ class _StopAfter(Callback):
         self.is_complete = False
         self.training_seconds = 0.0
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begun = self._monotonic()
 
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
+        pl_module: LightningModule,
         outputs: torch.Tensor | dict[str, object] | None,  # type: ignore[override]  # as Lightning's own callbacks
-        batch: object,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        batch: object,
+        batch_idx: int,
     ) -> None:
         step = trainer.global_step
         over = step >= self._batches

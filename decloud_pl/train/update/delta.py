@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 
 from decloud_pl.domain import Convention, Encoding, UpdateDtype
+from decloud_pl.durable import write_atomically
 from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE
-from decloud_pl.store.ipfs.unixfs import CidWriter
+from decloud_pl.store.ipfs.unixfs import cid_of_file
 
 State = Mapping[str, torch.Tensor]
 
@@ -44,14 +45,7 @@ def encode(
     gradient_rate: float,
     encoding: Encoding = _DEFAULT_ENCODING,
 ) -> dict[str, torch.Tensor]:
-    """The entries of a submission.
-
-    Args:
-        base: the fetched base model.
-        trained: the same names and shapes after training.
-        convention: what entries mean.
-        gradient_rate: η, for the ``gradient`` convention.
-        encoding: how they are written.
+    """The entries of a submission, from the fetched base model and the same names and shapes after training.
 
     Raises:
         TrainingDiverged: weights that are not finite.
@@ -144,14 +138,11 @@ def write(path: Path, entries: State) -> tuple[str, str, int]:
     Returns:
         Its CID, the profile of that CID, and its size in bytes.
     """
-    # torch.save seeks, so it cannot write into a stream that is being hashed.
+    # Not into the file: torch would write the name of the scratch file into it.
     buffer = io.BytesIO()
     torch.save({name: _plain(tensor) for name, tensor in entries.items()}, buffer)
-    with CidWriter(path, DEFAULT_PROFILE) as writer:
-        writer.write(buffer.getbuffer())
-        cid = writer.finish()
-        writer.commit()
-        return str(cid), DEFAULT_PROFILE, writer.size
+    write_atomically(path, buffer.getvalue())
+    return str(cid_of_file(path)), DEFAULT_PROFILE, path.stat().st_size
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

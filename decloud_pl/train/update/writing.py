@@ -1,17 +1,31 @@
-"""From trained weights to an update file."""
+"""From trained weights to an update file, encoded as wanted unless that costs too much of what was gained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from decloud_pl.domain import Convention, Encoding, Update
-from decloud_pl.train.update import delta, lossy
+from decloud_pl.train.update import delta
 
 State = Mapping[str, torch.Tensor]
+
+
+class Encoded(NamedTuple):
+    """The entries of a submission, the state that a validator scores for them, and how they are written.
+
+    ``gain_kept`` is the share of the accuracy gained that is left; None where nothing was gained or measured.
+    """
+
+    entries: dict[str, torch.Tensor]
+    applied: dict[str, torch.Tensor]
+    encoding: Encoding
+    gain_kept: float | None
+    note: str
 
 
 @dataclass(frozen=True)
@@ -24,7 +38,8 @@ class UpdateWriter:
         gradient_rate: η of the ``gradient`` convention.
         encoding: of the entries.
         min_kept: share of the accuracy gained that the encoding must keep, or a more exact one is used.
-        score: accuracy of a state dict on data that was not trained on; without it the encoding is not measured.
+        score: accuracy of a state dict on data that was not trained on; without it, or where it gives None, the
+            encoding is not measured.
         base_score: what it says of the base model, asked when it is needed; None scores that too.
         note: called with a sentence about the encoding.
     """
@@ -36,14 +51,10 @@ class UpdateWriter:
     min_kept: float = 0.95
     score: Callable[[State], float | None] | None = None
     base_score: Callable[[], float | None] | None = None
-    note: Callable[[str], None] | None = None
+    note: Callable[[str], None] = lambda _: None
 
     def write(self, path: Path, trained: State) -> tuple[Update, State]:
         """Writes an update file atomically.
-
-        Args:
-            path: of the file.
-            trained: the trained model's state dict.
 
         Returns:
             The update, its accuracies not measured, and the weights that it leads to when it is read as written.
@@ -51,18 +62,8 @@ class UpdateWriter:
         Raises:
             TrainingError: see `delta.encode`.
         """
-        encoded = lossy.encode(
-            self.base,
-            trained,
-            convention=self.convention,
-            gradient_rate=self.gradient_rate,
-            wanted=self.encoding,
-            min_kept=self.min_kept,
-            score=self.score,
-            base_score=self.base_score,
-        )
-        if self.note is not None:
-            self.note(encoded.note)
+        encoded = self.encode(trained)
+        self.note(encoded.note)
         cid, profile, size = delta.write(path, encoded.entries)
         update = Update(
             path=path,
@@ -74,3 +75,28 @@ class UpdateWriter:
             gain_kept=encoded.gain_kept,
         )
         return update, encoded.applied
+
+    def encode(self, trained: State) -> Encoded:
+        """Encodes as wanted; as float16 or at last float32 where less than ``min_kept`` of the gain would be left.
+
+        Raises:
+            TrainingError: see `delta.encode`.
+        """
+        before = after = None
+        if self.score is not None:
+            before = self.score(self.base) if self.base_score is None else self.base_score()
+            after = self.score(trained)
+        convention, rate = self.convention, self.gradient_rate
+        refused: list[str] = []
+        for encoding in dict.fromkeys((self.encoding, Encoding("float16"), Encoding("float32"))):
+            entries = delta.encode(self.base, trained, convention=convention, gradient_rate=rate, encoding=encoding)
+            applied = delta.apply(self.base, entries, convention=convention, gradient_rate=rate)
+            if self.score is None or before is None or after is None or after <= before:
+                return Encoded(entries, applied, encoding, None, f"Encoded as {encoding}.")
+            kept = ((self.score(applied) or 0.0) - before) / (after - before)
+            if kept >= self.min_kept or encoding == Encoding("float32"):
+                break
+            refused.append(f"{encoding} would keep only {kept:.1%}")
+        instead = f" ({'; '.join(refused)})" if refused else ""
+        note = f"Encoded as {encoding}, which keeps {kept:.1%} of the accuracy gained on held-out data{instead}."
+        return Encoded(entries, applied, encoding, kept, note)

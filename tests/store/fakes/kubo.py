@@ -35,8 +35,6 @@ class FakeKubo(Server):
             self._add(request)
         elif command == "pin/ls":
             self._pinned(request)
-        elif command == "cat":
-            self._cat(request)
         else:
             request.answer(404)
 
@@ -65,12 +63,3 @@ class FakeKubo(Server):
             request.answer(200, {"Keys": {cid: {"Type": "recursive"}}})
         else:
             self._error(request, f"path '{cid}' is not pinned")
-
-    def _cat(self, request: Request) -> None:
-        cid = request.query["arg"]
-        if cid not in self.files:
-            self._error(request, f"block was not found locally (offline): ipld: could not find {cid}")
-            return
-        request.body()
-        start, length = (int(request.query.get(name, "0")) for name in ("offset", "length"))
-        request.send(200, self.files[cid][start : start + length], {"Content-Type": "text/plain"})

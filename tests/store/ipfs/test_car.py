@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.car import MAX_BLOCK, ChunkReader, car_header, car_section, file_in_car
 from decloud_pl.store.ipfs.cid import DAG_PB, RAW, Cid, Profile
-from decloud_pl.store.ipfs.unixfs import Importer, decode_node
-from decloud_pl.store.ipfs.varint import uvarint
+from decloud_pl.store.ipfs.dag import decode_node
+from decloud_pl.store.ipfs.unixfs import Importer, uvarint
 
 
 def blocks_of(data: bytes, *, raw_leaves: bool = True, chunk: int = 50) -> tuple[Cid, dict[Cid, bytes]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +15,8 @@ from hypothesis import strategies as st
 
 from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.cid import DAG_PB, PROFILES, RAW, Cid, Profile
-from decloud_pl.store.ipfs.unixfs import CidWriter, Importer, decode_node, read_file
+from decloud_pl.store.ipfs.dag import decode_node, read_file
+from decloud_pl.store.ipfs.unixfs import Importer
 
 
 def varint(number: int) -> bytes:
@@ -186,52 +185,3 @@ def test_a_dag_without_end_is_refused() -> None:
         blocks[cid] = block
     with pytest.raises(IntegrityError, match="deeper"):
         b"".join(read_file(cid, blocks.__getitem__))
-
-
-def test_the_writer_makes_the_file_appear_only_when_committed(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    with CidWriter(path) as writer:
-        writer.write(b"new ")
-        writer.write(memoryview(b"bytes"))
-        writer.flush()
-        assert path.read_bytes() == b"old"
-        assert writer.scratch.read_bytes() == b"new bytes"
-        assert writer.finish() == Cid.of_block(1, RAW, b"new bytes")
-        assert writer.size == 9
-        writer.commit()
-        assert path.read_bytes() == b"new bytes"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def write_nothing(writer: CidWriter) -> None:
-    writer.write(b"half")
-
-
-def write_and_fail(writer: CidWriter) -> None:
-    writer.write(b"half")
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize(("work", "ends"), [(write_nothing, None), (write_and_fail, KeyboardInterrupt)])
-def test_the_writer_leaves_nothing_without_commit(
-    work: Callable[[CidWriter], None], ends: type[BaseException] | None, tmp_path: Path
-) -> None:
-    try:
-        with CidWriter(tmp_path / "file") as writer:
-            work(writer)
-    except KeyboardInterrupt:
-        assert ends is KeyboardInterrupt
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full, as Linux has")
-@pytest.mark.parametrize("commit", [True, False])
-def test_the_writer_leaves_nothing_on_a_full_disk(commit: bool, tmp_path: Path) -> None:
-    writer = CidWriter(tmp_path / "file")
-    writer.scratch.symlink_to("/dev/full")
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)), writer:  # noqa: PT012 - the with block is the case
-        writer.write(b"x")
-        if commit:
-            writer.commit()
-    assert not list(tmp_path.iterdir())

@@ -1,4 +1,7 @@
-"""The revisions of the program. Each is a folder that defines ``DIALECT``, a `NetworkDialect` by its ``program_id``."""
+"""The revisions of the program. Each is a folder that defines ``DIALECT``, a `NetworkDialect` by its ``program_id``.
+
+A folder is called after its revision, with ``_`` for each dot: ``v1_0`` is the revision v1.0.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
     from decloud_pl.chain.dialect import NetworkDialect
 
-DEFAULT = "v1"
+DEFAULT = "v1.0"
 
 
 def check_name(name: str) -> None:
@@ -22,7 +25,7 @@ def check_name(name: str) -> None:
     Raises:
         ConfigError: there is no such revision.
     """
-    known = [entry.name for entry in iter_modules(__path__) if entry.ispkg]
+    known = [entry.name.replace("_", ".") for entry in iter_modules(__path__) if entry.ispkg]
     if name not in known:
         raise ConfigError(f"network.dialect is {name!r}.", fix=nearest(name, known))
 
@@ -31,13 +34,13 @@ def get_dialect(name: str = DEFAULT, program_id: Pubkey | None = None) -> Networ
     """A revision of the program at an address.
 
     Args:
-        name: of its folder.
+        name: of the revision, for example ``v1.0``.
         program_id: None for the address of the revision's public program.
 
     Raises:
         ConfigError: there is no such revision.
     """
     check_name(name)
-    revision = import_module(f"{__name__}.{name}")
+    revision = import_module(f"{__name__}.{name.replace('.', '_')}")
     dialect: NetworkDialect = revision.DIALECT() if program_id is None else revision.DIALECT(program_id)
     return dialect

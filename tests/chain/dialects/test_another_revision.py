@@ -15,8 +15,8 @@ from decloud_pl.chain import dialects
 from decloud_pl.chain.anchor import readonly, writable
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialect import Filters, NetworkDialect
-from decloud_pl.chain.dialects.v1 import V1
-from decloud_pl.chain.dialects.v1.accounts import encode_round
+from decloud_pl.chain.dialects.v1_0 import V1_0
+from decloud_pl.chain.dialects.v1_0.accounts import encode_round
 from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.transaction_errors import typed_error
@@ -28,18 +28,18 @@ from decloud_pl.rounds.connect import make_dialect
 from decloud_pl.rounds.life import Act, Finish, next_step
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import Criteria, Situation, explain, verdict
-from tests.chain.dialects.test_v1 import ROUND
+from tests.chain.dialects.test_v1_0 import ROUND
 
 TREASURY = Pubkey.from_bytes(bytes(31) + b"\1")
 MARK = b"revised!"
 
 
 @dataclasses.dataclass(frozen=True)
-class Revised(V1):
+class Revised(V1_0):
     """Rounds with another discriminator, fewer trainers, a treasury at the claim, one more data set, its own codes."""
 
     max_trainers = 2
-    datasets = (*V1.datasets, "gsm8k")
+    datasets = (*V1_0.datasets, "gsm8k")
 
     def rounds_filter(self) -> Filters:
         return ((0, MARK),)
@@ -48,7 +48,7 @@ class Revised(V1):
     def decode_round(data: bytes) -> Round:
         if data[:8] != MARK:
             raise DecodeError("These bytes are not a Round account: the discriminator differs.")
-        value = V1.decode_round(V1().rounds_filter()[0][1] + data[8:])
+        value = V1_0.decode_round(V1_0().rounds_filter()[0][1] + data[8:])
         return dataclasses.replace(value, max_trainers=Revised.max_trainers)
 
     def claim_reward(self, round_id: int, *, trainer: Pubkey) -> Instruction:
@@ -85,9 +85,9 @@ async def read(endpoint: Any, rpc: RpcClient) -> Round:
 async def test_the_client_reads_its_rounds_and_no_others(rpc: RpcClient, read: Round) -> None:
     assert read == OPEN
     assert await ChainClient(rpc, REVISED).rounds() == [OPEN]
-    assert await ChainClient(rpc, V1()).rounds() == []
+    assert await ChainClient(rpc, V1_0()).rounds() == []
     with pytest.raises(DecodeError, match="the discriminator differs"):
-        await ChainClient(rpc, V1()).round(OPEN.id)
+        await ChainClient(rpc, V1_0()).round(OPEN.id)
 
 
 async def test_rounds_are_chosen_by_its_limits(read: Round) -> None:

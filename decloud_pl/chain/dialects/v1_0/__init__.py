@@ -20,9 +20,9 @@ from decloud_pl.chain.anchor import (
     writable,
 )
 from decloud_pl.chain.dialect import Filters, Reading
-from decloud_pl.chain.dialects.v1 import accounts
-from decloud_pl.chain.dialects.v1.datasets import DATASET_NAMES
-from decloud_pl.chain.dialects.v1.errors import MEANINGS
+from decloud_pl.chain.dialects.v1_0 import accounts
+from decloud_pl.chain.dialects.v1_0.datasets import DATASET_NAMES
+from decloud_pl.chain.dialects.v1_0.errors import MEANINGS
 from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import InsufficientFunds, ProgramError
 
@@ -34,7 +34,7 @@ _SYSTEM = readonly(SYSTEM_PROGRAM_ID)
 
 
 @dataclass(frozen=True, slots=True)
-class V1:
+class V1_0:
     """The program at one address. Amounts are lamports, contributions basis points, scores % × 100."""
 
     program_id: Pubkey = _PUBLIC_PROGRAM_ID
@@ -196,7 +196,7 @@ class V1:
 
     def events(self, logs: Iterable[str]) -> Iterator[Event]:
         # Those who only read accounts need none of the event classes.
-        from decloud_pl.chain.dialects.v1.events import DECODERS
+        from decloud_pl.chain.dialects.v1_0.events import DECODERS
 
         return events_in_logs(logs, self.program_id, DECODERS)
 
@@ -204,5 +204,5 @@ class V1:
         return error_from_code(code, logs, MEANINGS)
 
 
-DIALECT = V1
+DIALECT = V1_0
 """What `decloud_pl.chain.dialects` makes a dialect of."""

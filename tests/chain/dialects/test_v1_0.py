@@ -12,9 +12,9 @@ from decloud_pl.chain import borsh
 from decloud_pl.chain.anchor import discriminator
 from decloud_pl.chain.dialect import NetworkDialect
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.chain.dialects.v1 import V1, events
-from decloud_pl.chain.dialects.v1.accounts import encode_round, encode_submission, write_dataset
-from decloud_pl.chain.dialects.v1.errors import ErrorCode
+from decloud_pl.chain.dialects.v1_0 import V1_0, events
+from decloud_pl.chain.dialects.v1_0.accounts import encode_round, encode_submission, write_dataset
+from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
 from decloud_pl.chain.events import Event, GradientsSubmitted, RewardClaimed, TrainerJoined, ValidationCompleted
 from decloud_pl.domain import Round, RoundCounter, RoundStatus, Submission
 from decloud_pl.errors import DecodeError
@@ -81,7 +81,7 @@ _7 = SEVEN.hex()
 MODEL, GRADIENT = MODEL_CID.encode().hex(), GRADIENT_CID.encode().hex()
 
 
-class TestV1(DialectConformance):
+class TestV1_0(DialectConformance):
     PROGRAM_ID = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
     MAX_TRAINERS = 10
     SUBMISSION_SIZE = 121
@@ -196,7 +196,7 @@ class TestV1(DialectConformance):
     ERRORS: ClassVar[Mapping[int, str]] = {code.value: code.name for code in ErrorCode}
 
     def dialect(self, program_id: Pubkey | None = None) -> NetworkDialect:
-        return get_dialect("v1", program_id)
+        return get_dialect("v1.0", program_id)
 
     def encode_round(self, value: Round) -> bytes:
         return encode_round(value)
@@ -214,7 +214,7 @@ class TestV1(DialectConformance):
     def test_submission_addresses_are_the_protocols(self) -> None:
         seeds = [b"submission", SEVEN, bytes(TRAINER)]
         address = Pubkey.find_program_address(seeds, Pubkey.from_string(self.PROGRAM_ID))[0]
-        assert V1().submission_address(7, TRAINER) == address
+        assert V1_0().submission_address(7, TRAINER) == address
 
     def test_codes_are_the_protocols(self) -> None:
         assert [code.value for code in ErrorCode] == list(range(6000, 6021))
@@ -223,7 +223,7 @@ class TestV1(DialectConformance):
     def test_an_unclaimed_round_has_no_validator(self) -> None:
         start = ROUND_BYTES.index(bytes(VALIDATOR))
         unclaimed = ROUND_BYTES[:start] + bytes(32) + ROUND_BYTES[start + 32 :]
-        assert V1.decode_round(unclaimed).validator is None
+        assert V1_0.decode_round(unclaimed).validator is None
 
     @pytest.mark.parametrize(
         ("offset", "value", "message"),
@@ -236,12 +236,12 @@ class TestV1(DialectConformance):
     )
     def test_a_value_out_of_range_in_a_round_is_refused(self, offset: int, value: int, message: str) -> None:
         with pytest.raises(DecodeError, match=message):
-            V1.decode_round(changed(ROUND_BYTES, offset, value))
+            V1_0.decode_round(changed(ROUND_BYTES, offset, value))
 
     @pytest.mark.parametrize("field", [0, 3])
     def test_a_boolean_is_zero_or_one(self, field: int) -> None:
         with pytest.raises(DecodeError, match="2 where a boolean must stand"):
-            V1.decode_submission(changed(SUBMISSION_BYTES, 52 + len(GRADIENT_CID) + field, 2))
+            V1_0.decode_submission(changed(SUBMISSION_BYTES, 52 + len(GRADIENT_CID) + field, 2))
 
     def test_an_unknown_data_set_is_not_written(self) -> None:
         with pytest.raises(DecodeError, match="knows no data set named 'Mnist'"):

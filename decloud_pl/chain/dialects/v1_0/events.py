@@ -11,7 +11,7 @@ from solders.pubkey import Pubkey
 from decloud_pl.chain import events
 from decloud_pl.chain.anchor import discriminator
 from decloud_pl.chain.borsh import BorshReader
-from decloud_pl.chain.dialects.v1.accounts import read_dataset
+from decloud_pl.chain.dialects.v1_0.accounts import read_dataset
 from decloud_pl.chain.events import Event, GradientsSubmitted, RewardClaimed, TrainerJoined, ValidationCompleted
 from decloud_pl.errors import DecodeError
 

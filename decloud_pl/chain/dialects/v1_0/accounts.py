@@ -6,7 +6,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain import borsh
 from decloud_pl.chain.anchor import discriminator, open_account
-from decloud_pl.chain.dialects.v1.datasets import DATASET_NAMES
+from decloud_pl.chain.dialects.v1_0.datasets import DATASET_NAMES
 from decloud_pl.domain import Round, RoundCounter, RoundStatus, Submission
 from decloud_pl.errors import DecodeError
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from decloud_pl.chain.events import (
     Event,
     GradientsSubmitted,
+    RoundAborted,
     RoundCreated,
     TrainerJoined,
     ValidatorClaimed,
@@ -39,6 +40,8 @@ class Discovery:
         self._skipped: dict[int, str] = {}
         self.unready: set[int] = set()
         """Rounds whose data set was missing when they were last looked at."""
+        self.aborted: set[int] = set()
+        """Rounds of which the program has said in this run that their validator aborted them."""
 
     async def reconcile(self) -> list[int]:
         """Compares everything on chain with the journal; at the start and every hour."""
@@ -73,6 +76,8 @@ class Discovery:
 
     def on_event(self, event: Event) -> list[int]:
         """The round of an event that concerns this wallet; costs the same however many rounds there are."""
+        if isinstance(event, RoundAborted):
+            self.aborted.add(event.round_id)
         rival = self._is_of_a_rival(event)
         if rival or isinstance(event, (RoundCreated, ValidatorClaimed)) or event.round_id in self._open:
             return [event.round_id]

@@ -133,7 +133,7 @@ class Driver:
         steps, policy = self._steps, self._policy
         async with self._one_at_a_time:  # two rounds must not both take the last slot
             view = await steps.chain.view(round_id, steps.wallet.address)
-            if view.round is None or self.stopping:
+            if view.round is None or round_id in self.discovery.aborted or self.stopping:
                 self.discovery.forget(round_id)
                 return None
             if view.submission is not None:
@@ -166,6 +166,7 @@ class Driver:
             now=view.now,
             update_on_disk=update is not None,
             withheld="" if update is None or self._policy.force else update.withheld,
+            aborted=record.round_id in self.discovery.aborted,
         )
 
     async def _do(self, step: str, record: RoundRecord, view: View) -> RoundRecord:

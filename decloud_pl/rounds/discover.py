@@ -6,6 +6,7 @@ events change nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from decloud_pl.chain.events import (
@@ -29,10 +30,17 @@ _RIVAL_FIX = "Stop it, or give each machine a wallet of its own."
 
 
 class Discovery:
-    """Keeps the open rounds that this wallet has not joined. Each look returns the rounds that need attention."""
+    """Keeps the open rounds that this wallet has not joined. Each look returns the rounds that need attention.
 
-    def __init__(self, steps: Steps, joining: Joining) -> None:
+    Args:
+        steps: the effects.
+        joining: decides about rounds.
+        on_abort: is told of each round whose validator aborted it, before it gets attention.
+    """
+
+    def __init__(self, steps: Steps, joining: Joining, on_abort: Callable[[int], None]) -> None:
         self._steps = steps
+        self._on_abort = on_abort
         self._joining = joining
         # As last seen; those that can never fit are left out.
         self._open: dict[int, Round] = {}
@@ -40,8 +48,6 @@ class Discovery:
         self._skipped: dict[int, str] = {}
         self.unready: set[int] = set()
         """Rounds whose data set was missing when they were last looked at."""
-        self.aborted: set[int] = set()
-        """Rounds of which the program has said in this run that their validator aborted them."""
 
     async def reconcile(self) -> list[int]:
         """Compares everything on chain with the journal; at the start and every hour."""
@@ -77,7 +83,7 @@ class Discovery:
     def on_event(self, event: Event) -> list[int]:
         """The round of an event that concerns this wallet; costs the same however many rounds there are."""
         if isinstance(event, RoundAborted):
-            self.aborted.add(event.round_id)
+            self._on_abort(event.round_id)
         rival = self._is_of_a_rival(event)
         if rival or isinstance(event, (RoundCreated, ValidatorClaimed)) or event.round_id in self._open:
             return [event.round_id]

@@ -62,6 +62,18 @@ async def announcer(world: World) -> AsyncIterator[Announcer]:
     await runner.cleanup()
 
 
+async def test_a_training_for_a_round_that_is_aborted_ends(world: World, announcer: Announcer) -> None:
+    world.executor.gate = asyncio.Event()
+    async with world.daemon(ws_url=announcer.url):
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: world.executor.running == 1)
+        announcer.aborts(round_id)
+        await world.diary.reaches(round_id, State.ABORTED)
+        assert (world.executor.cancelled, world.executor.running) == (1, 0)
+
+
 @pytest.mark.parametrize("until", [State.WAITING, State.SUBMITTED])
 async def test_the_programs_word_ends_a_round(world: World, announcer: Announcer, until: State) -> None:
     async with world.daemon(ws_url=announcer.url) as daemon:

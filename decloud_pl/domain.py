@@ -66,10 +66,12 @@ class RoundStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round as the chain shows it, and the most trainers that its program lets join.
+    """A round as the chain shows it, with the limits and the fee of its program.
 
     ``dataset`` is the lower-case name users write (``fashionmnist``); ``validator`` is None until a
-    validator has claimed the round; ``baseline_score`` is the base model's accuracy in % × 100.
+    validator has claimed the round; ``baseline_score`` is the base model's accuracy in % × 100;
+    ``max_trainers`` is the most trainers that its program lets join, and ``treasury_fee_bps`` the share that a treasury
+    takes of whatever the program pays.
     """
 
     id: int
@@ -90,6 +92,7 @@ class Round:
     bump: int
     vault_bump: int
     max_trainers: int
+    treasury_fee_bps: int = 0
 
     @property
     def is_full(self) -> bool:
@@ -97,18 +100,27 @@ class Round:
         return self.trainers_count >= self.max_trainers
 
     @property
+    def net_reward(self) -> int:
+        """Lamports of the reward that validator and trainers receive."""
+        return self.after_treasury(self.reward_amount)
+
+    @property
     def validator_fee(self) -> int:
-        """Lamports that go to the validator."""
+        """Lamports of the validator's part, before the treasury takes its share."""
         return self.reward_amount * self.validator_fee_bps // BPS_DENOMINATOR
 
     @property
     def trainers_pool(self) -> int:
-        """Lamports that the trainers share."""
+        """Lamports that the trainers share, before the treasury takes its share."""
         return self.reward_amount - self.validator_fee
 
     def reward_of(self, contribution_bps: int) -> int:
-        """Lamports a trainer with this contribution can claim."""
-        return self.trainers_pool * contribution_bps // BPS_DENOMINATOR
+        """Lamports that a trainer with this contribution receives."""
+        return self.after_treasury(self.trainers_pool * contribution_bps // BPS_DENOMINATOR)
+
+    def after_treasury(self, lamports: int) -> int:
+        """What arrives of lamports that the program pays; the treasury's share is rounded down."""
+        return lamports - lamports * self.treasury_fee_bps // BPS_DENOMINATOR
 
 
 @dataclass(frozen=True, slots=True)

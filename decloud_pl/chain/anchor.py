@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import IntEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
@@ -17,6 +18,11 @@ from decloud_pl.errors import DecodeError, InsufficientFunds, ProgramError
 
 if TYPE_CHECKING:
     from decloud_pl.chain.events import Event
+
+logger = logging.getLogger(__name__)
+
+Decoders: TypeAlias = "Mapping[bytes, Callable[[BorshReader], Event]]"
+"""By an event's discriminator; each reads the fields behind it."""
 
 SYSTEM_PROGRAM_ID = Pubkey.default()
 ALREADY_IN_USE = 0
@@ -105,29 +111,33 @@ def error_from_code(
     )
 
 
-def events_in_logs(
-    logs: Iterable[str], program_id: Pubkey, decoders: Mapping[bytes, Callable[[BorshReader], Event]]
-) -> Iterator[Event]:
+def event_decoders(readers: Mapping[type[Event], Callable[[BorshReader], Event]]) -> Decoders:
+    """Decoders from how the fields of each event are read; an event's class is called as the event."""
+    return {discriminator("event", kind.__name__): read for kind, read in readers.items()}
+
+
+def events_in_logs(logs: Iterable[str], program_id: Pubkey, decoders: Decoders) -> Iterator[Event]:
     """The events that ``program_id`` itself wrote as ``Program data: <base64>`` lines, in order.
 
     Another program of the same transaction can write any ``Program data`` line it likes, so the call stack
     is followed from the ``invoke``/``success``/``failed`` lines and foreign lines are passed over. So are events
-    that have no decoder.
+    that have no decoder, and with a warning those that cannot be read. Bytes behind the last known field are those
+    of a later revision and are ignored.
 
     Args:
         logs: of one transaction.
         program_id: whose events.
-        decoders: by the event's discriminator; each reads the fields behind it.
-
-    Raises:
-        DecodeError: the program wrote an event that does not decode.
+        decoders: of those to read.
     """
     own = str(program_id)
     stack: list[str] = []
     for line in logs:
         if line.startswith(_DATA_PREFIX):
             if stack and stack[-1] == own:
-                yield from _event_of_line(line, decoders)
+                try:
+                    yield from _event_of_line(line, decoders)
+                except DecodeError as error:
+                    logger.warning("An event of the program was passed over: %s", error)
             continue
         # Only the runtime writes "Program <id> ..."; what programs print begins "Program log: ".
         words = line.split(" ")
@@ -139,14 +149,11 @@ def events_in_logs(
             stack.pop()
 
 
-def _event_of_line(line: str, decoders: Mapping[bytes, Callable[[BorshReader], Event]]) -> Iterator[Event]:
+def _event_of_line(line: str, decoders: Decoders) -> Iterator[Event]:
     try:
         data = base64.b64decode(line[len(_DATA_PREFIX) :], validate=True)
     except binascii.Error as error:
         raise DecodeError("A log line of the program holds data that is not base64.") from error
     decode = decoders.get(data[:8])
     if decode is not None:
-        reader = BorshReader(data[8:], "Event")
-        event = decode(reader)
-        reader.finish()
-        yield event
+        yield decode(BorshReader(data[8:], "Event"))

@@ -59,11 +59,6 @@ class BorshReader:
         except UnicodeDecodeError as error:
             raise DecodeError(f"{self._what} has a string that is not UTF-8.") from error
 
-    def finish(self) -> None:
-        """Raises `DecodeError` unless every byte was read."""
-        if self._offset != len(self._data):
-            raise DecodeError(f"{self._what} has {len(self._data) - self._offset} bytes too many.")
-
 
 def u8(value: int) -> bytes:
     return struct.pack("<B", value)

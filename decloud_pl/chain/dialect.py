@@ -24,10 +24,17 @@ Filters: TypeAlias = tuple[tuple[int, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How validators read an update: what its entries mean, and η of the ``gradient`` convention."""
+    """How validators read an update.
+
+    Attributes:
+        convention: what its entries mean.
+        gradient_rate: η of the ``gradient`` convention.
+        buffers: whether entries of the model's buffers count like those of its parameters; else they are ignored.
+    """
 
     convention: Convention
     gradient_rate: float
+    buffers: bool
 
 
 class Dialect(Protocol):
@@ -54,7 +61,11 @@ class Dialect(Protocol):
 
     @property
     def reading(self) -> Reading:
-        """How validators read updates, unless the network's configuration says otherwise."""
+        """How the revision's public validator reads updates."""
+
+    @property
+    def treasury_fee_bps(self) -> int:
+        """Basis points that the treasury takes of whatever the program pays, 0 where there is no treasury."""
 
     @property
     def submission_size(self) -> int:
@@ -106,11 +117,7 @@ class Dialect(Protocol):
     # What the program says
 
     def events(self, logs: Iterable[str]) -> Iterator[Event]:
-        """The program's events in a transaction's log lines, in order; those of other programs are passed over.
-
-        Raises:
-            DecodeError: the program wrote an event that does not decode.
-        """
+        """The program's events in a transaction's log lines, in order; see `decloud_pl.chain.anchor.events_in_logs`."""
 
     def error(self, code: int, logs: tuple[str, ...] = ()) -> ProgramError | InsufficientFunds:
         """The typed error for a custom error code, with a sentence that says what it means."""
@@ -143,3 +150,14 @@ class NetworkDialect(Dialect, Protocol):
 
     def complete_validation(self, round_id: int, *, validator: Pubkey) -> Instruction:
         """Ends validation and pays the validator's fee."""
+
+    @property
+    def can_abort(self) -> bool:
+        """Whether the program has the instruction `abort_round`."""
+
+    def abort_round(self, round_id: int, *, creator: Pubkey, validator: Pubkey) -> Instruction:
+        """Gives a claimed round up and refunds its creator.
+
+        Raises:
+            ConfigError: the program has no such instruction, see `can_abort`.
+        """

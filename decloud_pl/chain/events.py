@@ -47,6 +47,11 @@ class ValidationCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RoundAborted(Event):
+    """The round's validator has given it up, and its creator was refunded."""
+
+
+@dataclass(frozen=True, slots=True)
 class RewardClaimed(Event):
     """A trainer has received its share, in lamports."""
 

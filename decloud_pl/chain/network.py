@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -9,6 +10,9 @@ from urllib.parse import urlsplit
 from decloud_pl.chain.dialects import DEFAULT, check_name
 from decloud_pl.errors import ConfigError
 from decloud_pl.ranges import ZERO_OR_MORE, one_of
+
+_PUBLIC_KEY = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
+"""32 bytes in base58. Whether a text is that long exactly is known when it is read; a private key never fits."""
 
 
 @dataclass
@@ -22,6 +26,8 @@ class NetworkConfig:
     requests_per_second: Annotated[float, ZERO_OR_MORE] = 0.0
     dialect: str = DEFAULT
     program_id: str = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
+    treasury: str = ""
+    referrer: str = ""
     gateways: list[str] = field(default_factory=list)
     convention: Annotated[str, one_of("delta", "gradient")] = "delta"
     gradient_rate: float = 0.1
@@ -32,9 +38,13 @@ class NetworkConfig:
         """Checks what types cannot express.
 
         Raises:
-            ConfigError: there is no such dialect, or an address is not an http or https URL.
+            ConfigError: there is no such dialect, an account cannot be a public key, or an address is not an http or
+                https URL.
         """
         check_name(self.dialect)
+        for name, key in (("network.treasury", self.treasury), ("network.referrer", self.referrer)):
+            if key and not _PUBLIC_KEY.fullmatch(key):
+                raise not_a_public_key(name)
         self.websocket_urls()
 
     def websocket_urls(self) -> list[str]:
@@ -45,6 +55,11 @@ class NetworkConfig:
         """
         fallbacks = [_websocket_url(url, "network.fallback_rpc_urls") for url in self.fallback_rpc_urls]
         return [self.ws_url or _websocket_url(self.rpc_url, "network.rpc_url"), *fallbacks]
+
+
+def not_a_public_key(name: str) -> ConfigError:
+    """What to say of a setting's value, which is not repeated: it may be a private key."""
+    return ConfigError(f"{name} is not a Solana address.", fix="Give the account's public key.")
 
 
 def _websocket_url(rpc_url: str, name: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.errors import ConfigError, DecodeError
+from decloud_pl.errors import ConfigError
 from decloud_pl.retry import Backoff
 
 logger = logging.getLogger(__name__)
@@ -149,6 +149,6 @@ def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
         if value["err"] is not None:
             return []
         return list(dialect.events(value["logs"]))
-    except (ValueError, KeyError, TypeError, AttributeError, DecodeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         logger.warning("A WebSocket message was passed over: %s", error)
         return []

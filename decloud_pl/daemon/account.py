@@ -233,8 +233,8 @@ class WalletRounds:
         return not self.settings.datasets or not {round_.dataset, mapped}.isdisjoint(self.settings.datasets)
 
     def _can_be_joined(self, round_: Round, now: int) -> bool:
-        most = self.settings.rewards.max_lamports or round_.reward_amount
-        return not why_closed(round_, now) and self.settings.rewards.min_lamports <= round_.reward_amount <= most
+        most = self.settings.rewards.max_lamports or round_.net_reward
+        return not why_closed(round_, now) and self.settings.rewards.min_lamports <= round_.net_reward <= most
 
 
 def _lacks(submission: Submission, round_: Round, now: int) -> bool:

@@ -24,7 +24,7 @@ from decloud_pl.rounds.events import Changed, DaemonEvent, Reporter, Skipped, Tr
 
 Step = Literal["join", "train", "claim"]
 
-_NOT_JOINED = {State.SEEN, State.JOINING, State.MISSED, State.EXPIRED, State.CANCELLED, State.FAILED}
+_NOT_JOINED = {State.SEEN, State.JOINING, State.MISSED, State.EXPIRED, State.CANCELLED, State.ABORTED, State.FAILED}
 _DONE: dict[Step, frozenset[State]] = {
     "join": frozenset(State) - _NOT_JOINED,
     "train": frozenset({State.SUBMITTED, State.CLAIMING}),

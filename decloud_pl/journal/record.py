@@ -13,7 +13,7 @@ class State(StrEnum):
 
         seen → joining → waiting → training → publishing → submitting → submitted → claiming → claimed
                           ↕ overdue ↗   ↕ withheld                              ↘ unrewarded
-        from anywhere: missed (a deadline), expired, cancelled, failed
+        from anywhere: missed (a deadline), expired, cancelled, aborted, failed
     """
 
     SEEN = "seen"
@@ -31,6 +31,7 @@ class State(StrEnum):
     MISSED = "missed"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    ABORTED = "aborted"
     FAILED = "failed"
 
     @property
@@ -50,6 +51,7 @@ _FINAL = {
     State.MISSED,
     State.EXPIRED,
     State.CANCELLED,
+    State.ABORTED,
     State.FAILED,
 }
 _BEFORE_SUBMITTED = {
@@ -72,7 +74,7 @@ class RoundRecord:
         dataset: the chain's name of the data set.
         resolved_dataset: the data set trained on, after mappings.
         model_cid: the base model.
-        reward_amount: lamports of the whole round.
+        reward_amount: lamports of the whole round, without what a treasury takes.
         reason: why the round ended or is waiting, for people.
         attempts: failed tries of the present state.
         next_try_at: Unix seconds of this machine before which the present state is not tried again.

@@ -20,7 +20,7 @@ from decloud_pl.journal.record import RoundRecord
 
 JOURNAL_FILE = "journal.sqlite"
 """Its name in the home folder."""
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
 """Columns of ``rounds`` that are a `RoundRecord`'s."""
@@ -91,6 +91,7 @@ INSERT INTO uploads
     JOIN rounds r ON r.network || '/' || r.program_id || '/' || r.wallet = u.owner AND r.round_id = u.round_id;
 DROP TABLE uploads_before;
 """,  # noqa: S608 (own names)
+    4: "",  # the state aborted
 }
 """What makes a journal of each older version one of the next."""
 _OLDEST_VERSION = min(_MIGRATIONS)

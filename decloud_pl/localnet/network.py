@@ -78,7 +78,7 @@ class LocalNetwork:
         rpc_port: 0 for any free pair.
         gateway_port: 0 for any free one.
         agents: what they do; None for a network without agents.
-        convention: what submissions mean to the validator; by default what they mean to the dialect's.
+        convention: what submissions mean to the validator, as conf/network/local.yaml says by default.
         gradient_rate: the validator's η; by default that of the dialect's.
         speed: how many times faster than the world the chain's time runs; ignored with ``clock``.
         clock: the chain's time.
@@ -96,7 +96,7 @@ class LocalNetwork:
         rpc_port: int = 0,
         gateway_port: int = 0,
         agents: AgentOptions | None = AgentOptions(),
-        convention: Convention | None = None,
+        convention: Convention = "delta",
         gradient_rate: float | None = None,
         speed: float = 1.0,
         clock: Clock | None = None,
@@ -108,9 +108,8 @@ class LocalNetwork:
         self._agents = agents
         self.dialect = dialect
         self._dialect = get_dialect(dialect)
-        reading = self._dialect.reading
-        self.convention: Convention = convention or reading.convention
-        self.gradient_rate = reading.gradient_rate if gradient_rate is None else gradient_rate
+        self.convention: Convention = convention
+        self.gradient_rate = self._dialect.reading.gradient_rate if gradient_rate is None else gradient_rate
         self._speed = speed
         self._clock = clock or ScaledClock(speed)
         self._stack = AsyncExitStack()

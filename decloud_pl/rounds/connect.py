@@ -6,24 +6,38 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.network import not_a_public_key
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.config import NetworkConfig
 from decloud_pl.errors import ConfigError
 
 
 def make_dialect(network: NetworkConfig) -> Dialect:
-    """The configured revision of the program at the configured address.
+    """The configured revision of the program at the configured address, with the configured treasury and referrer.
 
     Raises:
-        ConfigError: there is no such revision, or the address is not a public key.
+        ConfigError: there is no such revision, or an account is not a public key.
     """
     try:
-        return get_dialect(network.dialect, Pubkey.from_string(network.program_id))
+        program_id = Pubkey.from_string(network.program_id)
     except ValueError as error:
         raise ConfigError(
             f"network.program_id {network.program_id!r} is not a Solana address.",
             fix="Copy it from the network's documentation.",
         ) from error
+    return get_dialect(
+        network.dialect,
+        program_id,
+        treasury=_account("network.treasury", network.treasury),
+        referrer=_account("network.referrer", network.referrer),
+    )
+
+
+def _account(name: str, key: str) -> Pubkey | None:
+    try:
+        return Pubkey.from_string(key) if key else None
+    except ValueError:
+        raise not_a_public_key(name) from None
 
 
 def make_rpc(network: NetworkConfig) -> RpcClient:

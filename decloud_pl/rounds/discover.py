@@ -6,11 +6,13 @@ events change nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from decloud_pl.chain.events import (
     Event,
     GradientsSubmitted,
+    RoundAborted,
     RoundCreated,
     TrainerJoined,
     ValidatorClaimed,
@@ -28,10 +30,17 @@ _RIVAL_FIX = "Stop it, or give each machine a wallet of its own."
 
 
 class Discovery:
-    """Keeps the open rounds that this wallet has not joined. Each look returns the rounds that need attention."""
+    """Keeps the open rounds that this wallet has not joined. Each look returns the rounds that need attention.
 
-    def __init__(self, steps: Steps, joining: Joining) -> None:
+    Args:
+        steps: the effects.
+        joining: decides about rounds.
+        on_abort: is told of each round whose validator aborted it, before it gets attention.
+    """
+
+    def __init__(self, steps: Steps, joining: Joining, on_abort: Callable[[int], None]) -> None:
         self._steps = steps
+        self._on_abort = on_abort
         self._joining = joining
         # As last seen; those that can never fit are left out.
         self._open: dict[int, Round] = {}
@@ -73,6 +82,8 @@ class Discovery:
 
     def on_event(self, event: Event) -> list[int]:
         """The round of an event that concerns this wallet; costs the same however many rounds there are."""
+        if isinstance(event, RoundAborted):
+            self._on_abort(event.round_id)
         rival = self._is_of_a_rival(event)
         if rival or isinstance(event, (RoundCreated, ValidatorClaimed)) or event.round_id in self._open:
             return [event.round_id]

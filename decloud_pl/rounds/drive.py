@@ -81,7 +81,10 @@ class Driver:
         self._compared: set[int] = set()
         # Of rounds at work, on this machine's clock; None where none is near.
         self._deadlines: dict[int, float | None] = {}
-        self.discovery = Discovery(steps, self._joining)
+        # Those that the program said so of in this run, and the trainings that end when it does.
+        self._aborted: set[int] = set()
+        self._trainings: dict[int, asyncio.Timeout] = {}
+        self.discovery = Discovery(steps, self._joining, self._on_abort)
         self.ended: list[RoundRecord] = []
         self.finishing: set[int] = set()
         self.stopping = False
@@ -133,7 +136,7 @@ class Driver:
         steps, policy = self._steps, self._policy
         async with self._one_at_a_time:  # two rounds must not both take the last slot
             view = await steps.chain.view(round_id, steps.wallet.address)
-            if view.round is None or self.stopping:
+            if view.round is None or round_id in self._aborted or self.stopping:
                 self.discovery.forget(round_id)
                 return None
             if view.submission is not None:
@@ -166,6 +169,7 @@ class Driver:
             now=view.now,
             update_on_disk=update is not None,
             withheld="" if update is None or self._policy.force else update.withheld,
+            aborted=record.round_id in self._aborted,
         )
 
     async def _do(self, step: str, record: RoundRecord, view: View) -> RoundRecord:
@@ -173,7 +177,7 @@ class Driver:
         if round_ is None:
             raise RoundError(f"The chain knows no round {record.round_id}.")
         if step == "train":
-            return await steps.train(record, seconds_left=round_.submit_deadline - view.now)
+            return await self._train(record, seconds_left=round_.submit_deadline - view.now)
         self.finishing.add(record.round_id)
         try:
             match step:
@@ -188,6 +192,26 @@ class Driver:
             return await steps.claim(record, round_, 0 if view.submission is None else view.submission.contribution_bps)
         finally:
             self.finishing.discard(record.round_id)
+
+    async def _train(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
+        """Trains until the round is aborted; the row is then as the training left it."""
+        try:
+            async with asyncio.timeout(None) as training:
+                self._trainings[record.round_id] = training
+                try:
+                    return await self._steps.train(record, seconds_left=seconds_left)
+                finally:
+                    del self._trainings[record.round_id]
+        except TimeoutError:
+            if not training.expired():
+                raise
+            return self._steps.journal.get(record.round_id) or record
+
+    def _on_abort(self, round_id: int) -> None:
+        self._aborted.add(round_id)
+        training = self._trainings.get(round_id)
+        if training is not None:
+            training.reschedule(asyncio.get_running_loop().time())
 
     async def _wait(self, record: RoundRecord) -> None:
         """Uses the time until the chain moves."""

@@ -56,7 +56,7 @@ class Joining:
             dataset=round_.dataset,
             resolved_dataset=self.resolved(round_),
             model_cid=round_.model_cid,
-            reward_amount=round_.reward_amount,
+            reward_amount=round_.net_reward,
             reason=reason,
         )
 

@@ -17,6 +17,7 @@ CHECK_AFTER = 60
 """Seconds past a deadline after which this wallet pays for moving a round on that others let hang."""
 OVERDUE_AFTER = 600
 """Seconds past the join deadline after which a validator is no longer waited for with a slot."""
+_ABORTED = "the validator aborted the round and refunded its creator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ def next_step(
     now: int,
     update_on_disk: bool,
     withheld: str = "",
+    aborted: bool = False,
 ) -> Next:
     """Decides the next step of one round.
 
@@ -63,7 +65,10 @@ def next_step(
         now: Unix seconds of the chain's clock.
         update_on_disk: whether a finished training of this round is on this machine.
         withheld: why that must not be submitted, empty where it may.
+        aborted: whether the program has said that the round's validator aborted it.
     """
+    if _is_aborted(round_, said=aborted):
+        return Finish(State.ABORTED, _ABORTED)
     if round_ is None:
         return Finish(State.FAILED, "the chain does not know this round")
     if submission is None:
@@ -76,6 +81,14 @@ def next_step(
     if round_.status is RoundStatus.TRAINING:
         return _in_training(record, round_, submission, now=now, update_on_disk=update_on_disk, withheld=withheld)
     return _after_training(record, round_, submission, withheld=withheld)
+
+
+def _is_aborted(round_: Round | None, *, said: bool) -> bool:
+    """Whether the validator gave the round up. Which status that leaves is not published, so the event counts too."""
+    if round_ is not None and round_.status is RoundStatus.CANCELLED:
+        # The creator can cancel only before there is a validator.
+        return said or round_.validator is not None
+    return said and (round_ is None or round_.status is not RoundStatus.COMPLETED)
 
 
 def _not_joined(round_: Round, now: int) -> Next:

@@ -180,8 +180,8 @@ def _trainers(round_: Round) -> Check:
 
 
 def _min_reward(round_: Round, criteria: Criteria) -> Check:
-    reward, least = format_sol(round_.reward_amount), format_sol(criteria.rewards.min_lamports)
-    if round_.reward_amount < criteria.rewards.min_lamports:
+    reward, least = format_sol(round_.net_reward), format_sol(criteria.rewards.min_lamports)
+    if round_.net_reward < criteria.rewards.min_lamports:
         detail = f"its reward of {reward} is below your minimum of {least}"
         return Check("minimum reward", passed=False, detail=detail, settled=True)
     return Check("minimum reward", passed=True, detail=f"{reward}, at least {least} is wanted")
@@ -189,8 +189,8 @@ def _min_reward(round_: Round, criteria: Criteria) -> Check:
 
 def _max_reward(round_: Round, criteria: Criteria) -> Check:
     limit = criteria.rewards.max_lamports
-    reward, most = format_sol(round_.reward_amount), format_sol(limit)
-    if limit and round_.reward_amount > limit:
+    reward, most = format_sol(round_.net_reward), format_sol(limit)
+    if limit and round_.net_reward > limit:
         detail = f"its reward of {reward} is above your maximum of {most}"
         return Check("maximum reward", passed=False, detail=detail, settled=True)
     return Check("maximum reward", passed=True, detail=f"{reward}, {'at most ' + most if limit else 'any'}")
@@ -226,7 +226,7 @@ def _profit(round_: Round, resolved: str | None, criteria: Criteria, situation: 
     if not least:
         return Check("expected profit", passed=True, detail="not asked for")
     seconds = 0 if resolved is None else -(-int(situation.train_seconds.get(resolved, 0) * 1000) // 1000)
-    share = round_.trainers_pool // (round_.trainers_count + 1)
+    share = round_.after_treasury(round_.trainers_pool // (round_.trainers_count + 1))
     energy = parse_sol(rewards.sol_per_kwh) * rewards.watts * seconds // _WATT_SECONDS_PER_KWH
     profit = share - criteria.join_cost - energy
     detail = (

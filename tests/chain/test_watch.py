@@ -42,11 +42,12 @@ class NoWait:
         return seconds
 
 
-def notification(round_id: int, *, err: object = None) -> str:
-    event = discriminator("event", "ValidationCompleted") + borsh.u64(round_id)
+def notification(*round_ids: int, err: object = None, odd: str = "") -> str:
+    events = [discriminator("event", "ValidationCompleted") + borsh.u64(round_id) for round_id in round_ids]
     logs = [
         f"Program {PROGRAM} invoke [1]",
-        f"Program data: {base64.b64encode(event).decode()}",
+        *([f"Program data: {odd}"] if odd else []),
+        *(f"Program data: {base64.b64encode(event).decode()}" for event in events),
         f"Program {PROGRAM} success",
     ]
     value = {"signature": "x", "err": err, "logs": logs}
@@ -118,6 +119,14 @@ async def test_what_cannot_be_understood_is_passed_over(serve: Callable[[list[li
     odd = ["not json", "[]", '{"method": "logsNotification"}', notification(1, err={"InstructionError": [0, "x"]})]
     url = await serve([[ANSWER, *odd, notification(2)]])
     assert await take(url, 2, NoWait()) == [Subscribed(), ValidationCompleted(2)]
+
+
+@pytest.mark.parametrize("odd", ["***", base64.b64encode(discriminator("event", "TrainerJoined") + b"short").decode()])
+async def test_an_event_that_cannot_be_read_costs_no_other(
+    serve: Callable[[list[list[str]]], Awaitable[str]], odd: str
+) -> None:
+    url = await serve([[ANSWER, notification(7, 8, odd=odd)]])
+    assert await take(url, 3, NoWait()) == [Subscribed(), ValidationCompleted(7), ValidationCompleted(8)]
 
 
 async def test_nobody_there_is_tried_with_growing_waits() -> None:

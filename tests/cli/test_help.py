@@ -82,7 +82,7 @@ def test_exit_codes_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 # What a command may import decides how soon it answers. solana-py itself brings pydantic and httpx.
-NOT_TO_READ_ACCOUNTS = ("aiohttp", "websockets", "requests", "rich", "numpy", "decloud_pl.chain.dialects.v1.events")
+NOT_TO_READ_ACCOUNTS = ("aiohttp", "websockets", "requests", "rich", "numpy", "decloud_pl.chain.dialects.v1_0.events")
 LIGHT = {
     ("--help",): {"torch", "lightning", "hydra", "omegaconf", "solders", "solana", "rich", "numpy", "asyncio", "yaml"},
     ("config", "--show"): {"torch", "lightning", "solders", "solana", "pydantic", "rich", "numpy", "asyncio"},

@@ -49,10 +49,21 @@ CREATE TABLE uploads (
 );
 INSERT INTO uploads VALUES ('net/program/wallet', 7, 'embedded', 'bafyupdate', 'readable', 'bafystored');
 """
+_VERSION_4 = """
+DROP TABLE uploads;
+CREATE TABLE uploads (
+    network TEXT NOT NULL, program_id TEXT NOT NULL, wallet TEXT NOT NULL, round_id INTEGER NOT NULL,
+    store TEXT NOT NULL, update_cid TEXT NOT NULL, state TEXT NOT NULL, cid TEXT,
+    PRIMARY KEY (network, program_id, wallet, round_id, store)
+);
+INSERT INTO uploads VALUES ('net', 'program', 'wallet', 7, 'embedded', 'bafyupdate', 'readable', 'bafystored');
+PRAGMA user_version = 4;
+"""
 OLD_JOURNALS = {
     "version 2": _VERSION_2,
     "version 3": _VERSION_2 + _VERSION_3,
     "version 3 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3,
+    "version 4 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3 + _VERSION_4,
 }
 """Each with round 7 of (net, program, wallet)."""
 

@@ -124,10 +124,10 @@ def test_everybody_else_takes_a_dialect(path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "import decloud_pl.chain.dialects.v1.datasets",
-        "from decloud_pl.chain.dialects import v1",
-        "from decloud_pl.chain.dialects.v1 import V1",
-        "importlib.import_module('decloud_pl.chain.dialects.v1')",
+        "import decloud_pl.chain.dialects.v1_0.datasets",
+        "from decloud_pl.chain.dialects import v1_0",
+        "from decloud_pl.chain.dialects.v1_0 import V1_0",
+        "importlib.import_module('decloud_pl.chain.dialects.v1_0')",
     ],
 )
 def test_an_import_of_a_revision_is_seen(source: str) -> None:

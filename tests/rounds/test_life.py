@@ -48,10 +48,12 @@ def step(
     trainers: int = 0,
     withheld: str = "",
     record: RoundRecord = RECORD,
+    validator: Pubkey | None = ROUND.validator,
+    aborted: bool = False,
 ) -> Next:
-    round_ = dataclasses.replace(ROUND, status=status, trainers_count=trainers)
+    round_ = dataclasses.replace(ROUND, status=status, trainers_count=trainers, validator=validator)
     record = dataclasses.replace(record, pinned_cid=pinned)
-    return next_step(record, round_, submission, now=now, update_on_disk=update, withheld=withheld)
+    return next_step(record, round_, submission, now=now, update_on_disk=update, withheld=withheld, aborted=aborted)
 
 
 def test_joins_until_the_deadlines_last_second() -> None:
@@ -74,13 +76,44 @@ def test_does_not_join_a_full_round() -> None:
         (RoundStatus.VALIDATING, State.MISSED),
         (RoundStatus.COMPLETED, State.MISSED),
         (RoundStatus.EXPIRED, State.EXPIRED),
-        (RoundStatus.CANCELLED, State.CANCELLED),
+        (RoundStatus.CANCELLED, State.ABORTED),
     ],
 )
 def test_a_round_that_went_on_without_us_is_over(status: RoundStatus, state: State) -> None:
     over = step(status, None)
     assert isinstance(over, Finish)
     assert over.state is state
+
+
+ABORTED = Finish(State.ABORTED, "the validator aborted the round and refunded its creator")
+
+
+@pytest.mark.parametrize("submission", [None, JOINED, HANDED_IN], ids=["not joined", "joined", "submitted"])
+@pytest.mark.parametrize("update", [False, True])
+def test_a_cancelled_round_that_had_a_validator_was_aborted(submission: Submission | None, update: bool) -> None:
+    """The creator can cancel only before a validator claims the round."""
+    assert step(RoundStatus.CANCELLED, submission, update=update) == ABORTED
+    assert step(RoundStatus.CANCELLED, submission, update=update, withheld="it loses 2 points") == ABORTED
+    cancelled = Finish(State.CANCELLED, "the creator cancelled the round")
+    assert step(RoundStatus.CANCELLED, None, validator=None) == cancelled
+
+
+@pytest.mark.parametrize("status", [status for status in RoundStatus if status is not RoundStatus.COMPLETED])
+@pytest.mark.parametrize("submission", [None, JOINED, HANDED_IN], ids=["not joined", "joined", "submitted"])
+def test_the_programs_word_ends_a_round_whatever_its_status(status: RoundStatus, submission: Submission | None) -> None:
+    """Which status an aborted round has is not published."""
+    assert step(status, submission, validator=None, aborted=True) == ABORTED
+    assert next_step(RECORD, None, submission, now=NOW, update_on_disk=True, aborted=True) == ABORTED
+
+
+def test_a_reward_is_claimed_whatever_was_said() -> None:
+    paid = dataclasses.replace(HANDED_IN, contribution_bps=10_000)
+    assert step(RoundStatus.COMPLETED, paid, aborted=True) == Act("claim")
+
+
+def test_an_aborted_round_is_over_and_frees_its_slot() -> None:
+    assert State.ABORTED.is_final
+    assert not State.ABORTED.occupies_slot
 
 
 def test_waits_for_the_validator_after_joining() -> None:

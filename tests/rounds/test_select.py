@@ -105,6 +105,18 @@ def test_reward_limits_include_their_ends() -> None:
     assert "above" in decide(criteria=Criteria(rewards=RewardsConfig(max="0.999999999"))).reason
 
 
+def test_a_reward_counts_without_what_the_treasury_takes() -> None:
+    taxed = dataclasses.replace(ROUND, treasury_fee_bps=200)
+    assert decide(taxed, Criteria(rewards=RewardsConfig(min="0.98", max="0.98"))).accept
+    assert "reward of 0.98 SOL is below" in decide(taxed, Criteria(rewards=RewardsConfig(min="0.980000001"))).reason
+    assert "reward of 0.98 SOL is above" in decide(taxed, Criteria(rewards=RewardsConfig(max="0.979999999"))).reason
+    profit = 441_000_000 - JOIN_COST  # half of the 0.9 SOL that the validator leaves, less 2 %
+    for least, fits in ((profit, True), (profit + 1, False)):
+        rewards = RewardsConfig(min_profit=format_sol(least).removesuffix(" SOL"))
+        criteria = dataclasses.replace(ANY, rewards=rewards)
+        assert decide(dataclasses.replace(taxed, trainers_count=1), criteria).accept is fits
+
+
 @pytest.mark.parametrize(("datasets", "accepted"), [(("custom",), True), (("digits",), True), (("mnist",), False)])
 def test_data_sets_count_by_the_chains_name_or_the_mapped_one(datasets: tuple[str, ...], accepted: bool) -> None:
     assert decide(criteria=dataclasses.replace(ANY, datasets=datasets)).accept is accepted

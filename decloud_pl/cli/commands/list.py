@@ -54,7 +54,7 @@ def run(status: str | None, as_json: bool, overrides: list[str]) -> int:
             str(round_.id),
             status_name(round_),
             round_.dataset,
-            format_sol(round_.reward_amount).removesuffix(" SOL"),
+            format_sol(round_.net_reward).removesuffix(" SOL"),
             f"{round_.trainers_count}/{round_.max_trainers}",
             next_deadline(round_, now),
         ]

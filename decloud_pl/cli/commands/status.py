@@ -156,7 +156,7 @@ def _details(
         ("Round", str(round_.id)),
         ("Status", status_name(round_)),
         ("Data set", round_.dataset),
-        ("Reward", format_sol(round_.reward_amount)),
+        ("Reward", format_sol(round_.net_reward)),
         ("Model", round_.model_cid),
         ("Creator", str(round_.creator)),
         ("Validator", "none yet" if round_.validator is None else str(round_.validator)),

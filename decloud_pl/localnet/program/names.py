@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from decloud_pl.chain.anchor import discriminator
-from decloud_pl.chain.dialects.v1 import events
-from decloud_pl.chain.dialects.v1.datasets import DATASETS
+from decloud_pl.chain.dialects.v1_0 import events
+from decloud_pl.chain.dialects.v1_0.datasets import DATASETS
 
 INSTRUCTIONS = (
     "initialize",

@@ -18,7 +18,7 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects.v1_0 import V1_0
 from decloud_pl.chain.events import Event
 from decloud_pl.domain import Round, RoundCounter, Submission
 from decloud_pl.localnet.program import shared_object
@@ -69,7 +69,7 @@ class Chain:
 
     def __init__(self) -> None:
         self.svm = LiteSVM()
-        self.dialect = V1()
+        self.dialect = V1_0()
         self.svm.add_program(self.dialect.program_id, shared_object())
         self.known: set[Pubkey] = set()
         self.fees = 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from decloud_pl.chain import borsh
-from decloud_pl.chain.dialects.v1.datasets import DATASETS
-from decloud_pl.chain.dialects.v1.errors import ErrorCode
+from decloud_pl.chain.dialects.v1_0.datasets import DATASETS
+from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
 from tests.localnet.program.conftest import GRADIENT_CID, Life, Ready, ReadyFactory
 
 FALLBACK_NOT_FOUND = 101

@@ -19,7 +19,7 @@ from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
 from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID
-from decloud_pl.chain.dialects.v1 import V1
+from decloud_pl.chain.dialects.v1_0 import V1_0
 from decloud_pl.localnet.program import shared_object
 from decloud_pl.localnet.program.build import COMPILER, compile_object
 from decloud_pl.localnet.program.elf_object import read_object
@@ -102,11 +102,11 @@ def payer(svm: LiteSVM) -> Keypair:
 def test_the_upgradeable_loader_deploys_it(svm: LiteSVM, payer: Keypair) -> None:
     program = Keypair.from_seed(b"\3" * 32)
     deploy(svm, payer, program, shared_object())
-    dialect = V1(program.pubkey())
+    dialect = V1_0(program.pubkey())
     run(svm, [dialect.initialize(payer.pubkey())], payer)
     counter = svm.get_account(dialect.round_counter_address())
     assert counter is not None
-    assert V1.decode_round_counter(bytes(counter.data)).authority == payer.pubkey()
+    assert V1_0.decode_round_counter(bytes(counter.data)).authority == payer.pubkey()
 
 
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.dialects.v1.events import (
+from decloud_pl.chain.dialects.v1_0.events import (
     ExpireReason,
     RoundCancelled,
     RoundCreated,

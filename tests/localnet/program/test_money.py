@@ -9,7 +9,7 @@ from solders.rent import Rent
 from solders.system_program import TransferParams, transfer
 
 from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID
-from decloud_pl.chain.dialects.v1.errors import ErrorCode
+from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
 from tests.localnet.program.conftest import REWARD, Life, LifeFactory, Ready
 
 RENT_OF_NOTHING = 890_880

@@ -13,9 +13,9 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 
-from decloud_pl.chain.dialects.v1 import V1
-from decloud_pl.chain.dialects.v1.errors import ErrorCode
-from decloud_pl.chain.dialects.v1.events import ValidatorFeeClaimed
+from decloud_pl.chain.dialects.v1_0 import V1_0
+from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
+from decloud_pl.chain.dialects.v1_0.events import ValidatorFeeClaimed
 from decloud_pl.chain.events import RewardClaimed
 from decloud_pl.domain import Round, RoundStatus
 from tests.localnet.program.conftest import (
@@ -66,7 +66,7 @@ class Step:
     seconds: int
 
 
-Action = Callable[[V1, Step, Keypair, Keypair], Instruction]
+Action = Callable[[V1_0, Step, Keypair, Keypair], Instruction]
 ACTIONS: dict[str, Action] = {
     "initialize": lambda d, s, me, other: d.initialize(me.pubkey()),
     "create": lambda d, s, me, other: d.create_round(

@@ -9,7 +9,7 @@ from solders.instruction import Instruction
 from solders.keypair import Keypair
 
 from decloud_pl.chain.anchor import ALREADY_IN_USE
-from decloud_pl.chain.dialects.v1.errors import ErrorCode
+from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
 from tests.localnet.program.conftest import Life, LifeFactory, Outcome
 
 SYSTEM_INSUFFICIENT_FUNDS = 1

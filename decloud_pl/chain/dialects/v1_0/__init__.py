@@ -1,9 +1,10 @@
-"""Version 1 of the program ("federated_ai"): addresses, codecs, instructions, events, codes and limits."""
+"""Version 1.0 of the program ("federated_ai"): addresses, codecs, instructions, events, codes and limits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar
 
 from solders.instruction import AccountMeta, Instruction
@@ -12,6 +13,7 @@ from solders.pubkey import Pubkey
 from decloud_pl.chain import borsh
 from decloud_pl.chain.anchor import (
     SYSTEM_PROGRAM_ID,
+    Decoders,
     discriminator,
     error_from_code,
     events_in_logs,
@@ -20,11 +22,11 @@ from decloud_pl.chain.anchor import (
     writable,
 )
 from decloud_pl.chain.dialect import Filters, Reading
-from decloud_pl.chain.dialects.v1 import accounts
-from decloud_pl.chain.dialects.v1.datasets import DATASET_NAMES
-from decloud_pl.chain.dialects.v1.errors import MEANINGS
-from decloud_pl.domain import RoundStatus
-from decloud_pl.errors import InsufficientFunds, ProgramError
+from decloud_pl.chain.dialects.v1_0 import accounts
+from decloud_pl.chain.dialects.v1_0.datasets import DATASET_NAMES
+from decloud_pl.chain.dialects.v1_0.errors import MEANINGS
+from decloud_pl.domain import Round, RoundStatus
+from decloud_pl.errors import ConfigError, InsufficientFunds, ProgramError
 
 if TYPE_CHECKING:
     from decloud_pl.chain.events import Event
@@ -34,7 +36,7 @@ _SYSTEM = readonly(SYSTEM_PROGRAM_ID)
 
 
 @dataclass(frozen=True, slots=True)
-class V1:
+class V1_0:
     """The program at one address. Amounts are lamports, contributions basis points, scores % × 100."""
 
     program_id: Pubkey = _PUBLIC_PROGRAM_ID
@@ -43,7 +45,10 @@ class V1:
         {RoundStatus.COMPLETED, RoundStatus.EXPIRED, RoundStatus.CANCELLED}
     )
     datasets: ClassVar[tuple[str, ...]] = DATASET_NAMES
-    reading: ClassVar[Reading] = Reading("delta", 0.1)
+    reading: ClassVar[Reading] = Reading("gradient", 0.1, buffers=False)
+    treasury_fee_bps: ClassVar[int] = 0
+    can_abort: ClassVar[bool] = False
+    meanings: ClassVar[Mapping[IntEnum, str]] = MEANINGS
     submission_size: ClassVar[int] = accounts.SUBMISSION_SIZE
     submission_deposit: ClassVar[int] = 1_733_040
 
@@ -76,7 +81,10 @@ class V1:
         return ((0, accounts.SUBMISSION_DISCRIMINATOR), (accounts.ROUND_ID_OFFSET, borsh.u64(round_id)))
 
     decode_round_counter = staticmethod(accounts.decode_round_counter)
-    decode_round = staticmethod(accounts.decode_round)
+
+    def decode_round(self, data: bytes) -> Round:
+        return accounts.decode_round(data, treasury_fee_bps=self.treasury_fee_bps)
+
     decode_submission = staticmethod(accounts.decode_submission)
 
     # Instructions, in the order of a round's life
@@ -135,7 +143,7 @@ class V1:
         return self._instruction("set_contribution", borsh.u64(round_id) + borsh.u16(contribution_bps), metas)
 
     def complete_validation(self, round_id: int, *, validator: Pubkey) -> Instruction:
-        metas = self._vault_metas(round_id, validator)
+        metas = self._vault_metas(round_id, validator, self._fee_metas())
         return self._instruction("complete_validation", borsh.u64(round_id), metas)
 
     def finalize_round(self, round_id: int, *, validator: Pubkey, results: Sequence[tuple[Pubkey, int]]) -> Instruction:
@@ -157,6 +165,7 @@ class V1:
             readonly(self.round_address(round_id)),
             writable(self.submission_address(round_id, trainer)),
             writable(self.vault_address(round_id)),
+            *self._fee_metas(),
             payer(trainer),
             _SYSTEM,
         )
@@ -164,7 +173,7 @@ class V1:
 
     def claim_validator_fee(self, round_id: int, *, validator: Pubkey) -> Instruction:
         """Pays the validator's fee after `finalize_round`."""
-        metas = self._vault_metas(round_id, validator)
+        metas = self._vault_metas(round_id, validator, self._fee_metas())
         return self._instruction("claim_validator_fee", borsh.u64(round_id), metas)
 
     def check_round(self, round_id: int, *, creator: Pubkey) -> Instruction:
@@ -176,6 +185,13 @@ class V1:
         )
         return self._instruction("check_round", borsh.u64(round_id), metas)
 
+    def abort_round(self, round_id: int, *, creator: Pubkey, validator: Pubkey) -> Instruction:  # noqa: ARG002 (later)
+        raise ConfigError("This revision of the program cannot abort a round.", fix="Set network.dialect=v1.2.")
+
+    def _fee_metas(self) -> tuple[AccountMeta, ...]:
+        """Who shares in what the program pays, before the account of the signer."""
+        return ()
+
     def _trainer_metas(self, round_id: int, trainer: Pubkey) -> tuple[AccountMeta, ...]:
         return (
             writable(self.round_address(round_id)),
@@ -184,10 +200,13 @@ class V1:
             _SYSTEM,
         )
 
-    def _vault_metas(self, round_id: int, signer: Pubkey) -> tuple[AccountMeta, ...]:
+    def _vault_metas(
+        self, round_id: int, signer: Pubkey, before: tuple[AccountMeta, ...] = ()
+    ) -> tuple[AccountMeta, ...]:
         return (
             writable(self.round_address(round_id)),
             writable(self.vault_address(round_id)),
+            *before,
             payer(signer),
             _SYSTEM,
         )
@@ -195,14 +214,17 @@ class V1:
     # What the program says
 
     def events(self, logs: Iterable[str]) -> Iterator[Event]:
-        # Those who only read accounts need none of the event classes.
-        from decloud_pl.chain.dialects.v1.events import DECODERS
+        return events_in_logs(logs, self.program_id, self._event_decoders())
 
-        return events_in_logs(logs, self.program_id, DECODERS)
+    def _event_decoders(self) -> Decoders:
+        # Those who only read accounts need none of the event classes.
+        from decloud_pl.chain.dialects.v1_0.events import DECODERS
+
+        return DECODERS
 
     def error(self, code: int, logs: tuple[str, ...] = ()) -> ProgramError | InsufficientFunds:
-        return error_from_code(code, logs, MEANINGS)
+        return error_from_code(code, logs, self.meanings)
 
 
-DIALECT = V1
+DIALECT = V1_0
 """What `decloud_pl.chain.dialects` makes a dialect of."""

@@ -9,9 +9,9 @@ from enum import IntEnum
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain import events
-from decloud_pl.chain.anchor import discriminator
+from decloud_pl.chain.anchor import event_decoders
 from decloud_pl.chain.borsh import BorshReader
-from decloud_pl.chain.dialects.v1.accounts import read_dataset
+from decloud_pl.chain.dialects.v1_0.accounts import read_dataset
 from decloud_pl.chain.events import Event, GradientsSubmitted, RewardClaimed, TrainerJoined, ValidationCompleted
 from decloud_pl.errors import DecodeError
 
@@ -124,5 +124,4 @@ _READERS: dict[type[Event], Callable[[BorshReader], Event]] = {
     RoundCancelled: lambda r: RoundCancelled(r.u64()),
 }
 NAMES = tuple(kind.__name__ for kind in _READERS)
-DECODERS = {discriminator("event", kind.__name__): read for kind, read in _READERS.items()}
-"""By the discriminator; each reads the fields behind it."""
+DECODERS = event_decoders(_READERS)

@@ -6,7 +6,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain import borsh
 from decloud_pl.chain.anchor import discriminator, open_account
-from decloud_pl.chain.dialects.v1.datasets import DATASET_NAMES
+from decloud_pl.chain.dialects.v1_0.datasets import DATASET_NAMES
 from decloud_pl.domain import Round, RoundCounter, RoundStatus, Submission
 from decloud_pl.errors import DecodeError
 
@@ -48,8 +48,12 @@ def _status(reader: borsh.BorshReader) -> RoundStatus:
     return _STATUSES[value]
 
 
-def decode_round(data: bytes) -> Round:
+def decode_round(data: bytes, *, treasury_fee_bps: int) -> Round:
     """Decodes a Round. Bytes after the last field are the account's spare room and are ignored.
+
+    Args:
+        data: the account's.
+        treasury_fee_bps: see `Round`.
 
     Raises:
         DecodeError: another account's discriminator, a short account or a value out of range.
@@ -77,6 +81,7 @@ def decode_round(data: bytes) -> Round:
         bump=read.u8(),
         vault_bump=read.u8(),
         max_trainers=MAX_TRAINERS,
+        treasury_fee_bps=treasury_fee_bps,
     )
 
 

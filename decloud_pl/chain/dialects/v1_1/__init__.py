@@ -1,0 +1,41 @@
+"""Version 1.1 of the program: a treasury takes 2 % of each payment, and a referrer receives half of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from solders.instruction import AccountMeta
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.anchor import Decoders, readonly, writable
+from decloud_pl.chain.dialects.v1_0 import V1_0
+from decloud_pl.chain.dialects.v1_1.errors import MEANINGS
+
+_PUBLIC_TREASURY = Pubkey.from_string("FzuCxi65QyFXAGbHcXB28RXqyBZSZ5KXLQxeofx1P9K2")
+
+
+@dataclass(frozen=True, slots=True)
+class V1_1(V1_0):
+    """v1.0 with the accounts that share in what the program pays."""
+
+    treasury: Pubkey = _PUBLIC_TREASURY
+    referrer: Pubkey | None = None
+    treasury_fee_bps: ClassVar[int] = 200
+    meanings: ClassVar[Mapping[IntEnum, str]] = MEANINGS
+
+    def _fee_metas(self) -> tuple[AccountMeta, ...]:
+        # Anchor reads an optional account that is the program itself as an absent one.
+        referrer = readonly(self.program_id) if self.referrer is None else writable(self.referrer)
+        return (writable(self.treasury), referrer)
+
+    def _event_decoders(self) -> Decoders:
+        from decloud_pl.chain.dialects.v1_1.events import DECODERS
+
+        return DECODERS
+
+
+DIALECT = V1_1
+"""What `decloud_pl.chain.dialects` makes a dialect of."""

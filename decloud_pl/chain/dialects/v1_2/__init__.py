@@ -1,0 +1,39 @@
+"""Version 1.2 of the program: a validator can abort its round, and the public one adds updates to the whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain import borsh
+from decloud_pl.chain.anchor import Decoders, writable
+from decloud_pl.chain.dialect import Reading
+from decloud_pl.chain.dialects.v1_1 import V1_1
+from decloud_pl.chain.dialects.v1_2.errors import MEANINGS
+
+
+@dataclass(frozen=True, slots=True)
+class V1_2(V1_1):
+    """v1.1 with `abort_round`."""
+
+    reading: ClassVar[Reading] = Reading("delta", 0.1, buffers=True)
+    can_abort: ClassVar[bool] = True
+    meanings: ClassVar[Mapping[IntEnum, str]] = MEANINGS
+
+    def abort_round(self, round_id: int, *, creator: Pubkey, validator: Pubkey) -> Instruction:
+        metas = self._vault_metas(round_id, validator, (writable(creator),))
+        return self._instruction("abort_round", borsh.u64(round_id), metas)
+
+    def _event_decoders(self) -> Decoders:
+        from decloud_pl.chain.dialects.v1_2.events import DECODERS
+
+        return DECODERS
+
+
+DIALECT = V1_2
+"""What `decloud_pl.chain.dialects` makes a dialect of."""

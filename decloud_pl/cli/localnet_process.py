@@ -27,11 +27,14 @@ class Endpoints:
     ws_url: str
     gateway_url: str
     program_id: str
+    dialect: str
     home: str
 
 
 @asynccontextmanager
-async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> AsyncIterator[Endpoints]:
+async def local_network(
+    home: Path, *, log: Path, ended: asyncio.Event, dialect: str | None = None
+) -> AsyncIterator[Endpoints]:
     """Runs a local network with agents on free ports while the context is open.
 
     Its standard input is a pipe from this process: when that closes, however this process ends, it stops.
@@ -40,6 +43,7 @@ async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> Async
         home: its folder.
         log: file for its stderr.
         ended: set when it has ended by itself, killed for example.
+        dialect: of its program; None for the one that the folder's network has.
 
     Raises:
         LocalnetError: it did not start; the message is its own.
@@ -50,6 +54,7 @@ async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> Async
         process = await asyncio.create_subprocess_exec(
             *command,
             *("--rpc-port", "0", "--gateway-port", "0", "--home", str(home)),
+            *(() if dialect is None else ("--dialect", dialect)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log_file,

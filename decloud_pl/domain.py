@@ -254,4 +254,5 @@ class NetworkAddresses:
     ws_url: str
     gateway_url: str
     program_id: str
+    dialect: str
     home: str

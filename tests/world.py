@@ -168,7 +168,7 @@ class World:
         self.network = network
         self.clock = clock
         self.home = home
-        self.dialect = get_dialect()
+        self.dialect = get_dialect(network.dialect)
         self.rpc = RpcClient(network.endpoints.rpc_url)
         self.chain = ChainClient(self.rpc, self.dialect)
         self.other = Wallet(Keypair())

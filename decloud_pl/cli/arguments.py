@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from decloud_pl.errors import UsageError, nearest
+from decloud_pl.localnet.program import REVISIONS
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -168,6 +169,11 @@ def _values(name: str, begin: str) -> list[str]:
     return [word for word in known if word.startswith(begin)]
 
 
+dialect = click.option(
+    "--dialect",
+    type=Choice(REVISIONS),
+    help="the program's revision (default: the home's own; for a new one the newest)",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="print one JSON document on stdout, nothing else")
 round_id = click.argument("round_id", type=RoundNumber(), metavar="ID", help="the round's number")
 maybe_round_id = click.argument(

@@ -18,7 +18,9 @@ _STOP_SECONDS = 10.0
 
 
 @asynccontextmanager
-async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> AsyncIterator[NetworkAddresses]:
+async def local_network(
+    home: Path, *, log: Path, ended: asyncio.Event, dialect: str | None = None
+) -> AsyncIterator[NetworkAddresses]:
     """Runs a local network with agents on free ports while the context is open.
 
     It stops when this process ends, however that comes.
@@ -27,12 +29,14 @@ async def local_network(home: Path, *, log: Path, ended: asyncio.Event) -> Async
         home: its folder.
         log: file for its stderr.
         ended: set when it has ended by itself, killed for example.
+        dialect: of its program; None for the one that the folder's network has.
 
     Raises:
         LocalnetError: it did not start; the message is its own.
     """
     log_file = _open_log(home, log)
-    options = ("--json", "--exit-with-parent", "--rpc-port", "0", "--gateway-port", "0", "--home", str(home))
+    options = ["--json", "--exit-with-parent", "--rpc-port", "0", "--gateway-port", "0", "--home", str(home)]
+    options += [] if dialect is None else ["--dialect", dialect]
     with log_file:
         child = await Child.start((sys.executable, "-m", "decloud_pl.cli", "localnet", *options), log=log_file)
     watch = asyncio.create_task(_tell(child, ended))

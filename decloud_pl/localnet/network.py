@@ -8,12 +8,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects import DEFAULT, get_dialect
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
@@ -24,13 +24,14 @@ from decloud_pl.domain import Convention, NetworkAddresses
 from decloud_pl.durable import locked
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.agents.actor import Actor, Agent, drive
-from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.localnet.agents.bench import Bench, Scoring
 from decloud_pl.localnet.agents.creator import Creator
 from decloud_pl.localnet.agents.offers import MAPPINGS, Offer
 from decloud_pl.localnet.agents.validator import Validator
 from decloud_pl.localnet.clock import Clock, ScaledClock
 from decloud_pl.localnet.gateway import GatewayServer
-from decloud_pl.localnet.program import shared_object
+from decloud_pl.localnet.program import NEWEST, OLDEST, shared_object
+from decloud_pl.localnet.program.names import TREASURY
 from decloud_pl.localnet.rpc.server import RpcServer
 from decloud_pl.localnet.vm import SLOT_SECONDS, Vm
 from decloud_pl.loop_thread import LoopThread
@@ -40,6 +41,8 @@ from decloud_pl.store.fetch.gateway import GatewayReader
 STATE_FILE = "chain.sqlite"
 STORE_FOLDER = "store"
 _LOCK_FILE = "network.lock"
+_DIALECT = "dialect"
+"""The fact of the state file that names the revision of its program."""
 _SHORTEST_TICK = 0.01
 """Seconds; requests look at the clock themselves, so a shorter one would only cost processor time."""
 _LOW_BALANCE = 100_000_000_000
@@ -78,15 +81,17 @@ class LocalNetwork:
         rpc_port: 0 for any free pair.
         gateway_port: 0 for any free one.
         agents: what they do; None for a network without agents.
-        convention: what submissions mean to the validator, as conf/network/local.yaml says by default.
+        convention: what submissions mean to the validator, by default what they mean to the dialect's; or ``equal`` for
+            one that gives every valid submission an equal share, as v1.2's validator as published does.
         gradient_rate: the validator's η; by default that of the dialect's.
         speed: how many times faster than the world the chain's time runs; ignored with ``clock``.
         clock: the chain's time.
-        dialect: the name of the revision of the program.
+        dialect: the name of the revision of the program; by default the one that the home folder's network has, and the
+            newest for a new network.
 
     Raises:
-        LocalnetError: the folder is in use or unusable, or a port is taken.
-        ConfigError: there is no such revision.
+        LocalnetError: the folder is in use or unusable, its network has another dialect, or a port is taken.
+        ConfigError: the program is not built for this dialect.
     """
 
     def __init__(
@@ -96,23 +101,23 @@ class LocalNetwork:
         rpc_port: int = 0,
         gateway_port: int = 0,
         agents: AgentOptions | None = AgentOptions(),
-        convention: Convention = "delta",
+        convention: Scoring | None = None,
         gradient_rate: float | None = None,
         speed: float = 1.0,
         clock: Clock | None = None,
-        dialect: str = DEFAULT,
+        dialect: str | None = None,
     ) -> None:
         self._is_temporary = home is None
         self._home = Path(home or "").expanduser()
         self._ports = (rpc_port, gateway_port)
         self._agents = agents
-        self.dialect = dialect
-        self._dialect = get_dialect(dialect)
-        self.convention: Convention = convention
-        self.gradient_rate = self._dialect.reading.gradient_rate if gradient_rate is None else gradient_rate
+        self._asked = (dialect, convention, gradient_rate)
+        self._use(dialect or NEWEST)
         self._speed = speed
         self._clock = clock or ScaledClock(speed)
         self._stack = AsyncExitStack()
+        self._working = AsyncExitStack()
+        self._posted: set[int] = set()
         self._endpoints: NetworkAddresses | None = None
         self._thread: LoopThread | None = None
 
@@ -164,19 +169,73 @@ class LocalNetwork:
 
     async def _close(self) -> None:
         self._endpoints = None
+        await self._working.aclose()
         await self._stack.aclose()
+
+    async def upgrade(self, dialect: str) -> None:
+        """Replaces the program by another revision in place, as its authority would. Rounds go on where they are.
+
+        The agents begin anew with the new revision. It can be awaited in any loop, also where the network runs in a
+        thread of its own.
+
+        Raises:
+            LocalnetError: the network is not running, or the state cannot be written.
+            ConfigError: the program is not built for this dialect.
+        """
+        thread = self._thread
+        if thread is None:
+            await self._upgrade(dialect)
+        else:
+            await asyncio.to_thread(thread.run, self._upgrade(dialect))
+
+    async def _upgrade(self, dialect: str) -> None:
+        endpoints, program = self.endpoints, shared_object(dialect)
+        self.vm.ledger.set_fact(_DIALECT, dialect.encode())
+        await self._working.aclose()
+        self._use(dialect)
+        self.vm.deploy(self._dialect.program_id, program)
+        self._endpoints = replace(endpoints, dialect=dialect)
+        if self._agents is not None:
+            await self._start_agents(self._agents)
+
+    def _use(self, dialect: str) -> None:
+        """Takes on a revision, with what its public validator makes of submissions unless somebody said otherwise."""
+        _, scoring, gradient_rate = self._asked
+        self.dialect = dialect
+        self._dialect = get_dialect(dialect)
+        reading = self._dialect.reading
+        self.scoring: Scoring = scoring or reading.convention
+        self.convention: Convention = reading.convention if self.scoring == "equal" else self.scoring
+        self.gradient_rate = reading.gradient_rate if gradient_rate is None else gradient_rate
+
+    def _dialect_of_state(self) -> str | None:
+        """The revision that the state was made with; None for a new one."""
+        kept = self.vm.ledger.fact(_DIALECT)
+        if kept is not None:
+            return kept.decode()
+        # States did not name their revision while there was one.
+        return OLDEST if self.vm.ledger.last_sequence() else None
 
     async def _start(self) -> None:
         stack = self._stack
         if self._is_temporary:
             self._home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="decloud-network-")))
+        self._posted.clear()
         home = self._home
         stack.enter_context(_locked(home))
         # Not a provider that somebody chose: the network's creator and gateway need this one's blocks and archives.
         self.store = EmbeddedStore(home / STORE_FOLDER)
-        programs = {self._dialect.program_id: shared_object()}
-        self.vm = Vm(self._clock, programs, state=home / STATE_FILE)
+        self.vm = Vm(self._clock, {}, genesis=[TREASURY], state=home / STATE_FILE)
         stack.callback(self.vm.close)
+        before, asked = self._dialect_of_state(), self._asked[0]
+        if before is not None and asked is not None and before != asked:
+            raise LocalnetError(
+                f"The local network in {home} runs {before}, not {asked}.",
+                fix=f"Start it with {before}, or choose another folder with --home.",
+            )
+        self._use(asked or before or NEWEST)
+        self.vm.deploy(self._dialect.program_id, shared_object(self.dialect))
+        self.vm.ledger.set_fact(_DIALECT, self.dialect.encode())
         rpc_port, gateway_port = self._ports
         tick = max(_SHORTEST_TICK, SLOT_SECONDS / max(1.0, self._speed))
         rpc_server = await stack.enter_async_context(RpcServer(self.vm, port=rpc_port, tick_seconds=tick))
@@ -186,6 +245,7 @@ class LocalNetwork:
             ws_url=rpc_server.ws_url,
             gateway_url=gateway_server.url,
             program_id=str(self._dialect.program_id),
+            dialect=self.dialect,
             home=str(home),
         )
         await self._initialise()
@@ -194,7 +254,7 @@ class LocalNetwork:
 
     async def _initialise(self) -> None:
         """Creates the program's round counter, unless an earlier run has done so."""
-        authority = await self._actor("authority")
+        authority = await self._actor("authority", self._stack)
 
         async def landed() -> bool:
             return await authority.chain.counter() is not None
@@ -203,17 +263,17 @@ class LocalNetwork:
             await authority.send(self._dialect.initialize(authority.wallet.address), "initialize", landed)
 
     async def _start_agents(self, options: AgentOptions) -> None:
-        home = self._home
+        home, working = self._home, self._working
         data = DataFolder.from_node({"folder": options.data, "download": False})
         bench = Bench(
-            convention=self.convention,
+            scoring=self.scoring,
             gradient_rate=self.gradient_rate,
             data=data.folder,
             log=home / "scoring.log",
         )
-        self._stack.push_async_callback(bench.aclose)
+        working.push_async_callback(bench.aclose)
         creator = Creator(
-            actor=await self._actor("creator"),
+            actor=await self._actor("creator", working),
             store=self.store,
             bench=bench,
             models=home / "models",
@@ -221,9 +281,10 @@ class LocalNetwork:
             offers=options.offers,
             open_rounds=options.open_rounds,
             limit=options.rounds,
+            posted=self._posted,
         )
         validator = Validator(
-            actor=await self._actor("validator"),
+            actor=await self._actor("validator", working),
             bench=bench,
             reader=GatewayReader([self.endpoints.gateway_url]),
             files=home / "validator",
@@ -240,18 +301,18 @@ class LocalNetwork:
             for agent, wake in zip(agents, wakes, strict=True)
         ]
         tasks.append(asyncio.create_task(self._wake_on_events(wakes)))
-        self._stack.push_async_callback(_cancel, tasks)
+        working.push_async_callback(_cancel, tasks)
 
     async def _wake_on_events(self, wakes: list[asyncio.Event]) -> None:
         async for _ in watch_events(self.endpoints.ws_url, self._dialect):
             for wake in wakes:
                 wake.set()
 
-    async def _actor(self, name: str) -> Actor:
-        """An agent's wallet, made at the first start and kept funded, with its own connection."""
+    async def _actor(self, name: str, stack: AsyncExitStack) -> Actor:
+        """An agent's wallet, made at the first start and kept funded, with a connection while the stack is open."""
         wallet = _wallet(self._home / f"{name}.json")
         rpc = RpcClient(self.endpoints.rpc_url)
-        self._stack.push_async_callback(rpc.aclose)
+        stack.push_async_callback(rpc.aclose)
         # The network is this machine's own: asking it often costs nothing and makes rounds quick.
         policy = SendPolicy(poll_seconds=0.1)
         sender = Sender(rpc, wallet, self._dialect, MemoryTransactionLog(), policy=policy)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,28 +70,36 @@ class Vm:
     Args:
         clock: its time.
         programs: shared objects by address.
+        genesis: addresses that exist from the start, with the rent-exempt minimum of an empty account.
         state: file that survives restarts, None for memory alone.
 
     Raises:
         LocalnetError: the state cannot be used.
     """
 
-    def __init__(self, clock: Clock, programs: dict[Pubkey, bytes], *, state: Path | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        programs: Mapping[Pubkey, bytes],
+        *,
+        genesis: Sequence[Pubkey] = (),
+        state: Path | None = None,
+    ) -> None:
         self._clock = clock
         self._ledger = Ledger(state)
         try:
-            self._start(programs)
+            self._start(programs, genesis)
         except BaseException:  # nobody else can close what no constructor has handed out
             self._ledger.close()
             raise
 
-    def _start(self, programs: dict[Pubkey, bytes]) -> None:
+    def _start(self, programs: Mapping[Pubkey, bytes], genesis: Sequence[Pubkey]) -> None:
         # Signatures, blockhashes and duplicates are checked here: LiteSVM accepts only its own newest
         # blockhash, and cannot simulate an unsigned transaction otherwise.
         self._svm = LiteSVM().with_transaction_history(0)
         self._svm = self._svm.with_sigverify(False).with_blockhash_check(False)  # noqa: FBT003 (positional only)
         for address, shared_object in programs.items():
-            self._svm.add_program(address, shared_object)
+            self.deploy(address, shared_object)
         self._seed = self._remembered("seed", lambda: os.urandom(32))
         self._faucet = Keypair.from_seed(self._remembered("faucet", lambda: os.urandom(32)))
         self._behind = 0.0
@@ -102,7 +110,14 @@ class Vm:
         self._airdrops = 0
         self._listeners: list[Listener] = []
         self._restore()
+        self._create(self._faucet.pubkey(), _FAUCET_LAMPORTS)
+        for address in genesis:
+            self._create(address, self.rent_exempt_minimum(0))
         self.advance()
+
+    def deploy(self, address: Pubkey, shared_object: bytes) -> None:
+        """Makes a shared object the program at an address, in place of one that is there; its accounts stay."""
+        self._svm.add_program(address, shared_object)
 
     # Time
 
@@ -305,10 +320,13 @@ class Vm:
         self._behind = max(0.0, reached - self._clock.now())
         for address, account in self._ledger.accounts():
             self._svm.set_account(address, account)
-        if self._svm.get_account(self._faucet.pubkey()) is None:
-            faucet = Account(_FAUCET_LAMPORTS, b"", Pubkey.default())
-            self._svm.set_account(self._faucet.pubkey(), faucet)
-            self._ledger.keep(self._faucet.pubkey(), faucet)
+
+    def _create(self, address: Pubkey, lamports: int) -> None:
+        """Makes an account of the system program from nothing, unless it exists."""
+        if self._svm.get_account(address) is None:
+            account = Account(lamports, b"", Pubkey.default())
+            self._svm.set_account(address, account)
+            self._ledger.keep(address, account)
 
 
 def writable_keys(transaction: VersionedTransaction) -> list[Pubkey]:

@@ -122,6 +122,10 @@ def _after_training(record: RoundRecord, round_: Round, submission: Submission, 
     if withheld and not submission.submitted:
         return Finish(State.MISSED, f"nothing was submitted: {withheld}")
     if round_.status is RoundStatus.EXPIRED:
+        if submission.submitted:
+            return Finish(State.EXPIRED, "the round expired: its validator never scored the submissions")
+        if not round_.submit_deadline:
+            return Finish(State.EXPIRED, "the round expired: its validator never started the training")
         return Finish(State.EXPIRED, "the round expired without submissions")
     if round_.status is RoundStatus.CANCELLED:
         return Finish(State.CANCELLED, "the creator cancelled the round")

@@ -16,7 +16,7 @@ from solders.keypair import Keypair
 from solders.transaction import VersionedTransaction
 
 from decloud_pl.chain.client import ChainClient
-from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.dialects import DEFAULT, get_dialect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.localnet.clock import ManualClock
@@ -97,7 +97,7 @@ class FastPace:
 @pytest.fixture
 async def endpoint() -> AsyncIterator[Endpoint]:
     clock = ManualClock()
-    vm = Vm(clock, {get_dialect().program_id: shared_object()})
+    vm = Vm(clock, {get_dialect().program_id: shared_object(DEFAULT)})
     found = Endpoint(vm, clock)
     application = web.Application()
     application.router.add_post("/", found.serve)

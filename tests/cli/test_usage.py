@@ -31,6 +31,8 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["completion", "bsh"], 2, "there is no 'bsh'. Did you mean 'bash'?"),
         (["list", "--status", "trainin"], 2, "there is no 'trainin'. Did you mean 'training'?"),
         (["localnet", "--convention", "deltas"], 2, "Did you mean 'delta'?"),
+        (["localnet", "--dialect", "v1.3"], 2, "there is no 'v1.3'"),
+        (["demo", "--dialect", "1.2"], 2, "Did you mean 'v1.2'?"),
         (["join"], 2, "Missing argument 'ID'. See decloud-trainer join --help."),
         (["join", "one"], 2, "'one' is not a round's number."),
         (["join", str(2**64)], 2, "is not a round's number."),

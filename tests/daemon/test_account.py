@@ -112,8 +112,8 @@ async def test_an_update_is_submitted_once_and_its_reward_claimed(world: World, 
             await claiming
         world.clock.advance(3700)
         await _validate(world, number)
-        assert await account.claim(number, seconds=None) == (10_000, 900_000_000)
-        assert await account.claim(number, seconds=None) == (10_000, 900_000_000)
+        assert await account.claim(number, seconds=None) == (10_000, 882_000_000)
+        assert await account.claim(number, seconds=None) == (10_000, 882_000_000)
     states = world.diary.states(number)
     assert states.count(State.SUBMITTING) == states.count(State.CLAIMING) == 1
     assert (await world.chain.submission(number, wallet.address)).gradient_cid == mine.cid  # type: ignore[union-attr]

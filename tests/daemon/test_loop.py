@@ -60,13 +60,13 @@ async def test_a_whole_life(world: World, ws_url: str | None) -> None:
         assert world.diary.states(round_id) == WHOLE_LIFE
         assert [record.state for record in daemon.ended] == [State.CLAIMED]
     row = world.row(round_id)
-    assert row.claimed_lamports == 900_000_000
+    assert row.claimed_lamports == 882_000_000
     assert row.join_signature
     assert row.submit_signature
     assert row.claim_signature
     submission = await world.submission(round_id)
     assert submission.gradient_cid == row.pinned_cid == row.update_cid
-    assert await world.rpc.balance(world.wallet.address) > before + 890_000_000
+    assert await world.rpc.balance(world.wallet.address) > before + 880_000_000
     assert not (world.home / "rounds" / str(round_id)).exists()
 
 

@@ -49,7 +49,7 @@ class Parties:
     done: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.dialect = get_dialect()
+        self.dialect = get_dialect(self.network.dialect)
         self._key = Keypair()
         self._news = asyncio.Event()
         self._model_cid = self._put_base_model()

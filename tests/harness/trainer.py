@@ -29,6 +29,7 @@ from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
+from decloud_pl.localnet.program import NEWEST
 from decloud_pl.rounds.events import DaemonEvent, Reporter
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Criteria
@@ -47,6 +48,7 @@ class Spec:
 
     Attributes:
         seed: of the wallet's key.
+        dialect: of the program.
         processes: whether trainings are child processes; otherwise they take place in the daemon.
         timeout: seconds an endpoint may be silent.
         silence: seconds without a slot after which the WebSocket is given up.
@@ -58,6 +60,7 @@ class Spec:
     store: str
     home: str
     seed: int
+    dialect: str = NEWEST
     fallbacks: list[str] = field(default_factory=list)
     processes: bool = False
     slots: int = 1
@@ -140,7 +143,7 @@ async def trainer(
     **policy: Any,
 ) -> AsyncIterator[Daemon]:
     """A daemon ready to run."""
-    dialect, wallet, home = get_dialect(), spec.wallet(), Path(spec.home)
+    dialect, wallet, home = get_dialect(spec.dialect), spec.wallet(), Path(spec.home)
     async with AsyncExitStack() as stack:
         rpc = RpcClient(spec.rpc_url, fallbacks=spec.fallbacks, timeout=spec.timeout)
         stack.push_async_callback(rpc.aclose)

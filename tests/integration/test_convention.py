@@ -61,5 +61,5 @@ def test_a_trainer_on_delta_is_stopped_and_earns_with_gradient(
 
     earning = start(["start", *settings])
     earning.wait_for("Updates are read as gradient, rate 0.1.")
-    earning.wait_for("Round 1: claimed 0.9 SOL")
+    earning.wait_for("Round 1: claimed 0.882 SOL")
     assert earning.end(signal.SIGINT) == 0

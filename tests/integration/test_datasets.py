@@ -34,7 +34,7 @@ def test_every_data_set_earns_a_reward(start: Callable[..., Any], tmp_path: Path
         ]
     )
     for _ in ROUNDS:
-        daemon.wait_for("claimed 0.9 SOL")
+        daemon.wait_for("claimed 0.882 SOL")
     assert daemon.end() == 0
     output = "\n".join(daemon.seen)
     for number, name in enumerate(ROUNDS):

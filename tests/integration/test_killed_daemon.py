@@ -56,7 +56,7 @@ def test_killed_at_every_step(network: Any, start: Callable[..., Any], trainer_h
         daemon.wait_for(step)
         assert daemon.end(signal.SIGKILL) == -signal.SIGKILL
     daemon = start(command)
-    daemon.wait_for("claimed 0.9 SOL")
+    daemon.wait_for("claimed 0.882 SOL")
     assert daemon.end(signal.SIGINT) == 0
 
     wallet = load_wallet(keypair_path=trainer_home / "id.json", environ={})

@@ -70,4 +70,4 @@ def test_the_lines_run_as_written_and_the_update_earns(lines: str, tmp_path: Pat
     script.write_text(_SETTING + lines)
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "Round 0: 100 % of the pool, 0.9 SOL", done.stdout
+    assert done.stdout.splitlines()[-1] == "Round 0: 100 % of the pool, 0.882 SOL", done.stdout

@@ -114,7 +114,7 @@ def test_it_earns_in_the_daemon(network: Any, start: Callable[..., Any], trainer
     assert "takes no argument 'batch_size'" in refused("batch_size=64")
 
     daemon = start(["start", *settings], **environ)
-    daemon.wait_for("Round 0: claimed 0.9 SOL")
+    daemon.wait_for("Round 0: claimed 0.882 SOL")
     assert daemon.end(signal.SIGINT) == 0
     assert footprint.read_text() == "Smooth Digits 0.1"
     found = json.loads(

@@ -70,10 +70,10 @@ def trainer(network: Any, start: Callable[..., Any], trainer_home: Path) -> Trai
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_passive_income(trainer: Trainer) -> None:
     daemon = trainer.start_as_documented("passive income")
-    daemon.wait_for("claimed 0.9 SOL")
+    daemon.wait_for("claimed 0.882 SOL")
     assert daemon.end(signal.SIGINT) == 0
     history = trainer.json("history")
-    assert history["earned_lamports"] == 900_000_000
+    assert history["earned_lamports"] == 882_000_000
     (entry,) = history["rounds"]
     assert entry["state"] == "claimed"
     status = trainer.json("status")
@@ -103,7 +103,7 @@ def test_quick_test(trainer: Trainer) -> None:
     trainer.run("config", "--unset", "max_batches")
     assert trainer.json("config", "--show", "preset=quick-test")["settings"]["max_batches"] == 50
     daemon = trainer.start_as_documented("quick test")
-    daemon.wait_for("claimed 0.9 SOL")
+    daemon.wait_for("claimed 0.882 SOL")
     assert daemon.end(signal.SIGINT) == 0
 
 
@@ -163,6 +163,6 @@ def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
         command=(sys.executable, "-m", "decloud_pl"),
         DECLOUD_HOME=trainer.environ["DECLOUD_HOME"],
     )
-    one.wait_for("claimed 0.9 SOL")
+    one.wait_for("claimed 0.882 SOL")
     assert one.process.wait(timeout=60) == 0
     assert trainer.json("history")["rounds"][0]["state"] == "claimed"

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from decloud_pl.localnet.program import REVISIONS, file_name
+
 Run = Callable[..., str]
 
 
@@ -53,7 +55,10 @@ def test_it_holds_every_file_of_the_package_and_of_conf(wheel: Path, root: Path,
     inside = [path.relative_to(root) for path in tracked]
     expected = {str(path) for path in inside if path.parts[0] == "decloud_pl"}
     expected |= {f"decloud_pl/{path}" for path in inside if path.parts[0] == "conf"}
-    assert {"decloud_pl/py.typed", "decloud_pl/localnet/program/federated_ai.so"} <= expected
+    assert {
+        "decloud_pl/py.typed",
+        *(f"decloud_pl/localnet/program/{file_name(name)}" for name in REVISIONS),
+    } <= expected
     assert {name for name in names if ".dist-info/" not in name} == expected
 
 
@@ -70,7 +75,7 @@ def test_it_composes_its_configuration(run: Run) -> None:
 
 
 def test_it_finds_the_program_of_the_local_network(run: Run) -> None:
-    code = "from decloud_pl.localnet.program import shared_object; print(shared_object()[:4])"
+    code = "from decloud_pl.localnet.program import shared_object; print(shared_object('v1.2')[:4])"
     assert run("python", "-c", code) == repr(b"\x7fELF")
 
 

@@ -50,8 +50,11 @@ def step(
     record: RoundRecord = RECORD,
     validator: Pubkey | None = ROUND.validator,
     aborted: bool = False,
+    submit_deadline: int = NOW,
 ) -> Next:
-    round_ = dataclasses.replace(ROUND, status=status, trainers_count=trainers, validator=validator)
+    round_ = dataclasses.replace(
+        ROUND, status=status, trainers_count=trainers, validator=validator, submit_deadline=submit_deadline
+    )
     record = dataclasses.replace(record, pinned_cid=pinned)
     return next_step(record, round_, submission, now=now, update_on_disk=update, withheld=withheld, aborted=aborted)
 
@@ -83,6 +86,14 @@ def test_a_round_that_went_on_without_us_is_over(status: RoundStatus, state: Sta
     over = step(status, None)
     assert isinstance(over, Finish)
     assert over.state is state
+
+
+def test_an_expired_round_says_who_was_missing() -> None:
+    silent = "the round expired: its validator never"
+    expired = RoundStatus.EXPIRED
+    assert step(expired, HANDED_IN) == Finish(State.EXPIRED, f"{silent} scored the submissions")
+    assert step(expired, JOINED, submit_deadline=0) == Finish(State.EXPIRED, f"{silent} started the training")
+    assert step(expired, JOINED) == Finish(State.EXPIRED, "the round expired without submissions")
 
 
 ABORTED = Finish(State.ABORTED, "the validator aborted the round and refunded its creator")

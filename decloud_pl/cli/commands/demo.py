@@ -6,6 +6,7 @@ account, no SOL and no internet.
 Examples:
   decloud-trainer demo
   decloud-trainer demo --rounds 2 --json
+  decloud-trainer demo --dialect v1.1 --home /tmp/demo-v1.1
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from decloud_pl.cli.arguments import FILE, WholeNumber, as_json, command
+from decloud_pl.cli.arguments import FILE, WholeNumber, as_json, command, dialect
 from decloud_pl.cli.ui.streams import print_document
 from decloud_pl.errors import ChainError, LocalnetError, TrainingError
 
@@ -36,8 +37,9 @@ _START_BALANCE = 1_000_000_000
 @command(__doc__)
 @click.option("--rounds", type=WholeNumber(1), default=1, metavar="N", help="how many rounds to earn (default 1)")
 @click.option("--home", type=FILE, metavar="DIR", help="where chain, store, wallet and journal are kept")
+@dialect
 @as_json
-def run(rounds: int, home: Path | None, as_json: bool) -> int:
+def run(rounds: int, home: Path | None, dialect: str | None, as_json: bool) -> int:
     import asyncio
 
     from decloud_pl.cli.ui.report import TerminalReporter
@@ -46,7 +48,7 @@ def run(rounds: int, home: Path | None, as_json: bool) -> int:
     folder = (home or default_home(os.environ) / "demo").expanduser().resolve()
     reporter = TerminalReporter(stderr=as_json)
     with reporter:
-        summary, interrupted = asyncio.run(_demo(folder, rounds, reporter))
+        summary, interrupted = asyncio.run(_demo(folder, rounds, dialect, reporter))
     if interrupted:
         reporter.say(f"Stopped. Start it again with --home {folder} and it goes on where it was.")
         return 130
@@ -63,7 +65,9 @@ def run(rounds: int, home: Path | None, as_json: bool) -> int:
     return 0
 
 
-async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[dict[str, Any], bool]:
+async def _demo(
+    home: Path, rounds: int, dialect: str | None, reporter: TerminalReporter
+) -> tuple[dict[str, Any], bool]:
     import asyncio
 
     from decloud_pl.chain.rpc import RpcClient
@@ -75,8 +79,11 @@ async def _demo(home: Path, rounds: int, reporter: TerminalReporter) -> tuple[di
     begun = time.monotonic()
     reporter.say("Starting a local DECLOUD network…")
     gone, log = asyncio.Event(), home / "localnet.log"
-    async with local_network(home / "localnet", log=log, ended=gone) as endpoints:
-        reporter.say(f"RPC {endpoints.rpc_url}, gateway {endpoints.gateway_url}, program {endpoints.program_id}.")
+    async with local_network(home / "localnet", log=log, ended=gone, dialect=dialect) as endpoints:
+        reporter.say(
+            f"RPC {endpoints.rpc_url}, gateway {endpoints.gateway_url}, "
+            f"program {endpoints.program_id} ({endpoints.dialect})."
+        )
         wallet = _demo_wallet(home / "trainer.json")
         rpc = RpcClient(endpoints.rpc_url)
         try:

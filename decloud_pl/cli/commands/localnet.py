@@ -7,6 +7,7 @@ Examples:
   decloud-trainer localnet
   decloud-trainer localnet --rpc-port 0 --gateway-port 0 --json
   decloud-trainer localnet --no-agents --speed 100
+  decloud-trainer localnet --dialect v1.1 --convention gradient
   decloud-trainer localnet --dataset fashionmnist --dataset imdb --architecture vit_tiny --architecture text_bag
 """
 
@@ -15,15 +16,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from decloud_pl.cli.arguments import FILE, Choice, WholeNumber, as_json, command
+from decloud_pl.cli.arguments import FILE, Choice, WholeNumber, as_json, command, dialect
 from decloud_pl.cli.ui.streams import print_document
 from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
+    from decloud_pl.localnet.agents.bench import Scoring
     from decloud_pl.localnet.network import AgentOptions, LocalNetwork
 
 _FASTEST = 1000
@@ -51,7 +53,12 @@ _FASTEST = 1000
 @click.option("--data", type=FILE, metavar="DIR", help="the validator's data folder")
 @click.option("--open-rounds", type=WholeNumber(1), default=1, metavar="N", help="rounds at a time (default 1)")
 @click.option("--reward", default="1", metavar="SOL", help="reward of a round (default 1)")
-@click.option("--convention", type=Choice(("delta", "gradient")), default="delta", help="what submissions mean here")
+@dialect
+@click.option(
+    "--convention",
+    type=Choice(("delta", "gradient", "equal")),
+    help="what submissions mean here; equal: a share each (default: the dialect's)",
+)
 @as_json
 @click.option("--exit-with-parent", is_flag=True, help="stop when standard input closes")
 def run(
@@ -60,12 +67,13 @@ def run(
     home: Path | None,
     no_agents: bool,
     speed: float,
-    convention: Literal["delta", "gradient"],
+    dialect: str | None,
+    convention: Scoring | None,
     as_json: bool,
     exit_with_parent: bool,
     **agents: Any,
 ) -> int:
-    options = None if no_agents else _agent_options(**agents)
+    options = None if no_agents else _agent_options(dialect, **agents)
     # A blockhash lives for 60 seconds of the chain's time; nobody could sign and send in less than some milliseconds.
     if not 0 < speed <= _FASTEST:
         raise UsageError(f"--speed is {speed:g}.", fix=f"Give a number above 0, at most {_FASTEST}.")
@@ -84,19 +92,27 @@ def run(
         agents=options,
         convention=convention,
         speed=speed,
+        dialect=dialect,
     )
     asyncio.run(_serve(network, as_json=as_json, exit_with_parent=exit_with_parent))
     return 0
 
 
 def _agent_options(
-    rounds: int, dataset: Sequence[str], architecture: Sequence[str], data: Path | None, open_rounds: int, reward: str
+    dialect: str | None,
+    rounds: int,
+    dataset: Sequence[str],
+    architecture: Sequence[str],
+    data: Path | None,
+    open_rounds: int,
+    reward: str,
 ) -> AgentOptions:
     from decloud_pl.chain.dialects import get_dialect
     from decloud_pl.data.entry import DataFolder
     from decloud_pl.domain import parse_sol
     from decloud_pl.localnet.agents.offers import make_offers
     from decloud_pl.localnet.network import AgentOptions
+    from decloud_pl.localnet.program import NEWEST
 
     try:
         lamports = parse_sol(reward)
@@ -106,7 +122,7 @@ def _agent_options(
         raise UsageError("--reward and --rounds must be positive.", fix="Give a reward above 0.")
     data = None if data is None else data.expanduser().resolve()
     folder = DataFolder.from_node({"folder": data, "download": False})
-    offers = make_offers(dataset or ("custom",), architecture, folder, get_dialect())
+    offers = make_offers(dataset or ("custom",), architecture, folder, get_dialect(dialect or NEWEST))
     return AgentOptions(rounds, lamports, offers, open_rounds, data)
 
 
@@ -125,5 +141,6 @@ async def _serve(network: LocalNetwork, *, as_json: bool, exit_with_parent: bool
                 print(f"WebSocket  {endpoints.ws_url}")
                 print(f"Gateway    {endpoints.gateway_url}")
                 print(f"Program    {endpoints.program_id}")
+                print(f"Dialect    {endpoints.dialect}")
                 print(f"Home       {endpoints.home}", flush=True)
             await stop.wait()

@@ -16,6 +16,7 @@ from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.errors import DecloudError
+from decloud_pl.localnet.program.deadlines import START_SECONDS, VALIDATION_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,9 @@ class Actor:
         """
         deadlines = {
             RoundStatus.WAITING_VALIDATOR: round_.validator_deadline,
-            RoundStatus.WAITING_TRAINERS: round_.join_deadline if not round_.trainers_count else None,
+            RoundStatus.WAITING_TRAINERS: round_.join_deadline + (START_SECONDS if round_.trainers_count else 0),
             RoundStatus.TRAINING: round_.submit_deadline,
+            RoundStatus.VALIDATING: round_.submit_deadline + VALIDATION_SECONDS,
         }
         deadline = deadlines.get(round_.status)
         if deadline is None or now <= deadline:

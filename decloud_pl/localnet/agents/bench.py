@@ -11,12 +11,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from decloud_pl.children import Child
-from decloud_pl.domain import Convention
 from decloud_pl.errors import LocalnetError
 
+Scoring: TypeAlias = Literal["delta", "gradient", "equal"]
+"""How the validator shares a reward out: by what submissions read so gain, or equally among the valid ones."""
 _CHILD = (sys.executable, "-m", "decloud_pl.localnet.agents.bench_child")
 
 
@@ -24,7 +25,7 @@ class Bench:
     """Makes base models and scores submissions in a child process.
 
     Args:
-        convention: what the entries of a submission mean on this network.
+        scoring: how the network's validator shares a reward out.
         gradient_rate: the validator's η of the ``gradient`` convention.
         data: the folder of the data sets; None for ``data`` in the user's home folder.
         log: file for the child's stderr.
@@ -34,13 +35,14 @@ class Bench:
     def __init__(
         self,
         *,
-        convention: Convention,
+        scoring: Scoring,
         gradient_rate: float,
         log: Path,
         data: Path | None = None,
         command: Sequence[str] = _CHILD,
     ) -> None:
-        self._options = {"convention": convention, "gradient_rate": gradient_rate}
+        self._scoring = scoring
+        self._options = {"scoring": scoring, "gradient_rate": gradient_rate}
         self._data = None if data is None else str(data)
         self._log = log
         self._command = command
@@ -54,8 +56,12 @@ class Bench:
         )
 
     async def baseline(self, base: Path, *, dataset: str) -> float:
-        """Top-1 accuracy of a base model on the data set's test split, 0 to 1."""
-        return float(await self._ask("baseline", base=str(base), dataset=dataset, data=self._data))
+        """Top-1 accuracy of a base model on the data set's test split, 0 to 1.
+
+        A validator that scores ``equal`` opens the model all the same but says 0, as the published one of v1.2 does.
+        """
+        measured = float(await self._ask("baseline", base=str(base), dataset=dataset, data=self._data))
+        return 0.0 if self._scoring == "equal" else measured
 
     async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
         """Basis points per submission, which sum to 10000 (see `oracle.shares`); one that is refused has 0.

@@ -88,9 +88,9 @@ def contributions(submissions: dict[str, str], **asked: Any) -> dict[str, int]:
 
 
 def counts(
-    base: str, dataset: str, data: str | None, submissions: dict[str, str], convention: Any, gradient_rate: float
+    base: str, dataset: str, data: str | None, submissions: dict[str, str], scoring: Any, gradient_rate: float
 ) -> tuple[int, dict[str, int]]:
-    """Correct predictions of a base model, and with each submission that is not refused.
+    """Correct predictions of a base model, and with each submission that is not refused; for ``equal`` zeros.
 
     Raises:
         LocalnetError: all are.
@@ -108,12 +108,12 @@ def counts(
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             refusals += f" {name}: {error}"
         else:
-            correct[name] = oracle.with_submission(entries, convention, gradient_rate)
+            correct[name] = 0 if scoring == "equal" else oracle.with_submission(entries, scoring, gradient_rate)
         finally:
             safe.unlink(missing_ok=True)
     if not correct:
         raise LocalnetError(f"No submission is valid, so the validator does not complete the round.{refusals}")
-    return oracle.baseline(), correct
+    return 0 if scoring == "equal" else oracle.baseline(), correct
 
 
 _REQUESTS: dict[str, Callable[..., Any]] = {

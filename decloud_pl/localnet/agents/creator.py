@@ -26,6 +26,7 @@ class Creator:
         models: folder of the base models, made once.
         reward: lamports per round.
         offers: what rounds ask for, in turn.
+        posted: the rounds it has posted, for one that takes over from another.
     """
 
     actor: Actor
@@ -36,7 +37,7 @@ class Creator:
     offers: tuple[Offer, ...]
     open_rounds: int = 1
     limit: int = 0
-    _posted: set[int] = field(default_factory=set)
+    posted: set[int] = field(default_factory=set)
 
     async def step(self) -> None:
         chain, me = self.actor.chain, self.actor.wallet.address
@@ -44,11 +45,10 @@ class Creator:
         unfinished = [round_ for round_ in mine if round_.status not in self.actor.dialect.final_statuses]
         now = await chain.rpc.clock()
         for round_ in unfinished:
-            if round_.status is not RoundStatus.VALIDATING:
-                await self.actor.check_if_overdue(round_, now)
+            await self.actor.check_if_overdue(round_, now)
         # A round without a valid submission is never completed; it must not hold up the next one for ever.
         going_on = [it for it in unfinished if it.status is not RoundStatus.VALIDATING or now <= it.submit_deadline]
-        if len(going_on) < self.open_rounds and (not self.limit or len(self._posted) < self.limit):
+        if len(going_on) < self.open_rounds and (not self.limit or len(self.posted) < self.limit):
             await self._post()
 
     async def _post(self) -> None:
@@ -68,7 +68,7 @@ class Creator:
         )
         await self.actor.keep_funded(self.reward + _COSTS)
         await self.actor.send(instruction, f"create:{round_id}", landed)
-        self._posted.add(round_id)
+        self.posted.add(round_id)
 
     async def _model_cid(self, offer: Offer, model_format: str) -> str:
         if offer.architecture != "simple_cnn":

@@ -89,7 +89,12 @@ class Validator:
                 self._troubles.pop(round_.id, None)
 
     async def _attend(self, round_: Round, now: int) -> None:
-        if await self.actor.check_if_overdue(round_, now):
+        # Late is better than never: a round that waits for this validator is not given up by it.
+        is_awaited = round_.validator == self.actor.wallet.address and (
+            round_.status is RoundStatus.VALIDATING
+            or (round_.status is RoundStatus.WAITING_TRAINERS and round_.trainers_count > 0)
+        )
+        if not is_awaited and await self.actor.check_if_overdue(round_, now):
             return
         if round_.status is RoundStatus.WAITING_VALIDATOR:
             await self._claim(round_)

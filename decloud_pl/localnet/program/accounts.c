@@ -23,14 +23,24 @@ static u64 check_own(const Context *context, u64 index, u8 kind) {
   return 0;
 }
 
+int is_absent(const Context *context, u64 index) {
+  return keys_equal(context->accounts[index].key, context->program_id);
+}
+
 u64 check_account(const Context *context, u64 index, const Expected *expected) {
   const Account *account = &context->accounts[index];
   u64 error = 0;
+  if (expected->kind == OPTIONAL && is_absent(context, index)) return 0;
   if (expected->kind == SIGNER) {
     if (!account->is_signer) error = fail_at(context, index, AccountNotSigner);
   } else if (expected->kind == SYSTEM_PROGRAM) {
     if (!keys_equal(account->key, &SYSTEM)) error = fail_at(context, index, InvalidProgramId);
-  } else if (expected->kind != ANY) {
+#if HAS_TREASURY
+  } else if (expected->kind == TREASURY_ACCOUNT) {
+    static const Pubkey TREASURY = {TREASURY_KEY};
+    if (!keys_equal(account->key, &TREASURY)) error = fail_at(context, index, InvalidTreasury);
+#endif
+  } else if (expected->kind != ANY && expected->kind != OPTIONAL) {
     error = check_own(context, index, expected->kind);
   }
   if (!error && expected->writable && !account->is_writable) error = fail_at(context, index, ConstraintMut);

@@ -3,7 +3,16 @@
 #include "errors.h"
 #include "state.h"
 
-typedef enum { ANY, SIGNER, SYSTEM_PROGRAM, COUNTER_ACCOUNT, ROUND_ACCOUNT, SUBMISSION_ACCOUNT } Kind;
+typedef enum {
+  ANY,
+  OPTIONAL,  // absent where the program's own id stands in its place, as Anchor's clients write it
+  SIGNER,
+  SYSTEM_PROGRAM,
+  TREASURY_ACCOUNT,
+  COUNTER_ACCOUNT,
+  ROUND_ACCOUNT,
+  SUBMISSION_ACCOUNT,
+} Kind;
 enum { READ_ONLY, WRITABLE };
 
 // One row of an instruction's account list, in the order of the protocol. The name goes into error lines.
@@ -12,8 +21,9 @@ typedef struct {
   u8 kind, writable;
 } Expected;
 
-// The most an instruction can use: round, validator and a submission of each of ten trainers. More are accepted and ignored.
-enum { MAX_TRAINERS = 10, MAX_ACCOUNTS = 2 + MAX_TRAINERS };
+// The most an instruction can use: check_round's four and a submission of each of ten trainers. More are accepted and
+// ignored.
+enum { MAX_TRAINERS = 10, MAX_ACCOUNTS = 4 + MAX_TRAINERS };
 
 typedef struct {
   Account accounts[MAX_ACCOUNTS];
@@ -29,6 +39,8 @@ static inline int arguments_end(const Context *context) { return read_everything
 
 // Fails because of the account at this place, by its name if the instruction has one for it.
 u64 fail_at(const Context *, u64 index, u64 code);
+
+int is_absent(const Context *, u64 index);
 
 // Number, kinds and flags. An account of the program's own is checked for existence, owner and discriminator.
 u64 check_accounts(Context *, const Expected *, u64 count);

@@ -1,4 +1,4 @@
-"""Builds the program: ``python -m decloud_pl.localnet.program.build [--check] [--output PATH]``.
+"""Builds the program, once per revision: ``python -m decloud_pl.localnet.program.build [--check] [--output FOLDER]``.
 
 The same sources give the same bytes on every machine with the same compiler: nothing of the machine, the
 folder or the time goes into the file.
@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from decloud_pl.errors import DecloudError, LocalnetError
-from decloud_pl.localnet.program import SHARED_OBJECT
+from decloud_pl.localnet.program import REVISIONS, file_name
 from decloud_pl.localnet.program.elf_object import read_object
 from decloud_pl.localnet.program.link import link
 from decloud_pl.localnet.program.names import header
@@ -34,7 +34,12 @@ FLAGS = (
 )  # fmt: skip
 
 
-def compile_object(source: Path, compiler: str = COMPILER) -> bytes:
+def define_revision(dialect: str) -> str:
+    """The compiler's argument that makes the sources a revision: ``-DREVISION=12`` for ``v1.2``."""
+    return "-DREVISION=" + dialect.removeprefix("v").replace(".", "")
+
+
+def compile_object(source: Path, compiler: str = COMPILER, *arguments: str) -> bytes:
     """Compiles one C file to a BPF object.
 
     Raises:
@@ -48,38 +53,40 @@ def compile_object(source: Path, compiler: str = COMPILER) -> bytes:
     with TemporaryDirectory() as folder:
         output = Path(folder, "out.o")
         # Relative to the source's folder, so that no message or symbol holds a path of this machine.
-        command = [compiler, *FLAGS, "-c", source.name, "-o", str(output)]
+        command = [compiler, *FLAGS, *arguments, "-c", source.name, "-o", str(output)]
         if subprocess.run(command, cwd=source.parent, check=False).returncode != 0:
             raise LocalnetError(f"{compiler} could not compile {source.name}.", fix="Its messages say why.")
         return output.read_bytes()
 
 
-def build(folder: Path = SOURCE, compiler: str = COMPILER) -> bytes:
-    """Compiles and links every C file of a folder, in the order of their names.
+def build(dialect: str, folder: Path = SOURCE, compiler: str = COMPILER) -> bytes:
+    """Compiles and links every C file of a folder, in the order of their names, to the program of one revision.
 
     Raises:
         LocalnetError: see `compile_object` and `link`.
     """
+    revision = define_revision(dialect)
     sources = sorted(folder.glob("*.c"))
-    return link([read_object(source.name, compile_object(source, compiler)) for source in sources])
+    return link([read_object(source.name, compile_object(source, compiler, revision)) for source in sources])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Builds, or with ``--check`` compares with what is there; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare with the built program; write nothing")
-    parser.add_argument("--output", type=Path, default=SOURCE / SHARED_OBJECT, help="the file to write or compare")
+    parser.add_argument("--check", action="store_true", help="compare with the built programs; write nothing")
+    parser.add_argument("--output", type=Path, default=SOURCE, help="the folder to write to or to compare")
     options = parser.parse_args(arguments)
-    output: Path = options.output
     try:
-        if options.check:
-            _check(output)
-            print(f"{output} is what the sources give.")
-        else:
-            if not _names_are_current():
-                NAMES.write_text(header(), encoding="ascii")
-            size = output.write_bytes(build())
-            print(f"{output}: {size} bytes.")
+        if not options.check and not _names_are_current():
+            NAMES.write_text(header(), encoding="ascii")
+        for dialect in REVISIONS:
+            output: Path = options.output / file_name(dialect)
+            if options.check:
+                _check(dialect, output)
+                print(f"{output} is what the sources give.")
+            else:
+                size = output.write_bytes(build(dialect))
+                print(f"{output}: {size} bytes.")
     except DecloudError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -90,13 +97,13 @@ def _names_are_current() -> bool:
     return NAMES.is_file() and NAMES.read_text(encoding="ascii") == header()
 
 
-def _check(output: Path) -> None:
+def _check(dialect: str, output: Path) -> None:
     fix = "Run python -m decloud_pl.localnet.program.build and commit the result."
     if not _names_are_current():
         raise LocalnetError("names.h does not match the Python dialect.", fix=fix)
     if not output.is_file():
         raise LocalnetError(f"{output} does not exist.", fix=fix)
-    if output.read_bytes() != build():
+    if output.read_bytes() != build(dialect):
         raise LocalnetError(f"{output} is not what the sources give.", fix=fix)
 
 

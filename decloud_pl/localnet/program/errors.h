@@ -1,10 +1,11 @@
 // Every code this program can end with, and the log line that lets Anchor clients show its name and message.
 #pragma once
+#include "revision.h"
 #include "sol.h"
 
 // X(code, name, message). 6000 and above are the program's own; below are the Anchor framework's, whose names and messages
 // are Anchor's (https://docs.rs/anchor-lang, enum ErrorCode).
-#define ERRORS(X)                                                                                     \
+#define ERRORS_OF_ALL(X)                                                                              \
   X(101, InstructionFallbackNotFound, "Fallback functions are not supported")                         \
   X(102, InstructionDidNotDeserialize, "The program could not deserialize the given instruction")     \
   X(2000, ConstraintMut, "A mut constraint was violated")                                             \
@@ -39,6 +40,22 @@
   X(6018, FeeAlreadyClaimed, "The validator fee was claimed already")                                 \
   X(6019, InvalidContributionSum, "The contributions do not add up to the reward")                    \
   X(6020, RoundNotValidating, "The round is not being validated")
+
+#if HAS_TREASURY
+#define ERRORS_OF_TREASURY(X) X(6021, InvalidTreasury, "This is not the treasury")
+#else
+#define ERRORS_OF_TREASURY(X)
+#endif
+
+#if HAS_ABORT
+#define ERRORS_OF_ABORT(X)                                                                       \
+  X(6022, CannotAbort, "Only a round that was claimed and is not over can be aborted")           \
+  X(6023, InvalidCreator, "This is not the creator of the round")
+#else
+#define ERRORS_OF_ABORT(X)
+#endif
+
+#define ERRORS(X) ERRORS_OF_ALL(X) ERRORS_OF_TREASURY(X) ERRORS_OF_ABORT(X)
 
 enum {
 #define X(code, name, message) name = code,

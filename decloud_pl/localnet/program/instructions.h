@@ -1,10 +1,10 @@
-// The thirteen instructions. Each reads its arguments, checks its accounts, then the round's rules in the order of the
+// The instructions. Each reads its arguments, checks its accounts, then the round's rules in the order of the
 // README, and only then changes anything. All return 0 or an error code.
 #pragma once
 #include "accounts.h"
 
 // X(name as in the protocol, suffix of its discriminator, name in the log)
-#define INSTRUCTIONS(X)                                    \
+#define INSTRUCTIONS_OF_ALL(X)                             \
   X(initialize, INITIALIZE, "Initialize")                  \
   X(create_round, CREATE_ROUND, "CreateRound")             \
   X(cancel_round, CANCEL_ROUND, "CancelRound")             \
@@ -19,12 +19,15 @@
   X(claim_validator_fee, CLAIM_VALIDATOR_FEE, "ClaimValidatorFee") \
   X(check_round, CHECK_ROUND, "CheckRound")
 
+#if HAS_ABORT
+#define INSTRUCTIONS(X) INSTRUCTIONS_OF_ALL(X) X(abort_round, ABORT_ROUND, "AbortRound")
+#else
+#define INSTRUCTIONS(X) INSTRUCTIONS_OF_ALL(X)
+#endif
+
 #define X(name, suffix, log) u64 name(Context *);
 INSTRUCTIONS(X)
 #undef X
-
-// Seconds. The protocol leaves them open; these are the local network's.
-enum { VALIDATOR_SECONDS = 3600, JOIN_SECONDS = 600, SUBMIT_SECONDS = 3600 };
 
 static inline i64 later(i64 time, u64 seconds) { return (i64)((u64)time + seconds); }
 

@@ -91,6 +91,31 @@ u64 empty_vault(const Context *context, u64 vault, u64 to, const Seeds *seeds) {
   return transfer(context, vault, to, *context->accounts[vault].lamports, seeds);
 }
 
+u64 pay(const Context *context, u64 vault, u64 lamports, const Seeds *seeds, Payment *payment) {
+  enum { VAULT, FEE_PLACES PAYEE };
+  payment->treasury_fee = payment->referrer_fee = 0;
+#if HAS_TREASURY
+  u64 fee = share_of(lamports, TREASURY_FEE_BPS);
+  if (!is_absent(context, vault + REFERRER)) payment->referrer_fee = share_of(fee, REFERRER_BPS_OF_FEE);
+  payment->treasury_fee = fee - payment->referrer_fee;
+  u64 error = 0;
+  if (payment->treasury_fee) error = transfer(context, vault, vault + TREASURY, payment->treasury_fee, seeds);
+  if (!error && payment->referrer_fee) error = transfer(context, vault, vault + REFERRER, payment->referrer_fee, seeds);
+  if (error) return error;
+#endif
+  payment->amount = lamports - payment->treasury_fee - payment->referrer_fee;
+  return transfer(context, vault, vault + PAYEE, payment->amount, seeds);
+}
+
+void put_fees(Buffer *event, const Payment *payment) {
+#if HAS_TREASURY
+  put_integer(event, payment->treasury_fee, 8);
+  put_integer(event, payment->referrer_fee, 8);
+#else
+  (void)event, (void)payment;
+#endif
+}
+
 u64 share_of(u64 lamports, u64 bps) {
   // Equal to lamports * bps / BPS, without a product that could exceed 64 bits.
   return lamports / BPS * bps + lamports % BPS * bps / BPS;

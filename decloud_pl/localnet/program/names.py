@@ -1,10 +1,17 @@
-"""Writes names.h: what the C source shares with the Python dialect, so that neither is typed twice."""
+"""Writes names.h: what the C source shares with the Python dialects, so that neither is typed twice.
+
+The newest dialect has every event, and what an older one lacks the sources leave out.
+"""
 
 from __future__ import annotations
 
 from decloud_pl.chain.anchor import discriminator
-from decloud_pl.chain.dialects.v1_0 import events
 from decloud_pl.chain.dialects.v1_0.datasets import DATASETS
+from decloud_pl.chain.dialects.v1_2 import V1_2, events
+from decloud_pl.localnet.program import deadlines
+
+TREASURY = V1_2().treasury
+"""Whom the program pays its fee to."""
 
 INSTRUCTIONS = (
     "initialize",
@@ -20,7 +27,15 @@ INSTRUCTIONS = (
     "claim_reward",
     "claim_validator_fee",
     "check_round",
+    "abort_round",
 )
+_SECONDS = {
+    "VALIDATOR_SECONDS": deadlines.VALIDATOR_SECONDS,
+    "JOIN_SECONDS": deadlines.JOIN_SECONDS,
+    "START_SECONDS": deadlines.START_SECONDS,
+    "SUBMIT_SECONDS": deadlines.SUBMIT_SECONDS,
+    "VALIDATION_SECONDS": deadlines.VALIDATION_SECONDS,
+}
 ACCOUNTS = ("Round", "Submission", "RoundCounter")
 
 _HEAD = """\
@@ -51,6 +66,9 @@ def header() -> str:
             *(_define("INSTRUCTION", "global", name) for name in INSTRUCTIONS),
             *(_define("ACCOUNT", "account", name) for name in ACCOUNTS),
             *(_define("EVENT", "event", name) for name in events.NAMES),
+            "\n",
+            *(f"enum {{ {name} = {seconds} }};\n" for name, seconds in _SECONDS.items()),
+            f"#define TREASURY_KEY {{ {', '.join(str(byte) for byte in bytes(TREASURY))} }}\n",
             f"\nenum {{ DATASET_COUNT = {len(DATASETS)}, DATASET_NAME_CAPACITY = {capacity} }};\n",
             "#define DATASET_NAMES \\\n  { \\\n",
             *(f"    {row}, \\\n" for row in rows),

@@ -7,9 +7,10 @@ u64 claim_reward(Context *context) {
   static const Expected EXPECTED[] = {{"round", ROUND_ACCOUNT, READ_ONLY},
                                       {"submission", SUBMISSION_ACCOUNT, WRITABLE},
                                       {"vault", ANY, WRITABLE},
+                                      FEE_ACCOUNTS  //
                                       {"trainer", SIGNER, WRITABLE},
                                       {"system_program", SYSTEM_PROGRAM, READ_ONLY}};
-  enum { ROUND, SUBMISSION, VAULT, TRAINER };
+  enum { ROUND, SUBMISSION, VAULT, FEE_PLACES TRAINER };
   u64 id = read_integer(&context->arguments, 8);
   if (!arguments_end(context)) return fail(InstructionDidNotDeserialize);
   Round round;
@@ -28,10 +29,13 @@ u64 claim_reward(Context *context) {
   if (!submission.submitted) return fail(NotSubmitted);
   if (submission.reward_claimed) return fail(RewardAlreadyClaimed);
   if (submission.contribution_bps == 0) return fail(NoContribution);
-  u64 amount = share_of(trainers_pool(&round), submission.contribution_bps);
-  if (amount > left) return fail(InvalidContributionSum);
+  u64 share = share_of(trainers_pool(&round), submission.contribution_bps);
+  // Shares can exceed the whole, and nobody can correct them any more: a late claim takes what the earlier ones have left.
+  if (share > left) share = left;
+  if (share == 0 && left == 0) return fail(InvalidContributionSum);
 
-  if ((error = transfer(context, VAULT, TRAINER, amount, &vault))) return error;
+  Payment payment;
+  if ((error = pay(context, VAULT, share, &vault, &payment))) return error;
   submission.reward_claimed = 1;
   write_submission(&context->accounts[SUBMISSION], &submission);
   Buffer out;
@@ -39,14 +43,15 @@ u64 claim_reward(Context *context) {
   say(&out, "Trainer ");
   say_key(&out, &submission.trainer);
   say(&out, " claimed ");
-  say_number(&out, amount);
+  say_number(&out, payment.amount);
   say(&out, " lamports from round ");
   say_number(&out, id);
   log_line(&out);
   event_start(&out, EVENT_REWARD_CLAIMED);
   put_integer(&out, id, 8);
   put_key(&out, &submission.trainer);
-  put_integer(&out, amount, 8);
+  put_integer(&out, payment.amount, 8);
+  put_fees(&out, &payment);
   log_event(&out);
   return 0;
 }
@@ -54,9 +59,10 @@ u64 claim_reward(Context *context) {
 u64 claim_validator_fee(Context *context) {
   static const Expected EXPECTED[] = {{"round", ROUND_ACCOUNT, WRITABLE},
                                       {"vault", ANY, WRITABLE},
+                                      FEE_ACCOUNTS  //
                                       {"validator", SIGNER, WRITABLE},
                                       {"system_program", SYSTEM_PROGRAM, READ_ONLY}};
-  enum { ROUND, VAULT, VALIDATOR };
+  enum { ROUND, VAULT, FEE_PLACES VALIDATOR };
   u64 id = read_integer(&context->arguments, 8);
   if (!arguments_end(context)) return fail(InstructionDidNotDeserialize);
   Round round;
@@ -69,8 +75,8 @@ u64 claim_validator_fee(Context *context) {
   if (!keys_equal(&round.validator, context->accounts[VALIDATOR].key)) return fail(NotValidator);
   if (round.fee_paid) return fail(FeeAlreadyClaimed);
 
-  u64 amount = validator_fee(&round);
-  if ((error = transfer(context, VAULT, VALIDATOR, amount, &vault))) return error;
+  Payment payment;
+  if ((error = pay(context, VAULT, validator_fee(&round), &vault, &payment))) return error;
   round.fee_paid = 1;
   write_round(&context->accounts[ROUND], &round);
   Buffer out;
@@ -78,14 +84,15 @@ u64 claim_validator_fee(Context *context) {
   say(&out, "Validator ");
   say_key(&out, &round.validator);
   say(&out, " claimed ");
-  say_number(&out, amount);
+  say_number(&out, payment.amount);
   say(&out, " lamports fee from round ");
   say_number(&out, id);
   log_line(&out);
   event_start(&out, EVENT_VALIDATOR_FEE_CLAIMED);
   put_integer(&out, id, 8);
   put_key(&out, &round.validator);
-  put_integer(&out, amount, 8);
+  put_integer(&out, payment.amount, 8);
+  put_fees(&out, &payment);
   log_event(&out);
   return 0;
 }

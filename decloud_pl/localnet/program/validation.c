@@ -31,9 +31,10 @@ u64 set_contribution(Context *context) {
 u64 complete_validation(Context *context) {
   static const Expected EXPECTED[] = {{"round", ROUND_ACCOUNT, WRITABLE},
                                       {"vault", ANY, WRITABLE},
+                                      FEE_ACCOUNTS  //
                                       {"validator", SIGNER, WRITABLE},
                                       {"system_program", SYSTEM_PROGRAM, READ_ONLY}};
-  enum { ROUND, VAULT, VALIDATOR };
+  enum { ROUND, VAULT, FEE_PLACES VALIDATOR };
   u64 id = read_integer(&context->arguments, 8);
   if (!arguments_end(context)) return fail(InstructionDidNotDeserialize);
   Round round;
@@ -45,7 +46,8 @@ u64 complete_validation(Context *context) {
   if (round.status != VALIDATING) return fail(RoundNotValidating);
   if (!keys_equal(&round.validator, context->accounts[VALIDATOR].key)) return fail(NotValidator);
 
-  if ((error = transfer(context, VAULT, VALIDATOR, validator_fee(&round), &vault))) return error;
+  Payment payment;
+  if ((error = pay(context, VAULT, validator_fee(&round), &vault, &payment))) return error;
   round.fee_paid = 1;
   round.status = COMPLETED;
   write_round(&context->accounts[ROUND], &round);

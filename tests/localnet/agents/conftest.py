@@ -21,9 +21,9 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.domain import Convention, Round, RoundStatus, Submission
+from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.localnet.agents.actor import Actor
-from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.localnet.agents.bench import Bench, Scoring
 from decloud_pl.localnet.agents.validator import Validator
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
@@ -49,10 +49,10 @@ class Town:
     clock: ManualClock
     home: Path
     monotonic: float = 0.0
-    dialect: NetworkDialect = field(default_factory=get_dialect)
     rpcs: list[RpcClient] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.dialect: NetworkDialect = get_dialect(self.network.dialect)
         self.creator = self.actor()
         self.chain = self.creator.chain
 
@@ -173,19 +173,19 @@ for line in sys.stdin:
 async def quick_bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """A bench whose child answers at once."""
     command = (sys.executable, "-S", "-c", QUICK_CHILD)
-    found = Bench(convention="delta", gradient_rate=RATE, log=tmp_path / "scoring.log", command=command)
+    found = Bench(scoring="delta", gradient_rate=RATE, log=tmp_path / "scoring.log", command=command)
     yield found
     await found.aclose()
 
 
 @pytest.fixture
-def convention() -> Convention:
+def scoring() -> Scoring:
     return "delta"
 
 
 @pytest.fixture
-async def bench(convention: Convention, tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(scoring: Scoring, tmp_path: Path) -> AsyncIterator[Bench]:
     """The real one."""
-    found = Bench(convention=convention, gradient_rate=RATE, log=tmp_path / "scoring.log")
+    found = Bench(scoring=scoring, gradient_rate=RATE, log=tmp_path / "scoring.log")
     yield found
     await found.aclose()

@@ -204,7 +204,7 @@ def asked(model: Model, convention: Convention, files: Iterable[Path]) -> dict[s
         "dataset": "digits",
         "data": None,
         "submissions": {path.name: str(path) for path in files},
-        "convention": convention,
+        "scoring": convention,
         "gradient_rate": RATE,
     }
 

@@ -34,6 +34,7 @@ from tests.localnet.agents.conftest import Town
 REWARD = 1_000_000_007
 """Not divisible by a basis point, so that shares leave a rest."""
 POOL = REWARD - REWARD // 10
+TREASURY_FEE_BPS = 200
 BATCHES = {1: 18, 2: 26, 3: 40}
 """What each trainer trains for, by the seed of its wallet."""
 PATIENCE = 120.0
@@ -166,16 +167,17 @@ async def test_rewards_follow_the_measured_gain_and_sum_to_the_pool(town: Town, 
     weak, middle, strong = gained.values()
     assert 0 < weak < middle < strong
     assert {who: entry.contribution_bps for who, entry in submissions.items()} == shares_of(gained)
-    # Every trainer is paid its share of the pool, rounded down to a lamport; what is left stays in the vault.
+    # Every trainer is paid its share of the pool, rounded down to a lamport, without the treasury's part of it; what is
+    # left stays in the vault.
     claimed = {
         event.trainer: event.amount
         for who in wallets
         for event in town.dialect.events(logs_of(town, round_id, who))
         if isinstance(event, RewardClaimed)
     }
-    assert claimed == {who: POOL * entry.contribution_bps // 10_000 for who, entry in submissions.items()}
-    rest = sum(POOL * entry.contribution_bps % 10_000 for entry in submissions.values()) // 10_000
-    assert sum(claimed.values()) == POOL - rest
+    shares = {who: POOL * entry.contribution_bps // 10_000 for who, entry in submissions.items()}
+    assert claimed == {who: share - share * TREASURY_FEE_BPS // 10_000 for who, share in shares.items()}
+    rest = POOL - sum(shares.values())
     assert 0 <= rest < len(claimed)
     vault = await town.chain.rpc.balance(town.dialect.vault_address(round_id))
     assert vault == await town.chain.rpc.rent_exempt_minimum(0) + rest

@@ -11,6 +11,9 @@ import pytest
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.domain import Convention, RoundStatus
 from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.localnet.agents.creator import Creator
+from decloud_pl.localnet.agents.offers import Offer
+from decloud_pl.localnet.program.deadlines import JOIN_SECONDS, START_SECONDS, SUBMIT_SECONDS, VALIDATION_SECONDS
 from decloud_pl.store.ipfs.cid import RAW, Cid
 from tests.localnet.agents.conftest import RATE, State, Town, always
 
@@ -26,8 +29,8 @@ def entries(base: State, trained: State, convention: Convention) -> State:
 
 
 # The other convention is the demo's.
-@pytest.mark.parametrize("convention", ["gradient"])
-async def test_shares_follow_the_networks_convention(town: Town, bench: Bench, convention: Convention) -> None:
+@pytest.mark.parametrize("scoring", ["gradient"])
+async def test_shares_follow_the_networks_convention(town: Town, bench: Bench, scoring: Convention) -> None:
     labels = Digits().load("test").labels
     counts = np.bincount(labels, minlength=10)
     rarest, most_frequent = int(counts.argmin()), int(counts.argmax())
@@ -39,9 +42,9 @@ async def test_shares_follow_the_networks_convention(town: Town, bench: Bench, c
     right, wrong = [await town.join(round_id) for _ in range(2)]
     await validator.step()
     assert (await town.round(round_id)).baseline_score == round(float(np.mean(labels == rarest)) * 10_000)
-    await town.submit(right, round_id, town.put(entries(base, trained, convention)))
+    await town.submit(right, round_id, town.put(entries(base, trained, scoring)))
     # Read in the network's convention this points the other way.
-    await town.submit(wrong, round_id, town.put(entries(trained, base, convention)))
+    await town.submit(wrong, round_id, town.put(entries(trained, base, scoring)))
     await validator.step()
     assert await town.status(round_id) is RoundStatus.COMPLETED
     assert (await town.submission(round_id, right)).contribution_bps == 10_000
@@ -55,11 +58,64 @@ async def test_shares_follow_the_networks_convention(town: Town, bench: Bench, c
     losing, *equal = sorted(trainers, key=lambda trainer: bytes(trainer.wallet.address))
     await town.submit(losing, round_id, town.put({"fc2.bias": base["fc2.bias"] * float("nan")}))
     for trainer in equal:
-        await town.submit(trainer, round_id, town.put(entries(trained, base, convention)))
+        await town.submit(trainer, round_id, town.put(entries(trained, base, scoring)))
     await validator.step()
     assert await town.status(round_id) is RoundStatus.COMPLETED
     shares = [(await town.submission(round_id, trainer)).contribution_bps for trainer in (losing, *equal)]
     assert shares == [0, 3334, 3333, 3333]
+
+
+@pytest.mark.parametrize("scoring", ["equal"])
+async def test_equal_shares_are_for_all_that_can_be_loaded_whatever_they_do(town: Town, bench: Bench) -> None:
+    base, trained = always(1), always(0)
+    round_id = await town.post(town.put(base))
+    validator = town.validator(bench)
+    await validator.step()
+    trainers = [await town.join(round_id) for _ in range(3)]
+    await validator.step()
+    assert (await town.round(round_id)).baseline_score == 0
+    better, worse = entries(base, trained, "delta"), entries(trained, base, "delta")
+    cids = [town.put(better), town.put(worse), town.put(b"no update")]
+    for trainer, cid in zip(trainers, cids, strict=True):
+        await town.submit(trainer, round_id, cid)
+    await validator.step()
+    assert [(await town.submission(round_id, trainer)).contribution_bps for trainer in trainers] == [5000, 5000, 0]
+
+
+async def test_a_round_that_its_validator_neglects_expires_by_its_creators_doing(
+    town: Town, quick_bench: Bench
+) -> None:
+    base = town.put(b"a base model")
+    unstarted, unscored = [await town.post(base) for _ in range(2)]
+    silent = town.validator(quick_bench)
+    await silent.step()
+    trainers = [await town.join(round_id) for round_id in (unstarted, unscored)]
+    start = town.dialect.start_training(unscored, validator=silent.actor.wallet.address, baseline_score=0)
+    await town.send(silent.actor, start)
+    await town.submit(trainers[1], unscored, town.put(b"good"))
+    models = town.home / "models"
+    models.mkdir()
+    creator = Creator(town.creator, town.network.store, quick_bench, models, reward=1, offers=(Offer(),), open_rounds=0)
+    town.clock.advance(JOIN_SECONDS + START_SECONDS + 1)
+    await creator.step()
+    assert await town.status(unstarted) is RoundStatus.EXPIRED
+    assert await town.status(unscored) is RoundStatus.VALIDATING
+    town.clock.advance(SUBMIT_SECONDS + VALIDATION_SECONDS)
+    await creator.step()
+    assert await town.status(unscored) is RoundStatus.EXPIRED
+
+
+async def test_a_validator_who_is_late_does_not_give_its_own_rounds_up(town: Town, quick_bench: Bench) -> None:
+    round_id = await town.post(town.put(b"a base model"))
+    validator = town.validator(quick_bench)
+    await validator.step()
+    trainer = await town.join(round_id)
+    town.clock.advance(JOIN_SECONDS + START_SECONDS + 1)
+    await validator.step()
+    await town.submit(trainer, round_id, town.put(b"good"))
+    town.clock.advance(SUBMIT_SECONDS + VALIDATION_SECONDS + 1)
+    await validator.step()
+    assert await town.status(round_id) is RoundStatus.COMPLETED
 
 
 async def test_what_cannot_be_loaded_gets_nothing_and_stops_nothing(

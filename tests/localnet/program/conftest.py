@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TypeAlias
 
 import pytest
+from solders.account import Account
 from solders.clock import Clock
 from solders.instruction import AccountMeta, Instruction
 from solders.keypair import Keypair
@@ -18,16 +19,31 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
+from decloud_pl.chain.anchor import readonly
 from decloud_pl.chain.dialects.v1_0 import V1_0
+from decloud_pl.chain.dialects.v1_1 import V1_1
+from decloud_pl.chain.dialects.v1_2 import V1_2
 from decloud_pl.chain.events import Event
 from decloud_pl.domain import Round, RoundCounter, Submission
-from decloud_pl.localnet.program import shared_object
+from decloud_pl.localnet.program import NEWEST, REVISIONS, shared_object
 
 MODEL_CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 GRADIENT_CID = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
 START = 1_800_000_000
 FEE_PER_SIGNATURE = 5000
 REWARD = 1_000_000_007
+DIALECTS: dict[str, type[V1_0]] = {"v1.0": V1_0, "v1.1": V1_1, "v1.2": V1_2}
+TREASURY = V1_1().treasury
+RENT_OF_NOTHING = 890_880
+"""Lamports an empty account must hold: 128 bytes at 6960 each."""
+
+
+def revisions(*names: str) -> pytest.MarkDecorator:
+    """Runs a test against these builds; without it a test runs against the newest."""
+    return pytest.mark.parametrize("revision", names, indirect=True, scope="session")
+
+
+each_revision = revisions(*REVISIONS)
 
 # AnchorError.parse of @coral-xyz/anchor, in one expression.
 _ANCHOR_ERROR = re.compile(
@@ -65,13 +81,14 @@ class Outcome:
 
 
 class Chain:
-    """A virtual machine with the program, and the wallets and addresses that tests have used."""
+    """A virtual machine with one revision of the program, and the wallets and addresses that tests have used."""
 
-    def __init__(self) -> None:
+    def __init__(self, revision: str = NEWEST) -> None:
         self.svm = LiteSVM()
-        self.dialect = V1_0()
-        self.svm.add_program(self.dialect.program_id, shared_object())
-        self.known: set[Pubkey] = set()
+        self.dialect = DIALECTS[revision]()
+        self.svm.add_program(self.dialect.program_id, shared_object(revision))
+        self.svm.set_account(TREASURY, Account(RENT_OF_NOTHING, b"", Pubkey.default()))
+        self.known: set[Pubkey] = {TREASURY, self.dialect.program_id}
         self.fees = 0
         self._wallets: dict[str, Keypair] = {}
         self.set_time(START)
@@ -217,6 +234,19 @@ class Life:
     def check(self) -> Instruction:
         return self.dialect.check_round(0, creator=self.creator.pubkey())
 
+    def close(self, *trainers: Keypair) -> Instruction:
+        """check_round with the submissions of these trainers behind its accounts."""
+        check = self.check()
+        submissions = [self.dialect.submission_address(0, trainer.pubkey()) for trainer in trainers]
+        return Instruction(check.program_id, bytes(check.data), [*check.accounts, *map(readonly, submissions)])
+
+    def abort(self) -> Instruction:
+        return self.dialect.abort_round(0, creator=self.creator.pubkey(), validator=self.validator.pubkey())
+
+    def net(self, lamports: int) -> int:
+        """What somebody receives to whom the program pays this much."""
+        return lamports - lamports * self.dialect.treasury_fee_bps // 10_000
+
     # The states
 
     def posted(self) -> Life:
@@ -309,10 +339,16 @@ def _ready_instructions() -> dict[str, Callable[[Life], tuple[Life, Instruction,
         ),
         "claim_validator_fee": lambda life: (life.finalized(), life.fee_claim(), life.validator),
         "check_round": lambda life: (life.posted(), life.check(), life.creator),
+        "abort_round": lambda life: (life.training(), life.abort(), life.validator),
     }
 
 
 INSTRUCTION_NAMES = tuple(_ready_instructions())
+
+
+def instruction_names(revision: str) -> tuple[str, ...]:
+    """The instructions of one revision."""
+    return INSTRUCTION_NAMES if DIALECTS[revision]().can_abort else INSTRUCTION_NAMES[:-1]
 
 
 def ready_instruction(name: str, life: Life) -> Ready:
@@ -324,15 +360,21 @@ ReadyFactory: TypeAlias = Callable[[str], Ready]
 LifeFactory: TypeAlias = Callable[..., Life]
 
 
+@pytest.fixture(scope="session")
+def revision(request: pytest.FixtureRequest) -> str:
+    """The build under test."""
+    return str(getattr(request, "param", NEWEST))
+
+
 @pytest.fixture
-def chain() -> Chain:
-    return Chain()
+def chain(revision: str) -> Chain:
+    return Chain(revision)
 
 
 @pytest.fixture(scope="session")
-def new_life() -> LifeFactory:
+def new_life(revision: str) -> LifeFactory:
     """Makes a round on a chain of its own."""
-    return lambda **options: Life(Chain(), **options)
+    return lambda **options: Life(Chain(revision), **options)
 
 
 @pytest.fixture
@@ -347,5 +389,5 @@ def ready(new_life: LifeFactory) -> ReadyFactory:
 
 @pytest.fixture(params=INSTRUCTION_NAMES)
 def each_ready(request: pytest.FixtureRequest, ready: ReadyFactory) -> tuple[str, Ready]:
-    """Every instruction in turn, ready to be sent."""
+    """Every instruction of the newest revision in turn, ready to be sent."""
     return request.param, ready(request.param)

@@ -7,7 +7,8 @@ import pytest
 from decloud_pl.chain import borsh
 from decloud_pl.chain.dialects.v1_0.datasets import DATASETS
 from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
-from tests.localnet.program.conftest import GRADIENT_CID, Life, Ready, ReadyFactory
+from decloud_pl.chain.dialects.v1_2 import V1_2
+from tests.localnet.program.conftest import GRADIENT_CID, Life, Ready, ReadyFactory, revisions
 
 FALLBACK_NOT_FOUND = 101
 DID_NOT_DESERIALIZE = 102
@@ -28,6 +29,14 @@ def test_every_truncation_is_refused(each_ready: tuple[str, Ready]) -> None:
 def test_bytes_after_the_arguments_are_refused(each_ready: tuple[str, Ready]) -> None:
     _, ready = each_ready
     assert ready.send(data=bytes(ready.instruction.data) + b"\0").code == DID_NOT_DESERIALIZE
+
+
+@revisions("v1.0", "v1.1")
+def test_an_instruction_of_a_later_revision_is_unknown(life: Life) -> None:
+    """Which tells a client what runs."""
+    abort = V1_2().abort_round(0, creator=life.creator.pubkey(), validator=life.validator.pubkey())
+    outcome = life.training().chain.send(abort, life.validator)
+    assert outcome.anchor_error == (None, "InstructionFallbackNotFound", 101)
 
 
 def test_an_unknown_instruction_is_refused(ready: ReadyFactory) -> None:

@@ -16,8 +16,8 @@ from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
-from decloud_pl.errors import LocalnetError
-from decloud_pl.localnet.program import SHARED_OBJECT, shared_object
+from decloud_pl.errors import ConfigError, LocalnetError
+from decloud_pl.localnet.program import NEWEST, REVISIONS, file_name, shared_object
 from decloud_pl.localnet.program.build import COMPILER, SOURCE, build, compile_object, main
 from decloud_pl.localnet.program.elf_object import read_object
 from decloud_pl.localnet.program.link import link
@@ -29,8 +29,9 @@ needs_compiler = pytest.mark.skipif(
 
 
 @needs_compiler
-def test_the_committed_program_is_what_the_sources_give() -> None:
-    assert build() == shared_object(), "run python -m decloud_pl.localnet.program.build"
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_the_committed_program_is_what_the_sources_give(revision: str) -> None:
+    assert build(revision) == shared_object(revision), "run python -m decloud_pl.localnet.program.build"
 
 
 @needs_compiler
@@ -39,52 +40,81 @@ def test_another_folder_gives_the_same_bytes(tmp_path: Path) -> None:
     copied.mkdir()
     for source in [*SOURCE.glob("*.c"), *SOURCE.glob("*.h")]:
         (copied / source.name).write_bytes(source.read_bytes())
-    assert build(copied) == shared_object()
+    assert build(NEWEST, copied) == shared_object(NEWEST)
 
 
 def test_the_committed_names_are_the_dialects() -> None:
     assert (SOURCE / "names.h").read_text() == header()
 
 
-def test_the_program_names_nothing_of_the_machine_it_was_built_on() -> None:
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_the_program_names_nothing_of_the_machine_it_was_built_on(revision: str) -> None:
     for trace in (b"/home", b"/root", b"/work", b"/tmp", b"clang", b".c\0"):
-        assert trace not in shared_object()
+        assert trace not in shared_object(revision)
+
+
+def test_every_revision_has_a_program_of_its_own() -> None:
+    assert len({shared_object(revision) for revision in REVISIONS}) == len(REVISIONS)
+
+
+def test_a_revision_that_the_program_is_not_built_for_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"does not run 'v1\.3'\. Did you mean 'v1\."):
+        shared_object("v1.3")
 
 
 @needs_compiler
-def test_check_accepts_the_committed_program_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    before = (SOURCE / SHARED_OBJECT).stat().st_mtime_ns
+def test_check_accepts_the_committed_programs_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [SOURCE / file_name(revision) for revision in REVISIONS]
+    before = [path.stat().st_mtime_ns for path in paths]
     assert main(["--check"]) == 0
-    assert "is what the sources give" in capsys.readouterr().out
-    assert (SOURCE / SHARED_OBJECT).stat().st_mtime_ns == before
+    assert capsys.readouterr().out.count("is what the sources give") == len(REVISIONS)
+    assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """A folder with all programs."""
+    for revision in REVISIONS:
+        (tmp_path / file_name(revision)).write_bytes(shared_object(revision))
+    return tmp_path
 
 
 @needs_compiler
-def test_check_refuses_another_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = tmp_path / "other.so"
-    other.write_bytes(shared_object()[:-1])
-    assert main(["--check", "--output", str(other)]) == 12
-    assert "is not what the sources give. Run python -m" in capsys.readouterr().err
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_check_refuses_another_program(built: Path, revision: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (built / file_name(revision)).write_bytes(shared_object(revision)[:-1])
+    assert main(["--check", "--output", str(built)]) == 12
+    assert f"{file_name(revision)} is not what the sources give. Run python -m" in capsys.readouterr().err
 
 
-def test_check_refuses_a_missing_program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--check", "--output", str(tmp_path / "none.so")]) == 12
+@needs_compiler
+def test_check_refuses_a_missing_program(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (built / file_name(NEWEST)).unlink()
+    assert main(["--check", "--output", str(built)]) == 12
     assert "does not exist" in capsys.readouterr().err
 
 
 @needs_compiler
 def test_the_build_is_a_command(tmp_path: Path) -> None:
-    output = tmp_path / "out.so"
-    command = [sys.executable, "-m", "decloud_pl.localnet.program.build", "--output", str(output)]
+    command = [sys.executable, "-m", "decloud_pl.localnet.program.build", "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == f"{output}: {len(shared_object())} bytes.\n"
-    assert output.read_bytes() == shared_object()
+    said = [f"{tmp_path / file_name(revision)}: {len(shared_object(revision))} bytes." for revision in REVISIONS]
+    assert done.stdout.splitlines() == said
+    assert all((tmp_path / file_name(revision)).read_bytes() == shared_object(revision) for revision in REVISIONS)
+
+
+@needs_compiler
+def test_sources_compiled_without_a_revision_say_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "revision.h").write_bytes((SOURCE / "revision.h").read_bytes())
+    with pytest.raises(LocalnetError, match=r"could not compile a\.c"):
+        compiled(tmp_path, '#include "revision.h"')
+    assert "Compile with -DREVISION=" in capfd.readouterr().err
 
 
 def test_a_missing_compiler_is_one_clear_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text("int x;")
     with pytest.raises(LocalnetError, match="The compiler clang-of-nobody is not installed") as caught:
-        build(tmp_path, "clang-of-nobody")
+        build(NEWEST, tmp_path, "clang-of-nobody")
     assert "apt install" in caught.value.fix
 
 
@@ -187,7 +217,7 @@ def test_what_is_not_an_object_is_refused(data: bytes) -> None:
 
 def test_an_object_for_another_machine_is_refused() -> None:
     with pytest.raises(LocalnetError, match="is no BPF object file"):
-        read_object("a.o", shared_object())
+        read_object("a.o", shared_object(NEWEST))
 
 
 FIRST = """

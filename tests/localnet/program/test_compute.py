@@ -14,11 +14,12 @@ LIMITS = {
     "start_training": 7_000,
     "submit_gradients": 12_000,
     "set_contribution": 8_000,
-    "complete_validation": 9_000,
+    "complete_validation": 13_000,
     "finalize_round": 12_000,
-    "claim_reward": 13_000,
-    "claim_validator_fee": 11_000,
+    "claim_reward": 17_000,
+    "claim_validator_fee": 15_000,
     "check_round": 9_000,
+    "abort_round": 11_000,
 }
 
 

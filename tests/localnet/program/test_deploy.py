@@ -19,8 +19,8 @@ from solders.transaction import VersionedTransaction
 from solders.transaction_metadata import FailedTransactionMetadata
 
 from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID
-from decloud_pl.chain.dialects.v1_0 import V1_0
-from decloud_pl.localnet.program import shared_object
+from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.localnet.program import REVISIONS, shared_object
 from decloud_pl.localnet.program.build import COMPILER, compile_object
 from decloud_pl.localnet.program.elf_object import read_object
 from decloud_pl.localnet.program.link import link
@@ -99,14 +99,15 @@ def payer(svm: LiteSVM) -> Keypair:
     return payer
 
 
-def test_the_upgradeable_loader_deploys_it(svm: LiteSVM, payer: Keypair) -> None:
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_the_upgradeable_loader_deploys_it(svm: LiteSVM, payer: Keypair, revision: str) -> None:
     program = Keypair.from_seed(b"\3" * 32)
-    deploy(svm, payer, program, shared_object())
-    dialect = V1_0(program.pubkey())
+    deploy(svm, payer, program, shared_object(revision))
+    dialect = get_dialect(revision, program.pubkey())
     run(svm, [dialect.initialize(payer.pubkey())], payer)
     counter = svm.get_account(dialect.round_counter_address())
     assert counter is not None
-    assert V1_0.decode_round_counter(bytes(counter.data)).authority == payer.pubkey()
+    assert dialect.decode_round_counter(bytes(counter.data)).authority == payer.pubkey()
 
 
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed")

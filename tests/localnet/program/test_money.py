@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import pytest
 from solders.account import Account
+from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 from solders.rent import Rent
 from solders.system_program import TransferParams, transfer
 
 from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID
 from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
-from tests.localnet.program.conftest import REWARD, Life, LifeFactory, Ready
+from tests.localnet.program.conftest import RENT_OF_NOTHING, REWARD, Life, LifeFactory, each_revision
 
-RENT_OF_NOTHING = 890_880
-"""Lamports an empty account must hold: 128 bytes at 6960 each."""
+pytestmark = each_revision
+POOL = REWARD - REWARD // 10
 
 
 def give(life: Life, address: Pubkey, lamports: int) -> None:
     donor = life.chain.wallet("donor")
     parameters = TransferParams(from_pubkey=donor.pubkey(), to_pubkey=address, lamports=lamports)
     life.chain.must(transfer(parameters), donor)
-
-
-def test_no_lamport_appears_or_disappears(each_ready: tuple[str, Ready]) -> None:
-    _, ready = each_ready
-    chain = ready.life.chain
-    chain.known.update(meta.pubkey for meta in ready.instruction.accounts)
-    chain.wallet("stranger")
-    before = chain.total()
-    assert ready.send().error is None
-    assert chain.total() == before
 
 
 def test_creation_costs_the_reward_and_the_rents(life: Life) -> None:
@@ -101,25 +92,46 @@ def test_the_reward_is_divided_rounding_down(new_life: LifeFactory, reward: int,
             before = life.chain.balance(trainer.pubkey())
             outcome = life.chain.must(life.reward_claim(trainer), trainer)
             amount = life.chain.balance(trainer.pubkey()) - before + outcome.fee
-            assert amount == (reward - fee) * bps // 10_000
-            paid += amount
+            share = (reward - fee) * bps // 10_000
+            assert amount == life.net(share)
+            paid += share
     before = life.chain.balance(life.validator.pubkey())
     outcome = life.chain.must(life.fee_claim(), life.validator)
-    assert life.chain.balance(life.validator.pubkey()) - before + outcome.fee == fee
+    assert life.chain.balance(life.validator.pubkey()) - before + outcome.fee == life.net(fee)
     assert life.chain.vault(0) == reward - fee - paid + RENT_OF_NOTHING
     assert reward - fee - paid < 3  # only what rounding leaves
 
 
-def test_contributions_that_overdraw_the_vault_are_not_paid(life: Life) -> None:
-    life.completed(7000, 7000)
+def earned(life: Life, trainer: Keypair) -> int:
+    before = life.chain.balance(trainer.pubkey())
+    outcome = life.chain.must(life.reward_claim(trainer), trainer)
+    return life.chain.balance(trainer.pubkey()) - before + outcome.fee
+
+
+def test_of_shares_beyond_the_whole_the_late_claim_takes_what_is_left(life: Life) -> None:
+    life.completed(8000, 8000)
     first, second = life.trainers
-    life.chain.must(life.reward_claim(first), first)
-    before = life.chain.vault(0)
+    share = POOL * 8000 // 10_000
+    assert earned(life, first) == life.net(share)
+    assert earned(life, second) == life.net(POOL - share)
+    assert life.chain.vault(0) == RENT_OF_NOTHING
+
+
+def test_a_claim_to_a_pool_that_is_spent_is_refused_and_strands_nothing(new_life: LifeFactory) -> None:
+    life = new_life(trainers=3).completed(10_000, 10_000, 0)
+    first, second, _ = life.trainers
+    assert earned(life, first) == life.net(POOL)
     outcome = life.chain.send(life.reward_claim(second), second)
     assert outcome.code == ErrorCode.InvalidContributionSum
     assert outcome.anchor_error == (None, "InvalidContributionSum", 6019)
-    assert life.chain.vault(0) == before
     assert not life.chain.submission(0, second).reward_claimed
+    assert life.chain.vault(0) == RENT_OF_NOTHING
+
+
+def test_a_share_that_rounds_to_nothing_is_claimed_as_nothing(new_life: LifeFactory) -> None:
+    life = new_life(reward=9).completed(1, 9999)
+    assert earned(life, life.trainers[0]) == 0
+    assert life.chain.submission(0, life.trainers[0]).reward_claimed
 
 
 def test_an_overdrawn_vault_still_owes_the_fee(life: Life) -> None:
@@ -127,18 +139,77 @@ def test_an_overdrawn_vault_still_owes_the_fee(life: Life) -> None:
     first, second = life.validating().trainers
     life.chain.must(life.contribute(first, 1000), life.validator)
     life.chain.must(life.finalize((second, 10_000)), life.validator)
-    life.chain.must(life.reward_claim(second), second)
+    assert earned(life, second) == life.net(POOL)
     outcome = life.chain.send(life.reward_claim(first), first)
     assert outcome.code == ErrorCode.InvalidContributionSum
     life.chain.must(life.fee_claim(), life.validator)
-    assert life.chain.vault(0) <= RENT_OF_NOTHING + 1
+    assert life.chain.vault(0) == RENT_OF_NOTHING
 
 
-def test_shares_below_the_whole_leave_the_rest_in_the_vault(life: Life) -> None:
-    life.completed(1000, 1000)
-    for trainer in life.trainers:
-        life.chain.must(life.reward_claim(trainer), trainer)
-    assert life.chain.vault(0) == RENT_OF_NOTHING + REWARD - REWARD // 10 - 2 * ((REWARD - REWARD // 10) // 10)
+def returned(life: Life, *trainers: Keypair) -> int:
+    """What check_round gives the creator of a round that is over."""
+    before, vault = life.chain.balance(life.creator.pubkey()), life.chain.vault(0)
+    outcome = life.chain.must(life.close(*trainers), life.chain.wallet("stranger"))
+    lamports = life.chain.balance(life.creator.pubkey()) - before
+    assert outcome.events == ()
+    if lamports:
+        assert (lamports, life.chain.vault(0)) == (vault, 0)
+        assert outcome.text_lines == (f"Round 0 closed. Returned {lamports} lamports to creator",)
+    return lamports
+
+
+def test_the_share_of_nobody_goes_back_to_the_creator(life: Life) -> None:
+    first, second = life.completed(1000, 1000).trainers
+    assert returned(life, first, second) == 0
+    assert earned(life, first) == life.net(POOL // 10)
+    assert returned(life, first, second) == 0  # the second can still claim
+    assert earned(life, second) == life.net(POOL // 10)
+    for not_all in ((), (first,), (first, first)):
+        assert returned(life, *not_all) == 0
+    assert returned(life, second, first) == RENT_OF_NOTHING + POOL - 2 * (POOL // 10)
+    assert returned(life, first, second) == 0
+    give(life, life.dialect.vault_address(0), RENT_OF_NOTHING)
+    assert returned(life, first, second) == RENT_OF_NOTHING
+
+
+def test_submissions_without_a_share_are_settled(life: Life) -> None:
+    first, second = life.completed(0, 0).trainers
+    assert returned(life, first, second) == RENT_OF_NOTHING + POOL
+
+
+def test_a_vault_with_nothing_but_rent_is_closed_without_submissions(life: Life) -> None:
+    life.completed(10_000, 10_000)
+    assert earned(life, life.trainers[0]) == life.net(POOL)
+    assert returned(life) == RENT_OF_NOTHING
+    outcome = life.chain.send(life.reward_claim(life.trainers[1]), life.trainers[1])
+    assert outcome.code == ErrorCode.InvalidContributionSum
+
+
+def test_an_unpaid_fee_keeps_the_vault_open(life: Life) -> None:
+    first, second = life.finalized().trainers
+    for trainer in (first, second):
+        earned(life, trainer)
+    assert returned(life, first, second) == 0
+    life.chain.must(life.fee_claim(), life.validator)
+    assert returned(life, first, second) >= RENT_OF_NOTHING
+
+
+def test_a_submission_that_is_none_is_refused(life: Life) -> None:
+    first, _ = life.completed(1000, 1000).trainers
+    outcome = life.chain.send(life.close(life.chain.wallet("stranger"), first), life.creator)
+    assert outcome.code == 3012
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired"])
+def test_a_gift_to_a_refunded_vault_goes_to_the_creator(life: Life, end: str) -> None:
+    life.posted()
+    if end == "cancelled":
+        life.chain.must(life.cancel(), life.creator)
+    else:
+        life.chain.advance(3601)
+        life.chain.must(life.check(), life.creator)
+    give(life, life.dialect.vault_address(0), RENT_OF_NOTHING)
+    assert returned(life) == RENT_OF_NOTHING
 
 
 def test_an_expired_vault_gives_gifts_to_the_creator_too(life: Life) -> None:
@@ -181,4 +252,4 @@ def test_a_reward_revives_an_emptied_wallet(life: Life) -> None:
     parameters = TransferParams(from_pubkey=trainer.pubkey(), to_pubkey=stranger.pubkey(), lamports=rest)
     life.chain.must(transfer(parameters), stranger, trainer)
     life.chain.must(life.reward_claim(trainer), stranger, trainer)
-    assert life.chain.balance(trainer.pubkey()) == 540_000_004
+    assert life.chain.balance(trainer.pubkey()) == life.net(540_000_004)

@@ -18,7 +18,7 @@ from solders.pubkey import Pubkey
 from solders.system_program import TransferParams, transfer
 from solders.transaction import VersionedTransaction
 
-from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.dialects import DEFAULT, get_dialect
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.program import shared_object
 from decloud_pl.localnet.rpc.server import RpcServer
@@ -109,7 +109,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def vm(clock: ManualClock) -> Iterator[Vm]:
-    chain = Vm(clock, {get_dialect().program_id: shared_object()})
+    chain = Vm(clock, {get_dialect().program_id: shared_object(DEFAULT)})
     yield chain
     chain.close()
 

@@ -22,15 +22,18 @@ import pytest
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.anchor import discriminator
+from decloud_pl.chain.dialect import NetworkDialect
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.localnet.clock import ScaledClock
-from decloud_pl.localnet.program import shared_object
+from decloud_pl.localnet.program import NEWEST, REVISIONS, shared_object
+from decloud_pl.localnet.program.names import TREASURY
 from decloud_pl.localnet.rpc.server import RpcServer
 from decloud_pl.localnet.vm import Vm
 
 NPM = Path(__file__).parent / "npm"
-IDL = "federated_ai.json"
+IDLS = Path(__file__).parents[2] / "golden" / "idl"
+"""As they were published."""
 OLDEST_NODE = 18
 # A blockhash then lives 12 seconds, and finality comes after less than 3.
 SPEED = 5
@@ -46,15 +49,16 @@ class Network:
     vm: Vm
     server: RpcServer
     scripts: Path
+    dialect: NetworkDialect
 
-    async def run(self, script: str, argument: str) -> dict[str, Any]:
+    async def run(self, script: str, *arguments: str) -> dict[str, Any]:
         """Runs a script against the server; the JSON it prints."""
         process = await asyncio.create_subprocess_exec(
             "node",
             "--no-deprecation",
             script,
             self.server.rpc_url,
-            argument,
+            *arguments,
             cwd=self.scripts,
             stdout=PIPE,
             stderr=PIPE,
@@ -69,9 +73,9 @@ class Network:
         return dict(json.loads(output))
 
     def round(self, number: int) -> Round:
-        account = self.vm.account(get_dialect().round_address(number))
+        account = self.vm.account(self.dialect.round_address(number))
         assert account is not None
-        return get_dialect().decode_round(account.data)
+        return self.dialect.decode_round(account.data)
 
 
 @pytest.fixture(scope="session")
@@ -115,15 +119,21 @@ def unreachable(complaint: str) -> str | None:
 
 
 @pytest.fixture
-async def network(scripts: Path) -> AsyncIterator[Network]:
-    vm = Vm(ScaledClock(SPEED), {get_dialect().program_id: shared_object()})
+def revision() -> str:
+    return NEWEST
+
+
+@pytest.fixture
+async def network(scripts: Path, revision: str) -> AsyncIterator[Network]:
+    dialect = get_dialect(revision)
+    vm = Vm(ScaledClock(SPEED), {dialect.program_id: shared_object(revision)}, genesis=[TREASURY])
     async with RpcServer(vm, port=0, tick_seconds=0.02) as server:
-        yield Network(vm, server, scripts)
+        yield Network(vm, server, scripts, dialect)
     vm.close()
 
 
 async def test_web3_js_creates_a_round_reads_it_back_and_hears_of_it(network: Network) -> None:
-    said = await network.run("web3.mjs", str(get_dialect().program_id))
+    said = await network.run("web3.mjs", str(network.dialect.program_id))
     for number in range(2):
         created = network.round(number)
         assert str(created.creator) == said["creator"]
@@ -132,14 +142,17 @@ async def test_web3_js_creates_a_round_reads_it_back_and_hears_of_it(network: Ne
             5_000_000,
             RoundStatus.WAITING_VALIDATOR,
         )
-        assert network.vm.balance(get_dialect().vault_address(number)) >= 5_000_000
-    assert network.vm.account(get_dialect().round_address(2)) is None
+        assert network.vm.balance(network.dialect.vault_address(number)) >= 5_000_000
+    assert network.vm.account(network.dialect.round_address(2)) is None
     assert network.vm.ledger.transaction(said["signature"]) is not None
     assert said["heard"] == 2  # the initialisation and the round; nothing after it had unsubscribed
 
 
-async def test_anchor_takes_a_round_from_its_creation_to_the_reward(network: Network) -> None:
-    said = await network.run("anchor.mjs", IDL)
+@pytest.mark.parametrize("revision", REVISIONS)
+async def test_anchor_takes_a_round_from_its_creation_to_the_reward(network: Network, revision: str) -> None:
+    """With the IDL that was published for the revision."""
+    treasury = [str(TREASURY)] if network.dialect.treasury_fee_bps else []
+    said = await network.run("anchor.mjs", str(IDLS / f"{revision}.json"), *treasury)
     finished = network.round(0)
     assert (str(finished.creator), finished.status) == (said["creator"], RoundStatus.COMPLETED)
     assert said["names"] == [
@@ -151,16 +164,19 @@ async def test_anchor_takes_a_round_from_its_creation_to_the_reward(network: Net
         "TrainingEnded",
         "ValidationCompleted",
         "RewardClaimed",
+        *(("RoundCreated", "ValidatorClaimed", "RoundAborted") if network.dialect.can_abort else ()),
     ]
-    submission = network.vm.account(get_dialect().submission_address(0, Pubkey.from_string(said["trainer"])))
+    submission = network.vm.account(network.dialect.submission_address(0, Pubkey.from_string(said["trainer"])))
     assert submission is not None
-    assert submission.owner == get_dialect().program_id
+    assert submission.owner == network.dialect.program_id
 
 
-def test_the_idl_has_the_protocols_discriminators() -> None:
-    idl = json.loads((NPM / IDL).read_text())
-    assert idl["address"] == str(get_dialect().program_id)
-    assert len(idl["instructions"]) == 13
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_the_idl_has_the_protocols_discriminators(revision: str) -> None:
+    idl = json.loads((IDLS / f"{revision}.json").read_text())
+    dialect = get_dialect(revision)
+    assert idl["address"] == str(dialect.program_id)
+    assert len(idl["instructions"]) == 13 + dialect.can_abort
     kinds = {"instructions": "global", "accounts": "account", "events": "event"}
     wrong = [
         entry["name"]

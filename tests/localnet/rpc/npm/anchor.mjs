@@ -1,18 +1,19 @@
-// An unchanged @coral-xyz/anchor against an RPC server: node anchor.mjs RPC_URL IDL
+// An unchanged @coral-xyz/anchor against an RPC server: node anchor.mjs RPC_URL IDL [TREASURY]
 // Fails with an assertion; otherwise ends by itself and prints what it made as one line of JSON.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import anchor from "@coral-xyz/anchor";
-import { Connection, Keypair, LAMPORTS_PER_SOL } from "@solana/web3.js";
+import { Connection, Keypair, LAMPORTS_PER_SOL, PublicKey } from "@solana/web3.js";
 
 const { AnchorError, AnchorProvider, BN, Program, Wallet } = anchor;
 const MODEL_CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
 const GRADIENT_CID = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPbdG";
-const REWARD = 5_000_000;
-const FEE = 500_000;
+const REWARD = 200_000_000; // of which the referrer earns more than the rent of its account
+const FEE = 20_000_000;
+const TREASURY_BPS = 200;
 const PATIENCE_MS = 10_000;
 
-const [url, idlPath] = process.argv.slice(2);
+const [url, idlPath, treasuryAddress] = process.argv.slice(2);
 const idl = JSON.parse(readFileSync(idlPath, "utf8"));
 const connection = new Connection(url, "confirmed");
 
@@ -27,6 +28,11 @@ async function participant() {
 
 const [creator, validator, trainer] = await Promise.all([participant(), participant(), participant()]);
 const { program } = creator;
+const referrer = Keypair.generate().publicKey;
+// What the instructions that pay want beside what Anchor derives; "null" is an optional account that is absent.
+const treasury = treasuryAddress === undefined ? null : new PublicKey(treasuryAddress);
+const paying = (who) => (treasury === null ? {} : { treasury, referrer: who });
+const feeOf = (lamports) => (treasury === null ? 0 : Math.floor((lamports * TREASURY_BPS) / 10_000));
 
 const events = [];
 let wake = () => {};
@@ -67,7 +73,7 @@ assert.ok(created.event.roundId.eq(id));
 assert.ok(created.event.creator.equals(creator.key));
 assert.equal(created.event.modelCid, MODEL_CID);
 assert.deepEqual(created.event.dataset, { mnist: {} });
-assert.ok(created.event.rewardAmount.eqn(REWARD));
+assert.ok(created.event.rewardAmount.eq(new BN(REWARD)));
 
 const fetched = await program.account.round.fetch(round);
 assert.ok(fetched.id.eq(id));
@@ -103,11 +109,23 @@ await methods.startTraining(id, 5000).rpc();
 const { submission } = await trainer.program.methods.submitGradients(id, GRADIENT_CID).pubkeys();
 await trainer.program.methods.submitGradients(id, GRADIENT_CID).rpc();
 await methods.setContribution(id, 10_000).accounts({ submission }).rpc();
-await methods.completeValidation(id).rpc();
+if (treasury !== null) {
+  const wrong = methods.completeValidation(id).accounts({ treasury: creator.key, referrer: null });
+  await assert.rejects(wrong.rpc(), (error) => {
+    assert.deepEqual(error.error.errorCode, { code: "InvalidTreasury", number: 6021 });
+    return true;
+  });
+}
+await methods.completeValidation(id).accounts(paying(null)).rpc();
+const held = treasury === null ? 0 : await connection.getBalance(treasury);
 const before = await connection.getBalance(trainer.key);
-await trainer.program.methods.claimReward(id).rpc();
+await trainer.program.methods.claimReward(id).accounts(paying(referrer)).rpc();
 const earned = (await connection.getBalance(trainer.key)) - before;
-assert.equal(earned, REWARD - FEE - 5000);
+const fee = feeOf(REWARD - FEE);
+const half = Math.floor(fee / 2);
+assert.equal(earned, REWARD - FEE - fee - 5000);
+if (treasury !== null) assert.equal((await connection.getBalance(treasury)) - held, fee - half);
+assert.equal(await connection.getBalance(referrer), half);
 const paid = await program.account.submission.fetch(submission);
 assert.equal(paid.gradientCid, GRADIENT_CID);
 assert.equal(paid.contributionBps, 10_000);
@@ -115,7 +133,26 @@ assert.equal(paid.rewardClaimed, true);
 assert.deepEqual((await program.account.round.fetch(round)).status, { completed: {} });
 const claimed = await heard("RewardClaimed");
 assert.ok(claimed.event.trainer.equals(trainer.key));
-assert.ok(claimed.event.amount.eqn(REWARD - FEE));
+assert.ok(claimed.event.amount.eq(new BN(REWARD - FEE - fee)));
+if (treasury !== null) assert.deepEqual([claimed.event.treasuryFee.toNumber(), claimed.event.referrerFee.toNumber()], [fee - half, half]);
+
+// A second round that its validator gives up, where it can.
+if (methods.abortRound !== undefined) {
+  const next = new BN(1);
+  await program.methods.createRound(next, MODEL_CID, { mnist: {} }, new BN(REWARD)).rpc();
+  const wanted = { creator: creator.key };
+  await assert.rejects(methods.abortRound(next).accounts(wanted).rpc(), (error) => {
+    assert.deepEqual(error.error.errorCode, { code: "CannotAbort", number: 6022 });
+    return true;
+  });
+  await methods.claimRound(next).rpc();
+  const spent = await connection.getBalance(creator.key);
+  await methods.abortRound(next).accounts(wanted).rpc();
+  assert.ok((await connection.getBalance(creator.key)) - spent > REWARD);
+  const aborted = await heard("RoundAborted");
+  assert.ok(aborted.event.validator.equals(validator.key));
+  assert.ok(aborted.event.refundAmount.eq(new BN(REWARD)));
+}
 
 for (const number of numbers) await program.removeEventListener(number);
 const names = events.map((entry) => entry.name);

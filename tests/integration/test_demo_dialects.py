@@ -1,0 +1,75 @@
+"""The demo with every revision of the program: two rounds, and every lamport accounted for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from solders.pubkey import Pubkey
+from solders.transaction import VersionedTransaction
+
+from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.wallet import load_wallet
+from decloud_pl.localnet.network import STATE_FILE, LocalNetwork
+from decloud_pl.localnet.program import REVISIONS
+from decloud_pl.localnet.program.names import TREASURY
+
+GENESIS = 900_000_000_000_000
+"""What the faucet holds at first."""
+RENT = 890_880
+"""What an account without data must hold; the treasury has it from the start."""
+ROUNDS = 2
+SHARE = 900_000_000
+"""The trainers' part of a reward of 1 SOL, all of it for the only trainer."""
+
+
+def demo(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "decloud_pl.cli", "demo", "--home", str(home), "--json", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def books(state: Path) -> tuple[dict[Pubkey, int], Counter[Pubkey]]:
+    """The lamports of every account in a state file, and what transactions cost, by who paid for them."""
+    fees: Counter[Pubkey] = Counter()
+    with contextlib.closing(sqlite3.connect(state)) as file:
+        for wire, meta in file.execute("SELECT wire, meta FROM transactions"):
+            fees[VersionedTransaction.from_bytes(wire).message.account_keys[0]] += json.loads(meta)["fee"]
+        held = {
+            Pubkey(address): lamports for address, lamports in file.execute("SELECT address, lamports FROM accounts")
+        }
+    return held, fees
+
+
+@pytest.mark.parametrize("dialect", REVISIONS)
+def test_two_rounds_are_paid_and_every_lamport_is_somewhere(tmp_path: Path, dialect: str) -> None:
+    done = demo(tmp_path, "--dialect", dialect, "--rounds", str(ROUNDS))
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    program = get_dialect(dialect)
+    reward = SHARE - SHARE * program.treasury_fee_bps // 10_000
+    assert [(entry["status"], entry["reward_lamports"]) for entry in summary["rounds"]] == [("completed", reward)] * 2
+
+    held, fees = books(tmp_path / "localnet" / STATE_FILE)
+    assert sum(held.values()) + sum(fees.values()) == GENESIS + RENT
+    # Of the reward of 1 SOL the validator's part pays the treasury as well.
+    assert held[TREASURY] - RENT == ROUNDS * 10**9 * program.treasury_fee_bps // 10_000
+    trainer = load_wallet(keypair_path=tmp_path / "trainer.json", environ={}).address
+    costs = summary["balance_before"] + ROUNDS * reward - summary["balance_after"]
+    assert costs == fees[trainer] + ROUNDS * program.submission_deposit
+    assert [held[program.vault_address(entry["round_id"])] for entry in summary["rounds"]] == [RENT] * ROUNDS
+
+
+def test_a_home_of_another_dialect_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with LocalNetwork(tmp_path / "localnet", agents=None, dialect="v1.1"):
+        pass
+    assert (tmp_path / "localnet" / STATE_FILE).exists()
+    done = demo(tmp_path, "--dialect", "v1.2")
+    assert done.returncode == 12
+    assert "runs v1.1, not v1.2. Start it with v1.1, or choose another folder with --home." in done.stderr
+    assert "Traceback" not in done.stderr

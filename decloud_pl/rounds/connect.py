@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.chain.network import not_a_public_key
+from decloud_pl.chain.network import AUTO, not_a_public_key
+from decloud_pl.chain.revision import UNDECIDED, CurrentDialect, Revision
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
 from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, Wallet, load_wallet, parse_key
@@ -56,6 +58,19 @@ def open_wallet(config: WalletConfig, secrets: Secrets) -> Wallet:
     return load_wallet(
         keypair_path=path, environ=os.environ, private_key=private_key, cli_config=cli_config, strict=strict
     )
+
+
+def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
+    """The program's dialect while its revision may change: undecided where it is to be found out.
+
+    Raises:
+        ConfigError: there is no such revision, or the address is not a public key.
+    """
+    if network.dialect == AUTO:
+        known = Revision(UNDECIDED, "nobody has looked yet", 0)
+    else:
+        known = Revision(network.dialect, "network.dialect says so", 0)
+    return CurrentDialect(lambda name: make_dialect(replace(network, dialect=name)), known)
 
 
 def make_dialect(network: NetworkConfig) -> Dialect:

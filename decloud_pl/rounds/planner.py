@@ -53,6 +53,7 @@ class SettingsPlanner:
             name=str(record.round_id),
             finish_by=finish_by,
             threads=threads_of(self.settings),
+            read_as=cast("Convention | None", record.convention),
         )
 
     def sample(self) -> TrainingPlan:
@@ -83,7 +84,7 @@ def make_catalog(settings: Settings) -> Catalog:
         settings.all_mappings(),
         settings.paths,
         settings.own_conf,
-        chain_names=get_dialect(settings.network.dialect).datasets,
+        chain_names=get_dialect(settings.network.assumed_dialect).datasets,
     )
 
 
@@ -97,6 +98,7 @@ def training_plan(
     threads: int,
     finish_by: float | None = None,
     score_split: ScoreSplit = "held_out",
+    read_as: Convention | None = None,
 ) -> TrainingPlan:
     """The plan of a training with the user's settings.
 
@@ -109,6 +111,7 @@ def training_plan(
         threads: see `RoundFile`.
         finish_by: see `RoundFile`.
         score_split: see `RoundFile`.
+        read_as: how the round's validator reads updates; None where it is not known.
     """
     nodes = {entry.name: getattr(settings, entry.name) for entry in fields(TrainingConfig)}
     logger = _logger_node(settings.logger or {}, name)
@@ -118,8 +121,8 @@ def training_plan(
             folder=folder,
             finish_by=finish_by,
             threads=threads,
-            convention=settings.written_convention(),
-            read_as=cast(Convention, settings.network.convention),
+            convention=settings.written_convention(read_as),
+            read_as=read_as or settings.read_convention(),
             gradient_rate=settings.network.gradient_rate,
             score_split=score_split,
             given=settings.given,

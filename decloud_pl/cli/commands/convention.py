@@ -21,7 +21,7 @@ from decloud_pl.cli.arguments import WholeNumber, as_json, command, overrides
 if TYPE_CHECKING:
     from decloud_pl.config import NetworkConfig
     from decloud_pl.data.catalog import Catalog
-    from decloud_pl.diagnose.convention import Record
+    from decloud_pl.rounds.evidence import Record
     from decloud_pl.store.fetch.gateway import GatewayReader
 
 
@@ -87,7 +87,7 @@ async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Cata
 
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
-    from decloud_pl.diagnose.convention import gather
+    from decloud_pl.rounds.evidence import gather
 
     with tempfile.TemporaryDirectory(prefix="decloud-convention-") as folder:
         async with open_chain(network) as chain:

@@ -30,6 +30,7 @@ from decloud_pl.rounds.events import (
     DaemonEvent,
     Earnings,
     Looked,
+    Noted,
     Skipped,
     Training,
     Trouble,
@@ -64,7 +65,7 @@ class LiveState:
     """What the picture shows; changes with every event.
 
     Attributes:
-        facts: network, preset, filters, convention, device and precision, by these names.
+        facts: network, program, preset, filters, convention, device and precision, by these names.
         events: (Unix time, style, words) of the last ones, the oldest first.
     """
 
@@ -93,9 +94,11 @@ class LiveState:
             self.earnings, self.earnings_at = event, now
         elif isinstance(event, Skipped):
             self._note(now, "dim", f"Round {event.round_id}: not joined, {event.reason}.")
-        elif isinstance(event, Trouble):
+        elif isinstance(event, (Noted, Trouble)):
             where = "" if event.round_id is None else f"Round {event.round_id}: "
-            self._note(now, "yellow", f"{where}{event.message}")
+            self._note(now, "yellow" if isinstance(event, Trouble) else "", f"{where}{event.message}")
+            if isinstance(event, Noted):
+                self.facts = {**self.facts, **event.facts}
         elif isinstance(event, Training):
             if event.note:
                 self._note(now, "", f"Round {event.round_id}: {event.note}")
@@ -179,6 +182,7 @@ def _header(state: LiveState, width: int) -> RenderableType:
     entries = [
         ("Wallet", f"{wallet}{balance}" if wallet else "…"),
         ("Network", facts.get("network", "")),
+        ("Program", facts.get("program", "")),
         ("Preset", facts.get("preset", "")),
         ("Filters", facts.get("filters", "")),
         ("Convention", facts.get("convention", "")),

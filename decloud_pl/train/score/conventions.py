@@ -75,6 +75,7 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # nothing that a library prints may be taken for the answer
     request = json.load(sys.stdin)
+    os.nice(int(request["nice"]))
     torch.set_num_threads(max(1, int(request["threads"])))
     submissions = {name: Path(path) for name, path in request["submissions"].items()}
     try:

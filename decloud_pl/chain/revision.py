@@ -12,6 +12,7 @@ Nothing is sent. The evidence, the strongest first:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -132,6 +133,10 @@ class CurrentDialect:
         return getattr(self._dialect, name)
 
 
+class _NoSimulation(Exception):
+    """The endpoint says nothing about what an instruction would do."""
+
+
 class _Detector:
     def __init__(self, rpc: RpcClient, known: Mapping[str, NetworkDialect], payer: Pubkey | None) -> None:
         self._rpc = rpc
@@ -140,7 +145,7 @@ class _Detector:
         self._any = next(iter(known.values()))
         self._chain = ChainClient(rpc, self._any)
         self._payers = [payer] if payer else []
-        self._payer: Pubkey | None = None
+        self._payer = SYSTEM_PROGRAM_ID
 
     async def detect(self) -> tuple[str, str]:
         program = await self._rpc.account(self._any.program_id)
@@ -149,10 +154,10 @@ class _Detector:
         round_, submission = await self._latest()
         candidates, evidence = list(self._known), ""
         if await self._find_payer():
-            found, evidence, is_sure = await self._simulated(round_, submission)
-            if is_sure:
-                return found[0], evidence
-            candidates = list(found)
+            with contextlib.suppress(_NoSimulation):
+                candidates, evidence, is_sure = await self._simulated(round_, submission)
+                if is_sure:
+                    return candidates[0], evidence
         for source in (self._published, self._paid):
             names_, seen = await source()
             if names_ is None:
@@ -234,35 +239,36 @@ class _Detector:
             full = await self._code(form)
             if full in LAYOUT_ERRORS:
                 return False
-            if full in _NO_EVIDENCE or full is None:
+            if full in _NO_EVIDENCE:
                 continue
             short = await self._code(Instruction(form.program_id, form.data, form.accounts[:-1]))
             return short == _NOT_ENOUGH_KEYS
         return None
 
-    async def _code(self, instruction: Instruction) -> int | None:
-        """The custom error code that an instruction would end with; 0 for a success, None for any other error."""
+    async def _code(self, instruction: Instruction) -> int:
+        """The custom error code that an instruction would end with; 0 for a success, −1 for any other error of it.
+
+        Raises:
+            _NoSimulation: the endpoint does not simulate, or would not let the payer pay.
+        """
         from solders.message import MessageV0
         from solders.signature import Signature
         from solders.transaction import VersionedTransaction
         from solders.transaction_status import InstructionErrorCustom, TransactionErrorInstructionError
 
-        if self._payer is None:
-            return None
         blockhash, _ = await self._rpc.latest_blockhash()
         message = MessageV0.try_compile(self._payer, [instruction], [], blockhash)
         unsigned = [Signature.default()] * message.header.num_required_signatures
         try:
             result = await self._rpc.simulate(VersionedTransaction.populate(message, unsigned))
-        except RpcRejected:
-            return None
+        except RpcRejected as error:
+            raise _NoSimulation from error
         if result.error is None:
             return 0
-        if isinstance(result.error, TransactionErrorInstructionError) and isinstance(
-            result.error.err, InstructionErrorCustom
-        ):
-            return result.error.err.code
-        return None
+        if not isinstance(result.error, TransactionErrorInstructionError):
+            raise _NoSimulation
+        inner = result.error.err
+        return inner.code if isinstance(inner, InstructionErrorCustom) else -1
 
     async def _published(self) -> tuple[set[str] | None, str]:
         """The dialects that the IDL on chain fits."""

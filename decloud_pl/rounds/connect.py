@@ -87,7 +87,7 @@ def make_dialect(network: NetworkConfig) -> Dialect:
             fix="Copy it from the network's documentation.",
         ) from error
     return get_dialect(
-        network.dialect,
+        network.assumed_dialect,
         program_id,
         treasury=_account("network.treasury", network.treasury),
         referrer=_account("network.referrer", network.referrer),

@@ -16,6 +16,8 @@ from typing import Literal, TypeAlias
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.fees import FeeLimits
+from decloud_pl.chain.network import AUTO
+from decloud_pl.chain.revision import detect
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Subscribed, watch_events
 from decloud_pl.children import output_of
@@ -150,6 +152,7 @@ async def _chain(
         took = (time.monotonic() - begun) * 1000
         found.append(Finding("rpc", "ok", f"{network.name} answers in {took:.0f} ms, genesis {genesis[:8]}…"))
         found.append(await _tried("program", lambda: _program(chain)))
+        found.append(await _tried("revision", lambda: _revision(network, chain, wallet)))
         found.append(await _tried("clock", lambda: _clock(chain)))
         if wallet is not None:
             found.append(await _tried("balance", lambda: _balance(network, fees, chain, wallet)))
@@ -169,6 +172,17 @@ async def _program(chain: ChainClient) -> Finding:
         detail = f"the network has no DECLOUD program {chain.dialect.program_id}"
         return Finding("program", "problem", detail, "Correct network or network.program_id.")
     return Finding("program", "ok", f"{chain.dialect.program_id}, {counter.count} rounds so far")
+
+
+async def _revision(network: NetworkConfig, chain: ChainClient, wallet: Wallet | None) -> Finding:
+    payer = None if wallet is None else wallet.address
+    found = await detect(chain.rpc, chain.dialect.program_id, payer=payer, now=time.time())
+    if not found.is_supported:
+        return Finding("revision", "problem", str(found), "Wait for a version of this program that supports it.")
+    if found.is_decided and network.dialect not in (AUTO, found.name):
+        detail = f"the program is {found}, but network.dialect is {network.dialect}"
+        return Finding("revision", "problem", detail, "Set network.dialect=auto.")
+    return Finding("revision", "ok", str(found))
 
 
 async def _clock(chain: ChainClient) -> Finding:

@@ -31,7 +31,7 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.conventions import Conventions
-from decloud_pl.rounds.events import Changed, Reporter, Training, Uploading
+from decloud_pl.rounds.events import Changed, Noted, Reporter, Training, Uploading
 from decloud_pl.rounds.revisions import Revisions, is_of_layout
 from decloud_pl.store.fetch.gateway import Fetched
 from decloud_pl.store.publish import StorePublisher
@@ -251,6 +251,8 @@ class Steps:
         if self.conventions is None:
             return record
         choice = self.conventions.of(record.validator)
+        written = f"The update is written as {choice.convention}, because {choice.why}."
+        self.reporter.report(Noted(record.round_id, written))
         return replace(record, convention=choice.convention, convention_why=choice.why)
 
     async def publish(self, record: RoundRecord) -> RoundRecord:

@@ -88,7 +88,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _settings_file(ConfigFile(config_home)),
         await _tried("wallet", find_wallet),
         *await _chain(network, settings.chain, gateways, wallet[0] if wallet else None, poll_interval=interval),
-        _convention(network.convention, settings.written_convention(), settings.describe_convention()),
+        _convention(settings.read_convention(), settings.written_convention(), settings.describe_convention()),
         await _tried("storage", lambda: _storage(settings)),
         _disk(home),
         *_data_sets(catalog, settings.datasets),

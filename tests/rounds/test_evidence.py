@@ -49,6 +49,8 @@ def evidence(round_id: int, convention: Convention | None) -> Evidence:
         (["gradient", "delta"], "delta", "The rounds contradict each other"),
         ([None], "delta", "No completed round tells; network.convention stays delta"),
         ([], "delta", "No completed round tells"),
+        ([None, "gradient", "delta"], "auto", "Validator validator reads updates as gradient, as round 1 shows."),
+        ([None], "auto", "the daemon assumes what the public validator is meant to compute"),
     ],
 )
 def test_what_follows(

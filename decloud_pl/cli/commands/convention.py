@@ -78,7 +78,8 @@ def show(record: Record, configured: str) -> None:
         print()
     for number, reason in record.passed_over.items():
         print(f"Round {number} was passed over: {reason}")
-    print(_conclusion(record, configured))
+    for line in _by_validator(record) if configured == "auto" else [_conclusion(record, configured)]:
+        print(line)
 
 
 async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Catalog, most: int) -> Record:
@@ -100,6 +101,17 @@ async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Cata
                 max_bytes=MAX_MODEL_BYTES,
                 most=most,
             )
+
+
+def _by_validator(record: Record) -> list[str]:
+    latest = {one.validator: one for one in reversed(record.rounds) if one.convention is not None}
+    if not latest:
+        return ["No completed round tells; the daemon assumes what the public validator is meant to compute."]
+    return [
+        f"Validator {validator} reads updates as {one.convention}, as round {one.round_id} shows. The daemon finds that"
+        " out by itself (network.convention=auto)."
+        for validator, one in latest.items()
+    ]
 
 
 def _conclusion(record: Record, configured: str) -> str:

@@ -134,7 +134,7 @@ class Session:
             UsageError: the network has no such data set.
             RoundError: no round came in time, or joining failed.
         """
-        known = get_dialect(self._connection.settings.network.dialect).datasets
+        known = get_dialect(self._connection.settings.network.assumed_dialect).datasets
         if dataset is not None and dataset not in known:
             raise UsageError(f"The network has no data set {dataset!r}.", fix=nearest(dataset, known))
         return self.join(self._connection.run(lambda account: account.next_round(dataset, seconds=timeout)))

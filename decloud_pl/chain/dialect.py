@@ -5,7 +5,7 @@ A revision is a folder of `decloud_pl.chain.dialects`; nothing else knows its by
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -50,6 +50,10 @@ class Dialect(Protocol):
     @property
     def max_trainers(self) -> int:
         """The most trainers that a round lets join."""
+
+    @property
+    def account_counts(self) -> Mapping[str, int]:
+        """The program's instructions by Anchor's names, with the number of accounts that each takes."""
 
     @property
     def final_statuses(self) -> frozenset[RoundStatus]:

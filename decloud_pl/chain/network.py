@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from decloud_pl.chain.dialects import DEFAULT, check_name
+from decloud_pl.chain.dialects import check_name, names
 from decloud_pl.errors import ConfigError
 from decloud_pl.ranges import ZERO_OR_MORE, one_of
 
 _PUBLIC_KEY = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
 """32 bytes in base58. Whether a text is that long exactly is known when it is read; a private key never fits."""
+AUTO = "auto"
+"""Found out from what the chain shows."""
 
 
 @dataclass
@@ -24,15 +26,22 @@ class NetworkConfig:
     ws_url: str = ""
     fallback_rpc_urls: list[str] = field(default_factory=list)
     requests_per_second: Annotated[float, ZERO_OR_MORE] = 0.0
-    dialect: str = DEFAULT
+    dialect: str = AUTO
     program_id: str = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
     treasury: str = ""
     referrer: str = ""
     gateways: list[str] = field(default_factory=list)
-    convention: Annotated[str, one_of("delta", "gradient")] = "delta"
+    convention: Annotated[str, one_of("auto", "delta", "gradient")] = AUTO
     gradient_rate: float = 0.1
     faucet: bool = False
     mappings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def assumed_dialect(self) -> str:
+        """The revision to work with where nothing is known of the program yet: what comes before a claim is the same
+        in all of v1.
+        """
+        return names()[-1] if self.dialect == AUTO else self.dialect
 
     def check(self) -> None:
         """Checks what types cannot express.
@@ -41,7 +50,8 @@ class NetworkConfig:
             ConfigError: there is no such dialect, an account cannot be a public key, or an address is not an http or
                 https URL.
         """
-        check_name(self.dialect)
+        if self.dialect != AUTO:
+            check_name(self.dialect)
         for name, key in (("network.treasury", self.treasury), ("network.referrer", self.referrer)):
             if key and not _PUBLIC_KEY.fullmatch(key):
                 raise not_a_public_key(name)

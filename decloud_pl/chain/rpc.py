@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import base58
 from solders.hash import Hash
+from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
@@ -21,7 +22,7 @@ from decloud_pl.errors import DecodeError
 if TYPE_CHECKING:
     from solana.rpc.async_api import AsyncClient
     from solders.account import Account as SoldersAccount
-    from solders.rpc.responses import GetMultipleAccountsResp
+    from solders.rpc.responses import GetMultipleAccountsResp, GetTransactionResp
     from solders.transaction_status import TransactionErrorType
 
 CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
@@ -206,6 +207,27 @@ class RpcClient:
         value = (await self._call(lambda client: client.simulate_transaction(transaction))).value
         return Simulation(value.err, tuple(value.logs or ()), value.units_consumed or 0)
 
+    async def recent_instructions(self, program_id: Pubkey, signatures: int, transactions: int) -> list[Instruction]:
+        """What was sent to a program with success, the latest first.
+
+        Args:
+            program_id: of the program.
+            signatures: how many transactions to look through.
+            transactions: how many of those that succeeded to read.
+        """
+        from solders.transaction_status import EncodedTransactionWithStatusMeta
+
+        answer = await self._call(lambda client: client.get_signatures_for_address(program_id, limit=signatures))
+        found: list[Instruction] = []
+        for entry in [entry for entry in answer.value if entry.err is None][:transactions]:
+            read = (await self._call(partial(_get_transaction, entry.signature))).value
+            if read is None or not isinstance(read.transaction, EncodedTransactionWithStatusMeta):
+                continue
+            sent = read.transaction.transaction
+            if isinstance(sent, VersionedTransaction):
+                found += _instructions(sent, program_id)
+        return found
+
     async def send_raw(self, wire: bytes, *, preflight: bool) -> Signature:
         """Hands a signed transaction in; that says nothing about whether it lands.
 
@@ -249,6 +271,22 @@ def clock_of(account: Account | None) -> int:
 
 async def _get_multiple_accounts(addresses: list[Pubkey], client: AsyncClient) -> GetMultipleAccountsResp:
     return await client.get_multiple_accounts(addresses)
+
+
+async def _get_transaction(signature: Signature, client: AsyncClient) -> GetTransactionResp:
+    return await client.get_transaction(signature, encoding="base64", max_supported_transaction_version=0)
+
+
+def _instructions(transaction: VersionedTransaction, program_id: Pubkey) -> list[Instruction]:
+    """A transaction's instructions to a program; its accounts are in the transaction itself, not in a table."""
+    keys = transaction.message.account_keys
+    found = []
+    for entry in transaction.message.instructions:
+        if entry.program_id_index < len(keys) and keys[entry.program_id_index] == program_id:
+            # Whose accounts these are does not matter here, how many does.
+            metas = [AccountMeta(program_id, is_signer=False, is_writable=False)] * len(entry.accounts)
+            found.append(Instruction(program_id, bytes(entry.data), metas))
+    return found
 
 
 def _account(value: SoldersAccount | None) -> Account | None:

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.fees import FeeLimits
-from decloud_pl.chain.network import NetworkConfig
+from decloud_pl.chain.network import AUTO, NetworkConfig
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.config_dir import USER_CONF
 from decloud_pl.domain import Convention, parse_sol
@@ -180,14 +181,22 @@ class Settings(Tree):
         """Where the user's own choices of groups are: presets, data sets, networks."""
         return self.home_path / USER_CONF
 
-    def written_convention(self) -> Convention:
-        """How this trainer writes updates."""
-        return cast(Convention, self.update.convention or self.network.convention)
+    def read_convention(self) -> Convention:
+        """How updates are read where nothing is known of the validator."""
+        if self.network.convention != AUTO:
+            return cast(Convention, self.network.convention)
+        return get_dialect(self.network.assumed_dialect).reading.convention
+
+    def written_convention(self, read: Convention | None = None) -> Convention:
+        """How this trainer writes updates for a validator that reads them so."""
+        return cast("Convention | None", self.update.convention or read) or self.read_convention()
 
     def describe_convention(self) -> str:
         """How updates are read on this network, and how this trainer writes them where that is another way."""
-        read, written = self.network.convention, self.written_convention()
+        read, written = self.read_convention(), self.written_convention()
         words = f"{read}, rate {self.network.gradient_rate:g}" if read == "gradient" else read
+        if self.network.convention == AUTO:
+            words = f"each validator reads them ({words} until its rounds show otherwise)"
         return words if written == read else f"{words}; written as {written}"
 
     def all_mappings(self) -> dict[str, str]:

@@ -6,8 +6,11 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialect import Dialect
+from decloud_pl.chain.revision import CurrentDialect
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import Settings
 from decloud_pl.daemon.assemble import run_until_cancelled
@@ -16,11 +19,12 @@ from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import read_update
+from decloud_pl.journal.findings import stored_revision
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.schema import JOURNAL_FILE, daemon_process
-from decloud_pl.rounds.connect import make_dialect, make_rpc
+from decloud_pl.rounds.connect import make_current_dialect, make_rpc
 from decloud_pl.rounds.events import Reporter
 from decloud_pl.rounds.select import why_closed
 
@@ -42,10 +46,12 @@ class WalletRounds:
     wallet: Wallet
     reporter: Reporter
     owner: Owner = field(init=False)
+    _dialect: CurrentDialect = field(init=False)
     _chain: ChainClient = field(init=False)
 
     def __post_init__(self) -> None:
-        self._chain = ChainClient(make_rpc(self.settings.network), make_dialect(self.settings.network))
+        self._dialect = make_current_dialect(self.settings.network)
+        self._chain = ChainClient(make_rpc(self.settings.network), cast(Dialect, self._dialect))
 
     async def open(self) -> None:
         """Looks at the network and at the journal's lock.
@@ -62,6 +68,12 @@ class WalletRounds:
             )
         network = await self._chain.rpc.check_same_network()
         self.owner = Owner(network, str(self._chain.dialect.program_id), str(self.wallet.address))
+        self._follow_revision()
+
+    def _follow_revision(self) -> None:
+        """Takes over what the steps have found out about the program: what a share is worth depends on it."""
+        with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
+            self._dialect.revision = stored_revision(journal) or self._dialect.revision
 
     async def aclose(self) -> None:
         """Closes the connection."""
@@ -189,6 +201,7 @@ class WalletRounds:
                 raise RoundError(
                     f"Round {round_id} was not scored within {seconds:g} s.", fix="Claim it later; nothing is lost."
                 ) from None
+        self._follow_revision()
         round_, submission = await self._joined(round_id)
         return submission.contribution_bps, round_.reward_of(submission.contribution_bps)
 

@@ -7,12 +7,14 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 from solders.pubkey import Pubkey
 
 from decloud_pl.build import build
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialect import Dialect
+from decloud_pl.chain.network import AUTO
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.wallet import Wallet
@@ -27,6 +29,7 @@ from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
 from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
+from decloud_pl.journal.findings import store_revision
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.schema import JOURNAL_FILE
@@ -34,11 +37,14 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.log import logged
 from decloud_pl.observers.observe import facts, observed, public_settings
-from decloud_pl.rounds.connect import make_dialect, make_rpc
+from decloud_pl.rounds.connect import make_current_dialect, make_dialect, make_rpc
+from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Reporter, Trouble
+from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.planner import SettingsPlanner, make_catalog
 from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.rounds.select import Check, Criteria, join_cost
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.rounds.stores import make_publisher, make_reader, make_stores
@@ -120,7 +126,8 @@ async def assemble(
         JournalLocked: another daemon works for this home.
     """
     home, storage = settings.home_path, settings.storage
-    dialect = make_dialect(settings.network)
+    current = make_current_dialect(settings.network)
+    dialect = cast(Dialect, current)
     executor: Executor = build(settings.daemon.executor_node(), packages=settings.allow_packages)
     planner = SettingsPlanner(settings)
     if settings.auto_train:
@@ -148,14 +155,18 @@ async def assemble(
                 metrics=settings.metrics,
             )
         )
+        chain, reader = ChainClient(rpc, dialect), make_reader(settings.network, storage, home)
+        auto = settings.network.dialect == AUTO
+        if not auto:
+            store_revision(journal, current.revision)
         steps = Steps(
-            chain=ChainClient(rpc, dialect),
+            chain=chain,
             sender=Sender(rpc, wallet, dialect, JournalTransactionLog(journal), policy=SendPolicy(fees=settings.chain)),
             wallet=wallet,
             dialect=dialect,
             journal=journal,
             publisher=make_publisher(stores, storage, settings.network),
-            reader=make_reader(settings.network, storage, home),
+            reader=reader,
             executor=executor,
             planner=planner,
             reporter=reporter,
@@ -164,6 +175,8 @@ async def assemble(
             max_model_bytes=MAX_MODEL_BYTES,
             deposit=deposit,
             shares=Shares(settings.max_concurrent_rounds, visible_gpus(os.environ)),
+            revisions=Revisions(rpc, current, journal, reporter, wallet.address) if auto else None,
+            conventions=Conventions(settings.network, dialect, journal),
         )
         policy = replace(
             make_policy(settings, deposit=deposit, stop_after=stop_after), wait_for_endpoint=wait_for_endpoint
@@ -172,7 +185,22 @@ async def assemble(
             policy = replace(policy, resolve=_lenient(policy.resolve), prepare=lambda _: None)
         if isinstance(executor, Cluster) and settings.auto_train:
             await stack.enter_async_context(_cluster_looked_at(executor, reporter))
-        yield Daemon(steps, policy, lambda: watch_events(websocket_urls, dialect))
+        evidences = Evidences(
+            chain,
+            reader,
+            lambda: make_catalog(settings),
+            journal,
+            reporter,
+            gradient_rate=settings.network.gradient_rate,
+            max_bytes=MAX_MODEL_BYTES,
+        )
+        gathers = settings.network.convention == AUTO and not policy.is_bounded and settings.auto_train
+        yield Daemon(
+            steps,
+            policy,
+            lambda: watch_events(websocket_urls, dialect),
+            evidences=evidences if gathers else None,
+        )
 
 
 def _lenient(resolve: Callable[[str], str]) -> Callable[[str], str]:

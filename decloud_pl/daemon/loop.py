@@ -9,15 +9,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any
 
+from decloud_pl.chain.events import ValidationCompleted
 from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
 from decloud_pl.daemon import startup
 from decloud_pl.domain import Update
-from decloud_pl.errors import DecloudError, JournalError
+from decloud_pl.errors import ChainError, DecloudError, JournalError
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
+from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.revisions import DAY_SECONDS
 from decloud_pl.rounds.steps import Steps
 
 __all__ = ["Daemon", "Policy", "Watch"]
@@ -35,8 +38,17 @@ Watch = Callable[[], AsyncIterator[Watched]]
 class Daemon:
     """Runs until `stop` is called or ``policy.stop_after`` rounds have ended."""
 
-    def __init__(self, steps: Steps, policy: Policy, watch: Watch, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        steps: Steps,
+        policy: Policy,
+        watch: Watch,
+        *,
+        evidences: Evidences | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._steps = steps
+        self._evidences = evidences
         self._policy = policy
         self._watch = watch
         self._stopping = asyncio.Event()
@@ -85,7 +97,9 @@ class Daemon:
         """
         await self._begin()
         self._policy.on_downloaded(partial(_soon, asyncio.get_running_loop(), self._mark_unready))
-        sources = [asyncio.create_task(look()) for look in (self._follow_events, self._poll, self._reconcile)]
+        looks = [self._follow_events, self._poll, self._reconcile, self._follow_upgrades]
+        looks += [] if self._evidences is None else [self._evidences.gather]
+        sources = [asyncio.create_task(look()) for look in looks]
         for task in sources:
             task.add_done_callback(self._give_up_on_failure)
         try:
@@ -103,7 +117,13 @@ class Daemon:
         async def look() -> None:
             balance = await steps.chain.rpc.balance(steps.wallet.address)
             steps.reporter.report(Connected(str(steps.wallet.address), balance))
-            self._mark(await self.discovery.reconcile())
+            revisions = steps.revisions
+            if revisions is not None:
+                await revisions.begin()
+            if revisions is None or revisions.is_supported:
+                self._mark(await self.discovery.reconcile())
+            else:  # its accounts may have another layout; what can be read is
+                await self._try(self.discovery.reconcile)
 
         waits = startup.ENDLESS.waits() if self._policy.wait_for_endpoint else startup.SHORT
         with contextlib.suppress(startup.StoppedWaiting):
@@ -182,6 +202,8 @@ class Daemon:
             elif isinstance(event, Disconnected):
                 self._watching = False
             else:
+                if isinstance(event, ValidationCompleted) and self._evidences is not None:
+                    self._evidences.ask(event.round_id)
                 self._mark(self.discovery.on_event(event))
 
     async def _poll(self) -> None:
@@ -197,6 +219,15 @@ class Daemon:
         while True:
             await asyncio.sleep(self._policy.reconcile_interval)
             await self._try(self.discovery.reconcile)
+
+    async def _follow_upgrades(self) -> None:
+        revisions = self._steps.revisions
+        while revisions is not None:
+            await asyncio.sleep(DAY_SECONDS)
+            try:
+                await revisions.look()
+            except ChainError as error:
+                self._steps.reporter.report(Trouble(None, f"{error} Retrying."))
 
     async def _try(self, look: Callable[[], Awaitable[Iterable[int]]]) -> None:
         try:

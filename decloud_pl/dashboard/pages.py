@@ -40,7 +40,7 @@ from decloud_pl.dashboard.tables import PagedTable, Table, Text
 from decloud_pl.dashboard.views import GROUPS, KINDS, STATES, Views
 
 _RESPONSE_SECONDS = 30.0
-_FACTS = ("network", "preset", "filters", "convention", "device", "precision")
+_FACTS = ("network", "program", "preset", "filters", "convention", "device", "precision")
 
 
 @dataclass(slots=True)

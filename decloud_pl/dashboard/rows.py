@@ -125,6 +125,8 @@ def details(entry: RoundRecord) -> dict[str, str]:
         "Joined with": entry.join_signature or "–",
         "Submitted with": entry.submit_signature or "–",
         "Claimed with": entry.claim_signature or "–",
+        "Validator": entry.validator or "–",
+        "Written as": f"{entry.convention}, because {entry.convention_why}" if entry.convention else "–",
         "Size of the update": size(entry.update_size),
         "Last changed": stamp(entry.updated_at),
     }

@@ -17,6 +17,8 @@ from typing import Literal, TypeAlias
 from decloud_pl.build import build
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.fees import FeeLimits
+from decloud_pl.chain.network import AUTO
+from decloud_pl.chain.revision import detect
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import Subscribed, watch_events
 from decloud_pl.children import output_of
@@ -87,7 +89,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _settings_file(ConfigFile(config_home)),
         await _tried("wallet", find_wallet),
         *await _chain(network, settings.chain, gateways, wallet[0] if wallet else None, poll_interval=interval),
-        _convention(network.convention, settings.written_convention(), settings.describe_convention()),
+        _convention(settings.read_convention(), settings.written_convention(), settings.describe_convention()),
         await _tried("storage", lambda: _storage(settings)),
         _disk(home),
         *_data_sets(catalog, settings.datasets),
@@ -151,6 +153,7 @@ async def _chain(
         took = (time.monotonic() - begun) * 1000
         found.append(Finding("rpc", "ok", f"{network.name} answers in {took:.0f} ms, genesis {genesis[:8]}…"))
         found.append(await _tried("program", lambda: _program(chain)))
+        found.append(await _tried("revision", lambda: _revision(network, chain, wallet)))
         found.append(await _tried("clock", lambda: _clock(chain)))
         if wallet is not None:
             found.append(await _tried("balance", lambda: _balance(network, fees, chain, wallet)))
@@ -170,6 +173,17 @@ async def _program(chain: ChainClient) -> Finding:
         detail = f"the network has no DECLOUD program {chain.dialect.program_id}"
         return Finding("program", "problem", detail, "Correct network or network.program_id.")
     return Finding("program", "ok", f"{chain.dialect.program_id}, {counter.count} rounds so far")
+
+
+async def _revision(network: NetworkConfig, chain: ChainClient, wallet: Wallet | None) -> Finding:
+    payer = None if wallet is None else wallet.address
+    found = await detect(chain.rpc, chain.dialect.program_id, payer=payer, now=time.time())
+    if not found.is_supported:
+        return Finding("revision", "problem", str(found), "Wait for a version of this program that supports it.")
+    if found.is_decided and network.dialect not in (AUTO, found.name):
+        detail = f"the program is {found}, but network.dialect is {network.dialect}"
+        return Finding("revision", "problem", detail, "Set network.dialect=auto.")
+    return Finding("revision", "ok", str(found))
 
 
 async def _clock(chain: ChainClient) -> Finding:

@@ -240,6 +240,13 @@ class JournalReader:
         """Of the owner's rows in a table."""
         return self._ask(f"SELECT {columns} FROM {table} WHERE {_OWNED} {rest}", (*self._key, *values))  # noqa: S608
 
+    def findings(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
+        """Rows about the owner's network and program, of every wallet; none in a journal of an older format."""
+        if not self._ask("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)):
+            return []
+        where = "network = ? AND program_id = ?"
+        return self._ask(f"SELECT {columns} FROM {table} WHERE {where} {rest}", (*self._key[:2], *values))  # noqa: S608
+
     def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
         try:
             return self._db.execute(question, values).fetchall()

@@ -88,6 +88,9 @@ class RoundRecord:
         claimed_lamports: what the claim paid.
         seconds: wall seconds spent per step, for the summary and for judging later rounds.
         submit_window: seconds that were left to the submit deadline when the training was first seen.
+        validator: who scores the round, base58; None until the training.
+        convention: what the entries of the update mean; None until the training.
+        convention_why: why that one was chosen, for people.
         updated_at: Unix seconds when the journal wrote the row, 0 before; records that differ only here are equal.
     """
 
@@ -119,6 +122,9 @@ class RoundRecord:
     submit_window: int | None = None
     gain_low: float | None = None
     gain_high: float | None = None
+    validator: str | None = None
+    convention: str | None = None
+    convention_why: str | None = None
     updated_at: float = field(default=0.0, compare=False)
 
     @property

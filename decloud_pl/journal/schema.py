@@ -40,6 +40,27 @@ CREATE TABLE uploads (
     PRIMARY KEY (network, program_id, wallet, round_id, store)
 );
 """
+_FINDINGS = """
+CREATE TABLE revisions (
+    network TEXT NOT NULL,
+    program_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (network, program_id)
+);
+CREATE TABLE readings (
+    network TEXT NOT NULL,
+    program_id TEXT NOT NULL,
+    round_id INTEGER NOT NULL,
+    validator TEXT NOT NULL,
+    convention TEXT,
+    note TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (network, program_id, round_id)
+);
+CREATE INDEX readings_by_validator ON readings (network, program_id, validator, round_id);
+"""
 _SCHEMA = f"""
 CREATE TABLE rounds (
     network TEXT NOT NULL,
@@ -77,7 +98,7 @@ CREATE TABLE transactions (
 );
 CREATE INDEX transactions_by_time ON transactions (network, program_id, wallet, recorded_at);
 CREATE INDEX transactions_by_key ON transactions (network, program_id, wallet, key);
-{_UPLOADS}"""
+{_UPLOADS}{_FINDINGS}"""
 _MIGRATIONS = {
     2: "ALTER TABLE rounds ADD COLUMN gain_low; ALTER TABLE rounds ADD COLUMN gain_high;",
     # Not every journal of version 3 has the table: it was made with the first upload. No upload is without its round.
@@ -91,7 +112,9 @@ INSERT INTO uploads
     JOIN rounds r ON r.network || '/' || r.program_id || '/' || r.wallet = u.owner AND r.round_id = u.round_id;
 DROP TABLE uploads_before;
 """,  # noqa: S608 (own names)
-    4: "",  # the state aborted
+    # With the state aborted.
+    4: "ALTER TABLE rounds ADD COLUMN validator; ALTER TABLE rounds ADD COLUMN convention;"
+    f" ALTER TABLE rounds ADD COLUMN convention_why;{_FINDINGS}",
 }
 """What makes a journal of each older version one of the next."""
 _OLDEST_VERSION = min(_MIGRATIONS)

@@ -18,7 +18,7 @@ from pathlib import Path
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import State
-from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Noted, Skipped, Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +83,11 @@ class Activity:
         self._heartbeat_at = 0.0
         with self._warning_once():
             self._db = _open(path)
+        self._facts = dict(facts)
         self._execute("DELETE FROM deadlines WHERE scope = ?", (self._scope,))
         self._execute(
             "INSERT OR REPLACE INTO daemons VALUES (?, ?, ?, NULL, ?, NULL, NULL, 0, 0, 0, ?)",
-            (self._scope, os.getpid(), now(), now(), json.dumps(dict(facts))),
+            (self._scope, os.getpid(), now(), now(), json.dumps(self._facts)),
         )
 
     def report(self, event: DaemonEvent) -> None:
@@ -99,6 +100,11 @@ class Activity:
             self._execute(
                 "INSERT INTO troubles VALUES (?, ?, ?, ?)", (self._scope, event.round_id, self._now(), event.message)
             )
+        elif isinstance(event, Noted):
+            if event.facts:
+                self._facts.update(event.facts)
+                facts = json.dumps(self._facts)
+                self._execute("UPDATE daemons SET facts = ? WHERE scope = ?", (facts, self._scope))
         elif isinstance(event, Connected):
             self._balance = event.balance
         elif isinstance(event, Looked):

@@ -11,7 +11,7 @@ from pathlib import Path
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact
-from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Reporter, Skipped, Training, Trouble
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Reporter, Skipped, Training, Trouble
 
 LOG_FILE = "logs/daemon.log"
 _BYTES = 5_000_000
@@ -77,6 +77,6 @@ def _line(event: DaemonEvent) -> str:
     if isinstance(event, Changed):
         record = event.record
         return f"round {record.round_id} {record.state.value}{': ' if record.reason else ''}{record.reason}"
-    if isinstance(event, Trouble):
+    if isinstance(event, (Noted, Trouble)):
         return event.message if event.round_id is None else f"round {event.round_id}: {event.message}"
     return ""

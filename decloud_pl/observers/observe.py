@@ -112,6 +112,7 @@ def facts(settings: Settings, preset: str) -> dict[str, str]:
     limits += [f"up to {format_sol(rewards.max_lamports)}"] if rewards.max_lamports else []
     return {
         "network": settings.network.name,
+        "program": settings.network.dialect,
         "preset": preset or "none",
         "filters": ", ".join([wanted, *limits]),
         "convention": settings.describe_convention(),

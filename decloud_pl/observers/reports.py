@@ -28,7 +28,7 @@ from decloud_pl.children import output_of
 from decloud_pl.durable import write_atomically
 from decloud_pl.executors.process import worker_environment
 from decloud_pl.journal.record import State
-from decloud_pl.rounds.events import Changed, DaemonEvent, Training
+from decloud_pl.rounds.events import Changed, DaemonEvent, Noted, Training
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,8 @@ class ReportWriter:
         try:
             if isinstance(event, Training):
                 self._append(event)
+            elif isinstance(event, Noted) and event.round_id is not None:
+                self._note(event.round_id, event.message)
             elif isinstance(event, Changed):
                 self._change(event)
         except OSError as error:
@@ -98,9 +100,14 @@ class ReportWriter:
         csv.writer(file, lineterminator="\n").writerow(row)
         file.flush()  # the dashboard reads it while it grows
         if event.note:
-            at = datetime.fromtimestamp(self._now(), tz=UTC).isoformat(timespec="seconds")
-            with (self._folder / str(event.round_id) / NOTES_FILE).open("a", encoding="utf-8") as notes:
-                notes.write(f"{at} {event.note}\n")
+            self._note(event.round_id, event.note)
+
+    def _note(self, round_id: int, note: str) -> None:
+        folder = self._folder / str(round_id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        at = datetime.fromtimestamp(self._now(), tz=UTC).isoformat(timespec="seconds")
+        with (folder / NOTES_FILE).open("a", encoding="utf-8") as notes:
+            notes.write(f"{at} {note}\n")
 
     def _open(self, round_id: int) -> TextIO:
         folder = self._folder / str(round_id)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.chain.network import not_a_public_key
+from decloud_pl.chain.network import AUTO, not_a_public_key
+from decloud_pl.chain.revision import UNDECIDED, CurrentDialect, Revision
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.config import NetworkConfig
 from decloud_pl.errors import ConfigError
+
+
+def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
+    """The program's dialect while its revision may change: undecided where it is to be found out.
+
+    Raises:
+        ConfigError: there is no such revision, or the address is not a public key.
+    """
+    if network.dialect == AUTO:
+        known = Revision(UNDECIDED, "nobody has looked yet", 0)
+    else:
+        known = Revision(network.dialect, "network.dialect says so", 0)
+    return CurrentDialect(lambda name: make_dialect(replace(network, dialect=name)), known)
 
 
 def make_dialect(network: NetworkConfig) -> Dialect:
@@ -26,7 +42,7 @@ def make_dialect(network: NetworkConfig) -> Dialect:
             fix="Copy it from the network's documentation.",
         ) from error
     return get_dialect(
-        network.dialect,
+        network.assumed_dialect,
         program_id,
         treasury=_account("network.treasury", network.treasury),
         referrer=_account("network.referrer", network.referrer),

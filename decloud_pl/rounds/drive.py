@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from decloud_pl.chain.client import View
 from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.errors import (
+    ChainError,
     ContentNotFound,
     DecloudError,
     ExecutorUnavailable,
@@ -32,6 +34,7 @@ from decloud_pl.rounds.events import Looked, Trouble
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.life import Act, Finish, Wait, next_step
 from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.revisions import is_of_layout
 from decloud_pl.rounds.select import WALLET_MINIMUM
 from decloud_pl.rounds.steps import Steps
 
@@ -125,11 +128,21 @@ class Driver:
                         record = await self._do(step, record, view)
         except JournalError:
             raise
+        except ProgramError as error:
+            if is_of_layout(error):
+                await self._follow_upgrade()
+            return self._failed(round_id, error)
         except DecloudError as error:
             return self._failed(round_id, error)
         except Exception:  # one round's defect must not end the daemon or hurt another round
             logger.exception("Round %d met a defect in this program", round_id)
             return self._failed(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
+
+    async def _follow_upgrade(self) -> None:
+        """Finds out what runs, after the program refused the form of an instruction."""
+        if self._steps.revisions is not None:
+            with contextlib.suppress(ChainError):
+                await self._steps.revisions.look()
 
     async def _choose(self, round_id: int) -> RoundRecord | None:
         """Decides whether to join a new round: its first row, or None where it does not fit."""
@@ -177,6 +190,10 @@ class Driver:
         if round_ is None:
             raise RoundError(f"The chain knows no round {record.round_id}.")
         if step == "train":
+            if steps.revisions is not None and not steps.revisions.is_decided:
+                await self._follow_upgrade()  # what the public validator is meant to compute depends on it
+            validator = None if round_.validator is None else str(round_.validator)
+            record = replace(record, validator=validator)
             return await self._train(record, seconds_left=round_.submit_deadline - view.now)
         self.finishing.add(record.round_id)
         try:

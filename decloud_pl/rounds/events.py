@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from decloud_pl.journal.record import RoundRecord
@@ -15,6 +15,15 @@ class Connected:
 
     wallet: str
     balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something worth knowing that is no failure; ``facts`` replace those of the same name in every view's header."""
+
+    round_id: int | None
+    message: str
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,7 @@ class Trouble:
     message: str
 
 
-DaemonEvent = Connected | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble
+DaemonEvent = Connected | Noted | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble
 
 
 class Reporter(Protocol):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from decloud_pl.domain import Round
 from decloud_pl.errors import DatasetError, DatasetNotReady, DecloudError
+from decloud_pl.journal.findings import stored_revision
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.policy import Policy
@@ -66,7 +67,8 @@ class Joining:
 
     def _situation(self, resolved: str, now: int, balance: int) -> Situation:
         journal = self.journal
-        seconds = journal.measured(resolved)
+        seconds, revision = journal.measured(resolved), stored_revision(journal)
+        unsupported = "" if revision is None or revision.is_supported else f"the network runs {revision}"
         return Situation(
             now=now,
             balance=balance,
@@ -75,6 +77,7 @@ class Joining:
             train_seconds={} if seconds is None else {resolved: seconds},
             submit_window=journal.submit_window(),
             join_seconds=journal.join_seconds(),
+            unsupported=unsupported,
         )
 
     def _with_data(self, decision: Decision) -> Decision:

@@ -46,6 +46,7 @@ class SettingsPlanner:
             finish_by=finish_by,
             # Where a cluster trains, it puts in what it gives of its machine.
             threads=max(1, processors() // self.settings.max_concurrent_rounds),
+            read_as=cast("Convention | None", record.convention),
         )
 
     def sample(self) -> TrainingPlan:
@@ -76,7 +77,7 @@ def make_catalog(settings: Settings) -> Catalog:
         settings.all_mappings(),
         settings.paths,
         settings.own_conf,
-        chain_names=get_dialect(settings.network.dialect).datasets,
+        chain_names=get_dialect(settings.network.assumed_dialect).datasets,
     )
 
 
@@ -90,11 +91,12 @@ def training_plan(
     threads: int,
     finish_by: float | None = None,
     score_split: ScoreSplit = "held_out",
+    read_as: Convention | None = None,
 ) -> TrainingPlan:
     """The plan of a training with the user's settings.
 
-    ``dataset`` is the node of the data set, ``name`` that of the round or the experiment, for its logger. For the
-    others see `RoundFile`.
+    ``dataset`` is the node of the data set, ``name`` that of the round or the experiment, for its logger; ``read_as``
+    is how the round's validator reads updates, None where it is not known. For the others see `RoundFile`.
     """
     nodes = {entry.name: getattr(settings, entry.name) for entry in fields(TrainingConfig)}
     logger = _logger_node(settings.logger or {}, name)
@@ -104,8 +106,8 @@ def training_plan(
             folder=folder,
             finish_by=finish_by,
             threads=threads,
-            convention=settings.written_convention(),
-            read_as=cast(Convention, settings.network.convention),
+            convention=settings.written_convention(read_as),
+            read_as=read_as or settings.read_convention(),
             gradient_rate=settings.network.gradient_rate,
             score_split=score_split,
             given=settings.given,

@@ -57,6 +57,7 @@ class Situation:
         train_seconds: measured seconds from the start of a training to its published update, by data set.
         submit_window: seconds that rounds left for that so far, None when none was seen.
         join_seconds: measured seconds that a join takes.
+        unsupported: why the network's program is none that this one works with, empty where it is.
     """
 
     now: int
@@ -66,6 +67,7 @@ class Situation:
     train_seconds: Mapping[str, float] = field(default_factory=dict)
     submit_window: int | None = None
     join_seconds: float = 0.0
+    unsupported: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def explain(
     """
     resolved, dataset = _dataset(round_, resolve)
     return (
+        _program(situation),
         _status(round_, situation),
         _join_deadline(round_, situation),
         _trainers(round_),
@@ -147,6 +150,11 @@ def why_closed(round_: Round, now: int) -> str:
 
 def _full(round_: Round) -> str:
     return f"it already has its {round_.max_trainers} trainers"
+
+
+def _program(situation: Situation) -> Check:
+    # Not settled: the program may be upgraded, and so may this one.
+    return Check("program", passed=not situation.unsupported, detail=situation.unsupported or "its revision is known")
 
 
 def _status(round_: Round, situation: Situation) -> Check:

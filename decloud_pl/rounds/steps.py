@@ -22,7 +22,7 @@ from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Round, Update
 from decloud_pl.durable import copy_atomically
-from decloud_pl.errors import RoundError, TrainingError
+from decloud_pl.errors import ProgramError, RoundError, TrainingError
 from decloud_pl.executors.process import UPDATE_FILE, Executor
 from decloud_pl.executors.shares import Shares
 from decloud_pl.executors.update_file import read_update, write_update
@@ -30,7 +30,9 @@ from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
-from decloud_pl.rounds.events import Changed, Reporter, Uploading, training_event
+from decloud_pl.rounds.conventions import Conventions
+from decloud_pl.rounds.events import Changed, Noted, Reporter, Uploading, training_event
+from decloud_pl.rounds.revisions import Revisions, is_of_layout
 from decloud_pl.store.fetch.gateway import Fetched
 from decloud_pl.store.publish import StorePublisher
 from decloud_pl.train.plan import BASE_MODEL_FILE
@@ -76,6 +78,8 @@ class Steps:
         max_model_bytes: caps a download.
         deposit: lamports that the account a join creates must hold.
         shares: places for trainings that run at the same time.
+        conventions: how validators read updates; None leaves it to the planner.
+        revisions: of the program; None where the user has named the one that runs.
     """
 
     chain: ChainClient
@@ -92,6 +96,8 @@ class Steps:
     max_model_bytes: int
     deposit: int
     shares: Shares = field(default_factory=lambda: Shares(1))
+    revisions: Revisions | None = None
+    conventions: Conventions | None = None
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
 
@@ -211,7 +217,7 @@ class Steps:
         """
         until = self.monotonic() + max(1, seconds_left)
         window = record.submit_window if record.submit_window is not None else seconds_left
-        record = self.enter(replace(record, submit_window=window), State.TRAINING)
+        record = self.enter(self._with_convention(replace(record, submit_window=window)), State.TRAINING)
         base_model = await self.fetch_base_model(record)
         folder = self.folder(record.round_id)
         async with self.shares.take() as environment:
@@ -237,6 +243,15 @@ class Steps:
         if update is None:
             raise TrainingError("The training process ended well but left no update.")
         return self.keep(replace(_with_update(record, update), train_seconds=self.monotonic() - begun))
+
+    def _with_convention(self, record: RoundRecord) -> RoundRecord:
+        """The row with how the round's validator is taken to read updates now."""
+        if self.conventions is None:
+            return record
+        choice = self.conventions.of(record.validator)
+        written = f"The update is written as {choice.convention}, because {choice.why}."
+        self.reporter.report(Noted(record.round_id, written))
+        return replace(record, convention=choice.convention, convention_why=choice.why)
 
     async def publish(self, record: RoundRecord) -> RoundRecord:
         update = self._update(record)
@@ -302,8 +317,7 @@ class Steps:
             submission = await self.chain.submission(record.round_id, self.wallet.address)
             return submission is not None and submission.reward_claimed
 
-        instruction = self.dialect.claim_reward(record.round_id, trainer=self.wallet.address)
-        signature = await self._send(instruction, f"claim:{record.round_id}", landed)
+        signature = await self._send_claim(record.round_id, landed)
         return self.keep(
             replace(
                 record,
@@ -311,6 +325,22 @@ class Steps:
                 claim_seconds=self.monotonic() - begun,
             )
         )
+
+    async def _send_claim(self, round_id: int, landed: Callable[[], Awaitable[bool]]) -> str | None:
+        """Sends the claim in the form of the current revision, or failing that of any other.
+
+        The program may have been upgraded since it was looked at. A form that it refuses costs nothing: it is
+        simulated before it is signed.
+        """
+        dialects = [self.dialect] if self.revisions is None else self.revisions.candidates()
+        for place, dialect in enumerate(dialects, 1):
+            instruction = dialect.claim_reward(round_id, trainer=self.wallet.address)
+            try:
+                return await self._send(instruction, f"claim:{round_id}", landed)
+            except ProgramError as error:
+                if place == len(dialects) or not is_of_layout(error):
+                    raise
+        raise AssertionError("there is no dialect")
 
     def finish(self, record: RoundRecord, state: State, reason: str) -> RoundRecord:
         """Ends a round and frees its folder."""

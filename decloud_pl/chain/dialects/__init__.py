@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 DEFAULT = "v1.0"
 
 
+def names() -> list[str]:
+    """The revisions that this program speaks, the oldest first; imports none."""
+    return sorted(entry.name.replace("_", ".") for entry in iter_modules(__path__) if entry.ispkg)
+
+
 def check_name(name: str) -> None:
     """Refuses a name that no revision has, and imports none.
 
     Raises:
         ConfigError: there is no such revision.
     """
-    known = [entry.name.replace("_", ".") for entry in iter_modules(__path__) if entry.ispkg]
+    known = names()
     if name not in known:
         raise ConfigError(f"network.dialect is {name!r}.", fix=nearest(name, known))
 

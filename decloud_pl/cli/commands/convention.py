@@ -21,7 +21,7 @@ from decloud_pl.cli.arguments import WholeNumber, as_json, command, overrides
 if TYPE_CHECKING:
     from decloud_pl.config import NetworkConfig
     from decloud_pl.data.catalog import Catalog
-    from decloud_pl.diagnose.convention import Record
+    from decloud_pl.rounds.evidence import Record
     from decloud_pl.store.fetch.gateway import GatewayReader
 
 
@@ -78,7 +78,8 @@ def show(record: Record, configured: str) -> None:
         print()
     for number, reason in record.passed_over.items():
         print(f"Round {number} was passed over: {reason}")
-    print(_conclusion(record, configured))
+    for line in _by_validator(record) if configured == "auto" else [_conclusion(record, configured)]:
+        print(line)
 
 
 async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Catalog, most: int) -> Record:
@@ -87,7 +88,7 @@ async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Cata
 
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
-    from decloud_pl.diagnose.convention import gather
+    from decloud_pl.rounds.evidence import gather
 
     with tempfile.TemporaryDirectory(prefix="decloud-convention-") as folder:
         async with open_chain(network) as chain:
@@ -100,6 +101,17 @@ async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Cata
                 max_bytes=MAX_MODEL_BYTES,
                 most=most,
             )
+
+
+def _by_validator(record: Record) -> list[str]:
+    latest = {one.validator: one for one in reversed(record.rounds) if one.convention is not None}
+    if not latest:
+        return ["No completed round tells; the daemon assumes what the public validator is meant to compute."]
+    return [
+        f"Validator {validator} reads updates as {one.convention}, as round {one.round_id} shows. The daemon finds that"
+        " out by itself (network.convention=auto)."
+        for validator, one in latest.items()
+    ]
 
 
 def _conclusion(record: Record, configured: str) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from solders.pubkey import Pubkey
 
     from decloud_pl.chain.client import ChainClient
+    from decloud_pl.chain.revision import Revision
     from decloud_pl.config import NetworkConfig
     from decloud_pl.domain import Round, Submission
     from decloud_pl.journal.owner import Owner
@@ -51,6 +52,7 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
         document = {
             "wallet": str(address),
             "network": network.name,
+            "program": None if standing.revision is None else dataclasses.asdict(standing.revision),
             "convention": convention_fields(network, settings.written_convention()),
             "balance_lamports": standing.balance,
             "daemon_process": process,
@@ -60,6 +62,7 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
         return 0
     print(f"Wallet   {address}")
     print(f"Holds    {format_sol(standing.balance)} on {network.name}")
+    print(f"Program  {standing.revision or 'not looked at yet: the daemon does so at its start'}")
     print(f"Updates  are read as {settings.describe_convention()}")
     print(f"Daemon   {'not running' if process is None else f'running (process {process})'}")
     _print_rounds(standing)
@@ -74,6 +77,7 @@ class _Standing:
     rounds: Mapping[int, Round]
     places: Mapping[int, Submission]
     records: Mapping[int, RoundRecord]
+    revision: Revision | None
 
     def of(self, round_id: int) -> tuple[Round, Submission, RoundRecord | None]:
         return self.rounds[round_id], self.places[round_id], self.records.get(round_id)
@@ -81,14 +85,16 @@ class _Standing:
 
 async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _Standing:
     from decloud_pl.cli.config.session import open_chain
+    from decloud_pl.journal.findings import stored_revision
     from decloud_pl.journal.reader import JournalReader
 
     async with open_chain(network) as chain:
         with JournalReader(journal, await _owner(chain, wallet)) as reader:
             records = {record.round_id: record for record in reader.rounds()}
+            revision = stored_revision(reader)
         balance = await chain.rpc.balance(wallet)
         places = {entry.round_id: entry for entry in await chain.submissions_of(wallet)}
-        return _Standing(balance, await chain.rounds_by_id(sorted(places)), places, records)
+        return _Standing(balance, await chain.rounds_by_id(sorted(places)), places, records, revision)
 
 
 def _print_rounds(standing: _Standing) -> None:
@@ -179,6 +185,8 @@ def _details(
         found.append(("Accuracy", f"{gain} on held-out data"))
     elif record.update_cid:
         found.append(("Accuracy", "not measured"))
+    if record.convention:
+        found.append(("Convention", f"{record.convention}, because {record.convention_why}"))
     if record.gain_low is not None and record.gain_high is not None:
         expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"
         found.append(("Expected", f"a gain of {expected} at the validator (95 %)"))

@@ -41,7 +41,7 @@ def checked(given: Sources, *, stored: bool = False) -> Composed:
             raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
     found = composed(given)
     settings = found.settings
-    dialect = settings.network.dialect
+    dialect = settings.network.assumed_dialect
     check_names(settings.datasets, settings.mappings, settings.paths, dialect, settings.own_conf)
     warn_of_mappings(settings.mappings, dialect, stored=stored)
     return found

@@ -64,7 +64,7 @@ def _header(state: LiveState, width: int) -> RenderableType:
     balance = "" if state.balance is None else f" holds {format_sol(state.balance)}"
     entries = [
         ("Wallet", f"{wallet}{balance}" if wallet else "…"),
-        ("Network", facts.get("network", "")),
+        ("Network", ", program ".join(filter(None, (facts.get("network"), facts.get("program"))))),
         ("Preset", facts.get("preset", "")),
         ("Filters", facts.get("filters", "")),
         ("Convention", facts.get("convention", "")),

@@ -15,6 +15,7 @@ from decloud_pl.rounds.events import (
     DaemonEvent,
     Earnings,
     Looked,
+    Noted,
     Skipped,
     Training,
     Trouble,
@@ -75,9 +76,11 @@ class LiveState:
             self.earnings, self.earnings_at = event, now
         elif isinstance(event, Skipped):
             self._note(now, "dim", f"Round {event.round_id}: not joined, {event.reason}.")
-        elif isinstance(event, Trouble):
+        elif isinstance(event, (Noted, Trouble)):
             where = "" if event.round_id is None else f"Round {event.round_id}: "
-            self._note(now, "yellow", f"{where}{event.message}")
+            self._note(now, "yellow" if isinstance(event, Trouble) else "", f"{where}{event.message}")
+            if isinstance(event, Noted):
+                self.facts = {**self.facts, **event.facts}
         elif isinstance(event, Training):
             if event.note:
                 self._note(now, "", f"Round {event.round_id}: {event.note}")

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from decloud_pl.cli.ui.terminal import make_console
 from decloud_pl.domain import format_sol
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Skipped, Training, Trouble, Uploading
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Skipped, Training, Trouble, Uploading
 
 
 class TerminalReporter:
@@ -59,9 +59,9 @@ class TerminalReporter:
             self._train(event)
         elif isinstance(event, Uploading):
             self._upload(event)
-        elif isinstance(event, Trouble):
+        elif isinstance(event, (Noted, Trouble)):
             where = "" if event.round_id is None else f"Round {event.round_id}: "
-            self.say(f"{where}{event.message}", style="yellow")
+            self.say(f"{where}{event.message}", style="yellow" if isinstance(event, Trouble) else None)
         elif isinstance(event, Changed):
             self._change(event)
 

@@ -7,6 +7,7 @@ The files come from strangers: each is opened in quarantine.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -68,6 +69,7 @@ def gains(
 def main() -> None:
     messages = open_messages()
     request = json.load(sys.stdin)
+    os.nice(int(request["nice"]))
     torch.set_num_threads(max(1, int(request["threads"])))
     submissions = {name: Path(path) for name, path in request["submissions"].items()}
     try:

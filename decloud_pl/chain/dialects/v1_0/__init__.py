@@ -41,6 +41,21 @@ class V1_0:
 
     program_id: Pubkey = _PUBLIC_PROGRAM_ID
     max_trainers: ClassVar[int] = accounts.MAX_TRAINERS
+    account_counts: ClassVar[Mapping[str, int]] = {
+        "initialize": 3,
+        "create_round": 5,
+        "cancel_round": 4,
+        "claim_round": 2,
+        "join_round": 4,
+        "start_training": 2,
+        "submit_gradients": 3,
+        "set_contribution": 3,
+        "complete_validation": 4,
+        "finalize_round": 2,
+        "claim_reward": 5,
+        "claim_validator_fee": 4,
+        "check_round": 4,
+    }
     final_statuses: ClassVar[frozenset[RoundStatus]] = frozenset(
         {RoundStatus.COMPLETED, RoundStatus.EXPIRED, RoundStatus.CANCELLED}
     )

@@ -23,6 +23,12 @@ class V1_1(V1_0):
 
     treasury: Pubkey = _PUBLIC_TREASURY
     referrer: Pubkey | None = None
+    account_counts: ClassVar[Mapping[str, int]] = {
+        **V1_0.account_counts,
+        "claim_reward": 7,
+        "claim_validator_fee": 6,
+        "complete_validation": 6,
+    }
     treasury_fee_bps: ClassVar[int] = 200
     meanings: ClassVar[Mapping[IntEnum, str]] = MEANINGS
 

@@ -21,6 +21,7 @@ from decloud_pl.chain.dialects.v1_2.errors import MEANINGS
 class V1_2(V1_1):
     """v1.1 with `abort_round`."""
 
+    account_counts: ClassVar[Mapping[str, int]] = {**V1_1.account_counts, "abort_round": 5}
     reading: ClassVar[Reading] = Reading("delta", 0.1, buffers=True)
     can_abort: ClassVar[bool] = True
     meanings: ClassVar[Mapping[IntEnum, str]] = MEANINGS

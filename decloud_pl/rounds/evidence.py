@@ -24,6 +24,7 @@ from decloud_pl.executors.process import worker_environment
 from decloud_pl.rounds.steps import Fetcher
 
 _CHILD_SECONDS = 900.0
+_NICE = 15
 _CLEAR = 0.25
 """Two readings are told apart where the parts of the pool that their predictions misplace differ by this much."""
 _CHANCE = 0.002
@@ -98,7 +99,13 @@ def weigh(outcomes: Sequence[Outcome]) -> tuple[dict[Convention, float], Convent
         missed[convention] = sum(abs(one - other) for one, other in zip(predicted, given, strict=True)) / 2
     best, other = sorted(missed, key=lambda convention: missed[convention])
     clear = missed[other] - missed[best] >= _CLEAR
-    return missed, best if clear else None
+    return missed, best if clear and not _is_equal_split(outcomes) else None
+
+
+def _is_equal_split(outcomes: Sequence[Outcome]) -> bool:
+    """Whether all valid submissions got the same: the public validator of v1.2 gives that whatever they gain."""
+    shares = [outcome.share_bps for outcome in outcomes if outcome.gains is not None]
+    return len(shares) > 1 and max(shares) - min(shares) <= 1
 
 
 def _gain(outcome: Outcome, convention: Convention) -> float:
@@ -137,21 +144,43 @@ async def gather(
         if sum(evidence.convention is not None for evidence in found) >= most or len(found) >= 3 * most:
             break
         try:
-            found.append(await _look(chain, reader, catalog, folder, round_, gradient_rate, max_bytes))
+            found.append(
+                await look(chain, reader, catalog, folder, round_, gradient_rate=gradient_rate, max_bytes=max_bytes)
+            )
         except (StoreError, DatasetError, TrainingError) as error:
             passed_over[round_.id] = str(error)
     return Record(tuple(found), passed_over)
 
 
-async def _look(
+async def look(
     chain: ChainClient,
     reader: Fetcher,
     catalog: Catalog,
     folder: Path,
     round_: Round,
+    *,
     gradient_rate: float,
     max_bytes: int,
+    background: bool = False,
 ) -> Evidence:
+    """What one completed round shows.
+
+    Args:
+        chain: see `gather`, as for the arguments that are not named here.
+        reader: see `gather`.
+        catalog: see `gather`.
+        folder: see `gather`.
+        round_: completed.
+        gradient_rate: see `gather`.
+        max_bytes: see `gather`.
+        background: scores on one processor, after everything else that wants it.
+
+    Raises:
+        ChainError: the network cannot be asked.
+        StoreError: a file cannot be fetched.
+        DatasetError: the data set is not on this machine.
+        TrainingError: the base model or the updates cannot be scored.
+    """
     choice = catalog.resolve(round_.dataset)
     if not choice.ready:
         raise DatasetError(f"The data set {choice.name} is not on this machine.")
@@ -168,7 +197,7 @@ async def _look(
                 raise  # what earned must be part of the picture
             continue
         files[str(submission.trainer)] = path
-    gains = await _ask(base, choice.node(catalog.data), files, gradient_rate)
+    gains = await _ask(base, choice.node(catalog.data), files, gradient_rate, background=background)
     outcomes = tuple(
         Outcome(str(entry.trainer), entry.contribution_bps, gains.get(str(entry.trainer))) for entry in submissions
     )
@@ -177,14 +206,15 @@ async def _look(
 
 
 async def _ask(
-    base: Path, dataset: Mapping[str, Any], files: Mapping[str, Path], gradient_rate: float
+    base: Path, dataset: Mapping[str, Any], files: Mapping[str, Path], gradient_rate: float, *, background: bool
 ) -> dict[str, Mapping[Convention, float] | None]:
     request = {
         "base": str(base),
         "dataset": dataset,
         "submissions": {name: str(path) for name, path in files.items()},
         "gradient_rate": gradient_rate,
-        "threads": os.cpu_count() or 1,
+        "threads": 1 if background else os.cpu_count() or 1,
+        "nice": _NICE if background else 0,
     }
     command = (sys.executable, "-m", "decloud_pl.train.score.conventions")
     given = json.dumps(request).encode()

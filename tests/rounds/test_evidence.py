@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from decloud_pl.cli.commands.convention import show
-from decloud_pl.diagnose.convention import Evidence, Outcome, Record, weigh
 from decloud_pl.domain import Convention
+from decloud_pl.rounds.evidence import Evidence, Outcome, Record, weigh
 
 
 def outcome(share_bps: int, delta: float, gradient: float) -> Outcome:
@@ -18,8 +18,10 @@ def outcome(share_bps: int, delta: float, gradient: float) -> Outcome:
     [
         ([outcome(10_000, 0.3, -0.1), outcome(0, -0.1, 0.3)], "delta"),
         ([outcome(10_000, -0.1, 0.3), outcome(0, 0.3, -0.1)], "gradient"),
-        # An equal split in spite of unequal gains speaks for the reading in which nobody gained.
-        ([outcome(5_000, 0.4, -0.1), outcome(5_000, 0.1, -0.2)], "gradient"),
+        # Equal shares are no evidence: a public validator pays every submitter equally, whatever it gained.
+        ([outcome(5_000, 0.4, -0.1), outcome(5_000, 0.1, -0.2)], None),
+        ([outcome(3_334, 0.4, -0.1), outcome(3_333, 0.1, -0.2), outcome(3_333, -0.1, -0.2)], None),
+        ([outcome(5_000, 0.4, -0.1), outcome(5_000, 0.1, -0.2), Outcome("trainer", 0, None)], None),
         ([outcome(10_000, 0.3, -0.1)], None),  # alone, it gets everything either way
         ([outcome(7_500, 0.3, 0.1), outcome(2_500, 0.1, 0.3)], "delta"),
         ([outcome(5_000, 0.2, 0.1), outcome(5_000, 0.2, 0.1)], None),
@@ -47,6 +49,8 @@ def evidence(round_id: int, convention: Convention | None) -> Evidence:
         (["gradient", "delta"], "delta", "The rounds contradict each other"),
         ([None], "delta", "No completed round tells; network.convention stays delta"),
         ([], "delta", "No completed round tells"),
+        ([None, "gradient", "delta"], "auto", "Validator validator reads updates as gradient, as round 1 shows."),
+        ([None], "auto", "the daemon assumes what the public validator is meant to compute"),
     ],
 )
 def test_what_follows(

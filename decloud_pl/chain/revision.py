@@ -1,0 +1,344 @@
+"""Which revision of the program runs at an address, found out from what the chain shows.
+
+Nothing is sent. The evidence, the strongest first:
+
+1. Simulated instructions. An Anchor program answers 101 (InstructionFallbackNotFound) to an instruction that it does
+   not have, and 3005 (AccountNotEnoughKeys) where accounts are missing: the names of its instructions and the lengths
+   of their account lists tell revisions apart.
+2. The IDL that Anchor keeps on chain, where the program's authors published it.
+3. The account lists of confirmed transactions that paid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from solders.instruction import Instruction
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain import borsh
+from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID, discriminator
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialects import get_dialect, names
+from decloud_pl.errors import ChainError, DecodeError, RpcRejected
+
+if TYPE_CHECKING:
+    from decloud_pl.chain.dialect import Dialect, NetworkDialect
+    from decloud_pl.chain.rpc import RpcClient
+    from decloud_pl.domain import Round, Submission
+
+UNDECIDED = "v1.x"
+"""Joining, training and submitting are the same in all candidates; only claims need the decision."""
+UNKNOWN = "unknown"
+_OTHERS = {"V2": "submit_gradient"}
+"""Programs that this one cannot work with, by an instruction that no revision of v1 has."""
+_FALLBACK_NOT_FOUND = 101
+_NOT_ENOUGH_KEYS = 3005
+LAYOUT_ERRORS = (_FALLBACK_NOT_FOUND, _NOT_ENOUGH_KEYS, 3010)
+"""The program does not have an instruction, or takes other accounts; 3010 (AccountNotSigner): another account stands
+in the signer's place."""
+_NO_EVIDENCE = (3001, 3002, 3003, 3007, 3012)
+"""An account could not be opened, which says nothing about the rest of the list."""
+_LOADER_PREFIXES = ("BPFLoader", "LoaderV")
+_LATEST_ROUNDS = 16
+_SIGNATURES, _TRANSACTIONS = 50, 12
+_FEE = 5_000
+_IDL_HEADER = 44
+_LARGEST_IDL = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What was found out.
+
+    Attributes:
+        name: of a dialect; `UNDECIDED`, `UNKNOWN`, or the name of a program that is not supported.
+        evidence: what it rests on, a sentence without its full stop.
+        at: Unix seconds of the decision.
+    """
+
+    name: str
+    evidence: str
+    at: float
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether rewards can be claimed."""
+        return self.name in names()
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether rounds can be joined."""
+        return self.is_decided or self.name == UNDECIDED
+
+    def __str__(self) -> str:
+        if self.name == UNDECIDED:
+            return f"{self.name}, undecided: {self.evidence}"
+        return f"{self.name}: {self.evidence}" if self.is_decided else f"{self.name}, not supported: {self.evidence}"
+
+
+async def detect(rpc: RpcClient, program_id: Pubkey, *, payer: Pubkey | None, now: float) -> Revision:
+    """Finds out which revision runs at an address.
+
+    Args:
+        rpc: the network.
+        program_id: of the program.
+        payer: a wallet for simulations, where it holds lamports; other accounts of the network stand in for it.
+        now: Unix seconds.
+
+    Raises:
+        ChainError: no endpoint answers.
+    """
+    known = {name: get_dialect(name, program_id) for name in names()}
+    name, evidence = await _Detector(rpc, known, payer).detect()
+    return Revision(name, evidence, now)
+
+
+class CurrentDialect:
+    """The dialect of the revision that was found last; everything that a `Dialect` has is that one's.
+
+    While the revision is not decided it is the latest: what comes before a claim is the same in all of them.
+
+    Args:
+        make: a dialect by the revision's name.
+        revision: what is known now.
+    """
+
+    def __init__(self, make: Callable[[str], Dialect], revision: Revision) -> None:
+        self._make = make
+        self.revision = revision
+
+    @property
+    def revision(self) -> Revision:
+        """What is known of the program."""
+        return self._revision
+
+    @revision.setter
+    def revision(self, revision: Revision) -> None:
+        self._revision = revision
+        self._dialect = self._make(revision.name if revision.is_decided else names()[-1])
+
+    def candidates(self) -> list[Dialect]:
+        """Every revision that this program speaks, the current one first, then the latest."""
+        current = self._revision.name if self._revision.is_decided else names()[-1]
+        return [self._dialect, *(self._make(name) for name in reversed(names()) if name != current)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dialect, name)
+
+
+class _NoSimulation(Exception):
+    """The endpoint says nothing about what an instruction would do."""
+
+
+class _Detector:
+    def __init__(self, rpc: RpcClient, known: Mapping[str, NetworkDialect], payer: Pubkey | None) -> None:
+        self._rpc = rpc
+        self._known = known
+        # The accounts of all revisions are the same.
+        self._any = next(iter(known.values()))
+        self._chain = ChainClient(rpc, self._any)
+        self._payers = [payer] if payer else []
+        self._payer = SYSTEM_PROGRAM_ID
+
+    async def detect(self) -> tuple[str, str]:
+        program = await self._rpc.account(self._any.program_id)
+        if program is None or not str(program.owner).startswith(_LOADER_PREFIXES):
+            return UNKNOWN, f"there is no program at {self._any.program_id}"
+        round_, submission = await self._latest()
+        candidates, evidence = list(self._known), ""
+        if await self._find_payer():
+            with contextlib.suppress(_NoSimulation):
+                candidates, evidence, is_sure = await self._simulated(round_, submission)
+                if is_sure:
+                    return candidates[0], evidence
+        for source in (self._published, self._paid):
+            names_, seen = await source()
+            if names_ is None:
+                continue
+            left = [name for name in candidates if name in names_]
+            if not left:
+                return UNKNOWN, seen
+            candidates, evidence = left, seen
+            if len(left) == 1:
+                break
+        if len(candidates) == 1:
+            return candidates[0], evidence
+        return UNDECIDED, f"the chain does not show yet which of {', '.join(candidates)} it is"
+
+    async def _latest(self) -> tuple[Round | None, Submission | None]:
+        """A round that a validator has claimed, and a submission, both as late as possible."""
+        try:
+            counter = await self._chain.counter()
+        except DecodeError:
+            return None, None
+        if counter is None:
+            return None, None
+        self._payers.append(counter.authority)
+        first = max(0, counter.count - _LATEST_ROUNDS)
+        rounds = await self._chain.rounds_by_id(range(first, counter.count))
+        claimed = [round_ for round_ in reversed(rounds.values()) if round_.validator is not None]
+        for round_ in reversed(rounds.values()):
+            self._payers += [round_.creator, *([round_.validator] if round_.validator else [])]
+        joined = next((round_ for round_ in claimed if round_.trainers_count), None)
+        submissions = [] if joined is None else await self._chain.round_submissions(joined.id)
+        return joined or next(iter(claimed), None), next(iter(submissions), None)
+
+    async def _find_payer(self) -> bool:
+        """Whether some account of this network could pay for a transaction; none is sent."""
+        candidates = list(dict.fromkeys(self._payers))
+        for address, account in zip(candidates, await self._rpc.accounts(candidates), strict=True):
+            if account is not None and account.owner == SYSTEM_PROGRAM_ID and account.lamports > _FEE:
+                self._payer = address
+                return True
+        return False
+
+    async def _simulated(self, round_: Round | None, submission: Submission | None) -> tuple[list[str], str, bool]:
+        """Candidates by simulation, what shows it, and whether that is final."""
+        if not await self._has("join_round"):
+            for name, instruction in _OTHERS.items():
+                if await self._has(instruction):
+                    return [name], f"the program has the instruction {instruction}", True
+            return [UNKNOWN], "the program does not have the instruction join_round", True
+        every = [frozenset(dialect.account_counts) for dialect in self._known.values()]
+        optional = sorted(frozenset[str]().union(*every) - every[0].intersection(*every))
+        has = {name for name in optional if await self._has(name)}
+        fitting = [name for name, dialect in self._known.items() if has == set(dialect.account_counts) & set(optional)]
+        if not fitting:
+            return [UNKNOWN], f"no revision has {', '.join(sorted(has)) or 'so few'} of {', '.join(optional)}", True
+        shown = f"the program has {', '.join(sorted(has)) or f'no {optional[0]}' if optional else 'join_round'}"
+        if round_ is None:
+            return fitting, shown, False
+        rejected = 0
+        for name in fitting:
+            fits = await self._fits(self._known[name], round_, submission)
+            if fits:
+                count = self._known[name].account_counts["claim_reward"]
+                return [name], f"{shown}, and a claim takes {count} accounts", True
+            rejected += fits is False
+        if rejected == len(fitting):
+            return [UNKNOWN], f"{shown}, but its payments take other accounts than those of {', '.join(fitting)}", True
+        return fitting, shown, False
+
+    async def _has(self, instruction: str) -> bool:
+        data = discriminator("global", instruction) + borsh.u64(0)
+        return await self._code(Instruction(self._any.program_id, data, [])) == _NOT_ENOUGH_KEYS
+
+    async def _fits(self, dialect: NetworkDialect, round_: Round, submission: Submission | None) -> bool | None:
+        """Whether a payment takes a dialect's accounts, no more and no fewer; None where nothing can be seen."""
+        forms = [dialect.complete_validation(round_.id, validator=round_.validator or round_.creator)]
+        if submission is not None:
+            forms.insert(0, dialect.claim_reward(round_.id, trainer=submission.trainer))
+        for form in forms:
+            full = await self._code(form)
+            if full in LAYOUT_ERRORS:
+                return False
+            if full in _NO_EVIDENCE:
+                continue
+            short = await self._code(Instruction(form.program_id, form.data, form.accounts[:-1]))
+            return short == _NOT_ENOUGH_KEYS
+        return None
+
+    async def _code(self, instruction: Instruction) -> int:
+        """The custom error code that an instruction would end with; 0 for a success, −1 for any other error of it.
+
+        Raises:
+            _NoSimulation: the endpoint does not simulate, or would not let the payer pay.
+        """
+        from solders.message import MessageV0
+        from solders.signature import Signature
+        from solders.transaction import VersionedTransaction
+        from solders.transaction_status import InstructionErrorCustom, TransactionErrorInstructionError
+
+        blockhash, _ = await self._rpc.latest_blockhash()
+        message = MessageV0.try_compile(self._payer, [instruction], [], blockhash)
+        unsigned = [Signature.default()] * message.header.num_required_signatures
+        try:
+            result = await self._rpc.simulate(VersionedTransaction.populate(message, unsigned))
+        except RpcRejected as error:
+            raise _NoSimulation from error
+        if result.error is None:
+            return 0
+        if not isinstance(result.error, TransactionErrorInstructionError):
+            raise _NoSimulation
+        inner = result.error.err
+        return inner.code if isinstance(inner, InstructionErrorCustom) else -1
+
+    async def _published(self) -> tuple[set[str] | None, str]:
+        """The dialects that the IDL on chain fits."""
+        account = await self._rpc.account(idl_address(self._any.program_id))
+        if account is None or account.owner != self._any.program_id:
+            return None, ""
+        try:
+            counts = await asyncio.to_thread(idl_account_counts, account.data)
+        except DecodeError:
+            return None, ""
+        fitting = {
+            name
+            for name, dialect in self._known.items()
+            if all(counts.get(instruction) == count for instruction, count in dialect.account_counts.items())
+        }
+        # One revision may have everything of another.
+        most = max((len(self._known[name].account_counts) for name in fitting), default=0)
+        return {name for name in fitting if len(self._known[name].account_counts) == most}, "its published IDL"
+
+    async def _paid(self) -> tuple[set[str] | None, str]:
+        """The dialects that the latest payments fit."""
+        try:
+            sent = await self._rpc.recent_instructions(self._any.program_id, _SIGNATURES, _TRANSACTIONS)
+        except ChainError:
+            return None, ""
+        for instruction in sent:
+            told = self._told_by(instruction)
+            if told:
+                return told, f"the account list of a confirmed transaction ({len(instruction.accounts)} accounts)"
+        return None, ""
+
+    def _told_by(self, instruction: Instruction) -> set[str]:
+        """The dialects that have an instruction with so many accounts, where not all of them do."""
+        fitting = {
+            name
+            for name, dialect in self._known.items()
+            for called, count in dialect.account_counts.items()
+            if count == len(instruction.accounts) and instruction.data[:8] == discriminator("global", called)
+        }
+        return fitting if len(fitting) < len(self._known) else set()
+
+
+def idl_address(program_id: Pubkey) -> Pubkey:
+    """Where Anchor keeps a program's IDL."""
+    base, _ = Pubkey.find_program_address([], program_id)
+    return Pubkey.create_with_seed(base, "anchor:idl", program_id)
+
+
+def idl_account_counts(data: bytes) -> dict[str, int]:
+    """How many accounts each instruction of an IDL account takes: discriminator, authority, length, then zlib.
+
+    Raises:
+        DecodeError: it is not an IDL, or larger than a megabyte.
+    """
+    size = int.from_bytes(data[_IDL_HEADER - 4 : _IDL_HEADER], "little")
+    unpacking = zlib.decompressobj()
+    try:
+        text = unpacking.decompress(data[_IDL_HEADER : _IDL_HEADER + size], _LARGEST_IDL)
+        if not unpacking.eof:
+            raise DecodeError("The IDL on chain is cut off or larger than a megabyte.")
+        instructions = json.loads(text)["instructions"]
+        return {_snake_case(entry["name"]): _leaves(entry["accounts"]) for entry in instructions}
+    except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DecodeError("The IDL on chain cannot be read.") from error
+
+
+def _leaves(accounts: Sequence[Mapping[str, Any]]) -> int:
+    """Accounts of a list, those in groups included."""
+    return sum(_leaves(entry["accounts"]) if "accounts" in entry else 1 for entry in accounts)
+
+
+def _snake_case(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)

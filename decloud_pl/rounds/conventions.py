@@ -1,0 +1,55 @@
+"""How each validator reads updates, and why it is thought to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from decloud_pl.chain.dialect import Dialect
+from decloud_pl.chain.network import AUTO
+from decloud_pl.config import NetworkConfig
+from decloud_pl.domain import Convention
+from decloud_pl.journal.findings import readings
+from decloud_pl.journal.reader import JournalReader
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a validator is taken to read updates.
+
+    Attributes:
+        convention: what the entries mean to it.
+        gradient_rate: η of the ``gradient`` convention.
+        why: completes "…, because …".
+    """
+
+    convention: Convention
+    gradient_rate: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """Chooses by the user's setting, then by the validator's own rounds, then by what its public software computes.
+
+    Args:
+        network: the user's settings of the network.
+        dialect: of its program.
+        journal: holds what rounds have shown.
+    """
+
+    network: NetworkConfig
+    dialect: Dialect
+    journal: JournalReader
+
+    def of(self, validator: str | None) -> Choice:
+        """How a validator reads updates; None for one that is not known."""
+        rate = self.network.gradient_rate
+        if self.network.convention != AUTO:
+            convention: Convention = "gradient" if self.network.convention == "gradient" else "delta"
+            return Choice(convention, rate, "network.convention says so")
+        for reading in [] if validator is None else readings(self.journal, validator):
+            if reading.convention is not None:  # the latest round that tells
+                return Choice(reading.convention, rate, f"its shares in round {reading.round_id} show it")
+        assumed = self.dialect.reading
+        why = "no completed round of this validator shows it yet, and the public validator is meant to"
+        return Choice(assumed.convention, rate, why)

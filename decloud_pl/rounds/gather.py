@@ -1,0 +1,166 @@
+"""What completed rounds show of their validators, gathered in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.data.catalog import Catalog
+from decloud_pl.domain import Round, RoundStatus
+from decloud_pl.errors import ChainError, DatasetError, StoreError, TrainingError
+from decloud_pl.journal.findings import Reading, readings, store_reading
+from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.events import Noted, Reporter
+from decloud_pl.rounds.evidence import Evidence, look
+from decloud_pl.rounds.steps import Fetcher
+from decloud_pl.store.fetch.gateway import Fetched
+
+_LOOKED_AT_ONCE = 16
+"""Completed rounds that are looked at after a start."""
+_PER_VALIDATOR = 4
+"""Rounds of one validator that may say nothing before no older one is looked at."""
+_MOST_BYTES = 512 << 20
+"""Downloaded for one look at all rounds."""
+_MOST_SECONDS = 1800.0
+
+
+class Evidences:
+    """Gathers in the background what completed rounds show of their validators; each round is looked at once.
+
+    Args:
+        chain: the network.
+        reader: delivers files by CID.
+        catalog: where data sets are; a round whose data set is not on this machine is left for later.
+        journal: keeps what is found.
+        reporter: hears of what is found.
+        gradient_rate: η of the ``gradient`` convention.
+        max_bytes: caps one download.
+    """
+
+    def __init__(
+        self,
+        chain: ChainClient,
+        reader: Fetcher,
+        catalog: Callable[[], Catalog],
+        journal: Journal,
+        reporter: Reporter,
+        *,
+        gradient_rate: float,
+        max_bytes: int,
+    ) -> None:
+        self._chain = chain
+        self._reader = reader
+        self._catalog = catalog
+        self._journal = journal
+        self._reporter = reporter
+        self._rate = gradient_rate
+        self._max_bytes = max_bytes
+        self._asked: asyncio.Queue[int] = asyncio.Queue()
+
+    def ask(self, round_id: int) -> None:
+        """Has a round that was just completed looked at."""
+        self._asked.put_nowait(round_id)
+
+    async def gather(self) -> None:
+        """Looks at the latest completed rounds, then at every round that is asked for, until it is cancelled.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        await self._quietly(self._look_back)
+        while True:
+            round_id = await self._asked.get()
+            await self._quietly(lambda: self._look_at(round_id))  # noqa: B023 (awaited before the next)
+
+    async def _quietly(self, work: Callable[[], Awaitable[None]]) -> None:
+        """What is not found now is found later; nothing waits for it."""
+        try:
+            async with asyncio.timeout(_MOST_SECONDS):
+                await work()
+        except (ChainError, TimeoutError) as error:
+            self._reporter.report(
+                Noted(None, f"The look at completed rounds ended early: {error or 'it took too long'}")
+            )
+
+    async def _look_back(self) -> None:
+        completed = [round_ for round_ in await self._chain.rounds() if round_.status is RoundStatus.COMPLETED]
+        known = {reading.round_id: reading for reading in readings(self._journal)}
+        silent: dict[str, int] = {}
+        told: set[str] = set()
+        budget = _Budget(_MOST_BYTES)
+        wanted = 0
+        for round_ in reversed(completed):
+            validator = str(round_.validator)
+            if validator in told or silent.get(validator, 0) >= _PER_VALIDATOR:
+                continue
+            reading = known.get(round_.id)
+            if reading is None:
+                if wanted >= _LOOKED_AT_ONCE or budget.left <= 0:
+                    break
+                wanted += 1
+                reading = await self._look(round_, budget)
+            if reading is not None and reading.convention is not None:
+                told.add(validator)
+            else:
+                silent[validator] = silent.get(validator, 0) + 1
+
+    async def _look_at(self, round_id: int) -> None:
+        round_ = await self._chain.round(round_id)
+        known = {reading.round_id for reading in readings(self._journal)}
+        if round_ is not None and round_.status is RoundStatus.COMPLETED and round_id not in known:
+            await self._look(round_, _Budget(_MOST_BYTES))
+
+    async def _look(self, round_: Round, budget: _Budget) -> Reading | None:
+        """What a round shows, kept in the journal; None where that may be found out later."""
+        with tempfile.TemporaryDirectory(prefix="decloud-evidence-") as folder:
+            reader = _Metered(self._reader, budget)
+            try:
+                evidence = await look(
+                    self._chain,
+                    reader,
+                    self._catalog(),
+                    Path(folder),
+                    round_,
+                    gradient_rate=self._rate,
+                    max_bytes=self._max_bytes,
+                    background=True,
+                )
+            except (StoreError, DatasetError):
+                return None
+            except TrainingError as error:
+                reading = Reading(round_.id, str(round_.validator), None, error.message)
+            else:
+                reading = Reading(round_.id, evidence.validator, evidence.convention, _note(evidence))
+        before = [one.convention for one in readings(self._journal, reading.validator) if one.convention is not None]
+        store_reading(self._journal, reading)
+        if reading.convention is not None and before[:1] != [reading.convention]:
+            now = f"The validator {reading.validator} reads updates as {reading.convention}"
+            self._reporter.report(Noted(reading.round_id, f"{now}: {reading.note}."))
+        return reading
+
+
+def _note(evidence: Evidence) -> str:
+    delta, gradient = evidence.missed["delta"], evidence.missed["gradient"]
+    return f"read as delta its shares are off by {delta:.0%} of the pool, read as gradient by {gradient:.0%}"
+
+
+@dataclass
+class _Budget:
+    left: int
+
+
+@dataclass(frozen=True)
+class _Metered:
+    """A fetcher that stops at a number of bytes in all."""
+
+    inner: Fetcher
+    budget: _Budget
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
+        fetched = self.inner.fetch(cid, destination, max_bytes=max(1, min(max_bytes, self.budget.left)))
+        self.budget.left -= fetched.size
+        return fetched

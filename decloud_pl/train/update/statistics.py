@@ -1,0 +1,48 @@
+"""Batch norms under validators that change parameters only.
+
+Such a validator scores the trained parameters with the base model's running statistics. In evaluation a batch norm is
+
+    y = weight × (x − mean) ÷ √(var + ε) + bias
+
+so statistics (m₁, v₁) and parameters (w, b) compute the same as statistics (m₀, v₀) and parameters
+
+    w' = w × √((v₀ + ε) ÷ (v₁ + ε))        b' = b + w × (m₀ − m₁) ÷ √(v₁ + ε)
+
+The trained statistics are moved into the parameters by that identity, and nothing that was learnt is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm  # the public classes have no common base of another name
+
+State = Mapping[str, torch.Tensor]
+
+
+def with_statistics_of(base: State, state: State, network: nn.Module) -> dict[str, torch.Tensor]:
+    """A state that computes the same in evaluation and has the buffers of ``base``.
+
+    Batch norms without running statistics of their own or without parameters keep the parameters of ``state``.
+
+    Args:
+        base: the fetched base model's.
+        state: the trained one, of the same names and shapes.
+        network: has both as state dicts.
+    """
+    parameters = {name for name, _ in network.named_parameters()}
+    moved = {name: tensor if name in parameters else base[name] for name, tensor in state.items()}
+    for path, module in network.named_modules():
+        if not isinstance(module, _BatchNorm) or not module.affine or module.running_var is None:
+            continue
+        prefix = f"{path}." if path else ""
+        mean, variance, weight, bias = (f"{prefix}{name}" for name in ("running_mean", "running_var", "weight", "bias"))
+        old, new = base[variance].double() + module.eps, state[variance].to(base[variance].device).double() + module.eps
+        shift = base[mean].double() - state[mean].to(base[mean].device).double()
+        trained = state[weight].to(base[weight].device)
+        moved[weight] = (trained.double() * (old / new).sqrt()).to(trained.dtype)
+        added = (trained.double() * shift / new.sqrt()).to(trained.dtype)
+        moved[bias] = state[bias].to(base[bias].device) + added
+    return moved

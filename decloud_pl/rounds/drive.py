@@ -126,10 +126,10 @@ class Driver:
         except JournalError:
             raise
         except DecloudError as error:
-            return self._failed(round_id, error)
+            return self.failed(round_id, error)
         except Exception:  # one round's defect must not end the daemon or hurt another round
             logger.exception("Round %d met a defect in this program", round_id)
-            return self._failed(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
+            return self.failed(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
 
     async def _choose(self, round_id: int) -> RoundRecord | None:
         """Decides whether to join a new round: its first row, or None where it does not fit."""
@@ -230,7 +230,7 @@ class Driver:
         if not self._policy.force and self._steps.is_planned_otherwise(record):
             self._steps.drop_withheld(record.round_id)
 
-    def _failed(self, round_id: int, error: DecloudError) -> Again | None:
+    def failed(self, round_id: int, error: DecloudError) -> Again | None:
         """Notes a failed step: retried with back-off, given up when a retry cannot help."""
         steps = self._steps
         record = steps.journal.get(round_id)

@@ -52,7 +52,9 @@ def parse(arguments: Sequence[str]) -> None:
         context = command.make_context(name, rest, parent=context)
         if not isinstance(command, click.Group):
             break
-        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        # What a group has left it keeps in two places; click has no public name for the first.
+        rest = [*context._protected_args, *context.args]  # noqa: SLF001
+        name, command, rest = command.resolve_command(context, rest)
 
 
 def test_the_commands_are_all_here() -> None:

@@ -125,7 +125,7 @@ class Bench:
         try:
             await self.steps.publish(self.record)
         except DecloudError as error:
-            self.driver._failed(ROUND, error)
+            self.driver.failed(ROUND, error)
 
     def next(self) -> str:
         """What the daemon would do next."""

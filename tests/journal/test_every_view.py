@@ -136,7 +136,7 @@ async def _check(world: World, owner: Owner, written: list[RoundRecord], setting
 
     account = WalletRounds(compose(settings), world.wallet, Last())
     account.owner = owner
-    assert account._record(claimed.round_id) == claimed
+    assert account.record(claimed.round_id) == claimed
     await account.aclose()
 
     views = Views(world.home)

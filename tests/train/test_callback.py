@@ -243,6 +243,6 @@ def test_sharded_strategies_are_refused(tmp_path: Path) -> None:
     callback = DeltaCallback(module.state_dict(), Inbox(), path=tmp_path / "u.pt")
     sharded = trainer(tmp_path, callback)
     # Lightning itself only takes this strategy where GPUs are.
-    sharded._accelerator_connector.strategy = FSDPStrategy()
+    sharded._accelerator_connector.strategy = FSDPStrategy()  # noqa: SLF001  # which nothing public can set
     with pytest.raises(TrainingError, match="shards the model"):
         callback.setup(sharded, module, "fit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -28,48 +29,53 @@ pytest_plugins = ["tests.world"]
 
 HERE = Path(__file__).parent
 NO_SKIPS = "DECLOUD_NO_SKIPS"
-# Folders and modules that take long; a test that does so in a quick module has the mark itself.
-SLOW = (
-    "cli/test_doctor.py",
-    "cli/test_model.py",
-    "rounds/test_datasets.py",
-    "daemon/test_faults.py",
-    "daemon/test_kill_matrix.py",
-    "executors/test_ray.py",
-    "daemon/test_soak.py",
-    "daemon/test_strangers.py",
-    "dashboard/test_bench.py",
-    "dashboard/test_browser.py",
-    "experiment/test_conf.py",
-    "experiment/test_run.py",
-    "experiment/test_sweep.py",
-    "integration",
-    "localnet/agents/test_bench_child.py",
-    "localnet/agents/test_evidence.py",
-    "localnet/agents/test_oracle.py",
-    "localnet/agents/test_three_trainers.py",
-    "localnet/agents/test_validator.py",
-    "localnet/program/test_build.py",
-    "localnet/program/test_deploy.py",
-    "localnet/program/test_properties.py",
-    "localnet/rpc/test_npm_clients.py",
-    "models/quarantine/test_warm.py",
-    "notebooks",
-    "project/test_guards.py",
-    "project/test_pythons.py",
-    "project/test_setup.py",
-    "project/test_wheel.py",
-    "store/test_bench.py",
-    "store/test_genuine_software.py",
-    "train/test_gain.py",
-    "train/test_loggers.py",
-    "train/test_own_code.py",
-    "train/test_probe.py",
-    "train/test_run.py",
-    "train/test_score_bench.py",
-    "train/test_trainer_arguments.py",
-    "train/test_worker.py",
-)
+# Modules and folders whose tests have a mark; a test that needs it in another module has the mark itself, and one that
+# uses the fixture `ray` has that. --fast leaves out whatever has one of these marks.
+MARKED = {
+    "browser": ("dashboard/test_browser.py",),
+    "npm": ("localnet/rpc/test_npm_clients.py",),
+    "ray": ("executors/test_ray.py",),
+    "slow": (
+        "cli/test_doctor.py",
+        "cli/test_model.py",
+        "cli/test_setup.py",
+        "daemon/test_faults.py",
+        "daemon/test_kill_matrix.py",
+        "daemon/test_soak.py",
+        "daemon/test_strangers.py",
+        "dashboard/test_bench.py",
+        "experiment/test_conf.py",
+        "experiment/test_run.py",
+        "experiment/test_sweep.py",
+        "integration",
+        "localnet/agents/test_bench_child.py",
+        "localnet/agents/test_evidence.py",
+        "localnet/agents/test_oracle.py",
+        "localnet/agents/test_three_trainers.py",
+        "localnet/agents/test_validator.py",
+        "localnet/program/test_build.py",
+        "localnet/program/test_deploy.py",
+        "localnet/program/test_properties.py",
+        "models/quarantine/test_opening.py",
+        "models/quarantine/test_warm.py",
+        "notebooks",
+        "project/test_guards.py",
+        "project/test_pythons.py",
+        "project/test_setup.py",
+        "project/test_wheel.py",
+        "rounds/test_datasets.py",
+        "store/test_bench.py",
+        "store/test_genuine_software.py",
+        "train/test_gain.py",
+        "train/test_loggers.py",
+        "train/test_own_code.py",
+        "train/test_probe.py",
+        "train/test_run.py",
+        "train/test_score_bench.py",
+        "train/test_trainer_arguments.py",
+        "train/test_worker.py",
+    ),
+}
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""})  # the last three only to bind
 
 
@@ -129,18 +135,26 @@ def _set_home(patch: pytest.MonkeyPatch, factory: pytest.TempPathFactory) -> Non
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="leave out the tests marked slow")
+    parser.addoption("--fast", action="store_true", help=f"leave out the tests marked {', '.join(MARKED)}")
+
+
+@functools.cache
+def _marks_of(module: Path) -> list[str]:
+    place = module.relative_to(HERE)
+    return [mark for mark, names in MARKED.items() if any(place.is_relative_to(name) for name in names)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    slow = [HERE / name for name in SLOW]
+    kept, left_out = [], []
     for item in items:
-        if any(item.path.is_relative_to(path) for path in slow):
-            item.add_marker("slow")
+        for mark in _marks_of(item.path):
+            item.add_marker(mark)
+        if "ray" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+        (left_out if any(item.get_closest_marker(mark) for mark in MARKED) else kept).append(item)
     if config.getoption("fast"):
-        left_out = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        items[:] = kept
 
 
 @pytest.hookimpl(wrapper=True)

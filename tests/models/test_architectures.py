@@ -207,6 +207,7 @@ except Refused as refusal:
 """
 
 
+@pytest.mark.slow
 def test_plug_ins_by_their_entry_point(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(PLUG_IN)
     (tmp_path / "broken_models.py").write_text("raise OSError('no licence')\n")

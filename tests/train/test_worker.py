@@ -6,7 +6,6 @@ import json
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from decloud_pl.train.fit.checkpoints import usable
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
+from tests.harness.ports import free_port
 
 # A checkpoint with every batch: a worker may be killed anywhere.
 COURSE = ("epochs=6", "max_batches=30", "scheduler=cosine", "fit.checkpoint_seconds=0.000001")
@@ -160,13 +160,6 @@ def torchrun(rank: int, port: int) -> dict[str, str]:
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0",
     }  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def test_two_processes_make_the_update_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -265,6 +265,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_no_small_model_costs_the_import_of_torchs_compiler(tmp_path: Path) -> None:
     """Which takes a second, as long as everything else in quarantine together."""
     paths = []

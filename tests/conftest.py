@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import signal
 import sys
@@ -111,23 +112,26 @@ def _environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _session_home(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A home for what fixtures of a wider scope than one test start."""
+def _session_home(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
+    """A home for what fixtures of a wider scope than one test start; gives the homes of the tests."""
+    # Numbered here: to find the next number pytest reads its whole folder, which in the end has thousands of entries.
+    folder = tmp_path_factory.mktemp("homes")
+    homes = (folder / str(number) for number in itertools.count())
     with pytest.MonkeyPatch.context() as patch:
-        _set_home(patch, tmp_path_factory)
-        yield
+        _set_home(patch, next(homes))
+        yield homes
 
 
 @pytest.fixture(autouse=True)
-def _home(_session_home: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _home(_session_home: Iterator[Path]) -> Iterator[None]:
     """Each test has its own empty home, so that ``~`` is never the user's and no test sees another's."""
     with pytest.MonkeyPatch.context() as patch:
-        _set_home(patch, tmp_path_factory)
+        _set_home(patch, next(_session_home))
         yield
 
 
-def _set_home(patch: pytest.MonkeyPatch, factory: pytest.TempPathFactory) -> None:
-    home = factory.mktemp("home")
+def _set_home(patch: pytest.MonkeyPatch, home: Path) -> None:
+    home.mkdir()
     patch.setenv("HOME", str(home))
     patch.setenv("DECLOUD_HOME", str(home / ".decloud-trainer"))
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):

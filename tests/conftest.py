@@ -149,7 +149,8 @@ def _marks_of(module: Path) -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    kept, left_out = [], []
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
         for mark in _marks_of(item.path):
             item.add_marker(mark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import itertools
 import os
@@ -140,6 +141,13 @@ def _set_home(patch: pytest.MonkeyPatch, home: Path) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help=f"leave out the tests marked {', '.join(MARKED)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # xdist kills, and leaves to Python's complaint, a process that takes ten seconds to end. With torch in it the
+        # interpreter's own end takes that long on a busy machine. This comes after what libraries do at the exit.
+        atexit.register(os._exit, 0)
 
 
 @functools.cache

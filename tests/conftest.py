@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import itertools
 import os
 import signal
 import sys
@@ -28,48 +31,53 @@ pytest_plugins = ["tests.world"]
 
 HERE = Path(__file__).parent
 NO_SKIPS = "DECLOUD_NO_SKIPS"
-# Folders and modules that take long; a test that does so in a quick module has the mark itself.
-SLOW = (
-    "cli/test_doctor.py",
-    "cli/test_model.py",
-    "rounds/test_datasets.py",
-    "daemon/test_faults.py",
-    "daemon/test_kill_matrix.py",
-    "executors/test_ray.py",
-    "daemon/test_soak.py",
-    "daemon/test_strangers.py",
-    "dashboard/test_bench.py",
-    "dashboard/test_browser.py",
-    "experiment/test_conf.py",
-    "experiment/test_run.py",
-    "experiment/test_sweep.py",
-    "integration",
-    "localnet/agents/test_bench_child.py",
-    "localnet/agents/test_evidence.py",
-    "localnet/agents/test_oracle.py",
-    "localnet/agents/test_three_trainers.py",
-    "localnet/agents/test_validator.py",
-    "localnet/program/test_build.py",
-    "localnet/program/test_deploy.py",
-    "localnet/program/test_properties.py",
-    "localnet/rpc/test_npm_clients.py",
-    "models/quarantine/test_warm.py",
-    "notebooks",
-    "project/test_guards.py",
-    "project/test_pythons.py",
-    "project/test_setup.py",
-    "project/test_wheel.py",
-    "store/test_bench.py",
-    "store/test_genuine_software.py",
-    "train/test_gain.py",
-    "train/test_loggers.py",
-    "train/test_own_code.py",
-    "train/test_probe.py",
-    "train/test_run.py",
-    "train/test_score_bench.py",
-    "train/test_trainer_arguments.py",
-    "train/test_worker.py",
-)
+# Modules and folders whose tests have a mark; a test that needs it in another module has the mark itself, and one that
+# uses the fixture `ray` has that. --fast leaves out whatever has one of these marks.
+MARKED = {
+    "browser": ("dashboard/test_browser.py",),
+    "npm": ("localnet/rpc/test_npm_clients.py",),
+    "ray": ("executors/test_ray.py",),
+    "slow": (
+        "cli/test_doctor.py",
+        "cli/test_model.py",
+        "cli/test_setup.py",
+        "daemon/test_faults.py",
+        "daemon/test_kill_matrix.py",
+        "daemon/test_soak.py",
+        "daemon/test_strangers.py",
+        "dashboard/test_bench.py",
+        "experiment/test_conf.py",
+        "experiment/test_run.py",
+        "experiment/test_sweep.py",
+        "integration",
+        "localnet/agents/test_bench_child.py",
+        "localnet/agents/test_evidence.py",
+        "localnet/agents/test_oracle.py",
+        "localnet/agents/test_three_trainers.py",
+        "localnet/agents/test_validator.py",
+        "localnet/program/test_build.py",
+        "localnet/program/test_deploy.py",
+        "localnet/program/test_properties.py",
+        "models/quarantine/test_opening.py",
+        "models/quarantine/test_warm.py",
+        "notebooks",
+        "project/test_guards.py",
+        "project/test_pythons.py",
+        "project/test_setup.py",
+        "project/test_wheel.py",
+        "rounds/test_datasets.py",
+        "store/test_bench.py",
+        "store/test_genuine_software.py",
+        "train/test_gain.py",
+        "train/test_loggers.py",
+        "train/test_own_code.py",
+        "train/test_probe.py",
+        "train/test_run.py",
+        "train/test_score_bench.py",
+        "train/test_trainer_arguments.py",
+        "train/test_worker.py",
+    ),
+}
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""})  # the last three only to bind
 
 
@@ -105,23 +113,26 @@ def _environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _session_home(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A home for what fixtures of a wider scope than one test start."""
+def _session_home(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
+    """A home for what fixtures of a wider scope than one test start; gives the homes of the tests."""
+    # Numbered here: to find the next number pytest reads its whole folder, which in the end has thousands of entries.
+    folder = tmp_path_factory.mktemp("homes")
+    homes = (folder / str(number) for number in itertools.count())
     with pytest.MonkeyPatch.context() as patch:
-        _set_home(patch, tmp_path_factory)
-        yield
+        _set_home(patch, next(homes))
+        yield homes
 
 
 @pytest.fixture(autouse=True)
-def _home(_session_home: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _home(_session_home: Iterator[Path]) -> Iterator[None]:
     """Each test has its own empty home, so that ``~`` is never the user's and no test sees another's."""
     with pytest.MonkeyPatch.context() as patch:
-        _set_home(patch, tmp_path_factory)
+        _set_home(patch, next(_session_home))
         yield
 
 
-def _set_home(patch: pytest.MonkeyPatch, factory: pytest.TempPathFactory) -> None:
-    home = factory.mktemp("home")
+def _set_home(patch: pytest.MonkeyPatch, home: Path) -> None:
+    home.mkdir()
     patch.setenv("HOME", str(home))
     patch.setenv("DECLOUD_HOME", str(home / ".decloud-trainer"))
     for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
@@ -129,18 +140,34 @@ def _set_home(patch: pytest.MonkeyPatch, factory: pytest.TempPathFactory) -> Non
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fast", action="store_true", help="leave out the tests marked slow")
+    parser.addoption("--fast", action="store_true", help=f"leave out the tests marked {', '.join(MARKED)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        # xdist kills, and leaves to Python's complaint, a process that takes ten seconds to end. With torch in it the
+        # interpreter's own end takes that long on a busy machine. This comes after what libraries do at the exit.
+        atexit.register(os._exit, 0)
+
+
+@functools.cache
+def _marks_of(module: Path) -> list[str]:
+    place = module.relative_to(HERE)
+    return [mark for mark, names in MARKED.items() if any(place.is_relative_to(name) for name in names)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    slow = [HERE / name for name in SLOW]
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
     for item in items:
-        if any(item.path.is_relative_to(path) for path in slow):
-            item.add_marker("slow")
+        for mark in _marks_of(item.path):
+            item.add_marker(mark)
+        if "ray" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+        (left_out if any(item.get_closest_marker(mark) for mark in MARKED) else kept).append(item)
     if config.getoption("fast"):
-        left_out = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        items[:] = kept
 
 
 @pytest.hookimpl(wrapper=True)

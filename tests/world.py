@@ -32,7 +32,7 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
-from decloud_pl.rounds.events import Changed, DaemonEvent, Skipped
+from decloud_pl.rounds.events import Changed, DaemonEvent, Looked, Skipped
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.store import Progress, Store, Stored
@@ -156,6 +156,15 @@ class Diary:
         except TimeoutError:
             seen = "\n".join(str(event) for event in self.events[-_SHOWN:]) or "nothing"
             raise AssertionError(f"The wait of {patience:g} s ran out. The last events were:\n{seen}") from None
+
+    async def looks(self, round_id: int, times: int) -> None:
+        """Until the daemon has looked so many times more at how a round stands on the chain."""
+
+        def looked() -> int:
+            return sum(isinstance(event, Looked) and event.round_id == round_id for event in self.events)
+
+        enough = looked() + times
+        await self.until(lambda: looked() >= enough)
 
     async def reaches(self, round_id: int, state: State, *, patience: float = PATIENCE) -> None:
         await self.until(lambda: state in self.states(round_id), patience=patience)

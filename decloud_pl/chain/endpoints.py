@@ -165,7 +165,7 @@ class EndpointPool:
     def _probe_soon(self, endpoint: Endpoint) -> None:
         if endpoint in self._probes:
             return
-        probe = asyncio.create_task(self._probe(endpoint))
+        probe = asyncio.create_task(self._probe(endpoint), name="probe")
         self._probes[endpoint] = probe
         probe.add_done_callback(lambda _: self._probes.pop(endpoint, None))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from decloud_pl.chain.solana_cli import chosen_network
@@ -17,7 +18,7 @@ from decloud_pl.config.layers import Sources, sources
 from decloud_pl.config.names import ALIASES, ALL_BATCHES, OLD, PACKAGES, PRESET, SHORT, groups, secret_names, storages
 from decloud_pl.config.schema import Settings, Tree
 from decloud_pl.config.values import hydra_text, literal
-from decloud_pl.store.registry import take_providers
+from decloud_pl.store.registry import Registry, take_providers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -100,12 +101,21 @@ def hydra_overrides(given: Sources, overrides: Sequence[str]) -> list[str]:
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("alias", _alias, replace=True)
-    store, schema = ConfigStore.instance(), OmegaConf.structured(Tree)
-    schema.storage = storages(given.home).node()
-    store.store(name="schema", node=schema)
+    store = ConfigStore.instance()
+    store.store(name="schema", node=_schema(storages(given.home)))  # a copy
     store.store(group="user", name="settings", node=_user_node(given), package="_global_")
     path = [f"hydra.searchpath=[{hydra_text(f'file://{own}')}]" for own in given.folders[1:]]
     return [*path, *overrides]
+
+
+@cache
+def _schema(providers: Registry) -> DictConfig:
+    """The types of the tree, with those of the providers' own settings."""
+    from omegaconf import OmegaConf
+
+    schema = OmegaConf.structured(Tree)
+    schema.storage = providers.node()
+    return cast("DictConfig", schema)
 
 
 def _user_node(given: Sources) -> DictConfig:

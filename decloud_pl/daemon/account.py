@@ -148,7 +148,7 @@ class WalletRounds:
         """
         if not already_done("train", round_id, *await self._joined(round_id)):
             return await self._take("train", round_id, settings)
-        record = self._record(round_id)
+        record = self.record(round_id)
         if record is None:
             raise RoundError(f"The update of round {round_id} was submitted elsewhere.", fix="Claim the round.")
         return record
@@ -164,7 +164,7 @@ class WalletRounds:
         if not already_done("train", round_id, round_, submission):
             await self._take("train", round_id, self.settings, update=update)
             _, submission = await self._joined(round_id)
-        record = self._record(round_id)
+        record = self.record(round_id)
         if update.cid not in (submission.gradient_cid, None if record is None else record.update_cid):
             raise RoundError(
                 f"Round {round_id} has another update of this wallet already: {submission.gradient_cid}.",
@@ -235,7 +235,8 @@ class WalletRounds:
             raise RoundError(f"The step of round {round_id} was stopped.", fix="Take it again; it continues.")
         return record
 
-    def _record(self, round_id: int) -> RoundRecord | None:
+    def record(self, round_id: int) -> RoundRecord | None:
+        """The journal's row of a round."""
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
             return journal.get(round_id)
 

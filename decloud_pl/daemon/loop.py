@@ -105,7 +105,7 @@ class Daemon:
         try:
             await self._serve()
         finally:
-            await _cancel(sources, again_after=_CANCEL_AGAIN)
+            await cancel_all(sources, again_after=_CANCEL_AGAIN)
             await self._drain()
         if self._failure is not None:
             raise self._failure
@@ -151,7 +151,7 @@ class Daemon:
         everything = [*stoppable, *finishing]
         if everything:
             await asyncio.wait(everything, timeout=self._policy.stop_seconds)
-        await _cancel(everything, again_after=_CANCEL_TRAINING_AGAIN)
+        await cancel_all(everything, again_after=_CANCEL_TRAINING_AGAIN)
 
     def _done(self, round_id: int, task: asyncio.Task[Again | None]) -> None:
         del self._tasks[round_id]
@@ -244,7 +244,7 @@ def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
         loop.call_soon_threadsafe(call)
 
 
-async def _cancel(tasks: Iterable[asyncio.Task[Any]], *, again_after: float) -> None:
+async def cancel_all(tasks: Iterable[asyncio.Task[Any]], *, again_after: float) -> None:
     """Cancels tasks until they have ended.
 
     Once is not enough: before Python 3.12 `asyncio.wait_for` loses a cancellation that meets a result.

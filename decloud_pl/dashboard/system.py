@@ -50,12 +50,12 @@ class LoadSampler:
             now = self._monotonic()
             if self._last is None or now - self._at >= _SAMPLE_SECONDS:
                 times = psutil.cpu_times()
-                self._last = _load(self._home, pid, _busy_percent(self._times, times))
+                self._last = _load(self._home, pid, busy_percent(self._times, times))
                 self._times, self._at = times, now
             return self._last
 
 
-def _busy_percent(before: Sequence[float], after: Sequence[float]) -> float:
+def busy_percent(before: Sequence[float], after: Sequence[float]) -> float:
     """The processors' share that was not idle between two readings of their times."""
     spent = dict(zip(after._fields, (b - a for a, b in zip(before, after, strict=True)), strict=True))  # type: ignore[attr-defined]
     # A guest's time is also counted as its user's.

@@ -181,6 +181,11 @@ class Vm:
         account = self._svm.get_account(address)
         return account if account is not None and (account.lamports or account.data) else None
 
+    def set_account(self, address: Pubkey, account: Account) -> None:
+        """Puts an account there, as ``solana-test-validator --account`` does; also after a restart it is there."""
+        self._svm.set_account(address, account)
+        self._ledger.keep(address, account)
+
     def balance(self, address: Pubkey) -> int:
         return self._svm.get_balance(address) or 0
 

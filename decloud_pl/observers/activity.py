@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 
 ACTIVITY_FILE = "activity.sqlite"
 _SCHEMA_VERSION = 1
-_KEPT_SKIPS = 10_000
-_KEPT_TROUBLES = 5_000
-_TRIM_EVERY = 200
 _HEARTBEAT_SECONDS = 1.0
 
 # A scope is an owner's folder.
@@ -60,6 +57,8 @@ class Activity:
         facts: about this run, for people; no secrets.
         health: of the chain's endpoints, read at every heartbeat.
         now: Unix seconds.
+        kept_skips, kept_troubles: how many of each are kept.
+        trim_every: after how many writes those that are too many go.
     """
 
     def __init__(
@@ -70,7 +69,12 @@ class Activity:
         facts: Mapping[str, str],
         health: RpcHealth,
         now: Callable[[], float] = time.time,
+        kept_skips: int = 10_000,
+        kept_troubles: int = 5_000,
+        trim_every: int = 200,
     ) -> None:
+        self._kept = {"skips": kept_skips, "troubles": kept_troubles}
+        self._trim_every = trim_every
         self._scope = owner.folder
         self._health = health
         self._now = now
@@ -163,11 +167,11 @@ class Activity:
         with self._warning_once():
             self._db.execute(statement, values)
             self._writes += 1
-            if self._writes % _TRIM_EVERY == 0:
+            if self._writes % self._trim_every == 0:
                 self._trim(self._db)
 
     def _trim(self, db: sqlite3.Connection) -> None:
-        for table, kept in (("skips", _KEPT_SKIPS), ("troubles", _KEPT_TROUBLES)):
+        for table, kept in self._kept.items():
             db.execute(
                 f"DELETE FROM {table} WHERE scope = ? AND at < (SELECT at FROM {table} WHERE scope = ?"  # noqa: S608
                 " ORDER BY at DESC LIMIT 1 OFFSET ?)",

@@ -133,10 +133,10 @@ class Driver:
                 await self._follow_upgrade()
             return self._failed(round_id, error)
         except DecloudError as error:
-            return self._failed(round_id, error)
+            return self.failed(round_id, error)
         except Exception:  # one round's defect must not end the daemon or hurt another round
             logger.exception("Round %d met a defect in this program", round_id)
-            return self._failed(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
+            return self.failed(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
 
     async def _follow_upgrade(self) -> None:
         """Finds out what runs, after the program refused the form of an instruction."""
@@ -247,7 +247,7 @@ class Driver:
         if not self._policy.force and self._steps.is_planned_otherwise(record):
             self._steps.drop_withheld(record.round_id)
 
-    def _failed(self, round_id: int, error: DecloudError) -> Again | None:
+    def failed(self, round_id: int, error: DecloudError) -> Again | None:
         """Notes a failed step: retried with back-off, given up when a retry cannot help."""
         steps = self._steps
         record = steps.journal.get(round_id)

@@ -70,7 +70,7 @@ async def test_many_rounds_take_few_requests(chain: ChainClient, endpoint: Any, 
 async def test_an_account_of_another_program_is_refused(chain: ChainClient, endpoint: Any, rounds: int) -> None:
     address = chain.dialect.round_address(1)
     account = endpoint.vm.account(address)
-    endpoint.vm._svm.set_account(address, Account(account.lamports, account.data, Pubkey.new_unique()))
+    endpoint.vm.set_account(address, Account(account.lamports, account.data, Pubkey.new_unique()))
     with pytest.raises(DecodeError, match="belongs to"):
         await chain.round(1)
     assert set(await chain.rounds_by_id([0, 1, 2])) == {0, 2}
@@ -81,8 +81,7 @@ async def test_an_account_that_cannot_be_decoded_hides_no_other(
 ) -> None:
     odd = Account(10**9, get_dialect().rounds_filter()[0][1] + b"\x01", get_dialect().program_id)
     address = Pubkey.new_unique()
-    endpoint.vm._svm.set_account(address, odd)
-    endpoint.vm.ledger.keep(address, odd)
+    endpoint.vm.set_account(address, odd)
     with caplog.at_level(logging.WARNING):
         assert len(await chain.rounds()) == rounds
     assert "left out" in caplog.text

@@ -107,13 +107,13 @@ async def rpc(nodes: tuple[Node, Node], pace: ManualPace) -> AsyncIterator[RpcCl
     await client.aclose()
 
 
-async def until_probed(node: Node, rpc: RpcClient) -> None:
+async def until_probed(node: Node) -> None:
     await asyncio.wait_for(node.probed.wait(), 10)
-    await probes_end(rpc)
+    await probes_end()
 
 
-async def probes_end(rpc: RpcClient) -> None:
-    await asyncio.gather(*rpc._endpoints._probes.values())
+async def probes_end() -> None:
+    await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "probe"))
 
 
 async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(nodes: tuple[Node, Node]) -> None:
@@ -150,7 +150,7 @@ async def test_another_stands_in_and_the_first_comes_back(
     assert len(first.calls) == 1
     pace.now += 60
     assert await rpc.balance(ANYBODY) == 2  # it is asked how it is, and nobody waits for the answer
-    await until_probed(first, rpc)
+    await until_probed(first)
     assert await rpc.balance(ANYBODY) == 1
 
 
@@ -161,7 +161,7 @@ async def test_the_rest_grows_with_each_failure(rpc: RpcClient, nodes: tuple[Nod
     for _ in range(400):
         pace.now += 1
         await rpc.balance(ANYBODY)
-        await probes_end(rpc)
+        await probes_end()
     # After 2, 4, 8, … and at last every 120 seconds.
     assert 8 <= first.calls.count("getEpochInfo") <= 10
 
@@ -176,13 +176,13 @@ async def test_one_that_is_far_behind_does_not_come_back(
     first.status, first.slot = 200, 4000
     pace.now += 60
     await rpc.balance(ANYBODY)
-    await until_probed(first, rpc)
+    await until_probed(first)
     assert await rpc.balance(ANYBODY) == 2
     first.slot = 4990
     pace.now += 60
     first.probed.clear()
     await rpc.balance(ANYBODY)
-    await until_probed(first, rpc)
+    await until_probed(first)
     assert await rpc.balance(ANYBODY) == 1
 
 

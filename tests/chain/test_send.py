@@ -291,7 +291,7 @@ async def test_a_failure_on_chain_is_final_and_the_next_call_signs_anew(
     send = endpoint.methods["sendTransaction"]
 
     def after_the_money_has_gone(params: list[Any]) -> Any:
-        endpoint.vm._svm.set_account(wallet.address, Account(10_000, b"", Pubkey.default()))
+        endpoint.vm.set_account(wallet.address, Account(10_000, b"", Pubkey.default()))
         return send([params[0], {**params[1], "skipPreflight": True}])
 
     endpoint.methods["sendTransaction"] = after_the_money_has_gone

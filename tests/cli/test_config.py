@@ -43,39 +43,47 @@ def test_show_names_every_setting_and_its_origin(run: Any, home: Path, monkeypat
     assert run("config").out == run("config", "--show").out
 
 
-@pytest.mark.parametrize(
-    ("assignment", "name", "value"),
-    [
-        ("keypair_path=~/k.json", "keypair_path", "~/k.json"),
-        ("datasets=mnist, cifar10", "datasets", ["mnist", "cifar10"]),
-        ('datasets=["mnist"]', "datasets", ["mnist"]),
-        ("datasets=", "datasets", []),
-        ("min_reward=0.05", "min_reward", "0.05"),
-        ("rewards.min=0.05", "min_reward", "0.05"),
-        ("max_reward=2", "max_reward", "2"),
-        ("epochs=2", "epochs", 2),
-        ("batch_size=64", "batch_size", 64),
-        ("learning_rate=3e-4", "learning_rate", 0.0003),
-        ("max_batches=50", "max_batches", 50),
-        ("max_concurrent_rounds=2", "max_concurrent_rounds", 2),
-        ("auto_train=no", "auto_train", False),
-        ("auto_claim=FALSE", "auto_claim", False),
-        ("poll_interval=2.5", "poll_interval", 2.5),
-        ("mappings=custom:digits", "mappings", {"custom": "digits"}),
-        ('paths={"mnist": "/data"}', "paths", {"mnist": "/data"}),
-        ("network=devnet", "network", "devnet"),
-        ("network.rpc_url=http://127.0.0.1:1", "network.rpc_url", "http://127.0.0.1:1"),
-        ("storage=embedded", "storage", "embedded"),
-        ("preset=image-small", "preset", "image-small"),
-        ("trainer.devices=2", "trainer.devices", 2),
-        ("optimizer=sgd", "optimizer", "sgd"),
-    ],
-)
-def test_set_keeps_a_setting(assignment: str, name: str, value: object, run: Any, home: Path) -> None:
-    assert run("config", "--set", assignment).code == 0
-    assert kept(home)[name] == value
+# What is set by one command, and how config.json keeps it.
+SET: list[dict[str, tuple[str, object]]] = [
+    {
+        "keypair_path=~/k.json": ("keypair_path", "~/k.json"),
+        "datasets=mnist, cifar10": ("datasets", ["mnist", "cifar10"]),
+        "min_reward=0.05": ("min_reward", "0.05"),
+        "max_reward=2": ("max_reward", "2"),
+        "epochs=2": ("epochs", 2),
+        "batch_size=64": ("batch_size", 64),
+        "learning_rate=3e-4": ("learning_rate", 0.0003),
+        "max_batches=50": ("max_batches", 50),
+        "max_concurrent_rounds=2": ("max_concurrent_rounds", 2),
+        "auto_train=no": ("auto_train", False),
+        "auto_claim=FALSE": ("auto_claim", False),
+        "poll_interval=2.5": ("poll_interval", 2.5),
+        "mappings=custom:digits": ("mappings", {"custom": "digits"}),
+        'paths={"mnist": "/data"}': ("paths", {"mnist": "/data"}),
+        "network=devnet": ("network", "devnet"),
+        "storage=embedded": ("storage", "embedded"),
+        "preset=image-small": ("preset", "image-small"),
+        "trainer.devices=2": ("trainer.devices", 2),
+        "optimizer=sgd": ("optimizer", "sgd"),
+    },
+    {
+        'datasets=["mnist"]': ("datasets", ["mnist"]),
+        "rewards.min=0.05": ("min_reward", "0.05"),
+        "network.rpc_url=http://127.0.0.1:1": ("network.rpc_url", "http://127.0.0.1:1"),
+    },
+    {"datasets=": ("datasets", [])},
+]
+
+
+@pytest.mark.parametrize("assignments", SET, ids=len)
+def test_set_keeps_settings(assignments: dict[str, tuple[str, object]], run: Any, home: Path) -> None:
+    assert run("config", *(word for text in assignments for word in ("--set", text))).code == 0
+    expected = dict(assignments.values())
+    found = kept(home)
+    assert {name: found[name] for name in expected} == expected
     assert stat.S_IMODE((home / "config.json").stat().st_mode) == 0o600
-    assert run("config", "--json").document["settings"][name] == (value if name != "keypair_path" else "~/k.json")
+    shown = run("config", "--json").document["settings"]
+    assert {name: shown[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -112,8 +120,10 @@ def test_set_keeps_a_setting(assignment: str, name: str, value: object, run: Any
 def test_what_is_wrong_is_one_sentence_and_changes_nothing(
     arguments: list[str], code: int, words: str, run: Any, home: Path
 ) -> None:
-    run("config", "--set", "seed=5")
-    before = (home / "config.json").read_bytes()
+    before = b'{"version": 1, "seed": 5}'
+    home.mkdir()
+    (home / "config.json").write_bytes(before)
+    (home / "config.json").chmod(0o600)
     ran = run("config", *arguments)
     assert (ran.code, ran.out) == (code, "")
     assert words in ran.err

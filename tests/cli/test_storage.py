@@ -19,7 +19,6 @@ from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.stores import make_stores
-from decloud_pl.store import Store
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.uploads import Upload, UploadState
 from tests.store.fakes.kubo import FakeKubo
@@ -217,17 +216,20 @@ def test_gc_removes_only_updates_of_finished_rounds(
 @pytest.mark.parametrize("kinds", [["storage=embedded"], ["storage=kubo", "storage.fallback=[embedded]"]])
 @pytest.mark.parametrize("network", ["devnet", "mainnet"])
 def test_the_embedded_store_is_refused_on_a_public_network(network: str, kinds: list[str]) -> None:
-    def stores(*overrides: str) -> list[Store]:
-        return make_stores(load([*overrides, *kinds]))
-
     with pytest.raises(ConfigError, match=f"nobody on {network} could fetch") as refused:
-        stores(f"network={network}")
+        make_stores(load([f"network={network}", *kinds]))
     assert "storage=pinata" in refused.value.fix
-    assert stores(f"network={network}", "storage.allow_embedded=true")
-    assert stores("network=local")
-    assert stores("network=local", "network.rpc_url=http://localhost:1234")
-    with pytest.raises(ConfigError, match="could fetch"):
-        stores("network=local", "network.rpc_url=https://example.invalid")
+    assert make_stores(load([f"network={network}", "storage.allow_embedded=true", *kinds]))
+
+
+def test_the_embedded_store_serves_a_network_on_this_machine() -> None:
+    assert make_stores(load(["network=local", "storage=embedded"]))
+    assert make_stores(load(["network=local", "network.rpc_url=http://localhost:1234", "storage=embedded"]))
+    fallback = ["storage=kubo", "storage.fallback=[embedded]"]
+    assert make_stores(load(["network=local", *fallback]))
+    for kinds in (["storage=embedded"], fallback):
+        with pytest.raises(ConfigError, match="could fetch"):
+            make_stores(load(["network=local", "network.rpc_url=https://example.invalid", *kinds]))
 
 
 @pytest.mark.parametrize(

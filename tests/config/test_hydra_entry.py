@@ -71,6 +71,7 @@ def test_the_printed_configuration_has_every_layer_and_no_secret(
         assert secret not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_hydra_keeps_writes_no_secret(tmp_path: Path, home: Path, keep: Any, key: str) -> None:
     urls = {"network.rpc_url": ADDRESSES["query"], "network.fallback_rpc_urls": [ADDRESSES["path"]]}
     keep({"pinata_jwt": JWT, "private_key": key, "epochs": 2, **urls})
@@ -223,12 +224,14 @@ def test_the_help_shows_what_counts_with_every_choice_and_no_key(tmp_path: Path,
     assert wrong.stderr == "decloud_pl: There is no setting 'epoch'. Did you mean 'epochs'?\n"
 
 
+@pytest.mark.slow
 def test_the_help_with_another_folder_is_hydras_own(tmp_path: Path, home: Path) -> None:
     done = hydra(tmp_path, home, "--help", "--config-dir", str(tmp_path))
     assert done.returncode == 0
     assert "== Configuration groups ==" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_leaves_nothing_in_the_working_directory(tmp_path: Path, home: Path) -> None:
     folder = tmp_path / "working directory"
     folder.mkdir()

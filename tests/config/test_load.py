@@ -27,19 +27,21 @@ PRESETS = {
 }
 
 
+def origins(environ: dict[str, str], *overrides: str) -> dict[str, tuple[Any, str]]:
+    """Every setting's value, and where it comes from."""
+    return {entry.name: (entry.value, entry.origin) for entry in show(composed(sources(overrides, environ=environ)))}
+
+
 def origin(name: str, environ: dict[str, str], *overrides: str) -> tuple[Any, str]:
-    given = sources(overrides, environ=environ)
-    (found,) = (entry for entry in show(composed(given)) if entry.name == name)
-    return found.value, found.origin
+    return origins(environ, *overrides)[name]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(preset: str, environ: dict[str, str]) -> None:
     datasets, min_reward, max_batches = PRESETS[preset]
-    settings = compose([f"preset={preset}"])
+    settings = load(environ={**environ, "DECLOUD_PRESET": preset})
     assert settings.datasets == datasets
     assert (settings.rewards.min_lamports, settings.max_batches) == (min_reward, max_batches)
-    assert load(environ={**environ, "DECLOUD_PRESET": preset}).datasets == datasets
 
 
 def test_no_preset_is_left_out_here() -> None:
@@ -71,9 +73,9 @@ DEFAULTS: dict[str, object] = {
 }
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_defaults(name: str, environ: dict[str, str]) -> None:
-    assert origin(name, environ) == (DEFAULTS[name], "built-in")
+def test_defaults(environ: dict[str, str]) -> None:
+    shown = origins(environ)
+    assert {name: shown[name] for name in DEFAULTS} == {name: (value, "built-in") for name, value in DEFAULTS.items()}
 
 
 def test_the_main_settings_are_all_here() -> None:
@@ -112,16 +114,27 @@ LADDER: list[tuple[str, object, str, str, tuple[object, object, object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "kept", "given", "override", "read"), LADDER, ids=lambda value: str(value)[:20])
-def test_each_layer_covers_the_one_below(
+def test_each_layer_covers_the_one_below(environ: dict[str, str], keep: Any) -> None:
+    names = [name for name, *_ in LADDER]
+    variables = {name: f"DECLOUD_{name.replace('.', '_').upper()}" for name in names}
+    keep({"version": 1, **{name: kept for name, kept, *_ in LADDER}})
+    both = {**environ, **{variables[name]: given for name, _, given, *_ in LADDER}}
+    for layer, shown in enumerate(
+        (origins(environ), origins(both), origins(both, *(override for *_, override, _ in LADDER)))
+    ):
+        origin_of = [dict.fromkeys(names, "config.json"), variables, dict.fromkeys(names, "command line")][layer]
+        assert {name: shown[name] for name in names} == {
+            name: (read[layer], origin_of[name]) for name, *_, read in LADDER
+        }
+
+
+@pytest.mark.parametrize(("name", "kept", "given", "override", "read"), LADDER[:1] + LADDER[-5:], ids=str)
+def test_a_setting_alone_covers_the_one_below(
     name: str, kept: object, given: str, override: str, read: tuple[object, ...], environ: dict[str, str], keep: Any
 ) -> None:
     variable = f"DECLOUD_{name.replace('.', '_').upper()}"
     keep({"version": 1, name: kept})
-    assert origin(name, environ) == (read[0], "config.json")
-    both = {**environ, variable: given}
-    assert origin(name, both) == (read[1], variable)
-    assert origin(name, both, override) == (read[2], "command line")
+    assert origin(name, {**environ, variable: given}, override) == (read[2], "command line")
 
 
 def test_config_json_beats_the_preset(environ: dict[str, str], keep: Any) -> None:
@@ -160,34 +173,39 @@ def test_another_storage_keeps_what_is_set_for_it(environ: dict[str, str], keep:
     assert "weight_decay" not in load(["optimizer=sgd"], environ=environ).optimizer
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "${home}",
-        "it's",
-        '"',
-        "\\",
-        "\\'",
-        "a\\\\",
-        "\\${x}",
-        "a,b",
-        "[1]",
-        "{a: b}",
-        "null",
-        "1e3",
-        " x ",
-        "ü→",
-        "$",
-        "a=b",
-        "#",
-    ],
-)
-def test_text_is_never_syntax(text: str, environ: dict[str, str], keep: Any) -> None:
-    keep({"keypair_path": text, "paths": {"mnist": text}, "datasets": [text]})
+TEXTS = [
+    "${home}",
+    "it's",
+    '"',
+    "\\",
+    "\\'",
+    "a\\\\",
+    "\\${x}",
+    "a,b",
+    "[1]",
+    "{a: b}",
+    "null",
+    "1e3",
+    " x ",
+    "ü→",
+    "$",
+    "a=b",
+    "#",
+]
+
+
+def test_text_is_never_syntax(environ: dict[str, str], keep: Any) -> None:
+    paths = {f"set-{number}": text for number, text in enumerate(TEXTS)}
+    keep({"paths": paths, "datasets": TEXTS})
     for settings in (load(environ=environ), load(["epochs=1"], environ=environ)):
-        assert settings.wallet.keypair_path == text
-        assert settings.paths == {"mnist": text}
-        assert settings.datasets == [text]
+        assert settings.paths == paths
+        assert settings.datasets == TEXTS
+
+
+@pytest.mark.parametrize("text", ["${home}", "a\\\\", "null"])
+def test_text_alone_is_never_syntax(text: str, environ: dict[str, str], keep: Any) -> None:
+    keep({"keypair_path": text})
+    assert load(environ=environ).wallet.keypair_path == text
 
 
 def own_preset(home: Path, text: str) -> None:

@@ -96,7 +96,7 @@ async def test_an_update_is_submitted_once_and_its_reward_claimed(world: World, 
     async with opened(world, wallet) as account:
         await account.join(number)
         publishing = asyncio.create_task(account.publish(number, mine))
-        await asyncio.sleep(0.3)  # it waits for the validator
+        await world.diary.looks(number, 1)  # it waits for the validator
         await world.begin(number)
         assert await publishing == mine.cid
         world.clock.advance(1)
@@ -106,7 +106,7 @@ async def test_an_update_is_submitted_once_and_its_reward_claimed(world: World, 
         with pytest.raises(RoundError, match=rf"Round {number} was not scored within 0\.2 s\. Claim it later; nothing"):
             await account.claim(number, seconds=0.2)
         claiming = asyncio.create_task(account.claim(number, seconds=None))
-        await asyncio.sleep(0.3)
+        await world.diary.looks(number, 1)
         claiming.cancel()
         with pytest.raises(asyncio.CancelledError):
             await claiming
@@ -128,6 +128,7 @@ async def _validate(world: World, number: int) -> None:
     await world.complete(number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["publishing", "submitting"])
 @pytest.mark.parametrize("then", ["publish", "claim", "another"])
 async def test_a_kill_before_the_submission_loses_nothing(

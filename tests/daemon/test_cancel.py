@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from decloud_pl.daemon.loop import _cancel
+from decloud_pl.daemon.loop import cancel_all
 
 
 async def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
@@ -20,10 +20,10 @@ async def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
 
     tasks = [asyncio.create_task(deaf()), asyncio.create_task(asyncio.sleep(3600))]
     await asyncio.sleep(0)
-    await asyncio.wait_for(_cancel(tasks, again_after=0.01), 10)
+    await asyncio.wait_for(cancel_all(tasks, again_after=0.01), 10)
     assert missed == [0, 1]
     assert all(task.cancelled() for task in tasks)
 
 
 async def test_nothing_to_cancel_is_no_wait() -> None:
-    await _cancel([], again_after=3600)
+    await cancel_all([], again_after=3600)

@@ -76,6 +76,7 @@ async def test_rounds_from_before_the_start_are_found(world: World) -> None:
         await live(world, round_id)
 
 
+@pytest.mark.slow  # it waits between its attempts as long as a daemon does
 async def test_a_store_that_is_down_delays_the_submission(world: World) -> None:
     world.store.failures = [StoreUnavailable("The store is down.", retry_after=0), ContentNotFound("Not yet.")]
     async with world.daemon():
@@ -278,12 +279,12 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> Non
         round_id = await world.post()
         await world.diary.reaches(round_id, State.WAITING)
         await world.begin(round_id)
-        await asyncio.sleep(0.5)
+        await world.diary.looks(round_id, 2)  # the first may have begun before
         assert world.executor.trained == 0
     async with world.daemon(auto_claim=False):
         await world.diary.reaches(round_id, State.SUBMITTED)
         await world.complete(round_id)
-        await asyncio.sleep(0.5)
+        await world.diary.looks(round_id, 2)
         submission = await world.submission(round_id)
         assert not submission.reward_claimed
     async with world.daemon():

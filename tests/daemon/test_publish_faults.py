@@ -10,7 +10,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.loop import Daemon, Policy
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
-from decloud_pl.errors import DecloudError
+from decloud_pl.errors import DecloudError, JournalError
 from decloud_pl.executors.process import UPDATE_FILE, ProcessExecutor
 from decloud_pl.executors.update_file import write_update
 from decloud_pl.journal.owner import Owner
@@ -125,7 +125,7 @@ class Bench:
         try:
             await self.steps.publish(self.record)
         except DecloudError as error:
-            self.driver._failed(ROUND, error)
+            self.driver.failed(ROUND, error)
 
     def next(self) -> str:
         """What the daemon would do next."""
@@ -404,30 +404,21 @@ async def test_the_fallback_takes_over(bench: MakeBench, stack: ExitStack, sleep
     assert one.next() == "submit"
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_a_crash_after_the_upload_pins_nothing_twice(
-    provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps, monkeypatch: pytest.MonkeyPatch
+    provider: str, bench: MakeBench, stack: ExitStack, sleeps: Sleeps
 ) -> None:
     made = PROVIDERS[provider](stack, sleeps, 10.0)
     one = bench(made.store, files=made.server.files)
-
-    def killed(self: JournalUploadLog, upload: object) -> None:
-        raise Killed
-
-    kept = JournalUploadLog.save
-    with monkeypatch.context() as patch:
-        # The row that says "begun" is written; the process dies when it is to write "stored".
-        patch.setattr(
-            JournalUploadLog,
-            "save",
-            lambda self, upload: kept(self, upload) if upload.state is UploadState.BEGUN else killed(self, upload),
-        )
-        with suppress(Killed):
-            await one.steps.publish(one.record)
+    # The row that says "begun" is written; the one that says "stored" is not, as where the process dies before it.
+    database = one.steps.journal.connection
+    database.execute(
+        "CREATE TEMP TRIGGER dies BEFORE INSERT ON uploads WHEN NEW.state <> 'begun'"
+        " BEGIN SELECT RAISE(ABORT, 'dead'); END"
+    )
+    with pytest.raises(JournalError):
+        await one.steps.publish(one.record)
+    database.execute("DROP TRIGGER dies")
     assert one.upload(made.store.name) == (UploadState.BEGUN, None)
     assert list(made.server.files) == [one.update.cid]
     await one.publish()

@@ -111,6 +111,7 @@ async def test_a_validator_that_never_starts_blocks_no_slot(world: World) -> Non
         await world.diary.reaches(first, State.SUBMITTED)
 
 
+@pytest.mark.slow  # it waits between its attempts as long as a daemon does
 async def test_a_failed_training_frees_its_slot_and_is_bounded(world: World) -> None:
     world.executor.failures = [TrainingError(f"It diverged ({number}).") for number in range(9)]
     async with world.daemon():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +48,8 @@ def test_it_listens_on_loopback_alone_and_ends_on_a_signal(tmp_path: Path, numbe
 
 
 def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
-    with running(tmp_path, tmp_path) as (_, url):
-        command = [sys.executable, "-m", "decloud_pl.cli", "dashboard", "--port", str(urlsplit(url).port)]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "decloud_pl.cli", "dashboard", "--port", str(taken.getsockname()[1])]
         done = subprocess.run(
             [*command, "--home", str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
         )

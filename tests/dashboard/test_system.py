@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from decloud_pl.dashboard.system import LoadSampler, _busy_percent
+from decloud_pl.dashboard.system import LoadSampler, busy_percent
 
 
 def test_a_busy_processor_is_seen(tmp_path: Path) -> None:
@@ -50,5 +50,5 @@ def test_children_count_and_ended_processes_do_not(tmp_path: Path) -> None:
 def test_the_share_that_was_not_idle(idle: float, percent: float) -> None:
     before = psutil.cpu_times()
     after = before._replace(user=before.user + 10, idle=before.idle + idle)
-    assert _busy_percent(before, after) == pytest.approx(percent)
-    assert _busy_percent(before, before) == 0
+    assert busy_percent(before, after) == pytest.approx(percent)
+    assert busy_percent(before, before) == 0

@@ -32,7 +32,7 @@ def on_this_machine(script: str, **options: Any) -> ProcessExecutor:
     return ProcessExecutor(command=(sys.executable, "-c", _SAY + script), **options)
 
 
-@pytest.fixture(params=["process", "ray"])
+@pytest.fixture(params=["process", pytest.param("ray", marks=pytest.mark.ray)])
 def executor(request: pytest.FixtureRequest) -> Callable[..., Executor]:
     """Makes an executor as `on_this_machine` does, of each kind."""
     if request.param == "process":

@@ -52,7 +52,10 @@ def holding(folder: Path, secrets: list[str]) -> list[str]:
     return [str(path) for path in files if any(needle in path.read_bytes() for needle in needles)]
 
 
-@pytest.mark.parametrize("file", SWEEPS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.ray] if path.stem == "ray" else []) for path in SWEEPS],
+)
 def test_a_sweep_as_its_file_says(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

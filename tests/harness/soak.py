@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from dataclasses import asdict, dataclass
@@ -127,4 +128,5 @@ async def _settled(process: psutil.Process, rounds_folder: Path) -> None:
 
 
 def _leftovers(rounds_folder: Path) -> list[Path]:
-    return list(rounds_folder.rglob("*"))
+    # Unlike Path.rglob, os.walk passes over what the daemon removes meanwhile.
+    return [Path(top, name) for top, folders, files in os.walk(rounds_folder) for name in (*folders, *files)]

@@ -75,6 +75,7 @@ def command(settings: list[str], capsys: pytest.CaptureFixture[str]) -> Command:
     return run
 
 
+@pytest.mark.slow
 async def test_every_view_shows_what_was_written(world: World, settings: list[str], command: Command) -> None:
     claimed_round, working_round = await world.post(), await world.post()
     for number in (claimed_round, working_round):
@@ -136,7 +137,7 @@ async def _check(world: World, owner: Owner, written: list[RoundRecord], setting
 
     account = WalletRounds(compose(settings), world.wallet, Last())
     account.owner = owner
-    assert account._record(claimed.round_id) == claimed
+    assert account.record(claimed.round_id) == claimed
     await account.aclose()
 
     views = Views(world.home)

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from decloud_pl.errors import JournalError
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader, Transition
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.schema import JOURNAL_FILE, connect_read_only
 from decloud_pl.journal.uploads import JournalUploadLog, finished_cids
 from decloud_pl.journal.writer import Journal
 from decloud_pl.store.uploads import Upload, UploadState
@@ -91,8 +92,11 @@ def test_a_stopped_writers_journal_is_read_without_a_trace(path: Path) -> None:
     with JournalReader(path) as reader:
         assert reader.count() == 1
         assert traces(path.parent) == before
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            reader._db.execute("DELETE FROM rounds")
+    assert traces(path.parent) == before
+    db = connect_read_only(path)
+    assert db is not None
+    with closing(db), pytest.raises(sqlite3.OperationalError, match="readonly"):
+        db.execute("DELETE FROM rounds")
     assert traces(path.parent) == before
 
 

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from solders.keypair import Keypair
@@ -33,22 +34,48 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+class Disk:
+    """What holds the chain's state: SQLite's connections to it, each with settings of its own."""
+
+    def __init__(self) -> None:
+        self._connections: list[sqlite3.Connection] = []
+
+    def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        self._connections.append(_CONNECT(*arguments, **options))
+        return self._connections[-1]
+
+    def fill(self, *, free: bool = False) -> None:
+        """SQLite's own limit on pages fails as a full disk does: SQLITE_FULL, rolled back by SQLite itself."""
+        self._set(f"max_page_count = {1 << 30 if free else 1}")
+
+    def forbid_writing(self) -> None:
+        self._set("query_only = 1")
+
+    def _set(self, setting: str) -> None:
+        for connection in self._connections:
+            connection.execute(f"PRAGMA {setting}")
+
+
+_CONNECT = sqlite3.connect
+
+
 @pytest.fixture
-def vm(clock: ManualClock, state: Path) -> Iterator[Vm]:
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    made = Disk()
+    monkeypatch.setattr(sqlite3, "connect", made.connect)
+    return made
+
+
+@pytest.fixture
+def vm(clock: ManualClock, state: Path, disk: Disk) -> Iterator[Vm]:
     chain = Vm(clock, {}, state=state)
     yield chain
     chain.close()
 
 
-def fill_disk(vm: Vm, *, free: bool = False) -> None:
-    """SQLite's own limit on pages fails as a full disk does: SQLITE_FULL, rolled back by SQLite itself."""
-    pages = 1 << 30 if free else 1
-    vm.ledger._db.execute(f"PRAGMA max_page_count = {pages}")
-
-
-def airdrop_until_full(vm: Vm, to: Pubkey) -> int:
+def airdrop_until_full(vm: Vm, to: Pubkey, disk: Disk) -> int:
     """How much arrived before the disk was full."""
-    fill_disk(vm)
+    disk.fill()
     for count in range(1000):
         try:
             vm.airdrop(to, SOL)
@@ -57,28 +84,36 @@ def airdrop_until_full(vm: Vm, to: Pubkey) -> int:
     pytest.fail("the disk never became full")
 
 
-def test_a_transaction_that_cannot_be_kept_has_no_effect(vm: Vm, clock: ManualClock, state: Path) -> None:
+def balances(vm: Vm) -> dict[Pubkey, int]:
+    """Of everybody who has ever had anything, the faucet included."""
+    return {address: vm.balance(address) for address, _ in vm.ledger.accounts()}
+
+
+def test_a_transaction_that_cannot_be_kept_has_no_effect(vm: Vm, clock: ManualClock, state: Path, disk: Disk) -> None:
     vm.airdrop(SOMEBODY, SOL)
-    arrived = SOL + airdrop_until_full(vm, SOMEBODY)
+    arrived = SOL + airdrop_until_full(vm, SOMEBODY, disk)
     assert vm.balance(SOMEBODY) == arrived
-    faucet = vm.balance(vm._faucet.pubkey())
+    before = balances(vm)
+    assert len(before) > 1
     stranger = Keypair().pubkey()
     with pytest.raises(LocalnetError, match="Free disk space"):
         vm.airdrop(stranger, SOL)
     assert vm.account(stranger) is None
-    assert vm.balance(vm._faucet.pubkey()) == faucet
+    assert balances(vm) == before
 
-    fill_disk(vm, free=True)
+    disk.fill(free=True)
     vm.airdrop(stranger, SOL)
     again = Vm(clock, {}, state=state)
     assert (again.balance(SOMEBODY), again.balance(stranger)) == (arrived, SOL)
-    assert again.balance(vm._faucet.pubkey()) == vm.balance(vm._faucet.pubkey())
+    assert balances(again) == balances(vm)
     again.close()
 
 
-def test_time_goes_on_when_the_disk_is_full(vm: Vm, clock: ManualClock, caplog: pytest.LogCaptureFixture) -> None:
-    airdrop_until_full(vm, SOMEBODY)
-    vm.ledger._db.execute("PRAGMA query_only = 1")  # the time is one row that always finds room
+def test_time_goes_on_when_the_disk_is_full(
+    vm: Vm, clock: ManualClock, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    airdrop_until_full(vm, SOMEBODY, disk)
+    disk.forbid_writing()  # the time is one row that always finds room
     slot = vm.slot
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -89,8 +124,8 @@ def test_time_goes_on_when_the_disk_is_full(vm: Vm, clock: ManualClock, caplog: 
     assert "cannot be written" in caplog.text
 
 
-def test_a_full_disk_is_an_answer_and_no_defect(vm: Vm, caplog: pytest.LogCaptureFixture) -> None:
-    airdrop_until_full(vm, SOMEBODY)
+def test_a_full_disk_is_an_answer_and_no_defect(vm: Vm, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:
+    airdrop_until_full(vm, SOMEBODY, disk)
     request = f'{{"jsonrpc": "2.0", "id": 1, "method": "requestAirdrop", "params": ["{SOMEBODY}", {SOL}]}}'
     reply = answer(request, transaction_methods(vm))
     assert reply is not None

@@ -12,7 +12,7 @@ from torch import nn
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import ModelSpec, TextInput, read_spec, save
-from decloud_pl.models.quarantine.child import Refused, _base
+from decloud_pl.models.quarantine.child import Refused, check_base
 from decloud_pl.models.registry import ARCHITECTURES, build, default_input
 from decloud_pl.models.spec import ImageInput
 
@@ -66,7 +66,7 @@ def test_a_package_passes_quarantine(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     spec = ModelSpec(name, dict(SMALL[name]), default_input(name, SMALL[name]))
     save(tmp_path / "model", spec, build(name, spec.hyper_parameters).state_dict())
-    assert _base(tmp_path / "model", tmp_path / "out") == {"classes": 3}
+    assert check_base(tmp_path / "model", tmp_path / "out") == {"classes": 3}
     assert read_spec(tmp_path / "out") == spec
     assert (tmp_path / "out").read_bytes() == (tmp_path / "model").read_bytes()
 
@@ -123,7 +123,7 @@ def test_a_package_cannot_ask_for_more_than_it_holds(tmp_path: Path) -> None:
     spec = ModelSpec("mlp", {"hidden": 16_384, "layers": 16, "image_size": 1024}, ImageInput(size=1024))
     save(tmp_path / "model", spec, {"head.bias": torch.zeros(10)})
     with pytest.raises(Refused, match="lacks the tensor"):
-        _base(tmp_path / "model", tmp_path / "out")
+        check_base(tmp_path / "model", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_an_input_that_the_network_cannot_take(name: str, given: ImageInput | Te
     spec = ModelSpec(name, dict(SMALL[name]), given)
     save(tmp_path / "model", spec, build(name, spec.hyper_parameters).state_dict())
     with pytest.raises(Refused, match="cannot take the input"):
-        _base(tmp_path / "model", tmp_path / "out")
+        check_base(tmp_path / "model", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -184,13 +184,13 @@ from pathlib import Path
 from decloud_pl.errors import ModelError
 from decloud_pl.models import make
 from decloud_pl.models.quarantine import opening as quarantine
-from decloud_pl.models.quarantine.child import Refused, _base
+from decloud_pl.models.quarantine.child import Refused, check_base
 from decloud_pl.models.registry import build, known
 assert "brightness" in known()
 assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot take a name away
 folder = Path(sys.argv[1])
 make.make_package(folder / "model", make.make_spec("brightness", {"num_classes": 4}, {"size": 8}))
-assert _base(folder / "model", folder / "out") == {"classes": 4}
+assert check_base(folder / "model", folder / "out") == {"classes": 4}
 # In a child that is isolated from this process's path as well.
 opened = quarantine.open_base_model(folder / "model", folder / "opened")
 assert (opened.spec.architecture, opened.classes) == ("brightness", 4)
@@ -201,12 +201,13 @@ for name in ("broken", "constant", "failing", "empty", "raising"):
         print(error)
 make.make_package(folder / "model", make.make_spec("stumbling", {}, {"size": 8}))
 try:
-    _base(folder / "model", folder / "out")
+    check_base(folder / "model", folder / "out")
 except Refused as refusal:
     print(refusal)
 """
 
 
+@pytest.mark.slow
 def test_plug_ins_by_their_entry_point(tmp_path: Path) -> None:
     (tmp_path / "my_models.py").write_text(PLUG_IN)
     (tmp_path / "broken_models.py").write_text("raise OSError('no licence')\n")

@@ -16,7 +16,6 @@ from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.writer import Journal
-from decloud_pl.observers import activity as module
 from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
 from decloud_pl.observers.activity_reader import ActivityReader, LogEntry, log
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
@@ -43,10 +42,10 @@ def journal_of(home: Path) -> Journal:
     return Journal(home / JOURNAL_FILE, OWNER, now=Clock())
 
 
-def activity_of(home: Path, *events: DaemonEvent, health: RpcHealth | None = None) -> Activity:
-    found = Activity(
-        home / ACTIVITY_FILE, owner=OWNER, facts={"network": "local"}, health=health or RpcHealth(), now=Clock()
-    )
+def activity_of(home: Path, *events: DaemonEvent, health: RpcHealth | None = None, **bounds: int) -> Activity:
+    facts = {"network": "local"}
+    path = home / ACTIVITY_FILE
+    found = Activity(path, owner=OWNER, facts=facts, health=health or RpcHealth(), now=Clock(), **bounds)
     for event in events:
         found.report(event)
     return found
@@ -115,10 +114,8 @@ def test_reasons_are_counted_without_their_numbers(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_skips_and_troubles_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_KEPT_SKIPS", 50)
-    monkeypatch.setattr(module, "_KEPT_TROUBLES", 20)
-    activity = activity_of(tmp_path)
+def test_skips_and_troubles_are_bounded(tmp_path: Path) -> None:
+    activity = activity_of(tmp_path, kept_skips=50, kept_troubles=20, trim_every=10)
     for number in range(1000):
         activity.report(Skipped(number, "no"))
         activity.report(Trouble(None, f"trouble {number}"))
@@ -127,8 +124,8 @@ def test_skips_and_troubles_are_bounded(tmp_path: Path, monkeypatch: pytest.Monk
         skips, last = db.execute("SELECT COUNT(*), MAX(round_id) FROM skips").fetchone()
         troubles = db.execute("SELECT COUNT(*) FROM troubles").fetchone()[0]
     db.close()
-    assert skips <= 50 + module._TRIM_EVERY
-    assert troubles <= 20 + module._TRIM_EVERY
+    assert 50 <= skips <= 50 + 10
+    assert 20 <= troubles <= 20 + 10
     assert last == 999
 
 

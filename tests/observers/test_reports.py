@@ -124,6 +124,7 @@ def test_what_cannot_be_drawn_is_said(tmp_path: Path, name: str, claims: list[tu
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_daemon_loads_no_plotting_library() -> None:
     code = "import sys, decloud_pl.daemon.assemble, decloud_pl.dashboard.app; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -26,9 +26,8 @@ async def test_ready_alive_stopping(manager: tuple[socket.socket, str]) -> None:
     bound, path = manager
     async with keep_alive({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": str(os.getpid())}):
         assert bound.recv(100) == b"READY=1"
-        await asyncio.sleep(0.1)
         for _ in range(3):
-            assert bound.recv(100) == b"WATCHDOG=1"
+            assert await asyncio.to_thread(bound.recv, 100) == b"WATCHDOG=1"
     rest: list[bytes] = []
     bound.settimeout(0)
     while not rest or rest[-1] != b"STOPPING=1":

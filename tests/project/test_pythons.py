@@ -60,7 +60,7 @@ def run(checkout: Checkout, *arguments: str) -> tuple[int, list[str], str]:
 def test_it_runs_the_fast_tests_and_lists_what_is_not_there(pythons: Checkout) -> None:
     code, said, _ = run(pythons, "tests/chain", "-k", "wallet")
     assert code == 0
-    assert f"{HERE} -n 2 --fast tests/chain -k wallet" in said
+    assert f"{HERE} -n 2 --dist worksteal --fast tests/chain -k wallet" in said
     assert f"Python {HERE}: passed" in said
     assert f"Python {ELSEWHERE}: not found" in said
     assert (pythons.folder / ".venvs" / HERE / "bin" / "python").exists()

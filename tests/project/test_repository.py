@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SLOW
+from tests.conftest import MARKED
 
 LARGEST = 1_000_000
 LONGEST = 250
@@ -106,5 +106,6 @@ def test_every_script_is_checked_here(root: Path, tracked: list[Path]) -> None:
     assert shells == set(SCRIPTS)
 
 
-def test_what_is_marked_slow_is_there(root: Path) -> None:
-    assert [name for name in SLOW if not (root / "tests" / name).exists()] == []
+def test_what_has_a_mark_is_there(root: Path) -> None:
+    names = [name for marked in MARKED.values() for name in marked]
+    assert [name for name in names if not (root / "tests" / name).exists()] == []

@@ -100,6 +100,7 @@ def test_it_can_be_a_fallback(
     assert list(archive.files.values()) == [b"a model"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("token", [TOKEN, "a-token-of-nobody"])
 def test_doctor_checks_it(
     token: str, chosen: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -162,6 +163,7 @@ def test_its_secret_is_a_secret(
     assert environ == {"DECLOUD_HOME": str(home), "LANG": "C"}
 
 
+@pytest.mark.slow
 def test_setup_offers_it_and_asks_for_its_secret(home: Path, archive: FakeArchive, tmp_path: Path) -> None:
     create_wallet(tmp_path / "key.json")
     keep(home, allow_packages=["our_package"], keypair_path=str(tmp_path / "key.json"))

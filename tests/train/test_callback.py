@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from decloud_pl.domain import Encoding, Update, UpdateForm
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import ModelSpec, save
-from decloud_pl.models.quarantine.opening import open_base_model
 from decloud_pl.models.spec import BaseModel, ImageInput
 from decloud_pl.train.callbacks.delta import DeltaCallback
 from decloud_pl.train.update import delta
@@ -133,7 +132,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
     torch.manual_seed(0)
     spec = ModelSpec("mlp", {"num_classes": 3, "image_size": 8, "hidden": 4, "layers": 1}, ImageInput(size=8))
     save(path, spec, spec.network())
-    return open_base_model(path)
+    return BaseModel(spec, path, 3)
 
 
 def images() -> DataLoader[tuple[torch.Tensor, ...]]:
@@ -243,6 +242,6 @@ def test_sharded_strategies_are_refused(tmp_path: Path) -> None:
     callback = DeltaCallback(module.state_dict(), Inbox(), path=tmp_path / "u.pt")
     sharded = trainer(tmp_path, callback)
     # Lightning itself only takes this strategy where GPUs are.
-    sharded._accelerator_connector.strategy = FSDPStrategy()
+    sharded._accelerator_connector.strategy = FSDPStrategy()  # noqa: SLF001  # which nothing public can set
     with pytest.raises(TrainingError, match="shards the model"):
         callback.setup(sharded, module, "fit")

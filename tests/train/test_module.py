@@ -16,7 +16,8 @@ def test_compiling_is_opt_in_and_keeps_the_names_of_the_weights(compiled: bool) 
     network = build("simple_cnn", {"num_classes": 10})
     names = list(network.state_dict())
     RoundModule(network, num_classes=10, optimizer=lambda p: torch.optim.SGD(p, lr=0.1), compiled=compiled)
-    assert (network._compiled_call_impl is not None) is compiled  # torch has no public name for it
+    is_compiled = network._compiled_call_impl is not None  # noqa: SLF001  # torch has no public name for it
+    assert is_compiled is compiled
     assert list(network.state_dict()) == names
 
 

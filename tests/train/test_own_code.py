@@ -407,9 +407,10 @@ def test_the_average_that_was_validated_is_submitted(make_setup: MakeSetup) -> N
     course = ("callbacks=ema", "callbacks.ema.decay=0.9", "learning_rate=0.02", "epochs=2", "update.dtype=float32")
     update, callbacks = train(make_setup("out", *course))
     ema = next(one for one in callbacks.in_order if type(one).__name__ == "EMAWeightAveraging")
+    state = ema._average_model.state_dict()  # type: ignore[attr-defined]  # noqa: SLF001  # it has no public name
     averaged = {
         name.removeprefix("module.network."): tensor
-        for name, tensor in ema._average_model.state_dict().items()  # type: ignore[attr-defined]  # it has no public name
+        for name, tensor in state.items()
         if name.startswith("module.network.")
     }
     setup = make_setup("judge", *course)
@@ -475,7 +476,8 @@ def test_stochastic_weight_averaging_is_submitted(make_setup: MakeSetup) -> None
     update, callbacks = train(make_setup("out", *course, *averages))
     assert update.withheld == ""
     swa = next(one for one in callbacks.in_order if type(one).__name__ == "StochasticWeightAveraging")
-    averaged = swa._average_model.network.state_dict()  # type: ignore[attr-defined]  # it has no public name
+    model = swa._average_model  # type: ignore[attr-defined]  # noqa: SLF001  # it has no public name
+    averaged = model.network.state_dict()
     setup = make_setup("judge", *course)
     assert callbacks.best.accuracy == setup.judge().select(averaged)
     for name, entry in torch.load(update.path, weights_only=True).items():

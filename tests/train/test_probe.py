@@ -171,7 +171,7 @@ def accuracies(heard: list[Progress]) -> list[float | None]:
 
 def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) -> None:
     """A worker that is stopped in its probe starts it again; one that ends later keeps choice and checkpoint."""
-    plan = make_plan("probed", "max_batches=40", "learning_rate=0.0001", *PROBE)
+    plan = make_plan("probed", "max_batches=20", "learning_rate=0.0001", *PROBE, "tune.batches=5")
     folder, rungs = plan.round.folder, list[Progress]()
     with pytest.raises(TrainingStopped):
         train_round(plan, Supervisor(rungs.append, lambda: any(heard.stage == "probe" for heard in rungs)))
@@ -184,7 +184,7 @@ def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) 
     *compared, said = (progress for progress in heard if progress.stage == "probe")
     choice = json.loads((folder / PROBE_FILE).read_text())
     assert choice["note"] == said.note
-    assert [rung["batches"] for rung in choice["rungs"]] == [10, 20, 40]
+    assert [rung["batches"] for rung in choice["rungs"]] == [5, 10, 20]
     assert len(compared) == 3
     assert choice["learning_rate"] > 0.0001
     assert choice["gain"] > 0
@@ -193,7 +193,7 @@ def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) 
     found = dict(choice["rungs"][-1]["accuracies"])[choice["learning_rate"]]
     assert accuracies(heard) == [pytest.approx(found, abs=1e-6)]  # the module's metric is of 32 bits
     # The probe leaves no trace in the training but its choice.
-    chosen = make_plan("chosen", "max_batches=40", f"learning_rate={choice['learning_rate']}")
+    chosen = make_plan("chosen", "max_batches=20", f"learning_rate={choice['learning_rate']}")
     assert heard_of(chosen)[1] == update
 
     (folder / UPDATE_FILE).unlink()

@@ -138,7 +138,7 @@ def strategy(bench: Bench) -> None:
     node = "{_target_:lightning.pytorch.strategies.DDPStrategy,find_unused_parameters:true}"
     made = bench.prepared(f"trainer.strategy={node}").trainer.strategy
     assert isinstance(made, DDPStrategy)
-    assert made._ddp_kwargs == {"find_unused_parameters": True}
+    assert made._ddp_kwargs == {"find_unused_parameters": True}  # noqa: SLF001  # it has no public name
 
 
 def devices(bench: Bench) -> None:

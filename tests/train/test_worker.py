@@ -6,7 +6,6 @@ import json
 import os
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,9 +21,10 @@ from decloud_pl.train.fit.checkpoints import usable
 from decloud_pl.train.plan import CHECKPOINT_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
+from tests.harness.ports import free_port
 
 # A checkpoint with every batch: a worker may be killed anywhere.
-COURSE = ("epochs=6", "max_batches=30", "scheduler=cosine", "fit.checkpoint_seconds=0.000001")
+COURSE = ("epochs=3", "max_batches=30", "scheduler=cosine", "fit.checkpoint_seconds=0.000001")
 HALF_WAY = 9
 
 
@@ -88,12 +88,12 @@ def test_the_same_seed_gives_the_same_bytes_even_after_being_killed_and_stopped(
 ) -> None:
     whole, broken = make_plan("whole", *COURSE), make_plan("broken", *COURSE)
     steps, *expected = train(whole)
-    assert (steps[0], steps[-1]) == (1, 180)
+    assert (steps[0], steps[-1]) == (1, 90)
     assert cut_off(broken, signal.SIGKILL, HALF_WAY) == -signal.SIGKILL
     assert cut_off(broken, signal.SIGTERM, 25) == TrainingStopped.exit_code
     assert not (broken.round.folder / "update.json").exists()
     steps, *got = train(broken)
-    assert HALF_WAY < 25 < steps[0] <= 180
+    assert HALF_WAY < 25 < steps[0] <= 90
     assert got == expected
     # A training that is over is not done again.
     (broken.round.folder / "update.pt").unlink()
@@ -160,13 +160,6 @@ def torchrun(rank: int, port: int) -> dict[str, str]:
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_RESTART_COUNT": "0", "TORCHELASTIC_MAX_RESTARTS": "0",
     }  # fmt: skip
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def test_two_processes_make_the_update_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ class TerminalReporter:
     def __init__(self, *, stderr: bool = False, plain: bool = False, stamps: bool = False) -> None:
         self.console = make_console(stderr=stderr, plain=plain)
         self._stamps = stamps
-        self._progress = Progress(
+        self.progress = Progress(
             TextColumn("  {task.description}"),
             BarColumn(bar_width=30),
             TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
@@ -42,13 +42,13 @@ class TerminalReporter:
         self._last: dict[int, tuple[State, str]] = {}
 
     def __enter__(self) -> TerminalReporter:
-        self._progress.start()
+        self.progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self.progress.stop()
 
     def report(self, event: DaemonEvent) -> None:
         if isinstance(event, Connected):
@@ -92,25 +92,25 @@ class TerminalReporter:
             return
         bar = self._bars.get(event.round_id)
         if bar is None:
-            bar = self._progress.add_task(
+            bar = self.progress.add_task(
                 f"Round {event.round_id}: training", total=event.total_steps, loss="", unit="steps"
             )
             self._bars[event.round_id] = bar
         loss = "" if event.loss is None else f"loss {event.loss:.3f}"
-        self._progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
+        self.progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
 
     def _upload(self, event: Uploading) -> None:
         bar = self._bars.get(event.round_id)
         if bar is None:
             title = f"Round {event.round_id}: pinning with {event.store}"
-            bar = self._progress.add_task(title, total=event.total, loss="", unit="bytes")
+            bar = self.progress.add_task(title, total=event.total, loss="", unit="bytes")
             self._bars[event.round_id] = bar
-        self._progress.update(bar, completed=event.sent, total=event.total)
+        self.progress.update(bar, completed=event.sent, total=event.total)
 
     def _drop_bar(self, round_id: int) -> None:
         bar = self._bars.pop(round_id, None)
         if bar is not None:
-            self._progress.remove_task(bar)
+            self.progress.remove_task(bar)
 
 
 def lines_of(record: RoundRecord, before: tuple[State, str] | None) -> list[str]:

@@ -103,7 +103,7 @@ def counts(
     refusals = ""
     for name, path in submissions.items():
         try:
-            entries = load_file(str(_quarantine().open_submission(Path(path), model, safe)))
+            entries = load_file(str(quarantine().open_submission(Path(path), model, safe)))
         except UntrustedFileRejected as error:
             print(f"{name}: {error}", file=sys.stderr, flush=True)
             refusals += f" {name}: {error}"
@@ -127,14 +127,14 @@ _tests: dict[tuple[str, InputSpec], Samples] = {}
 
 
 @functools.cache
-def _quarantine() -> WarmQuarantine:
+def quarantine() -> WarmQuarantine:
     """One for all files of strangers; it ends when this process does."""
     return WarmQuarantine()
 
 
 def _open(path: Path) -> BaseModel:
     if path not in _models:
-        _models[path] = _quarantine().open_base_model(path, path.with_name(path.name + ".safetensors"))
+        _models[path] = quarantine().open_base_model(path, path.with_name(path.name + ".safetensors"))
     return _models[path]
 
 

@@ -92,11 +92,11 @@ def open_one(request: Mapping[str, Any], answers: int) -> None:
 
 def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]:
     if request["kind"] == "submission":
-        return _submission(path, Path(request["base"]), out)
+        return check_submission(path, Path(request["base"]), out)
     if request["kind"] == "inspect":
         return _inspect(path, out)
     metadata = request.get("metadata")
-    return _base(path, out, None if metadata is None else ModelSpec.from_metadata(metadata))
+    return check_base(path, out, None if metadata is None else ModelSpec.from_metadata(metadata))
 
 
 def _limit(memory_bytes: int) -> None:
@@ -111,7 +111,7 @@ def _limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
 
-def _base(path: Path, out: Path, described: ModelSpec | None = None) -> dict[str, Any]:
+def check_base(path: Path, out: Path, described: ModelSpec | None = None) -> dict[str, Any]:
     if _is_zip(path):
         state = _load_pt(path)
         spec = described or _recognise(state)
@@ -135,7 +135,7 @@ def _base(path: Path, out: Path, described: ModelSpec | None = None) -> dict[str
     return {"classes": classes}
 
 
-def _submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
+def check_submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
     if not _is_zip(path):
         raise Refused("The submission is not a file that torch.save wrote.")
     expected = load_file(str(base))
@@ -156,7 +156,7 @@ def _inspect(path: Path, out: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"format": "state_dict" if _is_zip(path) else "safetensors", "tensors": tensors}
     del state
     try:
-        return {**found, **_base(path, out)}
+        return {**found, **check_base(path, out)}
     except Refused as refusal:
         return {**found, "problem": str(refusal)}
     except ModelError as error:

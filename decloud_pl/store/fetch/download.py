@@ -211,7 +211,7 @@ class Download:
                 return response
             response.close()
             target = urljoin(target, response.headers.get("Location", ""))
-            if not _within(target, self.url):
+            if not within(target, self.url):
                 raise self._astray()
         raise StoreUnavailable(f"The gateway {self._host} redirects in circles.", fix="Use another one.")
 
@@ -234,7 +234,7 @@ class Download:
         )
 
 
-def _within(target: str, url: str) -> bool:
+def within(target: str, url: str) -> bool:
     """Whether an address is the gateway's own: the same host, or a subdomain of it (``<cid>.ipfs.dweb.link``)."""
     try:
         there, here = urlsplit(target), urlsplit(url)

@@ -140,8 +140,7 @@ async def read(endpoint: Any, rpc: RpcClient) -> Round:
 
     address = REVISED.round_address(OPEN.id)
     account = Account(10**9, MARK + encode_round(OPEN)[8:], REVISED.program_id)
-    endpoint.vm._svm.set_account(address, account)
-    endpoint.vm.ledger.keep(address, account)
+    endpoint.vm.set_account(address, account)
     found = await ChainClient(rpc, REVISED).round(OPEN.id)
     assert found is not None
     return found

@@ -44,9 +44,9 @@ RESIZED = ModelSpec("mlp", {"image_size": 12, "hidden": 16, "layers": 1}, ImageI
 
 
 @pytest.fixture(autouse=True, scope="module")
-def end_of_quarantine() -> Iterator[None]:
+def end_ofquarantine() -> Iterator[None]:
     yield
-    bench_child._quarantine().close()
+    bench_child.quarantine().close()
 
 
 @pytest.fixture(autouse=True)

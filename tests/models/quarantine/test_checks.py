@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from decloud_pl.errors import ModelError
 from decloud_pl.models import ImageInput, ModelSpec, read_spec, save
-from decloud_pl.models.quarantine.child import Refused, _base, _submission
+from decloud_pl.models.quarantine.child import Refused, check_base, check_submission
 from decloud_pl.models.registry import build, default_input
 
 State = dict[str, torch.Tensor]
@@ -32,7 +32,7 @@ def refusal_of_base(tmp_path: Path, content: object) -> str:
 def refusal_of_file(path: Path) -> str:
     out = path.with_name("out")
     with pytest.raises((Refused, ModelError)) as caught:
-        _base(path, out)
+        check_base(path, out)
     assert not out.exists()
     return str(caught.value)
 
@@ -41,13 +41,13 @@ def refusal_of_submission(tmp_path: Path, packaged: Path, content: object) -> st
     path, out = tmp_path / "submission.pt", tmp_path / "out"
     torch.save(content, path)
     with pytest.raises(Refused) as caught:
-        _submission(path, packaged, out)
+        check_submission(path, packaged, out)
     assert not out.exists()
     return str(caught.value)
 
 
 def test_a_package_is_handed_on_as_it_is(tmp_path: Path, packaged: Path) -> None:
-    assert _base(packaged, tmp_path / "out") == {"classes": 4}
+    assert check_base(packaged, tmp_path / "out") == {"classes": 4}
     assert (tmp_path / "out").read_bytes() == packaged.read_bytes()
 
 
@@ -56,7 +56,7 @@ def test_half_precision_and_odd_layouts_become_plain_weights(tmp_path: Path, sta
     state["conv3.weight"] = state["conv3.weight"].to(memory_format=torch.channels_last)
     state["conv1.bias"] = torch.zeros(64)[::2]
     torch.save(state, tmp_path / "base.pt")
-    assert _base(tmp_path / "base.pt", tmp_path / "out") == {"classes": 4}
+    assert check_base(tmp_path / "base.pt", tmp_path / "out") == {"classes": 4}
     assert read_spec(tmp_path / "out") == ModelSpec("simple_cnn", {"num_classes": 4}, ImageInput())
     weights = load_file(str(tmp_path / "out"))
     assert {value.dtype for value in weights.values()} == {torch.float32}
@@ -170,7 +170,7 @@ def test_a_bare_pickle_is_not_even_read(tmp_path: Path, packaged: Path, state: S
     assert "neither a model package nor" in refusal_of_file(path)
     torch.save(state, path, _use_new_zipfile_serialization=False)
     with pytest.raises(Refused, match=r"not a file that torch\.save wrote"):
-        _submission(path, packaged, tmp_path / "out")
+        check_submission(path, packaged, tmp_path / "out")
 
 
 def test_packages_of_strangers(tmp_path: Path, state: State, packaged: Path) -> None:
@@ -258,13 +258,14 @@ def test_a_header_of_a_hundred_thousand_tensors(tmp_path: Path) -> None:
 OPEN = """
 import sys
 from pathlib import Path
-from decloud_pl.models.quarantine.child import _base
+from decloud_pl.models.quarantine.child import check_base
 for path in sys.argv[1:]:
-    _base(Path(path), Path(path + ".out"))
+    check_base(Path(path), Path(path + ".out"))
     print("torch._dynamo" in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_no_small_model_costs_the_import_of_torchs_compiler(tmp_path: Path) -> None:
     """Which takes a second, as long as everything else in quarantine together."""
     paths = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -38,6 +39,21 @@ def is_gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def child_of(process: psutil.Process, module: str = "child") -> psutil.Process:
+    """The newest process that opens files for another one, once there is one."""
+    found: list[psutil.Process] = []
+
+    def look() -> bool:
+        for child in process.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if f"decloud_pl.models.quarantine.{module}" in child.cmdline():
+                    found.append(child)
+        return bool(found)
+
+    wait_for(look)
+    return max(found, key=psutil.Process.create_time)
 
 
 class Payload:
@@ -104,7 +120,7 @@ def test_what_the_child_has_and_has_not(tmp_path: Path, monkeypatch: pytest.Monk
     path = tmp_path / "pipe"
     os.mkfifo(path)
     opening = BaseModelOpening(path, tmp_path / "out", ProcessLimits(memory_bytes=1 << 30))
-    child = psutil.Process(opening._process.pid)
+    child = child_of(psutil.Process())
 
     def limits() -> dict[str, int]:
         return {name: resource.prlimit(child.pid, getattr(resource, f"RLIMIT_{name}"))[1] for name in LIMITED}
@@ -140,9 +156,10 @@ def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)  # nobody ever writes
     opening = BaseModelOpening(path, tmp_path / "out", ProcessLimits(wall_seconds=0.3))
+    child = child_of(psutil.Process())
     with pytest.raises(UntrustedFileRejected, match="took too long"):
         opening.model()
-    assert is_gone(opening._process.pid)
+    assert is_gone(child.pid)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -154,7 +171,7 @@ def test_a_child_that_dies_is_a_refusal(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     opening = BaseModelOpening(path, tmp_path / "out")
-    os.kill(opening._process.pid, signal.SIGSEGV)
+    child_of(psutil.Process()).send_signal(signal.SIGSEGV)
     with pytest.raises(UntrustedFileRejected, match="did not survive"):
         opening.model()
 
@@ -163,33 +180,29 @@ def test_an_opening_may_be_cancelled_more_than_once(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     opening = BaseModelOpening(path, tmp_path / "out")
+    child = child_of(psutil.Process())
     opening.cancel()
     opening.cancel()
-    assert is_gone(opening._process.pid)
+    assert is_gone(child.pid)
 
 
 PARENT = """
 import sys
 from pathlib import Path
 from decloud_pl.models.quarantine.opening import BaseModelOpening
-opening = BaseModelOpening(Path(sys.argv[1]), Path(sys.argv[2]))
-print(opening._process.pid, flush=True)
-opening.model()
+BaseModelOpening(Path(sys.argv[1]), Path(sys.argv[2])).model()
 """
 
 
 def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(path), str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(path), str(tmp_path / "out")]) as parent:
+        child = child_of(psutil.Process(parent.pid))
         with path.open("wb"):
-            assert not is_gone(child)
+            assert not is_gone(child.pid)
             parent.kill()
-            wait_for(lambda: is_gone(child))
+            wait_for(lambda: is_gone(child.pid))
 
 
 def zip_bomb(path: Path) -> None:

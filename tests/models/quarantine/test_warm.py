@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from decloud_pl.errors import ModelError, UntrustedFileRejected
 from decloud_pl.models.quarantine.opening import ProcessLimits
 from decloud_pl.models.quarantine.warm import WarmQuarantine
-from tests.models.quarantine.test_opening import Payload, is_gone, wait_for
+from tests.models.quarantine.test_opening import Payload, child_of, is_gone, wait_for
 
 State = dict[str, torch.Tensor]
 MEMORY = 256 << 20
@@ -38,8 +38,8 @@ def good(tmp_path: Path, state: State) -> Path:
     return tmp_path / "good.pt"
 
 
-def server(quarantine: WarmQuarantine) -> psutil.Process:
-    return psutil.Process(quarantine._child().pid)
+def server() -> psutil.Process:
+    return child_of(psutil.Process(), "server")
 
 
 def fork_of(child: psutil.Process) -> psutil.Process:
@@ -60,9 +60,7 @@ def fork_of(child: psutil.Process) -> psutil.Process:
 def meanwhile(quarantine: WarmQuarantine, path: Path, act: Callable[[psutil.Process], None]) -> str:
     """Opens a pipe that nobody writes to, does something to the fork that waits for it, and gives the refusal."""
     os.mkfifo(path)
-    child = server(quarantine)
-
-    acting = threading.Thread(target=lambda: act(fork_of(child)))
+    acting = threading.Thread(target=lambda: act(fork_of(server())))
     acting.start()
     with pytest.raises(UntrustedFileRejected) as caught:
         quarantine.open_base_model(path, path.with_name("out"))
@@ -72,21 +70,21 @@ def meanwhile(quarantine: WarmQuarantine, path: Path, act: Callable[[psutil.Proc
 
 def test_one_child_opens_what_a_child_for_each_opens(quarantine: WarmQuarantine, good: Path, state: State) -> None:
     base = quarantine.open_base_model(good, good.with_name("base.safetensors"))
-    child = quarantine._child().pid
+    child = server().pid
     assert base.classes == 4
     weights = load_file(str(base.weights))
     assert all(torch.equal(weights[name], state[name]) for name in state)
     torch.save({"fc2.bias": torch.arange(4.0).half()}, good.with_name("submission.pt"))
     entries = quarantine.open_submission(good.with_name("submission.pt"), base, good.with_name("entries"))
     assert torch.equal(load_file(str(entries))["fc2.bias"], torch.arange(4.0))
-    assert quarantine._child().pid == child
+    assert server().pid == child
 
 
 def test_a_bad_file_harms_neither_the_child_nor_the_next_file(
     quarantine: WarmQuarantine, good: Path, state: State, tmp_path: Path
 ) -> None:
     quarantine.open_base_model(good, tmp_path / "first")
-    child = quarantine._child().pid
+    child = server().pid
     bad, marker = tmp_path / "bad.pt", tmp_path / "marker"
     torch.save({"conv1.weight": Payload(f"touch {marker}")}, bad)
     with pytest.raises(UntrustedFileRejected, match="it was not executed"):
@@ -103,7 +101,7 @@ def test_a_bad_file_harms_neither_the_child_nor_the_next_file(
     assert not marker.exists()
     assert not (tmp_path / "out").exists()
     assert quarantine.open_base_model(good, tmp_path / "second").classes == 4
-    assert quarantine._child().pid == child
+    assert server().pid == child
 
 
 def test_a_fork_has_limits_of_its_own_and_no_secret(
@@ -118,7 +116,7 @@ def test_a_fork_has_limits_of_its_own_and_no_secret(
         seen["environment"] = set(fork.environ())
         seen["session"] = os.getsid(fork.pid) == fork.pid
         seen["files"] = resource.prlimit(fork.pid, resource.RLIMIT_FSIZE)[1]
-        seen["server"] = resource.prlimit(quarantine._child().pid, resource.RLIMIT_FSIZE)[1]
+        seen["server"] = resource.prlimit(server().pid, resource.RLIMIT_FSIZE)[1]
         fork.send_signal(signal.SIGSEGV)
 
     assert "did not survive" in meanwhile(quarantine, tmp_path / "pipe", look)
@@ -135,8 +133,8 @@ def test_a_file_that_takes_too_long_leaves_no_process(good: Path, tmp_path: Path
     with WarmQuarantine(ProcessLimits(wall_seconds=1)) as quarantine:
         with pytest.raises(UntrustedFileRejected, match="took too long"):
             quarantine.open_base_model(tmp_path / "pipe", tmp_path / "out")
-        assert server(quarantine).children() == []
-        child = server(quarantine)
+        child = server()
+        assert child.children() == []
 
         def end(fork: psutil.Process) -> None:
             forks.append(fork)
@@ -145,26 +143,22 @@ def test_a_file_that_takes_too_long_leaves_no_process(good: Path, tmp_path: Path
         # What a child was asked that goes is refused; the next file starts another one.
         assert "did not survive" in meanwhile(quarantine, tmp_path / "other", end)
         wait_for(lambda: is_gone(forks[0].pid))
-        assert quarantine._process is None
+        assert is_gone(child.pid)
 
 
 PARENT = """
 import sys
 from pathlib import Path
 from decloud_pl.models.quarantine.warm import WarmQuarantine
-quarantine = WarmQuarantine()
-print(quarantine._child().pid, flush=True)
-quarantine.open_base_model(Path(sys.argv[1]), Path(sys.argv[2]))
+WarmQuarantine().open_base_model(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
 def test_child_and_fork_end_with_the_parent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(tmp_path / "pipe"), str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
-    ) as parent:
-        assert parent.stdout is not None
-        child = psutil.Process(int(parent.stdout.readline()))
+    command = [sys.executable, "-c", PARENT, str(tmp_path / "pipe"), str(tmp_path / "out")]
+    with subprocess.Popen(command) as parent:
+        child = child_of(psutil.Process(parent.pid), "server")
         fork = fork_of(child)
         parent.kill()
         wait_for(lambda: is_gone(child.pid) and is_gone(fork.pid))

@@ -32,8 +32,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cache(shelf: FakeGateway, folder: Path) -> CachedReader:
-    return CachedReader(GatewayReader([shelf.url]), folder)
+def reader(shelf: FakeGateway) -> GatewayReader:
+    return GatewayReader([shelf.url])
+
+
+@pytest.fixture
+def cache(reader: GatewayReader, folder: Path) -> CachedReader:
+    return CachedReader(reader, folder)
 
 
 def test_what_was_fetched_once_is_not_asked_for_again(cache: CachedReader, shelf: FakeGateway, tmp_path: Path) -> None:
@@ -99,18 +104,17 @@ def test_the_oldest_go_when_there_are_too_many(shelf: FakeGateway, folder: Path,
 
 
 def test_a_beginning_that_nobody_comes_back_for_goes_after_a_week(
-    cache: CachedReader, folder: Path, tmp_path: Path
+    reader: GatewayReader, folder: Path, tmp_path: Path
 ) -> None:
     folder.mkdir(parents=True)
     stale = folder / f"{cid_of(b'x', 1)}.partial"
     stale.write_bytes(b"x")
     later = stale.stat().st_mtime + 8 * 86_400
-    reader = cache._reader
     CachedReader(reader, folder, now=lambda: later).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
     assert {path.name for path in folder.iterdir()} == {CID}
 
 
-def test_errors_pass_through(cache: CachedReader, shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
+def test_errors_pass_through(cache: CachedReader, reader: GatewayReader, shelf: FakeGateway, tmp_path: Path) -> None:
     with pytest.raises(InvalidCid):
         cache.fetch("../x", tmp_path / "one", max_bytes=1)
     with pytest.raises(ContentNotFound):
@@ -120,4 +124,4 @@ def test_errors_pass_through(cache: CachedReader, shelf: FakeGateway, folder: Pa
         cache.fetch(CID, tmp_path / "one", max_bytes=len(DATA))
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="cannot be written"):
-        CachedReader(cache._reader, tmp_path / "file" / "cache").fetch(CID, tmp_path / "one", max_bytes=1)
+        CachedReader(reader, tmp_path / "file" / "cache").fetch(CID, tmp_path / "one", max_bytes=1)

@@ -24,7 +24,7 @@ from decloud_pl.errors import (
     StoreUnavailable,
 )
 from decloud_pl.store.embedded import EmbeddedStore
-from decloud_pl.store.fetch.download import _within
+from decloud_pl.store.fetch.download import within
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.car import CONTENT_TYPE
 from decloud_pl.store.ipfs.cid import PROFILES
@@ -432,8 +432,8 @@ def test_an_address_that_is_no_gateway_is_a_config_error(urls: list[str]) -> Non
 
 def test_a_redirect_to_the_gateways_own_subdomain_is_followed() -> None:
     # `<cid>.ipfs.<host>` is how public gateways keep the origins of files apart; loopback has no subdomains.
-    assert _within("https://bafy.ipfs.dweb.link/", "https://dweb.link")
-    assert _within("https://dweb.link/x", "https://dweb.link")
+    assert within("https://bafy.ipfs.dweb.link/", "https://dweb.link")
+    assert within("https://dweb.link/x", "https://dweb.link")
     for target_url in (
         "https://evildweb.link/",
         "https://dweb.link.evil.example/",
@@ -443,7 +443,7 @@ def test_a_redirect_to_the_gateways_own_subdomain_is_followed() -> None:
         "https://dweb.link:99999999/",
         "",
     ):
-        assert not _within(target_url, "https://dweb.link")
+        assert not within(target_url, "https://dweb.link")
 
 
 def breaking_off(data: bytes, end: int, content_type: str = "application/octet-stream") -> Answer:

@@ -46,10 +46,10 @@ class Conventions:
         rate = self.network.gradient_rate
         if self.network.convention != AUTO:
             convention: Convention = "gradient" if self.network.convention == "gradient" else "delta"
-            return Choice(convention, rate, "network.convention says so")
+            return Choice(convention, rate, "network.convention is set to it")
         for reading in [] if validator is None else readings(self.journal, validator):
             if reading.convention is not None:  # the latest round that tells
-                return Choice(reading.convention, rate, f"its shares in round {reading.round_id} show it")
+                return Choice(reading.convention, rate, f"the validator's shares in round {reading.round_id} show it")
         assumed = self.dialect.reading
-        why = "no completed round of this validator shows it yet, and the public validator is meant to"
+        why = "no round of this validator shows how it reads updates, and its public software is meant to read them so"
         return Choice(assumed.convention, rate, why)

@@ -131,7 +131,7 @@ class Driver:
         except ProgramError as error:
             if is_of_layout(error):
                 await self._follow_upgrade()
-            return self._failed(round_id, error)
+            return self.failed(round_id, error)
         except DecloudError as error:
             return self.failed(round_id, error)
         except Exception:  # one round's defect must not end the daemon or hurt another round

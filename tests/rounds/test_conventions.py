@@ -34,7 +34,7 @@ def test_without_evidence_it_is_what_the_public_validator_is_meant_to_compute(jo
     for validator in (MINE, None):
         choice = conventions(journal).of(validator)
         assert (choice.convention, choice.gradient_rate) == (assumed.convention, 0.1)
-        assert "public validator" in choice.why
+        assert "public software" in choice.why
 
 
 def test_the_latest_round_that_tells_decides_and_only_for_its_own_validator(journal: Journal) -> None:

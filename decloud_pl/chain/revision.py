@@ -144,7 +144,8 @@ class _Detector:
         # The accounts of all revisions are the same.
         self._any = next(iter(known.values()))
         self._chain = ChainClient(rpc, self._any)
-        self._payers = [payer] if payer else []
+        treasuries = [getattr(dialect, "treasury", None) for dialect in known.values()]
+        self._payers = [address for address in (payer, *treasuries) if address is not None]
         self._payer = SYSTEM_PROGRAM_ID
 
     async def detect(self) -> tuple[str, str]:

@@ -120,14 +120,13 @@ async def test_the_daemon_finds_each_validators_convention_in_the_background_and
         await asyncio.wait({gathering})
         choice = conventions.of(addresses[0])
         assert (choice.convention, f"round {third}" in choice.why) == ("delta", True)
-        fourth = await complete(validators[1], gained, as_gradient)
+        fourth = await complete(validators[1], as_gradient, gained)
         again = asyncio.create_task(evidences.gather())  # after a restart
-        async with asyncio.timeout(120):
-            while len(readings(journal)) < 4:  # the same convention as before, so nobody is told
-                await asyncio.sleep(0.05)
+        await diary.until(lambda: len(readings(journal)) == 4, patience=120)
         again.cancel()
         await asyncio.wait({again})
         assert len(reader.fetched) == 4 * 3  # the base model and two updates of each round, once
-        assert f"round {fourth}" in conventions.of(addresses[1]).why
+        choice = conventions.of(addresses[1])
+        assert (choice.convention, f"round {fourth}" in choice.why) == ("gradient", True)
     said = [event.message for event in diary.events if isinstance(event, Noted)]
-    assert [addresses[0] in said[0] or addresses[0] in said[1], "reads updates as delta" in said[-1]] == [True, True]
+    assert [addresses[0] in said[0] or addresses[0] in said[1], "reads updates as gradient" in said[-1]] == [True, True]

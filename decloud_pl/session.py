@@ -158,7 +158,7 @@ class SessionRound:
     Attributes:
         id: the round's number.
         dataset: the chain's name of its data set.
-        reward: lamports of the whole round.
+        reward: lamports of the whole round, less what the network's treasury takes of payments.
         model_cid: the base model's.
     """
 
@@ -166,7 +166,7 @@ class SessionRound:
         self._connection = connection
         self.id = round_.id
         self.dataset = round_.dataset
-        self.reward = round_.reward_amount
+        self.reward = round_.net_reward
         self.model_cid = round_.model_cid
 
     def __repr__(self) -> str:
@@ -185,14 +185,10 @@ class SessionRound:
 
     @property
     def update_form(self) -> UpdateForm:
-        """How the network's validators read an update, and where it is written."""
-        settings = self._connection.settings
-        return UpdateForm(
-            self.folder / _OWN_UPDATE,
-            settings.written_convention(),
-            settings.network.gradient_rate,
-            settings.update.encoding,
-        )
+        """How the round's validator reads an update, and where it is written."""
+        settings, choice = self._connection.settings, self._connection.run(lambda account: account.convention(self.id))
+        convention = settings.written_convention(choice.convention)
+        return UpdateForm(self.folder / _OWN_UPDATE, convention, choice.gradient_rate, settings.update.encoding)
 
     def base_model(self) -> BaseModel:
         """The base model: fetched, checked against its CID and opened in quarantine. Its files last as `folder` does.

@@ -9,14 +9,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from solders.instruction import Instruction
 from solders.keypair import Keypair
 
 from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
@@ -32,7 +34,10 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
+from decloud_pl.rounds.connect import make_current_dialect
+from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, DaemonEvent, Looked, Skipped
+from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.store import Progress, Store, Stored
@@ -228,16 +233,20 @@ class World:
         await self.as_other(self.dialect.complete_validation(round_id, validator=me))
 
     @asynccontextmanager
-    async def daemon(self, *, ws_url: str | None = None, **policy: Any) -> AsyncIterator[Daemon]:
-        """A daemon at work."""
+    async def daemon(self, *, ws_url: str | None = None, auto: bool = False, **policy: Any) -> AsyncIterator[Daemon]:
+        """A daemon at work; with ``auto`` it finds out the program's revision."""
         journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
         reader = GatewayReader(self.gateways)
+        current = make_current_dialect(NetworkConfig())
+        dialect = cast(Dialect, current) if auto else self.dialect
         steps = Steps(
-            chain=ChainClient(rpc, self.dialect),
-            sender=Sender(rpc, self.wallet, self.dialect, JournalTransactionLog(journal), policy=self._send),
+            chain=ChainClient(rpc, dialect),
+            sender=Sender(rpc, self.wallet, dialect, JournalTransactionLog(journal), policy=self._send),
             wallet=self.wallet,
-            dialect=self.dialect,
+            dialect=dialect,
+            revisions=Revisions(rpc, current, journal, self.diary, self.wallet.address) if auto else None,
+            conventions=Conventions(NetworkConfig(), dialect, journal),
             journal=journal,
             publisher=StorePublisher(self.stores, reader, read_back_seconds=0.0),
             reader=reader,
@@ -254,7 +263,7 @@ class World:
             "poll_interval": 0.1,
         }
         url = ws_url or self.network.endpoints.ws_url
-        daemon = Daemon(steps, Policy(**{**options, **policy}), lambda: watch_events(url, self.dialect))
+        daemon = Daemon(steps, Policy(**{**options, **policy}), lambda: watch_events(url, dialect))
         task = asyncio.create_task(daemon.run())
         try:
             yield daemon
@@ -287,9 +296,11 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """Of the newest dialect, or the one of an indirect parameter."""
     clock = ManualClock()
-    async with LocalNetwork(tmp_path / "network", agents=None, clock=clock) as network:
+    dialect: str | None = getattr(request, "param", None)
+    async with LocalNetwork(tmp_path / "network", agents=None, clock=clock, dialect=dialect) as network:
         home = tmp_path / "home"
         home.mkdir()
         found = World(network, clock, home)

@@ -48,7 +48,8 @@ _NO_EVIDENCE = (3001, 3002, 3003, 3007, 3012)
 _LOADER_PREFIXES = ("BPFLoader", "LoaderV")
 _LATEST_ROUNDS = 16
 _SIGNATURES, _TRANSACTIONS = 50, 12
-_FEE = 5_000
+_ABLE_TO_PAY = 900_000
+"""Lamports: the fee beside the rent-exempt minimum of an empty account."""
 _IDL_HEADER = 44
 _LARGEST_IDL = 1 << 20
 
@@ -144,7 +145,8 @@ class _Detector:
         # The accounts of all revisions are the same.
         self._any = next(iter(known.values()))
         self._chain = ChainClient(rpc, self._any)
-        self._payers = [payer] if payer else []
+        treasuries = [getattr(dialect, "treasury", None) for dialect in known.values()]
+        self._payers = [address for address in (payer, *treasuries) if address is not None]
         self._payer = SYSTEM_PROGRAM_ID
 
     async def detect(self) -> tuple[str, str]:
@@ -194,7 +196,7 @@ class _Detector:
         """Whether some account of this network could pay for a transaction; none is sent."""
         candidates = list(dict.fromkeys(self._payers))
         for address, account in zip(candidates, await self._rpc.accounts(candidates), strict=True):
-            if account is not None and account.owner == SYSTEM_PROGRAM_ID and account.lamports > _FEE:
+            if account is not None and account.owner == SYSTEM_PROGRAM_ID and account.lamports >= _ABLE_TO_PAY:
                 self._payer = address
                 return True
         return False

@@ -23,10 +23,11 @@ def round_fields(round_: Round) -> dict[str, Any]:
     }
 
 
-def convention_fields(network: NetworkConfig, written: str) -> dict[str, Any]:
+def convention_fields(network: NetworkConfig, read: str, written: str) -> dict[str, Any]:
     """How updates are read and written, for programs."""
     return {
-        "read_as": network.convention,
+        "read_as": read,
+        "found_out": network.convention == "auto",
         "gradient_rate": network.gradient_rate,
         "written_as": written,
     }

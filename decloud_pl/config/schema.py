@@ -196,7 +196,7 @@ class Settings(Tree):
         read, written = self.read_convention(), self.written_convention()
         words = f"{read}, rate {self.network.gradient_rate:g}" if read == "gradient" else read
         if self.network.convention == AUTO:
-            words = f"each validator reads them ({words} until its rounds show otherwise)"
+            words = "each validator's rounds show"
         return words if written == read else f"{words}; written as {written}"
 
     def all_mappings(self) -> dict[str, str]:

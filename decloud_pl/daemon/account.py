@@ -10,7 +10,8 @@ from typing import cast
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialect import Dialect
-from decloud_pl.chain.revision import CurrentDialect
+from decloud_pl.chain.network import AUTO
+from decloud_pl.chain.revision import CurrentDialect, detect
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import Settings
 from decloud_pl.daemon.assemble import run_until_cancelled
@@ -25,6 +26,7 @@ from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.schema import JOURNAL_FILE, daemon_process
 from decloud_pl.rounds.connect import make_current_dialect, make_rpc
+from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter
 from decloud_pl.rounds.select import why_closed
 
@@ -102,6 +104,21 @@ class WalletRounds:
         if found is None:
             raise RoundError(f"The chain knows no round {round_id}.", fix="Choose another one.")
         return found
+
+    async def convention(self, round_id: int) -> Choice:
+        """How the round's validator is taken to read updates.
+
+        Raises:
+            RoundError: there is no such round.
+        """
+        network, address = self.settings.network, self.wallet.address
+        if network.dialect == AUTO and not self._dialect.revision.is_decided:
+            rpc, program_id = self._chain.rpc, self._chain.dialect.program_id
+            self._dialect.revision = await detect(rpc, program_id, payer=address, now=time.time())
+        validator = (await self.round(round_id)).validator
+        with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
+            conventions = Conventions(network, self._chain.dialect, journal)
+            return conventions.of(None if validator is None else str(validator))
 
     async def next_round(self, dataset: str | None, *, seconds: float) -> int:
         """The next round to train for: one in which this wallet's update is missing, else one that can be joined.

@@ -29,7 +29,7 @@ from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
 from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
-from decloud_pl.journal.findings import store_revision
+from decloud_pl.journal.findings import store_revision, stored_revision
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.schema import JOURNAL_FILE
@@ -38,7 +38,7 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.log import logged
 from decloud_pl.observers.observe import facts, observed, public_settings
 from decloud_pl.rounds.connect import make_current_dialect, make_dialect, make_rpc
-from decloud_pl.rounds.conventions import Conventions
+from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter, Trouble
 from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.joining import Joining
@@ -236,8 +236,10 @@ async def _cluster_looked_at(executor: Cluster, reporter: Reporter) -> AsyncIter
         await asyncio.wait({looking})
 
 
-async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> tuple[Check, ...]:
-    """What the daemon of a wallet would find about a round, check by check; runs beside it.
+async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> tuple[tuple[Check, ...], Choice]:
+    """What the daemon of a wallet would find about a round, check by check, and how it would write the update.
+
+    It runs beside the daemon.
 
     Args:
         settings: of the daemon.
@@ -262,7 +264,12 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     with JournalReader(
         settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address))
     ) as journal:
-        return Joining(policy, journal).checks(view.round, now=view.now, balance=view.balance)
+        validator = None if view.round.validator is None else str(view.round.validator)
+        revision = stored_revision(journal)
+        if settings.network.dialect == AUTO and revision is not None and revision.is_decided:
+            dialect = make_dialect(replace(settings.network, dialect=revision.name))
+        choice = Conventions(settings.network, dialect, journal).of(validator)
+        return Joining(policy, journal).checks(view.round, now=view.now, balance=view.balance), choice
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda: None) -> bool:

@@ -58,6 +58,7 @@ class Daemon:
         self._tasks: dict[int, asyncio.Task[Again | None]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._watching = False
+        self._trouble = ""
         self._failure: BaseException | None = None
         self.driver = Driver(steps, policy, now=now)
 
@@ -235,7 +236,11 @@ class Daemon:
         except JournalError:
             raise
         except DecloudError as error:
-            self._steps.reporter.report(Trouble(None, f"{error} Retrying."))
+            if str(error) != self._trouble:  # once, not at every poll for weeks
+                self._steps.reporter.report(Trouble(None, f"{error} Retrying."))
+            self._trouble = str(error)
+        else:
+            self._trouble = ""
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

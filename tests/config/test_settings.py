@@ -214,12 +214,14 @@ def test_wrong_settings_of_the_training(change: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("given", "written", "shown"),
     [
-        ([], "delta", "delta"),
+        ([], "delta", "each validator's rounds show"),
+        (["network.dialect=v1.0"], "gradient", "each validator's rounds show"),
         (["network.convention=gradient"], "gradient", "gradient, rate 0.1"),
         (["network.convention=gradient", "update.convention=''"], "gradient", "gradient, rate 0.1"),
         (["network.convention=gradient", "network.gradient_rate=0.5"], "gradient", "gradient, rate 0.5"),
         (["network.convention=gradient", "update.convention=delta"], "delta", "gradient, rate 0.1; written as delta"),
-        (["update.convention=gradient"], "gradient", "delta; written as gradient"),
+        (["update.convention=gradient"], "gradient", "each validator's rounds show; written as gradient"),
+        (["network.convention=delta", "update.convention=gradient"], "gradient", "delta; written as gradient"),
     ],
 )
 def test_updates_are_written_as_they_are_read_unless_the_user_says_so(

@@ -38,7 +38,7 @@ def test_every_data_set_earns_a_reward(start: Callable[..., Any], tmp_path: Path
     assert daemon.end() == 0
     output = "\n".join(daemon.seen)
     for number, name in enumerate(ROUNDS):
-        assert re.search(rf"Round {number}: reward \d+ SOL, data set {name}\b", output)
+        assert re.search(rf"Round {number}: reward [\d.]+ SOL, data set {name}\b", output)
         line = re.search(rf"Round {number}: trained in .* accuracy ([\d.]+) % before, ([\d.]+) % after", output)
         assert line is not None, output
         assert float(line[2]) > float(line[1])

@@ -118,6 +118,8 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
         in trainer.run("train", round_id, code=13).stderr
     )
     explained = trainer.json("explain", round_id)
+    why = explained["convention"].pop("why")
+    assert "its public software is meant to" in why
     assert explained["convention"] == {"read_as": "delta", "gradient_rate": 0.1, "written_as": "delta"}
     assert (explained["joins"], [check["name"] for check in explained["checks"] if not check["passed"]]) == (True, [])
     assert "the wallet holds 0 SOL" in trainer.run("explain", round_id).stdout

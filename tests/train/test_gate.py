@@ -58,12 +58,6 @@ def test_a_file_that_gains_in_the_reading_it_was_not_written_for_is_told_too() -
     assert verdict.misread
 
 
-def test_buffers_that_validators_do_not_apply_are_named() -> None:
-    verdict = judge(Rules("gradient", 0.1, "gradient"), LOSS, other=LOSS, with_buffers=SURE)
-    assert "with the model's buffers (statistics of its batch norms) it would gain 70.0 points" in verdict.withheld
-    assert not verdict.misread
-
-
 def test_what_was_tried_in_vain_is_said() -> None:
     withheld = Verdict(LOSS, "it loses")
     assert after_remedies(withheld, ["scale"]).withheld == "it loses; scale did not help"

@@ -20,14 +20,14 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
     from decloud_pl.cli.config.session import open_settings
-    from decloud_pl.cli.rounds import convention_fields
     from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.daemon.assemble import explain_round
     from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
     address = open_wallet(settings).address
-    checks = asyncio.run(explain_round(settings, address, round_id))
+    checks, choice = asyncio.run(explain_round(settings, address, round_id))
+    written = settings.written_convention(choice.convention)
     joins = all(check.passed for check in checks)
     if as_json:
         print_json(
@@ -35,13 +35,20 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
                 "round_id": round_id,
                 "joins": joins,
                 "checks": [dataclasses.asdict(check) for check in checks],
-                "convention": convention_fields(settings.network, settings.written_convention()),
+                "convention": {
+                    "read_as": choice.convention,
+                    "gradient_rate": choice.gradient_rate,
+                    "why": choice.why,
+                    "written_as": written,
+                },
             }
         )
         return 0
     rows = [[check.name, "yes" if check.passed else "no", check.detail] for check in checks]
     print_table(["test", "passed", "because"], rows)
     failed = next((check for check in checks if not check.passed), None)
-    print(f"\nUpdates are read as {settings.describe_convention()}.")
+    print(f"\nIts validator is taken to read updates as {choice.convention}: {choice.why}.")
+    if written != choice.convention:
+        print(f"update.convention is {written}, so yours would be misread.")
     print(f"The daemon {'would join it' if failed is None else f'does not join it: {failed.detail}'}.")
     return 0

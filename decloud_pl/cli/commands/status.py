@@ -53,7 +53,7 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
             "wallet": str(address),
             "network": network.name,
             "program": None if standing.revision is None else dataclasses.asdict(standing.revision),
-            "convention": convention_fields(network, settings.written_convention()),
+            "convention": convention_fields(network, settings.read_convention(), settings.written_convention()),
             "balance_lamports": standing.balance,
             "daemon_process": process,
             "rounds": [_status_fields(*standing.of(number)) for number in standing.rounds],

@@ -17,6 +17,7 @@ from decloud_pl.errors import TrainingError
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.store import Publisher, RoundPublisher
 from decloud_pl.train.progress import Progress
+from decloud_pl.train.update.statistics import with_statistics_of
 from decloud_pl.train.update.writing import UpdateWriter
 
 State = Mapping[str, torch.Tensor]
@@ -104,7 +105,11 @@ class DeltaCallback(Callback):
             return
         path = self._path or Path(trainer.default_root_dir) / _UPDATE_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        update, applied = self.writer.write(path, self._weights_of(self._network(pl_module)))
+        network = self._network(pl_module)
+        weights = self._weights_of(network)
+        if self.writer.convention == "gradient":  # such validators change parameters only
+            weights = with_statistics_of(self.writer.base, weights, network)
+        update, applied = self.writer.write(path, weights)
         self._publisher.publish(
             replace(
                 update,

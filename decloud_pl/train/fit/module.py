@@ -28,8 +28,6 @@ class RoundModule(LightningModule):
         optimizer: makes the optimizer from the parameters.
         scheduler: makes the schedule, stepped with every batch; None keeps the rate.
         compiled: run the network through ``torch.compile``.
-        keep_buffers: validate with the buffers that the network has now (statistics of batch norms), whatever they are
-            trained to: the public validator of v1.0 changes parameters only.
     """
 
     LOGGED: ClassVar = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
@@ -43,7 +41,6 @@ class RoundModule(LightningModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None = None,
         compiled: bool = False,
-        keep_buffers: bool = False,
     ) -> None:
         super().__init__()
         self.network = network
@@ -53,8 +50,6 @@ class RoundModule(LightningModule):
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self._optimizer = optimizer
         self._scheduler = scheduler
-        kept = network.named_buffers() if keep_buffers else ()
-        self._kept = {name: buffer.detach().clone() for name, buffer in kept}
         if compiled:
             network.compile()  # in place, so that the names in its state dict stay
 
@@ -74,14 +69,8 @@ class RoundModule(LightningModule):
             self.log("train/accuracy", self.train_accuracy, prog_bar=True, on_step=True, on_epoch=False)
         return loss * weight[0] if weight else loss
 
-    def on_validation_start(self) -> None:
-        now = dict(self.network.named_buffers())
-        self._kept = {name: buffer.to(now[name]) for name, buffer in self._kept.items()}  # its device and type
-
     def validation_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:
-        kept, inputs = self._kept, batch[0]
-        logits = torch.func.functional_call(self.network, kept, (inputs,)) if kept else self(inputs)
-        self._evaluate(logits, batch, "val", self.val_accuracy)
+        self._evaluate(self(batch[0]), batch, "val", self.val_accuracy)
 
     def test_step(self, batch: Sequence[torch.Tensor], batch_idx: int) -> None:
         self._evaluate(self(batch[0]), batch, "test", self.test_accuracy)

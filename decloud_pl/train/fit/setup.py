@@ -130,7 +130,6 @@ class FitSetup:
             "optimizer": lambda: optimizer,
             "scheduler": lambda: scheduler,
             "compiled": lambda: self.config.fit.compile,
-            "keep_buffers": lambda: self.round.read_as == "gradient",
         }
         module: LightningModule = build_taking(self.plan, "module", offers)
         if not self.has_own_optimizer and "optimizer" not in parameters(self.plan, "module"):

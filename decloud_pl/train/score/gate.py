@@ -58,12 +58,11 @@ class Verdict:
         return f"On held-out data the update {described(self.gain)}."
 
 
-def judge(rules: Rules, gain: Gain, *, other: Gain | None = None, with_buffers: Gain | None = None) -> Verdict:
+def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
     """The verdict on an update file, with the cause where the other readings show one.
 
-    ``gain`` is what the file gains as this network's validators read it, ``other`` as the other convention reads it,
-    and ``with_buffers`` what they would find if they applied buffers too; None where the model has none, or that was
-    not scored.
+    ``gain`` is what the file gains as this network's validators read it, ``other`` as the other convention reads it;
+    None where that was not scored.
     """
     if rules.passes(gain):
         return Verdict(gain)
@@ -75,13 +74,6 @@ def judge(rules: Rules, gain: Gain, *, other: Gain | None = None, with_buffers: 
         if rules.written_as == another:
             return Verdict(gain, f"{reading}: set update.convention={rules.read_as}", misread=True)
         return Verdict(gain, f"{reading}: set network.convention={another} if its validators read it so", misread=True)
-    if with_buffers is not None and rules.passes(with_buffers):
-        gained = points(with_buffers.gain)
-        return Verdict(
-            gain,
-            f"{reading}; with the model's buffers (statistics of its batch norms) it would gain {gained}, but "
-            "validators apply parameters only: choose rounds of other models",
-        )
     least = f"update.min_gain={rules.min_gain:g}" if rules.min_gain else "nothing"
     return Verdict(gain, f"{reading}, which is not surely more than {least}")
 

@@ -17,6 +17,7 @@ from decloud_pl.train.score import gate
 from decloud_pl.train.score.gate import Rules, Verdict
 from decloud_pl.train.score.scorer import Gain, Scorer, accuracy_of_hits
 from decloud_pl.train.update import delta
+from decloud_pl.train.update.statistics import with_statistics_of
 from decloud_pl.train.update.writing import UpdateWriter
 
 State = Mapping[str, torch.Tensor]
@@ -68,6 +69,7 @@ class Judge:
             min_kept=update.min_kept,
             score=score,
             base_score=lambda: self.base_select,
+            prepared=self.as_scored,
             note=note,
         )
 
@@ -77,9 +79,13 @@ class Judge:
         return self._rules.read_as == "gradient" and self._parameters != set(self._base)
 
     def as_scored(self, state: State) -> dict[str, torch.Tensor]:
-        """A state as validators score it: buffers that they ignore are those of the base model."""
-        kept = set(self._base) - self._parameters if self.ignores_buffers else set()
-        return {name: tensor if name in kept else state[name] for name, tensor in self._base.items()}
+        """A state as validators score it: buffers that they ignore are those of the base model.
+
+        What batch norms have learnt of their statistics goes into their parameters.
+        """
+        if self.ignores_buffers:
+            state = with_statistics_of(self._base, state, self._network)
+        return {name: state[name] for name in self._base}
 
     def select(self, state: State) -> float | None:
         """Accuracy, 0 to 1, on the half for choosing, of a state that `as_scored` completes; None if not measured."""
@@ -111,8 +117,7 @@ class Judge:
         if self._rules.passes(gain):
             return gate.judge(self._rules, gain)
         other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
-        whole = self._gain(entries, self._rules.read_as, buffers=True) if self.ignores_buffers else None
-        return gate.judge(self._rules, gain, other=other, with_buffers=whole)
+        return gate.judge(self._rules, gain, other=other)
 
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
         """The state that validators score for an update file."""
@@ -127,18 +132,17 @@ class Judge:
             self.unmeasured = error.message
             return None
 
-    def _apply(self, entries: State, convention: Convention, *, buffers: bool = False) -> dict[str, torch.Tensor]:
+    def _apply(self, entries: State, convention: Convention) -> dict[str, torch.Tensor]:
         return delta.apply(
             self._base,
             entries,
             convention=convention,
             gradient_rate=self._rules.gradient_rate,
-            parameters=None if buffers or convention == "delta" else self._parameters,
+            parameters=None if convention == "delta" else self._parameters,
         )
 
-    def _gain(self, entries: State, convention: Convention, *, buffers: bool = False) -> Gain | None:
-        state = self._apply(entries, convention, buffers=buffers)
-        hits = self._hits(lambda halves: halves.judge, state)
+    def _gain(self, entries: State, convention: Convention) -> Gain | None:
+        hits = self._hits(lambda halves: halves.judge, self._apply(entries, convention))
         if hits is None or self.base_hits is None:
             return None
         return Gain.from_hits(self.base_hits, hits, self._test_samples)

@@ -42,6 +42,7 @@ class UpdateWriter:
             encoding is not measured.
         base_score: what it says of the base model, asked when it is needed; None scores that too.
         note: called with a sentence about the encoding.
+        prepared: the trained state as validators can score it, before it is encoded.
     """
 
     base: State
@@ -52,6 +53,7 @@ class UpdateWriter:
     score: Callable[[State], float | None] | None = None
     base_score: Callable[[], float | None] | None = None
     note: Callable[[str], None] = lambda _: None
+    prepared: Callable[[State], State] = lambda state: state
 
     def write(self, path: Path, trained: State) -> tuple[Update, State]:
         """Writes an update file atomically.
@@ -82,6 +84,7 @@ class UpdateWriter:
         Raises:
             TrainingError: see `delta.encode`.
         """
+        trained = self.prepared(trained)
         before = after = None
         if self.score is not None:
             before = self.score(self.base) if self.base_score is None else self.base_score()

@@ -1,17 +1,31 @@
-"""The convention, found out from a completed round on a real chain with real files."""
+"""The convention, found out from completed rounds on a real chain with real files."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
 
+from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.cli import main
+from decloud_pl.config import compose
 from decloud_pl.domain import RoundStatus
+from decloud_pl.journal.findings import readings
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.writer import Journal
 from decloud_pl.localnet.agents.bench import Bench
+from decloud_pl.localnet.agents.validator import Validator
+from decloud_pl.rounds.conventions import Conventions
+from decloud_pl.rounds.events import Noted
+from decloud_pl.rounds.gather import Evidences
+from decloud_pl.rounds.planner import make_catalog
+from decloud_pl.store.fetch.gateway import Fetched, GatewayReader
 from tests.localnet.agents.conftest import RATE, State, Town, always
+from tests.world import Diary
 
 
 def put(town: Town, name: str, content: State) -> str:
@@ -40,8 +54,79 @@ async def test_the_files_and_the_shares_tell(
     command = ["convention", "--json", f"network.rpc_url={places.rpc_url}", f"network.gateways=[{places.gateway_url}]"]
     assert await asyncio.to_thread(main, command) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["convention"], found["configured"], found["passed_over"]) == ("gradient", "delta", {})
+    assert (found["convention"], found["configured"], found["passed_over"]) == ("gradient", "auto", {})
     outcomes = {entry["trainer"]: entry for entry in found["rounds"][0]["outcomes"]}
     assert outcomes[str(trainers[0].wallet.address)]["gains"]["gradient"] > 0
     assert outcomes[str(trainers[0].wallet.address)]["gains"]["delta"] <= 0
     assert outcomes[str(trainers[2].wallet.address)]["gains"] is None
+
+
+@dataclass
+class Counting:
+    """The gateways, and how often they were asked."""
+
+    inner: GatewayReader
+    fetched: list[str] = field(default_factory=list)
+
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
+        self.fetched.append(cid)
+        return self.inner.fetch(cid, destination, max_bytes=max_bytes)
+
+
+async def test_the_daemon_finds_each_validators_convention_in_the_background_and_looks_once(
+    town: Town, quick_bench: Bench, tmp_path: Path
+) -> None:
+    base, trained = always(1), always(0)
+    gained = {name: trained[name] - base[name] for name in base}
+    as_gradient = {name: -tensor / RATE for name, tensor in gained.items()}
+    validators = [town.validator(quick_bench), town.validator(quick_bench)]
+
+    async def complete(validator: Validator, good: State, bad: State) -> int:
+        """A round whose validator gives everything to the first of two updates."""
+        round_id = await town.post(town.put(base))
+        cids = [put(town, "good", good), put(town, "bad", bad)]
+        await validator.step()
+        trainers = [await town.join(round_id) for _ in cids]
+        await validator.step()
+        for trainer, cid in zip(trainers, cids, strict=True):
+            await town.submit(trainer, round_id, cid)
+        await validator.step()
+        assert await town.status(round_id) is RoundStatus.COMPLETED
+        return round_id
+
+    first = await complete(validators[0], as_gradient, gained)
+    second = await complete(validators[1], gained, as_gradient)
+    owner = Owner("net", str(town.dialect.program_id), "wallet")
+    diary, reader = Diary(), Counting(GatewayReader([town.network.endpoints.gateway_url]))
+    addresses = [str((await town.round(number)).validator) for number in (first, second)]
+    with Journal(tmp_path / "journal", owner) as journal:
+        evidences = Evidences(
+            town.chain,
+            reader,
+            lambda: make_catalog(compose([])),
+            journal,
+            diary,
+            gradient_rate=RATE,
+            max_bytes=1 << 24,
+        )
+        conventions = Conventions(NetworkConfig(), town.dialect, journal)
+        gathering = asyncio.create_task(evidences.gather())
+        await diary.until(lambda: len(readings(journal)) == 2, patience=120)
+        assert [conventions.of(one).convention for one in addresses] == ["gradient", "delta"]
+        third = await complete(validators[0], gained, as_gradient)  # it has changed its mind
+        evidences.ask(third)
+        await diary.until(lambda: len(readings(journal)) == 3, patience=120)
+        gathering.cancel()
+        await asyncio.wait({gathering})
+        choice = conventions.of(addresses[0])
+        assert (choice.convention, f"round {third}" in choice.why) == ("delta", True)
+        fourth = await complete(validators[1], as_gradient, gained)
+        again = asyncio.create_task(evidences.gather())  # after a restart
+        await diary.until(lambda: len(readings(journal)) == 4, patience=120)
+        again.cancel()
+        await asyncio.wait({again})
+        assert len(reader.fetched) == 4 * 3  # the base model and two updates of each round, once
+        choice = conventions.of(addresses[1])
+        assert (choice.convention, f"round {fourth}" in choice.why) == ("gradient", True)
+    said = [event.message for event in diary.events if isinstance(event, Noted)]
+    assert [addresses[0] in said[0] or addresses[0] in said[1], "reads updates as gradient" in said[-1]] == [True, True]

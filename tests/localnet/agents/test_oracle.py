@@ -15,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from decloud_pl.config.training import UpdateConfig
 from decloud_pl.data.formats.digits import Digits
 from decloud_pl.data.source import TextSplit
 from decloud_pl.domain import Convention, Encoding
 from decloud_pl.errors import LocalnetError
 from decloud_pl.localnet.agents import bench_child
-from decloud_pl.localnet.agents.oracle import Samples, shares
+from decloud_pl.localnet.agents.oracle import Oracle, Samples, shares
 from decloud_pl.models import package
 from decloud_pl.models.spec import ImageInput, ModelSpec, TextInput
 from decloud_pl.train.score.gate import Rules
@@ -258,3 +259,21 @@ def test_texts_are_token_numbers_and_no_images() -> None:
     assert (inputs.dtype, (inputs > 0).sum(1).tolist()) == (torch.int64, [2, 0])
     with pytest.raises(LocalnetError, match="takes image input"):
         Samples.of(split, ImageInput())
+
+
+@pytest.mark.parametrize("convention", ["delta", "gradient"])
+def test_batch_norms_are_paid_for_what_they_have_learnt(convention: Convention, tmp_path: Path) -> None:
+    """Also where the validator changes parameters only, and keeps the base model's statistics."""
+    model = make_model(tmp_path / "base", NORMALISED)
+    trained, samples = model.trained[-1], Samples.of(Digits().load("test"), NORMALISED.input)
+    expected = Oracle(NORMALISED, trained, samples).baseline()
+    oracle = Oracle(NORMALISED, model.base, samples)
+    judge = Judge(NORMALISED.network(), model.base, None, Rules(convention, RATE, convention, 0.0))
+    writer = judge.writer(UpdateConfig(dtype="float32"), score=lambda _: None, note=lambda _: None)
+    update, _ = writer.write(tmp_path / "update.pt", trained)
+    entries: State = torch.load(update.path, weights_only=True)
+    assert abs(oracle.with_submission(entries, convention, RATE) - expected) <= 1  # a sum in another order
+    plain = delta.encode(model.base, trained, convention=convention, gradient_rate=RATE, encoding=Encoding("float32"))
+    lost = expected - oracle.with_submission(plain, convention, RATE)
+    assert lost > 3 if convention == "gradient" else abs(lost) <= 1
+    assert expected > oracle.baseline()

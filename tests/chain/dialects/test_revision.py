@@ -28,7 +28,7 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.errors import DecodeError
 
-IDLS = Path(__file__).parents[1] / "golden" / "idl"
+IDLS = Path(__file__).parents[2] / "golden" / "idl"
 LOADER = "BPFLoaderUpgradeab1e11111111111111111111111"
 PROGRAM = get_dialect("v1.0").program_id
 AUTHORITY, CREATOR, VALIDATOR, TRAINER = (Pubkey.from_bytes(bytes(31) + bytes([number])) for number in range(1, 5))

@@ -1,0 +1,147 @@
+"""A daemon that finds out which revision of the program runs, and follows an upgrade in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.chain import dialects
+from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.revision import UNDECIDED, detect
+from decloud_pl.journal.findings import stored_revision
+from decloud_pl.journal.record import State
+from decloud_pl.rounds.events import Noted, Trouble
+from tests.harness.parties import history
+from tests.world import World
+
+CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
+EVERY = ["v1.0", "v1.1", "v1.2"]
+UPGRADES = [("v1.0", "v1.1"), ("v1.0", "v1.2"), ("v1.1", "v1.2")]
+
+
+async def found(world: World) -> str:
+    return (await detect(world.rpc, world.dialect.program_id, payer=None, now=0)).name
+
+
+async def upgrade(world: World, dialect: str) -> None:
+    await world.network.upgrade(dialect)
+    world.dialect = get_dialect(dialect)
+
+
+@pytest.mark.parametrize("world", EVERY, indirect=True)
+async def test_it_is_never_wrong_whatever_the_chain_shows(world: World) -> None:
+    name, me = world.network.dialect, world.wallet.address
+    unclear = name if name == "v1.2" else UNDECIDED
+    seen = [(await found(world), unclear)]
+    number = await world.post(claim=False)
+    seen.append((await found(world), unclear))  # no validator has claimed it, so no payment can be simulated
+    await world.as_other(world.dialect.claim_round(number, validator=world.other.address))
+    seen.append((await found(world), name))
+    await world.as_other(world.dialect.join_round(number, trainer=me), world.wallet)
+    seen.append((await found(world), name))
+    await world.begin(number)
+    seen.append((await found(world), name))
+    await world.as_other(world.dialect.submit_gradients(number, trainer=me, gradient_cid=CID), world.wallet)
+    world.clock.advance(4000)
+    await world.as_other(world.dialect.check_round(number, creator=world.other.address))
+    seen.append((await found(world), name))
+    await world.complete(number)
+    seen.append((await found(world), name))
+    await world.as_other(world.dialect.claim_reward(number, trainer=me), world.wallet)
+    seen.append((await found(world), name))
+    for claim in (True, False, False):
+        await world.post(claim=claim)
+        seen.append((await found(world), name))
+    assert [one for one, _ in seen] == [expected for _, expected in seen]
+
+
+@pytest.mark.parametrize("world", EVERY, indirect=True)
+async def test_a_trainer_who_sets_nothing_is_paid(world: World) -> None:
+    number = await world.post()
+    async with world.daemon(auto=True):
+        await world.diary.reaches(number, State.WAITING)
+        await world.begin(number)
+        await world.diary.reaches(number, State.SUBMITTED)
+        world.clock.advance(4000)
+        await world.diary.reaches(number, State.SUBMITTED)
+        await world.as_other(world.dialect.check_round(number, creator=world.other.address))
+        await world.complete(number)
+        await world.diary.reaches(number, State.CLAIMED)
+    row = world.row(number)
+    assert row.claimed_lamports == (900_000_000 if world.network.dialect == "v1.0" else 882_000_000)
+    assert row.convention == ("delta" if world.network.dialect == "v1.2" else "gradient")
+    assert row.validator == str(world.other.address)
+    with world.open_journal() as journal:
+        kept = stored_revision(journal)
+    assert kept is not None
+    assert (kept.name, kept.is_decided) == (world.network.dialect, True)
+
+
+@pytest.mark.parametrize(("world", "after"), UPGRADES, indirect=["world"])
+@pytest.mark.parametrize("moment", ["waiting", "submitted", "completed"])
+async def test_an_upgrade_in_mid_round_costs_no_reward(world: World, after: str, moment: str) -> None:
+    number = await world.post()
+    async with world.daemon(auto=True, auto_claim=moment != "completed"):
+        await world.diary.reaches(number, State.WAITING)
+        if moment == "waiting":
+            await upgrade(world, after)
+        await world.begin(number)
+        await world.diary.reaches(number, State.SUBMITTED)
+        if moment == "submitted":
+            await upgrade(world, after)
+        world.clock.advance(4000)
+        await world.as_other(world.dialect.check_round(number, creator=world.other.address))
+        await world.complete(number)
+        if moment != "completed":
+            await world.diary.reaches(number, State.CLAIMED)
+    if moment == "completed":
+        await upgrade(world, after)
+        async with world.daemon(auto=True):  # the journal says that the old revision runs, and is not a day old
+            await world.diary.reaches(number, State.CLAIMED)
+    address = world.dialect.submission_address(number, world.wallet.address)
+    assert history(world.network, address)[-1] == "ClaimReward"
+    assert history(world.network, address).count("ClaimReward") == 1
+    assert not [event for event in world.diary.events if isinstance(event, Trouble)]
+
+
+@pytest.mark.parametrize("world", ["v1.2"], indirect=True)
+async def test_a_client_of_an_older_revision_cannot_claim_and_auto_can(world: World) -> None:
+    newest, number = world.dialect, await world.post()
+    world.dialect = get_dialect("v1.0")
+    async with world.daemon():
+        await world.diary.reaches(number, State.WAITING)
+        await world.begin(number)
+        await world.diary.reaches(number, State.SUBMITTED)
+        world.clock.advance(4000)
+        world.dialect = newest
+        await world.as_other(newest.check_round(number, creator=world.other.address))
+        await world.complete(number)
+        await world.diary.until(
+            lambda: any("AccountNotEnoughKeys" in e.message for e in world.diary.events if isinstance(e, Trouble))
+        )
+    assert world.row(number).state is State.CLAIMING
+    async with world.daemon(auto=True):
+        await world.diary.reaches(number, State.CLAIMED)
+
+
+@pytest.mark.parametrize("world", ["v1.2"], indirect=True)
+async def test_a_program_of_no_known_revision_is_named_and_not_joined(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await world.post()
+    # A version of this package that knows the first revision alone.
+    (tmp_path / "known").mkdir()
+    (tmp_path / "known" / "v1_0").symlink_to(Path(dialects.__path__[0]) / "v1_0")
+    with monkeypatch.context() as old:
+        old.setattr(dialects, "__path__", [str(tmp_path / "known")])
+        async with world.daemon(auto=True):
+            await world.diary.until(
+                lambda: bool(world.diary.skipped(number, "the network runs unknown, not supported"))
+            )
+    said = [event.message for event in world.diary.events if isinstance(event, Noted)]
+    assert any("unknown, not supported" in message for message in said)
+    with world.open_journal() as journal:
+        assert journal.rounds() == []
+    async with world.daemon(auto=True):  # a newer version of this package is installed
+        await world.diary.reaches(number, State.WAITING)

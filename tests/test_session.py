@@ -152,7 +152,7 @@ def test_ctrl_c_while_it_waits_loses_nothing(others: tuple[LoopThread, World], t
     update = Update(path, str(cid_of_file(path)), "kubo-v1", path.stat().st_size, "delta")
     with Session(network) as session:
         round_ = session.join_next("custom")
-        assert (round_.id, round_.reward, round_.dataset) == (number, 10**9, "custom")
+        assert (round_.id, round_.reward, round_.dataset) == (number, 980_000_000, "custom")
         assert repr(round_) == f"<round {number}: 1 SOL for custom>"
         _interrupted(lambda: round_.publish(update))  # the validator has not started the training
         thread.run(world.begin(number))

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from decloud_pl.chain import borsh
 from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID, discriminator
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects import get_dialect, names
+from decloud_pl.chain.idl import idl_account_counts, idl_address
 from decloud_pl.errors import ChainError, DecodeError, RpcRejected
 
 if TYPE_CHECKING:
@@ -50,8 +49,6 @@ _LATEST_ROUNDS = 16
 _SIGNATURES, _TRANSACTIONS = 50, 12
 _ABLE_TO_PAY = 900_000
 """Lamports: the fee beside the rent-exempt minimum of an empty account."""
-_IDL_HEADER = 44
-_LARGEST_IDL = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,36 +308,3 @@ class _Detector:
             if count == len(instruction.accounts) and instruction.data[:8] == discriminator("global", called)
         }
         return fitting if len(fitting) < len(self._known) else set()
-
-
-def idl_address(program_id: Pubkey) -> Pubkey:
-    """Where Anchor keeps a program's IDL."""
-    base, _ = Pubkey.find_program_address([], program_id)
-    return Pubkey.create_with_seed(base, "anchor:idl", program_id)
-
-
-def idl_account_counts(data: bytes) -> dict[str, int]:
-    """How many accounts each instruction of an IDL account takes: discriminator, authority, length, then zlib.
-
-    Raises:
-        DecodeError: it is not an IDL, or larger than a megabyte.
-    """
-    size = int.from_bytes(data[_IDL_HEADER - 4 : _IDL_HEADER], "little")
-    unpacking = zlib.decompressobj()
-    try:
-        text = unpacking.decompress(data[_IDL_HEADER : _IDL_HEADER + size], _LARGEST_IDL)
-        if not unpacking.eof:
-            raise DecodeError("The IDL on chain is cut off or larger than a megabyte.")
-        instructions = json.loads(text)["instructions"]
-        return {_snake_case(entry["name"]): _leaves(entry["accounts"]) for entry in instructions}
-    except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DecodeError("The IDL on chain cannot be read.") from error
-
-
-def _leaves(accounts: Sequence[Mapping[str, Any]]) -> int:
-    """Accounts of a list, those in groups included."""
-    return sum(_leaves(entry["accounts"]) if "accounts" in entry else 1 for entry in accounts)
-
-
-def _snake_case(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)

@@ -191,12 +191,15 @@ class Settings(Tree):
         """How this trainer writes updates for a validator that reads them so."""
         return cast("Convention | None", self.update.convention or read) or self.read_convention()
 
-    def describe_convention(self) -> str:
-        """How updates are read on this network, and how this trainer writes them where that is another way."""
+    def describe_convention(self, found_out: str = "each validator's rounds show") -> str:
+        """How updates are read on this network, and how this trainer writes them where that is another way.
+
+        ``found_out`` stands for what is found out for each validator by itself.
+        """
         read, written = self.read_convention(), self.written_convention()
         words = f"{read}, rate {self.network.gradient_rate:g}" if read == "gradient" else read
         if self.network.convention == AUTO:
-            words = "each validator's rounds show"
+            words = found_out
         return words if written == read else f"{words}; written as {written}"
 
     def all_mappings(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact
-from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Reporter, Skipped, Training, Trouble
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Reporter, Skipped, Trouble
 
 LOG_FILE = "logs/daemon.log"
 _BYTES = 5_000_000
@@ -34,10 +34,8 @@ class LoggingReporter:
         self._inner = inner
 
     def report(self, event: DaemonEvent) -> None:
-        if isinstance(event, Trouble):
-            logger.warning("%s", _line(event))
-        elif not isinstance(event, Training):  # several a second
-            logger.info("%s", _line(event))
+        if line := _line(event):
+            logger.log(logging.WARNING if isinstance(event, Trouble) else logging.INFO, "%s", line)
         self._inner.report(event)
 
 

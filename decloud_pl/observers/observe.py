@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.chain.network import AUTO
 from decloud_pl.config import Settings, Tree
 from decloud_pl.config.schema import MetricsConfig, NotifyConfig
 from decloud_pl.domain import format_sol
@@ -115,7 +116,7 @@ def facts(settings: Settings, preset: str) -> dict[str, str]:
         "program": settings.network.dialect,
         "preset": preset or "none",
         "filters": ", ".join([wanted, *limits]),
-        "convention": settings.describe_convention(),
+        "convention": settings.describe_convention(AUTO),
         "device": device(settings.trainer),
         "precision": precision(settings.trainer),
     }

@@ -62,9 +62,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     keep(home, allow_packages=["our_package"])
     monkeypatch.setenv("DECLOUD_HOME", str(home))
     monkeypatch.syspath_prepend(str(package.parent))
+    forget_package()  # which another test may have imported from another folder
     yield home
-    for name in ("our_package", "our_package.archive"):
-        sys.modules.pop(name, None)
+    forget_package()
+
+
+def forget_package() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "our_package"]:
+        del sys.modules[name]
 
 
 def keep(home: Path, **settings: object) -> None:

@@ -266,6 +266,11 @@ class DialectConformance:
         assert sent.program_id == dialect.program_id
         assert bytes(sent.data).hex() == golden.data
         assert ", ".join(accounts) == golden.accounts
+        # What the revision is recognised by; `finalize_round` is also given the submissions of its results.
+        assert len(accounts) == dialect.account_counts[instruction] or instruction == "finalize_round"
+
+    def test_it_is_recognised_by_the_instructions_that_it_has(self) -> None:
+        assert set(self.dialect().account_counts) == set(self.INSTRUCTIONS)
 
     def test_what_a_revision_cannot_do_is_said(self) -> None:
         dialect = self.dialect()

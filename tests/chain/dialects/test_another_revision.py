@@ -63,6 +63,12 @@ class V1_3(V1_2):
     """Another discriminator of rounds, fewer trainers, one more data set, one more account, one more event field."""
 
     observer: Pubkey = OBSERVER
+    account_counts: ClassVar[Mapping[str, int]] = {
+        **V1_2.account_counts,
+        "claim_reward": 8,
+        "claim_validator_fee": 7,
+        "complete_validation": 7,
+    }
     max_trainers: ClassVar[int] = 2
     datasets: ClassVar[tuple[str, ...]] = (*V1_2.datasets, "gsm8k")
 

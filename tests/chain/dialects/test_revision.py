@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import base58
 import pytest
 from aiohttp import web
 from solders.hash import Hash
@@ -20,10 +21,12 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
+from decloud_pl.chain import dialects
 from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID, discriminator
 from decloud_pl.chain.dialects import get_dialect, names
 from decloud_pl.chain.dialects.v1_0.accounts import encode_round, encode_submission
-from decloud_pl.chain.revision import UNDECIDED, UNKNOWN, Revision, detect, idl_account_counts, idl_address
+from decloud_pl.chain.idl import idl_account_counts, idl_address
+from decloud_pl.chain.revision import UNDECIDED, UNKNOWN, Revision, detect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.errors import DecodeError
@@ -127,11 +130,12 @@ class Published:
             case "getMultipleAccounts":
                 return {"context": context, "value": [self._account(address) for address in params[0]]}
             case "getProgramAccounts":
-                head = [condition["memcmp"] for condition in params[1]["filters"]]
+                wanted = [condition["memcmp"] for condition in params[1]["filters"]]
+                parts = [(one["offset"], base58.b58decode(one["bytes"])) for one in wanted]
                 return [
                     {"pubkey": address, "account": self._account(address)}
                     for address, (owner, _, data) in self.accounts.items()
-                    if owner == str(PROGRAM) and len(data) == 82 and head
+                    if owner == str(PROGRAM) and all(data[at : at + len(part)] == part for at, part in parts)
                 ]
             case "getLatestBlockhash":
                 value = {"blockhash": str(Hash.default()), "lastValidBlockHeight": 150}
@@ -276,6 +280,38 @@ async def test_a_layout_that_nobody_knows_is_no_revision_of_this_one() -> None:
     assert revision.name == UNKNOWN
     assert not revision.is_supported
     assert "v1.2" in revision.evidence
+
+
+V1_9 = """
+from dataclasses import dataclass
+from decloud_pl.chain.anchor import writable
+from decloud_pl.chain.dialects.v1_2 import V1_2
+
+@dataclass(frozen=True)
+class DIALECT(V1_2):
+    account_counts = {**V1_2.account_counts, "claim_reward": 8, "claim_validator_fee": 7, "complete_validation": 7}
+
+    def _fee_metas(self):
+        return (*super()._fee_metas(), writable(self.program_id))
+"""
+
+
+async def test_a_further_revision_is_recognised_once_it_has_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    burning = Published("v1.2", many(3))
+    for entry in burning.document["instructions"]:
+        if entry["name"] in ("claim_reward", "claim_validator_fee", "complete_validation"):
+            entry["accounts"].insert(-2, {"name": "burn", "writable": True})  # before who is paid
+    assert (await found(burning)).name == UNKNOWN
+    (tmp_path / "v1_9").mkdir()
+    (tmp_path / "v1_9" / "__init__.py").write_text(V1_9)
+    monkeypatch.setattr(dialects, "__path__", [*dialects.__path__, str(tmp_path)])
+    assert (await found(burning)).name == "v1.9"
+    assert (await found(Published("v1.2", many(3)))).name == "v1.2"
+    assert (await found(Published("v1.0", many(3)))).name == "v1.0"
+    # Without a round v1.2 and v1.9 are alike.
+    assert (await found(Published("v1.2"))).name == UNDECIDED
 
 
 async def test_another_program_is_unknown() -> None:

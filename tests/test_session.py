@@ -153,7 +153,7 @@ def test_ctrl_c_while_it_waits_loses_nothing(others: tuple[LoopThread, World], t
     with Session(network) as session:
         round_ = session.join_next("custom")
         assert (round_.id, round_.reward, round_.dataset) == (number, 980_000_000, "custom")
-        assert repr(round_) == f"<round {number}: 1 SOL for custom>"
+        assert repr(round_) == f"<round {number}: 0.98 SOL for custom>"
         _interrupted(lambda: round_.publish(update))  # the validator has not started the training
         thread.run(world.begin(number))
         assert round_.publish(update) == update.cid

@@ -16,7 +16,7 @@ from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
 from decloud_pl.config import Settings
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
-from decloud_pl.daemon.network_settings import RunningNetwork, settings_composer
+from decloud_pl.daemon.settings import RunningNetwork, settings_composer
 from decloud_pl.domain import Round, Update, UpdateForm, format_sol
 from decloud_pl.errors import UsageError, nearest
 from decloud_pl.journal.record import RoundRecord
@@ -145,7 +145,8 @@ class Session:
         if self._wallet is not None:
             return load_wallet(keypair_path=Path(self._wallet).expanduser(), environ={})
         if not self._is_local:
-            return open_wallet(self._connection.settings)
+            settings = self._connection.settings
+            return open_wallet(settings.wallet, settings.secrets, settings.allow_packages)
         path = self._connection.settings.home_path / _WALLET_FILE
         return load_wallet(keypair_path=path, environ={}) if path.exists() else create_wallet(path)
 

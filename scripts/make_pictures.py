@@ -21,8 +21,8 @@ from decloud_pl.cli.ui.live_state import LiveState
 from decloud_pl.config import compose
 from decloud_pl.daemon.assemble import assemble
 from decloud_pl.daemon.loop import Daemon
+from decloud_pl.daemon.settings import facts
 from decloud_pl.dashboard.app import serve
-from decloud_pl.observers.observe import facts
 from decloud_pl.rounds.events import DaemonEvent, Training
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"

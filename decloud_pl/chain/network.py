@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, cast
 from urllib.parse import urlsplit
 
-from decloud_pl.chain.dialects import check_name, names
+from decloud_pl.chain.dialects import check_name, get_dialect, names
+from decloud_pl.domain import Convention
 from decloud_pl.errors import ConfigError
 from decloud_pl.ranges import ZERO_OR_MORE, one_of
 
@@ -42,6 +43,19 @@ class NetworkConfig:
         in all of v1.
         """
         return names()[-1] if self.dialect == AUTO else self.dialect
+
+    @property
+    def read_convention(self) -> Convention:
+        """How updates are read where nothing is known of the validator."""
+        if self.convention != AUTO:
+            return cast(Convention, self.convention)
+        return get_dialect(self.assumed_dialect).reading.convention
+
+    def describe_convention(self, written: str, found_out: str = "each validator's rounds show") -> str:
+        """How updates are read, or ``found_out``, and how they are written where that is another way."""
+        rate = f", rate {self.gradient_rate:g}" if self.read_convention == "gradient" else ""
+        words = found_out if self.convention == AUTO else f"{self.read_convention}{rate}"
+        return words if written == self.read_convention else f"{words}; written as {written}"
 
     def check(self) -> None:
         """Checks what types cannot express.

@@ -29,7 +29,7 @@ def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, jso
     from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
-    wallet = open_wallet(settings)
+    wallet = open_wallet(settings.wallet, settings.secrets, settings.allow_packages)
     reporter = TerminalReporter(stderr=json)
     with reporter:
 

@@ -41,11 +41,11 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.cli.ui.terminal import make_console
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
-    from decloud_pl.observers.observe import facts
+    from decloud_pl.daemon.settings import facts
     from decloud_pl.observers.systemd import keep_alive
     from decloud_pl.rounds.wallets import open_wallet
 
-    wallet = open_wallet(settings)
+    wallet = open_wallet(settings.wallet, settings.secrets, settings.allow_packages)
     reporter: LiveReporter | TerminalReporter
     if make_console().is_terminal and not plain:
         reporter = LiveReporter(facts(settings, preset))
@@ -68,7 +68,8 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
 
     with reporter:
         if isinstance(reporter, TerminalReporter):
-            reporter.say(f"Network {settings.network.name}. Updates are read as {settings.describe_convention()}.")
+            described = settings.network.describe_convention(settings.written_convention())
+            reporter.say(f"Network {settings.network.name}. Updates are read as {described}.")
         return asyncio.run(work())
 
 

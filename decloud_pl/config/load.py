@@ -56,11 +56,7 @@ def compose(overrides: Sequence[str] = ()) -> Settings:
 
 
 def composed(given: Sources) -> Composed:
-    """Lets Hydra compose what `sources` has read, and checks it.
-
-    Raises:
-        ConfigError: see `load`.
-    """
+    """Lets Hydra compose what `sources` has read, and checks it; raises `ConfigError` as `load` does."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException

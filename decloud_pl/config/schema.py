@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.fees import FeeLimits
-from decloud_pl.chain.network import AUTO, NetworkConfig
+from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.config_dir import USER_CONF
 from decloud_pl.domain import Convention, parse_sol
@@ -181,26 +180,9 @@ class Settings(Tree):
         """Where the user's own choices of groups are: presets, data sets, networks."""
         return self.home_path / USER_CONF
 
-    def read_convention(self) -> Convention:
-        """How updates are read where nothing is known of the validator."""
-        if self.network.convention != AUTO:
-            return cast(Convention, self.network.convention)
-        return get_dialect(self.network.assumed_dialect).reading.convention
-
     def written_convention(self, read: Convention | None = None) -> Convention:
         """How this trainer writes updates for a validator that reads them so."""
-        return cast("Convention | None", self.update.convention or read) or self.read_convention()
-
-    def describe_convention(self, found_out: str = "each validator's rounds show") -> str:
-        """How updates are read on this network, and how this trainer writes them where that is another way.
-
-        ``found_out`` stands for what is found out for each validator by itself.
-        """
-        read, written = self.read_convention(), self.written_convention()
-        words = f"{read}, rate {self.network.gradient_rate:g}" if read == "gradient" else read
-        if self.network.convention == AUTO:
-            words = found_out
-        return words if written == read else f"{words}; written as {written}"
+        return cast("Convention | None", self.update.convention or read) or self.network.read_convention
 
     def all_mappings(self) -> dict[str, str]:
         """The network's mappings with the user's own on top."""

@@ -22,6 +22,7 @@ from decloud_pl.chain.watch import watch_events
 from decloud_pl.children import stop_event
 from decloud_pl.config import Settings
 from decloud_pl.daemon.loop import Daemon
+from decloud_pl.daemon.settings import facts, public_settings
 from decloud_pl.daemon.startup import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
 from decloud_pl.domain import parse_sol
@@ -36,7 +37,7 @@ from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.log import logged
-from decloud_pl.observers.observe import facts, observed, public_settings
+from decloud_pl.observers.observe import observed
 from decloud_pl.rounds.connect import make_current_dialect, make_dialect, make_rpc
 from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter, Trouble

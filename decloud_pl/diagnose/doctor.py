@@ -89,7 +89,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _settings_file(ConfigFile(config_home)),
         await _tried("wallet", find_wallet),
         *await _chain(network, settings.chain, gateways, wallet[0] if wallet else None, poll_interval=interval),
-        _convention(settings.read_convention(), settings.written_convention(), settings.describe_convention()),
+        _convention(network, settings.written_convention()),
         await _tried("storage", lambda: _storage(settings)),
         _disk(home),
         *_data_sets(catalog, settings.datasets),
@@ -119,8 +119,8 @@ def _settings_file(file: ConfigFile) -> Finding:
     return Finding("settings", "ok", str(file.path))
 
 
-def _convention(read: str, written: str, described: str) -> Finding:
-    words = f"updates are read as {described}"
+def _convention(network: NetworkConfig, written: str) -> Finding:
+    read, words = network.read_convention, f"updates are read as {network.describe_convention(written)}"
     if written != read:
         fix = f"Set update.convention={read}, or network.convention={written} if its validators read them so."
         return Finding("convention", "problem", words, fix)

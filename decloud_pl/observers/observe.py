@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.chain.endpoints import RpcHealth
-from decloud_pl.chain.network import AUTO
-from decloud_pl.config import Settings, Tree
 from decloud_pl.config.schema import MetricsConfig, NotifyConfig
-from decloud_pl.domain import format_sol
 from decloud_pl.errors import JournalError
 from decloud_pl.executors.shares import visible_gpus
 from decloud_pl.journal.owner import Owner
@@ -27,7 +23,6 @@ from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
 from decloud_pl.observers.metrics_server import metrics_server
 from decloud_pl.observers.notify import notifying
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
-from decloud_pl.redact import redact_tree
 from decloud_pl.rounds.events import Changed, DaemonEvent, Earnings, Reporter
 from decloud_pl.train.fit.hardware import cpu_has_bf16
 
@@ -104,34 +99,6 @@ async def observed(
         stack.push_async_callback(_cancel, asyncio.create_task(_heartbeats(activity)))
         earnings.tell()
         yield Observers([activity, reports, *notifier, reporter, earnings])
-
-
-def facts(settings: Settings, preset: str) -> dict[str, str]:
-    """What the header of every view shows of the settings."""
-    wanted, rewards = ", ".join(settings.datasets) or "any data set", settings.rewards
-    limits = [f"from {format_sol(rewards.min_lamports)}"] if rewards.min_lamports else []
-    limits += [f"up to {format_sol(rewards.max_lamports)}"] if rewards.max_lamports else []
-    return {
-        "network": settings.network.name,
-        "program": settings.network.dialect,
-        "preset": preset or "none",
-        "filters": ", ".join([wanted, *limits]),
-        "convention": settings.describe_convention(AUTO),
-        "device": device(settings.trainer),
-        "precision": precision(settings.trainer),
-    }
-
-
-def public_settings(settings: Settings) -> dict[str, Any]:
-    """The settings as a report may show them: no secret, and of addresses only their hosts, for paths may be keys."""
-    values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
-    found = {
-        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-        for name, value in values.items()
-        if name != "preset"
-    }
-    cleaned = redact_tree(found)
-    return cleaned if isinstance(cleaned, dict) else {}
 
 
 def device(trainer: Mapping[str, Any]) -> str:

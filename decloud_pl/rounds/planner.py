@@ -107,7 +107,7 @@ def training_plan(
             finish_by=finish_by,
             threads=threads,
             convention=settings.written_convention(read_as),
-            read_as=read_as or settings.read_convention(),
+            read_as=read_as or settings.network.read_convention,
             gradient_rate=settings.network.gradient_rate,
             score_split=score_split,
             given=settings.given,

@@ -6,25 +6,25 @@ A wallet of a user's own is a function of the same arguments, in a package that 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from decloud_pl.build import build
 from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
 from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, Wallet, load_wallet, parse_key
-from decloud_pl.config import Secrets, Settings, WalletConfig
+from decloud_pl.config import Secrets, WalletConfig
 from decloud_pl.errors import ConfigError, WalletError
 
 
-def open_wallet(settings: Settings) -> Wallet:
-    """The wallet that ``wallet=…`` chooses.
+def open_wallet(config: WalletConfig, secrets: Secrets, packages: Collection[str] = ()) -> Wallet:
+    """The wallet that ``wallet=…`` chooses; ``packages`` of the user's own may bring one.
 
     Raises:
         WalletError: there is none; the message says all the ways to give one.
         ConfigError: the wallet of a user's own is none, or is not allowed.
     """
-    config = settings.wallet
     target = f"{__name__}.{config.kind.replace('-', '_')}" if config.kind else config._target_
-    wallet = build({"_target_": target}, packages=settings.allow_packages, config=config, secrets=settings.secrets)
+    wallet = build({"_target_": target}, packages=packages, config=config, secrets=secrets)
     if not isinstance(wallet, Wallet):
         raise ConfigError(f"{target} does not give a wallet.", fix="Return a decloud_pl.chain.wallet.Wallet.")
     return wallet

@@ -32,6 +32,11 @@ class MemoryKeyring(KeyringBackend):
         self.held[service, username] = password
 
 
+def opened(overrides: list[str]) -> Wallet:
+    settings = open_settings(overrides)
+    return open_wallet(settings.wallet, settings.secrets, settings.allow_packages)
+
+
 @pytest.fixture
 def desktop() -> Iterator[MemoryKeyring]:
     before = keyring.get_keyring()
@@ -58,14 +63,14 @@ def keys(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, desktop: M
 
 @pytest.mark.parametrize("kind", ["environment", "keyring", "solana-cli"])
 def test_each_choice_looks_at_its_own_place(kind: str, keys: dict[str, Wallet]) -> None:
-    assert open_wallet(open_settings([f"wallet={kind}"])).address == keys[kind].address
+    assert opened([f"wallet={kind}"]).address == keys[kind].address
 
 
 @pytest.mark.parametrize("kind", ["environment", "keyring", "solana-cli", "keypair"])
 def test_the_old_name_of_a_choice_counts(kind: str, keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:
     if kind == "keypair":  # it looks at the environment first
         monkeypatch.delenv("DECLOUD_PRIVATE_KEY")
-    assert open_wallet(open_settings([f"wallet.kind={kind}"])).address == keys[kind].address
+    assert opened([f"wallet.kind={kind}"]).address == keys[kind].address
 
 
 def test_a_wallet_of_ones_own(
@@ -83,15 +88,15 @@ def test_a_wallet_of_ones_own(
     )
     monkeypatch.syspath_prepend(tmp_path / "site")
     with pytest.raises(ConfigError, match="allow_packages=my_wallet"):
-        open_wallet(open_settings(["wallet=mine"]))
+        opened(["wallet=mine"])
     monkeypatch.setenv("DECLOUD_ALLOW_PACKAGES", "my_wallet")
-    assert open_wallet(open_settings(["wallet=mine"])).address == keys["keyring"].address
+    assert opened(["wallet=mine"]).address == keys["keyring"].address
 
 
 def test_a_key_file_comes_after_the_environment(keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert open_wallet(open_settings([])).address == keys["environment"].address
+    assert opened([]).address == keys["environment"].address
     monkeypatch.delenv("DECLOUD_PRIVATE_KEY")
-    assert open_wallet(open_settings([])).address == keys["keypair"].address
+    assert opened([]).address == keys["keypair"].address
 
 
 def test_no_choice_takes_another_ones_key(
@@ -107,7 +112,7 @@ def test_no_choice_takes_another_ones_key(
         ("solana-cli", "names no key file"),
     ):
         with pytest.raises(WalletError, match=words):
-            open_wallet(open_settings([f"wallet={kind}"]))
+            opened([f"wallet={kind}"])
 
 
 @pytest.mark.usefixtures("home")

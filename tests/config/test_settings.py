@@ -8,9 +8,9 @@ import pytest
 
 from decloud_pl.cli.config.shown import value_at
 from decloud_pl.config import NetworkConfig, compose, default_home
+from decloud_pl.daemon.settings import facts
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
-from decloud_pl.observers.observe import facts
 
 
 def test_defaults() -> None:
@@ -229,5 +229,5 @@ def test_updates_are_written_as_they_are_read_unless_the_user_says_so(
 ) -> None:
     settings = compose(given)
     assert settings.written_convention() == written
-    assert settings.describe_convention() == shown
+    assert settings.network.describe_convention(settings.written_convention()) == shown
     assert facts(settings, "none")["convention"] == shown.replace("each validator's rounds show", "auto")

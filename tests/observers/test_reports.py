@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.config import Secrets, compose
+from decloud_pl.daemon.settings import facts, public_settings
 from decloud_pl.errors import UsageError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.observers import plots
-from decloud_pl.observers.observe import facts, public_settings
 from decloud_pl.observers.reports import (
     COLUMNS,
     CONFIG_FILE,

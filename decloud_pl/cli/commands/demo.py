@@ -74,7 +74,7 @@ async def _demo(
     from decloud_pl.cli.localnet_process import local_network
     from decloud_pl.config import compose
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
-    from decloud_pl.daemon.network_settings import local_overrides
+    from decloud_pl.daemon.settings import local_overrides
 
     begun = time.monotonic()
     reporter.say("Starting a local DECLOUD network…")

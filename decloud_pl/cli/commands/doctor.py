@@ -36,7 +36,7 @@ def run(as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
-    find_wallet = partial(open_wallet, settings)
+    find_wallet = partial(open_wallet, settings.wallet, settings.secrets, settings.allow_packages)
     findings = asyncio.run(examine(settings, default_home(os.environ), find_wallet))
     problems = [finding for finding in findings if finding.verdict == "problem"]
     if as_json:

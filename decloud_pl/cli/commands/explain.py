@@ -25,7 +25,7 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
-    address = open_wallet(settings).address
+    address = open_wallet(settings.wallet, settings.secrets, settings.allow_packages).address
     checks, choice = asyncio.run(explain_round(settings, address, round_id))
     written = settings.written_convention(choice.convention)
     joins = all(check.passed for check in checks)

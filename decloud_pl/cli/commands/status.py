@@ -43,7 +43,7 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
 
     settings = open_settings(overrides)
     network, journal = settings.network, settings.home_path / JOURNAL_FILE
-    address = open_wallet(settings).address
+    address = open_wallet(settings.wallet, settings.secrets, settings.allow_packages).address
     if round_id is not None:
         return asyncio.run(_round_status(round_id, network, address, journal, json=as_json))
     process = daemon_process(journal)
@@ -53,7 +53,7 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
             "wallet": str(address),
             "network": network.name,
             "program": None if standing.revision is None else dataclasses.asdict(standing.revision),
-            "convention": convention_fields(network, settings.read_convention(), settings.written_convention()),
+            "convention": convention_fields(network, settings.network.read_convention, settings.written_convention()),
             "balance_lamports": standing.balance,
             "daemon_process": process,
             "rounds": [_status_fields(*standing.of(number)) for number in standing.rounds],
@@ -63,7 +63,7 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
     print(f"Wallet   {address}")
     print(f"Holds    {format_sol(standing.balance)} on {network.name}")
     print(f"Program  {standing.revision or 'not looked at yet: the daemon does so at its start'}")
-    print(f"Updates  are read as {settings.describe_convention()}")
+    print(f"Updates  are read as {network.describe_convention(settings.written_convention())}")
     print(f"Daemon   {'not running' if process is None else f'running (process {process})'}")
     _print_rounds(standing)
     return 0

@@ -37,7 +37,7 @@ def run(action: str, keypair: Path | None, as_json: bool) -> int:
         wallet = load_wallet(keypair_path=path, environ={})
     else:
         settings = open_settings([])
-        wallet = open_wallet(settings)
+        wallet = open_wallet(settings.wallet, settings.secrets, settings.allow_packages)
     if as_json:
         print_json({"address": str(wallet.address)})
     elif action == "new":

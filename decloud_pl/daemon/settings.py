@@ -1,17 +1,20 @@
-"""The settings for a network: one that runs on this machine, that is named, or that settings are for."""
+"""Settings for a local network that runs, for a network by name, and what views show of settings."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from decloud_pl.config import Settings, compose, load
+from decloud_pl.chain.network import AUTO
+from decloud_pl.config import Settings, Tree, compose, load
 from decloud_pl.config.layers import sources
 from decloud_pl.config.values import hydra_text
-from decloud_pl.domain import Convention, NetworkAddresses
+from decloud_pl.domain import Convention, NetworkAddresses, format_sol
 from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.observers.observe import device, precision
+from decloud_pl.redact import redact_tree
 
 
 class RunningNetwork(Protocol):
@@ -73,3 +76,31 @@ def local_overrides(addresses: NetworkAddresses, home: Path) -> list[str]:
         "poll_interval": 1.0,
     }
     return ["network=local", *(f"{name}={hydra_text(value)}" for name, value in values.items())]
+
+
+def facts(settings: Settings, preset: str) -> dict[str, str]:
+    """What the header of every view shows of the settings."""
+    wanted, rewards = ", ".join(settings.datasets) or "any data set", settings.rewards
+    limits = [f"from {format_sol(rewards.min_lamports)}"] if rewards.min_lamports else []
+    limits += [f"up to {format_sol(rewards.max_lamports)}"] if rewards.max_lamports else []
+    return {
+        "network": settings.network.name,
+        "program": settings.network.dialect,
+        "preset": preset or "none",
+        "filters": ", ".join([wanted, *limits]),
+        "convention": settings.network.describe_convention(settings.written_convention(), AUTO),
+        "device": device(settings.trainer),
+        "precision": precision(settings.trainer),
+    }
+
+
+def public_settings(settings: Settings) -> dict[str, Any]:
+    """The settings as a report may show them: no secret, and of addresses only their hosts, for paths may be keys."""
+    values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
+    found = {
+        name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in values.items()
+        if name != "preset"
+    }
+    cleaned = redact_tree(found)
+    return cleaned if isinstance(cleaned, dict) else {}

@@ -35,7 +35,7 @@ def idl_account_counts(data: bytes) -> dict[str, int]:
             raise DecodeError("The IDL on chain is cut off or larger than a megabyte.")
         instructions = json.loads(text)["instructions"]
         return {_snake_case(entry["name"]): _leaves(entry["accounts"]) for entry in instructions}
-    except (zlib.error, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DecodeError("The IDL on chain cannot be read.") from error
 
 

@@ -38,17 +38,21 @@ UNKNOWN = "unknown"
 _OTHERS = {"V2": "submit_gradient"}
 """Programs that this one cannot work with, by an instruction that no revision of v1 has."""
 _FALLBACK_NOT_FOUND = 101
+_NO_ARGUMENTS = 102
 _NOT_ENOUGH_KEYS = 3005
-LAYOUT_ERRORS = (_FALLBACK_NOT_FOUND, _NOT_ENOUGH_KEYS, 3010)
-"""The program does not have an instruction, or takes other accounts; 3010 (AccountNotSigner): another account stands
-in the signer's place."""
+LAYOUT_ERRORS = (_FALLBACK_NOT_FOUND, _NOT_ENOUGH_KEYS, 3008, 3009, 3010, 3011)
+"""The program does not have an instruction, or takes other accounts. 3008 to 3011 (InvalidProgramId,
+InvalidProgramExecutable, AccountNotSigner, AccountNotSystemOwned): an account of another kind stands in the place of
+the system program, of the signer, or of a wallet."""
 _NO_EVIDENCE = (3001, 3002, 3003, 3007, 3012)
 """An account could not be opened, which says nothing about the rest of the list."""
 _LOADER_PREFIXES = ("BPFLoader", "LoaderV")
 _LATEST_ROUNDS = 16
 _SIGNATURES, _TRANSACTIONS = 50, 12
-_ABLE_TO_PAY = 900_000
-"""Lamports: the fee beside the rent-exempt minimum of an empty account."""
+_ABLE_TO_PAY = 910_000
+"""Lamports: the fee of two signatures beside the rent-exempt minimum of an empty account."""
+_V2_COUNTER = 17
+"""Bytes of the round counter of V2, which has no authority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +149,30 @@ class _Detector:
         treasuries = [getattr(dialect, "treasury", None) for dialect in known.values()]
         self._payers = [address for address in (payer, *treasuries) if address is not None]
         self._payer = SYSTEM_PROGRAM_ID
+        self._counter = ""
 
     async def detect(self) -> tuple[str, str]:
         program = await self._rpc.account(self._any.program_id)
         if program is None or not str(program.owner).startswith(_LOADER_PREFIXES):
             return UNKNOWN, f"there is no program at {self._any.program_id}"
         round_, submission = await self._latest()
-        candidates, evidence = list(self._known), ""
+        candidates, evidence, is_simulated = list(self._known), "", False
         if await self._find_payer():
             with contextlib.suppress(_NoSimulation):
                 candidates, evidence, is_sure = await self._simulated(round_, submission)
                 if is_sure:
                     return candidates[0], evidence
+                is_simulated = True
+        if self._counter:
+            return next(iter(_OTHERS)), self._counter
         for source in (self._published, self._paid):
             names_, seen = await source()
             if names_ is None:
                 continue
             left = [name for name in candidates if name in names_]
             if not left:
+                if is_simulated:
+                    continue  # the program was upgraded since
                 return UNKNOWN, seen
             candidates, evidence = left, seen
             if len(left) == 1:
@@ -176,6 +186,9 @@ class _Detector:
         try:
             counter = await self._chain.counter()
         except DecodeError:
+            account = await self._rpc.account(self._any.round_counter_address())
+            if account is not None and account.owner == self._any.program_id and len(account.data) == _V2_COUNTER:
+                self._counter = f"its round counter has {_V2_COUNTER} bytes"
             return None, None
         if counter is None:
             return None, None
@@ -227,7 +240,8 @@ class _Detector:
 
     async def _has(self, instruction: str) -> bool:
         data = discriminator("global", instruction) + borsh.u64(0)
-        return await self._code(Instruction(self._any.program_id, data, [])) == _NOT_ENOUGH_KEYS
+        # Anchor reads the arguments first; those of an instruction that takes more than a number are too short.
+        return await self._code(Instruction(self._any.program_id, data, [])) in (_NOT_ENOUGH_KEYS, _NO_ARGUMENTS)
 
     async def _fits(self, dialect: NetworkDialect, round_: Round, submission: Submission | None) -> bool | None:
         """Whether a payment takes a dialect's accounts, no more and no fewer; None where nothing can be seen."""

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import Round, RoundStatus
-from decloud_pl.errors import ChainError, DatasetError, StoreError, TrainingError
+from decloud_pl.errors import DatasetError, DecloudError, JournalError, StoreError, TrainingError
 from decloud_pl.journal.findings import Reading, readings, store_reading
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Noted, Reporter
 from decloud_pl.rounds.evidence import Evidence, look
+from decloud_pl.rounds.revisions import DAY_SECONDS
 from decloud_pl.rounds.steps import Fetcher
 from decloud_pl.store.fetch.gateway import Fetched
+
+logger = logging.getLogger(__name__)
 
 _LOOKED_AT_ONCE = 16
 """Completed rounds that are looked at after a start."""
 _PER_VALIDATOR = 4
 """Rounds of one validator that may say nothing before no older one is looked at."""
 _MOST_BYTES = 512 << 20
-"""Downloaded for one look at all rounds."""
+"""Downloaded in a day."""
 _MOST_SECONDS = 1800.0
 
 
@@ -60,38 +66,61 @@ class Evidences:
         self._rate = gradient_rate
         self._max_bytes = max_bytes
         self._asked: asyncio.Queue[int] = asyncio.Queue()
+        self._budget = _Budget(_MOST_BYTES)
+        # Rounds that could not be looked at; they are tried again on another day.
+        self._later: set[int] = set()
 
     def ask(self, round_id: int) -> None:
         """Has a round that was just completed looked at."""
         self._asked.put_nowait(round_id)
 
     async def gather(self) -> None:
-        """Looks at the latest completed rounds, then at every round that is asked for, until it is cancelled.
+        """Looks at the latest completed rounds, once a day, and at every round that is asked for, until cancelled.
 
         Raises:
             JournalError: the journal cannot be written.
         """
-        await self._quietly(self._look_back)
         while True:
-            round_id = await self._asked.get()
-            await self._quietly(lambda: self._look_at(round_id))  # noqa: B023 (awaited before the next)
+            self._budget.left = _MOST_BYTES
+            self._later.clear()
+            await self._quietly(self._look_back)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DAY_SECONDS):
+                    await self._look_at_asked()
+
+    async def _look_at_asked(self) -> None:
+        while True:
+            await self._quietly(partial(self._look_at, await self._asked.get()))
 
     async def _quietly(self, work: Callable[[], Awaitable[None]]) -> None:
-        """What is not found now is found later; nothing waits for it."""
+        """What is not found now is found later; nothing waits for it, and no failure of it ends the daemon.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
         try:
             async with asyncio.timeout(_MOST_SECONDS):
                 await work()
-        except (ChainError, TimeoutError) as error:
-            self._reporter.report(
-                Noted(None, f"The look at completed rounds ended early: {error or 'it took too long'}")
-            )
+        except JournalError:
+            raise
+        except TimeoutError:
+            self._ended_early("it took too long.")
+        except DecloudError as error:
+            self._ended_early(str(error))
+        except OSError as error:  # a full disk, or no memory for a child process
+            self._ended_early(f"{error.strerror}.")
+        except Exception:
+            logger.exception("The look at completed rounds met a defect in this program")
+            self._ended_early("this program met a defect; its log says where.")
+
+    def _ended_early(self, why: str) -> None:
+        self._reporter.report(Noted(None, f"The look at completed rounds ended early: {why}"))
 
     async def _look_back(self) -> None:
         completed = [round_ for round_ in await self._chain.rounds() if round_.status is RoundStatus.COMPLETED]
         known = {reading.round_id: reading for reading in readings(self._journal)}
         silent: dict[str, int] = {}
         told: set[str] = set()
-        budget = _Budget(_MOST_BYTES)
         wanted = 0
         for round_ in reversed(completed):
             validator = str(round_.validator)
@@ -99,10 +128,10 @@ class Evidences:
                 continue
             reading = known.get(round_.id)
             if reading is None:
-                if wanted >= _LOOKED_AT_ONCE or budget.left <= 0:
+                if wanted >= _LOOKED_AT_ONCE:
                     break
                 wanted += 1
-                reading = await self._look(round_, budget)
+                reading = await self._look(round_)
             if reading is not None and reading.convention is not None:
                 told.add(validator)
             else:
@@ -112,12 +141,15 @@ class Evidences:
         round_ = await self._chain.round(round_id)
         known = {reading.round_id for reading in readings(self._journal)}
         if round_ is not None and round_.status is RoundStatus.COMPLETED and round_id not in known:
-            await self._look(round_, _Budget(_MOST_BYTES))
+            await self._look(round_)
 
-    async def _look(self, round_: Round, budget: _Budget) -> Reading | None:
+    async def _look(self, round_: Round) -> Reading | None:
         """What a round shows, kept in the journal; None where that may be found out later."""
+        if round_.id in self._later or self._budget.left <= 0:
+            return None
+        self._later.add(round_.id)  # also where the look is cut short
         with tempfile.TemporaryDirectory(prefix="decloud-evidence-") as folder:
-            reader = _Metered(self._reader, budget)
+            reader = _Metered(self._reader, self._budget)
             try:
                 evidence = await look(
                     self._chain,

@@ -6,6 +6,7 @@ Each writes its state to the journal first, may be repeated without harm, and re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Round, Update
 from decloud_pl.durable import copy_atomically
-from decloud_pl.errors import ProgramError, RoundError, TrainingError
+from decloud_pl.errors import ChainError, ProgramError, RoundError, TrainingError
 from decloud_pl.executors.process import UPDATE_FILE, Executor
 from decloud_pl.executors.shares import Shares
 from decloud_pl.executors.update_file import read_update, write_update
@@ -317,30 +318,37 @@ class Steps:
             submission = await self.chain.submission(record.round_id, self.wallet.address)
             return submission is not None and submission.reward_claimed
 
-        signature = await self._send_claim(record.round_id, landed)
+        signature, dialect = await self._send_claim(record.round_id, landed)
+        paid = replace(round_, treasury_fee_bps=dialect.treasury_fee_bps).reward_of(contribution_bps)
         return self.keep(
             replace(
                 record,
+                claimed_lamports=paid,
                 claim_signature=signature or record.claim_signature,
                 claim_seconds=self.monotonic() - begun,
             )
         )
 
-    async def _send_claim(self, round_id: int, landed: Callable[[], Awaitable[bool]]) -> str | None:
-        """Sends the claim in the form of the current revision, or failing that of any other.
+    async def _send_claim(self, round_id: int, landed: Callable[[], Awaitable[bool]]) -> tuple[str | None, Dialect]:
+        """Sends the claim in the form of the current revision, or failing that of any other; says which form it was.
 
         The program may have been upgraded since it was looked at. A form that it refuses costs nothing: it is
         simulated before it is signed.
         """
-        dialects = [self.dialect] if self.revisions is None else self.revisions.candidates()
-        for place, dialect in enumerate(dialects, 1):
-            instruction = dialect.claim_reward(round_id, trainer=self.wallet.address)
+        revisions, refused = self.revisions, list[Dialect]()
+        while True:
+            dialects = [self.dialect] if revisions is None else revisions.candidates()
+            dialect = next(one for one in dialects if one not in refused)
             try:
-                return await self._send(instruction, f"claim:{round_id}", landed)
+                instruction = dialect.claim_reward(round_id, trainer=self.wallet.address)
+                return await self._send(instruction, f"claim:{round_id}", landed), dialect
             except ProgramError as error:
-                if place == len(dialects) or not is_of_layout(error):
+                if revisions is None or not is_of_layout(error) or len(refused) + 1 == len(dialects):
                     raise
-        raise AssertionError("there is no dialect")
+            if not refused:
+                with contextlib.suppress(ChainError):
+                    await revisions.look()
+            refused.append(dialect)
 
     def finish(self, record: RoundRecord, state: State, reason: str) -> RoundRecord:
         """Ends a round and frees its folder."""

@@ -81,7 +81,7 @@ async def test_a_trainer_who_sets_nothing_is_paid(world: World) -> None:
 @pytest.mark.parametrize(("world", "after"), UPGRADES, indirect=["world"])
 @pytest.mark.parametrize("moment", ["waiting", "submitted", "completed"])
 async def test_an_upgrade_in_mid_round_costs_no_reward(world: World, after: str, moment: str) -> None:
-    number = await world.post()
+    before, number = world.network.dialect, await world.post()
     async with world.daemon(auto=True, auto_claim=moment != "completed"):
         await world.diary.reaches(number, State.WAITING)
         if moment == "waiting":
@@ -103,6 +103,12 @@ async def test_an_upgrade_in_mid_round_costs_no_reward(world: World, after: str,
     assert history(world.network, address)[-1] == "ClaimReward"
     assert history(world.network, address).count("ClaimReward") == 1
     assert not [event for event in world.diary.events if isinstance(event, Trouble)]
+    assert world.row(number).claimed_lamports == 882_000_000  # the new revision's treasury takes its share
+    with world.open_journal() as journal:
+        kept = stored_revision(journal)
+    assert kept is not None
+    # v1.1 and v1.2 pay alike, so the daily look finds that one.
+    assert kept.name == (after if before == "v1.0" else before)
 
 
 @pytest.mark.parametrize("world", ["v1.2"], indirect=True)

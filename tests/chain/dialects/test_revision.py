@@ -75,12 +75,14 @@ class Published:
     Args:
         name: of the IDL.
         rounds: that the chain has, all claimed by a validator and joined by a trainer unless they say otherwise.
-        simulates: whether the endpoint has the method.
+            simulates: whether the endpoint has the method.
+        opens_fee_accounts: whether the program takes accounts of the system program alone for treasury and referrer.
     """
 
     name: str
     rounds: list[Round] = field(default_factory=list)
     simulates: bool = True
+    opens_fee_accounts: bool = False
     has_idl: bool = False
     sent: list[Instruction] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -92,25 +94,27 @@ class Published:
             self.accounts[str(payer)] = (str(SYSTEM_PROGRAM_ID), 10**9, b"")
         dialect = get_dialect("v1.0")
         counter = discriminator("account", "RoundCounter") + len(self.rounds).to_bytes(8, "little")
-        self._own(dialect.round_counter_address(), counter + bytes(AUTHORITY) + b"\xff")
+        self.own(dialect.round_counter_address(), counter + bytes(AUTHORITY) + b"\xff")
         for round_ in self.rounds:
-            self._own(dialect.round_address(round_.id), encode_round(round_))
+            self.own(dialect.round_address(round_.id), encode_round(round_))
             if round_.trainers_count:
                 place = dialect.submission_address(round_.id, TRAINER)
-                self._own(place, encode_submission(replace(SUBMISSION, round_id=round_.id)))
+                self.own(place, encode_submission(replace(SUBMISSION, round_id=round_.id)))
         if self.has_idl:
-            self._own(idl_address(PROGRAM), as_published(self.document))
+            self.own(idl_address(PROGRAM), as_published(self.document))
 
-    def _own(self, address: Pubkey, data: bytes) -> None:
+    def own(self, address: Pubkey, data: bytes) -> None:
         self.accounts[str(address)] = (str(PROGRAM), 10**6, data)
 
     def code(self, data: bytes, given: list[tuple[str, bool]]) -> int:
-        """The error code of an instruction: 101, then account by account, and at last one of the program's own."""
+        """The code of an instruction: 101, then its arguments, account by account, and one of the program's own."""
         for entry in self.document["instructions"]:
             if bytes(entry["discriminator"]) == data[:8]:
                 break
         else:
             return 101
+        if len(data) < 8 + sum({"string": 4, "u32": 4, "u16": 2}.get(one["type"], 8) for one in entry["args"]):
+            return 102
         for place, account in enumerate(entry["accounts"]):
             if place >= len(given):
                 return 3005
@@ -119,6 +123,10 @@ class Published:
                 return 3010
             if account["name"] in ("round", "submission", "round_counter") and address not in self.accounts:
                 return 3012
+            is_fee_account = self.opens_fee_accounts and account["name"] in ("treasury", "referrer")
+            is_absent = account.get("optional") and address == str(PROGRAM)
+            if is_fee_account and not is_absent and address == str(SYSTEM_PROGRAM_ID):
+                return 3011  # the native loader owns the system program
         return 6003
 
     def answer(self, method: str, params: list[Any]) -> Any:
@@ -265,6 +273,29 @@ async def test_a_claim_that_was_paid_tells_where_nothing_else_does(name: str) ->
     assert revision.name == {"v1.0": "v1.0", "v1.1": UNDECIDED, "v1.2": UNDECIDED}[name]
 
 
+@pytest.mark.parametrize("name", ["v1.0", "v1.1", "v1.2"])
+async def test_a_form_fails_at_the_first_account_that_is_of_another_kind(name: str) -> None:
+    revision = await found(Published(name, many(2), opens_fee_accounts=True))
+    assert revision.name == name
+
+
+@pytest.mark.parametrize("old", ["v1.0", "v1.1"])
+async def test_what_a_program_does_counts_more_than_what_was_published_of_it_before(old: str) -> None:
+    claim = get_dialect(old).claim_reward(0, trainer=TRAINER)
+    published = Published(old, has_idl=True, sent=[claim])
+    published.document = idl("v1.2")
+    assert (await found(published)).name == "v1.2"  # the upgrade brought abort_round; nothing was paid since
+
+
+async def test_a_round_counter_of_v2_is_enough() -> None:
+    published = Published("v2.0", simulates=False)
+    counter = discriminator("account", "RoundCounter") + bytes(9)
+    published.own(get_dialect("v1.0").round_counter_address(), counter)
+    revision = await found(published)
+    assert (revision.name, revision.is_supported) == ("V2", False)
+    assert "17 bytes" in revision.evidence
+
+
 async def test_an_abort_that_was_sent_tells_too() -> None:
     abort = get_dialect("v1.2").abort_round(0, creator=CREATOR, validator=VALIDATOR)
     revision = await found(Published("v1.2", simulates=False, sent=[abort]))
@@ -359,6 +390,8 @@ def test_an_older_idl_has_names_in_camel_case_and_groups_of_accounts() -> None:
         b"",
         bytes(44),
         as_published({"instructions": [{"name": "x"}]}),
+        as_published({"instructions": [{"name": [1], "accounts": []}]}),
+        as_published({"instructions": [{"name": "x", "accounts": [{"accounts": 1}]}]}),
         as_published({"nothing": 1}),
         as_published(idl("v1.2"))[:-10],
         bytes(40) + (2000).to_bytes(4, "little") + zlib.compress(bytes(300 << 20))[:400_000],

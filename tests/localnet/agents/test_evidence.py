@@ -14,6 +14,7 @@ from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.cli import main
 from decloud_pl.config import compose
 from decloud_pl.domain import RoundStatus
+from decloud_pl.errors import ContentNotFound
 from decloud_pl.journal.findings import readings
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.writer import Journal
@@ -63,13 +64,16 @@ async def test_the_files_and_the_shares_tell(
 
 @dataclass
 class Counting:
-    """The gateways, and how often they were asked."""
+    """The gateways, and how often they were asked; ``failures`` are raised first, one per call."""
 
     inner: GatewayReader
     fetched: list[str] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
         self.fetched.append(cid)
+        if self.failures:
+            raise self.failures.pop(0)
         return self.inner.fetch(cid, destination, max_bytes=max_bytes)
 
 
@@ -130,3 +134,42 @@ async def test_the_daemon_finds_each_validators_convention_in_the_background_and
         assert (choice.convention, f"round {fourth}" in choice.why) == ("gradient", True)
     said = [event.message for event in diary.events if isinstance(event, Noted)]
     assert [addresses[0] in said[0] or addresses[0] in said[1], "reads updates as gradient" in said[-1]] == [True, True]
+
+
+async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once(
+    town: Town, quick_bench: Bench, tmp_path: Path
+) -> None:
+    failures = [OSError(28, "No space left on device"), ContentNotFound("Nobody has it."), ValueError("a defect")]
+    validator, numbers = town.validator(quick_bench), []
+    for _ in failures:
+        numbers.append(await town.post(town.put(always(1))))
+        await validator.step()
+        trainer = await town.join(numbers[-1])
+        await validator.step()
+        await town.submit(trainer, numbers[-1], put(town, "good", always(0)))
+        await validator.step()
+        assert await town.status(numbers[-1]) is RoundStatus.COMPLETED
+    diary = Diary()
+    reader = Counting(GatewayReader([town.network.endpoints.gateway_url]), failures=failures)
+    with Journal(tmp_path / "journal", Owner("net", str(town.dialect.program_id), "wallet")) as journal:
+        evidences = Evidences(
+            town.chain,
+            reader,
+            lambda: make_catalog(compose([])),
+            journal,
+            diary,
+            gradient_rate=RATE,
+            max_bytes=1 << 24,
+        )
+        gathering = asyncio.create_task(evidences.gather())
+        first, second, third = numbers
+        for number in (third, second, second, first):  # the look back ends at the third, which is the latest
+            evidences.ask(number)
+        await diary.until(lambda: len(diary.events) == 2)
+        assert len(reader.fetched) == len(numbers)
+        assert not gathering.done()
+        gathering.cancel()
+        await asyncio.wait({gathering})
+        assert readings(journal) == []
+    said = [event.message for event in diary.events if isinstance(event, Noted)]
+    assert ["No space left" in said[0], "defect" in said[1]] == [True, True]

@@ -16,9 +16,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from decloud_pl.data.catalog import Catalog
+from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.formats import tables
+from decloud_pl.data.formats.image_files import ImageFiles
 from decloud_pl.data.formats.text import TextTables
-from decloud_pl.data.source import ImageSplit, TextSplit
+from decloud_pl.data.inventory import inventory
+from decloud_pl.data.source import ImageSplit, SplitName, TextSplit
 from decloud_pl.data.user_files import UserFiles
 from decloud_pl.errors import DatasetError, DatasetNotFound
 from decloud_pl.models.spec import ImageInput
@@ -74,6 +78,91 @@ def test_what_is_wrong_with_an_image_folder(tmp_path: Path) -> None:
         encoder_for(ImageInput()).pack(UserFiles("food101", str(tmp_path)).load("train"))
     with pytest.raises(DatasetError, match=r"the label 1, outside 0 to 0\. .*mappings\.food101"):
         UserFiles("food101", str(tmp_path), num_classes=1).load("train")
+
+
+def write_classes(folder: Path, *names: str, count: int = 5) -> None:
+    """Class folders of grey images; the image of the folder at index n has the value n everywhere."""
+    for value, name in enumerate(names):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            Image.new("L", (8, 8), value).save(folder / name / f"{index}.png")
+
+
+def labels_by_value(source: UserFiles, split: SplitName = "train") -> dict[int, set[int]]:
+    """The labels that images of one value have."""
+    part = source.load(split)
+    assert isinstance(part, ImageSplit)
+    assert isinstance(part.images, ImageFiles)
+    found: dict[int, set[int]] = {}
+    for pixels, label in zip(part.images.read(1), part.labels.tolist(), strict=True):
+        found.setdefault(int(pixels[0, 0, 0]), set()).add(label)
+    return dict(sorted(found.items()))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("form", ["{}", "{:02}"])
+def test_class_folders_that_are_numbers_are_the_labels(tmp_path: Path, split: SplitName, form: str) -> None:
+    write_classes(tmp_path, *(form.format(number) for number in range(12)))
+    source = UserFiles("custom", str(tmp_path), 12)
+    assert labels_by_value(source, split) == {number: {number} for number in range(12)}
+    assert UserFiles("custom", str(tmp_path)).num_classes == 12
+
+
+def test_a_number_that_is_missing_moves_no_label(tmp_path: Path) -> None:
+    write_classes(tmp_path, "0", "1", "3", "10")
+    assert labels_by_value(UserFiles("custom", str(tmp_path), 11)) == {0: {0}, 1: {1}, 2: {3}, 3: {10}}
+
+
+def test_the_parts_share_their_numbers(tmp_path: Path) -> None:
+    write_classes(tmp_path / "train", "0", "2", "10")
+    write_classes(tmp_path / "test", "0", "1", "11")
+    source = UserFiles("custom", str(tmp_path))
+    assert source.num_classes == 12
+    assert labels_by_value(source, "test") == {0: {0}, 1: {1}, 2: {11}}
+
+
+def test_class_folders_from_one_need_a_word_of_the_user(tmp_path: Path) -> None:
+    write_classes(tmp_path, *map(str, range(1, 11)))
+    with pytest.raises(DatasetError, match=r"numbers from 1 to 10.*\?first_label=1 after the path.*\?first_label=0 if"):
+        UserFiles("custom", str(tmp_path), 10)
+    assert labels_by_value(UserFiles("custom", f"{tmp_path}?first_label=1", 10)) == {n: {n} for n in range(10)}
+    as_named = UserFiles("custom", f"{tmp_path}?first_label=0")
+    assert (as_named.num_classes, labels_by_value(as_named)[0]) == (11, {1})
+    with pytest.raises(DatasetError, match=r"the class folder 1, below \?first_label=2"):
+        UserFiles("custom", f"{tmp_path}?first_label=2", 10)
+    with pytest.raises(DatasetError, match=r"\?first_label=one is no whole number"):
+        UserFiles("custom", f"{tmp_path}?first_label=one", 10)
+    write_classes(tmp_path / "words", "cat", "dog")
+    with pytest.raises(DatasetError, match="are not numbers"):
+        UserFiles("custom", f"{tmp_path / 'words'}?first_label=1")
+
+
+def test_arrays_and_tables_from_one_need_a_word_of_the_user(tmp_path: Path) -> None:
+    images, labels = tiny.images(30, 3, 8, 1, 0)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels + 1)
+    write_table(tmp_path / "a.csv", [f"text {label}" for label in labels], list(labels + 1), ("text", "label"))
+    for file in ("a.npz", "a.csv"):
+        path = str(tmp_path / file)
+        with pytest.raises(DatasetError, match=r"numbers from 1 to 3.*\?first_label=1 after the path"):
+            UserFiles("custom", path).load("train")
+        source = UserFiles("custom", f"{path}?first_label=1")
+        assert source.num_classes == 3
+        assert set(source.load("train").labels.tolist()) == {0, 1, 2}
+        assert UserFiles("custom", f"{path}?first_label=0").num_classes == 4
+
+
+def test_the_labels_of_names_are_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write_classes(tmp_path / "images", "class1", "class10", "class2")
+    write_table(tmp_path / "a.csv", list("abcdef"), ["good", "bad"] * 3, ("text", "label"))
+    UserFiles("custom", str(tmp_path / "images")).load("train")
+    assert "The labels of custom: 0 = class1, 1 = class10, 2 = class2" in caplog.text
+    UserFiles("custom", str(tmp_path / "a.csv")).load("train")
+    assert "The labels of custom: 0 = bad, 1 = good" in caplog.text
+    data = DataFolder(tmp_path / "data")
+    items = inventory(Catalog(data, paths={"mine": str(tmp_path / "images"), "texts": str(tmp_path / "a.csv")}))
+    classes = {item.name: item.classes for item in items}
+    assert (classes["mine"], classes["texts"]) == ({"class1": 0, "class10": 1, "class2": 2}, {})
 
 
 NAMES = [

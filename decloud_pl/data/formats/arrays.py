@@ -51,6 +51,11 @@ class Arrays:
     kind: ClassVar[Kind] = "image"
 
     @property
+    def classes(self) -> dict[str, int]:
+        """None has a name."""
+        return {}
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """``("train", "test")`` or ``("all",)``."""
         return ("all",) if ("test", "images") not in self.names else ("train", "test")

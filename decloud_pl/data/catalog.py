@@ -161,7 +161,7 @@ def _check_path(name: str, given: str, found: Entry | None) -> None:
     path = user_files.path_of(given)
     user_files.check_exists(name, path)
     if found is None or not found.is_in(path):
-        kind = user_files.detect(name, given).kind
+        kind = user_files.detect(name, given, None if found is None else found.num_classes).kind
         if found is not None and found.kind != kind:
             raise DatasetError(
                 f"{path} holds {kind} samples, the data set {name} is of {found.kind} samples.",

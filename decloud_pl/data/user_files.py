@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
+import numpy as np
+
 from decloud_pl.data.formats import arrays, image_folder, tables
 from decloud_pl.data.source import Kind, Split, SplitName, TextSplit, check_labels, highest, hold_out, part_of
 from decloud_pl.errors import DatasetError, DatasetNotFound
@@ -83,20 +85,24 @@ def check_exists(name: str, path: Path) -> None:
         raise DatasetNotFound(reason, fix=f"Correct paths.{name}.")
 
 
-def detect(name: str, given: str) -> Layout:
+def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
     """What a path holds; looks at names only.
+
+    Args:
+        name: what the user calls it.
+        given: the path, with what may follow it.
+        num_classes: how many classes there must be; None for any number.
 
     Raises:
         DatasetNotFound: it does not exist.
-        DatasetError: it holds nothing that can be read.
+        DatasetError: it holds nothing that can be read, or class folders of another number.
     """
     where, query = _split_query(given)
     path = Path(where).expanduser()
     check_exists(name, path)
     try:
-        packed = sorted(path.glob("*.npz")) if path.is_dir() else []
         found = (
-            arrays.find(packed[0] if len(packed) == 1 else path)
+            arrays.find(path)
             or image_folder.find(path, _first_label(query))
             or _find_tables(path, tables.Columns(query.get("text"), query.get("label")))
         )
@@ -108,7 +114,37 @@ def detect(name: str, given: str) -> Layout:
             fix=f"Set paths.{name} to class folders of images, .npz or .npy arrays, or parquet, CSV or JSONL tables of "
             "texts; files as torchvision keeps them need the name of their data set.",
         )
+    if isinstance(found, image_folder.ImageFolder):
+        _check_classes(name, given, found.classes, set(found.classes.values()), num_classes)
     return found
+
+
+def _check_classes(
+    name: str, given: str, classes: Mapping[str, int], labels: set[int], num_classes: int | None
+) -> None:
+    """Compares the classes found with those declared.
+
+    Raises:
+        DatasetError: there is one only; or the labels are names, of which a missing one would move the others.
+    """
+    path = path_of(given)
+    if len(labels) == 1:
+        only = next(iter(classes), str(min(labels)))
+        raise DatasetError(
+            f"{path} has one class only, {only!r}.",
+            fix=f"Set paths.{name} to samples of two classes or more"
+            + (", the folder whose folders are the classes." if path.is_dir() else "."),
+        )
+    if num_classes is None:
+        return
+    are_names = not all(word.isdecimal() for word in classes) if classes else False
+    if max(labels) >= num_classes or (are_names and len(labels) != num_classes):
+        raise DatasetError(
+            f"The data set {name} has {num_classes} classes, {path} has "
+            + (f"{len(labels)}: {spelled(classes)}." if are_names else f"the label {max(labels)}."),
+            fix=f"Correct paths.{name}, or map it to a data set that fits with mappings.{name}=NAME."
+            + (f" Where a class is missing, name each one by its number, 0 to {num_classes - 1}." if are_names else ""),
+        )
 
 
 def _find_tables(path: Path, columns: tables.Columns) -> TextTableFiles | None:
@@ -134,7 +170,7 @@ class UserFiles:
     def __init__(self, name: str, root: str, num_classes: int | None = None) -> None:
         self.name = name
         self._root = root
-        self._layout = detect(name, root)
+        self._layout = detect(name, root, num_classes)
         self._num_classes = num_classes
         self.test_samples: int | None = None
 
@@ -157,11 +193,28 @@ class UserFiles:
         if not self._is_folder:
             loaded = self._from_first(loaded, is_training=part != "test")
         checked: Any = check_labels(loaded, self.num_classes, self.name)
-        if split == "train" and (classes := self._layout.classes):
-            logger.info("The labels of %s: %s", self.name, spelled(classes))
-        if is_whole:
-            return part_of(checked, split)  # type: ignore[no-any-return]
-        return checked if split == "test" else hold_out(checked, split)  # type: ignore[no-any-return]
+        if part == "test":
+            return checked  # type: ignore[no-any-return]
+        taken: Any = part_of(checked, split) if is_whole else hold_out(checked, split)
+        labels = set(np.unique(checked.labels).tolist())
+        _check_classes(self.name, self._root, self._layout.classes, labels, self._num_classes)
+        if split == "train":
+            self._say(labels)
+        return taken  # type: ignore[no-any-return]
+
+    def _say(self, labels: set[int]) -> None:
+        if self._layout.classes:
+            logger.info("The labels of %s: %s", self.name, spelled(self._layout.classes))
+        if missing := sorted(set(range(self.num_classes)) - labels):
+            shown = ", ".join(map(str, missing[:_MOST_SHOWN])) + ("…" if len(missing) > _MOST_SHOWN else "")
+            logger.warning(
+                "%s has samples of %d of the %d classes of %s; these labels have none: %s",
+                path_of(self._root),
+                len(labels),
+                self.num_classes,
+                self.name,
+                shown,
+            )
 
     @property
     def _is_folder(self) -> bool:

@@ -76,8 +76,8 @@ def test_what_is_wrong_with_an_image_folder(tmp_path: Path) -> None:
         path.write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"\.png is not an image that can be read"):
         encoder_for(ImageInput()).pack(UserFiles("food101", str(tmp_path)).load("train"))
-    with pytest.raises(DatasetError, match=r"the label 1, outside 0 to 0\. .*mappings\.food101"):
-        UserFiles("food101", str(tmp_path), num_classes=1).load("train")
+    with pytest.raises(DatasetError, match=r"food101 has 1 classes, .* has 2: 0 = class0, 1 = .*mappings\.food101"):
+        UserFiles("food101", str(tmp_path), num_classes=1)
 
 
 def write_classes(folder: Path, *names: str, count: int = 5) -> None:
@@ -163,6 +163,56 @@ def test_the_labels_of_names_are_shown(tmp_path: Path, caplog: pytest.LogCapture
     items = inventory(Catalog(data, paths={"mine": str(tmp_path / "images"), "texts": str(tmp_path / "a.csv")}))
     classes = {item.name: item.classes for item in items}
     assert (classes["mine"], classes["texts"]) == ({"class1": 0, "class10": 1, "class2": 2}, {})
+
+
+@pytest.mark.parametrize("inside", ["mine", "a/b", "mine/train"])
+def test_a_lone_wrapper_folder_is_no_class(tmp_path: Path, inside: str) -> None:
+    write_classes(tmp_path / inside, "0", "1", "2")
+    (tmp_path / "README.md").touch()
+    assert labels_by_value(UserFiles("custom", str(tmp_path), 3)) == {0: {0}, 1: {1}, 2: {2}}
+
+
+def test_wrapper_folders_of_parts_and_of_arrays(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        write_classes(tmp_path / "images" / "set" / part / "files", "cat", "dog")
+    assert sizes(UserFiles("custom", str(tmp_path / "images"), 2)) == {"train": 9, "held_out": 1, "test": 10}
+    images, labels = tiny.images(50, 5, 8, 1, 0)
+    for name, array in (("images", images), ("labels", labels)):
+        (tmp_path / "arrays" / "a" / "b").mkdir(parents=True, exist_ok=True)
+        np.save(tmp_path / "arrays" / "a" / "b" / f"{name}.npy", array)
+    assert UserFiles("custom", str(tmp_path / "arrays")).num_classes == 5
+
+
+@pytest.mark.parametrize("declared", [None, 1, 10])
+def test_one_class_is_none(tmp_path: Path, declared: int | None) -> None:
+    write_classes(tmp_path / "images", "cats")
+    with pytest.raises(DatasetError, match=r"has one class only, 'cats'.*the folder whose folders are the classes"):
+        UserFiles("custom", str(tmp_path / "images"), declared)
+    np.savez(tmp_path / "a.npz", images=np.zeros((9, 8, 8), np.uint8), labels=np.zeros(9, np.int64))
+    write_table(tmp_path / "a.csv", list("abcdef"), [0] * 6, ("text", "label"))
+    write_table(tmp_path / "b.csv", list("abcdef"), ["good"] * 6, ("text", "label"))
+    for file, label in (("a.npz", "0"), ("a.csv", "0"), ("b.csv", "good")):
+        for split in ("train", "held_out"):
+            with pytest.raises(DatasetError, match=f"has one class only, '{label}'"):
+                UserFiles("custom", str(tmp_path / file), declared).load(split)  # type: ignore[arg-type]
+
+
+def test_other_classes_than_declared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_classes(tmp_path / "names", *"abcd")
+    for declared in (3, 10):
+        with pytest.raises(DatasetError, match=f"has {declared} classes, .* has 4: 0 = a, 1 = b, .*by its number"):
+            UserFiles("custom", str(tmp_path / "names"), declared)
+    with pytest.raises(DatasetError, match=r"cifar10 has 10 classes, .* has 4: .*paths\.cifar10"):
+        Catalog(DataFolder(tmp_path), paths={"cifar10": str(tmp_path / "names")}).resolve("cifar10")
+    write_table(tmp_path / "a.csv", list("abcdef"), ["good", "bad"] * 3, ("text", "label"))
+    with pytest.raises(DatasetError, match=r"agnews has 4 classes, .* has 2: 0 = bad, 1 = good"):
+        UserFiles("agnews", str(tmp_path / "a.csv"), 4).load("train")
+    write_classes(tmp_path / "numbers", "0", "1", "4")
+    with pytest.raises(DatasetError, match=r"has 4 classes, .* has the label 4"):
+        UserFiles("custom", str(tmp_path / "numbers"), 4)
+    assert not caplog.records
+    UserFiles("custom", str(tmp_path / "numbers"), 5).load("train")
+    assert "has samples of 3 of the 5 classes of custom; these labels have none: 2, 3" in caplog.text
 
 
 NAMES = [

@@ -115,13 +115,22 @@ class Arrays:
 
 
 def find(path: Path) -> Arrays | None:
-    """The arrays at a path, None where there are no images with labels.
+    """The arrays at a path or in a lone folder there, None where there are no images with labels.
 
     Raises:
         DatasetError: an ``.npz`` that is damaged.
     """
+    path = _unwrapped(path)
+    packed = sorted(path.glob("*.npz")) if path.is_dir() else []
+    path = packed[0] if len(packed) == 1 else path
     names = _names(path)
     return Arrays(path, names) if _is_whole(names) else None
+
+
+def _unwrapped(path: Path) -> Path:
+    while path.is_dir() and len(inside := list(path.iterdir())) == 1 and inside[0].is_dir():
+        path = inside[0]
+    return path
 
 
 def _names(path: Path) -> dict[Key, str]:

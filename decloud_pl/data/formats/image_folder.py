@@ -58,7 +58,7 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
     """The class folders at a path, None where there are none.
 
     Args:
-        path: of the class folders, or of the folders of the parts.
+        path: of the class folders, or of the folders of the parts; or of a lone folder that holds these.
         first_label: the number that stands for the label 0 where the folders' names are numbers; None where 0 does.
 
     Raises:
@@ -81,12 +81,24 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
 
 
 def _parts(path: Path) -> dict[str, Path] | None:
+    path = _unwrapped(path)
     inside = {folder.name.lower(): folder for folder in sorted(path.iterdir()) if folder.is_dir()}
     train = next((inside[name] for name in _TRAIN if name in inside), None)
     if train is not None and _class_folders(train):
         test = next((inside[name] for name in _TEST if name in inside and _class_folders(inside[name])), None)
-        return {"all": train} if test is None else {"train": train, "test": test}
+        parts = {"all": train} if test is None else {"train": train, "test": test}
+        return {part: _unwrapped(folder) for part, folder in parts.items()}
     return {"all": path} if _class_folders(path) else None
+
+
+def _unwrapped(path: Path) -> Path:
+    """The folder of the class folders: archives often put all of theirs into a folder of its own, which is no class."""
+    while len(folders := _class_folders(path)) == 1:
+        (lone,) = folders
+        if any(file.suffix.lower() in SUFFIXES for file in lone.iterdir()):
+            break
+        path = lone
+    return path
 
 
 def _is_number(name: str) -> bool:

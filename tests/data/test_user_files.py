@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -213,6 +214,59 @@ def test_other_classes_than_declared(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert not caplog.records
     UserFiles("custom", str(tmp_path / "numbers"), 5).load("train")
     assert "has samples of 3 of the 5 classes of custom; these labels have none: 2, 3" in caplog.text
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", ".hidden"])
+def test_what_systems_and_editors_leave_is_no_data(tmp_path: Path, hidden: str) -> None:
+    folder = tmp_path / "images"
+    write_classes(folder, "cat", "dog", count=10)
+    for where in (folder, folder / "cat"):
+        write_classes(where, hidden, f"{hidden}/cat")
+        (where / "._0.png").write_bytes(b"resource fork")
+    assert sizes(UserFiles("custom", str(folder), 2)) == {"train": 14, "held_out": 2, "test": 4}
+    shutil.move(folder, tmp_path / "zip" / "images")
+    write_classes(tmp_path / "zip" / hidden, "cat", "dog")
+    assert sizes(UserFiles("custom", str(tmp_path / "zip"), 2)) == {"train": 14, "held_out": 2, "test": 4}
+
+    images, labels = tiny.images(20, 2, 8, 1, 0)
+    for form in ("npy", "npz"):
+        arrays = tmp_path / form
+        (arrays / "inside" / hidden).mkdir(parents=True)
+        if form == "npz":
+            np.savez(arrays / "inside" / "a.npz", images=images, labels=labels)
+            (arrays / "inside" / "._a.npz").write_bytes(b"resource fork")
+        else:
+            np.save(arrays / "inside" / "images.npy", images)
+            np.save(arrays / "inside" / "labels.npy", labels)
+            (arrays / "inside" / "._images.npy").write_bytes(b"resource fork")
+        (arrays / hidden).mkdir()
+        assert sum(sizes(UserFiles("custom", str(arrays), 2)).values()) == 20
+
+    for name in ("train.csv", f"{hidden}/train.csv", "._train.csv", "test.csv", f"{hidden}/test-checkpoint.csv"):
+        write_table(tmp_path / "texts" / name, *tiny.texts(20, 2, 0), ("text", "label"))
+    assert sizes(UserFiles("custom", str(tmp_path / "texts"), 2)) == {"train": 18, "held_out": 2, "test": 20}
+
+
+def test_a_path_below_a_hidden_folder_is_data(tmp_path: Path) -> None:
+    write_classes(tmp_path / ".home" / "mine", "cat", "dog")
+    assert UserFiles("custom", str(tmp_path / ".home" / "mine"), 2).num_classes == 2
+
+
+def test_labels_that_differ_by_spaces_are_one(tmp_path: Path) -> None:
+    write_classes(tmp_path / "images", "cat", "cat ", " dog", "dog", "great  dane")
+    source = UserFiles("custom", str(tmp_path / "images"), 3)
+    assert labels_by_value(source) == {0: {0}, 1: {0}, 2: {1}, 3: {1}, 4: {2}}
+    write_classes(tmp_path / "numbers", "0 ", "0", " 1")
+    assert labels_by_value(UserFiles("custom", str(tmp_path / "numbers"), 2)) == {0: {0}, 1: {0}, 2: {1}}
+    for suffix in ("csv", "tsv", "jsonl", "parquet"):
+        path = tmp_path / f"a.{suffix}"
+        write_table(path, list("abcd"), ["good", " good", "bad", "bad "], ("text", "label"))
+        assert tables.read([path], tables.Columns()).labels == ["good", "good", "bad", "bad"]
+        write_table(path, list("abcd"), ["1", " 1", "0", "0 "], ("text", "label"))
+        assert tables.read([path], tables.Columns()).labels == [1, 1, 0, 0]
+        write_table(path, list("ab"), ["good", "  "], ("text", "label"))
+        with pytest.raises(DatasetError, match="has a row without a label"):
+            tables.read([path], tables.Columns())
 
 
 NAMES = [

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from decloud_pl.data.formats.image_files import SUFFIXES, ImageFiles
+from decloud_pl.data.formats.names import as_class, is_hidden, visible
 from decloud_pl.data.source import ImageSplit, Kind
 from decloud_pl.errors import DatasetError
 
@@ -44,13 +45,14 @@ class ImageFolder:
         paths: list[Path] = []
         labels: list[int] = []
         for folder in _class_folders(self.parts[part]):
-            if folder.name not in self.classes:
+            name = as_class(folder.name)
+            if name not in self.classes:
                 raise DatasetError(
                     f"{folder} is a class that the training images do not have.", fix="Rename it or take it away."
                 )
             images = _images(folder)
             paths += images
-            labels += [self.classes[folder.name]] * len(images)
+            labels += [self.classes[name]] * len(images)
         return ImageSplit(ImageFiles(tuple(paths)), np.array(labels, np.int64))
 
 
@@ -67,7 +69,7 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
     parts = _parts(path) if path.is_dir() else None
     if parts is None:
         return None
-    names = {part: [folder.name for folder in _class_folders(folder)] for part, folder in parts.items()}
+    names = {part: [as_class(inside.name) for inside in _class_folders(folder)] for part, folder in parts.items()}
     training = next(iter(names.values()))
     if all(map(_is_number, training)):
         numbers = [name for part in names.values() for name in part if _is_number(name)]
@@ -77,12 +79,12 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
             f"The class folders in {path} are not numbers that ?first_label={first_label} could count.",
             fix="Take first_label away.",
         )
-    return ImageFolder(parts, {name: label for label, name in enumerate(training)})
+    return ImageFolder(parts, {name: label for label, name in enumerate(sorted(set(training)))})
 
 
 def _parts(path: Path) -> dict[str, Path] | None:
     path = _unwrapped(path)
-    inside = {folder.name.lower(): folder for folder in sorted(path.iterdir()) if folder.is_dir()}
+    inside = {folder.name.lower(): folder for folder in visible(path.iterdir(), path) if folder.is_dir()}
     train = next((inside[name] for name in _TRAIN if name in inside), None)
     if train is not None and _class_folders(train):
         test = next((inside[name] for name in _TEST if name in inside and _class_folders(inside[name])), None)
@@ -95,7 +97,7 @@ def _unwrapped(path: Path) -> Path:
     """The folder of the class folders: archives often put all of theirs into a folder of its own, which is no class."""
     while len(folders := _class_folders(path)) == 1:
         (lone,) = folders
-        if any(file.suffix.lower() in SUFFIXES for file in lone.iterdir()):
+        if any(file.suffix.lower() in SUFFIXES for file in visible(lone.iterdir(), lone)):
             break
         path = lone
     return path
@@ -120,7 +122,7 @@ def _numbered(path: Path, names: Iterable[str], first_label: int | None) -> dict
 
 
 def _class_folders(path: Path) -> list[Path]:
-    return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _has_image(folder)]
+    return [folder for folder in visible(path.iterdir(), path) if folder.is_dir() and _has_image(folder)]
 
 
 def _has_image(folder: Path) -> bool:
@@ -143,6 +145,8 @@ def _inside(folder: Path) -> Iterator[Path]:
             f"{error.filename} cannot be read: {error.strerror}.", fix="Let this user read it or take it away."
         ) from error
 
-    for here, _, names in os.walk(folder, onerror=refuse):
+    for here, below, names in os.walk(folder, onerror=refuse):
+        below[:] = [name for name in below if not is_hidden(name)]
         for name in names:
-            yield Path(here, name)
+            if not is_hidden(name):
+                yield Path(here, name)

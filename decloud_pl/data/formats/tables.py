@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from decloud_pl.data.formats.names import as_class, visible
 from decloud_pl.data.source import TextSplit
 from decloud_pl.errors import DatasetError
 
@@ -37,7 +38,7 @@ def all_tables(folder: Path) -> tuple[Path, ...]:
     files = [
         path
         for depth in range(1, _DEPTH + 1)
-        for path in sorted(folder.glob("/".join("*" * depth)))
+        for path in visible(folder.glob("/".join("*" * depth)), folder)
         if path.suffix.lower() in SUFFIXES and path.name not in _METADATA and path.is_file()
     ]
     best = min((SUFFIXES.index(path.suffix.lower()) for path in files), default=0)
@@ -116,7 +117,8 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
 
 
 def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
-    """Whole numbers, also where they are written as text, or words."""
+    """Whole numbers, also where they are written as text, or words without the spaces that nobody sees."""
+    values = [as_class(value) if isinstance(value, str) else value for value in values]
     if any(value is None or value == "" or value != value for value in values):  # NaN is not itself
         raise DatasetError(f"{path} has a row without a label.", fix=_CORRECT)
     if any(isinstance(value, float) and not value.is_integer() for value in values):

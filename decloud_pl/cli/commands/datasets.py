@@ -4,7 +4,9 @@ A round names one of the network's 99 data sets. mappings.NAME=OTHER trains such
 paths.NAME=FOLDER says where your own files are: torchvision's layout, class folders of images, .npz or .npy arrays,
 or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns). Labels count from 0;
 PATH?first_label=1 is for class folders, arrays and tables whose numbers begin with 1. Class folders whose names are no
-numbers are counted in the order of the alphabet, and the list shows which label each one has.
+numbers are counted in the order of the alphabet, and the list shows which label each one has. Image files are
+opened as torchvision's loader does: an EXIF orientation is not applied, transparency is dropped. Grey of 16 bits is
+scaled to 8; pixels of 32 bits are refused.
 
 Examples:
   decloud-trainer datasets

@@ -236,6 +236,11 @@ class UserFiles:
                 fix=f"Put ?first_label={low} after the path if {low} is the label 0, or ?first_label=0 if the numbers "
                 "are the labels.",
             )
+        if first is not None and self._layout.classes:
+            raise DatasetError(
+                f"The labels of {path_of(self._root)} are words, which ?first_label={first} could not count.",
+                fix="Take first_label away.",
+            )
         return replace(loaded, labels=loaded.labels - first) if first else loaded
 
 

@@ -153,6 +153,9 @@ def test_arrays_and_tables_from_one_need_a_word_of_the_user(tmp_path: Path) -> N
         assert source.num_classes == 3
         assert set(source.load("train").labels.tolist()) == {0, 1, 2}
         assert UserFiles("custom", f"{path}?first_label=0").num_classes == 4
+    write_table(tmp_path / "b.csv", list("abcdef"), ["good", "bad"] * 3, ("text", "label"))
+    with pytest.raises(DatasetError, match="are words"):
+        UserFiles("custom", f"{tmp_path / 'b.csv'}?first_label=1", 2).load("train")
 
 
 def test_the_labels_of_names_are_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

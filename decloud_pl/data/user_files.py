@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,15 +11,13 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from decloud_pl.data.classes import check_classes, log_classes
 from decloud_pl.data.formats import arrays, image_folder, tables
 from decloud_pl.data.source import Kind, Split, SplitName, TextSplit, check_labels, highest, hold_out, part_of
 from decloud_pl.errors import DatasetError, DatasetNotFound
 
-logger = logging.getLogger(__name__)
-
 TARGET = "decloud_pl.data.user_files.UserFiles"
 _TEST_WORDS = ("test", "validation", "valid", "val", "dev")
-_MOST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -115,36 +112,8 @@ def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
             "texts; files as torchvision keeps them need the name of their data set.",
         )
     if isinstance(found, image_folder.ImageFolder):
-        _check_classes(name, given, found.classes, set(found.classes.values()), num_classes)
+        check_classes(name, path, found.classes, set(found.classes.values()), num_classes)
     return found
-
-
-def _check_classes(
-    name: str, given: str, classes: Mapping[str, int], labels: set[int], num_classes: int | None
-) -> None:
-    """Compares the classes found with those declared.
-
-    Raises:
-        DatasetError: there is one only; or the labels are names, of which a missing one would move the others.
-    """
-    path = path_of(given)
-    if len(labels) == 1:
-        only = next(iter(classes), str(min(labels)))
-        raise DatasetError(
-            f"{path} has one class only, {only!r}.",
-            fix=f"Set paths.{name} to samples of two classes or more"
-            + (", the folder whose folders are the classes." if path.is_dir() else "."),
-        )
-    if num_classes is None:
-        return
-    are_names = not all(word.isdecimal() for word in classes) if classes else False
-    if max(labels) >= num_classes or (are_names and len(labels) != num_classes):
-        raise DatasetError(
-            f"The data set {name} has {num_classes} classes, {path} has "
-            + (f"{len(labels)}: {spelled(classes)}." if are_names else f"the label {max(labels)}."),
-            fix=f"Correct paths.{name}, or map it to a data set that fits with mappings.{name}=NAME."
-            + (f" Where a class is missing, name each one by its number, 0 to {num_classes - 1}." if are_names else ""),
-        )
 
 
 def _find_tables(path: Path, columns: tables.Columns) -> TextTableFiles | None:
@@ -197,24 +166,11 @@ class UserFiles:
             return checked  # type: ignore[no-any-return]
         taken: Any = part_of(checked, split) if is_whole else hold_out(checked, split)
         labels = set(np.unique(checked.labels).tolist())
-        _check_classes(self.name, self._root, self._layout.classes, labels, self._num_classes)
+        path, classes = path_of(self._root), self._layout.classes
+        check_classes(self.name, path, classes, labels, self._num_classes)
         if split == "train":
-            self._say(labels)
+            log_classes(self.name, path, classes, labels, self.num_classes)
         return taken  # type: ignore[no-any-return]
-
-    def _say(self, labels: set[int]) -> None:
-        if self._layout.classes:
-            logger.info("The labels of %s: %s", self.name, spelled(self._layout.classes))
-        if missing := sorted(set(range(self.num_classes)) - labels):
-            shown = ", ".join(map(str, missing[:_MOST_SHOWN])) + ("…" if len(missing) > _MOST_SHOWN else "")
-            logger.warning(
-                "%s has samples of %d of the %d classes of %s; these labels have none: %s",
-                path_of(self._root),
-                len(labels),
-                self.num_classes,
-                self.name,
-                shown,
-            )
 
     @property
     def _is_folder(self) -> bool:
@@ -242,13 +198,6 @@ class UserFiles:
                 fix="Take first_label away.",
             )
         return replace(loaded, labels=loaded.labels - first) if first else loaded
-
-
-def spelled(classes: Mapping[str, int]) -> str:
-    """Labels with what the user calls them, as in ``0 = cat, 1 = dog``; of many only the first ones."""
-    shown = [f"{label} = {name}" for name, label in list(classes.items())[:_MOST_SHOWN]]
-    more = len(classes) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _first_label(query: Mapping[str, str]) -> int | None:

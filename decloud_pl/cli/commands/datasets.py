@@ -102,7 +102,7 @@ def _bar(name: str) -> Iterator[Progress | None]:
 
 
 def _print(item: Item) -> None:
-    from decloud_pl.data.user_files import spelled
+    from decloud_pl.data.classes import spelled
 
     classes = "" if item.num_classes is None else f"{item.num_classes} classes, "
     if item.on_disk:

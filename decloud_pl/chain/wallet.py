@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "DECLOUD_PRIVATE_KEY"
 _KEY_BYTES = 64
+_BYTE_ORDER_MARK = "\ufeff"  # which editors on Windows put before a text in UTF-8
 _LONGEST_KEY_FILE = 4096
 
 
@@ -65,7 +66,7 @@ def parse_key(text: str, source: str) -> Wallet:
     Raises:
         WalletError: it is neither; the message does not repeat it.
     """
-    stripped = text.strip()
+    stripped = text.lstrip(_BYTE_ORDER_MARK).strip()
     try:
         key = bytes(json.loads(stripped)) if stripped.startswith("[") else base58.b58decode(stripped)
         return Wallet(Keypair.from_bytes(key))
@@ -163,7 +164,7 @@ def _read(path: Path, *, strict: bool) -> str | None:
         logger.warning("The key file %s can be read by others (mode %03o). %s", path, mode, advice)
     if len(data) > _LONGEST_KEY_FILE:
         raise WalletError(f"{path} is too large to be a key file.", fix="Name the right file.")
-    return data.decode("ascii", "replace")
+    return data.decode("utf-8", "replace")
 
 
 def _configured_path(cli_config: Path | None) -> Path | None:

@@ -75,9 +75,16 @@ class Choice:
     root: str | None
     ready: bool
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the files are in the layout that the entry's publisher gave them."""
+        if self.root is None:
+            return True
+        return self.entry is not None and self.entry.is_in(user_files.path_of(self.root))
+
     def node(self, data: DataFolder) -> dict[str, Any]:
         """The node from which `decloud_pl.build` makes the `Source`."""
-        if self.root is not None and (self.entry is None or not self.entry.is_in(user_files.path_of(self.root))):
+        if not self.is_published:
             classes = None if self.entry is None else self.entry.num_classes
             return {"_target_": user_files.TARGET, "name": self.name, "root": self.root, "num_classes": classes}
         if self.entry is None:
@@ -154,7 +161,7 @@ def _check_path(name: str, given: str, found: Entry | None) -> None:
     path = user_files.path_of(given)
     user_files.check_exists(name, path)
     if found is None or not found.is_in(path):
-        kind = user_files.detect(name, given).kind
+        kind = user_files.detect(name, given, None if found is None else found.num_classes).kind
         if found is not None and found.kind != kind:
             raise DatasetError(
                 f"{path} holds {kind} samples, the data set {name} is of {found.kind} samples.",

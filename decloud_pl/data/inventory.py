@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import Entry
-from decloud_pl.data.user_files import path_of
+from decloud_pl.data.formats.image_folder import ImageFolder
+from decloud_pl.data.user_files import detect, path_of
 from decloud_pl.errors import DatasetError
 
 _OWN = "your own files"
@@ -29,6 +31,7 @@ class Item:
         download_bytes: what a download takes, 0 where unknown.
         problem: why it cannot be used, empty when it can.
         rounds: the chain's names of the rounds that train on it.
+        classes: label by class folder, where the files are such; of others only reading them would tell.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Item:
     download_bytes: int
     problem: str
     rounds: tuple[str, ...]
+    classes: Mapping[str, int]
 
 
 def inventory(catalog: Catalog) -> list[Item]:
@@ -59,8 +63,13 @@ def inventory(catalog: Catalog) -> list[Item]:
 
 def _item(name: str, entry: Entry | None, rounds: tuple[str, ...], catalog: Catalog) -> Item:
     problem, path = "", None
+    classes: Mapping[str, int] = {}
     try:
-        on_disk = catalog.find(name).ready
+        choice = catalog.find(name)
+        on_disk = choice.ready
+        if choice.root is not None and not choice.is_published:
+            layout = detect(name, choice.root)
+            classes = layout.classes if isinstance(layout, ImageFolder) else {}
     except DatasetError as error:
         on_disk, problem = False, str(error)
     if name in catalog.paths:
@@ -79,6 +88,7 @@ def _item(name: str, entry: Entry | None, rounds: tuple[str, ...], catalog: Cata
         download_bytes=0 if entry is None else sum(item.size for item in entry.downloads),
         problem=problem,
         rounds=rounds,
+        classes=classes,
     )
 
 

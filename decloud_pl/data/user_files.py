@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
+import numpy as np
+
+from decloud_pl.data.classes import check_classes, log_classes
 from decloud_pl.data.formats import arrays, image_folder, tables
 from decloud_pl.data.source import Kind, Split, SplitName, TextSplit, check_labels, highest, hold_out, part_of
 from decloud_pl.errors import DatasetError, DatasetNotFound
@@ -26,6 +30,11 @@ class TextTableFiles:
 
     def count_classes(self) -> int:
         return len(self._words) or highest(self.split(self._training).labels)
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Label by word; empty where the tables have numbers."""
+        return {word: label for label, word in enumerate(self._words)}
 
     def split(self, part: str) -> TextSplit:
         return self._table(part).split(self._words)
@@ -54,8 +63,8 @@ Layout = image_folder.ImageFolder | arrays.Arrays | TextTableFiles
 
 
 def path_of(given: str) -> Path:
-    """The path without the columns that may follow it."""
-    return Path(_split_columns(given)[0]).expanduser()
+    """The path without what may follow it."""
+    return Path(_split_query(given)[0]).expanduser()
 
 
 def check_exists(name: str, path: Path) -> None:
@@ -73,22 +82,26 @@ def check_exists(name: str, path: Path) -> None:
         raise DatasetNotFound(reason, fix=f"Correct paths.{name}.")
 
 
-def detect(name: str, given: str) -> Layout:
+def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
     """What a path holds; looks at names only.
+
+    Args:
+        name: what the user calls it.
+        given: the path, with what may follow it.
+        num_classes: how many classes there must be; None for any number.
 
     Raises:
         DatasetNotFound: it does not exist.
-        DatasetError: it holds nothing that can be read.
+        DatasetError: it holds nothing that can be read, or class folders of another number.
     """
-    where, columns = _split_columns(given)
+    where, query = _split_query(given)
     path = Path(where).expanduser()
     check_exists(name, path)
     try:
-        packed = sorted(path.glob("*.npz")) if path.is_dir() else []
         found = (
-            arrays.find(packed[0] if len(packed) == 1 else path)
-            or image_folder.find(path)
-            or _find_tables(path, tables.Columns(columns.get("text"), columns.get("label")))
+            arrays.find(path)
+            or image_folder.find(path, _first_label(query))
+            or _find_tables(path, tables.Columns(query.get("text"), query.get("label")))
         )
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {error.strerror}.", fix=f"Correct paths.{name}.") from error
@@ -98,6 +111,8 @@ def detect(name: str, given: str) -> Layout:
             fix=f"Set paths.{name} to class folders of images, .npz or .npy arrays, or parquet, CSV or JSONL tables of "
             "texts; files as torchvision keeps them need the name of their data set.",
         )
+    if isinstance(found, image_folder.ImageFolder):
+        check_classes(name, path, found.classes, set(found.classes.values()), num_classes)
     return found
 
 
@@ -116,13 +131,15 @@ class UserFiles:
 
     Args:
         name: what the user calls it.
-        root: the path; for tables it may name columns, like ``reviews.csv?text=review&label=stars``.
+        root: the path. After ``?`` it may name a table's columns, like ``reviews.csv?text=review&label=stars``, and
+            the number that stands for the label 0, like ``digits?first_label=1``.
         num_classes: how many labels there must be; None counts those of the files.
     """
 
     def __init__(self, name: str, root: str, num_classes: int | None = None) -> None:
         self.name = name
-        self._layout = detect(name, root)
+        self._root = root
+        self._layout = detect(name, root, num_classes)
         self._num_classes = num_classes
         self.test_samples: int | None = None
 
@@ -133,22 +150,68 @@ class UserFiles:
     @cached_property
     def num_classes(self) -> int:
         """The declared number, else as many as the files' labels tell."""
-        return self._layout.count_classes() if self._num_classes is None else self._num_classes
+        if self._num_classes is not None:
+            return self._num_classes
+        return self._layout.count_classes() - (0 if self._is_folder else self._first_label or 0)
 
     def load(self, split: SplitName) -> Split:
         """See `Source.load`."""
         is_whole = "all" in self._layout.parts
         part = "all" if is_whole else "test" if split == "test" else "train"
         loaded: Any = self._layout.split(part)  # of either kind
+        if not self._is_folder:
+            loaded = self._from_first(loaded, is_training=part != "test")
         checked: Any = check_labels(loaded, self.num_classes, self.name)
-        if is_whole:
-            return part_of(checked, split)  # type: ignore[no-any-return]
-        return checked if split == "test" else hold_out(checked, split)  # type: ignore[no-any-return]
+        if part == "test":
+            return checked  # type: ignore[no-any-return]
+        taken: Any = part_of(checked, split) if is_whole else hold_out(checked, split)
+        labels = set(np.unique(checked.labels).tolist())
+        path, classes = path_of(self._root), self._layout.classes
+        check_classes(self.name, path, classes, labels, self._num_classes)
+        if split == "train":
+            log_classes(self.name, path, classes, labels, self.num_classes)
+        return taken  # type: ignore[no-any-return]
+
+    @property
+    def _is_folder(self) -> bool:
+        """Whether the labels have been counted from the first one: class folders say theirs by name."""
+        return isinstance(self._layout, image_folder.ImageFolder)
+
+    @property
+    def _first_label(self) -> int | None:
+        return _first_label(_split_query(self._root)[1])
+
+    def _from_first(self, loaded: Any, *, is_training: bool) -> Any:
+        """The same samples, with labels that count from 0."""
+        first = self._first_label
+        low = int(loaded.labels.min()) if len(loaded.labels) else 0
+        if first is None and low > 0 and is_training:
+            raise DatasetError(
+                f"The labels of {path_of(self._root)} are numbers from {low} to {int(loaded.labels.max())}, and labels "
+                "begin with 0.",
+                fix=f"Put ?first_label={low} after the path if {low} is the label 0, or ?first_label=0 if the numbers "
+                "are the labels.",
+            )
+        if first is not None and self._layout.classes:
+            raise DatasetError(
+                f"The labels of {path_of(self._root)} are words, which ?first_label={first} could not count.",
+                fix="Take first_label away.",
+            )
+        return replace(loaded, labels=loaded.labels - first) if first else loaded
 
 
-def _split_columns(given: str) -> tuple[str, dict[str, str]]:
-    path, mark, query = given.rpartition("?")
-    columns = dict(parse_qsl(query)) if mark else {}
-    if not columns or not set(columns) <= {"text", "label"}:
+def _first_label(query: Mapping[str, str]) -> int | None:
+    given = query.get("first_label")
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdecimal()):
+        raise DatasetError(f"?first_label={given} is no whole number.", fix="It is the number of the label 0.")
+    return int(given)
+
+
+def _split_query(given: str) -> tuple[str, dict[str, str]]:
+    path, mark, text = given.rpartition("?")
+    query = dict(parse_qsl(text)) if mark else {}
+    if not query or not set(query) <= {"text", "label", "first_label"}:
         return given, {}
-    return path, columns
+    return path, query

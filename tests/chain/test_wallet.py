@@ -32,6 +32,17 @@ def test_both_forms_of_a_key(keypair: Keypair) -> None:
     assert parse_key(f"  {keypair}\n", "test").address == keypair.pubkey()
 
 
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_key_with_the_mark_of_an_editor_on_windows(tmp_path: Path, keypair: Keypair, as_json: bool) -> None:
+    text = json.dumps(list(bytes(keypair))) if as_json else str(keypair)
+    file = tmp_path / "id.json"
+    file.write_bytes(text.encode("utf-8-sig") + b"\r\n")
+    file.chmod(0o600)
+    assert load_wallet(keypair_path=file, environ={}).address == keypair.pubkey()
+    pasted = {"DECLOUD_PRIVATE_KEY": f"\N{ZERO WIDTH NO-BREAK SPACE}{text}"}
+    assert load_wallet(keypair_path=None, environ=pasted).address == keypair.pubkey()
+
+
 def test_the_order_of_places(tmp_path: Path) -> None:
     keys = [Keypair() for _ in range(4)]
     file = write_key(tmp_path / "id.json", keys[2])

@@ -25,12 +25,39 @@ def test_gpus_are_divided(workers: int, gpus: str, expected: list[tuple[str, ...
     assert [gpus_of(worker, workers, tuple(gpus)) for worker in range(workers)] == expected
 
 
-def test_what_the_user_hides_stays_hidden(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (None, "0 1 2"),
+        ("", ""),
+        ("-1", ""),
+        ("0,-1", "0"),
+        ("1,-1,0", "1"),
+        (" 2, 0 ", "2 0"),
+        ("0,,1", "0"),
+        ("0,7,1", "0"),
+        ("3", ""),
+        ("1,1", ""),
+        ("NoDevFiles", ""),
+        ("GPU-7, GPU-8", "GPU-7 GPU-8"),
+        ("GPU-7,1", "GPU-7"),
+        ("GPU-7,GPU-7", ""),
+        ("MIG-a,-1,MIG-b", "MIG-a"),
+        ("1,GPU-7", "1"),
+    ],
+)
+def test_devices_are_hidden_as_cuda_does(chosen: str | None, expected: str, tmp_path: Path) -> None:
+    environ = {} if chosen is None else {"CUDA_VISIBLE_DEVICES": chosen}
+    assert visible_gpus(environ, tmp_path) == ()
     for name in ("nvidia0", "nvidia10", "nvidia2", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
-    assert visible_gpus({}, tmp_path) == ("0", "2", "10")
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "3, GPU-7"}, tmp_path) == ("3", "GPU-7")
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}, tmp_path) == ()
+    assert visible_gpus(environ, tmp_path) == tuple(expected.split())
+
+
+def test_windows_subsystem_for_linux_does_not_say_how_many_there_are(tmp_path: Path) -> None:
+    (tmp_path / "dxg").touch()
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "0,-1"}, tmp_path) == ("0",)
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "-1"}, tmp_path) == ()
 
 
 async def test_no_more_than_there_are_places_and_no_gpu_twice() -> None:

@@ -84,7 +84,7 @@ def test_packing_a_part_gives_that_part(spec: InputSpec, split: ImageSplit | Tex
     assert torch.equal(encoder.pack(split.take(some)), encoder.pack(split)[torch.from_numpy(some)])
 
 
-def test_a_model_of_the_wrong_kind_is_one_sentence(tmp_path: Path) -> None:
+def test_a_model_of_the_wrong_kind_is_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = ImageSplit(np.zeros((1, 8, 8), np.uint8), np.zeros(1, np.int64))
     with pytest.raises(TrainingError, match="takes text input, the data set holds image samples"):
         encoder_for(TextInput()).pack(images)
@@ -94,3 +94,6 @@ def test_a_model_of_the_wrong_kind_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="text input, the data set digits holds image samples"):
         check_fit(text_model, Digits())
     check_fit(BaseModel(ModelSpec("simple_cnn", {}), tmp_path, 10), Digits())
+    assert not caplog.records
+    check_fit(BaseModel(ModelSpec("simple_cnn", {}), tmp_path, 12), Digits())
+    assert "The base model tells 12 classes apart, the data set digits has 10." in caplog.text

@@ -2,7 +2,11 @@
 
 A round names one of the network's 99 data sets. mappings.NAME=OTHER trains such a round on another data set;
 paths.NAME=FOLDER says where your own files are: torchvision's layout, class folders of images, .npz or .npy arrays,
-or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns).
+or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns). Labels count from 0;
+PATH?first_label=1 is for class folders, arrays and tables whose numbers begin with 1. Class folders whose names are no
+numbers are counted in the order of the alphabet, and the list shows which label each one has. Image files are
+opened as torchvision's loader does: an EXIF orientation is not applied, transparency is dropped. Grey of 16 bits is
+scaled to 8; pixels of 32 bits are refused.
 
 Examples:
   decloud-trainer datasets
@@ -98,6 +102,8 @@ def _bar(name: str) -> Iterator[Progress | None]:
 
 
 def _print(item: Item) -> None:
+    from decloud_pl.data.classes import spelled
+
     classes = "" if item.num_classes is None else f"{item.num_classes} classes, "
     if item.on_disk:
         where = f"{item.path} ({item.bytes_on_disk / 1e6:.1f} MB)" if item.path else "comes with the installation"
@@ -109,5 +115,7 @@ def _print(item: Item) -> None:
     print(f"{item.name}: {item.kind or 'own'}, {classes}{item.size}")
     print(f"  licence: {item.licence}")
     print(f"  files: {where}")
+    if item.classes:
+        print(f"  labels: {spelled(item.classes)}")
     if others:
         print(f"  also for rounds of: {', '.join(others)}")

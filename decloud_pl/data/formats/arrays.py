@@ -14,6 +14,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from decloud_pl.data.formats.names import is_hidden, visible
 from decloud_pl.data.source import ImageSplit, Kind, highest
 from decloud_pl.errors import DatasetError
 
@@ -49,6 +50,11 @@ class Arrays:
     path: Path
     names: dict[Key, str]
     kind: ClassVar[Kind] = "image"
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """None has a name."""
+        return {}
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -110,23 +116,34 @@ class Arrays:
 
 
 def find(path: Path) -> Arrays | None:
-    """The arrays at a path, None where there are no images with labels.
+    """The arrays at a path or in a lone folder there, None where there are no images with labels.
 
     Raises:
         DatasetError: an ``.npz`` that is damaged.
     """
+    path = _unwrapped(path)
+    packed = visible(path.glob("*.npz"), path) if path.is_dir() else []
+    path = packed[0] if len(packed) == 1 else path
     names = _names(path)
     return Arrays(path, names) if _is_whole(names) else None
 
 
+def _unwrapped(path: Path) -> Path:
+    while path.is_dir() and len(inside := visible(path.iterdir(), path)) == 1 and inside[0].is_dir():
+        path = inside[0]
+    return path
+
+
 def _names(path: Path) -> dict[Key, str]:
     if path.is_dir():
-        return _sort_out([file.name for file in sorted(path.glob("*.npy"))], lambda name: Path(name).stem)
+        return _sort_out([file.name for file in visible(path.glob("*.npy"), path)], lambda name: Path(name).stem)
     if path.suffix.lower() != ".npz" or not path.is_file():
         return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [name.removesuffix(".npy") for name in archive.namelist()]
+            members = [
+                name.removesuffix(".npy") for name in archive.namelist() if not any(map(is_hidden, name.split("/")))
+            ]
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
         raise DatasetError(f"{path} is not an .npz file, or it is damaged.", fix="Write it again.") from error
     return _sort_out(members, str)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from decloud_pl.data.formats.image_files import SUFFIXES, ImageFiles
+from decloud_pl.data.formats.names import as_class, is_hidden, visible
 from decloud_pl.data.source import ImageSplit, Kind
 from decloud_pl.errors import DatasetError
 
@@ -20,14 +21,20 @@ _TEST = ("test", "testing", "val", "valid", "validation")
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """Class folders, by part: ``train`` and ``test``, or ``all``."""
+    """Class folders, by part: ``train`` and ``test``, or ``all``.
+
+    Attributes:
+        parts: the folder of each part.
+        classes: label by class, in the order of the labels. Where every name is a whole number, it is the label, less
+            the first one; else the labels count the training part's names in the order of the alphabet.
+    """
 
     parts: dict[str, Path]
-    classes: tuple[str, ...]
+    classes: dict[str, int]
     kind: ClassVar[Kind] = "image"
 
     def count_classes(self) -> int:
-        return len(self.classes)
+        return max(self.classes.values()) + 1
 
     def split(self, part: str) -> ImageSplit:
         """One part.
@@ -35,36 +42,87 @@ class ImageFolder:
         Raises:
             DatasetError: a class that the training part does not have.
         """
-        number = {name: index for index, name in enumerate(self.classes)}
         paths: list[Path] = []
         labels: list[int] = []
         for folder in _class_folders(self.parts[part]):
-            if folder.name not in number:
+            name = as_class(folder.name)
+            if name not in self.classes:
                 raise DatasetError(
                     f"{folder} is a class that the training images do not have.", fix="Rename it or take it away."
                 )
             images = _images(folder)
             paths += images
-            labels += [number[folder.name]] * len(images)
+            labels += [self.classes[name]] * len(images)
         return ImageSplit(ImageFiles(tuple(paths)), np.array(labels, np.int64))
 
 
-def find(path: Path) -> ImageFolder | None:
-    """The class folders at a path, None where there are none."""
-    if not path.is_dir():
+def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
+    """The class folders at a path, None where there are none.
+
+    Args:
+        path: of the class folders, or of the folders of the parts; or of a lone folder that holds these.
+        first_label: the number that stands for the label 0 where the folders' names are numbers; None where 0 does.
+
+    Raises:
+        DatasetError: the names are numbers that do not begin with the first one.
+    """
+    parts = _parts(path) if path.is_dir() else None
+    if parts is None:
         return None
-    inside = {folder.name.lower(): folder for folder in sorted(path.iterdir()) if folder.is_dir()}
+    names = {part: [as_class(inside.name) for inside in _class_folders(folder)] for part, folder in parts.items()}
+    training = next(iter(names.values()))
+    if all(map(_is_number, training)):
+        numbers = [name for part in names.values() for name in part if _is_number(name)]
+        return ImageFolder(parts, _numbered(path, numbers, first_label))
+    if first_label is not None:
+        raise DatasetError(
+            f"The class folders in {path} are not numbers that ?first_label={first_label} could count.",
+            fix="Take first_label away.",
+        )
+    return ImageFolder(parts, {name: label for label, name in enumerate(sorted(set(training)))})
+
+
+def _parts(path: Path) -> dict[str, Path] | None:
+    path = _unwrapped(path)
+    inside = {folder.name.lower(): folder for folder in visible(path.iterdir(), path) if folder.is_dir()}
     train = next((inside[name] for name in _TRAIN if name in inside), None)
     if train is not None and _class_folders(train):
         test = next((inside[name] for name in _TEST if name in inside and _class_folders(inside[name])), None)
         parts = {"all": train} if test is None else {"train": train, "test": test}
-        return ImageFolder(parts, tuple(folder.name for folder in _class_folders(train)))
-    folders = _class_folders(path)
-    return ImageFolder({"all": path}, tuple(folder.name for folder in folders)) if folders else None
+        return {part: _unwrapped(folder) for part, folder in parts.items()}
+    return {"all": path} if _class_folders(path) else None
+
+
+def _unwrapped(path: Path) -> Path:
+    """The folder of the class folders: archives often put all of theirs into a folder of its own, which is no class."""
+    while len(folders := _class_folders(path)) == 1:
+        (lone,) = folders
+        if any(file.suffix.lower() in SUFFIXES for file in visible(lone.iterdir(), lone)):
+            break
+        path = lone
+    return path
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
+
+
+def _numbered(path: Path, names: Iterable[str], first_label: int | None) -> dict[str, int]:
+    found = {name: int(name) for name in sorted(names, key=int)}
+    low, high = min(found.values()), max(found.values())
+    if low > 0 and first_label is None:
+        raise DatasetError(
+            f"The class folders in {path} are numbers from {low} to {high}, and labels begin with 0.",
+            fix=f"Put ?first_label={low} after the path if {low} is the label 0, or ?first_label=0 if each name is its "
+            "label.",
+        )
+    if low < (first_label or 0):
+        raise DatasetError(f"{path} has the class folder {low}, below ?first_label={first_label}.", fix="Correct it.")
+    return {name: number - (first_label or 0) for name, number in found.items()}
 
 
 def _class_folders(path: Path) -> list[Path]:
-    return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _has_image(folder)]
+    return [folder for folder in visible(path.iterdir(), path) if folder.is_dir() and _has_image(folder)]
 
 
 def _has_image(folder: Path) -> bool:
@@ -87,6 +145,8 @@ def _inside(folder: Path) -> Iterator[Path]:
             f"{error.filename} cannot be read: {error.strerror}.", fix="Let this user read it or take it away."
         ) from error
 
-    for here, _, names in os.walk(folder, onerror=refuse):
+    for here, below, names in os.walk(folder, onerror=refuse):
+        below[:] = [name for name in below if not is_hidden(name)]
         for name in names:
-            yield Path(here, name)
+            if not is_hidden(name):
+                yield Path(here, name)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from decloud_pl.data.formats import delimited
+from decloud_pl.data.formats.names import as_class, visible
 from decloud_pl.data.source import TextSplit
 from decloud_pl.errors import DatasetError
 
@@ -26,7 +27,6 @@ _DEPTH = 3
 _CORRECT = "Correct the file."
 _WHOLE = re.compile(r"[+-]?\d{1,9}")
 _LARGEST = 1e9
-_LONGEST_ROW = 1 << 24  # bytes of CSV; also what is parsed at a time
 _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_infos.json")
 
 
@@ -37,7 +37,7 @@ def all_tables(folder: Path) -> tuple[Path, ...]:
     files = [
         path
         for depth in range(1, _DEPTH + 1)
-        for path in sorted(folder.glob("/".join("*" * depth)))
+        for path in visible(folder.glob("/".join("*" * depth)), folder)
         if path.suffix.lower() in SUFFIXES and path.name not in _METADATA and path.is_file()
     ]
     best = min((SUFFIXES.index(path.suffix.lower()) for path in files), default=0)
@@ -116,7 +116,8 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
 
 
 def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
-    """Whole numbers, also where they are written as text, or words."""
+    """Whole numbers, also where they are written as text, or words without the spaces that nobody sees."""
+    values = [as_class(value) if isinstance(value, str) else value for value in values]
     if any(value is None or value == "" or value != value for value in values):  # NaN is not itself
         raise DatasetError(f"{path} has a row without a label.", fix=_CORRECT)
     if any(isinstance(value, float) and not value.is_integer() for value in values):
@@ -130,7 +131,7 @@ def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
     return [int(value) for value in values]  # type: ignore[call-overload]  # the line above says so
 
 
-def _open(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
+def _open(path: Path, columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
     """The columns of the texts and of the labels."""
     from pyarrow import parquet
 
@@ -138,7 +139,7 @@ def _open(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
     if suffix in (".jsonl", ".json"):
         return _from_json(path, columns)
     if suffix in (".csv", ".tsv"):
-        return _from_csv(path, "\t" if suffix == ".tsv" else ",", columns)
+        return delimited.read(path, lambda names: _chosen(path, columns, names))
     if suffix == ".arrow":
         return _from_arrow(path, columns)
     with parquet.ParquetFile(path) as file:
@@ -161,42 +162,41 @@ def _from_arrow(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
     return texts, labels
 
 
-def _from_csv(path: Path, separator: str, columns: Columns) -> tuple[list[Any], list[Any]]:
-    """Texts as they stand there, also where they are digits, dates or the word null; labels as what all of them are."""
-    import pyarrow as pa
-    from pyarrow import compute, csv
-
-    form = csv.ParseOptions(delimiter=separator, newlines_in_values=True)
-    reading = csv.ReadOptions(block_size=_LONGEST_ROW)
-    with csv.open_csv(path, read_options=reading, parse_options=form) as head:
-        text, label = _chosen(path, columns, head.schema.names)
-    as_text = csv.ConvertOptions(include_columns=[text, label], column_types={text: pa.string(), label: pa.string()})
-    texts: list[Any] = []
-    pieces = []
-    with csv.open_csv(path, read_options=reading, parse_options=form, convert_options=as_text) as stream:
-        for batch in stream:
-            texts += batch.column(text).to_pylist()
-            pieces.append(batch.column(label))
-    labels = pa.chunked_array(pieces, pa.string())
-    for kind in (pa.int64(), pa.float64(), pa.bool_()):
-        with suppress(pa.ArrowInvalid):
-            labels = compute.utf8_trim_whitespace(labels).cast(kind)
-            break
-    return texts, labels.to_pylist()
-
-
 def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
-    """One object a line, or a list of them."""
-    with path.open(encoding="utf-8-sig") as file:
-        is_list = next((line for line in file if line.strip()), "").lstrip().startswith("[")
-        file.seek(0)
-        rows = json.load(file) if is_list else [json.loads(line) for line in file if line.strip()]
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(path)
-    text, label = _chosen(path, columns, list(dict.fromkeys(name for row in rows for name in row)))
+    """One object a line, or a list of them. Of each, only what can be a text or a label is kept."""
+    kept = {
+        *((columns.text,) if columns.text else TEXT_COLUMNS),
+        *((columns.label,) if columns.label else LABEL_COLUMNS),
+    }
+    rows: list[dict[str, Any]] = []
+    names: dict[str, None] = {}
+    for where, row in _json_rows(path):
+        if not isinstance(row, dict):
+            raise DatasetError(f"{path} cannot be read as a table: {where} is no JSON object.", fix=_CORRECT)
+        names.update(dict.fromkeys(row))
+        rows.append({name: value for name, value in row.items() if name in kept})
+    if not rows:
+        raise DatasetError(f"{path} cannot be read as a table: it is empty.", fix="Get the file again.")
+    text, label = _chosen(path, columns, list(names))
     for row in rows:
         str(row.get(text)).encode()  # half a surrogate pair, which JSON can spell, is no text
     return [row.get(text) for row in rows], [row.get(label) for row in rows]
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """Each row, with where it is."""
+    with delimited.open_text(path) as file:
+        is_list = next((line for line in file if line.strip()), "").lstrip().startswith("[")
+        file.seek(0)
+        if is_list:
+            yield from ((f"element {number}", row) for number, row in enumerate(json.load(file), 1))
+            return
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield f"line {number}", json.loads(line)
+                except ValueError:
+                    yield f"line {number}", None
 
 
 def _chosen(path: Path, columns: Columns, names: Sequence[str]) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from decloud_pl.data.classes import check_classes, log_classes
 from decloud_pl.data.formats import tables
 from decloud_pl.data.reader import CatalogSource
 from decloud_pl.data.source import SplitName, TextSplit, check_labels, hold_out
@@ -34,7 +35,14 @@ class TextTables(CatalogSource):
             # Their numbers are their places among the training data's: a test split may lack some.
             words = self._read("train").words()
         whole = check_labels(table.split(words), self.num_classes, self.name)
-        return whole if split == "test" else hold_out(whole, split)
+        if split == "test":
+            return whole
+        path, classes = self.folder(), {word: label for label, word in enumerate(words)}
+        labels = set(whole.labels.tolist())
+        check_classes(self.name, path, classes, labels, self.num_classes)
+        if split == "train":
+            log_classes(self.name, path, classes, labels, self.num_classes)
+        return hold_out(whole, split)
 
     def _read(self, part: str) -> tables.TextTable:
         return tables.read(tables.find(self.folder(), self.entry.splits[part]), self._columns)

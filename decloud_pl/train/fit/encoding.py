@@ -7,6 +7,8 @@ set fits into memory; it works sample by sample, so packing a part of a split gi
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -16,6 +18,8 @@ from decloud_pl.data.source import ImageSplit, Kind, Source, Split, TextSplit
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import tokenizer
 from decloud_pl.models.spec import BaseModel, ImageInput, InputSpec, TextInput
+
+logger = logging.getLogger(__name__)
 
 _RESIZE_BATCH = 4096
 
@@ -99,6 +103,14 @@ def check_fit(model: BaseModel, source: Source) -> None:
         raise TrainingError(
             f"The base model tells {model.classes} classes apart, the data set {source.name} has {source.num_classes}.",
             fix="Map the round's data set to one that fits.",
+        )
+    if model.classes > source.num_classes:
+        # Allowed: a model may be made for more. It is also what a wrong folder looks like.
+        logger.warning(
+            "The base model tells %d classes apart, the data set %s has %d.",
+            model.classes,
+            source.name,
+            source.num_classes,
         )
 
 

@@ -1,0 +1,198 @@
+"""Columns of text files: CSV and TSV, in UTF-8.
+
+Texts stand as they are written, also where they are digits, dates or the word null. A quote that is never closed would
+take the rows below it into one text: it is found, and no row gets lost.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from decloud_pl.errors import DatasetError
+
+_LONGEST_FIELD = 1 << 24  # characters
+_HEAD = 1024
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_WHOLE = re.compile(r"[+-]?\d+")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_TRUTH = {"true": 1, "1": 1, "false": 0, "0": 0}
+_Row = tuple[int, list[str]]
+"""Line where it begins, and fields."""
+_Pairs = tuple[list[str], list[str]]
+"""Texts and labels."""
+
+
+class _NoRowError(DatasetError):
+    """A line that is no row."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """How many fields a row has, and the places of two of them."""
+
+    width: int
+    text: int
+    label: int
+
+    def of(self, path: Path, rows: Iterator[_Row], several: list[_Row]) -> _Pairs:
+        """The two columns of all rows but the header. Adds to ``several`` those with a text of more than one line."""
+        texts: list[str] = []
+        labels: list[str] = []
+        next(rows)
+        for line, fields in rows:
+            if len(fields) != self.width:
+                raise _NoRowError(
+                    f"{path} has {len(fields)} fields in line {line}, its header {self.width}.",
+                    fix="Write a text that holds the separator in quotes.",
+                )
+            texts.append(fields[self.text])
+            labels.append(fields[self.label].strip())
+            if any("\n" in field for field in fields):
+                several.append((line, fields))
+        return texts, labels
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """A file of UTF-8 text, possibly with the mark that spreadsheets put first; its line ends as they are.
+
+    Raises:
+        DatasetError: another encoding.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) * 4 > len(head) > 0:
+        raise DatasetError(
+            f"{path} is UTF-16 text.", fix="Save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8 OLD > NEW`."
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as text:
+            yield text
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path} is not UTF-8 text: see line {_first_wrong(path)}.",
+            fix="Save it as UTF-8; where it is Latin-1, with `iconv -f LATIN1 -t UTF-8 OLD > NEW`.",
+        ) from error
+
+
+def read(path: Path, choose: Callable[[Sequence[str]], tuple[str, str]]) -> tuple[list[str], list[object]]:
+    """The texts and the labels of a file, the latter as what all of them are: numbers, truth values or words.
+
+    Args:
+        path: its suffix says what separates the columns.
+        choose: the names of the two columns, of all.
+
+    Raises:
+        DatasetError: a line that is no row.
+    """
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    with open_text(path) as file:
+        names = next((row for _, row in _rows(path, file, separator)), None)
+    if names is None:
+        raise DatasetError(f"{path} is empty.", fix="Get the file again.")
+    try:
+        chosen = choose(names)
+    except DatasetError:
+        _check_separator(path, separator.join(names), separator)
+        raise
+    text, label = map(names.index, chosen)
+    columns = _Columns(len(names), text, label)
+    texts, labels = _tsv(path, columns) if separator == "\t" else _csv(path, columns)
+    return texts, _as_one_type(labels)
+
+
+def _csv(path: Path, columns: _Columns) -> _Pairs:
+    several: list[_Row] = []
+    with open_text(path) as file:
+        pairs = columns.of(path, _rows(path, file, ","), several)
+    known = set(pairs[1])
+    for line, row in several:
+        for column, value in enumerate(row):
+            if "\n" in value and _is_of_rows(value.splitlines()[:-1], row[:column], columns, known):
+                raise _stray_quote(path, line)
+    return pairs
+
+
+def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: set[str]) -> bool:
+    """Whether the lines of a quoted text, but its last, are rows: of the table's width, with labels of the table's."""
+    rows = list(csv.reader(lines))
+    rows[0] = [*before, *rows[0]]
+    return all(len(row) == columns.width and row[columns.label].strip() in known for row in rows)
+
+
+def _tsv(path: Path, columns: _Columns) -> _Pairs:
+    """Quoted texts may have several lines. Where that fits no row, each line is one and other quotes are text."""
+    several: list[_Row] = []
+    try:
+        with open_text(path) as file:
+            pairs = columns.of(path, _rows(path, file, "\t"), several)
+        if not any("\n" in value and "\t" in value for _, row in several for value in row):
+            return pairs
+    except _NoRowError:
+        pass
+    with open_text(path) as file:
+        lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(file, 1))
+        return columns.of(path, ((number, _fields(line, columns.width)) for number, line in lines if line), [])
+
+
+def _fields(line: str, width: int) -> list[str]:
+    try:
+        quoted = next(csv.reader([line], delimiter="\t", strict=True))
+    except csv.Error:
+        quoted = []
+    return quoted if len(quoted) == width else line.split("\t")
+
+
+def _rows(path: Path, lines: Iterable[str], separator: str) -> Iterator[_Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise _stray_quote(path, line) from error
+
+
+def _stray_quote(path: Path, line: int) -> _NoRowError:
+    return _NoRowError(
+        f"{path} has a quote in the row at line {line} that is not closed, or closed too early: a text cannot be read.",
+        fix='Write a quote that belongs to a text as "", and the text in quotes.',
+    )
+
+
+def _check_separator(path: Path, header: str, separator: str) -> None:
+    other = next((mark for mark in _SEPARATORS if mark in header), separator)
+    if separator not in header and other != separator:
+        raise DatasetError(
+            f"{path} separates its columns by {_SEPARATORS[other]}, not by {_SEPARATORS[separator]}.",
+            fix="Save it with commas as .csv, or with tabs as .tsv.",
+        )
+
+
+def _as_one_type(values: list[str]) -> list[object]:
+    if all(map(_WHOLE.fullmatch, values)):
+        return [int(value) for value in values]
+    if all(map(_NUMBER.fullmatch, values)):
+        return [float(value) for value in values]
+    if all(value.lower() in _TRUTH for value in values):
+        return [_TRUTH[value.lower()] for value in values]
+    return list(values)
+
+
+def _first_wrong(path: Path) -> int:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return number

@@ -1,0 +1,131 @@
+"""Tables as other programs write them: every row is read, or the line that is none is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.data.formats import tables
+from decloud_pl.errors import DatasetError
+
+
+def texts_of(path: Path) -> list[str]:
+    return list(tables.read([path], tables.Columns()).texts)
+
+
+@pytest.mark.parametrize(
+    ("stray", "last"),
+    [
+        ('"never closed', "x"),
+        ('"closed" too early', "x"),
+        ('"opened', 'and closed"'),
+        ('"opened', '"and again'),
+        ('5" disk', 'a "word" in it'),
+    ],
+)
+def test_a_tsv_with_a_stray_quote_has_all_its_rows(tmp_path: Path, stray: str, last: str) -> None:
+    path = tmp_path / "a.tsv"
+    texts = ["first", stray, *map(str, range(36)), last, "end"]
+    path.write_text("text\tlabel\n" + "".join(f"{text}\t{index % 2}\n" for index, text in enumerate(texts)))
+    assert texts_of(path) == texts
+    path.write_text("label\ttext\n" + "".join(f"{index % 2}\t{text}\n" for index, text in enumerate(texts)))
+    assert texts_of(path) == texts
+
+
+def test_a_tsv_may_have_quoted_texts_of_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tlabel\n"two\nlines"\t0\n\n"say ""yes"""\t1\n')
+    assert texts_of(path) == ["two\nlines", 'say "yes"']
+    path.write_text('text\tlabel\n"two\nlines"\t0\n"stray\t1\n')
+    with pytest.raises(DatasetError, match=r"a\.tsv has 1 fields in line 2, its header 2"):
+        texts_of(path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (['"never closed,0', "b,1"], 3),
+        (['"closed" too early,0', "b,1"], 3),
+        (['"opened,0', "b,1", 'and closed",1', "c,0"], 3),
+        (['"opened,0', 'and closed",1', "c,0"], 3),
+        (["b,1", "c,0", '"last,1'], 5),
+    ],
+)
+def test_a_csv_with_a_stray_quote_is_refused_with_its_line(tmp_path: Path, rows: list[str], line: int) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["text,label", "a,0", *rows]) + "\n")
+    with pytest.raises(DatasetError, match=rf"a\.csv has a quote in the row at line {line} that"):
+        texts_of(path)
+
+
+def test_a_csv_may_have_long_texts_of_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    letter = "Dear all,\n\nthanks, bye,\nX"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), (letter, 0), ("x" * 1_000_000, 1), ('5" disk', 0)])
+    assert texts_of(path) == [letter, "x" * 1_000_000, '5" disk']
+    path.write_text("text,label\na,0\nb,c,1\n")
+    with pytest.raises(DatasetError, match=r"a\.csv has 3 fields in line 3, its header 2\. .*in quotes"):
+        texts_of(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "words"),
+    [
+        ("a.csv", ";", "by semicolons, not by commas. Save it with commas"),
+        ("a.csv", "\t", "by tabs, not by commas"),
+        ("a.csv", "|", "by bars, not by commas"),
+        ("a.tsv", ";", "by semicolons, not by tabs"),
+        ("a.tsv", ",", "by commas, not by tabs"),
+    ],
+)
+def test_another_separator_is_named(tmp_path: Path, name: str, mark: str, words: str) -> None:
+    (tmp_path / name).write_text(f"text{mark}label\na, b{mark}0\nc{mark}1\n")
+    for columns in (tables.Columns(), tables.Columns("text", "label")):
+        with pytest.raises(DatasetError, match=re.escape(words)):
+            tables.read([tmp_path / name], columns)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "json"])
+def test_another_encoding_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    rows = [("plain", 0), ("caf\N{LATIN SMALL LETTER E WITH ACUTE}", 1)]
+    if suffix.startswith("json"):
+        text = "\n".join(json.dumps({"text": text, "label": label}, ensure_ascii=False) for text, label in rows)
+    else:
+        mark = "," if suffix == "csv" else "\t"
+        text = "\n".join([f"text{mark}label", *(f"{text}{mark}{label}" for text, label in rows)])
+    line = 2 if suffix.startswith("json") else 3
+    for encoding in ("latin-1", "cp1252"):
+        path.write_text(text, encoding=encoding)
+        with pytest.raises(DatasetError, match=rf"is not UTF-8 text: see line {line}\. .*iconv -f LATIN1"):
+            texts_of(path)
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        path.write_text(text, encoding=encoding)
+        with pytest.raises(DatasetError, match=r"is UTF-16 text\. .*iconv -f UTF-16"):
+            texts_of(path)
+    path.write_text(text, encoding="utf-8-sig")
+    assert texts_of(path) == [text for text, _ in rows]
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json"])
+def test_columns_that_nobody_reads_may_be_anything(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    rows = [
+        {"text": "a", "label": 0, "note": None},
+        {"text": "b", "label": 1, "note": "late", "late": {"deep": [1]}},
+        {"label": 0, "text": "c", "note": 3, "late": "other"},
+    ]
+    lines = [json.dumps(row) for row in rows]
+    path.write_text("\n".join(lines) if suffix == "jsonl" else f"[{','.join(lines)}]")
+    assert texts_of(path) == ["a", "b", "c"]
+    path.write_text('{"body": "a", "label": 0}\n{"body": "b", "label": 1, "late": 2}\n')
+    with pytest.raises(DatasetError, match="has no text column; it has body, label, late"):
+        texts_of(path)
+    path.write_text('{"text": "a", "label": 0}\n{"text": "b", "label"\n')
+    with pytest.raises(DatasetError, match=r"cannot be read as a table: line 2 is no JSON object\. Correct"):
+        texts_of(path)

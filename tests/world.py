@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ from decloud_pl.localnet.network import LocalNetwork
 from decloud_pl.rounds.connect import make_current_dialect
 from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, DaemonEvent, Looked, Skipped
+from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.rounds.select import Criteria
 from decloud_pl.rounds.steps import Steps
@@ -233,7 +235,14 @@ class World:
         await self.as_other(self.dialect.complete_validation(round_id, validator=me))
 
     @asynccontextmanager
-    async def daemon(self, *, ws_url: str | None = None, auto: bool = False, **policy: Any) -> AsyncIterator[Daemon]:
+    async def daemon(
+        self,
+        *,
+        ws_url: str | None = None,
+        auto: bool = False,
+        evidences: Callable[[Steps], Evidences] | None = None,
+        **policy: Any,
+    ) -> AsyncIterator[Daemon]:
         """A daemon at work; with ``auto`` it finds out the program's revision."""
         journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
@@ -263,7 +272,9 @@ class World:
             "poll_interval": 0.1,
         }
         url = ws_url or self.network.endpoints.ws_url
-        daemon = Daemon(steps, Policy(**{**options, **policy}), lambda: watch_events(url, dialect))
+        gathers = None if evidences is None else evidences(steps)
+        watch = partial(watch_events, url, dialect)
+        daemon = Daemon(steps, Policy(**{**options, **policy}), watch, evidences=gathers)
         task = asyncio.create_task(daemon.run())
         try:
             yield daemon

@@ -14,7 +14,7 @@ from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
 from decloud_pl.daemon import startup
 from decloud_pl.domain import Update
 from decloud_pl.errors import ChainError, DecloudError, JournalError
-from decloud_pl.journal.record import RoundRecord
+from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
@@ -59,6 +59,7 @@ class Daemon:
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._watching = False
         self._trouble = ""
+        self._asked_of_ended = 0
         self._failure: BaseException | None = None
         self.driver = Driver(steps, policy, now=now)
 
@@ -158,6 +159,12 @@ class Daemon:
         del self._tasks[round_id]
         self._wake.set()
         self._give_up_on_failure(task)
+        if self._evidences is not None:
+            # The network's events name every round, but they get lost, and a poll brings none.
+            for record in self.driver.ended[self._asked_of_ended :]:
+                if record.state in (State.CLAIMED, State.UNREWARDED):
+                    self._evidences.ask(record.round_id)
+            self._asked_of_ended = len(self.driver.ended)
         if not task.cancelled() and task.exception() is None and (again := task.result()) is not None:
             self._mark_later(round_id, again.seconds)
         most = self._policy.stop_after if self._policy.only_round is None else 1
@@ -223,12 +230,16 @@ class Daemon:
 
     async def _follow_upgrades(self) -> None:
         revisions = self._steps.revisions
+        is_settled = revisions is not None and revisions.is_decided
         while revisions is not None:
-            await asyncio.sleep(DAY_SECONDS)
+            await asyncio.sleep(DAY_SECONDS if is_settled else self._policy.reconcile_interval)
             try:
                 await revisions.look()
             except ChainError as error:
                 self._steps.reporter.report(Trouble(None, f"{error} Retrying."))
+                is_settled = False
+            else:
+                is_settled = revisions.is_decided
 
     async def _try(self, look: Callable[[], Awaitable[Iterable[int]]]) -> None:
         try:

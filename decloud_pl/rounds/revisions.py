@@ -73,6 +73,8 @@ class Revisions:
             ChainError: no endpoint answers.
         """
         stored = stored_revision(self._journal)
+        if stored is not None and not stored.at:
+            stored = None  # a user had set it, and does so no longer
         if stored is not None:
             self._dialect.revision = stored
         if stored is None or not stored.is_decided or self._now() - stored.at >= DAY_SECONDS:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from decloud_pl.chain import dialects
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.chain.revision import UNDECIDED, detect
-from decloud_pl.journal.findings import stored_revision
+from decloud_pl.chain.revision import UNDECIDED, Revision, detect
+from decloud_pl.config import compose
+from decloud_pl.data.catalog import Catalog
+from decloud_pl.journal.findings import store_revision, stored_revision
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Noted, Trouble
+from decloud_pl.rounds.gather import Evidences
+from decloud_pl.rounds.planner import make_catalog
+from decloud_pl.rounds.steps import Steps
 from tests.harness.parties import history
 from tests.world import World
 
@@ -151,3 +157,61 @@ async def test_a_program_of_no_known_revision_is_named_and_not_joined(
         assert journal.rounds() == []
     async with world.daemon(auto=True):  # a newer version of this package is installed
         await world.diary.reaches(number, State.WAITING)
+
+
+@pytest.mark.parametrize("world", ["v1.2"], indirect=True)
+async def test_a_program_that_was_not_known_is_looked_at_again_while_the_daemon_runs(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = await world.post()
+    (tmp_path / "known").mkdir()
+    (tmp_path / "known" / "v1_0").symlink_to(Path(dialects.__path__[0]) / "v1_0")
+    with monkeypatch.context() as old:
+        old.setattr(dialects, "__path__", [str(tmp_path / "known")])
+        async with world.daemon(auto=True, reconcile_interval=0.2):
+            await world.diary.until(
+                lambda: bool(world.diary.skipped(number, "the network runs unknown, not supported"))
+            )
+            old.undo()  # to this daemon it is as if the program had been replaced by one that it knows
+            await world.diary.reaches(number, State.WAITING)
+
+
+@pytest.mark.parametrize("world", ["v1.0"], indirect=True)
+async def test_what_a_user_has_set_is_not_taken_for_found_out(world: World) -> None:
+    with world.open_journal() as journal:
+        store_revision(journal, Revision("v1.2", "network.dialect says so", 0))
+    async with world.daemon(auto=True):
+        await world.diary.until(lambda: any(isinstance(event, Noted) for event in world.diary.events))
+    with world.open_journal() as journal:
+        kept = stored_revision(journal)
+    assert kept is not None
+    assert kept.name == UNDECIDED
+
+
+async def test_an_own_round_is_looked_at_for_its_validators_convention_though_no_event_came(world: World) -> None:
+    looked: list[Catalog] = []
+
+    def evidences(steps: Steps) -> Evidences:
+        def catalog() -> Catalog:
+            looked.append(make_catalog(compose([])))
+            return looked[-1]
+
+        return Evidences(
+            steps.chain, steps.reader, catalog, steps.journal, steps.reporter, gradient_rate=0.1, max_bytes=1 << 20
+        )
+
+    number = await world.post()
+    async with world.daemon(ws_url="ws://127.0.0.1:1", evidences=evidences):
+        await world.diary.reaches(number, State.WAITING)
+        await world.begin(number)
+        await world.diary.reaches(number, State.SUBMITTED)
+        world.clock.advance(4000)
+        await world.as_other(world.dialect.check_round(number, creator=world.other.address))
+        assert not looked
+        await world.complete(number)
+        await world.diary.reaches(number, State.CLAIMED)
+        for _ in range(200):
+            if looked:
+                break
+            await asyncio.sleep(0.05)
+    assert len(looked) == 1

@@ -30,7 +30,7 @@ from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
 from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
-from decloud_pl.journal.findings import store_revision, stored_revision
+from decloud_pl.journal.findings import store_revision
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.schema import JOURNAL_FILE
@@ -38,7 +38,7 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.log import logged
 from decloud_pl.observers.observe import observed
-from decloud_pl.rounds.connect import make_current_dialect, make_dialect, make_rpc
+from decloud_pl.rounds.connect import known_dialect, make_current_dialect, make_dialect, make_rpc
 from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter, Trouble
 from decloud_pl.rounds.gather import Evidences
@@ -253,8 +253,8 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     """
     rpc = make_rpc(settings.network)
     try:
-        dialect = make_dialect(settings.network)
         network = await rpc.check_same_network()
+        dialect = known_dialect(settings.network, settings.home_path / JOURNAL_FILE, network)
         deposit = await rpc.rent_exempt_minimum(dialect.submission_size)
         view = await ChainClient(rpc, dialect).view(round_id, address)
     finally:
@@ -266,9 +266,6 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
         settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address))
     ) as journal:
         validator = None if view.round.validator is None else str(view.round.validator)
-        revision = stored_revision(journal)
-        if settings.network.dialect == AUTO and revision is not None and revision.is_decided:
-            dialect = make_dialect(replace(settings.network, dialect=revision.name))
         choice = Conventions(settings.network, dialect, journal).of(validator)
         return Joining(policy, journal).checks(view.round, now=view.now, balance=view.balance), choice
 

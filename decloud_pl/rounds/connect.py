@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from solders.pubkey import Pubkey
 
@@ -13,6 +14,9 @@ from decloud_pl.chain.revision import UNDECIDED, CurrentDialect, Revision
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.config import NetworkConfig
 from decloud_pl.errors import ConfigError
+from decloud_pl.journal.findings import stored_revision
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.reader import JournalReader
 
 
 def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
@@ -26,6 +30,26 @@ def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
     else:
         known = Revision(network.dialect, "network.dialect says so", 0)
     return CurrentDialect(lambda name: make_dialect(replace(network, dialect=name)), known)
+
+
+def known_dialect(network: NetworkConfig, journal: Path, genesis: str) -> Dialect:
+    """The dialect of the revision that a journal knows, where the settings leave it to be found out.
+
+    Args:
+        network: the settings.
+        journal: its file; one that is not there knows nothing.
+        genesis: the network's genesis hash.
+
+    Raises:
+        ConfigError: an account is not a public key.
+        JournalError: the journal cannot be read.
+    """
+    if network.dialect == AUTO:
+        with JournalReader(journal, Owner(genesis, network.program_id, "")) as reader:
+            revision = stored_revision(reader)
+        if revision is not None and revision.is_decided:
+            return make_dialect(replace(network, dialect=revision.name))
+    return make_dialect(network)
 
 
 def make_dialect(network: NetworkConfig) -> Dialect:

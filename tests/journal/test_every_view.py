@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from decloud_pl.chain.revision import Revision
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli import main
@@ -20,6 +21,7 @@ from decloud_pl.config import compose
 from decloud_pl.config.values import hydra_text
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.dashboard.views import Views
+from decloud_pl.journal.findings import store_revision
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord, State
@@ -108,6 +110,21 @@ async def test_every_view_shows_what_was_written(world: World, settings: list[st
         assert written == [claimed, working]
         await _check(world, owner, written, settings, command)
     await _check(world, owner, written, settings, command)
+
+
+@pytest.mark.parametrize("world", ["v1.0"], indirect=True)
+async def test_amounts_are_those_of_the_revision_that_was_found_out(world: World, command: Command) -> None:
+    number = await world.post()
+    await world.as_other(world.dialect.join_round(number, trainer=world.wallet.address), signer=world.wallet)
+    owner = Owner(await world.rpc.check_same_network(), str(world.dialect.program_id), str(world.wallet.address))
+    with Journal(world.home / JOURNAL_FILE, owner) as journal:
+        store_revision(journal, Revision("v1.0", "a claim takes 5 accounts", 1.0))
+    (listed,) = json.loads(await command("list", "--json"))["rounds"]
+    (mine,) = json.loads(await command("status", "--json"))["rounds"]
+    one = json.loads(await command("status", str(number), "--json"))["round"]
+    assert [listed["treasury_fee_bps"], mine["round"]["treasury_fee_bps"], one["treasury_fee_bps"]] == [0, 0, 0]
+    checks = json.loads(await command("explain", str(number), "--json"))["checks"]
+    assert any(check["detail"].startswith("1 SOL") for check in checks), checks
 
 
 async def _check(world: World, owner: Owner, written: list[RoundRecord], settings: list[str], command: Command) -> None:

@@ -16,6 +16,8 @@ from decloud_pl.cli.arguments import Choice, as_json, command, overrides
 from decloud_pl.cli.rounds import next_deadline, round_fields, status_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from decloud_pl.config import NetworkConfig
     from decloud_pl.domain import Round
 
@@ -43,8 +45,10 @@ def run(status: str | None, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.domain import format_sol
+    from decloud_pl.journal.schema import JOURNAL_FILE
 
-    rounds, now = asyncio.run(_rounds(open_settings(overrides).network))
+    settings = open_settings(overrides)
+    rounds, now = asyncio.run(_rounds(settings.network, settings.home_path / JOURNAL_FILE))
     shown = [round_ for round_ in rounds if status in (None, status_name(round_))]
     if as_json:
         print_json({"now": now, "rounds": [round_fields(round_) for round_ in shown]})
@@ -67,8 +71,8 @@ def run(status: str | None, as_json: bool, overrides: list[str]) -> int:
     return 0
 
 
-async def _rounds(network: NetworkConfig) -> tuple[list[Round], int]:
+async def _rounds(network: NetworkConfig, journal: Path) -> tuple[list[Round], int]:
     from decloud_pl.cli.config.session import open_chain
 
-    async with open_chain(network) as chain:
+    async with open_chain(network, journal) as chain:
         return await chain.rounds(), await chain.rpc.clock()

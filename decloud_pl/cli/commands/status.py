@@ -88,7 +88,7 @@ async def _standing(network: NetworkConfig, wallet: Pubkey, journal: Path) -> _S
     from decloud_pl.journal.findings import stored_revision
     from decloud_pl.journal.reader import JournalReader
 
-    async with open_chain(network) as chain:
+    async with open_chain(network, journal) as chain:
         with JournalReader(journal, await _owner(chain, wallet)) as reader:
             records = {record.round_id: record for record in reader.rounds()}
             revision = stored_revision(reader)
@@ -126,7 +126,7 @@ async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, j
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.journal.reader import JournalReader
 
-    async with open_chain(network) as chain:
+    async with open_chain(network, journal) as chain:
         round_, submission = await chain.round(round_id), await chain.submission(round_id, wallet)
         now = await chain.rpc.clock()
         owner = await _owner(chain, wallet)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from decloud_pl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.config import NetworkConfig, Settings
     from decloud_pl.config.layers import Sources
@@ -48,14 +50,20 @@ def checked(given: Sources, *, stored: bool = False) -> Composed:
 
 
 @asynccontextmanager
-async def open_chain(network: NetworkConfig) -> AsyncIterator[ChainClient]:
-    """The program's state as the configured endpoint shows it; needs no wallet and no lock."""
+async def open_chain(network: NetworkConfig, journal: Path | None = None) -> AsyncIterator[ChainClient]:
+    """The program's state as the configured endpoint shows it; needs no wallet and no lock.
+
+    With a journal the amounts are those of the program's revision that was found out: it decides what a treasury takes.
+    """
     from decloud_pl.chain.client import ChainClient
-    from decloud_pl.rounds.connect import make_dialect, make_rpc
+    from decloud_pl.chain.network import AUTO
+    from decloud_pl.rounds.connect import known_dialect, make_dialect, make_rpc
 
     dialect = make_dialect(network)
     rpc = make_rpc(network)
     try:
+        if journal is not None and network.dialect == AUTO:
+            dialect = known_dialect(network, journal, await rpc.check_same_network())
         yield ChainClient(rpc, dialect)
     finally:
         await rpc.aclose()

@@ -74,6 +74,8 @@ class WalletRounds:
 
     def _follow_revision(self) -> None:
         """Takes over what the steps have found out about the program: what a share is worth depends on it."""
+        if self.settings.network.dialect != AUTO:
+            return
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
             self._dialect.revision = stored_revision(journal) or self._dialect.revision
 

@@ -7,13 +7,16 @@ the same files, so the files and the shares together tell which one was used: no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, cast, get_args
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.children import output_of
@@ -22,6 +25,8 @@ from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, StoreError, TrainingError
 from decloud_pl.executors.process import worker_environment
 from decloud_pl.rounds.steps import Fetcher
+
+T = TypeVar("T")
 
 _CHILD_SECONDS = 900.0
 _NICE = 15
@@ -185,13 +190,13 @@ async def look(
     if not choice.ready:
         raise DatasetError(f"The data set {choice.name} is not on this machine.")
     base = folder / f"{round_.id}-base"
-    await asyncio.to_thread(reader.fetch, round_.model_cid, base, max_bytes=max_bytes)
+    await _left_behind(partial(reader.fetch, round_.model_cid, base, max_bytes=max_bytes))
     submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
     files: dict[str, Path] = {}
     for place, submission in enumerate(submissions):
         path = folder / f"{round_.id}-{place}"
         try:
-            await asyncio.to_thread(reader.fetch, submission.gradient_cid, path, max_bytes=max_bytes)
+            await _left_behind(partial(reader.fetch, submission.gradient_cid, path, max_bytes=max_bytes))
         except StoreError:
             if submission.contribution_bps:
                 raise  # what earned must be part of the picture
@@ -203,6 +208,35 @@ async def look(
     )
     missed, convention = weigh(outcomes)
     return Evidence(round_.id, str(round_.validator), round_.dataset, outcomes, missed, convention)
+
+
+async def _left_behind(call: Callable[[], T]) -> T:
+    """Runs a call in a thread that a cancellation leaves behind: a slow download must not keep the process from ending.
+
+    The threads of `asyncio.to_thread` are waited for at the end of the loop.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(cast("T", result))
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            result = call()
+        except BaseException as error:  # noqa: BLE001 - handed to the task that waits, which raises it
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is gone
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=work, name="evidence", daemon=True).start()
+    return await future
 
 
 async def _ask(

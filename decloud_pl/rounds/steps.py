@@ -250,8 +250,8 @@ class Steps:
         if self.conventions is None:
             return record
         choice = self.conventions.of(record.validator)
-        written = f"The update is written as {choice.convention}, because {choice.why}."
-        self.reporter.report(Noted(record.round_id, written))
+        taken = f"The validator is taken to read updates as {choice.convention}, because {choice.why}."
+        self.reporter.report(Noted(record.round_id, taken))
         return replace(record, convention=choice.convention, convention_why=choice.why)
 
     async def publish(self, record: RoundRecord) -> RoundRecord:

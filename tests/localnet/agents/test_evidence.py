@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +73,8 @@ class Counting:
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
         self.fetched.append(cid)
+        # A thread that is none is waited for when the process ends, however slow the gateway is.
+        assert threading.current_thread().daemon
         if self.failures:
             raise self.failures.pop(0)
         return self.inner.fetch(cid, destination, max_bytes=max_bytes)

@@ -165,18 +165,20 @@ class _Detector:
                 is_simulated = True
         if self._counter:
             return next(iter(_OTHERS)), self._counter
+        possible = candidates
         for source in (self._published, self._paid):
             names_, seen = await source()
             if names_ is None:
                 continue
-            left = [name for name in candidates if name in names_]
-            if not left:
+            fitting = [name for name in possible if name in names_]
+            if not fitting:
                 if is_simulated:
                     continue  # the program was upgraded since
                 return UNKNOWN, seen
+            left = [name for name in candidates if name in fitting]
+            if not left:
+                return UNDECIDED, "its published IDL and its latest payments contradict each other"
             candidates, evidence = left, seen
-            if len(left) == 1:
-                break
         if len(candidates) == 1:
             return candidates[0], evidence
         return UNDECIDED, f"the chain does not show yet which of {', '.join(candidates)} it is"

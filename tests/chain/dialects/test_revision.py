@@ -287,6 +287,16 @@ async def test_what_a_program_does_counts_more_than_what_was_published_of_it_bef
     assert (await found(published)).name == "v1.2"  # the upgrade brought abort_round; nothing was paid since
 
 
+@pytest.mark.parametrize(("published", "paid"), [("v1.0", "v1.2"), ("v1.1", "v1.0")])
+async def test_where_nothing_can_be_simulated_an_old_idl_or_an_old_payment_does_not_decide_alone(
+    published: str, paid: str
+) -> None:
+    claim = get_dialect(paid).claim_reward(0, trainer=TRAINER)
+    revision = await found(Published(published, has_idl=True, simulates=False, sent=[claim]))
+    assert revision.name == UNDECIDED
+    assert "contradict each other" in revision.evidence
+
+
 async def test_a_round_counter_of_v2_is_enough() -> None:
     published = Published("v2.0", simulates=False)
     counter = discriminator("account", "RoundCounter") + bytes(9)

@@ -39,9 +39,16 @@ _CODES: dict[int, str] = {
     3002: "AccountDiscriminatorMismatch",
     3005: "AccountNotEnoughKeys",
     3007: "AccountOwnedByWrongProgram",
+    3008: "InvalidProgramId",
+    3009: "InvalidProgramExecutable",
     3010: "AccountNotSigner",
+    3011: "AccountNotSystemOwned",
     3012: "AccountNotInitialized",
 }
+LAYOUT_ERRORS = (101, 3005, 3008, 3009, 3010, 3011)
+"""The program does not have an instruction, or takes other accounts: an account of another kind stands in the place of
+the system program, of the signer, or of a wallet.
+"""
 _DATA_PREFIX = "Program data: "
 
 
@@ -102,11 +109,14 @@ def error_from_code(
             message = f"The program refused: {meaning} ({own.name}, {code})."
             return ProgramError(message, code=code, name=own.name, logs=logs)
     name = _CODES.get(code, f"Custom{code}")
+    fix = "Check that the configured program id is the DECLOUD program of this network."
+    if code in LAYOUT_ERRORS:
+        fix = "The program may be of another revision: set network.dialect=auto, or correct network.program_id."
     return ProgramError(
         f"The program refused the instruction ({name}, {code}).",
         code=code,
         name=name,
-        fix="Check that the configured program id is the DECLOUD program of this network.",
+        fix=fix,
         logs=logs,
     )
 

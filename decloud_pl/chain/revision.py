@@ -21,7 +21,7 @@ from solders.instruction import Instruction
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain import borsh
-from decloud_pl.chain.anchor import SYSTEM_PROGRAM_ID, discriminator
+from decloud_pl.chain.anchor import LAYOUT_ERRORS, SYSTEM_PROGRAM_ID, discriminator
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects import get_dialect, names
 from decloud_pl.chain.idl import idl_account_counts, idl_address
@@ -37,13 +37,8 @@ UNDECIDED = "v1.x"
 UNKNOWN = "unknown"
 _OTHERS = {"V2": "submit_gradient"}
 """Programs that this one cannot work with, by an instruction that no revision of v1 has."""
-_FALLBACK_NOT_FOUND = 101
 _NO_ARGUMENTS = 102
 _NOT_ENOUGH_KEYS = 3005
-LAYOUT_ERRORS = (_FALLBACK_NOT_FOUND, _NOT_ENOUGH_KEYS, 3008, 3009, 3010, 3011)
-"""The program does not have an instruction, or takes other accounts. 3008 to 3011 (InvalidProgramId,
-InvalidProgramExecutable, AccountNotSigner, AccountNotSystemOwned): an account of another kind stands in the place of
-the system program, of the signer, or of a wallet."""
 _NO_EVIDENCE = (3001, 3002, 3003, 3007, 3012)
 """An account could not be opened, which says nothing about the rest of the list."""
 _LOADER_PREFIXES = ("BPFLoader", "LoaderV")

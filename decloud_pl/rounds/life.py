@@ -147,5 +147,5 @@ def _though(record: RoundRecord) -> str:
     expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"
     return (
         f", although {expected} were expected from held-out data: it may read updates by another convention than "
-        "network.convention (`decloud-trainer convention` finds out)"
+        f"{record.convention or 'network.convention'} (`decloud-trainer convention` finds out)"
     )

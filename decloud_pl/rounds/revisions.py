@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from solders.pubkey import Pubkey
 
+from decloud_pl.chain.anchor import LAYOUT_ERRORS
 from decloud_pl.chain.dialect import Dialect
-from decloud_pl.chain.revision import LAYOUT_ERRORS, CurrentDialect, Revision, detect
+from decloud_pl.chain.revision import CurrentDialect, Revision, detect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.errors import ProgramError
 from decloud_pl.journal.findings import store_revision, stored_revision

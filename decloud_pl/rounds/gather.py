@@ -14,7 +14,15 @@ from pathlib import Path
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import Round, RoundStatus
-from decloud_pl.errors import DatasetError, DecloudError, JournalError, StoreError, TrainingError
+from decloud_pl.errors import (
+    DatasetError,
+    DecloudError,
+    IntegrityError,
+    JournalError,
+    SizeLimitExceeded,
+    StoreError,
+    TrainingError,
+)
 from decloud_pl.journal.findings import Reading, readings, store_reading
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Noted, Reporter
@@ -31,6 +39,8 @@ _PER_VALIDATOR = 4
 """Rounds of one validator that may say nothing before no older one is looked at."""
 _MOST_BYTES = 512 << 20
 """Downloaded in a day."""
+_FILE_SHARE = 4
+"""A file may take this part of the bytes that are left: one that is too large leaves enough for the others."""
 _MOST_SECONDS = 1800.0
 
 
@@ -193,6 +203,11 @@ class _Metered:
     budget: _Budget
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
-        fetched = self.inner.fetch(cid, destination, max_bytes=max(1, min(max_bytes, self.budget.left)))
+        most = max(1, min(max_bytes, self.budget.left // _FILE_SHARE))
+        try:
+            fetched = self.inner.fetch(cid, destination, max_bytes=most)
+        except (SizeLimitExceeded, IntegrityError):
+            self.budget.left -= most  # so much may have come before that was seen
+            raise
         self.budget.left -= fetched.size
         return fetched

@@ -15,7 +15,7 @@ from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.cli import main
 from decloud_pl.config import compose
 from decloud_pl.domain import RoundStatus
-from decloud_pl.errors import ContentNotFound
+from decloud_pl.errors import SizeLimitExceeded
 from decloud_pl.journal.findings import readings
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.writer import Journal
@@ -70,9 +70,11 @@ class Counting:
     inner: GatewayReader
     fetched: list[str] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
+    limits: list[int] = field(default_factory=list)
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
         self.fetched.append(cid)
+        self.limits.append(max_bytes)
         # A thread that is none is waited for when the process ends, however slow the gateway is.
         assert threading.current_thread().daemon
         if self.failures:
@@ -142,7 +144,7 @@ async def test_the_daemon_finds_each_validators_convention_in_the_background_and
 async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once(
     town: Town, quick_bench: Bench, tmp_path: Path
 ) -> None:
-    failures = [OSError(28, "No space left on device"), ContentNotFound("Nobody has it."), ValueError("a defect")]
+    failures = [OSError(28, "No space left on device"), SizeLimitExceeded("It is too large."), ValueError("a defect")]
     validator, numbers = town.validator(quick_bench), []
     for _ in failures:
         numbers.append(await town.post(town.put(always(1))))
@@ -162,7 +164,7 @@ async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once
             journal,
             diary,
             gradient_rate=RATE,
-            max_bytes=1 << 24,
+            max_bytes=1 << 30,
         )
         gathering = asyncio.create_task(evidences.gather())
         first, second, third = numbers
@@ -170,6 +172,7 @@ async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once
             evidences.ask(number)
         await diary.until(lambda: len(diary.events) == 2)
         assert len(reader.fetched) == len(numbers)
+        assert reader.limits[0] == reader.limits[1] > reader.limits[2]  # what a stranger's file took counts
         assert not gathering.done()
         gathering.cancel()
         await asyncio.wait({gathering})

@@ -259,12 +259,16 @@ class _Detector:
         """The custom error code that an instruction would end with; 0 for a success, −1 for any other error of it.
 
         Raises:
-            _NoSimulation: the endpoint does not simulate, or would not let the payer pay.
+            _NoSimulation: the endpoint does not simulate, would not let the payer pay, or the program does not run now.
         """
         from solders.message import MessageV0
         from solders.signature import Signature
         from solders.transaction import VersionedTransaction
-        from solders.transaction_status import InstructionErrorCustom, TransactionErrorInstructionError
+        from solders.transaction_status import (
+            InstructionErrorCustom,
+            InstructionErrorFieldless,
+            TransactionErrorInstructionError,
+        )
 
         blockhash, _ = await self._rpc.latest_blockhash()
         message = MessageV0.try_compile(self._payer, [instruction], [], blockhash)
@@ -278,6 +282,8 @@ class _Detector:
         if not isinstance(result.error, TransactionErrorInstructionError):
             raise _NoSimulation
         inner = result.error.err
+        if inner == InstructionErrorFieldless.UnsupportedProgramId:
+            raise _NoSimulation  # in the slot of an upgrade no program runs
         return inner.code if isinstance(inner, InstructionErrorCustom) else -1
 
     async def _published(self) -> tuple[set[str] | None, str]:

@@ -77,12 +77,14 @@ class Published:
         rounds: that the chain has, all claimed by a validator and joined by a trainer unless they say otherwise.
             simulates: whether the endpoint has the method.
         opens_fee_accounts: whether the program takes accounts of the system program alone for treasury and referrer.
+        is_deployed: whether the program runs; in the slot of an upgrade it does not.
     """
 
     name: str
     rounds: list[Round] = field(default_factory=list)
     simulates: bool = True
     opens_fee_accounts: bool = False
+    is_deployed: bool = True
     has_idl: bool = False
     sent: list[Instruction] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -154,7 +156,8 @@ class Published:
                 assert str(message.account_keys[0]) in self.accounts  # else the runtime refuses the payer
                 (call,) = message.instructions
                 given = [(str(message.account_keys[index]), message.is_signer(index)) for index in call.accounts]
-                error = {"InstructionError": [0, {"Custom": self.code(call.data, given)}]}
+                inner = {"Custom": self.code(call.data, given)} if self.is_deployed else "UnsupportedProgramId"
+                error = {"InstructionError": [0, inner]}
                 value = {"err": error, "logs": [], "accounts": None, "unitsConsumed": 0, "returnData": None}
                 return {"context": context, "value": value}
             case "getSignaturesForAddress":
@@ -353,6 +356,10 @@ async def test_a_further_revision_is_recognised_once_it_has_its_folder(
     assert (await found(Published("v1.0", many(3)))).name == "v1.0"
     # Without a round v1.2 and v1.9 are alike.
     assert (await found(Published("v1.2"))).name == UNDECIDED
+
+
+async def test_a_program_that_is_being_upgraded_is_not_unknown() -> None:
+    assert (await found(Published("v1.2", many(2), is_deployed=False))).name == UNDECIDED
 
 
 async def test_another_program_is_unknown() -> None:

@@ -89,7 +89,7 @@ async def work(home: Path) -> None:
                 f"network.ws_url={network.ws_url}",
                 f"network.gateways=[{network.gateway_url}]",
                 f"storage.path={Path(network.home) / 'store'}",
-                "epochs=8",
+                "epochs=24",
                 "poll_interval=1",
             ]
         )

@@ -119,12 +119,12 @@ class CurrentDialect:
     @revision.setter
     def revision(self, revision: Revision) -> None:
         self._revision = revision
-        self._dialect = self._make(revision.name if revision.is_decided else names()[-1])
+        self._name = revision.name if revision.is_decided else names()[-1]
+        self._dialect = self._make(self._name)
 
     def candidates(self) -> list[Dialect]:
         """Every revision that this program speaks, the current one first, then the latest."""
-        current = self._revision.name if self._revision.is_decided else names()[-1]
-        return [self._dialect, *(self._make(name) for name in reversed(names()) if name != current)]
+        return [self._dialect, *(self._make(name) for name in reversed(names()) if name != self._name)]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dialect, name)

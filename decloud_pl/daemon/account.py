@@ -120,7 +120,7 @@ class WalletRounds:
         validator = (await self.round(round_id)).validator
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
             conventions = Conventions(network, self._chain.dialect, journal)
-            return conventions.of(None if validator is None else str(validator))
+            return conventions.of(validator)
 
     async def next_round(self, dataset: str | None, *, seconds: float) -> int:
         """The next round to train for: one in which this wallet's update is missing, else one that can be joined.

@@ -265,8 +265,7 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
     with JournalReader(
         settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address))
     ) as journal:
-        validator = None if view.round.validator is None else str(view.round.validator)
-        choice = Conventions(settings.network, dialect, journal).of(validator)
+        choice = Conventions(settings.network, dialect, journal).of(view.round.validator)
         return Joining(policy, journal).checks(view.round, now=view.now, balance=view.balance), choice
 
 

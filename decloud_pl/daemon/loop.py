@@ -19,8 +19,7 @@ from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
 from decloud_pl.rounds.gather import Evidences
-from decloud_pl.rounds.policy import Policy
-from decloud_pl.rounds.revisions import DAY_SECONDS
+from decloud_pl.rounds.policy import DAY_SECONDS, Policy
 from decloud_pl.rounds.steps import Steps
 
 __all__ = ["Daemon", "Policy", "Watch"]

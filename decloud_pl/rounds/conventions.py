@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from solders.pubkey import Pubkey
+
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.network import AUTO
 from decloud_pl.config import NetworkConfig
@@ -41,13 +43,12 @@ class Conventions:
     dialect: Dialect
     journal: JournalReader
 
-    def of(self, validator: str | None) -> Choice:
+    def of(self, validator: Pubkey | str | None) -> Choice:
         """How a validator reads updates; None for one that is not known."""
         rate = self.network.gradient_rate
         if self.network.convention != AUTO:
-            convention: Convention = "gradient" if self.network.convention == "gradient" else "delta"
-            return Choice(convention, rate, "network.convention is set to it")
-        for reading in [] if validator is None else readings(self.journal, validator):
+            return Choice(self.network.read_convention, rate, "network.convention is set to it")
+        for reading in [] if validator is None else readings(self.journal, str(validator)):
             if reading.convention is not None:  # the latest round that tells
                 return Choice(reading.convention, rate, f"the validator's shares in round {reading.round_id} show it")
         assumed = self.dialect.reading

@@ -27,7 +27,7 @@ from decloud_pl.journal.findings import Reading, readings, store_reading
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Noted, Reporter
 from decloud_pl.rounds.evidence import Evidence, look
-from decloud_pl.rounds.revisions import DAY_SECONDS
+from decloud_pl.rounds.policy import DAY_SECONDS
 from decloud_pl.rounds.steps import Fetcher
 from decloud_pl.store.fetch.gateway import Fetched
 
@@ -119,7 +119,7 @@ class Evidences:
             self._ended_early(str(error))
         except OSError as error:  # a full disk, or no memory for a child process
             self._ended_early(f"{error.strerror}.")
-        except Exception:
+        except Exception:  # what is only gathered must not end a daemon that earns
             logger.exception("The look at completed rounds met a defect in this program")
             self._ended_early("this program met a defect; its log says where.")
 

@@ -10,10 +10,8 @@ from decloud_pl.errors import DatasetError, DatasetNotReady, DecloudError
 from decloud_pl.journal.findings import stored_revision
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.rounds.policy import Policy
+from decloud_pl.rounds.policy import DAY_SECONDS, Policy
 from decloud_pl.rounds.select import Check, Decision, Situation, explain, verdict
-
-DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)

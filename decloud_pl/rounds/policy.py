@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from decloud_pl.rounds.select import Criteria
 
+DAY_SECONDS = 86_400
+
 
 @dataclass(frozen=True)
 class Policy:

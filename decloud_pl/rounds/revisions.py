@@ -15,8 +15,7 @@ from decloud_pl.errors import ProgramError
 from decloud_pl.journal.findings import store_revision, stored_revision
 from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Noted, Reporter
-
-DAY_SECONDS = 86_400
+from decloud_pl.rounds.policy import DAY_SECONDS
 
 
 def is_of_layout(error: BaseException) -> bool:

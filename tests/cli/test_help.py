@@ -95,7 +95,7 @@ LIGHT = {
     ("logs",): {"torch", "lightning", "hydra", "omegaconf", "solana", "rich", "numpy"},
     ("completion", "bash"): {"torch", "lightning", "hydra", "omegaconf", "solana", "rich", "numpy"},
     # These find nobody at the address; what they would print comes after every import.
-    ("list",): {"torch", "torchvision", "lightning", *NOT_TO_READ_ACCOUNTS, "sqlite3"},
+    ("list",): {"torch", "torchvision", "lightning", *NOT_TO_READ_ACCOUNTS},
     ("status",): {"torch", "torchvision", "lightning", *NOT_TO_READ_ACCOUNTS},
 }
 # These, too; one process for all of them, which none of them may make heavy.

@@ -55,3 +55,24 @@ def test_what_has_nothing_to_move_keeps_its_parameters(norm: nn.Module) -> None:
         assert torch.equal(state[name], parameter)
     for name, buffer in base.named_buffers():
         assert torch.equal(state[name], buffer)
+
+
+class Shared(nn.Module):
+    """A batch norm that is used, and registered, twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = self.second = nn.BatchNorm1d(4)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(rows))  # type: ignore[no-any-return]
+
+
+def test_a_norm_of_two_names_moves_under_both() -> None:
+    base = Shared().eval()
+    network = trained(base, seed=4).eval()
+    rows = torch.rand(8, 4, generator=torch.Generator().manual_seed(5))
+    state = with_statistics_of(base.state_dict(), network.state_dict(), network)
+    moved = copy.deepcopy(base)
+    moved.load_state_dict(state)
+    torch.testing.assert_close(moved(rows), network(rows))

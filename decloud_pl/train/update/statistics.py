@@ -32,9 +32,9 @@ def with_statistics_of(base: State, state: State, network: nn.Module) -> dict[st
         state: the trained one, of the same names and shapes.
         network: has both as state dicts.
     """
-    parameters = {name for name, _ in network.named_parameters()}
+    parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     moved = {name: tensor if name in parameters else base[name] for name, tensor in state.items()}
-    for path, module in network.named_modules():
+    for path, module in network.named_modules(remove_duplicate=False):
         if not isinstance(module, _BatchNorm) or not module.affine or module.running_var is None:
             continue
         prefix = f"{path}." if path else ""

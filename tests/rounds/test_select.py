@@ -110,6 +110,10 @@ def test_a_reward_counts_without_what_the_treasury_takes() -> None:
     assert decide(taxed, Criteria(rewards=RewardsConfig(min="0.98", max="0.98"))).accept
     assert "reward of 0.98 SOL is below" in decide(taxed, Criteria(rewards=RewardsConfig(min="0.980000001"))).reason
     assert "reward of 0.98 SOL is above" in decide(taxed, Criteria(rewards=RewardsConfig(max="0.979999999"))).reason
+    # An upgrade, or a look at the program, may show that no treasury takes a part.
+    between = decide(taxed, Criteria(rewards=RewardsConfig(min="0.99")))
+    assert (between.accept, between.settled) == (False, False)
+    assert decide(taxed, Criteria(rewards=RewardsConfig(min="1.000000001"))).settled
     profit = 441_000_000 - JOIN_COST  # half of the 0.9 SOL that the validator leaves, less 2 %
     for least, fits in ((profit, True), (profit + 1, False)):
         rewards = RewardsConfig(min_profit=format_sol(least).removesuffix(" SOL"))

@@ -19,7 +19,7 @@ from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.drive import Again, Driver
 from decloud_pl.rounds.events import Connected, Trouble
 from decloud_pl.rounds.gather import Evidences
-from decloud_pl.rounds.policy import DAY_SECONDS, Policy
+from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.steps import Steps
 
 __all__ = ["Daemon", "Policy", "Watch"]
@@ -228,17 +228,14 @@ class Daemon:
             await self._try(self.discovery.reconcile)
 
     async def _follow_upgrades(self) -> None:
+        """Looks every hour: an upgrade may change only how validators read updates, which no claim would show."""
         revisions = self._steps.revisions
-        is_settled = revisions is not None and revisions.is_decided
         while revisions is not None:
-            await asyncio.sleep(DAY_SECONDS if is_settled else self._policy.reconcile_interval)
+            await asyncio.sleep(self._policy.reconcile_interval)
             try:
                 await revisions.look()
             except ChainError as error:
                 self._steps.reporter.report(Trouble(None, f"{error} Retrying."))
-                is_settled = False
-            else:
-                is_settled = revisions.is_decided
 
     async def _try(self, look: Callable[[], Awaitable[Iterable[int]]]) -> None:
         try:

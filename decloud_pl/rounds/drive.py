@@ -240,11 +240,14 @@ class Driver:
             self._end(record)
 
     def _reconsider(self, record: RoundRecord) -> None:
-        """Lets a withheld round train again, once in a run, where the settings have changed since."""
-        if record.state is not State.WITHHELD or record.round_id in self._compared or not self._policy.auto_train:
+        """Lets a withheld round train again where its validator, or once in a run the settings, now ask for another."""
+        if record.state is not State.WITHHELD or self._policy.force or not self._policy.auto_train:
             return
-        self._compared.add(record.round_id)
-        if not self._policy.force and self._steps.is_planned_otherwise(record):
+        changed = self._steps.is_read_otherwise(record)
+        if record.round_id not in self._compared:
+            self._compared.add(record.round_id)
+            changed = changed or self._steps.is_planned_otherwise(record)
+        if changed:
             self._steps.drop_withheld(record.round_id)
 
     def failed(self, round_id: int, error: DecloudError) -> Again | None:

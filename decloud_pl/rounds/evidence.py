@@ -6,17 +6,15 @@ the same files, so the files and the shares together tell which one was used: no
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, get_args
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.children import output_of
@@ -24,9 +22,7 @@ from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, StoreError, TrainingError
 from decloud_pl.executors.process import worker_environment
-from decloud_pl.rounds.steps import Fetcher
-
-T = TypeVar("T")
+from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
 
 _CHILD_SECONDS = 900.0
 _NICE = 15
@@ -154,6 +150,10 @@ async def gather(
             )
         except (StoreError, DatasetError, TrainingError) as error:
             passed_over[round_.id] = str(error)
+        except TimeoutError:
+            passed_over[round_.id] = f"Scoring its updates takes longer than {_CHILD_SECONDS:.0f} s here."
+        except OSError as error:
+            passed_over[round_.id] = f"This machine could not score its updates: {error}."
     return Record(tuple(found), passed_over)
 
 
@@ -185,18 +185,20 @@ async def look(
         StoreError: a file cannot be fetched.
         DatasetError: the data set is not on this machine.
         TrainingError: the base model or the updates cannot be scored.
+        TimeoutError: scoring takes too long on this machine.
+        OSError: this machine ended the scoring, for want of memory for example.
     """
     choice = catalog.resolve(round_.dataset)
     if not choice.ready:
         raise DatasetError(f"The data set {choice.name} is not on this machine.")
     base = folder / f"{round_.id}-base"
-    await _left_behind(partial(reader.fetch, round_.model_cid, base, max_bytes=max_bytes))
+    await in_thread(partial(_fetch, reader, round_.model_cid, base, max_bytes))
     submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
     files: dict[str, Path] = {}
     for place, submission in enumerate(submissions):
         path = folder / f"{round_.id}-{place}"
         try:
-            await _left_behind(partial(reader.fetch, submission.gradient_cid, path, max_bytes=max_bytes))
+            await in_thread(partial(_fetch, reader, submission.gradient_cid, path, max_bytes))
         except StoreError:
             if submission.contribution_bps:
                 raise  # what earned must be part of the picture
@@ -210,33 +212,8 @@ async def look(
     return Evidence(round_.id, str(round_.validator), round_.dataset, outcomes, missed, convention)
 
 
-async def _left_behind(call: Callable[[], T]) -> T:
-    """Runs a call in a thread that a cancellation leaves behind: a slow download must not keep the process from ending.
-
-    The threads of `asyncio.to_thread` are waited for at the end of the loop.
-    """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if error is None:
-            future.set_result(cast("T", result))
-        else:
-            future.set_exception(error)
-
-    def work() -> None:
-        result, failure = None, None
-        try:
-            result = call()
-        except BaseException as error:  # noqa: BLE001 - handed to the task that waits, which raises it
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is gone
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=work, name="evidence", daemon=True).start()
-    return await future
+def _fetch(reader: Fetcher, cid: str, path: Path, max_bytes: int, cancel: threading.Event) -> None:
+    reader.fetch(cid, path, max_bytes=max_bytes, cancel=cancel)
 
 
 async def _ask(
@@ -255,8 +232,8 @@ async def _ask(
     try:
         output = await output_of(command, seconds=_CHILD_SECONDS, given=given, env=worker_environment(os.environ))
         answer = json.loads(output.out)
-    except (TimeoutError, ValueError):
-        raise TrainingError("The updates could not be scored.") from None
+    except ValueError:
+        raise OSError(f"the process that scores ended with code {output.code}: {output.last_line}") from None
     if "error" in answer:
         raise TrainingError(str(answer["error"]))
     gains: dict[str, Mapping[Convention, float] | None] = answer["gains"]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +29,7 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.events import Noted, Reporter
 from decloud_pl.rounds.evidence import Evidence, look
 from decloud_pl.rounds.policy import DAY_SECONDS
-from decloud_pl.rounds.steps import Fetcher
-from decloud_pl.store.fetch.gateway import Fetched
+from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class Evidences:
         except DecloudError as error:
             self._ended_early(str(error))
         except OSError as error:  # a full disk, or no memory for a child process
-            self._ended_early(f"{error.strerror}.")
+            self._ended_early(f"{error.strerror or error}.")
         except Exception:  # what is only gathered must not end a daemon that earns
             logger.exception("The look at completed rounds met a defect in this program")
             self._ended_early("this program met a defect; its log says where.")
@@ -171,8 +171,8 @@ class Evidences:
                     max_bytes=self._max_bytes,
                     background=True,
                 )
-            except (StoreError, DatasetError):
-                return None
+            except (StoreError, DatasetError, TimeoutError):
+                return None  # another day may bring the files, or more time
             except TrainingError as error:
                 reading = Reading(round_.id, str(round_.validator), None, error.message)
             else:
@@ -202,10 +202,10 @@ class _Metered:
     inner: Fetcher
     budget: _Budget
 
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
         most = max(1, min(max_bytes, self.budget.left // _FILE_SHARE))
         try:
-            fetched = self.inner.fetch(cid, destination, max_bytes=most)
+            fetched = self.inner.fetch(cid, destination, max_bytes=most, cancel=cancel)
         except (SizeLimitExceeded, IntegrityError):
             self.budget.left -= most  # so much may have come before that was seen
             raise

@@ -9,7 +9,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain.anchor import LAYOUT_ERRORS
 from decloud_pl.chain.dialect import Dialect
-from decloud_pl.chain.revision import CurrentDialect, Revision, detect
+from decloud_pl.chain.revision import CurrentDialect, detect
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.errors import ProgramError
 from decloud_pl.journal.findings import store_revision, stored_revision
@@ -78,9 +78,8 @@ class Revisions:
         if stored is not None:
             self._dialect.revision = stored
         if stored is None or not stored.is_decided or self._now() - stored.at >= DAY_SECONDS:
-            await self.look()
-        else:
-            self._report(stored)
+            await self._find()
+        self._report()
 
     async def look(self) -> None:
         """Finds out which revision runs now.
@@ -88,13 +87,19 @@ class Revisions:
         Raises:
             ChainError: no endpoint answers.
         """
+        before = self._dialect.revision.name
+        await self._find()
+        if self._dialect.revision.name != before:
+            self._report()
+
+    async def _find(self) -> None:
         before = self._dialect.revision
         found = await detect(self._rpc, self._dialect.program_id, payer=self._payer, now=self._now())
         if before.is_decided and found.is_supported and not found.is_decided:
             return  # nothing on chain contradicts what was decided before
         store_revision(self._journal, found)
         self._dialect.revision = found
-        self._report(found)
 
-    def _report(self, revision: Revision) -> None:
+    def _report(self) -> None:
+        revision = self._dialect.revision
         self._reporter.report(Noted(None, f"The network's program is {revision}.", {"program": revision.name}))

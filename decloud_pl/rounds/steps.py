@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ from decloud_pl.journal.writer import Journal
 from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, Noted, Reporter, Uploading, training_event
 from decloud_pl.rounds.revisions import Revisions, is_of_layout
-from decloud_pl.store.fetch.gateway import Fetched
+from decloud_pl.store.fetch.fetcher import NEVER, Fetcher, in_thread
 from decloud_pl.store.publish import StorePublisher
 from decloud_pl.train.plan import BASE_MODEL_FILE
 
@@ -62,12 +63,6 @@ class Planner(Protocol):
     def publish_reserve(self) -> float: ...
 
     def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> Plan: ...
-
-
-class Fetcher(Protocol):
-    """Delivers a file by CID, verified."""
-
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched: ...
 
 
 @dataclass(frozen=True)
@@ -164,6 +159,12 @@ class Steps:
         plan = self.planner.plan(record, base_model=folder / BASE_MODEL_FILE, folder=folder)
         return plan.differs_from(folder)
 
+    def is_read_otherwise(self, record: RoundRecord) -> bool:
+        """Whether a later round shows that the validator reads updates by another convention than was trained for."""
+        if self.conventions is None or record.convention is None:
+            return False
+        return self.conventions.of(record.validator).convention != record.convention
+
     def attempts(self, key: str) -> list[Attempt]:
         """Transactions that this daemon has signed for an intent."""
         return JournalTransactionLog(self.journal).attempts(key)
@@ -204,9 +205,9 @@ class Steps:
 
     async def fetch_base_model(self, record: RoundRecord) -> Path:
         """See `decloud_pl.rounds.steps.fetch_base_model`."""
-        folder = self.folder(record.round_id)
-        return await asyncio.to_thread(
-            fetch_base_model, folder, record.model_cid, self.reader, max_bytes=self.max_model_bytes
+        folder, most = self.folder(record.round_id), self.max_model_bytes
+        return await in_thread(
+            lambda cancel: fetch_base_model(folder, record.model_cid, self.reader, max_bytes=most, cancel=cancel)
         )
 
     async def train(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
@@ -219,7 +220,14 @@ class Steps:
         until = self.monotonic() + max(1, seconds_left)
         window = record.submit_window if record.submit_window is not None else seconds_left
         record = self.enter(self._with_convention(replace(record, submit_window=window)), State.TRAINING)
-        base_model = await self.fetch_base_model(record)
+        try:
+            async with asyncio.timeout(until - self.monotonic()):
+                base_model = await self.fetch_base_model(record)
+        except TimeoutError as error:
+            raise TrainingError(
+                "The deadline for submissions passed during the download of the base model.",
+                fix="Add a faster gateway to network.gateways.",
+            ) from error
         folder = self.folder(record.round_id)
         async with self.shares.take() as environment:
             begun = self.monotonic()
@@ -373,17 +381,20 @@ class Steps:
         return update
 
 
-def fetch_base_model(folder: Path, cid: str, reader: Fetcher, *, max_bytes: int) -> Path:
+def fetch_base_model(
+    folder: Path, cid: str, reader: Fetcher, *, max_bytes: int, cancel: threading.Event = NEVER
+) -> Path:
     """Downloads a base model into a round's folder, verified against its CID, unless it is there already.
 
     Raises:
         StoreError: nobody has it, it is too large, or its bytes do not match.
+        Cancelled: ``cancel`` was set.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / BASE_MODEL_FILE
     # The file appears by a rename after its last block was verified, so its presence is enough.
     if not path.exists():
-        reader.fetch(cid, path, max_bytes=max_bytes)
+        reader.fetch(cid, path, max_bytes=max_bytes, cancel=cancel)
     return path
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from decloud_pl.domain import PinnedUpdate, Update
@@ -19,7 +21,8 @@ from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, Store
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.retry import Backoff
 from decloud_pl.store import Progress, Store
-from decloud_pl.store.fetch.gateway import Fetched, GatewayReader, most_hopeful
+from decloud_pl.store.fetch.fetcher import Fetched, Fetcher, in_thread
+from decloud_pl.store.fetch.gateway import most_hopeful
 from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE, PROFILES, Cid
 from decloud_pl.store.ipfs.unixfs import cid_of_file, profile_of
 from decloud_pl.store.sending import checked_file
@@ -75,7 +78,7 @@ class StorePublisher:
     """
 
     stores: Sequence[Store]
-    reader: GatewayReader
+    reader: Fetcher
     read_back_seconds: float = 120.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     monotonic: Callable[[], float] = time.monotonic
@@ -159,7 +162,7 @@ class StorePublisher:
         failures = 0
         while True:
             try:
-                return await asyncio.to_thread(read_back, self.reader, cid, update.size, scratch)
+                return await in_thread(partial(_read_back, self.reader, cid, update.size, scratch))
             except _PASSING as error:
                 failures += 1
                 pause = max(_BACKOFF.after(failures), getattr(error, "retry_after", None) or 0.0)
@@ -168,10 +171,10 @@ class StorePublisher:
             await self.sleep(pause)
 
 
-def read_back(reader: GatewayReader, cid: str, size: int, scratch: Path) -> Fetched:
+def _read_back(reader: Fetcher, cid: str, size: int, scratch: Path, cancel: threading.Event) -> Fetched:
     """Fetches a file as a stranger would, verified, and removes it again."""
     try:
-        return reader.fetch(cid, scratch, max_bytes=size)
+        return reader.fetch(cid, scratch, max_bytes=size, cancel=cancel)
     finally:
         scratch.unlink(missing_ok=True)
 

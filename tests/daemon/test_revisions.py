@@ -6,17 +6,20 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from solders.keypair import Keypair
 
 from decloud_pl.chain import dialects
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.revision import UNDECIDED, Revision, detect
+from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import compose
 from decloud_pl.data.catalog import Catalog
-from decloud_pl.journal.findings import store_revision, stored_revision
+from decloud_pl.journal.findings import Reading, store_reading, store_revision, stored_revision
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.planner import make_catalog
+from decloud_pl.rounds.select import Criteria
 from decloud_pl.rounds.steps import Steps
 from tests.harness.parties import history
 from tests.world import World
@@ -174,6 +177,41 @@ async def test_a_program_that_was_not_known_is_looked_at_again_while_the_daemon_
             )
             old.undo()  # to this daemon it is as if the program had been replaced by one that it knows
             await world.diary.reaches(number, State.WAITING)
+
+
+@pytest.mark.parametrize("world", ["v1.1"], indirect=True)
+async def test_an_upgrade_that_changes_no_payment_is_noticed_while_the_daemon_runs(world: World) -> None:
+    await world.post()
+    async with world.daemon(auto=True, reconcile_interval=0.2):
+        await world.diary.until(lambda: "v1.1" in named(world))
+        await upgrade(world, "v1.2")
+        await world.diary.until(lambda: "v1.2" in named(world))
+    assert named(world) == ["v1.1", "v1.2"]  # each is said once
+
+
+def named(world: World) -> list[str]:
+    """The revisions that the daemon has reported."""
+    return [
+        event.facts["program"] for event in world.diary.events if isinstance(event, Noted) and "program" in event.facts
+    ]
+
+
+async def test_each_round_is_trained_as_its_own_validator_reads_updates(world: World) -> None:
+    second = Wallet(Keypair())
+    world.network.vm.airdrop(second.address, 100 * 10**9)
+    with world.open_journal() as journal:
+        store_reading(journal, Reading(77, str(second.address), "gradient", "its shares fit"))
+    numbers = [await world.post(), await world.post(claim=False)]
+    await world.as_other(world.dialect.claim_round(numbers[1], validator=second.address), second)
+    async with world.daemon(criteria=Criteria(max_concurrent_rounds=2)):
+        for number in numbers:
+            await world.diary.reaches(number, State.WAITING)
+        await world.begin(numbers[0])
+        start = world.dialect.start_training(numbers[1], validator=second.address, baseline_score=1000)
+        await world.as_other(start, second)
+        for number in numbers:
+            await world.diary.reaches(number, State.SUBMITTED)
+    assert [world.row(number).convention for number in numbers] == ["delta", "gradient"]
 
 
 @pytest.mark.parametrize("world", ["v1.0"], indirect=True)

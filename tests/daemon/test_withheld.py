@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from decloud_pl.journal.findings import Reading, store_reading
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Trouble
 from decloud_pl.train.plan import TrainingPlan
@@ -80,6 +81,17 @@ async def test_other_settings_train_anew(world: World) -> None:
     async with world.daemon():
         await world.diary.reaches(round_id, State.SUBMITTED)
     assert world.executor.trained == 2
+
+
+async def test_a_validator_that_turns_out_to_read_updates_otherwise_gets_another_update(world: World) -> None:
+    round_id = await withhold(world)
+    world.executor.withheld = ""
+    assert world.row(round_id).convention == "delta"
+    with world.open_journal() as journal:
+        store_reading(journal, Reading(77, str(world.other.address), "gradient", "its shares fit"))
+    async with world.daemon():
+        await world.diary.reaches(round_id, State.SUBMITTED)
+    assert (world.executor.trained, world.row(round_id).convention) == (2, "gradient")
 
 
 async def test_a_gain_that_the_validator_does_not_see_is_a_warning(world: World) -> None:

@@ -6,16 +6,19 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from decloud_pl.durable import appearing
-from decloud_pl.store.fetch.gateway import Fetched, GatewayReader
+from decloud_pl.store.fetch.fetcher import NEVER, Cancelled, Fetched
+from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.fetch.verify import too_large, writing
 from decloud_pl.store.ipfs.cid import Cid
 from decloud_pl.store.ipfs.unixfs import profile_of
 
 DEFAULT_MAX_BYTES = 4 << 30
+_TICK = 0.05
 _PARTIAL = ".partial"
 _PARTIAL_SECONDS = 7 * 86_400
 
@@ -44,18 +47,18 @@ class CachedReader:
         self._now = now
         self._locks: dict[str, threading.Lock] = {}
 
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
         """As `GatewayReader.fetch`; the gateway's name is ``cache`` where nobody was asked."""
         root = Cid.parse(cid)
         kept = self._folder / str(root)
         with writing(destination):
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Two rounds may have the same base model.
-            with self._locks.setdefault(cid, threading.Lock()):
+            with _held(self._locks.setdefault(cid, threading.Lock()), cancel):
                 fetched = self._kept(kept, root, max_bytes)
                 if fetched is None:
                     partial = self._folder / f"{root}{_PARTIAL}"
-                    fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, partial=partial)
+                    fetched = self._reader.fetch(cid, kept, max_bytes=max_bytes, cancel=cancel, partial=partial)
                 _link(kept, destination)
             self._evict(kept)
         return fetched
@@ -82,6 +85,17 @@ class CachedReader:
             if old or left > self._max_bytes:
                 path.unlink(missing_ok=True)
                 left -= stat.st_size
+
+
+@contextmanager
+def _held(lock: threading.Lock, cancel: threading.Event) -> Iterator[None]:
+    while not lock.acquire(timeout=_TICK):
+        if cancel.is_set():
+            raise Cancelled
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _link(kept: Path, destination: Path) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from decloud_pl.errors import ContentNotFound, StoreUnavailable
 from decloud_pl.retry import retry_after
+from decloud_pl.store.fetch.fetcher import Cancelled
 from decloud_pl.store.fetch.verify import require_match, too_large
 from decloud_pl.store.ipfs.car import CONTENT_TYPE, ChunkReader, file_in_car
 from decloud_pl.store.ipfs.cid import Cid
@@ -28,10 +29,6 @@ _NOT_FOUND = (404, 410)
 _OVERHEAD = 1 << 20
 _ACCEPT_CAR = f"{CONTENT_TYPE}; version=1; order=dfs; dups=y, application/octet-stream;q=0.5, */*;q=0.1"
 _ACCEPT_FILE = "application/octet-stream, */*;q=0.1"
-
-
-class Cancelled(Exception):
-    """Another gateway was faster."""
 
 
 @dataclass

@@ -9,7 +9,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ from decloud_pl.errors import (
     StoreUnavailable,
 )
 from decloud_pl.store.fetch.download import Download, Prefix, TransferLimits
+from decloud_pl.store.fetch.fetcher import NEVER, Cancelled, Fetched
 from decloud_pl.store.fetch.verify import writing
 from decloud_pl.store.ipfs.cid import Cid
 
@@ -40,14 +40,6 @@ _SLOW_RATE = 128 * 1024
 _RESUMES = 3
 _JOIN_SECONDS = 5.0
 _EXPECTED = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A finished download: the gateway that delivered it and the size in bytes."""
-
-    gateway: str
-    size: int
 
 
 class GatewayReader:
@@ -91,13 +83,22 @@ class GatewayReader:
         self._session = session
         self._monotonic = monotonic
 
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int, partial: Path | None = None) -> Fetched:
+    def fetch(
+        self,
+        cid: str,
+        destination: Path,
+        *,
+        max_bytes: int,
+        cancel: threading.Event = NEVER,
+        partial: Path | None = None,
+    ) -> Fetched:
         """Downloads a file; ``destination`` appears only when all of it is there and verified.
 
         Args:
             cid: the file's CID, untrusted text.
             destination: where to put it; replaced when it exists.
             max_bytes: the largest file to accept.
+            cancel: ends the download when it is set.
             partial: where the beginning of a failed download is kept for the next call; kept nowhere by default.
 
         Raises:
@@ -107,6 +108,7 @@ class GatewayReader:
             IntegrityError: nobody delivered bytes that match.
             SizeLimitExceeded: it is larger than ``max_bytes``.
             StoreError: the file cannot be written here.
+            Cancelled: ``cancel`` was set.
         """
         root = Cid.parse(cid)
         limits = TransferLimits(self._timeout, self._total_seconds, max_bytes, self._monotonic)
@@ -117,7 +119,7 @@ class GatewayReader:
             with writing(destination):
                 if partial is not None:
                     race.take(partial)
-                winner, size = race.run()
+                winner, size = race.run(cancel)
                 replace_durably(winner.prefix.path, destination)
         finally:
             race.end(partial)
@@ -155,11 +157,13 @@ class _Race:
             partial.replace(scratch)
             self._kept = Prefix(scratch)
 
-    def run(self) -> tuple[Download, int]:
+    def run(self, cancel: threading.Event) -> tuple[Download, int]:
         """The download that won and the size of its file."""
         failures: list[StoreError] = []
         self._start()
         while True:
+            if cancel.is_set():
+                raise Cancelled
             try:
                 download, result = self._results.get(timeout=_TICK)
             except queue.Empty:

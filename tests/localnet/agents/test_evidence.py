@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Noted
 from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.planner import make_catalog
-from decloud_pl.store.fetch.gateway import Fetched, GatewayReader
+from decloud_pl.store.fetch.fetcher import NEVER, Fetched
+from decloud_pl.store.fetch.gateway import GatewayReader
 from tests.localnet.agents.conftest import RATE, State, Town, always
 from tests.world import Diary
 
@@ -72,14 +74,12 @@ class Counting:
     failures: list[Exception] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
 
-    def fetch(self, cid: str, destination: Path, *, max_bytes: int) -> Fetched:
+    def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
         self.fetched.append(cid)
         self.limits.append(max_bytes)
-        # A thread that is none is waited for when the process ends, however slow the gateway is.
-        assert threading.current_thread().daemon
         if self.failures:
             raise self.failures.pop(0)
-        return self.inner.fetch(cid, destination, max_bytes=max_bytes)
+        return self.inner.fetch(cid, destination, max_bytes=max_bytes, cancel=cancel)
 
 
 async def test_the_daemon_finds_each_validators_convention_in_the_background_and_looks_once(
@@ -139,6 +139,49 @@ async def test_the_daemon_finds_each_validators_convention_in_the_background_and
         assert (choice.convention, f"round {fourth}" in choice.why) == ("gradient", True)
     said = [event.message for event in diary.events if isinstance(event, Noted)]
     assert [addresses[0] in said[0] or addresses[0] in said[1], "reads updates as gradient" in said[-1]] == [True, True]
+
+
+async def test_a_round_whose_scoring_this_machine_ended_is_looked_at_again(
+    town: Town, quick_bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validator, number = town.validator(quick_bench), await town.post(town.put(always(1)))
+    await validator.step()
+    trainer = await town.join(number)
+    await validator.step()
+    await town.submit(trainer, number, put(town, "good", always(0)))
+    await validator.step()
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")  # as the kernel does where memory runs out
+    killed.chmod(0o755)
+    diary, reader = Diary(), Counting(GatewayReader([town.network.endpoints.gateway_url]))
+    with Journal(tmp_path / "journal", Owner("net", str(town.dialect.program_id), "wallet")) as journal:
+        evidences = Evidences(
+            town.chain,
+            reader,
+            lambda: make_catalog(compose([])),
+            journal,
+            diary,
+            gradient_rate=RATE,
+            max_bytes=1 << 30,
+        )
+        with monkeypatch.context() as small:
+            small.setattr(sys, "executable", str(killed))
+            gathering = asyncio.create_task(evidences.gather())
+            await diary.until(lambda: bool(diary.events))
+            gathering.cancel()
+            await asyncio.wait({gathering})
+        (event,) = diary.events
+        assert isinstance(event, Noted)
+        assert "ended with code -9" in event.message
+        assert readings(journal) == []
+        again = asyncio.create_task(evidences.gather())  # on another day
+        for _ in range(600):
+            if readings(journal):
+                break
+            await asyncio.sleep(0.2)
+        again.cancel()
+        await asyncio.wait({again})
+        assert [reading.round_id for reading in readings(journal)] == [number]
 
 
 async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once(

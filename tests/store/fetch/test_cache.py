@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from decloud_pl.errors import ContentNotFound, InvalidCid, SizeLimitExceeded, StoreError, StoreUnavailable
 from decloud_pl.store.fetch.cache import CachedReader
+from decloud_pl.store.fetch.fetcher import Cancelled, in_thread
 from decloud_pl.store.fetch.gateway import GatewayReader
 from tests.store.fakes.oracle import cid_of
-from tests.store.fakes.server import Request
+from tests.store.fakes.server import Request, silent
 from tests.store.fakes.shelf import FakeGateway
 
 DATA = random.Random(41).randbytes(400_000)
@@ -125,3 +129,48 @@ def test_errors_pass_through(cache: CachedReader, reader: GatewayReader, shelf: 
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="cannot be written"):
         CachedReader(reader, tmp_path / "file" / "cache").fetch(CID, tmp_path / "one", max_bytes=1)
+
+
+def test_a_download_can_be_cancelled_and_leaves_nobody_waiting(
+    cache: CachedReader, shelf: FakeGateway, tmp_path: Path
+) -> None:
+    shelf.faults = [silent]
+    cancels = [threading.Event(), threading.Event()]
+    with ThreadPoolExecutor(2) as pool:
+        downloads = [
+            pool.submit(cache.fetch, CID, tmp_path / str(place), max_bytes=len(DATA), cancel=cancel)
+            for place, cancel in enumerate(cancels)
+        ]
+        # One of them waits for the gateway, the other one for the first.
+        for cancel in cancels:
+            cancel.set()
+        for download in downloads:
+            with pytest.raises(Cancelled):
+                download.result(timeout=20)
+    assert cache.fetch(CID, tmp_path / "again", max_bytes=len(DATA)).size == len(DATA)
+
+
+def test_a_cancelled_task_ends_its_download_with_the_loop(
+    cache: CachedReader, shelf: FakeGateway, tmp_path: Path
+) -> None:
+    asked, ends = threading.Event(), list[str]()
+
+    def answer(request: Request) -> None:
+        asked.set()
+        silent(request)
+
+    shelf.faults = [answer]
+
+    def work(cancel: threading.Event) -> None:
+        try:
+            cache.fetch(CID, tmp_path / "one", max_bytes=len(DATA), cancel=cancel)
+        except (Cancelled, StoreError) as error:
+            ends.append(type(error).__name__)
+
+    async def begin_and_cancel() -> None:
+        task = asyncio.create_task(in_thread(work))
+        await asyncio.to_thread(asked.wait, 20)
+        task.cancel()
+
+    asyncio.run(begin_and_cancel())  # waits for its threads
+    assert ends == ["Cancelled"]

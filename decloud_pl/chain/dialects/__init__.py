@@ -34,7 +34,7 @@ def check_name(name: str) -> None:
     """
     known = names()
     if name not in known:
-        raise ConfigError(f"network.dialect is {name!r}.", fix=nearest(name, known))
+        raise ConfigError(f"network.dialect is {name!r}.", fix=nearest(name, ["auto", *known]))
 
 
 def get_dialect(

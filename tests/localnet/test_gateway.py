@@ -10,7 +10,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-import requests
 
 from decloud_pl.errors import ContentNotFound, LocalnetError, StoreUnavailable
 from decloud_pl.localnet.gateway import RAW_TYPE, GatewayServer
@@ -214,13 +213,12 @@ async def test_the_reader_takes_what_the_server_gives(
 
 async def test_the_reader_understands_the_servers_errors(client: Client, stored: Stored, tmp_path: Path) -> None:
     target = tmp_path / "target"
-    with requests.Session() as session:
-        reader = GatewayReader([client.url], session=session)
-        with pytest.raises(ContentNotFound):
-            await asyncio.to_thread(reader.fetch, ABSENT, target, max_bytes=1)
-        (tmp_path / "store" / stored.cid).write_bytes(DATA[::-1])
-        with pytest.raises(StoreUnavailable):
-            await asyncio.to_thread(reader.fetch, stored.cid, target, max_bytes=len(DATA))
+    reader = GatewayReader([client.url])
+    with pytest.raises(ContentNotFound):
+        await asyncio.to_thread(reader.fetch, ABSENT, target, max_bytes=1)
+    (tmp_path / "store" / stored.cid).write_bytes(DATA[::-1])
+    with pytest.raises(StoreUnavailable):
+        await asyncio.to_thread(reader.fetch, stored.cid, target, max_bytes=len(DATA))
     assert not target.exists()
 
 

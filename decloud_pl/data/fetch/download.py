@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from decloud_pl.data.entry import DataFolder, Entry, RemoteFile
 from decloud_pl.data.fetch.unpack import is_archive, unpack
@@ -22,6 +22,8 @@ from decloud_pl.errors import DatasetError, DatasetNotFound
 if TYPE_CHECKING:
     import requests
 
+    from decloud_pl.http_client import BoundedSession
+
 logger = logging.getLogger(__name__)
 
 SUMS_FILE = "SHA256SUMS"
@@ -29,6 +31,9 @@ MOST_BYTES = 8 << 30
 _WAITS = (1.0, 3.0, 10.0, 30.0)  # seconds before each further try at one URL
 _CHUNK = 1 << 16  # what a broken connection may lose
 _TIMEOUT = (10.0, 60.0)
+_LONGEST_TRANSFER = 6 * 3600.0
+"""Seconds of one request; the next one continues where it ended."""
+_MOST_REDIRECTS = 10
 _MOST_DIGITS = 18
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -143,37 +148,64 @@ def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None)
     import requests
 
     have = part.stat().st_size if part.exists() else 0
-    headers = {"Accept-Encoding": "identity", "User-Agent": "decloud_pl"}
+    from decloud_pl.http_client import BoundedSession
+
+    headers = {"User-Agent": "decloud_pl"}
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-            if response.status_code == 416 and have:
+        with BoundedSession(_LONGEST_TRANSFER) as session:
+            *redirects, response = _follow(session, url, headers)
+            status, checksum = response.status_code, _linked_checksum([*redirects, response])
+            if status == 416 and have:
                 _restart_unless_complete(response, part, have)
-                return _linked_checksum(response)
-            if response.status_code in _WORTH_ANOTHER_TRY:
-                raise _Interrupted(f"the server answered {response.status_code}")
-            if response.status_code not in (200, 206):
-                raise _Gone(f"the server answered {response.status_code}")
-            resumed = response.status_code == 206 and _range_start(response) == have
-            if response.status_code == 206 and not resumed:
+                return checksum
+            if status in _WORTH_ANOTHER_TRY:
+                raise _Interrupted(f"the server answered {status}")
+            if status not in (200, 206):
+                raise _Gone(f"the server answered {status}")
+            resumed = status == 206 and _range_start(response) == have
+            if status == 206 and not resumed:
                 part.unlink(missing_ok=True)
                 raise _Interrupted("the server gave another part of the file")
-            _write(response, item, part, have if resumed else 0, progress)
-            return _linked_checksum(response)
+            _write(session, response, item, part, have if resumed else 0, progress)
+            return checksum
+    except requests.exceptions.ContentDecodingError as error:
+        raise _Gone("the server compresses the file, which was not asked for") from error
     except requests.exceptions.InvalidURL as error:
         raise _Gone("this is no URL") from error
     except (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
         raise _Gone("this is no URL of the web") from error
-    except requests.TooManyRedirects as error:
-        raise _Gone("the server redirects without end") from error
     except requests.Timeout as error:
         raise _Interrupted("the server did not answer in time") from error
     except requests.RequestException as error:
         raise _Interrupted("the connection failed or broke") from error
 
 
-def _write(response: requests.Response, item: RemoteFile, part: Path, start: int, progress: Progress | None) -> None:
+def _follow(session: BoundedSession, url: str, headers: Mapping[str, str]) -> list[requests.Response]:
+    """The answers on the way to a file, its own last."""
+    from decloud_pl.http_client import REDIRECTS
+
+    answers: list[requests.Response] = []
+    for _ in range(_MOST_REDIRECTS + 1):
+        answers.append(session.get(url, headers=headers, timeout=_TIMEOUT))
+        if answers[-1].status_code not in REDIRECTS:
+            return answers
+        try:
+            url = urljoin(url, answers[-1].headers.get("Location", ""))
+        except ValueError as error:
+            raise _Gone("the server redirects to something that is no URL") from error
+    raise _Gone("the server redirects without end")
+
+
+def _write(
+    session: BoundedSession,
+    response: requests.Response,
+    item: RemoteFile,
+    part: Path,
+    start: int,
+    progress: Progress | None,
+) -> None:
     said = response.headers.get("Content-Length", "")
     rest = int(said) if said.isascii() and said.isdecimal() and len(said) <= _MOST_DIGITS else 0
     total = start + rest if rest else item.size
@@ -182,7 +214,7 @@ def _write(response: requests.Response, item: RemoteFile, part: Path, start: int
     done = start
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
-        for chunk in response.iter_content(_CHUNK):
+        for chunk in session.body(response, _CHUNK):
             done += len(chunk)
             if done > MOST_BYTES:
                 raise _Gone(f"the file has more than {MOST_BYTES:,} bytes")
@@ -204,9 +236,9 @@ def _range_start(response: requests.Response) -> int | None:
     return int(start) if unit == "bytes" and start.isdecimal() else None
 
 
-def _linked_checksum(response: requests.Response) -> str:
+def _linked_checksum(answers: Sequence[requests.Response]) -> str:
     """The SHA-256 that the Hugging Face hub gives with a file, in the answer that redirects to its bytes."""
-    for answer in (*response.history, response):
+    for answer in answers:
         value = answer.headers.get("X-Linked-ETag", "").strip('"').lower()
         if len(value) == 64 and set(value) <= set("0123456789abcdef"):
             return f"sha256:{value}"

@@ -22,9 +22,10 @@ from decloud_pl.store.ipfs.unixfs import profile_of
 if TYPE_CHECKING:
     import requests
 
+    from decloud_pl.http_client import BoundedSession
+
 _CHUNK = 1 << 16  # what is lost when a connection breaks off within a chunk
 _MAX_REDIRECTS = 3
-_REDIRECTS = (301, 302, 303, 307, 308)
 _NOT_FOUND = (404, 410)
 _OVERHEAD = 1 << 20
 _ACCEPT_CAR = f"{CONTENT_TYPE}; version=1; order=dfs; dups=y, application/octet-stream;q=0.5, */*;q=0.1"
@@ -52,7 +53,7 @@ class Prefix:
 
 @dataclass(frozen=True)
 class TransferLimits:
-    """What one download may take: seconds of silence, seconds in all, bytes."""
+    """What one download may take: seconds of silence, seconds in all, bytes; ``monotonic`` tells how fast it is."""
 
     silence: float
     total_seconds: float
@@ -67,6 +68,7 @@ class Download:
     Attributes:
         prefix: where the bytes go, and what of them is there already.
         received: bytes that came so far.
+        responding: whether the gateway has begun to answer, so that the scratch file may change.
         gave_up: whether its time ran out, so that asking this gateway again is no use.
         started: when, by the clock of ``limits``.
     """
@@ -75,30 +77,22 @@ class Download:
     root: Cid
     prefix: Prefix
     limits: TransferLimits
-    session: requests.Session | None = None
     received: int = 0
-    started: float = 0.0
     gave_up: bool = False
-    _response: requests.Response | None = None
+    responding: bool = False
+    started: float = 0.0
+    _session: BoundedSession | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.started = self.limits.monotonic()
 
-    @property
-    def responding(self) -> bool:
-        """Whether the gateway has begun to answer; from then on `cancel` takes effect at once."""
-        return self._response is not None
-
     def cancel(self) -> None:
         """Makes `run` end soon."""
         self._cancelled.set()
-        response = self._response
-        if response is not None:
-            try:
-                response.raw.shutdown()
-            except (ValueError, OSError, RuntimeError):
-                return  # closed already
+        session = self._session
+        if session is not None:
+            session.abort()
 
     def run(self) -> int:
         """Downloads and verifies; on return the scratch file is the file that ``root`` names.
@@ -113,49 +107,54 @@ class Download:
         """
         import requests
 
+        from decloud_pl.http_client import BoundedSession
+
         try:
-            return self._attempt()
+            with BoundedSession(self.limits.total_seconds) as session:
+                self._session = session
+                if self._cancelled.is_set():
+                    raise Cancelled
+                return self._attempt(session)
         except requests.RequestException as error:
             if self._cancelled.is_set():
                 raise Cancelled from None
+            self.gave_up = session.expired
+            if self.gave_up:
+                raise StoreUnavailable(f"The gateway {self._host} is too slow.", fix="Use another one.") from error
             raise StoreUnavailable(
                 f"The gateway {self._host} does not answer or broke off.", fix="It is tried again."
             ) from error
 
-    def _attempt(self) -> int:
+    def _attempt(self, session: BoundedSession) -> int:
         have = self.prefix.size
         if have > self.limits.max_bytes:
             raise too_large(self.root, self.limits.max_bytes)
-        with self._get(have) as response:
-            self._response = response
-            if self._cancelled.is_set():
-                raise Cancelled
+        with self._get(session, have) as response:
+            self.responding = True
             if response.status_code == 416:
-                return self._without_prefix()
+                return self._without_prefix(session)
+            reader = ChunkReader(session.body(response, _CHUNK), self._count)
             if response.status_code == 206 and _continues(response, have):
-                self._pour(_plain(self._reader(response)), append=True)
+                self._pour(_plain(reader), append=True)
             elif _is_car(response):
-                self._pour(file_in_car(self._reader(response), self.root), verified=True)
+                self._pour(file_in_car(reader, self.root), verified=True)
                 return self.prefix.size
             else:
-                self._pour(_plain(self._reader(response)))
+                self._pour(_plain(reader))
                 have = 0
         if profile_of(self.prefix.path, self.root) is not None:
             return self.prefix.size
         if have > self.prefix.verified:
             # The beginning came from somebody else, perhaps a liar: this gateway is to be heard from the start.
-            return self._without_prefix()
+            return self._without_prefix(session)
         self.prefix.cut()
         require_match(self.prefix.path, self.root)
         return self.prefix.size
 
-    def _without_prefix(self) -> int:
+    def _without_prefix(self, session: BoundedSession) -> int:
         self.prefix.verified = 0
         self.prefix.cut()
-        return self._attempt()
-
-    def _reader(self, response: requests.Response) -> ChunkReader:
-        return ChunkReader(response.iter_content(_CHUNK), self._count)
+        return self._attempt(session)
 
     def _count(self, size: int) -> None:
         self.received += size
@@ -165,9 +164,6 @@ class Download:
         most = self.limits.max_bytes
         if self.received > most + most // 50 + _OVERHEAD:
             raise too_large(self.root, most)
-        if self.limits.monotonic() > self.started + self.limits.total_seconds:
-            self.gave_up = True
-            raise StoreUnavailable(f"The gateway {self._host} is too slow.", fix="Another one is tried.")
 
     def _pour(self, body: Iterator[bytes], *, append: bool = False, verified: bool = False) -> None:
         prefix, most = self.prefix, self.limits.max_bytes
@@ -187,27 +183,24 @@ class Download:
     def _host(self) -> str:
         return urlsplit(self.url).hostname or self.url
 
-    def _get(self, have: int) -> requests.Response:
+    def _get(self, session: BoundedSession, have: int) -> requests.Response:
         """The response to follow, after at most a few redirects within the gateway."""
-        import requests
+        from decloud_pl.http_client import REDIRECTS
 
-        session = self.session or requests.Session()
         target = f"{self.url}/ipfs/{self.root}" + ("" if have else "?format=car")
-        headers = {"Accept": _ACCEPT_FILE if have else _ACCEPT_CAR, "Accept-Encoding": "identity"}
+        headers = {"Accept": _ACCEPT_FILE if have else _ACCEPT_CAR}
         if have:
             headers["Range"] = f"bytes={have}-"
         for _ in range(_MAX_REDIRECTS + 1):
-            try:
-                response = session.get(
-                    target, stream=True, timeout=self.limits.silence, allow_redirects=False, headers=headers
-                )
-            except ValueError as error:  # from parsing the Location, which requests does even if it does not follow
-                raise self._astray() from error
-            if response.status_code not in _REDIRECTS:
+            response = session.get(target, timeout=self.limits.silence, headers=headers)
+            if response.status_code not in REDIRECTS:
                 self._check_status(response, have)
                 return response
             response.close()
-            target = urljoin(target, response.headers.get("Location", ""))
+            try:
+                target = urljoin(target, response.headers.get("Location", ""))
+            except ValueError as error:
+                raise self._astray() from error
             if not within(target, self.url):
                 raise self._astray()
         raise StoreUnavailable(f"The gateway {self._host} redirects in circles.", fix="Use another one.")

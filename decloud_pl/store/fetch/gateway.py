@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from decloud_pl.durable import replace_durably
@@ -27,9 +26,6 @@ from decloud_pl.store.fetch.download import Download, Prefix, TransferLimits
 from decloud_pl.store.fetch.fetcher import NEVER, Cancelled, Fetched
 from decloud_pl.store.fetch.verify import writing
 from decloud_pl.store.ipfs.cid import Cid
-
-if TYPE_CHECKING:
-    import requests
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +49,7 @@ class GatewayReader:
         urls: base addresses; ``/ipfs/<cid>`` is put behind each.
         timeout: seconds a gateway may be silent.
         total_seconds: seconds one gateway may take for one file.
-        session: for the connections; a fresh one for each by default.
-        monotonic: the clock.
+        monotonic: the clock by which a gateway is slow.
 
     Raises:
         ConfigError: no address, or one that is not http or https.
@@ -66,7 +61,6 @@ class GatewayReader:
         *,
         timeout: float = 30.0,
         total_seconds: float = 1800.0,
-        session: requests.Session | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if not urls:
@@ -80,7 +74,6 @@ class GatewayReader:
         self._lock = threading.Lock()
         self._timeout = timeout
         self._total_seconds = total_seconds
-        self._session = session
         self._monotonic = monotonic
 
     def fetch(
@@ -114,7 +107,7 @@ class GatewayReader:
         limits = TransferLimits(self._timeout, self._total_seconds, max_bytes, self._monotonic)
         with self._lock:
             urls = tuple(self._urls)
-        race = _Race(urls, root, destination, limits, self._session)
+        race = _Race(urls, root, destination, limits)
         try:
             with writing(destination):
                 if partial is not None:
@@ -137,13 +130,11 @@ class _Race:
         root: Cid,
         destination: Path,
         limits: TransferLimits,
-        session: requests.Session | None,
     ) -> None:
         self._waiting = list(urls)
         self._root = root
         self._destination = destination
         self._limits = limits
-        self._session = session
         self._resumes = _RESUMES
         self._running: list[tuple[Download, threading.Thread]] = []
         self._results: queue.SimpleQueue[tuple[Download, int | BaseException]] = queue.SimpleQueue()
@@ -205,7 +196,7 @@ class _Race:
 
     def _start(self) -> None:
         prefix, self._kept = self._kept or Prefix(self._scratch()), None
-        download = Download(self._waiting.pop(0), self._root, prefix, self._limits, self._session)
+        download = Download(self._waiting.pop(0), self._root, prefix, self._limits)
         thread = threading.Thread(target=self._work, args=(download,), name="gateway", daemon=True)
         self._running.append((download, thread))
         thread.start()

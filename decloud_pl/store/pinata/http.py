@@ -15,12 +15,15 @@ from urllib.parse import urlsplit
 import requests
 
 from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
+from decloud_pl.http_client import REDIRECTS, BoundedSession
 from decloud_pl.retry import retry_after
 from decloud_pl.store.http_status import status_error
 from decloud_pl.store.pinata.credentials import LOGIN, PinataCredentials
 from decloud_pl.store.sending import SentFile
 
 _LONGEST_ANSWER = 1 << 20
+_LONGEST_EXCHANGE = 1800.0
+"""Seconds, with the upload of a file."""
 _PIECE = 1 << 18
 _LONGEST_WORDS = 200
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -70,7 +73,7 @@ class PinataHttp:
 
     def _try(self, method: str, url: str, data: Any, headers: Mapping[str, str] | None) -> Answer | StoreError:
         try:
-            with requests.Session() as session:
+            with BoundedSession(_LONGEST_EXCHANGE) as session:
                 response = session.request(
                     method,
                     url,
@@ -78,13 +81,11 @@ class PinataHttp:
                     headers=dict(headers or {}),
                     auth=self._credentials.sign,
                     timeout=self._timeout,
-                    allow_redirects=False,
-                    stream=True,
                 )
-                with response:
-                    return self._read(response)
+                return self._read(session, response)
         except requests.Timeout:
-            return StoreUnavailable(f"Pinata did not answer within {self._timeout:g} s.", fix="It is tried again.")
+            limit = _LONGEST_EXCHANGE if session.expired else self._timeout
+            return StoreUnavailable(f"Pinata did not answer within {limit:g} s.", fix="It is tried again.")
         except requests.exceptions.SSLError:
             return StoreUnavailable(
                 "The encrypted connection to Pinata failed.", fix="Check this machine's clock and proxy."
@@ -94,9 +95,9 @@ class PinataHttp:
         except requests.RequestException:
             return StoreUnavailable("The exchange with Pinata failed.", fix="It is tried again.")
 
-    def _read(self, response: requests.Response) -> Answer | StoreError:
+    def _read(self, session: BoundedSession, response: requests.Response) -> Answer | StoreError:
         body = b""
-        for chunk in response.iter_content(1 << 16):
+        for chunk in () if response.status_code in REDIRECTS else session.body(response, 1 << 16):
             body += chunk
             if len(body) > _LONGEST_ANSWER:
                 return StoreUnavailable("Pinata's answer does not end.", fix="It is tried again.")

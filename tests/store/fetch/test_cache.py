@@ -134,14 +134,20 @@ def test_errors_pass_through(cache: CachedReader, reader: GatewayReader, shelf: 
 def test_a_download_can_be_cancelled_and_leaves_nobody_waiting(
     cache: CachedReader, shelf: FakeGateway, tmp_path: Path
 ) -> None:
-    shelf.faults = [silent]
+    asked = threading.Event()
+
+    def answer(request: Request) -> None:
+        asked.set()
+        silent(request)
+
+    shelf.faults = [answer]
     cancels = [threading.Event(), threading.Event()]
     with ThreadPoolExecutor(2) as pool:
         downloads = [
             pool.submit(cache.fetch, CID, tmp_path / str(place), max_bytes=len(DATA), cancel=cancel)
             for place, cancel in enumerate(cancels)
         ]
-        # One of them waits for the gateway, the other one for the first.
+        assert asked.wait(20)  # one of them waits for the gateway, the other one for the first
         for cancel in cancels:
             cancel.set()
         for download in downloads:

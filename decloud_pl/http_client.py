@@ -1,0 +1,167 @@
+"""HTTP exchanges with servers that may be hostile: bounded in time, never decoded, and without redirects.
+
+`requests` alone reads the whole body of a redirect, even of one that it does not follow, expands a compressed body
+without a limit, and waits as long as a byte comes in now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any, Self
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.poolmanager import PoolManager
+
+IDENTITY = {"Accept-Encoding": "identity"}
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class BoundedSession(requests.Session):
+    """A session whose connections are cut at a deadline. A context manager, for one exchange or a few.
+
+    It follows no redirect. Bodies are read with `body`.
+
+    Args:
+        seconds: from entering the context until every connection is cut; reading raises `requests.Timeout` then.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.headers.update(IDENTITY)
+        self.expired = False
+        self._sockets = _Sockets()
+        adapter = _Adapter(self._sockets)
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def close(self) -> None:
+        self._timer.cancel()
+        self._sockets.cut()  # an answer that was not read to its end still holds its connection
+        super().close()
+        self._sockets.close()
+
+    def abort(self) -> None:
+        """Cuts every connection, from any thread; whoever waits for one gets a `requests.RequestException`."""
+        self._sockets.cut()
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - as `requests` names it
+        # Where it finds a target, `requests` reads the body of the redirect, whatever it is told about following.
+        return None
+
+    def request(self, *arguments: Any, **options: Any) -> requests.Response:
+        """As `requests.Session.request`; the body stays unread.
+
+        Raises:
+            requests.Timeout: the deadline has passed, or the server was silent for too long.
+            requests.RequestException: any other failure.
+        """
+        try:
+            return super().request(*arguments, **{**options, "stream": True, "allow_redirects": False})
+        except requests.RequestException as error:
+            raise self._reason(error) from error
+
+    def body(self, response: requests.Response, size: int) -> Iterator[bytes]:
+        """The bytes of an answer as the server sent them, at most ``size`` at a time.
+
+        Raises:
+            requests.Timeout: the deadline has passed.
+            requests.RequestException: the connection broke off, or the server compressed its answer unasked.
+        """
+        if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+            raise requests.exceptions.ContentDecodingError("the answer is compressed, which was not asked for")
+        try:
+            # Not `stream`: for a chunked body that reads a line of any length.
+            while chunk := response.raw.read(size, decode_content=False):
+                yield chunk
+        except (HTTPError, OSError) as error:
+            raise self._reason(requests.ConnectionError("the connection broke off")) from error
+        if self._sockets.is_cut:  # without a length, a cut looks like the end
+            raise self._reason(requests.ConnectionError("the exchange was ended"))
+
+    def _expire(self) -> None:
+        self.expired = True
+        self.abort()
+
+    def _reason(self, error: requests.RequestException) -> requests.RequestException:
+        return requests.Timeout("the exchange took too long") if self.expired else error
+
+
+class _Sockets:
+    """The connections of a session, to be cut from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: list[socket.socket] = []
+        self.is_cut = False
+
+    def add(self, connection: socket.socket) -> None:
+        # A second descriptor of the same connection: TLS takes the first one over.
+        with self._lock:
+            self._open.append(connection.dup())
+            if self.is_cut:
+                self._shut()
+
+    def cut(self) -> None:
+        with self._lock:
+            self.is_cut = True
+            self._shut()
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._open:
+                connection.close()
+            self._open.clear()
+
+    def _shut(self) -> None:
+        for connection in self._open:
+            with contextlib.suppress(OSError):  # the other side was faster
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, sockets: _Sockets) -> None:
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                connection = super()._new_conn()
+                sockets.add(connection)
+                return connection
+
+        class Secure(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                connection = super()._new_conn()
+                sockets.add(connection)
+                return connection
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self._pools = {"http": PlainPool, "https": SecurePool}
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self._bound(self.poolmanager)
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*arguments, **options)
+        self._bound(manager)
+        return manager
+
+    def _bound(self, manager: PoolManager) -> None:
+        manager.pool_classes_by_scheme = self._pools

@@ -25,7 +25,9 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
+from decloud_pl.config.schema import JoinConfig
 from decloud_pl.daemon.loop import Daemon, Policy
+from decloud_pl.data.catalog import entry
 from decloud_pl.domain import Round, Submission, Update
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
@@ -35,6 +37,7 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.network import LocalNetwork
+from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.connect import make_current_dialect
 from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, DaemonEvent, Looked, Skipped
@@ -207,15 +210,21 @@ class World:
         await sender.send([instruction], key="x", landed=unknown)
 
     async def post(
-        self, *, dataset: str = "custom", reward: int = 10**9, claim: bool = True, model: Path | None = None
+        self,
+        *,
+        dataset: str = "custom",
+        reward: int = 10**9,
+        claim: bool = True,
+        model: Path | None = None,
+        model_cid: str = "",
     ) -> int:
-        """Posts a round, and claims it as its validator; returns its id."""
+        """Posts a round with a file or a CID, and claims it as its validator; returns its id."""
         counter = await self.chain.counter()
         assert counter is not None
         base = model or self.home / "base"
         if model is None:
             base.write_bytes(b"a base model")
-        cid = self.network.store.put(base).cid
+        cid = model_cid or self.network.store.put(base).cid
         me, number = self.other.address, counter.count
         await self.as_other(
             self.dialect.create_round(number, creator=me, model_cid=cid, dataset=dataset, reward_amount=reward)
@@ -241,9 +250,10 @@ class World:
         ws_url: str | None = None,
         auto: bool = False,
         evidences: Callable[[Steps], Evidences] | None = None,
+        looks: JoinConfig | None = None,
         **policy: Any,
     ) -> AsyncIterator[Daemon]:
-        """A daemon at work; with ``auto`` it finds out the program's revision."""
+        """A daemon at work; with ``auto`` it finds out the program's revision, with ``looks`` it opens base models."""
         journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
         reader = GatewayReader(self.gateways)
@@ -256,6 +266,7 @@ class World:
             dialect=dialect,
             revisions=Revisions(rpc, current, journal, self.diary, self.wallet.address) if auto else None,
             conventions=Conventions(NetworkConfig(), dialect, journal),
+            base_models=None if looks is None else BaseModels(reader, self.home / "looks", looks, 4 << 20),
             journal=journal,
             publisher=StorePublisher(self.stores, reader, read_back_seconds=0.0),
             reader=reader,
@@ -269,6 +280,7 @@ class World:
         options: dict[str, Any] = {
             "criteria": Criteria(),
             "resolve": lambda name: {"custom": "digits"}.get(name, name),
+            "entry": entry,
             "poll_interval": 0.1,
         }
         url = ws_url or self.network.endpoints.ws_url

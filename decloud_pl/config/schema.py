@@ -107,6 +107,13 @@ class RewardsConfig:
 
 
 @dataclass
+class JoinConfig:
+    """What is looked at before a round is joined: its base model, or the model's CID alone."""
+
+    verify: Annotated[str, one_of("model", "cid")] = "model"
+
+
+@dataclass
 class MetricsConfig:
     """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
 
@@ -131,6 +138,7 @@ class Tree(TrainingConfig):
     wallet: WalletConfig = field(default_factory=WalletConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
+    join: JoinConfig = field(default_factory=JoinConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)

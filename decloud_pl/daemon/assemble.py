@@ -38,6 +38,7 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.log import logged
 from decloud_pl.observers.observe import observed
+from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.connect import known_dialect, make_current_dialect, make_dialect, make_rpc
 from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter, Trouble
@@ -49,6 +50,7 @@ from decloud_pl.rounds.revisions import Revisions
 from decloud_pl.rounds.select import Check, Criteria, join_cost
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.rounds.stores import make_publisher, make_reader, make_stores
+from decloud_pl.store.fetch.fetcher import Fetcher
 
 MAX_MODEL_BYTES = 2 << 30
 
@@ -85,6 +87,7 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
             own={name: build({**node, "_partial_": True}, packages=packages) for name, node in nodes.items()},
         ),
         resolve=lambda name: catalog.resolve(name).name,
+        entry=lambda name: catalog.find(name).entry,
         prepare=prepare,
         on_downloaded=downloads.on_end,
         auto_train=settings.auto_train,
@@ -96,6 +99,12 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
         faucet=settings.network.faucet,
         stop_seconds=settings.daemon.stop_seconds,
     )
+
+
+def make_base_models(settings: Settings, reader: Fetcher) -> BaseModels:
+    """What looks at base models before a join, as the settings say."""
+    own_data = not str(settings.datamodule.get("_target_", "")).startswith("decloud_pl.")
+    return BaseModels(reader, settings.home_path / "looks", settings.join, MAX_MODEL_BYTES, own_data)
 
 
 @asynccontextmanager
@@ -178,6 +187,7 @@ async def assemble(
             shares=Shares(settings.max_concurrent_rounds, visible_gpus(os.environ)),
             revisions=Revisions(rpc, current, journal, reporter, wallet.address) if auto else None,
             conventions=Conventions(settings.network, dialect, journal),
+            base_models=None if trained_elsewhere else make_base_models(settings, reader),
         )
         policy = replace(
             make_policy(settings, deposit=deposit, stop_after=stop_after), wait_for_endpoint=wait_for_endpoint
@@ -266,7 +276,10 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
         settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address))
     ) as journal:
         choice = Conventions(settings.network, dialect, journal).of(view.round.validator)
-        return Joining(policy, journal).checks(view.round, now=view.now, balance=view.balance), choice
+        base_models = make_base_models(settings, make_reader(settings.network, settings.storage, settings.home_path))
+        if base_models.wants_look(view.round, now=view.now):
+            await base_models.look(view.round.model_cid)
+        return Joining(policy, journal, base_models).checks(view.round, now=view.now, balance=view.balance), choice
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda: None) -> bool:

@@ -78,6 +78,8 @@ class GatewayServer:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
         except ContentNotFound as error:
             raise web.HTTPNotFound(text=f"{error}\n") from error
+        except ConnectionResetError as error:  # the client has gone, and has nothing to say
+            raise web.HTTPRequestTimeout from error
         except StoreError as error:
             logger.warning("Gateway: %s", error)
             raise web.HTTPInternalServerError(text="The store's copy is damaged.\n") from error

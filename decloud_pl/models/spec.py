@@ -193,3 +193,19 @@ def _object(metadata: Mapping[str, object], key: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"The model package's {key} is not a JSON object.")
     return value
+
+
+def why_unfit(model: BaseModel, *, kind: str, classes: int | None, name: str) -> str:
+    """Why a base model cannot be trained on a data set, empty where it can.
+
+    Args:
+        model: the base model.
+        kind: of the data set's samples, ``image`` or ``text``.
+        classes: of the data set, None where they are not known.
+        name: of the data set.
+    """
+    if model.spec.input.kind != kind:
+        return f"the base model takes {model.spec.input.kind} input, the data set {name} holds {kind} samples"
+    if classes is not None and model.classes < classes:
+        return f"the base model tells {model.classes} classes apart, the data set {name} has {classes}"
+    return ""

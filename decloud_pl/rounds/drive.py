@@ -79,7 +79,7 @@ class Driver:
         self._steps = steps
         self._policy = policy
         self._now = now
-        self._joining = Joining(policy, steps.journal)
+        self._joining = Joining(policy, steps.journal, steps.base_models)
         self._one_at_a_time = asyncio.Lock()
         self._compared: set[int] = set()
         # Of rounds at work, on this machine's clock; None where none is near.
@@ -145,7 +145,19 @@ class Driver:
                 await self._steps.revisions.look()
 
     async def _choose(self, round_id: int) -> RoundRecord | None:
-        """Decides whether to join a new round: its first row, or None where it does not fit."""
+        """Decides whether to join a new round: its first row, or None where it does not fit.
+
+        A base model is looked at first, and meanwhile other rounds are decided about.
+        """
+        while True:
+            chosen = await self._choose_now(round_id)
+            if not isinstance(chosen, Round):
+                return chosen
+            if self._steps.base_models is not None:
+                await self._steps.base_models.look(chosen.model_cid)
+
+    async def _choose_now(self, round_id: int) -> RoundRecord | Round | None:
+        """As `_choose`; the round itself where its base model is to be looked at first."""
         steps, policy = self._steps, self._policy
         async with self._one_at_a_time:  # two rounds must not both take the last slot
             view = await steps.chain.view(round_id, steps.wallet.address)
@@ -161,6 +173,8 @@ class Driver:
             if not decision.accept:
                 self.discovery.skip(view.round, decision)
                 return None
+            if steps.base_models is not None and steps.base_models.wants_look(view.round, now=view.now):
+                return view.round
             if policy.faucet and view.balance < policy.criteria.join_cost + WALLET_MINIMUM:
                 await steps.chain.rpc.request_airdrop(steps.wallet.address, _FAUCET_LAMPORTS)
             self.discovery.forget(round_id)

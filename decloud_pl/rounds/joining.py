@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from decloud_pl.data.entry import Entry
 from decloud_pl.domain import Round
 from decloud_pl.errors import DatasetError, DatasetNotReady, DecloudError
 from decloud_pl.journal.findings import stored_revision
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.policy import DAY_SECONDS, Policy
 from decloud_pl.rounds.select import Check, Decision, Situation, explain, verdict
 
 
 @dataclass(frozen=True)
 class Joining:
-    """Decides about rounds with the user's policy and what the journal has measured."""
+    """Decides about rounds with the user's policy, what the journal has measured, and looks at base models."""
 
     policy: Policy
     journal: JournalReader
+    base_models: BaseModels | None = None
 
     def checks(self, round_: Round, *, now: int, balance: int) -> tuple[Check, ...]:
         """Every check of a round; ``now`` is in Unix seconds of the chain's clock, ``balance`` in lamports."""
-        return self._checks(round_, self._situation(self.resolved(round_), now, balance))
+        resolved = self.resolved(round_)
+        return self._checks(round_, resolved, self._situation(resolved, now, balance))
 
     def decide(self, round_: Round, *, now: int, balance: int) -> Decision:
         """The decision about a round; begins to download its data set where only that is missing."""
@@ -37,7 +41,7 @@ class Joining:
                 resolved = self.resolved(round_)
                 known[round_.dataset] = resolved, self._situation(resolved, now, balance)
             resolved, situation = known[round_.dataset]
-            decision = verdict(self._checks(round_, situation), resolved)
+            decision = verdict(self._checks(round_, resolved, situation), resolved)
             yield self._with_data(decision) if decision.accept else decision
 
     def resolved(self, round_: Round) -> str:
@@ -59,9 +63,17 @@ class Joining:
             reason=reason,
         )
 
-    def _checks(self, round_: Round, situation: Situation) -> tuple[Check, ...]:
+    def _checks(self, round_: Round, resolved: str, situation: Situation) -> tuple[Check, ...]:
         checks = explain(round_, self.policy.criteria, situation, resolve=self.policy.resolve)
+        if self.base_models is not None:
+            checks = (*checks, self.base_models.check(round_, self._entry(resolved), now=situation.now))
         return tuple(_filled(check) if self.policy.faucet else check for check in checks)
+
+    def _entry(self, resolved: str) -> Entry | None:
+        try:
+            return self.policy.entry(resolved)
+        except DatasetError:
+            return None  # another check says so
 
     def _situation(self, resolved: str, now: int, balance: int) -> Situation:
         journal = self.journal

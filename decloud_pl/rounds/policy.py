@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from decloud_pl.data.entry import Entry
 from decloud_pl.rounds.select import Criteria
 
 DAY_SECONDS = 86_400
@@ -18,6 +19,7 @@ class Policy:
         criteria: which rounds to join.
         resolve: from the chain's data set name to the one to train on; raises `DatasetError`.
         prepare: sees to it that the files of a data set are here; raises `DatasetNotReady` while they are not.
+        entry: what is declared of a data set to train on; None where only its files describe it.
         auto_train: False joins rounds and leaves their training to the user.
         auto_claim: False leaves rewards in their vaults.
         force: submits updates that are withheld, too.
@@ -33,6 +35,7 @@ class Policy:
 
     criteria: Criteria
     resolve: Callable[[str], str]
+    entry: Callable[[str], Entry | None] = lambda _: None
     auto_train: bool = True
     auto_claim: bool = True
     force: bool = False

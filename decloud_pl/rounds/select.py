@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.config import RewardsConfig
 from decloud_pl.domain import Round, RoundStatus, format_sol, parse_sol
-from decloud_pl.errors import DatasetError, first_line
+from decloud_pl.errors import DatasetError, InvalidCid, first_line
+from decloud_pl.store.ipfs.cid import Cid
 
 WALLET_MINIMUM = 890_880
 """A wallet that pays must keep the rent-exempt minimum of an empty account."""
@@ -118,6 +119,7 @@ def explain(
         _min_reward(round_, criteria),
         _max_reward(round_, criteria),
         dataset,
+        _model_cid(round_),
         _wanted(round_, resolved, criteria),
         _speed(resolved, situation),
         _profit(round_, resolved, criteria, situation),
@@ -213,6 +215,14 @@ def _dataset(round_: Round, resolve: Callable[[str], str]) -> tuple[str | None, 
         return None, Check("data set", passed=False, detail=str(error).rstrip("."), settled=True)
     how = "" if resolved == round_.dataset else f", trained on {resolved}"
     return resolved, Check("data set", passed=True, detail=f"{round_.dataset}{how}")
+
+
+def _model_cid(round_: Round) -> Check:
+    try:
+        cid = Cid.parse(round_.model_cid)
+    except InvalidCid as error:
+        return Check("model CID", passed=False, detail=f"its model_cid: {first_line(error)}", settled=True)
+    return Check("model CID", passed=True, detail=str(cid))
 
 
 def _wanted(round_: Round, resolved: str | None, criteria: Criteria) -> Check:

@@ -32,6 +32,7 @@ from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog
 from decloud_pl.journal.writer import Journal
+from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.conventions import Conventions
 from decloud_pl.rounds.events import Changed, Noted, Reporter, Uploading, training_event
 from decloud_pl.rounds.revisions import Revisions, is_of_layout
@@ -75,6 +76,7 @@ class Steps:
         deposit: lamports that the account a join creates must hold.
         shares: places for trainings that run at the same time.
         conventions: how validators read updates; None leaves it to the planner.
+        base_models: looked at before a join; None joins without.
         revisions: of the program; None where the user has named the one that runs.
     """
 
@@ -94,6 +96,7 @@ class Steps:
     shares: Shares = field(default_factory=lambda: Shares(1))
     revisions: Revisions | None = None
     conventions: Conventions | None = None
+    base_models: BaseModels | None = None
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
 

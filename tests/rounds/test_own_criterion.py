@@ -41,7 +41,7 @@ def checked(settings: Settings, *, age: int) -> Check:
     round_ = Round(
         id=1,
         creator=Pubkey.new_unique(),
-        model_cid="bafy",
+        model_cid="bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi",
         dataset="digits",
         reward_amount=LAMPORTS_PER_SOL,
         status=RoundStatus.WAITING_TRAINERS,

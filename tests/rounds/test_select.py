@@ -30,7 +30,7 @@ ANY = Criteria(join_cost=JOIN_COST)
 ROUND = Round(
     id=1,
     creator=Pubkey.new_unique(),
-    model_cid="bafy",
+    model_cid="bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi",
     dataset="custom",
     reward_amount=LAMPORTS_PER_SOL,
     status=RoundStatus.WAITING_TRAINERS,
@@ -84,6 +84,7 @@ def test_a_round_that_fits_is_accepted_with_the_data_set_to_train_on() -> None:
         ({"join_deadline": NOW - 1}, "deadline"),
         ({"trainers_count": 10}, "10 trainers"),
         ({"dataset": "squad"}, "not supported"),
+        ({"model_cid": "ipfs://Qm"}, "its model_cid: 'ipfs://Qm' is not a CID"),
     ],
 )
 def test_what_can_never_fit_is_settled(changes: dict[str, Any], word: str) -> None:
@@ -147,6 +148,7 @@ def test_explain_names_every_check_in_the_order_that_decides() -> None:
         "minimum reward",
         "maximum reward",
         "data set",
+        "model CID",
         "wanted data sets",
         "speed",
         "expected profit",

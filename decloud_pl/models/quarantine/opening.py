@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.children import kill_group
+from decloud_pl.children import kill_group, output_of
 from decloud_pl.errors import ModelError, UntrustedFileRejected
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.registry import plug_in_folders
@@ -85,11 +85,11 @@ class Opening:
 
     def __init__(self, request: dict[str, Any], path: Path, limits: ProcessLimits) -> None:
         self._limits = limits
-        arguments = asked(request, path, limits)
+        command = _child(request, path, limits)
         stdin, self._lifeline = os.pipe()  # closes with this process, however that ends, and ends the child
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "decloud_pl.models.quarantine.child", json.dumps(arguments)],
+                command,
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -166,6 +166,23 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
         atexit.register(folder.cleanup)
         out = Path(folder.name) / "base.safetensors"
     return BaseModelOpening(Path(path), Path(out), limits).model()
+
+
+async def open_in_task(path: Path, out: Path, limits: ProcessLimits | None = None) -> BaseModel:
+    """As `open_base_model`; a cancellation of the task ends the child."""
+    limits = limits or ProcessLimits()
+    command = _child({"kind": "base", "out": str(out), "metadata": None}, path, limits)
+    try:
+        output = await output_of(command, seconds=limits.wall_seconds, env=ENVIRONMENT)
+    except TimeoutError:
+        raise UntrustedFileRejected("The file took too long to open.", fix="It was not used.") from None
+    classes = int(believed(output.out)["classes"])
+    return BaseModel(read_spec(out), out, classes)
+
+
+def _child(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> list[str]:
+    arguments = asked(request, path, limits)
+    return [sys.executable, "-I", "-m", "decloud_pl.models.quarantine.child", json.dumps(arguments)]
 
 
 @dataclass(frozen=True, slots=True)

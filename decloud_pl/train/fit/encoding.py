@@ -17,7 +17,7 @@ from decloud_pl.data.formats.image_files import ImageFiles
 from decloud_pl.data.source import ImageSplit, Kind, Source, Split, TextSplit
 from decloud_pl.errors import TrainingError
 from decloud_pl.models import tokenizer
-from decloud_pl.models.spec import BaseModel, ImageInput, InputSpec, TextInput
+from decloud_pl.models.spec import BaseModel, ImageInput, InputSpec, TextInput, why_unfit
 
 logger = logging.getLogger(__name__)
 
@@ -97,13 +97,9 @@ def check_fit(model: BaseModel, source: Source) -> None:
     Raises:
         TrainingError: it takes samples of another kind, or tells too few classes apart.
     """
-    if model.spec.input.kind != source.kind:
-        raise _wrong_kind(model.spec.input.kind, source.kind, f" {source.name}")
-    if model.classes < source.num_classes:
-        raise TrainingError(
-            f"The base model tells {model.classes} classes apart, the data set {source.name} has {source.num_classes}.",
-            fix="Map the round's data set to one that fits.",
-        )
+    unfit = why_unfit(model, kind=source.kind, classes=source.num_classes, name=source.name)
+    if unfit:
+        raise TrainingError(f"{unfit[0].upper()}{unfit[1:]}.", fix="Map the round's data set to one that fits.")
     if model.classes > source.num_classes:
         # Allowed: a model may be made for more. It is also what a wrong folder looks like.
         logger.warning(

@@ -1,0 +1,151 @@
+"""Base models, looked at before their rounds are joined: a round that cannot be trained costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from decloud_pl.config.schema import JoinConfig
+from decloud_pl.data.entry import Entry
+from decloud_pl.domain import Round
+from decloud_pl.errors import DecloudError, InvalidCid, ModelError, SizeLimitExceeded, StoreError
+from decloud_pl.models.quarantine.opening import open_in_task
+from decloud_pl.models.spec import BaseModel, why_unfit
+from decloud_pl.retry import Backoff
+from decloud_pl.rounds.select import Check
+from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
+
+_AT_ONCE = 4
+_KEPT = 1000
+_LOOK_SECONDS = 60.0
+_SHORT_OF_TIME = 30
+"""Seconds to the join deadline, below which a model that was not looked at yet is not fetched first."""
+_AGAIN = Backoff(15.0, 600.0)
+_NAME = "base model"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look at a base model has shown.
+
+    Attributes:
+        model: what it is; its file is gone. None where it cannot be used.
+        problem: why not; completes "not joined, …".
+        again_at: when to look again, in seconds of the monotonic clock.
+        failures: looks in a row that came to nothing.
+    """
+
+    model: BaseModel | None = None
+    problem: str = ""
+    again_at: float = math.inf
+    failures: int = 0
+
+
+@dataclass
+class BaseModels:
+    """Fetches base models and opens them in quarantine, each CID once.
+
+    Args:
+        reader: delivers files by CID.
+        folder: holds a file while it is looked at.
+        wishes: of the user.
+        max_bytes: the largest file to accept.
+        own_data: whether the user's own data module decides which models fit.
+    """
+
+    reader: Fetcher
+    folder: Path
+    wishes: JoinConfig
+    max_bytes: int
+    own_data: bool = False
+    monotonic: Callable[[], float] = time.monotonic
+    _seen: dict[str, Seen] = field(default_factory=dict)
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    def check(self, round_: Round, entry: Entry | None, *, now: int) -> Check:
+        """What is known of a round's base model.
+
+        Args:
+            round_: the round.
+            entry: the data set to train on, None where only its files describe it.
+            now: Unix seconds of the chain's clock.
+        """
+        if self.wishes.verify == "cid":
+            return Check(_NAME, passed=True, detail="only its CID is looked at, because join.verify is cid")
+        seen = self._seen.get(round_.model_cid)
+        if seen is None:
+            return Check(_NAME, passed=True, detail=self._hurry(round_, now) or "it is looked at before the join")
+        if seen.model is None:
+            is_final = math.isinf(seen.again_at)
+            return Check(_NAME, passed=self._is_due(seen), detail=seen.problem, settled=is_final)
+        model = seen.model
+        unfit = ""
+        if entry is not None and not self.own_data:
+            unfit = why_unfit(model, kind=entry.kind, classes=entry.num_classes, name=entry.name)
+        if unfit:
+            return Check(_NAME, passed=False, detail=unfit, settled=True)
+        return Check(_NAME, passed=True, detail=f"a {model.spec.architecture} that tells {model.classes} classes apart")
+
+    def wants_look(self, round_: Round, *, now: int) -> bool:
+        """Whether to `look` before the round is joined; ``now`` is in Unix seconds of the chain's clock."""
+        if self.wishes.verify == "cid":
+            return False
+        seen = self._seen.get(round_.model_cid)
+        return not self._hurry(round_, now) if seen is None else seen.model is None and self._is_due(seen)
+
+    async def look(self, cid: str) -> None:
+        """Fetches a base model and opens it; `check` knows the outcome from then on."""
+        async with self._places:
+            seen = self._seen.pop(cid, Seen(again_at=0.0))
+            if seen.model is None and self._is_due(seen):
+                seen = await self._look(cid, seen.failures)
+            while len(self._seen) >= _KEPT:
+                del self._seen[next(iter(self._seen))]
+            self._seen[cid] = seen
+
+    async def _look(self, cid: str, failures: int) -> Seen:
+        try:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                return Seen(await self._opened(cid))
+        except (InvalidCid, SizeLimitExceeded, ModelError) as error:
+            return Seen(problem=f"its base model cannot be used: {_said(error)}")
+        except StoreError as error:
+            problem = f"its base model cannot be fetched: {_said(error)}"
+        except TimeoutError:
+            problem = f"its base model did not arrive within {_LOOK_SECONDS:.0f} s"
+        except OSError as error:
+            problem = f"this machine cannot look at its base model: {error.strerror or error}"
+        failures += 1
+        return Seen(problem=problem, again_at=self.monotonic() + _AGAIN.after(failures), failures=failures)
+
+    async def _opened(self, cid: str) -> BaseModel:
+        with await asyncio.to_thread(self._scratch) as folder:
+            path = Path(folder) / "base"
+            fetch = partial(self.reader.fetch, cid, path, max_bytes=self.max_bytes)
+            await in_thread(lambda cancel: fetch(cancel=cancel))
+            return await open_in_task(path, path.with_suffix(".safetensors"))
+
+    def _scratch(self) -> tempfile.TemporaryDirectory[str]:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return tempfile.TemporaryDirectory(prefix="look-", dir=self.folder)
+
+    def _is_due(self, seen: Seen) -> bool:
+        return self.monotonic() >= seen.again_at
+
+    @staticmethod
+    def _hurry(round_: Round, now: int) -> str:
+        """Why there is no time for a look, empty where there is."""
+        if round_.trainers_count and round_.trainers_count == round_.max_trainers - 1:
+            return "only its CID is looked at, because one place is left"
+        left = round_.join_deadline - now
+        return f"only its CID is looked at, because the join deadline is in {left} s" if left < _SHORT_OF_TIME else ""
+
+
+def _said(error: DecloudError) -> str:
+    return error.message.rstrip(".")

@@ -1,0 +1,139 @@
+"""Base models are looked at before a join: a round that cannot be trained costs nothing, a good one is joined once."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from decloud_pl.config.schema import JoinConfig
+from decloud_pl.journal.record import State
+from decloud_pl.models.make import make_package, make_spec
+from decloud_pl.models.registry import build
+from decloud_pl.rounds.events import Skipped
+from decloud_pl.rounds.select import Criteria
+from tests.daemon.test_strangers import pickle_that_runs_a_command, zip_bomb
+from tests.world import World
+
+# Nobody has the file of this one.
+ABSENT = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
+PATIENCE = 240.0
+
+
+def weights() -> dict[str, torch.Tensor]:
+    return dict(build("simple_cnn", {"num_classes": 10}).state_dict())
+
+
+def saved(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        state = weights()
+        change(state)
+        torch.save(state, path)
+
+    return make
+
+
+def not_finite(state: dict[str, torch.Tensor]) -> None:
+    state["conv1.weight"][0] = torch.nan
+
+
+def forged_sparse(state: dict[str, torch.Tensor]) -> None:
+    state["conv1.weight"] = torch.sparse_coo_tensor(
+        torch.tensor([[2**60]]), torch.ones(1), (2**61,), check_invariants=False
+    )
+
+
+def truncated(path: Path) -> None:
+    torch.save(weights(), path)
+    path.write_bytes(path.read_bytes()[:-10_000])
+
+
+def five_classes(path: Path) -> None:
+    torch.save(build("simple_cnn", {"num_classes": 5}).state_dict(), path)
+
+
+def for_texts(path: Path) -> None:
+    make_package(path, make_spec("text_bag", {"num_classes": 10, "width": 4}, {}))
+
+
+def of_no_architecture(path: Path) -> None:
+    header = {"__metadata__": {"format_version": "1", "architecture": "none", "hyper_parameters": "{}", "input": "{}"}}
+    data = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(data)) + data)
+
+
+def many_members(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(20_000):
+            archive.writestr(f"archive/{number}", b"")
+
+
+# As the program takes them, which counts their characters.
+CIDS = [
+    "x" * 46,
+    "Qm" + "0" * 44,
+    "../" * 16,
+    f"ipfs:{ABSENT}",
+    f" {ABSENT}",
+    ABSENT[:-1] + "=",
+    "\x1b]8;;http://evil.test\x07" + "click " * 6,
+]
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_bytes(b""), ""),
+    "a page": (lambda path: path.write_bytes(b"<html>Please log in</html>"), ""),
+    "noise": (lambda path: path.write_bytes(os.urandom(100_000)), ""),
+    "too large": (lambda path: path.write_bytes(bytes(5 << 20)), "larger than the limit"),
+    "a command": (pickle_that_runs_a_command, "not executed"),
+    "a bomb": (zip_bomb, "compressed"),
+    "truncated": (truncated, "damaged"),
+    "another tensor": (saved(lambda state: state.update(extra=torch.zeros(3))), "not those of a network"),
+    "a tensor too few": (saved(lambda state: state.pop("fc1.bias")), "not those of a network"),
+    "not finite": (saved(not_finite), "not finite"),
+    "forged sparse": (saved(forged_sparse), "claim more than it holds"),
+    "five classes for ten": (five_classes, "tells 5 classes apart"),
+    "for texts": (for_texts, "takes text input"),
+    "no architecture": (of_no_architecture, "unknown kind"),
+    "many members": (many_members, "damaged"),
+}
+
+
+@pytest.mark.slow
+async def test_rounds_that_cannot_be_trained_cost_nothing(world: World, tmp_path: Path) -> None:
+    expected = {await world.post(model_cid=cid): "model_cid" for cid in CIDS}
+    expected[await world.post(model_cid=ABSENT)] = "cannot be fetched"
+    for name, (make, words) in FILES.items():
+        make(tmp_path / name)
+        expected[await world.post(model=tmp_path / name)] = words
+    torch.save(weights(), tmp_path / "good")
+    before = await world.rpc.balance(world.wallet.address)
+    async with world.daemon(looks=JoinConfig(), criteria=Criteria(max_concurrent_rounds=99)):
+
+        def reasons() -> dict[int, str]:
+            return {event.round_id: event.reason for event in world.diary.events if isinstance(event, Skipped)}
+
+        await world.diary.until(lambda: len(reasons()) == len(expected), patience=PATIENCE)
+        wrong = {number: reasons()[number] for number, words in expected.items() if words not in reasons()[number]}
+        assert wrong == {}
+        assert await world.rpc.balance(world.wallet.address) == before
+        good = await world.post(model=tmp_path / "good")
+        await world.diary.reaches(good, State.WAITING, patience=PATIENCE)
+    with world.open_journal() as journal:
+        assert [record.round_id for record in journal.rounds()] == [good]
+    assert not list((world.home / "looks").iterdir())
+    assert len(expected) >= 20
+
+
+async def test_a_model_that_nobody_has_is_not_asked_for_at_every_poll_nor_when_only_its_cid_counts(
+    world: World,
+) -> None:
+    number = await world.post(model_cid=ABSENT)
+    async with world.daemon(looks=JoinConfig()):
+        await world.diary.until(lambda: world.diary.skipped(number, "its base model cannot be fetched") == 1)
+    async with world.daemon(looks=JoinConfig(verify="cid")):
+        await world.diary.reaches(number, State.WAITING)

@@ -52,15 +52,15 @@ class ChainClient:
         return await self._read(self.dialect.round_counter_address(), self.dialect.decode_round_counter)
 
     async def round(self, round_id: int) -> Round | None:
-        return await self._read(self.dialect.round_address(round_id), self.dialect.decode_round)
+        return await self._read(self.dialect.round_address(round_id), self._round_of(round_id))
 
     async def view(self, round_id: int, trainer: Pubkey) -> View:
         """A round, a wallet's place in it, the clock and the wallet's balance, in one request."""
         places = (self.dialect.round_address(round_id), self.dialect.submission_address(round_id, trainer))
         round_, submission, clock, wallet = await self.rpc.accounts([*places, CLOCK_SYSVAR, trainer])
         return View(
-            round=self._decoded(places[0], round_, self.dialect.decode_round),
-            submission=self._decoded(places[1], submission, self.dialect.decode_submission),
+            round=self._decoded(places[0], round_, self._round_of(round_id)),
+            submission=self._decoded(places[1], submission, self._submission_of(round_id, trainer)),
             now=clock_of(clock),
             balance=0 if wallet is None else wallet.lamports,
         )
@@ -77,7 +77,7 @@ class ChainClient:
         for round_id, address, account in zip(round_ids, addresses, await self.rpc.accounts(addresses), strict=True):
             if account is not None:
                 found.update(
-                    (round_id, value) for value in self._decodable([(address, account)], self.dialect.decode_round)
+                    (round_id, value) for value in self._decodable([(address, account)], self._round_of(round_id))
                 )
         return found
 
@@ -88,7 +88,8 @@ class ChainClient:
 
     async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:
         """A trainer's place in a round, None when it has not joined."""
-        return await self._read(self.dialect.submission_address(round_id, trainer), self.dialect.decode_submission)
+        address = self.dialect.submission_address(round_id, trainer)
+        return await self._read(address, self._submission_of(round_id, trainer))
 
     async def submissions_of(self, trainer: Pubkey) -> list[Submission]:
         """Every place a trainer ever took, by round."""
@@ -99,6 +100,28 @@ class ChainClient:
         """Everybody in a round, by address."""
         found = await self._list(self.dialect.round_submissions_filter(round_id), self.dialect.decode_submission)
         return sorted(found, key=lambda value: bytes(value.trainer))
+
+    def _round_of(self, round_id: int) -> Callable[[bytes], Round]:
+        """Decodes the round that was asked for and no other."""
+
+        def decode(data: bytes) -> Round:
+            found = self.dialect.decode_round(data)
+            if found.id != round_id:
+                raise DecodeError(f"The RPC endpoint showed round {found.id} in place of round {round_id}.")
+            return found
+
+        return decode
+
+    def _submission_of(self, round_id: int, trainer: Pubkey) -> Callable[[bytes], Submission]:
+        """Decodes the place that was asked for and no other."""
+
+        def decode(data: bytes) -> Submission:
+            found = self.dialect.decode_submission(data)
+            if (found.round_id, found.trainer) != (round_id, trainer):
+                raise DecodeError(f"The RPC endpoint showed another trainer's place than the one in round {round_id}.")
+            return found
+
+        return decode
 
     async def _read(self, address: Pubkey, decode: Callable[[bytes], T]) -> T | None:
         return self._decoded(address, await self.rpc.account(address), decode)

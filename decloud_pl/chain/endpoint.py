@@ -19,6 +19,8 @@ COMMITMENT = "confirmed"
 _WHOLE_ANSWER = 3
 """How many times the timeout an answer may take that comes byte by byte."""
 _REST = Backoff(2.0, 120.0)
+_LONGEST_ASKED_WAIT = 300.0
+"""Seconds that an endpoint may ask to be left alone for."""
 _BURST_SECONDS = 1.5
 
 T = TypeVar("T")
@@ -80,7 +82,12 @@ class Endpoint:
 
     @property
     def rests(self) -> bool:
-        """Whether it failed a short while ago; others are asked meanwhile."""
+        """Whether it failed a short while ago, or asked to be left alone; others are asked meanwhile."""
+        return self.rests_by_itself or bool(self.must_wait)
+
+    @property
+    def rests_by_itself(self) -> bool:
+        """Whether it failed a short while ago, whatever it asked for."""
         return self._pace.monotonic() < self._rests_until
 
     @property
@@ -96,8 +103,7 @@ class Endpoint:
         now = self._pace.monotonic()
         self._rests_until = now + self._pace.jitter(rest)
         if error.retry_after:
-            self._asked_to_wait_until = now + error.retry_after
-            self._rests_until = max(self._rests_until, self._asked_to_wait_until)
+            self._asked_to_wait_until = now + min(error.retry_after, _LONGEST_ASKED_WAIT)
 
     def recovered(self) -> None:
         self.healthy = True
@@ -109,6 +115,8 @@ class Endpoint:
         from solana.exceptions import SolanaRpcException
         from solana.rpc.core import RPCException
         from solders.errors import SerdeJSONError
+
+        from decloud_pl.chain.answers import UnusableAnswer
 
         wait = self._bucket.take(self._pace.monotonic())
         if wait:
@@ -122,6 +130,10 @@ class Endpoint:
             raise from_transport(self.host, error.__cause__) from error
         except TimeoutError as error:
             raise silent(self.host) from error
+        except UnusableAnswer as error:
+            raise RpcUnavailable(
+                f"The RPC endpoint {self.host} {error}.", fix="Check network.rpc_url, or use another endpoint."
+            ) from error
         except (SerdeJSONError, ValueError) as error:
             raise not_rpc(self.host) from error
         except BaseException as error:
@@ -139,7 +151,16 @@ class Endpoint:
             from solana.rpc.async_api import AsyncClient
             from solana.rpc.commitment import Commitment
 
-            self._client = AsyncClient(self.url, commitment=Commitment(COMMITMENT), timeout=self._timeout)
+            from decloud_pl.chain.answers import bounded
+
+            self._client = AsyncClient(
+                self.url,
+                commitment=Commitment(COMMITMENT),
+                timeout=self._timeout,
+                extra_headers={"Accept-Encoding": "identity"},
+            )
+            # solana-py has no parameter for it.
+            self._client._provider.session.event_hooks = {"response": [bounded]}  # noqa: SLF001
         return self._client
 
 

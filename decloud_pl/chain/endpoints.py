@@ -14,13 +14,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from decloud_pl.chain.endpoint import Endpoint, Request
+from decloud_pl.chain.pace import Pace
+from decloud_pl.chain.rpc_errors import PreflightFailure, not_rpc
 from decloud_pl.errors import ChainError, ConfigError, RpcRejected, RpcUnavailable
 
 logger = logging.getLogger(__name__)
 
-_ANOTHER_MAY = frozenset({401, 402, 403, 404, 405, -32601, -32010})
-"""Refusals that are the provider's policy and not the request's fault."""
 _MOST_SLOTS_BEHIND = 150
+_BELIEVED_SLOTS = 100_000
+"""Eleven hours. Of two endpoints further apart one is wrong, and the slot of the higher one counts no more."""
+_NEEDED_SECONDS = 120.0
+"""How long answers from before this wallet's own transaction are refused; every working endpoint has it by then."""
+_MOST_SLOTS = 1 << 62
 
 T = TypeVar("T")
 
@@ -49,13 +54,18 @@ class EndpointPool:
 
     Args:
         endpoints: at least one.
+        genesis: the genesis hash that they must have; empty for any.
+        pace: time.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], *, genesis: str = "", pace: Pace) -> None:
         self._all = tuple(endpoints)
+        self._genesis = genesis
+        self._pace = pace
         self._probes: dict[Endpoint, asyncio.Task[None]] = {}
         self._newest_slot = 0
         self._needed_slot = 0
+        self._needed_until = 0.0
         self.health = RpcHealth()
 
     async def aclose(self) -> None:
@@ -74,7 +84,12 @@ class EndpointPool:
 
     def need(self, slot: int) -> None:
         """From now on refuses answers that are older than ``slot``: this wallet's own transaction is in it."""
-        self._needed_slot = max(self._needed_slot, slot)
+        self._needed_slot = max(self._needed, slot)
+        self._needed_until = self._pace.monotonic() + _NEEDED_SECONDS
+
+    @property
+    def _needed(self) -> int:
+        return self._needed_slot if self._pace.monotonic() < self._needed_until else 0
 
     async def call(self, request: Request[T]) -> T:
         """Makes a request of the first endpoint that can answer it.
@@ -96,7 +111,7 @@ class EndpointPool:
                 unavailable = error
             except RpcRejected as error:
                 self.health.errors += 1
-                if error.code not in _ANOTHER_MAY:
+                if isinstance(error, PreflightFailure):
                     raise
                 rejected = rejected or error
             else:
@@ -117,7 +132,7 @@ class EndpointPool:
         """The genesis hash that all endpoints within reach agree on.
 
         Raises:
-            ConfigError: two belong to different networks.
+            ConfigError: two belong to different networks, or one to another network than was configured.
             RpcUnavailable: none answers.
         """
         seen: dict[str, str] = {}
@@ -134,6 +149,11 @@ class EndpointPool:
                 f"The RPC endpoints {' and '.join(seen.values())} belong to different networks.",
                 fix="Correct network.rpc_url or network.fallback_rpc_urls.",
             )
+        if self._genesis and set(seen) - {self._genesis}:
+            raise ConfigError(
+                f"The RPC endpoint {next(iter(seen.values()))} belongs to another network than the one that is chosen.",
+                fix="Correct network.rpc_url, choose the network that it belongs to, or set network.genesis.",
+            )
         if not seen:
             raise failure or RpcUnavailable("No RPC endpoint answers.", fix="Check the connection.")
         return next(iter(seen))
@@ -148,19 +168,28 @@ class EndpointPool:
             elif not endpoint.rests and len(self._all) > 1:
                 self._probe_soon(endpoint)
         for endpoint in self._all:
-            if endpoint not in asked and not endpoint.must_wait:
+            # The only one is asked again after a rest, however long it wants to be left alone.
+            is_overdue = len(self._all) == 1 and not endpoint.rests_by_itself
+            if endpoint not in asked and (is_overdue or not endpoint.must_wait):
                 yield endpoint
 
     def _check_age(self, endpoint: Endpoint, answer: object) -> None:
         slot = getattr(getattr(answer, "context", None), "slot", None)
         if not isinstance(slot, int):
             return
-        if slot < self._needed_slot:
+        if slot > _MOST_SLOTS:
+            raise not_rpc(endpoint.host)
+        if slot < self._needed:
             raise RpcUnavailable(
                 f"The RPC endpoint {endpoint.host} is behind: it does not show this wallet's last transaction yet.",
                 fix="It is asked again.",
             )
-        self._newest_slot = max(self._newest_slot, slot)
+        self._saw(slot)
+
+    def _saw(self, slot: int) -> None:
+        """Remembers the newest slot, within what another answer allows."""
+        is_far = self._newest_slot and abs(slot - self._newest_slot) > _BELIEVED_SLOTS
+        self._newest_slot = min(self._newest_slot, slot) if is_far else max(self._newest_slot, slot)
 
     def _probe_soon(self, endpoint: Endpoint) -> None:
         if endpoint in self._probes:
@@ -178,7 +207,8 @@ class EndpointPool:
         except RpcRejected as error:
             endpoint.failed(RpcUnavailable(error.message))
             return
-        if answer.value.absolute_slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed_slot):
+        self._saw(answer.value.absolute_slot)
+        if answer.value.absolute_slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed):
             endpoint.failed(RpcUnavailable(f"The RPC endpoint {endpoint.host} is behind."))
             return
         endpoint.recovered()

@@ -27,6 +27,7 @@ class NetworkConfig:
     ws_url: str = ""
     fallback_rpc_urls: list[str] = field(default_factory=list)
     requests_per_second: Annotated[float, ZERO_OR_MORE] = 0.0
+    genesis: str = ""
     dialect: str = AUTO
     program_id: str = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
     treasury: str = ""

@@ -17,12 +17,13 @@ from solders.transaction import VersionedTransaction
 from decloud_pl.chain.endpoint import COMMITMENT, Endpoint, Request
 from decloud_pl.chain.endpoints import EndpointPool, RpcHealth
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.errors import DecodeError
+from decloud_pl.chain.rpc_errors import NO_HISTORY
+from decloud_pl.errors import DecodeError, RpcRejected
 
 if TYPE_CHECKING:
     from solana.rpc.async_api import AsyncClient
     from solders.account import Account as SoldersAccount
-    from solders.rpc.responses import GetMultipleAccountsResp, GetTransactionResp
+    from solders.rpc.responses import GetMultipleAccountsResp, GetSignatureStatusesResp, GetTransactionResp
     from solders.transaction_status import TransactionErrorType
 
 CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
@@ -83,6 +84,7 @@ class RpcClient:
         fallbacks: stand in, in this order, while ``url`` does not answer.
         timeout: seconds an endpoint may be silent.
         requests_per_second: for each endpoint, 0 for no limit.
+        genesis: the genesis hash that the network must have; empty for any.
         pace: time.
 
     Every method raises `RpcUnavailable` (worth another try) or `RpcRejected` (the endpoint said no).
@@ -98,12 +100,15 @@ class RpcClient:
         fallbacks: Sequence[str] = (),
         timeout: float = 20.0,
         requests_per_second: float = 0.0,
+        genesis: str = "",
         pace: Pace | None = None,
     ) -> None:
         self.url = url
         pace = pace or RealPace()
         self._endpoints = EndpointPool(
-            [Endpoint(one, timeout=timeout, rate=requests_per_second, pace=pace) for one in (url, *fallbacks)]
+            [Endpoint(one, timeout=timeout, rate=requests_per_second, pace=pace) for one in (url, *fallbacks)],
+            genesis=genesis,
+            pace=pace,
         )
 
     async def aclose(self) -> None:
@@ -118,7 +123,7 @@ class RpcClient:
         """The network's genesis hash.
 
         Raises:
-            ConfigError: the endpoints belong to different networks.
+            ConfigError: the endpoints belong to different networks, or to another one than was configured.
         """
         return await self._endpoints.check_same_network()
 
@@ -188,9 +193,16 @@ class RpcClient:
         """How far each transaction has come, None for those the endpoint does not know."""
         from solders.transaction_status import TransactionConfirmationStatus as Level
 
-        answer = await self._call(
-            lambda client: client.get_signature_statuses(list(signatures), search_transaction_history=True)
-        )
+        async def ask(client: AsyncClient, *, history: bool) -> GetSignatureStatusesResp:
+            return await client.get_signature_statuses(list(signatures), search_transaction_history=history)
+
+        try:
+            answer = await self._call(partial(ask, history=True))
+        except RpcRejected as error:
+            if error.code != NO_HISTORY:
+                raise
+            # What was sent lately can still be seen.
+            answer = await self._call(partial(ask, history=False))
         good = (Level.Confirmed, Level.Finalized)
         found = tuple(
             None if status is None else SignatureStatus(status.slot, status.confirmation_status in good, status.err)

@@ -37,6 +37,14 @@ _CODES = {
     "InternalErrorMessage": -32603,
     "ParseErrorMessage": -32700,
 }
+NO_HISTORY = -32011
+_FIELDLESS = {
+    "TransactionSignatureVerificationFailure": -32003,
+    "NoSnapshot": -32008,
+    "TransactionHistoryNotAvailable": NO_HISTORY,
+    "TransactionSignatureLenMismatch": -32013,
+}
+"""By the name that solders gives an error object without fields."""
 _PASSING = frozenset({-32004, -32005, -32014, -32016, -32603, 429, -32429})
 """Codes of an endpoint that is behind, overloaded or broken for the moment; the last two are providers' own."""
 
@@ -56,7 +64,10 @@ def from_error_object(host: str, reason: Any) -> RpcRejected | RpcUnavailable:  
     message = str(getattr(reason, "message", "")).rstrip(".")
     if isinstance(reason, SendTransactionPreflightFailureMessage):
         return PreflightFailure(reason.data.err, tuple(reason.data.logs or ()), message)
-    code = reason if isinstance(reason, int) else _CODES.get(type(reason).__name__)
+    name = str(reason).rpartition(".")[2]
+    code = reason if isinstance(reason, int) else _CODES.get(type(reason).__name__, _FIELDLESS.get(name))
+    if name in _FIELDLESS:
+        message = name
     said = ": ".join(part for part in (f"error {code}" if code is not None else "", message) if part)
     if code in _PASSING:
         return RpcUnavailable(f"The RPC endpoint {host} cannot answer now ({said}).", fix="It is tried again.")

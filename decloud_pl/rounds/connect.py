@@ -87,5 +87,8 @@ def make_rpc(network: NetworkConfig) -> RpcClient:
         ConfigError: an address is not an http or https URL.
     """
     return RpcClient(
-        network.rpc_url, fallbacks=network.fallback_rpc_urls, requests_per_second=network.requests_per_second
+        network.rpc_url,
+        fallbacks=network.fallback_rpc_urls,
+        requests_per_second=network.requests_per_second,
+        genesis=network.genesis,
     )

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from solana.rpc.async_api import AsyncClient
 from solders.pubkey import Pubkey
+from solders.signature import Signature
 
 from decloud_pl.chain.endpoint import Endpoint, TokenBucket
 from decloud_pl.chain.rpc import RpcClient
@@ -45,6 +46,7 @@ class Node:
     url: str = ""
     status: int = 200
     error: int | None = None
+    without_history: bool = False
     slot: int = 1000
     genesis: str = "11111111111111111111111111111111"
     headers: dict[str, str] = field(default_factory=dict)
@@ -61,6 +63,8 @@ class Node:
         reply = {"jsonrpc": "2.0", "id": call["id"]}
         if self.error is not None:
             return web.json_response({**reply, "error": {"code": self.error, "message": "no"}})
+        if self.without_history and call["params"][1].get("searchTransactionHistory"):
+            return web.json_response({**reply, "error": {"code": -32011, "message": "no history"}})
         return web.json_response({**reply, "result": self._result(call["method"])})
 
     def _result(self, method: str) -> object:
@@ -75,7 +79,8 @@ class Node:
                 "slotsInEpoch": 1,
                 "transactionCount": 0,
             }
-        return {"context": {"slot": self.slot}, "value": self.balance}
+        value = [None] if method == "getSignatureStatuses" else self.balance
+        return {"context": {"slot": self.slot}, "value": value}
 
 
 @pytest.fixture
@@ -222,7 +227,7 @@ async def test_all_that_rest_are_asked_rather_than_none(rpc: RpcClient, nodes: t
     assert await rpc.balance(ANYBODY) == 2
 
 
-@pytest.mark.parametrize("code", [-32601, -32010])
+@pytest.mark.parametrize("code", [-32601, -32010, -32600, -32602, -32011])
 async def test_what_one_provider_does_not_offer_another_may(
     rpc: RpcClient, nodes: tuple[Node, Node], code: int
 ) -> None:
@@ -241,11 +246,60 @@ async def test_a_key_that_is_refused_is_no_reason_to_stand_still(
     assert await rpc.balance(ANYBODY) == 2
 
 
-async def test_a_wrong_request_is_wrong_everywhere(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
-    nodes[0].error = -32602
-    with pytest.raises(RpcRejected):
+async def test_a_node_without_history_shows_what_was_sent_lately(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
+    for node in nodes:
+        node.error = -32011
+    with pytest.raises(RpcRejected, match="TransactionHistoryNotAvailable"):
         await rpc.balance(ANYBODY)
-    assert nodes[1].calls == []
+    for node in nodes:
+        node.error, node.without_history = None, True
+    statuses = await rpc.signature_statuses([Signature.default()])
+    assert (statuses.slot, statuses.values) == (1000, (None,))
+
+
+async def test_the_only_endpoint_is_asked_again_however_long_it_wants_to_be_left_alone(
+    nodes: tuple[Node, Node], pace: ManualPace
+) -> None:
+    only, _ = nodes
+    rpc = RpcClient(only.url, timeout=5, pace=pace)
+    only.status, only.headers = 429, {"Retry-After": "999999999"}
+    with pytest.raises(RpcUnavailable):
+        await rpc.balance(ANYBODY)
+    only.status = 200
+    with pytest.raises(RpcUnavailable) as caught:
+        await rpc.balance(ANYBODY)
+    assert caught.value.retry_after == 300
+    pace.now += 3
+    assert await rpc.balance(ANYBODY) == 1
+    await rpc.aclose()
+
+
+@pytest.mark.parametrize("slot", [2**64 - 1, 2**63, 2**62 - 1])
+async def test_one_wrong_slot_disables_no_honest_endpoint(
+    rpc: RpcClient, nodes: tuple[Node, Node], pace: ManualPace, slot: int
+) -> None:
+    first, second = nodes
+    first.slot = slot
+    assert await rpc.balance(ANYBODY) in (1, 2)
+    rpc.need(slot)  # as of a transaction that this endpoint called confirmed
+    first.status = 500
+    pace.now += 130
+    assert await rpc.balance(ANYBODY) == 2
+    first.status, first.slot, second.status = 200, 1000, 500
+    pace.now += 130
+    await rpc.balance(ANYBODY)
+    second.status = 200
+    pace.now += 130
+    assert await rpc.balance(ANYBODY) in (1, 2)
+    await probes_end()
+    assert await rpc.balance(ANYBODY) == 1
+
+
+async def test_an_endpoint_of_another_network_than_the_chosen_one_is_refused(nodes: tuple[Node, Node]) -> None:
+    rpc = RpcClient(nodes[0].url, genesis=str(Pubkey.new_unique()), timeout=5)
+    with pytest.raises(ConfigError, match="another network than the one that is chosen"):
+        await rpc.check_same_network()
+    await rpc.aclose()
 
 
 async def test_endpoints_of_different_networks_are_refused(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from aiohttp import web
 from solders.pubkey import Pubkey
 
+from decloud_pl.chain import answers
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.errors import ChainError, ConfigError, RpcRejected, RpcUnavailable
 from decloud_pl.localnet.rpc.jsonrpc import RpcError
@@ -121,6 +123,49 @@ async def test_http_statuses(serve: Serve, status: int, kind: type[ChainError]) 
     assert "secret" not in str(error)
     if isinstance(error, RpcUnavailable):
         assert error.retry_after == 1.5
+
+
+@pytest.mark.parametrize("status", [302, 503])
+async def test_the_body_of_what_is_no_answer_is_not_read(serve: Serve, status: int) -> None:
+    sent = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=status, headers={"Location": "/elsewhere"})
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(1 << 16))
+            sent += 1 << 16
+
+    assert f"HTTP {status}" in (await failure(await serve(handle))).message
+    assert sent < 1 << 26  # what the sockets hold
+
+
+async def test_a_compressed_answer_is_refused_unread(serve: Serve) -> None:
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.headers["Accept-Encoding"])
+        body = gzip.compress(bytes(1 << 26))
+        return web.Response(body=body, headers={"Content-Encoding": "gzip"}, content_type="application/json")
+
+    error = await failure(await serve(handle))
+    assert (type(error), asked) == (RpcUnavailable, ["identity"])
+    assert "compresses its answer" in error.message
+
+
+async def test_an_answer_without_end_is_cut_off(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "LONGEST_ANSWER", 1 << 20)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(1 << 16))
+
+    error = await failure(await serve(handle), patience=60)
+    assert isinstance(error, RpcUnavailable)
+    assert "more than 1 MB in one answer" in error.message
 
 
 async def test_silence_has_an_end(serve: Serve) -> None:

@@ -217,6 +217,17 @@ async def test_slots_are_kept_and_given_back(world: World) -> None:
         assert world.diary.states(first)[-1] is State.SUBMITTED
 
 
+async def test_that_no_validator_has_claimed_a_round_yet_is_told_only_where_it_lasts(world: World) -> None:
+    why = "no validator has claimed it yet"
+    async with world.daemon():
+        round_id = await world.post()  # a moment passes between the two transactions
+        await world.diary.reaches(round_id, State.WAITING)
+    assert world.diary.skipped(round_id, why) == 0
+    async with world.daemon(patience=0.0):
+        round_id = await world.post(claim=False)
+        await world.diary.until(lambda: world.diary.skipped(round_id, why) == 1)
+
+
 @pytest.mark.parametrize(
     ("criteria", "reason"),
     [

@@ -304,6 +304,10 @@ class RoundError(DecloudError):
     exit_code = 13
 
 
+PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable)
+"""Failures that pass by themselves. Their words promise no retry: who catches one adds what it does."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what another library's exception says, without its full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -19,7 +19,7 @@ import click
 from decloud_pl import __version__
 from decloud_pl.cli.arguments import Group
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
-from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams
+from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams, with_advice
 from decloud_pl.errors import DecloudError, UsageError
 
 NAME = "decloud-trainer"
@@ -121,7 +121,7 @@ def _run(given: list[str]) -> int:
 
 
 def _say(error: DecloudError) -> int:
-    print(f"{NAME}: {error}", file=sys.stderr)
+    print(f"{NAME}: {with_advice(error)}", file=sys.stderr)
     return error.exit_code
 
 

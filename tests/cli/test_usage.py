@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.cli import main
+from decloud_pl.cli.ui.streams import with_advice
+from decloud_pl.errors import RpcUnavailable, StoreRejected, StoreUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +72,13 @@ def test_nobody_at_the_rpc_address(capsys: pytest.CaptureFixture[str], tmp_path:
     shown = capsys.readouterr()
     assert "127.0.0.1:9 does not answer" in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_a_failure_that_passes_ends_with_what_to_do() -> None:
+    assert with_advice(StoreUnavailable("Pinata is slow.")) == "Pinata is slow. Run the command again later."
+    assert with_advice(RpcUnavailable("Busy.", retry_after=30.4)) == "Busy. Run the command again in 30 s."
+    assert with_advice(RpcUnavailable("Away.", fix="Check the connection.")) == "Away. Check the connection."
+    assert with_advice(StoreRejected("No.")) == "No."
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])

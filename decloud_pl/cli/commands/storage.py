@@ -48,6 +48,7 @@ def _settings(overrides: Sequence[str]) -> Settings:
 def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
     """Check the login, pin a few bytes and read them back."""
     # This tries every store. The exit code is that of the first store that failed.
+    from decloud_pl.cli.ui.streams import with_advice
     from decloud_pl.rounds.stores import make_publisher, make_stores
 
     settings = _settings(overrides)
@@ -65,7 +66,7 @@ def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
                 result["message"] = f"{result['message']} A test file was pinned and read back."
                 result.update(cid=pinned.cid, read_back_from=pinned.read_back_from)
         except DecloudError as error:
-            result.update(ok=False, message=str(error))
+            result.update(ok=False, message=with_advice(error))
             code = code or error.exit_code
         results.append(result)
     if as_json:

@@ -314,6 +314,6 @@ def first_line(error: BaseException) -> str:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """A phrase that names the known word nearest to ``word``, or lists them all."""
-    close = difflib.get_close_matches(word, known, n=1)
+    """A phrase that names the known word nearest to ``word``, or lists them all; nobody means ``none`` by mistake."""
+    close = difflib.get_close_matches(word, [one for one in known if one != "none"], n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."

@@ -127,7 +127,10 @@ def _say(error: DecloudError) -> int:
 
 def _as_ours(error: click.UsageError) -> UsageError:
     """What is wrong in one sentence; click would print the usage before it."""
-    message = " ".join(error.format_message().split())
     path = NAME if error.ctx is None else error.ctx.command_path
+    if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "round_id":
+        command = path.rpartition(" ")[2]
+        return UsageError(f"{command} needs a round's number (ID).", fix="`decloud-trainer list` shows the rounds.")
+    message = " ".join(error.format_message().split()).replace("'[ID]'", "'ID'")
     message = message.replace("(Did", "Did").replace("?)", "?")
     return UsageError(message if message.endswith((".", "?")) else f"{message}.", fix=f"See {path} --help.")

@@ -42,7 +42,7 @@ def test_from_end_to_end_with_wrong_answers(home: Path, tmp_path: Path, environ:
             terminal.wait_for("is not an amount in SOL")
             terminal.answer("in SOL [0]: ", "0.05")
             terminal.answer("0 for no limit [0]: ", "0.01")
-            terminal.wait_for("rewards.max is less than rewards.min.")
+            terminal.wait_for("max_reward is less than min_reward.")
             terminal.answer("0 for no limit [0]: ", "2")
             terminal.answer("Epochs of a training [1]: ", "0")
             terminal.wait_for("epochs is 0.")

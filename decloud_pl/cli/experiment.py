@@ -82,11 +82,11 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     from decloud_pl.config.layers import sources
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
-    from decloud_pl.experiment.sweep import expanded, first_point, forget_secrets, job, refuse_addresses
+    from decloud_pl.experiment.sweep import checked_points, expanded, forget_secrets, job, refuse_addresses
 
     given = sources(expanded(overrides, *sources().folders), sweep=True)
     refuse_addresses(given.overrides)
-    first = first_point(given)
+    first = checked_points(given)
     settings = first.settings
     check_names(
         settings.datasets, settings.mappings, settings.paths, settings.network.assumed_dialect, settings.own_conf

@@ -88,12 +88,15 @@ def _run_one_experiment(settings: Settings) -> int:
     An interrupted experiment of the same settings continues in its own folder.
     """
     from decloud_pl.children import StopRequest
+    from decloud_pl.cli.downloads import download_first
     from decloud_pl.cli.experiment import lines
     from decloud_pl.cli.ui.training_bar import training_bar
     from decloud_pl.experiment.folders import at_work, new_folder, settings_key, unfinished
     from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
     from decloud_pl.experiment.run import parameters_of, run_experiment
+    from decloud_pl.rounds.planner import make_catalog
 
+    download_first(settings.dataset, make_catalog(settings))
     parent = settings.home_path / EXPERIMENTS
     key = settings_key(parameters_of(settings), settings.paths)
     begun = unfinished(parent, key)

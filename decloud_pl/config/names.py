@@ -135,8 +135,8 @@ def no_setting(name: str, known: Sequence[str]) -> ConfigError:
             f"{PACKAGES} counts only in config.json or as DECLOUD_ALLOW_PACKAGES.",
             fix=f"Keep it with: decloud-trainer config --set {PACKAGES}=my_package",
         )
-    short = {place: one for one, place in SHORT.items()}
-    same = [repr(short.get(one, one)) for one in (*short, *leaves()) if f".{one}".endswith(f".{name.rpartition('.')[2]}")]
+    short = {at: one for one, at in SHORT.items()}
+    same = [repr(short.get(at, at)) for at in (*short, *leaves()) if f".{at}".endswith(f".{name.rpartition('.')[2]}")]
     hint = f"Did you mean {' or '.join(same)}?" if same else nearest(name, known)
     return ConfigError(f"There is no setting {name!r}.", fix=hint)
 

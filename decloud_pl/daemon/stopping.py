@@ -37,7 +37,7 @@ def said_at_once(training: Collection[int], finishing: Collection[int], seconds:
     """
     parts = ["Stopping."]
     if training:
-        parts.append(f"The training of {_named(training)} is cut off at a checkpoint.")
+        parts.append(f"The training of {_named(training)} is cut off, with a checkpoint once it has begun.")
     if finishing:
         parts.append(f"What is being sent for {_named(finishing)} is finished first, within {seconds:.0f} s.")
     return " ".join([*parts, "Ctrl-C again ends at once."])

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from decloud_pl.cli.downloads import download_first
 from decloud_pl.cli.ui.progress import steps, transfer
+from decloud_pl.data.catalog import Catalog
+from decloud_pl.data.entry import DataFolder
+from decloud_pl.errors import DatasetNotFound
 
 
 def test_a_transfer_has_a_line_at_once_and_another_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +43,13 @@ def test_a_terminal_gets_bars(capsys: pytest.CaptureFixture[str], monkeypatch: p
     with transfer("Downloading mnist") as report:
         report("labels", 5_000_000, 10_000_000)
     assert "Downloading mnist: labels" in capsys.readouterr().err
+
+
+def test_an_experiment_says_that_it_downloads_its_data_set(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    catalog = Catalog(DataFolder(tmp_path, mirror="nowhere:"))
+    download_first({"entry": {"name": "digits"}}, catalog)  # which comes with a dependency
+    download_first({"_target_": "our_package.Source"}, catalog)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(DatasetNotFound):
+        download_first({"entry": {"name": "svhn"}}, catalog)
+    assert capsys.readouterr().err == "Downloading svhn…\n"

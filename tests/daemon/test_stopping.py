@@ -21,7 +21,7 @@ def ended(record: RoundRecord, *, left: float | None = 540.0, has_checkpoint: bo
 def test_the_first_interrupt_names_what_is_cut_off_and_what_is_finished() -> None:
     assert said_at_once([], [], 90.0) == "Stopping. Ctrl-C again ends at once."
     said = said_at_once([7, 3], [9], 90.0)
-    assert "The training of rounds 3, 7 is cut off at a checkpoint." in said
+    assert "The training of rounds 3, 7 is cut off, with a checkpoint once it has begun." in said
     assert "What is being sent for round 9 is finished first, within 90 s." in said
 
 

@@ -57,9 +57,8 @@ def run(download: Sequence[str], as_json: bool, overrides: list[str]) -> int:
 
 
 def _download(names: Sequence[str], catalog: Catalog) -> None:
-    from decloud_pl.cli.ui.progress import transfer
+    from decloud_pl.cli.downloads import download
     from decloud_pl.data.catalog import entry
-    from decloud_pl.data.fetch.download import download_entry
 
     for name in names:
         wanted = entry(name, own=catalog.own)
@@ -67,8 +66,7 @@ def _download(names: Sequence[str], catalog: Catalog) -> None:
             continue
         if not wanted.downloads:
             raise UsageError(f"The data set {name} cannot be downloaded.", fix="It is part of a dependency.")
-        with transfer(f"Downloading {name}") as progress:
-            download_entry(wanted, catalog.data, progress=progress)
+        download(wanted, catalog.data)
 
 
 def _print(item: Item) -> None:

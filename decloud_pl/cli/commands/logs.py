@@ -36,9 +36,10 @@ def run(lines: int, follow: bool) -> int:
     from decloud_pl.observers.log import LOG_FILE, ROTATED
 
     path = default_home(os.environ) / LOG_FILE
-    if not path.exists() and not follow:
-        print(f"There is no log yet: {path}", file=sys.stderr)
-        return 0
+    if not path.exists():
+        print(f"There is no log yet: {path}{'. Waiting for it.' if follow else ''}", file=sys.stderr)
+        if not follow:
+            return 0
     names = [path.name, *(f"{path.name}.{number}" for number in range(1, ROTATED + 1))]
     files = [path.with_name(name) for name in names]
     # The file before the last rotation too: the present one may have begun a moment ago.

@@ -48,10 +48,16 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
     dialect = settings.network.assumed_dialect
     check_names(settings.datasets, settings.mappings, settings.paths, dialect, settings.own_conf)
     warn_of_mappings(settings.mappings, dialect, stored=bool(stored))
-    if stored:
-        from decloud_pl.cli.config.files import check_files
+    if "keypair_path" in stored:
+        from decloud_pl.cli.config.files import check_key_file
 
-        check_files(settings, stored)
+        check_key_file(settings.wallet.keypair_path)
+    paths = [name for name in settings.paths if not {"paths", f"paths.{name}"}.isdisjoint(stored)]
+    if paths:
+        from decloud_pl.cli.config.files import check_paths
+        from decloud_pl.rounds.planner import make_catalog
+
+        check_paths(make_catalog(settings), paths)
     return found
 
 

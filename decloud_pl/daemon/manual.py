@@ -154,6 +154,14 @@ class _Watch:
         self.fix = ""
 
     def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Trouble) and event.round_id in (None, self._round_id):
+            self._troubles += 1
+            if self._troubles >= _MOST_TROUBLES:
+                # Not handed on: it says that the daemon retries, which this step no longer does.
+                self.refusal = event.cause or event.message
+                self.fix = f"Nothing was lost. Go on with: decloud-trainer {self._step} {self._round_id}"
+                self._stop()
+                return
         self._reporter.report(event)
         if isinstance(event, Changed) and event.record.round_id == self._round_id:
             self.record = event.record
@@ -166,12 +174,6 @@ class _Watch:
         elif isinstance(event, Skipped) and event.round_id == self._round_id:
             self.refusal = f"not joined, {event.reason}"
             self._stop()
-        elif isinstance(event, Trouble) and event.round_id in (None, self._round_id):
-            self._troubles += 1
-            if self._troubles >= _MOST_TROUBLES:
-                self.refusal = event.cause or event.message
-                self.fix = f"Nothing was lost. Go on with: decloud-trainer {self._step} {self._round_id}"
-                self._stop()
 
     def _stop(self) -> None:
         if self.stop is not None:

@@ -11,7 +11,7 @@ from decloud_pl.errors import DecloudError
 def main(arguments: Sequence[str]) -> int:
     """Runs what ``task`` says; flags such as ``--cfg job`` are Hydra's own, ``-m`` sweeps experiments."""
     from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED
-    from decloud_pl.cli.ui.streams import prepare_streams
+    from decloud_pl.cli.ui.streams import prepare_streams, with_advice
 
     prepare_streams()
     try:
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
 
         return run(arguments)
     except DecloudError as error:
-        print(f"decloud_pl: {error}", file=sys.stderr)
+        print(f"decloud_pl: {with_advice(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

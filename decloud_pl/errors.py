@@ -304,12 +304,16 @@ class RoundError(DecloudError):
     exit_code = 13
 
 
+PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable)
+"""Failures that pass by themselves. Their words promise no retry: who catches one adds what it does."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what another library's exception says, without its full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """A phrase that names the known word nearest to ``word``, or lists them all."""
-    close = difflib.get_close_matches(word, known, n=1)
+    """A phrase that names the known word nearest to ``word``, or lists them all; nobody means ``none`` by mistake."""
+    close = difflib.get_close_matches(word, [one for one in known if one != "none"], n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."

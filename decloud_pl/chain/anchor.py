@@ -95,7 +95,7 @@ def error_from_code(
     if code == _INSUFFICIENT_LAMPORTS:
         return InsufficientFunds(
             "The wallet has too few lamports for this transaction.",
-            fix="Send some SOL to the wallet and try again.",
+            fix="Send some SOL to the wallet.",
         )
     if code == ALREADY_IN_USE:
         return ProgramError(

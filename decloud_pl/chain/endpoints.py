@@ -122,10 +122,11 @@ class EndpointPool:
             raise unavailable
         if rejected is not None:
             raise rejected
+        wait = min(endpoint.must_wait for endpoint in self._all)
         raise RpcUnavailable(
-            f"The RPC endpoint {self._all[0].host} asked to be left alone for a while.",
-            fix="It is asked again then; with network.fallback_rpc_urls another one can stand in.",
-            retry_after=min(endpoint.must_wait for endpoint in self._all),
+            f"The RPC endpoint {self._all[0].host} asked to be left alone for {wait:.0f} s.",
+            fix="With network.fallback_rpc_urls another one can stand in.",
+            retry_after=wait,
         )
 
     async def check_same_network(self) -> str:
@@ -182,7 +183,6 @@ class EndpointPool:
         if slot < self._needed:
             raise RpcUnavailable(
                 f"The RPC endpoint {endpoint.host} is behind: it does not show this wallet's last transaction yet.",
-                fix="It is asked again.",
             )
         self._saw(slot)
 

@@ -70,7 +70,7 @@ def from_error_object(host: str, reason: Any) -> RpcRejected | RpcUnavailable:  
         message = name
     said = ": ".join(part for part in (f"error {code}" if code is not None else "", message) if part)
     if code in _PASSING:
-        return RpcUnavailable(f"The RPC endpoint {host} cannot answer now ({said}).", fix="It is tried again.")
+        return RpcUnavailable(f"The RPC endpoint {host} cannot answer now ({said}).")
     return RpcRejected(
         f"The RPC endpoint {host} refused the request ({said}).", fix="Check the network's settings.", code=code
     )
@@ -85,7 +85,6 @@ def from_transport(host: str, cause: BaseException | None) -> RpcRejected | RpcU
     if status in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS) or status >= _SERVER_ERROR:
         return RpcUnavailable(
             f"The RPC endpoint {host} is overloaded (HTTP {status}).",
-            fix="It is tried again more slowly.",
             retry_after=retry_after(response.headers.get("retry-after", "")),
         )
     return RpcRejected(

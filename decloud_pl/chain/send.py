@@ -126,7 +126,7 @@ class Sender:
                 return receipt
         raise TransactionExpired(
             f"The transaction did not land within {self._policy.max_signings} blockhashes.",
-            fix="The network is congested; it is tried again, or raise the priority fee's cap.",
+            fix="Where the network stays congested, raise chain.max_priority_lamports.",
         )
 
     def _need(self, receipt: Receipt) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from solders.transaction_status import TransactionErrorType
 
 _NO_FUNDS = InsufficientFunds(
-    "The wallet has too few lamports for this transaction.", fix="Send some SOL to the wallet and try again."
+    "The wallet has too few lamports for this transaction.", fix="Send some SOL to the wallet."
 )
 
 
@@ -56,6 +56,5 @@ def typed_error(error: TransactionErrorType, dialect: Dialect, logs: tuple[str, 
         return InsufficientFunds(_NO_FUNDS.message, fix=_NO_FUNDS.fix)
     return RpcRejected(
         f"The network refused the transaction ({str(error).rsplit('.', 1)[-1]}).",
-        fix="It is tried again.",
         logs=logs,
     )

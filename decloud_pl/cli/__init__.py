@@ -19,7 +19,7 @@ import click
 from decloud_pl import __version__
 from decloud_pl.cli.arguments import Group
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
-from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams
+from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams, with_advice
 from decloud_pl.errors import DecloudError, UsageError
 
 NAME = "decloud-trainer"
@@ -121,13 +121,16 @@ def _run(given: list[str]) -> int:
 
 
 def _say(error: DecloudError) -> int:
-    print(f"{NAME}: {error}", file=sys.stderr)
+    print(f"{NAME}: {with_advice(error)}", file=sys.stderr)
     return error.exit_code
 
 
 def _as_ours(error: click.UsageError) -> UsageError:
     """What is wrong in one sentence; click would print the usage before it."""
-    message = " ".join(error.format_message().split())
     path = NAME if error.ctx is None else error.ctx.command_path
+    if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "round_id":
+        command = path.rpartition(" ")[2]
+        return UsageError(f"{command} needs a round's number (ID).", fix="`decloud-trainer list` shows the rounds.")
+    message = " ".join(error.format_message().split()).replace("'[ID]'", "'ID'")
     message = message.replace("(Did", "Did").replace("?)", "?")
     return UsageError(message if message.endswith((".", "?")) else f"{message}.", fix=f"See {path} --help.")

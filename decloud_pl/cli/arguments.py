@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from decloud_pl.errors import UsageError, nearest
+from decloud_pl.errors import ConfigError, UsageError, nearest
 from decloud_pl.localnet.program import REVISIONS
 
 if TYPE_CHECKING:
@@ -34,6 +35,16 @@ class Command(click.Command):
         if settings:  # click would give the first of them to an argument that may be left out
             ctx.params["overrides"] = (*ctx.params["overrides"], *settings)
         return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs it; what is wrong with a setting is said of the option that was typed for it."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            typed = [one for one in self.params if isinstance(one.type, Override) and ctx.params.get(str(one.name))]
+            if not typed:
+                raise
+            raise _of_options(error, typed) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         if self.epilog:
@@ -134,6 +145,18 @@ class Override(click.ParamType[str]):
         from click.shell_completion import CompletionItem
 
         return [CompletionItem(word) for word in _values(str(param.name), incomplete)]
+
+
+def _of_options(error: ConfigError, options: Sequence[click.Parameter]) -> ConfigError:
+    from decloud_pl.config.names import find
+
+    message, fix = error.message, error.fix
+    for option in options:
+        place = find(str(option.name)).path
+        # A place without a dot is also a word of the language, but not at the beginning of a sentence here.
+        setting = rf"{'' if '.' in place else '^'}(?<![\w.]){re.escape(place)}(?!\w|\.\w|=)"
+        message, fix = (re.sub(setting, option.opts[0], text) for text in (message, fix))
+    return ConfigError(message, fix=fix)
 
 
 def given(options: Mapping[str, str | None]) -> list[str]:

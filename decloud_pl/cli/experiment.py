@@ -78,19 +78,22 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     """
     from decloud_pl.children import StopRequest
     from decloud_pl.cli.config.dataset_names import check_names
+    from decloud_pl.cli.downloads import download_first
     from decloud_pl.cli.hydra_flags import hand_over, shown_overrides
     from decloud_pl.config.layers import sources
     from decloud_pl.experiment.folders import new_folder
     from decloud_pl.experiment.results import SWEEPS, read_sweeps
-    from decloud_pl.experiment.sweep import expanded, first_point, forget_secrets, job, refuse_addresses
+    from decloud_pl.experiment.sweep import checked_points, expanded, forget_secrets, job, refuse_addresses
+    from decloud_pl.rounds.planner import make_catalog
 
     given = sources(expanded(overrides, *sources().folders), sweep=True)
     refuse_addresses(given.overrides)
-    first = first_point(given)
+    first = checked_points(given)
     settings = first.settings
     check_names(
         settings.datasets, settings.mappings, settings.paths, settings.network.assumed_dialect, settings.own_conf
     )
+    download_first(settings.dataset, make_catalog(settings))
     folder = new_folder(settings.home_path / SWEEPS, datetime.now())  # noqa: DTZ005  # named for people
     print(f"Sweeping in {folder}…", flush=True)
     forget_secrets(os.environ)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.config import NetworkConfig
+    from decloud_pl.daemon.loop import Daemon
     from decloud_pl.daemon.manual import Step
     from decloud_pl.journal.record import RoundRecord
 
@@ -25,6 +26,7 @@ def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, jso
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.cli.ui.report import TerminalReporter
+    from decloud_pl.daemon.assemble import run_until_stopped
     from decloud_pl.daemon.manual import take
     from decloud_pl.rounds.wallets import open_wallet
 
@@ -34,7 +36,10 @@ def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, jso
     with reporter:
 
         def take_one(number: int) -> Awaitable[RoundRecord | None]:
-            return take(step, number, settings, wallet, reporter)
+            return take(step, number, settings, wallet, reporter, run=run)
+
+        async def run(daemon: Daemon) -> bool:
+            return await run_until_stopped(daemon, reporter.stopping)
 
         done = asyncio.run(_take(step, round_id, settings.network, wallet.address, reporter, take_one))
     if done is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     from decloud_pl.cli.ui.terminal import make_console
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
     from decloud_pl.daemon.settings import facts
+    from decloud_pl.daemon.stopping import said_at_the_end
     from decloud_pl.observers.systemd import keep_alive
     from decloud_pl.rounds.wallets import open_wallet
 
@@ -55,12 +57,16 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     # One round by hand has somebody who waits for it; a daemon may have been started before the network was up.
     wait = settings.round is None
 
+    left_open: list[str] = []
+
     async def work() -> int:
         async with (
             keep_alive(os.environ),
             assemble(settings, wallet, reporter, preset=preset, wait_for_endpoint=wait) as daemon,
         ):
-            await run_until_stopped(daemon, reporter.stopping)
+            if await run_until_stopped(daemon, reporter.stopping):
+                left_open.extend(said_at_the_end(daemon.open_rounds(), time.time()))
+                left_open.append("Stopped. The same command goes on where this one was.")
             if settings.round is None:
                 return 0
             ends = {record.state.value for record in daemon.ended}
@@ -70,7 +76,10 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
         if isinstance(reporter, TerminalReporter):
             described = settings.network.describe_convention(settings.written_convention())
             reporter.say(f"Network {settings.network.name}. Updates are read as {described}.")
-        return asyncio.run(work())
+        code = asyncio.run(work())
+    for line in left_open:
+        reporter.say(line)
+    return code
 
 
 def _run_one_experiment(settings: Settings) -> int:
@@ -79,12 +88,15 @@ def _run_one_experiment(settings: Settings) -> int:
     An interrupted experiment of the same settings continues in its own folder.
     """
     from decloud_pl.children import StopRequest
+    from decloud_pl.cli.downloads import download_first
     from decloud_pl.cli.experiment import lines
     from decloud_pl.cli.ui.training_bar import training_bar
     from decloud_pl.experiment.folders import at_work, new_folder, settings_key, unfinished
     from decloud_pl.experiment.results import EXPERIMENTS, RESULT_FILE
     from decloud_pl.experiment.run import parameters_of, run_experiment
+    from decloud_pl.rounds.planner import make_catalog
 
+    download_first(settings.dataset, make_catalog(settings))
     parent = settings.home_path / EXPERIMENTS
     key = settings_key(parameters_of(settings), settings.paths)
     begun = unfinished(parent, key)

@@ -133,7 +133,8 @@ class Sources:
     def written(self, name: str) -> str:
         """The name by which the strongest layer sets a value, where it has several names."""
         place = ALIASES.get(name, name)
-        return next((layer[place].name for layer in self.layers if place in layer), name)
+        found = next((layer[place].name for layer in self.layers if place in layer), name)
+        return found if place in self.command_line else names.PLAIN_NAMES.get(found, found)
 
 
 def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, sweep: bool = False) -> Sources:

@@ -135,7 +135,10 @@ def no_setting(name: str, known: Sequence[str]) -> ConfigError:
             f"{PACKAGES} counts only in config.json or as DECLOUD_ALLOW_PACKAGES.",
             fix=f"Keep it with: decloud-trainer config --set {PACKAGES}=my_package",
         )
-    return ConfigError(f"There is no setting {name!r}.", fix=nearest(name, known))
+    short = {at: one for one, at in SHORT.items()}
+    same = [repr(short.get(at, at)) for at in (*short, *leaves()) if f".{at}".endswith(f".{name.rpartition('.')[2]}")]
+    hint = f"Did you mean {' or '.join(same)}?" if same else nearest(name, known)
+    return ConfigError(f"There is no setting {name!r}.", fix=hint)
 
 
 def to_place(name: str, value: Any) -> Any:

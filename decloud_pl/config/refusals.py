@@ -114,7 +114,8 @@ def check(settings: Settings, given: Sources) -> None:
             raise ConfigError(f"{given.written(place)} is {shown}.", fix=f"Set it to {allowed.words}.")
     check_trainer(settings.trainer)
     if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
-        raise ConfigError("rewards.max is less than rewards.min.", fix="Raise rewards.max or set it to 0.")
+        least, most = given.written("rewards.min"), given.written("rewards.max")
+        raise ConfigError(f"{most} is less than {least}.", fix=f"Raise {most} or set it to 0.")
     if settings.base_model and settings.task != "experiment":
         raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
     if (settings.task == "round") != (settings.round is not None):

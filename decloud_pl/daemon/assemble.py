@@ -237,7 +237,7 @@ async def _cluster_looked_at(executor: Cluster, reporter: Reporter) -> AsyncIter
         try:
             await executor.check()
         except ExecutorUnavailable as error:
-            reporter.report(Trouble(None, f"{error} Trainings wait for it."))
+            reporter.report(Trouble.then(None, error, "Trainings wait for it."))
 
     looking = asyncio.create_task(look())
     try:
@@ -282,19 +282,19 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
         return Joining(policy, journal, base_models).checks(view.round, now=view.now, balance=view.balance), choice
 
 
-async def run_until_stopped(daemon: Daemon, on_stop: Callable[[], None] = lambda: None) -> bool:
+async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lambda _: None) -> bool:
     """Runs a daemon; SIGINT and SIGTERM stop it cleanly, a second one at once.
 
     Args:
         daemon: assembled.
-        on_stop: called with the first signal.
+        on_stop: told with the first signal what that brings about.
 
     Returns:
         Whether a signal ended it.
     """
 
     def stop() -> None:
-        on_stop()
+        on_stop(daemon.stop_words)
         daemon.stop()
 
     with stop_event(stop) as stopped:

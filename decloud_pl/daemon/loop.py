@@ -12,6 +12,7 @@ from typing import Any
 from decloud_pl.chain.events import ValidationCompleted
 from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
 from decloud_pl.daemon import startup
+from decloud_pl.daemon.stopping import OpenRound, said_at_once
 from decloud_pl.domain import Update
 from decloud_pl.errors import ChainError, DecloudError, JournalError
 from decloud_pl.journal.record import RoundRecord, State
@@ -21,6 +22,7 @@ from decloud_pl.rounds.events import Connected, Trouble
 from decloud_pl.rounds.gather import Evidences
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.steps import Steps
+from decloud_pl.train.plan import CHECKPOINT_FILE
 
 __all__ = ["Daemon", "Policy", "Watch"]
 
@@ -81,6 +83,24 @@ class Daemon:
         self._stopping.set()
         self._wake.set()
 
+    @property
+    def stop_words(self) -> str:
+        """What a stop brings about, as things stand."""
+        return said_at_once(self.driver.training, self.driver.finishing, self._policy.stop_seconds)
+
+    def open_rounds(self, round_id: int | None = None) -> list[OpenRound]:
+        """The rounds that are not over, or that one of them."""
+        steps, driver = self._steps, self.driver
+        return [
+            OpenRound(
+                record,
+                driver.deadline(record.round_id),
+                has_checkpoint=(steps.folder(record.round_id) / CHECKPOINT_FILE).exists(),
+            )
+            for record in steps.journal.unfinished()
+            if round_id in (None, record.round_id)
+        ]
+
     def train_anew(self, round_id: int) -> None:
         """Puts aside an update that is withheld; one that may be submitted stays."""
         self._steps.drop_withheld(round_id)
@@ -124,7 +144,7 @@ class Daemon:
             if revisions is None or revisions.is_supported:
                 self._mark(await self.discovery.reconcile())
             else:  # its accounts may have another layout; what can be read is
-                await self._try(self.discovery.reconcile)
+                await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
 
         waits = startup.ENDLESS.waits() if self._policy.wait_for_endpoint else startup.SHORT
         with contextlib.suppress(startup.StoppedWaiting):
@@ -205,7 +225,7 @@ class Daemon:
                 self._steps.chain.rpc.health.heard()
             if isinstance(event, Subscribed):
                 self._watching = True
-                await self._try(self.discovery.catch_up)
+                await self._try(self.discovery.catch_up, again=self._poll_seconds)
             elif isinstance(event, Disconnected):
                 self._watching = False
             else:
@@ -220,12 +240,12 @@ class Daemon:
                 if not self._watching:
                     break
                 await asyncio.sleep(self._policy.poll_interval)
-            await self._try(self.discovery.catch_up)
+            await self._try(self.discovery.catch_up, again=self._poll_seconds)
 
     async def _reconcile(self) -> None:
         while True:
             await asyncio.sleep(self._policy.reconcile_interval)
-            await self._try(self.discovery.reconcile)
+            await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
 
     async def _follow_upgrades(self) -> None:
         """Looks every hour: an upgrade may change only how validators read updates, which no claim would show."""
@@ -235,16 +255,22 @@ class Daemon:
             try:
                 await revisions.look()
             except ChainError as error:
-                self._steps.reporter.report(Trouble(None, f"{error} Retrying."))
+                again = f"Looking again in {self._policy.reconcile_interval:g} s."
+                self._steps.reporter.report(Trouble.then(None, error, again))
 
-    async def _try(self, look: Callable[[], Awaitable[Iterable[int]]]) -> None:
+    @property
+    def _poll_seconds(self) -> float:
+        """The most that passes until the next look at the chain."""
+        return self._policy.poll_interval * (_POLLS_WHILE_WATCHING if self._watching else 1)
+
+    async def _try(self, look: Callable[[], Awaitable[Iterable[int]]], *, again: float) -> None:
         try:
             self._mark(await look())
         except JournalError:
             raise
         except DecloudError as error:
             if str(error) != self._trouble:  # once, not at every poll for weeks
-                self._steps.reporter.report(Trouble(None, f"{error} Retrying."))
+                self._steps.reporter.report(Trouble.then(None, error, f"Looking again in {again:g} s."))
             self._trouble = str(error)
         else:
             self._trouble = ""

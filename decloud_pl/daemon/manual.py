@@ -7,6 +7,7 @@ it was, nothing is sent twice, and the daemon itself can take over from here at 
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -17,10 +18,11 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import RewardsConfig, Settings
 from decloud_pl.daemon.assemble import assemble, run_until_stopped
 from decloud_pl.daemon.loop import Daemon
+from decloud_pl.daemon.stopping import said_at_the_end
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
 from decloud_pl.errors import JournalLocked, RoundError
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.rounds.events import Changed, DaemonEvent, Reporter, Skipped, Trouble
+from decloud_pl.rounds.events import Changed, DaemonEvent, Noted, Reporter, Skipped, Trouble
 
 Step = Literal["join", "train", "claim"]
 
@@ -62,7 +64,10 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
             )
         return submission.submitted
     if round_.status is not RoundStatus.COMPLETED:
-        raise RoundError(f"Round {round_id} has no reward to claim yet: it is {status}.", fix="Try again later.")
+        raise RoundError(
+            f"Round {round_id} has no reward to claim yet: it is {status}.",
+            fix=f"`decloud-trainer status {round_id}` shows how it stands.",
+        )
     if submission.contribution_bps == 0:
         raise RoundError(f"Round {round_id} has no reward for this wallet.", fix="The validator measured no gain.")
     return submission.reward_claimed
@@ -122,6 +127,8 @@ async def take(
                 daemon.train_anew(round_id)
             interrupted = await run(daemon)
             record = _last(daemon, watch)
+            for line in said_at_the_end(daemon.open_rounds(round_id), time.time()) if interrupted else ():
+                reporter.report(Noted(None, line))
     except JournalLocked as error:
         raise JournalLocked(
             error.message, fix=f"It takes its own steps; stop it to {step} by hand, or look with `status {round_id}`."
@@ -147,6 +154,14 @@ class _Watch:
         self.fix = ""
 
     def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Trouble) and event.round_id in (None, self._round_id):
+            self._troubles += 1
+            if self._troubles >= _MOST_TROUBLES:
+                # Not handed on: it says that the daemon retries, which this step no longer does.
+                self.refusal = event.cause or event.message
+                self.fix = f"Nothing was lost. Go on with: decloud-trainer {self._step} {self._round_id}"
+                self._stop()
+                return
         self._reporter.report(event)
         if isinstance(event, Changed) and event.record.round_id == self._round_id:
             self.record = event.record
@@ -159,11 +174,6 @@ class _Watch:
         elif isinstance(event, Skipped) and event.round_id == self._round_id:
             self.refusal = f"not joined, {event.reason}"
             self._stop()
-        elif isinstance(event, Trouble) and event.round_id in (None, self._round_id):
-            self._troubles += 1
-            if self._troubles >= _MOST_TROUBLES:
-                self.refusal, self.fix = event.message, "What was done so far is kept; try again."
-                self._stop()
 
     def _stop(self) -> None:
         if self.stop is not None:

@@ -52,7 +52,7 @@ async def answered(
             if wait is None:
                 raise
             wait = max(wait, error.retry_after or 0.0)
-            reporter.report(Trouble(None, f"{error} Retrying in {wait:g} s."))
+            reporter.report(Trouble.then(None, error, f"Retrying in {wait:g} s."))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await stopping.wait()

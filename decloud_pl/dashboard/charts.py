@@ -16,6 +16,8 @@ _SHORTEST_SPAN = 600.0
 _DAYS = 2 * 86_400
 _LOSS, _ACCURACY, _EARNED = "#3b82f6", "#ea6a0c", "#22a050"
 _QUIET = "#8b949e"
+# A dot for each line: what ECharts draws of a line reads as dashes around it.
+_LEGEND = {"top": 0, "icon": "circle", "itemWidth": 10, "itemHeight": 10, "textStyle": {"color": _QUIET}}
 
 
 class Chart:
@@ -64,17 +66,21 @@ class CurvesChart(Chart):
             parts.append(f"accuracy {accuracy * 100:.1f} % at step {step:.0f}")
         if self._names_round and curves.round_id is not None:
             self.caption.text = f"Training of round {curves.round_id}"
+        lines = {
+            "Loss": [(step, round(loss, 4)) for step, loss in curves.loss],
+            "Accuracy, %": [(step, round(part * 100, 2)) for step, part in curves.accuracy],
+        }
         options = {
-            "legend": {"top": 0, "textStyle": {"color": _QUIET}},
+            "legend": {**_LEGEND, "data": [name for name, points in lines.items() if points]},
             "xAxis": {**_axis("value"), "name": "optimizer step", "nameLocation": "middle", "nameGap": 28},
             "yAxis": [
                 {**_axis("value"), "min": 0},
                 {**_axis("value"), "min": 0, "max": 100, "splitLine": {"show": False}},
             ],
             "series": [
-                _line("Loss", _LOSS, [(step, round(loss, 4)) for step, loss in curves.loss]),
+                _line("Loss", _LOSS, lines["Loss"]),
                 {
-                    **_line("Accuracy, %", _ACCURACY, [(step, round(part * 100, 2)) for step, part in curves.accuracy]),
+                    **_line("Accuracy, %", _ACCURACY, lines["Accuracy, %"]),
                     "yAxisIndex": 1,
                     "showSymbol": True,
                     "symbolSize": 7,

@@ -73,7 +73,8 @@ class Frame:
             self._head()
         head.move(target_index=0)
         with ui.element("div").classes("content") as content:
-            Text("h1", self._title)
+            # On a narrow screen the link of the page, right above it, is its title.
+            Text("h1", self._title).classes("repeated" if PAGES.get(self._path) == self._title else "")
             self._banner = Text("p").classes("banner").props("role=alert")
             self._banner.visible = False
             yield

@@ -14,6 +14,9 @@ from nicegui.elements.mixins.text_element import TextElement
 
 from decloud_pl.dashboard.views import PAGE_SIZE
 
+_SIDE_BY_SIDE = 4
+"""Columns that a narrow screen has room for; a row of more becomes a list of cells, each below its heading."""
+
 
 class Text(TextElement):
     """An HTML element with a text."""
@@ -74,7 +77,7 @@ Changed = Callable[[], Awaitable[None]]
 
 
 class Table:
-    """A table in a frame that scrolls sideways.
+    """A table in a frame that scrolls sideways; on a narrow screen the rows of a wide one are lists instead.
 
     Args:
         columns: from left to right.
@@ -100,7 +103,8 @@ class Table:
         self._changed = changed
         self._shown: dict[object, tuple[ui.element, dict[str, _Place]]] = {}
         self._headings: dict[str, tuple[ui.element, Text]] = {}
-        self._frame = ui.element("div").classes(f"table {name}").props("role=region tabindex=0")
+        many = " many" if len(columns) > _SIDE_BY_SIDE else ""
+        self._frame = ui.element("div").classes(f"table {name}{many}").props("role=region tabindex=0")
         self._frame.props["aria-label"] = label
         with self._frame, ui.element("table"):
             Text("caption", label).classes("unseen")
@@ -123,7 +127,7 @@ class Table:
                 with self._body:
                     line = ui.element("tr")
                 with line:
-                    self._shown[row.key] = (line, {column.name: _Place(column.classes) for column in self._columns})
+                    self._shown[row.key] = (line, {column.name: _Place(column) for column in self._columns})
             line, places = self._shown[row.key]
             if self._body.default_slot.children[index] is not line:
                 line.move(target_index=index)
@@ -208,14 +212,15 @@ class PagedTable:
 class _Place:
     """Where a cell is drawn."""
 
-    classes: str
+    column: Column
     _cell: Cell | None = None
     _frame: Text = field(init=False)
     _text: Text = field(init=False)
     _bar: ui.element | None = None
 
     def __post_init__(self) -> None:
-        self._frame = Text("td").classes(self.classes)
+        self._frame = Text("td").classes(self.column.classes)
+        self._frame.props["data-label"] = self.column.label
 
     def show(self, cell: Cell) -> None:
         if cell == self._cell:

@@ -15,7 +15,7 @@ from typing import Any
 from decloud_pl.config_dir import config_dir
 from decloud_pl.data import user_files
 from decloud_pl.data.entry import DataFolder, Entry
-from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported
+from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported, nearest
 
 
 def names(directory: Path | None = None, own: Path | None = None) -> list[str]:
@@ -35,11 +35,12 @@ def entry(name: str, directory: Path | None = None, own: Path | None = None) -> 
         DatasetNotSupported: there is none of this name.
         ConfigError: its file is no declaration.
     """
-    if name in names(directory, own):
+    known = names(directory, own)
+    if name in known:
         for folder in _folders(directory, own):
             if (folder / f"{name}.yaml").is_file():
                 return Entry.from_node(name, _node(folder / f"{name}.yaml"))
-    raise DatasetNotSupported(f"There is no reader for the data set {name!r}.", fix="See conf/dataset.")
+    raise DatasetNotSupported(f"There is no reader for the data set {name!r}.", fix=nearest(name, known))
 
 
 def _folders(directory: Path | None, own: Path | None) -> list[Path]:

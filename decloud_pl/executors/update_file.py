@@ -31,11 +31,11 @@ def read_update(path: Path) -> Update | None:
         fields = json.loads(path.read_text(encoding="utf-8"))
         update = Update(**{**fields, "path": path.parent / Path(fields["path"]).name})
         if update.path.stat().st_size != update.size:
-            raise TrainingError(f"The update {update.path} is damaged.", fix="It will be trained again.")
+            raise TrainingError(f"The update {update.path} is damaged.")
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        raise TrainingError(f"{path} is damaged.", fix="The round will be trained again.") from error
+        raise TrainingError(f"{path} is damaged.") from error
     return update
 
 
@@ -57,5 +57,5 @@ def keep_update(folder: Path, files: Mapping[str, bytes]) -> None:
             path.unlink()
             raise ValueError(described["cid"])
     except (ValueError, KeyError, TypeError) as error:
-        raise TrainingError("The update did not arrive undamaged.", fix="It is trained again.") from error
+        raise TrainingError("The update did not arrive undamaged.") from error
     write_atomically(folder / UPDATE_FILE, files[UPDATE_FILE])

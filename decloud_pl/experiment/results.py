@@ -30,7 +30,7 @@ class Result:
     Attributes:
         sweep: name of the sweep's folder, empty outside of one.
         run: name of the experiment's folder.
-        dataset: the data set's name.
+        dataset: the data set's name, empty where the settings could not be composed.
         architecture: of the trained model.
         parameters: settings that decide a training's outcome, by their names with dots.
         accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
@@ -127,10 +127,16 @@ def dataset_name(node: Mapping[str, Any]) -> str:
 def differing(results: list[Result]) -> list[str]:
     """The parameters that are not the same in all results, in a stable order."""
     every = dict.fromkeys(name for result in results for name in result.parameters)
-    names = [name for name in every if len({json.dumps(result.parameters.get(name)) for result in results}) > 1]
+    names = [name for name in every if len(_values(name, results)) > 1]
     # Another class has other keys of its own; its name says it all.
     classes = [name for name in names if name.endswith(_CLASS)]
     return [name for name in names if not any(_follows(name, of, results) for of in classes)]
+
+
+def _values(name: str, results: list[Result]) -> set[str]:
+    """A parameter's values; one whose settings could not be composed lacks all that its command line does not set."""
+    known = (result.parameters for result in results if result.dataset or name in result.parameters)
+    return {json.dumps(parameters.get(name)) for parameters in known}
 
 
 def worded(name: str, value: Any) -> str:

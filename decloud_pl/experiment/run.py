@@ -20,7 +20,7 @@ from decloud_pl.train.progress import Progress, Supervisor
 FRESH_MODEL = "base_model.safetensors"
 _AUTO = "auto"
 _ARCHITECTURES = {"image": "simple_cnn", "text": "text_bag"}
-_NODES = ("model", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "update", "tune")
+NODES = ("model", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "update", "tune")
 _PLAIN = ("seed", "base_model")
 
 
@@ -104,7 +104,7 @@ def parameters_of(settings: Settings) -> dict[str, Any]:
     """The settings that decide a training's outcome, flat."""
     found: dict[str, Any] = {"dataset": dataset_name(settings.dataset)}
     found.update({name: getattr(settings, name) for name in _PLAIN})
-    for group in _NODES:
+    for group in NODES:
         node = getattr(settings, group)
         found.update(flat(group, dataclasses.asdict(node) if dataclasses.is_dataclass(node) else node or {}))  # type: ignore[arg-type]  # an instance
     return found

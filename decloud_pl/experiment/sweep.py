@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import MutableMapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 logger = logging.getLogger(__name__)
+
+_MOST_CHECKED = 32
+"""Values that are composed before a sweep starts; a wrong one behind them fails its own run."""
 
 
 def job(_: DictConfig) -> float:
@@ -40,16 +44,29 @@ def job(_: DictConfig) -> float:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    settings = composed(sources(without_shown(hydra.overrides.task))).settings
     folder.mkdir(parents=True, exist_ok=True)
+    # All that is known of a run whose settings cannot be composed.
+    name, parameters = "", _given(hydra.overrides.task)
     try:
+        settings = composed(sources(without_shown(hydra.overrides.task))).settings
+        name, parameters = dataset_name(settings.dataset), parameters_of(settings)
         result = run_experiment(settings, folder, sweep=folder.parent.name)
     except DecloudError as error:
         logger.error("%s", error)  # noqa: TRY400  # the sentence says it; a traceback would hide it
-        name = dataset_name(settings.dataset)
-        result = Result(folder.parent.name, folder.name, name, parameters_of(settings), error=str(error))
+        result = Result(folder.parent.name, folder.name, name, parameters, error=str(error))
         result.write(folder)
     return math.nan if result.accuracy_after is None else result.accuracy_after
+
+
+def _given(overrides: Sequence[str]) -> dict[str, Any]:
+    """What overrides set of a training, by places, without what may hold an address."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from decloud_pl.experiment.run import NODES
+
+    parsed = OverridesParser.create().parse_overrides([text for text in overrides if redact(text) == text])
+    known = (*NODES, "dataset", "seed")
+    return {one.key_or_group: one.value() for one in parsed if str(one.key_or_group).partition(".")[0] in known}
 
 
 def without_shown(overrides: Sequence[str]) -> list[str]:
@@ -119,32 +136,42 @@ def forget_secrets(environ: MutableMapping[str, str]) -> None:
         environ.pop(name, None)
 
 
-def first_point(given: Sources) -> Composed:
-    """The settings of a sweep's first experiment, so that what is wrong is said before anything starts.
+def checked_points(given: Sources) -> Composed:
+    """The settings of a sweep's first experiment, after each value was composed once: before any of them is trained.
 
     Raises:
-        ConfigError: an unknown key or choice, a value that Hydra cannot read, or no experiment.
+        ConfigError: an unknown key or choice, a value that cannot be read or used, or no experiment.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    points: list[str] = []
-    for text in given.overrides:
-        try:
-            (override,) = OverridesParser.create().parse_overrides([text])
-        except HydraException:
-            points.append(text)  # with the words for it where it is composed, or an address, which is quoted there
-            continue
-        if override.is_sweep_override():
-            value = next(override.sweep_string_iterator()) if override.is_discrete_sweep() else _start(override.value())
-            text = f"{text.partition('=')[0]}={value}"  # noqa: PLW2901
-        points.append(text)
-    found = composed(given.with_overrides(points))
+    values = [_values(text, given) for text in given.overrides]
+    first = [texts[0] for texts in values]
+    found = composed(given.with_overrides(first))
     if found.settings.task != "experiment":
         raise ConfigError(
             "Only experiments can be swept: a daemon or a round acts on the chain.", fix="Add task=experiment."
         )
+    others = [(place, text) for place, texts in enumerate(values) for text in texts[1:]]
+    for place, text in others[:_MOST_CHECKED]:
+        composed(given.with_overrides([*first[:place], text, *first[place + 1 :]]))
     return found
+
+
+def _values(text: str, given: Sources) -> list[str]:
+    """An override of a sweep with each of its values, by the name that the user gave it; of an interval its start."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        (override,) = OverridesParser.create().parse_overrides([text])
+    except HydraException:
+        return [text]  # with the words for it where it is composed, or an address, which is quoted there
+    if not override.is_sweep_override():
+        return [text]
+    key = text.partition("=")[0]
+    place = key.lstrip("+~")
+    name = f"{key.removesuffix(place)}{given.written(place)}"
+    if not override.is_discrete_sweep():
+        return [f"{name}={_start(override.value())}"]
+    return [f"{name}={value}" for value in islice(override.sweep_string_iterator(), _MOST_CHECKED)]
 
 
 def _start(value: object) -> float:

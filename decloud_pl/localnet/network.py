@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import TracebackType
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialects import get_dialect
+from decloud_pl.chain.events import Event
 from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import MemoryTransactionLog
@@ -22,7 +23,7 @@ from decloud_pl.chain.watch import watch_events
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Convention, NetworkAddresses
 from decloud_pl.durable import locked
-from decloud_pl.errors import LocalnetError
+from decloud_pl.errors import ChainError, LocalnetError
 from decloud_pl.localnet.agents.actor import Actor, Agent, drive
 from decloud_pl.localnet.agents.bench import Bench, Scoring
 from decloud_pl.localnet.agents.creator import Creator
@@ -30,6 +31,7 @@ from decloud_pl.localnet.agents.offers import MAPPINGS, Offer
 from decloud_pl.localnet.agents.validator import Validator
 from decloud_pl.localnet.clock import Clock, ScaledClock
 from decloud_pl.localnet.gateway import GatewayServer
+from decloud_pl.localnet.news import News
 from decloud_pl.localnet.program import NEWEST, OLDEST, shared_object
 from decloud_pl.localnet.program.names import TREASURY
 from decloud_pl.localnet.rpc.server import RpcServer
@@ -88,6 +90,7 @@ class LocalNetwork:
         clock: the chain's time.
         dialect: the name of the revision of the program; by default the one that the home folder's network has, and the
             newest for a new network.
+        say: takes one line for each thing that happens to a round.
 
     Raises:
         LocalnetError: the folder is in use or unusable, its network has another dialect, or a port is taken.
@@ -106,7 +109,9 @@ class LocalNetwork:
         speed: float = 1.0,
         clock: Clock | None = None,
         dialect: str | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
+        self._say = say
         self._is_temporary = home is None
         self._home = Path(home or "").expanduser()
         self._ports = (rpc_port, gateway_port)
@@ -195,8 +200,7 @@ class LocalNetwork:
         self._use(dialect)
         self.vm.deploy(self._dialect.program_id, program)
         self._endpoints = replace(endpoints, dialect=dialect)
-        if self._agents is not None:
-            await self._start_agents(self._agents)
+        await self._start_work()
 
     def _use(self, dialect: str) -> None:
         """Takes on a revision, with what its public validator makes of submissions unless somebody said otherwise."""
@@ -249,8 +253,7 @@ class LocalNetwork:
             home=str(home),
         )
         await self._initialise()
-        if self._agents is not None:
-            await self._start_agents(self._agents)
+        await self._start_work()
 
     async def _initialise(self) -> None:
         """Creates the program's round counter, unless an earlier run has done so."""
@@ -261,6 +264,21 @@ class LocalNetwork:
 
         if not await landed():
             await authority.send(self._dialect.initialize(authority.wallet.address), "initialize", landed)
+
+    async def _start_work(self) -> None:
+        if self._say is not None:
+            rpc = RpcClient(self.endpoints.rpc_url)
+            self._working.push_async_callback(rpc.aclose)
+            news = News(ChainClient(rpc, self._dialect), self._say)
+            self._working.push_async_callback(_cancel, [asyncio.create_task(self._tell_events(news))])
+        if self._agents is not None:
+            await self._start_agents(self._agents)
+
+    async def _tell_events(self, news: News) -> None:
+        async for event in watch_events(self.endpoints.ws_url, self._dialect):
+            if isinstance(event, Event):
+                with contextlib.suppress(ChainError):
+                    await news.tell(event)
 
     async def _start_agents(self, options: AgentOptions) -> None:
         home, working = self._home, self._working

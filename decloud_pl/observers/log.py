@@ -10,12 +10,14 @@ from pathlib import Path
 
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ConfigError
+from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.redact import redact
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Reporter, Skipped, Trouble
 
 LOG_FILE = "logs/daemon.log"
+ROTATED = 5
+"""How many older files are kept beside it: ``daemon.log.1`` is the latest of them."""
 _BYTES = 5_000_000
-_FILES = 5
 
 logger = logging.getLogger(__name__)
 
@@ -28,15 +30,26 @@ class RedactingFormatter(logging.Formatter):
 
 
 class LoggingReporter:
-    """Writes each event to the log, then hands it on."""
+    """Writes each event to the log, then hands it on. A round's state is written once, and again for a new reason."""
 
     def __init__(self, inner: Reporter) -> None:
         self._inner = inner
+        self._written: dict[int, tuple[State, str]] = {}
 
     def report(self, event: DaemonEvent) -> None:
-        if line := _line(event):
+        if (line := _line(event)) and not (isinstance(event, Changed) and self._is_written(event.record)):
             logger.log(logging.WARNING if isinstance(event, Trouble) else logging.INFO, "%s", line)
         self._inner.report(event)
+
+    def _is_written(self, record: RoundRecord) -> bool:
+        """Whether a row says nothing new: it got a value of its own, or a step failed, of which a trouble follows."""
+        state, reason = self._written.get(record.round_id, (None, ""))
+        if state is record.state and (record.next_try_at or record.reason in ("", reason)):
+            return True
+        self._written[record.round_id] = record.state, record.reason
+        if record.state.is_final:
+            del self._written[record.round_id]
+        return False
 
 
 @contextmanager
@@ -49,7 +62,7 @@ def logged(reporter: Reporter, home: Path) -> Iterator[Reporter]:
     path = home / LOG_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=_BYTES, backupCount=_FILES, encoding="utf-8")
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=_BYTES, backupCount=ROTATED, encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"The log {path} cannot be written: {error.strerror}.", fix="Set DECLOUD_HOME to another folder."

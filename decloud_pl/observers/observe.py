@@ -27,6 +27,8 @@ from decloud_pl.rounds.events import Changed, DaemonEvent, Earnings, Reporter
 from decloud_pl.train.fit.hardware import cpu_has_bf16
 
 _HEARTBEAT_SECONDS = 5.0
+_AFTER_A_FEE = (State.WAITING, State.SUBMITTED)
+"""States in which a transaction has just landed, besides those in which a round is over."""
 
 
 class Observers:
@@ -41,7 +43,7 @@ class Observers:
 
 
 class EarningsReporter:
-    """A `Reporter` that tells another one what the rounds have brought: at the start, and after every claim."""
+    """A `Reporter` that tells another one what rounds have brought and cost: at the start, and when that changes."""
 
     def __init__(self, path: Path, owner: Owner, to: Reporter) -> None:
         self._path = path
@@ -49,7 +51,7 @@ class EarningsReporter:
         self._to = to
 
     def report(self, event: DaemonEvent) -> None:
-        if isinstance(event, Changed) and event.record.state is State.CLAIMED:
+        if isinstance(event, Changed) and (event.record.state.is_final or event.record.state in _AFTER_A_FEE):
             self.tell()
 
     def tell(self) -> None:

@@ -46,6 +46,8 @@ class Discovery:
         self._open: dict[int, Round] = {}
         self._known_rounds = 0
         self._skipped: dict[int, str] = {}
+        # When a reason that passes by itself was first seen, by the steps' clock.
+        self._passing: dict[int, float] = {}
         self.unready: set[int] = set()
         """Rounds whose data set was missing when they were last looked at."""
 
@@ -59,6 +61,7 @@ class Discovery:
             round_.id: round_ for round_ in await chain.rounds() if round_.status in _OPEN and round_.id not in states
         }
         self._skipped = {round_id: why for round_id, why in self._skipped.items() if round_id in self._open}
+        self._passing = {round_id: since for round_id, since in self._passing.items() if round_id in self._open}
         self.unready &= self._open.keys()
         self._known_rounds = 0 if counter is None else counter.count
         await self._recognise([entry for entry in submissions if _is_news(entry, states.get(entry.round_id))])
@@ -92,20 +95,30 @@ class Discovery:
 
     def skip(self, round_: Round, decision: Decision) -> None:
         """Remembers that a round does not fit now or ever, and reports each reason once."""
-        if self._skipped.get(round_.id) != decision.reason:
+        told = not decision.passing or self._lasts(round_.id)
+        if told and self._skipped.get(round_.id) != decision.reason:
             self._steps.reporter.report(Skipped(round_.id, decision.reason))
         if decision.settled:
             self.forget(round_.id)
         else:
             self._open[round_.id] = round_
-            self._skipped[round_.id] = decision.reason
             (self.unready.add if decision.unready else self.unready.discard)(round_.id)
+        if told:  # a settled one as well: an event may name it once more
+            self._skipped[round_.id] = decision.reason
 
     def forget(self, round_id: int) -> None:
         """Takes a round from those to choose from."""
         self._open.pop(round_id, None)
         self._skipped.pop(round_id, None)
+        self._passing.pop(round_id, None)
         self.unready.discard(round_id)
+
+    def _lasts(self, round_id: int) -> bool:
+        """Whether a reason that passes by itself has not done so for a while."""
+        now, policy = self._steps.monotonic(), self._joining.policy
+        # Who waits for one round is told at once why it is not joined.
+        patience = policy.patience if policy.only_round is None else 0.0
+        return now - self._passing.setdefault(round_id, now) >= patience
 
     def _unfinished(self) -> list[int]:
         return [record.round_id for record in self._steps.journal.unfinished()]

@@ -47,6 +47,8 @@ _NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped)
 _NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
+_LOOK_AGAIN = 60.0
+"""Seconds until a round that is not joined is looked at again, after that has failed."""
 _BACKOFF = Backoff(2.0, 60.0)
 _SHARE_TO_WAIT = 0.25
 """Of the time until a deadline, when more than publishing lies ahead."""
@@ -91,6 +93,15 @@ class Driver:
         self.ended: list[RoundRecord] = []
         self.finishing: set[int] = set()
         self.stopping = False
+
+    @property
+    def training(self) -> list[int]:
+        """The rounds that train."""
+        return list(self._trainings)
+
+    def deadline(self, round_id: int) -> float | None:
+        """The deadline that comes next for a round, in Unix seconds of this machine; None where none is known."""
+        return self._deadlines.get(round_id)
 
     async def drive(self, round_id: int) -> Again | None:
         """Takes a round as far as it goes now.
@@ -268,7 +279,11 @@ class Driver:
         """Notes a failed step: retried with back-off, given up when a retry cannot help."""
         steps = self._steps
         record = steps.journal.get(round_id)
-        if record is None or record.state.is_final:
+        if record is None:
+            then = f"Looking at the round again in {_LOOK_AGAIN:.0f} s."
+            steps.reporter.report(Trouble.then(round_id, error, then))
+            return Again(_LOOK_AGAIN)
+        if record.state.is_final:
             steps.reporter.report(Trouble(round_id, str(error)))
             return None
         counts = not isinstance(error, _NO_ATTEMPT)
@@ -277,16 +292,21 @@ class Driver:
         publishing = record.state is State.PUBLISHING and isinstance(error, StoreError)
         passing = publishing or not counts or isinstance(error, _PASSING)
         hopeless = isinstance(error, UntrustedFileRejected) or (attempts >= _MAX_ATTEMPTS and not passing)
-        if hopeless and record.state not in _NEVER_GIVEN_UP:
+        never_given_up = record.state in _NEVER_GIVEN_UP
+        if hopeless and not never_given_up:
             self._end(steps.finish(record, State.FAILED, str(error)))
             return None
         wait = _BACKOFF.after(attempts) if counts else _NO_ATTEMPT_PAUSE
+        deadline = self._deadlines.get(round_id)
+        if deadline is not None:  # a retry after it would be none
+            wait = min(wait, max(_BACKOFF.first, (deadline - self._now()) / 2))
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
             wait = max(wait, min(error.retry_after, self._left_to_retry(record)))
         next_try_at = int(self._now() + wait)
         steps.keep(replace(record, attempts=attempts, reason=str(error), next_try_at=next_try_at))
         again = "Looking at the chain again" if isinstance(error, ProgramError) else "Retrying"
-        steps.reporter.report(Trouble(round_id, f"{error} {again} in {wait:.0f} s."))
+        most = "" if passing or never_given_up else f" (attempt {attempts + 1} of {_MAX_ATTEMPTS})"
+        steps.reporter.report(Trouble.then(round_id, error, f"{again} in {wait:.0f} s{most}."))
         return Again(wait)
 
     def _left_to_retry(self, record: RoundRecord) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from decloud_pl.errors import DecloudError
 from decloud_pl.journal.record import RoundRecord
 
 
@@ -108,10 +109,16 @@ class Uploading:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something failed and will be tried again (or not: the sentence says)."""
+    """Something failed; ``message`` also says what happens next, where something does, ``cause`` the failure alone."""
 
     round_id: int | None
     message: str
+    cause: str = ""
+
+    @classmethod
+    def then(cls, round_id: int | None, error: DecloudError, then: str) -> Trouble:
+        """A failure, and a sentence for what happens next."""
+        return cls(round_id, f"{error} {then}", str(error))
 
 
 DaemonEvent = Connected | Noted | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble

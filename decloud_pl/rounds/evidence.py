@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,6 +123,7 @@ async def gather(
     gradient_rate: float,
     max_bytes: int,
     most: int = 3,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Record:
     """Looks at the latest completed rounds until ``most`` of them told something.
 
@@ -134,6 +135,7 @@ async def gather(
         gradient_rate: of the network's validators, under the gradient convention.
         max_bytes: caps each download.
         most: rounds that tell, after which no further one is looked at.
+        tell: takes a sentence for each thing that takes time.
 
     Raises:
         RpcUnavailable: the network cannot be asked.
@@ -146,7 +148,12 @@ async def gather(
             break
         try:
             found.append(
-                await look(chain, reader, catalog, folder, round_, gradient_rate=gradient_rate, max_bytes=max_bytes)
+                await look(
+                    *(chain, reader, catalog, folder, round_),
+                    gradient_rate=gradient_rate,
+                    max_bytes=max_bytes,
+                    tell=tell,
+                )
             )
         except (StoreError, DatasetError, TrainingError) as error:
             passed_over[round_.id] = str(error)
@@ -167,6 +174,7 @@ async def look(
     gradient_rate: float,
     max_bytes: int,
     background: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Evidence:
     """What one completed round shows.
 
@@ -179,6 +187,7 @@ async def look(
         gradient_rate: see `gather`.
         max_bytes: see `gather`.
         background: scores on one processor, after everything else that wants it.
+        tell: see `gather`.
 
     Raises:
         ChainError: the network cannot be asked.
@@ -192,6 +201,7 @@ async def look(
     if not choice.ready:
         raise DatasetError(f"The data set {choice.name} is not on this machine.")
     base = folder / f"{round_.id}-base"
+    tell(f"Round {round_.id}: fetching its model and its updates…")
     await in_thread(partial(_fetch, reader, round_.model_cid, base, max_bytes))
     submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
     files: dict[str, Path] = {}
@@ -204,6 +214,7 @@ async def look(
                 raise  # what earned must be part of the picture
             continue
         files[str(submission.trainer)] = path
+    tell(f"Round {round_.id}: scoring its updates on {choice.name} under each convention…")
     gains = await _ask(base, choice.node(catalog.data), files, gradient_rate, background=background)
     outcomes = tuple(
         Outcome(str(entry.trainer), entry.contribution_bps, gains.get(str(entry.trainer))) for entry in submissions

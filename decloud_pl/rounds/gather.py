@@ -124,7 +124,8 @@ class Evidences:
             self._ended_early("this program met a defect; its log says where.")
 
     def _ended_early(self, why: str) -> None:
-        self._reporter.report(Noted(None, f"The look at completed rounds ended early: {why}"))
+        said = f"The look at completed rounds ended early: {why} The next one is within a day."
+        self._reporter.report(Noted(None, said))
 
     async def _look_back(self) -> None:
         completed = [round_ for round_ in await self._chain.rounds() if round_.status is RoundStatus.COMPLETED]

@@ -27,6 +27,7 @@ class Policy:
         only_round: restricts the daemon to one round.
         stop_after: stops after so many rounds have ended, and never joins more.
         faucet: an empty wallet asks the network for lamports.
+        patience: seconds for which a reason not to join that passes by itself is not reported.
         reconcile_interval: seconds between comparisons of everything on chain with the journal.
         on_downloaded: takes what to call, from any thread, when a download that `prepare` began has ended.
         wait_for_endpoint: waits at the start for an endpoint that is away until it is stopped.
@@ -40,6 +41,7 @@ class Policy:
     auto_claim: bool = True
     force: bool = False
     poll_interval: float = 5.0
+    patience: float = 60.0
     only_round: int | None = None
     stop_after: int | None = None
     faucet: bool = False

@@ -80,12 +80,14 @@ class Check:
         passed: whether it speaks for joining.
         detail: the figures; as a reason it completes "not joined, …".
         settled: a failure that can never become a pass.
+        passing: a failure that as a rule is over within moments, without anything that the user does.
     """
 
     name: str
     passed: bool
     detail: str
     settled: bool = False
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Decision:
     """The verdict on one round.
 
     ``settled`` means that it can never become a yes, so the round need not be looked at again; ``unready`` that only
-    its data set's files are missing.
+    its data set's files are missing; ``passing`` that the reason is over within moments as a rule.
     """
 
     accept: bool
@@ -101,6 +103,7 @@ class Decision:
     resolved_dataset: str = ""
     settled: bool = False
     unready: bool = False
+    passing: bool = False
 
 
 def explain(
@@ -131,10 +134,11 @@ def explain(
 
 
 def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
-    """The decision that follows from `explain`: the first failed check is the reason."""
+    """The decision that follows from `explain`: its reason is the first failed check that settles it, or the first."""
     failed = [check for check in checks if not check.passed]
     if failed:
-        return Decision(accept=False, reason=failed[0].detail, settled=any(check.settled for check in failed))
+        first = next((check for check in failed if check.settled), failed[0])
+        return Decision(accept=False, reason=first.detail, settled=first.settled, passing=first.passing)
     return Decision(accept=True, reason="it fits", resolved_dataset=resolved_dataset)
 
 
@@ -164,7 +168,7 @@ def _status(round_: Round, situation: Situation) -> Check:
         if situation.now > round_.validator_deadline:
             detail = "no validator has claimed it in time"
             return Check("status", passed=False, detail=detail, settled=True)
-        return Check("status", passed=False, detail="no validator has claimed it yet")
+        return Check("status", passed=False, detail="no validator has claimed it yet", passing=True)
     if round_.status is not RoundStatus.WAITING_TRAINERS:
         return Check("status", passed=False, detail=why_closed(round_, situation.now), settled=True)
     return Check("status", passed=True, detail="it waits for trainers")

@@ -380,7 +380,7 @@ class Steps:
     def _update(self, record: RoundRecord) -> Update:
         update = self.update_on_disk(record.round_id)
         if update is None:
-            raise TrainingError("The finished update is no longer on disk.", fix="It will be trained again.")
+            raise TrainingError("The finished update is no longer on disk.")
         return update
 
 

@@ -30,11 +30,9 @@ def status_error(status: int, *, who: str, said: str = "", wait: float | None = 
         )
     if status == 429:
         until = "" if wait is None else f" for {wait:.0f} s"
-        return StoreUnavailable(f"{who} asks to slow down{until}{words}.", fix="It is tried again.", retry_after=wait)
+        return StoreUnavailable(f"{who} asks to slow down{until}{words}.", retry_after=wait)
     if status >= 500 or status in _PASSING:
-        return StoreUnavailable(
-            f"{who} has a problem of its own: HTTP {status}{words}.", fix="It is tried again.", retry_after=wait
-        )
+        return StoreUnavailable(f"{who} has a problem of its own: HTTP {status}{words}.", retry_after=wait)
     return StoreRejected(
         f"{who} refused with HTTP {status}{words}.", fix=f"Check its address and {login}.", status=status
     )

@@ -133,15 +133,13 @@ class KuboStore:
         try:
             yield
         except (ipfs.TimeoutError, requests.Timeout) as error:
-            raise StoreUnavailable(
-                f"{where} did not answer within {self._timeout:g} s.", fix="It is tried again."
-            ) from error
+            raise StoreUnavailable(f"{where} did not answer within {self._timeout:g} s.") from error
         except ipfs.ConnectionError as error:
             raise StoreUnavailable(
                 f"{where} cannot be reached.", fix="Start it (ipfs daemon) or correct storage.kubo_address."
             ) from error
         except (ipfs.ProtocolError, requests.RequestException) as error:
-            raise StoreUnavailable(f"{where} broke off its answer.", fix="It is tried again.") from error
+            raise StoreUnavailable(f"{where} broke off its answer.") from error
         except (ipfs.ErrorResponse, ipfs.StatusError) as error:
             raise self._refusal(where, error) from error
         except (ipfs.DecodingError, AssertionError, KeyError, TypeError, ValueError) as error:
@@ -161,7 +159,7 @@ class KuboStore:
             return StoreRejected(f"{where} is full ({words}).", fix="Free disk space there, for example: ipfs repo gc.")
         response: requests.Response | None = getattr(error.__cause__, "response", None)
         if response is None:
-            return StoreUnavailable(f"{where} reports an error ({words}).", fix="It is tried again.")
+            return StoreUnavailable(f"{where} reports an error ({words}).")
         return status_error(
             response.status_code,
             who=where,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from decloud_pl.chain.wallet import create_wallet
+from tests.data import tiny
 
 SECRET = "0123456789abcdefghij"
 
@@ -43,6 +44,13 @@ def test_show_names_every_setting_and_its_origin(run: Any, home: Path, monkeypat
     assert run("config").out == run("config", "--show").out
 
 
+@pytest.fixture
+def mnist(tmp_path: Path) -> Path:
+    """The folder with a tiny MNIST."""
+    tiny.write("mnist", tmp_path / "data")
+    return tmp_path / "data"
+
+
 # What is set by one command, and how config.json keeps it.
 SET: list[dict[str, tuple[str, object]]] = [
     {
@@ -59,7 +67,7 @@ SET: list[dict[str, tuple[str, object]]] = [
         "auto_claim=FALSE": ("auto_claim", False),
         "poll_interval=2.5": ("poll_interval", 2.5),
         "mappings=custom:digits": ("mappings", {"custom": "digits"}),
-        'paths={"mnist": "/data"}': ("paths", {"mnist": "/data"}),
+        'paths={"mnist": "~/data"}': ("paths", {"mnist": "~/data"}),
         "network=devnet": ("network", "devnet"),
         "storage=embedded": ("storage", "embedded"),
         "preset=image-small": ("preset", "image-small"),
@@ -76,7 +84,10 @@ SET: list[dict[str, tuple[str, object]]] = [
 
 
 @pytest.mark.parametrize("assignments", SET, ids=len)
-def test_set_keeps_settings(assignments: dict[str, tuple[str, object]], run: Any, home: Path) -> None:
+def test_set_keeps_settings(
+    assignments: dict[str, tuple[str, object]], run: Any, home: Path, mnist: Path, tmp_path: Path
+) -> None:
+    create_wallet(tmp_path / "k.json")
     assert run("config", *(word for text in assignments for word in ("--set", text))).code == 0
     expected = dict(assignments.values())
     found = kept(home)
@@ -96,7 +107,14 @@ def test_set_keeps_settings(assignments: dict[str, tuple[str, object]], run: Any
         (["--set", "learning_rate=nan"], 3, "It must be a number."),
         (["--set", "auto_train=maybe"], 3, "It must be true or false."),
         (["--set", "min_reward=much"], 3, "'much' is not an amount in SOL"),
-        (["--set", "min_reward=2", "--set", "max_reward=1"], 3, "rewards.max is less than rewards.min."),
+        (["--set", "min_reward=2", "--set", "max_reward=1"], 3, "max_reward is less than min_reward. Raise max_reward"),
+        (["--set", "lr=3"], 3, "There is no setting 'lr'. Did you mean 'learning_rate'?"),
+        (["lr=3"], 3, "There is no setting 'lr'. Did you mean 'learning_rate'?"),
+        (["timeout=3"], 3, "There is no setting 'timeout'. Did you mean 'storage.timeout'?"),
+        (["--set", "keypair_path=/there/is/none"], 3, "keypair_path: No private key found. Make a key file at"),
+        (["--set", "keypair_path=/etc/hostname"], 3, "keypair_path: "),
+        (["--set", "paths=mnist:/there/is/none"], 3, "paths.mnist: There is no /there/is/none, the path of the data"),
+        (["--preset", "nope"], 3, "There is no preset 'nope'. Known: cifar-only, "),
         (["--set", "datasets=mnits"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
         (["--set", "network=moonnet"], 3, "There is no network 'moonnet'."),
         (["--set", "home=/x"], 3, "Set DECLOUD_HOME in the environment."),
@@ -108,7 +126,9 @@ def test_set_keeps_settings(assignments: dict[str, tuple[str, object]], run: Any
         (["--add-mapping", "custom"], 2, "is not a pair. Write it like --add-mapping custom:digits."),
         (["--add-mapping", "custom:digit"], 3, "Did you mean 'digits'?"),
         (["--add-path", "mnist"], 2, "is not a pair. Write it like --add-path mnist:/data/mnist."),
-        (["--add-path", "mnist:/there/is/none"], 3, "/there/is/none does not exist."),
+        (["--add-path", "mnist:/there/is/none"], 3, "paths.mnist: There is no /there/is/none, the path of"),
+        (["--add-path", "cifar10:~/empty"], 3, "empty holds no data set that can be read."),
+        (["--add-path", "custom:~/empty"], 3, "empty holds no data set that can be read."),
         (["--add-path", "mnits:/"], 3, "Did you mean 'mnist'?"),
         (["--remove-mapping", "custom"], 3, "mappings has no 'custom'. Kept: none."),
         (["--remove-path", "mnist"], 3, "paths has no 'mnist'."),
@@ -118,10 +138,11 @@ def test_set_keeps_settings(assignments: dict[str, tuple[str, object]], run: Any
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_changes_nothing(
-    arguments: list[str], code: int, words: str, run: Any, home: Path
+    arguments: list[str], code: int, words: str, run: Any, home: Path, tmp_path: Path
 ) -> None:
     before = b'{"version": 1, "seed": 5}'
     home.mkdir()
+    (tmp_path / "empty").mkdir()
     (home / "config.json").write_bytes(before)
     (home / "config.json").chmod(0o600)
     ran = run("config", *arguments)
@@ -146,9 +167,15 @@ def test_any_name_can_be_mapped_and_an_unknown_one_gets_a_warning(name: str, war
     assert kept(home)["mappings"] == {name: "mnist"}
 
 
-def test_mappings_and_paths_come_and_go(run: Any, home: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "data"
-    folder.mkdir()
+def test_files_that_went_away_later_stand_in_no_other_settings_way(run: Any, home: Path) -> None:
+    home.mkdir()
+    (home / "config.json").write_text('{"keypair_path": "/gone/id.json", "paths": {"mnist": "/gone"}}')
+    assert run("config", "--set", "epochs=2", "--add-mapping", "custom:digits").code == 0
+    assert kept(home)["epochs"] == 2
+
+
+def test_mappings_and_paths_come_and_go(run: Any, home: Path, mnist: Path) -> None:
+    folder = mnist
     ran = run(
         "config",
         "--add-mapping",

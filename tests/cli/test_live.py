@@ -144,10 +144,10 @@ def test_what_was_shown_last_stays(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(file=sys.stdout, width=80, height=24, force_terminal=True, no_color=True)
     with LiveReporter(FACTS, console=console, now=lambda: NOW) as reporter:
         reporter.report(Connected(WALLET, 10**9))
-        reporter.stopping()
+        reporter.stopping("Stopping. The training of round 12 is cut off at a checkpoint.")
     text = capsys.readouterr().out
     assert "FfMY…78HS holds 1 SOL" in text
-    assert "Stopping" in text
+    assert "The training of round 12 is cut off at a checkpoint." in text
 
 
 def test_lines_bear_the_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,6 +33,11 @@ def test_the_last_lines_over_a_rotation(run: Any, log: Path) -> None:
     assert run("logs", "-n", "-1").code == 2
 
 
+def test_empty_lines_are_left_out(run: Any, log: Path) -> None:
+    log.write_text("one\n\n  \ntwo\n")
+    assert run("logs", "-n", "2").out == "one\ntwo\n"
+
+
 @pytest.fixture
 def following(log: Path) -> Iterator[subprocess.Popen[str]]:
     log.write_text("before\n")
@@ -51,6 +56,16 @@ def test_follow_goes_on_after_a_rotation(log: Path, following: subprocess.Popen[
     with log.open("a") as file:
         file.write("added\n")
     assert following.stdout.readline() == "added\n"
-    log.rename(log.with_name("daemon.log.1"))
+    with log.open("a") as file:
+        file.write("the last\nand half a ")
+    assert following.stdout.readline() == "the last\n"
+    with log.open("a") as file:
+        file.write("line\n\n")
+    # Two rotations between two looks: nothing is left out, and nothing comes twice.
+    log.rename(log.with_name("daemon.log.2"))
+    log.with_name("daemon.log.1").write_text("between\n")
     log.write_text("after the rotation\n")
-    assert following.stdout.readline() == "after the rotation\n"
+    assert [following.stdout.readline() for _ in range(3)] == ["and half a line\n", "between\n", "after the rotation\n"]
+    with log.open("a") as file:
+        file.write("and on\n")
+    assert following.stdout.readline() == "and on\n"

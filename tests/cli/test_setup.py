@@ -42,7 +42,7 @@ def test_from_end_to_end_with_wrong_answers(home: Path, tmp_path: Path, environ:
             terminal.wait_for("is not an amount in SOL")
             terminal.answer("in SOL [0]: ", "0.05")
             terminal.answer("0 for no limit [0]: ", "0.01")
-            terminal.wait_for("rewards.max is less than rewards.min.")
+            terminal.wait_for("max_reward is less than min_reward.")
             terminal.answer("0 for no limit [0]: ", "2")
             terminal.answer("Epochs of a training [1]: ", "0")
             terminal.wait_for("epochs is 0.")
@@ -55,7 +55,8 @@ def test_from_end_to_end_with_wrong_answers(home: Path, tmp_path: Path, environ:
             terminal.wait_for("Error: invalid input")
             terminal.answer("Choose again [Y/n]: ", "y")
             terminal.answer("Your choice [pinata]: ", "")
-            terminal.answer("Pinata JWT (not shown; Enter keeps the present ones)", JWT)
+            # What was refused is forgotten: there is nothing that Enter could keep.
+            terminal.answer("Pinata JWT (not shown; Enter to give", JWT)
             terminal.wait_for(f"Your address is {wallet.address}.")
             assert terminal.end() == 0
     assert json.loads((home / "config.json").read_text()) == {
@@ -176,6 +177,24 @@ def test_a_new_key_file_and_pinatas_older_credentials(home: Path, environ: dict[
         "pinata_secret_key": SECRET,
     }
     assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_refused_secret_is_not_kept(home: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    create_wallet(tmp_path / "key.json")
+    home.mkdir()
+    (home / "config.json").write_text(json.dumps({"keypair_path": str(tmp_path / "key.json"), "pinata_jwt": JWT}))
+    with FakePinata() as pinata:
+        environ["DECLOUD_STORAGE_PINATA_API_URL"] = pinata.url
+        with Terminal(SETUP, environ) as terminal:
+            terminal.answer("]: ", *[""] * 8)
+            terminal.answer("Your choice [embedded]: ", "pinata")
+            terminal.answer("Enter keeps the present ones)", "a-wrong-token")
+            terminal.answer("Choose again [Y/n]: ", "n")
+            terminal.wait_for("What was refused is not kept. Give it later: decloud-trainer config --set pinata_jwt=-")
+            terminal.wait_for("Your address is")
+            assert terminal.end() == 0
+    kept = json.loads((home / "config.json").read_text())
+    assert (kept["storage"], kept["pinata_jwt"]) == ("pinata", JWT)
 
 
 def test_ctrl_c_changes_nothing(home: Path, environ: dict[str, str]) -> None:

@@ -45,9 +45,9 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
     [
         (["--epochs", "many"], 3, '--epochs is "many". It must be a whole number.'),
         (["--epochs", "0"], 3, "epochs is 0. Set it to 1 or more."),
-        (["--max-parallel", "-1"], 3, "max_concurrent_rounds is -1."),
+        (["--max-parallel", "-1"], 3, "--max-parallel is -1."),
         (["--min-reward", "1,5"], 3, "'1,5' is not an amount in SOL"),
-        (["--dataset", "mnits"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
+        (["--dataset", "mnits"], 3, "--dataset: there is no data set 'mnits'. Did you mean 'mnist'?"),
         (["--preset", "image"], 3, "There is no preset 'image'."),
         (["--no-auto"], 2, "No such option '--no-auto'. Did you mean one of: '--no-auto-claim', '--no-auto-train'?"),
         (["--fast"], 2, "No such option '--fast'."),

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.cli import main
+from decloud_pl.cli.ui.streams import with_advice
+from decloud_pl.errors import RpcUnavailable, StoreRejected, StoreUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +25,20 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("arguments", "code", "words"),
     [
         ([], 2, "See decloud-trainer --help."),
+        (["confg"], 2, "No such command 'confg'. Did you mean 'config'?"),
+        (["train"], 2, "train needs a round's number (ID). `decloud-trainer list` shows the rounds."),
+        (["train", "--epochs", "2", "batch_size=3"], 2, "train needs a round's number (ID)."),
+        (["status", "mnist"], 2, "Invalid value for 'ID': 'mnist' is not a round's number."),
+        (["start", "lr=3"], 3, "There is no setting 'lr'. Did you mean 'learning_rate'?"),
+        (["start", "convention=delta"], 3, "Did you mean 'update.convention' or 'network.convention'?"),
+        (["start", "--preset", "nope"], 3, "There is no preset 'nope'. Known: cifar-only,"),
+        (["start", "--min-reward", "2", "--max-reward", "1"], 3, "--max-reward is less than --min-reward."),
+        (["start", "--min-reward", "2", "rewards.max=1"], 3, "rewards.max is less than --min-reward. Raise"),
+        (["start", "--epochs", "0"], 3, "--epochs is 0."),
+        (["start", "--dataset", "mnits"], 3, "--dataset: there is no data set 'mnits'. Did you mean 'mnist'?"),
+        (["datasets", "--download", "nope"], 8, "There is no reader for the data set 'nope'. Known: agnews, "),
+        (["datasets", "--download", "mnits"], 8, "Did you mean 'mnist'?"),
+        (["localnet", "--dataset", "cifr10"], 2, "The network has no data set 'cifr10'. Did you mean 'cifar10'?"),
         (["fly"], 2, "No such command 'fly'. See decloud-trainer --help."),
         (["stats"], 2, "No such command 'stats'. Did you mean"),
         (["storage", "putt"], 2, "No such command 'putt'. Did you mean 'put'?"),
@@ -33,7 +49,7 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["localnet", "--convention", "deltas"], 2, "Did you mean 'delta'?"),
         (["localnet", "--dialect", "v1.3"], 2, "there is no 'v1.3'"),
         (["demo", "--dialect", "1.2"], 2, "Did you mean 'v1.2'?"),
-        (["join"], 2, "Missing argument 'ID'. See decloud-trainer join --help."),
+        (["join"], 2, "join needs a round's number (ID). `decloud-trainer list` shows the rounds."),
         (["join", "one"], 2, "'one' is not a round's number."),
         (["join", str(2**64)], 2, "is not a round's number."),
         (["status", "one"], 2, "'one' is not a round's number."),
@@ -70,6 +86,13 @@ def test_nobody_at_the_rpc_address(capsys: pytest.CaptureFixture[str], tmp_path:
     shown = capsys.readouterr()
     assert "127.0.0.1:9 does not answer" in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_a_failure_that_passes_ends_with_what_to_do() -> None:
+    assert with_advice(StoreUnavailable("Pinata is slow.")) == "Pinata is slow. Run the command again later."
+    assert with_advice(RpcUnavailable("Busy.", retry_after=30.4)) == "Busy. Run the command again in 30 s."
+    assert with_advice(RpcUnavailable("Away.", fix="Check the connection.")) == "Away. Check the connection."
+    assert with_advice(StoreRejected("No.")) == "No."
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
@@ -116,7 +139,8 @@ def test_hydra_entry_point_reports_like_the_command() -> None:
         [sys.executable, "-m", "decloud_pl", "preset=nope"], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 3
-    assert done.stderr.strip() == ("decloud_pl: There is no preset 'nope'. Did you mean 'none'?")
+    assert done.stderr.startswith("decloud_pl: There is no preset 'nope'. Known: cifar-only, ")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("line", [["status", "--json", "network=local"], ["status", "network=local", "--json"]])

@@ -90,6 +90,44 @@ async def test_a_store_that_is_down_delays_the_submission(world: World) -> None:
     assert any("The store is down. Retrying in 2 s." in message for message in troubles)
 
 
+async def test_a_failed_step_says_when_it_is_retried_and_how_often(world: World) -> None:
+    """The failure alone is kept in the journal: nothing is retried once the round is over."""
+    world.executor.failures = [TrainingError("The training process ended with exit code 1.")]
+
+    def troubles() -> list[Trouble]:
+        return [event for event in world.diary.events if isinstance(event, Trouble)]
+
+    async with world.daemon() as daemon:
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.until(lambda: bool(troubles()))
+        (trouble,) = troubles()
+        assert trouble.message == f"{trouble.cause} Retrying in 2 s (attempt 2 of 4)."
+        assert world.row(round_id).reason == trouble.cause == "The training process ended with exit code 1."
+        (left,) = daemon.open_rounds()
+        assert (left.record.round_id, left.has_checkpoint) == (round_id, False)
+        window = (await world.round(round_id)).submit_deadline - world.clock.now()
+        assert left.deadline is not None
+        assert window - 60 < left.deadline - time.time() <= window
+
+
+async def test_a_retry_comes_before_the_deadline(world: World) -> None:
+    world.store.failures = [StoreUnavailable("The store is down.")] * 9
+    world.executor.gate = asyncio.Event()
+    async with world.daemon() as daemon:
+        round_id = await world.post()
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.TRAINING)
+        world.clock.advance((await world.round(round_id)).submit_deadline - 20.0 - world.clock.now())
+        world.executor.gate.set()
+        await world.diary.until(lambda: world.row(round_id).attempts == 1)
+        for _ in range(6):  # the back-off is above 20 s by then
+            daemon.driver.failed(round_id, StoreUnavailable("The store is down."))
+        assert world.row(round_id).next_try_at - time.time() <= 10
+
+
 async def test_a_store_that_lies_never_gets_on_chain(world: World) -> None:
     world.store.failures = [IntegrityError("The store gave another CID.")] * 10
     async with world.daemon():
@@ -215,6 +253,17 @@ async def test_slots_are_kept_and_given_back(world: World) -> None:
         await world.begin(first)
         await world.diary.reaches(second, State.WAITING)
         assert world.diary.states(first)[-1] is State.SUBMITTED
+
+
+async def test_that_no_validator_has_claimed_a_round_yet_is_told_only_where_it_lasts(world: World) -> None:
+    why = "no validator has claimed it yet"
+    async with world.daemon():
+        round_id = await world.post()  # a moment passes between the two transactions
+        await world.diary.reaches(round_id, State.WAITING)
+    assert world.diary.skipped(round_id, why) == 0
+    async with world.daemon(patience=0.0):
+        round_id = await world.post(claim=False)
+        await world.diary.until(lambda: world.diary.skipped(round_id, why) == 1)
 
 
 @pytest.mark.parametrize(

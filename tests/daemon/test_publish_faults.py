@@ -247,13 +247,13 @@ class Row:
 
 
 TABLE = {
-    "timeout": Row((silent,) * 4, "did not answer within 0.3 s.", "It is tried again."),
+    "timeout": Row((silent,) * 4, "did not answer within 0.3 s.", ""),
     "cut mid-body": Row((cut_request,) * 4, "b", "."),
     "401": Row((status(401),), "does not accept the credentials", "Check "),
     "403": Row((status(403),), "does not allow this with the credentials given", "missing permission"),
     "413": Row((status(413),), "does not take a file this large", "Make the update smaller"),
-    "429": Row((status(429, Retry_After="90"),), "asks to slow down for 90 s", "It is tried again.", wait=90.0),
-    "500 again and again": Row((status(500),) * 4, "has a problem of its own: HTTP 500", "It is tried again."),
+    "429": Row((status(429, Retry_After="90"),), "asks to slow down for 90 s", "", wait=90.0),
+    "500 again and again": Row((status(500),) * 4, "has a problem of its own: HTTP 500", ""),
 }
 
 

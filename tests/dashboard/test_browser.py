@@ -233,6 +233,38 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(page: WebDriver, url: str, 
     assert widths == [320, 320]
 
 
+@pytest.mark.parametrize("width", [360, 480])
+def test_a_narrow_screen_shows_every_value_one_title_and_dots_in_the_legend(
+    page: WebDriver, url: str, home: Home, width: int
+) -> None:
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    page.get(url.split("/?", maxsplit=1)[0])
+    until(page, lambda: "40/100" in text_of(page, ".active"))
+    cells = page.execute_script(
+        """
+        return [...document.querySelectorAll('.active td')].map((cell) => {
+          const {left, right, height} = cell.getBoundingClientRect();
+          const name = getComputedStyle(cell, '::before').content.replaceAll('"', '');
+          return [name, cell.innerText, left >= 0 && right <= window.innerWidth && height > 0];
+        });
+        """
+    )
+    assert [name for name, _, is_seen in cells if is_seen] == [
+        *("Round", "State", "Time left", "Progress", "Loss", "Accuracy", "Reward")
+    ]
+    values = {name: text for name, text, _ in cells}
+    assert (values["Loss"], values["Reward"]) == ("0.058", "1 SOL")
+    # The highlighted link says where one is; the heading is for people who do not see it.
+    assert page.execute_script("return document.querySelector('h1').getBoundingClientRect().width") <= 1
+    assert text_of(page, "[aria-current=page]") == "Overview"
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "[data-chart=curves] svg text"))
+    words = "return [...document.querySelectorAll('[data-chart=curves] text')].map((one) => one.textContent)"
+    drawn = page.execute_script(words)
+    assert "Loss" in drawn
+    assert "Accuracy, %" not in drawn  # nothing of it has been measured yet
+
+
 def test_colours_can_be_chosen_and_stay(page: WebDriver, url: str) -> None:
     def is_dark() -> bool:
         return bool(page.execute_script("return document.body.classList.contains('body--dark')"))

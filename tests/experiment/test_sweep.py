@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hydra.conf import HydraConf
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from decloud_pl.cli import main as trainer
 from decloud_pl.cli.hydra_flags import shown_overrides
@@ -20,7 +25,8 @@ from decloud_pl.config.layers import sources
 from decloud_pl.config.load import composed
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
-from decloud_pl.experiment.sweep import expanded, without_shown
+from decloud_pl.experiment.results import differing, read_sweeps
+from decloud_pl.experiment.sweep import expanded, job, without_shown
 
 KEY = "4NwKEYthatNoFileMayHold7pXqVbRzmT2sW9dLcJfGhUeYoAa1KQ3Zt5Ny8Mv6Bx"
 JWT = "eyJhbGciOiJIUzI1NiJ9.payloadThatNoFileMayHold.signature"
@@ -145,6 +151,34 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert "failed" in done.stdout
 
 
+def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a sweeper may leave it that makes values of its own, or a launcher whose machine lacks something."""
+    monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
+    for number, word in enumerate(("abc", "def")):
+        folder = tmp_path / "sweeps" / "one" / str(number)
+        task = ["task=experiment", "trainer.limit_train_batches=2", f"optimizer.lr={word}"]
+        runtime = {"runtime": {"output_dir": str(folder)}, "overrides": {"task": task}}
+        node = OmegaConf.create({"hydra": OmegaConf.merge(OmegaConf.structured(HydraConf), runtime)})
+        HydraConfig.instance().set_config(node)
+        assert math.isnan(job(OmegaConf.create()))
+    HydraConfig.instance().cfg = None
+    results = read_sweeps(tmp_path)
+    assert [result.error for result in results] == [
+        f'optimizer.lr is "{word}". It must be a number.' for word in ("abc", "def")
+    ]
+    whole = {"seed": 0, "trainer.limit_train_batches": 2, "optimizer.lr": 0.001}
+    good = replace(results[0], run="2", dataset="digits", parameters=whole, error=None)
+    assert differing([*results, good]) == ["optimizer.lr"]
+    capsys.readouterr()
+    assert trainer(["sweeps"]) == 0
+    shown = capsys.readouterr().out
+    assert "optimizer.lr=abc" in shown
+    assert shown.count("failed") == 2
+    assert "Traceback" not in shown
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -156,6 +190,10 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
         (["epochs=[1"], "cannot be read"),
         (["task=daemon"], "Only experiments can be swept"),
         (["epochs=many,2"], 'epochs is "many". It must be a whole number.'),
+        (["learning_rate=1e-3,abc,1e-2"], 'learning_rate is "abc". It must be a number.'),
+        (["optimizer.lr=1e-3,abc"], 'optimizer.lr is "abc". It must be a number.'),
+        (["seed=1,2", "optimizer=adam,sdg"], "There is no optimizer 'sdg'. Did you mean 'sgd'?"),
+        (["epochs=1,0"], "epochs is 0. Set it to 1 or more."),
         (["paths.mnits=/data"], "paths: there is no data set 'mnits'. Did you mean 'mnist'?"),
         ([f"data.mirror={MIRROR}"], "decloud-trainer config --set data.mirror=-"),
     ],

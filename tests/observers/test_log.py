@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,31 @@ def test_events_are_written_and_handed_on(tmp_path: Path) -> None:
         "INFO The WebSocket is gone",
     ]
     assert nobody.events == events
+
+
+def test_a_state_is_written_once_and_again_for_a_new_reason(tmp_path: Path) -> None:
+    row = RoundRecord(3, State.TRAINING, "custom", "digits", "bafy", 1)
+    publishing = replace(row, state=State.PUBLISHING, update_cid="bafyupdate")
+    failed = replace(publishing, reason="The store is down.", attempts=1, next_try_at=9)
+    submitted = replace(row, state=State.SUBMITTED, reason="submitted, waiting for the other trainers")
+    with logged(Nobody(), tmp_path) as reporter:
+        for event in (
+            *(Changed(row), Changed(replace(row, update_cid="bafyupdate", train_seconds=2.0)), Changed(publishing)),
+            *(Changed(failed), Trouble(3, "The store is down."), Changed(replace(failed, reason=""))),
+            *(Changed(submitted), Changed(submitted), Changed(replace(submitted, reason="submitted, waiting"))),
+            *(Changed(replace(row, state=State.CLAIMED)), Changed(submitted)),
+        ):
+            reporter.report(event)
+    lines = [line.split(" ", 2)[2] for line in (tmp_path / LOG_FILE).read_text().splitlines()]
+    assert lines == [
+        "round 3 training",
+        "round 3 publishing",
+        "round 3: The store is down.",
+        "round 3 submitted: submitted, waiting for the other trainers",
+        "round 3 submitted: submitted, waiting",
+        "round 3 claimed",
+        "round 3 submitted: submitted, waiting for the other trainers",
+    ]
 
 
 def test_it_rotates(tmp_path: Path) -> None:

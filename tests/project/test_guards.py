@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -51,6 +52,13 @@ def test_a_skip_fails_where_nothing_may_be_missing(
 def test_another_machine_is_out_of_reach(host: str) -> None:
     with pytest.raises(AssertionError, match=f"tried to reach {host}"):
         socket.create_connection((host, 80), timeout=1)
+
+
+def test_no_error_promises_a_retry(root: Path) -> None:
+    """Whether something is retried is known where the error is caught, and said there with the seconds."""
+    promise = re.compile(r'fix=f?"[^"]*(?:is|are|be) (?:tried|asked|trained|sent|read) again')
+    found = [str(path) for path in (root / "decloud_pl").rglob("*.py") if promise.search(path.read_text())]
+    assert found == []
 
 
 def test_loopback_is_within_reach() -> None:

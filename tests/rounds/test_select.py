@@ -159,12 +159,13 @@ def test_explain_names_every_check_in_the_order_that_decides() -> None:
     assert all(check.passed and check.detail for check in checks)
 
 
-def test_the_first_failed_check_is_the_reason_and_any_can_settle_it() -> None:
-    criteria = Criteria(rewards=RewardsConfig(min="2"))
+def test_the_first_failed_check_is_the_reason_unless_a_later_one_settles_it() -> None:
     waiting = dataclasses.replace(ROUND, status=RoundStatus.WAITING_VALIDATOR)
-    decision = decide(waiting, criteria)
-    assert decision.reason == "no validator has claimed it yet"
-    assert decision.settled  # its reward will not grow
+    decision = decide(waiting, occupied_slots=1)
+    assert (decision.reason, decision.settled) == ("no validator has claimed it yet", False)
+    decision = decide(waiting, Criteria(rewards=RewardsConfig(min="2")))
+    assert "below your minimum" in decision.reason  # which will not grow
+    assert (decision.settled, decision.passing) == (True, False)
 
 
 def test_a_round_that_no_validator_can_claim_any_more_is_settled() -> None:

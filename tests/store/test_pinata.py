@@ -199,7 +199,7 @@ def test_what_goes_wrong_gets_a_sentence(
     with pytest.raises(kind, match=sentence) as refused:
         store_of(pinata, BY_VERSION[version], waits).put(source)
     assert type(refused.value) is kind
-    assert refused.value.fix
+    assert refused.value.fix or kind is StoreUnavailable  # which passes: who catches it says what it does
     assert len(waits) == waited
     assert pinata.count("POST", PATHS[version]) == waited + 1
 

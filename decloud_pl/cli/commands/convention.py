@@ -19,6 +19,8 @@ import click
 from decloud_pl.cli.arguments import WholeNumber, as_json, command, overrides
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from decloud_pl.config import NetworkConfig
     from decloud_pl.data.catalog import Catalog
     from decloud_pl.rounds.evidence import Record
@@ -36,13 +38,16 @@ def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
 
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.cli.ui.progress import steps
     from decloud_pl.rounds.planner import make_catalog
     from decloud_pl.rounds.stores import make_gateways
 
     settings = open_settings(overrides)
     catalog = make_catalog(settings)
     gateways = make_gateways(settings.network, settings.storage)
-    record = asyncio.run(_record(settings.network, gateways, catalog, rounds))
+    with steps() as tell:
+        tell("Asking the chain for completed rounds…")
+        record = asyncio.run(_record(settings.network, gateways, catalog, rounds, tell))
     configured = settings.network.convention
     if as_json:
         document = {
@@ -82,7 +87,9 @@ def show(record: Record, configured: str) -> None:
         print(line)
 
 
-async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Catalog, most: int) -> Record:
+async def _record(
+    network: NetworkConfig, gateways: GatewayReader, catalog: Catalog, most: int, tell: Callable[[str], None]
+) -> Record:
     import tempfile
     from pathlib import Path
 
@@ -100,6 +107,7 @@ async def _record(network: NetworkConfig, gateways: GatewayReader, catalog: Cata
                 gradient_rate=network.gradient_rate,
                 max_bytes=MAX_MODEL_BYTES,
                 most=most,
+                tell=tell,
             )
 
 

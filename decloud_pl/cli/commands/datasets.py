@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -30,7 +28,6 @@ from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
     from decloud_pl.data.catalog import Catalog
-    from decloud_pl.data.fetch.download import Progress
     from decloud_pl.data.inventory import Item
 
 
@@ -60,8 +57,8 @@ def run(download: Sequence[str], as_json: bool, overrides: list[str]) -> int:
 
 
 def _download(names: Sequence[str], catalog: Catalog) -> None:
+    from decloud_pl.cli.downloads import download
     from decloud_pl.data.catalog import entry
-    from decloud_pl.data.fetch.download import download_entry
 
     for name in names:
         wanted = entry(name, own=catalog.own)
@@ -69,36 +66,7 @@ def _download(names: Sequence[str], catalog: Catalog) -> None:
             continue
         if not wanted.downloads:
             raise UsageError(f"The data set {name} cannot be downloaded.", fix="It is part of a dependency.")
-        with _bar(name) as progress:
-            download_entry(wanted, catalog.data, progress=progress)
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[Progress | None]:
-    """A progress bar on a terminal; one line elsewhere."""
-    if not sys.stderr.isatty():
-        print(f"Downloading {name}…", file=sys.stderr, flush=True)
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks = {}
-
-        def report(file: str, done: int, total: int) -> None:
-            if file not in tasks:
-                tasks[file] = bars.add_task(file, total=total or None)
-            bars.update(tasks[file], completed=done, total=total or None)
-
-        yield report
+        download(wanted, catalog.data)
 
 
 def _print(item: Item) -> None:

@@ -75,6 +75,7 @@ async def _demo(
     from decloud_pl.config import compose
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
     from decloud_pl.daemon.settings import local_overrides
+    from decloud_pl.daemon.stopping import said_at_the_end
 
     begun = time.monotonic()
     reporter.say("Starting a local DECLOUD network…")
@@ -92,7 +93,7 @@ async def _demo(
             async with assemble(settings, wallet, reporter, stop_after=rounds) as daemon:
                 watch = asyncio.create_task(_stop_with(gone, daemon))
                 try:
-                    interrupted = await run_until_stopped(daemon)
+                    interrupted = await run_until_stopped(daemon, reporter.stopping)
                 except ChainError:
                     if not gone.is_set():
                         raise
@@ -103,6 +104,9 @@ async def _demo(
                         "The local network ended.", fix=f"Its log is {log}. Start the demo again and it goes on."
                     )
                 ended = daemon.ended
+                if interrupted:
+                    for line in said_at_the_end(daemon.open_rounds(), time.time()):
+                        reporter.say(line)
             summary = {
                 "rounds": [_entry(record) for record in ended],
                 "balance_before": balance_before,

@@ -1,7 +1,8 @@
 """Run a DECLOUD network on this machine.
 
 Runs the on-chain program, an RPC server, a store gateway, a creator and a validator. Only programs on this machine can
-reach it. State, store and the agents' wallets are kept in the home folder.
+reach it. State, store and the agents' wallets are kept in the home folder. What happens to a round is one line each:
+posted, claimed by the validator, joined, submitted, scored, paid.
 
 Examples:
   decloud-trainer localnet
@@ -14,9 +15,12 @@ Examples:
 from __future__ import annotations
 
 import os
+import sys
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -93,8 +97,9 @@ def run(
         convention=convention,
         speed=speed,
         dialect=dialect,
+        say=partial(_say, to=sys.stderr if as_json else sys.stdout),
     )
-    asyncio.run(_serve(network, as_json=as_json, exit_with_parent=exit_with_parent))
+    asyncio.run(_serve(network, has_agents=options is not None, as_json=as_json, exit_with_parent=exit_with_parent))
     return 0
 
 
@@ -126,7 +131,11 @@ def _agent_options(
     return AgentOptions(rounds, lamports, offers, open_rounds, data)
 
 
-async def _serve(network: LocalNetwork, *, as_json: bool, exit_with_parent: bool) -> None:
+def _say(line: str, *, to: TextIO) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {line}", file=to, flush=True)
+
+
+async def _serve(network: LocalNetwork, *, has_agents: bool, as_json: bool, exit_with_parent: bool) -> None:
     import dataclasses
 
     from decloud_pl.children import stop_event
@@ -143,4 +152,6 @@ async def _serve(network: LocalNetwork, *, as_json: bool, exit_with_parent: bool
                 print(f"Program    {endpoints.program_id}")
                 print(f"Dialect    {endpoints.dialect}")
                 print(f"Home       {endpoints.home}", flush=True)
+                if has_agents:
+                    print("Creator and validator are at work. Ctrl-C stops the network.", flush=True)
             await stop.wait()

@@ -8,11 +8,11 @@ Examples:
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections import deque
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple
 
 import click
 
@@ -21,62 +21,68 @@ from decloud_pl.cli.arguments import WholeNumber, command
 _LOOK_SECONDS = 0.5
 
 
+class _Place(NamedTuple):
+    """Where reading stopped: a file, whatever its name is by now, and bytes from its beginning."""
+
+    inode: int
+    offset: int
+
+
 @command(__doc__)
 @click.option("-n", "--lines", type=WholeNumber(0), default=50, metavar="N", help="the last N lines (default 50)")
 @click.option("-f", "--follow", is_flag=True, help="go on with what is added, until Ctrl-C")
 def run(lines: int, follow: bool) -> int:
-    import os
-
     from decloud_pl.config.schema import default_home
-    from decloud_pl.observers.log import LOG_FILE
+    from decloud_pl.observers.log import LOG_FILE, ROTATED
 
     path = default_home(os.environ) / LOG_FILE
-    if not path.exists() and not follow:
-        print(f"There is no log yet: {path}", file=sys.stderr)
-        return 0
-    position = _tail(path, lines)
+    if not path.exists():
+        print(f"There is no log yet: {path}{'. Waiting for it.' if follow else ''}", file=sys.stderr)
+        if not follow:
+            return 0
+    names = [path.name, *(f"{path.name}.{number}" for number in range(1, ROTATED + 1))]
+    files = [path.with_name(name) for name in names]
+    # The file before the last rotation too: the present one may have begun a moment ago.
+    last, place = _lines_since(None, files[:2])
+    _print(last[max(0, len(last) - lines) :])
     while follow:
-        position = _more(path, position)
         time.sleep(_LOOK_SECONDS)
+        new, place = _lines_since(place, files)
+        _print(new)
     return 0
 
 
-def _tail(path: Path, lines: int) -> tuple[int, int]:
-    """Prints the last lines, those of the file before the last rotation included; returns where it stopped."""
-    last: deque[str] = deque(maxlen=lines)
-    position = (0, 0)
-    for part in (path.with_name(f"{path.name}.1"), path):
+def _lines_since(place: _Place | None, files: list[Path]) -> tuple[list[bytes], _Place | None]:
+    """The whole lines after a place, those of files that were rotated meanwhile included, and where they end.
+
+    ``files`` are the log's, the newest first; all of them where no place is given. What follows a place that is in
+    none of them any more is the newest.
+    """
+    found: dict[int, list[bytes]] = {}
+    end = place
+    for path in files:
         try:
-            with _open(part) as file:
-                last.extend(file)
-                position = _position(part, file)
+            file = path.open("rb")
         except FileNotFoundError:
             continue
-    sys.stdout.writelines(last)
+        with file:
+            inode = os.fstat(file.fileno()).st_ino
+            is_there = place is not None and inode == place.inode
+            begin = file.seek(place.offset if place is not None and is_there else 0)
+            data = file.read()
+        if inode not in found:  # else it was rotated while this looked
+            whole = data[: data.rfind(b"\n") + 1]
+            if not found:
+                end = _Place(inode, begin + len(whole))
+            found[inode] = [line for line in whole.splitlines(keepends=True) if line.strip()]
+        if is_there:
+            break
+    else:
+        if place is not None:
+            found = dict(list(found.items())[:1])
+    return [line for lines in reversed(found.values()) for line in lines], end
+
+
+def _print(lines: list[bytes]) -> None:
+    sys.stdout.write(b"".join(lines).decode(errors="replace"))
     sys.stdout.flush()
-    return position
-
-
-def _more(path: Path, position: tuple[int, int]) -> tuple[int, int]:
-    """Prints what came since; a file that was rotated meanwhile is read from its beginning."""
-    try:
-        with _open(path) as file:
-            inode, offset = position
-            now = _position(path, file)[0]
-            file.seek(offset if now == inode else 0)
-            sys.stdout.write(file.read())
-            sys.stdout.flush()
-            return now, file.tell()
-    except FileNotFoundError:
-        return position
-
-
-def _open(path: Path) -> TextIO:
-    return path.open(encoding="utf-8", errors="replace")
-
-
-def _position(path: Path, file: TextIO) -> tuple[int, int]:
-    import os
-
-    inode = os.fstat(file.fileno()).st_ino
-    return inode, path.stat().st_size if path.stat().st_ino == inode else 0

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +47,7 @@ def _settings(overrides: Sequence[str]) -> Settings:
 def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
     """Check the login, pin a few bytes and read them back."""
     # This tries every store. The exit code is that of the first store that failed.
+    from decloud_pl.cli.ui.streams import with_advice
     from decloud_pl.rounds.stores import make_publisher, make_stores
 
     settings = _settings(overrides)
@@ -65,7 +65,7 @@ def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
                 result["message"] = f"{result['message']} A test file was pinned and read back."
                 result.update(cid=pinned.cid, read_back_from=pinned.read_back_from)
         except DecloudError as error:
-            result.update(ok=False, message=str(error))
+            result.update(ok=False, message=with_advice(error))
             code = code or error.exit_code
         results.append(result)
     if as_json:
@@ -93,13 +93,16 @@ def _pin_some_bytes(publisher: StorePublisher) -> PinnedUpdate:
 @overrides
 def put(file: Path, as_json: bool, overrides: list[str]) -> int:
     """Pin a file and read it back."""
+    from decloud_pl.cli.ui.progress import transfer
     from decloud_pl.rounds.stores import make_publisher, make_stores
+    from decloud_pl.store.sending import checked_file
 
     settings = _settings(overrides)
     network, storage = settings.network, settings.storage
     stores = make_stores(settings)
     publisher = make_publisher(stores, storage, network)
-    with _bar(f"Pinning {file.name}") as progress:
+    checked_file(file)
+    with transfer(f"Pinning {file.name}") as progress:
         pinned = _publish(publisher, file, progress=progress)
     if as_json:
         fields = {"cid": pinned.cid, "size": pinned.size, "store": pinned.provider}
@@ -137,6 +140,7 @@ def get(cid: str, out: Path | None, max_bytes: int, as_json: bool, overrides: li
     out = out or Path(cid)
     settings = _settings(overrides)
     reader = make_reader(settings.network, settings.storage, settings.home_path)
+    print(f"Fetching {cid}…", file=sys.stderr, flush=True)
     fetched = reader.fetch(cid, out, max_bytes=max_bytes)
     if as_json:
         print(json.dumps({"cid": cid, "file": str(out), "size": fetched.size, "from": fetched.gateway}))
@@ -179,20 +183,3 @@ def gc(as_json: bool, overrides: list[str]) -> int:
     else:
         print("\n".join([*removed, f"{len(removed)} files removed."]))
     return 0
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[StoreProgress]:
-    """A progress bar on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=None)
-
-        def report(store: str, sent: int, total: int) -> None:
-            progress.update(task, description=f"{title} with {store}", completed=sent, total=total)
-
-        yield report

@@ -118,7 +118,7 @@ def _keep(changes: list[Change], home: Path) -> Path:
     def apply(values: dict[str, Value]) -> None:
         for one in changes:
             one.apply(values, home)
-        checked(sources_of(values, home), stored=True)
+        checked(sources_of(values, home), stored=[one.name for one in changes if one.shown is not None])
 
     file = ConfigFile(home)
     file.edit(apply)
@@ -152,8 +152,5 @@ def _pair(text: str, option: str, table: str) -> Change:
     if table == "paths":
         # A table of texts is named with its columns: reviews.csv?text=review.
         place, mark, columns = value.partition("?")
-        absolute = Path(place).expanduser().resolve()
-        if not absolute.exists():
-            raise ConfigError(f"{absolute} does not exist.", fix=f"Name the folder that holds the files of {key}.")
-        value = f"{absolute}{mark}{columns}"
+        value = f"{Path(place).expanduser().resolve()}{mark}{columns}"
     return Change(table, value, value, key)

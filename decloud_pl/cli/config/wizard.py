@@ -22,7 +22,7 @@ from decloud_pl.config.names import choices, find, secret_names
 from decloud_pl.config.schema import default_home
 from decloud_pl.config.values import Value, from_text
 from decloud_pl.config_dir import conf_folders
-from decloud_pl.errors import ConfigError, DecloudError, UsageError
+from decloud_pl.errors import ConfigError, DecloudError, StoreRejected, UsageError
 from decloud_pl.secrets import IN_KEYRING, keyring_is_usable, keyring_set
 from decloud_pl.store.registry import Provider
 
@@ -141,6 +141,7 @@ class Wizard:
                 default = next((name for name, one in providers.items() if one.serves_others), default)
             choice = choose("Where are your updates stored?", list(offered.items()), default)
             self._keep("storage", choice)
+            before = dict(self._values)
             try:
                 if choice in providers:
                     self._login(providers[choice])
@@ -149,11 +150,29 @@ class Wizard:
                 print(f"  {self._try_storage(choice)}")
             except DecloudError as error:
                 print(f"  {error}")
-                if not confirm("Choose again", default=True):
+                given = self._take_back_secrets(before)
+                if confirm("Choose again", default=True):
+                    continue
+                if given and isinstance(error, StoreRejected):
+                    names = " ".join(f"--set {name}=-" for name in given)
+                    print(f"  What was refused is not kept. Give it later: decloud-trainer config {names}")
+                else:
+                    self._values |= given
                     print("  It is kept as it is. Try it later with `decloud-trainer storage test`.")
-                    return
+                return
             else:
                 return
+
+    def _take_back_secrets(self, before: dict[str, Value]) -> dict[str, Value]:
+        """Forgets the secrets that were given since; returns them."""
+        names = secret_names(self._home)
+        given = {name: one for name, one in self._values.items() if name in names and before.get(name) != one}
+        for name in given:
+            if name in before:
+                self._values[name] = before[name]
+            else:
+                del self._values[name]
+        return given
 
     def _login(self, provider: Provider) -> None:
         """Asks for the first of a provider's logins; where that is left out, for the next."""

@@ -136,7 +136,7 @@ def _progress(row: ActiveRound) -> RenderableType:
 
 def _footer(state: LiveState, now: float) -> Text:
     if state.stopping:
-        return Text("Stopping: what is under way is brought to an end. Ctrl-C again ends at once.", style="yellow")
+        return Text(state.stopping, style="yellow")
     earned = state.earnings
     if earned is None:
         return Text("Ctrl-C stops", style="dim")
@@ -186,10 +186,14 @@ class LiveReporter:
         with self._lock:
             self._state.apply(event, self._now())
 
-    def stopping(self) -> None:
-        """Says that the daemon is coming to its end."""
+    def stopping(self, words: str) -> None:
+        """Says that the daemon is coming to its end, and what that means."""
         with self._lock:
-            self._state.stopping = True
+            self._state.stopping = words
+
+    def say(self, text: str) -> None:
+        """One line above the picture, or below where it is drawn no more."""
+        self.console.print(text, markup=False)
 
     def _paint(self) -> RenderableType:
         with self._lock:

@@ -49,6 +49,7 @@ class LiveState:
     Attributes:
         facts: network, preset, filters, convention, device and precision, by these names.
         events: (Unix time, style, words) of the last ones, the oldest first.
+        stopping: what the stop that was asked for brings about.
     """
 
     facts: Mapping[str, str]
@@ -58,7 +59,7 @@ class LiveState:
     earnings_at: float = 0.0
     rounds: dict[int, ActiveRound] = field(default_factory=dict)
     events: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=EVENTS * 4))
-    stopping: bool = False
+    stopping: str = ""
     _last: dict[int, tuple[State, str]] = field(default_factory=dict)
 
     def apply(self, event: DaemonEvent, now: float) -> None:

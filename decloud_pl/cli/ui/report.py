@@ -65,9 +65,9 @@ class TerminalReporter:
         elif isinstance(event, Changed):
             self._change(event)
 
-    def stopping(self) -> None:
-        """Says that the daemon is coming to its end."""
-        self.say("Stopping: what is under way is brought to an end. Ctrl-C again ends at once.")
+    def stopping(self, words: str) -> None:
+        """Says that the daemon is coming to its end, and what that means."""
+        self.say(words)
 
     def say(self, text: str, style: str | None = None) -> None:
         """One line; output that cannot be written, to a full disk for example, must not stop the daemon."""

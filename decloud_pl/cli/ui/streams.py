@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from decloud_pl.errors import UsageError
+from decloud_pl.errors import PASSING, DecloudError, UsageError
 
 
 def prepare_streams() -> None:
@@ -29,6 +29,14 @@ def prepare_streams() -> None:
 def print_document(value: object) -> None:
     """Prints one JSON document on one line and sees to it that it has left."""
     print(json.dumps(value), flush=True)
+
+
+def with_advice(error: DecloudError) -> str:
+    """What a command says when it ends with an error: nothing is retried after that."""
+    if error.fix or not isinstance(error, PASSING):
+        return str(error)
+    wait = getattr(error, "retry_after", None)
+    return f"{error} Run the command again {'later' if wait is None else f'in {wait:.0f} s'}."
 
 
 def cannot_be_written(error: OSError) -> UsageError:

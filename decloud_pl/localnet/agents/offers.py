@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from decloud_pl.chain.dialect import Dialect
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.data.source import Kind
-from decloud_pl.errors import DatasetError, UsageError
+from decloud_pl.errors import DatasetError, UsageError, nearest
 from decloud_pl.models.registry import ARCHITECTURES
 
 MAPPINGS: Mapping[str, str] = {"custom": "digits"}
@@ -50,11 +51,13 @@ def make_offers(
     """
     for name in architectures:
         if name not in ARCHITECTURES:
-            raise UsageError(f"There is no architecture {name!r}.", fix=f"Known: {', '.join(ARCHITECTURES)}.")
+            raise UsageError(f"There is no architecture {name!r}.", fix=nearest(name, list(ARCHITECTURES)))
     offers = []
     for dataset in datasets:
         if dataset not in dialect.datasets:
-            raise UsageError(f"{dataset} is no data set of the network.", fix="`custom` is scored on digits.")
+            close = difflib.get_close_matches(dataset, dialect.datasets, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else "`custom` is scored on digits."
+            raise UsageError(f"The network has no data set {dataset!r}.", fix=hint)
         entry = Catalog(data, MAPPINGS, chain_names=dialect.datasets).resolve(dataset).entry
         if entry is None:
             raise DatasetError(f"The data set {dataset} has no files.")

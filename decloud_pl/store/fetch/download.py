@@ -121,9 +121,7 @@ class Download:
             self.gave_up = session.expired
             if self.gave_up:
                 raise StoreUnavailable(f"The gateway {self._host} is too slow.", fix="Use another one.") from error
-            raise StoreUnavailable(
-                f"The gateway {self._host} does not answer or broke off.", fix="It is tried again."
-            ) from error
+            raise StoreUnavailable(f"The gateway {self._host} does not answer or broke off.") from error
 
     def _attempt(self, session: BoundedSession) -> int:
         have = self.prefix.size
@@ -219,9 +217,7 @@ class Download:
         response.close()
         if status in _NOT_FOUND:
             raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="It may have it later.")
-        raise StoreUnavailable(
-            f"The gateway {self._host} answered with HTTP {status}.", fix="It is tried again.", retry_after=wait
-        )
+        raise StoreUnavailable(f"The gateway {self._host} answered with HTTP {status}.", retry_after=wait)
 
 
 def within(target: str, url: str) -> bool:
@@ -245,7 +241,6 @@ def _continues(response: requests.Response, have: int) -> bool:
         return True
     raise StoreUnavailable(
         f"The gateway {urlsplit(response.url).hostname} answered with another part than was asked for.",
-        fix="Another one is tried.",
     )
 
 

@@ -48,7 +48,7 @@ def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
     def block_of(wanted: Cid) -> bytes:
         length = _length(source)
         if length is None:
-            raise IntegrityError("The archive ends before the file does.", fix="The source is tried again.")
+            raise IntegrityError("The archive ends before the file does.")
         if length > MAX_BLOCK + _CID_ROOM:
             raise IntegrityError("The archive has a block larger than any valid one.")
         section = _exactly(source, length)
@@ -89,7 +89,7 @@ def _exactly(source: Readable, count: int) -> bytes:
     while count:
         part = source.read(count)
         if not part:
-            raise IntegrityError("The archive ends within a block.", fix="The source is tried again.")
+            raise IntegrityError("The archive ends within a block.")
         parts.append(part)
         count -= len(part)
     return b"".join(parts)

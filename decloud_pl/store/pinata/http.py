@@ -47,7 +47,7 @@ class Answer:
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, str):
-            raise StoreUnavailable("Pinata answered with something unexpected.", fix="It is tried again.")
+            raise StoreUnavailable("Pinata answered with something unexpected.")
         return value
 
 
@@ -85,22 +85,22 @@ class PinataHttp:
                 return self._read(session, response)
         except requests.Timeout:
             limit = _LONGEST_EXCHANGE if session.expired else self._timeout
-            return StoreUnavailable(f"Pinata did not answer within {limit:g} s.", fix="It is tried again.")
+            return StoreUnavailable(f"Pinata did not answer within {limit:g} s.")
         except requests.exceptions.SSLError:
             return StoreUnavailable(
                 "The encrypted connection to Pinata failed.", fix="Check this machine's clock and proxy."
             )
         except requests.ConnectionError:
-            return StoreUnavailable("Pinata cannot be reached or broke off.", fix="It is tried again.")
+            return StoreUnavailable("Pinata cannot be reached or broke off.")
         except requests.RequestException:
-            return StoreUnavailable("The exchange with Pinata failed.", fix="It is tried again.")
+            return StoreUnavailable("The exchange with Pinata failed.")
 
     def _read(self, session: BoundedSession, response: requests.Response) -> Answer | StoreError:
         body = b""
         for chunk in () if response.status_code in REDIRECTS else session.body(response, 1 << 16):
             body += chunk
             if len(body) > _LONGEST_ANSWER:
-                return StoreUnavailable("Pinata's answer does not end.", fix="It is tried again.")
+                return StoreUnavailable("Pinata's answer does not end.")
         try:
             document = json.loads(body) if body else None
         except (ValueError, RecursionError):

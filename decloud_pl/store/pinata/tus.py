@@ -63,7 +63,7 @@ class TusUploads:
                 # A server that takes nothing, or loses what it took, must not be sent to for ever.
                 stuck = 0 if moved > offset else stuck + 1
                 if stuck >= _TRIES_WITHOUT_PROGRESS:
-                    raise StoreUnavailable("Pinata takes no more of the upload.", fix="It is tried again.")
+                    raise StoreUnavailable("Pinata takes no more of the upload.")
                 offset = moved
                 if offset == file.size and not cid:
                     cid = self._finished_cid(location)
@@ -104,14 +104,14 @@ class TusUploads:
         """The CID of an upload whose last answer was lost."""
         cid = self._http.request("HEAD", location, headers=_VERSION).headers.get("Upload-Cid", "")
         if not cid:
-            raise StoreUnavailable("Pinata has the whole file but names no CID yet.", fix="It is tried again.")
+            raise StoreUnavailable("Pinata has the whole file but names no CID yet.")
         return cid
 
 
 def _offset(answer: Answer) -> int:
     text = answer.headers.get("Upload-Offset", "")
     if not (text.isascii() and text.isdigit()):
-        raise StoreUnavailable("Pinata does not say how much of the upload it has.", fix="It is tried again.")
+        raise StoreUnavailable("Pinata does not say how much of the upload it has.")
     return int(text)
 
 

@@ -32,7 +32,7 @@ def test_each_data_set_gets_a_model_that_fits(data: DataFolder) -> None:
 
 
 def test_what_cannot_be_offered(data: DataFolder) -> None:
-    with pytest.raises(UsageError, match="digits is no data set of the network"):
+    with pytest.raises(UsageError, match="The network has no data set 'digits'"):
         make_offers(["digits"], [], data, get_dialect())
     with pytest.raises(UsageError, match="no architecture 'resnext'"):
         make_offers(["custom"], ["resnext"], data, get_dialect())

@@ -50,7 +50,7 @@ class ArchiveStore:
                 method, f"{self._url}{path}", data=data, headers=self._headers, timeout=self._timeout
             )
         except requests.RequestException as error:
-            raise StoreUnavailable("The archive cannot be reached.", fix="It is tried again.") from error
+            raise StoreUnavailable("The archive cannot be reached.") from error
         if answer.status_code >= 400 and answer.status_code != 404:
             raise status_error(answer.status_code, who="The archive", login="ARCHIVE_TOKEN")
         return answer.status_code

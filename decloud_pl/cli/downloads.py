@@ -1,0 +1,34 @@
+"""Downloads of data sets that somebody waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from decloud_pl.cli.ui.progress import transfer
+
+if TYPE_CHECKING:
+    from decloud_pl.data.catalog import Catalog
+    from decloud_pl.data.entry import DataFolder, Entry
+
+
+def download(entry: Entry, data: DataFolder) -> None:
+    """Downloads what is missing of a data set, and shows how far it has come; raises `DatasetError`."""
+    from decloud_pl.data.fetch.download import download_entry
+
+    with transfer(f"Downloading {entry.name}") as progress:
+        download_entry(entry, data, progress=progress)
+
+
+def download_first(dataset: Mapping[str, Any], catalog: Catalog) -> None:
+    """Downloads the data set of an experiment's node where it is missing; a training would do so without a word.
+
+    Raises:
+        DatasetError: it is not here and cannot be downloaded.
+    """
+    from decloud_pl.experiment.results import dataset_name
+
+    if "entry" in dataset:
+        choice = catalog.find(dataset_name(dataset))
+        if not choice.ready and choice.entry is not None:
+            download(choice.entry, catalog.data)

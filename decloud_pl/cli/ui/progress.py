@@ -1,0 +1,76 @@
+"""How far something has come that takes time, on standard error: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+Report: TypeAlias = Callable[[str, int, int], None]
+"""Takes a name, the bytes so far, and all of them (0 where unknown)."""
+_LINE_SECONDS = 10.0
+
+
+@contextmanager
+def transfer(title: str, *, monotonic: Callable[[], float] = time.monotonic) -> Iterator[Report]:
+    """What to tell of each transfer; ``title`` is what all of them are for, ``monotonic`` gives seconds."""
+    if sys.stderr.isatty():
+        with _bars(title) as report_bytes:
+            yield report_bytes
+        return
+    _say(f"{title}…")
+    last = monotonic()
+
+    def report(name: str, done: int, total: int) -> None:
+        nonlocal last
+        if monotonic() - last >= _LINE_SECONDS:
+            last = monotonic()
+            of = f" of {total / 1e6:.0f}" if total else ""
+            _say(f"{title}: {name}, {done / 1e6:.0f}{of} MB")
+
+    yield report
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """What to tell of each step: one line each, on a terminal one line for the present one and its time."""
+    if not sys.stderr.isatty():
+        yield _say
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("", total=None)
+        yield lambda line: bars.update(bar, description=line)
+
+
+@contextmanager
+def _bars(title: str) -> Iterator[Report]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        # Until the first bytes have come there is a bar all the same, so that a server's silence is seen as a wait.
+        tasks = {"": bars.add_task(title, total=None)}
+
+        def report(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = tasks.pop("") if "" in tasks else bars.add_task(title)
+            bars.update(tasks[name], description=f"{title}: {name}", completed=done, total=total or None)
+
+        yield report
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

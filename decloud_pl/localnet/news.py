@@ -1,0 +1,61 @@
+"""What happens on a local network, one line for each event that its program emits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from solders.pubkey import Pubkey
+
+from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.events import (
+    Event,
+    GradientsSubmitted,
+    RewardClaimed,
+    RoundAborted,
+    RoundCreated,
+    TrainerJoined,
+    ValidationCompleted,
+    ValidatorClaimed,
+)
+from decloud_pl.domain import format_sol
+
+
+class News:
+    """Tells ``say`` of events; ``chain`` is asked for what an event leaves out."""
+
+    def __init__(self, chain: ChainClient, say: Callable[[str], None]) -> None:
+        self._chain = chain
+        self._say = say
+
+    async def tell(self, event: Event) -> None:
+        """Raises `ChainError` where the chain cannot be asked."""
+        words = await self._words(event)
+        if words:
+            self._say(f"Round {event.round_id}: {words}.")
+
+    async def _words(self, event: Event) -> str:
+        match event:
+            case RoundCreated():
+                round_ = await self._chain.round(event.round_id)
+                what = "" if round_ is None else f", {format_sol(round_.reward_amount)} for {round_.dataset}"
+                return f"posted{what}"
+            case ValidatorClaimed():
+                return "claimed by its validator, trainers may join"
+            case TrainerJoined():
+                return f"trainer {_short(event.trainer)} joined, {event.trainers_count} in all"
+            case GradientsSubmitted():
+                return f"trainer {_short(event.trainer)} submitted {event.gradient_cid}"
+            case ValidationCompleted():
+                submissions = [one for one in await self._chain.round_submissions(event.round_id) if one.submitted]
+                shares = (f"{_short(one.trainer)} {one.contribution_bps / 100:g} %" for one in submissions)
+                return f"scored, {', '.join(shares)}"
+            case RewardClaimed():
+                return f"paid {format_sol(event.amount)} to {_short(event.trainer)}"
+            case RoundAborted():
+                return "given up by its validator, its creator was refunded"
+        return ""
+
+
+def _short(address: Pubkey) -> str:
+    text = str(address)
+    return f"{text[:4]}…{text[-4:]}"

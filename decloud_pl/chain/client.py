@@ -12,11 +12,13 @@ from solders.pubkey import Pubkey
 from decloud_pl.chain.dialect import Dialect, Filters
 from decloud_pl.chain.rpc import CLOCK_SYSVAR, Account, RpcClient, clock_of
 from decloud_pl.domain import Round, RoundCounter, Submission
-from decloud_pl.errors import DecodeError
+from decloud_pl.errors import DecodeError, RpcRejected
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_LISTED_BY_ID = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,11 @@ class ChainClient:
         return found
 
     async def rounds(self) -> list[Round]:
-        """Every round, by id."""
-        found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
+        """Every round, by id; the latest 10,000 where no endpoint lists a program's accounts."""
+        try:
+            found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
+        except RpcRejected as error:
+            found = list((await self.rounds_by_id(await self._latest(error))).values())
         return sorted(found, key=lambda value: value.id)
 
     async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:
@@ -92,14 +97,28 @@ class ChainClient:
         return await self._read(address, self._submission_of(round_id, trainer))
 
     async def submissions_of(self, trainer: Pubkey) -> list[Submission]:
-        """Every place a trainer ever took, by round."""
-        found = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
+        """Every place a trainer ever took, by round; in the latest 10,000 rounds where no endpoint lists accounts."""
+        try:
+            found = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
+        except RpcRejected as error:
+            asked = await self._latest(error)
+            addresses = [self.dialect.submission_address(round_id, trainer) for round_id in asked]
+            accounts = zip(addresses, await self.rpc.accounts(addresses), strict=True)
+            existing = [(address, account) for address, account in accounts if account is not None]
+            found = self._decodable(existing, self.dialect.decode_submission)
         return sorted(found, key=lambda value: value.round_id)
 
     async def round_submissions(self, round_id: int) -> list[Submission]:
         """Everybody in a round, by address."""
         found = await self._list(self.dialect.round_submissions_filter(round_id), self.dialect.decode_submission)
         return sorted(found, key=lambda value: bytes(value.trainer))
+
+    async def _latest(self, error: RpcRejected) -> range:
+        """The numbers to ask for one by one where listing is refused."""
+        logger.info("Rounds are read by their numbers: %s", error.message)
+        counter = await self.counter()
+        count = 0 if counter is None else counter.count
+        return range(max(0, count - _LISTED_BY_ID), count)
 
     def _round_of(self, round_id: int) -> Callable[[bytes], Round]:
         """Decodes the round that was asked for and no other."""

@@ -196,7 +196,10 @@ class _Detector:
         for round_ in reversed(rounds.values()):
             self._payers += [round_.creator, *([round_.validator] if round_.validator else [])]
         joined = next((round_ for round_ in claimed if round_.trainers_count), None)
-        submissions = [] if joined is None else await self._chain.round_submissions(joined.id)
+        submissions: list[Submission] = []
+        if joined is not None:
+            with contextlib.suppress(RpcRejected):  # many providers do not list accounts
+                submissions = await self._chain.round_submissions(joined.id)
         return joined or next(iter(claimed), None), next(iter(submissions), None)
 
     async def _find_payer(self) -> bool:

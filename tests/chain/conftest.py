@@ -33,7 +33,7 @@ class Endpoint:
     """An HTTP server over a chain.
 
     ``faults`` lists by method what happens to the next calls: ``drop`` (executed, the answer is lost), ``lose``
-    (taken in, never executed), ``429``, ``500``, ``garbage``, or ``ok``.
+    (taken in, never executed), ``410``, ``429``, ``500``, ``garbage``, or ``ok``.
     """
 
     vm: Vm
@@ -57,6 +57,8 @@ class Endpoint:
         fault = self.faults[method].pop(0) if self.faults[method] else "ok"
         if fault == "429":
             return web.Response(status=429, headers={"Retry-After": "7"})
+        if fault == "410":
+            return web.Response(status=410, text="getProgramAccounts is not part of this plan")
         if fault == "500":
             return web.Response(status=500, text="oh no")
         if fault == "garbage":

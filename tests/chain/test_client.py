@@ -61,6 +61,32 @@ async def test_everything_the_program_keeps(chain: ChainClient, wallet: Wallet, 
     assert await chain.submissions_of(Pubkey.new_unique()) == []
 
 
+async def test_where_no_endpoint_lists_accounts_rounds_are_read_by_their_numbers(
+    chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
+) -> None:
+    listed, mine = await chain.rounds(), await chain.submissions_of(wallet.address)
+    endpoint.faults["getProgramAccounts"] = ["410"] * 2
+    assert await chain.rounds() == listed
+    assert await chain.submissions_of(wallet.address) == mine
+    assert not endpoint.faults["getProgramAccounts"]
+
+
+async def test_another_account_than_was_asked_for_is_refused(
+    chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
+) -> None:
+    vm, dialect = endpoint.vm, chain.dialect
+    vm.set_account(dialect.round_address(1), vm.account(dialect.round_address(2)))
+    place = vm.account(dialect.submission_address(0, wallet.address))
+    vm.set_account(dialect.submission_address(1, wallet.address), place)
+    with pytest.raises(DecodeError, match="round 2 in place of round 1"):
+        await chain.round(1)
+    with pytest.raises(DecodeError, match="another trainer's place"):
+        await chain.submission(1, wallet.address)
+    with pytest.raises(DecodeError):
+        await chain.view(1, wallet.address)
+    assert set(await chain.rounds_by_id([0, 1, 2])) == {0, 2}
+
+
 async def test_many_rounds_take_few_requests(chain: ChainClient, endpoint: Any, rounds: int) -> None:
     endpoint.calls.clear()
     await chain.rounds_by_id(range(250))

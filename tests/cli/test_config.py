@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from decloud_pl.chain.wallet import create_wallet
+from decloud_pl.config import load
+from decloud_pl.daemon.assemble import make_policy
+from decloud_pl.errors import DatasetError
 
 SECRET = "0123456789abcdefghij"
 
@@ -144,6 +147,22 @@ def test_any_name_can_be_mapped_and_an_unknown_one_gets_a_warning(name: str, war
     assert warned in ran.err
     assert bool(ran.err) is bool(warned)
     assert kept(home)["mappings"] == {name: "mnist"}
+    assert run("config", "--set", "seed=1").err == (ran.err if "mean" in warned else ""), "said once of a new name"
+
+
+def test_the_documented_spelling_leads_to_the_name(run: Any) -> None:
+    for spelt, name in {"CIFAR-10": "cifar10", "Fashion-MNIST": "fashionmnist", "AG News": "agnews"}.items():
+        assert f"Did you mean '{name}'?" in run("config", "--set", f"datasets={spelt}").err
+
+
+@pytest.mark.parametrize("name", ["custom", "food101", "proprietary_data"])
+def test_a_round_finds_what_its_data_set_is_mapped_to(name: str, run: Any) -> None:
+    """On a network that maps nothing itself, so that only the user's mapping counts."""
+    resolve = make_policy(load(["network=devnet"])).resolve
+    with pytest.raises(DatasetError, match=f"Map it with `decloud-trainer config --add-mapping {name}:NAME`"):
+        resolve(name)
+    run("config", "--add-mapping", f"{name}:digits")
+    assert make_policy(load(["network=devnet"])).resolve(name) == "digits"
 
 
 def test_mappings_and_paths_come_and_go(run: Any, home: Path, tmp_path: Path) -> None:

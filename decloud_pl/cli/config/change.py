@@ -118,7 +118,7 @@ def _keep(changes: list[Change], home: Path) -> Path:
     def apply(values: dict[str, Value]) -> None:
         for one in changes:
             one.apply(values, home)
-        checked(sources_of(values, home), stored=True)
+        checked(sources_of(values, home), stored=[one.name for one in changes if one.shown is not None])
 
     file = ConfigFile(home)
     file.edit(apply)

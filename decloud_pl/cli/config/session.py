@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -28,8 +28,10 @@ def open_settings(overrides: Sequence[str]) -> Settings:
     return checked(sources(overrides)).settings
 
 
-def checked(given: Sources, *, stored: bool = False) -> Composed:
-    """What `open_settings` gives, with the choices of groups, of settings that were read before or are ``stored`` now.
+def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
+    """What `open_settings` gives, with the choices of groups, of settings that were read before.
+
+    Of the settings whose names are in ``stored``, which are kept now, mappings from unknown names are warned of.
 
     Raises:
         ConfigError: see `decloud_pl.config.load`.
@@ -45,7 +47,8 @@ def checked(given: Sources, *, stored: bool = False) -> Composed:
     settings = found.settings
     dialect = settings.network.assumed_dialect
     check_names(settings.datasets, settings.mappings, settings.paths, dialect, settings.own_conf)
-    warn_of_mappings(settings.mappings, dialect, stored=stored)
+    new = [name for name in settings.mappings if not {"mappings", f"mappings.{name}"}.isdisjoint(stored)]
+    warn_of_mappings(settings.mappings, dialect, stored=new)
     return found
 
 

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, WalletError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from solders.pubkey import Pubkey
 
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.config import NetworkConfig, Settings
@@ -50,6 +52,20 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
     new = [name for name in settings.mappings if not {"mappings", f"mappings.{name}"}.isdisjoint(stored)]
     warn_of_mappings(settings.mappings, dialect, stored=new)
     return found
+
+
+def own_address(settings: Settings) -> tuple[Pubkey | None, str]:
+    """The wallet's address, for who only looks; without a wallet None, and why there is none.
+
+    Raises:
+        ConfigError: the wallet of a user's own is none, or is not allowed.
+    """
+    from decloud_pl.rounds.wallets import open_wallet
+
+    try:
+        return open_wallet(settings.wallet, settings.secrets, settings.allow_packages).address, ""
+    except WalletError as error:
+        return None, error.message.rstrip(".")
 
 
 @asynccontextmanager

@@ -1,0 +1,44 @@
+"""Commands on a local network without agents, as a new user types them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.world import World
+
+
+@pytest.fixture
+def ask(world: World, run: Any) -> Callable[..., Awaitable[Any]]:
+    """Runs a command with the network's settings while the network goes on."""
+
+    def command(*arguments: str) -> Awaitable[Any]:
+        # Its base models are none, which is not asked about here.
+        settings = [*world.overrides(), "join.verify=cid"]
+        return asyncio.to_thread(run, *arguments, *settings)
+
+    return command
+
+
+async def test_who_only_looks_needs_no_wallet(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
+    number = str(await world.post())
+    listed = await ask("list")
+    assert (listed.code, listed.err) == (0, "")
+    assert "waiting-trainers" in listed.out
+    status = await ask("status", number)
+    assert (status.code, status.err) == (0, "")
+    assert status.out.splitlines()[-1] == "This wallet  none (No private key found)"
+    assert (await ask("status", number, "--json")).document["submission"] is None
+    explained = (await ask("explain", number, "--json")).document
+    failed = {check["name"]: check["detail"] for check in explained["checks"] if not check["passed"]}
+    assert failed == {"balance": "there is no wallet (No private key found), joining needs 0.00293892 SOL"}
+    assert explained["joins"] is False
+    assert "does not join it: there is no wallet" in (await ask("explain", number)).out
+    # A round that does not fit anyway is said to be so first.
+    assert (await ask("explain", number, "rewards.min=5")).out.endswith("is below your minimum of 5 SOL.\n")
+    wrong = await ask("explain", number, "wallet=environment", "--json")
+    assert "wallet=environment, but DECLOUD_PRIVATE_KEY is not set" in wrong.out
+    assert (await ask("status")).code == 4  # which is about the wallet

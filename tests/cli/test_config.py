@@ -226,14 +226,39 @@ def test_reset_puts_the_file_aside(run: Any, home: Path) -> None:
     assert (home / "config.json.old-1").read_text() == "{ broken"
 
 
+# As documented: the data sets, none for any, and the least reward in SOL.
+PRESETS = {
+    "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], None),
+    "image-small": (["mnist", "fashionmnist", "cifar10"], None),
+    "text-all": (["imdb", "sst2", "agnews"], None),
+    "cifar-only": (["cifar10", "cifar100"], None),
+    "mnist-only": (["mnist", "fashionmnist", "emnist", "kmnist"], None),
+    "high-reward": ([], "0.1"),
+    "quick-test": (["cifar10", "mnist"], None),
+    "none": (None, None),
+}
+
+
+def test_a_preset_shows_the_choice_that_sets_its_reward(run: Any, home: Path) -> None:
+    (home / "conf" / "preset").mkdir(parents=True)
+    for name, text in {"rich": "defaults:\n  - override /rewards: high\n", "broken": "a: ["}.items():
+        (home / "conf" / "preset" / f"{name}.yaml").write_text(f"# @package _global_\n# Mine.\n{text}")
+    rows = {row["name"]: row for row in run("config", "--preset", "list", "--json").document["presets"]}
+    assert (rows["rich"]["min_reward"], rows["broken"]["about"]) == ("rewards=high", "cannot be read")
+
+
 def test_presets_are_listed_and_kept(run: Any, home: Path) -> None:
     (home / "conf" / "preset").mkdir(parents=True)
     (home / "conf" / "preset" / "mine.yaml").write_text("# @package _global_\n# My own.\nepochs: 2\nmin_reward: 1\n")
     rows = {row["name"]: row for row in run("config", "--preset", "list", "--json").document["presets"]}
-    assert rows["mine"] == {"name": "mine", "about": "My own.", "own": True}
+    assert rows["mine"] == {"name": "mine", "about": "My own.", "own": True, "datasets": None, "min_reward": None}
     assert rows["image-small"]["own"] is False
     assert all(row["about"] for row in rows.values())
-    assert "mine" in run("config", "--preset", "list").out
+    assert {name: (row["datasets"], row["min_reward"]) for name, row in rows.items() if not row["own"]} == PRESETS
+    listed = [line.split() for line in run("config", "--preset", "list").out.splitlines()]
+    assert ["mine", "-", "My", "own."] in listed
+    assert ["high-reward", "0.1", "Rounds", "of", "0.1", "SOL", "or", "more,", "of", "any", "data", "set."] in listed
+    assert ["mnist,", "fashionmnist,", "emnist,", "kmnist"] in listed
     # The plain name of a setting is not its place in the tree, which is what a Hydra file must name.
     assert "There is no setting 'min_reward'" in run("config", "--preset", "mine").err
     (home / "conf" / "preset" / "mine.yaml").write_text("# @package _global_\nepochs: 2\n")

@@ -234,7 +234,7 @@ PRESETS = {
     "cifar-only": (["cifar10", "cifar100"], None),
     "mnist-only": (["mnist", "fashionmnist", "emnist", "kmnist"], None),
     "high-reward": ([], "0.1"),
-    "quick-test": (["cifar10", "mnist"], None),
+    "quick-test": (["cifar10", "mnist", "digits"], None),
     "none": (None, None),
 }
 

@@ -21,7 +21,7 @@ def settings_of(*arguments: str) -> Settings:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--preset", "quick-test"], {"max_batches": 50, "datasets": ["cifar10", "mnist"]}),
+        (["--preset", "quick-test"], {"max_batches": 50, "datasets": ["cifar10", "mnist", "digits"]}),
         (["--dataset", "mnist,cifar10"], {"datasets": ["mnist", "cifar10"]}),
         (["--min-reward", "0.05"], {"rewards.min": "0.05"}),
         (["--max-reward", "2"], {"rewards.max": "2"}),

@@ -23,7 +23,7 @@ PRESETS = {
     "cifar-only": (["cifar10", "cifar100"], 0, 0),
     "mnist-only": (["mnist", "fashionmnist", "emnist", "kmnist"], 0, 0),
     "high-reward": ([], 100_000_000, 0),
-    "quick-test": (["cifar10", "mnist"], 0, 50),
+    "quick-test": (["cifar10", "mnist", "digits"], 0, 50),
 }
 
 

@@ -38,6 +38,8 @@ FACTS = {
     "network": "local",
     "preset": "quick-test",
     "filters": "digits, from 0.05 SOL",
+    "rounds": "2 at a time, epochs 3",
+    "automatic": "join, claim",
     "convention": "gradient",
     "device": "CPU",
     "precision": "bf16-mixed",
@@ -75,7 +77,8 @@ def busy() -> LiveState:
 
 def test_everything_is_there() -> None:
     text = painted(busy())
-    for words in ("FfMY…78HS holds 1.4 SOL", "local", "quick-test", "digits, from 0.05 SOL", "gradient", "bf16-mixed"):
+    facts = ("local", "quick-test", "digits, from 0.05 SOL", "2 at a time", "join, claim", "gradient", "bf16-mixed")
+    for words in ("FfMY…78HS holds 1.4 SOL", *facts):
         assert words in text
     row = next(line for line in text.splitlines() if line.strip().startswith("12 "))
     for words in ("training", "1:30", "50/200", "0.432", "9.7 %", "1 SOL"):

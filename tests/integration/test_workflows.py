@@ -99,10 +99,13 @@ def test_selective_training(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_quick_test(trainer: Trainer) -> None:
-    """The preset's own batches count where config.json has none; the local network's rounds ask for `custom`."""
+    """It earns on the local network; the preset's own batches count where config.json has none."""
     trainer.run("config", "--unset", "max_batches")
     assert trainer.json("config", "--show", "preset=quick-test")["settings"]["max_batches"] == 50
     daemon = trainer.start_as_documented("quick test")
+    # Its output is no terminal, as with nohup.
+    for line in ("Preset        quick-test", "Data sets     cifar10, mnist, digits", "Auto-claim    yes"):
+        daemon.wait_for(line)
     daemon.wait_for("claimed 0.882 SOL")
     assert daemon.end(signal.SIGINT) == 0
 

@@ -70,8 +70,9 @@ class Wizard:
         return {entry.name: entry.value for entry in show(composed(sources_of(values, self._home)))}
 
     def _keep(self, name: str, value: Value) -> None:
-        """Notes an answer; one that is as built in and was not kept before is left out, so that a preset can decide."""
-        if value == self._shown({}).get(name) and name not in self._before:
+        """Notes an answer; one that counts anyway and was not kept before is left out, so that a preset can decide."""
+        others = {key: kept for key, kept in self._values.items() if key != name}
+        if name not in self._before and value == self._shown({}).get(name) == self._shown(others).get(name):
             self._values.pop(name, None)
         else:
             self._values[name] = value

@@ -168,6 +168,18 @@ def test_lines_bear_the_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(line[4] == line[7] == "-" and line[13] == line[16] == ":" for line in lines)
 
 
+def test_a_log_says_what_epochs_come_to(capsys: pytest.CaptureFixture[str]) -> None:
+    """At most twice a minute, whatever the length of an epoch."""
+    at = 0.0
+    with TerminalReporter(plain=True, stamps=True, now=lambda: at) as reporter:
+        for epoch in range(4):
+            reporter.report(Training(1, "fit", epoch, 10 * epoch + 10, 40, 0.5, None))
+            reporter.report(Training(1, "evaluate", 0, 0, 0, None, 0.25 * epoch))
+            at += 20.0
+    lines = [line[26:] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["Round 1: epoch 1, loss 0.500, accuracy 0.0 %.", "Round 1: epoch 3, loss 0.500, accuracy 50.0 %."]
+
+
 SCRIPT = """
 import sys
 from decloud_pl.cli.ui.live import LiveReporter

@@ -40,3 +40,15 @@ async def test_who_only_looks_needs_no_wallet(world: World, ask: Callable[..., A
     wrong = await ask("explain", number, "wallet=environment", "--json")
     assert "wallet=environment, but DECLOUD_PRIVATE_KEY is not set" in wrong.out
     assert (await ask("status")).code == 4  # which is about the wallet
+
+
+async def test_a_round_of_an_unknown_data_set_says_how_to_map_it(
+    world: World, run: Any, ask: Callable[..., Awaitable[Any]]
+) -> None:
+    """What the documentation calls "Dataset not found"."""
+    number = str(await world.post(dataset="food101"))
+    said = (await ask("explain", number)).out
+    assert "does not join it: The data set food101 is not supported." in said
+    assert "Map it with `decloud-trainer config --add-mapping food101:NAME`" in said
+    assert run("config", "--add-mapping", "food101:digits").code == 0
+    assert "food101, trained on digits" in (await ask("explain", number)).out

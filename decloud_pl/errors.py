@@ -315,5 +315,11 @@ def first_line(error: BaseException) -> str:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """A phrase that names the known word nearest to ``word``, or lists them all; nobody means ``none`` by mistake."""
-    close = difflib.get_close_matches(word, [one for one in known if one != "none"], n=1)
+    as_known = {_letters(one): one for one in known}.get(_letters(word))  # CIFAR-10 is cifar10
+    likely = [one for one in known if one != "none"]
+    close = [as_known] if as_known else difflib.get_close_matches(word, likely, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
+
+
+def _letters(word: str) -> str:
+    return "".join(filter(str.isalnum, word)).lower()

@@ -26,6 +26,7 @@ from decloud_pl.chain.transaction_log import MemoryTransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.config.schema import JoinConfig
+from decloud_pl.config.values import hydra_text
 from decloud_pl.daemon.loop import Daemon, Policy
 from decloud_pl.data.catalog import entry
 from decloud_pl.domain import Round, Submission, Update
@@ -295,6 +296,18 @@ class World:
             await asyncio.wait_for(task, PATIENCE)
             await rpc.aclose()
             journal.close()
+
+    def overrides(self) -> list[str]:
+        """The settings with which production's own wiring works on this network."""
+        endpoints = self.network.endpoints
+        return [
+            "network=local",
+            f"network.rpc_url={hydra_text(endpoints.rpc_url)}",
+            f"network.gateways={hydra_text([endpoints.gateway_url])}",
+            f"storage.path={hydra_text(str(Path(endpoints.home) / 'store'))}",
+            f"home={hydra_text(str(self.home))}",
+            "poll_interval=0.1",
+        ]
 
     def open_journal(self) -> Journal:
         owner = Owner("", str(self.dialect.program_id), str(self.wallet.address))

@@ -42,7 +42,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.cli.ui.terminal import make_console
     from decloud_pl.daemon.assemble import assemble, run_until_stopped
-    from decloud_pl.daemon.settings import facts
+    from decloud_pl.daemon.settings import banner, facts
     from decloud_pl.daemon.stopping import said_at_the_end
     from decloud_pl.observers.systemd import keep_alive
     from decloud_pl.rounds.wallets import open_wallet
@@ -76,6 +76,8 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
         if isinstance(reporter, TerminalReporter):
             described = settings.network.describe_convention(settings.written_convention())
             reporter.say(f"Network {settings.network.name}. Updates are read as {described}.")
+            for line in banner(settings, preset, str(wallet.address)):
+                reporter.say(line)
         code = asyncio.run(work())
     for line in left_open:
         reporter.say(line)

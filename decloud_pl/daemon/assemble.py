@@ -12,7 +12,7 @@ from typing import cast
 from solders.pubkey import Pubkey
 
 from decloud_pl.build import build
-from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.client import ChainClient, View
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.network import AUTO
 from decloud_pl.chain.rpc import RpcClient
@@ -25,7 +25,7 @@ from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.settings import facts, public_settings
 from decloud_pl.daemon.startup import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
-from decloud_pl.domain import parse_sol
+from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
 from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
@@ -47,7 +47,7 @@ from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.planner import SettingsPlanner, make_catalog
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.revisions import Revisions
-from decloud_pl.rounds.select import Check, Criteria, join_cost
+from decloud_pl.rounds.select import WALLET_MINIMUM, Check, Criteria, join_cost
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.rounds.stores import make_publisher, make_reader, make_stores
 from decloud_pl.store.fetch.fetcher import Fetcher
@@ -247,15 +247,18 @@ async def _cluster_looked_at(executor: Cluster, reporter: Reporter) -> AsyncIter
         await asyncio.wait({looking})
 
 
-async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> tuple[tuple[Check, ...], Choice]:
+async def explain_round(
+    settings: Settings, address: Pubkey | None, round_id: int, *, why_none: str = ""
+) -> tuple[tuple[Check, ...], Choice]:
     """What the daemon of a wallet would find about a round, check by check, and how it would write the update.
 
     It runs beside the daemon.
 
     Args:
         settings: of the daemon.
-        address: the wallet's.
+        address: the wallet's, None where there is none yet.
         round_id: the round.
+        why_none: why there is no wallet.
 
     Raises:
         ChainError: no endpoint answers.
@@ -266,20 +269,29 @@ async def explain_round(settings: Settings, address: Pubkey, round_id: int) -> t
         network = await rpc.check_same_network()
         dialect = known_dialect(settings.network, settings.home_path / JOURNAL_FILE, network)
         deposit = await rpc.rent_exempt_minimum(dialect.submission_size)
-        view = await ChainClient(rpc, dialect).view(round_id, address)
+        chain = ChainClient(rpc, dialect)
+        if address is None:
+            view = View(await chain.round(round_id), None, await rpc.clock(), 0)
+        else:
+            view = await chain.view(round_id, address)
     finally:
         await rpc.aclose()
     if view.round is None:
         raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
     policy = make_policy(settings, deposit=deposit)
     with JournalReader(
-        settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address))
+        settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address or ""))
     ) as journal:
         choice = Conventions(settings.network, dialect, journal).of(view.round.validator)
         base_models = make_base_models(settings, make_reader(settings.network, settings.storage, settings.home_path))
         if base_models.wants_look(view.round, now=view.now):
             await base_models.look(view.round.model_cid)
-        return Joining(policy, journal, base_models).checks(view.round, now=view.now, balance=view.balance), choice
+        checks = Joining(policy, journal, base_models).checks(view.round, now=view.now, balance=view.balance)
+    if address is None:
+        needed = format_sol(policy.criteria.join_cost + WALLET_MINIMUM)
+        missing = Check("balance", passed=False, detail=f"there is no wallet ({why_none}), joining needs {needed}")
+        checks = tuple(missing if check.name == missing.name else check for check in checks)
+    return checks, choice
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lambda _: None) -> bool:

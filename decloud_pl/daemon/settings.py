@@ -83,15 +83,40 @@ def facts(settings: Settings, preset: str) -> dict[str, str]:
     wanted, rewards = ", ".join(settings.datasets) or "any data set", settings.rewards
     limits = [f"from {format_sol(rewards.min_lamports)}"] if rewards.min_lamports else []
     limits += [f"up to {format_sol(rewards.max_lamports)}"] if rewards.max_lamports else []
+    steps = ("train" if settings.auto_train else "", "claim" if settings.auto_claim else "")
     return {
         "network": settings.network.name,
         "program": settings.network.dialect,
         "preset": preset or "none",
         "filters": ", ".join([wanted, *limits]),
+        "rounds": f"{settings.max_concurrent_rounds} at a time, epochs {_epochs(settings)}",
+        "automatic": ", ".join(filter(None, ("join", *steps))),
         "convention": settings.network.describe_convention(settings.written_convention(), AUTO),
         "device": device(settings.trainer),
         "precision": precision(settings.trainer),
     }
+
+
+def banner(settings: Settings, preset: str, wallet: str) -> list[str]:
+    """What a log begins with: whose rounds are taken, which ones, and how they are worked on."""
+    rewards = settings.rewards
+    entries = {
+        "Wallet": wallet,
+        "Preset": preset or "none",
+        "Data sets": ", ".join(settings.datasets) or "any",
+        "Min reward": format_sol(rewards.min_lamports),
+        "Max reward": format_sol(rewards.max_lamports) if rewards.max_lamports else "unlimited",
+        "Max parallel": str(settings.max_concurrent_rounds),
+        "Epochs": _epochs(settings),
+        "Auto-train": "yes" if settings.auto_train else "no",
+        "Auto-claim": "yes" if settings.auto_claim else "no",
+    }
+    size = max(map(len, entries))
+    return [f"{name:<{size}}  {value}" for name, value in entries.items()]
+
+
+def _epochs(settings: Settings) -> str:
+    return str(settings.epochs or settings.trainer.get("max_epochs"))
 
 
 def public_settings(settings: Settings) -> dict[str, Any]:

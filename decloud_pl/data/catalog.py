@@ -182,4 +182,5 @@ def _not_supported(name: str, wanted: str, known: Sequence[str], chain_names: Se
 
 def _how_to_map(name: str, known: Sequence[str] = ()) -> str:
     choices = f" ({', '.join(known)})" if known else ""
-    return f"Map it with mappings.{name}=NAME{choices}, or set paths.{name} to a folder with its files."
+    how = f"`decloud-trainer config --add-mapping {name}:NAME`"
+    return f"Map it with {how}{choices}, or set paths.{name} to a folder with its files."

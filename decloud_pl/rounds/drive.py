@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from decloud_pl.chain.client import View
-from decloud_pl.domain import Round, RoundStatus
+from decloud_pl.domain import Round, RoundStatus, format_sol
 from decloud_pl.errors import (
     ChainError,
     ContentNotFound,
@@ -30,7 +30,7 @@ from decloud_pl.errors import (
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.retry import LONGEST_RETRY_AFTER, Backoff
 from decloud_pl.rounds.discover import Discovery
-from decloud_pl.rounds.events import Looked, Trouble
+from decloud_pl.rounds.events import Looked, Noted, Trouble
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.life import Act, Finish, Wait, next_step
 from decloud_pl.rounds.policy import Policy
@@ -84,6 +84,7 @@ class Driver:
         self._joining = Joining(policy, steps.journal, steps.base_models)
         self._one_at_a_time = asyncio.Lock()
         self._compared: set[int] = set()
+        self._left: set[tuple[int, str]] = set()
         # Of rounds at work, on this machine's clock; None where none is near.
         self._deadlines: dict[int, float | None] = {}
         # Those that the program said so of in this run, and the trainings that end when it does.
@@ -132,8 +133,10 @@ class Driver:
                         await self._wait(self._steps.enter(record, state, reason))
                         return None
                     case Act("train") if not self._policy.auto_train:
+                        self._leave("train", record, view)
                         return None
                     case Act("claim") if not self._policy.auto_claim:
+                        self._leave("claim", record, view)
                         return None
                     case Act(step):
                         record = await self._do(step, record, view)
@@ -262,6 +265,21 @@ class Driver:
         ended = {record.round_id for record in self.ended}
         if record.state is State.WITHHELD and self._policy.is_bounded and record.round_id not in ended:
             # A run for this round alone would wait for its deadline; a later run may still force it.
+            self._end(record)
+
+    def _leave(self, step: str, record: RoundRecord, view: View) -> None:
+        """Says, once in a run, that a step is left to the user; with a claim a run for this round alone is over."""
+        round_, place = view.round, view.submission
+        if (record.round_id, step) in self._left or round_ is None or place is None:
+            return
+        self._left.add((record.round_id, step))
+        if step == "train":
+            what = f"The training has started; its deadline is in {(round_.submit_deadline - view.now) // 60} min"
+        else:
+            what = f"Scored: {format_sol(round_.reward_of(place.contribution_bps))} wait"
+        how = f"`decloud-trainer {step} {record.round_id}` does it once this daemon is stopped"
+        self._steps.reporter.report(Noted(record.round_id, f"{what}. auto_{step} is off: {how}."))
+        if step == "claim" and self._policy.is_bounded:
             self._end(record)
 
     def _reconsider(self, record: RoundRecord) -> None:

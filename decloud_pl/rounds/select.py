@@ -231,7 +231,7 @@ def _model_cid(round_: Round) -> Check:
 
 def _wanted(round_: Round, resolved: str | None, criteria: Criteria) -> Check:
     if criteria.datasets and not {round_.dataset, resolved} & set(criteria.datasets):
-        detail = f"you do not train for the data set {round_.dataset}"
+        detail = f"you do not train for the data set {round_.dataset}; to do so, add it to datasets or --dataset"
         return Check("wanted data sets", passed=False, detail=detail, settled=True)
     return Check("wanted data sets", passed=True, detail=", ".join(sorted(criteria.datasets)) or "any")
 

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 
 from decloud_pl.chain.wallet import create_wallet
+from decloud_pl.config import load
+from decloud_pl.daemon.assemble import make_policy
+from decloud_pl.errors import DatasetError
 from tests.data import tiny
 
 SECRET = "0123456789abcdefghij"
@@ -165,6 +168,22 @@ def test_any_name_can_be_mapped_and_an_unknown_one_gets_a_warning(name: str, war
     assert warned in ran.err
     assert bool(ran.err) is bool(warned)
     assert kept(home)["mappings"] == {name: "mnist"}
+    assert run("config", "--set", "seed=1").err == (ran.err if "mean" in warned else ""), "said once of a new name"
+
+
+def test_the_documented_spelling_leads_to_the_name(run: Any) -> None:
+    for spelt, name in {"CIFAR-10": "cifar10", "Fashion-MNIST": "fashionmnist", "AG News": "agnews"}.items():
+        assert f"Did you mean '{name}'?" in run("config", "--set", f"datasets={spelt}").err
+
+
+@pytest.mark.parametrize("name", ["custom", "food101", "proprietary_data"])
+def test_a_round_finds_what_its_data_set_is_mapped_to(name: str, run: Any) -> None:
+    """On a network that maps nothing itself, so that only the user's mapping counts."""
+    resolve = make_policy(load(["network=devnet"])).resolve
+    with pytest.raises(DatasetError, match=f"Map it with `decloud-trainer config --add-mapping {name}:NAME`"):
+        resolve(name)
+    run("config", "--add-mapping", f"{name}:digits")
+    assert make_policy(load(["network=devnet"])).resolve(name) == "digits"
 
 
 def test_files_that_went_away_later_stand_in_no_other_settings_way(run: Any, home: Path) -> None:
@@ -234,14 +253,39 @@ def test_reset_puts_the_file_aside(run: Any, home: Path) -> None:
     assert (home / "config.json.old-1").read_text() == "{ broken"
 
 
+# As documented: the data sets, none for any, and the least reward in SOL.
+PRESETS = {
+    "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], None),
+    "image-small": (["mnist", "fashionmnist", "cifar10"], None),
+    "text-all": (["imdb", "sst2", "agnews"], None),
+    "cifar-only": (["cifar10", "cifar100"], None),
+    "mnist-only": (["mnist", "fashionmnist", "emnist", "kmnist"], None),
+    "high-reward": ([], "0.1"),
+    "quick-test": (["cifar10", "mnist", "digits"], None),
+    "none": (None, None),
+}
+
+
+def test_a_preset_shows_the_choice_that_sets_its_reward(run: Any, home: Path) -> None:
+    (home / "conf" / "preset").mkdir(parents=True)
+    for name, text in {"rich": "defaults:\n  - override /rewards: high\n", "broken": "a: ["}.items():
+        (home / "conf" / "preset" / f"{name}.yaml").write_text(f"# @package _global_\n# Mine.\n{text}")
+    rows = {row["name"]: row for row in run("config", "--preset", "list", "--json").document["presets"]}
+    assert (rows["rich"]["min_reward"], rows["broken"]["about"]) == ("rewards=high", "cannot be read")
+
+
 def test_presets_are_listed_and_kept(run: Any, home: Path) -> None:
     (home / "conf" / "preset").mkdir(parents=True)
     (home / "conf" / "preset" / "mine.yaml").write_text("# @package _global_\n# My own.\nepochs: 2\nmin_reward: 1\n")
     rows = {row["name"]: row for row in run("config", "--preset", "list", "--json").document["presets"]}
-    assert rows["mine"] == {"name": "mine", "about": "My own.", "own": True}
+    assert rows["mine"] == {"name": "mine", "about": "My own.", "own": True, "datasets": None, "min_reward": None}
     assert rows["image-small"]["own"] is False
     assert all(row["about"] for row in rows.values())
-    assert "mine" in run("config", "--preset", "list").out
+    assert {name: (row["datasets"], row["min_reward"]) for name, row in rows.items() if not row["own"]} == PRESETS
+    listed = [line.split() for line in run("config", "--preset", "list").out.splitlines()]
+    assert ["mine", "-", "My", "own."] in listed
+    assert ["high-reward", "0.1", "Rounds", "of", "0.1", "SOL", "or", "more,", "of", "any", "data", "set."] in listed
+    assert ["mnist,", "fashionmnist,", "emnist,", "kmnist"] in listed
     # The plain name of a setting is not its place in the tree, which is what a Hydra file must name.
     assert "There is no setting 'min_reward'" in run("config", "--preset", "mine").err
     (home / "conf" / "preset" / "mine.yaml").write_text("# @package _global_\nepochs: 2\n")

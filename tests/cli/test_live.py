@@ -38,6 +38,8 @@ FACTS = {
     "network": "local",
     "preset": "quick-test",
     "filters": "digits, from 0.05 SOL",
+    "rounds": "2 at a time, epochs 3",
+    "automatic": "join, claim",
     "convention": "gradient",
     "device": "CPU",
     "precision": "bf16-mixed",
@@ -75,7 +77,8 @@ def busy() -> LiveState:
 
 def test_everything_is_there() -> None:
     text = painted(busy())
-    for words in ("FfMY…78HS holds 1.4 SOL", "local", "quick-test", "digits, from 0.05 SOL", "gradient", "bf16-mixed"):
+    facts = ("local", "quick-test", "digits, from 0.05 SOL", "2 at a time", "join, claim", "gradient", "bf16-mixed")
+    for words in ("FfMY…78HS holds 1.4 SOL", *facts):
         assert words in text
     row = next(line for line in text.splitlines() if line.strip().startswith("12 "))
     for words in ("training", "1:30", "50/200", "0.432", "9.7 %", "1 SOL"):
@@ -163,6 +166,18 @@ def test_lines_bear_the_time(capsys: pytest.CaptureFixture[str]) -> None:
         "Round 4: not joined, it is too late.",
     ]
     assert all(line[4] == line[7] == "-" and line[13] == line[16] == ":" for line in lines)
+
+
+def test_a_log_says_what_epochs_come_to(capsys: pytest.CaptureFixture[str]) -> None:
+    """At most twice a minute, whatever the length of an epoch."""
+    at = 0.0
+    with TerminalReporter(plain=True, stamps=True, now=lambda: at) as reporter:
+        for epoch in range(4):
+            reporter.report(Training(1, "fit", epoch, 10 * epoch + 10, 40, 0.5, None))
+            reporter.report(Training(1, "evaluate", 0, 0, 0, None, 0.25 * epoch))
+            at += 20.0
+    lines = [line[26:] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["Round 1: epoch 1, loss 0.500, accuracy 0.0 %.", "Round 1: epoch 3, loss 0.500, accuracy 50.0 %."]
 
 
 SCRIPT = """

@@ -35,9 +35,11 @@ def test_from_end_to_end_with_wrong_answers(home: Path, tmp_path: Path, environ:
             terminal.answer("Private key (not shown): ", "no key at all")
             terminal.wait_for("That does not hold a private key.")
             terminal.answer("Private key (not shown): ", key)
+            terminal.wait_for("1 custom")
+            terminal.wait_for("5 fashionmnist")
             terminal.answer("(any: every one) [any]: ", "mnits")
             terminal.wait_for("Did you mean 'mnist'?")
-            terminal.answer("(any: every one) [any]: ", "mnist, fashionmnist")
+            terminal.answer("(any: every one) [any]: ", "mnist, 5")
             terminal.answer("in SOL [0]: ", "much")
             terminal.wait_for("is not an amount in SOL")
             terminal.answer("in SOL [0]: ", "0.05")
@@ -149,8 +151,10 @@ def test_a_new_key_file_and_pinatas_older_credentials(home: Path, environ: dict[
     with FakePinata() as pinata:
         environ["DECLOUD_STORAGE_PINATA_API_URL"] = pinata.url
         with Terminal(SETUP, environ) as terminal:
-            terminal.answer("Your choice [local]: ", "devnet")
-            terminal.answer("Your choice [file]: ", "")
+            terminal.wait_for("1  devnet")
+            terminal.answer("Your choice [local]: ", "0", "1")
+            terminal.wait_for("1  file")  # "select option 1", as documented
+            terminal.answer("Your choice [file]: ", "1")
             terminal.answer("id.json]: ", str(key))
             terminal.answer(f"There is no {key}. Make a new key there [Y/n]: ", "n")
             terminal.wait_for(f"There is no key file {key}.")
@@ -158,7 +162,7 @@ def test_a_new_key_file_and_pinatas_older_credentials(home: Path, environ: dict[
             terminal.answer("Make a new key there [Y/n]: ", "")
             terminal.answer("]: ", "", "", "", "", "")
             # Nobody on devnet could fetch what a folder on this machine keeps.
-            terminal.answer("Your choice [pinata]: ", "embedded")
+            terminal.answer("Your choice [pinata]: ", "1")
             terminal.wait_for("The embedded store serves this machine only")
             terminal.answer("Choose again [Y/n]: ", "")
             terminal.answer("Your choice [pinata]: ", "")

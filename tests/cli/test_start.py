@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import base58
 import pytest
+from solders.keypair import Keypair
 
 from decloud_pl.cli.commands.start import all_overrides
 from decloud_pl.cli.commands.start import run as start
@@ -21,7 +23,7 @@ def settings_of(*arguments: str) -> Settings:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--preset", "quick-test"], {"max_batches": 50, "datasets": ["cifar10", "mnist"]}),
+        (["--preset", "quick-test"], {"max_batches": 50, "datasets": ["cifar10", "mnist", "digits"]}),
         (["--dataset", "mnist,cifar10"], {"datasets": ["mnist", "cifar10"]}),
         (["--min-reward", "0.05"], {"rewards.min": "0.05"}),
         (["--max-reward", "2"], {"rewards.max": "2"}),
@@ -66,6 +68,17 @@ def test_wrong_options(arguments: list[str], code: int, words: str, run: Any) ->
     assert (ran.code, ran.out) == (code, "")
     assert words in ran.err
     assert len(ran.err.splitlines()) == 1
+
+
+def test_no_storage_says_all_the_ways_before_a_round_is_joined(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the documentation calls "Failed to upload gradients" after the training."""
+    key = base58.b58encode(bytes(Keypair())).decode()
+    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", key)
+    ran = run("start", "--no-auto-train", "network=devnet")
+    assert ran.code == 3
+    for way in ("PINATA_JWT", "PINATA_API_KEY and PINATA_SECRET_KEY", "config --set pinata_jwt=-", "storage=kubo"):
+        assert way in ran.err
+    assert key not in ran.out + ran.err
 
 
 def test_no_private_key_says_all_the_ways(run: Any) -> None:

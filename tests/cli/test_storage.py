@@ -23,7 +23,7 @@ from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.uploads import Upload, UploadState
 from tests.store.fakes.kubo import FakeKubo
 from tests.store.fakes.oracle import cid_of
-from tests.store.fakes.pinata import JWT, FakePinata
+from tests.store.fakes.pinata import JWT, KEY, SECRET, FakePinata
 from tests.store.fakes.server import status
 from tests.store.fakes.shelf import FakeGateway
 
@@ -212,6 +212,26 @@ def test_gc_removes_only_updates_of_finished_rounds(
     assert store.cids() == sorted([running, shared, model])
     assert main(["storage", "gc", *where]) == 0
     assert capsys.readouterr().out.strip() == "0 files removed."
+
+
+@pytest.mark.parametrize("place", ["environment", "config.json"])
+def test_pinatas_keys_alone_are_enough_on_a_public_network(
+    place: str, pinata: FakePinata, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As documented: the keys are given, and nothing else has to be chosen."""
+    monkeypatch.delenv("PINATA_JWT")
+    for name, value in {"pinata_api_key": KEY, "pinata_secret_key": SECRET}.items():
+        if place == "environment":
+            monkeypatch.setenv(name.upper(), value)
+        else:
+            assert main(["config", "--set", f"{name}={value}"]) == 0
+    capsys.readouterr()
+    urls = [f"storage.pinata_api_url={pinata.url}", f"storage.pinata_upload_url={pinata.url}"]
+    with FakeGateway(files=pinata.files) as shelf:
+        settings = ["network=devnet", f"network.gateways=[{shelf.url}]", *urls]
+        assert main(["storage", "test", "--json", *settings]) == 0
+    (store,) = told(capsys)["stores"]
+    assert (store["store"], store["ok"], pinata.uploads) == ("pinata", True, 1)
 
 
 @pytest.mark.parametrize("kinds", [["storage=embedded"], ["storage=kubo", "storage.fallback=[embedded]"]])

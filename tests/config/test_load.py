@@ -23,7 +23,7 @@ PRESETS = {
     "cifar-only": (["cifar10", "cifar100"], 0, 0),
     "mnist-only": (["mnist", "fashionmnist", "emnist", "kmnist"], 0, 0),
     "high-reward": ([], 100_000_000, 0),
-    "quick-test": (["cifar10", "mnist"], 0, 50),
+    "quick-test": (["cifar10", "mnist", "digits"], 0, 50),
 }
 
 
@@ -223,6 +223,20 @@ def test_a_users_own_preset(overrides: list[str], home: Path, environ: dict[str,
     assert settings.optimizer["momentum"] == 0.9
     assert origin("optimizer", environ, *overrides) == ("sgd", "preset mine")
     assert origin("epochs", environ, *overrides) == (3, "preset mine")
+
+
+def test_a_public_networks_storage_is_one_that_others_can_read(home: Path, environ: dict[str, str], keep: Any) -> None:
+    """Unless another layer chooses one, whichever of the two is chosen first."""
+    assert load(environ=environ).storage.kind == "embedded"
+    assert load(["network=mainnet"], environ=environ).storage.kind == "pinata"
+    assert load(["network=devnet", "storage=embedded"], environ=environ).storage.kind == "embedded"
+    own_preset(home, "# @package _global_\ndefaults:\n  - override /storage: kubo\n")
+    assert load(["network=devnet", "preset=mine"], environ=environ).storage.kind == "kubo"
+    keep({"storage": "kubo"})
+    assert load(["network=devnet"], environ=environ).storage.kind == "kubo"
+    keep({"network": "devnet"})
+    assert load(environ=environ).storage.kind == "pinata"
+    assert load(["network=local"], environ=environ).storage.kind == "embedded"
 
 
 def test_a_preset_with_an_interpolation(home: Path, environ: dict[str, str], keep: Any) -> None:

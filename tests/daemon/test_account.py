@@ -13,7 +13,6 @@ import pytest
 
 from decloud_pl.chain.wallet import Wallet, create_wallet
 from decloud_pl.config import compose
-from decloud_pl.config.values import hydra_text
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import assemble
 from decloud_pl.domain import Update
@@ -63,21 +62,9 @@ def wallet(world: World, tmp_path: Path) -> Wallet:
     return found
 
 
-def overrides(world: World, home: Path) -> list[str]:
-    endpoints = world.network.endpoints
-    return [
-        "network=local",
-        f"network.rpc_url={hydra_text(endpoints.rpc_url)}",
-        f"network.gateways={hydra_text([endpoints.gateway_url])}",
-        f"storage.path={hydra_text(str(Path(endpoints.home) / 'store'))}",
-        f"home={hydra_text(str(home))}",
-        "poll_interval=0.1",
-    ]
-
-
 @asynccontextmanager
 async def opened(world: World, wallet: Wallet, *more: str) -> AsyncIterator[WalletRounds]:
-    account = WalletRounds(compose([*overrides(world, world.home), *more]), wallet, world.diary)
+    account = WalletRounds(compose([*world.overrides(), *more]), wallet, world.diary)
     try:
         await account.open()
         yield account
@@ -159,7 +146,7 @@ async def test_a_kill_before_the_submission_loses_nothing(
 
 
 async def _dies(world: World, tmp_path: Path, mine: Update, number: int, last: str) -> int:
-    arguments: Sequence[object] = (tmp_path / "id.json", mine.path, number, last, *overrides(world, world.home))
+    arguments: Sequence[object] = (tmp_path / "id.json", mine.path, number, last, *world.overrides())
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _DIES, *(str(argument) for argument in arguments), env=dict(os.environ)
     )
@@ -174,7 +161,7 @@ async def test_one_that_may_be_on_its_way_is_not_replaced(world: World, wallet: 
         await world.begin(number)
         await account.publish(number, mine)
     # The chain would refuse another one anyway; here it is not even pinned.
-    async with assemble(compose(overrides(world, world.home)), wallet, world.diary) as daemon:
+    async with assemble(compose(world.overrides()), wallet, world.diary) as daemon:
         daemon.hand_in(number, mine)
         with pytest.raises(RoundError, match=rf"An earlier update of round {number} is being submitted: {mine.cid}"):
             daemon.hand_in(number, update(tmp_path / "other.pt", b"another update"))

@@ -24,7 +24,7 @@ from decloud_pl.errors import (
     UntrustedFileRejected,
 )
 from decloud_pl.journal.record import State
-from decloud_pl.rounds.events import Trouble
+from decloud_pl.rounds.events import Noted, Trouble
 from decloud_pl.rounds.select import Criteria
 from tests.world import World
 
@@ -323,6 +323,11 @@ async def test_a_round_that_expired_while_the_daemon_was_away_ends(world: World)
     assert world.executor.trained == 1
 
 
+def notes(world: World, round_id: int) -> list[str]:
+    """What was said of a round and is no failure."""
+    return [event.message for event in world.diary.events if isinstance(event, Noted) and event.round_id == round_id]
+
+
 async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> None:
     async with world.daemon(auto_train=False):
         round_id = await world.post()
@@ -330,12 +335,18 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> Non
         await world.begin(round_id)
         await world.diary.looks(round_id, 2)  # the first may have begun before
         assert world.executor.trained == 0
+        train = f"auto_train is off: `decloud-trainer train {round_id}` does it once this daemon is stopped."
+        assert notes(world, round_id) == [f"The training has started; its deadline is in 60 min. {train}"]
     async with world.daemon(auto_claim=False):
         await world.diary.reaches(round_id, State.SUBMITTED)
         await world.complete(round_id)
         await world.diary.looks(round_id, 2)
         submission = await world.submission(round_id)
         assert not submission.reward_claimed
+        claim = f"auto_claim is off: `decloud-trainer claim {round_id}` does it once this daemon is stopped."
+        assert notes(world, round_id)[-1] == f"Scored: 0.882 SOL wait. {claim}"
+    async with world.daemon(auto_claim=False, only_round=round_id, stop_after=1) as daemon:
+        await world.diary.until(lambda: len(daemon.ended) == 1)
     async with world.daemon():
         await world.diary.reaches(round_id, State.CLAIMED)
 

@@ -36,7 +36,8 @@ def test_a_name_of_its_own_and_a_mapped_one(data: DataFolder) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CHAIN_NAMES if name not in names()])
 def test_every_other_name_of_the_chain_can_be_mapped_or_pathed(name: str, data: DataFolder, tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotSupported, match=rf"{name} is not supported.*mappings\.{name}=NAME.*paths\.{name}"):
+    said = rf"{name} is not supported.*--add-mapping {name}:NAME.*paths\.{name}"
+    with pytest.raises(DatasetNotSupported, match=said):
         choose(name, data)
     assert choose(name, data, {name: "digits"}).name == "digits"
     images, labels = tiny.images(30, 3, 8, 1, 0)

@@ -99,10 +99,13 @@ def test_selective_training(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_quick_test(trainer: Trainer) -> None:
-    """The preset's own batches count where config.json has none; the local network's rounds ask for `custom`."""
+    """It earns on the local network; the preset's own batches count where config.json has none."""
     trainer.run("config", "--unset", "max_batches")
     assert trainer.json("config", "--show", "preset=quick-test")["settings"]["max_batches"] == 50
     daemon = trainer.start_as_documented("quick test")
+    # Its output is no terminal, as with nohup.
+    for line in ("Preset        quick-test", "Data sets     cifar10, mnist, digits", "Auto-claim    yes"):
+        daemon.wait_for(line)
     daemon.wait_for("claimed 0.882 SOL")
     assert daemon.end(signal.SIGINT) == 0
 
@@ -153,18 +156,19 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
     daemon = trainer.start("--no-auto-train", "--no-auto-claim")
-    daemon.wait_for("joined.")
+    daemon.wait_for("auto_train is off: `decloud-trainer train 0` does it")
     refused = trainer.run("train", "0", code=11)
     assert "Another daemon (process" in refused.stderr
     assert "stop it to train by hand" in refused.stderr
     assert trainer.json("status")["daemon_process"] == daemon.process.pid
     assert daemon.end(signal.SIGINT) == 0
-    # As a Hydra application: this one round to its end, then nothing is left to do.
+    # As a Hydra application: this one round until only the claim is left, which is by hand.
     one = trainer.begin(
-        ["task=round", "round=0"],
+        ["task=round", "round=0", "auto_claim=false"],
         command=(sys.executable, "-m", "decloud_pl"),
         DECLOUD_HOME=trainer.environ["DECLOUD_HOME"],
     )
-    one.wait_for("claimed 0.882 SOL")
+    one.wait_for("Scored: 0.882 SOL wait. auto_claim is off: `decloud-trainer claim 0` does it")
     assert one.process.wait(timeout=60) == 0
+    assert [entry["state"] for entry in trainer.json("claim", "--all")["rounds"]] == ["claimed"]
     assert trainer.json("history")["rounds"][0]["state"] == "claimed"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from decloud_pl.config import Secrets, compose
-from decloud_pl.daemon.settings import facts, public_settings
+from decloud_pl.daemon.settings import banner, facts, public_settings
 from decloud_pl.errors import UsageError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.observers import plots
@@ -100,6 +100,24 @@ def test_settings_are_told_without_secrets() -> None:
     assert "https://…@rpc.example/…" in text
     assert json.loads(text)["epochs"] == 1
     assert facts(settings, "quick-test")["preset"] == "quick-test"
+
+
+def test_a_log_begins_with_the_settings() -> None:
+    """Those of the documented banner, one a line."""
+    plain = ["0 SOL", "unlimited", "1", "1", "yes", "yes"]
+    chosen = ["rewards.min=0.01", "rewards.max=2", "epochs=2", "max_concurrent_rounds=3", "auto_train=false"]
+    rows = {
+        "none": ([], ["any", *plain]),
+        "image-small": (["preset=image-small"], ["mnist, fashionmnist, cifar10", *plain]),
+        "mine": ([*chosen, "auto_claim=false"], ["any", "0.01 SOL", "2 SOL", "3", "2", "no", "no"]),
+    }
+    names = ("Data sets", "Min reward", "Max reward", "Max parallel", "Epochs", "Auto-train", "Auto-claim")
+    for preset, (overrides, values) in rows.items():
+        first, second, *lines = banner(compose(overrides), preset, "the address")
+        assert (first.split(maxsplit=1), second.split()) == (["Wallet", "the address"], ["Preset", preset])
+        assert lines == [f"{name:<12}  {value}" for name, value in zip(names, values, strict=True)]
+    header = facts(compose(chosen), "mine")
+    assert (header["rounds"], header["automatic"]) == ("3 at a time, epochs 2", "join, claim")
 
 
 def test_earnings_are_drawn(tmp_path: Path) -> None:

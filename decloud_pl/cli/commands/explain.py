@@ -1,5 +1,7 @@
 """Show each test of a round and whether the daemon would join it.
 
+It needs no wallet. Without one the test of the balance fails.
+
 Examples:
   decloud-trainer explain 42
   decloud-trainer explain 42 rewards.min=0.5 --json
@@ -19,14 +21,13 @@ from decloud_pl.cli.arguments import as_json, command, overrides, round_id
 def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
-    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.config.session import open_settings, own_address
     from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.daemon.assemble import explain_round
-    from decloud_pl.rounds.wallets import open_wallet
 
     settings = open_settings(overrides)
-    address = open_wallet(settings.wallet, settings.secrets, settings.allow_packages).address
-    checks, choice = asyncio.run(explain_round(settings, address, round_id))
+    address, why_none = own_address(settings)
+    checks, choice = asyncio.run(explain_round(settings, address, round_id, why_none=why_none))
     written = settings.written_convention(choice.convention)
     joins = all(check.passed for check in checks)
     if as_json:

@@ -1,5 +1,7 @@
 """Show the wallet, the daemon and this wallet's rounds, or one round.
 
+One round can be looked at without a wallet.
+
 Examples:
   decloud-trainer status
   decloud-trainer status 42 --json
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
-    from decloud_pl.cli.config.session import open_settings
+    from decloud_pl.cli.config.session import open_settings, own_address
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.domain import format_sol
     from decloud_pl.journal.schema import JOURNAL_FILE, daemon_process
@@ -43,9 +45,10 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
 
     settings = open_settings(overrides)
     network, journal = settings.network, settings.home_path / JOURNAL_FILE
-    address = open_wallet(settings.wallet, settings.secrets, settings.allow_packages).address
     if round_id is not None:
-        return asyncio.run(_round_status(round_id, network, address, journal, json=as_json))
+        wallet, why_none = own_address(settings)
+        return asyncio.run(_round_status(round_id, network, wallet, why_none, journal, json=as_json))
+    address = open_wallet(settings.wallet, settings.secrets, settings.allow_packages).address
     process = daemon_process(journal)
     standing = asyncio.run(_standing(network, address, journal))
     if as_json:
@@ -121,13 +124,16 @@ def _print_rounds(standing: _Standing) -> None:
         print("This wallet has joined no round yet.")
 
 
-async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, journal: Path, *, json: bool) -> int:
+async def _round_status(
+    round_id: int, network: NetworkConfig, wallet: Pubkey | None, why_none: str, journal: Path, *, json: bool
+) -> int:
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.journal.reader import JournalReader
 
     async with open_chain(network, journal) as chain:
-        round_, submission = await chain.round(round_id), await chain.submission(round_id, wallet)
+        round_ = await chain.round(round_id)
+        submission = None if wallet is None else await chain.submission(round_id, wallet)
         now = await chain.rpc.clock()
         owner = await _owner(chain, wallet)
     if round_ is None:
@@ -142,7 +148,8 @@ async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, j
         }
         print_json(document)
         return 0
-    for name, value in _details(round_, submission, record, now):
+    place = [("This wallet", f"none ({why_none})")] if wallet is None else _place(round_, submission, record)
+    for name, value in [*_details(round_, now), *place]:
         print(f"{name:<12} {value}")
     if steps:
         from decloud_pl.cli.ui.output import clock_time
@@ -153,12 +160,10 @@ async def _round_status(round_id: int, network: NetworkConfig, wallet: Pubkey, j
     return 0
 
 
-def _details(
-    round_: Round, submission: Submission | None, record: RoundRecord | None, now: int
-) -> list[tuple[str, str]]:
+def _details(round_: Round, now: int) -> list[tuple[str, str]]:
     from decloud_pl.domain import format_sol
 
-    found = [
+    return [
         ("Round", str(round_.id)),
         ("Status", status_name(round_)),
         ("Data set", round_.dataset),
@@ -169,12 +174,16 @@ def _details(
         ("Trainers", f"{round_.trainers_count} joined, {round_.submissions_count} submitted"),
         ("Deadline", next_deadline(round_, now)),
     ]
+
+
+def _place(round_: Round, submission: Submission | None, record: RoundRecord | None) -> list[tuple[str, str]]:
+    """A wallet's place in a round."""
+    from decloud_pl.domain import format_sol
+
     if submission is None:
-        return [*found, ("This wallet", "has not joined")]
-    if not submission.submitted:
-        found.append(("This wallet", "has joined"))
-    else:
-        found.append(("Submission", submission.gradient_cid))
+        return [("This wallet", "has not joined")]
+    found = [("Submission", submission.gradient_cid)] if submission.submitted else [("This wallet", "has joined")]
+    if submission.submitted:
         share = f"{submission.contribution_bps / 100:g} %, {format_sol(_reward(round_, submission))}"
         found.append(("Share", share if submission.contribution_bps else "not scored yet"))
         found.append(("Claimed", "yes" if submission.reward_claimed else "no"))
@@ -193,10 +202,10 @@ def _details(
     return found
 
 
-async def _owner(chain: ChainClient, wallet: Pubkey) -> Owner:
+async def _owner(chain: ChainClient, wallet: Pubkey | None) -> Owner:
     from decloud_pl.journal.owner import Owner
 
-    return Owner(await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet))
+    return Owner(await chain.rpc.check_same_network(), str(chain.dialect.program_id), str(wallet or ""))
 
 
 def _status_fields(round_: Round, submission: Submission | None, record: RoundRecord | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from decloud_pl.errors import ConfigError
@@ -44,8 +44,8 @@ def check_names(
                 raise ConfigError(f"{where}: there is no data set {name!r}.", fix=_short(nearest(name, known)))
 
 
-def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: bool = False) -> None:
-    """Says on stderr which mapped names look misspelt, and, where they are ``stored`` now, which no network carries.
+def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Collection[str] = ()) -> None:
+    """Says on stderr which mapped names look misspelt, and which of those ``stored`` now no network carries.
 
     Any name may be mapped: a round can name a data set that is new.
     """
@@ -54,7 +54,7 @@ def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: bool 
     known = get_dialect(dialect).datasets if mappings else ()
     for name in mappings:
         close = difflib.get_close_matches(name, known, n=1)
-        if name in known or not (close or stored):
+        if name in known or not (close or name in stored):
             continue
         hint = f"Did you mean {close[0]!r}?" if close else "It counts once a round names it."
         print(f"mappings.{name}: the network has no data set {name!r} today. {hint}", file=sys.stderr)

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, WalletError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from solders.pubkey import Pubkey
 
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.config import NetworkConfig, Settings
@@ -31,7 +33,8 @@ def open_settings(overrides: Sequence[str]) -> Settings:
 def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
     """What `open_settings` gives, with the choices of groups, of settings that were read before.
 
-    Of the settings whose names are in ``stored``, which are kept now, the files are looked at as well.
+    Of the settings whose names are in ``stored``, which are kept now, the files are looked at as well, and mappings
+    from unknown names are warned of.
 
     Raises:
         ConfigError: see `decloud_pl.config.load`.
@@ -47,7 +50,8 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
     settings = found.settings
     dialect = settings.network.assumed_dialect
     check_names(settings.datasets, settings.mappings, settings.paths, dialect, settings.own_conf)
-    warn_of_mappings(settings.mappings, dialect, stored=bool(stored))
+    new = [name for name in settings.mappings if not {"mappings", f"mappings.{name}"}.isdisjoint(stored)]
+    warn_of_mappings(settings.mappings, dialect, stored=new)
     if "keypair_path" in stored:
         from decloud_pl.cli.config.files import check_key_file
 
@@ -59,6 +63,20 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
 
         check_paths(make_catalog(settings), paths)
     return found
+
+
+def own_address(settings: Settings) -> tuple[Pubkey | None, str]:
+    """The wallet's address, for who only looks; without a wallet None, and why there is none.
+
+    Raises:
+        ConfigError: the wallet of a user's own is none, or is not allowed.
+    """
+    from decloud_pl.rounds.wallets import open_wallet
+
+    try:
+        return open_wallet(settings.wallet, settings.secrets, settings.allow_packages).address, ""
+    except WalletError as error:
+        return None, error.message.rstrip(".")
 
 
 @asynccontextmanager

@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.ui.output import print_json, print_table, to_display
 from decloud_pl.config.file import ConfigFile
-from decloud_pl.config.layers import sets, sources
+from decloud_pl.config.layers import Assignment, Sources, sets, sources
 from decloud_pl.config.names import (
     ALIASES,
     OLD,
     PACKAGES,
     PLAIN_NAMES,
+    PRESET,
     SHORT,
     choices,
     leaves,
@@ -25,6 +26,7 @@ from decloud_pl.config.names import (
 )
 from decloud_pl.config.schema import CONFIG_FILE, default_home
 from decloud_pl.config_dir import USER_CONF, config_dir
+from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact_tree
 
 if TYPE_CHECKING:
@@ -126,17 +128,51 @@ def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> int
     return 0
 
 
+@dataclass(frozen=True)
+class _Preset:
+    """A preset for ``config --preset list``; a filter that it leaves as it is set is None."""
+
+    name: str
+    about: str
+    own: bool
+    datasets: list[str] | None
+    min_reward: str | None
+
+
 def print_presets(*, json: bool) -> int:
-    """Lists the presets, each with the first line of comment in its file."""
-    own = default_home(os.environ) / USER_CONF
-    found = [(name, folder) for folder in (config_dir(), own) for name in choices("preset", folder)]
-    rows = [(name, _about(folder / "preset" / f"{name}.yaml"), folder == own) for name, folder in found]
+    """Lists the presets: the first line of comment in each one's file, its data sets and its least reward."""
+    home = default_home(os.environ)
+    own = home / USER_CONF
+    presets = [
+        _preset(home, name, folder / "preset" / f"{name}.yaml", own=folder == own)
+        for folder in (config_dir(), own)
+        for name in choices("preset", folder)
+    ]
     if json:
-        print_json({"presets": [{"name": name, "about": about, "own": mine} for name, about, mine in rows]})
-    else:
-        print_table(["preset", "what it is"], [row[:2] for row in rows])
-        print(f"\nYour own belong in {own / 'preset'}")
+        print_json({"presets": [asdict(one) for one in presets]})
+        return 0
+    rows = []
+    for one in presets:
+        rows.append([one.name, one.min_reward or "-", one.about])
+        if one.datasets is not None:
+            rows.append(["", "", ", ".join(one.datasets) or "any data set"])
+    print_table(["preset", ">min_reward", "what it is, and its data sets"], rows)
+    print(f"\nYour own belong in {own / 'preset'}")
     return 0
+
+
+def _preset(home: Path, name: str, file: Path, *, own: bool) -> _Preset:
+    from yaml import YAMLError
+
+    try:
+        _, layer = Sources(home, {PRESET: Assignment(PRESET, name, CONFIG_FILE)}).files
+    except (OSError, ValueError, YAMLError, ConfigError):
+        return _Preset(name, "cannot be read", own, None, None)
+    datasets = layer["datasets"].value if "datasets" in layer else None
+    least = str(layer["rewards.min"].value) if "rewards.min" in layer else None
+    if least is None and "rewards" in layer:
+        least = f"rewards={layer['rewards'].value}"
+    return _Preset(name, _about(file), own, list(map(str, datasets)) if isinstance(datasets, list) else None, least)
 
 
 def _about(path: Path) -> str:

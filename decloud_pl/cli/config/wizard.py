@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 
 from click import confirm
 
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet, parse_key
 from decloud_pl.cli.config.session import checked
 from decloud_pl.cli.config.shown import show
-from decloud_pl.cli.ui.output import to_display
-from decloud_pl.cli.ui.prompt import ask, ask_hidden, checked_secret, choose
+from decloud_pl.cli.ui.output import PIPED_WIDTH, to_display
+from decloud_pl.cli.ui.prompt import ask, ask_hidden, checked_secret, choose, named
 from decloud_pl.config import Settings
 from decloud_pl.config.file import ConfigFile
 from decloud_pl.config.layers import sources_of
@@ -48,8 +50,7 @@ class Wizard:
         names = choices("network", *conf_folders(self._home))
         self._keep("network", choose("Which network?", [(name, _about(name)) for name in names], self._now("network")))
         address = self._wallet()
-        print()
-        self._ask("datasets", "Data sets to train for, with commas between them (any: every one)")
+        self._datasets()
         self._ask("min_reward", "The least reward of a round, in SOL")
         self._ask("max_reward", "The greatest, 0 for no limit")
         self._ask("epochs", "Epochs of a training")
@@ -69,28 +70,41 @@ class Wizard:
         return {entry.name: entry.value for entry in show(composed(sources_of(values, self._home)))}
 
     def _keep(self, name: str, value: Value) -> None:
-        """Notes an answer; one that is as built in and was not kept before is left out, so that a preset can decide."""
-        if value == self._shown({}).get(name) and name not in self._before:
+        """Notes an answer; one that counts anyway and was not kept before is left out, so that a preset can decide."""
+        others = {key: kept for key, kept in self._values.items() if key != name}
+        if name not in self._before and value == self._shown({}).get(name) == self._shown(others).get(name):
             self._values.pop(name, None)
         else:
             self._values[name] = value
 
-    def _ask(self, name: str, question: str) -> None:
+    def _datasets(self) -> None:
+        from decloud_pl.rounds.planner import make_catalog
+
+        settings = self._settings()
+        names = list(dict.fromkeys([*settings.all_mappings(), *make_catalog(settings).names()]))
+        listed = "  ".join(f"{number} {name}" for number, name in enumerate(names, 1))
+        print(f"\nWhich data sets?\n{fill(listed, PIPED_WIDTH, initial_indent='  ', subsequent_indent='  ')}")
+
+        def read(answer: str) -> str:
+            parts = (part.strip() for part in answer.split(","))
+            return "" if answer.lower() == "any" else ",".join(named(part, names) for part in parts)
+
+        self._ask("datasets", "Names or numbers, with commas between them (any: every one)", otherwise="any", read=read)
+
+    def _ask(self, name: str, question: str, *, otherwise: str = "", read: Callable[[str], str] = str) -> None:
+        """Asks for a setting; ``otherwise`` stands for an empty one, ``read`` gives the text of an answer."""
         setting = find(name, self._home)
-        any_data_set = name == "datasets"
 
         def check(answer: str) -> None:
             before = dict(self._values)
-            text = "" if any_data_set and answer.lower() == "any" else answer
-            self._keep(name, from_text(setting, text, "That"))
+            self._keep(name, from_text(setting, read(answer), "That"))
             try:
                 checked(sources_of(self._values, self._home))
             except DecloudError:
                 self._values = before
                 raise
 
-        default = self._now(name)
-        ask(question, default or ("any" if any_data_set else ""), check)
+        ask(question, self._now(name) or otherwise, check)
 
     def _wallet(self) -> str | None:
         has_key = "private_key" in self._values

@@ -25,7 +25,8 @@ from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import DaemonEvent
 
 _FRAMES_PER_SECOND = 2
-_LINES_BESIDE_EVENTS = 12
+_LINES_BESIDE_EVENTS = 13
+_MORE_WHERE_NARROW = 4
 _NARROW = 60
 _WIDE = 130
 _SOON_SECONDS = 120
@@ -47,7 +48,8 @@ def picture(state: LiveState, now: float, *, width: int, height: int) -> Group:
     """The whole picture; it never takes more lines than there are."""
     parts: list[RenderableType] = [_header(state, width), Text()]
     parts.append(_rounds(state, now, width) if state.rounds else Text("No round is active.", style="dim"))
-    room = max(1, min(EVENTS, height - _LINES_BESIDE_EVENTS - len(state.rounds)))
+    beside = _LINES_BESIDE_EVENTS + (_MORE_WHERE_NARROW if width < _NARROW else 0) + len(state.rounds)
+    room = max(1, min(EVENTS, height - beside))
     parts += [Text(), Text("Last events", style="bold")]
     # A slice of a deque is none; the newest come last, where the eye rests.
     for at, style, words in list(state.events)[-room:]:
@@ -67,6 +69,8 @@ def _header(state: LiveState, width: int) -> RenderableType:
         ("Network", ", program ".join(filter(None, (facts.get("network"), facts.get("program"))))),
         ("Preset", facts.get("preset", "")),
         ("Filters", facts.get("filters", "")),
+        ("Rounds", facts.get("rounds", "")),
+        ("Automatic", facts.get("automatic", "")),
         ("Convention", facts.get("convention", "")),
         ("Device", f"{facts.get('device', '')}, precision {facts.get('precision', '')}"),
     ]

@@ -47,7 +47,7 @@ class LiveState:
     """What the picture shows; changes with every event.
 
     Attributes:
-        facts: network, preset, filters, convention, device and precision, by these names.
+        facts: network, preset, filters, rounds, automatic, convention, device and precision, by these names.
         events: (Unix time, style, words) of the last ones, the oldest first.
         stopping: what the stop that was asked for brings about.
     """

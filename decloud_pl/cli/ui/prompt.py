@@ -86,18 +86,25 @@ def checked_secret(name: str, text: str) -> str:
 
 
 def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> str:
-    """Asks for one of several names, with a line about each."""
+    """Asks for one of several names, with a line about each; its number does as well."""
     print(f"\n{question}")
-    size = max(len(name) for name, _ in choices)
-    for name, about in choices:
-        print(f"  {name:<{size}}  {about}")
+    names = [name for name, _ in choices]
+    size = max(map(len, names))
+    for number, (name, about) in enumerate(choices, 1):
+        print(f"  {number}  {name:<{size}}  {about}")
 
     def check(answer: str) -> str:
         from decloud_pl.errors import nearest
 
-        names = [name for name, _ in choices]
-        if answer.lower() not in names:
+        name = named(answer, names).lower()
+        if name not in names:
             raise UsageError(f"There is no choice {answer!r}.", fix=nearest(answer, names))
-        return answer.lower()
+        return name
 
     return ask("Your choice", default, check)
+
+
+def named(answer: str, names: Sequence[str]) -> str:
+    """The name that a number stands for in a list that begins with 1; any other answer as it is."""
+    index = int(answer) - 1 if answer.isdecimal() else -1
+    return names[index] if 0 <= index < len(names) else answer

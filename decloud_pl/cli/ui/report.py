@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Callable
 from datetime import datetime
+from math import inf
 from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -12,6 +15,8 @@ from decloud_pl.cli.ui.terminal import make_console
 from decloud_pl.domain import format_sol
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Skipped, Training, Trouble, Uploading
+
+_EPOCH_SECONDS = 30.0
 
 
 class TerminalReporter:
@@ -22,10 +27,18 @@ class TerminalReporter:
     Args:
         stderr: print there.
         plain: neither bars nor colours, even on a terminal.
-        stamps: begin each line with the local time.
+        stamps: begin each line with the local time, and say what epochs come to.
+        now: seconds that only go forward.
     """
 
-    def __init__(self, *, stderr: bool = False, plain: bool = False, stamps: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        stderr: bool = False,
+        plain: bool = False,
+        stamps: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.console = make_console(stderr=stderr, plain=plain)
         self._stamps = stamps
         self.progress = Progress(
@@ -40,6 +53,9 @@ class TerminalReporter:
         )
         self._bars: dict[int, TaskID] = {}
         self._last: dict[int, tuple[State, str]] = {}
+        self._now = now
+        self._epochs: dict[int, Training] = {}
+        self._epoch_said: dict[int, float] = {}
 
     def __enter__(self) -> TerminalReporter:
         self.progress.start()
@@ -88,8 +104,11 @@ class TerminalReporter:
     def _train(self, event: Training) -> None:
         if event.note:
             self.say(f"Round {event.round_id}: {event.note}")
+        if event.stage == "evaluate":
+            self._say_epoch(event)
         if event.stage != "fit" or not event.total_steps:
             return
+        self._epochs[event.round_id] = event
         bar = self._bars.get(event.round_id)
         if bar is None:
             bar = self.progress.add_task(
@@ -98,6 +117,16 @@ class TerminalReporter:
             self._bars[event.round_id] = bar
         loss = "" if event.loss is None else f"loss {event.loss:.3f}"
         self.progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
+
+    def _say_epoch(self, event: Training) -> None:
+        """In a log, what a bar shows on a terminal; of short epochs not each."""
+        fit, now = self._epochs.get(event.round_id), self._now()
+        if not self._stamps or fit is None or now < self._epoch_said.get(event.round_id, -inf) + _EPOCH_SECONDS:
+            return
+        self._epoch_said[event.round_id] = now
+        loss = "" if fit.loss is None else f", loss {fit.loss:.3f}"
+        accuracy = "" if event.accuracy is None else f", accuracy {event.accuracy * 100:.1f} %"
+        self.say(f"Round {event.round_id}: epoch {fit.epoch + 1}{loss}{accuracy}.")
 
     def _upload(self, event: Uploading) -> None:
         bar = self._bars.get(event.round_id)
@@ -108,6 +137,8 @@ class TerminalReporter:
         self.progress.update(bar, completed=event.sent, total=event.total)
 
     def _drop_bar(self, round_id: int) -> None:
+        self._epochs.pop(round_id, None)
+        self._epoch_said.pop(round_id, None)
         bar = self._bars.pop(round_id, None)
         if bar is not None:
             self.progress.remove_task(bar)

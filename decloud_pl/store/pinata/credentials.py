@@ -41,7 +41,11 @@ class PinataCredentials:
             missing = "PINATA_SECRET_KEY" if self.api_key else "PINATA_API_KEY"
             raise ConfigError("Only half of Pinata's pair of keys is set.", fix=f"Set {missing} too.")
         if not (self.jwt or self.api_key):
-            raise ConfigError("Pinata needs credentials.", fix=f"Set {LOGIN}; app.pinata.cloud gives them out.")
+            kept = "keep one with `decloud-trainer config --set pinata_jwt=-`"
+            raise ConfigError(
+                "Pinata needs credentials.",
+                fix=f"Set {LOGIN}, or {kept}; app.pinata.cloud gives them out. With an IPFS node: storage=kubo.",
+            )
 
     def redact(self, text: str) -> str:
         """A text without the credentials, should a server repeat them."""

@@ -1,0 +1,54 @@
+"""Commands on a local network without agents, as a new user types them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.world import World
+
+
+@pytest.fixture
+def ask(world: World, run: Any) -> Callable[..., Awaitable[Any]]:
+    """Runs a command with the network's settings while the network goes on."""
+
+    def command(*arguments: str) -> Awaitable[Any]:
+        # Its base models are none, which is not asked about here.
+        settings = [*world.overrides(), "join.verify=cid"]
+        return asyncio.to_thread(run, *arguments, *settings)
+
+    return command
+
+
+async def test_who_only_looks_needs_no_wallet(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
+    number = str(await world.post())
+    listed = await ask("list")
+    assert (listed.code, listed.err) == (0, "")
+    assert "waiting-trainers" in listed.out
+    status = await ask("status", number)
+    assert (status.code, status.err) == (0, "")
+    assert status.out.splitlines()[-1] == "This wallet  none (No private key found)"
+    explained = (await ask("explain", number, "--json")).document
+    failed = {check["name"]: check["detail"] for check in explained["checks"] if not check["passed"]}
+    assert failed == {"balance": "there is no wallet (No private key found), joining needs 0.00293892 SOL"}
+    assert explained["joins"] is False
+    # A round that does not fit anyway is said to be so first.
+    assert (await ask("explain", number, "rewards.min=5")).out.endswith("is below your minimum of 5 SOL.\n")
+    wrong = await ask("explain", number, "wallet=environment", "--json")
+    assert "wallet=environment, but DECLOUD_PRIVATE_KEY is not set" in wrong.out
+    assert (await ask("status")).code == 4  # which is about the wallet
+
+
+async def test_a_round_of_an_unknown_data_set_says_how_to_map_it(
+    world: World, run: Any, ask: Callable[..., Awaitable[Any]]
+) -> None:
+    """What the documentation calls "Dataset not found"."""
+    number = str(await world.post(dataset="food101"))
+    said = (await ask("explain", number)).out
+    assert "does not join it: The data set food101 is not supported." in said
+    assert "Map it with `decloud-trainer config --add-mapping food101:NAME`" in said
+    assert run("config", "--add-mapping", "food101:digits").code == 0
+    assert "food101, trained on digits" in (await ask("explain", number)).out

@@ -317,3 +317,14 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """A phrase that names the known word nearest to ``word``, or lists them all; nobody means ``none`` by mistake."""
     close = difflib.get_close_matches(word, [one for one in known if one != "none"], n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
+
+
+def unquoted(text: str, where: str) -> str:
+    """A value that a user wrote, which ``where`` names.
+
+    Raises:
+        ConfigError: quotes stand around it. A shell takes them away; ``docker --env-file`` does not.
+    """
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        raise ConfigError(f"{where} has quotes around its value.", fix="Write it without them, for they count.")
+    return text

@@ -33,7 +33,8 @@
     ├── JournalError                   11
     │   └── JournalLocked
     ├── LocalnetError                  12
-    └── RoundError                     13     a round that cannot be joined, trained or claimed as asked
+    ├── RoundError                     13     a round that cannot be joined, trained or claimed as asked
+    └── NotificationError              15     a message to the user could not be delivered
 
 Exit codes are part of the public interface: 0 is success, 1 an unexpected failure (a defect), 130 Ctrl-C.
 A message is one sentence that says what happened and, after it, what to do.
@@ -65,6 +66,7 @@ __all__ = [
     "JournalLocked",
     "LocalnetError",
     "ModelError",
+    "NotificationError",
     "ProgramError",
     "RoundError",
     "RpcRejected",
@@ -302,6 +304,12 @@ class RoundError(DecloudError):
     """What a user asked of a round cannot be done as it stands."""
 
     exit_code = 13
+
+
+class NotificationError(DecloudError):
+    """A message to the user could not be delivered."""
+
+    exit_code = 15
 
 
 PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable)

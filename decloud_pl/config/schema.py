@@ -118,6 +118,7 @@ class JoinConfig:
 class MetricsConfig:
     """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
 
+    host: str = "127.0.0.1"
     port: Annotated[int, PORT] = 0
 
 

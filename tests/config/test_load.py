@@ -353,7 +353,7 @@ def test_callbacks_of_several_choices_add_up_in_every_layer(environ: dict[str, s
     [
         *[("PINATA_JWT", "eyJ0eXAi"), ("DECLOUD_PRIVATE_KEY", "5Kd3"), ("DECLOUD_NOTIFY_URLS", "json://127.0.0.1/KEY")],
         *[("DECLOUD_EPOCHS", "3"), ("DECLOUD_STORAGE", "kubo"), ("DECLOUD_DATASETS", "mnist,cifar10")],
-        *[("DECLOUD_NETWORK_RPC_URL", "http://127.0.0.1:8899"), ("DECLOUD_HOME", "/home/me/trainer")],
+        *[("DECLOUD_NETWORK_RPC_URL", "http://127.0.0.1:8899"), ("DECLOUD_HOME", "/srv/trainer")],
     ],
 )
 def test_quotes_from_an_env_file_are_named(variable: str, value: str, quote: str, environ: dict[str, str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Iterator
 
 from decloud_pl.errors import StoreError, StoreRejected, StoreUnavailable
@@ -16,6 +14,9 @@ def no_answer(who: str, error: BaseException) -> StoreUnavailable:
 
     ``who`` is the server as the user knows it, with its host.
     """
+    import socket
+    import ssl
+
     causes = list(_causes(error))
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
         return StoreUnavailable(f"{who} is not running: nothing answers there.", fix="Start it.")

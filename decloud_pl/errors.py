@@ -33,7 +33,8 @@
     ├── JournalError                   11
     │   └── JournalLocked
     ├── LocalnetError                  12
-    └── RoundError                     13     a round that cannot be joined, trained or claimed as asked
+    ├── RoundError                     13     a round that cannot be joined, trained or claimed as asked
+    └── NotificationError              15     a message to the user could not be delivered
 
 Exit codes are part of the public interface: 0 is success, 1 an unexpected failure (a defect), 130 Ctrl-C.
 A message is one sentence that says what happened and, after it, what to do.
@@ -65,6 +66,7 @@ __all__ = [
     "JournalLocked",
     "LocalnetError",
     "ModelError",
+    "NotificationError",
     "ProgramError",
     "RoundError",
     "RpcRejected",
@@ -304,6 +306,12 @@ class RoundError(DecloudError):
     exit_code = 13
 
 
+class NotificationError(DecloudError):
+    """A message to the user could not be delivered."""
+
+    exit_code = 15
+
+
 PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable)
 """Failures that pass by themselves. Their words promise no retry: who catches one adds what it does."""
 
@@ -323,3 +331,14 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 def _letters(word: str) -> str:
     return "".join(filter(str.isalnum, word)).lower()
+
+
+def unquoted(text: str, where: str) -> str:
+    """A value that a user wrote, which ``where`` names.
+
+    Raises:
+        ConfigError: quotes stand around it. A shell takes them away; ``docker --env-file`` does not.
+    """
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        raise ConfigError(f"{where} has quotes around its value.", fix="Write it without them, for they count.")
+    return text

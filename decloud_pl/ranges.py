@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
+from decloud_pl.addresses import check_gateway, check_http, check_multiaddr, check_websocket
 from decloud_pl.domain import parse_sol
 
 _INFINITY = float("inf")
@@ -22,15 +23,18 @@ class Range:
     Attributes:
         words: what completes "Set it to …".
         holds: whether a value is in it; a ValueError of its own says why a value is not.
+        example: a value, shown beside such an error.
     """
 
     words: str
     holds: Callable[[Any], bool]
+    example: str = "0.05"
 
 
 ZERO_OR_MORE = Range("0 or more", lambda value: 0 <= value < _INFINITY)
 ONE_OR_MORE = Range("1 or more", lambda value: 1 <= value < _INFINITY)
 ABOVE_ZERO = Range("more than 0", lambda value: 0 < value < _INFINITY)
+PORT = Range("a port, or to 0 for none", lambda value: 0 <= value <= 65_535)
 FRACTION = Range("a share from 0 to 1", lambda value: 0 <= value <= 1)
 AMOUNT = Range("an amount in SOL like 0.05", lambda text: parse_sol(text) >= 0)
 GPUS = Range("a share of a GPU or a whole number", lambda value: value < 1 or value % 1 == 0)
@@ -38,7 +42,24 @@ RAY = Range(
     "auto, local, HOST:PORT or ray://HOST:PORT",
     lambda value: re.fullmatch(r"auto|local|(ray://)?[^/]+:[0-9]+", value) is not None,
 )
-AMOUNT_OR_NONE = Range(AMOUNT.words, lambda text: not text or parse_sol(text) >= 0)
+MAYBE_AMOUNT = Range(AMOUNT.words, lambda text: not text or parse_sol(text) >= 0)
+
+
+def _addresses(check: Callable[[str], None], example: str) -> Range:
+    """Addresses, or lists of them; an empty text is for the setting's owner to judge."""
+
+    def holds(value: str | list[str]) -> bool:
+        for address in value if isinstance(value, list) else [value] if value else []:
+            check(address)
+        return True
+
+    return Range(f"an address like {example}", holds, example)
+
+
+URL = _addresses(check_http, "https://rpc.example.org")
+WEBSOCKET = _addresses(check_websocket, "wss://rpc.example.org")
+GATEWAYS = _addresses(check_gateway, "https://ipfs.io")
+MULTIADDR = _addresses(check_multiaddr, "/ip4/127.0.0.1/tcp/5001/http")
 
 
 def at_most(limit: float) -> Range:

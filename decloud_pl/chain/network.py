@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from decloud_pl.chain.dialects import check_name, get_dialect, names
 from decloud_pl.domain import Convention
 from decloud_pl.errors import ConfigError
-from decloud_pl.ranges import ZERO_OR_MORE, one_of
+from decloud_pl.ranges import GATEWAYS, URL, WEBSOCKET, ZERO_OR_MORE, one_of
 
 _PUBLIC_KEY = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
 """32 bytes in base58. Whether a text is that long exactly is known when it is read; a private key never fits."""
@@ -23,16 +23,16 @@ class NetworkConfig:
     """Where the chain and its content are reached."""
 
     name: str = "local"
-    rpc_url: str = "http://127.0.0.1:8899"
-    ws_url: str = ""
-    fallback_rpc_urls: list[str] = field(default_factory=list)
+    rpc_url: Annotated[str, URL] = "http://127.0.0.1:8899"
+    ws_url: Annotated[str, WEBSOCKET] = ""
+    fallback_rpc_urls: Annotated[list[str], URL] = field(default_factory=list)
     requests_per_second: Annotated[float, ZERO_OR_MORE] = 0.0
     genesis: str = ""
     dialect: str = AUTO
     program_id: str = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC"
     treasury: str = ""
     referrer: str = ""
-    gateways: list[str] = field(default_factory=list)
+    gateways: Annotated[list[str], GATEWAYS] = field(default_factory=list)
     convention: Annotated[str, one_of("auto", "delta", "gradient")] = AUTO
     gradient_rate: float = 0.1
     faucet: bool = False

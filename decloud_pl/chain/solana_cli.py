@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, WalletError
 
 DEFAULT_FILE = "~/.config/solana/cli/config.yml"
+_NOT_FILES = {
+    "usb": "a hardware wallet, which signs only while somebody confirms",
+    "prompt": "a seed phrase, which somebody has to type",
+    "stdin": "standard input, which a program that runs for weeks does not have",
+}
+_SHORT = {"ASK": "prompt", "-": "stdin"}
+_ADDRESS = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +24,40 @@ class SolanaCliConfig:
 
     json_rpc_url: str = ""
     websocket_url: str = ""
-    keypair_path: Path | None = None
+    keypair_path: str = ""
+
+    def key_file(self) -> Path | None:
+        """The file of the key, None where none is named.
+
+        Raises:
+            WalletError: as the function `key_file`.
+        """
+        return key_file(self.keypair_path, "The Solana CLI's configuration") if self.keypair_path else None
+
+
+def key_file(signer: str, where: str) -> Path:
+    """The file that a signer names, as the Solana CLI's tools take one: a path, or ``file:`` and a path.
+
+    Args:
+        signer: the text.
+        where: what names it, for the message.
+
+    Raises:
+        WalletError: it is another kind of signer: ``usb://ledger``, ``prompt://``, ``ASK``, ``stdin://``, ``-``, an
+            address.
+    """
+    scheme, _, rest = signer.partition(":")
+    if scheme == "file":
+        return Path(re.sub("^//(?=/)", "", rest)).expanduser()
+    what = _NOT_FILES.get(_SHORT.get(signer, scheme if rest or signer.endswith(":") else ""))
+    if what is None and _ADDRESS.fullmatch(signer) and not Path(signer).exists():
+        what = "an address, which cannot sign without its key"
+    if what is None:
+        return Path(signer).expanduser()
+    fix = "Make a wallet for this program with `decloud-trainer wallet new` and send it SOL, or name another key file."
+    if what == _NOT_FILES["prompt"]:
+        fix = f"Write its key to a file with `solana-keygen recover prompt:// --outfile FILE` and name that. {fix}"
+    raise WalletError(f"{where} names {signer}: {what}. This program needs a key file.", fix=fix)
 
 
 def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
@@ -37,11 +78,10 @@ def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
         ) from error
     if not isinstance(tree, dict):
         return SolanaCliConfig()
-    keypair = _text(tree.get("keypair_path"))
     return SolanaCliConfig(
         json_rpc_url=_text(tree.get("json_rpc_url")),
         websocket_url=_text(tree.get("websocket_url")),
-        keypair_path=Path(keypair).expanduser() if keypair else None,
+        keypair_path=_text(tree.get("keypair_path")),
     )
 
 

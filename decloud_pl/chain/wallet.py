@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,7 +19,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.solana_cli import read_solana_cli_config
-from decloud_pl.errors import ConfigError, WalletError
+from decloud_pl.errors import ConfigError, WalletError, unquoted
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +66,12 @@ def parse_key(text: str, source: str) -> Wallet:
     Raises:
         WalletError: it is neither; the message does not repeat it.
     """
-    stripped = text.lstrip(_BYTE_ORDER_MARK).strip()
     try:
+        stripped = unquoted(text.lstrip(_BYTE_ORDER_MARK).strip(), source)
         key = bytes(json.loads(stripped)) if stripped.startswith("[") else base58.b58decode(stripped)
         return Wallet(Keypair.from_bytes(key))
+    except ConfigError as error:
+        raise WalletError(error.message, fix=error.fix) from None
     except (ValueError, TypeError, RecursionError):
         pass  # the message is made outside: the original error, which would be its context, can quote the text
     raise WalletError(
@@ -102,8 +104,8 @@ def load_wallet(
         return parse_key(environ[ENVIRONMENT_VARIABLE], ENVIRONMENT_VARIABLE)
     if private_key:
         return parse_key(private_key, "The setting private_key")
-    for path in (keypair_path, _configured_path(cli_config)):
-        data = None if path is None else _read(path, strict=strict)
+    for path in _key_files(keypair_path, cli_config):
+        data = _read(path, strict=strict)
         if data is not None:
             return parse_key(data, f"The key file {path}")
     ways = [f"set {ENVIRONMENT_VARIABLE}", "keep one with `decloud-trainer config --set private_key=-`"]
@@ -167,12 +169,14 @@ def _read(path: Path, *, strict: bool) -> str | None:
     return data.decode("utf-8", "replace")
 
 
-def _configured_path(cli_config: Path | None) -> Path | None:
-    """``keypair_path`` of the Solana CLI's configuration, None when there is none."""
-    if cli_config is None:
-        return None
+def _key_files(keypair_path: Path | None, cli_config: Path | None) -> Iterator[Path]:
+    """The files to look into; the Solana CLI's configuration is read when its turn comes."""
+    if keypair_path is not None:
+        yield keypair_path
     try:
-        config = read_solana_cli_config(cli_config)
+        config = None if cli_config is None else read_solana_cli_config(cli_config)
     except ConfigError as error:
         raise WalletError(error.message, fix=error.fix) from error
-    return None if config is None else config.keypair_path
+    named = None if config is None else config.key_file()
+    if named is not None:
+        yield named

@@ -20,7 +20,7 @@ from decloud_pl import __version__
 from decloud_pl.cli.arguments import Group
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
 from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams, with_advice
-from decloud_pl.errors import DecloudError, UsageError
+from decloud_pl.errors import ConfigError, DecloudError, UsageError
 
 NAME = "decloud-trainer"
 COMPLETE = "_DECLOUD_TRAINER_COMPLETE"
@@ -100,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
+        if "No usable temporary directory" in str(error):
+            where = "No folder for temporary files can be used: they are full, or may not be written"
+            return _say(ConfigError(f"{where}.", fix="Set TMPDIR to a folder with room."))
         if error.errno != errno.ENOSPC:
             raise
         return _say(cannot_be_written(error))

@@ -45,8 +45,7 @@ class ConfigFile:
         except FileNotFoundError:
             return {}
         except OSError as error:
-            fix = "Check its owner and mode."
-            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix=fix) from error
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix="Check its mode.") from error
         values, mode = parse(data, str(self.path), self.path.parent), self.mode() or 0
         if mode & 0o077 and self.holds_secret(values):
             logger.warning(

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from decloud_pl.config.schema import Tree
 from decloud_pl.config_dir import conf_folders, config_dir
 from decloud_pl.errors import ConfigError, nearest
-from decloud_pl.ranges import AMOUNT, AMOUNT_OR_NONE
+from decloud_pl.ranges import AMOUNT, MAYBE_AMOUNT
 from decloud_pl.secrets import SECRET_NAMES
 from decloud_pl.store.registry import Registry, registry
 
@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[str, tuple[type, ...], tuple[Any, ...]]] = {
     "integer": ("a whole number", (int,), (int,)),
     "number": ("a number", (int, float), (float,)),
     "text": ("text", (str,), (str,)),
-    "amount": (AMOUNT.words, (str, int, float), (Annotated[str, AMOUNT], Annotated[str, AMOUNT_OR_NONE])),
+    "amount": (AMOUNT.words, (str, int, float), (Annotated[str, AMOUNT], Annotated[str, MAYBE_AMOUNT])),
     "names": ("a list of names like [mnist,cifar10]", (list,), (list[str],)),
     "table": ("pairs like custom:digits", (dict,), (dict[str, str],)),
     "choice": ("the name of a choice", (str, list), (dict[str, Any],)),

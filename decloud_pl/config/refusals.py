@@ -108,7 +108,7 @@ def check(settings: Settings, given: Sources) -> None:
         try:
             holds = allowed.holds(value)
         except ValueError as error:
-            raise ConfigError(f"{given.written(place)}: {error}.", fix="Write it like 0.05.") from error
+            raise ConfigError(f"{given.written(place)}: {error}.", fix=f"Write it like {allowed.example}.") from error
         if not holds:
             shown = repr(value) if isinstance(value, str) else value
             raise ConfigError(f"{given.written(place)} is {shown}.", fix=f"Set it to {allowed.words}.")

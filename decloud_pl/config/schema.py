@@ -15,7 +15,8 @@ from decloud_pl.chain.network import NetworkConfig
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.config_dir import USER_CONF
 from decloud_pl.domain import Convention, parse_sol
-from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, AMOUNT_OR_NONE, GPUS, ONE_OR_MORE, RAY, ZERO_OR_MORE, at_most, one_of
+from decloud_pl.errors import unquoted
+from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, GPUS, MAYBE_AMOUNT, ONE_OR_MORE, PORT, RAY, URL, ZERO_OR_MORE, one_of
 from decloud_pl.secrets import Secrets
 from decloud_pl.store.registry import Provider, StorageConfig
 
@@ -81,7 +82,7 @@ class DataConfig:
 
     folder: str = "~/.decloud-trainer/data"
     # Base URL to download from instead of the publishers': {mirror}/{data set}/{file}.
-    mirror: str = ""
+    mirror: Annotated[str, URL] = ""
     download: bool = True
 
 
@@ -91,7 +92,7 @@ class RewardsConfig:
 
     min: Annotated[str, AMOUNT] = "0"
     max: Annotated[str, AMOUNT] = "0"
-    min_profit: Annotated[str, AMOUNT_OR_NONE] = ""
+    min_profit: Annotated[str, MAYBE_AMOUNT] = ""
     watts: Annotated[int, ZERO_OR_MORE] = 0
     sol_per_kwh: Annotated[str, AMOUNT] = "0"
     criteria: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -117,7 +118,8 @@ class JoinConfig:
 class MetricsConfig:
     """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
 
-    port: Annotated[int, ZERO_OR_MORE, at_most(65_535)] = 0
+    host: str = "127.0.0.1"
+    port: Annotated[int, PORT] = 0
 
 
 @dataclass
@@ -199,4 +201,4 @@ class Settings(Tree):
 
 def default_home(environ: Mapping[str, str]) -> Path:
     """The folder of config.json, journal and data: ``DECLOUD_HOME``, else ``~/.decloud-trainer``."""
-    return Path(environ.get("DECLOUD_HOME") or "~/.decloud-trainer").expanduser()
+    return Path(unquoted(environ.get("DECLOUD_HOME") or "~/.decloud-trainer", "DECLOUD_HOME")).expanduser()

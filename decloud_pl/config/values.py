@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from decloud_pl.config.names import KINDS, Setting
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, unquoted
 from decloud_pl.redact import each_text
 
 Value: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
@@ -29,8 +29,9 @@ def from_text(setting: Setting, text: str, where: str) -> Value:
     """
     from yaml import YAMLError
 
+    text = text.strip() if setting.kind == "any" else unquoted(text.strip(), where)
     try:
-        return from_json(setting, _read(setting.kind, text.strip()), where)
+        return from_json(setting, _read(setting.kind, text), where)
     except (ValueError, KeyError, YAMLError):
         raise wrong(setting, text, where) from None
 

@@ -1,4 +1,4 @@
-"""``/metrics`` and ``/healthz`` on loopback, for Prometheus and for whatever watches services."""
+"""``/metrics`` and ``/healthz``, for Prometheus and for whatever watches services; on loopback unless the user says."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from decloud_pl.config.schema import MetricsConfig
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.owner import Owner
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-_HOST = "127.0.0.1"
-_OWN_NAMES = (_HOST, "localhost", "::1")
+_OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 def is_own_host(host: str) -> bool:
@@ -66,12 +66,15 @@ def add_routes(
 
 @asynccontextmanager
 async def metrics_server(
-    home: Path, owner: Owner, *, port: int, refresh: Callable[[], None] = lambda: None
+    home: Path, owner: Owner, config: MetricsConfig, *, refresh: Callable[[], None] = lambda: None
 ) -> AsyncIterator[int]:
     """Serves both pages while the context is open; yields the port.
 
+    On another host than loopback whoever reaches it may read them, under whatever name: they hold amounts and states of
+    rounds, and no secret.
+
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the port is taken, or the host is none of this machine's.
     """
     from aiohttp import web
 
@@ -79,7 +82,7 @@ async def metrics_server(
     async def own_host_only(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if not is_own_host(request.headers.get("Host", "")):
+        if config.host in _OWN_NAMES and not is_own_host(request.headers.get("Host", "")):
             raise web.HTTPForbidden(text="This address is not one of this machine's own: ask 127.0.0.1.\n")
         return await handler(request)
 
@@ -88,12 +91,17 @@ async def metrics_server(
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, _HOST, port)
+        site = web.TCPSite(runner, config.host, config.port)
         try:
             await site.start()
         except OSError as error:
-            taken = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-            raise ConfigError(f"The port {port} for metrics {taken}.", fix="Set metrics.port to another.") from error
+            if error.errno == errno.EADDRINUSE:
+                fix = "Set metrics.port to another."
+                raise ConfigError(f"The port {config.port} for metrics is taken.", fix=fix) from error
+            raise ConfigError(
+                f"Metrics cannot be served on metrics.host={config.host}, port {config.port}: {error.strerror}.",
+                fix="Set metrics.host to 127.0.0.1, to 0.0.0.0 for every address, or to one that this machine has.",
+            ) from error
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

@@ -171,6 +171,24 @@ async def notifying(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def try_channels(urls: str | None) -> list[tuple[str, bool]]:
+    """Sends a message to each address by itself; gives the service's name and whether it took the message.
+
+    Raises:
+        ConfigError: there is no address, or as `notifying`.
+    """
+    if not urls:
+        raise ConfigError(
+            "notify_urls is not set, so no notification is sent anywhere.",
+            fix="Keep addresses with: decloud-trainer config --set notify_urls=-",
+        )
+    body = "This is a test: notifications arrive."
+    return [
+        (str(channel.service_name), bool(channel.notify(body=body, title=_TITLE, notify_type="info")))
+        for channel in _apprise(urls)
+    ]
+
+
 def _apprise(urls: str) -> Apprise:
     try:
         from apprise import Apprise

@@ -97,7 +97,7 @@ async def observed(
         notifier = await stack.enter_async_context(notifying(notify, notify_urls, health))
         earnings = EarningsReporter(home / JOURNAL_FILE, owner, reporter)
         if metrics.port:
-            await stack.enter_async_context(metrics_server(home, owner, port=metrics.port, refresh=activity.heartbeat))
+            await stack.enter_async_context(metrics_server(home, owner, metrics, refresh=activity.heartbeat))
         stack.push_async_callback(_cancel, asyncio.create_task(_heartbeats(activity)))
         earnings.tell()
         yield Observers([activity, reports, *notifier, reporter, earnings])

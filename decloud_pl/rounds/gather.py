@@ -159,9 +159,9 @@ class Evidences:
         if round_.id in self._later or self._budget.left <= 0:
             return None
         self._later.add(round_.id)  # also where the look is cut short
-        with tempfile.TemporaryDirectory(prefix="decloud-evidence-") as folder:
-            reader = _Metered(self._reader, self._budget)
-            try:
+        reader = _Metered(self._reader, self._budget)
+        try:
+            with tempfile.TemporaryDirectory(prefix="decloud-evidence-") as folder:
                 evidence = await look(
                     self._chain,
                     reader,
@@ -172,12 +172,15 @@ class Evidences:
                     max_bytes=self._max_bytes,
                     background=True,
                 )
-            except (StoreError, DatasetError, TimeoutError):
-                return None  # another day may bring the files, or more time
-            except TrainingError as error:
-                reading = Reading(round_.id, str(round_.validator), None, error.message)
-            else:
-                reading = Reading(round_.id, evidence.validator, evidence.convention, _note(evidence))
+        except (StoreError, DatasetError, TimeoutError):
+            return None  # another day may bring the files, or more time
+        except OSError as error:
+            logger.warning("Round %d was not looked at, since its files find no room: %s", round_.id, error)
+            return None
+        except TrainingError as error:
+            reading = Reading(round_.id, str(round_.validator), None, error.message)
+        else:
+            reading = Reading(round_.id, evidence.validator, evidence.convention, _note(evidence))
         before = [one.convention for one in readings(self._journal, reading.validator) if one.convention is not None]
         store_reading(self._journal, reading)
         if reading.convention is not None and before[:1] != [reading.convention]:

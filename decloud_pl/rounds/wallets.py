@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from decloud_pl.build import build
-from decloud_pl.chain.solana_cli import DEFAULT_FILE, read_solana_cli_config
+from decloud_pl.chain.solana_cli import DEFAULT_FILE, key_file, read_solana_cli_config
 from decloud_pl.chain.wallet import ENVIRONMENT_VARIABLE, Wallet, load_wallet, parse_key
 from decloud_pl.config import Secrets, WalletConfig
 from decloud_pl.errors import ConfigError, WalletError
@@ -55,19 +55,20 @@ def solana_cli(config: WalletConfig, secrets: Secrets) -> Wallet:  # noqa: ARG00
     """The key file that ``solana config get`` names."""
     file = Path(DEFAULT_FILE).expanduser()
     found = read_solana_cli_config(file)
-    if found is None or found.keypair_path is None or not found.keypair_path.exists():
+    path = None if found is None else found.key_file()
+    if path is None or not path.exists():
         raise WalletError(
             f"wallet=solana-cli, but {file} names no key file.",
             fix="Name one with `solana config set --keypair FILE`, or choose another wallet.",
         )
-    return load_wallet(keypair_path=found.keypair_path, environ={}, strict=config.strict)
+    return load_wallet(keypair_path=path, environ={}, strict=config.strict)
 
 
 def keypair(config: WalletConfig, secrets: Secrets) -> Wallet:
     """The first key found in the environment, the setting ``private_key``, the key file and the Solana CLI's."""
     private_key = secrets.get("private_key")
-    path = Path(config.keypair_path).expanduser()
-    if private_key is None and not path.exists() and config.keypair_path != type(config)().keypair_path:
+    path = None if private_key else key_file(config.keypair_path, "The setting keypair_path")
+    if path is not None and not path.exists() and config.keypair_path != type(config)().keypair_path:
         # Another wallet than the one that was named would earn, and pay.
         raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
     return load_wallet(

@@ -160,13 +160,37 @@ class KuboStore:
         response: requests.Response | None = getattr(error.__cause__, "response", None)
         if response is None:
             return StoreUnavailable(f"{where} reports an error ({words}).")
+        if response.status_code in (401, 403):
+            return _not_let_in(where, response, words)
         return status_error(
             response.status_code,
             who=where,
             said=words,
             wait=retry_after(response.headers.get("Retry-After", "")),
-            login="the node's own settings (API.Authorizations)",
+            login="the node's own settings",
         )
+
+
+def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRejected:
+    """Kubo answers 403 where ``API.Authorizations`` asks for a token, and to a page from an origin it does not allow.
+
+    See ``withAuthSecrets`` in Kubo's ``core/corehttp/commands.go`` and ``allowOrigin`` in ``http/handler.go`` of
+    go-ipfs-cmds.
+    """
+    status = response.status_code
+    said = f", {words}" if words else ""
+    if status == 401:
+        return StoreRejected(
+            f"{where} asks for a login (HTTP 401{said}), and this program sends it none.",
+            fix="Let this machine in without one, in the proxy before the node.",
+            status=status,
+        )
+    return StoreRejected(
+        f"{where} does not let this program in (HTTP 403{said}). Kubo says so to what looks like a web page of another"
+        " origin, and where its API.Authorizations asks for a token; this program sends neither an Origin nor a token.",
+        fix="Take API.Authorizations off the node or let this machine in there, and see what a proxy on the way adds.",
+        status=status,
+    )
 
 
 class _NotPinned(StoreError):

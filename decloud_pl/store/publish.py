@@ -75,6 +75,7 @@ class StorePublisher:
         read_back_seconds: how long a store's copy may take to become readable elsewhere; afterwards the next store is
             tried, and this one again later.
         sleep, monotonic: the time; tests inject their own.
+        tell: told in a sentence what is waited for, when that begins and when the reason changes.
     """
 
     stores: Sequence[Store]
@@ -82,6 +83,7 @@ class StorePublisher:
     read_back_seconds: float = 120.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     monotonic: Callable[[], float] = time.monotonic
+    tell: Callable[[str], None] = logger.info
 
     def publish(self, update: Publishable) -> PinnedUpdate:
         """Publishes once, for a notebook or a script, also where an event loop runs.
@@ -141,6 +143,7 @@ class StorePublisher:
                 log.save(Upload(store.name, update.cid, UploadState.WRONG, cid[:_LONGEST_CID]))
                 raise
             log.save(Upload(store.name, update.cid, UploadState.STORED, cid))
+        self.tell(f"The store {store.name} keeps it as {cid}. Reading it back through a gateway…")
         fetched = await self._read_back(cid, update, scratch)
         log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
         return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
@@ -159,7 +162,7 @@ class StorePublisher:
 
     async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:
         deadline = self.monotonic() + self.read_back_seconds
-        failures = 0
+        failures, said = 0, ""
         while True:
             try:
                 return await in_thread(partial(_read_back, self.reader, cid, update.size, scratch))
@@ -168,6 +171,9 @@ class StorePublisher:
                 pause = max(_BACKOFF.after(failures), getattr(error, "retry_after", None) or 0.0)
                 if self.monotonic() + pause > deadline:
                     raise _unreadable(cid, error) from error
+                if error.message != said:
+                    said = error.message
+                    self.tell(f"{said} Trying again for up to {deadline - self.monotonic():.0f} s…")
             await self.sleep(pause)
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from decloud_pl.errors import ConfigError, first_line, nearest
-from decloud_pl.ranges import ABOVE_ZERO
+from decloud_pl.ranges import ABOVE_ZERO, MULTIADDR, URL
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -135,7 +135,7 @@ class Registry:
         """`StorageConfig` with the providers' own settings."""
         added: list[Any] = []
         for name, default in self.settings.items():
-            added.append((name, _TYPES.get(type(default), Any), field(default_factory=partial(deepcopy, default))))
+            added.append((name, _type_of(default), field(default_factory=partial(deepcopy, default))))
         return make_dataclass(StorageConfig.__name__, added, bases=(StorageConfig,))
 
     def node(self) -> DictConfig:
@@ -187,6 +187,14 @@ def looks_secret(name: str) -> bool:
 def unknown(kind: str, known: Iterable[str]) -> ConfigError:
     """The refusal of a storage that nobody provides."""
     return ConfigError(f"There is no storage {kind!r}.", fix=nearest(kind, list(known)))
+
+
+def _type_of(default: Any) -> Any:
+    """The type of a provider's setting: its default's, and what its default is the address of."""
+    text = default if isinstance(default, str) else ""
+    if text.startswith(("http://", "https://")):
+        return Annotated[str, URL]
+    return Annotated[str, MULTIADDR] if text.startswith(("/ip4/", "/dns")) else _TYPES.get(type(default), Any)
 
 
 @cache

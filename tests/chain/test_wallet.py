@@ -77,6 +77,17 @@ def test_a_solana_configuration_without_a_key_is_passed_over(tmp_path: Path, tex
         load_wallet(keypair_path=None, environ={}, cli_config=config)
 
 
+def test_a_hardware_wallet_in_the_solana_configuration_is_named_where_it_is_needed(
+    tmp_path: Path, keypair: Keypair
+) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("keypair_path: usb://ledger\n")
+    file = write_key(tmp_path / "id.json", keypair)
+    assert load_wallet(keypair_path=file, environ={}, cli_config=config).address == keypair.pubkey()
+    with pytest.raises(WalletError, match="The Solana CLI's configuration names usb://ledger: a hardware wallet"):
+        load_wallet(keypair_path=tmp_path / "none.json", environ={}, cli_config=config)
+
+
 @pytest.mark.parametrize("data", [b"a: [", b"\xff\xfe"])
 def test_a_damaged_solana_configuration_is_named(tmp_path: Path, data: bytes) -> None:
     config = tmp_path / "config.yml"
@@ -98,6 +109,13 @@ def test_a_file_that_is_no_key_is_refused(tmp_path: Path) -> None:
         file.chmod(0o600)
         with pytest.raises(WalletError, match=words):
             load_wallet(keypair_path=file, environ={})
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_key_are_named(keypair: Keypair, quote: str) -> None:
+    with pytest.raises(WalletError, match="DECLOUD_PRIVATE_KEY has quotes around its value") as caught:
+        load_wallet(keypair_path=None, environ={"DECLOUD_PRIVATE_KEY": f"{quote}{keypair}{quote}"})
+    assert str(keypair) not in str(caught.value)
 
 
 @pytest.mark.parametrize("mangle", [lambda t: t[:-4], lambda t: t + "0OIl", lambda t: "[1, 2, 3]", lambda t: "[" + t])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,19 @@ def test_put_and_get_as_json(
     assert main(["storage", "get", CID, "--json", *kubo]) == 0
     assert told(capsys) == {"cid": CID, "file": CID, "size": len(DATA), "from": shelf.url}
     assert (tmp_path / CID).read_bytes() == DATA
+
+
+def test_put_says_at_once_that_no_gateway_runs(
+    kubo: list[str], source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        # The first look fails at once, and the pause before the second is longer than the time there is.
+        assert main(["storage", "put", str(source), *kubo, f"network.gateways=[http://{place}]"]) == 7
+        shown = capsys.readouterr().err
+    assert f"The store kubo keeps it as {CID}. Reading it back through a gateway…\n" in shown
+    assert f"The gateway {place} is not running: nothing answers there" in shown
 
 
 def test_put_uses_the_fallback(

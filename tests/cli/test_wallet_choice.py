@@ -73,6 +73,15 @@ def test_the_old_name_of_a_choice_counts(kind: str, keys: dict[str, Wallet], mon
     assert opened([f"wallet.kind={kind}"]).address == keys[kind].address
 
 
+@pytest.mark.parametrize("override", ["wallet=solana-cli", "keypair_path=usb://ledger"])
+def test_a_hardware_wallet_is_named(override: str, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli = tmp_path / ".config" / "solana" / "cli" / "config.yml"
+    cli.parent.mkdir(parents=True)
+    cli.write_text("keypair_path: usb://ledger\n")
+    with pytest.raises(WalletError, match="names usb://ledger: a hardware wallet"):
+        opened([override.replace("keypair_path", "wallet.keypair_path")])
+
+
 def test_a_wallet_of_ones_own(
     home: Path, keys: dict[str, Wallet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

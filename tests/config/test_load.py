@@ -12,7 +12,8 @@ from decloud_pl.cli.config.shown import MAIN, covered, show, value_at
 from decloud_pl.config import compose, load
 from decloud_pl.config.layers import sources
 from decloud_pl.config.load import composed
-from decloud_pl.config.names import choices, settings_by_name
+from decloud_pl.config.names import choices, find, settings_by_name
+from decloud_pl.config.values import from_text
 from decloud_pl.config_dir import config_dir
 from decloud_pl.errors import ConfigError
 
@@ -358,3 +359,22 @@ def test_callbacks_of_several_choices_add_up_in_every_layer(environ: dict[str, s
         load(environ={**environ, "DECLOUD_CALLBACKS": "[emma]"})
     with pytest.raises(ConfigError, match=r"DECLOUD_OPTIMIZER is \[\"adam\", \"sgd\"\]\. It must be the name"):
         load(environ={**environ, "DECLOUD_OPTIMIZER": "[adam,sgd]"})
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *[("PINATA_JWT", "eyJ0eXAi"), ("DECLOUD_PRIVATE_KEY", "5Kd3"), ("DECLOUD_NOTIFY_URLS", "json://127.0.0.1/KEY")],
+        *[("DECLOUD_EPOCHS", "3"), ("DECLOUD_STORAGE", "kubo"), ("DECLOUD_DATASETS", "mnist,cifar10")],
+        *[("DECLOUD_NETWORK_RPC_URL", "http://127.0.0.1:8899"), ("DECLOUD_HOME", "/srv/trainer")],
+    ],
+)
+def test_quotes_from_an_env_file_are_named(variable: str, value: str, quote: str, environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=f"^{variable} has quotes around its value") as caught:
+        sources(environ={**environ, variable: f"{quote}{value}{quote}"})
+    assert value not in str(caught.value)
+
+
+def test_json_text_is_a_value_of_a_setting_that_takes_any() -> None:
+    assert from_text(find("trainer.precision"), '"16-mixed"', "--set trainer.precision") == "16-mixed"

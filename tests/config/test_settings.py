@@ -57,7 +57,7 @@ def test_user_mappings_lie_over_the_networks() -> None:
         ("task=fly", "task is 'fly'"),
         ("task=round", "belong together"),
         ("network.convention=sideways", "'delta' or 'gradient'"),
-        ("network.rpc_url=ftp://x", "is not an http or https URL"),
+        ("network.rpc_url=ftp://x", "network.rpc_url: ftp:// is no http:// or https://. Write it like https://"),
         ("epochs", "'epochs' is not a setting. Write KEY=VALUE"),
         ("--epochs=2", "is not a setting"),
         ("epochs=[1", "cannot be read"),
@@ -111,7 +111,7 @@ def test_the_solana_clis_network(tmp_path: Path) -> None:
 def test_fallbacks_have_websockets_too() -> None:
     network = compose(["network=mainnet", "network.fallback_rpc_urls=[https://b.example.org/key]"]).network
     assert network.websocket_urls() == ["wss://api.mainnet-beta.solana.com", "wss://b.example.org/key"]
-    with pytest.raises(ConfigError, match="fallback_rpc_urls is not an http or https URL"):
+    with pytest.raises(ConfigError, match="fallback_rpc_urls: it does not begin with http://"):
         compose(["network.fallback_rpc_urls=[nothing]"])
 
 

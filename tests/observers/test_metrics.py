@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import decloud_pl.dashboard
 from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.config.schema import MetricsConfig
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
@@ -82,15 +83,30 @@ def test_the_board_asks_for_nothing_that_does_not_exist(tmp_path: Path, activity
 
 
 async def test_pages_of_other_sites_cannot_ask(tmp_path: Path) -> None:
-    async with metrics_server(tmp_path, OWNER, port=0) as port, aiohttp.ClientSession() as http:
+    async with metrics_server(tmp_path, OWNER, MetricsConfig()) as port, aiohttp.ClientSession() as http:
         for host, status in (("rebound.example", 403), (f"rebound.example:{port}", 403), (f"localhost:{port}", 200)):
             async with http.get(f"http://127.0.0.1:{port}/metrics", headers={"Host": host}) as answer:
                 assert answer.status == status
 
 
+async def test_on_a_host_of_the_users_every_name_may_ask(tmp_path: Path) -> None:
+    there = MetricsConfig(host="127.0.0.2")  # as 0.0.0.0 in a container, where it is asked by the service's name
+    async with metrics_server(tmp_path, OWNER, there) as port, aiohttp.ClientSession() as http:
+        async with http.get(f"http://127.0.0.2:{port}/metrics", headers={"Host": f"trainer:{port}"}) as answer:
+            assert answer.status == 200
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await http.get(f"http://127.0.0.1:{port}/metrics")
+
+
+async def test_a_host_of_another_machine_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be served on metrics\.host=192\.0\.2\.1, port 9100"):
+        async with metrics_server(tmp_path, OWNER, MetricsConfig(host="192.0.2.1", port=9100)):
+            pass
+
+
 async def test_the_daemon_serves_both_pages(tmp_path: Path, activity: Activity) -> None:
     async with (
-        metrics_server(tmp_path, OWNER, port=0, refresh=activity.heartbeat) as port,
+        metrics_server(tmp_path, OWNER, MetricsConfig(), refresh=activity.heartbeat) as port,
         aiohttp.ClientSession() as http,
     ):
         async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -106,5 +122,5 @@ async def test_the_daemon_serves_both_pages(tmp_path: Path, activity: Activity) 
         async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:
             assert answer.status == 503  # the daemon has stopped
         with pytest.raises(ConfigError, match=r"metrics is taken\. Set metrics\.port"):
-            async with metrics_server(tmp_path, OWNER, port=port):
+            async with metrics_server(tmp_path, OWNER, MetricsConfig(port=port)):
                 pass

@@ -20,7 +20,8 @@ TESTS = Path(__file__).parents[1]
 NAME = "decloud_pl"
 DIALECTS = f"{NAME}.chain.dialects"
 
-_BASE = {"errors", "domain", "durable", "ranges", "redact", "retry", "loop_thread", "children", "trainer_arguments"}
+_BASE = {"addresses", "errors", "domain", "durable", "ranges", "redact", "retry"}
+_BASE |= {"loop_thread", "children", "trainer_arguments"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
 _DAEMON = {*_ROUNDS, "rounds", "observers"}
@@ -30,7 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "redact": set(),
     "errors": {"redact"},
     "domain": {"errors"},
-    "ranges": {"domain"},
+    "addresses": set(),
+    "ranges": {"addresses", "domain"},
     "durable": set(),
     "retry": {"errors"},
     "http_client": set(),

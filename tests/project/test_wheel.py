@@ -27,19 +27,16 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
-def run(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Runs a command of a clean environment, in an empty folder, and returns what it prints."""
-    home = tmp_path_factory.mktemp("clean")
+def clean(home: Path, folder: Path, *package: str) -> Run:
+    """Installs into a clean environment; runs a command of it in a folder and returns what it prints."""
     venv.create(home, with_pip=False)
-    python = home / "bin" / "python"
-    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
-    subprocess.run([*pip, str(wheel)], check=True, capture_output=True, text=True)
     # The dependencies are the outer environment's: installing them again would take 6 GB. A path that a .pth file
     # adds is not searched for .pth files in turn, so the editable installation out there stays invisible.
     (site_packages,) = home.glob("lib/python3.*/site-packages")
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    folder = tmp_path_factory.mktemp("elsewhere")
+    python = home / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, *package], check=True, capture_output=True, text=True)
 
     def execute(*arguments: str) -> str:
         command = [str(home / "bin" / arguments[0]), *arguments[1:]]
@@ -50,11 +47,17 @@ def run(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return execute
 
 
-def test_it_holds_every_file_of_the_package_and_of_conf(wheel: Path, root: Path, tracked: list[Path]) -> None:
+@pytest.fixture(scope="module")
+def run(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The built wheel, far from the checkout."""
+    return clean(tmp_path_factory.mktemp("clean"), tmp_path_factory.mktemp("elsewhere"), str(wheel))
+
+
+def test_it_holds_every_file_of_the_package_conf_and_notebooks(wheel: Path, root: Path, tracked: list[Path]) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     inside = [path.relative_to(root) for path in tracked]
     expected = {str(path) for path in inside if path.parts[0] == "decloud_pl"}
-    expected |= {f"decloud_pl/{path}" for path in inside if path.parts[0] == "conf"}
+    expected |= {f"decloud_pl/{path}" for path in inside if path.parts[0] in ("conf", "notebooks")}
     assert {
         "decloud_pl/py.typed",
         *(f"decloud_pl/localnet/program/{file_name(name)}" for name in REVISIONS),
@@ -79,6 +82,35 @@ def test_it_finds_the_program_of_the_local_network(run: Run) -> None:
     assert run("python", "-c", code) == repr(b"\x7fELF")
 
 
-def test_its_command_runs(run: Run) -> None:
+_EVERY_HELP = """
+from click.testing import CliRunner
+from decloud_pl.cli import Program
+program = Program()
+for name in program.list_commands(None):
+    shown = CliRunner().invoke(program, [name, "--help"])
+    print(name, shown.exit_code, shown.output.startswith("Usage:"))
+"""
+
+
+def test_its_commands_run(run: Run, root: Path) -> None:
     assert run("decloud-trainer", "--help").startswith("Usage: decloud-trainer ")
     assert run("decloud-trainer", "--version") == run("python", "-m", "decloud_pl.cli", "--version")
+    every = {path.stem.replace("_", "-") for path in (root / "decloud_pl" / "cli" / "commands").glob("[!_]*.py")}
+    assert run("python", "-c", _EVERY_HELP).splitlines() == [f"{name} 0 True" for name in sorted(every)]
+
+
+def test_it_brings_the_notebooks(run: Run, root: Path) -> None:
+    copies = [Path(line) for line in run("decloud-trainer", "notebooks", "--to", "mine").splitlines()]
+    assert [copy.name for copy in copies] == sorted(path.name for path in (root / "notebooks").glob("*.ipynb"))
+    with pytest.raises(AssertionError, match="exists already and was left as it is"):
+        run("decloud-trainer", "notebooks", "--to", "mine")
+
+
+@pytest.mark.slow
+def test_an_editable_installation_is_the_checkout(root: Path, tmp_path: Path) -> None:
+    run = clean(tmp_path / "clean", tmp_path, "--no-build-isolation", "-e", str(root))
+    assert run("python", "-c", "import decloud_pl; print(decloud_pl.__file__)") == str(root / "decloud_pl/__init__.py")
+    assert run("decloud-trainer", "--version")
+    found = run("python", "-c", "from decloud_pl.config_dir import config_dir; print(config_dir())")
+    assert Path(found) == root / "conf"
+    assert len(run("decloud-trainer", "notebooks").splitlines()) == len(list((root / "notebooks").glob("*.ipynb")))

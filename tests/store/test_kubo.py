@@ -23,7 +23,7 @@ from decloud_pl.store.kubo import KuboStore
 from tests.store.conformance import StoreConformance
 from tests.store.fakes.kubo import FakeKubo
 from tests.store.fakes.oracle import cid_of
-from tests.store.fakes.server import Fault, cut_answer, cut_request, not_json, silent, status
+from tests.store.fakes.server import Fault, Request, cut_answer, cut_request, not_json, silent, status
 
 DATA = random.Random(21).randbytes(700_001)
 
@@ -114,11 +114,17 @@ def test_the_check_names_version_and_address(store: KuboStore, node: FakeKubo) -
     assert store.check() == f"Kubo 0.39.0 answers at {node.multiaddr}."
 
 
+def kubo_says_no(request: Request) -> None:
+    """What `allowOrigin` of go-ipfs-cmds answers; without a token Kubo's `withAuthSecrets` says more, as text too."""
+    request.body()
+    request.send(403, b"403 - Forbidden\n", {"Content-Type": "text/plain; charset=utf-8"})
+
+
 @pytest.mark.parametrize(
     ("faults", "kind", "sentence", "waited"),
     [
-        ([status(401)], StoreRejected, "does not accept the credentials", 0),
-        ([status(403)], StoreRejected, "does not allow this", 0),
+        ([status(401)], StoreRejected, "asks for a login .HTTP 401.*sends it none", 0),
+        ([kubo_says_no], StoreRejected, "let this program in .HTTP 403.*of another origin, and where its API.Auth", 0),
         ([status(413)], StoreRejected, "does not take a file this large", 0),
         ([status(404)], StoreRejected, "refused with HTTP 404", 0),
         ([status(500)] * 4, StoreUnavailable, "HTTP 500", 3),

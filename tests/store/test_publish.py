@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -187,6 +189,17 @@ async def test_the_wait_for_a_copy_ends_and_goes_on_later_without_another_upload
     await publisher(shelf, time, store).pin(update, log=log, scratch=scratch)
     assert len(store.asked) == 1
     assert not scratch.exists()
+
+
+async def test_what_is_waited_for_is_said_once(update: Update, shelf: FakeGateway) -> None:
+    said: list[str] = []
+    patient = replace(publisher(shelf, Time(), Claims(update.cid)), tell=said.append)
+    with pytest.raises(ContentNotFound):
+        await patient.pin(update, log=MemoryUploadLog(), scratch=update.path.with_name("s"))
+    assert len(asked(shelf)) > 2
+    assert said[0] == f"The store claims keeps it as {update.cid}. Reading it back through a gateway…"
+    assert re.fullmatch(r"The gateway \S+ does not have the file. Trying again for up to \d+ s…", said[1])
+    assert len(said) == 2
 
 
 async def test_a_gateway_that_asks_for_patience_gets_it(update: Update, shelf: FakeGateway) -> None:

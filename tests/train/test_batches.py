@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +43,29 @@ def test_streamed_batches_are_those_from_memory(workers: int) -> None:
         for ours, theirs in zip(list(memory), list(streamed), strict=True):
             assert torch.equal(ours[0], theirs[0])
             assert torch.equal(ours[1], theirs[1])
+
+
+def test_workers_need_no_socket_in_the_folder_of_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A socket's path has at most 107 bytes; the one who hands over a tensor would fail, and the loader wait for ever.
+    folder = tmp_path / ("t" * 115)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    assert labels(list(stream(workers=2))) == labels(list(stream()))
+    assert list(folder.iterdir()) == []
+
+
+def test_batches_are_read_here_where_no_worker_can_be_started(caplog: pytest.LogCaptureFixture) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    streamed = stream(workers=2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) - 1, hard))
+    try:
+        found = labels(list(streamed))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found == labels(list(stream()))
+    assert "No worker processes can be started" in caplog.text
 
 
 def test_streaming_draws_no_random_number_that_training_would_miss() -> None:

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 
-from decloud_pl.errors import ConfigError, TrainingDiverged, TrainingError, TrainingStopped, UntrustedFileRejected
+from decloud_pl.errors import (
+    ConfigError,
+    ExecutorUnavailable,
+    TrainingDiverged,
+    TrainingError,
+    TrainingStopped,
+    UntrustedFileRejected,
+)
 from decloud_pl.models.registry import build
 from decloud_pl.store.ipfs.unixfs import cid_of_file
-from decloud_pl.train.plan import CONFIG_FILE, ROUND_FILE, UPDATE_FILE, TrainingPlan
+from decloud_pl.train.plan import CHECKPOINT_FILE, CONFIG_FILE, ROUND_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
+
+
+class FullDisk(Callback):
+    """Fails as a write to a full disk does."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/place")
+
 
 MakePlan = Callable[..., TrainingPlan]
 
@@ -82,6 +101,23 @@ def test_training_gains_and_reports(make_plan: MakePlan) -> None:
     fit = [progress for progress in heard if progress.stage == "fit"]
     assert fit[-1].step == fit[-1].total_steps > 0
     assert all(progress.loss is not None for progress in fit)
+
+
+def test_training_writes_beside_its_place_alone(
+    make_plan: MakePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "no such folder"))
+    update = train_round(make_plan("a", "fit.data_memory_mb=0", "trainer.max_epochs=1"), Supervisor())
+    assert update is not None
+    assert (update.path.parent / CHECKPOINT_FILE).exists()
+    assert not list(update.path.parent.glob("*.part"))
+
+
+def test_a_full_disk_is_named_and_costs_no_attempt(make_plan: MakePlan) -> None:
+    own = f"+callbacks.full._target_={FullDisk.__module__}.FullDisk"
+    plan = make_plan("a", own, allow_packages=(FullDisk.__module__.partition(".")[0],))
+    with pytest.raises(ExecutorUnavailable, match="There is no room left in /full/place for the training"):
+        train_round(plan, Supervisor())
 
 
 def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make_plan: MakePlan) -> None:

@@ -115,14 +115,16 @@ def put(file: Path, as_json: bool, overrides: list[str]) -> int:
 def _publish(publisher: StorePublisher, path: Path, *, progress: StoreProgress | None) -> PinnedUpdate:
     import asyncio
     import tempfile
+    from dataclasses import replace
 
     from decloud_pl.store.publish import LocalFile
     from decloud_pl.store.uploads import MemoryUploadLog
 
+    patient = replace(publisher, tell=lambda said: print(said, file=sys.stderr))
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder) / "read-back"
         file = LocalFile.of(path)
-        return asyncio.run(publisher.pin(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
+        return asyncio.run(patient.pin(file, log=MemoryUploadLog(), scratch=scratch, progress=progress))
 
 
 @run.command()

@@ -24,12 +24,13 @@ _DEFAULT = "~/.config/solana/id.json"
 @click.option("--keypair", type=FILE, metavar="FILE", help=f"the key file (new: default {_DEFAULT})")
 @as_json
 def run(action: str, keypair: Path | None, as_json: bool) -> int:
+    from decloud_pl.chain.solana_cli import key_file
     from decloud_pl.chain.wallet import create_wallet, load_wallet
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.rounds.wallets import open_wallet
 
-    path = (keypair or Path(_DEFAULT)).expanduser()
+    path = key_file(str(keypair or _DEFAULT), "--keypair")
     if action == "new":
         wallet = create_wallet(path)
     elif keypair:

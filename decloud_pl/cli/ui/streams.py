@@ -42,7 +42,8 @@ def with_advice(error: DecloudError) -> str:
 def cannot_be_written(error: OSError) -> UsageError:
     """The words for it; what is still buffered is dropped, since Python would try once more at exit."""
     sys.stdout = _nowhere(1)
-    return UsageError(f"The output cannot be written: {error.strerror}.", fix="Free disk space or send it elsewhere.")
+    what = error.filename or "The output"
+    return UsageError(f"{what} cannot be written: {error.strerror}.", fix="Free disk space or send it elsewhere.")
 
 
 def _nowhere(descriptor: int) -> io.TextIOWrapper:

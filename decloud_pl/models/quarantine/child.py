@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 from decloud_pl.children import exit_with_parent
+from decloud_pl.durable import is_full
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
 from decloud_pl.models.limits import legible
@@ -80,8 +81,13 @@ def open_one(request: Mapping[str, Any], answers: int) -> None:
         found = _answer(request, path, out)
     except Refused as refusal:
         found = {"refused": str(refusal)}
-    except ModelError as error:
-        found = {"refused": error.message}
+    except (ModelError, OSError) as error:
+        if is_full(error):
+            found = {"full": str(out.parent)}  # which is not the file's fault
+        elif isinstance(error, ModelError):
+            found = {"refused": error.message}
+        else:
+            raise
     except (MemoryError, RuntimeError) as error:
         # torch reports a failed allocation as a RuntimeError.
         reason = "needs more memory than is allowed" if _is_memory(error) else "cannot be used as a model"

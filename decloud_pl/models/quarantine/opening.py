@@ -12,6 +12,7 @@ runs as this user. It holds no secret, but it could read this user's files.
 from __future__ import annotations
 
 import atexit
+import errno
 import json
 import os
 import subprocess
@@ -68,6 +69,7 @@ def believed(output: bytes) -> dict[str, Any]:
 
     Raises:
         UntrustedFileRejected: the file was refused, or the child did not survive it.
+        OSError: there was no room for what the child had to write.
     """
     try:
         answer = json.loads(output)
@@ -75,6 +77,8 @@ def believed(output: bytes) -> dict[str, Any]:
         answer = None
     if not isinstance(answer, dict):
         answer = {"refused": "The process that opened the file did not survive it."}
+    if "full" in answer:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(answer["full"]))
     if "refused" in answer:
         raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
     return answer

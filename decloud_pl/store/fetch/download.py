@@ -15,6 +15,7 @@ from decloud_pl.errors import ContentNotFound, StoreUnavailable
 from decloud_pl.retry import retry_after
 from decloud_pl.store.fetch.fetcher import Cancelled
 from decloud_pl.store.fetch.verify import require_match, too_large
+from decloud_pl.store.http_status import no_answer
 from decloud_pl.store.ipfs.car import CONTENT_TYPE, ChunkReader, file_in_car
 from decloud_pl.store.ipfs.cid import Cid
 from decloud_pl.store.ipfs.unixfs import profile_of
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 16  # what is lost when a connection breaks off within a chunk
 _MAX_REDIRECTS = 3
 _NOT_FOUND = (404, 410)
+_NOT_ALLOWED = (401, 402, 403, 451)
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_LONGEST_NAME = 100
 _OVERHEAD = 1 << 20
 _ACCEPT_CAR = f"{CONTENT_TYPE}; version=1; order=dfs; dups=y, application/octet-stream;q=0.5, */*;q=0.1"
 _ACCEPT_FILE = "application/octet-stream, */*;q=0.1"
@@ -121,7 +125,7 @@ class Download:
             self.gave_up = session.expired
             if self.gave_up:
                 raise StoreUnavailable(f"The gateway {self._host} is too slow.", fix="Use another one.") from error
-            raise StoreUnavailable(f"The gateway {self._host} does not answer or broke off.") from error
+            raise no_answer(f"The gateway {self._host}", error) from error
 
     def _attempt(self, session: BoundedSession) -> int:
         have = self.prefix.size
@@ -179,7 +183,7 @@ class Download:
 
     @property
     def _host(self) -> str:
-        return urlsplit(self.url).hostname or self.url
+        return urlsplit(self.url).netloc
 
     def _get(self, session: BoundedSession, have: int) -> requests.Response:
         """The response to follow, after at most a few redirects within the gateway."""
@@ -190,7 +194,8 @@ class Download:
         if have:
             headers["Range"] = f"bytes={have}-"
         for _ in range(_MAX_REDIRECTS + 1):
-            response = session.get(target, timeout=self.limits.silence, headers=headers)
+            address, host = at_gateway(target, self.url)
+            response = session.get(address, timeout=self.limits.silence, headers={**headers, "Host": host})
             if response.status_code not in REDIRECTS:
                 self._check_status(response, have)
                 return response
@@ -198,14 +203,14 @@ class Download:
             try:
                 target = urljoin(target, response.headers.get("Location", ""))
             except ValueError as error:
-                raise self._astray() from error
+                raise self._astray("an address that cannot be read") from error
             if not within(target, self.url):
-                raise self._astray()
+                raise self._astray(_origin(target))
         raise StoreUnavailable(f"The gateway {self._host} redirects in circles.", fix="Use another one.")
 
-    def _astray(self) -> StoreUnavailable:
+    def _astray(self, where: str) -> StoreUnavailable:
         return StoreUnavailable(
-            f"The gateway {self._host} redirects to another host.",
+            f"The gateway {self._host} redirects to another host ({where}), which is not followed.",
             fix="Configure the address it redirects to, or another gateway.",
         )
 
@@ -217,18 +222,56 @@ class Download:
         response.close()
         if status in _NOT_FOUND:
             raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="It may have it later.")
+        if status in _NOT_ALLOWED:
+            raise StoreUnavailable(
+                f"The gateway {self._host} does not give the file to this program (HTTP {status}).",
+                fix="It may serve its owner only, or what its owner pinned; add another gateway to network.gateways.",
+            )
         raise StoreUnavailable(f"The gateway {self._host} answered with HTTP {status}.", retry_after=wait)
 
 
 def within(target: str, url: str) -> bool:
-    """Whether an address is the gateway's own: the same host, or a subdomain of it (``<cid>.ipfs.dweb.link``)."""
+    """Whether an address is the gateway's own: the same host, or a subdomain of it (``<cid>.ipfs.dweb.link``).
+
+    Of a gateway on this machine so are ``localhost`` and what is below it: Kubo redirects to ``<cid>.ipfs.localhost``.
+    """
     try:
         there, here = urlsplit(target), urlsplit(url)
         same = (there.scheme, there.port) == (here.scheme, here.port)
     except ValueError:
         return False
     host, own = there.hostname or "", here.hostname or ""
-    return same and not there.username and (host == own or host.endswith(f".{own}"))
+    local = _is_local(own) and _below_localhost(host)
+    return same and not there.username and (host == own or host.endswith(f".{own}") or local)
+
+
+def at_gateway(target: str, url: str) -> tuple[str, str]:
+    """Where to ask for an address that is `within` a gateway, and the ``Host`` header that names what is asked for.
+
+    Names below ``localhost`` mean this machine (RFC 6761, section 6.3), but few resolvers know them.
+    """
+    parts, here = urlsplit(target), urlsplit(url)
+    if _is_local(here.hostname or "") and _below_localhost(parts.hostname or ""):
+        return parts._replace(netloc=here.netloc).geturl(), parts.netloc
+    return target, parts.netloc
+
+
+def _is_local(host: str) -> bool:
+    return host in _LOOPBACK or _below_localhost(host)
+
+
+def _below_localhost(host: str) -> bool:
+    return f".{host}".endswith(".localhost")
+
+
+def _origin(target: str) -> str:
+    """Scheme and host of an address from a stranger, to be shown."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return "an address that cannot be read"
+    shown = "".join(char for char in f"{parts.scheme}://{parts.netloc}" if char.isascii() and char.isprintable())
+    return shown[:_LONGEST_NAME]
 
 
 def _is_car(response: requests.Response) -> bool:

@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from decloud_pl.addresses import check_gateway, gateway_root
 from decloud_pl.durable import replace_durably
 from decloud_pl.errors import (
     ConfigError,
@@ -46,13 +46,13 @@ class GatewayReader:
     is not followed: it would tell a host that nobody configured what is fetched.
 
     Args:
-        urls: base addresses; ``/ipfs/<cid>`` is put behind each.
+        urls: base addresses, with or without ``/ipfs`` at the end; ``/ipfs/<cid>`` is put behind each.
         timeout: seconds a gateway may be silent.
         total_seconds: seconds one gateway may take for one file.
         monotonic: the clock by which a gateway is slow.
 
     Raises:
-        ConfigError: no address, or one that is not http or https.
+        ConfigError: no address, or one that is not a gateway's.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class GatewayReader:
         if not urls:
             raise ConfigError("No gateway is configured.", fix="Set network.gateways.")
         for url in urls:
-            if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-                raise ConfigError(
-                    f"The gateway {url!r} is not an http or https URL.", fix="Write it like https://ipfs.io."
-                )
-        self._urls = [url.rstrip("/") for url in urls]
+            try:
+                check_gateway(url)
+            except ValueError as error:
+                raise ConfigError(f"network.gateways: {error}.", fix="Write it like https://ipfs.io.") from None
+        self._urls = [gateway_root(url) for url in urls]
         self._lock = threading.Lock()
         self._timeout = timeout
         self._total_seconds = total_seconds

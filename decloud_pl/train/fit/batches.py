@@ -6,7 +6,9 @@ several processes: each takes its part of every batch, so that the batches of al
 
 from __future__ import annotations
 
+import logging
 import math
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -17,8 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from decloud_pl.data.source import Split
 from decloud_pl.train.fit.encoding import Encoder
 
+logger = logging.getLogger(__name__)
+
 Rows = tuple[torch.Tensor, torch.Tensor]
 """Packed samples, and their labels int64."""
+Arrays = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+"""The same as arrays."""
 
 
 class BatchReader(Protocol):
@@ -63,19 +69,39 @@ class StreamReader:
         return len(self._dataset)
 
     def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
-        loader: DataLoader[Rows] = DataLoader(
+        loader: DataLoader[Arrays] = DataLoader(
             self._dataset,
             batch_sampler=[batch.tolist() for batch in batches],
             collate_fn=_as_it_is,
-            num_workers=self._workers,
-            pin_memory=self._pinned,
+            num_workers=self._workers if _locks_are_to_be_had() else 0,
             # A loader draws a seed; from the global generator it would change what dropout draws.
             generator=torch.Generator(),
         )
-        yield from loader
+        for packed, labels in loader:
+            rows = torch.from_numpy(packed), torch.from_numpy(labels)
+            yield (rows[0].pin_memory(), rows[1].pin_memory()) if self._pinned else rows
 
 
-class _PackedBatches(Dataset[Rows]):
+def _locks_are_to_be_had() -> bool:
+    """Whether this machine has room for the locks between processes, which are files in /dev/shm."""
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        logger.warning(
+            "No worker processes can be started, because /dev/shm cannot be used (%s): batches are read here, which is"
+            " slower. Make room there, or set fit.data_workers=0.",
+            error.strerror,
+        )
+        return False
+    return True
+
+
+class _PackedBatches(Dataset[Arrays]):
+    """Gives arrays: tensors would travel through /dev/shm and a socket in TMPDIR.
+
+    Where these are too small or too long, their sender fails and the loader waits for ever; arrays go through a pipe.
+    """
+
     def __init__(self, split: Split, encoder: Encoder) -> None:
         self._split = split
         self._encoder = encoder
@@ -83,12 +109,12 @@ class _PackedBatches(Dataset[Rows]):
     def __len__(self) -> int:
         return len(self._split)
 
-    def __getitem__(self, index: int) -> Rows:
+    def __getitem__(self, index: int) -> Arrays:
         return self.__getitems__([index])
 
-    def __getitems__(self, indices: list[int]) -> Rows:
+    def __getitems__(self, indices: list[int]) -> Arrays:
         part = self._split.take(np.asarray(indices, np.int64))
-        return self._encoder.pack(part), torch.from_numpy(part.labels)
+        return self._encoder.pack(part).numpy(), np.asarray(part.labels)
 
 
 def _as_it_is(rows: Any) -> Any:  # a loader's own type is a list of samples

@@ -13,12 +13,28 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from decloud_pl.durable import replace_durably
+from decloud_pl.durable import appearing, replace_durably
 from decloud_pl.train.fit.processes import LOOK_EVERY, agree
 from decloud_pl.train.progress import stopped
 
 logger = logging.getLogger(__name__)
+
+
+class LocalCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and moves it there; Lightning's own goes through TMPDIR, and memory."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """As Lightning's: a path with a scheme, or options for one, is left to it."""
+        if storage_options is not None or "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with appearing(place) as scratch, scratch.open("wb") as file:
+            torch.save(checkpoint, file)
+
 
 _KEY = "decloud_pl"
 _MOST_OF_THE_TIME = 0.02

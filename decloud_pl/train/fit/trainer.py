@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressBar
-from lightning.pytorch.plugins.io import AsyncCheckpointIO
+from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from lightning.pytorch.profilers import Profiler
 
 # Lightning has no public name by which strategies that spawn or fork processes could be told apart.
@@ -20,6 +20,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from decloud_pl.build import build
 from decloud_pl.errors import ConfigError, DecloudError, TrainingError, first_line
+from decloud_pl.train.fit.checkpoints import LocalCheckpointIO
 from decloud_pl.train.fit.own_code import check_callbacks, unlogged
 from decloud_pl.train.fit.precision import resolve_precision, speed_up_gpu
 from decloud_pl.train.plan import TrainingPlan
@@ -112,6 +113,8 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         default_root_dir=str(plan.round.folder),
     )
     _check_strategy(trainer)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not a plugin of the user's
+        trainer.strategy.checkpoint_io = LocalCheckpointIO()
     if node.get("profiler"):
         profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]  # set while it is made
         # Its report goes into the round's folder, where the user has not said where.

@@ -22,7 +22,13 @@ from safetensors.torch import load_file
 
 from decloud_pl.errors import ModelError, UntrustedFileRejected
 from decloud_pl.models import ModelSpec
-from decloud_pl.models.quarantine.opening import BaseModelOpening, ProcessLimits, open_base_model, open_submission
+from decloud_pl.models.quarantine.opening import (
+    BaseModelOpening,
+    ProcessLimits,
+    believed,
+    open_base_model,
+    open_submission,
+)
 
 State = dict[str, torch.Tensor]
 
@@ -265,3 +271,8 @@ def test_a_file_made_to_exhaust_its_reader_costs_no_memory(
     kilobytes, reason = refused(tmp_path / "file")
     assert kilobytes < ordinary + 100_000
     assert "It was not used" in reason or "The file was not used" in reason
+
+
+def test_a_full_disk_is_not_the_files_fault() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/full/place'"):
+        believed(b'{"full": "/full/place"}')

@@ -385,8 +385,69 @@ def test_a_redirect_on_the_same_host_is_followed(gateway: Start, content: Conten
 
 def test_a_redirect_to_another_host_is_not_followed(gateway: Start, content: Content, target: Path) -> None:
     elsewhere = gateway(archive(content.car))
-    refused(StoreUnavailable, target, content.cid, gateway(redirect(f"{elsewhere.url}/moved")))
+    error = refused(StoreUnavailable, target, content.cid, gateway(redirect(f"{elsewhere.url}/moved?k=KEY")))
+    assert f"redirects to another host ({elsewhere.url}/" not in str(error)
+    assert f"redirects to another host ({elsewhere.url})" in str(error)
     assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("own", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", ["{cid}.ipfs.localhost", "localhost"])
+def test_a_redirect_below_localhost_stays_on_this_machine(
+    own: str, host: str, gateway: Start, content: Content, target: Path
+) -> None:
+    # Kubo keeps the origins of files apart so, and few resolvers know a name below localhost.
+    named = host.format(cid=content.cid)
+    hosts: list[str] = []
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        hosts.append(request.headers["Host"])
+        moved = request.path == "/moved"
+        (archive(content.car) if moved else redirect(f"http://{named}:{port}/moved"))(request)
+
+    source = gateway(answer)
+    port = source.url.rpartition(":")[2]
+    GatewayReader([f"http://{own}:{port}"]).fetch(content.cid, target, max_bytes=len(DATA))
+    assert target.read_bytes() == DATA
+    assert hosts == [f"{own}:{port}", f"{named}:{port}"]
+
+
+@pytest.mark.parametrize("tail", ["/", "/ipfs", "/ipfs/"])
+def test_an_address_may_end_in_ipfs(tail: str, gateway: Start, content: Content, target: Path) -> None:
+    source = gateway(archive(content.car))
+    GatewayReader([source.url + tail]).fetch(content.cid, target, max_bytes=len(DATA))
+    assert source.requests == [f"/ipfs/{content.cid}?format=car"]
+
+
+def test_a_gateway_that_is_not_running_is_named(content: Content, target: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(StoreUnavailable, match=f"The gateway {place} is not running: nothing answers there"):
+            GatewayReader([f"http://{place}"]).fetch(content.cid, target, max_bytes=len(DATA))
+
+
+@pytest.mark.parametrize("code", [401, 403, 451])
+def test_a_gateway_that_keeps_files_to_itself_is_named(
+    code: int, gateway: Start, content: Content, target: Path
+) -> None:
+    error = refused(StoreUnavailable, target, content.cid, gateway(status(code)))
+    assert f"does not give the file to this program (HTTP {code})" in str(error)
+
+
+def test_silence_is_named(gateway: Start, content: Content, target: Path) -> None:
+    over = threading.Event()
+
+    def wait(request: BaseHTTPRequestHandler) -> None:
+        over.wait(10)
+        hang_up(request)
+
+    source = gateway(wait)
+    try:
+        with pytest.raises(StoreUnavailable, match="silent for too long"):
+            GatewayReader([source.url], timeout=0.1).fetch(content.cid, target, max_bytes=len(DATA))
+    finally:
+        over.set()
 
 
 @pytest.mark.parametrize(
@@ -442,6 +503,8 @@ def test_a_redirect_to_the_gateways_own_subdomain_is_followed() -> None:
         "",
     ):
         assert not within(target_url, "https://dweb.link")
+    assert not within("http://bafy.ipfs.localhost:8080/", "http://gateway.example:8080")
+    assert not within("http://bafy.ipfs.localhost:22/", "http://127.0.0.1:8080")
 
 
 def breaking_off(data: bytes, end: int, content_type: str = "application/octet-stream") -> Answer:

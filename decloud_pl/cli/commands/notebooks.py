@@ -1,0 +1,47 @@
+"""Copy the notebooks to a folder of yours.
+
+A first round, a sweep, and your own data and model, step by step in Jupyter or an editor, with decloud_pl[notebooks].
+
+Examples:
+  decloud-trainer notebooks                 into ./notebooks
+  decloud-trainer notebooks --to ~/decloud
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from decloud_pl.cli.arguments import FILE, as_json, command
+from decloud_pl.errors import UsageError
+
+
+@command(__doc__)
+@click.option("--to", type=FILE, default=Path("notebooks"), metavar="DIR", help="the folder (default: notebooks)")
+@as_json
+def run(to: Path, as_json: bool) -> int:
+    import decloud_pl
+    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.durable import copy_atomically
+
+    package = Path(decloud_pl.__file__).parent
+    # Inside an installed package; beside it in a checkout.
+    source = next(path for path in (package / "notebooks", package.parent / "notebooks") if path.is_dir())
+    copies = {path: to.expanduser() / path.name for path in sorted(source.glob("*.ipynb"))}
+    kept = [copy for copy in copies.values() if copy.exists()]
+    if kept:
+        raise UsageError(f"{kept[0]} exists already and was left as it is.", fix="Choose another folder with --to.")
+    try:
+        to.expanduser().mkdir(parents=True, exist_ok=True)
+        for path, copy in copies.items():
+            copy_atomically(path, copy)
+    except OSError as error:
+        raise UsageError(
+            f"{to} cannot be written: {error.strerror}.", fix="Choose another folder with --to."
+        ) from error
+    if as_json:
+        print_json({"notebooks": [str(copy) for copy in copies.values()]})
+    else:
+        print("\n".join(str(copy) for copy in copies.values()))
+    return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from decloud_pl.data.catalog import entry, names
 from decloud_pl.data.formats.digits import Digits
@@ -18,6 +19,17 @@ def test_the_whole_scale_of_the_pixels_is_used() -> None:
     assert isinstance(test.images, np.ndarray)
     assert test.images.shape[1:] == (8, 8)
     assert test.images.max() == 255
+
+
+def test_they_are_those_of_scikit_learn() -> None:
+    digits = load_digits()
+    splits = [Digits().load(name) for name in ("train", "held_out", "test")]
+    images = np.concatenate([np.asarray(split.images) for split in splits])
+    labels = np.concatenate([split.labels for split in splits])
+    assert np.bincount(labels).tolist() == np.bincount(digits.target).tolist()
+    ours = {(label, image.tobytes()) for label, image in zip(labels.tolist(), images, strict=True)}
+    theirs = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    assert ours == {(label, image.tobytes()) for label, image in zip(digits.target.tolist(), theirs, strict=True)}
 
 
 @pytest.mark.parametrize(("labels", "wrong"), [([0, 10], 10), ([-1, 0], -1)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,7 +65,7 @@ def run_experiment(
         or make_base_model(settings.model, dataset, folder / FRESH_MODEL, seed=settings.seed),
         folder=folder,
         name=f"{sweep}-{folder.name}" if sweep else folder.name,
-        threads=_threads(),
+        threads=processors(),
         score_split="test",
     )
     with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as progress:
@@ -163,9 +162,3 @@ def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Pat
     spec = make_spec(architecture, {**wanted, "num_classes": source.num_classes}, {})
     make_package(path, spec, seed=seed)
     return path
-
-
-def _threads() -> int:
-    """As many as OMP_NUM_THREADS allows, which launchers set where several experiments share a machine."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return min(int(given), processors()) if given.isdecimal() and int(given) else processors()

@@ -22,6 +22,7 @@ from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, StoreError, TrainingError
 from decloud_pl.executors.process import worker_environment
+from decloud_pl.rounds.planner import processors
 from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
 
 _CHILD_SECONDS = 900.0
@@ -235,10 +236,10 @@ async def _ask(
         "dataset": dataset,
         "submissions": {name: str(path) for name, path in files.items()},
         "gradient_rate": gradient_rate,
-        "threads": 1 if background else os.cpu_count() or 1,
+        "threads": 1 if background else processors(),
         "nice": _NICE if background else 0,
     }
-    command = (sys.executable, "-m", "decloud_pl.train.score.conventions")
+    command = (sys.executable, "-m", "decloud_pl.train.score")
     given = json.dumps(request).encode()
     try:
         output = await output_of(command, seconds=_CHILD_SECONDS, given=given, env=worker_environment(os.environ))

@@ -126,5 +126,7 @@ def _logger_node(logger: dict[str, Any], name: str) -> dict[str, object]:
 
 
 def processors() -> int:
-    """Those that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those that this process may run on; at most as many as OMP_NUM_THREADS allows, where others share the machine."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(given), found) if given.isdecimal() and int(given) else found

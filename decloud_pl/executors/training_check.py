@@ -6,9 +6,12 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from decloud_pl.children import output_of
+from decloud_pl.config import compose
 from decloud_pl.errors import ConfigError
 from decloud_pl.executors.process import worker_environment
 from decloud_pl.train.plan import TrainingPlan
@@ -16,12 +19,21 @@ from decloud_pl.train.plan import TrainingPlan
 _SECONDS = 120.0
 # Plain numbers, which are checked without building anything.
 _PLAIN = {"trainer.max_epochs", "trainer.limit_train_batches"}
+_CHOICE = "trainer"
 _BUILT = ("module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "logger")
 
 
-def needs_check(given: tuple[str, ...]) -> bool:
+def needs_check(plan: TrainingPlan) -> bool:
     """Whether the user has set something that only building it can check."""
-    return any(name.partition(".")[0] in _BUILT and name not in _PLAIN for name in given)
+    given = {name for name in plan.round.given if name.partition(".")[0] in _BUILT and name not in _PLAIN}
+    return bool(given - {_CHOICE}) or (_CHOICE in given and not _is_ours(plan.config.trainer))
+
+
+def _is_ours(trainer: Mapping[str, Any]) -> bool:
+    """Whether a Trainer is the package's own for the processor, which can be built everywhere."""
+    ours = compose([f"{_CHOICE}=cpu"]).trainer
+    own = {name: value for name, value in trainer.items() if f"{_CHOICE}.{name}" not in _PLAIN}
+    return own == {name: value for name, value in ours.items() if f"{_CHOICE}.{name}" not in _PLAIN}
 
 
 async def check_training(plan: TrainingPlan) -> None:
@@ -30,7 +42,7 @@ async def check_training(plan: TrainingPlan) -> None:
     Raises:
         ConfigError: what is wrong with them.
     """
-    if not needs_check(plan.round.given):
+    if not needs_check(plan):
         return
     with tempfile.TemporaryDirectory() as folder:
         plan.write(Path(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from functools import partial
@@ -18,8 +19,8 @@ from decloud_pl.cli.ui.output import PIPED_WIDTH, to_display
 from decloud_pl.cli.ui.prompt import ask, ask_hidden, checked_secret, choose, named
 from decloud_pl.config import Settings
 from decloud_pl.config.file import ConfigFile
-from decloud_pl.config.layers import sources_of
-from decloud_pl.config.load import composed
+from decloud_pl.config.layers import Sources, sources_of
+from decloud_pl.config.load import Composed, composed
 from decloud_pl.config.names import choices, find, secret_names
 from decloud_pl.config.schema import default_home
 from decloud_pl.config.values import Value, from_text
@@ -43,6 +44,8 @@ class Wizard:
         self._file = ConfigFile(self._home)
         self._values = self._file.read()
         self._before = dict(self._values)
+        self._composed: dict[str, Composed] = {}
+        self._checked: dict[str, Composed] = {}
 
     def run(self) -> None:
         """Asks everything, then keeps it."""
@@ -67,7 +70,16 @@ class Wizard:
         return to_display(self._shown(self._values)[name])
 
     def _shown(self, values: dict[str, Value]) -> dict[str, Value]:
-        return {entry.name: entry.value for entry in show(composed(sources_of(values, self._home)))}
+        return {entry.name: entry.value for entry in show(self._once(composed, values, self._composed))}
+
+    def _once(
+        self, make: Callable[[Sources], Composed], values: dict[str, Value], made: dict[str, Composed]
+    ) -> Composed:
+        """What ``make`` gives for values to keep; it takes a fifth of a second, and most answers change nothing."""
+        key = json.dumps(values, sort_keys=True)
+        if key not in made:
+            made[key] = self._composed[key] = make(sources_of(values, self._home))
+        return made[key]
 
     def _keep(self, name: str, value: Value) -> None:
         """Notes an answer; one that counts anyway and was not kept before is left out, so that a preset can decide."""
@@ -99,7 +111,7 @@ class Wizard:
             before = dict(self._values)
             self._keep(name, from_text(setting, read(answer), "That"))
             try:
-                checked(sources_of(self._values, self._home))
+                self._once(checked, self._values, self._checked)
             except DecloudError:
                 self._values = before
                 raise

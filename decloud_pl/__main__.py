@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from decloud_pl.children import begin_imports
 from decloud_pl.errors import DecloudError
 
 
@@ -26,4 +27,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    begin_imports()
     sys.exit(main(sys.argv[1:]))

@@ -10,11 +10,10 @@ there. Lightning, torchrun and SLURM start further processes of the same command
 
 from __future__ import annotations
 
-import gc
 import sys
 from pathlib import Path
 
-from decloud_pl.children import StopRequest, exit_with_parent, open_messages, send
+from decloud_pl.children import StopRequest, begin_imports, end_imports, exit_with_parent, open_messages, send
 from decloud_pl.errors import DecloudError
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
@@ -26,17 +25,15 @@ def main(arguments: list[str]) -> int:
     exit_with_parent()
     stop = StopRequest()
     stop.install()
-    # What the imports make is there to stay: looking through it for garbage, again and again, takes most of a second.
-    gc.disable()
+    begin_imports()
     try:
         from decloud_pl.train.plan import TrainingPlan
         from decloud_pl.train.progress import Progress, Supervisor
         from decloud_pl.train.run import train_round
 
         def report(progress: Progress) -> None:
-            if progress.stage != "prepare" and not gc.isenabled():
-                gc.freeze()
-                gc.enable()
+            if progress.stage != "prepare":
+                end_imports()
             send(messages, progress.to_dict())
 
         update = train_round(TrainingPlan.read(folder), Supervisor(report, stop.requested))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from decloud_pl.children import end_imports
 from decloud_pl.config import Settings
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, flat
@@ -71,6 +72,8 @@ def run_experiment(
     with (folder / PROGRESS_FILE).open("a", encoding="utf-8") as progress:
 
         def tell(step: Progress) -> None:
+            if step.stage != "prepare":
+                end_imports()
             progress.write(json.dumps(step.to_dict()) + "\n")
             on_progress(step)
 

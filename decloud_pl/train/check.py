@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from decloud_pl.children import open_messages, send
+from decloud_pl.children import begin_imports, end_imports, open_messages, send
 from decloud_pl.errors import DecloudError
 from decloud_pl.train.plan import TrainingPlan
 
@@ -40,12 +40,14 @@ def check_plan(plan: TrainingPlan) -> None:
 
 
 def main() -> None:
+    begin_imports()
     messages = open_messages()
     found: dict[str, str] = {}
     try:
         check_plan(TrainingPlan.read(Path(sys.argv[1])))
     except DecloudError as error:
         found = {"error": error.message, "fix": error.fix}
+    end_imports()
     send(messages, found)
 
 

@@ -18,7 +18,7 @@ from decloud_pl.errors import LocalnetError
 
 Scoring: TypeAlias = Literal["delta", "gradient", "equal"]
 """How the validator shares a reward out: by what submissions read so gain, or equally among the valid ones."""
-_CHILD = (sys.executable, "-m", "decloud_pl.localnet.agents.bench_child")
+_CHILD = (sys.executable, "-m", "decloud_pl.localnet.agents")
 
 
 class Bench:

@@ -146,7 +146,3 @@ def _test(base: str, dataset: str, data: str | None) -> Samples:
         source: Source = build(Catalog(folder).resolve(dataset).node(folder))
         _tests[key] = Samples.of(source.load("test"), spec)
     return _tests[key]
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,4 @@
-"""The child of `quarantine`: opens one file and says in one JSON document what it found.
-
-Run as ``python -I -m decloud_pl.models.quarantine.child '{"kind": …}'``.
-"""
+"""The child of `quarantine`: opens one file and says in one JSON document what it found."""
 
 from __future__ import annotations
 
@@ -58,11 +55,12 @@ class _WithoutInitialisation(TorchFunctionMode):
         return func(*args, **given)
 
 
-def main() -> None:
+def main(request: str) -> None:
+    """Opens what a request, such as ``{"kind": …}``, asks for."""
     # Nothing that a library prints may be taken for the answer.
     answers = os.dup(1)
     os.dup2(2, 1)
-    open_one(json.loads(sys.argv[1]), answers)
+    open_one(json.loads(request), answers)
 
 
 def open_one(request: Mapping[str, Any], answers: int) -> None:
@@ -276,7 +274,3 @@ def _probe(given: InputSpec) -> torch.Tensor:
 
 def _is_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "allocate memory" in str(error)
-
-
-if __name__ == "__main__":
-    main()

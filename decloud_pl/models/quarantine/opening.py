@@ -1,6 +1,6 @@
 """Opening files from strangers: in a child process that has nothing to lose.
 
-The child (`quarantine_child`) starts in isolated mode with an empty environment, in a session of its own, with
+The child (`child`) starts in isolated mode with an empty environment, in a session of its own, with
 limits on memory, processor time, file size and wall time. It reads the file with ``weights_only=True`` and
 without any fallback, checks names, shapes, dtypes and finiteness, and writes what passed as safetensors. This
 process opens only that, and believes nothing else about the file than what it can read there.
@@ -186,7 +186,7 @@ async def open_in_task(path: Path, out: Path, limits: ProcessLimits | None = Non
 
 def _child(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> list[str]:
     arguments = asked(request, path, limits)
-    return [sys.executable, "-I", "-m", "decloud_pl.models.quarantine.child", json.dumps(arguments)]
+    return [sys.executable, "-I", "-m", "decloud_pl.models.quarantine", json.dumps(arguments)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The child of `warm_quarantine`: has torch ready, and opens each file in a fork of its own.
 
-Run as ``python -I -m decloud_pl.models.quarantine.server``; one JSON line in, one out, until standard input ends.
+One JSON line in, one out, until standard input ends.
 This process itself never looks into a file. A fork has what a child of `quarantine` has, a session and limits of its
 own; it ends with its file, and nothing of it is left for the next one.
 """
@@ -69,7 +69,3 @@ def _read(reading: int, seconds: float) -> bytes:
         if not chunk:
             return bytes(found).replace(b"\n", b" ")
         found += chunk
-
-
-if __name__ == "__main__":
-    main()

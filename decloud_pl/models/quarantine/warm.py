@@ -68,7 +68,7 @@ class WarmQuarantine:
     def _child(self) -> subprocess.Popen[bytes]:
         if self._process is None:
             self._process = subprocess.Popen(
-                (sys.executable, "-I", "-m", "decloud_pl.models.quarantine.server"),
+                (sys.executable, "-I", "-m", "decloud_pl.models.quarantine"),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

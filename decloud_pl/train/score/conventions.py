@@ -1,4 +1,4 @@
-"""What an update gains under each convention: ``python -m decloud_pl.train.score.conventions`` answers in JSON.
+"""What an update gains under each convention: ``python -m decloud_pl.train.score`` answers in JSON.
 
 A process of its own, so that whoever asks needs no torch, and a model that is too large takes nothing else down.
 The files come from strangers: each is opened in quarantine.
@@ -79,7 +79,3 @@ def main() -> None:
     except DecloudError as error:
         found = {"error": str(error)}
     send(messages, found)
-
-
-if __name__ == "__main__":
-    main()

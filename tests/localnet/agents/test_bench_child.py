@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-COMMAND = (sys.executable, "-m", "decloud_pl.localnet.agents.bench_child")
+COMMAND = (sys.executable, "-m", "decloud_pl.localnet.agents")
 PATIENCE = 60.0
 
 

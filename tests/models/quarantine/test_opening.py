@@ -47,14 +47,14 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def child_of(process: psutil.Process, module: str = "child") -> psutil.Process:
+def child_of(process: psutil.Process) -> psutil.Process:
     """The newest process that opens files for another one, once there is one."""
     found: list[psutil.Process] = []
 
     def look() -> bool:
         for child in process.children():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if f"decloud_pl.models.quarantine.{module}" in child.cmdline():
+                if "decloud_pl.models.quarantine" in child.cmdline():
                     found.append(child)
         return bool(found)
 

@@ -39,7 +39,7 @@ def good(tmp_path: Path, state: State) -> Path:
 
 
 def server() -> psutil.Process:
-    return child_of(psutil.Process(), "server")
+    return child_of(psutil.Process())
 
 
 def fork_of(child: psutil.Process) -> psutil.Process:
@@ -158,7 +158,7 @@ def test_child_and_fork_end_with_the_parent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     command = [sys.executable, "-c", PARENT, str(tmp_path / "pipe"), str(tmp_path / "out")]
     with subprocess.Popen(command) as parent:
-        child = child_of(psutil.Process(parent.pid), "server")
+        child = child_of(psutil.Process(parent.pid))
         fork = fork_of(child)
         parent.kill()
         wait_for(lambda: is_gone(child.pid) and is_gone(fork.pid))

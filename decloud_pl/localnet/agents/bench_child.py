@@ -79,7 +79,7 @@ def make_base_model(path: str, architecture: str, format: str, classes: int) -> 
 def baseline(base: str, dataset: str, data: str | None = None) -> float:
     """Accuracy of a base model, 0 to 1."""
     model, test = _open(Path(base)), _test(base, dataset, data)
-    return Oracle(model.spec, model.state_dict(), test).baseline() / len(test.labels)
+    return _correct(Oracle(model.spec, model.state_dict(), test), base, dataset) / len(test.labels)
 
 
 def contributions(submissions: dict[str, str], **asked: Any) -> dict[str, int]:
@@ -113,7 +113,7 @@ def counts(
             safe.unlink(missing_ok=True)
     if not correct:
         raise LocalnetError(f"No submission is valid, so the validator does not complete the round.{refusals}")
-    return 0 if scoring == "equal" else oracle.baseline(), correct
+    return 0 if scoring == "equal" else _correct(oracle, base, dataset), correct
 
 
 _REQUESTS: dict[str, Callable[..., Any]] = {
@@ -124,6 +124,7 @@ _REQUESTS: dict[str, Callable[..., Any]] = {
 
 _models: dict[Path, BaseModel] = {}
 _tests: dict[tuple[str, InputSpec], Samples] = {}
+_baselines: dict[tuple[str, str], int] = {}
 
 
 @functools.cache
@@ -136,6 +137,13 @@ def _open(path: Path) -> BaseModel:
     if path not in _models:
         _models[path] = quarantine().open_base_model(path, path.with_name(path.name + ".safetensors"))
     return _models[path]
+
+
+def _correct(oracle: Oracle, base: str, dataset: str) -> int:
+    """Of a base model, counted once: a round asks at its start and when it scores."""
+    if (base, dataset) not in _baselines:
+        _baselines[base, dataset] = oracle.baseline()
+    return _baselines[base, dataset]
 
 
 def _test(base: str, dataset: str, data: str | None) -> Samples:

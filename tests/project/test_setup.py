@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 
 import pytest
 
@@ -18,7 +17,7 @@ from tests.project.checkout import PATIENCE, Checkout, write_wheel
 @pytest.mark.parametrize("tool", ["pip", "uv"])
 def test_it_installs_once_again_after_a_change_and_says_why_it_failed(checkout: Checkout, tool: str) -> None:
     if tool == "uv":
-        (checkout.folder / "python" / "uv").symlink_to(the_uv())
+        checkout.use_uv()
     code, told = checkout.setup()
     assert (code, checkout.builds, checkout.installed()) == (0, 1, True), told
     assert "Creating .venv" in told
@@ -40,15 +39,8 @@ def test_it_installs_once_again_after_a_change_and_says_why_it_failed(checkout: 
     assert "Traceback" not in told
 
 
-def the_uv() -> str:
-    """uv itself, as the extra dev installs it."""
-    found = shutil.which("uv", path=sysconfig.get_path("scripts"))
-    if found is None:
-        pytest.skip("uv is not installed")
-    return found
-
-
 def test_an_environment_that_was_moved_or_has_lost_its_python_is_made_anew(checkout: Checkout) -> None:
+    checkout.use_uv()
     checkout.setup()
     moved = checkout.folder.with_name("moved")
     checkout.folder.rename(moved)
@@ -74,7 +66,7 @@ def test_an_environment_of_the_users_own_is_not_made_anew(checkout: Checkout) ->
 @pytest.mark.parametrize("tool", ["pip", "uv"])
 def test_a_missing_network_is_one_sentence(checkout: Checkout, tool: str) -> None:
     if tool == "uv":
-        (checkout.folder / "python" / "uv").symlink_to(the_uv())
+        checkout.use_uv()
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         index = f"http://127.0.0.1:{closed.getsockname()[1]}/simple"
@@ -98,11 +90,13 @@ def test_a_full_disk_is_one_sentence(checkout: Checkout) -> None:
     assert told.splitlines()[1].startswith("The disk, or the folder for temporary files, is full: free some space")
     assert len(told.splitlines()) == 2
     uv.unlink()
+    checkout.use_uv()
     assert "the last installation was interrupted" in checkout.setup()[1]
     assert checkout.installed()
 
 
 def test_an_interrupted_installation_is_made_anew_by_one_of_two_starts(checkout: Checkout) -> None:
+    checkout.use_uv()
     hang = checkout.folder / "hang"
     hang.touch()
     first = checkout.start()

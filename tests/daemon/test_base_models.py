@@ -18,7 +18,8 @@ from decloud_pl.models.make import make_package, make_spec
 from decloud_pl.models.registry import build
 from decloud_pl.rounds.events import Skipped
 from decloud_pl.rounds.select import Criteria
-from tests.daemon.test_strangers import pickle_that_runs_a_command, zip_bomb
+from tests.daemon.test_strangers import pickle_that_runs_a_command
+from tests.models.quarantine.test_opening import zip_bomb
 from tests.world import World
 
 # Nobody has the file of this one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 
 import torch
@@ -30,25 +29,17 @@ def pickle_that_runs_a_command(path: Path) -> None:
     torch.save({"conv1.weight": Payload(f"touch {path.with_name('marker')}")}, path)
 
 
-def zip_bomb(path: Path) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data/0", "w") as member:
-        for _ in range(16):
-            member.write(bytes(64 << 20))
-
-
 async def test_the_daemon_goes_on_with_the_next_round(world: World, tmp_path: Path) -> None:
     pickle_that_runs_a_command(tmp_path / "pickle.pt")
-    zip_bomb(tmp_path / "bomb.pt")
     torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), tmp_path / "good.pt")
     world.executor = ProcessExecutor()
     world.planner = SettingsPlanner(compose(["trainer=cpu", "max_batches=2", "update.force=true"]))
     async with world.daemon(force=True):  # two batches gain nothing
-        for name, words in (("pickle.pt", "it was not executed"), ("bomb.pt", "compressed")):
-            bad = await world.post(model=tmp_path / name)
-            await world.diary.reaches(bad, State.WAITING)
-            await world.begin(bad)
-            await world.diary.reaches(bad, State.FAILED, patience=_PATIENCE)
-            assert words in world.row(bad).reason
+        bad = await world.post(model=tmp_path / "pickle.pt")
+        await world.diary.reaches(bad, State.WAITING)
+        await world.begin(bad)
+        await world.diary.reaches(bad, State.FAILED, patience=_PATIENCE)
+        assert "it was not executed" in world.row(bad).reason
         good = await world.post(model=tmp_path / "good.pt")
         await world.diary.reaches(good, State.WAITING)
         await world.begin(good)

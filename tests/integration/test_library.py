@@ -1,12 +1,10 @@
-"""The lines of the README's library example, in a script and where an event loop runs: the update earns."""
+"""The lines of the README's library example in a script: the update earns. A notebook has them in a running loop."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 _SETTING = """
 import torch
@@ -53,21 +51,10 @@ with LocalNetwork() as network, Session(network) as session:
     print(round_.claim())
 """
 
-_IN_A_LOOP = f"""
-import asyncio
 
-
-async def cell():
-{"".join(f"    {line}" if line.strip() else line for line in _LINES.splitlines(keepends=True))}
-
-asyncio.run(cell())
-"""
-
-
-@pytest.mark.parametrize("lines", [_LINES, _IN_A_LOOP], ids=["script", "running-loop"])
-def test_the_lines_run_as_written_and_the_update_earns(lines: str, tmp_path: Path) -> None:
+def test_the_lines_run_as_written_and_the_update_earns(tmp_path: Path) -> None:
     script = tmp_path / "mine.py"
-    script.write_text(_SETTING + lines)
+    script.write_text(_SETTING + _LINES)
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "Round 0: 100 % of the pool, 0.882 SOL", done.stdout

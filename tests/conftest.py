@@ -65,7 +65,6 @@ MARKED = {
         "project/test_pythons.py",
         "project/test_setup.py",
         "project/test_wheel.py",
-        "rounds/test_datasets.py",
         "store/test_bench.py",
         "store/test_genuine_software.py",
         "train/test_gain.py",

@@ -111,6 +111,7 @@ def chain_of(network: LocalNetwork) -> ChainClient:
     return ChainClient(RpcClient(network.endpoints.rpc_url), get_dialect(network.dialect))
 
 
+@pytest.mark.slow
 async def test_a_running_network_is_upgraded_in_the_middle_of_a_round(tmp_path: Path) -> None:
     options = AgentOptions(rounds=1, interval=0.1, grace=1e9)
     trainer = Wallet(Keypair())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import itertools
 import os
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# What is imported and collected is there to stay: to look through it for garbage takes half of the collection's time.
+gc.disable()
 # Before anything imports torch, which reads it once; children inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
 # A machine's own proxy must not see what is meant for loopback.
@@ -147,6 +150,12 @@ def pytest_configure(config: pytest.Config) -> None:
         # xdist kills, and leaves to Python's complaint, a process that takes ten seconds to end. With torch in it the
         # interpreter's own end takes that long on a busy machine. This comes after what libraries do at the exit.
         atexit.register(os._exit, 0)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @functools.cache

@@ -109,7 +109,7 @@ def test_any_of_the_99_can_be_trained_from_a_path(name: str, with_paths: Setting
 
 
 def test_what_is_missing_is_downloaded_before_a_round_is_joined(tmp_path: Path) -> None:
-    policy = make_policy(settings_of(tmp_path, "data.download=true", "data.mirror=nowhere:"))
+    policy = make_policy(settings_of(tmp_path, "data.download=true", "data.mirror=http://127.0.0.1:9"))
     assert policy.resolve("mnist") == "mnist"
     with pytest.raises(DatasetNotReady, match="the data set mnist is being downloaded"):
         policy.prepare("mnist")

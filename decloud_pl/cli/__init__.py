@@ -99,6 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has gone (`| head`); Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except RuntimeError as error:
+        if "Could not determine home directory" not in str(error):
+            raise
+        return _say(ConfigError("This user has no home folder.", fix="Set HOME to a folder of this user."))
     except OSError as error:
         if "No usable temporary directory" in str(error):
             where = "No folder for temporary files can be used: they are full, or may not be written"

@@ -40,6 +40,8 @@ class ConfigFile:
         Raises:
             ConfigError: the file cannot be read, or holds something that is not a setting.
         """
+        if self.path.exists() and not self.path.is_file():  # reading from a pipe would wait for a writer
+            raise ConfigError(f"{self.path} is no file.", fix="Move it away.")
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
 from collections.abc import Iterator
@@ -52,6 +53,28 @@ class LoggingReporter:
         return False
 
 
+class _File(logging.handlers.RotatingFileHandler):
+    """Says once that the log cannot be written, where `logging` prints a traceback for each line."""
+
+    def __init__(self, path: Path, reporter: Reporter) -> None:
+        super().__init__(path, maxBytes=_BYTES, backupCount=ROTATED, encoding="utf-8")
+        self._reporter = reporter
+        self._is_failing = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        was_failing, self._is_failing = self._is_failing, False
+        super().emit(record)
+        if self._is_failing and not was_failing:
+            self._reporter.report(Trouble(None, f"The log {self.baseFilename} cannot be written; lines are lost."))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what is still in memory has no place on a full disk
+            super().close()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's name
+        self._is_failing = True
+
+
 @contextmanager
 def logged(reporter: Reporter, home: Path) -> Iterator[Reporter]:
     """A reporter that also writes to ``logs/daemon.log`` in ``home``: at most six files of 5 MB.
@@ -62,7 +85,7 @@ def logged(reporter: Reporter, home: Path) -> Iterator[Reporter]:
     path = home / LOG_FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=_BYTES, backupCount=ROTATED, encoding="utf-8")
+        handler = _File(path, reporter)
     except OSError as error:
         raise ConfigError(
             f"The log {path} cannot be written: {error.strerror}.", fix="Set DECLOUD_HOME to another folder."

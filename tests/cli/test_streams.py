@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from decloud_pl.cli import main
 
 COMMAND = f"{sys.executable} -m decloud_pl.cli"
 FULL = Path("/dev/full")
@@ -71,3 +74,24 @@ def test_a_document_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     done = shell(f"{COMMAND} {arguments} >{FULL}", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("decloud-trainer: The output cannot be written: No space left on device.")
+
+
+def test_a_pipe_in_place_of_the_settings_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    done = shell(f"{COMMAND} config --show", tmp_path)
+    assert (done.returncode, done.stderr.count("is no file")) == (3, 1)
+
+
+def test_a_user_without_a_home_folder_gets_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container with a number for its user."""
+
+    def unknown(number: int) -> None:
+        raise KeyError(number)
+
+    for name in ("HOME", "DECLOUD_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert main(["config", "--show"]) == 3
+    assert "no home folder" in capsys.readouterr().err

@@ -101,7 +101,7 @@ def test_bytes_that_are_no_text(home: Path) -> None:
 
 def test_a_file_that_cannot_be_read(home: Path) -> None:
     (home / "config.json").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="is no file"):
         ConfigFile(home).read()
 
 

@@ -83,3 +83,17 @@ def test_a_home_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "logs").write_text("in the way")
     with pytest.raises(ConfigError, match=r"daemon\.log cannot be written"), logged(Nobody(), tmp_path):
         pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full")
+def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / LOG_FILE).symlink_to("/dev/full")
+    nobody = Nobody()
+    with logged(nobody, tmp_path) as reporter:
+        for number in range(3):
+            reporter.report(Trouble(number, "The store is down."))
+    said = [event.message for event in nobody.events if isinstance(event, Trouble)]
+    assert [message for message in said if "cannot be written" in message] == said[:1]
+    assert len(said) == 4
+    assert capsys.readouterr().err == ""

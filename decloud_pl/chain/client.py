@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialect import Dialect, Filters
 from decloud_pl.chain.rpc import CLOCK_SYSVAR, Account, RpcClient, clock_of
-from decloud_pl.domain import Round, RoundCounter, Submission
+from decloud_pl.domain import Round, RoundCounter, RoundStatus, Submission
 from decloud_pl.errors import DecodeError, RpcRejected
 
 logger = logging.getLogger(__name__)
@@ -19,6 +19,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LISTED_BY_ID = 10_000
+_BATCH = 100
+"""Accounts that one request may ask for."""
+_MISSING_BATCHES = 10
+"""So many batches without a round are taken for the end, whatever the counter says."""
+_OPEN_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,42 @@ class ChainClient:
             found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
         except RpcRejected as error:
             found = list((await self.rounds_by_id(await self._latest(error))).values())
+        return sorted(found, key=lambda value: value.id)
+
+    async def latest_rounds(self, most: int | None = None) -> AsyncIterator[Round]:
+        """The latest rounds, the last one first; what is read is what is asked for, 100 rounds at a time.
+
+        Args:
+            most: how many at most; None for all.
+        """
+        counter = await self.counter()
+        count = 0 if counter is None else counter.count
+        first = 0 if most is None else max(0, count - most)
+        missing = 0
+        for end in range(count, first, -_BATCH):
+            found = await self.rounds_by_id(range(max(first, end - _BATCH), end))
+            missing = 0 if found else missing + 1
+            if missing == _MISSING_BATCHES:
+                logger.warning("The %d rounds below number %d cannot be read", missing * _BATCH, end + missing * _BATCH)
+                return
+            for round_id in sorted(found, reverse=True):
+                yield found[round_id]
+
+    async def open_rounds(self, now: int) -> list[Round]:
+        """Those that a validator or trainers may still join, by id.
+
+        It reads as many rounds as were created in the last day, however many there are: each phase has a deadline, the
+        first of them an hour after the creation.
+
+        Args:
+            now: Unix seconds of the chain's clock.
+        """
+        found: list[Round] = []
+        async for round_ in self.latest_rounds():
+            if round_.validator_deadline < now - _OPEN_SECONDS:
+                break
+            if round_.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS):
+                found.append(round_)
         return sorted(found, key=lambda value: value.id)
 
     async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:

@@ -136,8 +136,13 @@ class WalletRounds:
         while True:
             mine = {entry.round_id: entry for entry in await self._chain.submissions_of(self.wallet.address)}
             now = await self._chain.rpc.clock()
-            rounds = [round_ for round_ in await self._chain.rounds() if self._is_wanted(round_, dataset)]
-            begun = [round_.id for round_ in rounds if round_.id in mine and _lacks(mine[round_.id], round_, now)]
+            rounds = [round_ for round_ in await self._chain.open_rounds(now) if self._is_wanted(round_, dataset)]
+            joined = await self._chain.rounds_by_id(list(mine))
+            begun = [
+                number
+                for number, round_ in joined.items()
+                if self._is_wanted(round_, dataset) and _lacks(mine[number], round_, now)
+            ]
             new = [round_.id for round_ in rounds if round_.id not in mine and self._can_be_joined(round_, now)]
             if begun or new:
                 return [*begun, *new][0]

@@ -224,10 +224,10 @@ async def _websocket(network: NetworkConfig, chain: ChainClient, poll_interval: 
 
 async def _gateways(gateways: GatewayReader, chain: ChainClient) -> Finding:
     """Fetches what the daemon would have to fetch: the newest round's base model."""
-    rounds = await chain.rounds()
-    if not rounds:
+    latest = await anext(chain.latest_rounds(), None)
+    if latest is None:
         return Finding("gateways", "note", "not tried: there is no round whose model could be fetched")
-    cid = rounds[-1].model_cid
+    cid = latest.model_cid
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model"
         try:
@@ -235,7 +235,7 @@ async def _gateways(gateways: GatewayReader, chain: ChainClient) -> Finding:
         except ContentNotFound as error:
             return Finding("gateways", "note", error.message, "That may be the creator's fault; try again later.")
         size = target.stat().st_size
-    return Finding("gateways", "ok", f"the model of round {rounds[-1].id} was fetched and verified ({size:,} bytes)")
+    return Finding("gateways", "ok", f"the model of round {latest.id} was fetched and verified ({size:,} bytes)")
 
 
 async def _storage(settings: Settings) -> Finding:

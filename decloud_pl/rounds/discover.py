@@ -25,6 +25,8 @@ from decloud_pl.rounds.select import Decision
 from decloud_pl.rounds.steps import Steps
 
 _OPEN = (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS)
+_MOST_NEW = 1000
+"""Rounds that one look may add."""
 _RIVAL = "Another machine or program acts for this wallet"
 _RIVAL_FIX = "Stop it, or give each machine a wallet of its own."
 
@@ -52,18 +54,17 @@ class Discovery:
         """Rounds whose data set was missing when they were last looked at."""
 
     async def reconcile(self) -> list[int]:
-        """Compares everything on chain with the journal; at the start and every hour."""
+        """Compares what is open on chain, and this wallet's places, with the journal; at the start and every hour."""
         chain, journal = self._steps.chain, self._steps.journal
-        counter = await chain.counter()
+        latest = await anext(chain.latest_rounds(), None)
         submissions = await chain.submissions_of(self._steps.wallet.address)
         states = journal.states()
-        self._open = {
-            round_.id: round_ for round_ in await chain.rounds() if round_.status in _OPEN and round_.id not in states
-        }
+        is_open = await chain.open_rounds(await chain.rpc.clock())
+        self._open = {round_.id: round_ for round_ in is_open if round_.id not in states}
         self._skipped = {round_id: why for round_id, why in self._skipped.items() if round_id in self._open}
         self._passing = {round_id: since for round_id, since in self._passing.items() if round_id in self._open}
         self.unready &= self._open.keys()
-        self._known_rounds = 0 if counter is None else counter.count
+        self._known_rounds = 0 if latest is None else latest.id + 1
         await self._recognise([entry for entry in submissions if _is_news(entry, states.get(entry.round_id))])
         return [*self._unfinished(), *await self._fitting()]
 
@@ -72,7 +73,8 @@ class Discovery:
         chain = self._steps.chain
         counter = await chain.counter()
         count = 0 if counter is None else counter.count
-        asked = [*self._open, *range(self._known_rounds, count)]
+        new = range(self._known_rounds, min(count, self._known_rounds + _MOST_NEW))
+        asked = [*self._open, *new]
         found = await chain.rounds_by_id(asked)
         for round_id in asked:
             round_ = found.get(round_id)
@@ -80,7 +82,8 @@ class Discovery:
                 self._open[round_id] = round_
             else:
                 self.forget(round_id)
-        self._known_rounds = max(self._known_rounds, count)
+        # A counter alone is not believed: it may be any number.
+        self._known_rounds = max([self._known_rounds, *(round_id + 1 for round_id in new if round_id in found)])
         return [*self._unfinished(), *await self._fitting()]
 
     def on_event(self, event: Event) -> list[int]:

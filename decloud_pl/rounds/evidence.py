@@ -26,6 +26,8 @@ from decloud_pl.rounds.planner import processors
 from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
 
 _CHILD_SECONDS = 900.0
+_LOOKED_THROUGH = 1000
+"""The latest rounds, of any status."""
 _NICE = 15
 _CLEAR = 0.25
 """Two readings are told apart where the parts of the pool that their predictions misplace differ by this much."""
@@ -143,8 +145,9 @@ async def gather(
     """
     found: list[Evidence] = []
     passed_over: dict[int, str] = {}
-    completed = [round_ for round_ in await chain.rounds() if round_.status is RoundStatus.COMPLETED]
-    for round_ in reversed(completed):
+    async for round_ in chain.latest_rounds(_LOOKED_THROUGH):
+        if round_.status is not RoundStatus.COMPLETED:
+            continue
         if sum(evidence.convention is not None for evidence in found) >= most or len(found) >= 3 * most:
             break
         try:

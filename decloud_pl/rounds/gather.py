@@ -33,6 +33,8 @@ from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
 
 logger = logging.getLogger(__name__)
 
+_LOOKED_THROUGH = 1000
+"""The latest rounds, of any status."""
 _LOOKED_AT_ONCE = 16
 """Completed rounds that are looked at after a start."""
 _PER_VALIDATOR = 4
@@ -128,12 +130,13 @@ class Evidences:
         self._reporter.report(Noted(None, said))
 
     async def _look_back(self) -> None:
-        completed = [round_ for round_ in await self._chain.rounds() if round_.status is RoundStatus.COMPLETED]
         known = {reading.round_id: reading for reading in readings(self._journal)}
         silent: dict[str, int] = {}
         told: set[str] = set()
         wanted = 0
-        for round_ in reversed(completed):
+        async for round_ in self._chain.latest_rounds(_LOOKED_THROUGH):
+            if round_.status is not RoundStatus.COMPLETED:
+                continue
             validator = str(round_.validator)
             if validator in told or silent.get(validator, 0) >= _PER_VALIDATOR:
                 continue

@@ -87,6 +87,28 @@ async def test_another_account_than_was_asked_for_is_refused(
     assert set(await chain.rounds_by_id([0, 1, 2])) == {0, 2}
 
 
+async def test_the_latest_rounds_are_read_as_far_as_is_asked_for(
+    chain: ChainClient, endpoint: Any, rounds: int
+) -> None:
+    assert [round_.id async for round_ in chain.latest_rounds()] == [2, 1, 0]
+    assert [round_.id async for round_ in chain.latest_rounds(2)] == [2, 1]
+    now = await chain.rpc.clock()
+    assert [round_.id for round_ in await chain.open_rounds(now)] == [0, 1, 2]
+    assert await chain.open_rounds(now + 2 * 86_400) == []
+    endpoint.calls.clear()
+    counter = endpoint.vm.account(chain.dialect.round_counter_address())
+    data = bytearray(counter.data)
+    data[8:16] = (3_000_000).to_bytes(8, "little")
+    endpoint.vm.set_account(
+        chain.dialect.round_counter_address(), Account(counter.lamports, bytes(data), counter.owner)
+    )
+    found = await chain.counter()
+    assert found is not None
+    assert found.count == 3_000_000
+    assert await chain.open_rounds(now) == []
+    assert endpoint.calls.count("getMultipleAccounts") == 10
+
+
 async def test_many_rounds_take_few_requests(chain: ChainClient, endpoint: Any, rounds: int) -> None:
     endpoint.calls.clear()
     await chain.rounds_by_id(range(250))

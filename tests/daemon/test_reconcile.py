@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from solders.account import Account
 from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
@@ -12,7 +13,7 @@ from decloud_pl.domain import RoundStatus
 from decloud_pl.errors import TrainingError, UntrustedFileRejected
 from decloud_pl.journal.record import State
 from decloud_pl.journal.writer import Journal
-from decloud_pl.rounds.events import Trouble
+from decloud_pl.rounds.events import Connected, Trouble
 from decloud_pl.rounds.life import CHECK_AFTER, OVERDUE_AFTER
 from decloud_pl.rounds.select import Criteria
 from tests.world import World
@@ -192,3 +193,18 @@ async def test_a_stop_ends_a_training_and_the_next_start_goes_on(world: World, s
     world.executor.gate.set()
     async with world.daemon():
         await world.diary.reaches(round_id, State.SUBMITTED)
+
+
+async def test_a_counter_that_is_wrong_for_a_while_hides_no_round(world: World) -> None:
+    await world.post(claim=False)
+    place = world.dialect.round_counter_address()
+    right = world.network.vm.account(place)
+    assert right is not None
+    data = bytearray(right.data)
+    data[8:16] = (3_000_000).to_bytes(8, "little")
+    world.network.vm.set_account(place, Account(right.lamports, bytes(data), right.owner))
+    async with world.daemon(ws_url="ws://127.0.0.1:1"):
+        await world.diary.until(lambda: any(isinstance(event, Connected) for event in world.diary.events))
+        world.network.vm.set_account(place, right)
+        number = await world.post()
+        await world.diary.reaches(number, State.WAITING)

@@ -3,6 +3,7 @@
 Examples:
   decloud-trainer list
   decloud-trainer list --status waiting-trainers
+  decloud-trainer list --status completed --limit 5000
   decloud-trainer list --json network=devnet
 """
 
@@ -34,9 +35,10 @@ _STATUSES = (
 
 @command(__doc__)
 @click.option("--status", type=Choice(_STATUSES), metavar="S", help=f"only those in one status: {', '.join(_STATUSES)}")
+@click.option("--limit", type=click.IntRange(0), default=500, help="look through the latest N rounds (500); 0 for all")
 @as_json
 @overrides
-def run(status: str | None, as_json: bool, overrides: list[str]) -> int:
+def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
     # Before the settings load Hydra: for each of its classes pydantic, which this brings, goes through all modules.
@@ -48,7 +50,7 @@ def run(status: str | None, as_json: bool, overrides: list[str]) -> int:
     from decloud_pl.journal.schema import JOURNAL_FILE
 
     settings = open_settings(overrides)
-    rounds, now = asyncio.run(_rounds(settings.network, settings.home_path / JOURNAL_FILE))
+    rounds, now = asyncio.run(_rounds(settings.network, settings.home_path / JOURNAL_FILE, limit or None))
     shown = [round_ for round_ in rounds if status in (None, status_name(round_))]
     if as_json:
         print_json({"now": now, "rounds": [round_fields(round_) for round_ in shown]})
@@ -68,11 +70,14 @@ def run(status: str | None, as_json: bool, overrides: list[str]) -> int:
         print_table([">round", "status", "data set", ">SOL", ">joined", "next deadline"], rows, flexible=2)
     else:
         print("There is no such round." if rounds else "There is no round yet.")
+    if rounds and rounds[0].id > 0 and len(rounds) >= limit > 0:
+        print(f"Older rounds than {rounds[0].id} were not looked through; --limit 0 looks through all.")
     return 0
 
 
-async def _rounds(network: NetworkConfig, journal: Path) -> tuple[list[Round], int]:
+async def _rounds(network: NetworkConfig, journal: Path, limit: int | None) -> tuple[list[Round], int]:
     from decloud_pl.cli.config.session import open_chain
 
     async with open_chain(network, journal) as chain:
-        return await chain.rounds(), await chain.rpc.clock()
+        latest = [round_ async for round_ in chain.latest_rounds(limit)]
+        return latest[::-1], await chain.rpc.clock()

@@ -24,6 +24,7 @@ from decloud_pl.errors import ModelError
 from decloud_pl.models import package
 from decloud_pl.models.limits import legible
 from decloud_pl.models.networks.simple_cnn import PARAMETERS
+from decloud_pl.models.quarantine import pickles
 from decloud_pl.models.registry import build
 from decloud_pl.models.spec import InputSpec, ModelSpec, TextInput
 
@@ -31,6 +32,7 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
 _LONGEST_NAME = 256
 _MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are no tensor
+_NO_TENSORS = "The file holds something else than tensors; it was not executed."
 _CPU_SECONDS = 100
 _RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
 # What torch's reader raises for one kind of damage or another.
@@ -184,12 +186,19 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
         raise Refused("The file is compressed, which torch.save never does.")
     if sum(member.file_size for member in members) > size or len(members) > package.MAX_TENSORS + _MOST_ARCHIVE_EXTRAS:
         raise Refused("The file's archive claims more than it holds.")
+    if any(member.filename.endswith("/data.pkl") and member.file_size > pickles.MAX_BYTES for member in members):
+        raise Refused(_NO_TENSORS)
     try:
+        # torch's own reader finds the pickle: another one may find another in an archive made for it.
+        pickle_data = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")  # noqa: SLF001
+        if not pickles.holds_tensors_only(pickle_data):
+            raise Refused(_NO_TENSORS)
+        del pickle_data
         with torch.sparse.check_sparse_tensor_invariants(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
             warnings.filterwarnings("ignore", message="Validating sparse tensor invariants")  # the cost is known
             value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise Refused("The file holds something else than tensors; it was not executed.") from error
+        raise Refused(_NO_TENSORS) from error
     except _READER_ERRORS as error:
         if _is_memory(error):
             raise MemoryError from error

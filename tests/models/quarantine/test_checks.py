@@ -8,7 +8,9 @@ import pickle
 import struct
 import subprocess
 import sys
+import time
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -232,15 +234,69 @@ def test_a_name_that_is_no_name_is_told_in_a_short_line(tmp_path: Path, name: st
     assert len(sentence) < 200
 
 
+def with_pickle(path: Path, stream: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + stream + b".")
+        archive.writestr("archive/version", "3\n")
+        archive.writestr("archive/byteorder", "little")
+    return path
+
+
 def test_pickles_that_nest_or_multiply_without_end(tmp_path: Path) -> None:
     doubled = b")q\x00" + b"(h\x00h\x00tq\x00" * 60
     for stream in (b"(" * 100_000 + b"l" * 100_000, b")" + b"\x85" * 100_000, doubled, b"}" + doubled + b"K\x01s"):
-        path = tmp_path / "base.pt"
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", b"\x80\x02" + stream + b".")
-            archive.writestr("archive/version", "3\n")
-            archive.writestr("archive/byteorder", "little")
-        assert "not executed" in (sentence := refusal_of_file(path)) or "dictionary" in sentence
+        sentence = refusal_of_file(with_pickle(tmp_path / "base.pt", stream))
+        assert "not executed" in sentence or "dictionary" in sentence
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"(" * 20_000_000,
+        b"(" * 10_000_000,
+        b"cbuiltins\nbytearray\nJ\x00\x00\x00\x7f\x85R",
+        b"cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x80\x00\x85R",
+        b"\x96" + struct.pack("<Q", 2 << 30),
+        b"\x8b" + struct.pack("<i", 1 << 24) + bytes(1 << 20),
+        b"L" + b"9" * 10_000_000 + b"L\n",
+        b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x06\x00\x00\x00latin1tR",
+        b"ctorch\nUntypedStorage\nJ\x00\x00\x00\x7f\x85R",
+        b"c" + b"torch" * 1_000_000 + b"\nSize\n",
+    ],
+    ids=["marks", "fewer-marks", "bytearray", "2-GiB", "bytearray8", "long4", "digits", "encode", "storage", "module"],
+)
+def test_a_pickle_that_says_more_than_tensors_costs_nothing(tmp_path: Path, stream: bytes) -> None:
+    path = with_pickle(tmp_path / "base.pt", stream)
+    before = time.process_time()
+    assert refusal_of_file(path) == "The file holds something else than tensors; it was not executed."
+    assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+def test_whatever_torch_saves_of_a_model_is_read(tmp_path: Path, packaged: Path, state: State, dtype: str) -> None:
+    bias = torch.arange(4).to(getattr(torch, dtype))
+    ways: list[dict[str, torch.Tensor]] = [
+        {"fc2.bias": bias},
+        {"fc2.bias": bias.to_sparse()},
+        {"fc2.bias": torch.nn.Parameter(bias)},
+        {"fc2.bias": torch.nn.Parameter(bias.to_sparse())},
+        OrderedDict({"fc2.bias": bias}),
+    ]
+    for way in ways:
+        torch.save(way, tmp_path / "submission.pt")
+        assert check_submission(tmp_path / "submission.pt", packaged, tmp_path / "out") == {"tensors": 1}
+        assert torch.equal(load_file(str(tmp_path / "out"))["fc2.bias"], bias.float())
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool", "int16", "int8"])
+def test_whole_numbers_that_torch_saves_are_read(tmp_path: Path, packaged: Path, dtype: str) -> None:
+    torch.save({"fc2.bias": torch.ones(4).to(getattr(torch, dtype))}, tmp_path / "submission.pt")
+    assert check_submission(tmp_path / "submission.pt", packaged, tmp_path / "out") == {"tensors": 1}
+
+
+def test_a_module_that_keeps_its_variables_and_its_versions_is_read(tmp_path: Path) -> None:
+    torch.save(build("simple_cnn", {"num_classes": 4}).state_dict(keep_vars=True), tmp_path / "base.pt")
+    assert check_base(tmp_path / "base.pt", tmp_path / "out") == {"classes": 4}
 
 
 def test_a_header_of_a_hundred_thousand_tensors(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.cid import RAW, Cid
 
 _DEEPEST = 32
+_MOST_LINKS = 200_000  # that wait on all levels together; Kubo makes nodes of 174 or 1,024
 _MAX_SHIFT = 56
 _FILE_TYPES = (0, 2)
 """UnixFS types Raw and File."""
@@ -95,15 +96,18 @@ def _protobuf(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
     """The bytes of a file, depth first, each block checked against its CID before a byte of it is yielded.
 
-    ``block_of`` delivers blocks, in the order they are asked for.
+    ``block_of`` delivers blocks, in the order they are asked for. Memory is a few blocks and 200,000 links.
 
     Raises:
         IntegrityError: a block that does not match, or a DAG that contradicts itself.
     """
-    return _walk(root, None, block_of, 0)
+    return _walk(root, None, block_of, 0, 0)
 
 
-def _walk(cid: Cid, expected: int | None, block_of: Callable[[Cid], bytes], depth: int) -> Iterator[bytes]:
+def _walk(
+    cid: Cid, expected: int | None, block_of: Callable[[Cid], bytes], depth: int, waiting: int
+) -> Iterator[bytes]:
+    """The bytes under one block; ``waiting`` counts the links of the blocks above it."""
     if depth > _DEEPEST:
         raise IntegrityError("The file's DAG is deeper than any real file's.")
     block = block_of(cid)
@@ -115,11 +119,16 @@ def _walk(cid: Cid, expected: int | None, block_of: Callable[[Cid], bytes], dept
         yield block
     else:
         node = decode_node(block)
-        size = len(node.inline)
+        size, children = len(node.inline), node.children
         if node.inline:
             yield node.inline
-        for child, child_size in node.children:
-            yield from _walk(child, child_size, block_of, depth + 1)
+        # Not held while the levels below are read.
+        del block, node
+        waiting += len(children)
+        if waiting > _MOST_LINKS:
+            raise IntegrityError("The file's DAG has more links at once than any real file's.")
+        for child, child_size in children:
+            yield from _walk(child, child_size, block_of, depth + 1, waiting)
             size += child_size
     if expected is not None and size != expected:
         raise IntegrityError("A block holds another number of bytes than its parent says.")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -169,3 +172,47 @@ def test_a_section_without_a_cid_is_refused_as_a_broken_archive(section: bytes) 
 def test_an_empty_file() -> None:
     root = Cid.of_block(1, RAW, b"")
     assert read(car_header(root) + car_section(root, b""), root) == b""
+
+
+READ = """
+import resource, sys
+from pathlib import Path
+from decloud_pl.errors import IntegrityError
+from decloud_pl.store.ipfs.car import file_in_car
+from decloud_pl.store.ipfs.cid import Cid
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, 2 * (pages * resource.getpagesize() + (120 << 20),))
+try:
+    with open(sys.argv[1], "rb") as file:
+        for _ in file_in_car(file, Cid.parse(sys.argv[2])):
+            pass
+except IntegrityError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit counts from what /proc says")
+@pytest.mark.parametrize(
+    ("links", "inline", "sentence"),
+    [(90_000, 0, "more links at once"), (1, 3 << 20, "deeper than any")],
+    ids=["links", "bytes"],
+)
+def test_an_archive_made_to_fill_memory_is_refused_and_does_not(
+    links: int, inline: int, sentence: str, tmp_path: Path
+) -> None:
+    root = Cid.of_block(1, RAW, b"")
+    sections: list[bytes] = []
+    data = b"\x08\x02\x12" + uvarint(inline) + bytes(inline) + b"\x20\x00" * links
+    for _ in range(34):
+        name = bytes(root)
+        link = b"\x0a" + uvarint(len(name)) + name
+        block = (b"\x12" + uvarint(len(link)) + link) * links + b"\x0a" + uvarint(len(data)) + data
+        assert len(block) < MAX_BLOCK
+        root = Cid.of_block(1, DAG_PB, block)
+        sections.append(car_section(root, block))
+    path = tmp_path / "archive"
+    with path.open("wb") as file:
+        file.writelines([car_header(root), *reversed(sections)])
+    command = [sys.executable, "-c", READ, str(path), str(root)]
+    assert sentence in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    path.unlink()

@@ -18,7 +18,6 @@ from typing import IO, Any, TextIO
 from decloud_pl.errors import TrainingStopped
 
 _LONGEST_LINE = 1 << 20
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _INTERRUPTED = 130
 
 
@@ -117,7 +116,9 @@ def kill_group(leader: int) -> None:
 
 @contextlib.contextmanager
 def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool = False) -> Iterator[asyncio.Event]:
-    """An event that is set by SIGINT or SIGTERM; a second signal ends this process at once.
+    """An event that is set by SIGINT, SIGTERM or the end of the terminal; a second signal ends this process at once.
+
+    A second SIGHUP does not: kernel and shell send one each.
 
     Args:
         on_stop: called with the first signal.
@@ -125,8 +126,10 @@ def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool 
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
-    def on_signal() -> None:
+    def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
+            if number == signal.SIGHUP:
+                return
             # Nothing is lost: every state on disk is written before its effect, and children end with this process.
             os._exit(_INTERRUPTED)
         stop.set()
@@ -136,14 +139,15 @@ def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool 
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(stop.set)
 
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, on_signal)
+    numbers = _signals_to_stop()
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal, number)
     if with_parent:
         _on_parent_end(on_parent_end)
     try:
         yield stop
     finally:
-        for number in _SIGNALS:
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 
@@ -153,8 +157,9 @@ class StopRequest:
     From then on the training has to stop itself, so that it can write a checkpoint. A context manager.
 
     Args:
-        by_user: Ctrl-C counts as SIGTERM does; both, and a second one even when the training asks, raise
-            `KeyboardInterrupt`. By default SIGTERM alone counts, and the exit code is that of `TrainingStopped`.
+        by_user: Ctrl-C and the end of the terminal count as SIGTERM does; all three, and a second one even when the
+            training asks, raise `KeyboardInterrupt`, except for a second SIGHUP. By default SIGTERM alone counts, and
+            the exit code is that of `TrainingStopped`.
     """
 
     def __init__(self, *, by_user: bool = False) -> None:
@@ -173,7 +178,7 @@ class StopRequest:
 
     def install(self) -> None:
         """Takes the signals, as the context does, for good."""
-        numbers = _SIGNALS if self._by_user else (signal.SIGTERM,)
+        numbers = _signals_to_stop() if self._by_user else (signal.SIGTERM,)
         self._before = {number: signal.signal(number, self._on_signal) for number in numbers}
 
     def requested(self) -> bool:
@@ -183,6 +188,8 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         again, self.seen = self.seen, True
+        if again and number == signal.SIGHUP:
+            return
         if not self._asked_for or (again and self._by_user):
             raise KeyboardInterrupt if self._by_user else SystemExit(TrainingStopped.exit_code)
 
@@ -207,6 +214,13 @@ def end_imports() -> None:
 def _collect_the_last() -> None:
     gc.collect()  # so that a file which nobody closed is written to its end
     gc.freeze()
+
+
+def _signals_to_stop() -> tuple[signal.Signals, ...]:
+    """What the user may send. `nohup` has SIGHUP ignored, and so it stays."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def open_messages() -> TextIO:

@@ -90,3 +90,59 @@ def test_a_stop_ends_at_once_what_does_not_ask_for_it(asks: bool) -> None:
             child.kill()
         else:
             assert child.wait(30) == TrainingStopped.exit_code
+
+
+WAITING = """
+import asyncio, os
+from decloud_pl.children import stop_event
+async def main():
+    with stop_event() as stop:
+        print("ready", flush=True)
+        await stop.wait()
+        print("stopping", flush=True)
+        await asyncio.to_thread(input)
+        print("stopped", flush=True)
+asyncio.run(main())
+"""
+
+
+def waiting(*before: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*before, *python(WAITING)], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_the_end_of_the_terminal_is_a_stop_and_may_be_said_twice() -> None:
+    with waiting() as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "stopping\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate("\n", timeout=30) == ("stopped\n", "")
+        assert process.returncode == 0
+
+
+def test_under_nohup_the_end_of_the_terminal_is_none() -> None:
+    with waiting("nohup") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)  # a second signal would end it at once
+        assert process.stdout.readline() == "stopping\n"
+        assert process.communicate("\n", timeout=30)[0] == "stopped\n"
+        assert process.returncode == 0
+
+
+def test_a_training_of_the_user_stops_with_the_terminal() -> None:
+    script = (
+        "import time\nfrom decloud_pl.children import StopRequest\n"
+        "with StopRequest(by_user=True) as stop:\n    print(stop.requested(), flush=True)\n"
+        "    while not stop.requested():\n        time.sleep(0.02)\n"
+        "    print(stop.requested(), flush=True)\n"
+    )
+    with subprocess.Popen(python(script), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "False\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "True\n"
+        assert process.wait(30) == 0

@@ -295,7 +295,7 @@ async def explain_round(
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lambda _: None) -> bool:
-    """Runs a daemon; SIGINT and SIGTERM stop it cleanly, a second one at once.
+    """Runs a daemon; SIGINT, SIGTERM and SIGHUP stop it cleanly, see `stop_event`.
 
     Args:
         daemon: assembled.

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -15,12 +16,14 @@ from fastapi.responses import JSONResponse
 from nicegui import app as nicegui_app
 from nicegui import ui
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from decloud_pl.dashboard.frame import STYLE, Preferences
 from decloud_pl.dashboard.guard import Guard, sentence
 from decloud_pl.dashboard.pages import Pages
 from decloud_pl.dashboard.views import Views
 from decloud_pl.errors import JournalError, UsageError
+from decloud_pl.observers.connection_limit import BACKLOG, ConnectionLimit
 from decloud_pl.observers.prometheus import CONTENT_TYPE, exposition, health
 
 HOST = "127.0.0.1"
@@ -75,9 +78,16 @@ async def serve(home: Path, token: str, *, port: int) -> AsyncIterator[str]:
     Raises:
         UsageError: the port is taken.
     """
+    limit = ConnectionLimit()
+
+    def guarded(**parts: Any) -> asyncio.Protocol:
+        return limit.guard(AutoHTTPProtocol(**parts), _is_busy)
+
     with _listen(port) as listener:
         config = uvicorn.Config(
             application(home, token),
+            http=guarded,  # type: ignore[arg-type]  # uvicorn calls it, as it calls a class
+            backlog=BACKLOG,
             lifespan="on",
             log_config=None,
             access_log=False,
@@ -96,6 +106,10 @@ async def serve(home: Path, token: str, *, port: int) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await serving
+
+
+def _is_busy(protocol: Any) -> bool:
+    return protocol.cycle is not None and not protocol.cycle.response_complete
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from decloud_pl.config.schema import MetricsConfig
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.owner import Owner
+from decloud_pl.observers.connection_limit import BACKLOG, ConnectionLimit
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -84,16 +85,21 @@ async def metrics_server(
     ) -> web.StreamResponse:
         if config.host in _OWN_NAMES and not is_own_host(request.headers.get("Host", "")):
             raise web.HTTPForbidden(text="This address is not one of this machine's own: ask 127.0.0.1.\n")
-        return await handler(request)
+        response = await handler(request)
+        response.force_close()  # a scrape is one request
+        return response
 
     application = web.Application(middlewares=[own_host_only])
     add_routes(application, home, owner, refresh=refresh)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
+    server, limit, loop = runner.server, ConnectionLimit(), asyncio.get_running_loop()
+    assert server is not None  # noqa: S101 - the runner is set up
     try:
-        site = web.TCPSite(runner, config.host, config.port)
         try:
-            await site.start()
+            listening = await loop.create_server(
+                lambda: limit.guard(server(), lambda _: False), config.host, config.port, backlog=BACKLOG
+            )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 fix = "Set metrics.port to another."
@@ -102,6 +108,9 @@ async def metrics_server(
                 f"Metrics cannot be served on metrics.host={config.host}, port {config.port}: {error.strerror}.",
                 fix="Set metrics.host to 127.0.0.1, to 0.0.0.0 for every address, or to one that this machine has.",
             ) from error
-        yield runner.addresses[0][1]
+        try:
+            yield listening.sockets[0].getsockname()[1]
+        finally:
+            listening.close()
     finally:
         await runner.cleanup()

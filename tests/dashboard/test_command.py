@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import signal
 import socket
@@ -45,6 +46,22 @@ def test_it_listens_on_loopback_alone_and_ends_on_a_signal(tmp_path: Path, numbe
         browser.close()
     assert (process.returncode, errors) == (0, "")
     assert list(tmp_path.iterdir()) == []  # it only reads
+
+
+def test_slow_connections_are_few(tmp_path: Path) -> None:
+    with running(tmp_path / "home", tmp_path) as (process, url), contextlib.ExitStack() as clients:
+        port = urlsplit(url).port or 0
+        for _ in range(100):
+            slow = clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+            slow.settimeout(20)
+            with contextlib.suppress(ConnectionError):
+                slow.send(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
+        with contextlib.suppress(ConnectionError):  # the last one is cut, and so were those before it
+            assert slow.recv(1) == b""
+        connections = psutil.Process(process.pid).net_connections("inet")
+        assert sum(entry.status == psutil.CONN_ESTABLISHED for entry in connections) == 64
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20)[1] == ""
 
 
 def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:

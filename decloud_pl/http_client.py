@@ -14,8 +14,6 @@ from typing import Any, Self
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 from urllib3.poolmanager import PoolManager
 
@@ -37,9 +35,8 @@ class BoundedSession(requests.Session):
         self.headers.update(IDENTITY)
         self.expired = False
         self._sockets = _Sockets()
-        adapter = _Adapter(self._sockets)
-        self.mount("http://", adapter)
-        self.mount("https://", adapter)
+        for prefix, adapter in list(self.adapters.items()):
+            self.mount(prefix, _bounded(type(adapter), self._sockets))
         self._timer = threading.Timer(seconds, self._expire)
         self._timer.daemon = True
 
@@ -131,37 +128,34 @@ class _Sockets:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Adapter(HTTPAdapter):
-    def __init__(self, sockets: _Sockets) -> None:
-        class Plain(HTTPConnection):
-            def _new_conn(self) -> socket.socket:
-                connection = super()._new_conn()
-                sockets.add(connection)
-                return connection
+def _bounded(kind: type[Any], sockets: _Sockets) -> HTTPAdapter:
+    """An adapter of a kind whose connections are known to ``sockets``."""
 
-        class Secure(HTTPSConnection):
-            def _new_conn(self) -> socket.socket:
-                connection = super()._new_conn()
-                sockets.add(connection)
-                return connection
+    class Bounded(kind):  # type: ignore[misc]
+        def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+            super().init_poolmanager(*arguments, **options)
+            bound(self.poolmanager)
 
-        class PlainPool(HTTPConnectionPool):
-            ConnectionCls = Plain
+        def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
+            manager = super().proxy_manager_for(*arguments, **options)
+            bound(manager)
+            return manager
 
-        class SecurePool(HTTPSConnectionPool):
-            ConnectionCls = Secure
+    def bound(manager: PoolManager) -> None:
+        pools = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: _watched(pool, sockets) for scheme, pool in pools.items()}
 
-        self._pools = {"http": PlainPool, "https": SecurePool}
-        super().__init__()
+    adapter: HTTPAdapter = Bounded()
+    return adapter
 
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, **options)
-        self._bound(self.poolmanager)
 
-    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
-        manager = super().proxy_manager_for(*arguments, **options)
-        self._bound(manager)
-        return manager
+def _watched(pool: Any, sockets: _Sockets) -> Any:
+    """A class of connection pools like a given one."""
 
-    def _bound(self, manager: PoolManager) -> None:
-        manager.pool_classes_by_scheme = self._pools
+    class Connection(pool.ConnectionCls):  # type: ignore[misc]
+        def _new_conn(self) -> socket.socket:
+            connection: socket.socket = super()._new_conn()
+            sockets.add(connection)
+            return connection
+
+    return type(pool.__name__, (pool,), {"ConnectionCls": Connection})

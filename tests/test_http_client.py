@@ -14,7 +14,9 @@ from decloud_pl.data.entry import DataFolder, Entry
 from decloud_pl.data.fetch.download import download_entry
 from decloud_pl.errors import DatasetError, StoreError
 from decloud_pl.http_client import BoundedSession
+from decloud_pl.retry import Retry
 from decloud_pl.store.fetch.gateway import GatewayReader
+from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.pinata.credentials import PinataCredentials
 from decloud_pl.store.pinata.http import PinataHttp
 from tests.store.fakes.oracle import cid_of
@@ -59,6 +61,11 @@ def head(request: Request, status: int = 200, **headers: str) -> None:
 
 def endless_redirect(server: Hostile, request: Request) -> None:
     head(request, 302, Location="/elsewhere")
+    server.flood(request)
+
+
+def endless_body(server: Hostile, request: Request) -> None:
+    head(request)
     server.flood(request)
 
 
@@ -156,7 +163,12 @@ def by_download(url: str, folder: Path) -> None:
     download_entry(Entry.from_node("mine", {"entry": node}), DataFolder(folder), sleep=lambda _: None)
 
 
-@pytest.mark.parametrize("client", [by_gateway, by_pinata, by_download])
+def by_kubo(url: str, folder: Path) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    KuboStore(f"/ip4/{host}/tcp/{port}/http", timeout=5, retry=Retry(attempts=1)).check()
+
+
+@pytest.mark.parametrize("client", [by_gateway, by_pinata, by_download, by_kubo])
 @pytest.mark.parametrize("hostile", [endless_redirect, endless_chunk_size, compressed], indirect=True)
 def test_every_client_ends_in_one_sentence(
     hostile: Hostile, client: Callable[[str, Path], None], tmp_path: Path
@@ -164,4 +176,14 @@ def test_every_client_ends_in_one_sentence(
     with pytest.raises((StoreError, DatasetError)) as caught:
         client(hostile.url, tmp_path)
     assert caught.value.message.count("\n") == 0
+    assert hostile.sent < 1 << 26
+
+
+@pytest.mark.parametrize("client", [by_pinata, by_kubo])
+@pytest.mark.parametrize("hostile", [endless_body], indirect=True)
+def test_an_answer_without_end_is_given_up(
+    hostile: Hostile, client: Callable[[str, Path], None], tmp_path: Path
+) -> None:
+    with pytest.raises(StoreError):
+        client(hostile.url, tmp_path)
     assert hostile.sent < 1 << 26

@@ -64,9 +64,9 @@ class KuboStore:
         def add() -> Stored:
             if not self._version_checked:
                 self.check()
-            with SentFile(path, progress) as file, self._errors():
+            with SentFile(path, progress) as file, self._exchange() as node:
                 # `raw_leaves` must be said: the library sends false where Kubo's default would be true.
-                added = self._open().add(
+                added = node.add(
                     file,
                     pin=True,
                     cid_version=layout.cid_version,
@@ -83,8 +83,8 @@ class KuboStore:
 
         def ask() -> bool:
             try:
-                with self._errors():
-                    return str(root) in dict(self._open().pin.ls(str(root), type="recursive")["Keys"])
+                with self._exchange() as node:
+                    return str(root) in dict(node.pin.ls(str(root), type="recursive")["Keys"])
             except _NotPinned:
                 return False
 
@@ -97,8 +97,8 @@ class KuboStore:
             StoreUnavailable: nobody answers.
             StoreRejected: not a Kubo node, or an older one than 0.5.
         """
-        with self._errors():
-            version = _text(self._open().version(), "Version")
+        with self._exchange() as node:
+            version = _text(node.version(), "Version")
         parsed = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
         if parsed is None or tuple(map(int, parsed.groups())) < OLDEST_VERSION:
             raise StoreRejected(
@@ -124,16 +124,21 @@ class KuboStore:
             ) from error
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turns the library's exceptions into this package's."""
+    def _exchange(self) -> Iterator[Any]:
+        """The library's client for one request; its exceptions become this package's."""
         import ipfshttpclient.exceptions as ipfs
         import requests
 
+        from decloud_pl.store.kubo_session import LONGEST_EXCHANGE, bounded_session
+
         where = f"The IPFS node at {self._address}"
+        node = self._open()
         try:
-            yield
+            with bounded_session(node) as session:
+                yield node
         except (ipfs.TimeoutError, requests.Timeout) as error:
-            raise StoreUnavailable(f"{where} did not answer within {self._timeout:g} s.") from error
+            limit = LONGEST_EXCHANGE if session.expired else self._timeout
+            raise StoreUnavailable(f"{where} did not answer within {limit:g} s.") from error
         except ipfs.ConnectionError as error:
             raise StoreUnavailable(
                 f"{where} cannot be reached.", fix="Start it (ipfs daemon) or correct storage.kubo_address."

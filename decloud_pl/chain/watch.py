@@ -23,6 +23,9 @@ from decloud_pl.retry import Backoff
 logger = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(0.5, 30.0)
+_STEADY_SECONDS = 30.0
+"""How long a subscription has to last for its end to count as the first failure."""
+_LONGEST_MESSAGE = 1 << 20
 _LONGEST_FAREWELL = 1.0
 _SUBSCRIBE_ID = 1
 _SLOTS_ID = 2
@@ -56,7 +59,8 @@ async def watch_events(
 ) -> AsyncIterator[Watched]:
     """Yields events for ever; reconnects with jittered back-off, and never raises for a broken connection.
 
-    A subscription that the endpoint refuses counts as a broken connection: silence would look like peace.
+    A subscription that the endpoint refuses counts as a broken connection: silence would look like peace. Where
+    subscriptions end soon after their start the waits grow, too. Redirects are not followed.
 
     Args:
         ws_urls: ws or wss; with several, the next one is tried when one cannot be subscribed to.
@@ -64,7 +68,7 @@ async def watch_events(
         pace: time, for back-off.
         ping_seconds: how often the connection's life is checked; one that is silent to a ping for as long
             again is given up. Silence of the program alone says nothing.
-        open_seconds: how long connecting, and the answer to the subscription, may take.
+        open_seconds: how long connecting, and the answer to the subscription, may take; whatever else comes first.
         silence_seconds: how long no slot may be announced, where the endpoint announces them.
 
     Raises:
@@ -75,30 +79,39 @@ async def watch_events(
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidURI, WebSocketException
 
+    class Direct(connect):
+        def process_redirect(self, exc: Exception) -> Exception:
+            return exc
+
     pace = pace or RealPace()
+    loop = asyncio.get_running_loop()
     urls = (ws_urls,) if isinstance(ws_urls, str) else tuple(ws_urls)
     failures = turn = 0
     while True:
-        connected = False
+        connected, subscribed_at = False, 0.0
         try:
-            async with connect(
+            async with Direct(
                 urls[turn % len(urls)],
                 open_timeout=open_seconds,
                 ping_interval=ping_seconds,
                 ping_timeout=ping_seconds,
+                max_size=_LONGEST_MESSAGE,
                 close_timeout=min(ping_seconds, _LONGEST_FAREWELL),
             ) as socket:
                 await socket.send(json.dumps(_subscription(dialect)))
                 await socket.send(json.dumps(_SLOTS))
-                timeout: float | None = open_seconds
+                deadline = loop.time() + open_seconds
+                timeout: float | None = None
                 while True:
-                    async with asyncio.timeout(timeout):
+                    async with asyncio.timeout(timeout if connected else deadline - loop.time()):
                         message = await socket.recv()
                     if connected and _announces_slots(message):
                         timeout = silence_seconds
                     for item in _items(message, dialect):
                         if isinstance(item, Subscribed):
-                            connected, failures, turn, timeout = True, 0, 0, None
+                            if connected:
+                                continue
+                            connected, subscribed_at = True, pace.monotonic()
                         yield item
         except InvalidURI:
             # Its text is not repeated: it may hold an API key.
@@ -109,6 +122,8 @@ async def watch_events(
             logger.info("The WebSocket is gone (%s); connecting again", type(error).__name__)
         if connected:
             yield Disconnected()
+        if connected and pace.monotonic() - subscribed_at >= _STEADY_SECONDS:
+            failures = turn = 0
         else:
             turn += 1
         failures += 1

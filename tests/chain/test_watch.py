@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -28,9 +29,11 @@ class NoWait:
         self.slept: list[float] = []
         self.enough = enough
         self.waited_enough = asyncio.Event()
+        self.now, self.step = 0.0, 0.0
 
     def monotonic(self) -> float:
-        return 0.0
+        self.now += self.step
+        return self.now
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -113,6 +116,80 @@ async def test_connects_again_and_says_so(serve: Callable[[list[list[str]]], Awa
     found = await take(url, 5, pace)
     assert found == [Subscribed(), ValidationCompleted(1), Disconnected(), Subscribed(), ValidationCompleted(2)]
     assert pace.slept == [0.5, 1.0]  # longer with each failure in a row
+
+
+@pytest.mark.parametrize(("lasts", "waits"), [(1.0, [0.5, 1.0, 2.0, 4.0]), (60.0, [0.5] * 4)], ids=["short", "long"])
+async def test_subscriptions_that_end_at_once_are_made_ever_more_rarely(
+    serve: Callable[[list[list[str]]], Awaitable[str]], lasts: float, waits: list[float]
+) -> None:
+    pace = NoWait()
+    pace.step = lasts
+    url = await serve([[ANSWER]] * 5)
+    assert await take(url, 9, pace) == [Subscribed(), Disconnected()] * 4 + [Subscribed()]
+    assert pace.slept == waits
+
+
+async def test_an_answer_that_is_repeated_is_one_subscription(
+    serve: Callable[[list[list[str]]], Awaitable[str]],
+) -> None:
+    url = await serve([[ANSWER] * 100 + [notification(1)]])
+    assert await take(url, 2, NoWait()) == [Subscribed(), ValidationCompleted(1)]
+
+
+async def test_a_message_of_any_length_is_not_read(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:
+    url = await serve([[ANSWER, " " * (1 << 21), notification(1)], [ANSWER, notification(2)]])
+    found = await take(url, 4, NoWait())
+    assert found == [Subscribed(), Disconnected(), Subscribed(), ValidationCompleted(2)]
+
+
+async def test_a_redirect_leads_nowhere() -> None:
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=302, headers={"Location": "/elsewhere"})
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    pace = NoWait(enough=2)
+    task = asyncio.create_task(take(f"ws://127.0.0.1:{runner.addresses[0][1]}/", 1, pace))
+    await asyncio.wait_for(pace.waited_enough.wait(), 30)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await runner.cleanup()
+    assert set(asked) == {"/"}
+
+
+async def test_an_endpoint_that_says_everything_but_the_answer_is_given_up() -> None:
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while not websocket.closed:
+                await websocket.send_str('{"jsonrpc": "2.0"}')
+                await asyncio.sleep(0.01)
+        return websocket
+
+    application = web.Application()
+    application.router.add_get("/", handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    pace = NoWait(enough=1)
+
+    async def watch() -> None:
+        url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+        async for _ in watch_events(url, get_dialect(), pace=pace, open_seconds=0.2):
+            pass
+
+    task = asyncio.create_task(watch())
+    await asyncio.wait_for(pace.waited_enough.wait(), 30)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await runner.cleanup()
 
 
 async def test_what_cannot_be_understood_is_passed_over(serve: Callable[[list[list[str]]], Awaitable[str]]) -> None:

@@ -7,9 +7,11 @@ for it repeats parts of them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 _TITLE = "DECLOUD trainer"
 _WAITING = 100
 _LOOK_SECONDS = 15.0
+_SEND_SECONDS = 60.0
 _FAREWELL_SECONDS = 10.0
 
 
@@ -95,11 +98,56 @@ class Occasions:
         return None
 
 
+class Address:
+    """One of the user's addresses. A message that does not come to its end costs one thread, and all later messages.
+
+    Args:
+        apprise: knows this address alone.
+        seconds: how long to wait for a message's delivery.
+    """
+
+    def __init__(self, apprise: Apprise, seconds: float) -> None:
+        self._apprise = apprise
+        self._seconds = seconds
+        self._is_sending = False
+
+    async def send(self, message: Message) -> bool:
+        """Whether the message was delivered in time."""
+        if self._is_sending:
+            return False
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[bool] = loop.create_future()
+
+        def end(delivered: bool) -> None:
+            self._is_sending = False
+            if not ended.done():
+                ended.set_result(delivered)
+
+        def deliver() -> None:
+            try:
+                delivered = bool(self._apprise.notify(body=message.text, title=_TITLE, notify_type=message.kind))
+            except Exception:  # noqa: BLE001 - a plug-in may raise about anything, with the address in its text
+                delivered = False
+            with contextlib.suppress(RuntimeError):  # the loop has ended already
+                loop.call_soon_threadsafe(end, delivered)
+
+        self._is_sending = True
+        # Not a thread of the loop's: the program's end would wait for it.
+        threading.Thread(target=deliver, name="notify", daemon=True).start()
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await ended
+        except TimeoutError:
+            return False
+
+
 class AppriseNotifier:
     """A `Reporter` that sends what `Occasions` finds, in the background and in order."""
 
-    def __init__(self, apprise: Apprise, occasions: Occasions, health: RpcHealth, now: Callable[[], float]) -> None:
-        self._apprise = apprise
+    def __init__(
+        self, addresses: Sequence[Address], occasions: Occasions, health: RpcHealth, now: Callable[[], float]
+    ) -> None:
+        self._addresses = addresses
         self._occasions = occasions
         self._health = health
         self._now = now
@@ -118,10 +166,8 @@ class AppriseNotifier:
         """Sends what is queued; what cannot be delivered is logged and not tried again."""
         while True:
             message = await self._queue.get()
-            delivered = await asyncio.to_thread(
-                self._apprise.notify, body=message.text, title=_TITLE, notify_type=message.kind
-            )
-            if not delivered:
+            delivered = await asyncio.gather(*(address.send(message) for address in self._addresses))
+            if not all(delivered):
                 logger.warning("A notification could not be delivered to every address of notify_urls")
             self._queue.task_done()
 
@@ -140,7 +186,12 @@ class AppriseNotifier:
 
 @asynccontextmanager
 async def notifying(
-    wishes: NotifyConfig, urls: str | None, health: RpcHealth, *, now: Callable[[], float] = time.time
+    wishes: NotifyConfig,
+    urls: str | None,
+    health: RpcHealth,
+    *,
+    now: Callable[[], float] = time.time,
+    send_seconds: float = _SEND_SECONDS,
 ) -> AsyncIterator[list[AppriseNotifier]]:
     """Sends notifications while the context is open; the list is empty where no address is set.
 
@@ -149,6 +200,7 @@ async def notifying(
         urls: the secret ``notify_urls``.
         health: knows when the chain was last heard.
         now: Unix seconds.
+        send_seconds: how long to wait for a message's delivery to an address.
 
     Raises:
         ConfigError: Apprise is not installed, or an address is none that it knows.
@@ -156,7 +208,8 @@ async def notifying(
     if not urls:
         yield []
         return
-    notifier = AppriseNotifier(_apprise(urls), Occasions(wishes, started_at=now()), health, now)
+    addresses = [Address(apprise, send_seconds) for apprise in _apprises(urls)]
+    notifier = AppriseNotifier(addresses, Occasions(wishes, started_at=now()), health, now)
     tasks = [asyncio.create_task(work()) for work in (notifier.send, notifier.watch)]
     try:
         yield [notifier]
@@ -185,11 +238,13 @@ def try_channels(urls: str | None) -> list[tuple[str, bool]]:
     body = "This is a test: notifications arrive."
     return [
         (str(channel.service_name), bool(channel.notify(body=body, title=_TITLE, notify_type="info")))
-        for channel in _apprise(urls)
+        for apprise in _apprises(urls)
+        for channel in apprise
     ]
 
 
-def _apprise(urls: str) -> Apprise:
+def _apprises(urls: str) -> list[Apprise]:
+    """One for each address."""
     try:
         from apprise import Apprise
     except ImportError:
@@ -198,10 +253,11 @@ def _apprise(urls: str) -> Apprise:
             fix="Install it with: pip install 'decloud_pl[notify]', or unset notify_urls.",
         ) from None
     logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-    apprise = Apprise()
-    if not all(apprise.add(url) for url in urls.replace(",", " ").split()):
+    given = urls.replace(",", " ").split()
+    apprises = [Apprise() for _ in given]
+    if not all(apprise.add(url) for apprise, url in zip(apprises, given, strict=True)):
         raise ConfigError(
             "notify_urls holds an address that Apprise does not know.",
             fix="Write addresses as its documentation shows them, with a space between two.",
         )
-    return apprise
+    return apprises

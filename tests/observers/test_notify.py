@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -113,6 +115,31 @@ async def test_a_failed_delivery_is_logged_without_the_address(
     assert len(mailbox.bodies) == 1
     assert "could not be delivered" in caplog.text
     assert "SECRET" not in caplog.text
+
+
+async def test_an_address_that_never_answers_holds_up_no_other(
+    mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[asyncio.StreamWriter] = []
+
+    async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(writer)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"H")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        urls = f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook json://127.0.0.1:{mailbox.port}/hook"
+        async with notifying(NotifyConfig(), urls, RpcHealth(), send_seconds=0.3) as (notifier,):
+            for round_id in range(3):
+                notifier.report(Changed(RoundRecord(round_id, State.FAILED, "custom", "digits", "x", 1, reason="x")))
+        assert len(mailbox.bodies) == 3
+        assert len(asked) == 1  # no pile of threads
+        assert caplog.text.count("could not be delivered") == 3
+        for writer in asked:
+            writer.transport.abort()
 
 
 async def test_off_by_default() -> None:

@@ -395,8 +395,9 @@ def fetch_base_model(
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / BASE_MODEL_FILE
-    # The file appears by a rename after its last block was verified, so its presence is enough.
-    if not path.exists():
+    # The file appears by a rename after its last block was verified, so its presence is enough. Where something else
+    # is, a link or a pipe, the rename replaces it.
+    if path.is_symlink() or not path.is_file():
         reader.fetch(cid, path, max_bytes=max_bytes, cancel=cancel)
     return path
 

@@ -12,9 +12,11 @@ runs as this user. It holds no secret, but it could read this user's files.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -157,19 +159,20 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
     """Opens a base model: a ``.pt`` state dict of a known network, or a model package.
 
     Args:
-        path: a file of any origin.
+        path: a file of any origin, or a link of the user's to one.
         out: the model package to write; None for a temporary one, which is gone when this process ends.
         limits: what it may cost.
 
     Raises:
-        UntrustedFileRejected: the file was refused.
+        UntrustedFileRejected: the file was refused, or it is a pipe or a device, for example.
         ModelError: it is not there.
     """
+    path = _regular(Path(path))
     if out is None:
         folder = tempfile.TemporaryDirectory(prefix="decloud-model-")
         atexit.register(folder.cleanup)
         out = Path(folder.name) / "base.safetensors"
-    return BaseModelOpening(Path(path), Path(out), limits).model()
+    return BaseModelOpening(path, Path(out), limits).model()
 
 
 async def open_in_task(path: Path, out: Path, limits: ProcessLimits | None = None) -> BaseModel:
@@ -187,6 +190,14 @@ async def open_in_task(path: Path, out: Path, limits: ProcessLimits | None = Non
 def _child(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> list[str]:
     arguments = asked(request, path, limits)
     return [sys.executable, "-I", "-m", "decloud_pl.models.quarantine", json.dumps(arguments)]
+
+
+def _regular(path: Path) -> Path:
+    """The path, unless it leads to a pipe, for example: whoever opens one waits for somebody who writes to it."""
+    with contextlib.suppress(OSError):  # `asked` says what is wrong
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UntrustedFileRejected(f"{path} is not a regular file.", fix="It was not opened.")
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +221,7 @@ def inspect_file(path: Path, out: Path) -> Inspection:
     Raises:
         UntrustedFileRejected: it is no such file, or it was refused.
     """
-    answer = Opening({"kind": "inspect", "out": str(out)}, path, ProcessLimits()).result()
+    answer = Opening({"kind": "inspect", "out": str(out)}, _regular(path), ProcessLimits()).result()
     tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
     model = BaseModel(read_spec(out), out, int(answer["classes"])) if "classes" in answer else None
     return Inspection(str(answer["format"]), tensors, model, str(answer.get("problem", "")))

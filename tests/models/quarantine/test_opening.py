@@ -26,6 +26,7 @@ from decloud_pl.models.quarantine.opening import (
     BaseModelOpening,
     ProcessLimits,
     believed,
+    inspect_file,
     open_base_model,
     open_submission,
 )
@@ -209,6 +210,18 @@ def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
             assert not is_gone(child.pid)
             parent.kill()
             wait_for(lambda: is_gone(child.pid))
+
+
+def test_a_pipe_or_a_device_is_not_opened_and_a_link_of_the_users_is_followed(tmp_path: Path, packaged: Path) -> None:
+    link, pipe = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(packaged)
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path, Path("/dev/zero")):
+        with pytest.raises(UntrustedFileRejected, match="is not a regular file"):
+            open_base_model(path, tmp_path / "out")
+        with pytest.raises(UntrustedFileRejected, match="is not a regular file"):
+            inspect_file(path, tmp_path / "out")
+    assert open_base_model(link, tmp_path / "out").classes == 4
 
 
 def zip_bomb(path: Path) -> None:

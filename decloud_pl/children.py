@@ -20,6 +20,46 @@ from decloud_pl.errors import TrainingStopped
 _LONGEST_LINE = 1 << 20
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _INTERRUPTED = 130
+PASS_ENV = "DECLOUD_PASS_ENV"  # noqa: S105  # not a password
+"""The variable in which a user names more variables for child processes, with commas or blanks between them."""
+_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
+# Names in capitals; proxies are also written in small letters.
+_NAMES = """
+PATH HOME USER LOGNAME SHELL TERM NO_COLOR TZ LANG LANGUAGE TMPDIR TEMP TMP VIRTUAL_ENV DECLOUD_HOME DECLOUD_PASS_ENV
+LD_LIBRARY_PATH LD_PRELOAD DYLD_LIBRARY_PATH DYLD_FALLBACK_LIBRARY_PATH MPLBACKEND MPLCONFIGDIR
+MASTER_ADDR MASTER_PORT RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE NODE_RANK GROUP_RANK GROUP_WORLD_SIZE
+HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+"""
+_PREFIXES = """
+PYTHON LC_ XDG_ CONDA_ CUDA CUDNN_ CUBLAS_ NVIDIA_ NCCL_ GLOO_ UCX_ FI_ ROCR_ ROCM_ HIP_ HSA_ MIOPEN_ TORCH PYTORCH_
+TRITON_ PL_ OMP_ GOMP_ KMP_ MKL_ OPENBLAS_ NUMEXPR_ VECLIB_ MALLOC_ ROLE_ SLURM_ PMI_ PMIX_ OMPI_ RAY_ HF_ WANDB_
+MLFLOW_
+"""
+_PASSED, _PASSED_PREFIXES = frozenset(_NAMES.split()), tuple(_PREFIXES.split())
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a child process gets of an environment: what Python, torch and a cluster need, and what the user names.
+
+    Everything else stays behind, because a setting of this program, a provider's key or a login may be anywhere in it.
+    The user's own key does not pass even where it is named.
+    """
+    named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
+    return {name: value for name, value in environ.items() if _passes(name) or (name in named and _may_pass(name))}
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a name says that a secret is behind it, so that no child inherits a variable called so."""
+    return any(word in name.upper() for word in _SECRET_WORDS)
+
+
+def _passes(name: str) -> bool:
+    capitals = name.upper()
+    return capitals in _PASSED or (capitals.startswith(_PASSED_PREFIXES) and not looks_secret(name))
+
+
+def _may_pass(name: str) -> bool:
+    return not (name.startswith("DECLOUD_") and looks_secret(name))
 
 
 @dataclass(frozen=True)
@@ -54,8 +94,9 @@ class Child:
         Args:
             command: the child.
             log: where its standard error goes: a file, or `asyncio.subprocess.PIPE`.
-            env: its environment; this process's by default.
+            env: its environment; by default what `child_environment` leaves of this process's.
         """
+        env = child_environment(os.environ) if env is None else env
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=log, env=env, start_new_session=True, limit=_LONGEST_LINE
@@ -89,7 +130,7 @@ async def output_of(
         command: the child.
         seconds: how long it may take.
         given: what it reads from standard input. Without it that stays open.
-        env: its environment; this process's by default.
+        env: as for `Child.start`.
 
     Raises:
         TimeoutError: it took longer.

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from decloud_pl.children import output_of
+from decloud_pl.children import child_environment, output_of
 from decloud_pl.errors import TrainingStopped
 
 CHILD = (
@@ -30,6 +30,33 @@ def python(script: str) -> tuple[str, ...]:
 def started(script: str) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     return subprocess.Popen(python(CHILD + script), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+
+
+NEEDED = """
+PATH HOME PYTHONPATH TMPDIR LANG LC_ALL CUDA_VISIBLE_DEVICES OMP_NUM_THREADS MKL_NUM_THREADS NCCL_DEBUG MASTER_ADDR RANK
+WORLD_SIZE TORCHELASTIC_RUN_ID SLURM_JOB_ID RAY_ADDRESS HF_HOME https_proxy NO_PROXY SSL_CERT_FILE DECLOUD_HOME
+"""
+OTHERS = """
+DECLOUD_PRIVATE_KEY DECLOUD_NOTIFY_URLS DECLOUD_NETWORK_RPC_URL PINATA_JWT NODE_SECRET HF_TOKEN SLURM_JWT WANDB_API_KEY
+AWS_PROFILE SSH_AUTH_SOCK DATABASE_URL NOTIFY_SOCKET path_to_it
+"""
+
+
+async def test_a_child_gets_the_variables_that_it_needs_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NEEDED.split():
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    for name in OTHERS.split():
+        monkeypatch.setenv(name, "k-e-y")
+    output = await output_of(python("import json, os; print(json.dumps(dict(os.environ)))"), seconds=30)
+    found = json.loads(output.out)
+    assert set(NEEDED.split()) <= set(found)
+    assert not set(OTHERS.split()) & set(found)
+    assert b"k-e-y" not in output.out
+
+
+def test_a_child_gets_what_the_user_names_but_not_the_users_key() -> None:
+    named = {"DECLOUD_PASS_ENV": "MINE,WANDB_API_KEY DECLOUD_PRIVATE_KEY", "MINE": "1", "WANDB_API_KEY": "2"}
+    assert child_environment({**named, "DECLOUD_PRIVATE_KEY": "3", "OTHER": "4"}) == named
 
 
 async def test_what_a_child_reads_writes_and_ends_with() -> None:

@@ -15,7 +15,6 @@ import asyncio
 import csv
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +25,6 @@ from typing import Any, TextIO
 
 from decloud_pl.children import output_of
 from decloud_pl.durable import write_atomically
-from decloud_pl.executors.process import worker_environment
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Changed, DaemonEvent, Noted, Training
 
@@ -139,7 +137,7 @@ async def draw_curves(folder: Path) -> None:
     """Draws ``curves.png`` of a report folder in a child process; a failure is logged."""
     command = (sys.executable, "-m", "decloud_pl.observers.plots", str(folder))
     try:
-        output = await output_of(command, seconds=_LONGEST_DRAWING, env=worker_environment(os.environ))
+        output = await output_of(command, seconds=_LONGEST_DRAWING)
     except TimeoutError:
         logger.warning("%s took too long to draw", folder / CURVES_FILE)
     else:

@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import base58
 import psutil
 import pytest
+from solders.keypair import Keypair
 
 from decloud_pl.children import child_environment, output_of
 from decloud_pl.errors import TrainingStopped
@@ -117,3 +119,44 @@ def test_a_stop_ends_at_once_what_does_not_ask_for_it(asks: bool) -> None:
             child.kill()
         else:
             assert child.wait(30) == TrainingStopped.exit_code
+
+
+# A superuser's processes may look into any process, until they give up what sets a superuser apart.
+UNPRIVILEGED = """
+import ctypes, os, sys
+for capability in range(64):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has these files")
+@pytest.mark.parametrize(
+    ("program", "readable"),
+    [
+        ("sys.exit(main(['start', 'network.rpc_url=http://127.0.0.1:9', 'network.name=localnet']))", False),
+        ("print('wallet', flush=True); time.sleep(600)", True),  # as other processes are
+    ],
+)
+def test_what_a_daemon_holds_is_closed_to_other_processes(program: str, *, readable: bool, tmp_path: Path) -> None:
+    key = base58.b58encode(bytes(Keypair())).decode()
+    environ = {**os.environ, "DECLOUD_PRIVATE_KEY": key, "DECLOUD_HOME": str(tmp_path)}
+    unprivileged = (*python(UNPRIVILEGED), sys.executable, "-c")
+    core_files = "import resource, sys, time\nresource.setrlimit(4, (resource.getrlimit(4)[1],) * 2)\n"
+    command = (*unprivileged, f"{core_files}from decloud_pl.cli import main\n{program}")
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        try:
+            assert any(b"wallet" in line.lower() for line in holder.stdout)
+            look = f"print(open('/proc/{holder.pid}/environ').read())"
+            seen = subprocess.run((*unprivileged, look), capture_output=True, text=True, check=False)
+            limits = Path(f"/proc/{holder.pid}/limits").read_text()
+        finally:
+            holder.kill()
+    if readable:
+        assert key in seen.stdout
+        return
+    assert key not in seen.stdout
+    assert "PermissionError" in seen.stderr
+    (core,) = [line.split() for line in limits.splitlines() if "core file" in line]
+    assert core[4] == "0"

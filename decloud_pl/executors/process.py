@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from decloud_pl.children import Child, child_environment, kill_group
+from decloud_pl.durable import private_log
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
 
 UPDATE_FILE = "update.json"
@@ -90,7 +91,7 @@ class ProcessExecutor:
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
         """See `Executor`; the child's log goes to ``worker.log`` in the folder."""
-        with (folder / LOG_FILE).open("ab") as log:
+        with private_log(folder / LOG_FILE) as log:
             command = (*self._command, str(folder))
             child = await Child.start(command, log=log, env={**self._environ, **environment})
         _offer_to_the_oom_killer(child.process.pid)

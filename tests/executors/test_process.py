@@ -76,6 +76,7 @@ async def test_what_it_says_and_its_update_come_back(executor: Callable[..., Exe
     await run(executor(script), tmp_path, heard)
     assert heard == [{"step": 1}, {"step": 2}]
     assert "more" in (tmp_path / "worker.log").read_text()
+    assert (tmp_path / "worker.log").stat().st_mode & 0o077 == 0
     found = read_update(tmp_path / UPDATE_FILE)
     assert found is not None
     assert found.path.read_bytes() == b"an update"

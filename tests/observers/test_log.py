@@ -45,6 +45,16 @@ def test_events_are_written_and_handed_on(tmp_path: Path) -> None:
     assert nobody.events == events
 
 
+def test_its_folder_and_its_files_are_private(tmp_path: Path) -> None:
+    with logged(Nobody(), tmp_path / "home") as reporter:
+        for _ in range(6):
+            reporter.report(Trouble(8, "x" * 1_000_000))
+    files = sorted((tmp_path / "home/logs").iterdir())
+    assert len(files) == 2
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "home", tmp_path / "home/logs")} == {0o700}
+
+
 def test_a_state_is_written_once_and_again_for_a_new_reason(tmp_path: Path) -> None:
     row = RoundRecord(3, State.TRAINING, "custom", "digits", "bafy", 1)
     publishing = replace(row, state=State.PUBLISHING, update_cid="bafyupdate")

@@ -14,7 +14,7 @@ from decloud_pl.domain import format_sol
 from decloud_pl.durable import make_private, private
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.redact import redact
+from decloud_pl.redact import legible, redact
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Reporter, Skipped, Trouble
 
 LOG_FILE = "logs/daemon.log"
@@ -26,10 +26,17 @@ logger = logging.getLogger(__name__)
 
 
 class RedactingFormatter(logging.Formatter):
-    """Writes log lines, tracebacks included, without the keys in addresses: other libraries log whole ones."""
+    """Writes log lines, tracebacks included, without the keys in addresses: other libraries log whole ones.
+
+    A message is one line, and nobody's text can forge another.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return "\n".join(redact(legible(line)) for line in super().format(record).split("\n"))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        record.message = legible(record.message)
+        return super().formatMessage(record)
 
 
 class LoggingReporter:

@@ -19,6 +19,7 @@ from decloud_pl.config.schema import NotifyConfig
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.redact import legible
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class AppriseNotifier:
         while True:
             message = await self._queue.get()
             delivered = await asyncio.to_thread(
-                self._apprise.notify, body=message.text, title=_TITLE, notify_type=message.kind
+                self._apprise.notify, body=legible(message.text), title=_TITLE, notify_type=message.kind
             )
             if not delivered:
                 logger.warning("A notification could not be delivered to every address of notify_urls")

@@ -8,7 +8,9 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,67 @@ from decloud_pl.errors import TrainingStopped
 
 _LONGEST_LINE = 1 << 20
 _INTERRUPTED = 130
+_PR_SET_DUMPABLE = 4  # <linux/prctl.h>
+PASS_ENV = "DECLOUD_PASS_ENV"  # noqa: S105  # not a password
+"""The variable in which a user names more variables for child processes, with commas or blanks between them."""
+_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
+# Names in capitals; proxies are also written in small letters.
+_NAMES = """
+PATH HOME USER LOGNAME SHELL TERM NO_COLOR TZ LANG LANGUAGE TMPDIR TEMP TMP VIRTUAL_ENV DECLOUD_HOME DECLOUD_PASS_ENV
+LD_LIBRARY_PATH LD_PRELOAD DYLD_LIBRARY_PATH DYLD_FALLBACK_LIBRARY_PATH MPLBACKEND MPLCONFIGDIR
+MASTER_ADDR MASTER_PORT RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE NODE_RANK GROUP_RANK GROUP_WORLD_SIZE
+HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE CURL_CA_BUNDLE
+"""
+_PREFIXES = """
+PYTHON LC_ XDG_ CONDA_ CUDA CUDNN_ CUBLAS_ NVIDIA_ NCCL_ GLOO_ UCX_ FI_ ROCR_ ROCM_ HIP_ HSA_ MIOPEN_ TORCH PYTORCH_
+TRITON_ PL_ OMP_ GOMP_ KMP_ MKL_ OPENBLAS_ NUMEXPR_ VECLIB_ MALLOC_ ROLE_ SLURM_ PMI_ PMIX_ OMPI_ RAY_ HF_ WANDB_
+MLFLOW_
+"""
+_PASSED, _PASSED_PREFIXES = frozenset(_NAMES.split()), tuple(_PREFIXES.split())
+
+
+def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a child process gets of an environment: what Python, torch and a cluster need, and what the user names.
+
+    Everything else stays behind, because a setting of this program, a provider's key or a login may be anywhere in it.
+    The user's own key does not pass even where it is named.
+    """
+    named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
+    return {name: value for name, value in environ.items() if _passes(name) or (name in named and _may_pass(name))}
+
+
+def hide_memory() -> None:
+    """Keeps this process's memory and environment, which hold a key, from core dumps and this user's other processes.
+
+    Not for a process that trains: GPU libraries share memory between processes by the rights that this takes away.
+    Elsewhere than on Linux only core dumps are forbidden.
+    """
+    forbid_core_dumps()
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):  # a C library without it
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, *map(ctypes.c_ulong, (0, 0, 0, 0)))
+
+
+def forbid_core_dumps() -> None:
+    """Writes no memory of this process to a file when it crashes, nor of its children, unless one allows it again."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a name says that a secret is behind it, so that no child inherits a variable called so."""
+    return any(word in name.upper() for word in _SECRET_WORDS)
+
+
+def _passes(name: str) -> bool:
+    capitals = name.upper()
+    return capitals in _PASSED or (capitals.startswith(_PASSED_PREFIXES) and not looks_secret(name))
+
+
+def _may_pass(name: str) -> bool:
+    return not (name.startswith("DECLOUD_") and looks_secret(name))
 
 
 @dataclass(frozen=True)
@@ -53,8 +116,9 @@ class Child:
         Args:
             command: the child.
             log: where its standard error goes: a file, or `asyncio.subprocess.PIPE`.
-            env: its environment; this process's by default.
+            env: its environment; by default what `child_environment` leaves of this process's.
         """
+        env = child_environment(os.environ) if env is None else env
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=log, env=env, start_new_session=True, limit=_LONGEST_LINE
@@ -88,7 +152,7 @@ async def output_of(
         command: the child.
         seconds: how long it may take.
         given: what it reads from standard input. Without it that stays open.
-        env: its environment; this process's by default.
+        env: as for `Child.start`.
 
     Raises:
         TimeoutError: it took longer.

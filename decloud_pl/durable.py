@@ -1,4 +1,7 @@
-"""Files that are whole after a crash, with the old content or the new one, and locks that end with their process."""
+"""Files that are whole after a crash, with the old content or the new one, and locks that end with their process.
+
+Also folders and logs that only this user can open.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -86,6 +90,33 @@ def replace_durably(scratch: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def make_private(folder: Path) -> None:
+    """Makes a folder, and what is missing above it, for this user alone; what is there keeps its mode.
+
+    Raises:
+        OSError: it cannot be made, or a file has its name.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except FileNotFoundError:
+        make_private(folder.parent)  # `parents=True` would make it with another mode
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def private(path: str, flags: int) -> int:
+    """An ``opener`` for `open`: a new file is for this user alone."""
+    return os.open(path, flags, 0o600)
+
+
+def private_log(path: Path) -> BinaryIO:
+    """Opens a file that a child's log is appended to; a new one is for this user alone.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return open(path, "ab", opener=private)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ import difflib
 from collections.abc import Sequence
 from typing import ClassVar
 
-from decloud_pl.redact import redact
+from decloud_pl.redact import legible, redact
 
 __all__ = [
     "ChainError",
@@ -89,7 +89,7 @@ class DecloudError(Exception):
     """Root of the tree.
 
     Of addresses in it only scheme, host and port are kept: a message is printed, logged, journalled and shown in the
-    dashboard, and the rest of an address may be an API key.
+    dashboard, and the rest of an address may be an API key. It may quote a stranger: see `legible`.
 
     Args:
         message: one sentence that says what happened.
@@ -99,8 +99,8 @@ class DecloudError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, fix: str = "") -> None:
-        self.message = redact(message)
-        self.fix = redact(fix)
+        self.message = redact(legible(message))
+        self.fix = redact(legible(fix))
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -318,7 +318,7 @@ PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavail
 
 def first_line(error: BaseException) -> str:
     """The first line of what another library's exception says, without its full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return legible((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

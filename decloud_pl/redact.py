@@ -1,4 +1,8 @@
-"""Addresses without what may be a key in them: the one place that decides what of a URL is shown or written down.
+"""What of a text is shown or written down: addresses without what may be a key in them, strangers' words made harmless.
+
+A stranger's text may hold what a terminal obeys (escape sequences), what turns the order of letters round, line breaks
+that forge a line of the log, a spreadsheet's formula, or megabytes. Such a text passes `legible` where it enters, as a
+string of the chain or in an error's message, and again where it is printed or written.
 
 Providers put API keys into the path (``/v2/KEY``), the query (``?api-key=KEY``) or before the host
 (``user:password@``), and none of them looks different from a harmless path. So of an address only scheme, host and
@@ -13,9 +17,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 HIDDEN = "…"
+LONGEST = 4_000
+"""Characters of a text that are shown."""
 # Up to a blank or a quote; a comma ends it only where another address follows.
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://((?:(?!,[a-z][a-z0-9+.-]*://)[^\s'\"<>])*)", re.IGNORECASE)
 _PUNCTUATION = ".,;:!)]}"
+
+
+def legible(text: str, longest: int = LONGEST) -> str:
+    """A stranger's text in one line: control and formatting characters spelled out, line breaks as blanks, shortened.
+
+    Text in any script stays as it is. What comes of it passes unchanged, except for its length.
+    """
+    if len(text) > longest:
+        text = f"{text[:longest]}…"
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """A value for a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    return f"'{legible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else legible(value)
 
 
 def redact(text: str) -> str:
@@ -35,6 +58,12 @@ def each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [each_text(item, change) for item in value]
     return change(value) if isinstance(value, str) else value
+
+
+def _visible(char: str) -> str:
+    if char.isprintable():
+        return char
+    return " " if char.isspace() else char.encode("unicode_escape").decode("ascii")
 
 
 def _shown(found: re.Match[str]) -> str:

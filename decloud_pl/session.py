@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
+from decloud_pl.children import forbid_core_dumps
 from decloud_pl.config import Settings
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
@@ -86,6 +87,7 @@ class Session:
             JournalLocked: a daemon works for this home.
             ChainError: the network does not answer.
         """
+        forbid_core_dumps()  # and no more: this process may train
         self._connection.open(self._open_wallet(), fill=self._is_local)
         return self
 

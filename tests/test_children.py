@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import base58
 import psutil
 import pytest
+from solders.keypair import Keypair
 
-from decloud_pl.children import output_of
+from decloud_pl.children import child_environment, output_of
 from decloud_pl.errors import TrainingStopped
 
 CHILD = (
@@ -30,6 +32,33 @@ def python(script: str) -> tuple[str, ...]:
 def started(script: str) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     return subprocess.Popen(python(CHILD + script), stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+
+
+NEEDED = """
+PATH HOME PYTHONPATH TMPDIR LANG LC_ALL CUDA_VISIBLE_DEVICES OMP_NUM_THREADS MKL_NUM_THREADS NCCL_DEBUG MASTER_ADDR RANK
+WORLD_SIZE TORCHELASTIC_RUN_ID SLURM_JOB_ID RAY_ADDRESS HF_HOME https_proxy NO_PROXY SSL_CERT_FILE DECLOUD_HOME
+"""
+OTHERS = """
+DECLOUD_PRIVATE_KEY DECLOUD_NOTIFY_URLS DECLOUD_NETWORK_RPC_URL PINATA_JWT NODE_SECRET HF_TOKEN SLURM_JWT WANDB_API_KEY
+AWS_PROFILE SSH_AUTH_SOCK DATABASE_URL NOTIFY_SOCKET path_to_it
+"""
+
+
+async def test_a_child_gets_the_variables_that_it_needs_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NEEDED.split():
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    for name in OTHERS.split():
+        monkeypatch.setenv(name, "k-e-y")
+    output = await output_of(python("import json, os; print(json.dumps(dict(os.environ)))"), seconds=30)
+    found = json.loads(output.out)
+    assert set(NEEDED.split()) <= set(found)
+    assert not set(OTHERS.split()) & set(found)
+    assert b"k-e-y" not in output.out
+
+
+def test_a_child_gets_what_the_user_names_but_not_the_users_key() -> None:
+    named = {"DECLOUD_PASS_ENV": "MINE,WANDB_API_KEY DECLOUD_PRIVATE_KEY", "MINE": "1", "WANDB_API_KEY": "2"}
+    assert child_environment({**named, "DECLOUD_PRIVATE_KEY": "3", "OTHER": "4"}) == named
 
 
 async def test_what_a_child_reads_writes_and_ends_with() -> None:
@@ -146,3 +175,44 @@ def test_a_training_of_the_user_stops_with_the_terminal() -> None:
         process.send_signal(signal.SIGHUP)
         assert process.stdout.readline() == "True\n"
         assert process.wait(30) == 0
+
+
+# A superuser's processes may look into any process, until they give up what sets a superuser apart.
+UNPRIVILEGED = """
+import ctypes, os, sys
+for capability in range(64):
+    ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has these files")
+@pytest.mark.parametrize(
+    ("program", "readable"),
+    [
+        ("sys.exit(main(['start', 'network.rpc_url=http://127.0.0.1:9', 'network.name=localnet']))", False),
+        ("print('wallet', flush=True); time.sleep(600)", True),  # as other processes are
+    ],
+)
+def test_what_a_daemon_holds_is_closed_to_other_processes(program: str, *, readable: bool, tmp_path: Path) -> None:
+    key = base58.b58encode(bytes(Keypair())).decode()
+    environ = {**os.environ, "DECLOUD_PRIVATE_KEY": key, "DECLOUD_HOME": str(tmp_path)}
+    unprivileged = (*python(UNPRIVILEGED), sys.executable, "-c")
+    core_files = "import resource, sys, time\nresource.setrlimit(4, (resource.getrlimit(4)[1],) * 2)\n"
+    command = (*unprivileged, f"{core_files}from decloud_pl.cli import main\n{program}")
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        try:
+            assert any(b"wallet" in line.lower() for line in holder.stdout)
+            look = f"print(open('/proc/{holder.pid}/environ').read())"
+            seen = subprocess.run((*unprivileged, look), capture_output=True, text=True, check=False)
+            limits = Path(f"/proc/{holder.pid}/limits").read_text()
+        finally:
+            holder.kill()
+    if readable:
+        assert key in seen.stdout
+        return
+    assert key not in seen.stdout
+    assert "PermissionError" in seen.stderr
+    (core,) = [line.split() for line in limits.splitlines() if "core file" in line]
+    assert core[4] == "0"

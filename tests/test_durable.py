@@ -10,9 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from decloud_pl.durable import appearing, copy_atomically, is_full, locked, scratch_folder, write_atomically
+from decloud_pl.durable import (
+    appearing,
+    copy_atomically,
+    is_full,
+    locked,
+    make_private,
+    scratch_folder,
+    write_atomically,
+)
 
 _KILLED = "import os\nfrom decloud_pl.durable import scratch_folder\nwith scratch_folder('ours-'):\n    os._exit(1)"
+
+
+def test_folders_are_private_whichever_is_made_first(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "shared").mkdir(mode=0o755)
+    for folder in (tmp_path / "home/logs", tmp_path / "home/rounds/7", tmp_path / "shared/home", tmp_path / "home"):
+        make_private(folder)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"home": 0o700, "logs": 0o700, "rounds": 0o700, "7": 0o700, "shared": 0o755}
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_private(tmp_path / "file")
 
 
 def test_a_file_appears_whole(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from decloud_pl.errors import StoreError
 from decloud_pl.observers.log import RedactingFormatter
-from decloud_pl.redact import redact, redact_tree
+from decloud_pl.redact import legible, redact, redact_tree, spreadsheet_cell
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,28 @@ def test_a_log_line_and_its_traceback_hold_no_key() -> None:
     line = RedactingFormatter("%(levelname)s %(message)s").format(record)
     assert line.startswith("INFO POST https://a.example/…\nTraceback")
     assert "KEY" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x1b]8;;http://evil.test\x07link\x1b]8;;\x07", r"\x1b[2J\x1b]8;;http://evil.test\x07link\x1b]8;;\x07"),
+        ("\x9b31mred", r"\x9b31mred"),
+        ("cid\u202edic\u2066x\u2069", r"cid\u202edic\u2066x\u2069"),
+        ("one\r\ntwo\u2028three\x85four\tfive", "one  two three four five"),
+        ("\ud800", r"\ud800"),
+        ("<b>'\"&</b> [bold]", "<b>'\"&</b> [bold]"),
+        ("Москва 東京 é …", "Москва 東京 é …"),
+        ("x" * 5_000_000, "x" * 4_000 + "…"),
+    ],
+    ids=["escape sequences", "C1", "bidi", "line breaks", "surrogate", "markup", "scripts", "5 MB"],
+)
+def test_a_strangers_text_is_one_harmless_line(text: str, shown: str) -> None:
+    assert legible(text) == shown
+    assert str(StoreError(f"It says {text}")).startswith(redact(f"It says {shown}"[:4_000]))
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1", "\r=1"])
+def test_a_formula_is_no_formula_in_a_spreadsheet(text: str) -> None:
+    assert spreadsheet_cell(text) == f"'{legible(text)}"
+    assert [spreadsheet_cell(value) for value in ("digits", -1, None, -0.5)] == ["digits", -1, None, -0.5]

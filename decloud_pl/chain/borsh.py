@@ -11,6 +11,7 @@ import struct
 from solders.pubkey import Pubkey
 
 from decloud_pl.errors import DecodeError
+from decloud_pl.redact import legible
 
 
 class BorshReader:
@@ -54,8 +55,9 @@ class BorshReader:
         return Pubkey.from_bytes(self.take(32))
 
     def string(self) -> str:
+        """A text of anybody's, made `legible`; no CID and no name of a data set changes by that."""
         try:
-            return self.take(self.u32()).decode("utf-8")
+            return legible(self.take(self.u32()).decode("utf-8"))
         except UnicodeDecodeError as error:
             raise DecodeError(f"{self._what} has a string that is not UTF-8.") from error
 

@@ -19,6 +19,7 @@ from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.solana_cli import read_solana_cli_config
+from decloud_pl.durable import make_private
 from decloud_pl.errors import ConfigError, WalletError, unquoted
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def create_wallet(path: Path) -> Wallet:
     keypair = Keypair()
     try:
         with contextlib.suppress(FileExistsError):  # said below of the file, where it is true
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(path.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="ascii") as file:

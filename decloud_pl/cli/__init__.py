@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from decloud_pl import __version__
+from decloud_pl.children import hide_memory
 from decloud_pl.cli.arguments import Group
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
 from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams, with_advice
@@ -121,6 +122,7 @@ def _run(given: list[str]) -> int:
         return 0
     if given[:1] and given[0] in _BRIEF:
         gc.set_threshold(_GARBAGE_OF_BRIEF)
+    hide_memory()  # config.json may hold the key, and the environment
     with program.make_context(NAME, given) as context:
         code: int = program.invoke(context)
     sys.stdout.flush()

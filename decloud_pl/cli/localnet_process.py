@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from decloud_pl.children import Child
 from decloud_pl.domain import NetworkAddresses
+from decloud_pl.durable import make_private, private_log
 from decloud_pl.errors import LocalnetError
 
 _STOP_SECONDS = 10.0
@@ -62,8 +63,8 @@ async def _endpoints(child: Child, log: Path) -> NetworkAddresses:
 
 def _open_log(home: Path, log: Path) -> BinaryIO:
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        return log.open("ab")
+        make_private(home)
+        return private_log(log)
     except OSError as error:
         raise LocalnetError(
             f"{home} cannot be used: {error.strerror}.", fix="Choose another folder with --home."

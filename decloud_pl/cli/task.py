@@ -38,7 +38,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     import asyncio
     import os
 
-    from decloud_pl.children import end_imports
+    from decloud_pl.children import end_imports, hide_memory
     from decloud_pl.cli.ui.live import LiveReporter
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.cli.ui.terminal import make_console
@@ -49,6 +49,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     from decloud_pl.rounds.wallets import open_wallet
 
     end_imports()
+    hide_memory()
     wallet = open_wallet(settings.wallet, settings.secrets, settings.allow_packages)
     reporter: LiveReporter | TerminalReporter
     if make_console().is_terminal and not plain:

@@ -17,7 +17,7 @@ from typing import Any
 from decloud_pl.config.names import find, secret_names
 from decloud_pl.config.schema import CONFIG_FILE
 from decloud_pl.config.values import Value, from_json
-from decloud_pl.durable import locked, write_atomically
+from decloud_pl.durable import locked, make_private, write_atomically
 from decloud_pl.errors import ConfigError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING
@@ -96,7 +96,7 @@ class ConfigFile:
     @contextmanager
     def _writing(self) -> Iterator[Callable[[str], None]]:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self.path.parent)
             with locked(self.path.with_name(f".{CONFIG_FILE}.lock")):
                 # Through a link to the file it leads to: people keep such files elsewhere.
                 yield lambda text: write_atomically(self.path.resolve(), text.encode(), mode=0o600)

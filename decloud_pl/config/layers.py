@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from decloud_pl.children import PASS_ENV
 from decloud_pl.config import names
 from decloud_pl.config.file import ConfigFile
 from decloud_pl.config.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups, secret_names, storages
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 BUILT_IN, COMMAND_LINE = "built-in", "command line"
 _OF_A_TRAINING = ("model", *(entry.name for entry in fields(TrainingConfig)))
 _PREFIX = "DECLOUD_"
-_NOT_SETTINGS = ("DECLOUD_HOME", "DECLOUD_NO_SKIPS")
+_NOT_SETTINGS = ("DECLOUD_HOME", "DECLOUD_NO_SKIPS", PASS_ENV)
 _OVERRIDE = re.compile(r"^((\+{1,2})?[A-Za-z_][\w./@:-]*=.*|~[A-Za-z_][\w./@:-]*(=.*)?)$", re.DOTALL)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")

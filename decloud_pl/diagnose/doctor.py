@@ -26,8 +26,9 @@ from decloud_pl.config import NetworkConfig, Settings
 from decloud_pl.config.file import ConfigFile
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import format_sol
-from decloud_pl.errors import ContentNotFound, DatasetError, DecloudError
+from decloud_pl.errors import ConfigError, ContentNotFound, DatasetError, DecloudError
 from decloud_pl.executors.process import Cluster
+from decloud_pl.models.torch_version import check_torch
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
@@ -280,6 +281,10 @@ async def _cluster(settings: Settings) -> Finding:
 
 async def _device() -> Finding:
     """Asks torch in a child process: this one stays small."""
+    try:
+        check_torch()
+    except ConfigError as error:
+        return Finding("device", "problem", error.message, error.fix)
     command = (sys.executable, "-c", _DEVICE_SCRIPT)
     try:
         output = await output_of(command, seconds=_DEVICE_SECONDS)

@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from decloud_pl.children import Child, kill_group
+from decloud_pl.children import Child, child_environment, kill_group
+from decloud_pl.durable import private_log
 from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
-from decloud_pl.store.registry import looks_secret
 
 UPDATE_FILE = "update.json"
 LOG_FILE = "worker.log"
@@ -30,11 +30,6 @@ _BY_CODE: Mapping[int, type[TrainingError]] = {
     error.exit_code: error for error in (TrainingStopped, ExecutorUnavailable)
 }
 _LOOK_SECONDS = 1.0
-
-
-def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without anything that looks like a secret."""
-    return {name: value for name, value in environ.items() if not looks_secret(name)}
 
 
 class Executor(Protocol):
@@ -87,7 +82,7 @@ class ProcessExecutor:
         hang_seconds: float = 900.0,
         command: Sequence[str] = (sys.executable, "-m", WORKER_MODULE),
     ) -> None:
-        self._environ = worker_environment(os.environ if environ is None else environ)
+        self._environ = child_environment(os.environ if environ is None else environ)
         self._grace = grace
         self._hang_seconds = hang_seconds
         self._command = tuple(command)
@@ -96,7 +91,7 @@ class ProcessExecutor:
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
         """See `Executor`; the child's log goes to ``worker.log`` in the folder."""
-        with (folder / LOG_FILE).open("ab") as log:
+        with private_log(folder / LOG_FILE) as log:
             command = (*self._command, str(folder))
             child = await Child.start(command, log=log, env={**self._environ, **environment})
         _offer_to_the_oom_killer(child.process.pid)

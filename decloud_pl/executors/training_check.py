@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from typing import Any
 from decloud_pl.children import output_of
 from decloud_pl.config import compose
 from decloud_pl.errors import ConfigError
-from decloud_pl.executors.process import worker_environment
 from decloud_pl.train.plan import TrainingPlan
 
 _SECONDS = 120.0
@@ -48,7 +46,7 @@ async def check_training(plan: TrainingPlan) -> None:
         plan.write(Path(folder))
         command = (sys.executable, "-m", "decloud_pl.train.check", folder)
         try:
-            output = await output_of(command, seconds=_SECONDS, env=worker_environment(os.environ))
+            output = await output_of(command, seconds=_SECONDS)
         except TimeoutError:
             raise ConfigError(
                 f"The training settings could not be checked within {_SECONDS:g} s.", fix="Start again when it is idle."

@@ -17,6 +17,7 @@ from decloud_pl.children import StopRequest, begin_imports, end_imports, exit_wi
 from decloud_pl.errors import DecloudError
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
+from decloud_pl.models.torch_version import check_torch
 
 
 def main(arguments: list[str]) -> int:
@@ -27,6 +28,7 @@ def main(arguments: list[str]) -> int:
     stop.install()
     begin_imports()
     try:
+        check_torch()
         from decloud_pl.train.plan import TrainingPlan
         from decloud_pl.train.progress import Progress, Supervisor
         from decloud_pl.train.run import train_round

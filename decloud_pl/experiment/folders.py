@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.durable import locked, write_atomically
+from decloud_pl.durable import locked, make_private, write_atomically
 from decloud_pl.errors import ConfigError
 from decloud_pl.experiment.results import RESULT_FILE
 from decloud_pl.train.plan import CHECKPOINT_FILE
@@ -65,7 +65,8 @@ def new_folder(parent: Path, now: datetime) -> Path:
     while True:
         folder = parent / (name if number == 1 else f"{name}_{number}")
         try:
-            folder.mkdir(parents=True)
+            make_private(parent)
+            folder.mkdir(mode=0o700)
         except FileExistsError:
             number += 1
             continue

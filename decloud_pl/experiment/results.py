@@ -12,6 +12,7 @@ from typing import Any
 
 from decloud_pl.durable import write_atomically
 from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.redact import spreadsheet_cell
 
 RESULT_FILE = "result.json"
 PROGRESS_FILE = "progress.jsonl"
@@ -173,10 +174,11 @@ def write_csv(results: list[Result], path: Path) -> None:
     try:
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["sweep", "run", *names, *COLUMNS])
+            writer.writerow(map(spreadsheet_cell, ["sweep", "run", *names, *COLUMNS]))
             for result in results:
                 values = result.to_dict()
                 parameters = [result.parameters.get(name) for name in names]
-                writer.writerow([result.sweep, result.run, *parameters, *(values[name] for name in COLUMNS)])
+                cells = [result.sweep, result.run, *parameters, *(values[name] for name in COLUMNS)]
+                writer.writerow(map(spreadsheet_cell, cells))
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another file.") from error

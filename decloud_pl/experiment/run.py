@@ -11,6 +11,7 @@ from typing import Any
 
 from decloud_pl.children import end_imports
 from decloud_pl.config import Settings
+from decloud_pl.durable import make_private
 from decloud_pl.errors import ConfigError, TrainingError
 from decloud_pl.experiment.results import PROGRESS_FILE, Result, dataset_name, flat
 from decloud_pl.rounds.planner import make_catalog, processors, training_plan
@@ -55,7 +56,7 @@ def run_experiment(
     from decloud_pl.models.package import read_spec
     from decloud_pl.train.run import train_round
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     begun = monotonic()
     dataset = dataset_node(settings)
     # Nothing is submitted, so nothing is withheld: the score is that of the training as it is.

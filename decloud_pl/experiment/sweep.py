@@ -16,6 +16,7 @@ from decloud_pl.config.layers import Sources, sources, variable_of
 from decloud_pl.config.load import Composed, composed
 from decloud_pl.config.names import SWEEP, choices, secret_names, storages
 from decloud_pl.config.schema import default_home
+from decloud_pl.durable import make_private
 from decloud_pl.errors import ConfigError, DecloudError, nearest
 from decloud_pl.experiment.results import Result, dataset_name
 from decloud_pl.redact import HIDDEN, redact
@@ -44,7 +45,7 @@ def job(_: DictConfig) -> float:
 
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private(folder)
     # All that is known of a run whose settings cannot be composed.
     name, parameters = "", _given(hydra.overrides.task)
     try:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from decloud_pl.durable import make_private
 from decloud_pl.errors import JournalError, JournalLocked
 from decloud_pl.journal.record import RoundRecord
 
@@ -129,7 +130,7 @@ def lock(path: Path) -> int:
     """
     lock = path.with_name(path.name + ".lock")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise JournalError(

@@ -22,7 +22,7 @@ from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Convention, NetworkAddresses
-from decloud_pl.durable import locked
+from decloud_pl.durable import locked, make_private
 from decloud_pl.errors import ChainError, LocalnetError
 from decloud_pl.localnet.agents.actor import Actor, Agent, drive
 from decloud_pl.localnet.agents.bench import Bench, Scoring
@@ -354,7 +354,7 @@ def _locked(home: Path) -> Iterator[None]:
     """Holds the folder; the kernel lets it go however this process ends."""
     with ExitStack() as held:
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            make_private(home)
             held.enter_context(locked(home / _LOCK_FILE, wait=False))
         except BlockingIOError as error:
             raise LocalnetError(

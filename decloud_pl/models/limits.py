@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from decloud_pl.ranges import Range
+from decloud_pl.redact import legible
 
 _LONGEST_SHOWN = 200
-_LONGEST_NAME_SHOWN = 80
+LONGEST_NAME = 80
+"""Characters of a name in a stranger's file that are shown."""
 
 
 Limits = Mapping[str, Range]
@@ -39,11 +41,4 @@ def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
 
 def shown(hyper_parameters: Mapping[str, object]) -> str:
     """Hyper-parameters for a message, shortened."""
-    text = str(dict(hyper_parameters))
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
-
-
-def legible(name: str) -> str:
-    """A name from a stranger's file for a terminal or a message: shortened, control characters spelled out."""
-    text = repr(name)[1:-1]
-    return text if len(text) <= _LONGEST_NAME_SHOWN else f"{text[:_LONGEST_NAME_SHOWN]}…"
+    return legible(str(dict(hyper_parameters)), _LONGEST_SHOWN)

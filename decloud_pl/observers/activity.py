@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.durable import make_private
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Noted, Skipped, Trouble
@@ -189,7 +190,7 @@ class Activity:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(path.parent)
     try:
         return _connect(path)
     except sqlite3.DatabaseError as error:

@@ -7,12 +7,14 @@ import logging
 import logging.handlers
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
 from decloud_pl.domain import format_sol
+from decloud_pl.durable import make_private, private
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.redact import redact
+from decloud_pl.redact import legible, redact
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Reporter, Skipped, Trouble
 
 LOG_FILE = "logs/daemon.log"
@@ -24,10 +26,17 @@ logger = logging.getLogger(__name__)
 
 
 class RedactingFormatter(logging.Formatter):
-    """Writes log lines, tracebacks included, without the keys in addresses: other libraries log whole ones."""
+    """Writes log lines, tracebacks included, without the keys in addresses: other libraries log whole ones.
+
+    A message is one line, and nobody's text can forge another.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return "\n".join(redact(legible(line)) for line in super().format(record).split("\n"))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        record.message = legible(record.message)
+        return super().formatMessage(record)
 
 
 class LoggingReporter:
@@ -54,12 +63,15 @@ class LoggingReporter:
 
 
 class _File(logging.handlers.RotatingFileHandler):
-    """Says once that the log cannot be written, where `logging` prints a traceback for each line."""
+    """For this user alone. Says once that it cannot be written, where `logging` prints a traceback for each line."""
 
     def __init__(self, path: Path, reporter: Reporter) -> None:
         super().__init__(path, maxBytes=_BYTES, backupCount=ROTATED, encoding="utf-8")
         self._reporter = reporter
         self._is_failing = False
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=private)
 
     def emit(self, record: logging.LogRecord) -> None:
         was_failing, self._is_failing = self._is_failing, False
@@ -84,7 +96,7 @@ def logged(reporter: Reporter, home: Path) -> Iterator[Reporter]:
     """
     path = home / LOG_FILE
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(path.parent)
         handler = _File(path, reporter)
     except OSError as error:
         raise ConfigError(

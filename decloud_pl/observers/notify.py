@@ -21,6 +21,7 @@ from decloud_pl.config.schema import NotifyConfig
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.redact import legible
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked
 
 if TYPE_CHECKING:
@@ -125,7 +126,9 @@ class Address:
 
         def deliver() -> None:
             try:
-                delivered = bool(self._apprise.notify(body=message.text, title=_TITLE, notify_type=message.kind))
+                delivered = bool(
+                    self._apprise.notify(body=legible(message.text), title=_TITLE, notify_type=message.kind)
+                )
             except Exception:  # noqa: BLE001 - a plug-in may raise about anything, with the address in its text
                 delivered = False
             with contextlib.suppress(RuntimeError):  # the loop has ended already

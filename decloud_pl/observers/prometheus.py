@@ -18,6 +18,7 @@ from decloud_pl.journal.record import State
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.observers.activity_reader import ActivityReader
 from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, read_metrics
+from decloud_pl.redact import legible
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SILENT_AFTER = 300.0
@@ -142,5 +143,5 @@ def health(home: Path, owner: Owner | None = None, *, now: Callable[[], float] =
 def _gauge(name: str, text: str, values: Mapping[str, float], label: str) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, text, labels=[label])
     for labelled, value in values.items():
-        family.add_metric([labelled], value)
+        family.add_metric([legible(labelled)], value)
     return family

@@ -15,7 +15,6 @@ import asyncio
 import csv
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,8 +24,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from decloud_pl.children import output_of
-from decloud_pl.durable import write_atomically
-from decloud_pl.executors.process import worker_environment
+from decloud_pl.durable import make_private, private, write_atomically
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Changed, DaemonEvent, Noted, Training
 
@@ -104,16 +102,16 @@ class ReportWriter:
 
     def _note(self, round_id: int, note: str) -> None:
         folder = self._folder / str(round_id)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
         at = datetime.fromtimestamp(self._now(), tz=UTC).isoformat(timespec="seconds")
-        with (folder / NOTES_FILE).open("a", encoding="utf-8") as notes:
+        with open(folder / NOTES_FILE, "a", encoding="utf-8", opener=private) as notes:
             notes.write(f"{at} {note}\n")
 
     def _open(self, round_id: int) -> TextIO:
         folder = self._folder / str(round_id)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
         write_atomically(folder / CONFIG_FILE, (json.dumps(self._config, indent=2, ensure_ascii=False) + "\n").encode())
-        file = (folder / METRICS_FILE).open("a", encoding="utf-8", newline="")
+        file = open(folder / METRICS_FILE, "a", encoding="utf-8", newline="", opener=private)  # noqa: SIM115
         if file.tell() == 0:
             file.write(",".join(COLUMNS) + "\n")
         return file
@@ -139,7 +137,7 @@ async def draw_curves(folder: Path) -> None:
     """Draws ``curves.png`` of a report folder in a child process; a failure is logged."""
     command = (sys.executable, "-m", "decloud_pl.observers.plots", str(folder))
     try:
-        output = await output_of(command, seconds=_LONGEST_DRAWING, env=worker_environment(os.environ))
+        output = await output_of(command, seconds=_LONGEST_DRAWING)
     except TimeoutError:
         logger.warning("%s took too long to draw", folder / CURVES_FILE)
     else:

@@ -14,6 +14,7 @@ from pathlib import Path
 from decloud_pl.config.schema import JoinConfig
 from decloud_pl.data.entry import Entry
 from decloud_pl.domain import Round
+from decloud_pl.durable import make_private
 from decloud_pl.errors import DecloudError, InvalidCid, ModelError, SizeLimitExceeded, StoreError
 from decloud_pl.models.quarantine.opening import open_in_task
 from decloud_pl.models.spec import BaseModel, why_unfit
@@ -132,7 +133,7 @@ class BaseModels:
             return await open_in_task(path, path.with_suffix(".safetensors"))
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self.folder)
         return tempfile.TemporaryDirectory(prefix="look-", dir=self.folder)
 
     def _is_due(self, seen: Seen) -> bool:

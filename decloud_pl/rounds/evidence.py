@@ -7,7 +7,6 @@ the same files, so the files and the shares together tell which one was used: no
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,6 @@ from decloud_pl.children import output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, StoreError, TrainingError
-from decloud_pl.executors.process import worker_environment
 from decloud_pl.rounds.planner import processors
 from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
 
@@ -245,7 +243,7 @@ async def _ask(
     command = (sys.executable, "-m", "decloud_pl.train.score")
     given = json.dumps(request).encode()
     try:
-        output = await output_of(command, seconds=_CHILD_SECONDS, given=given, env=worker_environment(os.environ))
+        output = await output_of(command, seconds=_CHILD_SECONDS, given=given)
         answer = json.loads(output.out)
     except ValueError:
         raise OSError(f"the process that scores ended with code {output.code}: {output.last_line}") from None

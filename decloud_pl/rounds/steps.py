@@ -23,7 +23,7 @@ from decloud_pl.chain.send import Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.domain import Round, Update
-from decloud_pl.durable import copy_atomically
+from decloud_pl.durable import copy_atomically, make_private
 from decloud_pl.errors import ChainError, ProgramError, RoundError, TrainingError
 from decloud_pl.executors.process import UPDATE_FILE, Executor
 from decloud_pl.executors.shares import Shares
@@ -129,7 +129,7 @@ class Steps:
             TrainingError: the update's file is not what the update says.
         """
         folder = self.folder(round_id)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(folder)
         path = folder / WEIGHTS_FILE
         update_in_place = replace(update, path=path)
         if self.update_on_disk(round_id) == update_in_place:
@@ -393,7 +393,7 @@ def fetch_base_model(
         StoreError: nobody has it, it is too large, or its bytes do not match.
         Cancelled: ``cancel`` was set.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(folder)
     path = folder / BASE_MODEL_FILE
     # The file appears by a rename after its last block was verified, so its presence is enough. Where something else
     # is, a link or a pipe, the rename replaces it.

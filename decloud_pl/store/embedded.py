@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from decloud_pl.durable import replace_durably, write_atomically
+from decloud_pl.durable import make_private, replace_durably, write_atomically
 from decloud_pl.errors import ContentNotFound, IntegrityError, StoreError
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.ipfs.car import car_header, car_section
@@ -55,7 +55,7 @@ class EmbeddedStore:
         checked_file(path)
         scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_private(self._root)
             with SentFile(path, progress) as source, scratch.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
             # The copy is what gets its name, so the copy is what is hashed.
@@ -81,7 +81,7 @@ class EmbeddedStore:
         """
         scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
         try:
-            self._root.mkdir(parents=True, exist_ok=True)
+            make_private(self._root)
             scratch.write_bytes(b"")
             scratch.unlink()
         except OSError as error:

@@ -15,6 +15,7 @@ from decloud_pl.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from decloud_pl.redact import legible
 from decloud_pl.retry import Retry, retry_after
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.http_status import status_error
@@ -157,7 +158,8 @@ class KuboStore:
     def _refusal(self, where: str, error: Exception) -> StoreError:
         import ipfshttpclient.exceptions as ipfs
 
-        words = " ".join(str(error.args[0]).split())[:_LONGEST_WORDS] if isinstance(error, ipfs.ErrorResponse) else ""
+        words = legible(str(error.args[0]), _LONGEST_WORDS) if isinstance(error, ipfs.ErrorResponse) else ""
+        words = " ".join(words.split())
         if "not pinned" in words:
             return _NotPinned(f"{where} has not pinned it.")
         if _FULL.search(words):

@@ -31,6 +31,7 @@ from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
+from decloud_pl.children import looks_secret
 from decloud_pl.errors import ConfigError, first_line, nearest
 from decloud_pl.ranges import ABOVE_ZERO, MULTIADDR, URL
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 GROUP = "storage"
 _RECIPE = "Write it as the recipe in CONTRIBUTING.md says."
-_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
 _TYPES: Mapping[type, Any] = {bool: bool, int: int, float: float, str: str, list: list[str]}
 
 
@@ -177,11 +177,6 @@ def registry(folders: Iterable[Path]) -> Registry:
         return _read(tuple((path, (stat := path.stat()).st_mtime_ns, stat.st_size) for path in found.values()))
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.", fix="Check its mode.") from error
-
-
-def looks_secret(name: str) -> bool:
-    """Whether a name says that a secret is behind it, so that no training inherits a variable called so."""
-    return any(word in name.upper() for word in _SECRET_WORDS)
 
 
 def unknown(kind: str, known: Iterable[str]) -> ConfigError:

@@ -40,6 +40,16 @@ def test_without_anything(examined: Any) -> None:
     assert "precision" in found["device"]["detail"]
 
 
+def test_a_torch_that_is_too_old(examined: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = tmp_path / "packages" / "torch-2.9.1.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 2.9.1\n")
+    monkeypatch.syspath_prepend(about.parent)
+    _, found = examined()
+    assert found["device"]["verdict"] == "problem"
+    assert found["device"]["detail"] == "torch 2.9.1 does not open strangers' files safely; 2.10 and later do."
+
+
 def test_keys_that_others_can_read(examined: Any, home: Path, tmp_path: Path) -> None:
     key = tmp_path / "id.json"
     create_wallet(key)

@@ -42,6 +42,17 @@ async def test_who_only_looks_needs_no_wallet(world: World, ask: Callable[..., A
     assert (await ask("status")).code == 4  # which is about the wallet
 
 
+async def test_a_creators_escape_sequences_reach_no_terminal(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
+    number = str(await world.post(model_cid="\x1b]8;;http://e\x07\x9b2J\u202e\r\n<b>'=" + "x" * 24))
+    for command in (("list",), ("status", number), ("explain", number)):
+        for options in ((), ("--json",)):
+            said = await ask(*command, *options)
+            assert not [char for char in said.out + said.err if char != "\n" and not char.isprintable()]
+    shown = r"\x1b]8;;http://e\x07\x9b2J\u202e  <b>'=" + "x" * 24
+    assert f"Model        {shown}\n" in (await ask("status", number)).out
+    assert (await ask("status", number, "--json")).document["round"]["model_cid"] == shown
+
+
 async def test_a_round_of_an_unknown_data_set_says_how_to_map_it(
     world: World, run: Any, ask: Callable[..., Awaitable[Any]]
 ) -> None:

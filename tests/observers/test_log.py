@@ -45,6 +45,25 @@ def test_events_are_written_and_handed_on(tmp_path: Path) -> None:
     assert nobody.events == events
 
 
+def test_a_strangers_text_forges_no_line(tmp_path: Path) -> None:
+    with logged(Nobody(), tmp_path) as reporter:
+        reporter.report(Trouble(8, "bad\r\n2026-01-01T00:00:00+0000 INFO round 8 claimed\x1b[2J\u202e"))
+        logging.getLogger("decloud_pl.chain").warning("%s", "y" * 5_000_000)
+    first, second = (tmp_path / LOG_FILE).read_bytes().splitlines()
+    assert first.endswith(b"round 8: bad  2026-01-01T00:00:00+0000 INFO round 8 claimed\\x1b[2J\\u202e")
+    assert len(second) < 10_000
+
+
+def test_its_folder_and_its_files_are_private(tmp_path: Path) -> None:
+    with logged(Nobody(), tmp_path / "home") as reporter:
+        for _ in range(1_300):
+            reporter.report(Trouble(8, "x" * 4_000))
+    files = sorted((tmp_path / "home/logs").iterdir())
+    assert len(files) == 2
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "home", tmp_path / "home/logs")} == {0o700}
+
+
 def test_a_state_is_written_once_and_again_for_a_new_reason(tmp_path: Path) -> None:
     row = RoundRecord(3, State.TRAINING, "custom", "digits", "bafy", 1)
     publishing = replace(row, state=State.PUBLISHING, update_cid="bafyupdate")
@@ -72,8 +91,8 @@ def test_a_state_is_written_once_and_again_for_a_new_reason(tmp_path: Path) -> N
 
 def test_it_rotates(tmp_path: Path) -> None:
     with logged(Nobody(), tmp_path) as reporter:
-        for number in range(700):
-            reporter.report(Trouble(number, "x" * 50_000))
+        for number in range(9_000):
+            reporter.report(Trouble(number, "x" * 4_000))
     files = sorted(path.name for path in (tmp_path / "logs").iterdir())
     assert files == ["daemon.log", *(f"daemon.log.{number}" for number in range(1, 6))]
     assert sum(path.stat().st_size for path in (tmp_path / "logs").iterdir()) < 31_000_000

@@ -110,6 +110,8 @@ def _print_csv(rows: Sequence[tuple[Owner, RoundRecord]], costs: Mapping[tuple[O
     import sys
     from datetime import UTC, datetime
 
+    from decloud_pl.redact import spreadsheet_cell
+
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(_CSV_COLUMNS)
     for owner, record in rows:
@@ -120,7 +122,7 @@ def _print_csv(rows: Sequence[tuple[Owner, RoundRecord]], costs: Mapping[tuple[O
                 *owner,
                 datetime.fromtimestamp(record.updated_at, tz=UTC).isoformat(timespec="seconds"),
                 record.state.value,
-                record.dataset,
+                spreadsheet_cell(record.dataset),
                 record.reward_amount,
                 record.earned,
                 costs.get((owner, record.round_id), 0),
@@ -129,7 +131,7 @@ def _print_csv(rows: Sequence[tuple[Owner, RoundRecord]], costs: Mapping[tuple[O
                 record.accuracy_after,
                 None if record.gain is None else f"{record.gain:.6g}",
                 *(None if seconds is None else f"{seconds:.3f}" for seconds in spans),
-                record.reason,
+                spreadsheet_cell(record.reason),
             ]
         )
 

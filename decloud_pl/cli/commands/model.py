@@ -100,8 +100,9 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
 def _show(path: Path, *, as_json: bool) -> int:
     import tempfile
 
-    from decloud_pl.models.limits import legible
+    from decloud_pl.models.limits import LONGEST_NAME
     from decloud_pl.models.quarantine.opening import inspect_file
+    from decloud_pl.redact import legible
     from decloud_pl.store.ipfs.unixfs import cid_of_file
 
     with tempfile.TemporaryDirectory() as folder:
@@ -114,13 +115,15 @@ def _show(path: Path, *, as_json: bool) -> int:
     if found.model is None:
         print(f"No base model: {found.problem}")
     else:
-        parameters = ", ".join(legible(f"{key}={value}") for key, value in found.model.spec.hyper_parameters.items())
-        given = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(found.model.spec.input).items())
-        print(f"{legible(found.model.spec.architecture)} ({parameters or 'defaults'}), {found.model.classes} classes")
-        print(f"Input: {found.model.spec.input.kind}, {given}")
+        spec = found.model.spec
+        parameters = ", ".join(legible(f"{key}={value}", LONGEST_NAME) for key, value in spec.hyper_parameters.items())
+        given = ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(spec.input).items())
+        architecture = legible(spec.architecture, LONGEST_NAME)
+        print(f"{architecture} ({parameters or 'defaults'}), {found.model.classes} classes")
+        print(f"Input: {spec.input.kind}, {given}")
     print(f"{document['elements']:,} numbers in {len(found.tensors)} tensors:")
     for name, dtype, shape in found.tensors:
-        print(f"  {legible(name)}  {dtype} {'×'.join(map(str, shape)) or 'scalar'}")
+        print(f"  {legible(name, LONGEST_NAME)}  {dtype} {'×'.join(map(str, shape)) or 'scalar'}")
     return 0
 
 

@@ -130,6 +130,7 @@ async def _round_status(
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.journal.reader import JournalReader
+    from decloud_pl.redact import legible
 
     async with open_chain(network, journal) as chain:
         round_ = await chain.round(round_id)
@@ -150,13 +151,13 @@ async def _round_status(
         return 0
     place = [("This wallet", f"none ({why_none})")] if wallet is None else _place(round_, submission, record)
     for name, value in [*_details(round_, now), *place]:
-        print(f"{name:<12} {value}")
+        print(f"{name:<12} {legible(value)}")
     if steps:
         from decloud_pl.cli.ui.output import clock_time
 
         print()
         for step in steps:
-            print(f"{clock_time(step.at)}  {step.state.value}{f': {step.reason}' if step.reason else ''}")
+            print(f"{clock_time(step.at)}  {step.state.value}{f': {legible(step.reason)}' if step.reason else ''}")
     return 0
 
 

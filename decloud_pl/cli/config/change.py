@@ -20,6 +20,7 @@ from decloud_pl.config.load import composed
 from decloud_pl.config.names import find
 from decloud_pl.config.schema import default_home
 from decloud_pl.config.values import Value, from_text
+from decloud_pl.durable import make_private
 from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
@@ -82,7 +83,7 @@ def edit() -> int:
     """Lets the user edit config.json, a broken one too; it counts only once it is right."""
     home = default_home(os.environ)
     file = ConfigFile(home)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private(home)
 
     def check(text: str) -> None:
         checked(sources_of(parse(text.encode("utf-8", "surrogateescape"), "The edited text", home), home))

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from decloud_pl.redact import legible
+
 PIPED_WIDTH = 80
 _GAP = "  "
+# Control characters beyond those that JSON escapes anyway, and what turns the order of letters round.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    """One JSON document on stdout, with what a terminal might obey as JSON's own escapes."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    print(_UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1) -> None:
@@ -29,6 +35,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexi
         rows: the cells.
         flexible: the column that gives way and goes on in further lines where the others need the room.
     """
+    rows = [[legible(cell) for cell in row] for row in rows]
     titles = [heading.removeprefix(">") for heading in headings]
     right = [heading.startswith(">") for heading in headings]
     widths = [max(len(line[index]) for line in (titles, *rows)) for index in range(len(titles))]

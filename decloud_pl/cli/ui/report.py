@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from decloud_pl.cli.ui.terminal import make_console
 from decloud_pl.domain import format_sol
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.redact import legible
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Skipped, Training, Trouble, Uploading
 
 _EPOCH_SECONDS = 30.0
@@ -90,7 +91,7 @@ class TerminalReporter:
         if self._stamps:
             text = f"{datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')} {text}"
         with contextlib.suppress(OSError):
-            self.console.print(text, style=style, markup=False)
+            self.console.print(legible(text), style=style, markup=False)
 
     def _change(self, event: Changed) -> None:
         record = event.record

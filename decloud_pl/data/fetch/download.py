@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from decloud_pl.data.entry import DataFolder, Entry, RemoteFile
 from decloud_pl.data.fetch.unpack import is_archive, unpack
-from decloud_pl.durable import locked, replace_durably, write_atomically
+from decloud_pl.durable import locked, make_private, replace_durably, write_atomically
 from decloud_pl.errors import DatasetError, DatasetNotFound
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def download_entry(
     """
     folder = data.folder / entry.folder
     try:
+        make_private(data.folder)  # a shared one has been made by the user
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock"):
             for item in entry.downloads:

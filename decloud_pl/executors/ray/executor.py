@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from decloud_pl.children import output_of
+from decloud_pl.children import child_environment, output_of
 from decloud_pl.config.schema import RayConfig
 from decloud_pl.errors import ConfigError, ExecutorUnavailable
-from decloud_pl.executors.process import ProcessExecutor, worker_environment
+from decloud_pl.executors.process import ProcessExecutor
 
 DRIVER_MODULE = "decloud_pl.executors.ray.driver"
 _LATER = 60.0
@@ -50,7 +50,7 @@ class RayExecutor:
             missing = "daemon.executor=ray needs Ray, which is not installed."
             raise ConfigError(missing, fix="Run: pip install 'decloud_pl[ray]'")
         environ = os.environ if environ is None else environ
-        self._environ = worker_environment(environ)
+        self._environ = child_environment(environ)
         # The cluster's own token opens the cluster and nothing else. The worker does not get it.
         self._own = {name: value for name, value in environ.items() if name.startswith("RAY_AUTH_")}
         # Nothing goes to anybody else, unless the user has decided on that.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from decloud_pl.children import Child
+from decloud_pl.durable import private_log
 from decloud_pl.errors import LocalnetError
 
 Scoring: TypeAlias = Literal["delta", "gradient", "equal"]
@@ -108,6 +109,6 @@ class Bench:
 
     async def _child(self) -> Child:
         if self._process is None or self._process.process.returncode is not None:
-            with self._log.open("ab") as log:
+            with private_log(self._log) as log:
                 self._process = await Child.start(self._command, log=log)
         return self._process

@@ -11,6 +11,7 @@ from pathlib import Path
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Round, RoundStatus, Submission
+from decloud_pl.durable import make_private
 from decloud_pl.errors import (
     ContentNotFound,
     DecloudError,
@@ -207,6 +208,6 @@ class Validator:
 
         path = self.files / f"{kind}-{Cid.parse(cid)}"
         if not path.exists():
-            self.files.mkdir(parents=True, exist_ok=True)
+            make_private(self.files)
             await asyncio.to_thread(self.reader.fetch, cid, path, max_bytes=self.max_bytes)
         return path

@@ -22,11 +22,12 @@ from decloud_pl.children import exit_with_parent
 from decloud_pl.durable import is_full
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
-from decloud_pl.models.limits import legible
+from decloud_pl.models.limits import LONGEST_NAME
 from decloud_pl.models.networks.simple_cnn import PARAMETERS
 from decloud_pl.models.quarantine import pickles
 from decloud_pl.models.registry import build
 from decloud_pl.models.spec import InputSpec, ModelSpec, TextInput
+from decloud_pl.redact import legible
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
@@ -230,7 +231,7 @@ def _recognise(state: State) -> ModelSpec:
 def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
     unknown, missing = set(state) - set(expected), set(expected) - set(state)
     if unknown:
-        raise Refused(f"The file has a tensor '{legible(min(unknown))}' that the model does not have.")
+        raise Refused(f"The file has a tensor '{legible(min(unknown), LONGEST_NAME)}' that the model does not have.")
     if complete and missing:
         raise Refused(f"The file lacks the tensor {min(missing)!r}.")
     for name, tensor in state.items():

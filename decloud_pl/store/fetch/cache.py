@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from decloud_pl.durable import appearing
+from decloud_pl.durable import appearing, make_private
 from decloud_pl.store.fetch.fetcher import NEVER, Cancelled, Fetched
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.fetch.verify import too_large, writing
@@ -52,7 +52,7 @@ class CachedReader:
         root = Cid.parse(cid)
         kept = self._folder / str(root)
         with writing(destination):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self._folder)
             # Two rounds may have the same base model.
             with _held(self._locks.setdefault(cid, threading.Lock()), cancel):
                 fetched = self._kept(kept, root, max_bytes)

@@ -16,6 +16,7 @@ import requests
 
 from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
 from decloud_pl.http_client import REDIRECTS, BoundedSession
+from decloud_pl.redact import legible
 from decloud_pl.retry import retry_after
 from decloud_pl.store.http_status import status_error
 from decloud_pl.store.pinata.credentials import LOGIN, PinataCredentials
@@ -153,7 +154,7 @@ def _words(document: Any) -> str:
     error = document.get("error") if isinstance(document, dict) else None
     parts = [error.get("reason"), error.get("details")] if isinstance(error, dict) else [error]
     text = ": ".join(part for part in parts if isinstance(part, str) and part)
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[:_LONGEST_WORDS]
+    return " ".join(legible(text, _LONGEST_WORDS).split())
 
 
 def checked_url(name: str, url: str) -> str:

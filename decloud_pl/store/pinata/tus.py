@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
-from decloud_pl.durable import write_atomically
+from decloud_pl.durable import make_private, write_atomically
 from decloud_pl.errors import StoreRejected, StoreUnavailable
 from decloud_pl.store import Progress
 from decloud_pl.store.ipfs.unixfs import cid_of_file
@@ -136,7 +136,7 @@ class _Memory:
     def remember(self, key: str, location: str) -> None:
         self._known[key] = location
         if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self._folder)
             write_atomically(self._file(self._folder, key), json.dumps({"location": location}).encode())
 
     def forget(self, key: str) -> None:

@@ -22,6 +22,7 @@ from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.events import Event
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.errors import ConfigError, DecodeError, InsufficientFunds, ProgramError
+from decloud_pl.redact import legible
 
 CREATOR = Pubkey.from_string("47yJuRwYZf5tUkpCKW6KAYPV9fhUrTKtw7kVQdqpqzuG")
 VALIDATOR = Pubkey.from_string("3Zh85UeXw8TuV7jv321EEiNDoSe6xLSPoNaYF92eJryr")
@@ -49,7 +50,7 @@ def rounds(dialect: NetworkDialect) -> st.SearchStrategy[Round]:
         Round,
         id=integers(64),
         creator=pubkeys,
-        model_cid=st.text(max_size=16),
+        model_cid=st.text(max_size=16).map(legible),
         dataset=st.sampled_from(sorted(dialect.datasets)),
         reward_amount=integers(64),
         status=st.sampled_from(RoundStatus),
@@ -73,7 +74,7 @@ submissions = st.builds(
     Submission,
     round_id=integers(64),
     trainer=pubkeys,
-    gradient_cid=st.text(max_size=16),
+    gradient_cid=st.text(max_size=16).map(legible),
     submitted=st.booleans(),
     contribution_bps=integers(16),
     reward_claimed=st.booleans(),

@@ -55,7 +55,7 @@ def test_a_state_dict_becomes_a_package(tmp_path: Path, capsys: pytest.CaptureFi
 def test_what_a_strangers_file_says_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"fc2\x1b[2J\r\ud800.bias": torch.zeros(4)}, tmp_path / "update.pt")
     assert main(["model", "inspect", str(tmp_path / "update.pt")]) == 0
-    assert r"  fc2\x1b[2J\r\ud800.bias  float32 4" in capsys.readouterr().out.splitlines()
+    assert r"  fc2\x1b[2J \ud800.bias  float32 4" in capsys.readouterr().out.splitlines()
 
 
 def test_any_dictionary_of_tensors_can_be_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

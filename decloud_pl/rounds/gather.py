@@ -177,8 +177,9 @@ class Evidences:
                 )
         except (StoreError, DatasetError, TimeoutError):
             return None  # another day may bring the files, or more time
-        except OSError as error:
-            logger.warning("Round %d was not looked at, since its files find no room: %s", round_.id, error)
+        except OSError as error:  # a full disk, or no memory for a child process
+            why = f"This machine could not score the round's updates: {error.strerror or error}."
+            self._reporter.report(Noted(round_.id, f"{why} It looks at them again on another day."))
             return None
         except TrainingError as error:
             reading = Reading(round_.id, str(round_.validator), None, error.message)

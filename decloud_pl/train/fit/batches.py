@@ -73,7 +73,7 @@ class StreamReader:
             self._dataset,
             batch_sampler=[batch.tolist() for batch in batches],
             collate_fn=_as_it_is,
-            num_workers=self._workers if _locks_are_to_be_had() else 0,
+            num_workers=self._workers if _workers_can_start() else 0,
             # A loader draws a seed; from the global generator it would change what dropout draws.
             generator=torch.Generator(),
         )
@@ -82,14 +82,14 @@ class StreamReader:
             yield (rows[0].pin_memory(), rows[1].pin_memory()) if self._pinned else rows
 
 
-def _locks_are_to_be_had() -> bool:
-    """Whether this machine has room for the locks between processes, which are files in /dev/shm."""
+def _workers_can_start() -> bool:
+    """Whether this machine has room for what lies between processes: locks, which are files in /dev/shm, and pipes."""
     try:
-        multiprocessing.Lock()
+        multiprocessing.SimpleQueue().close()
     except OSError as error:
         logger.warning(
-            "No worker processes can be started, because /dev/shm cannot be used (%s): batches are read here, which is"
-            " slower. Make room there, or set fit.data_workers=0.",
+            "No worker processes can be started (%s): batches are read here, which is slower. Make room in /dev/shm,"
+            " allow more open files, or set fit.data_workers=0.",
             error.strerror,
         )
         return False

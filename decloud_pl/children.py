@@ -8,9 +8,7 @@ import contextlib
 import gc
 import json
 import os
-import resource
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +16,10 @@ from types import FrameType
 from typing import IO, Any, TextIO
 
 from decloud_pl.errors import TrainingStopped
+from decloud_pl.own_memory import PASS_ENV
 
 _LONGEST_LINE = 1 << 20
 _INTERRUPTED = 130
-_PR_SET_DUMPABLE = 4  # <linux/prctl.h>
-PASS_ENV = "DECLOUD_PASS_ENV"  # noqa: S105  # not a password
-"""The variable in which a user names more variables for child processes, with commas or blanks between them."""
 _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
 # Names in capitals; proxies are also written in small letters.
 _NAMES = """
@@ -48,26 +44,6 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """
     named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
     return {name: value for name, value in environ.items() if _passes(name) or (name in named and _may_pass(name))}
-
-
-def hide_memory() -> None:
-    """Keeps this process's memory and environment, which hold a key, from core dumps and this user's other processes.
-
-    Not for a process that trains: GPU libraries share memory between processes by the rights that this takes away.
-    Elsewhere than on Linux only core dumps are forbidden.
-    """
-    forbid_core_dumps()
-    if sys.platform == "linux":
-        import ctypes
-
-        with contextlib.suppress(OSError, AttributeError):  # a C library without it
-            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, *map(ctypes.c_ulong, (0, 0, 0, 0)))
-
-
-def forbid_core_dumps() -> None:
-    """Writes no memory of this process to a file when it crashes, nor of its children, unless one allows it again."""
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def looks_secret(name: str) -> bool:

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.wallet import Wallet, create_wallet, load_wallet
-from decloud_pl.children import forbid_core_dumps
 from decloud_pl.config import Settings
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import MAX_MODEL_BYTES
@@ -24,6 +23,7 @@ from decloud_pl.journal.record import RoundRecord
 from decloud_pl.loop_thread import LoopThread
 from decloud_pl.models.quarantine.opening import open_base_model
 from decloud_pl.models.spec import BaseModel
+from decloud_pl.own_memory import forbid_core_dumps
 from decloud_pl.rounds.events import DaemonEvent, Training
 from decloud_pl.rounds.steps import fetch_base_model
 from decloud_pl.rounds.stores import make_reader

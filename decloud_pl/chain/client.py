@@ -115,8 +115,8 @@ class ChainClient:
             for round_id in sorted(found, reverse=True):
                 yield found[round_id]
 
-    async def open_rounds(self, now: int) -> list[Round]:
-        """Those that a validator or trainers may still join, by id.
+    async def open_rounds(self, now: int) -> tuple[list[Round], int]:
+        """Those that a validator or trainers may still join, by id, and the number after the latest round of all.
 
         It reads as many rounds as were created in the last day, however many there are: each phase has a deadline, the
         first of them an hour after the creation.
@@ -125,12 +125,14 @@ class ChainClient:
             now: Unix seconds of the chain's clock.
         """
         found: list[Round] = []
+        count = 0
         async for round_ in self.latest_rounds():
+            count = max(count, round_.id + 1)
             if round_.validator_deadline < now - _OPEN_SECONDS:
                 break
             if round_.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS):
                 found.append(round_)
-        return sorted(found, key=lambda value: value.id)
+        return found[::-1], count
 
     async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:
         """A trainer's place in a round, None when it has not joined."""

@@ -17,11 +17,11 @@ from pathlib import Path
 import click
 
 from decloud_pl import __version__
-from decloud_pl.children import hide_memory
 from decloud_pl.cli.arguments import Group
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
 from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams, with_advice
 from decloud_pl.errors import ConfigError, DecloudError, UsageError
+from decloud_pl.own_memory import hide_memory
 
 NAME = "decloud-trainer"
 COMPLETE = "_DECLOUD_TRAINER_COMPLETE"

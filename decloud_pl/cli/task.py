@@ -38,7 +38,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     import asyncio
     import os
 
-    from decloud_pl.children import end_imports, hide_memory
+    from decloud_pl.children import end_imports
     from decloud_pl.cli.ui.live import LiveReporter
     from decloud_pl.cli.ui.report import TerminalReporter
     from decloud_pl.cli.ui.terminal import make_console
@@ -46,6 +46,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     from decloud_pl.daemon.settings import banner, facts
     from decloud_pl.daemon.stopping import said_at_the_end
     from decloud_pl.observers.systemd import keep_alive
+    from decloud_pl.own_memory import hide_memory
     from decloud_pl.rounds.wallets import open_wallet
 
     end_imports()

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from decloud_pl.children import PASS_ENV
 from decloud_pl.config import names
 from decloud_pl.config.file import ConfigFile
 from decloud_pl.config.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups, secret_names, storages
@@ -23,6 +22,7 @@ from decloud_pl.config.training import TrainingConfig
 from decloud_pl.config.values import Value, from_text, hydra_text
 from decloud_pl.config_dir import conf_folders
 from decloud_pl.errors import ConfigError, nearest
+from decloud_pl.own_memory import PASS_ENV
 from decloud_pl.secrets import Secrets
 
 logger = logging.getLogger(__name__)

@@ -136,7 +136,8 @@ class WalletRounds:
         while True:
             mine = {entry.round_id: entry for entry in await self._chain.submissions_of(self.wallet.address)}
             now = await self._chain.rpc.clock()
-            rounds = [round_ for round_ in await self._chain.open_rounds(now) if self._is_wanted(round_, dataset)]
+            is_open, _ = await self._chain.open_rounds(now)
+            rounds = [round_ for round_ in is_open if self._is_wanted(round_, dataset)]
             joined = await self._chain.rounds_by_id(list(mine))
             begun = [
                 number

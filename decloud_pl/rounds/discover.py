@@ -56,15 +56,13 @@ class Discovery:
     async def reconcile(self) -> list[int]:
         """Compares what is open on chain, and this wallet's places, with the journal; at the start and every hour."""
         chain, journal = self._steps.chain, self._steps.journal
-        latest = await anext(chain.latest_rounds(), None)
         submissions = await chain.submissions_of(self._steps.wallet.address)
         states = journal.states()
-        is_open = await chain.open_rounds(await chain.rpc.clock())
+        is_open, self._known_rounds = await chain.open_rounds(await chain.rpc.clock())
         self._open = {round_.id: round_ for round_ in is_open if round_.id not in states}
         self._skipped = {round_id: why for round_id, why in self._skipped.items() if round_id in self._open}
         self._passing = {round_id: since for round_id, since in self._passing.items() if round_id in self._open}
         self.unready &= self._open.keys()
-        self._known_rounds = 0 if latest is None else latest.id + 1
         await self._recognise([entry for entry in submissions if _is_news(entry, states.get(entry.round_id))])
         return [*self._unfinished(), *await self._fitting()]
 

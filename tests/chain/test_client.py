@@ -93,8 +93,9 @@ async def test_the_latest_rounds_are_read_as_far_as_is_asked_for(
     assert [round_.id async for round_ in chain.latest_rounds()] == [2, 1, 0]
     assert [round_.id async for round_ in chain.latest_rounds(2)] == [2, 1]
     now = await chain.rpc.clock()
-    assert [round_.id for round_ in await chain.open_rounds(now)] == [0, 1, 2]
-    assert await chain.open_rounds(now + 2 * 86_400) == []
+    is_open, count = await chain.open_rounds(now)
+    assert ([round_.id for round_ in is_open], count) == ([0, 1, 2], 3)
+    assert await chain.open_rounds(now + 2 * 86_400) == ([], 3)
     endpoint.calls.clear()
     counter = endpoint.vm.account(chain.dialect.round_counter_address())
     data = bytearray(counter.data)
@@ -105,7 +106,7 @@ async def test_the_latest_rounds_are_read_as_far_as_is_asked_for(
     found = await chain.counter()
     assert found is not None
     assert found.count == 3_000_000
-    assert await chain.open_rounds(now) == []
+    assert await chain.open_rounds(now) == ([], 0)
     assert endpoint.calls.count("getMultipleAccounts") == 10
 
 

@@ -55,7 +55,7 @@ SCENARIOS: dict[str, Scenario] = {
     "reads cut off": Scenario([("lost", READS, 8)]),
     "a burst of 429 with Retry-After": Scenario([("429", (), 4)], skip=3),
     "429 at every send at first": Scenario([("429 without a word", SEND, 5)]),
-    "a burst of 500": Scenario([("500", (), 5)], skip=5),
+    "a burst of 500": Scenario([("500", (), 5)], skip=6),
     "503 while it starts anew": Scenario([("503", (), 6)], skip=12),
     "reads on half-open sockets": Scenario([("half-open", READS, 3)], skip=2),
     "sends on half-open sockets": Scenario([("half-open", SEND, 2)]),

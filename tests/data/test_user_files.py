@@ -215,7 +215,7 @@ def test_too_few_samples_for_three_parts(tmp_path: Path, count: int) -> None:
 
 def test_a_path_that_cannot_even_be_looked_at(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFound, match=r"the path of the data set custom.*Correct paths\.custom"):
-        UserFiles("custom", f"{tmp_path}/{'x' * 5000}")
+        UserFiles("custom", f"{tmp_path}/{'x' * 300}")
 
 
 def test_a_damaged_npz(tmp_path: Path) -> None:

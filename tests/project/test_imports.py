@@ -21,7 +21,7 @@ NAME = "decloud_pl"
 DIALECTS = f"{NAME}.chain.dialects"
 
 _BASE = {"addresses", "errors", "domain", "durable", "ranges", "redact", "retry"}
-_BASE |= {"loop_thread", "children", "trainer_arguments"}
+_BASE |= {"loop_thread", "children", "own_memory", "trainer_arguments"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
 _DAEMON = {*_ROUNDS, "rounds", "observers"}
@@ -40,7 +40,8 @@ ALLOWED: dict[str, set[str]] = {
     "secrets": {"errors"},
     "loop_thread": set(),
     "trainer_arguments": {"errors"},
-    "children": {"errors"},
+    "own_memory": set(),
+    "children": {"errors", "own_memory"},
     "config": {*_BASE, "config_dir", "secrets", "chain", "store"},
     "build": {"errors"},
     "chain": _BASE,

@@ -17,10 +17,10 @@ from typing import IO, Any, TextIO
 
 from decloud_pl.errors import TrainingStopped
 from decloud_pl.own_memory import PASS_ENV
+from decloud_pl.redact import looks_secret
 
 _LONGEST_LINE = 1 << 20
 _INTERRUPTED = 130
-_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
 # Names in capitals; proxies are also written in small letters.
 _NAMES = """
 PATH HOME USER LOGNAME SHELL TERM NO_COLOR TZ LANG LANGUAGE TMPDIR TEMP TMP VIRTUAL_ENV DECLOUD_HOME DECLOUD_PASS_ENV
@@ -44,11 +44,6 @@ def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """
     named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
     return {name: value for name, value in environ.items() if _passes(name) or (name in named and _may_pass(name))}
-
-
-def looks_secret(name: str) -> bool:
-    """Whether a name says that a secret is behind it, so that no child inherits a variable called so."""
-    return any(word in name.upper() for word in _SECRET_WORDS)
 
 
 def _passes(name: str) -> bool:

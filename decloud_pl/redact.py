@@ -22,6 +22,7 @@ LONGEST = 4_000
 # Up to a blank or a quote; a comma ends it only where another address follows.
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://((?:(?!,[a-z][a-z0-9+.-]*://)[^\s'\"<>])*)", re.IGNORECASE)
 _PUNCTUATION = ".,;:!)]}"
+_SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
 
 
 def legible(text: str, longest: int = LONGEST) -> str:
@@ -39,6 +40,11 @@ def spreadsheet_cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     return f"'{legible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else legible(value)
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a name says that a secret is behind it, so that no child inherits a variable called so."""
+    return any(word in name.upper() for word in _SECRET_WORDS)
 
 
 def redact(text: str) -> str:

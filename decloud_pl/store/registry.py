@@ -31,9 +31,9 @@ from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from decloud_pl.children import looks_secret
 from decloud_pl.errors import ConfigError, first_line, nearest
 from decloud_pl.ranges import ABOVE_ZERO, MULTIADDR, URL
+from decloud_pl.redact import looks_secret
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

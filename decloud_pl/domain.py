@@ -100,6 +100,11 @@ class Round:
         return self.trainers_count >= self.max_trainers
 
     @property
+    def is_open(self) -> bool:
+        """Whether it waits for a validator or for trainers, by its status; a deadline may have passed."""
+        return self.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS)
+
+    @property
     def net_reward(self) -> int:
         """Lamports of the reward that validator and trainers receive."""
         return self.after_treasury(self.reward_amount)

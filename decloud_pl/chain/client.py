@@ -10,8 +10,8 @@ from typing import TypeVar
 from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialect import Dialect, Filters
-from decloud_pl.chain.rpc import CLOCK_SYSVAR, Account, RpcClient, clock_of
-from decloud_pl.domain import Round, RoundCounter, RoundStatus, Submission
+from decloud_pl.chain.rpc import ACCOUNTS_PER_REQUEST, CLOCK_SYSVAR, Account, RpcClient, clock_of
+from decloud_pl.domain import Round, RoundCounter, Submission
 from decloud_pl.errors import DecodeError, RpcRejected
 
 logger = logging.getLogger(__name__)
@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LISTED_BY_ID = 10_000
-_BATCH = 100
-"""Accounts that one request may ask for."""
 _MISSING_BATCHES = 10
 """So many batches without a round are taken for the end, whatever the counter says."""
 _OPEN_SECONDS = 86_400
@@ -57,6 +55,11 @@ class ChainClient:
     async def counter(self) -> RoundCounter | None:
         """The round counter, None when the program was never initialised."""
         return await self._read(self.dialect.round_counter_address(), self.dialect.decode_round_counter)
+
+    async def count(self) -> int:
+        """How many rounds the counter says there are."""
+        counter = await self.counter()
+        return 0 if counter is None else counter.count
 
     async def round(self, round_id: int) -> Round | None:
         return await self._read(self.dialect.round_address(round_id), self._round_of(round_id))
@@ -102,15 +105,18 @@ class ChainClient:
         Args:
             most: how many at most; None for all.
         """
-        counter = await self.counter()
-        count = 0 if counter is None else counter.count
+        count = await self.count()
         first = 0 if most is None else max(0, count - most)
         missing = 0
-        for end in range(count, first, -_BATCH):
-            found = await self.rounds_by_id(range(max(first, end - _BATCH), end))
+        for end in range(count, first, -ACCOUNTS_PER_REQUEST):
+            found = await self.rounds_by_id(range(max(first, end - ACCOUNTS_PER_REQUEST), end))
             missing = 0 if found else missing + 1
             if missing == _MISSING_BATCHES:
-                logger.warning("The %d rounds below number %d cannot be read", missing * _BATCH, end + missing * _BATCH)
+                logger.warning(
+                    "The %d rounds below number %d cannot be read",
+                    missing * ACCOUNTS_PER_REQUEST,
+                    end + missing * ACCOUNTS_PER_REQUEST,
+                )
                 return
             for round_id in sorted(found, reverse=True):
                 yield found[round_id]
@@ -130,7 +136,7 @@ class ChainClient:
             count = max(count, round_.id + 1)
             if round_.validator_deadline < now - _OPEN_SECONDS:
                 break
-            if round_.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS):
+            if round_.is_open:
                 found.append(round_)
         return found[::-1], count
 
@@ -159,8 +165,7 @@ class ChainClient:
     async def _latest(self, error: RpcRejected) -> range:
         """The numbers to ask for one by one where listing is refused."""
         logger.info("Rounds are read by their numbers: %s", error.message)
-        counter = await self.counter()
-        count = 0 if counter is None else counter.count
+        count = await self.count()
         return range(max(0, count - _LISTED_BY_ID), count)
 
     def _round_of(self, round_id: int) -> Callable[[bytes], Round]:

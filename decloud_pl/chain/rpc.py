@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 _CLOCK_SYSVAR_SIZE = 40
-_ACCOUNTS_PER_REQUEST = 100
+ACCOUNTS_PER_REQUEST = 100
 
 T = TypeVar("T")
 
@@ -138,8 +138,8 @@ class RpcClient:
     async def accounts(self, addresses: Sequence[Pubkey]) -> list[Account | None]:
         """Accounts in the order asked for, None for each that does not exist."""
         found: list[Account | None] = []
-        for start in range(0, len(addresses), _ACCOUNTS_PER_REQUEST):
-            part = list(addresses[start : start + _ACCOUNTS_PER_REQUEST])
+        for start in range(0, len(addresses), ACCOUNTS_PER_REQUEST):
+            part = list(addresses[start : start + ACCOUNTS_PER_REQUEST])
             answer = await self._call(partial(_get_multiple_accounts, part))
             if len(answer.value) != len(part):
                 raise DecodeError(

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from decloud_pl.config.schema import JoinConfig
@@ -20,7 +19,7 @@ from decloud_pl.models.quarantine.opening import open_in_task
 from decloud_pl.models.spec import BaseModel, why_unfit
 from decloud_pl.retry import Backoff
 from decloud_pl.rounds.select import Check
-from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
+from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
 
 _AT_ONCE = 4
 _KEPT = 1000
@@ -128,8 +127,7 @@ class BaseModels:
     async def _opened(self, cid: str) -> BaseModel:
         with await asyncio.to_thread(self._scratch) as folder:
             path = Path(folder) / "base"
-            fetch = partial(self.reader.fetch, cid, path, max_bytes=self.max_bytes)
-            await in_thread(lambda cancel: fetch(cancel=cancel))
+            await fetch_in_task(self.reader, cid, path, max_bytes=self.max_bytes)
             return await open_in_task(path, path.with_suffix(".safetensors"))
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:

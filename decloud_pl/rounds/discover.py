@@ -24,7 +24,6 @@ from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.select import Decision
 from decloud_pl.rounds.steps import Steps
 
-_OPEN = (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS)
 _MOST_NEW = 1000
 """Rounds that one look may add."""
 _RIVAL = "Another machine or program acts for this wallet"
@@ -69,14 +68,13 @@ class Discovery:
     async def catch_up(self) -> list[int]:
         """Reads what may have changed since the last look: new rounds, open ones, this wallet's own."""
         chain = self._steps.chain
-        counter = await chain.counter()
-        count = 0 if counter is None else counter.count
+        count = await chain.count()
         new = range(self._known_rounds, min(count, self._known_rounds + _MOST_NEW))
         asked = [*self._open, *new]
         found = await chain.rounds_by_id(asked)
         for round_id in asked:
             round_ = found.get(round_id)
-            if round_ is not None and round_.status in _OPEN and self._steps.journal.get(round_id) is None:
+            if round_ is not None and round_.is_open and self._steps.journal.get(round_id) is None:
                 self._open[round_id] = round_
             else:
                 self.forget(round_id)

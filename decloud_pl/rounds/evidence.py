@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,7 +19,7 @@ from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
 from decloud_pl.errors import DatasetError, StoreError, TrainingError
 from decloud_pl.rounds.planner import processors
-from decloud_pl.store.fetch.fetcher import Fetcher, in_thread
+from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
 
 _CHILD_SECONDS = 900.0
 _LOOKED_THROUGH = 1000
@@ -204,13 +202,13 @@ async def look(
         raise DatasetError(f"The data set {choice.name} is not on this machine.")
     base = folder / f"{round_.id}-base"
     tell(f"Round {round_.id}: fetching its model and its updates…")
-    await in_thread(partial(_fetch, reader, round_.model_cid, base, max_bytes))
+    await fetch_in_task(reader, round_.model_cid, base, max_bytes=max_bytes)
     submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
     files: dict[str, Path] = {}
     for place, submission in enumerate(submissions):
         path = folder / f"{round_.id}-{place}"
         try:
-            await in_thread(partial(_fetch, reader, submission.gradient_cid, path, max_bytes))
+            await fetch_in_task(reader, submission.gradient_cid, path, max_bytes=max_bytes)
         except StoreError:
             if submission.contribution_bps:
                 raise  # what earned must be part of the picture
@@ -223,10 +221,6 @@ async def look(
     )
     missed, convention = weigh(outcomes)
     return Evidence(round_.id, str(round_.validator), round_.dataset, outcomes, missed, convention)
-
-
-def _fetch(reader: Fetcher, cid: str, path: Path, max_bytes: int, cancel: threading.Event) -> None:
-    reader.fetch(cid, path, max_bytes=max_bytes, cancel=cancel)
 
 
 async def _ask(

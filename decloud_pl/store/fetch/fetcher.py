@@ -40,3 +40,8 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
         return await asyncio.to_thread(work, cancel)
     finally:
         cancel.set()
+
+
+async def fetch_in_task(reader: Fetcher, cid: str, destination: Path, *, max_bytes: int) -> None:
+    """As the reader's ``fetch``, in a thread that a cancellation of this task ends."""
+    await in_thread(lambda cancel: reader.fetch(cid, destination, max_bytes=max_bytes, cancel=cancel))

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _LISTED_BY_ID = 10_000
 _MISSING_BATCHES = 10
-"""So many batches without a round are taken for the end, whatever the counter says."""
+"""After so many requests without a round the reading stops: the counter is wrong."""
 _OPEN_SECONDS = 86_400
 
 

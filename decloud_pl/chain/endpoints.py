@@ -169,7 +169,7 @@ class EndpointPool:
             elif not endpoint.rests and len(self._all) > 1:
                 self._probe_soon(endpoint)
         for endpoint in self._all:
-            # The only one is asked again after a rest, however long it wants to be left alone.
+            # The pool asks its only endpoint again after the back-off, whatever Retry-After said.
             is_overdue = len(self._all) == 1 and not endpoint.rests_by_itself
             if endpoint not in asked and (is_overdue or not endpoint.must_wait):
                 yield endpoint

@@ -176,11 +176,11 @@ ENDS: dict[str, tuple[str, type[Exception] | None, str]] = {
     ),
     "segfault": ("os.kill(os.getpid(), signal.SIGSEGV)", TrainingError, "was killed by signal 11"),
     "code": ("sys.exit(7)", TrainingError, "ended with exit code 7"),
-    "defect": ("raise RuntimeError", TrainingError, "ended with exit code 1"),
+    "uncaught": ("raise RuntimeError", TrainingError, "ended with exit code 1"),
     "word": ("say(error='It diverged.')\nsys.exit(10)", TrainingError, "It diverged."),
     "stopped": ("say(error='Somebody came.')\nsys.exit(75)", TrainingStopped, "Somebody came."),
     "no room": ("say(error='Later.')\nsys.exit(69)", ExecutorUnavailable, "Later."),
-    "stranger": ("say(error='It is none.')\nsys.exit(9)", UntrustedFileRejected, "It is none."),
+    "stranger": ("say(error='Not a model.')\nsys.exit(9)", UntrustedFileRejected, "Not a model."),
 }
 """Workers by name: the script, the exception it causes (if any), and a part of the exception's message."""
 

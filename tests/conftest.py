@@ -16,7 +16,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Imported modules and collected tests stay until the end. Garbage collection would double the time of the collection.
+# Imported modules and collected tests stay until the end. Searching them for garbage would double the start-up time.
 gc.disable()
 # Set before anything imports torch, which reads the variable once. Child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -226,7 +226,7 @@ class Vm:
         return _outcome(result.meta(), None, post_accounts=after)
 
     def execute(self, transaction: VersionedTransaction) -> Execution:
-        """Execute a transaction whose signatures are verified. Save it unless the payer cannot pay the fee.
+        """Execute a transaction whose signatures are verified. Save it if it paid its fee, even if it failed.
 
         Raises:
             LocalnetError: the state cannot be written. The transaction then has no effect.

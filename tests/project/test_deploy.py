@@ -305,7 +305,7 @@ def test_nohup_keeps_it_running_when_its_terminal_goes(
         until(lambda: log.exists() and "Looking for rounds" in log.read_text(), child)
         child.send_signal(signal.SIGHUP)
         child.send_signal(signal.SIGHUP)
-        # Only a daemon that has survived both ends with exit code 0.
+        # Only a daemon that has survived both SIGHUPs exits with code 0.
         child.send_signal(signal.SIGTERM)
         assert child.wait(PATIENCE) == 0
     assert "\x1b" not in log.read_text()

@@ -140,5 +140,5 @@ def test_a_python_without_venv_is_told_so(checkout: Checkout) -> None:
         (checkout.folder / "python" / name).symlink_to("/bin/false")
     code, told = checkout.setup()
     assert code == 1
-    assert "install its venv module" in told
+    assert "Install its venv module" in told
     assert len(told.splitlines()) == 1

@@ -39,9 +39,9 @@ _SAME_VERSION = "Install the same version on every machine, in the Python enviro
 
 
 class Stream:
-    """The items that one call of `TrainingActor.train` yields. With Ray Client, which has no streams, this is an actor.
+    """Reads the items of one call of `TrainingActor.train`. With Ray Client, which has no streams, it runs as an actor.
 
-    Ray must not repeat the call: it would drop as many items of the second run as it delivered of the first.
+    Ray must not repeat the call: it would drop as many items of the second run as it delivered of the first run.
     """
 
     def __init__(self, actor: Any, seconds_left: float | None) -> None:

@@ -63,7 +63,7 @@ class HereExecutor:
 
 
 class Watch:
-    """A reporter that lets the test wait for a state in which the round stays."""
+    """A reporter that lets the test wait for a state. The round must stay in it until the test looks."""
 
     def __init__(self) -> None:
         self.state: State | None = None

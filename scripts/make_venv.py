@@ -29,7 +29,8 @@ def marks() -> tuple[str, str | None]:
 
 def run(*command: str) -> None:
     """Run one step. It inherits the lock: if this script is killed, the next start waits until the step has ended."""
-    environ = os.environ | {"UV_BUILD_CONSTRAINT": PINS}  # for the two packages without a wheel; pip has no such option
+    # Two packages have no wheel. uv builds them with pinned tools; pip cannot check the tools of a build.
+    environ = os.environ | {"UV_BUILD_CONSTRAINT": PINS}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, pass_fds=[lock.fileno()])  # noqa: PLW1510
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "error" in line.lower() or "cause:" in line]

@@ -24,7 +24,7 @@ from decloud_pl.executors.process import ProcessExecutor
 
 DRIVER_MODULE = "decloud_pl.executors.ray.driver"
 _LATER = 60.0
-"""Extra seconds for the driver, beyond the worker's silence that it must report and beyond the time to connect."""
+"""Extra seconds for the driver, so that it can report a silent worker or a failed connection before it is stopped."""
 _SHARE_OF_GRACE = 0.6
 """The share of the grace in which the worker writes its checkpoint. In the rest, the checkpoint is sent back."""
 

@@ -47,7 +47,7 @@ def main() -> None:
             answer = {"error": str(error)}
         except Exception:  # after an internal error, the warm process can still serve the next request
             logger.exception("Internal error in a request")
-            answer = {"error": "Internal error in the scoring process. See scoring.log."}
+            answer = {"error": "Internal error in the scoring process. See scoring.log, and please report it."}
         answers.write(json.dumps(answer) + "\n")
 
 

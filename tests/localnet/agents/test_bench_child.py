@@ -31,7 +31,7 @@ def test_a_defect_is_an_answer_and_the_end_of_the_parent_is_the_end(tmp_path: Pa
             child.stdin.write(json.dumps(request) + "\n")
             child.stdin.flush()
         answer = json.loads(child.stdout.readline())
-        assert answer == {"error": "Internal error in the scoring process. See scoring.log."}
+        assert answer == {"error": "Internal error in the scoring process. See scoring.log, and please report it."}
         assert "Traceback" in log.read_text()
         process = psutil.Process(child.pid)
         while not (quarantine := process.children()):

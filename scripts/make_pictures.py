@@ -1,4 +1,4 @@
-"""Runs a local network and a trainer on it, and takes the pictures while the third round trains."""
+"""Run a local network with a trainer, and take the README's pictures while the third round trains."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DRAWING_SECONDS = 4.0
 
 
 class Photographer:
-    """A `Reporter` that says when the moment has come."""
+    """A `Reporter` that signals the moment for the pictures."""
 
     def __init__(self, state: LiveState) -> None:
         self.state = state
@@ -47,7 +47,7 @@ class Photographer:
 
 
 def live(state: LiveState) -> None:
-    """The live view as an SVG, without the fonts that rich would have a browser load from elsewhere."""
+    """Save the live view as an SVG, without rich's fonts, which browsers would load from another server."""
     console = Console(record=True, width=_WIDTH, height=_HEIGHT, force_terminal=True, file=io.StringIO())
     console.print(picture(state, time.time(), width=_WIDTH, height=_HEIGHT))
     text = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="decloud-trainer start"), flags=re.DOTALL)
@@ -56,7 +56,7 @@ def live(state: LiveState) -> None:
 
 
 def dashboard(url: str, profile: Path) -> None:
-    """The dashboard's overview as a PNG, in light and dark."""
+    """Save the dashboard's overview as a PNG, in light and dark."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -113,7 +113,7 @@ async def take(photographer: Photographer, home: Path, daemon: Daemon) -> None:
 
 def main() -> int:
     if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
-        print("The pictures need chromium and chromedriver: apt install chromium chromium-driver.", file=sys.stderr)
+        print("The pictures need chromium and chromedriver. Run: apt install chromium chromium-driver", file=sys.stderr)
         return 1
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""Nothing a test does may leave its folder or this machine, and every run takes the same course."""
+"""Tests must not leave their folder or this machine, and every run must behave the same."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# What is imported and collected is there to stay: to look through it for garbage takes half of the collection's time.
+# Imported modules and collected tests stay until the end. Searching them for garbage would double the start-up time.
 gc.disable()
-# Before anything imports torch, which reads it once; children inherit it.
+# Set before anything imports torch, which reads the variable once. Child processes inherit it.
 os.environ["OMP_NUM_THREADS"] = "1"
-# A machine's own proxy must not see what is meant for loopback.
+# A proxy of the machine must not see loopback traffic.
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,::1,localhost"
 
-# A shell that starts the tests in its background makes them, and so their children, deaf to Ctrl-C; some tests send it.
+# A shell that runs the tests in its background makes them and their children ignore Ctrl-C, but some tests send it.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -34,8 +34,8 @@ pytest_plugins = ["tests.world"]
 
 HERE = Path(__file__).parent
 NO_SKIPS = "DECLOUD_NO_SKIPS"
-# Modules and folders whose tests have a mark; a test that needs it in another module has the mark itself, and one that
-# uses the fixture `ray` has that. --fast leaves out whatever has one of these marks.
+# The marks of whole modules and folders. Single tests in other modules carry their mark themselves. A test with the
+# fixture `ray` gets the mark `ray`. The option --fast skips all tests with one of these marks.
 MARKED = {
     "browser": ("dashboard/test_browser.py",),
     "npm": ("localnet/rpc/test_npm_clients.py",),
@@ -80,7 +80,7 @@ MARKED = {
         "train/test_worker.py",
     ),
 }
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""})  # the last three only to bind
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::", ""})  # the last three are only for binding
 
 
 class LeftTheMachine(AssertionError):
@@ -88,7 +88,7 @@ class LeftTheMachine(AssertionError):
 
 
 def _loopback_only(event: str, arguments: tuple[object, ...]) -> None:
-    """An audit hook: unlike a patched socket it also sees asyncio's and every library's connections."""
+    """Reject connections to other machines. An audit hook also sees connections by asyncio and all libraries."""
     if event in ("socket.connect", "socket.sendto"):
         address = arguments[1]
         host = address[0] if isinstance(address, tuple) and address else ""
@@ -106,7 +106,7 @@ sys.addaudithook(_loopback_only)
 
 @pytest.fixture(scope="session", autouse=True)
 def _environment() -> Iterator[None]:
-    """No setting or secret of the user's reaches a test."""
+    """Remove the user's settings and secrets from the tests' environment."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith("DECLOUD_") and name != NO_SKIPS:
@@ -116,8 +116,8 @@ def _environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _session_home(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
-    """A home for what fixtures of a wider scope than one test start; gives the homes of the tests."""
-    # Numbered here: to find the next number pytest reads its whole folder, which in the end has thousands of entries.
+    """A home for fixtures with a wider scope than one test. Yields the homes for the single tests."""
+    # Numbered here: pytest would list its whole folder to find a number, and that folder has thousands of entries.
     folder = tmp_path_factory.mktemp("homes")
     homes = (folder / str(number) for number in itertools.count())
     with pytest.MonkeyPatch.context() as patch:
@@ -127,7 +127,7 @@ def _session_home(_environment: None, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(autouse=True)
 def _home(_session_home: Iterator[Path]) -> Iterator[None]:
-    """Each test has its own empty home, so that ``~`` is never the user's and no test sees another's."""
+    """Give each test its own empty home, so that ``~`` is never the user's home and tests share no files."""
     with pytest.MonkeyPatch.context() as patch:
         _set_home(patch, next(_session_home))
         yield
@@ -147,8 +147,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
-        # xdist kills, and leaves to Python's complaint, a process that takes ten seconds to end. With torch in it the
-        # interpreter's own end takes that long on a busy machine. This comes after what libraries do at the exit.
+        # xdist kills a process that takes ten seconds to end, and Python then complains. With torch loaded, the
+        # interpreter takes that long to exit on a busy machine. This hook runs after the libraries' exit handlers.
         atexit.register(os._exit, 0)
 
 
@@ -193,7 +193,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Where nothing may be missing, a skip is a failure: it would hide that something was not tested."""
+    """Turn a skip into a failure on a machine that must run all tests: a skip would hide a missing test."""
     if os.environ.get(NO_SKIPS) and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"Skipped although {NO_SKIPS} is set: {report.longreprtext.strip()}"

@@ -1,4 +1,4 @@
-"""A daemon in this process on a local network without agents; the test plays creator and validator."""
+"""A daemon in the test's process, on a local network without agents. The test acts as creator and validator."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _SHOWN = 40
 
 @dataclass
 class QuickExecutor:
-    """Writes a real update file at once, with a verdict; ``failures`` are raised first, one per call."""
+    """Writes a real update file at once, with a verdict. Raises ``failures`` first, one per call."""
 
     failures: list[Exception] = field(default_factory=list)
     withheld: str = ""
@@ -103,7 +103,7 @@ class QuickExecutor:
 
 @dataclass
 class FlakyStore:
-    """A store that fails so many times first."""
+    """A store that raises the given errors first."""
 
     inner: EmbeddedStore
     failures: list[Exception] = field(default_factory=list)
@@ -134,7 +134,7 @@ class NoPlan:
 
 
 class Diary:
-    """Remembers events; wakes whoever waits for a state."""
+    """Records events, and lets tests wait for a state."""
 
     def __init__(self) -> None:
         self.events: list[DaemonEvent] = []
@@ -150,7 +150,7 @@ class Diary:
         return [state for index, state in enumerate(found) if index == 0 or found[index - 1] is not state]
 
     def skipped(self, round_id: int, reason: str) -> int:
-        """How often a round was passed over for a reason."""
+        """Count how often the daemon skipped a round for a reason."""
         return sum(
             isinstance(event, Skipped) and event.round_id == round_id and reason in event.reason
             for event in self.events
@@ -166,10 +166,10 @@ class Diary:
             await asyncio.wait_for(wait(), patience)
         except TimeoutError:
             seen = "\n".join(str(event) for event in self.events[-_SHOWN:]) or "nothing"
-            raise AssertionError(f"The wait of {patience:g} s ran out. The last events were:\n{seen}") from None
+            raise AssertionError(f"Timed out after {patience:g} s. The last events were:\n{seen}") from None
 
     async def looks(self, round_id: int, times: int) -> None:
-        """Until the daemon has looked so many times more at how a round stands on the chain."""
+        """Wait until the daemon has read a round's state from the chain this many more times."""
 
         def looked() -> int:
             return sum(isinstance(event, Looked) and event.round_id == round_id for event in self.events)
@@ -182,7 +182,7 @@ class Diary:
 
 
 class World:
-    """The network, the other parties, and everything a daemon is made of."""
+    """The network, the other parties, and all parts of a daemon."""
 
     def __init__(self, network: LocalNetwork, clock: ManualClock, home: Path) -> None:
         self.network = network
@@ -219,7 +219,7 @@ class World:
         model: Path | None = None,
         model_cid: str = "",
     ) -> int:
-        """Posts a round with a file or a CID, and claims it as its validator; returns its id."""
+        """Post a round with a file or a CID, and claim it as its validator; return its id."""
         counter = await self.chain.counter()
         assert counter is not None
         base = model or self.home / "base"
@@ -254,7 +254,7 @@ class World:
         looks: JoinConfig | None = None,
         **policy: Any,
     ) -> AsyncIterator[Daemon]:
-        """A daemon at work; with ``auto`` it finds out the program's revision, with ``looks`` it opens base models."""
+        """Run a daemon. With ``auto``, it detects the program's revision; with ``looks``, it opens base models."""
         journal = self.open_journal()
         rpc = RpcClient(self.network.endpoints.rpc_url)
         reader = GatewayReader(self.gateways)
@@ -298,7 +298,7 @@ class World:
             journal.close()
 
     def overrides(self) -> list[str]:
-        """The settings with which production's own wiring works on this network."""
+        """Return the settings with which the production assembly works on this network."""
         endpoints = self.network.endpoints
         return [
             "network=local",
@@ -314,26 +314,26 @@ class World:
         return Journal(self.home / "journal.sqlite", owner)
 
     async def round(self, round_id: int) -> Round:
-        """A round as the chain shows it."""
+        """Return a round as it is on chain."""
         found = await self.chain.round(round_id)
-        assert found is not None, f"the chain shows no round {round_id}"
+        assert found is not None, f"round {round_id} is not on chain"
         return found
 
     async def submission(self, round_id: int) -> Submission:
-        """The trainer's place in a round."""
+        """Return the trainer's submission account in a round."""
         found = await self.chain.submission(round_id, self.wallet.address)
         assert found is not None, f"the trainer has not joined round {round_id}"
         return found
 
     def row(self, round_id: int) -> RoundRecord:
-        """The newest row that was reported."""
+        """Return the last reported row of a round."""
         rows = [e.record for e in self.diary.events if isinstance(e, Changed) and e.record.round_id == round_id]
         return rows[-1]
 
 
 @pytest.fixture
 async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    """Of the newest dialect, or the one of an indirect parameter."""
+    """A world with the newest dialect, or with the dialect of an indirect parameter."""
     clock = ManualClock()
     dialect: str | None = getattr(request, "param", None)
     async with LocalNetwork(tmp_path / "network", agents=None, clock=clock, dialect=dialect) as network:
@@ -346,10 +346,10 @@ async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
 
 @pytest.fixture(scope="session")
 def ray(_session_home: None) -> Iterator[RayCluster]:
-    """A Ray cluster whose head trains nothing, with one node that does."""
+    """A Ray cluster whose head does not train, and one node that trains."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: pip install 'decloud_pl[ray]'")
-    # What a user's machine may have in the environment that Ray's processes inherit.
+    # Variables that a user's machine may have set. Ray's processes inherit them.
     with ray_cluster(NODE_SECRET="of the node", PINATA_JWT="j-w-t of the node") as cluster:
         cluster.add()
         yield cluster

@@ -1,1 +1,1 @@
-"""Where a training runs: in a child process here, or on a Ray cluster."""
+"""Run trainings in a child process on this machine, or on a Ray cluster."""

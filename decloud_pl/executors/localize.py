@@ -1,4 +1,4 @@
-"""A plan as it holds on another machine than the one that wrote it."""
+"""Adapt a training plan to a machine other than the one that wrote it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from decloud_pl.train.plan import TrainingPlan
 
 
 def localize_plan(folder: Path, base_model: Path, *, threads: int, seconds_left: float | None) -> None:
-    """Puts the paths, the threads and the time of this machine into the plan in a folder.
+    """Rewrite the plan in a folder with this machine's paths, thread count and deadline.
 
     Args:
-        folder: for the plan, the update and working files.
-        base_model: where the base model is.
-        threads: processor threads to use.
-        seconds_left: until the update must be on disk. Not a time, because the clocks of two machines differ.
+        folder: holds the plan; the update and working files go here.
+        base_model: path of the base model on this machine.
+        threads: number of CPU threads to use.
+        seconds_left: seconds until the update must be on disk. A duration, because two machines' clocks may differ.
 
     Raises:
-        DatasetNotFound: the user's path is not on this machine.
+        DatasetNotFound: the user's data set path does not exist on this machine.
         TrainingError: the plan cannot be read.
     """
     plan = TrainingPlan.read(folder)
@@ -34,20 +34,20 @@ def localize_plan(folder: Path, base_model: Path, *, threads: int, seconds_left:
 
 
 def local_dataset(node: dict[str, Any]) -> dict[str, Any]:
-    """A data set's node as it holds for this machine.
+    """Return a data set's configuration node, adapted to this machine.
 
-    A published data set is looked for in the folder that the daemon names, then in this machine's own data folder,
-    where it is downloaded when it is missing. A path that the user gave must be the same on every machine.
+    A published data set is looked up first in the daemon's data folder. If it is not there, this machine's own data
+    folder is used, and missing files are downloaded to it. The user's own path must be the same on every machine.
 
     Raises:
-        DatasetNotFound: it is not here.
+        DatasetNotFound: the user's path does not exist on this machine.
     """
     root = node.get("root")
     if root is not None:
         if not path_of(str(root)).exists():
             raise DatasetNotFound(
-                f"There is no {path_of(str(root))}, the path of the data set, on this machine.",
-                fix="Put it at the same path on every machine of the Ray cluster.",
+                f"The data set's path {path_of(str(root))} does not exist on this machine.",
+                fix="Copy the data set to the same path on every machine of the Ray cluster.",
             )
         return node
     named = node.get("data")

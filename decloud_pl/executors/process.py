@@ -1,8 +1,8 @@
-"""Runs one training as a child process and follows it.
+"""Run one training in a child process and follow its progress.
 
-The child gets its plan as a file, no secret in its environment and no place on a command line for anything
-that came from the network. It ends when this process does, however that ends: its standard input is a pipe
-from here, and it exits when that closes.
+The child reads its plan from a file. Its environment holds no secrets, and no text from the network appears on its
+command line. The child exits when this process ends, even if this process is killed: its standard input is a pipe
+from this process, and it exits when the pipe closes.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class Executor(Protocol):
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
-        """Trains by the plan in ``folder``; on return ``folder/update.json`` describes the update.
+        """Train by the plan in ``folder``; on return ``folder/update.json`` describes the update.
 
-        When cancelled it asks the training to stop, which writes a checkpoint, and returns once it has ended.
+        When cancelled, stop the training, which writes a checkpoint, and return once it has ended.
 
         Args:
             folder: the round's folder.
             on_progress: called with each progress message.
-            environment: what the worker's environment must say besides: which of this machine's GPUs are its own.
+            environment: extra environment variables for the worker. They assign it this machine's GPUs.
 
         Raises:
-            ExecutorUnavailable: there is no machine to train on for now.
-            TrainingStopped: somebody else stopped the worker; it goes on from its checkpoint.
+            ExecutorUnavailable: no machine is available for training at the moment.
+            TrainingStopped: the worker was stopped from outside. It can resume from its checkpoint.
             TrainingError: the worker failed, was killed or made no progress for too long.
         """
         ...
@@ -57,21 +57,21 @@ class Executor(Protocol):
 
 @runtime_checkable
 class Cluster(Executor, Protocol):
-    """An executor whose machines may be away."""
+    """An executor whose machines may be unreachable."""
 
     async def check(self) -> str:
-        """Looks at them; returns what there is, in a phrase, or raises `ExecutorUnavailable`."""
+        """Return a one-line description of the machines, or raise `ExecutorUnavailable`."""
         ...
 
 
 class ProcessExecutor:
-    """One child process per training, on this machine.
+    """Runs each training in its own child process on this machine.
 
     Args:
-        environ: the environment to derive the child's from.
-        grace: seconds between asking a child to stop and killing it; it writes a checkpoint meanwhile.
-        hang_seconds: a child that says nothing for so long is ended.
-        command: what is started, with the round's folder as its last argument.
+        environ: the environment that the child's environment is derived from.
+        grace: seconds between the request to stop and the kill. The child writes a checkpoint in this time.
+        hang_seconds: end a child that reports no progress for this many seconds.
+        command: the command to start. The round's folder is appended as its last argument.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ProcessExecutor:
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
-        """See `Executor`; the child's log goes to ``worker.log`` in the folder."""
+        """See `Executor`. The child's log goes to ``worker.log`` in the folder."""
         with private_log(folder / LOG_FILE) as log:
             command = (*self._command, str(folder))
             child = await Child.start(command, log=log, env={**self._environ, **environment})
@@ -103,13 +103,13 @@ class ProcessExecutor:
         if code == 0:
             return
         if refusal is None:
-            raise TrainingError(f"The training process {_ending(code)}.", fix=f"Its log is {folder / LOG_FILE}.")
+            raise TrainingError(f"The training process {_ending(code)}.", fix=f"See {folder / LOG_FILE}.")
         if code == UntrustedFileRejected.exit_code:
-            raise UntrustedFileRejected(refusal)  # trying again would not change the file
+            raise UntrustedFileRejected(refusal)  # a retry would read the same file
         raise _BY_CODE.get(code, TrainingError)(refusal)
 
     async def _follow(self, child: Child, on_progress: Callable[[Mapping[str, object]], None]) -> str | None:
-        """Reads messages until the child closes its output; returns its own word on a failure, if any."""
+        """Read messages until the child closes its output; return the error that it reported, if any."""
         refusal: str | None = None
         while line := await self._line(child):
             try:
@@ -125,34 +125,36 @@ class ProcessExecutor:
         return refusal
 
     async def _line(self, child: Child) -> bytes:
-        """The next line; empty when the child has closed its output or has ended."""
+        """Return the next line, or empty bytes when the child has closed its output or has ended."""
         reading = asyncio.ensure_future(child.stdout.readline())
         silent_since = time.monotonic()
         try:
             while not reading.done():
                 await asyncio.wait({reading}, timeout=_LOOK_SECONDS)
                 if child.process.returncode is not None:
-                    # What the child started (data loaders) may still hold its output open.
+                    # The child's own children, such as data loaders, may still hold its output open.
                     kill_group(child.process.pid)
                 if not reading.done() and time.monotonic() - silent_since > self._hang_seconds:
                     raise TrainingError(
-                        f"The training made no progress for {self._hang_seconds / 60:g} minutes and was ended.",
-                        fix="Raise daemon.hang_minutes if it is only slow.",
+                        f"The training was stopped: it made no progress for {self._hang_seconds / 60:g} minutes.",
+                        fix="If the training is only slow, raise daemon.hang_minutes.",
                     )
             return reading.result()
         except ValueError as error:  # a line longer than any message
-            raise TrainingError("The training process wrote what is no message.", fix="Its log says more.") from error
+            raise TrainingError(
+                "The training process wrote an invalid message.", fix="See worker.log in the round's folder."
+            ) from error
         finally:
             reading.cancel()
 
 
 def _ending(code: int) -> str:
     if code == -signal.SIGKILL:
-        return "was killed, probably because memory ran out"
+        return "was killed, probably because the machine ran out of memory"
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 
 def _offer_to_the_oom_killer(pid: int) -> None:
-    """When memory runs out the kernel takes the worker, not the daemon."""
-    with contextlib.suppress(OSError):  # not Linux, or it has ended already
+    """Let the kernel kill the worker before the daemon when memory runs out."""
+    with contextlib.suppress(OSError):  # this is not Linux, or the worker has already ended
         Path(f"/proc/{pid}/oom_score_adj").write_text("500", encoding="ascii")

@@ -1,4 +1,4 @@
-"""How the machine is divided among trainings that run at the same time."""
+"""Divide the machine among trainings that run at the same time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tuple[str, ...]:
-    """The GPUs that this process may use, as `VISIBLE_DEVICES` names them. Loads no driver and no torch.
+    """Return the GPUs that this process may use, as `VISIBLE_DEVICES` names them. Loads no driver and no torch.
 
-    The list is read as CUDA reads it: it ends before the first name that is no device, ``-1`` for example, and one
-    that names a device twice hides all.
+    The variable is read as CUDA reads it. The list ends before the first invalid device, such as ``-1``. A list with
+    a duplicate device hides all devices.
     """
     count = sum(_DEVICE.fullmatch(path.name) is not None for path in devices.glob("nvidia*"))
     chosen = environ.get(VISIBLE_DEVICES)
     if chosen is None:
-        # CUDA counts the devices that are there: a container may have /dev/nvidia3 alone, which is its device 0.
+        # CUDA numbers the devices that exist: in a container with only /dev/nvidia3, that is device 0.
         return tuple(map(str, range(count)))
-    is_wsl = (devices / "dxg").exists()  # Windows has the devices, however many
+    is_wsl = (devices / "dxg").exists()  # Windows holds the devices and does not show how many there are
     if not count and not is_wsl:
         return ()
     names = [name.strip() for name in chosen.split(",")]
@@ -39,13 +39,13 @@ def visible_gpus(environ: Mapping[str, str], devices: Path = Path("/dev")) -> tu
 
 
 def _number(name: str) -> int:
-    """As C's ``strtol`` reads it; -1 where there is none."""
+    """Parse a leading number as C's ``strtol`` does; return -1 if there is no number."""
     found = _INDEX.match(name)
     return int(found[0]) if found else -1
 
 
 def gpus_of(worker: int, workers: int, gpus: Sequence[str]) -> tuple[str, ...]:
-    """The GPUs of one of ``workers``: its own part of them, or one shared in turn where there are too few."""
+    """Return the GPUs of one of ``workers``: its own part, or one shared GPU if there are fewer GPUs than workers."""
     if not gpus:
         return ()
     if len(gpus) < workers:
@@ -55,10 +55,10 @@ def gpus_of(worker: int, workers: int, gpus: Sequence[str]) -> tuple[str, ...]:
 
 
 class Shares:
-    """Places for at most ``workers`` trainings; each has its GPUs for itself as far as there are enough.
+    """Slots for at most ``workers`` concurrent trainings. Slots share a GPU only if there are fewer GPUs than slots.
 
     Args:
-        workers: trainings at a time.
+        workers: maximum number of concurrent trainings.
         gpus: all GPUs to divide.
     """
 
@@ -72,7 +72,7 @@ class Shares:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[Mapping[str, str]]:
-        """Waits for a free place; yields what its worker's environment must say."""
+        """Wait for a free slot; yield the environment variables for its worker."""
         worker = await self._free.get()
         try:
             yield self._environments[worker]

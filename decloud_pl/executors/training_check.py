@@ -1,4 +1,4 @@
-"""Checks the user's training settings when the daemon starts: what would fail in every round must not be paid for."""
+"""Check the user's training settings when the daemon starts, before it pays for rounds that would all fail."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from decloud_pl.errors import ConfigError
 from decloud_pl.train.plan import TrainingPlan
 
 _SECONDS = 120.0
-# Plain numbers, which are checked without building anything.
+# Plain numbers, which are validated without building anything.
 _PLAIN = {"trainer.max_epochs", "trainer.limit_train_batches"}
 _CHOICE = "trainer"
 _BUILT = ("module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "logger")
 
 
 def needs_check(plan: TrainingPlan) -> bool:
-    """Whether the user has set something that only building it can check."""
+    """Whether the user has set something that can only be checked by building it."""
     given = {name for name in plan.round.given if name.partition(".")[0] in _BUILT and name not in _PLAIN}
     return bool(given - {_CHOICE}) or (_CHOICE in given and not _is_ours(plan.config.trainer))
 
 
 def _is_ours(trainer: Mapping[str, Any]) -> bool:
-    """Whether a Trainer is the package's own for the processor, which can be built everywhere."""
+    """Whether a Trainer is the package's own CPU Trainer, which every machine can build."""
     ours = compose([f"{_CHOICE}=cpu"]).trainer
     own = {name: value for name, value in trainer.items() if f"{_CHOICE}.{name}" not in _PLAIN}
     return own == {name: value for name, value in ours.items() if f"{_CHOICE}.{name}" not in _PLAIN}
 
 
 async def check_training(plan: TrainingPlan) -> None:
-    """Builds the parts of a plan in a child process, as a worker would.
+    """Build the parts of a plan in a child process, as a worker would.
 
     Raises:
-        ConfigError: what is wrong with them.
+        ConfigError: a part cannot be built, or the check did not finish.
     """
     if not needs_check(plan):
         return
@@ -49,13 +49,14 @@ async def check_training(plan: TrainingPlan) -> None:
             output = await output_of(command, seconds=_SECONDS)
         except TimeoutError:
             raise ConfigError(
-                f"The training settings could not be checked within {_SECONDS:g} s.", fix="Start again when it is idle."
+                f"The check of the training settings did not finish within {_SECONDS:g} s.",
+                fix="Start again when the machine is less busy.",
             ) from None
     try:
         found = json.loads(output.out)
     except ValueError:
         raise ConfigError(
-            f"The training settings cannot be checked: {output.last_line}.", fix="Correct them."
+            f"The check of the training settings failed: {output.last_line}.", fix="Correct the training settings."
         ) from None
     if "error" in found:
         raise ConfigError(found["error"], fix=found["fix"])

@@ -1,4 +1,4 @@
-"""``update.json``: what a worker hands back. Its presence says that the training is finished and on disk."""
+"""``update.json``, which describes a worker's update. When it exists, the training is finished and on disk."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from decloud_pl.store.ipfs.unixfs import cid_of_file
 
 
 def write_update(path: Path, update: Update) -> None:
-    """Writes atomically and durably: after a crash there is all of it or nothing."""
+    """Write atomically and durably: after a crash, the file is either complete or missing."""
     fields = dataclasses.asdict(update)
-    fields["path"] = update.path.name  # beside this file, so that the folder may move
+    fields["path"] = update.path.name  # relative to this file, so that the folder can be moved
     write_atomically(path, json.dumps(fields).encode())
 
 
 def read_update(path: Path) -> Update | None:
-    """The finished update that ``path`` describes, None when there is none.
+    """Return the finished update that ``path`` describes, or None if ``path`` or the update's file is missing.
 
     Raises:
-        TrainingError: the description or the file it names is damaged.
+        TrainingError: the description or the update's file is damaged.
     """
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -40,14 +40,14 @@ def read_update(path: Path) -> Update | None:
 
 
 def keep_update(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes an update that came from another machine: checks it against its CID, and only then describes it.
+    """Save an update from another machine. The description is written only after the file matches its CID.
 
     Args:
-        folder: the round's.
-        files: by name, the description and the file it names.
+        folder: the round's folder.
+        files: the contents by file name: the description and the update's file.
 
     Raises:
-        TrainingError: the file is not what the description says.
+        TrainingError: the description is damaged, or the file does not match it.
     """
     try:
         described = json.loads(files[UPDATE_FILE])
@@ -57,5 +57,5 @@ def keep_update(folder: Path, files: Mapping[str, bytes]) -> None:
             path.unlink()
             raise ValueError(described["cid"])
     except (ValueError, KeyError, TypeError) as error:
-        raise TrainingError("The update did not arrive undamaged.") from error
+        raise TrainingError("The update was damaged on its way from the Ray cluster.") from error
     write_atomically(folder / UPDATE_FILE, files[UPDATE_FILE])

@@ -1,11 +1,11 @@
 """The child process that trains one round: ``python -m decloud_pl.executors.worker FOLDER``.
 
-Reads ``config.yaml`` and ``round.json``, writes progress as JSON lines to standard output and, last and atomically,
-``update.json``. It holds no key, and talks to no network but to fetch a data set that has gone missing since the
-round was joined. A failure is one line ``{"error": "…"}``.
+The worker reads ``config.yaml`` and ``round.json``, and writes progress to standard output as JSON lines. At the end it
+writes ``update.json`` atomically. It holds no key. It uses the network only to download a data set that has gone
+missing since the round was joined. It reports a failure as one line ``{"error": "…"}``.
 
-On SIGTERM it writes a checkpoint and exits with the code of `TrainingStopped`; started again, it resumes from
-there. Lightning, torchrun and SLURM start further processes of the same command: those only train.
+On SIGTERM the worker writes a checkpoint and exits with the code of `TrainingStopped`. When started again, it resumes
+from the checkpoint. Lightning, torchrun and SLURM start more processes with the same command; those only train.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
         send(messages, {"error": str(error)})
         return error.exit_code
     except MemoryError:
-        send(messages, {"error": "The training ran out of memory. Lower batch_size or close other programs."})
+        send(messages, {"error": "The training ran out of memory. Lower batch_size, or close other programs."})
         return 10
     if update is not None:
         write_update(folder / UPDATE_FILE, update)

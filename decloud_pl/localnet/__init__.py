@@ -1,4 +1,4 @@
-"""A whole DECLOUD network on one machine: program, chain, gateway and the other people's roles.
+"""A complete DECLOUD network on one machine: program, chain, gateway, creator and validator.
 
-Only the command line and tests import this package; the client meets it over its public protocols.
+Only the command line and the tests import this package. Trainers reach it only over its public protocols.
 """

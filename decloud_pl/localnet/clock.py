@@ -1,4 +1,4 @@
-"""The local network's time: Unix seconds that slots are counted from."""
+"""The local network's clock, in Unix seconds. Slots are derived from it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Unix seconds; may run faster than the world, never backwards."""
+    """Returns Unix seconds. It may run faster than real time, but never backwards."""
 
     def now(self) -> float: ...
 
 
 class ScaledClock:
-    """The machine's time, running ``speed`` times as fast from the moment it is made."""
+    """Starts at the machine's time and then runs ``speed`` times as fast."""
 
     def __init__(self, speed: float = 1.0) -> None:
         self._speed = speed
@@ -25,7 +25,7 @@ class ScaledClock:
 
 
 class ManualClock:
-    """Stands still until told to go on; for tests."""
+    """Moves only when `advance` is called. For tests."""
 
     def __init__(self, unix: float = 1_800_000_000.0) -> None:
         self.unix = unix

@@ -16,7 +16,7 @@ from solders.transaction_status import (
 
 
 def error_json(error: TransactionErrorType) -> Any:
-    """For example ``{"InstructionError": [0, {"Custom": 6000}]}`` or ``"BlockhashNotFound"``."""
+    """Convert an error, for example to ``{"InstructionError": [0, {"Custom": 6000}]}`` or ``"BlockhashNotFound"``."""
     if isinstance(error, TransactionErrorInstructionError):
         inner = error.err
         if isinstance(inner, InstructionErrorCustom):

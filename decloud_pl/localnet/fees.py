@@ -1,4 +1,4 @@
-"""What a transaction costs its payer (https://solana.com/docs/core/fees)."""
+"""The fee of a transaction (https://solana.com/docs/core/fees)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _MOST_UNITS = 1_400_000
 
 
 def fee_of(message: Message | MessageV0) -> int:
-    """The fee in lamports: per signature, and the priority that compute-budget instructions ask for."""
+    """Return the fee in lamports: the base fee per signature, and the priority fee."""
     return LAMPORTS_PER_SIGNATURE * message.header.num_required_signatures + _priority(message)
 
 
 def _priority(message: Message | MessageV0) -> int:
-    """The priority fee in lamports that compute-budget instructions of a message ask for."""
+    """Return the priority fee in lamports that the message's compute-budget instructions request."""
     asked, usual, price = None, 0, 0
     for instruction in message.instructions:
         program = str(message.account_keys[instruction.program_id_index])

@@ -1,6 +1,6 @@
-"""The store's HTTP gateway: ``GET /ipfs/<cid>`` as files, blocks and archives.
+"""The store's HTTP gateway: serves ``GET /ipfs/<cid>`` as a file, a raw block or a CAR archive.
 
-Follows https://specs.ipfs.tech/http-gateways/ as far as clients of single files need it.
+Implements the parts of https://specs.ipfs.tech/http-gateways/ that clients need for single files.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class GatewayServer:
     """Serves a store while the context is open.
 
     Args:
-        store: what to serve.
+        store: the store to serve.
         host: an address of this machine.
-        port: 0 for any free one.
+        port: 0 for any free port.
 
     Raises:
-        LocalnetError: the port is taken.
+        LocalnetError: the port is in use.
     """
 
     def __init__(self, store: EmbeddedStore, *, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
@@ -78,7 +78,7 @@ class GatewayServer:
             raise web.HTTPBadRequest(text=f"{error}\n") from error
         except ContentNotFound as error:
             raise web.HTTPNotFound(text=f"{error}\n") from error
-        except ConnectionResetError as error:  # the client has gone, and has nothing to say
+        except ConnectionResetError as error:  # the client has disconnected, so the status does not matter
             raise web.HTTPRequestTimeout from error
         except StoreError as error:
             logger.warning("Gateway: %s", error)
@@ -90,7 +90,7 @@ class GatewayServer:
 
     async def _car(self, request: web.Request, stored: Stored) -> web.StreamResponse:
         sections = self._store.car(stored.cid)
-        first = await asyncio.to_thread(next, sections)  # checks the whole file before anything is sent
+        first = await asyncio.to_thread(next, sections)  # verifies the whole file before the first byte is sent
         content_type = f"{CAR_TYPE}; version=1; order=dfs; dups=y"
         response = web.StreamResponse(headers=_headers(request, stored, content_type, "car"))
         await response.prepare(request)
@@ -120,14 +120,14 @@ class GatewayServer:
             file.close()
 
     async def _pour(self, response: web.StreamResponse, read: Callable[[], bytes]) -> None:
-        with contextlib.suppress(ConnectionResetError):  # a client that has enough, or has gone, is no defect
+        with contextlib.suppress(ConnectionResetError):  # clients may disconnect at any time
             while chunk := await asyncio.to_thread(read):
                 await response.write(chunk)
             await response.write_eof()
 
 
 def _form(request: web.Request) -> str:
-    """What the client wants: ``file``, ``raw`` or ``car``; the query comes before the Accept header."""
+    """Return the requested form: ``file``, ``raw`` or ``car``. The query overrides the Accept header."""
     asked = request.query.get("format")
     if asked is not None:
         if asked not in ("raw", "car"):
@@ -154,11 +154,11 @@ def _headers(request: web.Request, stored: Stored, content_type: str, form: str)
 
 
 def _range(request: web.Request, size: int) -> range:
-    """The bytes asked for: one range, or all of them."""
+    """Return the requested bytes: one range, or the whole file."""
     try:
         asked = request.http_range
     except ValueError:
-        return range(size)  # several ranges, or none that can be understood: the whole file is a valid answer
+        return range(size)  # several ranges or an invalid range: the protocol allows the whole file as the answer
     start, stop, _ = asked.indices(size)
     if start >= stop and size:
         raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
@@ -179,7 +179,7 @@ def _reader(file: BinaryIO, part: range) -> Callable[[], bytes]:
 
 
 def _some(sections: Iterator[bytes]) -> Iterator[bytes]:
-    """Enough sections to be worth a write."""
+    """Yield sections until they are large enough for one write."""
     size = 0
     for section in sections:
         yield section

@@ -1,8 +1,8 @@
-"""What the network must not forget: accounts, transactions and where its time stood, in one SQLite file.
+"""The network's persistent state in one SQLite file: accounts, transactions and time.
 
-Each executed transaction is one SQLite transaction: the accounts it changed and its own row appear together.
-WAL with ``synchronous=NORMAL`` survives the process's death at any moment, which is all a test network needs;
-an fsync per transaction would cost ten times the execution.
+Each executed transaction is one SQLite transaction, so its row and the accounts that it changed appear together.
+WAL with ``synchronous=NORMAL`` survives the death of the process at any moment. That is enough for a test network;
+an fsync per transaction would take ten times as long as the execution.
 """
 
 from __future__ import annotations
@@ -35,18 +35,17 @@ PRAGMA user_version = {_VERSION};
 """
 
 
-_BEGIN_ANEW = "Choose another folder with --home, or remove this one to begin anew."
+_START_OVER = "Choose another folder with --home, or delete this folder to start from scratch."
 
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """A transaction that went into the ledger.
+    """A transaction in the ledger.
 
     Attributes:
-        error: the error in its JSON form, None when it succeeded.
+        error: the error in its JSON form, None if the transaction succeeded.
         wire: the signed bytes.
-        meta: ``getTransaction``'s ``meta``, without the error.
-        accounts: the addresses it mentions, in message order.
+        meta: the ``meta`` of ``getTransaction``, without the error.
     """
 
     sequence: int
@@ -59,25 +58,26 @@ class Executed:
 
 
 class Ledger:
-    """The file, or memory alone when ``path`` is None.
+    """The ledger in a file, or in memory if ``path`` is None.
 
     Raises:
-        LocalnetError: by every method, and when it is made: the file is damaged, of another version, or cannot
-            be read or written (a full disk). What it held before stays as it is.
+        LocalnetError: raised by the constructor and by every method if the file is damaged, has another format
+            version, or cannot be read or written (for example because the disk is full). The existing content
+            stays unchanged.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        with self._explained("opened", fix=_BEGIN_ANEW):
+        with self._explained("opened", fix=_START_OVER):
             self._db = sqlite3.connect(":memory:" if path is None else path, isolation_level=None)
         try:
             self._open()
-        except BaseException:  # Ctrl-C as well: nobody else can close what no constructor has handed out
+        except BaseException:  # also Ctrl-C: only the constructor can close the connection at this point
             self._db.close()
             raise
 
     def _open(self) -> None:
-        with self._explained("opened", fix=_BEGIN_ANEW):
+        with self._explained("opened", fix=_START_OVER):
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -85,13 +85,13 @@ class Ledger:
                 self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
         if version not in (0, _VERSION):
             raise LocalnetError(
-                f"The local network's state {self._path} has format {version}, this program knows {_VERSION}.",
+                f"The local network's state {self._path} has format {version}, but this program reads {_VERSION}.",
                 fix="Choose another folder with --home.",
             )
 
     @contextmanager
     def _explained(self, verb: str, *, fix: str) -> Iterator[None]:
-        """Gives SQLite's errors a sentence that says what to do."""
+        """Turn SQLite's errors into `LocalnetError` with ``fix``."""
         try:
             yield
         except sqlite3.Error as error:
@@ -100,20 +100,20 @@ class Ledger:
             ) from error
 
     def _read(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with self._explained("read", fix=_BEGIN_ANEW):
+        with self._explained("read", fix=_START_OVER):
             return self._db.execute(sql, parameters).fetchall()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One SQLite transaction: all of it or nothing."""
-        with self._explained("written", fix="Free disk space, then go on."):
+        """Run the block as one SQLite transaction."""
+        with self._explained("written", fix="Free disk space and try again."):
             try:
                 self._db.execute("BEGIN")
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
-                # Ctrl-C and a cancelled task as well: the next transaction must not begin inside this one.
-                # SQLite has rolled some failures back by itself, a full disk among them.
+                # Also for Ctrl-C and a cancelled task: the next transaction must not begin inside this one.
+                # SQLite rolls back some failures on its own, for example when the disk is full.
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
@@ -140,7 +140,7 @@ class Ledger:
         mentioned: Sequence[Pubkey],
         changed: Iterable[tuple[Pubkey, Account | None]],
     ) -> None:
-        """Keeps a transaction and the state after it; both or neither."""
+        """Save a transaction and the accounts that it changed, in one SQLite transaction."""
         with self._writing() as db:
             db.execute(
                 "INSERT INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -161,7 +161,7 @@ class Ledger:
             _keep_accounts(db, changed)
 
     def keep(self, address: Pubkey, account: Account) -> None:
-        """Keeps an account that no transaction made."""
+        """Save an account that no transaction created."""
         with self._writing() as db:
             _keep_accounts(db, [(address, account)])
 
@@ -175,7 +175,10 @@ class Ledger:
     def mentions(
         self, address: Pubkey, *, before: int | None, until: int, newest_slot: int, limit: int
     ) -> list[Executed]:
-        """Transactions up to a slot that mention an address, newest first, with ``until < sequence < before``."""
+        """Return the transactions up to a slot that mention an address and have ``until < sequence < before``.
+
+        The newest comes first.
+        """
         rows = self._read(
             "SELECT t.* FROM mentions m JOIN transactions t USING (sequence)"
             " WHERE m.address = ? AND sequence > ? AND sequence < ? AND t.slot <= ?"

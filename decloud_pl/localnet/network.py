@@ -1,4 +1,4 @@
-"""A whole DECLOUD network on this machine: chain, RPC server, store gateway, creator and validator."""
+"""A complete DECLOUD network on this machine: chain, RPC server, store gateway, creator and validator."""
 
 from __future__ import annotations
 
@@ -44,25 +44,25 @@ STATE_FILE = "chain.sqlite"
 STORE_FOLDER = "store"
 _LOCK_FILE = "network.lock"
 _DIALECT = "dialect"
-"""The fact of the state file that names the revision of its program."""
+"""The key in the state file that stores the program's revision."""
 _SHORTEST_TICK = 0.01
-"""Seconds; requests look at the clock themselves, so a shorter one would only cost processor time."""
+"""In seconds. Requests read the clock themselves, so a shorter tick would only cost CPU time."""
 _LOW_BALANCE = 100_000_000_000
 _MAX_FILE_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
-    """What the agents do.
+    """How the network's agents, the creator and the validator, behave.
 
     Attributes:
-        rounds: how many rounds the creator posts in this run, 0 without end.
+        rounds: how many rounds the creator posts in this run, 0 for no limit.
         reward: lamports per round.
-        offers: what the rounds ask for, in turn.
-        open_rounds: how many rounds the creator keeps going at a time.
-        data: the folder of the validator's data sets; None for ``data`` in the user's home folder.
-        grace: seconds between the first trainer's joining and the start of the training.
-        interval: seconds between looks at the chain when no event wakes the agents.
+        offers: the offers that the rounds cycle through.
+        open_rounds: how many rounds the creator keeps open at a time.
+        data: the folder of the validator's data sets. None for ``data`` in the user's home folder.
+        grace: seconds between the first trainer's join and the start of the training.
+        interval: seconds between checks of the chain when no event wakes the agents.
     """
 
     rounds: int = 0
@@ -75,25 +75,25 @@ class AgentOptions:
 
 
 class LocalNetwork:
-    """Runs the network while the context is open: in the caller's loop with ``async with``, in a thread with ``with``.
+    """Runs the network while the context is open: ``async with`` uses the caller's loop, ``with`` uses a thread.
 
     Args:
-        home: the folder of state, store and the agents' wallets, for one network at a time; None for a temporary one,
-            which is gone when the context closes.
-        rpc_port: 0 for any free pair.
-        gateway_port: 0 for any free one.
-        agents: what they do; None for a network without agents.
-        convention: what submissions mean to the validator, by default what they mean to the dialect's; or ``equal`` for
-            one that gives every valid submission an equal share, as v1.2's validator as published does.
-        gradient_rate: the validator's η; by default that of the dialect's.
-        speed: how many times faster than the world the chain's time runs; ignored with ``clock``.
-        clock: the chain's time.
-        dialect: the name of the revision of the program; by default the one that the home folder's network has, and the
-            newest for a new network.
-        say: takes one line for each thing that happens to a round.
+        home: the folder for the state, the store and the agents' wallets. Only one network can use it at a time. None
+            for a temporary folder, which is deleted when the context closes.
+        rpc_port: 0 for any free pair of ports.
+        gateway_port: 0 for any free port.
+        agents: how the agents behave. None for a network without agents.
+        convention: how the validator applies updates; by default, the dialect's convention. With ``equal``, the
+            validator gives every valid submission an equal share, as v1.2's published validator does.
+        gradient_rate: the validator's η; by default, the dialect's η.
+        speed: how many times faster than real time the chain's clock runs; ignored if ``clock`` is given.
+        clock: the chain's clock.
+        dialect: the name of the program's revision; by default, the revision of the network in the home folder, or
+            the newest revision for a new network.
+        say: called with one line for each event of a round.
 
     Raises:
-        LocalnetError: the folder is in use or unusable, its network has another dialect, or a port is taken.
+        LocalnetError: the folder is in use or unusable, its network has another dialect, or a port is in use.
         ConfigError: the program is not built for this dialect.
     """
 
@@ -128,10 +128,10 @@ class LocalNetwork:
 
     @property
     def endpoints(self) -> NetworkAddresses:
-        """Where the network is reached.
+        """The network's addresses.
 
         Raises:
-            LocalnetError: it is not running.
+            LocalnetError: the network is not running.
         """
         if self._endpoints is None:
             raise LocalnetError(
@@ -178,10 +178,10 @@ class LocalNetwork:
         await self._stack.aclose()
 
     async def upgrade(self, dialect: str) -> None:
-        """Replaces the program by another revision in place, as its authority would. Rounds go on where they are.
+        """Replace the program by another revision in place, as its upgrade authority would. Rounds continue.
 
-        The agents begin anew with the new revision. It can be awaited in any loop, also where the network runs in a
-        thread of its own.
+        The agents restart with the new revision. This method can be awaited in any loop, also when the network runs
+        in its own thread.
 
         Raises:
             LocalnetError: the network is not running, or the state cannot be written.
@@ -203,7 +203,7 @@ class LocalNetwork:
         await self._start_work()
 
     def _use(self, dialect: str) -> None:
-        """Takes on a revision, with what its public validator makes of submissions unless somebody said otherwise."""
+        """Switch to a revision, and to its validator's convention and η unless the caller has chosen others."""
         _, scoring, gradient_rate = self._asked
         self.dialect = dialect
         self._dialect = get_dialect(dialect)
@@ -213,11 +213,11 @@ class LocalNetwork:
         self.gradient_rate = reading.gradient_rate if gradient_rate is None else gradient_rate
 
     def _dialect_of_state(self) -> str | None:
-        """The revision that the state was made with; None for a new one."""
+        """Return the revision that the state was created with, None for a new state."""
         kept = self.vm.ledger.fact(_DIALECT)
         if kept is not None:
             return kept.decode()
-        # States did not name their revision while there was one.
+        # Early versions had only one revision and did not store its name.
         return OLDEST if self.vm.ledger.last_sequence() else None
 
     async def _start(self) -> None:
@@ -227,7 +227,7 @@ class LocalNetwork:
         self._posted.clear()
         home = self._home
         stack.enter_context(_locked(home))
-        # Not a provider that somebody chose: the network's creator and gateway need this one's blocks and archives.
+        # Not the user's configured provider: the creator and the gateway need the embedded store's blocks and archives.
         self.store = EmbeddedStore(home / STORE_FOLDER)
         self.vm = Vm(self._clock, {}, genesis=[TREASURY], state=home / STATE_FILE)
         stack.callback(self.vm.close)
@@ -256,7 +256,7 @@ class LocalNetwork:
         await self._start_work()
 
     async def _initialise(self) -> None:
-        """Creates the program's round counter, unless an earlier run has done so."""
+        """Create the program's round counter, unless an earlier run has created it."""
         authority = await self._actor("authority", self._stack)
 
         async def landed() -> bool:
@@ -327,11 +327,11 @@ class LocalNetwork:
                 wake.set()
 
     async def _actor(self, name: str, stack: AsyncExitStack) -> Actor:
-        """An agent's wallet, made at the first start and kept funded, with a connection while the stack is open."""
+        """Return an agent with a funded wallet, and with a connection that closes with the stack."""
         wallet = _wallet(self._home / f"{name}.json")
         rpc = RpcClient(self.endpoints.rpc_url)
         stack.push_async_callback(rpc.aclose)
-        # The network is this machine's own: asking it often costs nothing and makes rounds quick.
+        # The RPC server runs on this machine: frequent polling is cheap and makes rounds faster.
         policy = SendPolicy(poll_seconds=0.1)
         sender = Sender(rpc, wallet, self._dialect, MemoryTransactionLog(), policy=policy)
         actor = Actor(ChainClient(rpc, self._dialect), sender, wallet, self._dialect)
@@ -351,7 +351,7 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 @contextlib.contextmanager
 def _locked(home: Path) -> Iterator[None]:
-    """Holds the folder; the kernel lets it go however this process ends."""
+    """Hold the folder's lock. The kernel releases it when this process ends for any reason."""
     with ExitStack() as held:
         try:
             make_private(home)
@@ -362,6 +362,6 @@ def _locked(home: Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise LocalnetError(
-                f"{home} cannot be used: {error.strerror}.", fix="Choose another folder with --home."
+                f"Cannot use {home}: {error.strerror}.", fix="Choose another folder with --home."
             ) from error
         yield

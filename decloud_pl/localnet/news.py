@@ -1,4 +1,4 @@
-"""What happens on a local network, one line for each event that its program emits."""
+"""Describe the events of a local network, one line for each event that its program emits."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ from decloud_pl.domain import format_sol
 
 
 class News:
-    """Tells ``say`` of events; ``chain`` is asked for what an event leaves out."""
+    """Describes events to ``say``. Queries ``chain`` for details that an event does not contain."""
 
     def __init__(self, chain: ChainClient, say: Callable[[str], None]) -> None:
         self._chain = chain
         self._say = say
 
     async def tell(self, event: Event) -> None:
-        """Raises `ChainError` where the chain cannot be asked."""
+        """Describe one event.
+
+        Raises:
+            ChainError: the chain cannot be queried.
+        """
         words = await self._words(event)
         if words:
             self._say(f"Round {event.round_id}: {words}.")
@@ -40,9 +44,9 @@ class News:
                 what = "" if round_ is None else f", {format_sol(round_.reward_amount)} for {round_.dataset}"
                 return f"posted{what}"
             case ValidatorClaimed():
-                return "claimed by its validator, trainers may join"
+                return "claimed by its validator, open for trainers"
             case TrainerJoined():
-                return f"trainer {_short(event.trainer)} joined, {event.trainers_count} in all"
+                return f"trainer {_short(event.trainer)} joined, {event.trainers_count} in total"
             case GradientsSubmitted():
                 return f"trainer {_short(event.trainer)} submitted {event.gradient_cid}"
             case ValidationCompleted():
@@ -52,7 +56,7 @@ class News:
             case RewardClaimed():
                 return f"paid {format_sol(event.amount)} to {_short(event.trainer)}"
             case RoundAborted():
-                return "given up by its validator, its creator was refunded"
+                return "aborted by its validator; its creator was refunded"
         return ""
 
 

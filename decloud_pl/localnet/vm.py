@@ -1,9 +1,9 @@
-"""A Solana chain of one validator: `LiteSVM` executes, this keeps time, blockhashes, history and state.
+"""A Solana chain with one validator. `LiteSVM` executes; this module adds time, blockhashes, history and state.
 
-Everything runs in one thread, the event loop's; LiteSVM is not safe to share between threads.
+Everything runs in one thread, the event loop's thread. LiteSVM must not be shared between threads.
 
-Commitment: there are no forks and no votes here, so ``processed`` and ``confirmed`` are the newest state, and a
-transaction counts as ``finalized`` 32 slots after it ran.
+Commitment: the chain has no forks and no votes. ``processed`` and ``confirmed`` are therefore the newest state, and a
+transaction is ``finalized`` 32 slots after its execution.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _NOW = "now"
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What became of a transaction handed in.
+    """The result of a transaction.
 
-    ``executed`` is None when it never reached execution (or was only simulated); ``error`` None when it
+    ``executed`` is None if the transaction was rejected before execution, or only simulated. ``error`` is None if it
     succeeded.
     """
 
@@ -68,13 +68,13 @@ class Vm:
     """The chain.
 
     Args:
-        clock: its time.
+        clock: the chain's clock.
         programs: shared objects by address.
         genesis: addresses that exist from the start, with the rent-exempt minimum of an empty account.
-        state: file that survives restarts, None for memory alone.
+        state: the file that keeps the state across restarts, None to keep it only in memory.
 
     Raises:
-        LocalnetError: the state cannot be used.
+        LocalnetError: the state file cannot be used.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class Vm:
         self._ledger = Ledger(state)
         try:
             self._start(programs, genesis)
-        except BaseException:  # nobody else can close what no constructor has handed out
+        except BaseException:  # only the constructor can close the ledger at this point
             self._ledger.close()
             raise
 
     def _start(self, programs: Mapping[Pubkey, bytes], genesis: Sequence[Pubkey]) -> None:
-        # Signatures, blockhashes and duplicates are checked here: LiteSVM accepts only its own newest
-        # blockhash, and cannot simulate an unsigned transaction otherwise.
+        # This class checks signatures, blockhashes and duplicates itself: LiteSVM accepts only its own newest
+        # blockhash, and could not simulate unsigned transactions.
         self._svm = LiteSVM().with_transaction_history(0)
         self._svm = self._svm.with_sigverify(False).with_blockhash_check(False)  # noqa: FBT003 (positional only)
         for address, shared_object in programs.items():
@@ -116,13 +116,13 @@ class Vm:
         self.advance()
 
     def deploy(self, address: Pubkey, shared_object: bytes) -> None:
-        """Makes a shared object the program at an address, in place of one that is there; its accounts stay."""
+        """Deploy a shared object at an address, replacing any program there. The program's accounts stay."""
         self._svm.add_program(address, shared_object)
 
     # Time
 
     def advance(self) -> int:
-        """Brings slot and clock sysvar up to the clock; returns the slot."""
+        """Advance the slot and the clock sysvar to the current time; return the slot."""
         now = self._clock.now() + self._behind
         slot = max(self._slot, _FIRST_SLOT + int((now - self._origin) / SLOT_SECONDS))
         if slot != self._slot:
@@ -135,11 +135,11 @@ class Vm:
         return self._slot
 
     def _keep_time(self, now: float) -> None:
-        """Notes how far the time has come. Without room for that it goes on all the same: nothing depends on it yet."""
+        """Save the chain's time. If the disk is full, continue without: no transaction depends on this time yet."""
         try:
             self._ledger.set_fact(_NOW, repr(now).encode())
         except LocalnetError as error:
-            if self._time_is_kept:  # once, not at every slot
+            if self._time_is_kept:  # warn once, not at every slot
                 logger.warning("%s", error)
             self._time_is_kept = False
         else:
@@ -150,7 +150,7 @@ class Vm:
         return self._slot
 
     def slot_at(self, commitment: str) -> int:
-        """The newest slot at a commitment."""
+        """Return the newest slot at a commitment."""
         return max(0, self._slot - FINALITY_SLOTS) if commitment == "finalized" else self._slot
 
     @property
@@ -158,7 +158,7 @@ class Vm:
         return int(self._svm.get_clock().unix_timestamp)
 
     def time_of(self, slot: int) -> int:
-        """Unix seconds at which a slot began."""
+        """Return the Unix seconds at which a slot began."""
         return int(self._origin + (slot - _FIRST_SLOT) * SLOT_SECONDS)
 
     @property
@@ -166,7 +166,7 @@ class Vm:
         return str(Hash(hashlib.sha256(b"genesis" + self._seed).digest()))
 
     def blockhash(self, slot: int) -> Hash:
-        """The blockhash of a slot; it cannot be foretold without the network's secret seed."""
+        """Return the blockhash of a slot. It cannot be predicted without the network's secret seed."""
         return Hash(hashlib.sha256(self._seed + slot.to_bytes(8, "little")).digest())
 
     def is_blockhash_valid(self, blockhash: Hash, *, at: int | None = None) -> bool:
@@ -182,7 +182,7 @@ class Vm:
         return account if account is not None and (account.lamports or account.data) else None
 
     def set_account(self, address: Pubkey, account: Account) -> None:
-        """Puts an account there, as ``solana-test-validator --account`` does; also after a restart it is there."""
+        """Store an account, as ``solana-test-validator --account`` does. It also survives a restart."""
         self._svm.set_account(address, account)
         self._ledger.keep(address, account)
 
@@ -200,7 +200,7 @@ class Vm:
         return self._ledger
 
     def listen(self, listener: Listener) -> None:
-        """Calls ``listener`` after every executed transaction with the accounts it wrote."""
+        """Call ``listener`` after every executed transaction with the accounts that it wrote."""
         self._listeners.append(listener)
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class Vm:
     # Transactions
 
     def check(self, transaction: VersionedTransaction) -> TransactionErrorType | None:
-        """What keeps a transaction from being executed at all."""
+        """Return the error that prevents a transaction's execution, None if there is no such error."""
         if not self.is_blockhash_valid(transaction.message.recent_blockhash):
             return BLOCKHASH_NOT_FOUND
         if self._ledger.transaction(str(transaction.signatures[0])) is not None:
@@ -217,7 +217,7 @@ class Vm:
         return None
 
     def simulate(self, transaction: VersionedTransaction) -> Execution:
-        """Executes without effect; blockhash and signatures are the caller's to check."""
+        """Execute without effect. The caller checks blockhash and signatures."""
         self.advance()
         result = self._svm.simulate_transaction(transaction)
         if isinstance(result, FailedTransactionMetadata):
@@ -226,10 +226,10 @@ class Vm:
         return _outcome(result.meta(), None, post_accounts=after)
 
     def execute(self, transaction: VersionedTransaction) -> Execution:
-        """Executes a transaction whose signatures were verified, and keeps it unless it cannot pay.
+        """Execute a transaction whose signatures are verified. Save it if it paid its fee, even if it failed.
 
         Raises:
-            LocalnetError: the state cannot be written; the transaction then has had no effect.
+            LocalnetError: the state cannot be written. The transaction then has no effect.
         """
         self.advance()
         error = self.check(transaction)
@@ -246,21 +246,21 @@ class Vm:
         try:
             executed = self._keep(transaction, before, meta, error)
         except LocalnetError:
-            # What the chain shows and what it will show after a restart must be the same.
+            # The state in memory must match the state after a restart, so undo the changes.
             for key in writable_keys(transaction):
                 self._svm.set_account(key, before[key] or Account(0, b"", Pubkey.default()))
             raise
         return _outcome(meta, error, executed=executed)
 
     def airdrop(self, address: Pubkey, lamports: int) -> Signature:
-        """Sends lamports from the faucet, as a transaction like any other.
+        """Send lamports from the faucet in an ordinary transaction.
 
         Raises:
             ValueError: the amount is more than the faucet can give.
             LocalnetError: see `execute`.
         """
         self._airdrops += 1
-        # The limit differs each time, so that equal airdrops within a slot have different signatures.
+        # A different limit each time gives equal airdrops in one slot different signatures.
         distinct = set_compute_unit_limit(10_000 + self._airdrops % 100_000)
         give = transfer(TransferParams(from_pubkey=self._faucet.pubkey(), to_pubkey=address, lamports=lamports))
         self.advance()
@@ -268,7 +268,7 @@ class Vm:
         transaction = VersionedTransaction(message, [self._faucet])
         outcome = self.execute(transaction)
         if outcome.error is not None:
-            raise ValueError(f"The faucet cannot give {lamports} lamports. Ask for less.")
+            raise ValueError(f"The faucet cannot send {lamports} lamports. Request less.")
         return transaction.signatures[0]
 
     def _keep(
@@ -315,11 +315,11 @@ class Vm:
         return value
 
     def _time_origin(self) -> float:
-        """The chain's time at its first slot; after a pause the chain is simply that many slots further."""
+        """Return the chain's time at its first slot. Slots continue to count while the network is stopped."""
         return float(self._remembered("origin", lambda: repr(self._clock.now()).encode()).decode())
 
     def _restore(self) -> None:
-        # A clock that ran faster before the restart has left its time behind; the chain's never goes back.
+        # The clock may have run faster before the restart. The chain's time must not go back.
         now = self._ledger.fact(_NOW)
         reached = self._origin if now is None else float(now.decode())
         self._behind = max(0.0, reached - self._clock.now())
@@ -327,7 +327,7 @@ class Vm:
             self._svm.set_account(address, account)
 
     def _create(self, address: Pubkey, lamports: int) -> None:
-        """Makes an account of the system program from nothing, unless it exists."""
+        """Create an account of the system program, unless it exists."""
         if self._svm.get_account(address) is None:
             account = Account(lamports, b"", Pubkey.default())
             self._svm.set_account(address, account)
@@ -335,7 +335,7 @@ class Vm:
 
 
 def writable_keys(transaction: VersionedTransaction) -> list[Pubkey]:
-    """The addresses a transaction may change."""
+    """Return the addresses that a transaction may change."""
     header, keys = transaction.message.header, transaction.message.account_keys
     signed = header.num_required_signatures
     return [

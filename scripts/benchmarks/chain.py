@@ -1,7 +1,7 @@
-"""What the daemon withstands and what it costs: kills, soak, scale and latency: scripts/bench chain [--json].
+"""Measure the daemon's robustness and cost (kills, soak, scale, latency): scripts/bench chain [--json].
 
-Everything runs on a local network on this machine, with trainings that take no time. The fault proxy's scenarios are
-tests (tests/daemon/test_faults.py) and are not repeated here.
+Everything runs on a local network on this machine, with trainings that take no time. The scenarios of the fault proxy
+are tests (tests/daemon/test_faults.py) and not part of this benchmark.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PARTS = ("kills", "soak", "scale", "latency")
 
 
 async def kills(folder: Path, random_kills: int) -> dict[str, Any]:
-    """SIGKILL at every point at which something is written, and at random moments."""
+    """Send SIGKILL at every point where the daemon writes, and at random moments."""
     async with stage(folder / "points", rounds=18) as on:
         points = await kill_at_every_point(on)
         wrong = await wrong_rounds(on)
@@ -43,7 +43,7 @@ async def kills(folder: Path, random_kills: int) -> dict[str, Any]:
 
 
 async def soaked(folder: Path, rounds: int) -> dict[str, Any]:
-    """Many rounds through one daemon with random faults."""
+    """Run many rounds through one daemon with random faults."""
     shown = await soak(folder, rounds=rounds, faults=0.01, seconds=3600)
     leaks = shown.processes or shown.leftovers or shown.files > 2
     good = shown.claimed == rounds and not shown.wrong and not leaks and shown.memory_growth < MOST_GROWTH
@@ -51,7 +51,7 @@ async def soaked(folder: Path, rounds: int) -> dict[str, Any]:
 
 
 async def scaled(folder: Path) -> dict[str, Any]:
-    """A look at everything with more and more rounds on chain."""
+    """Measure one pass over the chain with increasing numbers of rounds."""
     found = await scale(folder, SIZES)
     last = found[-1]
     good = last.cpu_seconds < MOST_CPU_SECONDS and last.peak_mb < MOST_MEMORY_MB
@@ -60,7 +60,7 @@ async def scaled(folder: Path) -> dict[str, Any]:
 
 
 async def latency(folder: Path, rounds: int) -> dict[str, Any]:
-    """From a round's being opened for trainers to the join in the chain."""
+    """Measure the time from a round's opening for trainers to the join on chain."""
     seconds = sorted(await join_latencies(folder, rounds))
     middle = median(seconds)
     return {
@@ -89,12 +89,14 @@ async def measure(parts: list[str], *, random_kills: int, rounds: int) -> dict[s
 
 
 def main() -> int:
-    """Prints the figures; returns 1 where one misses its goal."""
+    """Print the figures; return 1 if one misses its goal."""
     parser = argparse.ArgumentParser(prog="scripts/bench chain", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--only", choices=PARTS, action="append", help="one part alone (may be repeated)")
-    parser.add_argument("--kills", type=int, default=200, metavar="N", help="at random moments (default 200)")
-    parser.add_argument("--rounds", type=int, default=300, metavar="N", help="of the soak (default 300)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure only this part (may be repeated)")
+    parser.add_argument(
+        "--kills", type=int, default=200, metavar="N", help="number of kills at random moments (default 200)"
+    )
+    parser.add_argument("--rounds", type=int, default=300, metavar="N", help="rounds of the soak (default 300)")
     arguments = parser.parse_args()
     parts = arguments.only or list(PARTS)
     found = asyncio.run(measure(parts, random_kills=arguments.kills, rounds=arguments.rounds))

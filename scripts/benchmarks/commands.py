@@ -1,4 +1,4 @@
-"""CPU seconds of commands that must answer at once: user and system time of the child, the least of several runs."""
+"""Measure the CPU seconds of commands that must be fast: user and system time, the minimum of several runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import sys
 import tempfile
 
 BUDGETS = {"--help": 0.3, "config --show": 0.3, "list": 0.6}
-"""Seconds; ``list`` is measured against a local network with no round but the first."""
+"""In seconds. ``list`` is measured against a local network with only one round."""
 
-# httpcore imports trio where it is installed. Users of this package do not have it: it comes with selenium, for tests.
+# httpcore imports trio if it is installed. Users of this package do not have it; here, the tests' selenium brings it.
 _AS_INSTALLED = """
 import sys
 sys.modules["trio"] = None
@@ -23,7 +23,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def cpu_seconds(arguments: list[str], environ: dict[str, str]) -> float:
-    """What one run of a command takes of the processor."""
+    """Return the CPU seconds of one run of a command."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-c", _AS_INSTALLED, *arguments]
     subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=True)

@@ -1,4 +1,4 @@
-"""Seconds that each notebook takes from clean: by the clock, and of the processor with all that it starts."""
+"""Measure the seconds of each notebook from a clean start: wall-clock time, and CPU time with all child processes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ BUDGET = 90.0
 
 
 def processor_seconds() -> float:
-    """Of all child processes that have ended."""
+    """Return the CPU seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Runs a notebook in an empty folder."""
+    """Run a notebook in an empty folder."""
     notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     begun, used = time.monotonic(), processor_seconds()
     with tempfile.TemporaryDirectory() as folder:

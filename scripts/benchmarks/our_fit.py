@@ -1,4 +1,4 @@
-"""Our fit as a round makes it: the configuration's defaults, Lightning, the round's callbacks."""
+"""Run our fit as a round does: default settings, Lightning, and the round's callbacks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from decloud_pl.train.progress import Progress, Supervisor
 
 
 class Stopwatch(Callback):
-    """When each step ended."""
+    """Records the time at which each step ended."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -42,13 +42,13 @@ class Stopwatch(Callback):
 
 
 def fashion_mnist_node() -> dict[str, Any]:
-    """The catalogue's declaration of the real data set."""
+    """Return the catalogue's node of the real data set."""
     data = DataFolder.from_node(None)
     return Catalog(data).resolve("fashionmnist").node(data)
 
 
 def plan(folder: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: int = 1) -> TrainingPlan:
-    """A round's plan with the default settings."""
+    """Return a round's plan with the default settings."""
     settings = compose([f"seed={seed}", f"max_batches={steps}", *overrides])
     return training_plan(
         settings,
@@ -61,7 +61,7 @@ def plan(folder: Path, *overrides: str, seed: int = 0, steps: int = 0, threads: 
 
 
 def setup(folder: Path, *overrides: str, seed: int = 0, steps: int = 0) -> FitSetup:
-    """The setup of a plan's fits, from a fresh `simple_cnn`."""
+    """Return the setup of a plan's fits, starting from a fresh `simple_cnn`."""
     torch.manual_seed(seed)
     spec = ModelSpec("simple_cnn", {"num_classes": 10})
     path = folder / f"base-{seed}.safetensors"
@@ -70,11 +70,11 @@ def setup(folder: Path, *overrides: str, seed: int = 0, steps: int = 0) -> FitSe
 
 
 def _nobody(progress: Progress) -> None:
-    """Hears the progress."""
+    """Ignore the progress."""
 
 
 def fit(made: FitSetup) -> tuple[nn.Module, list[float]]:
-    """The network after a training with the round's callbacks, and when each step ended."""
+    """Train with the round's callbacks; return the network, and the time at which each step ended."""
     watch = Stopwatch()
     seed_everything(made.config.seed, workers=True, verbose=False)
     module = made.module()

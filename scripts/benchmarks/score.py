@@ -1,8 +1,8 @@
-"""The gate's estimate against the validator's result on the real Fashion-MNIST: scripts/bench score [--json].
+"""Compare the gate's estimate with the validator's result on the real Fashion-MNIST: scripts/bench score [--json].
 
-Each round trains a base model, encodes the update, writes it and lets the gate judge the file on its half of the
-held-out data; then the validator's own code scores the same file on the whole test split. A third of the rounds begins
-with a fresh model, a third with one that has been trained for a while, and a third with one that hardly gains any more.
+Each round trains a base model, encodes and writes the update, and lets the gate judge the file on its half of the
+held-out part. Then the validator's own code scores the same file on the whole test split. A third of the rounds starts
+from a fresh model, a third from a partly trained model, and a third from a model that hardly gains any more.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Course:
-    """What one round does.
+    """The parameters of one round.
 
     Attributes:
-        seed: of the order of its batches, and of a fresh model.
-        base: steps that its base model was trained for; 0 for a fresh one.
-        steps: of its training.
-        rate: its learning rate.
+        seed: seed for the order of the batches, and for a fresh model.
+        base: training steps of the base model; 0 for a fresh model.
+        steps: training steps of the round.
+        rate: the round's learning rate.
     """
 
     seed: int
@@ -61,7 +61,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the gate said of a round's update, and what that took, in seconds of processor time."""
+    """The gate's verdict on a round's update, and the CPU seconds of training and gate."""
 
     course: Course
     base: Path
@@ -86,19 +86,21 @@ def main() -> int:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench score", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    parser.add_argument("--rounds", type=int, default=30, help="how many, each with a seed of its own")
-    parser.add_argument("--steps", type=int, default=240, help="of the longest training of a round")
-    parser.add_argument("--base-steps", type=int, default=1200, help="of the longest training of a base model")
-    parser.add_argument("--architecture", default="simple_cnn", help="of the models")
-    parser.add_argument("--image-size", type=int, default=0, help="of the models that can have any; 0 for their own")
-    parser.add_argument("--no-quarantine", action="store_true", help="the validator opens our files as they are")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="processor threads to use")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--rounds", type=int, default=30, help="number of rounds, each with its own seed")
+    parser.add_argument("--steps", type=int, default=240, help="steps of a round's longest training")
+    parser.add_argument("--base-steps", type=int, default=1200, help="steps of a base model's longest training")
+    parser.add_argument("--architecture", default="simple_cnn", help="architecture of the models")
+    parser.add_argument(
+        "--image-size", type=int, default=0, help="image size, for architectures that accept any; 0 for the default"
+    )
+    parser.add_argument("--no-quarantine", action="store_true", help="let the validator open our files directly")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="number of CPU threads")
     return parser.parse_args(arguments)
 
 
 def courses(rounds: int, *, steps: int, base_steps: int) -> list[Course]:
-    """Rounds of every strength: first gains of many points, and fine-tunings that gain next to nothing."""
+    """Return rounds of every strength, from large first gains to fine-tuning with almost no gain."""
     found = []
     for seed in range(rounds):
         kind, strength = seed % 3, 1 + seed // 3 % 8
@@ -148,14 +150,14 @@ def _packed(path: Path, spec: ModelSpec) -> Path:
 
 
 def _trained(setup: FitSetup, base: State, course: Course) -> State:
-    """The weights after a round's fit."""
+    """Return the weights after a round's fit."""
     config = setup.config
     setup = dataclasses.replace(setup, state=base).with_nodes(
         optimizer={**config.optimizer, "lr": course.rate},
         trainer={**config.trainer, "limit_train_batches": course.steps, "limit_val_batches": 0},
         seed=course.seed,
     )
-    # The order of the data follows the seed, and what was packed is kept.
+    # The order of the data depends on the seed; the packed samples are reused.
     data = cast(RoundDataModule, setup.data).again(seed=course.seed)
     setup = dataclasses.replace(setup, data=data)
     torch.manual_seed(course.seed)
@@ -182,7 +184,7 @@ def _judged(setup: FitSetup, course: Course, path: Path) -> Judged:
 
 
 def _validate(judged: list[Judged], *, quarantine: bool) -> dict[int, float]:
-    """The gain that the validator measures, by the round's seed."""
+    """Return the gain that the validator measures, by the round's seed."""
     source: Source = build(our_fit.fashion_mnist_node())
     test: Samples | None = None
     found: dict[int, float] = {}

@@ -1,8 +1,8 @@
-"""How fast files are hashed, and what time and memory large transfers take: scripts/bench storage [--json].
+"""Measure the speed of hashing, and the time and memory of large transfers: scripts/bench storage [--json].
 
-Hashing is compared with ``hashlib.sha256`` alone over the same file, in turns. Transfers go to and from servers in
-another process on loopback; each is measured in a process of its own, whose memory is compared with what it was
-before the transfer. Linux only: the figures are the kernel's, from /proc.
+Hashing alternates with plain ``hashlib.sha256`` over the same file. The servers run in another process on loopback.
+Each transfer runs in its own process, whose memory is compared with its memory before the transfer. Linux only: the
+figures come from /proc.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OPERATIONS = (
 
 
 def hash_alone(path: Path) -> None:
-    """SHA-256 of a file and nothing else."""
+    """Compute only the SHA-256 of a file."""
     buffer = memoryview(bytearray(_READ))
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -51,7 +51,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def hashing(path: Path, rounds: int) -> dict[str, float]:
-    """Megabytes a second of both, the best of so many rounds, and the second as a share of the first."""
+    """Return the best MB/s of SHA-256 alone and of the CID, and the CID's speed as a share of SHA-256's."""
     size = path.stat().st_size / 1e6
     alone, cid = float("inf"), float("inf")
     for _ in range(rounds):
@@ -61,7 +61,7 @@ def hashing(path: Path, rounds: int) -> dict[str, float]:
 
 
 def transfers(path: Path, folder: Path) -> dict[str, dict[str, float]]:
-    """Seconds and megabytes above the idle process of each operation."""
+    """Return the seconds of each operation, and the megabytes above the idle process."""
     kept = EmbeddedStore(folder / "served")
     cid = kept.put(path).cid
     server = [sys.executable, str(HERE / "storage_server.py"), str(path), cid, str(folder / "served")]
@@ -84,18 +84,18 @@ def transfers(path: Path, folder: Path) -> dict[str, dict[str, float]]:
 
 
 def make_file(path: Path, size: int) -> None:
-    """Random bytes, which no file system can store smaller."""
+    """Write random bytes, which a file system cannot compress."""
     with path.open("wb") as file:
         for start in range(0, size, _READ):
             file.write(os.urandom(min(_READ, size - start)))
 
 
 def main() -> int:
-    """Prints the figures; returns 1 where one misses its goal."""
+    """Print the figures; return 1 if one misses its goal."""
     parser = argparse.ArgumentParser(prog="scripts/bench storage", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--size", type=int, default=500_000_000, metavar="BYTES", help="of the file")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of hashing; the best counts")
+    parser.add_argument("--size", type=int, default=500_000_000, metavar="BYTES", help="size of the file")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="hashing rounds; the best one is used")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,6 +1,6 @@
-"""One transfer in a process of its own, so that its memory is its own. Prints seconds and bytes of memory as JSON.
+"""Run one transfer in its own process, so that its memory can be measured. Print seconds and bytes of memory as JSON.
 
-Arguments: the operation, the server's port, the file, its CID, a folder for what is written.
+Arguments: the operation, the server's port, the file, its CID, a folder for output.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from decloud_pl.store.pinata import PinataCredentials, PinataStore
 
 
 def memory(field: str) -> int:
-    """Bytes of this process: ``VmRSS`` now, ``VmHWM`` the most there ever was."""
+    """Return this process's memory in bytes: ``VmRSS`` is the current value, ``VmHWM`` the peak."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     line = next(line for line in status.splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 
 
 def stores(port: str, folder: Path) -> dict[str, Callable[[], Store]]:
-    """The stores that can be measured."""
+    """Return the stores that can be measured."""
     url = f"http://127.0.0.1:{port}"
 
     pair, bearer = PinataCredentials("key", "secret"), PinataCredentials(jwt="a.b.c")
@@ -43,7 +43,7 @@ def stores(port: str, folder: Path) -> dict[str, Callable[[], Store]]:
 
 
 def work(operation: str, port: str, file: Path, cid: str, folder: Path) -> Callable[[], object]:
-    """What is measured, ready to start."""
+    """Return the operation to measure, ready to run."""
     kind, name = operation.split(" ")
     size = file.stat().st_size
     if kind == "upload":
@@ -54,7 +54,7 @@ def work(operation: str, port: str, file: Path, cid: str, folder: Path) -> Calla
 
 
 def main(operation: str, port: str, file: str, cid: str, folder: str) -> None:
-    # What the program loads before its first transfer belongs to the idle process.
+    # Modules that the program loads before its first transfer count as idle memory.
     import ipfshttpclient  # noqa: F401
     import requests
 

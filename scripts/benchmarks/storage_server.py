@@ -1,7 +1,7 @@
-"""Kubo's RPC, Pinata's APIs and a gateway on loopback, for uploads that are thrown away and downloads of one file.
+"""Kubo's RPC, Pinata's APIs and a gateway on loopback. Uploads are discarded; downloads serve one file.
 
-They do no work that would disturb the measurement: the CID they name is the one they were told.
-Arguments: the file, its CID, a folder with it as an embedded store. Prints the port.
+The servers avoid work that would disturb the measurement: they return the given CID without computing it.
+Arguments: the file, its CID, a folder with the file in an embedded store. Prints the port.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PIECE = 1 << 20
 
 
 def handler_of(file: Path, cid: str, store: EmbeddedStore) -> type[BaseHTTPRequestHandler]:
-    """A handler class for one file."""
+    """Return a handler class for one file."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -80,7 +80,7 @@ def handler_of(file: Path, cid: str, store: EmbeddedStore) -> type[BaseHTTPReque
             self.wfile.write(body)
 
         def discard(self) -> int:
-            """Reads a body of known length or in chunks; returns its bytes."""
+            """Read a body of known length or in chunks; return its number of bytes."""
             if "chunked" not in self.headers.get("Transfer-Encoding", ""):
                 return self.skip(int(self.headers.get("Content-Length") or 0))
             received = 0
@@ -97,7 +97,7 @@ def handler_of(file: Path, cid: str, store: EmbeddedStore) -> type[BaseHTTPReque
             return size
 
         def log_message(self, *arguments: object) -> None:
-            """Nothing goes to the console."""
+            """Do not log to the console."""
 
     return Handler
 

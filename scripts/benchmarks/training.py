@@ -1,4 +1,4 @@
-"""Our fit against the usual loop on the real Fashion-MNIST: same network, same data, same steps, side by side."""
+"""Compare our fit with the usual loop on the real Fashion-MNIST: same network, same data, same steps."""
 
 from __future__ import annotations
 
@@ -34,13 +34,15 @@ Measure = Callable[[argparse.Namespace, Path], dict[str, Any]]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench training", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    parser.add_argument("--part", choices=list(_PARTS), action="append", help="only this part; may be repeated")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each, in turn")
-    parser.add_argument("--steps", type=int, default=60, help="steps of a measurement")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="processor threads to use")
-    parser.add_argument("--update-steps", type=int, default=300, help="steps before an update is encoded")
-    parser.add_argument("--seeds", type=int, default=3, help="epochs to compare accuracies by")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument(
+        "--part", choices=list(_PARTS), action="append", help="measure only this part (may be repeated)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each fit, in turn")
+    parser.add_argument("--steps", type=int, default=60, help="steps per measurement")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="number of CPU threads")
+    parser.add_argument("--update-steps", type=int, default=300, help="steps before the update is encoded")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds to compare accuracies with")
     arguments = parser.parse_args()
     measured = run(arguments)
     if arguments.json:
@@ -59,7 +61,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         measured: dict[str, Any] = {"precision": precision, "threads": torch.get_num_threads()}
-        # Several parts are measured by one function: whoever asks for one of them gets them all.
+        # One function measures several parts, so a request for one of them returns them all.
         wanted = dict.fromkeys(_PARTS[part] for part in arguments.part or _PARTS)
         for measure in wanted:
             found = measure(arguments, folder)
@@ -112,7 +114,7 @@ def _accuracy(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _update(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The sizes of an update, and what a validator scores with each."""
+    """Measure the sizes of an update, and the accuracy that a validator measures with each."""
     source: Source = build(our_fit.fashion_mnist_node())
     scorer = Scorer(source.load("test"), ImageInput())
     made = our_fit.setup(folder, steps=arguments.update_steps)
@@ -153,7 +155,7 @@ def _tell(found: dict[str, Any]) -> None:
 
 
 def _targets(measured: dict[str, Any]) -> dict[str, bool]:
-    """Those of the parts that were measured."""
+    """Return the targets of the measured parts, and whether they are met."""
     targets: dict[str, bool] = {}
     if "first_step_cpu_seconds" in measured:
         targets["first step < 8 s of CPU"] = measured["first_step_cpu_seconds"] < 8

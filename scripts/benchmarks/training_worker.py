@@ -1,4 +1,4 @@
-"""A real worker process on Fashion-MNIST: its processor time to the first step, and its largest memory."""
+"""Measure a real worker process on Fashion-MNIST: its CPU time until the first step, and its peak memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """CPU seconds from the process's start to the end of its first step (its children's included), MB at most."""
+    """Return the CPU seconds from the process's start to the end of its first step, with children, and the peak MB."""
     process = subprocess.Popen(
         [sys.executable, "-m", "decloud_pl.executors.worker", str(folder)],
         stdin=subprocess.PIPE,
@@ -20,7 +20,7 @@ def measure(folder: Path) -> dict[str, float]:
         text=True,
     )
     if process.stdout is None:
-        raise RuntimeError("the worker has no output")
+        raise RuntimeError("The worker has no output.")
     seen = psutil.Process(process.pid)
     seconds = 0.0
     for line in process.stdout:
@@ -29,5 +29,5 @@ def measure(folder: Path) -> dict[str, float]:
             seconds = times.user + times.system + times.children_user + times.children_system
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError("the worker failed")
+        raise RuntimeError("The worker failed.")
     return {"first_step_cpu_seconds": round(seconds, 2), "peak_memory_mb": round(usage.ru_maxrss / 1024)}

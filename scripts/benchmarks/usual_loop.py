@@ -1,4 +1,4 @@
-"""The loop that everybody writes: PIL transforms per sample, a DataLoader with two workers, Adam, float32."""
+"""The usual training loop: PIL transforms per sample, a DataLoader with two workers, Adam, float32."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sample = tuple[torch.Tensor, int]
 
 
 class Pictures(Dataset[Sample]):
-    """Images (N, H, W) as PIL pictures through transforms."""
+    """Images (N, H, W) as PIL images through transforms."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self._images = images
@@ -40,7 +40,7 @@ class Pictures(Dataset[Sample]):
 
 
 class UsualLoop:
-    """Trains a network step by step; an epoch follows the other."""
+    """Trains a network step by step, over as many epochs as needed."""
 
     def __init__(
         self, network: nn.Module, images: NDArray[np.uint8], labels: NDArray[np.int64], *, seed: int, rate: float
@@ -62,7 +62,7 @@ class UsualLoop:
         return len(self._loader)
 
     def train(self, steps: int) -> float:
-        """Steps per second."""
+        """Train; return the steps per second."""
         self._network.train()
         begun = time.perf_counter()
         for _ in range(steps):

@@ -1,8 +1,8 @@
-"""What watching a daemon costs, and how fast the dashboard answers: scripts/bench view [--json].
+"""Measure the cost of watching a daemon, and the dashboard's speed: scripts/bench view [--json].
 
-A training runs in a worker, as in the daemon. In turns of a few seconds it is watched (live view on a terminal,
-activity file, report, metrics scraped) and not watched, and the steps per second of both kinds of turns are compared: a
-machine that grows slower or busier meanwhile hits both alike. The dashboard is started on a journal of many rounds.
+A training runs in a worker, as in the daemon. For a few seconds at a time, it is watched (live view on a terminal,
+activity file, report, scraped metrics) or not watched, in alternation. The benchmark compares the steps per second of
+both: a machine that becomes slower or busier affects both alike. The dashboard starts on a journal with many rounds.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _STATES = (State.SEEN, State.JOINING, State.WAITING, State.TRAINING, State.PUBLI
 
 @dataclass
 class Turn:
-    """Some messages of the worker: from which to which step, in how many seconds of the clock and of the processor."""
+    """A turn with some of the worker's messages: its steps, its wall-clock seconds and its CPU seconds."""
 
     watched: bool
     steps: int = 0
@@ -64,7 +64,7 @@ class Turn:
 
 @contextlib.contextmanager
 def terminal() -> Iterator[Console]:
-    """A console on a pseudo-terminal of 80 × 24 that somebody reads."""
+    """Open a console on a pseudo-terminal of 80 × 24. A thread reads its output."""
     ours, theirs = pty.openpty()
 
     def drain() -> None:
@@ -81,7 +81,7 @@ def terminal() -> Iterator[Console]:
 
 
 class Watch:
-    """Everything that watches a daemon, which can be switched on and off."""
+    """All observers of a daemon, which can be switched on and off."""
 
     def __init__(self, home: Path, console: Console) -> None:
         self._home = home
@@ -115,7 +115,7 @@ class Watch:
 
 
 def make_plan(folder: Path, epochs: int) -> None:
-    """A training of the smallest model on the digits, with the settings' defaults."""
+    """Write the plan of a training of the smallest model on the digits, with default settings."""
     import torch
 
     from decloud_pl.models.registry import build
@@ -130,7 +130,7 @@ def make_plan(folder: Path, epochs: int) -> None:
 
 
 async def train(folder: Path, home: Path, epochs: int) -> list[Turn]:
-    """Trains once, watched in every other turn."""
+    """Train once, watched in every other turn."""
     make_plan(folder, epochs)
     turns = [Turn(watched=False)]
     journal = Journal(home / JOURNAL_FILE, OWNER)
@@ -167,18 +167,18 @@ async def train(folder: Path, home: Path, epochs: int) -> list[Turn]:
         watch.switch(on=False)
         await watch.reports.aclose()
     journal.close()
-    return [turn for turn in turns[1:-1] if turn.steps]  # the first one warms up, the last one is cut off
+    return [turn for turn in turns[1:-1] if turn.steps]  # the first turn is the warm-up, the last is incomplete
 
 
 def speed(turn: Turn) -> float:
-    """Steps per second."""
+    """Return the steps per second."""
     return turn.steps / turn.seconds
 
 
 def cost_of_watching(turns: list[Turn]) -> dict[str, float]:
-    """The median speed of both kinds of turns, and what watching takes of them and of one processor."""
+    """Return the median speed of both kinds of turns, and the cost of watching as a share of speed and of one CPU."""
     speeds = {on: [speed(turn) for turn in turns if turn.watched is on] for on in (True, False)}
-    # Neighbours are compared: what slows the machine for a while slows both.
+    # Compare neighboring turns: a temporarily slow machine slows both.
     pairs = [
         1 - speed(one if one.watched else two) / speed(two if one.watched else one)
         for one, two in itertools.pairwise(turns)
@@ -198,7 +198,7 @@ def cost_of_watching(turns: list[Turn]) -> dict[str, float]:
 
 
 def fill(home: Path, rounds: int) -> None:
-    """A journal of so many ended rounds, as a long-lived daemon leaves it."""
+    """Write a journal with this many finished rounds, like that of a long-lived daemon."""
     begun = time.time() - rounds * 60
     journal = Journal(home / JOURNAL_FILE, OWNER)
     journal.connection.execute("PRAGMA synchronous = OFF")
@@ -227,7 +227,7 @@ def fill(home: Path, rounds: int) -> None:
 
 
 def dashboard(home: Path, rounds: int) -> dict[str, float]:
-    """Seconds of the first page and of the slowest further one, and the process's resident bytes afterwards."""
+    """Return the seconds of the first page and of the slowest later page, and the process's resident megabytes."""
     fill(home, rounds)
     command = [sys.executable, "-m", "decloud_pl.cli", "dashboard", "--port", "0", "--home", str(home), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -244,7 +244,7 @@ def dashboard(home: Path, rounds: int) -> dict[str, float]:
 
 
 def ask(port: int, path: str, cookie: str) -> tuple[str, float]:
-    """The cookie that comes with a page, and the seconds it took."""
+    """Request a page; return its cookie, and the seconds it took."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     begun = time.perf_counter()
     connection.request("GET", path, headers={"Cookie": cookie} if cookie else {})
@@ -253,16 +253,16 @@ def ask(port: int, path: str, cookie: str) -> tuple[str, float]:
     seconds = time.perf_counter() - begun
     connection.close()
     if answer.status not in (200, 303):
-        raise SystemExit(f"{path} answered {answer.status}")
+        raise SystemExit(f"{path} returned status {answer.status}")
     return (answer.getheader("Set-Cookie") or "").split(";")[0], seconds
 
 
 def main() -> int:
-    """Prints the figures; returns 1 where one misses its goal."""
+    """Print the figures; return 1 if one misses its goal."""
     parser = argparse.ArgumentParser(prog="scripts/bench view", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--epochs", type=int, default=40, metavar="N", help="of the training")
-    parser.add_argument("--rounds", type=int, default=10_000, metavar="N", help="in the dashboard's journal")
+    parser.add_argument("--epochs", type=int, default=40, metavar="N", help="epochs of the training")
+    parser.add_argument("--rounds", type=int, default=10_000, metavar="N", help="rounds in the dashboard's journal")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         for part in ("training", "home", "many"):

@@ -1,4 +1,4 @@
-"""Plans on another machine than the daemon's."""
+"""Training plans on a machine other than the daemon's."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def test_a_published_data_set_is_where_the_daemon_says_or_in_the_machines_own_fo
 def test_a_users_own_path_must_be_on_every_machine(tmp_path: Path) -> None:
     mine = {"_target_": "decloud_pl.data.user_files.UserFiles", "name": "mine", "root": str(tmp_path), "num_classes": 2}
     assert local_dataset(mine) == mine
-    with pytest.raises(DatasetNotFound, match="at the same path on every machine"):
+    with pytest.raises(DatasetNotFound, match="the same path on every machine"):
         local_dataset({**mine, "root": str(tmp_path / "absent.csv?text=a&label=b")})

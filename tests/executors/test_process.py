@@ -1,5 +1,4 @@
-"""Workers that fail, hang, are killed or stopped: what happens to them, and what is left; the same on this machine
-and on a Ray cluster."""
+"""Workers that fail, hang, are killed or are stopped, on this machine and on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -28,13 +27,13 @@ _SAY = "import json, os, signal, sys, time\ndef say(**m): print(json.dumps(m), f
 
 
 def on_this_machine(script: str, **options: Any) -> ProcessExecutor:
-    """An executor of a worker that runs ``script``; ``sys.argv[1]`` is the worker's folder."""
+    """Return an executor whose worker runs ``script``. ``sys.argv[1]`` is the worker's folder."""
     return ProcessExecutor(command=(sys.executable, "-c", _SAY + script), **options)
 
 
 @pytest.fixture(params=["process", pytest.param("ray", marks=pytest.mark.ray)])
 def executor(request: pytest.FixtureRequest) -> Callable[..., Executor]:
-    """Makes an executor as `on_this_machine` does, of each kind."""
+    """A function like `on_this_machine`, for each kind of executor."""
     if request.param == "process":
         return on_this_machine
     cluster: RayCluster = request.getfixturevalue("ray")
@@ -47,7 +46,7 @@ def executor(request: pytest.FixtureRequest) -> Callable[..., Executor]:
 
 
 async def run(executor: Executor, folder: Path, heard: list[Mapping[str, object]] | None = None) -> None:
-    """Runs a worker; ``heard`` gets what it said, without what the cluster says of itself."""
+    """Run a worker; collect its messages in ``heard``, without the notes about the cluster."""
     write_plan(folder)
 
     def on_progress(message: Mapping[str, object]) -> None:
@@ -87,7 +86,7 @@ async def test_what_it_says_and_its_update_come_back(executor: Callable[..., Exe
 async def test_it_gets_no_secret(executor: Callable[..., Executor], tmp_path: Path) -> None:
     script = "say(env=dict(os.environ))\n"
     environ = {**os.environ, "DECLOUD_PRIVATE_KEY": "k-e-y", "PINATA_JWT": "j-w-t"}
-    # Addresses with a password or a key in them, whose names do not say so.
+    # These addresses contain a password or a key, but their names do not show it.
     environ |= {"DECLOUD_NOTIFY_URLS": "mailto://me:l-o-g-i-n@mail", "DECLOUD_NETWORK_RPC_URL": "https://rpc/k-e-y"}
     heard: list[Mapping[str, object]] = []
     await run(executor(script, environ=environ), tmp_path, heard)
@@ -111,7 +110,7 @@ async def test_it_gets_its_share(tmp_path: Path) -> None:
 async def test_what_a_killed_worker_leaves_behind_does_not_keep_us_waiting(
     executor: Callable[..., Executor], tmp_path: Path
 ) -> None:
-    """A data loader's process inherits standard output, so its end does not come with the worker's."""
+    """A data loader's process inherits standard output and keeps it open after the worker has ended."""
     script = (
         "import subprocess\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
@@ -121,7 +120,7 @@ async def test_what_a_killed_worker_leaves_behind_does_not_keep_us_waiting(
     heard: list[Mapping[str, object]] = []
     with pytest.raises(TrainingError, match="memory"):
         await asyncio.wait_for(run(executor(script), tmp_path, heard), 60)
-    # SIGKILL is under way; where nobody reaps orphans a zombie remains.
+    # SIGKILL takes effect later. On a machine where no process reaps orphans, a zombie remains.
     deadline = time.monotonic() + 10
     while _alive(int(str(heard[0]["pid"]))):
         assert time.monotonic() < deadline
@@ -141,7 +140,7 @@ async def test_a_worker_that_is_stopped_writes_its_checkpoint(
     script = (
         "from pathlib import Path\n"
         "import threading\n"
-        # As the real worker does: the end of its input is the end of the daemon.
+        # Like the real worker, exit when standard input closes: then the daemon has ended.
         "threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()\n"
         "def stop(*_):\n"
         "    time.sleep(0.3)\n"
@@ -170,16 +169,20 @@ ENDS: dict[str, tuple[str, type[Exception] | None, str]] = {
     "good": ("time.sleep(0.5)", None, ""),
     "slow": ("for step in range(8):\n    say(step=step)\n    time.sleep(0.5)\n", None, ""),
     "hangs": ("signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)", TrainingError, "no progress"),
-    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", TrainingError, "was killed, probably because memory ran out"),
+    "killed": (
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        TrainingError,
+        "was killed, probably because the machine ran out",
+    ),
     "segfault": ("os.kill(os.getpid(), signal.SIGSEGV)", TrainingError, "was killed by signal 11"),
     "code": ("sys.exit(7)", TrainingError, "ended with exit code 7"),
-    "defect": ("raise RuntimeError", TrainingError, "ended with exit code 1"),
+    "uncaught": ("raise RuntimeError", TrainingError, "ended with exit code 1"),
     "word": ("say(error='It diverged.')\nsys.exit(10)", TrainingError, "It diverged."),
     "stopped": ("say(error='Somebody came.')\nsys.exit(75)", TrainingStopped, "Somebody came."),
     "no room": ("say(error='Later.')\nsys.exit(69)", ExecutorUnavailable, "Later."),
-    "stranger": ("say(error='It is none.')\nsys.exit(9)", UntrustedFileRejected, "It is none."),
+    "stranger": ("say(error='Not a model.')\nsys.exit(9)", UntrustedFileRejected, "Not a model."),
 }
-"""Workers, the exception that each ends with, and words of its message."""
+"""Workers by name: the script, the exception it causes (if any), and a part of the exception's message."""
 
 
 async def test_parallel_workers_end_as_described_and_do_not_hurt_each_other(

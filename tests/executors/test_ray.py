@@ -1,4 +1,4 @@
-"""Trainings on a Ray cluster whose machines die, have no room or cannot be reached."""
+"""Trainings on a Ray cluster whose machines die, are full or cannot be reached."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ SECRETS = {"DECLOUD_PRIVATE_KEY": "5KEYthatNoMachineMaySee", "PINATA_JWT": "eyJ.
 
 
 def places_of(secrets: Mapping[str, str], cluster: RayCluster) -> list[str]:
-    """The cluster's files and processes that hold a secret."""
+    """Return the cluster's files and processes that contain a secret."""
     needles = [secret.encode() for secret in secrets.values()]
     found: list[str] = []
     for path in cluster.folder.rglob("*"):
-        with suppress(FileNotFoundError):  # Ray removes its temporary files while this looks at them
+        with suppress(FileNotFoundError):  # Ray removes temporary files during this loop
             if path.is_file() and not path.is_symlink() and any(needle in path.read_bytes() for needle in needles):
                 found.append(str(path))
     for process in psutil.Process(cluster.pid).children(recursive=True):
@@ -73,12 +73,12 @@ async def test_a_round_whose_machine_is_killed_is_claimed(
         checkpoint = world.home / "rounds" / str(round_id) / "training.ckpt"
         await world.begin(round_id)
         await world.diary.until(lambda: bool(said()), patience=60)
-        await asyncio.to_thread(ray.add)  # too late for the training that begins
+        await asyncio.to_thread(ray.add)  # added after the training has started on the first machine
         await world.diary.until(checkpoint.exists, patience=PATIENCE)
         reached = max(steps())
         await asyncio.to_thread(ray.kill, doomed)
         await world.diary.until(
-            lambda: any("lost to the Ray cluster" in event.note for event in said()), patience=PATIENCE
+            lambda: any("The Ray cluster lost" in event.note for event in said()), patience=PATIENCE
         )
         before = len(steps())
         await world.diary.until(lambda: len(steps()) > before, patience=PATIENCE)
@@ -110,9 +110,9 @@ def test_a_killed_driver_leaves_nothing_behind(ray: RayCluster, tmp_path: Path) 
         driver.kill()
         gone, alive = psutil.wait_procs([training], timeout=30)
     assert (gone, alive) == ([training], [])
-    # Its files are removed by the next training on that machine, whose own are removed at its end.
+    # The next training on that machine removes these files. It removes its own files when it ends.
     executor = RayExecutor(RayConfig(ray.address), command=(sys.executable, "-c", ""))
-    for _ in range(10):  # Ray ends the actor of a killed driver in its own time; until then its folder is in use
+    for _ in range(10):  # Ray ends the actor of a killed driver some time later; until then its folder is in use
         asyncio.run(executor.train(tmp_path, print, environment={}))
         if not (left := list(ray.folder.glob("decloud-ray-*"))):
             break
@@ -120,7 +120,7 @@ def test_a_killed_driver_leaves_nothing_behind(ray: RayCluster, tmp_path: Path) 
 
 
 async def test_a_training_that_kills_every_machine_fails(ray: RayCluster, tmp_path: Path) -> None:
-    """What it says each time arrives; each time it begins with the checkpoint that came back the time before."""
+    """The messages of every attempt arrive, and each attempt starts from the checkpoint of the previous one."""
     write_plan(tmp_path)
     script = (
         "import json, os, signal, sys, time\nfrom pathlib import Path\n"
@@ -132,7 +132,7 @@ async def test_a_training_that_kills_every_machine_fails(ray: RayCluster, tmp_pa
     )
     heard: list[Mapping[str, object]] = []
     executor = RayExecutor(RayConfig(ray.address, checkpoint_seconds=0), command=(sys.executable, "-c", script))
-    with pytest.raises(TrainingError, match="was lost to the Ray cluster in the middle"):
+    with pytest.raises(TrainingError, match="The Ray cluster lost"):
         await executor.train(tmp_path, heard.append, environment={})
     assert [said["before"] for said in heard if "before" in said] == ["", "x", "xx", "xxx"]
     assert (tmp_path / "training.ckpt").read_text() == "xxxx"
@@ -148,7 +148,7 @@ def _pid_in(driver: subprocess.Popen[bytes]) -> psutil.Process:
 
 
 async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path: Path) -> None:
-    """A damaged update, no machine large enough, all machines busy, no cluster: side by side."""
+    """A damaged update, no machine large enough, a refused connection and a silent address, all at once."""
     update = {"path": "update.pt", "cid": "bafkqaaa", "profile": "kubo-v1", "size": 9, "convention": "delta"}
     update |= {"accuracy_before": 0.1, "accuracy_after": 0.9}
     damaged = (
@@ -159,7 +159,7 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
         "damaged": (
             RayConfig(ray.address),
             TrainingError,
-            "did not arrive undamaged",
+            "was damaged on its way",
         ),
         "large": (
             RayConfig(ray.address, cpus=99, gpus=2, wait_seconds=1),
@@ -169,12 +169,12 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
         "nowhere": (
             RayConfig("127.0.0.2:9"),
             ExecutorUnavailable,
-            "The Ray cluster at 127.0.0.2:9 cannot be reached: Connection refused. Start it",
+            "The Ray cluster at 127.0.0.2:9 cannot be reached: Connection refused.",
         ),
         "silent": (
             RayConfig("127.0.0.1:9", connect_seconds=2),
             ExecutorUnavailable,
-            "The Ray cluster at 127.0.0.1:9 cannot be reached: no answer. Start it",
+            "The Ray cluster at 127.0.0.1:9 cannot be reached: no answer.",
         ),
     }
     runs = []
@@ -187,7 +187,7 @@ async def test_what_cannot_be_is_said_in_bounded_time(ray: RayCluster, tmp_path:
     checks = [RayExecutor(RayConfig(ray.address, cpus=cpus)).check() for cpus in (2, 99)]
     found, small, *results = await asyncio.gather(*checks, *runs, return_exceptions=True)
     assert "16 CPUs, 0 GPUs, Ray 2" in str(found)
-    assert "a training takes 2 CPUs" in str(found)
+    assert "needs 2 CPUs" in str(found)
     assert isinstance(small, ExecutorUnavailable)
     for result, (name, (_, kind, words)) in zip(results, cases.items(), strict=True):
         assert type(result) is kind, (name, result)

@@ -1,4 +1,4 @@
-"""Trainings that run at the same time share the machine without treading on each other."""
+"""Trainings that run at the same time share the machine without using each other's GPUs."""
 
 from __future__ import annotations
 

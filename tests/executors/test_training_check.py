@@ -1,4 +1,4 @@
-"""Which settings are checked in a process that has torch, before a round is joined for them."""
+"""The settings that a process with torch must check before the daemon joins a round."""
 
 from __future__ import annotations
 

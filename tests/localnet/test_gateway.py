@@ -1,4 +1,4 @@
-"""The local network's gateway, over HTTP, and the reader that the trainer uses against it."""
+"""The local network's gateway over HTTP, and the trainer's gateway reader against it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ABSENT = str(Cid.of_block(1, RAW, b"absent"))
 
 
 class Client:
-    """Requests to one gateway, each answered in full."""
+    """Sends requests to one gateway and reads the complete responses."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
@@ -184,14 +184,14 @@ async def test_a_client_that_hangs_up_is_no_defect(
     query: str, client: Client, store: EmbeddedStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = tmp_path / "large"
-    source.write_bytes(bytes(32 << 20))  # more than the sockets' buffers hold
+    source.write_bytes(bytes(32 << 20))  # larger than the socket buffers
     cid = store.put(source).cid
     port = int(client.url.rsplit(":", 1)[1])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET /ipfs/{cid}{query} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
     assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
     writer.transport.abort()
-    # The server answers others meanwhile and after.
+    # The server keeps serving other clients, now and after the disconnect.
     status, data, _ = await client.get(f"/ipfs/{cid}{query}")
     assert status == 200
     assert len(data) >= 32 << 20

@@ -1,4 +1,4 @@
-"""The local network's state on a disk that is full, damaged, or left behind by a kill."""
+"""The local network's state on a full disk, in a damaged file, and after a kill."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def clock() -> ManualClock:
 
 
 class Disk:
-    """What holds the chain's state: SQLite's connections to it, each with settings of its own."""
+    """Controls the SQLite connections to the chain's state. SQLite's limits apply per connection."""
 
     def __init__(self) -> None:
         self._connections: list[sqlite3.Connection] = []
@@ -45,7 +45,7 @@ class Disk:
         return self._connections[-1]
 
     def fill(self, *, free: bool = False) -> None:
-        """SQLite's own limit on pages fails as a full disk does: SQLITE_FULL, rolled back by SQLite itself."""
+        """Lower SQLite's page limit. It fails like a full disk: SQLITE_FULL, with SQLite's own rollback."""
         self._set(f"max_page_count = {1 << 30 if free else 1}")
 
     def forbid_writing(self) -> None:
@@ -74,7 +74,7 @@ def vm(clock: ManualClock, state: Path, disk: Disk) -> Iterator[Vm]:
 
 
 def airdrop_until_full(vm: Vm, to: Pubkey, disk: Disk) -> int:
-    """How much arrived before the disk was full."""
+    """Send airdrops until the disk is full; return the lamports that arrived."""
     disk.fill()
     for count in range(1000):
         try:
@@ -85,7 +85,7 @@ def airdrop_until_full(vm: Vm, to: Pubkey, disk: Disk) -> int:
 
 
 def balances(vm: Vm) -> dict[Pubkey, int]:
-    """Of everybody who has ever had anything, the faucet included."""
+    """Return the balance of every account in the ledger, including the faucet."""
     return {address: vm.balance(address) for address, _ in vm.ledger.accounts()}
 
 
@@ -113,7 +113,7 @@ def test_time_goes_on_when_the_disk_is_full(
     vm: Vm, clock: ManualClock, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
     airdrop_until_full(vm, SOMEBODY, disk)
-    disk.forbid_writing()  # the time is one row that always finds room
+    disk.forbid_writing()  # a full disk is not enough: the row with the time is only replaced
     slot = vm.slot
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -155,7 +155,7 @@ def test_damage_is_one_sentence_and_the_file_is_left(clock: ManualClock, state: 
         except LocalnetError as error:
             refused.append(str(error))
         assert damaged.read_bytes() == before
-    assert len(refused) > pages // 3  # the others hold what a start does not read
+    assert len(refused) > pages // 3  # a start does not read the other pages
     assert all(f"{tmp_path}/page " in message and "Choose another folder" in message for message in refused)
 
 
@@ -163,7 +163,7 @@ def test_what_a_kill_leaves_is_what_the_next_start_has(vm: Vm, clock: ManualCloc
     signatures = [vm.airdrop(SOMEBODY, SOL) for _ in range(20)]
     clock.advance(10)
     vm.advance()
-    # A kill flushes and closes nothing: these are the files as they stand.
+    # A kill flushes and closes no files, so a copy of the files shows what a kill leaves.
     left = tmp_path / "left"
     left.mkdir()
     for file in state.parent.glob("chain.sqlite*"):

@@ -1,4 +1,4 @@
-"""The whole network as a plain context: for scripts, and for notebooks, where a loop runs already."""
+"""The complete network as a context manager, for scripts and for notebooks with a running loop."""
 
 from __future__ import annotations
 
@@ -141,14 +141,14 @@ async def test_a_running_network_is_upgraded_in_the_middle_of_a_round(tmp_path: 
         assert (joined.status, joined.trainers_count) == (RoundStatus.WAITING_TRAINERS, 1)
         assert joined.validator is not None
         assert await chain.submission(0, trainer.address) is not None
-        # The new program's instruction, by its old validator.
+        # The validator from before the upgrade sends an instruction of the new program.
         validator = load_wallet(keypair_path=tmp_path / "validator.json", environ={})
         newest = get_dialect("v1.2")
         abort = newest.abort_round(0, creator=joined.creator, validator=validator.address)
         as_validator = Sender(chain.rpc, validator, newest, MemoryTransactionLog())
         await as_validator.send([abort], key="abort", landed=never)
         assert await status() is RoundStatus.CANCELLED
-        assert await chain.round(1) is None  # the creator remembers how many rounds it was to post
+        assert await chain.round(1) is None  # the creator keeps its limit on rounds across the upgrade
         await chain.rpc.aclose()
     async with LocalNetwork(tmp_path, agents=None) as network:
         assert network.dialect == "v1.2"
@@ -175,6 +175,6 @@ def test_a_client_that_leaves_while_it_sends_is_no_error(caplog: pytest.LogCaptu
         for _ in range(3):
             with socket.create_connection((address.hostname, address.port)) as client:
                 client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
-                assert healthy(network)  # the server has begun to read
+                assert healthy(network)  # by now, the server is reading the request
         assert healthy(network)
     assert [record.getMessage() for record in caplog.records if record.name.startswith("aiohttp")] == []

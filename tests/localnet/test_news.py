@@ -1,4 +1,4 @@
-"""A local network says what happens to a round, one line each."""
+"""The local network prints one line for each event of a round."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def test_a_rounds_life_is_told(tmp_path: Path) -> None:
     trainer = f"{address[:4]}…{address[-4:]}"
     assert lines == [
         "Round 0: posted, 1 SOL for custom.",
-        "Round 0: claimed by its validator, trainers may join.",
-        f"Round 0: trainer {trainer} joined, 1 in all.",
+        "Round 0: claimed by its validator, open for trainers.",
+        f"Round 0: trainer {trainer} joined, 1 in total.",
         f"Round 0: trainer {trainer} submitted {world.row(0).update_cid}.",
         f"Round 0: scored, {trainer} 100 %.",
         f"Round 0: paid 0.882 SOL to {trainer}.",

@@ -1,4 +1,4 @@
-"""A project that installs in seconds, with our set-up scripts."""
+"""A small project with our set-up scripts, which installs in seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ backend-path = ["."]
 name = "tiny"
 version = "1"
 """
-# A build backend in the tree, so that pip needs no package at all. It notes each build, and hangs when told to.
+# A build backend in the project, so that pip needs no package. It records each build, and hangs on request.
 BACKEND = """\
 import pathlib, time, zipfile
 
@@ -48,7 +48,7 @@ PATIENCE = 60.0
 
 
 def write_wheel(path: Path) -> str:
-    """A package with nothing but its name and version; returns the SHA-256 of the file."""
+    """Write a package with only a name and a version; return the file's SHA-256."""
     name, version = path.name.split("-")[:2]
     info = f"{name}-{version}.dist-info"
     path.parent.mkdir(exist_ok=True)
@@ -77,14 +77,14 @@ class Checkout:
         self.pins.write_text(f"pinned==1 --hash=sha256:{digest}\n")
         (folder / "backend.py").write_text(BACKEND)
         (folder / "python").mkdir()
-        # The interpreter of the tests under a name that is looked for, and nothing of the machine's before it.
+        # The tests' interpreter under a name that the set-up looks for. No Python of the machine comes before it.
         (folder / "python" / "python3.11").symlink_to(Path(sys.executable).resolve())
         path = f"{folder / 'python'}:/usr/bin:/bin"
         only_wheels = {f"{tool}_{key}": value for tool in ("PIP", "UV") for key, value in _ONLY_WHEELS.items()}
         self.environ = {**os.environ, "PATH": path, **only_wheels}
 
     def use_uv(self) -> None:
-        """Finds uv itself, as the extra dev installs it: it takes a tenth of pip's time."""
+        """Make uv available, as the extra dev installs it. It takes a tenth of pip's time."""
         found = shutil.which("uv", path=sysconfig.get_path("scripts"))
         if found is None:
             pytest.skip("uv is not installed")
@@ -101,7 +101,7 @@ class Checkout:
         )
 
     def setup(self) -> tuple[int, str]:
-        """Runs it to its end; returns exit code and what it told the user."""
+        """Run the set-up; return its exit code and its messages to the user."""
         process = self.start()
         output, told = process.communicate(timeout=PATIENCE)
         assert output == "", "standard output belongs to the command that is run after the set-up"
@@ -115,7 +115,7 @@ class Checkout:
     def wait_for_builds(self, number: int) -> None:
         deadline = time.monotonic() + PATIENCE
         while self.builds < number:
-            assert time.monotonic() < deadline, "pip never came to build the project"
+            assert time.monotonic() < deadline, "pip did not build the project"
             time.sleep(0.02)
 
     def installed(self) -> bool:

@@ -1,4 +1,4 @@
-"""The checkout as Git sees it."""
+"""The files of the checkout, from Git."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def tracked() -> list[Path]:
-    """Every file that is in the repository, or would be with the next ``git add``."""
+    """All files that are in the repository, or that ``git add`` would add."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("this is not a Git checkout")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]

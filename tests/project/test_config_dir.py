@@ -1,4 +1,4 @@
-"""Where conf/ is found."""
+"""The lookup of conf/."""
 
 from __future__ import annotations
 

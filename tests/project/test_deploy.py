@@ -1,6 +1,6 @@
-"""The container files are what an engine can use, and what they start runs as they start it.
+"""The container files are valid, and the commands in them work as they are written.
 
-No engine is needed: instructions and services are read here, and their commands run as children.
+These tests need no container engine: they read the instructions and services, and run the commands as child processes.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ COMMAND = (sys.executable, "-m", "decloud_pl.cli")
 
 INSTRUCTIONS = {"FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "VOLUME", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK"}
 INSTRUCTIONS |= {"ENTRYPOINT", "CMD"}
-# Of the Compose specification, what these files use: a key with another name would be ignored by some engines.
+# The keys of the Compose specification that these files use. Some engines would ignore an unknown key.
 SERVICE = {"build", "cap_drop", "command", "depends_on", "env_file", "environment", "expose", "image", "init", "ports"}
 SERVICE |= {"read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "user", "volumes"}
 
 
 def instructions(root: Path) -> list[tuple[str, str]]:
-    """The Containerfile's, continued lines joined, comments left out."""
+    """Return the Containerfile's instructions, with continued lines joined and comments removed."""
     text = (root / "deploy" / "Containerfile").read_text(encoding="utf-8")
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#")).replace("\\\n", " ").splitlines()
     return [(name, " ".join(rest.split())) for name, _, rest in (line.partition(" ") for line in lines if line)]
@@ -62,7 +62,7 @@ def image_environment(root: Path) -> dict[str, str]:
 
 
 def probe(root: Path) -> list[str]:
-    """The health check's command."""
+    """Return the health check's command."""
     check = last(root, "HEALTHCHECK").partition("CMD ")[2]
     return [str(word) for word in json.loads(check)]
 
@@ -150,7 +150,7 @@ def test_prometheus_and_grafana_find_what_they_show(compose: dict[str, Any], roo
 
 @dataclass(frozen=True)
 class Network:
-    """A local network, and the settings that lead a daemon to it."""
+    """A local network, and the settings that connect a daemon to it."""
 
     settings: Mapping[str, str]
 
@@ -182,7 +182,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A folder with the command that an installation puts there."""
+    """A folder with the command, as an installation provides it."""
     folder = tmp_path / "bin"
     folder.mkdir()
     command = folder / "decloud-trainer"
@@ -205,11 +205,11 @@ def environment(network: Network, home: Path, program: Path, **more: str) -> dic
 
 
 def until(condition: Callable[[], Any], child: subprocess.Popen[Any]) -> None:
-    """Waits for something that a child is about to do."""
+    """Wait for a condition that a child process will meet."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert child.poll() is None, f"it ended with exit code {child.returncode}"
-        assert time.monotonic() < end, "it never came"
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.05)
 
 
@@ -241,7 +241,7 @@ def test_the_containers_command_and_its_health_check(
     with subprocess.Popen(command, env=environ, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as child:
         until(lambda: (home / "activity.sqlite").exists() and answers(port), child)
         assert healthy()
-        # As Prometheus asks it, by the service's name.
+        # Prometheus sends the service's name as the host.
         request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Host": f"trainer:{port}"})
         assert b"decloud_up 1.0" in urllib.request.urlopen(request, timeout=10).read()
         child.send_signal(getattr(signal, last(root, "STOPSIGNAL")))
@@ -291,7 +291,7 @@ def test_the_units_command_says_that_it_is_ready(network: Network, home: Path, p
             until(lambda: "Looking for rounds" in log.read_text(), child)
             child.send_signal(signal.SIGTERM)
             assert child.wait(PATIENCE) == 0
-        assert b"STOPPING=1" in [manager.recv(4096), manager.recv(4096)]  # a WATCHDOG=1 came before
+        assert b"STOPPING=1" in [manager.recv(4096), manager.recv(4096)]  # a WATCHDOG=1 may come first
 
 
 @pytest.mark.slow
@@ -305,7 +305,7 @@ def test_nohup_keeps_it_running_when_its_terminal_goes(
         until(lambda: log.exists() and "Looking for rounds" in log.read_text(), child)
         child.send_signal(signal.SIGHUP)
         child.send_signal(signal.SIGHUP)
-        # Only a daemon that has outlived them ends with its own code.
+        # Only a daemon that has survived both SIGHUPs exits with code 0.
         child.send_signal(signal.SIGTERM)
         assert child.wait(PATIENCE) == 0
     assert "\x1b" not in log.read_text()

@@ -1,4 +1,4 @@
-"""The rules of tests/conftest.py hold: no other machine, no user's home, no skip where nothing may be missing."""
+"""The rules of tests/conftest.py: tests reach no other machine and no user's home, and CI must not skip tests."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def test_a_skip_fails_where_nothing_may_be_missing(
     assert [outcome for outcome in outcomes if outcome not in closing] == [], closing
 
 
-@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "example.invalid"])  # reserved: nobody is there
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "example.invalid"])  # reserved addresses
 def test_another_machine_is_out_of_reach(host: str) -> None:
     with pytest.raises(AssertionError, match=f"tried to reach {host}"):
         socket.create_connection((host, 80), timeout=1)
 
 
 def test_no_error_promises_a_retry(root: Path) -> None:
-    """Whether something is retried is known where the error is caught, and said there with the seconds."""
+    """Only the code that catches an error can tell whether and when to retry, so the error must not promise it."""
     promise = re.compile(r'fix=f?"[^"]*(?:is|are|be) (?:tried|asked|trained|sent|read) again')
     found = [str(path) for path in (root / "decloud_pl").rglob("*.py") if promise.search(path.read_text())]
     assert found == []

@@ -1,4 +1,4 @@
-"""Imports point one way, late ones inside functions included."""
+"""Imports point one way, including late imports inside functions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BASE |= {"loop_thread", "children", "own_memory", "trainer_arguments"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
 _DAEMON = {*_ROUNDS, "rounds", "observers"}
-# What each part of the package may import of the others; of `decloud_pl` itself its version is open to all.
+# The other parts that each part of the package may import. Every part may import the version from `decloud_pl`.
 ALLOWED: dict[str, set[str]] = {
     "": {"errors", "session", "localnet", "config", "models", "train", "experiment"},  # the public names
     "redact": set(),
@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
 
 
 def part_of(module: str) -> str:
-    """``decloud_pl.chain.rpc`` → ``chain``; ``decloud_pl`` → an empty string."""
+    """Return a module's part: ``decloud_pl.chain.rpc`` → ``chain``; ``decloud_pl`` → an empty string."""
     return module.removeprefix(NAME).removeprefix(".").split(".")[0]
 
 
@@ -75,7 +75,7 @@ def module_of(path: Path) -> str:
 
 
 def imported(source: str, module: str, *, is_package: bool) -> Iterator[str]:
-    """Every module that a source names in an import, or as text in a call that imports."""
+    """Yield every module that a source imports, by a statement or by a call with the name as a string."""
     package = module if is_package else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -83,7 +83,7 @@ def imported(source: str, module: str, *, is_package: bool) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             origin = ".".join([*above, *([node.module] if node.module else [])])
-            # `from decloud_pl import chain` names a part, and so does a public name, which stands for one.
+            # `from decloud_pl import chain` imports a part. A public name is treated as a part as well.
             named = (alias.name for alias in node.names if alias.name != "__version__")
             yield from (f"{origin}.{name}" for name in named) if origin in (NAME, DIALECTS) else (origin,)
         elif isinstance(node, ast.Call) and node.args:
@@ -94,7 +94,7 @@ def imported(source: str, module: str, *, is_package: bool) -> Iterator[str]:
 
 
 def wrong(names: Iterable[str], module: str) -> list[str]:
-    """Which of a module's imports are of a part that its own may not import."""
+    """Return a module's imports of parts that its own part may not import."""
     own = part_of(module)
     found = {name for name in names if name.split(".")[0] == NAME}
     return sorted(name for name in found if part_of(name) not in {own, "", *ALLOWED[own]})
@@ -102,7 +102,7 @@ def wrong(names: Iterable[str], module: str) -> list[str]:
 
 @functools.cache
 def modules() -> dict[str, list[str]]:
-    """What each module of the package and of its tests imports, by the module's name."""
+    """Return the imports of each module of the package and its tests, by module name."""
     return {
         module: list(imported(path.read_text(), module, is_package=path.name == "__init__.py"))
         for top in (PACKAGE, TESTS)
@@ -117,7 +117,7 @@ def own_modules() -> dict[str, list[str]]:
 
 def test_every_part_says_what_it_may_import() -> None:
     unknown = {part_of(module) for module in own_modules()} - set(ALLOWED)
-    assert not unknown, "a new part: say in ALLOWED what it may import"
+    assert not unknown, "a new part: list its imports in ALLOWED"
 
 
 def test_imports_point_one_way() -> None:
@@ -127,12 +127,12 @@ def test_imports_point_one_way() -> None:
 
 _REVISIONS = [folder.name for folder in (PACKAGE / "chain" / "dialects").iterdir() if folder.is_dir()]
 _REVISION = re.compile(rf"{re.escape(DIALECTS)}\.({'|'.join(_REVISIONS)})(\.|$)")
-# A revision of the program is known to itself, to the local program that runs it, and to the tests of both.
+# Only the revision itself, the local program that runs it, and their tests may use a revision.
 _KNOW_A_REVISION = re.compile(r"(decloud_pl|tests)\.(chain\.dialects|localnet\.program)(\.|$)")
 
 
 def revisions(names: Iterable[str], module: str) -> list[str]:
-    """The imports of a revision where only a `Dialect` may be known."""
+    """Return the imports of a revision in a module that may only use a `Dialect`."""
     return [] if _KNOW_A_REVISION.match(module) else [name for name in names if _REVISION.match(name)]
 
 
@@ -158,7 +158,7 @@ def test_an_import_of_a_revision_is_seen(source: str) -> None:
 
 
 def test_a_command_is_imported_by_nobody_and_printing_knows_nothing_else_of_the_command_line() -> None:
-    allowed = {"ui": {"ui"}, "config": {"config", "ui"}}  # what else the command line's rooms may import of it
+    allowed = {"ui": {"ui"}, "config": {"config", "ui"}}  # the other subpackages that these two may import
     for module, names in own_modules().items():
         if part_of(module) == "cli":
             own = [*module.split("."), ""][2]
@@ -213,7 +213,7 @@ def test_a_right_import_passes(source: str) -> None:
 
 
 def test_only_the_dashboard_needs_its_extra() -> None:
-    """So that everything else runs without it."""
+    """All other modules must run without it."""
     extra = {"nicegui", "fastapi", "starlette", "uvicorn", "socketio"}
     found = [
         f"{module} imports {name}"
@@ -242,7 +242,7 @@ LIGHT = (
     "daemon",
     "cli",
 )
-# The daemon lives for weeks in 120 MB, and a command must answer at once: none of this may load torch.
+# The daemon lives for weeks in 120 MB, and commands must start fast: none of these modules may load torch.
 _IMPORT_ALL = """
 import importlib, json, pkgutil, sys
 light, heavy = map(json.loads, sys.argv[1:])

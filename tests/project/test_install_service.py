@@ -1,4 +1,4 @@
-"""The unit that scripts/install-service writes is what systemd can read, whatever the settings hold."""
+"""scripts/install-service writes a unit that systemd can read, with any characters in the settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCRIPT = ROOT / "scripts" / "install-service"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout whose set-up has been run."""
+    """A checkout after its set-up."""
     root = tmp_path / "check out"
     (root / "scripts").mkdir(parents=True)
     (root / "scripts" / "install-service").write_bytes(SCRIPT.read_bytes())

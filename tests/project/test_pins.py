@@ -1,4 +1,4 @@
-"""What is installed is pinned, and every place names the same Pythons."""
+"""All dependencies are pinned, and all files list the same Python versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 
 def pins(root: Path) -> dict[str, list[tuple[Requirement, str]]]:
-    """Package → its pins and their versions, one for all Pythons or one for each range; each with hashes."""
+    """Return each package's pins and versions: one for all Pythons, or one per range. Every pin has hashes."""
     found: dict[str, list[tuple[Requirement, str]]] = {}
     text = (root / "requirements.txt").read_text().replace("\\\n", "")
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""What ``import decloud_pl`` gives, and what it costs."""
+"""The public names of ``import decloud_pl``, and the cost of that import."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_importing_the_package_loads_almost_nothing() -> None:
     loaded = json.loads(done.stdout)
     own = [name for name in loaded if name.split(".")[0] == "decloud_pl"]
     assert own == ["decloud_pl", "decloud_pl.errors", "decloud_pl.redact"]
-    # The rest is the standard library's, for one regular expression.
+    # The other modules belong to the standard library and are loaded for one regular expression.
     assert {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) == {"decloud_pl"}
     assert len(loaded) < 45
 

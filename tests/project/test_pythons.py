@@ -1,4 +1,4 @@
-"""./scripts/test-pythons, with real environments and a pytest that only says how it was started."""
+"""./scripts/test-pythons, with real environments and a pytest that only reports how it was started."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ sys.exit(int(os.environ.get("VERDICT", "0")))
 
 @pytest.fixture
 def pythons(checkout: Checkout) -> Checkout:
-    """A machine with the Python of these tests, and a version manager whose other Python refuses to start."""
+    """A machine with the tests' Python, and a version manager whose other Python refuses to start."""
     with (checkout.folder / "pyproject.toml").open("a") as project:
         project.write(CLASSIFIERS)
     (checkout.folder / "stub").mkdir()
@@ -73,7 +73,7 @@ def test_it_runs_the_fast_tests_and_lists_what_is_not_there(pythons: Checkout) -
 def test_a_version_that_is_asked_for_and_not_there_is_a_failure(pythons: Checkout) -> None:
     code, said, told = run(pythons, ELSEWHERE)
     assert (code, said[-1]) == (1, f"Python {ELSEWHERE}: not found")
-    assert "There is no Python to test on" in told
+    assert "No supported Python was found" in told
 
 
 def test_the_folders_of_pyenv_are_looked_into(pythons: Checkout) -> None:
@@ -89,4 +89,4 @@ def test_the_folders_of_pyenv_are_looked_into(pythons: Checkout) -> None:
 def test_a_version_that_is_not_supported_is_refused(pythons: Checkout) -> None:
     code, _, told = run(pythons, "3.14")
     assert code == 2
-    assert told.startswith("Python 3.14 is not supported: choose from 3.11 3.12 3.13 (3.14 waits for Hydra")
+    assert told.startswith("Python 3.14 is not supported. Choose from 3.11 3.12 3.13 (3.14 waits for Hydra")

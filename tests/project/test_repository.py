@@ -1,4 +1,4 @@
-"""The repository holds what it should and nothing of the machine or the moment it was written on."""
+"""The repository has the files it needs, and no traces of the machine or the time at which they were written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import MARKED
 
 LARGEST = 1_000_000
 LONGEST = 250
-# Written so that no line here is found by what it describes.
+# The patterns are written so that they do not match their own lines.
 FORBIDDEN = {
     "an issue's number": r"(?i)\bissues? [#]?\d|(?<![\w&/#\[(])#\d{1,4}\b(?![.\w])",
     "a path of a machine": r"(?<![\w.~}])[/](?:work|farm|root|home/\w+|Users/\w+)/",
@@ -56,14 +56,14 @@ def test_what_is_forbidden_is_found(what: str, line: str) -> None:
 def test_text_files_end_in_one_newline_and_have_no_stray_blanks(root: Path, tracked: list[Path]) -> None:
     wrong = []
     for path in tracked:
-        text = None if "golden" in path.parts else text_of(path)  # recorded byte for byte
+        text = None if "golden" in path.parts else text_of(path)  # golden files are recorded byte for byte
         if text and (not text.endswith("\n") or text.endswith("\n\n") or "\r" in text or re.search(r"[ \t]\n", text)):
             wrong.append(str(path.relative_to(root)))
     assert wrong == []
 
 
 def test_no_file_is_a_library_of_others(root: Path, tracked: list[Path]) -> None:
-    """What others wrote comes with their packages; minified it could not even be read."""
+    """Other people's libraries come with their packages, and minified files cannot be read."""
     found = []
     for path in tracked:
         inside = path.relative_to(root)

@@ -30,7 +30,7 @@ def test_it_installs_once_again_after_a_change_and_says_why_it_failed(checkout: 
     assert "up to date" in told
     assert "Creating" not in told
 
-    # Another file of the same name and version: nothing of it is installed.
+    # Another file with the same name and version must not be installed.
     write_wheel(checkout.folder / "wheels" / "pinned-2-py3-none-any.whl")
     checkout.pins.write_text(checkout.pins.read_text().replace("==1", "==2"))
     code, told = checkout.setup()
@@ -77,7 +77,7 @@ def test_a_missing_network_is_one_sentence(checkout: Checkout, tool: str) -> Non
         code, told = checkout.setup()
     assert code == 1
     assert told.splitlines()[1:] == [
-        "The package index cannot be reached: the first start needs the internet; connect and start again."
+        "Cannot reach the package index. The first start needs the internet: connect and start again."
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_sentence(checkout: Checkout) -> None:
     uv.chmod(0o755)
     code, told = checkout.setup()
     assert code == 1
-    assert told.splitlines()[1].startswith("The disk, or the folder for temporary files, is full: free some space")
+    assert told.splitlines()[1].startswith("The disk or the folder for temporary files is full. Free some space")
     assert len(told.splitlines()) == 2
     uv.unlink()
     checkout.use_uv()
@@ -108,7 +108,7 @@ def test_an_interrupted_installation_is_made_anew_by_one_of_two_starts(checkout:
     checkout.wait_for_builds(2)
     third = checkout.start()
     assert third.stderr is not None
-    assert "waiting" in third.stderr.readline()
+    assert "Waiting" in third.stderr.readline()
     hang.unlink()
     told = second.communicate(timeout=PATIENCE)[1]
     third.communicate(timeout=PATIENCE)
@@ -125,7 +125,7 @@ def test_a_machine_without_a_fitting_python_is_told_so(checkout: Checkout) -> No
     checkout.environ["PATH"] = str(tools)
     code, told = checkout.setup()
     assert code == 1
-    assert told.startswith("There is no Python 3.11, 3.12 or 3.13 here")
+    assert told.startswith("Python 3.11, 3.12 or 3.13 was not found")
     assert len(told.splitlines()) == 1
 
 
@@ -133,12 +133,12 @@ def test_a_python_without_venv_is_told_so(checkout: Checkout) -> None:
     python = checkout.folder / "python" / "python3.11"
     real = python.resolve()
     python.unlink()
-    # Debian's python3 without python3-venv: it runs, and has no ensurepip.
+    # Like Debian's python3 without python3-venv: it runs, but has no ensurepip.
     python.write_text(f'#!/bin/sh\ncase "$*" in *ensurepip*) exit 1;; esac\nexec {real} "$@"\n')
     python.chmod(0o755)
     for name in ("python3.12", "python3.13", "python3", "python"):
         (checkout.folder / "python" / name).symlink_to("/bin/false")
     code, told = checkout.setup()
     assert code == 1
-    assert "install its venv module" in told
+    assert "Install its venv module" in told
     assert len(told.splitlines()) == 1

@@ -1,4 +1,4 @@
-"""The wheel, built from the source distribution and installed alone, is the whole program."""
+"""The wheel is the complete program: it is built from the source distribution and installed alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Run = Callable[..., str]
 @pytest.fixture(scope="module")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dist")
-    # Both, one from the other: a file that the source distribution lacks is then missing in the wheel too.
+    # Build the wheel from the source distribution: a file missing there is then also missing in the wheel.
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(root)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     (built,) = folder.glob("*.whl")
@@ -28,10 +28,10 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def clean(home: Path, folder: Path, *package: str) -> Run:
-    """Installs into a clean environment; runs a command of it in a folder and returns what it prints."""
+    """Install into a clean environment; return a function that runs a command in a folder and returns its output."""
     venv.create(home, with_pip=False)
-    # The dependencies are the outer environment's: installing them again would take 6 GB. A path that a .pth file
-    # adds is not searched for .pth files in turn, so the editable installation out there stays invisible.
+    # The dependencies come from the outer environment, because installing them again would take 6 GB. Python does not
+    # search a path from a .pth file for more .pth files, so the outer editable installation stays invisible.
     (site_packages,) = home.glob("lib/python3.*/site-packages")
     (site_packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     python = home / "bin" / "python"
@@ -49,7 +49,7 @@ def clean(home: Path, folder: Path, *package: str) -> Run:
 
 @pytest.fixture(scope="module")
 def run(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The built wheel, far from the checkout."""
+    """The built wheel, installed away from the checkout."""
     return clean(tmp_path_factory.mktemp("clean"), tmp_path_factory.mktemp("elsewhere"), str(wheel))
 
 

@@ -1,1 +1,1 @@
-"""Trainings on a Ray cluster."""
+"""Run trainings on a Ray cluster."""

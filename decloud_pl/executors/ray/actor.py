@@ -1,7 +1,8 @@
-"""The part of a training that runs on a machine of the Ray cluster: an actor around one worker process.
+"""The Ray actor that runs one worker process on a machine of the cluster.
 
-The worker is the same child process, run by the same executor, as on the daemon's machine. It gets no secret from the
-machine's environment and ends with the actor, which Ray ends with the driver's job. Imports no Ray.
+The worker is the same child process, started by the same executor, as on the daemon's machine. It gets no secrets
+from the machine's environment. It ends with the actor, and Ray ends the actor with the driver's job. This module does
+not import Ray.
 """
 
 from __future__ import annotations
@@ -30,27 +31,27 @@ from decloud_pl.train.plan import BASE_MODEL_FILE, CHECKPOINT_FILE, PROBE_FILE
 from decloud_pl.train.progress import stopped
 
 RESUME_FILES = (PROBE_FILE, CHECKPOINT_FILE)
-"""What a training resumes from: the learning rate that was searched for, and the checkpoint."""
+"""The files that a training resumes from: the learning rate it searched for, and its checkpoint."""
 _NEWS_SECONDS = 0.3
 _SHARE_OF_TIME = 0.05
-"""Of a training's time, that the transfer of its checkpoints may take."""
+"""The share of a training's time that the transfer of its checkpoints may take."""
 
 
 @dataclass(frozen=True)
 class News:
-    """What happened since the item before. The last one of a good training says so; another ends in an exception."""
+    """What happened since the previous item. A successful training sets ``last``; a failed one raises an exception."""
 
     messages: list[Mapping[str, object]]
-    log: bytes  # what the worker's log has more
-    files: Mapping[str, bytes]  # by name, of a checkpoint or the update
+    log: bytes  # appended to the worker's log since then
+    files: Mapping[str, bytes]  # by name: a checkpoint or the update
     last: bool
 
 
 class TrainingActor:
-    """One training on one machine. Ray restarts the actor elsewhere when the machine is lost.
+    """One training on one machine. Ray restarts the actor on another machine when this one is lost.
 
-    ``worker`` are the arguments of the `ProcessExecutor` there. No method is a coroutine: Ray would run all of them in
-    one event loop, one at a time.
+    ``worker`` holds the arguments of the `ProcessExecutor` on that machine. No method is a coroutine: Ray would run
+    all of them in one event loop, one at a time.
     """
 
     def __init__(self, config: RayConfig, worker: Mapping[str, Any]) -> None:
@@ -65,19 +66,23 @@ class TrainingActor:
         self._stop = Event()
 
     def ready(self) -> tuple[str, str, str]:
-        """Returns, as soon as the actor runs: its machine, its version and its folder."""
+        """Return the actor's host name, its decloud_pl version and its folder, as soon as the actor runs."""
         return platform.node(), __version__, str(self._folder)
 
     def receive(self, names: list[str], *contents: bytes) -> None:
-        """Writes the files to train by. Ray resolves the references to ``contents``, and may repeat the call."""
+        """Write the training's files. Ray resolves the references to ``contents``, and may repeat the call."""
         if self._begun:
-            os._exit(1)  # a training that the driver lost sight of still runs here: Ray restarts the actor
+            os._exit(1)  # the driver lost contact with a training that still runs here: let Ray restart the actor
         for name, content in zip(names, contents, strict=True):
             (self._folder / name).write_bytes(content)
-        self._new_checkpoint()  # the driver has this one
+        self._new_checkpoint()  # the driver already has this checkpoint
 
     def train(self, seconds_left: float | None) -> Iterator[News]:
-        """Runs the worker, which has some seconds left until its update must be on disk. Raises what it ends with."""
+        """Run the worker and yield its news; raise the worker's error if it fails.
+
+        Args:
+            seconds_left: seconds until the update must be on disk, None without a deadline.
+        """
         self._begun = True
         due = time.monotonic() + self._config.checkpoint_seconds
         with ThreadPoolExecutor(1) as pool:
@@ -89,25 +94,25 @@ class TrainingActor:
                 news = self._news(files)
                 if news.messages or news.log or files:
                     begun = time.monotonic()
-                    yield news  # returns when the driver takes it, and then it has all that came before
+                    yield news  # resumes when the driver reads the item; by then it has read all earlier ones
                     due = max(due, time.monotonic() + (time.monotonic() - begun) / _SHARE_OF_TIME)
         error = training.exception()
         news = self._news(self._new_checkpoint() if error else self._update(), last=error is None)
-        self._scratch.close()  # the driver may end this process as soon as it has the last item
+        self._scratch.close()  # before the yield: the driver may end this process once it has the last item
         yield news
         if error is not None:
             raise stopped() if isinstance(error, CancelledError) else error
 
     def stop(self) -> None:
-        """Asks the worker to stop; it writes a checkpoint first."""
+        """Stop the worker; it writes a checkpoint first."""
         self._stop.set()
 
     def _train(self, seconds_left: float | None) -> None:
         base_model = self._folder / BASE_MODEL_FILE
         localize_plan(self._folder, base_model, threads=self._config.cpus, seconds_left=seconds_left)
-        # Ray's own variables would make the worker, or a library in it, take itself for a part of Ray.
+        # With Ray's variables set, the worker or a library in it would behave as a Ray process.
         environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        # Ray names the GPUs that it assigned, but hides none from an actor that asked for none.
+        # Ray lists the GPUs that it assigned, but hides none from an actor that requested no GPU.
         own = {} if self._config.gpus else {VISIBLE_DEVICES: ""}
         executor = ProcessExecutor(environ, **self._worker)
         run_until(self._stop, executor.train(self._folder, self._messages.put, environment=own))
@@ -126,7 +131,7 @@ class TrainingActor:
         if update is None:
             return {}
         files = {path.name: path.read_bytes() for path in (self._folder / UPDATE_FILE, update.path)}
-        # With other settings a training whose update is withheld may go on to a better end.
+        # If the update is withheld, the user may resume this training with other settings and reach a better result.
         return files | (self._new_checkpoint() if update.withheld else {})
 
     def _new_checkpoint(self) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster, and what it has: every failure is a sentence within a bounded time."""
+"""Connect to a Ray cluster and describe it. Every failure is reported in one sentence and within a bounded time."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 @contextmanager
 def connected(config: RayConfig, give_up: Callable[[ExecutorUnavailable], None]) -> Iterator[None]:
-    """Makes this process a driver of the cluster. Its job, and all that runs for it, ends with the block.
+    """Make this process a driver of the cluster. Its job, and everything that runs for it, ends with the block.
 
-    Connecting has no limit of its own: after a while, ``give_up`` is called from a thread, to end this process.
+    Ray sets no time limit on connecting. After ``connect_seconds``, a thread calls ``give_up``, which must end this
+    process.
     """
     _knock(config)
     timer = threading.Timer(config.connect_seconds, give_up, [_unreachable(config, "no answer")])
     timer.daemon = True
     timer.start()
     try:
-        # Logs of all workers would come to the driver; ours come back with the training.
+        # Ray would send the logs of all workers to the driver. Ours arrive with the training's news.
         dashboard = {"include_dashboard": False} if config.address == "local" else {}
         ray.init(address=config.address, log_to_driver=False, **dashboard)
     except (ImportError, OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
@@ -40,9 +41,9 @@ def connected(config: RayConfig, give_up: Callable[[ExecutorUnavailable], None])
 
 
 def _knock(config: RayConfig) -> None:
-    """Finds out in an instant what Ray would take half a minute for: that nobody listens at the address."""
+    """Fail at once when nothing listens at the address. Ray itself would take half a minute to notice."""
     host, _, port = config.address.removeprefix("ray://").rpartition(":")
-    # Without Ray Client, loopback means this machine's address on the network.
+    # Without Ray Client, Ray replaces a loopback address by this machine's network address.
     if host and (config.address.startswith("ray://") or host not in _LOOPBACK):
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=config.connect_seconds).close()
@@ -55,35 +56,35 @@ def _refused(config: RayConfig, error: Exception) -> DecloudError:
         missing = f"{config.address} needs Ray Client, which is not installed."
         return ConfigError(missing, fix="Run: pip install 'ray[client]'")
     if "ersion mismatch" in str(error):
-        other = "The Ray cluster runs another version of Ray or Python than this machine."
+        other = "The versions of Ray or Python differ between the Ray cluster and this machine."
         return TrainingError(other, fix="Install the same versions on every machine.")
-    # What Ray advises after the first sentence is about other programs.
+    # Ray's advice after the first sentence does not apply to this program.
     return _unreachable(config, first_line(error).split(". ")[0])
 
 
 def _unreachable(config: RayConfig, reason: str) -> ExecutorUnavailable:
     return ExecutorUnavailable(
         f"The Ray cluster at {config.address} cannot be reached: {reason}.",
-        fix="Start it, or correct daemon.ray.address; one with a token wants RAY_AUTH_MODE=token in this environment. "
-        "`decloud-trainer doctor` looks again.",
+        fix="Start the cluster or correct daemon.ray.address. If the cluster requires a token, set "
+        "RAY_AUTH_MODE=token. Then check with: decloud-trainer doctor",
     )
 
 
 def describe(config: RayConfig) -> str:
-    """What the cluster has, in a phrase; raises `no_room` where no machine is large enough for a training."""
+    """Describe the cluster in one line; raise `no_room`'s error if no machine is large enough for a training."""
     nodes, fits = _nodes(config)
     if not fits:
         raise no_room(config)
     cpus, gpus = (sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
     machines = f"{len(nodes)} machine{'' if len(nodes) == 1 else 's'}, {cpus:g} CPUs, {gpus:g} GPUs"
-    return f"{config.address}: {machines}, Ray {ray.__version__}; a training takes {_wanted(config)}"
+    return f"{config.address}: {machines}, Ray {ray.__version__}; each training needs {_wanted(config)}"
 
 
 def no_room(config: RayConfig) -> ExecutorUnavailable:
-    """Why a training has not been placed."""
+    """Return the error that explains why Ray has not placed a training."""
     nodes, fits = _nodes(config)
     if fits:
-        busy = f"All machines of the Ray cluster are busy: a training takes {_wanted(config)}."
+        busy = f"All machines of the Ray cluster are busy. Each training needs {_wanted(config)}."
         return ExecutorUnavailable(busy, fix="Add machines, or lower max_concurrent_rounds.")
     largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
     found = f"{largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs"
@@ -97,6 +98,6 @@ def _wanted(config: RayConfig) -> str:
 
 
 def _nodes(config: RayConfig) -> tuple[list[dict[str, float]], bool]:
-    """What each machine has, and whether one is large enough for a training."""
+    """Return each machine's resources, and whether one machine is large enough for a training."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return nodes, any(node.get("CPU", 0) >= config.cpus and node.get("GPU", 0) >= config.gpus for node in nodes)

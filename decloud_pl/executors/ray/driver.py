@@ -1,7 +1,8 @@
 """The Ray driver of one training: ``python -m decloud_pl.executors.ray.driver CONFIG WORKER [FOLDER]``.
 
-To the daemon it is a worker: the same messages, exit codes and files, and SIGTERM makes it stop at a checkpoint. When
-it ends, however that comes, Ray ends what runs for it. Without a folder it only says what the cluster has.
+The daemon handles the driver like a worker: the driver has the same messages, exit codes and files, and on SIGTERM it
+stops at a checkpoint. When the driver ends for any reason, Ray ends everything that runs for it. Without a folder, the
+driver only describes the cluster.
 """
 
 from __future__ import annotations
@@ -34,29 +35,29 @@ _SENT = (CONFIG_FILE, ROUND_FILE, BASE_MODEL_FILE, *RESUME_FILES)
 _MOST_RESTARTS = 3
 _LOOK_SECONDS = 1.0
 _SAY_SECONDS = 10.0
-_SAME_VERSION = "Install the same version on every machine, for the Python that Ray runs with."
+_SAME_VERSION = "Install the same version on every machine, in the Python environment that Ray uses."
 
 
 class Stream:
-    """What one call of `TrainingActor.train` yields. Ray Client has no streams: with it, this is an actor too.
+    """Reads the items of one call of `TrainingActor.train`. With Ray Client, which has no streams, it runs as an actor.
 
-    Ray does not repeat the call: of a second run it would drop as many items as came of the first.
+    Ray must not repeat the call: it would drop as many items of the second run as it delivered of the first run.
     """
 
     def __init__(self, actor: Any, seconds_left: float | None) -> None:
-        # Room for one item: checkpoints do not queue up before a slow network.
+        # Buffer one item only, so that checkpoints do not pile up on a slow network.
         options = {"num_returns": "streaming", "max_task_retries": 0, "_generator_backpressure_num_objects": 1}
         self._items = actor.train.options(**options).remote(seconds_left)
 
     def next(self) -> News | None:
-        """The next item, None when there is none yet."""
+        """Return the next item, or None if none has arrived yet."""
         ready, _ = ray.wait([self._items], timeout=_LOOK_SECONDS)
         return ray.get(next(self._items)) if ready else None
 
 
 @dataclass
 class RayDriver:
-    """One training on the cluster, in the round's folder; ``say`` takes a message for the daemon."""
+    """One training on the cluster, in the round's folder. ``say`` sends a message to the daemon."""
 
     config: RayConfig
     worker: Mapping[str, Any]
@@ -65,7 +66,7 @@ class RayDriver:
     stop_requested: Callable[[], bool]
 
     def run(self) -> None:
-        """Trains; on return the update is in the folder. Raises what the worker ended with, or why it has no place."""
+        """Train; on return the update is in the folder. Raise the worker's error, or why Ray cannot place it."""
         wanted = {"num_cpus": self.config.cpus, "num_gpus": self.config.gpus, "max_concurrency": 4}
         restarts = {"max_restarts": _MOST_RESTARTS, "max_task_retries": -1}
         actor: Any = ray.remote(TrainingActor).options(**wanted, **restarts).remote(self.config, self.worker)
@@ -75,35 +76,35 @@ class RayDriver:
                 waiting = no_room(self.config).message
                 host, version, there = self._result(actor.ready.remote(), waiting, self.config.wait_seconds)
                 if version != __version__:
-                    raise TrainingError(f"On {host} decloud_pl is {version}, here {__version__}.", fix=_SAME_VERSION)
+                    raise TrainingError(f"decloud_pl is {version} on {host} but {__version__} here.", fix=_SAME_VERSION)
                 self._note(f"Training on {host} of the Ray cluster.")
                 seconds_left = self._send_files(actor, f"Sending the model to {host} of the Ray cluster.")
                 return self._follow(actor, seconds_left)
             except (ray.exceptions.RayError, ConnectionError) as error:
-                # Through Ray Client the loss of the actor is an error of the actor that reads the stream, too.
+                # With Ray Client, the loss of the actor can also appear as an error of the actor that reads the stream.
                 lost_there = isinstance(error, (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError))
                 if not there or (isinstance(error, ray.exceptions.RayTaskError) and not lost_there):
                     raise self._failure(error, host, there) from error
                 if self.stop_requested():
                     raise stopped() from error
-                lost = f"{host} was lost to the Ray cluster in the middle of the training."
+                lost = f"The Ray cluster lost {host} during the training."
                 if not left:
-                    raise TrainingError(lost, fix="Look at the logs of Ray there.") from error
-                self._note(f"{lost} It resumes from the last checkpoint that came back.")
+                    raise TrainingError(lost, fix=f"Check Ray's logs on {host}.") from error
+                self._note(f"{lost} The training resumes from its last received checkpoint.")
         return None
 
     def _send_files(self, actor: Any, waiting: str) -> float | None:
-        """Sends the folder's files; returns the seconds left on the machine until the update must be there."""
+        """Send the folder's files; return the seconds that the machine has left to produce the update."""
         begun = time.monotonic()
         names = [name for name in _SENT if (self.folder / name).is_file()]
         contents = [ray.put((self.folder / name).read_bytes()) for name in names]
         self._result(actor.receive.remote(names, *contents), waiting)
         finish_by = TrainingPlan.read(self.folder).round.finish_by
-        # The update takes its time back, at most what its base model took.
+        # Reserve time for the update's way back: at most as long as the base model took to get there.
         return None if finish_by is None else finish_by - time.time() - (time.monotonic() - begun)
 
     def _follow(self, actor: Any, seconds_left: float | None) -> None:
-        """Runs the training: hands on what the worker says, and keeps the files that come back."""
+        """Run the training: forward the worker's messages, and keep the files that it sends back."""
         client = self.config.address.startswith("ray://")
         stream: Any = (ray.remote(Stream).options(num_cpus=0).remote if client else Stream)(actor, seconds_left)
         while True:
@@ -119,13 +120,13 @@ class RayDriver:
                 for name in (name for name in RESUME_FILES if name in news.files):
                     write_atomically(self.folder / name, news.files[name])
             except OSError as error:
-                self._note(f"A checkpoint could not be kept here: {error}.")
+                self._note(f"Cannot save a checkpoint on this machine: {error}.")
             if news.last:
-                # Without one, whoever started this process says that there is no update.
+                # Without an update file, the process that started this one reports the missing update.
                 return keep_update(self.folder, news.files) if UPDATE_FILE in news.files else None
 
     def _result(self, reference: Any, waiting: str, timeout: float = math.inf) -> Any:
-        """What a call of the actor returns; says from time to time what it is waiting for."""
+        """Return the result of a call of the actor; while it waits, report ``waiting`` from time to time."""
         begun = said_at = time.monotonic()
         while not ray.wait([reference], timeout=_LOOK_SECONDS)[0]:
             now = time.monotonic()
@@ -166,12 +167,12 @@ def main(arguments: list[str]) -> int:
             if len(arguments) == 2:
                 send(messages, {"found": describe(config)})
                 return 0
-            stop.install()  # not earlier: Ray installs its own
+            stop.install()  # not earlier: Ray installs its own signal handler while it connects
             RayDriver(config, worker, Path(arguments[2]), lambda said: send(messages, said), stop.requested).run()
     except DecloudError as error:
         return refuse(error)
     except OSError as error:
-        return refuse(TrainingError(f"The round's folder cannot be used: {error}."))
+        return refuse(TrainingError(f"Cannot use the round's folder: {error}."))
     return 0
 
 

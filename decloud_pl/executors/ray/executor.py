@@ -1,8 +1,9 @@
-"""Trainings on a Ray cluster: the same worker as on this machine, on whichever machine Ray finds room.
+"""Run trainings on a Ray cluster. The worker is the same as on this machine; Ray chooses the machine.
 
-Between the daemon and the cluster stands one child process per training, the driver: Ray is a heavy library that may
-end its own process when the cluster is lost. The driver gets the environment of a worker, so it holds no secret.
-Keys and logins stay with the daemon, which pins the update and signs. Imports no Ray: only the driver does.
+One child process per training, the driver, connects to the cluster. It is separate from the daemon because Ray is a
+heavy library that may end its own process when the cluster is lost. The driver gets a worker's environment, so it
+holds no secrets. Keys and logins stay with the daemon, which pins the update and signs transactions. Only the driver
+imports Ray.
 """
 
 from __future__ import annotations
@@ -23,18 +24,21 @@ from decloud_pl.executors.process import ProcessExecutor
 
 DRIVER_MODULE = "decloud_pl.executors.ray.driver"
 _LATER = 60.0
-"""Seconds by which the driver is trusted longer than the worker whose silence it reports, or than connecting takes."""
+"""Extra seconds for the driver, so that it can report a silent worker or a failed connection before it is stopped."""
 _SHARE_OF_GRACE = 0.6
-"""Of the grace, for the worker to write its checkpoint; the rest is for its way back."""
+"""The share of the grace in which the worker writes its checkpoint. In the rest, the checkpoint is sent back."""
 
 
 class RayExecutor:
-    """One Ray job with one worker per training. Raises `ConfigError` where Ray is not installed.
+    """Runs each training as its own Ray job with one worker.
 
     Args:
-        config: where, and what each gets of a machine.
+        config: the cluster's address, and the resources that each training gets.
         environ, grace, hang_seconds: as for `ProcessExecutor`.
-        command: what is started on the cluster instead of the worker.
+        command: the command to run on the cluster instead of the worker.
+
+    Raises:
+        ConfigError: Ray is not installed.
     """
 
     def __init__(
@@ -51,9 +55,9 @@ class RayExecutor:
             raise ConfigError(missing, fix="Run: pip install 'decloud_pl[ray]'")
         environ = os.environ if environ is None else environ
         self._environ = child_environment(environ)
-        # The cluster's own token opens the cluster and nothing else. The worker does not get it.
+        # The cluster's token gives access only to the cluster. The driver gets it; the worker does not.
         self._own = {name: value for name, value in environ.items() if name.startswith("RAY_AUTH_")}
-        # Nothing goes to anybody else, unless the user has decided on that.
+        # Ray must not send usage statistics unless the user has enabled them.
         self._own |= {"RAY_USAGE_STATS_ENABLED": environ.get("RAY_USAGE_STATS_ENABLED", "0")}
         worker = {"grace": grace * _SHARE_OF_GRACE, "hang_seconds": hang_seconds, "command": command}
         options = (json.dumps(dataclasses.asdict(config)), json.dumps(worker))
@@ -64,7 +68,7 @@ class RayExecutor:
 
     @classmethod
     def of(cls, *, hang_seconds: float, **config: Any) -> RayExecutor:
-        """From the values of a `RayConfig`."""
+        """Make an executor from the values of a `RayConfig`."""
         return cls(RayConfig(**config), hang_seconds=hang_seconds)
 
     async def train(
@@ -74,16 +78,16 @@ class RayExecutor:
         *,
         environment: Mapping[str, str],  # noqa: ARG002
     ) -> None:
-        """See `Executor`. Ray divides the GPUs of its machines itself: this machine's are not asked for."""
+        """See `Executor`. Ignores ``environment``: Ray assigns the GPUs of its own machines."""
         await self._driver.train(folder, on_progress, environment=self._own)
 
     async def check(self) -> str:
-        """Looks at the cluster; returns what it has, in a phrase, or raises `ExecutorUnavailable`."""
+        """Return a one-line description of the cluster, or raise `ExecutorUnavailable`."""
         try:
             output = await output_of(self._command, seconds=self._check_seconds, env={**self._environ, **self._own})
             answer = json.loads(output.out)
         except (TimeoutError, ValueError):
-            raise ExecutorUnavailable("The look at the Ray cluster did not come to an end.") from None
+            raise ExecutorUnavailable("The check of the Ray cluster did not finish.") from None
         if "error" in answer:
             raise ExecutorUnavailable(answer["message"], fix=answer["fix"])
         return str(answer["found"])

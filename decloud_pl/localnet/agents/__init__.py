@@ -1,1 +1,1 @@
-"""Scripted creators and validators: they keep a local network going, with the trainer's own client code."""
+"""The local network's creator and validator. They use the trainer's own client code."""

@@ -1,4 +1,4 @@
-"""The agents' child: ``python -m decloud_pl.localnet.agents``, see `bench_child`."""
+"""The agents' child process: ``python -m decloud_pl.localnet.agents``. See `bench_child`."""
 
 from __future__ import annotations
 

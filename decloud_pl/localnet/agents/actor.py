@@ -1,4 +1,4 @@
-"""What creator and validator have in common: a wallet, a view of the chain, and a loop over its state."""
+"""The common parts of creator and validator: a wallet, access to the chain, and a loop that steps an agent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AIRDROP = 1_000_000_000_000
 
 @dataclass(frozen=True)
 class Actor:
-    """One wallet at work on the chain."""
+    """A wallet with access to the chain."""
 
     chain: ChainClient
     sender: Sender
@@ -34,21 +34,21 @@ class Actor:
     dialect: NetworkDialect
 
     async def send(self, instruction: Instruction, key: str, landed: Callable[[], Awaitable[bool]]) -> None:
-        """Sends one instruction; ``landed`` says whether the chain shows its effect."""
+        """Send one instruction. ``landed`` returns whether the chain shows its effect."""
         await self.sender.send([instruction], key=key, landed=landed)
 
     async def keep_funded(self, lamports: int) -> None:
-        """Sees to it that the wallet holds this much; the network's faucet gives what is missing, and some more."""
+        """Request an airdrop if the wallet holds fewer lamports than this. The airdrop includes a reserve."""
         rpc, address = self.chain.rpc, self.wallet.address
         missing = lamports - await rpc.balance(address)
         if missing > 0:
             await rpc.request_airdrop(address, missing + _AIRDROP)
 
     async def check_if_overdue(self, round_: Round, now: int) -> bool:
-        """Sends check_round when the deadline that the round is waiting for has passed.
+        """Send check_round if the deadline that the round is waiting for has passed.
 
         Returns:
-            Whether it had.
+            Whether the deadline has passed.
         """
         deadlines = {
             RoundStatus.WAITING_VALIDATOR: round_.validator_deadline,
@@ -70,15 +70,15 @@ class Actor:
 
 
 class Agent(Protocol):
-    """Does what the chain's present state asks for; called again and again."""
+    """An agent of the local network. ``step`` does what the chain's current state requires; it is called repeatedly."""
 
     async def step(self) -> None: ...
 
 
 async def drive(agent: Agent, *, wake: asyncio.Event, interval: float, back_off: float = _BACK_OFF_SECONDS) -> None:
-    """Steps an agent whenever ``wake`` is set and every ``interval`` seconds, until cancelled.
+    """Step an agent whenever ``wake`` is set and every ``interval`` seconds, until cancelled.
 
-    Nothing that a step raises ends it; it waits for ``back_off`` seconds then.
+    An error in a step does not end the loop. The loop continues after ``back_off`` seconds.
     """
     name, said = type(agent).__name__, ""
     while True:
@@ -89,8 +89,8 @@ async def drive(agent: Agent, *, wake: asyncio.Event, interval: float, back_off:
                 logger.warning("%s: %s", name, error)
             said = str(error)
             await asyncio.sleep(back_off)
-        except Exception:  # an agent that ended would leave a network on which nothing ever happens
-            logger.exception("%s met a defect", name)
+        except Exception:  # without its agents, the network would do nothing
+            logger.exception("%s: internal error", name)
             await asyncio.sleep(back_off)
         else:
             said = ""

@@ -1,7 +1,7 @@
-"""The agents' workbench: one warm child process that has torch, so that the network's own process need not.
+"""Run the agents' models in one warm child process with torch, so that the network's own process needs no torch.
 
-Requests and answers are JSON lines over the child's standard input and output. A child that dies is started
-again with the next request.
+Requests and answers are JSON lines on the child's standard input and output. If the child dies, the next request
+starts a new one.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from decloud_pl.durable import private_log
 from decloud_pl.errors import LocalnetError
 
 Scoring: TypeAlias = Literal["delta", "gradient", "equal"]
-"""How the validator shares a reward out: by what submissions read so gain, or equally among the valid ones."""
+"""How the validator divides a reward: by the gain under a convention, or equally among the valid submissions."""
 _CHILD = (sys.executable, "-m", "decloud_pl.localnet.agents")
 
 
 class Bench:
-    """Makes base models and scores submissions in a child process.
+    """Creates base models and scores submissions in a child process.
 
     Args:
-        scoring: how the network's validator shares a reward out.
-        gradient_rate: the validator's η of the ``gradient`` convention.
-        data: the folder of the data sets; None for ``data`` in the user's home folder.
-        log: file for the child's stderr.
-        command: the child; it speaks the lines of `bench_child`.
+        scoring: how the network's validator divides a reward.
+        gradient_rate: the validator's η for the ``gradient`` convention.
+        log: the file for the child's stderr.
+        data: the folder of the data sets. None for ``data`` in the user's home folder.
+        command: the command of the child, which must use the protocol of `bench_child`.
     """
 
     def __init__(
@@ -51,26 +51,26 @@ class Bench:
         self._one_at_a_time = asyncio.Lock()
 
     async def make_base_model(self, path: Path, *, architecture: str, model_format: str, classes: int) -> None:
-        """Writes a freshly initialised model; ``model_format`` is ``state_dict`` or ``package``."""
+        """Write a freshly initialised model. ``model_format`` is ``state_dict`` or ``package``."""
         await self._ask(
             "make_base_model", path=str(path), architecture=architecture, format=model_format, classes=classes
         )
 
     async def baseline(self, base: Path, *, dataset: str) -> float:
-        """Top-1 accuracy of a base model on the data set's test split, 0 to 1.
+        """Return the top-1 accuracy of a base model on the data set's test split, 0 to 1.
 
-        A validator that scores ``equal`` opens the model all the same but says 0, as the published one of v1.2 does.
+        With ``equal`` scoring, the model is opened but the result is always 0, as with v1.2's published validator.
         """
         measured = float(await self._ask("baseline", base=str(base), dataset=dataset, data=self._data))
         return 0.0 if self._scoring == "equal" else measured
 
     async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
-        """Basis points per submission, which sum to 10000 (see `oracle.shares`); one that is refused has 0.
+        """Return the basis points of each submission. They sum to 10000 (see `oracle.shares`); a refused one gets 0.
 
         Args:
             base: the base model.
-            submissions: files in the order of the round's submissions.
-            dataset: that they are scored on.
+            submissions: the files by name, in the order of the round's submissions.
+            dataset: the data set to score on.
 
         Raises:
             LocalnetError: no submission is valid, or scoring failed.
@@ -82,10 +82,10 @@ class Bench:
         return {str(name): int(share) for name, share in answer.items()}
 
     async def aclose(self) -> None:
-        """Ends the child."""
+        """End the child."""
         child, self._process = self._process, None
         if child is not None:
-            await child.end()  # it owns nothing that a kill could damage
+            await child.end()  # the child owns no files that a kill could damage
 
     async def _ask(self, request: str, **arguments: object) -> Any:  # any JSON value
         async with self._one_at_a_time:
@@ -97,11 +97,11 @@ class Bench:
             except ConnectionError:
                 line = b""
             except asyncio.CancelledError:
-                await self.aclose()  # its answer would be taken for that of the next request
+                await self.aclose()  # otherwise the next request would read this request's answer
                 raise
         if not line:
             await self.aclose()
-            raise LocalnetError("The scoring process ended.", fix=f"Its log is {self._log}.")
+            raise LocalnetError("The scoring process ended unexpectedly.", fix=f"See {self._log}.")
         answer = json.loads(line)
         if "error" in answer:
             raise LocalnetError(str(answer["error"]))

@@ -1,4 +1,7 @@
-"""The child of `bench`: makes base models and scores submissions. One JSON line in, one out, until stdin ends."""
+"""The child process of `bench`: creates base models and scores submissions.
+
+It reads one JSON request per line and writes one JSON answer per line, until stdin closes.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +45,14 @@ def main() -> None:
             answer = {"result": _REQUESTS[request.pop("request")](**request)}
         except DecloudError as error:
             answer = {"error": str(error)}
-        except Exception:  # one request's defect must not cost the next ones the warm process
-            logger.exception("A request met a defect")
-            answer = {"error": "The scoring process met a defect. Its log says where."}
+        except Exception:  # after an internal error, the warm process can still serve the next request
+            logger.exception("Internal error in a request")
+            answer = {"error": "Internal error in the scoring process. See scoring.log, and please report it."}
         answers.write(json.dumps(answer) + "\n")
 
 
 def _requests() -> Iterator[str]:
-    """Requests as they come. When the parent is gone this process ends, in the middle of one if need be."""
+    """Yield requests as they arrive. When the parent ends, this process exits at once, even during a request."""
     waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def read() -> None:
@@ -62,8 +65,8 @@ def _requests() -> Iterator[str]:
         yield waiting.get()
 
 
-def make_base_model(path: str, architecture: str, format: str, classes: int) -> None:  # noqa: A002  # the request's word
-    """Writes a freshly initialised model."""
+def make_base_model(path: str, architecture: str, format: str, classes: int) -> None:  # noqa: A002  # the key in the request
+    """Write a freshly initialised model."""
     torch.manual_seed(classes)
     spec = make_spec(architecture, {"num_classes": classes}, {})
     network = build_network(spec.architecture, spec.hyper_parameters)
@@ -77,27 +80,27 @@ def make_base_model(path: str, architecture: str, format: str, classes: int) -> 
 
 
 def baseline(base: str, dataset: str, data: str | None = None) -> float:
-    """Accuracy of a base model, 0 to 1."""
+    """Return the accuracy of a base model, 0 to 1."""
     model, test = _open(Path(base)), _test(base, dataset, data)
     return _correct(Oracle(model.spec, model.state_dict(), test), base, dataset) / len(test.labels)
 
 
 def contributions(submissions: dict[str, str], **asked: Any) -> dict[str, int]:
-    """Basis points by submission, 0 for one that is refused. It takes and raises what `counts` does."""
+    """Return the basis points of each submission, 0 for a refused one. Arguments and errors are those of `counts`."""
     return dict.fromkeys(submissions, 0) | shares(*counts(submissions=submissions, **asked))
 
 
 def counts(
     base: str, dataset: str, data: str | None, submissions: dict[str, str], scoring: Any, gradient_rate: float
 ) -> tuple[int, dict[str, int]]:
-    """Correct predictions of a base model, and with each submission that is not refused; for ``equal`` zeros.
+    """Return the correct predictions of the base model, and those with each valid submission; zeros for ``equal``.
 
     Raises:
-        LocalnetError: all are.
+        LocalnetError: no submission is valid.
     """
     model = _open(Path(base))
     oracle = Oracle(model.spec, model.state_dict(), _test(base, dataset, data))
-    # One name for all: a kill leaves one file at most, which the next submission replaces.
+    # All submissions use one file name, so that a kill leaves at most one file, which the next submission replaces.
     safe = Path(base).with_name("entries.safetensors")
     correct: dict[str, int] = {}
     refusals = ""
@@ -129,7 +132,7 @@ _baselines: dict[tuple[str, str], int] = {}
 
 @functools.cache
 def quarantine() -> WarmQuarantine:
-    """One for all files of strangers; it ends when this process does."""
+    """Return the quarantine for all untrusted files. It ends when this process ends."""
     return WarmQuarantine()
 
 
@@ -140,7 +143,7 @@ def _open(path: Path) -> BaseModel:
 
 
 def _correct(oracle: Oracle, base: str, dataset: str) -> int:
-    """Of a base model, counted once: a round asks at its start and when it scores."""
+    """Return a base model's correct predictions. Cached, because a round needs them when it starts and when it ends."""
     if (base, dataset) not in _baselines:
         _baselines[base, dataset] = oracle.baseline()
     return _baselines[base, dataset]

@@ -1,4 +1,4 @@
-"""The creator: posts rounds, one at a time, and takes its reward back from those that expire."""
+"""The creator: posts rounds, and takes the reward back from rounds that expire."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from decloud_pl.localnet.agents.offers import Offer
 from decloud_pl.store.embedded import EmbeddedStore
 
 _COSTS = 1_000_000_000
-"""Lamports that are more than rent and fees of a round."""
+"""In lamports. More than the rent and the fees of a round."""
 
 MODEL_FORMATS = ("state_dict", "package")
-"""What the public creators post, and this project's own; rounds take turns."""
+"""The format of the public creators, and this project's own format. Rounds alternate between them."""
 
 
 @dataclass
 class Creator:
-    """Keeps ``open_rounds`` rounds going until it has posted ``limit`` of them (0: without end).
+    """Keeps ``open_rounds`` rounds open until it has posted ``limit`` rounds (0 for no limit).
 
     Attributes:
-        models: folder of the base models, made once.
+        models: folder of the base models; each is created once.
         reward: lamports per round.
-        offers: what rounds ask for, in turn.
-        posted: the rounds it has posted, for one that takes over from another.
+        offers: the offers that the rounds cycle through.
+        posted: ids of the rounds it has posted. A creator that replaces another one continues with the same set.
     """
 
     actor: Actor
@@ -46,7 +46,7 @@ class Creator:
         now = await chain.rpc.clock()
         for round_ in unfinished:
             await self.actor.check_if_overdue(round_, now)
-        # A round without a valid submission is never completed; it must not hold up the next one for ever.
+        # The validator never completes a round without a valid submission. Such a round must not block the next one.
         going_on = [it for it in unfinished if it.status is not RoundStatus.VALIDATING or now <= it.submit_deadline]
         if len(going_on) < self.open_rounds and (not self.limit or len(self.posted) < self.limit):
             await self._post()
@@ -72,7 +72,7 @@ class Creator:
 
     async def _model_cid(self, offer: Offer, model_format: str) -> str:
         if offer.architecture != "simple_cnn":
-            model_format = "package"  # a bare state dict is recognised for that network only
+            model_format = "package"  # only simple_cnn is recognised from a bare state dict
         path = self.models / f"{offer.architecture}-{offer.classes}.{model_format}"
         if not path.exists():
             await self.bench.make_base_model(

@@ -1,4 +1,4 @@
-"""What the creator posts: a data set, and a base model that fits it."""
+"""The offers that the creator posts as rounds: a data set, and a base model that fits it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decloud_pl.errors import DatasetError, UsageError, nearest
 from decloud_pl.models.registry import ARCHITECTURES
 
 MAPPINGS: Mapping[str, str] = {"custom": "digits"}
-"""What this network's validator scores a data set on, where it is another."""
+"""The data set that the network's validator scores on, by the name on chain. Only the names that differ are listed."""
 
 _DEFAULTS: Mapping[Kind, str] = {"image": "simple_cnn", "text": "text_bag"}
 
@@ -24,9 +24,9 @@ class Offer:
     """One kind of round.
 
     Attributes:
-        dataset: the chain's name of the data set.
-        architecture: of the base model.
-        classes: of the base model.
+        dataset: the data set's name on chain.
+        architecture: the base model's architecture.
+        classes: the base model's number of classes.
     """
 
     dataset: str = "custom"
@@ -37,26 +37,26 @@ class Offer:
 def make_offers(
     datasets: Sequence[str], architectures: Sequence[str], data: DataFolder, dialect: Dialect
 ) -> tuple[Offer, ...]:
-    """One offer for each data set, with the first architecture that takes its samples.
+    """Make one offer for each data set, with the first architecture that fits its samples.
 
     Args:
-        datasets: the chain's names.
-        architectures: names; by default ``simple_cnn`` for images and ``text_bag`` for texts.
-        data: where the data sets are.
-        dialect: of the network.
+        datasets: names of data sets on chain.
+        architectures: names of architectures. If empty, ``simple_cnn`` for images and ``text_bag`` for texts.
+        data: the folder of the data sets.
+        dialect: the network's dialect.
 
     Raises:
-        UsageError: a name that is none, or no architecture for a data set.
-        DatasetError: a data set that cannot be scored because its files are not here.
+        UsageError: a name is unknown, or no architecture fits a data set.
+        DatasetError: the validator cannot score a data set because its files are missing.
     """
     for name in architectures:
         if name not in ARCHITECTURES:
-            raise UsageError(f"There is no architecture {name!r}.", fix=nearest(name, list(ARCHITECTURES)))
+            raise UsageError(f"Unknown architecture {name!r}.", fix=nearest(name, list(ARCHITECTURES)))
     offers = []
     for dataset in datasets:
         if dataset not in dialect.datasets:
             close = difflib.get_close_matches(dataset, dialect.datasets, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else "`custom` is scored on digits."
+            hint = f"Did you mean {close[0]!r}?" if close else "Use a name from the chain; the digits are `custom`."
             raise UsageError(f"The network has no data set {dataset!r}.", fix=hint)
         entry = Catalog(data, MAPPINGS, chain_names=dialect.datasets).resolve(dataset).entry
         if entry is None:
@@ -64,7 +64,7 @@ def make_offers(
         fitting = [name for name in architectures or (_DEFAULTS[entry.kind],) if ARCHITECTURES[name].kind == entry.kind]
         if not fitting:
             raise UsageError(
-                f"None of the architectures takes the {entry.kind} samples of {dataset}.",
+                f"None of the architectures accepts the {entry.kind} samples of {dataset}.",
                 fix=f"Add --architecture {_DEFAULTS[entry.kind]}.",
             )
         offers.append(Offer(dataset, fitting[0], entry.num_classes))

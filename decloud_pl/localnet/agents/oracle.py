@@ -1,6 +1,7 @@
-"""What the public validator computes, written from the protocol alone.
+"""Score submissions as the public validator does, implemented from the protocol only.
 
-It shares no code with the trainer's own scoring (`decloud_pl.train`): a mistake there must not agree with itself.
+This module shares no code with the trainer's own scoring in `decloud_pl.train`. A mistake there therefore shows up as a
+difference between the two.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Samples:
-    """A whole split in a compact form of what a network takes.
+    """A whole split, stored compactly in the form that a network's input needs.
 
     Attributes:
-        rows: images uint8 (N, 1 or 3, size, size), or token numbers int32 (N, length).
+        rows: images uint8 (N, 1 or 3, size, size), or token ids int32 (N, length).
         labels: int64 (N,).
         spec: the network's input.
     """
@@ -40,10 +41,10 @@ class Samples:
 
     @classmethod
     def of(cls, split: Split, spec: InputSpec) -> Samples:
-        """The samples of a split, images resized bilinearly with antialiasing.
+        """Convert the samples of a split. Images are resized bilinearly with antialiasing.
 
         Raises:
-            LocalnetError: the network takes samples of another kind.
+            LocalnetError: the network's input and the split are of different kinds (image, text).
         """
         labels = torch.from_numpy(split.labels)
         if isinstance(split, ImageSplit) and isinstance(spec, ImageInput):
@@ -59,10 +60,10 @@ class Samples:
         if not isinstance(split, ImageSplit) and not isinstance(spec, ImageInput):
             numbers = tokenizer.encode(split.texts, vocabulary=spec.vocabulary, length=spec.length)
             return cls(torch.from_numpy(numbers), labels, spec)
-        raise LocalnetError(f"The base model takes {spec.kind} input, the data set's samples are of another kind.")
+        raise LocalnetError(f"The base model takes {spec.kind} input, but the data set's samples are of another kind.")
 
     def inputs(self, rows: torch.Tensor) -> torch.Tensor:
-        """Images float32 (N, 3, size, size), normalised; or token numbers int64 (N, length)."""
+        """Return images float32 (N, 3, size, size), normalised; or token ids int64 (N, length)."""
         if isinstance(self.spec, ImageInput):
             coloured = rows.expand(-1, self.spec.channels, -1, -1)
             return (coloured.float() / 255 - self.spec.mean) / self.spec.std
@@ -70,11 +71,11 @@ class Samples:
 
 
 class Oracle:
-    """Counts the correct predictions of a base model, as it is and with submissions, over a whole test split.
+    """Counts correct predictions over a whole test split, for a base model with and without submissions.
 
     Args:
-        spec: of the base model.
-        base: its weights.
+        spec: the base model's description.
+        base: the base model's weights.
         test: the samples.
     """
 
@@ -84,16 +85,16 @@ class Oracle:
         self._test = test
 
     def baseline(self) -> int:
-        """Of the base model."""
+        """Return the correct predictions of the base model."""
         self._network.load_state_dict(self._base)
         return self._correct()
 
     @torch.no_grad()
     def with_submission(self, entries: State, convention: Convention, gradient_rate: float) -> int:
-        """Of the base model changed by a submission; names that it lacks stay as they are.
+        """Return the correct predictions with a submission. Tensors that the submission lacks stay unchanged.
 
-        ``gradient`` is one step of gradient descent on the parameters, as the validator of v1.0 takes it;
-        ``delta`` adds every entry, those of buffers too, as the validator of v1.2 does.
+        ``gradient`` makes one step of gradient descent on the parameters, as v1.0's validator does. ``delta`` adds
+        every entry, including buffers, as v1.2's validator does.
         """
         self._network.load_state_dict(self._base)
         if convention == "gradient":
@@ -108,7 +109,7 @@ class Oracle:
 
     @torch.no_grad()
     def _correct(self) -> int:
-        """Samples whose largest logit is the label's."""
+        """Count the samples whose largest logit is the label's."""
         correct, test = 0, self._test
         for rows, labels in zip(torch.split(test.rows, _BATCH), torch.split(test.labels, _BATCH), strict=True):
             predicted = self._network(test.inputs(rows)).argmax(1)
@@ -117,14 +118,15 @@ class Oracle:
 
 
 def shares(baseline: int, correct: Mapping[str, int]) -> dict[str, int]:
-    """Basis points by submission, which sum to 10000.
+    """Return the basis points of each submission. They sum to 10000.
 
-    In proportion to the predictions gained over the base model, rounded down; the remainder goes to the first that has
-    a share. Where none gained all share equally, and the remainder goes one by one to the first.
+    Shares are proportional to the gain in correct predictions over the base model, rounded down. The remainder goes to
+    the first submission with a share. If no submission gained, all get equal shares, and the first ones get one
+    basis point more each until the remainder is used up.
 
     Args:
         baseline: correct predictions of the base model.
-        correct: the same with each valid submission, of which there is at least one.
+        correct: correct predictions with each valid submission; must not be empty.
     """
     gained = {name: max(0, count - baseline) for name, count in correct.items()}
     total = sum(gained.values())

@@ -1,4 +1,4 @@
-"""The validator: claims rounds, measures the baseline, scores every submission, shares the reward out."""
+"""The validator: claims rounds, measures the baseline, scores every submission and divides the reward."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from decloud_pl.store.fetch.gateway import GatewayReader
 
 logger = logging.getLogger(__name__)
 
-_NOT_TO_BE_HAD = (ContentNotFound, IntegrityError, InvalidCid, SizeLimitExceeded)
+_UNOBTAINABLE = (ContentNotFound, IntegrityError, InvalidCid, SizeLimitExceeded)
 _MOST_ATTEMPTS = 3
-"""How often a submission is asked for that the store cannot deliver just now; then it counts as not to be had."""
+"""Attempts to fetch a submission that the store cannot deliver at the moment. Then it is treated as unobtainable."""
 _LONGEST_BACK_OFF = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """What keeps the validator from going on with a round."""
+    """The last problem with a round, and when the validator tries the round again."""
 
     attempts: int
     next_try_at: float
@@ -44,18 +44,18 @@ class _Trouble:
 
 @dataclass
 class Validator:
-    """Validates every round it can: it claims none whose base model and data set it has not measured.
+    """Validates rounds. It claims a round only after it has measured the base model on the round's data set.
 
-    A round that it cannot go on with is put off and never holds up another one. Such is a round without a valid
-    submission, which the validator does not complete.
+    If a round fails, for example because it has no valid submission, the validator postpones it and continues with
+    the other rounds.
 
     Attributes:
         files: folder for downloads.
-        mappings: from the chain's data set names to those that this validator scores on.
-        max_bytes: the largest base model or submission it downloads.
+        mappings: the data set to score on, by the name on chain, where the two differ.
+        max_bytes: the largest base model or submission that the validator downloads.
         grace: seconds to wait for more trainers after the first has joined.
-        monotonic: seconds, for the grace and for putting rounds off.
-        data: where its data sets are.
+        monotonic: returns seconds, for the grace and for postponed rounds.
+        data: the folder of the data sets.
     """
 
     actor: Actor
@@ -66,7 +66,7 @@ class Validator:
     max_bytes: int
     grace: float
     monotonic: Callable[[], float]
-    # A network of this machine alone downloads nothing; the scoring process reads from the same folder.
+    # A local network downloads no data sets. The scoring process reads from the same folder.
     data: DataFolder = field(default_factory=lambda: DataFolder.from_node({"download": False}))
     _first_seen_joined: dict[int, float] = field(default_factory=dict)
     _baselines: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -83,14 +83,14 @@ class Validator:
             try:
                 await self._attend(round_, now)
             except RpcUnavailable:
-                raise  # the same for every round
+                raise  # affects every round
             except (DecloudError, OSError) as error:
                 self._put_off(round_, error)
             else:
                 self._troubles.pop(round_.id, None)
 
     async def _attend(self, round_: Round, now: int) -> None:
-        # Late is better than never: a round that waits for this validator is not given up by it.
+        # If the round waits for this validator, it validates late instead of expiring the round.
         is_awaited = round_.validator == self.actor.wallet.address and (
             round_.status is RoundStatus.VALIDATING
             or (round_.status is RoundStatus.WAITING_TRAINERS and round_.trainers_count > 0)
@@ -110,12 +110,13 @@ class Validator:
         before = self._troubles.get(round_.id)
         attempts = 1 if before is None else before.attempts + 1
         if before is None or before.message != str(error):
-            logger.warning("Round %d is put off: %s", round_.id, error)
+            logger.warning("Round %d is postponed: %s", round_.id, error)
         next_try_at = self.monotonic() + min(2.0**attempts, _LONGEST_BACK_OFF)
         self._troubles[round_.id] = _Trouble(attempts, next_try_at, str(error))
 
     async def _claim(self, round_: Round) -> None:
-        # Trainers who join a round that is never scored wait for ever; an unclaimed one expires and is refunded.
+        # Measure first: trainers would wait forever in a claimed round that is never scored, while an unclaimed round
+        # expires and is refunded.
         await self._baseline(round_)
 
         async def landed() -> bool:
@@ -144,7 +145,7 @@ class Validator:
         self._first_seen_joined.pop(round_.id, None)
 
     async def _baseline(self, round_: Round) -> float:
-        """Top-1 accuracy of the base model on the test split, 0 to 1."""
+        """Return the top-1 accuracy of the base model on the test split, 0 to 1."""
         dataset = self._dataset(round_)
         key = (round_.model_cid, dataset)
         if key not in self._baselines:
@@ -189,21 +190,21 @@ class Validator:
         await self.actor.send(instruction, f"contribution:{round_.id}:{submission.trainer}:{share}", landed)
 
     async def _updates(self, round_: Round, submissions: list[Submission]) -> dict[str, Path]:
-        """The files that can be had, by trainer address."""
+        """Return the files that can be fetched, by trainer address."""
         files: dict[str, Path] = {}
         trouble = self._troubles.get(round_.id)
         patient = trouble is None or trouble.attempts < _MOST_ATTEMPTS
         for submission in submissions:
             try:
                 files[str(submission.trainer)] = await self._fetch(submission.gradient_cid, "update")
-            except (*_NOT_TO_BE_HAD, StoreUnavailable) as error:
+            except (*_UNOBTAINABLE, StoreUnavailable) as error:
                 if patient and isinstance(error, StoreUnavailable):
                     raise
                 logger.warning("Round %d, trainer %s: %s", round_.id, submission.trainer, error)
         return files
 
     async def _fetch(self, cid: str, kind: str) -> Path:
-        # Bytes were verified before the file appeared under its content's name, so one download is enough.
+        # The reader verifies the bytes before the file appears under its CID, so an existing file is valid.
         from decloud_pl.store.ipfs.cid import Cid
 
         path = self.files / f"{kind}-{Cid.parse(cid)}"

@@ -1,4 +1,4 @@
-// abort_round, from v1.2 on: the validator gives a round up that it has claimed, and the creator has the reward back.
+// abort_round, since v1.2: the validator aborts a round that it has claimed, and the creator gets the reward back.
 #include "instructions.h"
 
 #if HAS_ABORT
@@ -21,7 +21,7 @@ u64 abort_round(Context *context) {
   if (!error) error = open_vault(context, VAULT, &round, &vault);
   if (error) return error;
   if (!keys_equal(&round.creator, context->accounts[CREATOR].key)) return fail_at(context, CREATOR, InvalidCreator);
-  // The status first: a round that nobody has claimed has no validator who could be told apart.
+  // Check the status first: an unclaimed round has no validator to compare with.
   if (round.status != WAITING_TRAINERS && round.status != TRAINING && round.status != VALIDATING) return fail(CannotAbort);
   if (!keys_equal(&round.validator, context->accounts[VALIDATOR].key)) return fail(NotValidator);
 

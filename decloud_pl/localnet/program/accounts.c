@@ -98,7 +98,7 @@ static void add_bump(Seeds *seeds, u8 bump) {
 u64 check_address(const Context *context, u64 index, Seeds *seeds, u8 bump) {
   Pubkey address;
   add_bump(seeds, bump);
-  // Some seeds have no address with some bumps; then the syscall answers with an error, and it is as wrong as a foreign one.
+  // With some bumps, some seeds have no address. The syscall then fails, which means the same as a different address.
   if (sol_create_program_address(seeds->parts, seeds->count, context->program_id, &address) ||
       !keys_equal(&address, context->accounts[index].key))
     return fail_at(context, index, ConstraintSeeds);

@@ -1,11 +1,11 @@
-// The accounts an instruction was given, and the checks every one of them has to pass.
+// The accounts of an instruction, and the checks that all of them must pass.
 #pragma once
 #include "errors.h"
 #include "state.h"
 
 typedef enum {
   ANY,
-  OPTIONAL,  // absent where the program's own id stands in its place, as Anchor's clients write it
+  OPTIONAL,  // absent if the program's own id is in its place, as Anchor's clients encode it
   SIGNER,
   SYSTEM_PROGRAM,
   TREASURY_ACCOUNT,
@@ -15,39 +15,39 @@ typedef enum {
 } Kind;
 enum { READ_ONLY, WRITABLE };
 
-// One row of an instruction's account list, in the order of the protocol. The name goes into error lines.
+// One row of an instruction's account list, in the protocol's order. Error lines show the name.
 typedef struct {
   char name[16];
   u8 kind, writable;
 } Expected;
 
-// The most an instruction can use: check_round's four and a submission of each of ten trainers. More are accepted and
-// ignored.
+// The largest number that an instruction can use: four of check_round, and a submission of each of ten trainers. The
+// program accepts more and ignores them.
 enum { MAX_TRAINERS = 10, MAX_ACCOUNTS = 4 + MAX_TRAINERS };
 
 typedef struct {
   Account accounts[MAX_ACCOUNTS];
   u64 count;
-  const Expected *expected;  // of the accounts at the front
+  const Expected *expected;  // describes the first accounts
   u64 expected_count;
   const Pubkey *program_id;
   Reader arguments;
 } Context;
 
-// False when the arguments were not exactly what has been read so far; the caller fails with 102.
+// False unless the arguments end after the values read so far. The caller then fails with 102.
 static inline int arguments_end(const Context *context) { return read_everything(&context->arguments); }
 
-// Fails because of the account at this place, by its name if the instruction has one for it.
+// Fails because of the account at this index. Logs its name if the instruction has one for it.
 u64 fail_at(const Context *, u64 index, u64 code);
 
 int is_absent(const Context *, u64 index);
 
-// Number, kinds and flags. An account of the program's own is checked for existence, owner and discriminator.
+// Checks number, kinds and flags. For an account of the program itself, also existence, owner and discriminator.
 u64 check_accounts(Context *, const Expected *, u64 count);
 u64 check_account(const Context *, u64 index, const Expected *);
 #define CHECK_ACCOUNTS(context, list) check_accounts(context, list, sizeof(list) / sizeof *(list))
 
-// The seeds of one address. Holds the values its parts point to: do not copy it.
+// The seeds of one address. The parts point to values in this struct: do not copy it.
 typedef struct {
   Slice parts[4];
   u64 count;
@@ -61,8 +61,8 @@ void round_seeds(Seeds *, u64 round_id);
 void vault_seeds(Seeds *, u64 round_id);
 void submission_seeds(Seeds *, u64 round_id, const Pubkey *trainer);
 
-// 2006 unless the account at this place stands at the address of the seeds: with the bump its own data records, or with the
-// highest possible one for an account yet to be created, which is left in the seeds.
+// Fails with 2006 unless the account at this index has the address of the seeds. check_address uses the bump from the
+// account's own data. find_address finds the highest possible bump for a new account, and leaves it in the seeds.
 u64 check_address(const Context *, u64 index, Seeds *, u8 bump);
 u64 find_address(const Context *, u64 index, Seeds *);
 
@@ -70,5 +70,5 @@ u64 find_address(const Context *, u64 index, Seeds *);
 u64 open_counter(const Context *, u64 index, Counter *);
 u64 open_round(const Context *, u64 index, u64 round_id, Round *);
 u64 open_submission(const Context *, u64 index, u64 round_id, Submission *);
-// Leaves the seeds ready to sign for the vault.
+// Afterwards, the seeds can sign for the vault.
 u64 open_vault(const Context *, u64 index, const Round *, Seeds *);

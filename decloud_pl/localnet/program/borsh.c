@@ -29,8 +29,8 @@ void read_key(Reader *reader, Pubkey *key) {
   if (bytes) sol_memcpy_(key, bytes, sizeof *key);
 }
 
-// The rule of Rust's String, which the logging syscall applies as well: no overlong forms, no surrogates, no value above
-// U+10FFFF (The Unicode Standard, table 3-7).
+// Rust's String and the logging syscall apply the same rule: no overlong forms, no surrogates, no value above U+10FFFF
+// (The Unicode Standard, table 3-7).
 static int is_utf8(const u8 *at, u64 length) {
   const u8 *end = at + length;
   while (at < end) {
@@ -58,7 +58,7 @@ void read_text(Reader *reader, Slice *text) {
 int read_everything(const Reader *reader) { return !reader->failed && reader->at == reader->end; }
 
 void put_bytes(Buffer *buffer, const void *bytes, u64 length) {
-  // Every content is bounded (see BUFFER_CAPACITY); should that ever be wrong, stop rather than write over the stack.
+  // All contents have bounded sizes (see BUFFER_CAPACITY). If that is ever wrong, abort instead of overwriting the stack.
   if (BUFFER_CAPACITY - buffer->length < length) abort();
   sol_memcpy_(buffer->bytes + buffer->length, bytes, length);
   buffer->length += length;

@@ -2,8 +2,8 @@
 #pragma once
 #include "sol.h"
 
-// Reads from the front. The first value that does not fit sets `failed`; later reads give zeros, so that a caller asks once,
-// at the end.
+// Reads from the front. The first value that does not fit sets `failed`, and later reads return zeros, so that a caller
+// needs only one check at the end.
 typedef struct {
   const u8 *at, *end;
   u8 failed;
@@ -13,10 +13,10 @@ u64 read_integer(Reader *, u64 width);
 u8 read_bool(Reader *);
 void read_key(Reader *, Pubkey *);
 void read_text(Reader *, Slice *);  // points into the reader's bytes
-int read_everything(const Reader *);  // nothing failed and nothing is left
+int read_everything(const Reader *);  // no read failed, and no bytes are left
 
-// Where events, account data and log lines are put together. 512 bytes hold the longest of each: an event with ten results
-// (376), a Round (201), a line with two keys or a CID (below 250).
+// A buffer for events, account data and log lines. 512 bytes hold the longest of each: an event with ten results (376), a
+// Round (201), a line with two keys or a CID (below 250).
 #define BUFFER_CAPACITY 512
 typedef struct {
   u64 length;
@@ -27,4 +27,4 @@ static inline void buffer_clear(Buffer *buffer) { buffer->length = 0; }
 void put_bytes(Buffer *, const void *, u64 length);
 void put_integer(Buffer *, u64 value, u64 width);
 void put_key(Buffer *, const Pubkey *);
-void put_text(Buffer *, const u8 *, u64 length);  // with its length in front
+void put_text(Buffer *, const u8 *, u64 length);  // preceded by its length

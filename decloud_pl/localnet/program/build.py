@@ -1,7 +1,7 @@
-"""Builds the program, once per revision: ``python -m decloud_pl.localnet.program.build [--check] [--output FOLDER]``.
+"""Build the program, once per revision: ``python -m decloud_pl.localnet.program.build [--check] [--output FOLDER]``.
 
-The same sources give the same bytes on every machine with the same compiler: nothing of the machine, the
-folder or the time goes into the file.
+The same sources and the same compiler give the same bytes on every machine: the file does not depend on the machine,
+the folder or the time.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ NAMES = SOURCE / "names.h"
 COMPILER = "clang-19"
 FLAGS = (
     "-target", "bpf",
-    "-mcpu=v2",  # v3 loads as well and computes wrong 32-bit results
+    "-mcpu=v2",  # v3 code also loads, but computes wrong 32-bit results
     "-O2", "-std=c11",
-    "-ffreestanding", "-fno-builtin",  # there is no C library; a loop must not become a call of memcpy
+    "-ffreestanding", "-fno-builtin",  # without a C library, a loop must not become a call of memcpy
     "-fno-jump-tables",
     "-mllvm", "-bpf-stack-size=4096",
     "-Wall", "-Wextra", "-Werror",
@@ -35,32 +35,32 @@ FLAGS = (
 
 
 def define_revision(dialect: str) -> str:
-    """The compiler's argument that makes the sources a revision: ``-DREVISION=12`` for ``v1.2``."""
+    """Return the compiler argument that selects a revision: ``-DREVISION=12`` for ``v1.2``."""
     return "-DREVISION=" + dialect.removeprefix("v").replace(".", "")
 
 
 def compile_object(source: Path, compiler: str = COMPILER, *arguments: str) -> bytes:
-    """Compiles one C file to a BPF object.
+    """Compile one C file to a BPF object.
 
     Raises:
-        LocalnetError: the compiler is missing or refuses the source; its own messages go to standard error.
+        LocalnetError: the compiler is missing or rejects the source. Its messages go to standard error.
     """
     if shutil.which(compiler) is None:
         raise LocalnetError(
             f"The compiler {compiler} is not installed.",
-            fix="Install it (Debian: apt install clang-19). Only building needs it.",
+            fix="Install it (Debian: apt install clang-19). Only the build needs it.",
         )
     with TemporaryDirectory() as folder:
         output = Path(folder, "out.o")
-        # Relative to the source's folder, so that no message or symbol holds a path of this machine.
+        # A path relative to the source's folder, so that messages and symbols contain no path of this machine.
         command = [compiler, *FLAGS, *arguments, "-c", source.name, "-o", str(output)]
         if subprocess.run(command, cwd=source.parent, check=False).returncode != 0:
-            raise LocalnetError(f"{compiler} could not compile {source.name}.", fix="Its messages say why.")
+            raise LocalnetError(f"{compiler} could not compile {source.name}.", fix="See its messages above.")
         return output.read_bytes()
 
 
 def build(dialect: str, folder: Path = SOURCE, compiler: str = COMPILER) -> bytes:
-    """Compiles and links every C file of a folder, in the order of their names, to the program of one revision.
+    """Compile all C files of a folder, in order of name, and link them to one revision's program.
 
     Raises:
         LocalnetError: see `compile_object` and `link`.
@@ -71,10 +71,10 @@ def build(dialect: str, folder: Path = SOURCE, compiler: str = COMPILER) -> byte
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Builds, or with ``--check`` compares with what is there; returns the exit code."""
+    """Build, or with ``--check`` compare with the existing files; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare with the built programs; write nothing")
-    parser.add_argument("--output", type=Path, default=SOURCE, help="the folder to write to or to compare")
+    parser.add_argument("--check", action="store_true", help="compare with the existing programs; write nothing")
+    parser.add_argument("--output", type=Path, default=SOURCE, help="the folder to write to, or to compare with")
     options = parser.parse_args(arguments)
     try:
         if not options.check and not _names_are_current():
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             output: Path = options.output / file_name(dialect)
             if options.check:
                 _check(dialect, output)
-                print(f"{output} is what the sources give.")
+                print(f"{output} matches the sources.")
             else:
                 size = output.write_bytes(build(dialect))
                 print(f"{output}: {size} bytes.")
@@ -104,7 +104,7 @@ def _check(dialect: str, output: Path) -> None:
     if not output.is_file():
         raise LocalnetError(f"{output} does not exist.", fix=fix)
     if output.read_bytes() != build(dialect):
-        raise LocalnetError(f"{output} is not what the sources give.", fix=fix)
+        raise LocalnetError(f"{output} does not match the sources.", fix=fix)
 
 
 if __name__ == "__main__":

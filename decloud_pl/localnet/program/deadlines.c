@@ -1,9 +1,9 @@
-// check_round: what happens to a round when a deadline has passed, and what is left of one that is over. Anyone may send it.
+// check_round: advances a round whose deadline has passed, and returns the rest of a finished round. Anyone may send it.
 #include "instructions.h"
 #include "log.h"
 #include "money.h"
 
-// What is due for a round. The expiries have the values of the protocol's ExpireReason.
+// The action that is due for a round. The expiries have the values of the protocol's ExpireReason.
 typedef enum { NO_VALIDATOR, NO_TRAINERS, NO_SUBMISSIONS, END_TRAINING, RETURN_REST, NOTHING } Due;
 
 enum { ROUND, VAULT, CREATOR, SYSTEM, FIRST_SUBMISSION };
@@ -24,7 +24,7 @@ static Due due_by_time(const Round *round, i64 now) {
   return NOTHING;
 }
 
-// Whether all submissions of a completed round stand behind the fixed accounts, and none has a reward to claim.
+// Whether all submissions of a completed round follow the fixed accounts, and none has a reward to claim.
 static u64 check_settled(const Context *context, const Round *round, int *settled) {
   static const Expected EXPECTED = {"submission", SUBMISSION_ACCOUNT, READ_ONLY};
   *settled = 0;
@@ -43,7 +43,7 @@ static u64 check_settled(const Context *context, const Round *round, int *settle
   return 0;
 }
 
-// Whether nobody but the creator has a claim to what the vault of a round that is over holds.
+// Whether only the creator is entitled to the lamports in the vault of a finished round.
 static u64 check_rest(const Context *context, const Round *round, int *is_rest) {
   *is_rest = 0;
   if (*context->accounts[VAULT].lamports == 0) return 0;

@@ -1,16 +1,16 @@
-"""The deadlines of a round in seconds. The protocol leaves them open; these are the local network's."""
+"""The deadlines of a round, in seconds. The protocol does not define them; the local network chooses these."""
 
 from __future__ import annotations
 
 VALIDATOR_SECONDS = 3600
-"""From the posting, for a validator to claim the round."""
+"""Time for a validator to claim a new round."""
 JOIN_SECONDS = 600
-"""From the claim, for trainers to join."""
+"""Time for trainers to join after the claim."""
 START_SECONDS = 3600
-"""From the join deadline, for the validator to start the training; later anyone may let the round expire."""
+"""Time for the validator to start the training after the join deadline. Later, anyone may let the round expire."""
 SUBMIT_SECONDS = 3600
-"""From the start, for trainers to submit."""
+"""Time for trainers to submit after the start."""
 VALIDATION_SECONDS = 604_800
-"""From the submit deadline, for the validator to end the validation; later anyone may let the round expire.
+"""Time to complete the validation after the submit deadline. Later, anyone may let the round expire.
 
-A week, because trainers lose their reward by it: a network that was stopped for a night must not do that."""
+A week, because trainers lose their reward when a round expires here, and users may stop the network overnight."""

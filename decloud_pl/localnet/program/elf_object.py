@@ -1,4 +1,4 @@
-"""Reads the relocatable objects clang writes for the BPF target (ELF-64, little-endian)."""
+"""Read the relocatable objects that clang writes for the BPF target (ELF-64, little-endian)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SYMBOL_SIZE = 24
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section; ``flags`` are ELF's ``SHF_*`` bits."""
+    """One section. ``flags`` holds ELF's ``SHF_*`` bits."""
 
     name: str
     flags: int
@@ -30,7 +30,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """``section`` is a section's index, 0 for an undefined symbol; ``value`` an offset in that section."""
+    """One symbol. ``section`` is a section index, 0 for an undefined symbol. ``value`` is an offset in the section."""
 
     name: str
     is_global: bool
@@ -40,7 +40,7 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """The bytes at ``offset`` of ``section`` depend on ``symbol``, in the way ``kind`` (``R_BPF_*``) says."""
+    """The bytes at ``offset`` in ``section`` depend on ``symbol`` as defined by ``kind`` (``R_BPF_*``)."""
 
     section: int
     offset: int
@@ -50,7 +50,7 @@ class Relocation:
 
 @dataclass(frozen=True, slots=True)
 class ElfObject:
-    """The parts of one object file that linking needs; ``sections`` is in the order of the file's indices."""
+    """The parts of an object file that the linker needs. ``sections`` has the order of the file's section indices."""
 
     name: str
     sections: tuple[Section, ...]
@@ -63,7 +63,7 @@ def _text_at(data: bytes, offset: int) -> str:
 
 
 def read_object(name: str, data: bytes) -> ElfObject:
-    """Reads one object file; ``name`` is for messages.
+    """Read one object file. ``name`` is used in error messages.
 
     Raises:
         LocalnetError: the file is not a BPF object, is damaged, or has relocations with explicit addends.
@@ -71,7 +71,7 @@ def read_object(name: str, data: bytes) -> ElfObject:
     if data[:6] != b"\x7fELF\x02\x01" or len(data) < _HEADER_SIZE:
         raise LocalnetError(f"{name} is not a 64-bit little-endian ELF file.", fix="Compile it with clang.")
     if struct.unpack_from("<HH", data, 16) != (_ET_REL, _EM_BPF):
-        raise LocalnetError(f"{name} is no BPF object file.", fix="Compile it with clang -target bpf -c.")
+        raise LocalnetError(f"{name} is not a BPF object file.", fix="Compile it with clang -target bpf -c.")
     try:
         return _read(name, data)
     except (struct.error, ValueError, IndexError) as error:

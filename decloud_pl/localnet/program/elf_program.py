@@ -1,4 +1,4 @@
-"""Writes the ELF file Solana's loader reads: code, read-only data and the table of syscalls."""
+"""Write the ELF file that Solana's loader reads: code, read-only data and the list of syscalls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEADER_SIZE = 64
 _SEGMENT_SIZE = 56
 _SEGMENTS = 3
 TEXT_OFFSET = _HEADER_SIZE + _SEGMENTS * _SEGMENT_SIZE
-"""Where the code begins in the file; the read-only data follows it directly."""
+"""The offset of the code in the file. The read-only data follows the code directly."""
 
 _ET_DYN = 3
 _EM_BPF = 247
@@ -22,7 +22,7 @@ _DT_REL, _DT_RELSZ, _DT_RELENT = 17, 18, 19
 
 @dataclass(frozen=True, slots=True)
 class SyscallUse:
-    """The call at byte ``offset`` of the code is one of the syscall ``name``."""
+    """A call of the syscall ``name`` at byte ``offset`` of the code."""
 
     offset: int
     name: str
@@ -40,7 +40,7 @@ class _Section:
 
 
 def write_program(text: bytes, rodata: bytes, syscalls: Sequence[SyscallUse], *, entry_offset: int) -> bytes:
-    """The program's file. ``text`` and ``rodata`` are relocated, and multiples of eight bytes long."""
+    """Return the program file. ``text`` and ``rodata`` must be relocated; their lengths must be multiples of eight."""
     names = sorted({use.name for use in syscalls})
     symbols, strings = bytes(24), b"\0"
     for name in names:
@@ -73,7 +73,7 @@ def write_program(text: bytes, rodata: bytes, syscalls: Sequence[SyscallUse], *,
         _Section(".rel.dyn", _SHT_REL, 2, relocations, link=".dynsym", entry_size=16),
         _Section(".dynamic", _SHT_DYNAMIC, 3, dynamic, link=".dynstr", entry_size=16),
     )
-    sections = [section for section in every if section.data]  # the loader refuses empty ones
+    sections = [section for section in every if section.data]  # the loader rejects empty sections
     body, headers = _section_table(sections)
     table_offset = TEXT_OFFSET + len(body)
     loaded = len(text) + len(rodata)
@@ -107,7 +107,7 @@ def _segment(kind: int, flags: int, offset: int, size: int) -> bytes:
 
 
 def _section_table(sections: Sequence[_Section]) -> tuple[bytes, bytes]:
-    """The sections' bytes, one after the other, and their headers: null, the sections, the section names."""
+    """Return the concatenated bytes of the sections, and the headers: null, the sections, the section names."""
     index = {section.name: number for number, section in enumerate(sections, start=1)}
     names = b"\0"
     body = b""

@@ -2,7 +2,7 @@
 
 #include "log.h"
 
-// Arrays of text rather than pointers to it: the linker does not place pointers in data.
+// Arrays instead of pointers to the text, because the linker does not support pointers in data.
 typedef struct {
   u32 code;
   char name[32], message[72];
@@ -14,7 +14,7 @@ static const Description DESCRIPTIONS[] = {
 #undef X
 };
 
-// The wording is what Anchor's clients parse (AnchorError.parse in @coral-xyz/anchor).
+// Anchor's clients parse this wording (AnchorError.parse in @coral-xyz/anchor).
 static u64 finish(Buffer *line, u64 code) {
   for (u64 i = 0; i < sizeof DESCRIPTIONS / sizeof *DESCRIPTIONS; i++) {
     const Description *error = &DESCRIPTIONS[i];

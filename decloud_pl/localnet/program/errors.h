@@ -1,10 +1,10 @@
-// Every code this program can end with, and the log line that lets Anchor clients show its name and message.
+// All error codes of this program, and the log line from which Anchor clients read an error's name and message.
 #pragma once
 #include "revision.h"
 #include "sol.h"
 
-// X(code, name, message). 6000 and above are the program's own; below are the Anchor framework's, whose names and messages
-// are Anchor's (https://docs.rs/anchor-lang, enum ErrorCode).
+// X(code, name, message). Codes from 6000 are the program's own. Lower codes are the Anchor framework's, with Anchor's names
+// and messages (https://docs.rs/anchor-lang, enum ErrorCode).
 #define ERRORS_OF_ALL(X)                                                                              \
   X(101, InstructionFallbackNotFound, "Fallback functions are not supported")                         \
   X(102, InstructionDidNotDeserialize, "The program could not deserialize the given instruction")     \
@@ -63,6 +63,6 @@ enum {
 #undef X
 };
 
-// Both log the error and return its code, for the instruction to return in turn.
+// Both log the error and return its code, which the instruction then returns.
 u64 fail(u64 code);
 u64 fail_because_of(const char *account, u64 capacity, u64 code);

@@ -1,5 +1,5 @@
-// The instructions. Each reads its arguments, checks its accounts, then the round's rules in the order of the
-// README, and only then changes anything. All return 0 or an error code.
+// The instructions. Each reads its arguments, checks its accounts and then the round's rules in the README's order.
+// Only then does it change anything. All return 0 or an error code.
 #pragma once
 #include "accounts.h"
 

@@ -1,14 +1,14 @@
-"""Links BPF objects into a program that Solana's loader takes (sBPF version 0).
+"""Link BPF objects into a program for Solana's loader (sBPF version 0).
 
-lld has no BPF target. Version 0 is the one whose deployment refuses unresolved syscalls and which ordinary
-tools can disassemble. What it asks for (solana-sbpf, ``elf.rs``):
+This linker exists because lld has no BPF target. Version 0 is used because its deployment rejects unresolved syscalls,
+and because ordinary tools can disassemble it. The loader requires (solana-sbpf, ``elf.rs``):
 
-- every section lies at the address of its file offset; the loader maps the file's front, up to the end of the
-  read-only data, at 0x1_0000_0000, and there is no writable data;
-- a call of a syscall is ``call -1`` with an ``R_BPF_64_32`` relocation against an undefined dynamic symbol;
-- a call of a function is relative to the next instruction, with source register 1.
+- The address of every section equals its file offset. The loader maps the file up to the end of the read-only data at
+  0x1_0000_0000. There is no writable data.
+- A syscall is called by ``call -1`` with an ``R_BPF_64_32`` relocation against an undefined dynamic symbol.
+- A function call is relative to the next instruction, with source register 1.
 
-A misspelt syscall is not always noticed when a program is loaded, so the linker knows the names.
+Loading a program does not always detect a misspelt syscall, so the linker checks the names.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Place:
 
 @dataclass(slots=True)
 class _Layout:
-    """Where every loaded section of every object lies, and the bytes so far."""
+    """The position of every loaded section of every object, and the bytes laid out so far."""
 
     text: bytearray = field(default_factory=bytearray)
     rodata: bytearray = field(default_factory=bytearray)
@@ -65,11 +65,11 @@ class _Layout:
 
 
 def link(objects: Sequence[ElfObject], *, entry: str = "entrypoint") -> bytes:
-    """Links objects, in the order given, into one program that starts at the function ``entry``.
+    """Link objects, in the given order, into one program that starts at the function ``entry``.
 
     Raises:
-        LocalnetError: a writable section, an unknown syscall, a missing or doubly defined symbol, or code
-            this machine does not run; the message names the object.
+        LocalnetError: an object has a writable section, an unknown syscall, a missing or duplicate symbol, or code
+            that sBPF does not support. The message names the object.
     """
     layout = _Layout()
     for number, item in enumerate(objects):
@@ -100,7 +100,7 @@ def _place_sections(layout: _Layout, number: int, item: ElfObject) -> None:
         if section.flags & _SHF_WRITE:
             raise LocalnetError(
                 f"{item.name} has {len(section.data)} bytes in the writable section {section.name}, "
-                "and a program has no writable data.",
+                "but a program cannot have writable data.",
                 fix="Make the variable const, without pointers in it, or keep it on the stack.",
             )
         part: _Part = "text" if section.flags & _SHF_EXECUTE else "rodata"
@@ -117,9 +117,9 @@ def _check_instructions(item: ElfObject, code: bytes) -> None:
     while at < len(code):
         opcode = code[at]
         if opcode & 7 == _CLASS_JMP32 or (opcode & 7 == _CLASS_ALU32 and opcode not in _BYTE_SWAPS):
-            # sBPF sign-extends some results that BPF zero-extends: such code loads and computes nonsense.
+            # sBPF sign-extends some results that BPF zero-extends, so the code would load but compute wrong results.
             raise LocalnetError(
-                f"{item.name} has 32-bit arithmetic at byte {at} of its code, and sBPF's differs.",
+                f"{item.name} has 32-bit arithmetic at byte {at} of its code, which differs in sBPF.",
                 fix="Compile with -mcpu=v2.",
             )
         if opcode == _CALLX:
@@ -149,10 +149,10 @@ def _target(layout: _Layout, number: int, symbol: Symbol) -> _Place | None:
 
 
 def _relocate(layout: _Layout, number: int, item: ElfObject, relocation: Relocation) -> Iterator[SyscallUse]:
-    """Writes the symbol's place into the code; yields the call if it is one of a syscall."""
+    """Write the symbol's address into the code; yield a syscall's use if the relocation is a syscall."""
     place = layout.sections.get((number, relocation.section))
     if place is None:
-        return  # of a section that is not loaded, such as debugging information
+        return  # the section is not loaded, for example debug information
     symbol = relocation.symbol
     target = _target(layout, number, symbol)
     at = place.offset + relocation.offset
@@ -184,7 +184,7 @@ def _relocate_address(layout: _Layout, item: ElfObject, symbol: Symbol, target: 
         raise LocalnetError(
             f"{item.name} takes the address of the function {symbol.name}.", fix="Call the function by name."
         )
-    # The two halves of lddw's 64-bit operand stand in two instruction slots.
+        # lddw's 64-bit operand is split between two instruction slots.
     (addend,) = struct.unpack_from("<i", layout.text, at + 4)
     address = layout.address(target) + addend
     struct.pack_into("<I", layout.text, at + 4, address & 0xFFFFFFFF)
@@ -192,7 +192,7 @@ def _relocate_address(layout: _Layout, item: ElfObject, symbol: Symbol, target: 
 
 
 def _relocate_call(layout: _Layout, target: _Place, at: int) -> None:
-    # clang leaves -1, or the distance from the section's start in instructions, less one.
+    # clang stores -1, or the target's distance from the section's start, in instructions, minus one.
     (addend,) = struct.unpack_from("<i", layout.text, at + 4)
     distance = (target.offset - at) // 8 + addend
     layout.text[at + 1] = _PSEUDO_CALL

@@ -23,8 +23,8 @@ void say_time(Buffer *line, i64 seconds) {
   say_number(line, seconds < 0 ? -(u64)seconds : (u64)seconds);
 }
 
-// The key as one number, divided again and again by 58^5, the highest power that leaves a remainder of 32 bits: nine
-// divisions of eight limbs instead of forty-four of thirty-two bytes.
+// Converts the key by repeated division by 58^5, the highest power that leaves a 32-bit remainder. This takes nine divisions
+// of eight limbs instead of forty-four divisions of thirty-two bytes.
 #define BASE58_CHUNK 656356768u
 void say_key(Buffer *line, const Pubkey *key) {
   static const char alphabet[] = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";

@@ -5,7 +5,7 @@ static const Pubkey SYSTEM = {{0}};
 // Instructions of the system program (solana_system_interface::instruction::SystemInstruction).
 enum { CREATE_ACCOUNT = 0, ASSIGN = 1, TRANSFER = 2, ALLOCATE = 8 };
 
-// A double's bits. The threshold has been two years' rent; SIMD-0194 folds it into the price and leaves one.
+// The bits of a double. The threshold used to be two years' rent; SIMD-0194 moves the factor into the price and leaves one.
 #define THRESHOLD_ONE 0x3ff0000000000000UL
 #define THRESHOLD_TWO 0x4000000000000000UL
 enum { ACCOUNT_OVERHEAD = 128 };
@@ -20,7 +20,7 @@ u64 rent_exempt_minimum(u64 space, u64 *lamports) {
   return 0;
 }
 
-// A call of the system program. A failure in there ends this program as well, so there is no error to handle.
+// Calls the system program. If the call fails, this program ends as well, so callers cannot get an error.
 static u64 call_system(const Context *context, const Meta *metas, u64 metas_count, const Buffer *data, const Seeds *seeds) {
   Instruction instruction = {&SYSTEM, metas, metas_count, data->bytes, data->length};
   SignerSeeds signer = {seeds ? seeds->parts : 0, seeds ? seeds->count : 0};
@@ -66,13 +66,13 @@ u64 create_account(Context *context, const Creation *creation, const Seeds *seed
     put_key(&data, context->program_id);
     error = call_system(context, metas, 2, &data, seeds);
   } else {
-    // The system program refuses to create an account that holds lamports, so anyone could block an address with one. An
-    // account that is really there fails in ALLOCATE: "already in use".
+    // The system program does not create an account at an address that holds lamports, so anyone could block an address
+    // by sending some. If the account really exists, ALLOCATE fails with "already in use".
     if (held < rent) error = transfer(context, creation->payer, creation->account, rent - held, 0);
     if (!error) error = allocate_and_assign(context, creation->account, creation->space, seeds);
   }
   if (error) return error;
-  // The call has written the new length in front of the data, where the runtime looks for it, not into our record.
+  // The call has written the new length before the data, where the runtime reads it, but not into this struct.
   account->length = *(const u64 *)(account->data - 8);
   return 0;
 }
@@ -82,7 +82,7 @@ u64 fill_vault(const Context *context, u64 payer, u64 vault, u64 reward) {
   u64 error = rent_exempt_minimum(0, &rent);
   if (error) return error;
   u64 missing = held < rent ? rent - held : 0;
-  // No payer has that much; the saturated sum lets the system program say so.
+  // On overflow, use the largest amount: no payer has it, so the system program reports the missing lamports.
   u64 total = reward > ~0UL - missing ? ~0UL : reward + missing;
   return transfer(context, payer, vault, total, 0);
 }
@@ -117,7 +117,7 @@ void put_fees(Buffer *event, const Payment *payment) {
 }
 
 u64 share_of(u64 lamports, u64 bps) {
-  // Equal to lamports * bps / BPS, without a product that could exceed 64 bits.
+  // Equals lamports * bps / BPS, but no product can exceed 64 bits.
   return lamports / BPS * bps + lamports % BPS * bps / BPS;
 }
 

@@ -1,4 +1,4 @@
-// What is paid out of a completed round's vault, each once.
+// The payments from a completed round's vault. Each is made once.
 #include "instructions.h"
 #include "log.h"
 #include "money.h"
@@ -30,7 +30,7 @@ u64 claim_reward(Context *context) {
   if (submission.reward_claimed) return fail(RewardAlreadyClaimed);
   if (submission.contribution_bps == 0) return fail(NoContribution);
   u64 share = share_of(trainers_pool(&round), submission.contribution_bps);
-  // Shares can exceed the whole, and nobody can correct them any more: a late claim takes what the earlier ones have left.
+  // The shares may exceed the whole, and can no longer be corrected. A late claim gets what earlier claims have left.
   if (share > left) share = left;
   if (share == 0 && left == 0) return fail(InvalidContributionSum);
 

@@ -1,11 +1,11 @@
-// The DECLOUD program of the local network: where the runtime enters.
+// The DECLOUD program of the local network: the entry point.
 #include "instructions.h"
 #include "log.h"
 
 enum { MAX_DATA_INCREASE = 10240, DUPLICATE_NONE = 0xff };
 
-// The input the loader serializes (solana-program-runtime, serialization.rs, "aligned"): the accounts, the instruction data,
-// the program's id.
+// Parses the loader's input (solana-program-runtime, serialization.rs, "aligned"): the accounts, the instruction data and the
+// program's id.
 static void open_input(u8 *at, Context *context) {
   u64 count = *(u64 *)at;
   at += 8;
@@ -15,7 +15,7 @@ static void open_input(u8 *at, Context *context) {
     Account *account = i < MAX_ACCOUNTS ? &context->accounts[i] : &unused;
     u8 first_place = *at;
     if (first_place != DUPLICATE_NONE) {
-      // Given before: only its place is repeated.
+      // A duplicate account: the input has only the index of its first occurrence.
       if (i < MAX_ACCOUNTS) {
         const Account *first = &context->accounts[first_place];
         account->key = first->key;

@@ -1,4 +1,4 @@
-// How a round is posted, taken back, opened and moved on.
+// Creates, cancels, opens and advances rounds.
 #include "instructions.h"
 #include "log.h"
 #include "money.h"

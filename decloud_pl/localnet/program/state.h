@@ -5,8 +5,8 @@
 
 enum { CID_MIN = 46, CID_MAX = 64 };
 
-// Accounts are allocated for the longest CID, as Anchor's INIT_SPACE does, and unused room stays behind the last field, where
-// clients ignore it. The protocol has no field for "validator fee paid", so a Round keeps it in one more byte at its very end.
+// Accounts are allocated for the longest CID, like Anchor's INIT_SPACE. Unused space follows the last field, where clients
+// ignore it. The protocol has no field for "validator fee paid", so a Round stores it in one extra byte at its end.
 enum {
   COUNTER_SPACE = 8 + 8 + 32 + 1,
   ROUND_FIELDS = 8 + 8 + 32 + (4 + CID_MAX) + 1 + 8 + 1 + 32 + 2 + 4 + 4 * 8 + 4 * 1,
@@ -51,11 +51,11 @@ typedef struct {
   u8 reward_claimed, bump;
 } Submission;
 
-// False when the text is no CID by the protocol's rule: 46 to 64 characters, counted here as bytes.
+// False if the text is not a CID by the protocol's rule: 46 to 64 characters, counted here as bytes.
 int cid_from_text(Cid *, const Slice *text);
 
-// The readers return false when the data is not such an account in full. The discriminator is checked before, by
-// check_accounts.
+// The readers return false if the data is not a complete account of this type. check_accounts has checked the
+// discriminator before.
 int read_counter(const Account *, Counter *);
 int read_round(const Account *, Round *);
 int read_submission(const Account *, Submission *);

@@ -1,7 +1,7 @@
-"""The syscalls a program can be deployed with: those that agave registers with the features of the main network.
+"""The syscalls that a deployed program may use: those that agave registers with mainnet's features.
 
-Source: agave, ``syscalls/src/lib.rs``. Left out although they have a name there: ``sol_alloc_free_``, which no new
-program may use, and those whose feature is off (``sol_big_mod_exp``, ``sol_blake3``, ``sol_get_fees_sysvar``,
+Source: agave, ``syscalls/src/lib.rs``. Some names there are left out: ``sol_alloc_free_``, which new programs must not
+use, and syscalls whose feature is off (``sol_big_mod_exp``, ``sol_blake3``, ``sol_get_fees_sysvar``,
 ``sol_remaining_compute_units``).
 """
 

@@ -1,4 +1,4 @@
-// What a trainer does in a round before it is paid: join and submit.
+// The instructions of a trainer before the payment: join and submit.
 #include "instructions.h"
 #include "log.h"
 #include "money.h"

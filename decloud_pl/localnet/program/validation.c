@@ -1,5 +1,5 @@
-// What the validator says about the submissions, in one of two ways: a share per trainer and then complete_validation, or
-// all shares at once with finalize_round.
+// The validator reports the contributions in one of two ways: set_contribution per trainer followed by complete_validation,
+// or finalize_round with all shares at once.
 #include "instructions.h"
 #include "log.h"
 #include "money.h"
@@ -65,13 +65,13 @@ u64 complete_validation(Context *context) {
 
 enum { RESULT_SIZE = sizeof(Pubkey) + 2 };
 
-// The arguments from here on are `count` results, each a trainer and its basis points.
+// `results` holds `count` entries, each a trainer and its basis points.
 static u64 check_results(const u8 *results, u64 count) {
   u64 sum = 0;
   for (u64 i = 0; i < count; i++) {
     const u8 *trainer = results + i * RESULT_SIZE;
     sum += trainer[32] | (u64)trainer[33] << 8;
-    // The second share of a trainer would replace the first, and the sum would no longer be the one checked here.
+    // A second share of the same trainer would replace the first, and the sum checked here would be wrong.
     for (u64 j = 0; j < i; j++)
       if (keys_equal((const Pubkey *)trainer, (const Pubkey *)(results + j * RESULT_SIZE))) return fail(InvalidContributionSum);
   }
@@ -105,7 +105,7 @@ u64 finalize_round(Context *context) {
   if (error) return error;
   if (round.status != VALIDATING) return fail(RoundNotValidating);
   if (!keys_equal(&round.validator, context->accounts[VALIDATOR].key)) return fail(NotValidator);
-  // More results than a round can have trainers: whatever they say, they are not this round's shares.
+  // A round cannot have this many trainers, so the results cannot belong to it.
   if (count > MAX_TRAINERS) return fail(InvalidContributionSum);
   if (context->count < FIRST_SUBMISSION + count) return fail(AccountNotEnoughKeys);
   if ((error = check_results(results, count))) return error;

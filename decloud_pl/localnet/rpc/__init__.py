@@ -1,1 +1,1 @@
-"""Solana's JSON-RPC and WebSocket interface (https://solana.com/docs/rpc) in front of the local chain."""
+"""Solana's JSON-RPC and WebSocket API (https://solana.com/docs/rpc) for the local chain."""

@@ -22,7 +22,7 @@ _RENT_EPOCH = 18_446_744_073_709_551_615
 
 
 def account_methods(vm: Vm) -> dict[str, Method]:
-    """The methods over one chain."""
+    """Return the methods for one chain."""
 
     def with_context(value: Any, config: dict[str, Any]) -> dict[str, Any]:
         slot = vm.slot_at(p.commitment(config, newest_slot=vm.slot))
@@ -77,7 +77,7 @@ API_VERSION = "3.0.0"
 
 
 def account_json(account: Account | None, config: dict[str, Any]) -> dict[str, Any] | None:
-    """An account in the encoding asked for, cut to ``dataSlice``."""
+    """Encode an account as requested, with its data cut to ``dataSlice``."""
     if account is None:
         return None
     data = bytes(account.data)
@@ -113,7 +113,7 @@ def _encode(data: bytes, encoding: object) -> Any:
 
 
 class AccountFilter:
-    """``dataSize`` and ``memcmp`` filters, all of which must match."""
+    """``dataSize`` and ``memcmp`` filters. An account must match all of them."""
 
     def __init__(self, filters: Any) -> None:
         filters = [] if filters is None else filters
@@ -155,5 +155,5 @@ def _memcmp(entry: dict[str, Any]) -> tuple[int, bytes]:
 
 
 def address_of(params: list[Any]) -> Pubkey:
-    """The first parameter as an address."""
+    """Return the first parameter as an address."""
     return p.pubkey(p.argument(params, 0, "address"))

@@ -1,4 +1,4 @@
-"""Transactions of the ledger as ``getTransaction`` shows them."""
+"""Encode the ledger's transactions for ``getTransaction``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from decloud_pl.localnet.rpc.jsonrpc import UNSUPPORTED_VERSION, RpcError, inval
 
 
 def transaction_json(executed: Executed, config: dict[str, Any]) -> dict[str, Any]:
-    """The answer, in the encoding asked for."""
+    """Return the result of ``getTransaction`` in the requested encoding."""
     transaction = VersionedTransaction.from_bytes(executed.wire)
     versioned = isinstance(transaction.message, MessageV0)
     newest = config.get("maxSupportedTransactionVersion")
@@ -104,7 +104,7 @@ def _encoded(transaction: VersionedTransaction, wire: bytes, encoding: object) -
 
 
 def _named(instruction: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    """An instruction with addresses in place of indices, as ``jsonParsed`` shows one that it has no parser for."""
+    """Replace indices by addresses in an instruction, as ``jsonParsed`` does for a program without a parser."""
     return {
         "programId": keys[instruction["programIdIndex"]],
         "accounts": [keys[account] for account in instruction["accounts"]],

@@ -26,7 +26,7 @@ Method = Callable[[list[Any]], Any]
 
 
 class RpcError(Exception):
-    """An error answer."""
+    """An error that a method returns to the client."""
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class RpcError(Exception):
 
 
 def answer(body: str | bytes, methods: Mapping[str, Method]) -> str | None:
-    """Answers a request or a batch; None when it was notifications only."""
+    """Answer a request or a batch. Return None if it contains only notifications."""
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):
@@ -65,11 +65,11 @@ def _one(request: Any, methods: Mapping[str, Method]) -> dict[str, Any] | None:
         result = _call(request["method"], request.get("params"), methods)
     except RpcError as error:
         return _failure(request.get("id"), error) if "id" in request else None
-    except LocalnetError as error:  # the state cannot be read or written
+    except LocalnetError as error:  # the state file cannot be read or written
         logger.warning("%s: %s", request["method"], error)
         return _failure(request.get("id"), RpcError(INTERNAL_ERROR, str(error)))
     except Exception:
-        logger.exception("%s met a defect", request["method"])
+        logger.exception("%s: internal error", request["method"])
         return _failure(request.get("id"), RpcError(INTERNAL_ERROR, "Internal error"))
     return {"jsonrpc": "2.0", "result": result, "id": request["id"]} if "id" in request else None
 
@@ -85,7 +85,7 @@ def _call(name: str, params: Any, methods: Mapping[str, Method]) -> Any:
 
 
 def invalid(message: str) -> RpcError:
-    """The error for parameters of the wrong kind."""
+    """Return the error for invalid parameters."""
     return RpcError(INVALID_PARAMS, f"Invalid params: {message}.")
 
 

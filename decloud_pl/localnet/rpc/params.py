@@ -1,4 +1,4 @@
-"""Parameters of requests: typed, or refused with -32602."""
+"""Parse and check request parameters. Invalid parameters raise error -32602."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MAX_U64 = (1 << 64) - 1
 
 
 def argument(params: list[Any], index: int, what: str) -> Any:
-    """A required positional parameter."""
+    """Return a required positional parameter."""
     if index >= len(params):
         raise invalid(f"missing {what}")
     return params[index]
@@ -49,7 +49,7 @@ def number(value: Any, what: str) -> int:
 
 
 def options(params: list[Any], index: int) -> dict[str, Any]:
-    """The optional configuration object."""
+    """Return the optional configuration object."""
     value = params[index] if index < len(params) else None
     if value is None:
         return {}
@@ -80,7 +80,7 @@ def blockhash(value: Any) -> Hash:
 
 
 def commitment(config: dict[str, Any], *, name: str = "commitment", newest_slot: int | None = None) -> str:
-    """The commitment asked for; checks ``minContextSlot`` against the slot it leads to."""
+    """Return the requested commitment; check ``minContextSlot`` against that commitment's newest slot."""
     asked = config.get(name) or "finalized"
     value = _COMMITMENTS.get(asked) if isinstance(asked, str) else None
     if value is None:
@@ -94,7 +94,7 @@ def commitment(config: dict[str, Any], *, name: str = "commitment", newest_slot:
 
 
 def wire(encoded: str, encoding: object) -> bytes:
-    """A transaction's bytes, of the size that fits a network packet."""
+    """Decode a transaction's bytes; they must fit in a network packet."""
     limits = {"base58": _LONGEST_BASE58, "base64": _LONGEST_BASE64}
     longest = limits.get(encoding) if isinstance(encoding, str) else None
     if longest is None:

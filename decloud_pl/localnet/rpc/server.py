@@ -1,4 +1,4 @@
-"""The server: HTTP on one port, WebSocket on the next, as Solana's own validator has them."""
+"""The RPC server: HTTP on one port, WebSocket on the next port, as in Solana's own validator."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class RpcServer:
     """Serves one chain while the context is open.
 
     Args:
-        vm: the chain; its slots go on while the server runs.
-        host: an address of this machine; the default admits nobody else.
-        port: the HTTP port, 0 for any free pair; the WebSocket has the next one.
-        tick_seconds: between looks at the chain's clock.
+        vm: the chain. Its slots advance while the server runs.
+        host: an address of this machine. The default accepts connections from this machine only.
+        port: the HTTP port, 0 for any free pair of ports. The WebSocket uses the next port.
+        tick_seconds: seconds between updates of the chain's slot.
 
     Raises:
-        LocalnetError: a port is taken.
+        LocalnetError: a port is in use.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class RpcServer:
         try:
             body = await request.read()
         except ConnectionResetError:
-            return web.Response(status=400)  # the client left while it sent; aiohttp would log a traceback
+            return web.Response(status=400)  # the client disconnected; aiohttp would log a traceback otherwise
         reply = answer(body, self._methods)
         return web.Response(text=reply or "", content_type="application/json", headers=_CORS)
 
@@ -168,7 +168,7 @@ class RpcServer:
 
 
 def _is_keep_alive(data: Any) -> bool:
-    """Whether this is the message that web3.js sends to keep a connection open: a "ping" without an id."""
+    """Whether this is web3.js's keep-alive message: a "ping" without an id."""
     try:
         body = json.loads(data)
     except ValueError:
@@ -182,7 +182,7 @@ async def _write(websocket: web.WebSocketResponse, outbox: asyncio.Queue[str]) -
 
 
 def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """Two listening sockets on adjacent ports."""
+    """Return two listening sockets on adjacent ports."""
     for _ in range(_PORT_TRIES if port == 0 else 1):
         first = bind(host, port)
         try:
@@ -191,26 +191,26 @@ def _bind_pair(host: str, port: int) -> tuple[socket.socket, socket.socket]:
             first.close()
             if port != 0:
                 raise
-    raise LocalnetError("No two adjacent free ports were found.", fix="Name a free one with --rpc-port.")
+    raise LocalnetError("No two adjacent free ports were found.", fix="Choose a free port with --rpc-port.")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     Raises:
-        LocalnetError: the port is taken, or not a port.
+        LocalnetError: the port is in use, or invalid.
     """
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
-        # Until it listens, another socket can be bound to the same port.
+        # Before `listen`, another socket could bind the same port.
         bound.listen()
     except (OSError, OverflowError) as error:
         bound.close()
         raise LocalnetError(
             f"Port {port} on {host} cannot be used: {getattr(error, 'strerror', None) or error}.",
-            fix="Choose another one with --rpc-port or --gateway-port (0 for any).",
+            fix="Choose another port with --rpc-port or --gateway-port (0 for any free port).",
         ) from error
     return bound
 

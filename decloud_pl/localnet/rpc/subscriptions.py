@@ -1,6 +1,6 @@
-"""WebSocket subscriptions: what a client asked to hear of, and the notifications it gets.
+"""WebSocket subscriptions and their notifications.
 
-A notification comes when its transaction has reached the commitment asked for; without one that is ``finalized``.
+A notification is sent when its transaction reaches the requested commitment. The default is ``finalized``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Changed = dict[Pubkey, "Account | None"]
 
 @dataclass
 class Subscription:
-    """One subscription: ``on_transaction`` gives the values of a transaction's notifications."""
+    """One subscription. ``on_transaction`` returns the values of a transaction's notifications."""
 
     kind: str
     on_transaction: Callable[[Executed, Changed], list[Any]] = field(default=lambda _executed, _changed: [])
@@ -39,8 +39,8 @@ class Subscriber:
 
     Args:
         vm: the chain.
-        send: takes a message to the client; must not block.
-        numbers: gives subscription ids, unique in the server.
+        send: sends a message to the client; must not block.
+        numbers: yields subscription ids that are unique in the server.
     """
 
     def __init__(self, vm: Vm, send: Callable[[str], None], numbers: itertools.count[int]) -> None:
@@ -52,7 +52,7 @@ class Subscriber:
         self._not_final: list[tuple[int, int, Any]] = []
 
     def methods(self) -> dict[str, Method]:
-        """The subscribe and unsubscribe methods of this client."""
+        """Return this client's subscribe and unsubscribe methods."""
         found: dict[str, Method] = {
             "logsSubscribe": self._logs,
             "accountSubscribe": self._account,
@@ -66,13 +66,13 @@ class Subscriber:
         return found
 
     def on_transaction(self, executed: Executed, changed: Changed) -> None:
-        """Tells the client of a transaction, as far as it asked."""
+        """Notify the client of a transaction if a subscription matches it."""
         for number, subscription in list(self._subscriptions.items()):
             for value in subscription.on_transaction(executed, changed):
                 self._tell(number, subscription, executed.slot, value)
 
     def on_slot(self, slot: int) -> None:
-        """Tells the client of a new slot, and of what has become final with it."""
+        """Notify the client of a new slot, and of transactions that are final now."""
         self._tell_what_is_final(slot)
         for number, subscription in list(self._subscriptions.items()):
             root = max(0, slot - FINALITY_SLOTS)
@@ -106,7 +106,7 @@ class Subscriber:
         address, config = p.pubkey(p.argument(params, 0, "address")), p.options(params, 1)
         last = [self._vm.account(address)]
         commitment = p.commitment(config)
-        _notified(_EMPTY, config)  # a bad encoding is refused now, not with the first notification
+        _notified(_EMPTY, config)  # rejects an invalid encoding now, not with the first notification
 
         def value(_executed: Executed, changed: Changed) -> list[Any]:
             if address not in changed or changed[address] == last[0]:
@@ -141,12 +141,12 @@ class Subscriber:
         number = self._add(Subscription("signature", value, commitment, once=True))
         landed = self._vm.ledger.transaction(signature)
         if landed is not None:
-            # The answer with the subscription's number has to leave first.
+            # The response with the subscription's id must be sent first.
             self._later.append((number, landed))
         return number
 
     def flush(self) -> None:
-        """Sends what had to wait until the answer to the last request had left."""
+        """Send the notifications that had to wait for the response to the last request."""
         for number, landed in self._later:
             subscription = self._subscriptions.get(number)
             if subscription is not None:
@@ -154,7 +154,7 @@ class Subscriber:
         self._later.clear()
 
     def _tell(self, number: int, subscription: Subscription, slot: int, value: Any) -> None:
-        """Notifies of something that happened in a slot, at once or when that slot is final."""
+        """Notify of an event in a slot, at once or when the slot is final."""
         result = {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
         if subscription.commitment == "finalized" and slot > self._vm.slot_at("finalized"):
             self._not_final.append((slot, number, result))
@@ -196,7 +196,7 @@ _EMPTY = Account(0, b"", Pubkey.default())
 
 
 def _notified(account: Account, config: dict[str, Any]) -> dict[str, Any] | None:
-    """An account in a notification, which unlike an answer cannot be refused when base58 does not hold it."""
+    """Encode an account for a notification. An account too large for base58 gives a text instead of an error."""
     try:
         return account_json(account, config)
     except RpcError as error:

@@ -32,7 +32,7 @@ _SIGNATURES_FAILED = "Transaction signature verification failure"
 
 
 def transaction_methods(vm: Vm) -> dict[str, Method]:
-    """The methods over one chain."""
+    """Return the methods for one chain."""
 
     def context(slot: int, value: Any) -> dict[str, Any]:
         return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}
@@ -49,8 +49,8 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         signature = str(transaction.signatures[0])
         if not config.get("skipPreflight"):
             _preflight(vm, transaction)
-        # As on a real network the answer only says that it was taken in. One that has landed before, or whose
-        # blockhash is too old, has no effect.
+        # As on a real network, the response only says that the transaction was accepted. A transaction that has
+        # already landed, or whose blockhash is too old, has no effect.
         vm.execute(transaction)
         return signature
 
@@ -133,7 +133,7 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
         vm.advance()
         if params and not isinstance(params[0], list):
             raise invalid("addresses must be an array")
-        # Nobody competes for room in a block here.
+        # Blocks are never full on this chain, so no transaction has to pay a priority fee.
         first = max(0, vm.slot - _RECENT_FEES + 1)
         return [{"slot": slot, "prioritizationFee": 0} for slot in range(first, vm.slot + 1)]
 
@@ -158,7 +158,7 @@ def transaction_methods(vm: Vm) -> dict[str, Method]:
 
 
 def status_json(vm: Vm, executed: Executed) -> dict[str, Any]:
-    """One entry of ``getSignatureStatuses``."""
+    """Return one entry of the ``getSignatureStatuses`` result."""
     confirmation = _confirmation(vm, executed)
     return {
         "slot": executed.slot,
@@ -180,7 +180,7 @@ def _verified(transaction: VersionedTransaction) -> bool:
 
 
 def _preflight(vm: Vm, transaction: VersionedTransaction) -> None:
-    """Raises -32002 for a transaction that would fail."""
+    """Raise error -32002 if the transaction would fail."""
     error = vm.check(transaction)
     outcome = vm.simulate(transaction) if error is None else Execution(error, [], 0)
     if outcome.error is None:

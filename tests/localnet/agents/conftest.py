@@ -1,4 +1,4 @@
-"""A local network whose agents the test makes and steps itself, on a clock that stands still until told."""
+"""A local network on a manual clock. The tests create its agents and step them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ State = dict[str, torch.Tensor]
 
 
 def always(label: int) -> State:
-    """A model that takes every image for the same digit."""
+    """A model that predicts the same digit for every image."""
     state = {name: torch.zeros_like(tensor) for name, tensor in SimpleCNN(10).state_dict().items()}
     state["fc2.bias"][label] = 1.0
     return state
@@ -43,7 +43,7 @@ def always(label: int) -> State:
 
 @dataclass
 class Town:
-    """The network and the people around it."""
+    """The network, its creator and the trainers."""
 
     network: LocalNetwork
     clock: ManualClock
@@ -57,7 +57,7 @@ class Town:
         self.chain = self.creator.chain
 
     def actor(self, wallet: Wallet | None = None, lamports: int = 10**10) -> Actor:
-        """Somebody with money; the same wallet again is the same person after a restart."""
+        """Return an actor with a funded wallet. With the same wallet, it is the same party after a restart."""
         wallet = wallet or Wallet(Keypair())
         self.network.vm.airdrop(wallet.address, lamports)
         rpc = RpcClient(self.network.endpoints.rpc_url)
@@ -104,7 +104,7 @@ class Town:
         await self.send(trainer, instruction)
 
     async def spend(self, actor: Actor) -> None:
-        """Sends almost all of somebody's money away."""
+        """Transfer almost all of an actor's lamports to the creator."""
         balance = await self.chain.rpc.balance(actor.wallet.address)
         gone = TransferParams(
             from_pubkey=actor.wallet.address, to_pubkey=self.creator.wallet.address, lamports=balance - 10_000_000
@@ -133,7 +133,7 @@ class Town:
         return found
 
     def instructions_on(self, round_id: int, trainer: Actor) -> list[str]:
-        """What succeeded on a submission, oldest first."""
+        """Return the names of the successful instructions on a submission, oldest first."""
         address = self.dialect.submission_address(round_id, trainer.wallet.address)
         entries = self.network.vm.ledger.mentions(address, before=None, until=0, newest_slot=1 << 40, limit=100)
         lines = [line for entry in reversed(entries) if entry.error is None for line in entry.meta["logMessages"]]
@@ -151,7 +151,7 @@ async def town(tmp_path: Path) -> AsyncIterator[Town]:
         await asyncio.gather(*(rpc.aclose() for rpc in found.rpcs))
 
 
-# A scoring process without torch. A file says itself what it is worth.
+# A scoring process without torch. The file's content determines its score.
 QUICK_CHILD = """
 import json, pathlib, sys
 for line in sys.stdin:
@@ -171,7 +171,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 async def quick_bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    """A bench whose child answers at once."""
+    """A bench whose child answers at once, without torch."""
     command = (sys.executable, "-S", "-c", QUICK_CHILD)
     found = Bench(scoring="delta", gradient_rate=RATE, log=tmp_path / "scoring.log", command=command)
     yield found
@@ -185,7 +185,7 @@ def scoring() -> Scoring:
 
 @pytest.fixture
 async def bench(scoring: Scoring, tmp_path: Path) -> AsyncIterator[Bench]:
-    """The real one."""
+    """A bench with the real child process."""
     found = Bench(scoring=scoring, gradient_rate=RATE, log=tmp_path / "scoring.log")
     yield found
     await found.aclose()

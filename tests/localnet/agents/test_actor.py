@@ -1,4 +1,4 @@
-"""What keeps the agents going: money, and a loop that nothing ends."""
+"""The agents' loop survives errors, and their wallets stay funded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.localnet.agents.conftest import Town
 
 @dataclass
 class Clumsy:
-    """Fails so many times first."""
+    """An agent that raises the given errors first."""
 
     failures: list[Exception]
     done: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,7 +43,7 @@ async def test_no_failure_ends_an_agent_and_none_is_repeated(caplog: pytest.LogC
 
 
 async def test_an_agent_that_is_woken_and_cancelled_at_once_ends() -> None:
-    """`asyncio.wait_for` would lose such a cancellation before Python 3.12 (python/cpython#86296)."""
+    """Before Python 3.12, `asyncio.wait_for` could lose such a cancellation (python/cpython#86296)."""
     wake, agent = asyncio.Event(), Clumsy([])
     task = asyncio.create_task(drive(agent, wake=wake, interval=60.0))
     await asyncio.wait_for(agent.done.wait(), 10)
@@ -65,7 +65,7 @@ async def test_a_creator_never_runs_out_of_money(town: Town, quick_bench: Bench)
     for round_id in range(3):
         await creator.step()
         assert (await town.round(round_id)).reward_amount == reward
-        # No validator takes it; the reward comes back, but the next round must not depend on that.
+        # No validator claims the round. Its reward is refunded, but the next round must not depend on the refund.
         town.clock.advance(3601)
         await creator.step()
         assert await town.status(round_id) is RoundStatus.EXPIRED
@@ -86,7 +86,7 @@ async def test_a_round_that_is_never_completed_does_not_hold_up_the_next(town: T
     await town.submit(trainer, 0, town.put(b"bad"))
     await validator.step()
     await creator.step()
-    assert await town.chain.round(1) is None  # it may still be completed
+    assert await town.chain.round(1) is None  # round 0 may still be completed
     town.clock.advance(3601)
     await creator.step()
     assert await town.status(0) is RoundStatus.VALIDATING

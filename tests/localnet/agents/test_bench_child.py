@@ -1,4 +1,4 @@
-"""The scoring process as a process: nothing outlives the network, and one bad request costs no other."""
+"""The scoring process: it ends with the network, and an internal error does not affect later requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE = 60.0
 
 
 def test_a_defect_is_an_answer_and_the_end_of_the_parent_is_the_end(tmp_path: Path) -> None:
-    # A pipe without a writer keeps whoever opens it waiting: the request can only end with the process.
+    # Opening a pipe without a writer blocks, so the request can only end with the process.
     os.mkfifo(tmp_path / "base")
     log = tmp_path / "log"
     with (
@@ -31,7 +31,7 @@ def test_a_defect_is_an_answer_and_the_end_of_the_parent_is_the_end(tmp_path: Pa
             child.stdin.write(json.dumps(request) + "\n")
             child.stdin.flush()
         answer = json.loads(child.stdout.readline())
-        assert answer == {"error": "The scoring process met a defect. Its log says where."}
+        assert answer == {"error": "Internal error in the scoring process. See scoring.log, and please report it."}
         assert "Traceback" in log.read_text()
         process = psutil.Process(child.pid)
         while not (quarantine := process.children()):

@@ -1,4 +1,4 @@
-"""The convention, found out from completed rounds on a real chain with real files."""
+"""Infer the convention from completed rounds, on a real chain with real files."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from tests.world import Diary
 
 def put(town: Town, name: str, content: State) -> str:
     path = town.home / f"{name}.pt"
-    torch.save(content, path)  # the archive holds the file's name, by which the quick bench gives shares
+    torch.save(content, path)  # the archive contains the file's name, which the quick bench scores by
     return town.network.store.put(path).cid
 
 
 async def test_the_files_and_the_shares_tell(
     town: Town, quick_bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    base, trained = always(1), always(0)  # noughts are more frequent than ones in the held-out digits
+    base, trained = always(1), always(0)  # zeros are more frequent than ones in the held-out digits
     better = {name: (base[name] - trained[name]) / RATE for name in base}
     worse = {name: -tensor for name, tensor in better.items()}
     cids = [put(town, "good", better), put(town, "bad", worse), town.put(b"no update")]
@@ -67,7 +67,7 @@ async def test_the_files_and_the_shares_tell(
 
 @dataclass
 class Counting:
-    """The gateways, and how often they were asked; ``failures`` are raised first, one per call."""
+    """Wraps the gateway reader and records its calls. Raises ``failures`` first, one per call."""
 
     inner: GatewayReader
     fetched: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ async def test_the_daemon_finds_each_validators_convention_in_the_background_and
     validators = [town.validator(quick_bench), town.validator(quick_bench)]
 
     async def complete(validator: Validator, good: State, bad: State) -> int:
-        """A round whose validator gives everything to the first of two updates."""
+        """Complete a round whose validator gives the whole reward to the first of two updates."""
         round_id = await town.post(town.put(base))
         cids = [put(town, "good", good), put(town, "bad", bad)]
         await validator.step()
@@ -122,7 +122,7 @@ async def test_the_daemon_finds_each_validators_convention_in_the_background_and
         gathering = asyncio.create_task(evidences.gather())
         await diary.until(lambda: len(readings(journal)) == 2, patience=120)
         assert [conventions.of(one).convention for one in addresses] == ["gradient", "delta"]
-        third = await complete(validators[0], gained, as_gradient)  # it has changed its mind
+        third = await complete(validators[0], gained, as_gradient)  # this validator now uses the other convention
         evidences.ask(third)
         await diary.until(lambda: len(readings(journal)) == 3, patience=120)
         gathering.cancel()
@@ -134,7 +134,7 @@ async def test_the_daemon_finds_each_validators_convention_in_the_background_and
         await diary.until(lambda: len(readings(journal)) == 4, patience=120)
         again.cancel()
         await asyncio.wait({again})
-        assert len(reader.fetched) == 4 * 3  # the base model and two updates of each round, once
+        assert len(reader.fetched) == 4 * 3  # each round: the base model and two updates, fetched once
         choice = conventions.of(addresses[1])
         assert (choice.convention, f"round {fourth}" in choice.why) == ("gradient", True)
     said = [event.message for event in diary.events if isinstance(event, Noted)]
@@ -151,7 +151,7 @@ async def test_a_round_whose_scoring_this_machine_ended_is_looked_at_again(
     await town.submit(trainer, number, put(town, "good", always(0)))
     await validator.step()
     killed = tmp_path / "python"
-    killed.write_text("#!/bin/sh\nkill -9 $$\n")  # as the kernel does where memory runs out
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")  # like the kernel when memory runs out
     killed.chmod(0o755)
     diary, reader = Diary(), Counting(GatewayReader([town.network.endpoints.gateway_url]))
     with Journal(tmp_path / "journal", Owner("net", str(town.dialect.program_id), "wallet")) as journal:
@@ -174,7 +174,7 @@ async def test_a_round_whose_scoring_this_machine_ended_is_looked_at_again(
         assert isinstance(event, Noted)
         assert "ended with code -9" in event.message
         assert readings(journal) == []
-        again = asyncio.create_task(evidences.gather())  # on another day
+        again = asyncio.create_task(evidences.gather())  # a later attempt
         for _ in range(600):
             if readings(journal):
                 break
@@ -211,11 +211,11 @@ async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once
         )
         gathering = asyncio.create_task(evidences.gather())
         first, second, third = numbers
-        for number in (third, second, second, first):  # the look back ends at the third, which is the latest
+        for number in (third, second, second, first):  # the search backwards stops at the third, the latest one
             evidences.ask(number)
         await diary.until(lambda: len(diary.events) == 2)
         assert len(reader.fetched) == len(numbers)
-        assert reader.limits[0] == reader.limits[1] > reader.limits[2]  # what a stranger's file took counts
+        assert reader.limits[0] == reader.limits[1] > reader.limits[2]  # earlier downloads use up the byte limit
         assert not gathering.done()
         gathering.cancel()
         await asyncio.wait({gathering})

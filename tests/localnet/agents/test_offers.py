@@ -1,4 +1,4 @@
-"""What the creator posts."""
+"""The offers that the creator posts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def test_each_data_set_gets_a_model_that_fits(data: DataFolder) -> None:
 def test_what_cannot_be_offered(data: DataFolder) -> None:
     with pytest.raises(UsageError, match="The network has no data set 'digits'"):
         make_offers(["digits"], [], data, get_dialect())
-    with pytest.raises(UsageError, match="no architecture 'resnext'"):
+    with pytest.raises(UsageError, match="Unknown architecture 'resnext'"):
         make_offers(["custom"], ["resnext"], data, get_dialect())
-    with pytest.raises(UsageError, match="None of the architectures takes the text samples of agnews"):
+    with pytest.raises(UsageError, match="None of the architectures accepts the text samples of agnews"):
         make_offers(["agnews"], ["mlp"], data, get_dialect())
     with pytest.raises(DatasetNotFound, match="The files of the data set imdb are not on this machine"):
         make_offers(["imdb"], [], data, get_dialect())

@@ -1,4 +1,4 @@
-"""The validator's arithmetic beside the trainer's gate, which shares no code with it, and beside plain numpy."""
+"""Compare the validator's results with the trainer's gate, which shares no code with it, and with plain numpy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from decloud_pl.train.update import delta
 RATE = 0.1
 State = dict[str, torch.Tensor]
 
-# A plug-in, found by quarantine's child as a user's would be: no small network of the package has batch norms.
+# An architecture plug-in, which quarantine's child finds as it finds a user's: the package has no small network with
+# batch norms.
 PLUG_IN = """
 from torch import nn
 
@@ -62,7 +63,7 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass(frozen=True)
 class Model:
-    """A base model that is half trained, and the states that follow in its training."""
+    """A partly trained base model, and later states of its training."""
 
     spec: ModelSpec
     path: Path
@@ -88,7 +89,7 @@ def make_model(path: Path, spec: ModelSpec, steps: int = 24) -> Model:
 
 
 def submissions(folder: Path, model: Model, written: Convention, misread: Convention, turn: int) -> dict[Path, bool]:
-    """Ten update files of a round, and whether each is valid."""
+    """Write a round's ten update files; return for each whether it is valid."""
     some, most = model.trained[3], model.trained[-1]
     wanted: list[tuple[State, Convention, Encoding]] = [
         (some, misread, Encoding("float32")),
@@ -123,7 +124,7 @@ def submissions(folder: Path, model: Model, written: Convention, misread: Conven
 
 
 def correct_by_the_gate(model: Model, convention: Convention, path: Path) -> tuple[int, int]:
-    """What the gate counts on the test split, before and after."""
+    """Return the correct predictions that the gate counts on the test split, before and after the update."""
     test = Scorer(Digits().load("test"), model.spec.input)
 
     class Whole:
@@ -136,7 +137,7 @@ def correct_by_the_gate(model: Model, convention: Convention, path: Path) -> tup
 
 
 def correct_by_numpy(model: Model, convention: Convention, path: Path | None) -> int:
-    """A perceptron's correct predictions on the test split, written down once more."""
+    """Count a perceptron's correct predictions on the test split, implemented in numpy."""
     entries = {} if path is None else torch.load(path, weights_only=True)
     names = {name for name, _ in model.spec.network().named_parameters()} if convention == "gradient" else set(entries)
     step = np.float32(1 if convention == "delta" else -RATE)
@@ -149,7 +150,7 @@ def correct_by_numpy(model: Model, convention: Convention, path: Path | None) ->
     first, last = ("1", "4") if model.spec is NORMALISED else ("hidden.0", "head")
     values = values @ state[f"{first}.weight"].T + state[f"{first}.bias"]
     if model.spec is NORMALISED:
-        with np.errstate(invalid="ignore"):  # an update that is misread may make a variance negative
+        with np.errstate(invalid="ignore"):  # an update applied by the wrong convention may give a negative variance
             values = (values - state["2.running_mean"]) / np.sqrt(state["2.running_var"] + 1e-5)
         values = values * state["2.weight"] + state["2.bias"]
     logits = np.maximum(values, 0) @ state[f"{last}.weight"].T + state[f"{last}.bias"]
@@ -157,7 +158,7 @@ def correct_by_numpy(model: Model, convention: Convention, path: Path | None) ->
 
 
 def shares_by_hand(baseline: int, correct: Mapping[str, int | None]) -> dict[str, int]:
-    """The protocol's sentence, one clause a line; None stands for an invalid submission."""
+    """The protocol's rule for shares, one clause per line. None stands for an invalid submission."""
     result = dict.fromkeys(correct, 0)
     gainers = [name for name, count in correct.items() if count is not None and count > baseline]
     receivers = gainers or [name for name, count in correct.items() if count is not None]
@@ -182,7 +183,7 @@ def test_it_agrees_with_the_gate_and_with_numpy(tmp_path: Path, spec: ModelSpec,
     files = submissions(tmp_path, model, convention, other, turn)
     baseline, correct = agreed(model, convention, files)
     assert max(correct.values()) > baseline
-    assert len(set(correct.values())) >= 4  # were all equal, agreement would mean nothing
+    assert len(set(correct.values())) >= 4  # if all were equal, the agreement would prove nothing
     assert correct_by_numpy(model, convention, None) == baseline
     for path in (path for path, valid in files.items() if valid):
         assert correct_by_numpy(model, convention, path) == correct[path.name], path.name
@@ -211,7 +212,7 @@ def asked(model: Model, convention: Convention, files: Iterable[Path]) -> dict[s
 
 
 def agreed(model: Model, convention: Convention, files: Mapping[Path, bool]) -> tuple[int, dict[str, int]]:
-    """The oracle's counts, where the gate's are the same, as are the shares counted by hand."""
+    """Return the oracle's counts, after checking that the gate's counts and the shares computed by hand agree."""
     baseline, correct = bench_child.counts(**asked(model, convention, files))
     valid = [path for path, is_valid in files.items() if is_valid]
     assert [*correct] == [path.name for path in valid]
@@ -227,7 +228,7 @@ def agreed(model: Model, convention: Convention, files: Mapping[Path, bool]) -> 
         ({"a": 60, "b": 80}, {"a": 2500, "b": 7500}),
         ({"a": 51, "b": 51, "c": 51}, {"a": 3334, "b": 3333, "c": 3333}),
         ({"a": 50, "b": 51, "c": 52}, {"a": 0, "b": 3334, "c": 6666}),
-        ({"a": 51, "b": 20_050}, {"a": 0, "b": 10_000}),  # the first has gained, but its share is rounded to nothing
+        ({"a": 51, "b": 20_050}, {"a": 0, "b": 10_000}),  # the first has a gain, but its share rounds to zero
         ({"a": 50, "b": 49, "c": 0}, {"a": 3334, "b": 3333, "c": 3333}),
         (dict.fromkeys("abcdef", 50), {"a": 1667, "b": 1667, "c": 1667, "d": 1667, "e": 1666, "f": 1666}),
         ({"a": 0}, {"a": 10_000}),
@@ -263,7 +264,7 @@ def test_texts_are_token_numbers_and_no_images() -> None:
 
 @pytest.mark.parametrize("convention", ["delta", "gradient"])
 def test_batch_norms_are_paid_for_what_they_have_learnt(convention: Convention, tmp_path: Path) -> None:
-    """Also where the validator changes parameters only, and keeps the base model's statistics."""
+    """This also applies if the validator changes only parameters and keeps the base model's statistics."""
     model = make_model(tmp_path / "base", NORMALISED)
     trained, samples = model.trained[-1], Samples.of(Digits().load("test"), NORMALISED.input)
     expected = Oracle(NORMALISED, trained, samples).baseline()
@@ -272,7 +273,7 @@ def test_batch_norms_are_paid_for_what_they_have_learnt(convention: Convention, 
     writer = judge.writer(UpdateConfig(dtype="float32"), score=lambda _: None, note=lambda _: None)
     update, _ = writer.write(tmp_path / "update.pt", trained)
     entries: State = torch.load(update.path, weights_only=True)
-    assert abs(oracle.with_submission(entries, convention, RATE) - expected) <= 1  # a sum in another order
+    assert abs(oracle.with_submission(entries, convention, RATE) - expected) <= 1  # the order of summation differs
     plain = delta.encode(model.base, trained, convention=convention, gradient_rate=RATE, encoding=Encoding("float32"))
     lost = expected - oracle.with_submission(plain, convention, RATE)
     assert lost > 3 if convention == "gradient" else abs(lost) <= 1

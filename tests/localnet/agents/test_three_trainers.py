@@ -1,4 +1,4 @@
-"""Three daemons of different strength in one round: each is paid what its update is worth, measured anew here."""
+"""Three daemons of different strength in one round: each is paid by its update's gain, which the test recomputes."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from tests.harness.trainer import Spec, trainer
 from tests.localnet.agents.conftest import Town
 
 REWARD = 1_000_000_007
-"""Not divisible by a basis point, so that shares leave a rest."""
+"""Not divisible by 10000, so that the shares leave a remainder."""
 POOL = REWARD - REWARD // 10
 TREASURY_FEE_BPS = 200
 BATCHES = {1: 18, 2: 26, 3: 40}
-"""What each trainer trains for, by the seed of its wallet."""
+"""The number of batches of each trainer, by the seed of its wallet."""
 PATIENCE = 120.0
 
 
 class HereExecutor:
-    """Trains in this process, one at a time: three children would take most of the test to import torch."""
+    """Trains in this process, one training at a time: in three children, importing torch would dominate the test."""
 
     def __init__(self, turns: asyncio.Lock) -> None:
         self._turns = turns
@@ -63,7 +63,7 @@ class HereExecutor:
 
 
 class Watch:
-    """A reporter that can be waited for, in a state that lasts."""
+    """A reporter that lets the test wait for a state. The round must stay in it until the test looks."""
 
     def __init__(self) -> None:
         self.state: State | None = None
@@ -85,7 +85,7 @@ class Watch:
 
 
 def hits(state: Mapping[str, torch.Tensor]) -> int:
-    """Samples of the test split whose largest logit is the label's, as the protocol prescribes it."""
+    """Count the test samples whose largest logit is the label's, as the protocol defines accuracy."""
     test = Digits().load("test")
     grey = torch.from_numpy(test.images).unsqueeze(1)
     resized = functional.interpolate(grey, (32, 32), mode="bilinear", antialias=True)
@@ -97,7 +97,7 @@ def hits(state: Mapping[str, torch.Tensor]) -> int:
 
 
 async def fetched(town: Town, cid: str) -> dict[str, torch.Tensor]:
-    """A pinned file as any gateway serves it."""
+    """Read a pinned file through the gateway."""
 
     def read() -> bytes:
         with urllib.request.urlopen(f"{town.network.endpoints.gateway_url}/ipfs/{cid}", timeout=PATIENCE) as answer:
@@ -107,7 +107,7 @@ async def fetched(town: Town, cid: str) -> dict[str, torch.Tensor]:
 
 
 def shares_of(gained: Mapping[Pubkey, int]) -> dict[Pubkey, int]:
-    """Basis points: rounded down, and what is left of 10000 to the first by address."""
+    """Return basis points, rounded down. The remainder to 10000 goes to the first trainer by address."""
     shares = {who: 10_000 * gain // sum(gained.values()) for who, gain in gained.items()}
     shares[min(shares, key=bytes)] += 10_000 - sum(shares.values())
     return shares
@@ -167,8 +167,8 @@ async def test_rewards_follow_the_measured_gain_and_sum_to_the_pool(town: Town, 
     weak, middle, strong = gained.values()
     assert 0 < weak < middle < strong
     assert {who: entry.contribution_bps for who, entry in submissions.items()} == shares_of(gained)
-    # Every trainer is paid its share of the pool, rounded down to a lamport, without the treasury's part of it; what is
-    # left stays in the vault.
+    # Each trainer gets its share of the pool, rounded down to a lamport, minus the treasury's fee. The remainder stays
+    # in the vault.
     claimed = {
         event.trainer: event.amount
         for who in wallets
@@ -184,7 +184,7 @@ async def test_rewards_follow_the_measured_gain_and_sum_to_the_pool(town: Town, 
 
 
 def logs_of(town: Town, round_id: int, who: Pubkey) -> list[str]:
-    """The program's log of the transactions that worked on a trainer's place in a round."""
+    """Return the program's log lines of the successful transactions on a trainer's submission account."""
     address = town.dialect.submission_address(round_id, who)
     found = town.network.vm.ledger.mentions(address, before=None, until=0, newest_slot=1 << 40, limit=100)
     return [line for entry in found if entry.error is None for line in entry.meta["logMessages"]]

@@ -1,4 +1,4 @@
-"""The validator on a real chain with a real store, and what it makes of submissions good and bad."""
+"""The validator on a real chain with a real store, with valid and invalid submissions."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ NO_CID = "x" * 50
 
 
 def entries(base: State, trained: State, convention: Convention) -> State:
-    """A submission, written down from the protocol's table."""
+    """Make a submission from the protocol's table of conventions."""
     if convention == "delta":
         return {name: trained[name] - base[name] for name in base}
     return {name: (base[name] - trained[name]) / RATE for name in base}
 
 
-# The other convention is the demo's.
+# The demo covers the other convention.
 @pytest.mark.parametrize("scoring", ["gradient"])
 async def test_shares_follow_the_networks_convention(town: Town, bench: Bench, scoring: Convention) -> None:
     labels = Digits().load("test").labels
     counts = np.bincount(labels, minlength=10)
     rarest, most_frequent = int(counts.argmin()), int(counts.argmax())
-    assert counts[rarest] < counts[most_frequent]  # naming the more frequent digit is right more often
+    assert counts[rarest] < counts[most_frequent]  # predicting the more frequent digit is correct more often
     base, trained = always(rarest), always(most_frequent)
     round_id = await town.post(town.put(base))
     validator = town.validator(bench)
@@ -43,14 +43,14 @@ async def test_shares_follow_the_networks_convention(town: Town, bench: Bench, s
     await validator.step()
     assert (await town.round(round_id)).baseline_score == round(float(np.mean(labels == rarest)) * 10_000)
     await town.submit(right, round_id, town.put(entries(base, trained, scoring)))
-    # Read in the network's convention this points the other way.
+    # Applied by the network's convention, this update has the opposite direction.
     await town.submit(wrong, round_id, town.put(entries(trained, base, scoring)))
     await validator.step()
     assert await town.status(round_id) is RoundStatus.COMPLETED
     assert (await town.submission(round_id, right)).contribution_bps == 10_000
     assert (await town.submission(round_id, wrong)).contribution_bps == 0
 
-    # Where nobody gains, all that could be opened share equally, and the remainder goes to the first by address.
+    # If no submission gains, all valid ones get equal shares, and the remainder goes to the first by address.
     round_id = await town.post(town.put(base))
     await validator.step()
     trainers = [await town.join(round_id) for _ in range(4)]
@@ -132,7 +132,7 @@ async def test_what_cannot_be_loaded_gets_nothing_and_stops_nothing(
     for trainer, cid in zip(trainers, cids, strict=True):
         await town.submit(trainer, round_id, cid)
     with caplog.at_level(logging.WARNING):
-        for _ in range(4):  # the damaged file is asked for three times: it could have been a passing failure
+        for _ in range(4):  # fetches the damaged file three times, as the failure could be temporary
             assert await town.status(round_id) is RoundStatus.VALIDATING
             await validator.step()
             town.monotonic += 60
@@ -162,7 +162,7 @@ async def test_a_round_without_a_valid_submission_is_not_completed(
     assert await town.status(hopeless) is RoundStatus.VALIDATING
     assert await town.status(sound) is RoundStatus.COMPLETED
     assert town.instructions_on(hopeless, trainers[0]) == ["JoinRound", "SubmitGradients"]
-    assert caplog.text.count(f"Round {hopeless} is put off: No submission is valid") == 1
+    assert caplog.text.count(f"Round {hopeless} is postponed: No submission is valid") == 1
 
 
 async def test_a_restart_in_mid_validation_says_nothing_twice(town: Town, quick_bench: Bench) -> None:
@@ -205,9 +205,9 @@ async def test_rounds_that_cannot_be_scored_hold_up_no_other(
             town.monotonic += 60
     assert await town.status(sound) is RoundStatus.WAITING_TRAINERS
     for round_id in hopeless:
-        # Nobody can join it, so nobody waits for it in vain, and its creator gets the reward back.
+        # Nobody can join the unclaimed round, so nobody waits in vain, and its creator gets the reward back.
         assert await town.status(round_id) is RoundStatus.WAITING_VALIDATOR
-        assert caplog.text.count(f"Round {round_id} is put off") == 1
+        assert caplog.text.count(f"Round {round_id} is postponed") == 1
     town.clock.advance(3601)
     await validator.step()
     assert {await town.status(round_id) for round_id in hopeless} == {RoundStatus.EXPIRED}
@@ -222,7 +222,7 @@ async def test_a_base_model_that_comes_late_is_found(town: Town, quick_bench: Be
     await validator.step()
     assert await town.status(round_id) is RoundStatus.WAITING_VALIDATOR
     town.put(content)
-    await validator.step()  # put off: not asked again at once
+    await validator.step()  # postponed: not fetched again at once
     assert await town.status(round_id) is RoundStatus.WAITING_VALIDATOR
     town.monotonic += 60
     await validator.step()

@@ -1,4 +1,4 @@
-"""A chain of one program in process, and a round in any state of its life."""
+"""An in-process chain with one revision of the program, and a round in any state."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ REWARD = 1_000_000_007
 DIALECTS: dict[str, type[V1_0]] = {"v1.0": V1_0, "v1.1": V1_1, "v1.2": V1_2}
 TREASURY = V1_1().treasury
 RENT_OF_NOTHING = 890_880
-"""Lamports an empty account must hold: 128 bytes at 6960 each."""
+"""The lamports that an empty account must hold: 128 bytes at 6960 lamports each."""
 
 
 def revisions(*names: str) -> pytest.MarkDecorator:
-    """Runs a test against these builds; without it a test runs against the newest."""
+    """Run a test against these builds. Without it, a test runs against the newest build."""
     return pytest.mark.parametrize("revision", names, indirect=True, scope="session")
 
 
 each_revision = revisions(*REVISIONS)
 
-# AnchorError.parse of @coral-xyz/anchor, in one expression.
+# The pattern that AnchorError.parse of @coral-xyz/anchor uses, in one expression.
 _ANCHOR_ERROR = re.compile(
     r"Program log: AnchorError (?:occurred|caused by account: (?P<account>.*))\. Error Code: (?P<name>.*)\. "
     r"Error Number: (?P<number>\d*)\. Error Message: .*\."
@@ -54,7 +54,7 @@ _ANCHOR_ERROR = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one transaction; ``code`` is the custom error code, ``error`` any error's text."""
+    """The result of one transaction. ``code`` is the custom error code, ``error`` the text of any error."""
 
     error: str | None
     code: int | None
@@ -65,14 +65,14 @@ class Outcome:
 
     @property
     def text_lines(self) -> tuple[str, ...]:
-        """What the program said, without the runtime's own lines and without the instruction's name."""
+        """The program's log lines, without the runtime's lines and without the instruction's name."""
         prefix = "Program log: "
         lines = [line.removeprefix(prefix) for line in self.logs if line.startswith(prefix)]
         return tuple(line for line in lines if not line.startswith("Instruction: "))
 
     @property
     def anchor_error(self) -> tuple[str | None, str, int] | None:
-        """What an Anchor client makes of the log: the account to blame, the error's name and its number."""
+        """The account, name and number of the error, as an Anchor client parses them from the log."""
         for line in self.logs:
             found = _ANCHOR_ERROR.fullmatch(line)
             if found:
@@ -81,7 +81,7 @@ class Outcome:
 
 
 class Chain:
-    """A virtual machine with one revision of the program, and the wallets and addresses that tests have used."""
+    """A virtual machine with one revision of the program. It keeps the wallets and addresses that tests have used."""
 
     def __init__(self, revision: str = NEWEST) -> None:
         self.svm = LiteSVM()
@@ -94,7 +94,7 @@ class Chain:
         self.set_time(START)
 
     def wallet(self, name: str, lamports: int = 10**11) -> Keypair:
-        """The wallet of this name, with this much money when it is first asked for."""
+        """Return the wallet of this name. Its first use funds it."""
         if name not in self._wallets:
             self._wallets[name] = Keypair.from_seed(sha256(name.encode()).digest())
             self.svm.airdrop(self._wallets[name].pubkey(), lamports)
@@ -102,7 +102,7 @@ class Chain:
         return self._wallets[name]
 
     def send(self, instructions: Instruction | Sequence[Instruction], *signers: Keypair) -> Outcome:
-        """Signs and runs one transaction; the first signer pays its fee."""
+        """Sign and run one transaction. The first signer pays its fee."""
         batch = [instructions] if isinstance(instructions, Instruction) else list(instructions)
         self.known.update(meta.pubkey for item in batch for meta in item.accounts)
         message = MessageV0.try_compile(signers[0].pubkey(), batch, [], self.svm.latest_blockhash())
@@ -111,7 +111,7 @@ class Chain:
         self.fees += FEE_PER_SIGNATURE * len(signers)
         failure = result if isinstance(result, FailedTransactionMetadata) else None
         metadata = result.meta() if isinstance(result, FailedTransactionMetadata) else result
-        # An instruction's own error stands inside the transaction's, beside the instruction's place.
+        # An instruction's error is nested in the transaction's error, next to the instruction's index.
         cause = getattr(failure.err(), "err", failure.err()) if failure else None
         return Outcome(
             error=None if cause is None else str(cause),
@@ -123,7 +123,7 @@ class Chain:
         )
 
     def must(self, instructions: Instruction | Sequence[Instruction], *signers: Keypair) -> Outcome:
-        """As `send`, for a transaction that has to succeed."""
+        """Call `send` for a transaction that must succeed."""
         outcome = self.send(instructions, *signers)
         assert outcome.error is None, "\n".join((outcome.error, *outcome.logs))
         return outcome
@@ -151,7 +151,7 @@ class Chain:
         return self.svm.get_balance(address) or 0
 
     def total(self) -> int:
-        """The lamports of every account any transaction has named, and the fees paid so far."""
+        """Return the lamports of all accounts that any transaction has named, plus the fees paid so far."""
         return sum(self.balance(address) for address in self.known) + self.fees
 
     def data(self, address: Pubkey) -> bytes:
@@ -173,7 +173,7 @@ class Chain:
 
 
 class Life:
-    """Round 0 of a fresh chain and the people in it; each method takes it one step on."""
+    """Round 0 of a fresh chain and its participants. Each method advances the round by one step."""
 
     def __init__(self, chain: Chain, trainers: int = 2, reward: int = REWARD) -> None:
         self.chain = chain
@@ -183,7 +183,7 @@ class Life:
         self.trainers = [chain.wallet(f"trainer {number}") for number in range(trainers)]
         self.reward = reward
 
-    # The instructions, each as its rightful sender would send it
+    # The instructions, each as its legitimate sender would send it
 
     def initialize(self) -> Instruction:
         return self.dialect.initialize(self.creator.pubkey())
@@ -235,7 +235,7 @@ class Life:
         return self.dialect.check_round(0, creator=self.creator.pubkey())
 
     def close(self, *trainers: Keypair) -> Instruction:
-        """check_round with the submissions of these trainers behind its accounts."""
+        """Return check_round with the submissions of these trainers after its accounts."""
         check = self.check()
         submissions = [self.dialect.submission_address(0, trainer.pubkey()) for trainer in trainers]
         return Instruction(check.program_id, bytes(check.data), [*check.accounts, *map(readonly, submissions)])
@@ -244,7 +244,7 @@ class Life:
         return self.dialect.abort_round(0, creator=self.creator.pubkey(), validator=self.validator.pubkey())
 
     def net(self, lamports: int) -> int:
-        """What somebody receives to whom the program pays this much."""
+        """Return the lamports that the recipient gets of a payment, after the treasury's fee."""
         return lamports - lamports * self.dialect.treasury_fee_bps // 10_000
 
     # The states
@@ -290,16 +290,16 @@ class Life:
 
 @dataclass(frozen=True)
 class Ready:
-    """An instruction that would succeed if it were sent now by ``signer``."""
+    """An instruction that would succeed if ``signer`` sent it now."""
 
     life: Life
     instruction: Instruction
     signer: Keypair
 
     def send(self, *, data: bytes | None = None, accounts: Sequence[AccountMeta] | None = None) -> Outcome:
-        """Sends it, with its data or its accounts replaced.
+        """Send it, with its data or its accounts replaced.
 
-        A stranger pays the fee, so that the signer's flags are the instruction's own.
+        A stranger pays the fee, so that the signer's flags come from the instruction only.
         """
         original = self.instruction
         changed = Instruction(
@@ -347,12 +347,12 @@ INSTRUCTION_NAMES = tuple(_ready_instructions())
 
 
 def instruction_names(revision: str) -> tuple[str, ...]:
-    """The instructions of one revision."""
+    """Return the instructions of one revision."""
     return INSTRUCTION_NAMES if DIALECTS[revision]().can_abort else INSTRUCTION_NAMES[:-1]
 
 
 def ready_instruction(name: str, life: Life) -> Ready:
-    """Takes a fresh life to the state in which this instruction succeeds."""
+    """Advance a fresh life to a state in which this instruction succeeds."""
     return Ready(*_ready_instructions()[name](life))
 
 
@@ -373,7 +373,7 @@ def chain(revision: str) -> Chain:
 
 @pytest.fixture(scope="session")
 def new_life(revision: str) -> LifeFactory:
-    """Makes a round on a chain of its own."""
+    """A function that makes a round on its own chain."""
     return lambda **options: Life(Chain(revision), **options)
 
 
@@ -389,5 +389,5 @@ def ready(new_life: LifeFactory) -> ReadyFactory:
 
 @pytest.fixture(params=INSTRUCTION_NAMES)
 def each_ready(request: pytest.FixtureRequest, ready: ReadyFactory) -> tuple[str, Ready]:
-    """Every instruction of the newest revision in turn, ready to be sent."""
+    """Each instruction of the newest revision in turn, ready to be sent."""
     return request.param, ready(request.param)

@@ -1,4 +1,4 @@
-"""abort_round of v1.2: the validator gives a round up, and the creator is refunded."""
+"""abort_round of v1.2: the validator aborts a round, and the creator is refunded."""
 
 from __future__ import annotations
 

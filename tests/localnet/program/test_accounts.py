@@ -1,4 +1,4 @@
-"""Accounts that are missing, foreign, unsigned, read-only or made up: each has its own error."""
+"""Missing, foreign, unsigned, read-only and forged accounts: each gives its own error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.localnet.program.conftest import (
     ReadyFactory,
 )
 
-# The table of the newest protocol. w = writable, s = signer, o = optional.
+# The newest protocol's table. w = writable, s = signer, o = optional.
 ACCOUNTS = {
     "initialize": "round_counter w, authority w s, system_program",
     "create_round": "round_counter w, round w, vault w, creator w s, system_program",
@@ -42,7 +42,7 @@ OWNED = {"round_counter", "round", "submission"}
 
 @dataclass(frozen=True)
 class Place:
-    """One account of one instruction, as the protocol's table has it."""
+    """One account of one instruction, from the protocol's table."""
 
     instruction: str
     index: int
@@ -53,7 +53,7 @@ class Place:
 
     @property
     def is_read(self) -> bool:
-        """Whether the instruction reads the program's own data from it."""
+        """Whether the instruction reads the program's own data from this account."""
         return self.name in OWNED and (self.instruction, self.name) not in CREATED_HERE
 
     def __str__(self) -> str:
@@ -68,7 +68,7 @@ def places() -> Iterator[Place]:
 
 
 def each(condition: Callable[[Place], bool]) -> pytest.MarkDecorator:
-    """One test for every account the condition holds of."""
+    """Parametrize a test with every account that satisfies the condition."""
     return pytest.mark.parametrize("place", [place for place in places() if condition(place)], ids=str)
 
 
@@ -155,7 +155,7 @@ def test_an_account_of_another_program_is_refused(ready: ReadyFactory, place: Pl
 
 @each(lambda p: p.is_read)
 def test_a_forgery_under_another_program_is_refused(ready: ReadyFactory, place: Place) -> None:
-    """The right bytes at an address the forger controls."""
+    """The data is right, but its address belongs to the forger."""
     right = ready(place.instruction)
     svm = right.life.chain.svm
     genuine = svm.get_account(right.instruction.accounts[place.index].pubkey)
@@ -180,7 +180,7 @@ def test_an_account_of_another_kind_is_refused(ready: ReadyFactory, place: Place
     ids=["empty", "short", "foreign", "cut"],
 )
 def test_damaged_data_is_refused(ready: ReadyFactory, place: Place, data: bytes | None, code: int) -> None:
-    """The program never writes such data: these are the last lines of defence."""
+    """The program never writes such data; these checks are the last line of defense."""
     right = ready(place.instruction)
     address = right.instruction.accounts[place.index].pubkey
     genuine = right.life.chain.svm.get_account(address)
@@ -229,7 +229,7 @@ def test_another_round_is_refused(ready: ReadyFactory, place: Place) -> None:
 
 @each(lambda p: p.is_read)
 def test_a_copy_at_another_address_is_refused(ready: ReadyFactory, place: Place) -> None:
-    """Not possible on chain, where only the program makes such accounts: the address itself is checked."""
+    """Cannot happen on chain, where only the program creates such accounts. Tests the check of the address itself."""
     right = ready(place.instruction)
     svm = right.life.chain.svm
     genuine = svm.get_account(right.instruction.accounts[place.index].pubkey)

@@ -1,4 +1,4 @@
-"""Instruction data that is not what the protocol says."""
+"""Instruction data that violates the protocol."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_bytes_after_the_arguments_are_refused(each_ready: tuple[str, Ready]) ->
 
 @revisions("v1.0", "v1.1")
 def test_an_instruction_of_a_later_revision_is_unknown(life: Life) -> None:
-    """Which tells a client what runs."""
+    """Clients detect the revision by this error."""
     abort = V1_2().abort_round(0, creator=life.creator.pubkey(), validator=life.validator.pubkey())
     outcome = life.training().chain.send(abort, life.validator)
     assert outcome.anchor_error == (None, "InstructionFallbackNotFound", 101)
@@ -80,7 +80,7 @@ def test_a_vector_of_another_length_than_the_data_is_refused(ready: ReadyFactory
     assert finalize.send(data=data[:16] + borsh.u32(count) + data[20:]).code == DID_NOT_DESERIALIZE
 
 
-# Borders of The Unicode Standard's table 3-7, on both sides.
+# The boundary values of table 3-7 in The Unicode Standard, on both sides.
 UTF8_BORDERS = [
     b"\x7f", b"\x80", b"\xbf", b"\xc1\xbf", b"\xc2\x80", b"\xc2\x7f", b"\xc2\xc0", b"\xdf\xbf", b"\xe0\x9f\xbf",
     b"\xe0\xa0\x80", b"\xe1\x80", b"\xec\xbf\xbf", b"\xed\x9f\xbf", b"\xed\xa0\x80", b"\xee\x80\x80",

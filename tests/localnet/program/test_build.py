@@ -1,4 +1,4 @@
-"""The committed program is what the sources give, and a build that cannot work says why."""
+"""The committed program matches the sources, and a build that fails gives the reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_every_revision_has_a_program_of_its_own() -> None:
 
 
 def test_a_revision_that_the_program_is_not_built_for_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"does not run 'v1\.3'\. Did you mean 'v1\."):
+    with pytest.raises(ConfigError, match=r"does not support 'v1\.3'\. Did you mean 'v1\."):
         shared_object("v1.3")
 
 
@@ -61,7 +61,7 @@ def test_check_accepts_the_committed_programs_and_writes_nothing(capsys: pytest.
     paths = [SOURCE / file_name(revision) for revision in REVISIONS]
     before = [path.stat().st_mtime_ns for path in paths]
     assert main(["--check"]) == 0, "run python -m decloud_pl.localnet.program.build"
-    assert capsys.readouterr().out.count("is what the sources give") == len(REVISIONS)
+    assert capsys.readouterr().out.count("matches the sources") == len(REVISIONS)
     assert [path.stat().st_mtime_ns for path in paths] == before
 
 
@@ -77,7 +77,7 @@ def built(tmp_path: Path) -> Path:
 def test_check_refuses_another_program(built: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (built / file_name(NEWEST)).write_bytes(shared_object(NEWEST)[:-1])
     assert main(["--check", "--output", str(built)]) == 12
-    assert f"{file_name(NEWEST)} is not what the sources give. Run python -m" in capsys.readouterr().err
+    assert f"{file_name(NEWEST)} does not match the sources. Run python -m" in capsys.readouterr().err
 
 
 @needs_compiler
@@ -124,7 +124,7 @@ def test_a_mistake_in_the_source_is_the_compilers_to_explain(tmp_path: Path, cap
     assert "use of undeclared identifier 'y'" in capfd.readouterr().err
 
 
-# What clang makes of C that a program must not contain, and what the linker says to it.
+# C that a program must not contain, and the linker's error for it.
 REFUSED = {
     "a misspelt syscall": (
         "extern long sol_log(const char *, long); long entrypoint(void) { return sol_log(0, 0); }",
@@ -159,7 +159,7 @@ REFUSED = {
         "takes the address of the function",
     ),
     "no entry": ("long other(void) { return 0; }", "No object defines the entry function entrypoint"),
-    "a syscall defined anew": (
+    "a redefined syscall": (
         "long sol_log_(void) { return 0; } long entrypoint(void) { return 0; }",
         "defines sol_log_, which exists already",
     ),
@@ -178,7 +178,7 @@ def test_the_linker_refuses(tmp_path: Path, case: str) -> None:
 
 @needs_compiler
 def test_the_linker_refuses_32_bit_arithmetic(tmp_path: Path) -> None:
-    """Code for a newer machine loads as well, and computes wrong numbers."""
+    """Code for a newer machine also loads, but computes wrong numbers."""
     source, output = tmp_path / "a.c", tmp_path / "a.o"
     source.write_text("unsigned entrypoint(unsigned *p) { return p[0] * p[1] > 7u ? p[0] / 3u : p[1]; }")
     subprocess.run([COMPILER, "-target", "bpf", "-mcpu=v3", "-O2", "-c", str(source), "-o", str(output)], check=True)
@@ -209,7 +209,7 @@ def test_what_is_not_an_object_is_refused(data: bytes) -> None:
 
 
 def test_an_object_for_another_machine_is_refused() -> None:
-    with pytest.raises(LocalnetError, match="is no BPF object file"):
+    with pytest.raises(LocalnetError, match="is not a BPF object file"):
         read_object("a.o", shared_object(NEWEST))
 
 
@@ -229,7 +229,7 @@ unsigned long twice(unsigned long n) { sol_log_("twice", 5); return n < 1000 ? 2
 
 
 def error_of(program: bytes) -> tuple[str, list[str]]:
-    """How a program without accounts or arguments ends, and its log."""
+    """Run a program without accounts or arguments; return its error and its log."""
     svm, payer, address = LiteSVM(), Keypair.from_seed(bytes(32)), Pubkey(b"\1" * 32)
     svm.airdrop(payer.pubkey(), 10**9)
     svm.add_program(address, program)

@@ -1,10 +1,10 @@
-"""What an instruction costs: the default budget is 200,000 units, and none comes near it."""
+"""The compute units of each instruction. They stay far below the default budget of 200,000 units."""
 
 from __future__ import annotations
 
 from tests.localnet.program.conftest import LifeFactory, Ready
 
-# Measured, rounded up to the next thousand, and with three more attempts at finding an address than these keys need.
+# Measured and rounded up to the next thousand, with a reserve for three more attempts at finding an address.
 LIMITS = {
     "initialize": 12_000,
     "create_round": 20_000,

@@ -1,4 +1,4 @@
-"""The program passes the checks of the real loader, not only those of a test machine's back door."""
+"""The program passes the checks of the real loader, which the test machine's direct deployment skips."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BUFFER_HEADER, PROGRAM_SIZE, CHUNK = 37, 36, 900
 
 
 class RefusedError(AssertionError):
-    """A transaction that had to succeed did not."""
+    """A transaction that must succeed has failed."""
 
 
 def run(svm: LiteSVM, instructions: Sequence[Instruction], *signers: Keypair) -> None:
@@ -63,7 +63,7 @@ def readable(address: Pubkey, *, signer: bool = False) -> AccountMeta:
 
 
 def deploy(svm: LiteSVM, payer: Keypair, program: Keypair, elf: bytes) -> None:
-    """What ``solana program deploy`` does: write a buffer piece by piece, then make it the program."""
+    """Deploy like ``solana program deploy``: write a buffer piece by piece, then turn it into the program."""
     buffer = Keypair.from_seed(b"\2" * 32)
     initialize_buffer = Instruction(LOADER, struct.pack("<I", 0), [writable(buffer.pubkey()), readable(payer.pubkey())])
     run(svm, [new_account(svm, payer, buffer, BUFFER_HEADER + len(elf)), initialize_buffer], payer, buffer)
@@ -112,7 +112,7 @@ def test_the_upgradeable_loader_deploys_it(svm: LiteSVM, payer: Keypair, revisio
 
 @pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed")
 def test_the_loader_knows_every_syscall_the_linker_lets_through(svm: LiteSVM, payer: Keypair, tmp_path: Path) -> None:
-    """The loader refuses to deploy a call it cannot resolve, though it would never be reached."""
+    """The loader rejects a call that it cannot resolve, even if the call is never reached."""
     calls = "".join(f"{name}(0, 0, 0, 0, 0);" for name in sorted(SYSCALLS - {"abort", "sol_panic_"}))
     declared = "".join(f"extern long {name}(long, long, long, long, long);" for name in sorted(SYSCALLS))
     source = tmp_path / "a.c"

@@ -1,4 +1,4 @@
-"""The treasury's part of what the program pays, and the referrer's part of that."""
+"""The treasury's part of each payment, and the referrer's part of the treasury's."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ POOL = REWARD - FEE
 
 
 def referred(life: Life, referrer: Pubkey) -> V1_1:
-    """The dialect of somebody who names a referrer."""
+    """Return a dialect with a referrer."""
     dialect = life.dialect
     assert isinstance(dialect, V1_1)
     return type(dialect)(dialect.program_id, referrer=referrer)
 
 
 def gained(chain: Chain, instruction: Instruction, signer: Keypair, *others: Pubkey) -> tuple[Outcome, list[int]]:
-    """What a payment brings its signer, whose fee for the transaction does not count, the treasury and others."""
+    """Run a payment; return the gains of its signer (not counting its transaction fee), the treasury and others."""
     accounts = [signer.pubkey(), TREASURY, *others]
     before = [chain.balance(account) for account in accounts]
     outcome = chain.must(instruction, signer)
@@ -87,7 +87,7 @@ def test_the_validators_fee_pays_it_too(new_life: LifeFactory) -> None:
     [(1, (1, 0, 0)), (54, (49, 0, 0)), (55, (49, 1, 0)), (110, (98, 1, 0)), (111, (98, 1, 1)), (166, (147, 2, 1))],
 )
 def test_fee_and_half_are_rounded_down(new_life: LifeFactory, reward: int, parts: tuple[int, int, int]) -> None:
-    """The treasury keeps what the half leaves, so that the parts add up to the share."""
+    """The treasury gets the rest after the referrer's half, so the parts sum to the share."""
     life = new_life(reward=reward).completed(10_000, 0)
     assert life.chain.round(0).trainers_pool == sum(parts)
     trainer, referrer = life.trainers[0], life.chain.wallet("referrer").pubkey()
@@ -108,7 +108,7 @@ def test_a_referrer_can_be_anybody(life: Life, who: str) -> None:
 
 @with_treasury
 def test_a_part_too_small_for_a_new_account_is_refused_by_the_runtime(new_life: LifeFactory) -> None:
-    """The claim succeeds without the referrer: nothing is lost."""
+    """The claim succeeds without the referrer, so no lamports are lost."""
     life = new_life(reward=10**6).completed(10_000, 0)
     trainer, nobody = life.trainers[0], Pubkey(b"\7" * 32)
     outcome = life.chain.send(referred(life, nobody).claim_reward(0, trainer=trainer.pubkey()), trainer)

@@ -1,4 +1,4 @@
-"""What every instruction of every revision has in common."""
+"""Checks that apply to every instruction of every revision."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.localnet.program.conftest import INSTRUCTION_NAMES, ReadyFactory, ins
 from tests.localnet.program.test_accounts import ACCOUNTS, places, refused
 
 FEE_ACCOUNTS = ("treasury", "referrer")
-"""Those that v1.0 lacks."""
+"""The accounts that v1.0 does not have."""
 
 every_instruction = pytest.mark.parametrize(
     ("revision", "name"),

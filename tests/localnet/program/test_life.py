@@ -1,4 +1,4 @@
-"""The ways a round can go, with every account field, event and log line on the way."""
+"""All courses that a round can take, with every account field, event and log line."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_posted_round_has_every_field(life: Life) -> None:
 
 
 def test_accounts_have_room_for_the_longest_cid_and_no_more(life: Life) -> None:
-    """A Round has one byte besides, which says whether the validator's fee is paid."""
+    """A Round has one extra byte, which stores whether the validator's fee is paid."""
     trainer = life.joined().trainers[0]
     assert len(life.chain.data(life.dialect.round_counter_address())) == 49
     assert len(life.chain.data(life.dialect.round_address(0))) == 200 + 1

@@ -1,4 +1,4 @@
-"""How numbers and keys look in the log."""
+"""The format of numbers and keys in the log."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.localnet.program.conftest import Life
 
 
 def key_with_leading_zeros(count: int) -> Keypair:
-    """A wallet whose address begins with zero bytes, which base58 writes as leading ones."""
+    """Find a wallet whose address begins with zero bytes, which base58 encodes as leading ones."""
     for number in range(2**20):
         found = Keypair.from_seed(sha256(f"zeros {number}".encode()).digest())
         if bytes(found.pubkey())[:count] == bytes(count):
             return found
-    raise AssertionError("no such key in a million")
+    raise AssertionError("no such key found")
 
 
 def claimed_by(life: Life, validator: Keypair) -> str:

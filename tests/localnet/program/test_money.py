@@ -1,4 +1,4 @@
-"""Lamports: what goes in comes out, to the last one, and nobody gets more than the reward."""
+"""Lamports are conserved, and nobody gets more than the reward."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_creation_costs_the_reward_and_the_rents(life: Life) -> None:
 
 @pytest.mark.parametrize("held", [RENT_OF_NOTHING, 10**9])
 def test_lamports_at_an_address_do_not_block_its_account(life: Life, held: int) -> None:
-    """The system program refuses to create an account that holds any, and anyone can send some."""
+    """The system program rejects creating an account that holds lamports, and anyone can send some to an address."""
     trainer = life.trainers[0]
     dialect = life.dialect
     for address in (
@@ -53,7 +53,7 @@ def test_lamports_at_an_address_do_not_block_its_account(life: Life, held: int) 
 
 
 def test_less_than_the_rent_at_an_address_is_topped_up(life: Life) -> None:
-    """Such a rest can be left from times of a lower rent."""
+    """Such an amount can remain from times of a lower rent."""
     addresses = life.dialect.round_address(0), life.dialect.vault_address(0)
     for address in addresses:
         life.chain.svm.set_account(address, Account(1, b"", SYSTEM_PROGRAM_ID))
@@ -80,7 +80,7 @@ def test_a_gift_to_a_vault_saves_the_creator_the_rent_only(life: Life, gift: int
 @pytest.mark.parametrize("shares", [(10_000, 0, 0), (3333, 3333, 3334), (1, 2, 9997)])
 def test_the_reward_is_divided_rounding_down(new_life: LifeFactory, reward: int, shares: tuple[int, ...]) -> None:
     life = new_life(trainers=3, reward=reward)
-    # More than all the lamports there are, and more than 64 bits hold once it is multiplied by basis points.
+    # More lamports than exist, and more than 64 bits can hold after the multiplication by basis points.
     fortune = Account(reward + 10**10, b"", SYSTEM_PROGRAM_ID)
     life.chain.svm.set_account(life.creator.pubkey(), fortune)
     life.validating()
@@ -99,7 +99,7 @@ def test_the_reward_is_divided_rounding_down(new_life: LifeFactory, reward: int,
     outcome = life.chain.must(life.fee_claim(), life.validator)
     assert life.chain.balance(life.validator.pubkey()) - before + outcome.fee == life.net(fee)
     assert life.chain.vault(0) == reward - fee - paid + RENT_OF_NOTHING
-    assert reward - fee - paid < 3  # only what rounding leaves
+    assert reward - fee - paid < 3  # the remainder from rounding
 
 
 def earned(life: Life, trainer: Keypair) -> int:
@@ -135,7 +135,7 @@ def test_a_share_that_rounds_to_nothing_is_claimed_as_nothing(new_life: LifeFact
 
 
 def test_an_overdrawn_vault_still_owes_the_fee(life: Life) -> None:
-    """A share from before finalize_round that is not in its results stands; the fee is kept back."""
+    """A share set before finalize_round stays if the results do not include it. The fee is reserved."""
     first, second = life.validating().trainers
     life.chain.must(life.contribute(first, 1000), life.validator)
     life.chain.must(life.finalize((second, 10_000)), life.validator)
@@ -147,7 +147,7 @@ def test_an_overdrawn_vault_still_owes_the_fee(life: Life) -> None:
 
 
 def returned(life: Life, *trainers: Keypair) -> int:
-    """What check_round gives the creator of a round that is over."""
+    """Return the lamports that check_round sends the creator of a finished round."""
     before, vault = life.chain.balance(life.creator.pubkey()), life.chain.vault(0)
     outcome = life.chain.must(life.close(*trainers), life.chain.wallet("stranger"))
     lamports = life.chain.balance(life.creator.pubkey()) - before

@@ -1,4 +1,4 @@
-"""Whatever anybody sends in whatever order: the money adds up and a round only goes forward."""
+"""Any sequence of instructions by any senders keeps the lamports balanced, and a round only moves forward."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ pytestmark = each_revision
 
 
 def bounded(examples: int) -> settings:
-    """The same examples every time, and no judgement of a slow machine."""
+    """Use the same examples every time, and no time limits, so that a slow machine passes."""
     return settings(
         max_examples=examples,
         derandomize=True,
@@ -65,7 +65,7 @@ STATES = ("posted", "posted", "open", "joined", "training", "validating", "compl
 
 @dataclass(frozen=True)
 class Step:
-    """One thing somebody does: a name from ``ACTIONS``, by and to people, in a round, after a while."""
+    """One action: its name from ``ACTIONS``, its sender and recipients, a round, and the time before it."""
 
     action: str
     actor: str
@@ -120,7 +120,7 @@ RIGHTFUL = {"create": ("creator",), "cancel": ("creator",), "give": PEOPLE, "che
 }
 
 
-# What somebody would sensibly do to a round in this state.
+# The sensible actions for a round in each state.
 SENSIBLE = {
     S.WAITING_VALIDATOR: ("claim", "claim", "claim", "cancel", "check"),
     S.WAITING_TRAINERS: ("join", "join", "start", "check"),
@@ -134,7 +134,7 @@ SENSIBLE = {
 
 @st.composite
 def steps(draw: st.DrawFn, status: RoundStatus, can_abort: bool) -> Step:
-    """Mostly a sensible action of its rightful sender, so that most sequences get somewhere; else anything."""
+    """Draw mostly sensible actions by legitimate senders, so that most sequences make progress; else any action."""
     possible = sorted(name for name in ACTIONS if name != "abort" or can_abort)
     action = draw(st.sampled_from(possible if draw(st.booleans()) else SENSIBLE[status]))
     astray = draw(st.integers(0, 4)) == 4
@@ -155,18 +155,18 @@ CLOSED = re.compile(r"Round (\d+) closed\. Returned (\d+) lamports to creator")
 
 
 def wallet_of(name: str) -> Keypair:
-    """The wallet that a chain gives this person."""
+    """Return the wallet that a chain gives this name."""
     return Keypair.from_seed(sha256(name.encode()).digest())
 
 
 def whole(event: RewardClaimed | ValidatorFeeClaimed) -> int:
-    """What left the vault: a revision with a treasury says the parts."""
+    """Return the lamports that left the vault. A revision with a treasury reports them in parts."""
     return event.amount + getattr(event, "treasury_fee", 0) + getattr(event, "referrer_fee", 0)
 
 
 @dataclass
 class Watch:
-    """What must hold after every transaction, checked against what held before it."""
+    """Checks the invariants after every transaction, compared with the state before it."""
 
     chain: Chain
     total: int = 0
@@ -230,9 +230,9 @@ class Watch:
         assert now.submissions_count <= now.trainers_count <= 10
         if now.status in (S.CANCELLED, S.EXPIRED):
             assert paid == 0
-            assert vault <= gifts  # what is given to a vault after its end stays there
+            assert vault <= gifts  # lamports sent to the vault after its end stay there
             return
-        # A gift before the creation counts towards the vault's rent.
+        # Lamports sent before the creation count towards the vault's rent.
         returned = self.returned.get(round_id, 0)
         due = now.reward_amount + gifts - paid - returned
         assert due <= vault <= due + self.rent
@@ -263,11 +263,11 @@ def test_no_sequence_breaks_the_books(new_life: LifeFactory, state: str, length:
 
 
 def settle(chain: Chain, round_id: int, found: Round) -> None:
-    """Lets time pass, and everybody take what is theirs; what nobody is entitled to is the creator's."""
+    """Let time pass, and let all parties take their lamports. The creator gets the rest."""
     chain.advance(10 * WEEK)
     people = {name: chain.wallet(name) for name in PEOPLE}
     check = chain.dialect.check_round(round_id, creator=found.creator)
-    for _ in range(2):  # a training that has ended is overdue for validation at once
+    for _ in range(2):  # the first check may end the training; the second then expires the validation
         chain.must(check, people["stranger"])
         chain.advance(10 * WEEK)
     if chain.round(round_id).status is not S.COMPLETED:
@@ -288,7 +288,7 @@ KNOWN_CODES = ANCHOR_CODES | SYSTEM_CODES | {code.value for code in MEANINGS}
 
 
 def ends_in_order(outcome: Outcome) -> None:
-    """Success or an error of the protocol; never a crash of the program or a violation the runtime caught."""
+    """Only success or an error of the protocol is allowed, never a crash or a violation that the runtime detects."""
     assert outcome.error is None or outcome.code in KNOWN_CODES, (outcome.error, outcome.logs)
 
 

@@ -1,4 +1,4 @@
-"""Every rule of the protocol that a sender can break, and the error it gets."""
+"""Every rule of the protocol that a sender can break, and its error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chain whose time stands still until told, served on loopback, and wallets with money."""
+"""A chain on a manual clock, served on loopback, and funded wallets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LAMPORTS = 10_000_000_000
 
 @dataclass
 class Rpc:
-    """The server under test, spoken to in raw JSON-RPC."""
+    """A client of the server under test that speaks raw JSON-RPC."""
 
     vm: Vm
     clock: ManualClock
@@ -46,7 +46,7 @@ class Rpc:
         return self.server.ws_url
 
     async def post(self, body: str | bytes | dict[str, Any] | list[Any]) -> Any:
-        """The answer to any body at all; None when it is empty."""
+        """Post any body; return the parsed response, None if it is empty."""
         data = body if isinstance(body, (str, bytes)) else json.dumps(body)
         async with self.http.post(self.url, data=data, headers={"Content-Type": "application/json"}) as response:
             assert response.status == 200
@@ -54,13 +54,13 @@ class Rpc:
         return json.loads(answer) if answer else None
 
     async def call(self, method: str, *params: Any) -> Any:
-        """A method's result."""
+        """Call a method and return its result."""
         answer = await self._request(method, params)
         assert "error" not in answer, answer["error"]
         return answer["result"]
 
     async def error(self, method: str, *params: Any) -> dict[str, Any]:
-        """The error with which a method answers."""
+        """Call a method that must fail and return its error."""
         answer = await self._request(method, params)
         assert "error" in answer, answer
         return dict(answer["error"])
@@ -81,7 +81,7 @@ class Rpc:
     def pay(
         self, to: Pubkey, lamports: int = 1_000_000, *, before: Sequence[Instruction] = (), legacy: bool = False
     ) -> VersionedTransaction:
-        """A signed transfer by the payer, after other instructions."""
+        """Return a signed transfer by the payer, preceded by other instructions."""
         give = transfer(TransferParams(from_pubkey=self.payer.pubkey(), to_pubkey=to, lamports=lamports))
         return self.signed([*before, give], legacy=legacy)
 

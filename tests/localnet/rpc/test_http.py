@@ -1,4 +1,4 @@
-"""What browsers, proxies and curious people send to the server's port beside JSON-RPC."""
+"""Requests to the server's port that are not JSON-RPC, from browsers, proxies and people."""
 
 from __future__ import annotations
 

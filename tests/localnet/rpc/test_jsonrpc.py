@@ -1,4 +1,4 @@
-"""JSON-RPC itself: what is no request, no method or no parameter, and in which form that is said."""
+"""The JSON-RPC layer: invalid requests, methods and parameters, and the form of their errors."""
 
 from __future__ import annotations
 

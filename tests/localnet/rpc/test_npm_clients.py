@@ -1,6 +1,6 @@
-"""Unchanged JavaScript clients against the server: ``@solana/web3.js`` and ``@coral-xyz/anchor`` as npm has them.
+"""Unmodified JavaScript clients against the server: ``@solana/web3.js`` and ``@coral-xyz/anchor`` from npm.
 
-What they check themselves stands in ``npm/``; here is what must then be true of the chain.
+The scripts in ``npm/`` contain the clients' own checks. The tests here check the chain afterwards.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from decloud_pl.localnet.vm import Vm
 
 NPM = Path(__file__).parent / "npm"
 IDLS = Path(__file__).parents[2] / "golden" / "idl"
-"""As they were published."""
+"""The published IDL files."""
 OLDEST_NODE = 18
-# A blockhash then lives 12 seconds, and finality comes after less than 3.
+# At this speed, a blockhash lives for 12 seconds, and a transaction is final after less than 3.
 SPEED = 5
 PATIENCE = 60
 UNREACHABLE = re.compile(
@@ -52,7 +52,7 @@ class Network:
     dialect: NetworkDialect
 
     async def run(self, script: str, *arguments: str) -> dict[str, Any]:
-        """Runs a script against the server; the JSON it prints."""
+        """Run a script against the server; return the JSON that it prints."""
         process = await asyncio.create_subprocess_exec(
             "node",
             "--no-deprecation",
@@ -80,7 +80,7 @@ class Network:
 
 @pytest.fixture(scope="session")
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts beside the packages they use; installed once, however many processes test."""
+    """The scripts next to the packages that they use, installed once for all test processes."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         pytest.skip("node and npm are not installed")
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
@@ -103,7 +103,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install(folder: Path) -> str:
-    """Installs exactly what the lock file names, and runs none of its scripts; what npm had to complain of."""
+    """Install exactly what the lock file lists, without running package scripts; return npm's error output."""
     command = [
         "npm", "ci", "--ignore-scripts", "--omit=optional", "--no-audit", "--no-fund", "--no-update-notifier",
         "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000", "--fetch-timeout=60000",
@@ -113,7 +113,7 @@ def install(folder: Path) -> str:
 
 
 def unreachable(complaint: str) -> str | None:
-    """The code with which npm says that it could not reach the registry at all."""
+    """Return npm's error code if npm could not reach the registry."""
     found = UNREACHABLE.search(complaint)
     return None if found is None else found[1]
 
@@ -145,12 +145,12 @@ async def test_web3_js_creates_a_round_reads_it_back_and_hears_of_it(network: Ne
         assert network.vm.balance(network.dialect.vault_address(number)) >= 5_000_000
     assert network.vm.account(network.dialect.round_address(2)) is None
     assert network.vm.ledger.transaction(said["signature"]) is not None
-    assert said["heard"] == 2  # the initialisation and the round; nothing after it had unsubscribed
+    assert said["heard"] == 2  # the initialisation and the round; then the script unsubscribed
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_anchor_takes_a_round_from_its_creation_to_the_reward(network: Network, revision: str) -> None:
-    """With the IDL that was published for the revision."""
+    """Uses the published IDL of the revision."""
     treasury = [str(TREASURY)] if network.dialect.treasury_fee_bps else []
     said = await network.run("anchor.mjs", str(IDLS / f"{revision}.json"), *treasury)
     finished = network.round(0)

@@ -20,7 +20,7 @@ MODEL_CID = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 
 
 async def post_rounds(rpc: Rpc, count: int) -> NetworkDialect:
-    """Rounds 0 to count - 1, each by the payer."""
+    """Create the rounds 0 to count - 1; the payer creates each."""
     dialect = get_dialect()
     payer = rpc.payer.pubkey()
     await rpc.send(rpc.signed([dialect.initialize(payer)]))
@@ -105,7 +105,7 @@ async def test_a_program_is_executable(rpc: Rpc) -> None:
 
 
 async def sent(rpc: Rpc, to: Pubkey, count: int) -> list[str]:
-    """Signatures of as many transfers, the newest first; a slot apart."""
+    """Send transfers one slot apart; return their signatures, newest first."""
     found: list[str] = []
     for _ in range(count):
         found.insert(0, await rpc.send(rpc.pay(to)))
@@ -189,7 +189,7 @@ async def test_the_encodings_of_a_transaction(rpc: Rpc) -> None:
     assert named["programId"] == "11111111111111111111111111111111"
     assert named["accounts"] == [keys[index] for index in inner["accounts"]]
     as_text = await rpc.call("getTransaction", await legacy(rpc), "base64")
-    assert as_text is None  # the older form of the second parameter, where finality is what one gets
+    assert as_text is None  # the older form of the second parameter implies finalized commitment
 
 
 async def legacy(rpc: Rpc) -> str:

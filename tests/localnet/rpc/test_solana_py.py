@@ -1,4 +1,4 @@
-"""solana-py against the server: every answer has the type that its parser expects."""
+"""solana-py against the server: its parser accepts every response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""solana-py's WebSocket client against the server: it hears of what it asked for, and of no more when it has enough."""
+"""solana-py's WebSocket client against the server: subscriptions, their notifications, and the end of both."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def heard(websocket: SolanaWsClient) -> Any:
 
 
 async def notification(websocket: SolanaWsClient, subscription: Subscription) -> Any:
-    """The result of the subscription's next notification; those of others are passed over."""
+    """Return the result of the subscription's next notification, skipping those of other subscriptions."""
     while (message := await heard(websocket)).subscription != subscription.subscription_id:
         pass
     return message.result
@@ -68,7 +68,7 @@ def memcmp(offset: int, data: bytes) -> int | MemcmpOpts:
 
 
 def rounds() -> list[int | MemcmpOpts]:
-    """Filters that only rounds pass."""
+    """Return filters that match only rounds."""
     return [memcmp(offset, data) for offset, data in get_dialect().rounds_filter()]
 
 
@@ -109,12 +109,12 @@ async def test_all_logs_until_unsubscribed(rpc: Rpc, client: AsyncClient, websoc
     await websocket.unsubscribe(everything)
     await send(client, rpc.pay(Pubkey.new_unique()))
     rpc.pass_slots(1)
-    # Whatever the server had to say about that transaction would have come before the slot.
+    # A notification of that transaction would have arrived before the notification of the slot.
     assert (await only_of(websocket, slots)).slot == rpc.vm.slot
 
 
 async def only_of(websocket: SolanaWsClient, subscription: Subscription) -> Any:
-    """The next notification, which has to be of this subscription."""
+    """Return the next notification, which must belong to this subscription."""
     message = await heard(websocket)
     assert message.subscription == subscription.subscription_id
     return message.result
@@ -155,7 +155,7 @@ async def test_a_programs_accounts(rpc: Rpc, client: AsyncClient, websocket: Sol
     )
     await send(client, creation(rpc, 0))
     await send(client, creation(rpc, 1))
-    # The counter, which each creation writes too, holds the payer at the same offset.
+    # The counter, which every creation also writes, has the payer at the same offset.
     sliced = [(await only_of(websocket, creators)).value for _ in range(2)]
     assert {entry.pubkey for entry in sliced} == {dialect.round_counter_address(), dialect.round_address(0)}
     assert {bytes(entry.account.data) for entry in sliced} == {bytes(payer)}
@@ -167,7 +167,7 @@ async def test_a_programs_accounts(rpc: Rpc, client: AsyncClient, websocket: Sol
 
 
 async def test_a_signature_before_and_after_it_landed(rpc: Rpc, client: AsyncClient, websocket: SolanaWsClient) -> None:
-    # No custom error: solders cannot read one in this kind of notification.
+    # Not a custom error: solders cannot parse custom errors in this kind of notification.
     transaction = rpc.signed([Instruction(Pubkey.default(), b"no instruction of this program", [])])
     signature = transaction.signatures[0]
     early = await websocket.signature_subscribe(signature=signature, commitment=CONFIRMED)

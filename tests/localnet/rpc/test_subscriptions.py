@@ -1,4 +1,4 @@
-"""WebSocket subscriptions in raw JSON-RPC: numbers, commitment, and what is refused."""
+"""WebSocket subscriptions in raw JSON-RPC: ids, commitment and errors."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ KINDS = {
 
 
 class Socket:
-    """One connection."""
+    """A WebSocket connection."""
 
     def __init__(self, websocket: aiohttp.ClientWebSocketResponse[bool]) -> None:
         self.websocket = websocket
         self._last = 0
 
     async def next(self) -> dict[str, Any]:
-        """The next message of any kind."""
+        """Return the next message of any kind."""
         return dict(await asyncio.wait_for(self.websocket.receive_json(), 10))
 
     async def answer(self, method: str, *params: Any) -> dict[str, Any]:
-        """The next message, which has to answer this request."""
+        """Return the next message, which must be the response to this request."""
         self._last += 1
         await self.websocket.send_json({"jsonrpc": "2.0", "id": self._last, "method": method, "params": params})
         answer = await self.next()
@@ -51,7 +51,7 @@ class Socket:
         return int((await self.answer(f"{kind}Subscribe", *params))["result"])
 
     async def notification(self) -> tuple[int, Any]:
-        """The next message, which has to be a notification: its subscription's number, and what it says."""
+        """Return the subscription id and the result of the next message, which must be a notification."""
         message = await self.next()
         assert message["method"].endswith("Notification"), message
         return message["params"]["subscription"], message["params"]["result"]

@@ -1,4 +1,4 @@
-"""Sending: what is refused and how, what lands, how often, and what it costs."""
+"""Sending transactions: which are rejected and how, which land, how often, and at what cost."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ async def balance(rpc: Rpc, address: Pubkey) -> int:
 
 
 def memo(size: int) -> Instruction:
-    """An instruction of a program that is not there, with this much data."""
+    """Return an instruction of a program that does not exist, with this much data."""
     return Instruction(Pubkey.default(), bytes(size), [])
 
 
 def padded(rpc: Rpc, size: int) -> VersionedTransaction:
-    """A transaction of exactly this many bytes."""
+    """Return a transaction of exactly this many bytes."""
     data = size - len(bytes(rpc.signed([memo(1000)]))) + 1000
     transaction = rpc.signed([memo(data)])
     assert len(bytes(transaction)) == size

@@ -1,5 +1,5 @@
-// An unchanged @coral-xyz/anchor against an RPC server: node anchor.mjs RPC_URL IDL [TREASURY]
-// Fails with an assertion; otherwise ends by itself and prints what it made as one line of JSON.
+// An unmodified @coral-xyz/anchor against an RPC server: node anchor.mjs RPC_URL IDL [TREASURY]
+// An assertion fails, or the script exits and prints what it created as one line of JSON.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import anchor from "@coral-xyz/anchor";
@@ -29,7 +29,7 @@ async function participant() {
 const [creator, validator, trainer] = await Promise.all([participant(), participant(), participant()]);
 const { program } = creator;
 const referrer = Keypair.generate().publicKey;
-// What the instructions that pay want beside what Anchor derives; "null" is an optional account that is absent.
+// The accounts that paying instructions need and Anchor does not derive; "null" is an absent optional account.
 const treasury = treasuryAddress === undefined ? null : new PublicKey(treasuryAddress);
 const paying = (who) => (treasury === null ? {} : { treasury, referrer: who });
 const feeOf = (lamports) => (treasury === null ? 0 : Math.floor((lamports * TREASURY_BPS) / 10_000));
@@ -52,7 +52,7 @@ async function heard(name) {
   clearTimeout(deadline);
   return found;
 }
-// Requests over one connection keep their order: when slots come, the subscription before stands.
+// Requests over one connection keep their order: once slots arrive, the earlier subscription is active.
 await new Promise((resolve) => {
   const number = connection.onSlotChange(() => {
     connection.removeSlotChangeListener(number);
@@ -87,7 +87,7 @@ assert.equal(await program.account.round.fetchNullable(vault), null);
 const mine = await program.account.round.all([{ memcmp: { offset: 16, bytes: creator.key.toBase58() } }]);
 assert.deepEqual(mine.map((entry) => entry.publicKey.toBase58()), [round.toBase58()]);
 
-// The program's errors and Anchor's own arrive as Anchor's class.
+// The program's errors and Anchor's own errors arrive as instances of Anchor's class.
 const refusals = [
   [program.methods.createRound(new BN(1), MODEL_CID, { mnist: {} }, new BN(0)), "ZeroReward", 6001],
   [program.methods.createRound(new BN(7), MODEL_CID, { mnist: {} }, new BN(1)), "InvalidRoundId", 6002],
@@ -101,7 +101,7 @@ for (const [call, code, number] of refusals) {
   });
 }
 
-// A whole life by the addresses that Anchor derives itself.
+// A complete round, with the addresses that Anchor derives.
 const { methods } = validator.program;
 await methods.claimRound(id).rpc();
 await trainer.program.methods.joinRound(id).rpc();
@@ -136,7 +136,7 @@ assert.ok(claimed.event.trainer.equals(trainer.key));
 assert.ok(claimed.event.amount.eq(new BN(REWARD - FEE - fee)));
 if (treasury !== null) assert.deepEqual([claimed.event.treasuryFee.toNumber(), claimed.event.referrerFee.toNumber()], [fee - half, half]);
 
-// A second round that its validator gives up, where it can.
+// A second round, which its validator aborts if the revision supports that.
 if (methods.abortRound !== undefined) {
   const next = new BN(1);
   await program.methods.createRound(next, MODEL_CID, { mnist: {} }, new BN(REWARD)).rpc();

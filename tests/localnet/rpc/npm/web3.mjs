@@ -1,5 +1,5 @@
-// An unchanged @solana/web3.js against an RPC server: node web3.mjs RPC_URL PROGRAM_ID
-// Fails with an assertion; otherwise ends by itself and prints what it made as one line of JSON.
+// An unmodified @solana/web3.js against an RPC server: node web3.mjs RPC_URL PROGRAM_ID
+// An assertion fails, or the script exits and prints what it created as one line of JSON.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import {
@@ -66,7 +66,7 @@ const createRound = (id, cid = MODEL_CID) =>
     ]),
   });
 
-// The fields that a Round account and a RoundCreated event begin with; the creator comes second in both.
+// Reads the first fields of a Round account or a RoundCreated event; the creator is the second field in both.
 function readRound(data, kind, name) {
   assert.deepEqual(data.subarray(0, 8), discriminator(kind, name));
   const end = 52 + data.readUInt32LE(48);
@@ -80,7 +80,7 @@ function readRound(data, kind, name) {
   };
 }
 
-// Collects what a listener hears, and waits for as many entries as wanted.
+// Collects the calls of a listener, and waits for a number of them.
 function collect() {
   const heard = [];
   let wake = () => {};
@@ -138,7 +138,7 @@ async function aRound() {
     slots: connection.onSlotChange(slots.listener),
     roots: connection.onRootChange(roots.listener),
   };
-  // Requests over one connection keep their order: when slots come, the subscriptions before stand.
+  // Requests over one connection keep their order: once slots arrive, the earlier subscriptions are active.
   await slots.atLeast(1);
 
   await sendAndConfirmTransaction(connection, new Transaction().add(initialize), [payer]);
@@ -232,11 +232,11 @@ async function aVersionedTransaction() {
   await confirm(signature, latest, "confirmed");
   const landed = await connection.getTransaction(signature, { maxSupportedTransactionVersion: 0 });
   assert.equal(landed.version, 0);
-  // Sent once more it has no second effect: refused where it is looked at, taken where it is not.
+  // Sending it again has no effect: the preflight rejects it, and without preflight the server accepts it.
   const wire = transaction.serialize();
   await assert.rejects(connection.sendRawTransaction(wire), /already been processed/);
   assert.equal(await connection.sendRawTransaction(wire, { skipPreflight: true }), signature);
-  // What waits for finality finds the transaction there.
+  // The transaction is found once it is final.
   await confirm(signature, latest, "finalized");
   const final = { commitment: "finalized", maxSupportedTransactionVersion: 0 };
   assert.equal((await connection.getTransaction(signature, final)).slot, landed.slot);
@@ -270,5 +270,5 @@ const { signature, heard } = await aRound();
 await history(signature);
 await aVersionedTransaction();
 await failures();
-// The next transactions were none of the listener's business any more.
+// The listener must not hear the transactions after its removal.
 console.log(JSON.stringify({ creator: payer.publicKey.toBase58(), signature, heard }));

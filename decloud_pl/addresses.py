@@ -113,3 +113,18 @@ def _check_port(text: str) -> None:
         raise ValueError("what follows the host's colon is not a port")
     if int(text) not in _PORTS:
         raise ValueError(f"there is no port {int(text)}; ports are 1 to {_PORTS[-1]}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host's name or IP address is this machine itself (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3)."""
+    if f".{host.lower()}".endswith(".localhost"):
+        return True
+    if not (":" in host or host[-1:].isdecimal()):
+        return False  # no IP address, for which a module would be loaded
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -7,6 +7,7 @@ without a limit, and waits as long as a byte comes in now and then.
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,18 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.poolmanager import PoolManager
 
+from decloud_pl.proxies import route_to
+
 IDENTITY = {"Accept-Encoding": "identity"}
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+_LONGEST_ANSWER = 1 << 20
+_PIECE = 1 << 16
+
+
+class UnusableAnswer(requests.RequestException):
+    """A redirect, which is not followed, or an answer without end."""
 
 
 class BoundedSession(requests.Session):
@@ -58,10 +69,23 @@ class BoundedSession(requests.Session):
         # Where it finds a target, `requests` reads the body of the redirect, whatever it is told about following.
         return None
 
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ARG002 - as `requests` names them
+        """Takes the place of what `requests` reads of the environment; see `decloud_pl.proxies`.
+
+        Raises:
+            ConfigError: as `route_to`.
+        """
+        route = route_to(url)
+        if verify is None or verify is True:
+            verify = self.verify if route.certificates is None else str(route.certificates)
+        found = {"all": route.proxy} if route.proxy else {}
+        return {"proxies": found, "stream": stream, "verify": verify, "cert": cert}
+
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """As `requests.Session.request`; the body stays unread.
 
         Raises:
+            ConfigError: a proxy or certificates cannot be used.
             requests.Timeout: the deadline has passed, or the server was silent for too long.
             requests.RequestException: any other failure.
         """
@@ -94,6 +118,38 @@ class BoundedSession(requests.Session):
 
     def _reason(self, error: requests.RequestException) -> requests.RequestException:
         return requests.Timeout("the exchange took too long") if self.expired else error
+
+
+class WholeSession(BoundedSession):
+    """Reads answers whole, of 1 MiB at most, before a library sees them that would read them without a limit."""
+
+    def request(self, *arguments: Any, **options: Any) -> requests.Response:
+        """As `BoundedSession.request`, with the body.
+
+        Raises:
+            UnusableAnswer: instead of a redirect, or of an answer that is too long.
+        """
+        response = super().request(*arguments, **options)
+        try:
+            body = self._whole(response)
+        finally:
+            response.close()
+        response.raw = io.BytesIO(body)
+        return response
+
+    def _whole(self, response: requests.Response) -> bytes:
+        if response.status_code in REDIRECTS:
+            raise UnusableAnswer("the answer is a redirect")
+        body = bytearray()
+        try:
+            for piece in self.body(response, _PIECE):
+                body += piece
+                if len(body) > _LONGEST_ANSWER:
+                    raise UnusableAnswer("the answer does not end")
+        except requests.ConnectionError as error:
+            # `ipfshttpclient` takes a `ConnectionError` for a node that is not there.
+            raise requests.exceptions.ChunkedEncodingError(*error.args) from error
+        return bytes(body)
 
 
 class _Sockets:

@@ -6,8 +6,28 @@ from collections.abc import AsyncIterator
 
 import httpx2
 
+from decloud_pl.proxies import Route
+
 LONGEST_ANSWER = 256 << 20
 """Bytes. A program's 100,000 rounds take about 60 MB."""
+
+
+def bounded_client(timeout: float, route: Route) -> httpx2.AsyncClient:
+    """An HTTP client that reaches its server by a route, follows no redirect and reads answers within limits.
+
+    Args:
+        timeout: seconds the server may be silent.
+        route: by which all of its requests go.
+    """
+    context = route.ssl_context()
+    return httpx2.AsyncClient(
+        http2=True,
+        timeout=timeout,
+        proxy=None if route.proxy is None else httpx2.Proxy(route.proxy, ssl_context=context),
+        verify=True if context is None else context,
+        trust_env=False,
+        event_hooks={"response": [bounded]},
+    )
 
 
 class UnusableAnswer(Exception):

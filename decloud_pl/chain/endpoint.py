@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from decloud_pl.chain.pace import Pace
 from decloud_pl.chain.rpc_errors import from_error_object, from_transport, not_rpc, silent
 from decloud_pl.errors import ConfigError, RpcUnavailable
+from decloud_pl.proxies import route_to
 from decloud_pl.retry import Backoff
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _REST = Backoff(2.0, 120.0)
 _LONGEST_ASKED_WAIT = 300.0
 """Seconds that an endpoint may ask to be left alone for."""
 _BURST_SECONDS = 1.5
+_UNUSED_PROXY = "http://localhost"
+"""With any, the HTTP client that solana-py makes reads no variables, which may be wrong; it is replaced at once."""
 
 T = TypeVar("T")
 Request = Callable[["AsyncClient"], Awaitable[T]]
@@ -60,12 +63,13 @@ class Endpoint:
         pace: time.
 
     Raises:
-        ConfigError: ``url`` is not an http or https URL.
+        ConfigError: ``url`` is not an http or https URL, or the way there cannot be used: see `route_to`.
     """
 
     def __init__(self, url: str, *, timeout: float, rate: float, pace: Pace) -> None:
         self.url = url
         self.host = host_of(url)
+        self._route = route_to(url)
         self.healthy = True
         self._timeout = timeout
         self._pace = pace
@@ -151,16 +155,17 @@ class Endpoint:
             from solana.rpc.async_api import AsyncClient
             from solana.rpc.commitment import Commitment
 
-            from decloud_pl.chain.answers import bounded
+            from decloud_pl.chain.answers import bounded_client
 
             self._client = AsyncClient(
                 self.url,
                 commitment=Commitment(COMMITMENT),
                 timeout=self._timeout,
                 extra_headers={"Accept-Encoding": "identity"},
+                proxy=_UNUSED_PROXY,
             )
-            # solana-py has no parameter for it.
-            self._client._provider.session.event_hooks = {"response": [bounded]}  # noqa: SLF001
+            # solana-py has no parameters for what this one does.
+            self._client._provider.session = bounded_client(self._timeout, self._route)  # noqa: SLF001
         return self._client
 
 

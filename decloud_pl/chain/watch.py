@@ -18,6 +18,7 @@ from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.errors import ConfigError
+from decloud_pl.proxies import route_to
 from decloud_pl.retry import Backoff
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ async def watch_events(
         silence_seconds: how long no slot may be announced, where the endpoint announces them.
 
     Raises:
-        ConfigError: a URL is not a ws or wss URL.
+        ConfigError: a URL is not a ws or wss URL, or the way there cannot be used: see `route_to`.
     """
     import asyncio
 
@@ -86,12 +87,14 @@ async def watch_events(
     pace = pace or RealPace()
     loop = asyncio.get_running_loop()
     urls = (ws_urls,) if isinstance(ws_urls, str) else tuple(ws_urls)
+    routes = [_options(url) for url in urls]
     failures = turn = 0
     while True:
         connected, subscribed_at = False, 0.0
         try:
             async with Direct(
                 urls[turn % len(urls)],
+                **routes[turn % len(urls)],
                 open_timeout=open_seconds,
                 ping_interval=ping_seconds,
                 ping_timeout=ping_seconds,
@@ -128,6 +131,18 @@ async def watch_events(
             turn += 1
         failures += 1
         await pace.sleep(pace.jitter(_BACKOFF.after(failures)))
+
+
+def _options(url: str) -> dict[str, Any]:
+    """The way to a WebSocket, for the library."""
+    route = route_to(url)
+    context, proxy = route.ssl_context(), route.proxy_with_plain_login()
+    options: dict[str, Any] = {"proxy": proxy}
+    if context is not None and url.lower().startswith("wss:"):
+        options["ssl"] = context
+    if context is not None and proxy is not None and proxy.startswith("https:"):
+        options["proxy_ssl"] = context
+    return options
 
 
 _SLOTS = {"jsonrpc": "2.0", "id": _SLOTS_ID, "method": "slotSubscribe", "params": []}

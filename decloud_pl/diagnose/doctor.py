@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -29,6 +30,7 @@ from decloud_pl.domain import format_sol
 from decloud_pl.errors import ConfigError, ContentNotFound, DatasetError, DecloudError
 from decloud_pl.executors.process import Cluster
 from decloud_pl.models.torch_version import check_torch
+from decloud_pl.proxies import in_force
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
@@ -88,12 +90,15 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         return _wallet(settings.wallet.keypair_path, wallet[0])
 
     network, storage, home = settings.network, settings.storage, settings.home_path
-    gateways, interval = make_gateways(network, storage), settings.poll_interval
+    gateways = partial(make_gateways, network, storage)
     catalog = make_catalog(settings)
     return [
         _settings_file(ConfigFile(config_home)),
+        _proxies(),
         await _tried("wallet", find_wallet),
-        *await _chain(network, settings.chain, gateways, wallet[0] if wallet else None, poll_interval=interval),
+        *await _chain(
+            network, settings.chain, gateways, wallet[0] if wallet else None, poll_interval=settings.poll_interval
+        ),
         _convention(network, settings.written_convention()),
         await _tried("storage", lambda: _storage(settings)),
         _disk(home),
@@ -124,6 +129,14 @@ def _settings_file(file: ConfigFile) -> Finding:
     return Finding("settings", "ok", str(file.path))
 
 
+def _proxies() -> Finding:
+    try:
+        variables = in_force()
+    except DecloudError as error:
+        return Finding("proxy", "note", error.message, error.fix)
+    return Finding("proxy", "ok", "; ".join(variables) or "no proxy, and the system's certificates")
+
+
 def _convention(network: NetworkConfig, written: str) -> Finding:
     read, words = network.read_convention, f"updates are read as {network.describe_convention(written)}"
     if written != read:
@@ -143,7 +156,12 @@ def _wallet(keypair_path: str, wallet: Wallet) -> Finding:
 
 
 async def _chain(
-    network: NetworkConfig, fees: FeeLimits, gateways: GatewayReader, wallet: Wallet | None, *, poll_interval: float
+    network: NetworkConfig,
+    fees: FeeLimits,
+    gateways: Callable[[], GatewayReader],
+    wallet: Wallet | None,
+    *,
+    poll_interval: float,
 ) -> list[Finding]:
     """RPC, program, clock, balance, WebSocket and gateways; the last ones only where the RPC answers."""
     found: list[Finding] = []
@@ -163,7 +181,7 @@ async def _chain(
         if wallet is not None:
             found.append(await _tried("balance", lambda: _balance(network, fees, chain, wallet)))
         found.append(await _tried("websocket", lambda: _websocket(network, chain, poll_interval)))
-        found.append(await _tried("gateways", lambda: _gateways(gateways, chain)))
+        found.append(await _tried("gateways", lambda: _gateways(gateways(), chain)))
     except DecloudError as error:
         fix = "Start it with `decloud-trainer localnet`." if network.name == "local" else error.fix
         found.append(Finding("rpc", "problem", error.message, fix))

@@ -1,31 +1,31 @@
 """Messages to the user's phone, chat or mailbox, sent by Apprise to the URLs of the secret ``notify_urls``.
 
-The URLs hold passwords and tokens: they are in no log and no message of this program. Apprise's own log is silenced,
-for it repeats parts of them.
+The URLs hold passwords and tokens: they are in no log and no message of this program. Apprise runs in a child process
+for each message and address: see `notify_child`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
 import logging
-import threading
+import os
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import Any
 
 from decloud_pl.chain.endpoints import RpcHealth
+from decloud_pl.children import child_environment, output_of
 from decloud_pl.config.schema import NotifyConfig
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.redact import legible
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked
-
-if TYPE_CHECKING:
-    from apprise import Apprise
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ _WAITING = 100
 _LOOK_SECONDS = 15.0
 _SEND_SECONDS = 60.0
 _FAREWELL_SECONDS = 10.0
+_STARTING_SECONDS = 30.0
+"""How long a child may take to load Apprise on a busy machine."""
+_CHILD = (sys.executable, "-m", "decloud_pl.observers.notify_child")
+_DESKTOP = ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,48 +104,50 @@ class Occasions:
 
 
 class Address:
-    """One of the user's addresses. A message that does not come to its end costs one thread, and all later messages.
+    """One of the user's addresses.
 
     Args:
-        apprise: knows this address alone.
-        seconds: how long to wait for a message's delivery.
+        url: in the form of Apprise.
+        seconds: that an exchange over HTTP may take.
     """
 
-    def __init__(self, apprise: Apprise, seconds: float) -> None:
-        self._apprise = apprise
+    def __init__(self, url: str, seconds: float) -> None:
+        self._url = url
         self._seconds = seconds
-        self._is_sending = False
+
+    async def check(self) -> str:
+        """The name of the service behind it; empty where Apprise knows none."""
+        return str((await self._ask(None))["service"])
 
     async def send(self, message: Message) -> bool:
-        """Whether the message was delivered in time."""
-        if self._is_sending:
-            return False
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[bool] = loop.create_future()
+        """Whether the message was delivered in time.
 
-        def end(delivered: bool) -> None:
-            self._is_sending = False
-            if not ended.done():
-                ended.set_result(delivered)
+        Raises:
+            ConfigError: a proxy or certificates cannot be used.
+        """
+        # A stranger's words may be in it.
+        given = {"title": _TITLE, "body": legible(message.text), "kind": message.kind}
+        answer = await self._ask(given)
+        if answer["wrong"]:
+            what, fix = answer["wrong"]
+            raise ConfigError(what, fix=fix)
+        return bool(answer["delivered"])
 
-        def deliver() -> None:
-            try:
-                delivered = bool(
-                    self._apprise.notify(body=legible(message.text), title=_TITLE, notify_type=message.kind)
-                )
-            except Exception:  # noqa: BLE001 - a plug-in may raise about anything, with the address in its text
-                delivered = False
-            with contextlib.suppress(RuntimeError):  # the loop has ended already
-                loop.call_soon_threadsafe(end, delivered)
-
-        self._is_sending = True
-        # Not a thread of the loop's: the program's end would wait for it.
-        threading.Thread(target=deliver, name="notify", daemon=True).start()
+    async def _ask(self, message: Mapping[str, str] | None) -> dict[str, Any]:
+        """What the child answers; where it does not, that nothing was delivered."""
+        lifetime = self._seconds + _STARTING_SECONDS
+        asked = {"url": self._url, "seconds": self._seconds, "lifetime": lifetime, "message": message}
         try:
-            async with asyncio.timeout(self._seconds):
-                return await ended
-        except TimeoutError:
-            return False
+            output = await output_of(_CHILD, seconds=lifetime, given=json.dumps(asked).encode(), env=_environment())
+            answer: dict[str, Any] = json.loads(output.out)
+        except (TimeoutError, OSError, ValueError):
+            return {"service": "unknown", "delivered": False, "wrong": None}
+        return answer
+
+
+def _environment() -> dict[str, str]:
+    """As every child's, and what notifications on a desktop need."""
+    return child_environment(os.environ) | {name: os.environ[name] for name in _DESKTOP if name in os.environ}
 
 
 class AppriseNotifier:
@@ -169,8 +175,10 @@ class AppriseNotifier:
         """Sends what is queued; what cannot be delivered is logged and not tried again."""
         while True:
             message = await self._queue.get()
-            delivered = await asyncio.gather(*(address.send(message) for address in self._addresses))
-            if not all(delivered):
+            ends = await asyncio.gather(*(address.send(message) for address in self._addresses), return_exceptions=True)
+            for error in dict.fromkeys(str(end) for end in ends if isinstance(end, ConfigError)):
+                logger.warning("A notification could not be sent. %s", error)
+            if not all(end is True or isinstance(end, ConfigError) for end in ends):
                 logger.warning("A notification could not be delivered to every address of notify_urls")
             self._queue.task_done()
 
@@ -203,7 +211,7 @@ async def notifying(
         urls: the secret ``notify_urls``.
         health: knows when the chain was last heard.
         now: Unix seconds.
-        send_seconds: how long to wait for a message's delivery to an address.
+        send_seconds: how long an exchange with a service may take.
 
     Raises:
         ConfigError: Apprise is not installed, or an address is none that it knows.
@@ -211,7 +219,7 @@ async def notifying(
     if not urls:
         yield []
         return
-    addresses = [Address(apprise, send_seconds) for apprise in _apprises(urls)]
+    addresses, _ = await _addresses(urls, send_seconds)
     notifier = AppriseNotifier(addresses, Occasions(wishes, started_at=now()), health, now)
     tasks = [asyncio.create_task(work()) for work in (notifier.send, notifier.watch)]
     try:
@@ -227,40 +235,34 @@ async def notifying(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def try_channels(urls: str | None) -> list[tuple[str, bool]]:
+async def try_channels(urls: str | None) -> list[tuple[str, bool]]:
     """Sends a message to each address by itself; gives the service's name and whether it took the message.
 
     Raises:
-        ConfigError: there is no address, or as `notifying`.
+        ConfigError: there is no address, or a proxy or certificates cannot be used; or as `notifying`.
     """
     if not urls:
         raise ConfigError(
             "notify_urls is not set, so no notification is sent anywhere.",
             fix="Keep addresses with: decloud-trainer config --set notify_urls=-",
         )
-    body = "This is a test: notifications arrive."
-    return [
-        (str(channel.service_name), bool(channel.notify(body=body, title=_TITLE, notify_type="info")))
-        for apprise in _apprises(urls)
-        for channel in apprise
-    ]
+    message = Message("info", "This is a test: notifications arrive.")
+    addresses, services = await _addresses(urls, _SEND_SECONDS)
+    return [(service, await address.send(message)) for service, address in zip(services, addresses, strict=True)]
 
 
-def _apprises(urls: str) -> list[Apprise]:
-    """One for each address."""
-    try:
-        from apprise import Apprise
-    except ImportError:
+async def _addresses(urls: str, seconds: float) -> tuple[list[Address], list[str]]:
+    """The user's addresses, and the names of the services behind them."""
+    if find_spec("apprise") is None:
         raise ConfigError(
             "Notifications are wanted, and the package apprise is not installed.",
             fix="Install it with: pip install 'decloud_pl[notify]', or unset notify_urls.",
-        ) from None
-    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
-    given = urls.replace(",", " ").split()
-    apprises = [Apprise() for _ in given]
-    if not all(apprise.add(url) for apprise, url in zip(apprises, given, strict=True)):
+        )
+    addresses = [Address(url, seconds) for url in urls.replace(",", " ").split()]
+    services = await asyncio.gather(*(address.check() for address in addresses))
+    if not all(services):
         raise ConfigError(
             "notify_urls holds an address that Apprise does not know.",
             fix="Write addresses as its documentation shows them, with a space between two.",
         )
-    return apprises
+    return addresses, services

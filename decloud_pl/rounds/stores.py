@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from decloud_pl.addresses import is_loopback
 from decloud_pl.build import build
 from decloud_pl.config import NetworkConfig, Settings
 from decloud_pl.errors import ConfigError
@@ -18,8 +19,6 @@ from decloud_pl.store.fetch.cache import CachedReader
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.publish import StorePublisher
 from decloud_pl.store.registry import Provider, StorageConfig, unknown
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def make_stores(settings: Settings) -> list[Store]:
@@ -71,7 +70,7 @@ def _built(provider: Provider, settings: Settings) -> Store:
 
 
 def _is_local(network: NetworkConfig) -> bool:
-    return urlsplit(network.rpc_url).hostname in _LOOPBACK
+    return is_loopback(urlsplit(network.rpc_url).hostname or "")
 
 
 def make_gateways(network: NetworkConfig, storage: StorageConfig) -> GatewayReader:

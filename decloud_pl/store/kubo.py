@@ -40,17 +40,19 @@ class KuboStore:
         retry: how short disturbances are bridged.
 
     Raises:
-        ConfigError: the address is not one that leads to a node.
+        ConfigError: the address is not one that leads to a node; or as `route_to`.
     """
 
     name = "kubo"
 
     def __init__(self, address: str = DEFAULT_ADDRESS, *, timeout: float = 60.0, retry: Retry | None = None) -> None:
+        from decloud_pl.store.kubo_session import check_route
+
         self._address = address
         self._timeout = timeout
         self._retry = retry or Retry()
         self._version_checked = False
-        self._open()
+        check_route(self._open())
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
         """Adds and pins a file, streaming it.
@@ -130,6 +132,7 @@ class KuboStore:
         import ipfshttpclient.exceptions as ipfs
         import requests
 
+        from decloud_pl.http_client import UnusableAnswer
         from decloud_pl.store.kubo_session import LONGEST_EXCHANGE, bounded_session
 
         where = f"The IPFS node at {self._address}"
@@ -144,16 +147,15 @@ class KuboStore:
             raise StoreUnavailable(
                 f"{where} cannot be reached.", fix="Start it (ipfs daemon) or correct storage.kubo_address."
             ) from error
+        except UnusableAnswer as error:
+            raise _no_node(where) from error
         except (ipfs.ProtocolError, requests.RequestException) as error:
             raise StoreUnavailable(f"{where} broke off its answer.") from error
         except (ipfs.ErrorResponse, ipfs.StatusError) as error:
             raise self._refusal(where, error) from error
         except (ipfs.DecodingError, AssertionError, KeyError, TypeError, ValueError) as error:
             # The library asserts that an answer has exactly one item.
-            raise StoreUnavailable(
-                f"{where} answered with something else than Kubo does.",
-                fix="Check that storage.kubo_address is the node's RPC address.",
-            ) from error
+            raise _no_node(where) from error
 
     def _refusal(self, where: str, error: Exception) -> StoreError:
         import ipfshttpclient.exceptions as ipfs
@@ -176,6 +178,13 @@ class KuboStore:
             wait=retry_after(response.headers.get("Retry-After", "")),
             login="the node's own settings",
         )
+
+
+def _no_node(where: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{where} answered with something else than Kubo does.",
+        fix="Check that storage.kubo_address is the node's RPC address.",
+    )
 
 
 def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRejected:

@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-import io
+import socket
 from typing import Any
 
 import requests
 from ipfshttpclient import requests_wrapper
 
-from decloud_pl.http_client import IDENTITY, REDIRECTS, BoundedSession
+from decloud_pl.http_client import IDENTITY, WholeSession
+from decloud_pl.proxies import route_to
 
 LONGEST_EXCHANGE = 1800.0
 """Seconds, with the upload of a file."""
-_LONGEST_ANSWER = 1 << 20
-_PIECE = 1 << 16
 
 
-class KuboSession(BoundedSession, requests_wrapper.Session):  # type: ignore[misc]
-    """Reads answers whole, of 1 MiB at most, before the library sees them."""
+class KuboSession(WholeSession, requests_wrapper.Session):  # type: ignore[misc]
+    """Connects to the address families that the library asks for, unless a proxy does the connecting."""
 
-    def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        """As `BoundedSession.request`, with the body.
+    def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
+        """As `WholeSession.request`."""
+        # The library adds the address family to the scheme, where a proxy would find it.
+        family = options.pop("family", self.family)
+        if family != socket.AF_UNIX and route_to(url).proxy:
+            family = socket.AF_UNSPEC
+        return super().request(method, url, family=family, **options)
 
-        Raises:
-            ValueError: no answer of a node: a redirect, or one without end.
-        """
-        response = super().request(*arguments, **options)
-        try:
-            body = self._whole(response)
-        finally:
-            response.close()
-        response.raw = io.BytesIO(body)
-        return response
 
-    def _whole(self, response: requests.Response) -> bytes:
-        if response.status_code in REDIRECTS:
-            raise ValueError("the answer is a redirect")
-        body = bytearray()
-        try:
-            for piece in self.body(response, _PIECE):
-                body += piece
-                if len(body) > _LONGEST_ANSWER:
-                    raise ValueError("the answer does not end")
-        except requests.ConnectionError as error:
-            # The library takes a `ConnectionError` for a node that is not there.
-            raise requests.exceptions.ChunkedEncodingError(*error.args) from error
-        return bytes(body)
+def check_route(client: Any) -> None:
+    """Checks how a client of the library reaches its node.
+
+    Raises:
+        ConfigError: as `route_to`.
+    """
+    http = client._client  # noqa: SLF001 - as below
+    if http._session_props["family"] != socket.AF_UNIX:  # noqa: SLF001
+        route_to(http._base_url)  # noqa: SLF001
 
 
 def bounded_session(client: Any) -> KuboSession:

@@ -21,7 +21,7 @@ NAME = "decloud_pl"
 DIALECTS = f"{NAME}.chain.dialects"
 
 _BASE = {"addresses", "errors", "domain", "durable", "ranges", "redact", "retry"}
-_BASE |= {"loop_thread", "children", "own_memory", "trainer_arguments"}
+_BASE |= {"proxies", "loop_thread", "children", "own_memory", "trainer_arguments"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
 _DAEMON = {*_ROUNDS, "rounds", "observers"}
@@ -35,7 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "ranges": {"addresses", "domain"},
     "durable": set(),
     "retry": {"errors"},
-    "http_client": set(),
+    "http_client": {"proxies"},
+    "proxies": {"addresses", "errors", "redact"},
     "config_dir": {"errors"},
     "secrets": {"errors"},
     "loop_thread": set(),
@@ -52,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "journal": {*_BASE, "chain", "store"},
     "executors": {*_CLIENT, "config", "train"},
     "rounds": _ROUNDS,
-    "observers": {*_ROUNDS, "rounds"},
+    "observers": {*_ROUNDS, "rounds", "http_client"},
     "diagnose": {*_ROUNDS, "rounds"},
     "daemon": _DAEMON,
     "session": {*_CLIENT, "daemon", "journal", "rounds", "config"},

@@ -18,12 +18,14 @@ run = group(__doc__)
 @overrides
 def test(as_json: bool, overrides: list[str]) -> int:
     """Send a message to every address and say which took it."""
+    import asyncio
+
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.config import load
     from decloud_pl.errors import NotificationError
     from decloud_pl.observers.notify import try_channels
 
-    channels = try_channels(load(overrides).secrets.get("notify_urls"))
+    channels = asyncio.run(try_channels(load(overrides).secrets.get("notify_urls")))
     failed = [number for number, (_, taken) in enumerate(channels, 1) if not taken]
     if as_json:
         found = [{"service": service, "ok": taken} for service, taken in channels]

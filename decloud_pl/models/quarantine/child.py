@@ -27,6 +27,7 @@ from decloud_pl.models.networks.simple_cnn import PARAMETERS
 from decloud_pl.models.quarantine import pickles
 from decloud_pl.models.registry import build
 from decloud_pl.models.spec import InputSpec, ModelSpec, TextInput
+from decloud_pl.own_memory import limit_memory
 from decloud_pl.redact import legible
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -108,10 +109,7 @@ def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]
 
 def _limit(memory_bytes: int) -> None:
     """Takes away what the file must not have. Libraries are loaded already, so their share is known."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) if sys.platform == "linux" else 0
-    if pages:
-        address_space = pages * resource.getpagesize() + memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    limit_memory(memory_bytes)
     resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (memory_bytes, memory_bytes))

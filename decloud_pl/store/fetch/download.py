@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from decloud_pl.addresses import is_loopback
 from decloud_pl.errors import ContentNotFound, StoreUnavailable
 from decloud_pl.retry import retry_after
 from decloud_pl.store.fetch.fetcher import Cancelled
@@ -29,7 +30,6 @@ _CHUNK = 1 << 16  # what is lost when a connection breaks off within a chunk
 _MAX_REDIRECTS = 3
 _NOT_FOUND = (404, 410)
 _NOT_ALLOWED = (401, 402, 403, 451)
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _LONGEST_NAME = 100
 _OVERHEAD = 1 << 20
 _ACCEPT_CAR = f"{CONTENT_TYPE}; version=1; order=dfs; dups=y, application/octet-stream;q=0.5, */*;q=0.1"
@@ -241,7 +241,7 @@ def within(target: str, url: str) -> bool:
     except ValueError:
         return False
     host, own = there.hostname or "", here.hostname or ""
-    local = _is_local(own) and _below_localhost(host)
+    local = is_loopback(own) and _below_localhost(host)
     return same and not there.username and (host == own or host.endswith(f".{own}") or local)
 
 
@@ -251,13 +251,9 @@ def at_gateway(target: str, url: str) -> tuple[str, str]:
     Names below ``localhost`` mean this machine (RFC 6761, section 6.3), but few resolvers know them.
     """
     parts, here = urlsplit(target), urlsplit(url)
-    if _is_local(here.hostname or "") and _below_localhost(parts.hostname or ""):
+    if is_loopback(here.hostname or "") and _below_localhost(parts.hostname or ""):
         return parts._replace(netloc=here.netloc).geturl(), parts.netloc
     return target, parts.netloc
-
-
-def _is_local(host: str) -> bool:
-    return host in _LOOPBACK or _below_localhost(host)
 
 
 def _below_localhost(host: str) -> bool:

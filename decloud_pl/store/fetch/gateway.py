@@ -22,6 +22,7 @@ from decloud_pl.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from decloud_pl.proxies import route_to
 from decloud_pl.store.fetch.download import Download, Prefix, TransferLimits
 from decloud_pl.store.fetch.fetcher import NEVER, Cancelled, Fetched
 from decloud_pl.store.fetch.verify import writing
@@ -52,7 +53,7 @@ class GatewayReader:
         monotonic: the clock by which a gateway is slow.
 
     Raises:
-        ConfigError: no address, or one that is not a gateway's.
+        ConfigError: no address, or one that is not a gateway's; or as `route_to`.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class GatewayReader:
                 check_gateway(url)
             except ValueError as error:
                 raise ConfigError(f"network.gateways: {error}.", fix="Write it like https://ipfs.io.") from None
+            route_to(url)
         self._urls = [gateway_root(url) for url in urls]
         self._lock = threading.Lock()
         self._timeout = timeout

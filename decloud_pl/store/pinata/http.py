@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 import requests
 
+from decloud_pl.addresses import is_loopback
 from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
 from decloud_pl.http_client import REDIRECTS, BoundedSession
+from decloud_pl.proxies import route_to
 from decloud_pl.redact import legible
 from decloud_pl.retry import retry_after
 from decloud_pl.store.http_status import status_error
@@ -27,7 +29,6 @@ _LONGEST_EXCHANGE = 1800.0
 """Seconds, with the upload of a file."""
 _PIECE = 1 << 18
 _LONGEST_WORDS = 200
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +162,11 @@ def checked_url(name: str, url: str) -> str:
     """An address that keys may be sent to.
 
     Raises:
-        ConfigError: not https, except on this machine.
+        ConfigError: not https, except on this machine; or as `route_to`.
     """
     parts = urlsplit(url)
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)):
+    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))):
+        route_to(url)
         return url.rstrip("/")
     raise ConfigError(
         f"storage.{name} {url!r} is not an https URL, and a key must not travel in the clear.",

@@ -1,0 +1,236 @@
+"""Through which proxy an address is reached, and which certificates are trusted there: one answer for every client.
+
+The variables are those that curl and requests know:
+
+- ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY``, which stands in for either; in small letters they come first. A
+  WebSocket counts as HTTP does: ``wss`` goes where ``https`` does.
+- ``NO_PROXY`` lists what is reached directly: names (with everything below them), IP addresses, networks such as
+  ``10.0.0.0/8``, each with a port or without, and ``*`` for everything. This machine itself never needs a proxy.
+- ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` and ``SSL_CERT_FILE`` name certificates to trust instead of the system's: a
+  file in PEM, or a folder that OpenSSL has hashed. The first that is set counts, because package managers set
+  ``SSL_CERT_FILE`` too, and the others are the user's own choice.
+
+A proxy's address may hold a login, so it is never repeated.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
+
+from decloud_pl.addresses import check_http, is_loopback
+from decloud_pl.errors import ConfigError
+from decloud_pl.redact import redact
+
+if TYPE_CHECKING:
+    import ssl
+
+_CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+# A host and perhaps a port; an IPv6 address or network stands in brackets or alone.
+_EXEMPT = re.compile(r"\[(?P<v6>[^\]]*)\](?::(?P<port>\d+))?|(?P<host>[^:]*)(?::(?P<port2>\d+))?|(?P<bare>.*)")
+_THIS_MACHINE = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How an address is reached.
+
+    Attributes:
+        proxy: the http or https address of the proxy, with its login; None for none.
+        certificates: a file or a folder of those that are trusted; None for the system's.
+    """
+
+    proxy: str | None
+    certificates: Path | None
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """A new context that trusts ``certificates``; None for the system's."""
+        return None if self.certificates is None else _context(self.certificates)
+
+    def proxy_with_plain_login(self) -> str | None:
+        """``proxy`` for a client that sends a login as it is written: what is escaped in it is not, where it can be.
+
+        A login with one of ``/?#[]`` or with letters outside ASCII stays as it is.
+        """
+        if self.proxy is None:
+            return None
+        parts = urlsplit(self.proxy)
+        login, _, place = parts.netloc.rpartition("@")
+        plain = ":".join(map(unquote, login.split(":")))
+        if not login or not plain.isascii() or not plain.isprintable() or re.search(r"[/?#\[\]]", plain):
+            return self.proxy
+        return f"{parts.scheme}://{plain}@{place}"
+
+
+def route_to(url: str, environ: Mapping[str, str] | None = None) -> Route:
+    """How an address is reached from here.
+
+    Args:
+        url: http, https, ws or wss; any other is reached directly.
+        environ: holds the variables; by default this process's own.
+
+    Raises:
+        ConfigError: a variable names a proxy that cannot be used for this address, or certificates that are not there.
+    """
+    environ = os.environ if environ is None else environ
+    certificates = _certificates(environ)
+    try:
+        parts = urlsplit(url)
+        host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
+    except ValueError:  # whoever asks for it says what is wrong with it
+        return Route(None, certificates)
+    if port is None or parts.scheme not in _PORTS or not host or is_loopback(host):
+        return Route(None, certificates)
+    if any(_is_exempt(entry, host, port) for entry in re.split(r"[\s,]+", _value("NO_PROXY", environ)[1])):
+        return Route(None, certificates)
+    return Route(_proxy(parts.scheme in ("https", "wss"), environ), certificates)
+
+
+def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
+    """The variables that count, each with its value, for people: of a proxy's address no login.
+
+    Raises:
+        ConfigError: as `route_to`.
+    """
+    environ = os.environ if environ is None else environ
+    found: list[str] = []
+    for secure in (False, True):
+        proxy = _proxy(secure, environ)
+        if proxy is not None:
+            found.append(f"{_named(secure, environ)[0]} {redact(proxy)}")
+    exempt = _value("NO_PROXY", environ)
+    if found and exempt[1]:
+        found.append(" ".join(exempt))
+    certificates = _certificates(environ)
+    if certificates is not None:
+        found.append(f"{next(_set_certificates(environ))[0]} {certificates}")
+    return list(dict.fromkeys(found))
+
+
+def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that make libraries with clients of their own, such as loggers, do the same as this program.
+
+    What they cannot be told is which of their addresses a variable is wrong for, so nothing is refused here.
+    """
+    found: dict[str, str] = {}
+    if any(_value(name, environ)[1] for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):
+        exempt = [entry for entry in re.split(r"[\s,]+", _value("NO_PROXY", environ)[1]) if entry]
+        exempt += [entry for entry in _THIS_MACHINE if entry not in exempt]
+        found |= dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join(exempt))
+    name, value = next(_set_certificates(environ), ("", ""))
+    if name:
+        found |= {"REQUESTS_CA_BUNDLE": value, "SSL_CERT_DIR" if Path(value).is_dir() else "SSL_CERT_FILE": value}
+    return found
+
+
+def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """A variable as it is written, and its value; one in small letters comes first, even where it is empty."""
+    written = name.lower() if name.lower() in environ else name
+    return written, environ.get(written, "").strip()
+
+
+def _named(secure: bool, environ: Mapping[str, str]) -> tuple[str, str]:
+    own = _value("HTTPS_PROXY" if secure else "HTTP_PROXY", environ)
+    return own if own[1] else _value("ALL_PROXY", environ)
+
+
+def _proxy(secure: bool, environ: Mapping[str, str]) -> str | None:
+    name, value = _named(secure, environ)
+    if not value:
+        return None
+    address = value if _SCHEME.match(value) else f"http://{value}"
+    remedy = "Write it like http://proxy.example:3128, or unset it."
+    if address.lower().startswith("socks"):
+        raise ConfigError(f"{name} names a SOCKS proxy, which this program does not support.", fix=remedy)
+    try:
+        check_http(address)
+    except ValueError as error:
+        raise ConfigError(f"{name} does not name a proxy: {error}.", fix=remedy) from None
+    parts = urlsplit(address)
+    login, _, place = parts.netloc.rpartition("@")
+    if login:
+        # Everything that may have a meaning in an address is escaped; a user without a password has an empty one.
+        user, _, password = login.partition(":")
+        place = f"{_escaped(user)}:{_escaped(password)}@{place}"
+    return f"{parts.scheme.lower()}://{place}"
+
+
+def _escaped(text: str) -> str:
+    return quote(unquote(text), safe="")
+
+
+def _is_exempt(entry: str, host: str, port: int) -> bool:
+    """Whether an entry of ``NO_PROXY`` is about a host."""
+    found = _EXEMPT.fullmatch(entry)
+    if not entry or found is None:
+        return False
+    if entry == "*":
+        return True
+    wanted = found["port"] or found["port2"]
+    if wanted and wanted.lstrip("0") != str(port):
+        return False
+    name = next(part for part in (found["v6"], found["host"], found["bare"]) if part is not None)
+    name = name.lower().removeprefix("*").strip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}") or _is_within(host, name))
+
+
+def _is_within(host: str, network: str) -> bool:
+    """Whether a host is an IP address of a network."""
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _set_certificates(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    return ((name, environ[name]) for name in _CERTIFICATES if environ.get(name))
+
+
+def _certificates(environ: Mapping[str, str]) -> Path | None:
+    """What the first of the variables names, after each was looked at: a library may read any of them."""
+    named = [(name, Path(value)) for name, value in _set_certificates(environ)]
+    for name, path in named:
+        _check_certificates(name, path)
+    return named[0][1] if named else None
+
+
+def _check_certificates(name: str, path: Path) -> None:
+    remedy = "Correct it, or unset it to trust the system's certificates."
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            return
+        if stat.S_ISREG(found.st_mode):
+            path.open("rb").close()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "this is no path"
+        raise ConfigError(f"{name} names {path}, which cannot be read: {why}.", fix=remedy) from None
+    if not stat.S_ISREG(found.st_mode) or not _holds_certificates(path, found.st_mtime_ns, found.st_size):
+        raise ConfigError(f"{name} names {path}, which holds no certificates in PEM.", fix=remedy)
+
+
+@functools.lru_cache(maxsize=8)
+def _holds_certificates(path: Path, mtime_ns: int, size: int) -> bool:  # noqa: ARG001 - a changed file is another one
+    try:
+        _context(path)
+    except (OSError, ValueError):  # ssl.SSLError is an OSError
+        return False
+    return True
+
+
+def _context(path: Path) -> ssl.SSLContext:
+    import ssl
+
+    place = {"capath": str(path)} if path.is_dir() else {"cafile": str(path)}
+    return ssl.create_default_context(**place)  # type: ignore[arg-type]

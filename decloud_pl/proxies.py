@@ -56,6 +56,10 @@ class Route:
         """A new context that trusts ``certificates``; None for the system's."""
         return None if self.certificates is None else _context(self.certificates)
 
+    def proxy_ssl_context(self) -> ssl.SSLContext | None:
+        """As `ssl_context`, for the connection to the proxy itself; None also where that one is not encrypted."""
+        return self.ssl_context() if (self.proxy or "").startswith("https:") else None
+
     def proxy_with_plain_login(self) -> str | None:
         """``proxy`` for a client that sends a login as it is written: what is escaped in it is not, where it can be.
 
@@ -82,7 +86,7 @@ def route_to(url: str, environ: Mapping[str, str] | None = None) -> Route:
         ConfigError: a variable names a proxy that cannot be used for this address, or certificates that are not there.
     """
     environ = os.environ if environ is None else environ
-    certificates = _certificates(environ)
+    certificates = trusted_certificates(environ)
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
@@ -93,6 +97,18 @@ def route_to(url: str, environ: Mapping[str, str] | None = None) -> Route:
     if any(_is_exempt(entry, host, port) for entry in re.split(r"[\s,]+", _value("NO_PROXY", environ)[1])):
         return Route(None, certificates)
     return Route(_proxy(parts.scheme in ("https", "wss"), environ), certificates)
+
+
+def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file or folder that the first of the variables names; each is checked, for a library may read any of them.
+
+    Raises:
+        ConfigError: one names something that is not there or holds no certificates.
+    """
+    named = [(name, Path(value)) for name, value in _set_certificates(os.environ if environ is None else environ)]
+    for name, path in named:
+        _check_certificates(name, path)
+    return named[0][1] if named else None
 
 
 def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
@@ -110,7 +126,7 @@ def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
     exempt = _value("NO_PROXY", environ)
     if found and exempt[1]:
         found.append(" ".join(exempt))
-    certificates = _certificates(environ)
+    certificates = trusted_certificates(environ)
     if certificates is not None:
         found.append(f"{next(_set_certificates(environ))[0]} {certificates}")
     return list(dict.fromkeys(found))
@@ -195,14 +211,6 @@ def _is_within(host: str, network: str) -> bool:
 
 def _set_certificates(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     return ((name, environ[name]) for name in _CERTIFICATES if environ.get(name))
-
-
-def _certificates(environ: Mapping[str, str]) -> Path | None:
-    """What the first of the variables names, after each was looked at: a library may read any of them."""
-    named = [(name, Path(value)) for name, value in _set_certificates(environ)]
-    for name, path in named:
-        _check_certificates(name, path)
-    return named[0][1] if named else None
 
 
 def _check_certificates(name: str, path: Path) -> None:

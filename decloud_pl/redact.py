@@ -21,6 +21,8 @@ LONGEST = 4_000
 """Characters of a text that are shown."""
 # Up to a blank or a quote; a comma ends it only where another address follows.
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://((?:(?!,[a-z][a-z0-9+.-]*://)[^\s'\"<>])*)", re.IGNORECASE)
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
+"""What a formula may begin with, full-width forms included (OWASP, "CSV Injection")."""
 _PUNCTUATION = ".,;:!)]}"
 _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
 
@@ -39,7 +41,7 @@ def spreadsheet_cell(value: Any) -> Any:
     """A value for a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe."""
     if not isinstance(value, str):
         return value
-    return f"'{legible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else legible(value)
+    return f"'{legible(value)}" if value.startswith(_FORMULA) else legible(value)
 
 
 def looks_secret(name: str) -> bool:

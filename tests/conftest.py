@@ -43,6 +43,7 @@ MARKED = {
     "slow": (
         "cli/test_doctor.py",
         "cli/test_model.py",
+        "cli/test_notify.py",
         "cli/test_setup.py",
         "daemon/test_faults.py",
         "daemon/test_kill_matrix.py",
@@ -64,6 +65,7 @@ MARKED = {
         "models/quarantine/test_opening.py",
         "models/quarantine/test_warm.py",
         "notebooks",
+        "observers/test_notify.py",
         "project/test_guards.py",
         "project/test_pythons.py",
         "project/test_setup.py",

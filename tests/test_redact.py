@@ -8,7 +8,8 @@ import pytest
 
 from decloud_pl.errors import StoreError
 from decloud_pl.observers.log import RedactingFormatter
-from decloud_pl.redact import legible, redact, redact_tree, spreadsheet_cell
+from decloud_pl.redact import LONGEST, legible, redact, redact_tree, spreadsheet_cell
+from tests.harness.strangers import HOSTILE
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,12 @@ def test_a_strangers_text_is_one_harmless_line(text: str, shown: str) -> None:
 def test_a_formula_is_no_formula_in_a_spreadsheet(text: str) -> None:
     assert spreadsheet_cell(text) == f"'{legible(text)}"
     assert [spreadsheet_cell(value) for value in ("digits", -1, None, -0.5)] == ["digits", -1, None, -0.5]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_strangers_text_is_one_short_line_that_can_be_seen(text: str) -> None:
+    shown = legible(text)
+    assert shown.isprintable()
+    assert len(shown) <= len(r"\x1b") * LONGEST + 1
+    assert legible(shown, len(shown)) == shown
+    assert not spreadsheet_cell(text).startswith(("=", "+", "-", "@", "＝", "＋", "－", "＠"))

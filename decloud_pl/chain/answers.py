@@ -23,7 +23,7 @@ def bounded_client(timeout: float, route: Route) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         http2=True,
         timeout=timeout,
-        proxy=None if route.proxy is None else httpx2.Proxy(route.proxy, ssl_context=context),
+        proxy=None if route.proxy is None else httpx2.Proxy(route.proxy, ssl_context=route.proxy_ssl_context()),
         verify=True if context is None else context,
         trust_env=False,
         event_hooks={"response": [bounded]},

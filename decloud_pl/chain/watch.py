@@ -136,13 +136,11 @@ async def watch_events(
 def _options(url: str) -> dict[str, Any]:
     """The way to a WebSocket, for the library."""
     route = route_to(url)
-    context, proxy = route.ssl_context(), route.proxy_with_plain_login()
-    options: dict[str, Any] = {"proxy": proxy}
-    if context is not None and url.lower().startswith("wss:"):
-        options["ssl"] = context
-    if context is not None and proxy is not None and proxy.startswith("https:"):
-        options["proxy_ssl"] = context
-    return options
+    options: dict[str, Any] = {"proxy": route.proxy_with_plain_login()}
+    # The library takes None for "not encrypted", and refuses what is not needed.
+    contexts = {"ssl": route.ssl_context() if url.lower().startswith("wss:") else None}
+    contexts["proxy_ssl"] = route.proxy_ssl_context()
+    return options | {name: context for name, context in contexts.items() if context is not None}
 
 
 _SLOTS = {"jsonrpc": "2.0", "id": _SLOTS_ID, "method": "slotSubscribe", "params": []}

@@ -19,6 +19,7 @@ from decloud_pl.config.schema import default_home
 from decloud_pl.durable import make_private
 from decloud_pl.errors import ConfigError, DecloudError, nearest
 from decloud_pl.experiment.results import Result, dataset_name
+from decloud_pl.own_memory import PASS_ENV
 from decloud_pl.redact import HIDDEN, redact
 
 if TYPE_CHECKING:
@@ -131,9 +132,15 @@ def _group(override: str) -> str:
 
 
 def forget_secrets(environ: MutableMapping[str, str]) -> None:
-    """Takes secrets out of the environment, which launchers hand to their workers."""
+    """Takes secrets out of the environment, which launchers hand to their workers.
+
+    A setting with an address that may hold a key goes too, unless ``DECLOUD_PASS_ENV`` names it: no experiment asks the
+    chain, and data sets are downloaded before.
+    """
     home = default_home(environ)
-    for name in (*map(variable_of, secret_names(home)), *storages(home).variables):
+    named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
+    addresses = [name for name, value in environ.items() if name.startswith("DECLOUD_") and redact(value) != value]
+    for name in (*map(variable_of, secret_names(home)), *storages(home).variables, *{*addresses} - named):
         environ.pop(name, None)
 
 

@@ -22,7 +22,7 @@ from decloud_pl.children import open_messages, send
 from decloud_pl.errors import ConfigError
 from decloud_pl.http_client import WholeSession
 from decloud_pl.own_memory import hide_memory, limit_memory
-from decloud_pl.proxies import for_libraries
+from decloud_pl.proxies import for_libraries, trusted_certificates
 
 _MEMORY_BYTES = 256 << 20
 
@@ -37,13 +37,19 @@ def main() -> None:
     hide_memory()  # the address holds a login
     messages = open_messages()
     logging.disable()  # Apprise repeats parts of the address
-    os.environ.update(for_libraries(os.environ))
     asked = json.load(sys.stdin)
     signal.alarm(int(asked["lifetime"]) + 1)  # should the parent be gone by then
     wrong: list[ConfigError] = []
     requests.sessions.Session = _session(float(asked["seconds"]), wrong)  # type: ignore[misc]
     limit_memory(_MEMORY_BYTES)
-    answer = {"service": "", "delivered": False, **_deliver(asked)}
+    try:
+        trusted_certificates()  # by the names that the user gave
+        os.environ.update(for_libraries(os.environ))
+        found = _deliver(asked)
+    except ConfigError as error:
+        found = {"service": "unknown"}
+        wrong.append(error)
+    answer = {"service": "", "delivered": False, **found}
     send(messages, {**answer, "wrong": [wrong[0].message, wrong[0].fix] if wrong else None})
 
 

@@ -142,6 +142,10 @@ def health(home: Path, owner: Owner | None = None, *, now: Callable[[], float] =
 
 def _gauge(name: str, text: str, values: Mapping[str, float], label: str) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, text, labels=[label])
+    shown: dict[str, float] = {}
     for labelled, value in values.items():
-        family.add_metric([legible(labelled)], value)
+        # Two that look the same are one: Prometheus takes nothing from a page that has a label twice.
+        shown[legible(labelled)] = shown.get(legible(labelled), 0) + value
+    for labelled, value in shown.items():
+        family.add_metric([labelled], value)
     return family

@@ -11,6 +11,8 @@ from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import daemon_process
 from decloud_pl.journal.writer import Journal
+from decloud_pl.redact import spreadsheet_cell
+from tests.harness.strangers import HOSTILE
 
 PROGRAM, WALLET = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "Cvjozd4tFSrr1wDs9UQe86gU1ePMEYPv26bcL5PYK2BZ"
 
@@ -116,3 +118,23 @@ def test_earnings_are_drawn(run: Any, home: Path, tmp_path: Path) -> None:
     journal.close()
     assert "0.9 SOL in 1 rounds" in run("history", "--plot", str(picture)).out
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_strangers_words_reach_no_terminal_and_no_spreadsheet_as_they_are(run: Any, home: Path) -> None:
+    # No journal can hold half a character.
+    texts = [text[:20_000] for text in HOSTILE.values() if "\ud800" not in text]
+    journal = journal_in(home)
+    for number, text in enumerate(texts):
+        journal.save(RoundRecord(number, State.FAILED, text, text, "bafy", 10, reason=text))
+    journal.close()
+    shown = run("history", "--csv").out
+    # Quoted or not, a cell may have no line break of its own.
+    assert len(shown.splitlines()) == len(texts) + 1
+    rows = list(csv.DictReader(shown.splitlines()))
+    assert [row["dataset"] for row in rows] == [spreadsheet_cell(text) for text in texts]
+    assert [row["reason"] for row in rows] == [spreadsheet_cell(text) for text in texts]
+    assert not [row for row in rows if row["reason"].startswith(("=", "+", "-", "@", "＝"))]
+    for options in ([], ["--csv"], ["--json"]):
+        output = run("history", *options).out
+        assert all(line.isprintable() for line in output.splitlines()), options
+        assert "\r" not in output

@@ -88,6 +88,43 @@ def test_a_sweep_as_its_file_says(
     assert list((tmp_path / "work").iterdir()) == []
 
 
+# Python runs it at the start of every process.
+NOTE_ENVIRONMENT = """
+import os, pathlib
+note = pathlib.Path(__file__).with_name(f"{os.getpid()}.environ")
+note.write_text("\\n".join(f"{name}={value}" for name, value in os.environ.items()))
+"""
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+def test_no_process_of_a_launcher_inherits_a_key(launcher: str, tmp_path: Path) -> None:
+    customised = tmp_path / "customised"
+    customised.mkdir()
+    (customised / "sitecustomize.py").write_text(NOTE_ENVIRONMENT)
+    given = {
+        "DECLOUD_HOME": str(tmp_path / "home"),
+        "DECLOUD_PRIVATE_KEY": KEY,
+        "PINATA_JWT": JWT,
+        "DECLOUD_NETWORK_RPC_URL": RPC,
+        "DECLOUD_NETWORK_WS_URL": RPC.replace("https", "wss"),
+        "DECLOUD_NETWORK_FALLBACK_RPC_URLS": f"https://a.example.org,{RPC}",
+        "DECLOUD_DATA_MIRROR": MIRROR,
+        "DECLOUD_MAX_BATCHES": "2",
+        "DECLOUD_TRAINER": "cpu",
+        "PYTHONPATH": str(customised),
+    }
+    command = [sys.executable, "-m", "decloud_pl", "-m", f"sweep={launcher}", "dataset=digits"]
+    with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **given}, stderr=subprocess.PIPE) as process:
+        _, log = process.communicate()
+    assert process.returncode == 0, log.decode()
+    notes = [note for note in customised.glob("*.environ") if note.stem != str(process.pid)]
+    assert len(notes) >= 2
+    assert any("DECLOUD_MAX_BATCHES=2" in note.read_text() for note in notes)
+    secrets = [KEY, JWT, RPC, RPC[30:], MIRROR[27:]]
+    (customised / f"{process.pid}.environ").unlink()  # what the user started has what the user gave it
+    assert holding(tmp_path, secrets) == []
+
+
 def test_a_secret_in_a_file_would_be_found(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "b.log").write_text(f"key={KEY}")

@@ -23,7 +23,9 @@ from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
 from decloud_pl.observers.metrics_server import metrics_server
 from decloud_pl.observers.prometheus import exposition
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
+from decloud_pl.redact import legible
 from decloud_pl.rounds.events import Changed, Connected, Skipped, Training
+from tests.harness.strangers import HOSTILE
 
 OWNER = Owner("genesis-hash", "program", "wallet")
 
@@ -65,6 +67,29 @@ def test_the_exposition(tmp_path: Path, activity: Activity) -> None:
     assert found["decloud_skipped_rounds", "it is too late"] == 1
     assert found["decloud_training_progress_ratio", "1"] == 0.25
     assert found["decloud_training_loss", "1"] == 0.5
+
+
+def test_strangers_words_are_labels_and_nothing_else(tmp_path: Path) -> None:
+    texts = [text for text in HOSTILE.values() if "\ud800" not in text]  # no journal can hold half a character
+    activity = Activity(
+        tmp_path / ACTIVITY_FILE, owner=OWNER, facts={"convention": HOSTILE["label"]}, health=RpcHealth()
+    )
+    Journal(tmp_path / JOURNAL_FILE, OWNER).close()
+    activity.report(Connected("wallet", 1234))
+    for number, text in enumerate(texts):
+        activity.report(Skipped(number, text))
+    activity.heartbeat()
+    shown = exposition(tmp_path)
+    activity.close()
+    assert all(line.isprintable() for line in shown.decode().split("\n"))
+    assert len(shown) < len(texts) * 40_000
+    found = [sample for family in text_string_to_metric_families(shown.decode()) for sample in family.samples]
+    skipped = [sample.labels["reason"] for sample in found if sample.name == "decloud_skipped_rounds"]
+    assert len(set(skipped)) == len(skipped)
+    assert set(skipped) == {legible(re.sub(r"\d[\d,.]*", "…", text)) for text in texts}
+    assert [sample.value for sample in found if sample.name == "decloud_up"] == [1]
+    (convention,) = [sample for sample in found if sample.name == "decloud_convention_info"]
+    assert convention.labels == {"convention": legible(HOSTILE["label"])}
 
 
 def test_nothing_is_there_yet(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.config.schema import NotifyConfig
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.observers.notify import Message, Occasions, notifying
+from decloud_pl.observers.notify import Address, Message, Occasions, notifying
+from decloud_pl.redact import legible
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped
+from tests.harness.strangers import HOSTILE
 
 LOW = 5_000_000
 RICH = 10**9
@@ -140,6 +142,64 @@ async def test_an_address_that_never_answers_holds_up_no_other(
         assert caplog.text.count("could not be delivered") == 3
         for writer in asked:
             writer.transport.abort()
+
+
+async def test_strangers_words_arrive_in_one_line_that_can_be_seen(mailbox: Mailbox) -> None:
+    texts = [" ".join(text for text in HOSTILE.values() if len(text) < 100), HOSTILE["long"], HOSTILE["long-escape"]]
+    async with notifying(NotifyConfig(), f"json://127.0.0.1:{mailbox.port}/hook", RpcHealth()) as (notifier,):
+        for number, text in enumerate(texts):
+            reason = RoundRecord(number, State.FAILED, "custom", "digits", "x", 1, reason=text)
+            notifier.report(Changed(reason))
+        await notifier.drain()
+    assert [body["message"] for body in mailbox.bodies] == [
+        legible(f"Round {number}: failed, {text.rstrip('.')}.") for number, text in enumerate(texts)
+    ]
+    assert all(body["message"].isprintable() and body["title"] == "DECLOUD trainer" for body in mailbox.bodies)
+
+
+async def test_markup_is_text_to_a_service_that_takes_html(mailbox: Mailbox) -> None:
+    address = Address(f"json://127.0.0.1:{mailbox.port}/hook?format=html", 10)
+    assert await address.send(Message("failure", '<b>bold</b> & "quoted"'))
+    assert mailbox.bodies[0]["message"].startswith("&lt;b&gt;bold")
+    assert "<b>" not in mailbox.bodies[0]["message"]
+
+
+class Flood:
+    """Sends without end to whoever connects, and counts what it could send."""
+
+    def __init__(self, head: bytes, piece: bytes) -> None:
+        self.head, self.piece, self.sent, self.asked = head, piece, 0, 0
+
+    async def __call__(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked += 1
+        with contextlib.suppress(ConnectionError):
+            writer.write(self.head)
+            while True:
+                writer.write(self.piece)
+                self.sent += len(self.piece)
+                await writer.drain()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "url", "most"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
+        (b"HTTP/1.1 500 Oh\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
+        (b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
+        # Not HTTP: the memory of the process is all that limits it.
+        (b"220-hello\r\n", "mailto://me:pw@127.0.0.1:{}?smtp=127.0.0.1&mode=insecure&from=a@b.test", 1 << 29),
+    ],
+    ids=["body", "error", "redirect", "chunk", "smtp"],
+)
+async def test_an_answer_without_end_costs_little(head: bytes, url: str, most: int) -> None:
+    flood = Flood(head, b"220-" + b"1" * 8000 + b"\r\n" if head.startswith(b"220") else b"1" * (1 << 16))
+    async with await asyncio.start_server(flood, "127.0.0.1", 0) as server:
+        address = Address(url.format(server.sockets[0].getsockname()[1]), 30)
+        assert not await address.send(Message("info", "hello"))
+    assert flood.asked == 1
+    assert flood.sent < most
 
 
 async def test_off_by_default() -> None:

@@ -20,6 +20,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from decloud_pl.build import build
 from decloud_pl.errors import ConfigError, DecloudError, TrainingError, first_line
+from decloud_pl.proxies import for_libraries
 from decloud_pl.train.fit.checkpoints import LocalCheckpointIO
 from decloud_pl.train.fit.own_code import check_callbacks, unlogged
 from decloud_pl.train.fit.precision import resolve_precision, speed_up_gpu
@@ -101,6 +102,8 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         if any(isinstance(callback, kind) for callback in callbacks):
             node[argument] = True
     chosen = plan.config.logger if logger else None
+    if chosen:
+        os.environ.update(for_libraries(os.environ))  # loggers have clients of their own
     if chosen and str(chosen.get("_target_", "")).endswith("MLFlowLogger"):
         # MLflow 3 keeps runs in plain files only where its environment allows it.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")

@@ -38,6 +38,7 @@ from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.log import logged
 from decloud_pl.observers.observe import observed
+from decloud_pl.proxies import route_to
 from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.connect import known_dialect, make_current_dialect, make_dialect, make_rpc
 from decloud_pl.rounds.conventions import Choice, Conventions
@@ -142,8 +143,12 @@ async def assemble(
     planner = SettingsPlanner(settings)
     if settings.auto_train:
         await check_training(planner.sample())
-    stores = make_stores(settings)
+    # Whatever cannot be reached from here for a wrong variable is refused before anything is asked.
+    publisher = make_publisher(make_stores(settings), storage, settings.network)
+    reader = make_reader(settings.network, storage, home)
     websocket_urls = settings.network.websocket_urls()
+    for url in websocket_urls:
+        route_to(url)
     async with AsyncExitStack() as stack:
         reporter = stack.enter_context(logged(reporter, home))
         rpc = make_rpc(settings.network)
@@ -165,7 +170,7 @@ async def assemble(
                 metrics=settings.metrics,
             )
         )
-        chain, reader = ChainClient(rpc, dialect), make_reader(settings.network, storage, home)
+        chain = ChainClient(rpc, dialect)
         auto = settings.network.dialect == AUTO
         if not auto:
             store_revision(journal, current.revision)
@@ -175,7 +180,7 @@ async def assemble(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=make_publisher(stores, storage, settings.network),
+            publisher=publisher,
             reader=reader,
             executor=executor,
             planner=planner,

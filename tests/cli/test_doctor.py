@@ -50,6 +50,21 @@ def test_a_torch_that_is_too_old(examined: Any, tmp_path: Path, monkeypatch: pyt
     assert found["device"]["detail"] == "torch 2.9.1 does not open strangers' files safely; 2.10 and later do."
 
 
+def test_the_proxy_and_the_certificates(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:SECRET@proxy.test:3128")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(Path(__file__).parents[1] / "harness" / "tls" / "ca.pem"))
+    _, found = examined()
+    assert found["proxy"]["verdict"] == "ok"
+    assert found["proxy"]["detail"].startswith("HTTPS_PROXY http://…@proxy.test:3128; REQUESTS_CA_BUNDLE /")
+    monkeypatch.setenv("HTTPS_PROXY", "socks5://me:SECRET@proxy.test")
+    _, found = examined("network.gateways=[https://ipfs.example.test]")
+    assert (found["proxy"]["verdict"], found["rpc"]["verdict"]) == ("note", "problem")
+    assert found["proxy"]["detail"].startswith("HTTPS_PROXY names a SOCKS proxy")
+    assert "SECRET" not in str(found)
+
+
 def test_keys_that_others_can_read(examined: Any, home: Path, tmp_path: Path) -> None:
     key = tmp_path / "id.json"
     create_wallet(key)

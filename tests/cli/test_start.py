@@ -81,6 +81,28 @@ def test_no_storage_says_all_the_ways_before_a_round_is_joined(run: Any, monkeyp
     assert key not in ran.out + ran.err
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "network.gateways=[https://gateway.example.test]",
+        "network.ws_url=wss://rpc.example.test",
+        "network.rpc_url=https://rpc.example.test",
+        "network.fallback_rpc_urls=[https://rpc.example.test]",
+        "storage.kubo_address=/dns/node.example.test/tcp/443/https",
+    ],
+)
+def test_a_wrong_proxy_is_named_before_anything_is_asked(
+    address: str, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DECLOUD_PRIVATE_KEY", base58.b58encode(bytes(Keypair())).decode())
+    monkeypatch.setenv("https_proxy", "socks5://me:SECRET@proxy.example.test")
+    ran = run("start", "--plain", "network.rpc_url=http://127.0.0.1:9", "storage=kubo", "auto_train=false", address)
+    assert ran.code == 3
+    assert "https_proxy names a SOCKS proxy, which this program does not support. Write it like" in ran.err
+    assert "SECRET" not in ran.out + ran.err
+    assert "does not answer" not in ran.out + ran.err
+
+
 def test_no_private_key_says_all_the_ways(run: Any) -> None:
     said = run("start").err
     for way in ("wallet new", "solana-keygen new", "DECLOUD_PRIVATE_KEY", "--set private_key=-", "solana config set"):

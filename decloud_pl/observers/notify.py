@@ -248,7 +248,8 @@ async def try_channels(urls: str | None) -> list[tuple[str, bool]]:
         )
     message = Message("info", "This is a test: notifications arrive.")
     addresses, services = await _addresses(urls, _SEND_SECONDS)
-    return [(service, await address.send(message)) for service, address in zip(services, addresses, strict=True)]
+    taken = await asyncio.gather(*(address.send(message) for address in addresses))
+    return list(zip(services, taken, strict=True))
 
 
 async def _addresses(urls: str, seconds: float) -> tuple[list[Address], list[str]]:

@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 NAME = "decloud_pl"
 DIALECTS = f"{NAME}.chain.dialects"
 
-_BASE = {"addresses", "errors", "domain", "durable", "ranges", "redact", "retry"}
+_BASE = {"addresses", "errors", "domain", "durable", "ranges", "redact", "retry", "shortage"}
 _BASE |= {"loop_thread", "children", "own_memory", "trainer_arguments"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "ranges": {"addresses", "domain"},
     "durable": set(),
     "retry": {"errors"},
+    "shortage": {"errors"},
     "http_client": set(),
     "config_dir": {"errors"},
     "secrets": {"errors"},

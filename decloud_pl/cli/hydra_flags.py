@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -39,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
         kept = sources()
         # What the help shows is composed as well.
-        return hand_over([*arguments, *shown_overrides(kept, composed(kept))], lambda _: None)
+        return hand_over([*arguments, *shown_overrides(kept, composed(kept))], lambda _: None, shows=True)
     if flags.multirun and (flags.cfg or flags.info):
         raise UsageError(
             "A sweep has many configurations.", fix="Leave -m and lists of values away to see one of them."
@@ -49,17 +51,29 @@ def run(arguments: Sequence[str]) -> int:
         from decloud_pl.cli.experiment import sweep
 
         return sweep(given, overrides)
-    return _run(given, overrides)
+    return _run(given, overrides, shows=bool(flags.cfg or flags.info))
 
 
-def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object]) -> int:
-    """Runs Hydra with a command line, which it reads from where Python keeps it."""
+def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, shows: bool = False) -> int:
+    """Runs Hydra with a command line, which it reads from where Python keeps it.
+
+    Args:
+        arguments: the command line.
+        job: what to do with the configuration.
+        shows: Hydra only prints. Its text is printed here, for Hydra makes a traceback of output that is full.
+    """
     import hydra
 
     from decloud_pl.config_dir import config_dir
 
     sys.argv[1:] = arguments
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
+    run = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)
+    if not shows:
+        run()
+        return 0
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        run()
+    print(text.getvalue(), end="")
     return 0
 
 
@@ -92,7 +106,7 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
     return [*hydra_overrides(replace(given, assignments=assignments), rest), *hidden]
 
 
-def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
+def _run(flags: Sequence[str], overrides: Sequence[str], *, shows: bool) -> int:
     from decloud_pl.cli.config.session import checked
     from decloud_pl.cli.task import run_task
     from decloud_pl.config.layers import sources
@@ -111,7 +125,7 @@ def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
     # A run has its own log. Hydra's would lie in the working directory, unless the user names a folder for it.
     wanted = any(one.startswith(("hydra/job_logging", "hydra.run.dir")) for one in [*flags, *overrides])
     log = [] if wanted else ["hydra/job_logging=stdout"]
-    hand_over([*flags, *log, *shown_overrides(given, found)], job)
+    hand_over([*flags, *log, *shown_overrides(given, found)], job, shows=shows)
     return max(codes, default=0)
 
 

@@ -108,6 +108,30 @@ class Driver:
         """The deadline that comes next for a round, in Unix seconds of this machine; None where none is known."""
         return self._deadlines.get(round_id)
 
+    async def reopen(self, round_id: int) -> bool:
+        """Takes a round up again that has ended for this wallet, where the chain leaves something to do.
+
+        Returns:
+            Whether there is something to do; if not, `ended` holds why.
+
+        Raises:
+            ChainError: the chain cannot be asked.
+        """
+        record = self._steps.journal.get(round_id)
+        if record is None or not record.state.is_final:
+            return True
+        if record.state is not State.ABORTED:  # which the chain does not show in every revision
+            view = await self._look(round_id)
+            decided = self._decide(record, view)
+            if not isinstance(decided, Finish):
+                self._steps.reopen(record, State.SEEN if view.submission is None else State.WAITING)
+                return True
+            record = replace(record, state=decided.state, reason=decided.reason)
+        why = ", ".join(filter(None, (record.state.value, record.reason.rstrip("."))))
+        self._steps.reporter.report(Noted(round_id, f"It is over for this wallet: {why}."))
+        self.ended.append(record)
+        return False
+
     async def drive(self, round_id: int) -> Again | None:
         """Takes a round as far as it goes now.
 

@@ -41,7 +41,8 @@ def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineSho
                 "This machine can start no more processes.", fix="Close other programs, or raise `ulimit -u`."
             )
         if number in _FULL:
-            named = getattr(one, "filename", None) or _fullest(places)
+            # Of a copy, where it goes.
+            named = getattr(one, "filename2", None) or getattr(one, "filename", None) or _fullest(places)
             return MachineShortage(f"There is no room left{f' in {named}' if named else ''}.", fix="Make room there.")
         if number in _FILES:
             return MachineShortage(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from decloud_pl import __version__
-from decloud_pl.errors import DecloudError, UsageError
+from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -71,9 +71,12 @@ def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, 
     if not shows:
         run()
         return 0
-    with contextlib.redirect_stdout(io.StringIO()) as text:
-        run()
-    print(text.getvalue(), end="")
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            run()
+    finally:  # Hydra's help ends the process
+        print(text.getvalue(), end="", flush=True)
     return 0
 
 
@@ -114,18 +117,20 @@ def _run(flags: Sequence[str], overrides: Sequence[str], *, shows: bool) -> int:
     given = sources(overrides)
     found = checked(given)
     codes: list[int] = []
+    failures: list[Exception] = []
 
     def job(_: DictConfig) -> None:
         try:
             codes.append(run_task(found.settings, found.preset))
-        except DecloudError as error:
-            print(f"decloud_pl: {error}", file=sys.stderr)
-            codes.append(error.exit_code)
+        except Exception as error:  # noqa: BLE001 - raised below: Hydra would make a traceback of it
+            failures.append(error)
 
     # A run has its own log. Hydra's would lie in the working directory, unless the user names a folder for it.
     wanted = any(one.startswith(("hydra/job_logging", "hydra.run.dir")) for one in [*flags, *overrides])
     log = [] if wanted else ["hydra/job_logging=stdout"]
     hand_over([*flags, *log, *shown_overrides(given, found)], job, shows=shows)
+    for failure in failures:
+        raise failure
     return max(codes, default=0)
 
 

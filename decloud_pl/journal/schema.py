@@ -152,8 +152,15 @@ def lock(path: Path) -> int:
             f"Another daemon{f' (process {holder})' if holder else ''} is using the journal {path}.",
             fix="Stop it first, or give this one its own folder with DECLOUD_HOME.",
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise JournalError(
+            f"The journal's folder {path.parent} cannot be used: {error.strerror}.",
+            fix="Free disk space or set DECLOUD_HOME to another disk.",
+        ) from error
     return descriptor
 
 

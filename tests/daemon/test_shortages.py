@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import psutil
 import pytest
 import torch
 
+from decloud_pl.chain.wallet import create_wallet
+from decloud_pl.children import output_of
 from decloud_pl.config.schema import JoinConfig
 from decloud_pl.journal.record import State
 from decloud_pl.models.registry import build
@@ -53,3 +56,18 @@ async def test_a_full_disk_is_waited_out_without_using_up_an_attempt(world: Worl
     assert time.time() < row.next_try_at < time.time() + 20
     assert told(world)[0].message.startswith("There is no room left in ")
     assert "Make room there. Retrying in 15 s." in told(world)[0].message
+
+
+@pytest.mark.slow
+async def test_a_disk_that_is_full_at_the_start_is_one_sentence(world: World, tmp_path: Path) -> None:
+    create_wallet(tmp_path / "id.json")
+    with small_disk(tmp_path / "disk", kilobytes=64) as disk:
+        (disk / "home").mkdir()
+        fill(disk)
+        own = [f"wallet.keypair_path={tmp_path / 'id.json'}", f"home={disk / 'home'}", "trainer=cpu"]
+        settings = [one for one in world.overrides() if not one.startswith("home=")] + own
+        for program in (("decloud_pl.cli", "start"), ("decloud_pl",)):
+            ended = await output_of((sys.executable, "-m", *program, *settings), seconds=60)
+            said = (ended.out + ended.log).decode()
+            assert "Traceback" not in said
+            assert (ended.code, "full" in said or "No space left" in said) == (11, True), said

@@ -17,7 +17,8 @@ def writing(destination: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or destination
+        named = error.filename2 or error.filename  # of a copy, where it goes
+        place = destination if named is None or Path(named).parent == destination.parent else named
         raise StoreError(
             f"{place} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
         ) from error

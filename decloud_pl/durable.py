@@ -5,7 +5,6 @@ Also folders and logs that only this user can open.
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -13,23 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error, or one that it was raised from, says that a disk is full or a quota used up."""
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        if isinstance(one, OSError) and one.errno in _FULL:
-            return True
-        # safetensors has only Rust's words for what the system said.
-        if type(one).__name__ == "SafetensorError" and any(f"(os error {number})" in str(one) for number in _FULL):
-            return True
-        one = one.__cause__ or one.__context__
-    return False
 
 
 @contextmanager

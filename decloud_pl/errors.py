@@ -34,7 +34,8 @@
     │   └── JournalLocked
     ├── LocalnetError                  12
     ├── RoundError                     13     a round that cannot be joined, trained or claimed as asked
-    └── NotificationError              15     a message to the user could not be delivered
+    ├── NotificationError              15     a message to the user could not be delivered
+    └── MachineShortage                16     this machine has no room, memory or file descriptors; worth another try
 
 Exit codes are part of the public interface: 0 is success, 1 an unexpected failure (a defect), 130 Ctrl-C.
 A message is one sentence that says what happened and, after it, what to do.
@@ -65,6 +66,7 @@ __all__ = [
     "JournalError",
     "JournalLocked",
     "LocalnetError",
+    "MachineShortage",
     "ModelError",
     "NotificationError",
     "ProgramError",
@@ -312,7 +314,16 @@ class NotificationError(DecloudError):
     exit_code = 15
 
 
-PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable)
+class MachineShortage(DecloudError):
+    """This machine has no room on a disk, no memory, no file descriptor or no process left, or killed a child.
+
+    It is the fault of no file and of no round. See `decloud_pl.shortage`.
+    """
+
+    exit_code = 16
+
+
+PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable, MachineShortage)
 """Failures that pass by themselves. Their words promise no retry: who catches one adds what it does."""
 
 

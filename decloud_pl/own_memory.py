@@ -33,8 +33,16 @@ def forbid_core_dumps() -> None:
 
 
 def limit_memory(more_bytes: int) -> None:
-    """Lets this process take so many bytes more of address space than now. Elsewhere than on Linux: no limit."""
+    """Let this process allocate at most ``more_bytes`` more address space than now. Only Linux has this limit."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) if sys.platform == "linux" else 0
     if pages:
-        address_space = pages * resource.getpagesize() + more_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+        lower_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more_bytes)
+
+
+def lower_limit(kind: int, soft: int, hard: int | None = None) -> None:
+    """Set a resource limit of this process (``resource.RLIMIT_…``). A lower limit of the user stays."""
+    before = resource.getrlimit(kind)[1]
+    most = soft if hard is None else hard
+    if before != resource.RLIM_INFINITY:
+        soft, most = min(soft, before), min(most, before)
+    resource.setrlimit(kind, (soft, most))

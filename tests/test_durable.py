@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +11,6 @@ import pytest
 from decloud_pl.durable import (
     appearing,
     copy_atomically,
-    is_full,
     locked,
     make_private,
     scratch_folder,
@@ -96,14 +93,3 @@ def test_the_folder_of_a_killed_process_is_removed_and_no_other(
         assert held.exists()
         assert other.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["ours-being-made"]
-
-
-def test_a_full_disk_is_known_by_what_the_system_said() -> None:
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    rust = type("SafetensorError", (Exception,), {})("I/O error: No space left on device (os error 28)")
-    over_quota = RuntimeError("unexpected pos 704 vs 598")
-    over_quota.__context__ = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
-    assert [is_full(error) for error in (full, rust, over_quota)] == [True] * 3
-    # A stranger's words in a message count for nothing.
-    assert not is_full(ValueError("No space left on device (os error 28)"))
-    assert not is_full(OSError(errno.EACCES, os.strerror(errno.EACCES)))

@@ -6,7 +6,6 @@ heavy imports happen in its function, so that ``--help`` and completion stay fas
 
 from __future__ import annotations
 
-import errno
 import gc
 import importlib
 import os
@@ -19,8 +18,9 @@ import click
 from decloud_pl import __version__
 from decloud_pl.cli.arguments import Group
 from decloud_pl.cli.exit_codes import EXIT_INTERRUPTED, TABLE
-from decloud_pl.cli.ui.streams import cannot_be_written, prepare_streams, with_advice
-from decloud_pl.errors import ConfigError, DecloudError, UsageError
+from decloud_pl.cli.outcome import exit_code
+from decloud_pl.cli.ui.streams import prepare_streams
+from decloud_pl.errors import UsageError
 from decloud_pl.own_memory import hide_memory
 
 NAME = "decloud-trainer"
@@ -86,34 +86,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(_GARBAGE)
     prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return _run(given)
-    except click.exceptions.Exit as done:
-        return done.exit_code
-    except click.UsageError as error:
-        return _say(_as_ours(error))
-    except DecloudError as error:
-        return _say(error)
-    except (KeyboardInterrupt, click.Abort):
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); Python must not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except RuntimeError as error:
-        if "Could not determine home directory" not in str(error):
-            raise
-        return _say(ConfigError("This user has no home folder.", fix="Set HOME to a folder of this user."))
-    except OSError as error:
-        if "No usable temporary directory" in str(error):
-            where = "No folder for temporary files can be used: they are full, or may not be written"
-            return _say(ConfigError(f"{where}.", fix="Set TMPDIR to a folder with room."))
-        if error.errno != errno.ENOSPC:
-            raise
-        return _say(cannot_be_written(error))
+    return exit_code(NAME, lambda: _run(given))
 
 
 def _run(given: list[str]) -> int:
+    try:
+        return _invoke(given)
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        raise _as_ours(error) from error
+    except click.Abort:
+        return EXIT_INTERRUPTED
+
+
+def _invoke(given: list[str]) -> int:
     program = Program()
     if COMPLETE in os.environ:
         from decloud_pl.cli.completion import completer
@@ -125,13 +112,7 @@ def _run(given: list[str]) -> int:
     hide_memory()  # config.json may hold the key, and the environment
     with program.make_context(NAME, given) as context:
         code: int = program.invoke(context)
-    sys.stdout.flush()
     return code
-
-
-def _say(error: DecloudError) -> int:
-    print(f"{NAME}: {with_advice(error)}", file=sys.stderr)
-    return error.exit_code
 
 
 def _as_ours(error: click.UsageError) -> UsageError:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from decloud_pl import __version__
-from decloud_pl.errors import DecloudError, UsageError
+from decloud_pl.errors import UsageError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -39,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
         kept = sources()
         # What the help shows is composed as well.
-        return hand_over([*arguments, *shown_overrides(kept, composed(kept))], lambda _: None)
+        return hand_over([*arguments, *shown_overrides(kept, composed(kept))], lambda _: None, shows=True)
     if flags.multirun and (flags.cfg or flags.info):
         raise UsageError(
             "A sweep has many configurations.", fix="Leave -m and lists of values away to see one of them."
@@ -49,17 +51,32 @@ def run(arguments: Sequence[str]) -> int:
         from decloud_pl.cli.experiment import sweep
 
         return sweep(given, overrides)
-    return _run(given, overrides)
+    return _run(given, overrides, shows=bool(flags.cfg or flags.info))
 
 
-def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object]) -> int:
-    """Runs Hydra with a command line, which it reads from where Python keeps it."""
+def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, shows: bool = False) -> int:
+    """Runs Hydra with a command line, which it reads from where Python keeps it.
+
+    Args:
+        arguments: the command line.
+        job: what to do with the configuration.
+        shows: Hydra only prints. Its text is printed here, for Hydra makes a traceback of output that is full.
+    """
     import hydra
 
     from decloud_pl.config_dir import config_dir
 
     sys.argv[1:] = arguments
-    hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)()
+    run = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="config")(job)
+    if not shows:
+        run()
+        return 0
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            run()
+    finally:  # Hydra's help ends the process
+        print(text.getvalue(), end="", flush=True)
     return 0
 
 
@@ -92,7 +109,7 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
     return [*hydra_overrides(replace(given, assignments=assignments), rest), *hidden]
 
 
-def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
+def _run(flags: Sequence[str], overrides: Sequence[str], *, shows: bool) -> int:
     from decloud_pl.cli.config.session import checked
     from decloud_pl.cli.task import run_task
     from decloud_pl.config.layers import sources
@@ -100,18 +117,20 @@ def _run(flags: Sequence[str], overrides: Sequence[str]) -> int:
     given = sources(overrides)
     found = checked(given)
     codes: list[int] = []
+    failures: list[Exception] = []
 
     def job(_: DictConfig) -> None:
         try:
             codes.append(run_task(found.settings, found.preset))
-        except DecloudError as error:
-            print(f"decloud_pl: {error}", file=sys.stderr)
-            codes.append(error.exit_code)
+        except Exception as error:  # noqa: BLE001 - raised below: Hydra would make a traceback of it
+            failures.append(error)
 
     # A run has its own log. Hydra's would lie in the working directory, unless the user names a folder for it.
     wanted = any(one.startswith(("hydra/job_logging", "hydra.run.dir")) for one in [*flags, *overrides])
     log = [] if wanted else ["hydra/job_logging=stdout"]
-    hand_over([*flags, *log, *shown_overrides(given, found)], job)
+    hand_over([*flags, *log, *shown_overrides(given, found)], job, shows=shows)
+    for failure in failures:
+        raise failure
     return max(codes, default=0)
 
 

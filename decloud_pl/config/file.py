@@ -25,6 +25,7 @@ from decloud_pl.secrets import IN_KEYRING
 logger = logging.getLogger(__name__)
 
 VERSION = 1
+_MOST_BYTES = 1 << 20
 _MEND = "It was left as it is. Correct it with `decloud-trainer config --edit`, or start over with `config --reset`."
 
 
@@ -43,11 +44,19 @@ class ConfigFile:
         if self.path.exists() and not self.path.is_file():  # reading from a pipe would wait for a writer
             raise ConfigError(f"{self.path} is no file.", fix="Move it away.")
         try:
-            data = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
         except FileNotFoundError:
+            if self.path.is_symlink():  # its disk may not be mounted, and other settings would be another network's
+                raise ConfigError(
+                    f"{self.path} is a link to {self.path.readlink()}, which is not there.",
+                    fix="Bring that file back, or remove the link.",
+                ) from None
             return {}
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix="Check its mode.") from error
+        if len(data) > _MOST_BYTES:
+            raise ConfigError(f"{self.path} is larger than {_MOST_BYTES >> 20} MB, which no settings are.", fix=_MEND)
         values, mode = parse(data, str(self.path), self.path.parent), self.mode() or 0
         if mode & 0o077 and self.holds_secret(values):
             logger.warning(

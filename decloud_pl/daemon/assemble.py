@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +27,7 @@ from decloud_pl.daemon.settings import facts, public_settings
 from decloud_pl.daemon.startup import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
 from decloud_pl.domain import format_sol, parse_sol
-from decloud_pl.errors import DatasetError, ExecutorUnavailable, RoundError
+from decloud_pl.errors import DatasetError, ExecutorUnavailable, MachineShortage, RoundError
 from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
@@ -290,7 +291,8 @@ async def explain_round(
         choice = Conventions(settings.network, dialect, journal).of(view.round.validator)
         base_models = make_base_models(settings, make_reader(settings.network, settings.storage, settings.home_path))
         if base_models.wants_look(view.round, now=view.now):
-            await base_models.look(view.round.model_cid)
+            with contextlib.suppress(MachineShortage):  # the check says so
+                await base_models.look(view.round.model_cid)
         checks = Joining(policy, journal, base_models).checks(view.round, now=view.now, balance=view.balance)
     if address is None:
         needed = format_sol(policy.criteria.join_cost + WALLET_MINIMUM)

@@ -141,6 +141,10 @@ class Daemon:
             revisions = steps.revisions
             if revisions is not None:
                 await revisions.begin()
+            only = self._policy.only_round
+            if only is not None and not await self.driver.reopen(only):
+                self.stop()
+                return
             if revisions is None or revisions.is_supported:
                 self._mark(await self.discovery.reconcile())
             else:  # its accounts may have another layout; what can be read is

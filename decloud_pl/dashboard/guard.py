@@ -89,7 +89,7 @@ class Guard:
         if not is_own_host(host):
             raise Forbidden("This address is not one of this machine's own: open the dashboard at 127.0.0.1.")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _place(origin) != host:
             raise Forbidden("Another page asked for this; the dashboard answers its own pages only.")
         if scope["path"] in OPEN_PATHS and scope["type"] == "http":
             return False
@@ -136,6 +136,14 @@ def sentence(status: int, title: str, text: str) -> HTMLResponse:
         f"<main><h1>{escape(title)}</h1><p>{escape(text)}</p></main></html>\n",
         status_code=status,
     )
+
+
+def _place(origin: str) -> str | None:
+    """Host and port of an origin, None of one that cannot be read."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _query(scope: Scope) -> list[tuple[str, str]]:

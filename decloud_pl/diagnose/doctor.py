@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,6 +102,7 @@ async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[
         _convention(network, settings.written_convention()),
         await _tried("storage", lambda: _storage(settings)),
         _disk(home),
+        _folders(dict.fromkeys((config_home, home))),
         *_data_sets(catalog, settings.datasets),
         await _device(),
         *([await _tried("ray", lambda: _cluster(settings))] if settings.daemon.executor == "ray" else []),
@@ -269,6 +270,16 @@ def _disk(home: Path) -> Finding:
     if free < _FREE_BYTES:
         return Finding("disk", "problem", detail, "Free some, or set DECLOUD_HOME to another disk.")
     return Finding("disk", "ok", detail)
+
+
+def _folders(folders: Iterable[Path]) -> Finding:
+    """Whether others can look into them. One that is there keeps its mode: the user may share it on purpose."""
+    wide = [path for path in folders if path.is_dir() and path.stat().st_mode & _SECRET_MODE]
+    if not wide:
+        return Finding("folders", "ok", "others cannot look into what is kept")
+    detail = f"other users can look into {' and '.join(map(str, wide))}"
+    fix = f"Run: chmod 700 {' '.join(map(str, wide))}, unless you share them on purpose."
+    return Finding("folders", "note", detail, fix)
 
 
 def _data_sets(catalog: Catalog, wanted: Sequence[str]) -> list[Finding]:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +19,22 @@ from typing import Protocol, runtime_checkable
 
 from decloud_pl.children import Child, child_environment, kill_group
 from decloud_pl.durable import private_log
-from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
+from decloud_pl.errors import (
+    DecloudError,
+    ExecutorUnavailable,
+    MachineShortage,
+    TrainingError,
+    TrainingStopped,
+    UntrustedFileRejected,
+)
+from decloud_pl.shortage import killed
 
 UPDATE_FILE = "update.json"
 LOG_FILE = "worker.log"
 WORKER_MODULE = "decloud_pl.executors.worker"
 
-_BY_CODE: Mapping[int, type[TrainingError]] = {
-    error.exit_code: error for error in (TrainingStopped, ExecutorUnavailable)
+_BY_CODE: Mapping[int, type[DecloudError]] = {
+    error.exit_code: error for error in (TrainingStopped, ExecutorUnavailable, MachineShortage)
 }
 _LOOK_SECONDS = 1.0
 
@@ -50,7 +57,8 @@ class Executor(Protocol):
         Raises:
             ExecutorUnavailable: no machine is available for training at the moment.
             TrainingStopped: the worker was stopped from outside. It can resume from its checkpoint.
-            TrainingError: the worker failed, was killed or made no progress for too long.
+            MachineShortage: the machine has no room, memory or file descriptors, or the worker was killed from outside.
+            TrainingError: the worker failed or made no progress for too long.
         """
         ...
 
@@ -103,6 +111,9 @@ class ProcessExecutor:
         if code == 0:
             return
         if refusal is None:
+            outside = killed("The training process", code)
+            if outside is not None:
+                raise outside
             raise TrainingError(f"The training process {_ending(code)}.", fix=f"See {folder / LOG_FILE}.")
         if code == UntrustedFileRejected.exit_code:
             raise UntrustedFileRejected(refusal)  # a retry would read the same file
@@ -149,8 +160,6 @@ class ProcessExecutor:
 
 
 def _ending(code: int) -> str:
-    if code == -signal.SIGKILL:
-        return "was killed, probably because the machine ran out of memory"
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
 

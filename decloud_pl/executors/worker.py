@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from decloud_pl.children import StopRequest, begin_imports, end_imports, exit_with_parent, open_messages, send
 from decloud_pl.errors import DecloudError
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
 from decloud_pl.models.torch_version import check_torch
+from decloud_pl.shortage import shortage
 
 
 def main(arguments: list[str]) -> int:
@@ -39,15 +41,21 @@ def main(arguments: list[str]) -> int:
             send(messages, progress.to_dict())
 
         update = train_round(TrainingPlan.read(folder), Supervisor(report, stop.requested))
+        if update is not None:
+            write_update(folder / UPDATE_FILE, update)
     except DecloudError as error:
-        send(messages, {"error": str(error)})
-        return error.exit_code
-    except MemoryError:
-        send(messages, {"error": "The training ran out of memory. Lower batch_size, or close other programs."})
-        return 10
-    if update is not None:
-        write_update(folder / UPDATE_FILE, update)
+        return _refuse(messages, error)
+    except Exception as error:
+        missing = shortage(error, places=(folder,))
+        if missing is None:
+            raise
+        return _refuse(messages, missing)
     return 0
+
+
+def _refuse(messages: TextIO, error: DecloudError) -> int:
+    send(messages, {"error": str(error)})
+    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def _given_model(name: str) -> Path | None:
     path = Path(name).expanduser()
     if not path.is_file():
         raise ConfigError(f"There is no file {path}.", fix="Correct base_model.")
-    return path
+    return path.resolve()  # quarantine follows no link
 
 
 def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Path, *, seed: int) -> Path:

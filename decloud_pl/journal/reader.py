@@ -13,13 +13,15 @@ from typing import Any, NamedTuple, Self
 from decloud_pl.errors import JournalError
 from decloud_pl.journal.owner import NOBODY, Owner
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.journal.schema import FIELDS, open_to_read
+from decloud_pl.journal.schema import FIELDS, KINDS, open_to_read
+from decloud_pl.redact import legible
 
 _OWNED = "network = ? AND program_id = ? AND wallet = ?"
 _COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
 """Lamports that transactions took; one whose outcome is not known yet counts as if it will land."""
 _SEARCHED = ("round_id", "dataset", "resolved_dataset", "reason", "model_cid", "update_cid", "pinned_cid")
 _RECENT = 5
+_LONGEST_STATE = 40
 ORDERS = {
     name: (name,)
     for name in ("round_id", "state", "updated_at", "dataset", "accuracy_after", "contribution_bps", "reason")
@@ -55,8 +57,9 @@ class JournalReader:
         self.path = path
         self._now = now
         self._db = self._connect()
+        self._sound: set[tuple[type, ...]] = set()
         try:
-            present = {row[1] for row in self._ask("PRAGMA table_info(rounds)")}
+            present = {row[1] for row in self.ask("PRAGMA table_info(rounds)")}
             self._fields = tuple(name for name in FIELDS if name in present)
             self._owner = owner or next(iter(self.owners()), None)
         except BaseException:
@@ -87,9 +90,7 @@ class JournalReader:
 
     def owners(self) -> list[Owner]:
         """Who has rows, the latest changed first."""
-        rows = self._ask(
-            "SELECT network, program_id, wallet FROM rounds GROUP BY 1, 2, 3 ORDER BY MAX(updated_at) DESC"
-        )
+        rows = self.ask("SELECT network, program_id, wallet FROM rounds GROUP BY 1, 2, 3 ORDER BY MAX(updated_at) DESC")
         return [Owner(*row) for row in rows]
 
     def get(self, round_id: int) -> RoundRecord | None:
@@ -132,16 +133,17 @@ class JournalReader:
     def all_rounds(self) -> list[tuple[Owner, RoundRecord]]:
         """The rows of every owner, the one that changed last at the end."""
         columns = ", ".join((*Owner._fields, *self._fields))
-        rows = self._ask(f"SELECT {columns} FROM rounds ORDER BY updated_at")  # noqa: S608 (own column names)
+        rows = self.ask(f"SELECT {columns} FROM rounds ORDER BY updated_at")  # noqa: S608 (own column names)
         return [(Owner(*row[:3]), self._record(row[3:])) for row in rows]
 
     def states(self) -> dict[int, State]:
         """The state of every round in the journal."""
-        return {round_id: State(state) for round_id, state in self._select("round_id, state", "rounds")}
+        return {round_id: self.state(state) for round_id, state in self._select("round_id, state", "rounds")}
 
     def state_counts(self) -> dict[State, int]:
         """How many rounds are in each state; states without rounds are left out."""
-        return {State(state): count for state, count in self._select("state, COUNT(*)", "rounds", "GROUP BY state")}
+        counted = self._select("state, COUNT(*)", "rounds", "GROUP BY state")
+        return {self.state(state): count for state, count in counted}
 
     def transitions(self, round_id: int) -> list[Transition]:
         """What happened to a round, in order."""
@@ -175,7 +177,10 @@ class JournalReader:
     def claims(self) -> list[tuple[float, int]]:
         """(Unix time, lamports) of every claimed reward, in the order of time."""
         rest = "AND state = ? AND claimed_lamports IS NOT NULL ORDER BY updated_at"
-        return self._select("updated_at, claimed_lamports", "rounds", rest, (State.CLAIMED,))
+        rows = self._select("updated_at, claimed_lamports", "rounds", rest, (State.CLAIMED,))
+        if not all(isinstance(value, (int, float)) for row in rows for value in row):
+            raise self._damaged("a row has a claimed_lamports that cannot be read")
+        return rows
 
     def spent_since(self, at: float) -> int:
         """Lamports that transactions recorded at or after ``at`` (Unix seconds) took in fees and deposits.
@@ -188,7 +193,7 @@ class JournalReader:
         """Lamports that fees and deposits took, by owner and round."""
         columns = ", ".join(Owner._fields)
         found: dict[tuple[Owner, int], int] = {}
-        for *owner, key, cost in self._ask(
+        for *owner, key, cost in self.ask(
             f"SELECT {columns}, key, {_COST} FROM transactions GROUP BY {columns}, key"  # noqa: S608 (own column names)
         ):
             number = key.partition(":")[2].partition(":")[0]  # "join:7", "check:7:TRAINING"
@@ -229,25 +234,55 @@ class JournalReader:
         return [self._record(row) for row in self._select(", ".join(self._fields), "rounds", rest, values)]
 
     def _record(self, row: Sequence[Any]) -> RoundRecord:
+        types = tuple(map(type, row))
+        if types not in self._sound:  # a journal has few combinations
+            wrong = next((name for name, kind in zip(self._fields, types, strict=True) if kind not in KINDS[name]), "")
+            if wrong:
+                raise self._damaged(f"a row has a {wrong} that cannot be read")
+            self._sound.add(types)
         values = dict(zip(self._fields, row, strict=True))
-        return RoundRecord(**{**values, "state": State(values["state"])})
+        return RoundRecord(**{**values, "state": self.state(values["state"])})
+
+    def state(self, text: object) -> State:
+        """The state that a row names.
+
+        Raises:
+            JournalError: this program does not know it.
+        """
+        try:
+            return State(text)  # type: ignore[arg-type]
+        except ValueError:
+            raise self._damaged(f"a row is in the state {legible(str(text), _LONGEST_STATE)!r}") from None
+
+    def _damaged(self, what: str) -> JournalError:
+        return JournalError(
+            f"The journal {self.path} cannot be read: {what}.",
+            fix="It was left as it is. Use the program version that wrote it, or restore it from a copy.",
+        )
 
     def _transitions(self, table: str, rest: str, values: Sequence[object]) -> list[Transition]:
         rows = self._select("at, state, reason, round_id", table, rest, values)
-        return [Transition(at, State(state), reason, round_id) for at, state, reason, round_id in rows]
+        if not all(isinstance(at, (int, float)) and isinstance(reason, str) for at, _, reason, _ in rows):
+            raise self._damaged("what happened has a row that is damaged")
+        return [Transition(at, self.state(state), reason, round_id) for at, state, reason, round_id in rows]
 
     def _select(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
         """Of the owner's rows in a table."""
-        return self._ask(f"SELECT {columns} FROM {table} WHERE {_OWNED} {rest}", (*self._key, *values))  # noqa: S608
+        return self.ask(f"SELECT {columns} FROM {table} WHERE {_OWNED} {rest}", (*self._key, *values))  # noqa: S608
 
     def findings(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
         """Rows about the owner's network and program, of every wallet; none in a journal of an older format."""
-        if not self._ask("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)):
+        if not self.ask("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)):
             return []
         where = "network = ? AND program_id = ?"
-        return self._ask(f"SELECT {columns} FROM {table} WHERE {where} {rest}", (*self._key[:2], *values))  # noqa: S608
+        return self.ask(f"SELECT {columns} FROM {table} WHERE {where} {rest}", (*self._key[:2], *values))  # noqa: S608
 
-    def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
+    def ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
+        """Any rows.
+
+        Raises:
+            JournalError: the file cannot be read, or is damaged in the part that the answer is in.
+        """
         try:
             return self._db.execute(question, values).fetchall()
         except sqlite3.Error as error:

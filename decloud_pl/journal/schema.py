@@ -11,7 +11,7 @@ import dataclasses
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,12 @@ SCHEMA_VERSION = 5
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
 """Columns of ``rounds`` that are a `RoundRecord`'s."""
+_KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "State": (str,), "float": (float, int)}
+KINDS = {
+    entry.name: tuple(kind for word in str(entry.type).split(" | ") for kind in _KINDS.get(word, (type(None),)))
+    for entry in dataclasses.fields(RoundRecord)
+}
+"""What may stand in each of them."""
 _TYPES = {"round_id": "INTEGER NOT NULL", "state": "TEXT NOT NULL", "updated_at": "REAL NOT NULL"}
 _COLUMNS = ",\n    ".join(f"{name} {_TYPES.get(name, '')}".rstrip() for name in FIELDS)
 
@@ -146,8 +152,15 @@ def lock(path: Path) -> int:
             f"Another daemon{f' (process {holder})' if holder else ''} is using the journal {path}.",
             fix="Stop it first, or give this one its own folder with DECLOUD_HOME.",
         ) from error
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise JournalError(
+            f"The journal's folder {path.parent} cannot be used: {error.strerror}.",
+            fix="Free disk space or set DECLOUD_HOME to another disk.",
+        ) from error
     return descriptor
 
 

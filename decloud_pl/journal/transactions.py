@@ -31,7 +31,7 @@ class JournalTransactionLog:
             )
 
     def attempts(self, key: str) -> list[Attempt]:
-        rows = self._journal.connection.execute(
+        rows = self._journal.ask(
             "SELECT signature, blockhash, last_valid_block_height, wire, outcome, fee, deposit FROM transactions"
             " WHERE network = ? AND program_id = ? AND wallet = ? AND key = ? ORDER BY rowid",
             (*self._journal.owner, key),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decloud_pl.journal.record import State
 from decloud_pl.journal.writer import Journal
 from decloud_pl.store.uploads import Upload, UploadState
 
@@ -15,12 +14,12 @@ class JournalUploadLog:
         self._key = (*journal.owner, round_id)
 
     def get(self, store: str) -> Upload | None:
-        row = self._journal.connection.execute(
+        rows = self._journal.ask(
             "SELECT store, update_cid, state, cid FROM uploads"
             " WHERE network = ? AND program_id = ? AND wallet = ? AND round_id = ? AND store = ?",
             (*self._key, store),
-        ).fetchone()
-        return None if row is None else Upload(row[0], row[1], UploadState(row[2]), row[3])
+        )
+        return Upload(rows[0][0], rows[0][1], UploadState(rows[0][2]), rows[0][3]) if rows else None
 
     def save(self, upload: Upload) -> None:
         with self._journal.transaction() as db:
@@ -35,14 +34,14 @@ def finished_cids(journal: Journal, store: str) -> set[str]:
 
     The CIDs of the updates, and those that the store gave them.
     """
-    rows = journal.connection.execute(
+    rows = journal.ask(
         "SELECT uploads.update_cid, uploads.cid, rounds.state FROM uploads"
         " LEFT JOIN rounds USING (network, program_id, wallet, round_id) WHERE store = ?",
         (store,),
-    ).fetchall()
+    )
     done: set[str] = set()
     needed: set[str] = set()
     for *cids, state in rows:
-        over = state is not None and State(state).is_final
+        over = state is not None and journal.state(state).is_final
         (done if over else needed).update(cid for cid in cids if cid)
     return done - needed

@@ -10,7 +10,7 @@ from typing import Any
 from decloud_pl.durable import appearing
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
-from decloud_pl.models.quarantine.opening import BaseModelOpening
+from decloud_pl.models.quarantine.opening import BaseModelOpening, followed
 from decloud_pl.models.registry import build, default_input
 from decloud_pl.models.spec import ModelSpec
 
@@ -44,7 +44,7 @@ def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, se
     """
     if weights is not None:
         with appearing(path) as scratch:
-            BaseModelOpening(weights, scratch, spec=spec).model()
+            BaseModelOpening(followed(weights), scratch, spec=spec).model()
         return
     import torch
 

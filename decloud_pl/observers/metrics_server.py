@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from decloud_pl.config.schema import MetricsConfig
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, JournalError
 from decloud_pl.journal.owner import Owner
 from decloud_pl.observers.connection_limit import BACKLOG, ConnectionLimit
 
@@ -85,7 +85,10 @@ async def metrics_server(
     ) -> web.StreamResponse:
         if config.host in _OWN_NAMES and not is_own_host(request.headers.get("Host", "")):
             raise web.HTTPForbidden(text="This address is not one of this machine's own: ask 127.0.0.1.\n")
-        response = await handler(request)
+        try:
+            response = await handler(request)
+        except JournalError as error:
+            response = web.Response(status=503, text=f"{error}\n")
         response.force_close()  # a scrape is one request
         return response
 

@@ -25,7 +25,7 @@ from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.redact import legible
-from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Trouble
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +62,15 @@ class Occasions:
         self._is_low = False
         self._is_silent = False
         self._told: set[tuple[int, State]] = set()
+        self._short: set[int | None] = set()  # the rounds that wait for this machine
 
     def of_event(self, event: DaemonEvent) -> Message | None:
         if isinstance(event, (Connected, Looked)):
             return self._balance(event.balance)
+        if isinstance(event, Trouble) and event.of_machine:
+            return self._shortage(event)
+        if isinstance(event, Changed) and event.record.next_try_at == 0:
+            self._short.discard(event.record.round_id)
         if isinstance(event, Changed) and (event.record.round_id, event.record.state) not in self._told:
             message = self._round(event.record)
             if message is not None:
@@ -84,6 +89,13 @@ class Occasions:
             return None
         self._is_silent = True
         return Message("warning", f"Nothing was heard from the chain for {silence / 60:.0f} minutes.")
+
+    def _shortage(self, event: Trouble) -> Message | None:
+        if event.round_id in self._short or not self._wishes.failed:
+            return None
+        self._short.add(event.round_id)
+        where = "" if event.round_id is None else f"Round {event.round_id} waits: "
+        return Message("warning", f"{where}{event.message}")
 
     def _balance(self, balance: int) -> Message | None:
         low = balance < parse_sol(self._wishes.low_balance)

@@ -27,6 +27,7 @@ from decloud_pl.children import output_of
 from decloud_pl.durable import make_private, private, write_atomically
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Changed, DaemonEvent, Noted, Training
+from decloud_pl.shortage import killed, shortage
 
 logger = logging.getLogger(__name__)
 
@@ -140,9 +141,12 @@ async def draw_curves(folder: Path) -> None:
         output = await output_of(command, seconds=_LONGEST_DRAWING)
     except TimeoutError:
         logger.warning("%s took too long to draw", folder / CURVES_FILE)
+    except OSError as error:
+        logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, shortage(error) or error.strerror)
     else:
         if output.code != 0:
-            logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, output.last_line)
+            outside = killed("The process that draws", output.code)
+            logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, outside or output.last_line)
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:

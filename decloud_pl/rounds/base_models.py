@@ -14,11 +14,19 @@ from decloud_pl.config.schema import JoinConfig
 from decloud_pl.data.entry import Entry
 from decloud_pl.domain import Round
 from decloud_pl.durable import make_private
-from decloud_pl.errors import DecloudError, InvalidCid, ModelError, SizeLimitExceeded, StoreError
+from decloud_pl.errors import (
+    DecloudError,
+    InvalidCid,
+    MachineShortage,
+    ModelError,
+    SizeLimitExceeded,
+    StoreError,
+)
 from decloud_pl.models.quarantine.opening import open_in_task
 from decloud_pl.models.spec import BaseModel, why_unfit
 from decloud_pl.retry import Backoff
 from decloud_pl.rounds.select import Check
+from decloud_pl.shortage import shortage
 from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
 
 _AT_ONCE = 4
@@ -100,29 +108,44 @@ class BaseModels:
         return not self._hurry(round_, now) if seen is None else seen.model is None and self._is_due(seen)
 
     async def look(self, cid: str) -> None:
-        """Fetches a base model and opens it; `check` knows the outcome from then on."""
+        """Fetches a base model and opens it; `check` knows the outcome from then on.
+
+        Raises:
+            MachineShortage: this machine cannot look at it now, which says nothing about the model.
+        """
         async with self._places:
             seen = self._seen.pop(cid, Seen(again_at=0.0))
+            missing: MachineShortage | None = None
             if seen.model is None and self._is_due(seen):
-                seen = await self._look(cid, seen.failures)
+                seen, missing = await self._look(cid, seen.failures)
             while len(self._seen) >= _KEPT:
                 del self._seen[next(iter(self._seen))]
             self._seen[cid] = seen
+        if missing is not None:
+            raise missing
 
-    async def _look(self, cid: str, failures: int) -> Seen:
+    async def _look(self, cid: str, failures: int) -> tuple[Seen, MachineShortage | None]:
+        missing = None
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
-                return Seen(await self._opened(cid))
-        except (InvalidCid, SizeLimitExceeded, ModelError) as error:
-            return Seen(problem=f"its base model cannot be used: {_said(error)}")
-        except StoreError as error:
-            problem = f"its base model cannot be fetched: {_said(error)}"
+                return Seen(await self._opened(cid)), None
         except TimeoutError:
             problem = f"its base model did not arrive within {_LOOK_SECONDS:.0f} s"
-        except OSError as error:
-            problem = f"this machine cannot look at its base model: {error.strerror or error}"
+        except (DecloudError, OSError, MemoryError, RuntimeError) as error:
+            missing = shortage(error, places=(self.folder.parent,))
+            if missing is not None:
+                problem = f"this machine cannot look at its base model: {_said(missing)}"
+            elif isinstance(error, (InvalidCid, SizeLimitExceeded, ModelError)):
+                return Seen(problem=f"its base model cannot be used: {_said(error)}"), None
+            elif isinstance(error, StoreError):
+                problem = f"its base model cannot be fetched: {_said(error)}"
+            elif isinstance(error, OSError):
+                problem = f"this machine cannot look at its base model: {error.strerror or error}"
+            else:
+                raise
         failures += 1
-        return Seen(problem=problem, again_at=self.monotonic() + _AGAIN.after(failures), failures=failures)
+        again_at = self.monotonic() + _AGAIN.after(failures)
+        return Seen(problem=problem, again_at=again_at, failures=failures), missing
 
     async def _opened(self, cid: str) -> BaseModel:
         with await asyncio.to_thread(self._scratch) as folder:

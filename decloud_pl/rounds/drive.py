@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from decloud_pl.chain.client import View
 from decloud_pl.domain import Round, RoundStatus, format_sol
@@ -18,6 +20,7 @@ from decloud_pl.errors import (
     ExecutorUnavailable,
     InsufficientFunds,
     JournalError,
+    MachineShortage,
     ProgramError,
     RoundError,
     RpcUnavailable,
@@ -37,13 +40,14 @@ from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.revisions import is_of_layout
 from decloud_pl.rounds.select import WALLET_MINIMUM
 from decloud_pl.rounds.steps import Steps
+from decloud_pl.shortage import shortage
 
 logger = logging.getLogger(__name__)
 
 _PASSING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpired, InsufficientFunds)
 """Failures of somebody else, or an empty wallet: retried until the round's own deadline."""
-_NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped)
-"""The training did not fail: no machine had room for it, or somebody stopped it. It keeps its slot and its attempts."""
+_NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped, MachineShortage)
+"""The round did not fail: no machine had room for it, or somebody stopped it. It keeps its slot and its attempts."""
 _NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
@@ -104,6 +108,30 @@ class Driver:
         """The deadline that comes next for a round, in Unix seconds of this machine; None where none is known."""
         return self._deadlines.get(round_id)
 
+    async def reopen(self, round_id: int) -> bool:
+        """Takes a round up again that has ended for this wallet, where the chain leaves something to do.
+
+        Returns:
+            Whether there is something to do; if not, `ended` holds why.
+
+        Raises:
+            ChainError: the chain cannot be asked.
+        """
+        record = self._steps.journal.get(round_id)
+        if record is None or not record.state.is_final:
+            return True
+        if record.state is not State.ABORTED:  # which the chain does not show in every revision
+            view = await self._look(round_id)
+            decided = self._decide(record, view)
+            if not isinstance(decided, Finish):
+                self._steps.reopen(record, State.SEEN if view.submission is None else State.WAITING)
+                return True
+            record = replace(record, state=decided.state, reason=decided.reason)
+        why = ", ".join(filter(None, (record.state.value, record.reason.rstrip("."))))
+        self._steps.reporter.report(Noted(round_id, f"It is over for this wallet: {why}."))
+        self.ended.append(record)
+        return False
+
     async def drive(self, round_id: int) -> Again | None:
         """Takes a round as far as it goes now.
 
@@ -146,9 +174,10 @@ class Driver:
             if is_of_layout(error):
                 await self._follow_upgrade()
             return self.failed(round_id, error)
-        except DecloudError as error:
-            return self.failed(round_id, error)
-        except Exception:  # one round's defect must not end the daemon or hurt another round
+        except Exception as error:  # one round's defect must not end the daemon or hurt another round
+            known = shortage(error, places=(self._steps.rounds_folder, Path(tempfile.gettempdir()))) or error
+            if isinstance(known, DecloudError):
+                return self.failed(round_id, known)
             logger.exception("Round %d met a defect in this program", round_id)
             return self.failed(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from decloud_pl.errors import DecloudError
+from decloud_pl.errors import DecloudError, MachineShortage
 from decloud_pl.journal.record import RoundRecord
 
 
@@ -109,16 +109,20 @@ class Uploading:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something failed; ``message`` also says what happens next, where something does, ``cause`` the failure alone."""
+    """Something failed; ``message`` also says what happens next, where something does, ``cause`` the failure alone.
+
+    ``of_machine`` says that this machine is short of something, and so that the user has to do something.
+    """
 
     round_id: int | None
     message: str
     cause: str = ""
+    of_machine: bool = False
 
     @classmethod
     def then(cls, round_id: int | None, error: DecloudError, then: str) -> Trouble:
         """A failure, and a sentence for what happens next."""
-        return cls(round_id, f"{error} {then}", str(error))
+        return cls(round_id, f"{error} {then}", str(error), isinstance(error, MachineShortage))
 
 
 DaemonEvent = Connected | Noted | Looked | Earnings | Skipped | Changed | Training | Uploading | Trouble

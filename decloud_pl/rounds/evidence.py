@@ -17,8 +17,9 @@ from decloud_pl.chain.client import ChainClient
 from decloud_pl.children import output_of
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.domain import BPS_DENOMINATOR, Convention, Round, RoundStatus
-from decloud_pl.errors import DatasetError, StoreError, TrainingError
+from decloud_pl.errors import DatasetError, MachineShortage, StoreError, TrainingError
 from decloud_pl.rounds.planner import processors
+from decloud_pl.shortage import killed, shortage
 from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
 
 _CHILD_SECONDS = 900.0
@@ -155,12 +156,10 @@ async def gather(
                     tell=tell,
                 )
             )
-        except (StoreError, DatasetError, TrainingError) as error:
-            passed_over[round_.id] = str(error)
         except TimeoutError:
             passed_over[round_.id] = f"Scoring its updates takes longer than {_CHILD_SECONDS:.0f} s here."
-        except OSError as error:
-            passed_over[round_.id] = f"This machine could not score its updates: {error}."
+        except (StoreError, DatasetError, TrainingError, MachineShortage, OSError) as error:
+            passed_over[round_.id] = str(shortage(error) or error)
     return Record(tuple(found), passed_over)
 
 
@@ -195,7 +194,8 @@ async def look(
         DatasetError: the data set is not on this machine.
         TrainingError: the base model or the updates cannot be scored.
         TimeoutError: scoring takes too long on this machine.
-        OSError: this machine ended the scoring, for want of memory for example.
+        MachineShortage: this machine has no memory, room or file descriptors for it, or ended the scoring.
+        OSError: the process that scores met a defect.
     """
     choice = catalog.resolve(round_.dataset)
     if not choice.ready:
@@ -240,7 +240,11 @@ async def _ask(
         output = await output_of(command, seconds=_CHILD_SECONDS, given=given)
         answer = json.loads(output.out)
     except ValueError:
-        raise OSError(f"the process that scores ended with code {output.code}: {output.last_line}") from None
+        who = "The process that scores updates"
+        ended = f"{who} ended with exit code {output.code}: {output.last_line.rstrip('.')}."
+        raise killed(who, output.code) or OSError(ended) from None
+    if "short" in answer:
+        raise MachineShortage(str(answer["short"]), fix=str(answer["fix"]))
     if "error" in answer:
         raise TrainingError(str(answer["error"]))
     gains: dict[str, Mapping[Convention, float] | None] = answer["gains"]

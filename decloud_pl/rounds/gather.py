@@ -20,15 +20,17 @@ from decloud_pl.errors import (
     DecloudError,
     IntegrityError,
     JournalError,
+    MachineShortage,
     SizeLimitExceeded,
     StoreError,
     TrainingError,
 )
 from decloud_pl.journal.findings import Reading, readings, store_reading
 from decloud_pl.journal.writer import Journal
-from decloud_pl.rounds.events import Noted, Reporter
+from decloud_pl.rounds.events import Noted, Reporter, Trouble
 from decloud_pl.rounds.evidence import Evidence, look
 from decloud_pl.rounds.policy import DAY_SECONDS
+from decloud_pl.shortage import shortage
 from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
 
 logger = logging.getLogger(__name__)
@@ -119,8 +121,8 @@ class Evidences:
             self._ended_early("it took too long.")
         except DecloudError as error:
             self._ended_early(str(error))
-        except OSError as error:  # a full disk, or no memory for a child process
-            self._ended_early(f"{error.strerror or error}.")
+        except OSError as error:
+            self._ended_early(str(shortage(error) or f"{error.strerror or error}."))
         except Exception:  # what is only gathered must not end a daemon that earns
             logger.exception("The look at completed rounds met a defect in this program")
             self._ended_early("this program met a defect; its log says where.")
@@ -175,12 +177,15 @@ class Evidences:
                     max_bytes=self._max_bytes,
                     background=True,
                 )
-        except (StoreError, DatasetError, TimeoutError):
-            return None  # another day may bring the files, or more time
-        except OSError as error:  # a full disk, or no memory for a child process
-            why = f"This machine could not score the round's updates: {error.strerror or error}."
-            self._reporter.report(Noted(round_.id, f"{why} It looks at them again on another day."))
-            return None
+        except TimeoutError:
+            return None  # another day may bring more time
+        except (StoreError, DatasetError, MachineShortage, OSError) as error:
+            missing, then = shortage(error), "Its updates were not scored; that is tried again on another day."
+            if missing is not None:
+                self._reporter.report(Trouble.then(round_.id, missing, then))
+            elif isinstance(error, OSError):
+                self._reporter.report(Noted(round_.id, f"{error} {then}"))
+            return None  # another day may bring the files
         except TrainingError as error:
             reading = Reading(round_.id, str(round_.validator), None, error.message)
         else:

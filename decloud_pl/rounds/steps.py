@@ -181,6 +181,12 @@ class Steps:
             fresh = replace(fresh, attempts=0, next_try_at=0)
         return self.keep(fresh)
 
+    def reopen(self, record: RoundRecord, state: State) -> RoundRecord:
+        """Takes up a round that had ended, with all its attempts; what it had pinned goes where it was not sent."""
+        if not self.attempts(f"submit:{record.round_id}"):
+            record = replace(record, pinned_cid=None, pinned_provider=None)
+        return self.keep(replace(record, state=state, reason="taken up again", attempts=0, next_try_at=0))
+
     def keep(self, record: RoundRecord) -> RoundRecord:
         """Writes a row as it is and tells the reporter."""
         self.journal.save(record)

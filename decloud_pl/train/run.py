@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from decloud_pl.domain import Update
-from decloud_pl.durable import is_full
-from decloud_pl.errors import ExecutorUnavailable, TrainingDiverged, TrainingError
+from decloud_pl.errors import TrainingDiverged, TrainingError
 from decloud_pl.models.quarantine.opening import BaseModelOpening
+from decloud_pl.shortage import shortage
 from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, UPDATE_FILE, TrainingPlan
 from decloud_pl.train.progress import Progress, Supervisor
 
@@ -33,7 +32,7 @@ def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None
         TrainingStopped: it was asked to.
         TrainingError: the base model does not fit the data set, no time is left, or the training failed.
         ConfigError: a node of the plan cannot be built, or sets what a training must own.
-        ExecutorUnavailable: a disk of this machine is full.
+        MachineShortage: this machine has no room on a disk, no memory or no file descriptors for it.
     """
     supervisor.report(Progress("prepare"))
     supervisor = supervisor.until(plan.round.finish_by, now=time.time() if now is None else now)
@@ -44,8 +43,9 @@ def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None
     try:
         return _train(plan, opening, supervisor)
     except Exception as error:
-        if is_full(error):
-            raise _no_room(error, plan.round.folder) from error
+        missing = shortage(error, places=(plan.round.folder, Path(tempfile.gettempdir())))
+        if missing is not None:
+            raise missing from error
         raise
     finally:
         opening.cancel()
@@ -87,16 +87,6 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
     if callbacks.outbox.update is None:
         raise TrainingError("The training was interrupted.", fix="Start it again.")
     return finish(callbacks.outbox.update, network)
-
-
-def _no_room(error: BaseException | None, folder: Path) -> ExecutorUnavailable:
-    """Names the place that is full: the error's own, or the fullest of those that a training writes to."""
-    named = None
-    while error is not None and named is None:
-        named, error = getattr(error, "filename", None), error.__cause__ or error.__context__
-    places = (folder, Path(tempfile.gettempdir()))
-    place = named or min(places, key=lambda path: shutil.disk_usage(path).free)
-    return ExecutorUnavailable(f"There is no room left in {place} for the training.", fix="Make room there.")
 
 
 def _rank_prefix() -> str:

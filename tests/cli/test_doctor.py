@@ -81,6 +81,17 @@ def test_keys_that_others_can_read(examined: Any, home: Path, tmp_path: Path) ->
     assert (found["wallet"]["verdict"], found["settings"]["verdict"]) == ("ok", "ok")
 
 
+def test_folders_that_others_can_look_into(examined: Any, home: Path) -> None:
+    home.mkdir()
+    home.chmod(0o755)
+    _, found = examined()
+    assert (found["folders"]["verdict"], found["folders"]["detail"]) == ("note", f"other users can look into {home}")
+    assert found["folders"]["fix"] == f"Run: chmod 700 {home}, unless you share them on purpose."
+    assert home.stat().st_mode & 0o777 == 0o755
+    home.chmod(0o700)
+    assert examined()[1]["folders"]["verdict"] == "ok"
+
+
 def test_storage_credentials_are_tried(examined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with FakePinata() as pinata:
         monkeypatch.setenv("DECLOUD_STORAGE_PINATA_API_URL", pinata.url)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from decloud_pl.cli import main
 
 COMMAND = f"{sys.executable} -m decloud_pl.cli"
 FULL = Path("/dev/full")
@@ -76,22 +75,87 @@ def test_a_document_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     assert done.stderr.startswith("decloud-trainer: The output cannot be written: No space left on device.")
 
 
-def test_a_pipe_in_place_of_the_settings_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "config.json")
-    done = shell(f"{COMMAND} config --show", tmp_path)
-    assert (done.returncode, done.stderr.count("is no file")) == (3, 1)
+PRINTS = [
+    "-m decloud_pl.cli --help",
+    "-m decloud_pl.cli --version",
+    "-m decloud_pl.cli list --help",
+    "-m decloud_pl.cli history",
+    "-m decloud_pl.cli history --json",
+    "-m decloud_pl.cli history --csv",
+    "-m decloud_pl.cli config --show",
+    "-m decloud_pl.cli config --show --json",
+    "-m decloud_pl.cli completion bash",
+    "-m decloud_pl.cli datasets",
+    "-m decloud_pl.cli sweeps",
+    "-m decloud_pl --help",
+    "-m decloud_pl --cfg job",
+]
 
 
-def test_a_user_without_a_home_folder_gets_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """As in a container with a number for its user."""
+@pytest.mark.skipif(not FULL.exists(), reason="Linux alone has a device that is always full")
+@pytest.mark.parametrize("arguments", PRINTS)
+def test_output_that_cannot_be_written_is_one_sentence(arguments: str, tmp_path: Path) -> None:
+    done = shell(f"{sys.executable} {arguments} >{FULL}", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "The output cannot be written: No space left on device." in done.stderr
 
-    def unknown(number: int) -> None:
-        raise KeyError(number)
 
-    for name in ("HOME", "DECLOUD_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert main(["config", "--show"]) == 3
-    assert "no home folder" in capsys.readouterr().err
+@pytest.mark.skipif(not FULL.exists(), reason="Linux alone has a device that is always full")
+def test_the_shells_completion_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    asks = {"COMP_WORDS": "decloud-trainer li", "COMP_CWORD": "1", "_DECLOUD_TRAINER_COMPLETE": "bash_complete"}
+    done = shell(f"{COMMAND} >{FULL}", tmp_path, **asks)
+    assert done.stderr.startswith("decloud-trainer: The output cannot be written")
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def a_gigabyte(path: Path) -> None:
+    path.touch()
+    os.truncate(path, 1 << 30)
+
+
+def a_broken_link(path: Path) -> None:
+    path.symlink_to(path.with_name("nowhere"))
+
+
+ODD: dict[Callable[[Path], None], str] = {
+    os.mkfifo: "is no file. Move it away.",
+    a_folder: "is no file. Move it away.",
+    a_gigabyte: "is larger than 1 MB, which no settings are.",
+    a_broken_link: "nowhere, which is not there. Bring that file back, or remove the link.",
+}
+"""What may stand in place of the settings, and what is said of it."""
+
+
+@pytest.mark.parametrize("make", ODD, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("arguments", ["decloud_pl.cli config --show", "decloud_pl.cli list", "decloud_pl --cfg job"])
+def test_odd_settings_files_are_one_sentence(make: Callable[[Path], None], arguments: str, tmp_path: Path) -> None:
+    make(tmp_path / "config.json")
+    limited = f"ulimit -v 2000000; {sys.executable} -m {arguments}"
+    done = shell(limited, tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert ODD[make] in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the superuser alone can be another user")
+def test_settings_that_may_not_be_read_are_one_sentence(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder.stat().st_mode & 0o055 == 0 and folder.is_relative_to(tempfile.gettempdir()):
+            folder.chmod(0o755)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").chmod(0)
+    done = shell(f"setpriv --reuid=65534 --clear-groups {COMMAND} config --show", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "config.json cannot be read: Permission denied." in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the superuser alone can be another user")
+@pytest.mark.parametrize("arguments", ["decloud_pl.cli config --show", "decloud_pl.cli start", "decloud_pl --cfg job"])
+def test_a_user_who_is_nobody_gets_a_sentence(arguments: str, tmp_path: Path) -> None:
+    """As in a container with a number for its user: no HOME, and no entry in the list of users."""
+    nobody = "env -u HOME -u DECLOUD_HOME setpriv --reuid=54321 --clear-groups"
+    done = shell(f"{nobody} {sys.executable} -m {arguments}", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "This user has no home folder. Set HOME to a folder of this user." in done.stderr

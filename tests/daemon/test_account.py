@@ -10,15 +10,19 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet, create_wallet
+from decloud_pl.children import output_of
 from decloud_pl.config import compose
 from decloud_pl.daemon.account import WalletRounds
 from decloud_pl.daemon.assemble import assemble
 from decloud_pl.domain import Update
 from decloud_pl.errors import JournalLocked, RoundError, TrainingError
-from decloud_pl.journal.record import State
-from decloud_pl.journal.schema import lock
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import JOURNAL_FILE, lock
+from decloud_pl.journal.writer import Journal
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.world import World
 
@@ -225,3 +229,71 @@ async def test_two_accounts_may_take_turns_in_one_home(world: World, wallet: Wal
         with pytest.raises(RoundError, match="all slots are busy with other rounds"):
             await other.join(second)
         await one.join(second)
+
+
+async def failed(world: World, wallet: Wallet, *, reason: str = "the disk broke") -> int:
+    """A round in training that this wallet has joined, and given up."""
+    number = await world.post()
+    await world.as_other(world.dialect.join_round(number, trainer=wallet.address), signer=wallet)
+    await world.begin(number)
+    await leave_row(world, wallet, number, State.FAILED, reason)
+    return number
+
+
+async def leave_row(world: World, wallet: Wallet, number: int, state: State, reason: str = "") -> None:
+    owner = Owner(await world.rpc.check_same_network(), str(world.dialect.program_id), str(wallet.address))
+    with Journal(world.home / JOURNAL_FILE, owner) as journal:
+        cid = (await world.round(number)).model_cid
+        journal.save(RoundRecord(number, state, "custom", "digits", cid, 10**9, reason=reason, pinned_cid="x"))
+
+
+async def test_a_round_that_failed_takes_an_update_after_all(world: World, wallet: Wallet, tmp_path: Path) -> None:
+    number = await failed(world, wallet)
+    mine = update(tmp_path / "mine.pt", b"a trained update")
+    async with opened(world, wallet) as account:
+        assert await account.publish(number, mine) == mine.cid
+    states = world.diary.states(number)
+    assert (states[:2], states[-1]) == ([State.FAILED, State.WAITING], State.SUBMITTED)
+
+
+@pytest.mark.slow
+async def test_a_round_that_failed_is_trained_again_or_it_is_said_why_not(
+    world: World, wallet: Wallet, tmp_path: Path
+) -> None:
+    async def train(number: int) -> tuple[int, str]:
+        own = [*world.overrides(), f"wallet.keypair_path={tmp_path / 'id.json'}"]
+        ended = await output_of((sys.executable, "-m", "decloud_pl.cli", "train", str(number), *own), seconds=120)
+        return ended.code, ended.log.decode()
+
+    number = await failed(world, wallet)
+    # Its base model is none, which the training finds out anew.
+    assert await train(number) == (13, f"decloud-trainer: Round {number}: failed, {NO_MODEL}.\n")
+    for state, words in {
+        State.ABORTED: "aborted, given up by its validator",
+        State.FAILED: "missed, the deadline for submissions passed before the update was ready",
+        State.MISSED: "missed, the deadline for submissions passed before the update was ready",
+    }.items():
+        number = await failed(world, wallet)
+        reason = "given up by its validator" if state is State.ABORTED else ""
+        await leave_row(world, wallet, number, state, reason)
+        world.clock.advance(0 if state is State.ABORTED else 4000)
+        assert await train(number) == (13, f"decloud-trainer: Round {number}: {words}.\n")
+    unjoined = await world.post()
+    code, said = await train(unjoined)
+    assert (code, f"This wallet has not joined round {unjoined}." in said) == (13, True)
+    code, said = await train(99)
+    assert (code, "The chain knows no round 99." in said) == (13, True)
+    async with opened(world, Wallet(Keypair())) as stranger:
+        with pytest.raises(RoundError, match=f"This wallet has not joined round {number}"):
+            await stranger.train(number, compose(world.overrides()))
+    expired = await world.post()
+    await world.as_other(world.dialect.join_round(expired, trainer=wallet.address), signer=wallet)
+    await world.begin(expired)
+    world.clock.advance(4000)
+    await world.as_other(world.dialect.check_round(expired, creator=(await world.round(expired)).creator))
+    await leave_row(world, wallet, expired, State.FAILED)
+    code, said = await train(expired)
+    assert (code, f"Round {expired} takes no more submissions: it is " in said) == (13, True)
+
+
+NO_MODEL = "The file is neither a model package nor one that torch.save wrote. The file was not used"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import Callable
 
@@ -16,6 +18,7 @@ from decloud_pl.errors import (
     DatasetNotReady,
     ExecutorUnavailable,
     IntegrityError,
+    MachineShortage,
     StoreError,
     StoreRejected,
     StoreUnavailable,
@@ -166,8 +169,17 @@ async def test_a_failed_training_is_tried_again(world: World) -> None:
     assert world.executor.trained == 2
 
 
-@pytest.mark.parametrize("error", [ExecutorUnavailable("No machine."), TrainingStopped("Somebody stopped it.")])
-async def test_a_training_that_did_not_fail_keeps_its_tries_and_its_slot(world: World, error: TrainingError) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ExecutorUnavailable("No machine."),
+        TrainingStopped("Somebody stopped it."),
+        MachineShortage("It was killed."),
+        OSError(errno.EMFILE, os.strerror(errno.EMFILE)),
+        MemoryError(),
+    ],
+)
+async def test_a_training_that_did_not_fail_keeps_its_tries_and_its_slot(world: World, error: Exception) -> None:
     world.executor.failures = [error]
     async with world.daemon():
         round_id = await world.post()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from importlib.metadata import version
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 
@@ -184,3 +185,68 @@ def test_a_damaged_journal_is_a_sentence(url: str, home: Home) -> None:
     assert status == 500
     assert "The journal" in body
     assert "Traceback" not in body
+
+
+def asked(url: str, path: str, *headers: str, host: str | None = None) -> tuple[int, str]:
+    """Status and ``Location`` of an answer to a request as it stands: no client of Python's sends all of these."""
+    parts = urlsplit(url)
+    lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc if host is None else host}", "Connection: close", *headers]
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as sock:
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        answer = b""
+        while chunk := sock.recv(1 << 16):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"Traceback" not in body
+    located = [line for line in head.decode("latin-1").split("\r\n") if line.lower().startswith("location:")]
+    return int(head.split()[1]), located[0].partition(":")[2].strip() if located else ""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//evil.test/",
+        "///evil.test/",
+        "/\\evil.test/",
+        "/%5Cevil.test/",
+        "/%2F%2Fevil.test/",
+        "/%2F/evil.test/",
+        "/%09/evil.test/",
+        "/%0d%0aLocation:%20http://evil.test/",
+        "http://evil.test/",
+        "/;@evil.test",
+        "//evil.test:80/%2e%2e",
+    ],
+)
+def test_the_redirect_with_the_token_stays_here(url: str, path: str) -> None:
+    status, target = asked(url, f"{path}?{urlsplit(url).query}")
+    assert status == 303
+    there = urlsplit(urljoin(url, target))
+    assert there.netloc == urlsplit(url).netloc
+    assert not target.startswith(("//", "/\\"))
+    assert "token" not in target
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "http://a]b", "null", "\xff", "//", "http://evil.test"])
+def test_an_origin_that_cannot_be_read_is_another_page(url: str, origin: str) -> None:
+    for path, header in (("/", f"Cookie: {cookie(url)}"), ("/metrics", "Accept: */*")):
+        assert asked(url, path, header, f"Origin: {origin}")[0] == 403
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["\xff\xfe=\xfe", "NAME=\xff\xfe", 'NAME="\\777\\400"', 'NAME="\\355\\240\\200"', 'a=b; ;;;=;"', "a" * 6000],
+)
+def test_a_cookie_that_cannot_be_read_is_none(url: str, given: str) -> None:
+    name = cookie(url).partition("=")[0]
+    assert asked(url, "/", f"Cookie: {given.replace('NAME', name)}")[0] == 403
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "\xff\xfe", "a" * 6000, "evil.test", "127.0.0.1@evil.test"])
+def test_a_host_that_cannot_be_read_is_not_this_machine(url: str, host: str) -> None:
+    assert asked(url, "/", f"Cookie: {cookie(url)}", host=host)[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/" + "a" * 6000, "/%", "/%zz", "/%ff", "/" + "%" * 100, "/rounds/%ff", "/%00"])
+def test_a_path_that_is_long_or_cannot_be_read_is_not_there(url: str, path: str) -> None:
+    assert asked(url, path, f"Cookie: {cookie(url)}")[0] == 404

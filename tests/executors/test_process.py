@@ -15,7 +15,13 @@ import psutil
 import pytest
 
 from decloud_pl.config.schema import RayConfig
-from decloud_pl.errors import ExecutorUnavailable, TrainingError, TrainingStopped, UntrustedFileRejected
+from decloud_pl.errors import (
+    ExecutorUnavailable,
+    MachineShortage,
+    TrainingError,
+    TrainingStopped,
+    UntrustedFileRejected,
+)
 from decloud_pl.executors.process import UPDATE_FILE, Executor, ProcessExecutor
 from decloud_pl.executors.ray.executor import RayExecutor
 from decloud_pl.executors.update_file import read_update
@@ -118,7 +124,7 @@ async def test_what_a_killed_worker_leaves_behind_does_not_keep_us_waiting(
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     heard: list[Mapping[str, object]] = []
-    with pytest.raises(TrainingError, match="memory"):
+    with pytest.raises(MachineShortage, match="memory"):
         await asyncio.wait_for(run(executor(script), tmp_path, heard), 60)
     # SIGKILL takes effect later. On a machine where no process reaps orphans, a zombie remains.
     deadline = time.monotonic() + 10
@@ -169,11 +175,9 @@ ENDS: dict[str, tuple[str, type[Exception] | None, str]] = {
     "good": ("time.sleep(0.5)", None, ""),
     "slow": ("for step in range(8):\n    say(step=step)\n    time.sleep(0.5)\n", None, ""),
     "hangs": ("signal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)", TrainingError, "no progress"),
-    "killed": (
-        "os.kill(os.getpid(), signal.SIGKILL)",
-        TrainingError,
-        "was killed, probably because the machine ran out",
-    ),
+    "killed": ("os.kill(os.getpid(), signal.SIGKILL)", MachineShortage, "was killed, probably because memory ran out"),
+    "ended": ("os.kill(os.getpid(), signal.SIGTERM)", MachineShortage, "was ended from outside by SIGTERM"),
+    "short": ("say(error='There is no room left.')\nsys.exit(16)", MachineShortage, "There is no room left."),
     "segfault": ("os.kill(os.getpid(), signal.SIGSEGV)", TrainingError, "was killed by signal 11"),
     "code": ("sys.exit(7)", TrainingError, "ended with exit code 7"),
     "uncaught": ("raise RuntimeError", TrainingError, "ended with exit code 1"),
@@ -203,7 +207,7 @@ async def test_parallel_workers_end_as_described_and_do_not_hurt_each_other(
             assert type(result) is kind, (name, result)
             assert words in str(result)
             log = str(tmp_path / name / "worker.log")
-            assert (log in str(result)) is ("was killed" in words or "exit code" in words)
+            assert (log in str(result)) is ("was killed by" in words or "exit code" in words)
     assert len(heard["slow"]) == 9
     assert [name for name, said in heard.items() if _alive(int(str(said[0]["pid"])))] == []
 

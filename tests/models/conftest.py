@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -27,4 +29,40 @@ def spec() -> ModelSpec:
 def packaged(tmp_path: Path, spec: ModelSpec, state: State) -> Path:
     path = tmp_path / "model.safetensors"
     save(path, spec, state)
+    return path
+
+
+PLUG_IN = """
+import time
+
+def network(*, do):
+    while do == "wait":
+        time.sleep(1)
+    while do == "work":
+        pass
+"""
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an architecture of the user's, ``endless``, that is never done being built."""
+    folder = tmp_path / "plug-in"
+    installed = folder / "endless-1.dist-info"
+    installed.mkdir(parents=True)
+    (folder / "endless.py").write_text(PLUG_IN)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: endless\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[decloud_pl.architectures]\nendless = endless:network\n")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return folder
+
+
+def endless(path: Path, do: str = "wait") -> Path:
+    """Writes a package whose opening does not end: the child waits, or works."""
+    header = {
+        "__metadata__": ModelSpec("endless", {"do": do}).to_metadata(),
+        "weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+    }
+    data = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(data)) + data + bytes(4))
     return path

@@ -14,11 +14,11 @@ from aiohttp import web
 
 from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.config.schema import NotifyConfig
-from decloud_pl.errors import ConfigError
+from decloud_pl.errors import ConfigError, MachineShortage
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.observers.notify import Address, Message, Occasions, notifying
 from decloud_pl.redact import legible
-from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped
+from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
 from tests.harness.strangers import HOSTILE
 
 LOW = 5_000_000
@@ -53,6 +53,17 @@ def test_a_low_balance_is_said_once_until_it_has_risen() -> None:
     sentence = "The wallet holds 0.005 SOL, less than 0.01 SOL."
     assert texts(occasions, low, low, rich, rich, low) == [sentence, sentence]
     assert texts(Occasions(NotifyConfig(low_balance="0"), started_at=0), low) == []
+
+
+def test_what_this_machine_is_short_of_is_said_once_for_each_round_until_the_round_goes_on() -> None:
+    occasions = Occasions(NotifyConfig(), started_at=0)
+    full = Trouble.then(5, MachineShortage("There is no room left in /x."), "Retrying in 15 s.")
+    waiting = changed(State.TRAINING, next_try_at=9)
+    sentence = "Round 5 waits: There is no room left in /x. Retrying in 15 s."
+    assert texts(occasions, waiting, full, waiting, full) == [sentence]
+    assert texts(occasions, changed(State.PUBLISHING), full) == [sentence]
+    assert texts(occasions, Trouble(5, "The gateway does not answer.")) == []
+    assert texts(Occasions(NotifyConfig(failed=False), started_at=0), full) == []
 
 
 def test_silence_is_said_once_and_its_end_too() -> None:

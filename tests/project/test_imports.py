@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 NAME = "decloud_pl"
 DIALECTS = f"{NAME}.chain.dialects"
 
-_BASE = {"addresses", "errors", "domain", "durable", "ranges", "redact", "retry"}
+_BASE = {"addresses", "errors", "domain", "durable", "ranges", "redact", "retry", "shortage"}
 _BASE |= {"proxies", "loop_thread", "children", "own_memory", "trainer_arguments"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "retry": {"errors"},
     "http_client": {"proxies"},
     "proxies": {"addresses", "errors", "redact"},
+    "shortage": {"errors"},
     "config_dir": {"errors"},
     "secrets": {"errors"},
     "loop_thread": set(),

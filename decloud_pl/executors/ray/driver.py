@@ -23,11 +23,19 @@ from decloud_pl import __version__
 from decloud_pl.children import StopRequest, exit_with_parent, open_messages, send
 from decloud_pl.config.schema import RayConfig
 from decloud_pl.durable import write_atomically
-from decloud_pl.errors import DecloudError, TrainingError, TrainingStopped, first_line
+from decloud_pl.errors import (
+    DecloudError,
+    ExecutorUnavailable,
+    MachineShortage,
+    TrainingError,
+    TrainingStopped,
+    first_line,
+)
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.ray.actor import RESUME_FILES, News, TrainingActor
 from decloud_pl.executors.ray.cluster import connected, describe, no_room
 from decloud_pl.executors.update_file import keep_update
+from decloud_pl.shortage import shortage
 from decloud_pl.train.plan import BASE_MODEL_FILE, CONFIG_FILE, ROUND_FILE, TrainingPlan
 from decloud_pl.train.progress import stopped
 
@@ -89,7 +97,7 @@ class RayDriver:
                     raise stopped() from error
                 lost = f"The Ray cluster lost {host} during the training."
                 if not left:
-                    raise TrainingError(lost, fix=f"Check Ray's logs on {host}.") from error
+                    raise ExecutorUnavailable(lost, fix=f"Check Ray's logs on {host}.") from error
                 self._note(f"{lost} The training resumes from its last received checkpoint.")
         return None
 
@@ -147,6 +155,9 @@ class RayDriver:
         if isinstance(cause, DecloudError):
             words = str(cause).replace(there, str(self.folder))
             return type(cause)(words if isinstance(cause, TrainingStopped) else f"On {host}: {words}")
+        missing = shortage(cause)
+        if missing is not None:
+            return MachineShortage(f"On {host}: {missing}")
         if "ModuleNotFoundError" in str(error) and "decloud_pl" in str(error):
             return TrainingError("decloud_pl is not installed on a machine of the Ray cluster.", fix=_SAME_VERSION)
         return TrainingError(f"The Ray cluster cannot run the training: {first_line(cause)}.")
@@ -172,7 +183,7 @@ def main(arguments: list[str]) -> int:
     except DecloudError as error:
         return refuse(error)
     except OSError as error:
-        return refuse(TrainingError(f"Cannot use the round's folder: {error}."))
+        return refuse(shortage(error) or TrainingError(f"Cannot use the round's folder: {error}."))
     return 0
 
 

@@ -21,6 +21,7 @@ from decloud_pl.children import child_environment, output_of
 from decloud_pl.config.schema import RayConfig
 from decloud_pl.errors import ConfigError, ExecutorUnavailable
 from decloud_pl.executors.process import ProcessExecutor
+from decloud_pl.shortage import shortage
 
 DRIVER_MODULE = "decloud_pl.executors.ray.driver"
 _LATER = 60.0
@@ -83,11 +84,14 @@ class RayExecutor:
 
     async def check(self) -> str:
         """Return a one-line description of the cluster, or raise `ExecutorUnavailable`."""
+        unfinished = "The check of the Ray cluster did not finish"
         try:
             output = await output_of(self._command, seconds=self._check_seconds, env={**self._environ, **self._own})
             answer = json.loads(output.out)
         except (TimeoutError, ValueError):
-            raise ExecutorUnavailable("The check of the Ray cluster did not finish.") from None
+            raise ExecutorUnavailable(f"{unfinished}.") from None
+        except OSError as error:
+            raise ExecutorUnavailable(f"{unfinished}: {shortage(error) or error}") from error
         if "error" in answer:
             raise ExecutorUnavailable(answer["message"], fix=answer["fix"])
         return str(answer["found"])

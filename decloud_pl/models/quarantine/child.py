@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
 import resource
+import stat
 import sys
 import warnings
 import zipfile
@@ -19,7 +21,6 @@ from safetensors.torch import load_file, save_file
 from torch.overrides import TorchFunctionMode
 
 from decloud_pl.children import exit_with_parent
-from decloud_pl.durable import is_full
 from decloud_pl.errors import ModelError
 from decloud_pl.models import package
 from decloud_pl.models.limits import LONGEST_NAME
@@ -27,8 +28,9 @@ from decloud_pl.models.networks.simple_cnn import PARAMETERS
 from decloud_pl.models.quarantine import pickles
 from decloud_pl.models.registry import build
 from decloud_pl.models.spec import InputSpec, ModelSpec, TextInput
-from decloud_pl.own_memory import limit_memory
+from decloud_pl.own_memory import limit_memory, lower_limit
 from decloud_pl.redact import legible
+from decloud_pl.shortage import is_memory, shortage
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
@@ -36,6 +38,8 @@ _LONGEST_NAME = 256
 _MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are no tensor
 _NO_TENSORS = "The file holds something else than tensors; it was not executed."
 _CPU_SECONDS = 100
+_CPU_SECONDS_AT_MOST = 200  # of a child that takes no notice; it has two minutes of the clock
+_NOT_SURVIVED = "The process that opened the file did not survive it."
 _RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
 # What torch's reader raises for one kind of damage or another.
 _READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
@@ -78,24 +82,57 @@ def open_one(request: Mapping[str, Any], answers: int) -> None:
     sys.path.extend(request["plug_ins"])
     torch.set_num_threads(1)
     _limit(request["memory_bytes"])
-    path, out = Path(request["path"]), Path(request["out"])
     try:
-        found = _answer(request, path, out)
-    except Refused as refusal:
-        found = {"refused": str(refusal)}
-    except (ModelError, OSError) as error:
-        if is_full(error):
-            found = {"full": str(out.parent)}  # which is not the file's fault
-        elif isinstance(error, ModelError):
-            found = {"refused": error.message}
-        else:
-            raise
-    except (MemoryError, RuntimeError) as error:
-        # torch reports a failed allocation as a RuntimeError.
-        reason = "needs more memory than is allowed" if _is_memory(error) else "cannot be used as a model"
-        found = {"refused": f"The file {reason}."}
+        found = _found(request)
+    except Exception as error:  # noqa: BLE001 - a file may make the readers raise about anything
+        found = _refusal(error)
     with os.fdopen(answers, "w", encoding="utf-8") as answer:
         json.dump(found, answer)
+
+
+def _found(request: Mapping[str, Any]) -> dict[str, Any]:
+    path = Path(request["path"])
+    # What is looked at is what is opened here, whatever takes its place meanwhile.
+    file = _opened(path, request["file_bytes"])
+    try:
+        own = Path(f"/proc/self/fd/{file}")
+        return _answer(request, own if own.exists() else path, Path(request["out"]))
+    finally:
+        os.close(file)
+
+
+def _opened(path: Path, most: int) -> int:
+    """A descriptor of a regular file. A link is not followed, and nobody who would write to a pipe is waited for."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link, a socket, a device without a driver
+            raise Refused("It is not a regular file.") from error
+        raise
+    described = os.fstat(file)
+    if not stat.S_ISREG(described.st_mode):
+        raise Refused("It is not a regular file.")
+    if described.st_size > most:
+        raise Refused(f"The file is too large: {described.st_size:,} bytes; at most {most:,} are accepted.")
+    return file
+
+
+def _refusal(error: Exception) -> dict[str, Any]:
+    """What to answer where a file could not be opened."""
+    if isinstance(error, Refused):
+        return {"refused": str(error)}
+    if is_memory(error):  # this process's own limit, or the machine's end: the parent finds out
+        return {"refused": "The file needs more memory than is allowed.", "memory": True}
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return {"refused": "The file would grow larger than is allowed."}
+    missing = shortage(error)
+    if missing is not None:
+        return {"short": missing.message, "fix": missing.fix}
+    if isinstance(error, ModelError):
+        return {"refused": error.message}
+    if isinstance(error, RuntimeError):
+        return {"refused": "The file cannot be used as a model."}
+    return {"refused": _NOT_SURVIVED}
 
 
 def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]:
@@ -110,10 +147,11 @@ def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]
 def _limit(memory_bytes: int) -> None:
     """Takes away what the file must not have. Libraries are loaded already, so their share is known."""
     limit_memory(memory_bytes)
-    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    # Apart: the first sends SIGXCPU, which tells it from a SIGKILL that comes from outside.
+    lower_limit(resource.RLIMIT_CPU, _CPU_SECONDS, _CPU_SECONDS_AT_MOST)
+    lower_limit(resource.RLIMIT_CORE, 0)
+    lower_limit(resource.RLIMIT_FSIZE, memory_bytes)
+    lower_limit(resource.RLIMIT_NOFILE, 64)
 
 
 def check_base(path: Path, out: Path, described: ModelSpec | None = None) -> dict[str, Any]:
@@ -199,7 +237,7 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
     except pickle.UnpicklingError as error:
         raise Refused(_NO_TENSORS) from error
     except _READER_ERRORS as error:
-        if _is_memory(error):
+        if is_memory(error):
             raise MemoryError from error
         raise Refused("The file is damaged or holds invalid tensors.") from error
     if not isinstance(value, dict) or not value:
@@ -263,7 +301,7 @@ def _try(spec: ModelSpec, weights: State) -> int:
         with torch.inference_mode():
             logits = network(_probe(spec.input))
     except (*_READER_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in's code may raise about anything
-        if _is_memory(error):
+        if is_memory(error):
             raise MemoryError from error
         raise Refused("The model cannot take the input that its description names.") from error
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
@@ -278,7 +316,3 @@ def _probe(given: InputSpec) -> torch.Tensor:
         numbers[1] = given.vocabulary - 1
         return numbers
     return torch.zeros(2, given.channels, given.size, given.size)
-
-
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "allocate memory" in str(error)

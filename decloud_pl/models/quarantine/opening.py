@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -26,13 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.children import kill_group, output_of
-from decloud_pl.errors import ModelError, UntrustedFileRejected
+from decloud_pl.errors import MachineShortage, ModelError, UntrustedFileRejected
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.registry import plug_in_folders
 from decloud_pl.models.spec import BaseModel, ModelSpec
+from decloud_pl.shortage import can_give, killed
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
 """All that a child gets of it."""
+_WHO = "The process that opened the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +65,49 @@ def asked(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> dict
             f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",
             fix="It was not opened.",
         )
-    return {**request, "path": str(path), "memory_bytes": limits.memory_bytes, "plug_ins": plug_in_folders()}
+    bounds = {"file_bytes": limits.file_bytes, "memory_bytes": limits.memory_bytes}
+    return {**request, **bounds, "path": str(path), "plug_ins": plug_in_folders()}
 
 
-def believed(output: bytes) -> dict[str, Any]:
+def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
     """A child's answer.
+
+    Without one its end tells whose fault that is. The child meets its own limit of processor time with SIGXCPU; SIGKILL
+    comes from outside, for example because the machine's memory ran out. An exit code other than 0 means that it never
+    came to the file. Where the child met its limit of memory, this process asks the machine for as much: if that cannot
+    be had, the machine is short of memory, and otherwise the file wants too much.
+
+    Args:
+        output: what it wrote.
+        code: its exit code, or the negative number of the signal that ended it.
+        limits: what it was allowed.
 
     Raises:
         UntrustedFileRejected: the file was refused, or the child did not survive it.
-        OSError: there was no room for what the child had to write.
+        MachineShortage: this machine could not open the file, whatever is in it.
     """
     try:
         answer = json.loads(output)
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        answer = {"refused": "The process that opened the file did not survive it."}
-    if "full" in answer:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(answer["full"]))
+        answer = {"ended": code}
+    if isinstance(ended := answer.get("ended"), int):
+        outside = killed(_WHO, ended)
+        if outside is not None:
+            raise outside
+        if ended > 0:
+            raise MachineShortage(f"{_WHO} could not begin: it ended with exit code {ended}.")
+        busy = ended == -signal.SIGXCPU
+        answer = {"refused": f"{_WHO} {'needed too much processor time' if busy else 'did not survive it'}."}
+    if "short" in answer:
+        raise MachineShortage(str(answer["short"]), fix=str(answer.get("fix", "")))
     if "refused" in answer:
+        if answer.get("memory") and not can_give(limits.memory_bytes):
+            raise MachineShortage(
+                f"This machine has less than the {limits.memory_bytes >> 20:,} MB of memory that a file may need.",
+                fix="Close other programs.",
+            )
         raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
     return answer
 
@@ -113,7 +139,7 @@ class Opening:
         """What the child found.
 
         Raises:
-            UntrustedFileRejected: the file was refused, or the child did not survive it.
+            UntrustedFileRejected, MachineShortage: see `believed`.
         """
         try:
             output, _ = self._process.communicate(timeout=self._limits.wall_seconds)
@@ -121,7 +147,7 @@ class Opening:
             raise UntrustedFileRejected("The file took too long to open.", fix="It was not used.") from None
         finally:
             self.cancel()
-        return believed(output)
+        return believed(output, self._process.returncode, self._limits)
 
     def cancel(self) -> None:
         """Ends the child and whatever it may have started; at the second call there is nothing left to end."""
@@ -149,7 +175,7 @@ class BaseModelOpening(Opening):
         """The model.
 
         Raises:
-            UntrustedFileRejected: see `Opening.result`.
+            UntrustedFileRejected, MachineShortage: see `believed`.
         """
         classes = int(self.result()["classes"])
         return BaseModel(read_spec(self._out), self._out, classes)
@@ -166,8 +192,9 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
     Raises:
         UntrustedFileRejected: the file was refused, or it is a pipe or a device, for example.
         ModelError: it is not there.
+        MachineShortage: this machine could not open it, whatever is in it.
     """
-    path = _regular(Path(path))
+    path = followed(Path(path))
     if out is None:
         folder = tempfile.TemporaryDirectory(prefix="decloud-model-")
         atexit.register(folder.cleanup)
@@ -183,7 +210,7 @@ async def open_in_task(path: Path, out: Path, limits: ProcessLimits | None = Non
         output = await output_of(command, seconds=limits.wall_seconds, env=ENVIRONMENT)
     except TimeoutError:
         raise UntrustedFileRejected("The file took too long to open.", fix="It was not used.") from None
-    classes = int(believed(output.out)["classes"])
+    classes = int(believed(output.out, output.code, limits)["classes"])
     return BaseModel(read_spec(out), out, classes)
 
 
@@ -192,11 +219,16 @@ def _child(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> lis
     return [sys.executable, "-I", "-m", "decloud_pl.models.quarantine", json.dumps(arguments)]
 
 
-def _regular(path: Path) -> Path:
-    """The path, unless it leads to a pipe, for example: whoever opens one waits for somebody who writes to it."""
+def followed(path: Path) -> Path:
+    """Where a path that the user gave leads to: the child follows no link.
+
+    Raises:
+        UntrustedFileRejected: to no regular file.
+    """
     with contextlib.suppress(OSError):  # `asked` says what is wrong
         if not stat.S_ISREG(path.stat().st_mode):
             raise UntrustedFileRejected(f"{path} is not a regular file.", fix="It was not opened.")
+        return path.resolve()
     return path
 
 
@@ -221,7 +253,7 @@ def inspect_file(path: Path, out: Path) -> Inspection:
     Raises:
         UntrustedFileRejected: it is no such file, or it was refused.
     """
-    answer = Opening({"kind": "inspect", "out": str(out)}, _regular(path), ProcessLimits()).result()
+    answer = Opening({"kind": "inspect", "out": str(out)}, followed(path), ProcessLimits()).result()
     tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
     model = BaseModel(read_spec(out), out, int(answer["classes"])) if "classes" in answer else None
     return Inspection(str(answer["format"]), tensors, model, str(answer.get("problem", "")))

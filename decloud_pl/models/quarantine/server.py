@@ -7,7 +7,6 @@ own; it ends with its file, and nothing of it is left for the next one.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -19,9 +18,12 @@ from typing import Any
 
 import torch
 
+from decloud_pl.children import kill_group
 from decloud_pl.models.quarantine.child import open_one
 
 _CHUNK = 1 << 16
+_END_SECONDS = 2.0
+_LOOK_SECONDS = 0.002
 _TOO_LONG = {"refused": "The file took too long to open."}
 
 
@@ -35,26 +37,44 @@ def main() -> None:
 
 
 def _in_a_fork(request: Mapping[str, Any], answers: int) -> bytes:
-    """What the fork found, or nothing where it did not survive."""
+    """What the fork found, or how it ended where it did not say."""
     reading, writing = os.pipe()
     fork = os.fork()
     if fork == 0:
+        status = 1
         try:
             os.setsid()
             os.close(reading)
             os.close(answers)  # what it writes there would be taken for another file's answer
             open_one(request, writing)
+            status = 0
         finally:
-            os._exit(0)  # whatever happened: what follows is the parent's
+            os._exit(status)  # whatever happened: what follows is the parent's
     os.close(writing)
+    code: int | None = None
     try:
-        return _read(reading, request["wall_seconds"])
+        found = _read(reading, request["wall_seconds"])
+        if not found:
+            code = _code_of(fork)
     finally:
         os.close(reading)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(fork, signal.SIGKILL)
-            os.killpg(fork, signal.SIGKILL)
-        os.waitpid(fork, 0)
+        kill_group(fork)
+        if code is None:
+            os.kill(fork, signal.SIGKILL)  # which may have no session of its own yet
+            os.waitpid(fork, 0)
+    return found or json.dumps({"ended": code or 0}).encode()
+
+
+def _code_of(fork: int) -> int | None:
+    """How a fork ended that has closed its pipe, or None where it goes on: the pipe's end comes a moment earlier."""
+    deadline = time.monotonic() + _END_SECONDS
+    while True:
+        pid, status = os.waitpid(fork, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_LOOK_SECONDS)
 
 
 def _read(reading: int, seconds: float) -> bytes:

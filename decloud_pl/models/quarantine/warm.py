@@ -5,6 +5,7 @@ What a file can do and cannot is the same as in `quarantine`; only the seconds o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from decloud_pl.children import kill_group
 from decloud_pl.models.package import read_spec
 from decloud_pl.models.quarantine.opening import ENVIRONMENT, ProcessLimits, asked, believed
 from decloud_pl.models.spec import BaseModel
+
+_END_SECONDS = 2.0
 
 
 class WarmQuarantine:
@@ -54,16 +57,20 @@ class WarmQuarantine:
         process = self._child()
         assert process.stdin is not None  # noqa: S101  # both are pipes
         assert process.stdout is not None  # noqa: S101
-        output = b""
+        output, code = b"", 0
         try:
             process.stdin.write(json.dumps(arguments).encode() + b"\n")
             output = process.stdout.readline()
         except BrokenPipeError:
             pass  # the same as an answer that never comes
-        finally:
-            if not output:
-                self.close()
-        return believed(output)
+        except BaseException:
+            self.close()
+            raise
+        if not output:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its end of the pipe goes a moment earlier
+                code = process.wait(_END_SECONDS)
+            self.close()
+        return believed(output, code, self._limits)
 
     def _child(self) -> subprocess.Popen[bytes]:
         if self._process is None:

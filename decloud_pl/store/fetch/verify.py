@@ -13,12 +13,14 @@ from decloud_pl.store.ipfs.unixfs import profile_of
 
 @contextmanager
 def writing(destination: Path) -> Iterator[None]:
-    """Raises `StoreError` where the disk refuses what is written to a file."""
+    """Raises `StoreError` where the disk refuses what is written to a file, or to another one on the way to it."""
     try:
         yield
     except OSError as error:
+        named = error.filename2 or error.filename  # of a copy, where it goes
+        place = destination if named is None or Path(named).parent == destination.parent else named
         raise StoreError(
-            f"{destination} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
+            f"{place} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
         ) from error
 
 

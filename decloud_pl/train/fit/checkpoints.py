@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from decloud_pl.durable import appearing, replace_durably
+from decloud_pl.shortage import shortage
 from decloud_pl.train.fit.processes import LOOK_EVERY, agree
 from decloud_pl.train.progress import stopped
 
@@ -140,12 +141,19 @@ class CheckpointCallback(Callback):
 
 
 def usable(path: Path, fingerprint: str) -> Path | None:
-    """The checkpoint to go on from; None when there is none, or one of another training or a damaged one."""
+    """The checkpoint to go on from; None when there is none, or one of another training or a damaged one.
+
+    Raises:
+        MachineShortage: this machine cannot read it now.
+    """
     if not path.is_file():
         return None
     try:
         held = torch.load(path, weights_only=True, mmap=True, map_location="cpu")[_KEY]["fingerprint"]
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        missing = shortage(error)
+        if missing is not None:
+            raise missing from error
         logger.warning("The checkpoint %s cannot be read (%s); the training starts from the beginning", path, error)
         return None
     if held != fingerprint:

@@ -24,6 +24,7 @@ from decloud_pl.domain import Convention
 from decloud_pl.errors import DecloudError, UntrustedFileRejected
 from decloud_pl.models.quarantine.warm import WarmQuarantine
 from decloud_pl.models.registry import build as build_network
+from decloud_pl.shortage import shortage
 from decloud_pl.train.fit.encoding import check_fit
 from decloud_pl.train.score.scorer import Scorer
 from decloud_pl.train.update import delta
@@ -76,6 +77,12 @@ def main() -> None:
         found: dict[str, Any] = {
             "gains": gains(Path(request["base"]), request["dataset"], submissions, request["gradient_rate"])
         }
-    except DecloudError as error:
-        found = {"error": str(error)}
+    except Exception as error:
+        missing = shortage(error)
+        if missing is not None:
+            found = {"short": missing.message, "fix": missing.fix}
+        elif isinstance(error, DecloudError):
+            found = {"error": str(error)}
+        else:
+            raise
     send(messages, found)

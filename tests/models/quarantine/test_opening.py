@@ -20,16 +20,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from decloud_pl.errors import ModelError, UntrustedFileRejected
+from decloud_pl.errors import MachineShortage, ModelError, UntrustedFileRejected
 from decloud_pl.models import ModelSpec
 from decloud_pl.models.quarantine.opening import (
     BaseModelOpening,
     ProcessLimits,
-    believed,
     inspect_file,
     open_base_model,
     open_submission,
 )
+from tests.harness.small_disk import small_disk
+from tests.models.conftest import endless
 
 State = dict[str, torch.Tensor]
 
@@ -122,29 +123,30 @@ def test_a_pickle_that_runs_a_command_is_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("plug_in")
 def test_what_the_child_has_and_has_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DECLOUD_PRIVATE_KEY", "secret")
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
+    path = endless(tmp_path / "model")
     opening = BaseModelOpening(path, tmp_path / "out", ProcessLimits(memory_bytes=1 << 30))
     child = child_of(psutil.Process())
 
     def limits() -> dict[str, int]:
         return {name: resource.prlimit(child.pid, getattr(resource, f"RLIMIT_{name}"))[1] for name in LIMITED}
 
-    wait_for(lambda: limits()["CPU"] > 0 and limits()["FSIZE"] > 0)  # set before the child looks for the file
+    wait_for(lambda: limits()["NOFILE"] == 64)  # the last one to be set, before the child looks for the file
     # Isolated mode adds what keeps the C locale readable; nothing comes from here.
     assert set(child.environ()) <= {"OMP_NUM_THREADS", "PATH", "LC_CTYPE"}
     assert os.getsid(child.pid) == child.pid
     assert 0 < limits()["AS"] < 16 << 30
     assert limits()["FSIZE"] == 1 << 30
     assert limits()["CORE"] == 0
-    assert 0 < limits()["CPU"] < 1000
+    soft, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
+    assert 0 < soft < hard < 1000  # so that its own limit is told from a SIGKILL from outside
     opening.cancel()
     assert is_gone(child.pid)
 
 
-LIMITED = ("AS", "FSIZE", "CORE", "CPU")
+LIMITED = ("AS", "FSIZE", "CORE", "CPU", "NOFILE")
 
 
 def test_a_file_that_needs_more_than_the_limit(tmp_path: Path, state: State) -> None:
@@ -159,9 +161,9 @@ def test_a_file_that_needs_more_than_the_limit(tmp_path: Path, state: State) -> 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("plug_in")
 def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)  # nobody ever writes
+    path = endless(tmp_path / "model")
     opening = BaseModelOpening(path, tmp_path / "out", ProcessLimits(wall_seconds=0.3))
     child = child_of(psutil.Process())
     with pytest.raises(UntrustedFileRejected, match="took too long"):
@@ -174,19 +176,97 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         open_base_model(tmp_path / "base.pt", tmp_path / "out")
 
 
-def test_a_child_that_dies_is_a_refusal(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    opening = BaseModelOpening(path, tmp_path / "out")
-    child_of(psutil.Process()).send_signal(signal.SIGSEGV)
-    with pytest.raises(UntrustedFileRejected, match="did not survive"):
+def is_looking(child: psutil.Process) -> bool:
+    """Whether a child has come to the file: it has taken its limits on."""
+    return resource.prlimit(child.pid, resource.RLIMIT_NOFILE)[1] == 64
+
+
+ENDS = {
+    signal.SIGSEGV: (UntrustedFileRejected, "did not survive"),
+    signal.SIGABRT: (UntrustedFileRejected, "did not survive"),
+    signal.SIGXCPU: (UntrustedFileRejected, "needed too much processor time"),
+    signal.SIGKILL: (MachineShortage, "was killed, probably because memory ran out"),
+    signal.SIGTERM: (MachineShortage, "was ended from outside by SIGTERM"),
+}
+"""Signals that end the child, and what each means."""
+
+
+@pytest.mark.usefixtures("plug_in")
+@pytest.mark.parametrize("number", ENDS)
+def test_how_a_child_ends_tells_whose_fault_it_is(number: signal.Signals, tmp_path: Path) -> None:
+    opening = BaseModelOpening(endless(tmp_path / "model"), tmp_path / "out")
+    child = child_of(psutil.Process())
+    wait_for(lambda: is_looking(child))
+    child.send_signal(number)
+    kind, words = ENDS[number]
+    with pytest.raises(kind, match=words):
         opening.model()
 
 
+@pytest.mark.usefixtures("plug_in")
+def test_a_child_meets_its_own_limit_of_processor_time_with_another_signal_than_a_kill(tmp_path: Path) -> None:
+    opening = BaseModelOpening(endless(tmp_path / "model", "work"), tmp_path / "out")
+    child = child_of(psutil.Process())
+    wait_for(lambda: is_looking(child))
+    hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)[1]
+    resource.prlimit(child.pid, resource.RLIMIT_CPU, (1, hard))  # it has used more already
+    with pytest.raises(UntrustedFileRejected, match="needed too much processor time"):
+        opening.model()
+
+
+SHORT_MACHINE = """
+import resource, sys
+from pathlib import Path
+from decloud_pl.errors import DecloudError
+from decloud_pl.models.quarantine.opening import ProcessLimits, open_base_model
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = int(sys.argv[3])
+if limit:
+    resource.setrlimit(getattr(resource, sys.argv[4]), (limit, limit))
+try:
+    open_base_model(Path(sys.argv[1]), Path(sys.argv[2]), ProcessLimits(memory_bytes=int(sys.argv[5])))
+except DecloudError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def opened_where(path: Path, limit: str = "RLIMIT_AS", amount: int = 0, *, memory: int = 6 << 30) -> str:
+    """What opening a file comes to in a process that has itself, and so its children, only so much of something."""
+    arguments = [str(path), str(path.with_name("out")), str(amount), limit, str(memory)]
+    ended = subprocess.run(
+        [sys.executable, "-c", SHORT_MACHINE, *arguments], capture_output=True, text=True, check=True
+    )
+    return ended.stdout
+
+
+def test_a_machine_without_memory_is_told_from_a_file_that_wants_too_much(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "base.pt"
+    torch.save({**state, "fc2.weight": torch.zeros(100_000, 512), "fc2.bias": torch.zeros(100_000)}, path)
+    # The same file: once against its own limit, and once where the machine has not as much as that.
+    assert opened_where(path, memory=64 << 20).startswith("UntrustedFileRejected The file needs more memory")
+    short = opened_where(path, "RLIMIT_AS", 2 << 30)
+    assert short.startswith("MachineShortage "), short
+
+
+def test_a_child_that_never_comes_to_the_file_says_nothing_about_it(tmp_path: Path, packaged: Path) -> None:
+    # Not enough memory for the child's libraries.
+    assert opened_where(packaged, "RLIMIT_AS", 400 << 20).startswith("MachineShortage ")
+    # A limit of the user's own that is lower than the child's is no obstacle.
+    assert opened_where(packaged, "RLIMIT_CPU", 60) == ""
+    assert opened_where(packaged, "RLIMIT_FSIZE", 1 << 30) == ""
+
+
+def test_a_full_disk_is_not_the_files_fault(tmp_path: Path, packaged: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk", kilobytes=64) as disk,
+        pytest.raises(MachineShortage, match=r"There is no room left.*\. Make room there"),
+    ):
+        open_base_model(packaged, disk / "out")
+
+
+@pytest.mark.usefixtures("plug_in")
 def test_an_opening_may_be_cancelled_more_than_once(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
-    opening = BaseModelOpening(path, tmp_path / "out")
+    opening = BaseModelOpening(endless(tmp_path / "model"), tmp_path / "out")
     child = child_of(psutil.Process())
     opening.cancel()
     opening.cancel()
@@ -201,15 +281,32 @@ BaseModelOpening(Path(sys.argv[1]), Path(sys.argv[2])).model()
 """
 
 
+@pytest.mark.usefixtures("plug_in")
 def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
-    path = tmp_path / "pipe"
-    os.mkfifo(path)
+    path = endless(tmp_path / "model")
     with subprocess.Popen([sys.executable, "-c", PARENT, str(path), str(tmp_path / "out")]) as parent:
         child = child_of(psutil.Process(parent.pid))
-        with path.open("wb"):
-            assert not is_gone(child.pid)
-            parent.kill()
-            wait_for(lambda: is_gone(child.pid))
+        wait_for(lambda: is_looking(child))
+        parent.kill()
+        wait_for(lambda: is_gone(child.pid))
+
+
+@pytest.mark.parametrize("make", ["link", "pipe", "folder", "device"])
+def test_the_child_itself_opens_nothing_but_a_regular_file_and_follows_no_link(
+    make: str, tmp_path: Path, packaged: Path
+) -> None:
+    path = tmp_path / "base"
+    if make == "link":
+        path.symlink_to(packaged)
+    elif make == "pipe":
+        os.mkfifo(path)
+    elif make == "folder":
+        path.mkdir()
+    else:
+        path = Path("/dev/zero")
+    # As a worker opens what lies in the round's folder.
+    with pytest.raises(UntrustedFileRejected, match="is not a regular file"):
+        BaseModelOpening(path, tmp_path / "out").model()
 
 
 def test_a_pipe_or_a_device_is_not_opened_and_a_link_of_the_users_is_followed(tmp_path: Path, packaged: Path) -> None:
@@ -284,8 +381,3 @@ def test_a_file_made_to_exhaust_its_reader_costs_no_memory(
     kilobytes, reason = refused(tmp_path / "file")
     assert kilobytes < ordinary + 100_000
     assert "It was not used" in reason or "The file was not used" in reason
-
-
-def test_a_full_disk_is_not_the_files_fault() -> None:
-    with pytest.raises(OSError, match="No space left on device: '/full/place'"):
-        believed(b'{"full": "/full/place"}')

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,9 +18,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from decloud_pl.errors import ModelError, UntrustedFileRejected
+from decloud_pl.errors import DecloudError, MachineShortage, ModelError, UntrustedFileRejected
 from decloud_pl.models.quarantine.opening import ProcessLimits
 from decloud_pl.models.quarantine.warm import WarmQuarantine
+from tests.models.conftest import endless
 from tests.models.quarantine.test_opening import Payload, child_of, is_gone, wait_for
 
 State = dict[str, torch.Tensor]
@@ -58,14 +60,13 @@ def fork_of(child: psutil.Process) -> psutil.Process:
 
 
 def meanwhile(quarantine: WarmQuarantine, path: Path, act: Callable[[psutil.Process], None]) -> str:
-    """Opens a pipe that nobody writes to, does something to the fork that waits for it, and gives the refusal."""
-    os.mkfifo(path)
+    """Opens a file that takes for ever, does something to the fork meanwhile, and gives what comes of it."""
     acting = threading.Thread(target=lambda: act(fork_of(server())))
     acting.start()
-    with pytest.raises(UntrustedFileRejected) as caught:
-        quarantine.open_base_model(path, path.with_name("out"))
+    with pytest.raises(DecloudError) as caught:
+        quarantine.open_base_model(endless(path), path.with_name("out"))
     acting.join()
-    return str(caught.value)
+    return f"{type(caught.value).__name__}: {caught.value}"
 
 
 def test_one_child_opens_what_a_child_for_each_opens(quarantine: WarmQuarantine, good: Path, state: State) -> None:
@@ -104,6 +105,7 @@ def test_a_bad_file_harms_neither_the_child_nor_the_next_file(
     assert server().pid == child
 
 
+@pytest.mark.usefixtures("plug_in")
 def test_a_fork_has_limits_of_its_own_and_no_secret(
     quarantine: WarmQuarantine, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +121,9 @@ def test_a_fork_has_limits_of_its_own_and_no_secret(
         seen["server"] = resource.prlimit(server().pid, resource.RLIMIT_FSIZE)[1]
         fork.send_signal(signal.SIGSEGV)
 
-    assert "did not survive" in meanwhile(quarantine, tmp_path / "pipe", look)
+    assert "UntrustedFileRejected: The process that opened the file did not survive it" in meanwhile(
+        quarantine, tmp_path / "endless", look
+    )
     environment = seen.pop("environment")
     assert isinstance(environment, set)
     assert environment <= {"OMP_NUM_THREADS", "PATH", "LC_CTYPE"}
@@ -127,12 +131,30 @@ def test_a_fork_has_limits_of_its_own_and_no_secret(
     assert quarantine.open_base_model(good, tmp_path / "out").classes == 4
 
 
+def send(number: signal.Signals, process: psutil.Process) -> None:
+    process.send_signal(number)
+
+
+@pytest.mark.usefixtures("plug_in")
+def test_a_fork_that_is_killed_from_outside_says_nothing_about_its_file(
+    quarantine: WarmQuarantine, good: Path, tmp_path: Path
+) -> None:
+    quarantine.close()
+    for number, words in ((signal.SIGKILL, "was killed, probably because memory"), (signal.SIGTERM, "by SIGTERM")):
+        found = meanwhile(quarantine, tmp_path / number.name, partial(send, number))
+        assert found.startswith("MachineShortage: ")
+        assert words in found
+    with pytest.raises(UntrustedFileRejected, match="is not a regular file"):
+        quarantine.open_base_model(Path("/dev/zero"), tmp_path / "out")
+    assert quarantine.open_base_model(good, tmp_path / "out").classes == 4
+
+
+@pytest.mark.usefixtures("plug_in")
 def test_a_file_that_takes_too_long_leaves_no_process(good: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
     forks: list[psutil.Process] = []
     with WarmQuarantine(ProcessLimits(wall_seconds=1)) as quarantine:
         with pytest.raises(UntrustedFileRejected, match="took too long"):
-            quarantine.open_base_model(tmp_path / "pipe", tmp_path / "out")
+            quarantine.open_base_model(endless(tmp_path / "endless"), tmp_path / "out")
         child = server()
         assert child.children() == []
 
@@ -140,8 +162,8 @@ def test_a_file_that_takes_too_long_leaves_no_process(good: Path, tmp_path: Path
             forks.append(fork)
             child.kill()
 
-        # What a child was asked that goes is refused; the next file starts another one.
-        assert "did not survive" in meanwhile(quarantine, tmp_path / "other", end)
+        # That the child went says nothing about the file; the next one starts another child.
+        assert meanwhile(quarantine, tmp_path / "other", end).startswith(MachineShortage.__name__)
         wait_for(lambda: is_gone(forks[0].pid))
         assert is_gone(child.pid)
 
@@ -154,9 +176,9 @@ WarmQuarantine().open_base_model(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.usefixtures("plug_in")
 def test_child_and_fork_end_with_the_parent(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    command = [sys.executable, "-c", PARENT, str(tmp_path / "pipe"), str(tmp_path / "out")]
+    command = [sys.executable, "-c", PARENT, str(endless(tmp_path / "endless")), str(tmp_path / "out")]
     with subprocess.Popen(command) as parent:
         child = child_of(psutil.Process(parent.pid))
         fork = fork_of(child)

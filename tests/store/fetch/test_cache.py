@@ -15,6 +15,7 @@ from decloud_pl.errors import ContentNotFound, InvalidCid, SizeLimitExceeded, St
 from decloud_pl.store.fetch.cache import CachedReader
 from decloud_pl.store.fetch.fetcher import Cancelled, in_thread
 from decloud_pl.store.fetch.gateway import GatewayReader
+from tests.harness.small_disk import small_disk
 from tests.store.fakes.oracle import cid_of
 from tests.store.fakes.server import Request, silent
 from tests.store.fakes.shelf import FakeGateway
@@ -180,3 +181,23 @@ def test_a_cancelled_task_ends_its_download_with_the_loop(
 
     asyncio.run(begin_and_cancel())  # waits for its threads
     assert ends == ["Cancelled"]
+
+
+def test_a_cache_that_cannot_be_written_is_blamed_and_not_the_file(
+    cache: CachedReader, folder: Path, tmp_path: Path
+) -> None:
+    folder.parent.mkdir()
+    folder.write_text("no folder")
+    with pytest.raises(StoreError, match=rf"^{folder} cannot be written: File exists"):
+        cache.fetch(CID, tmp_path / "out", max_bytes=len(DATA))
+    folder.unlink()
+    with small_disk(folder, kilobytes=64), pytest.raises(StoreError, match=rf"^{folder}/.*: No space left on device"):
+        cache.fetch(CID, tmp_path / "out", max_bytes=len(DATA))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_place_for_the_file_is_blamed_and_not_the_cache(cache: CachedReader, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kilobytes=64) as disk:
+        with pytest.raises(StoreError, match=rf"^{disk / 'out'} cannot be written: No space left on device"):
+            cache.fetch(CID, disk / "out", max_bytes=len(DATA))
+        assert list(disk.iterdir()) == []

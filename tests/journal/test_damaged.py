@@ -1,0 +1,162 @@
+"""A damaged journal, or one with a state that this program does not know, is one sentence wherever it is read."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from decloud_pl.chain.transaction_log import Attempt
+from decloud_pl.cli import main
+from decloud_pl.dashboard.views import Views
+from decloud_pl.errors import JournalError
+from decloud_pl.journal.findings import readings, stored_revision
+from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.transactions import JournalTransactionLog
+from decloud_pl.journal.uploads import JournalUploadLog, finished_cids
+from decloud_pl.journal.writer import Journal
+
+OWNER = Owner("net", "program", "wallet")
+PAGES = ("rounds", "transitions", "transactions", "uploads", "revisions", "readings")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with a journal of several pages."""
+    folder = tmp_path / "trainer"
+    monkeypatch.setenv("DECLOUD_HOME", str(folder))
+    with Journal(folder / JOURNAL_FILE, OWNER) as journal:
+        log = JournalTransactionLog(journal)
+        for number in range(100):
+            seen = RoundRecord(number, State.SEEN, "custom", "digits", "bafy" * 15, 10**9)
+            journal.save(seen)
+            journal.save(replace(seen, state=State.CLAIMED, claimed_lamports=5, reason="r" * 50))
+            log.record(f"join:{number}", Attempt(f"signature {number}", "hash", 1, b"wire" * 50))
+        journal.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return folder
+
+
+def roots(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0"))
+
+
+def overwrite(home: Path, which: Callable[[str, int], bool]) -> None:
+    """Writes noise over the first pages of some tables and indexes."""
+    path = home / JOURNAL_FILE
+    with closing(sqlite3.connect(path)) as db:
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+        pages = [page for name, page in roots(db).items() if which(name, page)]
+    assert pages
+    with path.open("r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * size)
+            file.write(os.urandom(size))
+
+
+def of_table(home: Path, table: str) -> None:
+    overwrite(home, lambda name, _: name == table)
+
+
+def of_indexes(home: Path) -> None:
+    overwrite(home, lambda name, _: name not in PAGES)
+
+
+def of_all(home: Path) -> None:
+    overwrite(home, lambda _, page: page > 1)
+
+
+def cut(home: Path) -> None:
+    path = home / JOURNAL_FILE
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def say(statement: str, home: Path) -> None:
+    with closing(sqlite3.connect(home / JOURNAL_FILE)) as db:
+        db.execute(statement)
+        db.commit()
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    **{f"the pages of {table}": partial(of_table, table=table) for table in PAGES},
+    "the pages of the indexes": of_indexes,
+    "every page": of_all,
+    "cut off": cut,
+    "an unknown state": partial(say, "UPDATE rounds SET state = 'dancing' WHERE round_id = 3"),
+    "a state that is no text": partial(say, "UPDATE rounds SET state = x'ff' WHERE round_id = 3"),
+    "an unknown state in what happened": partial(say, "UPDATE transitions SET state = 'dancing' WHERE round_id = 3"),
+    "bytes for a text": partial(say, "UPDATE rounds SET reason = x'fffe' WHERE round_id = 3"),
+    "bytes for a text in what happened": partial(say, "UPDATE transitions SET reason = x'fffe' WHERE round_id = 3"),
+    "a text for a number": partial(say, "UPDATE rounds SET claimed_lamports = 'many' WHERE round_id = 3"),
+    "a missing table": partial(say, "DROP TABLE transitions"),
+    "another table": partial(say, "ALTER TABLE rounds RENAME COLUMN network TO other"),
+}
+
+
+def apply(damage: str, home: Path) -> None:
+    make = DAMAGES[damage]
+    if isinstance(make, partial) and make.func is say:
+        say(make.args[0], home)
+    else:
+        make(home)
+
+
+def work(home: Path) -> list[Callable[[Journal], object]]:
+    """What the daemon does with its journal."""
+    return [
+        lambda journal: journal.unfinished(),
+        lambda journal: journal.states(),
+        lambda journal: journal.rounds(),
+        lambda journal: journal.latest_transitions(),
+        lambda journal: journal.transitions(3),
+        lambda journal: journal.save(RoundRecord(3, State.TRAINING, "custom", "digits", "bafy", 1)),
+        lambda journal: JournalTransactionLog(journal).attempts("join:1"),
+        lambda journal: JournalUploadLog(journal, 3).get("store"),
+        lambda journal: finished_cids(journal, "store"),
+        readings,
+        stored_revision,
+    ]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_journal_is_one_sentence(damage: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    apply(damage, home)
+    before = (home / JOURNAL_FILE).read_bytes()
+    for arguments in (["history"], ["history", "--json"], ["history", "--csv"]):
+        capsys.readouterr()
+        code = main(arguments)  # a damaged part that it does not read is no obstacle
+        said = capsys.readouterr().err
+        assert (code, said.count("\n")) in ((0, 0), (11, 1)), said
+        assert code == 0 or said.startswith(f"decloud-trainer: The journal {home / JOURNAL_FILE} cannot be read: ")
+    views = Views(home)
+    for show in (
+        lambda: views.overview(""),
+        lambda: views.round(OWNER.folder, 3),
+        lambda: views.rounds("", state="", text="", page=1, order="round_id", descending=True),
+    ):
+        with suppress(JournalError):
+            show()
+    assert (home / JOURNAL_FILE).read_bytes() == before
+    with suppress(JournalError), Journal(home / JOURNAL_FILE, OWNER) as journal:
+        for step in work(home):
+            with suppress(JournalError):
+                step(journal)
+
+
+@pytest.mark.parametrize("damage", ["an unknown state", "every page", "bytes for a text"])
+def test_what_it_is_about_is_named(damage: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    apply(damage, home)
+    assert main(["history"]) == 11
+    words = {
+        "an unknown state": "a row is in the state 'dancing'. It was left as it is. Use the program version that",
+        "every page": "malformed. It was left as it is. Try again, or restore it from a copy.",
+        "bytes for a text": "a row has a reason that cannot be read. It was left as it is.",
+    }
+    assert words[damage] in capsys.readouterr().err

@@ -164,7 +164,7 @@ class ChainClient:
 
     async def _latest(self, error: RpcRejected) -> range:
         """The numbers to ask for one by one where listing is refused."""
-        logger.info("Rounds are read by their numbers: %s", error.message)
+        logger.debug("Rounds are read by their numbers: %s", error.message)
         count = await self.count()
         return range(max(0, count - _LISTED_BY_ID), count)
 

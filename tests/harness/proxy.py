@@ -46,6 +46,7 @@ class Fault:
     methods: Sequence[str] = ()
     times: int = 1_000_000
     skip: int = 0
+    began: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
@@ -103,6 +104,7 @@ class FaultProxy:
                     fault.skip -= 1
                     continue
                 fault.times -= 1
+                fault.began.set()
                 return fault.kind
         if self._random.random() < self.chance:
             kind = self._random.choice(RANDOM_KINDS)

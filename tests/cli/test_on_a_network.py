@@ -54,6 +54,7 @@ async def test_a_creators_escape_sequences_reach_no_terminal(world: World, ask: 
     assert (await ask("status", number, "--json")).document["round"]["model_cid"] == shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("methods", "fallback", "verdict", "fix"),
     [
@@ -80,6 +81,7 @@ async def test_doctor_shows_what_each_endpoint_refuses(
     assert [finding["verdict"] for finding in rest] == ["ok"] * fallback
 
 
+@pytest.mark.slow
 async def test_doctor_finds_all_that_the_daemon_asks_for(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
     findings = (await ask("doctor", "--json")).document["findings"]
     by_name = {finding["name"]: finding for finding in findings}

@@ -105,11 +105,16 @@ async def join_latencies(
     are looked at.
     """
 
-    def make_model(path: Path, number: int) -> None:
+    models = folder / "models"
+    models.mkdir(parents=True)
+    for number in range(rounds):  # before the network runs: torch takes its time
         if architecture:
-            make_package(path, make_spec(architecture, hyper_parameters or {}, {}), seed=number)
+            make_package(models / str(number), make_spec(architecture, hyper_parameters or {}, {}), seed=number)
         else:
-            path.write_bytes(b"a base model")
+            (models / str(number)).write_bytes(b"a base model")
+
+    def make_model(path: Path, number: int) -> None:
+        path.hardlink_to(models / str(number))
 
     nursery = Nursery()
     try:

@@ -14,7 +14,6 @@ from solders.pubkey import Pubkey
 from decloud_pl.chain import borsh
 from decloud_pl.chain.anchor import discriminator
 from decloud_pl.chain.dialects import get_dialect
-from decloud_pl.chain.dialects.v1_0.accounts import encode_round
 from decloud_pl.domain import Round, RoundStatus
 from decloud_pl.localnet.clock import ManualClock
 from decloud_pl.localnet.program import NEWEST, shared_object
@@ -23,6 +22,7 @@ from decloud_pl.localnet.rpc.cluster import cluster_methods
 from decloud_pl.localnet.rpc.jsonrpc import answer
 from decloud_pl.localnet.rpc.transactions import transaction_methods
 from decloud_pl.localnet.vm import Vm
+from tests.chain.dialects.encoding import encode_round
 
 OPEN = 100
 """Rounds that wait for a validator, wait for trainers, or are trained."""

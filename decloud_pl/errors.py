@@ -151,12 +151,16 @@ class RpcRejected(ChainError):
     Args:
         code: JSON-RPC error code, for example -32602.
         logs: program log lines of a failed preflight, if the endpoint gave any.
+        said: the code and the text that the endpoint refused with.
     """
 
-    def __init__(self, message: str, *, fix: str = "", code: int | None = None, logs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, message: str, *, fix: str = "", code: int | None = None, logs: tuple[str, ...] = (), said: str = ""
+    ) -> None:
         super().__init__(message, fix=fix)
         self.code = code
         self.logs = logs
+        self.said = said
 
 
 class TransactionExpired(ChainError):

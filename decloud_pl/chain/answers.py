@@ -1,7 +1,9 @@
-"""Answers of RPC endpoints: bounded, uncompressed, and none of a redirect or a refusal."""
+"""Answers of RPC endpoints: bounded, uncompressed, and nothing of a redirect or an overload."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -10,6 +12,9 @@ from decloud_pl.proxies import Route
 
 LONGEST_ANSWER = 256 << 20
 """Bytes. A program's 100,000 rounds take about 60 MB."""
+_LONGEST_REFUSAL = 2048
+_REFUSAL_SECONDS = 2.0
+"""What is read of the text beside a refusal, for messages."""
 
 
 def bounded_client(timeout: float, route: Route) -> httpx2.AsyncClient:
@@ -41,27 +46,50 @@ async def bounded(response: httpx2.Response) -> None:
         UnusableAnswer: it is compressed, which was not asked for. Reading raises it for one too long.
     """
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnusableAnswer("compresses its answer, which was not asked for")
-    # The status says all that is needed of what is no success.
-    response.stream = _Bounded(response.stream, is_wanted=response.is_success)
+        if response.is_success:
+            raise UnusableAnswer("compresses its answer, which was not asked for")
+        del response.headers["Content-Encoding"]
+        response.stream = _Nothing(response.stream)
+    elif response.is_client_error:
+        response.stream = _Refusal(response.stream)
+    elif response.is_success:
+        response.stream = _Bounded(response.stream)
+    else:  # the status says all that is needed
+        response.stream = _Nothing(response.stream)
 
 
-class _Bounded(httpx2.AsyncByteStream):
-    def __init__(self, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream, *, is_wanted: bool) -> None:
+class _Body(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream) -> None:
         if not isinstance(stream, httpx2.AsyncByteStream):
             raise TypeError("the answer is not read by an asynchronous client")
         self._stream = stream
-        self._is_wanted = is_wanted
 
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _Bounded(_Body):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
-        if not self._is_wanted:
-            return
         async for part in self._stream:
             size += len(part)
             if size > LONGEST_ANSWER:
                 raise UnusableAnswer(f"sends more than {LONGEST_ANSWER >> 20} MB in one answer")
             yield part
 
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+
+class _Refusal(_Body):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        text = bytearray()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REFUSAL_SECONDS):
+                async for part in self._stream:
+                    text += part
+                    if len(text) > _LONGEST_REFUSAL:
+                        break
+        yield bytes(text[:_LONGEST_REFUSAL])
+
+
+class _Nothing(_Body):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b""

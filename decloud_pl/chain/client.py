@@ -22,6 +22,8 @@ _LISTED_BY_ID = 10_000
 _MISSING_BATCHES = 10
 """After so many requests without a round the reading stops: the counter is wrong."""
 _OPEN_SECONDS = 86_400
+_MOST_NEW = 1000
+"""Rounds that one further look may add."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,19 @@ class ChainClient:
                 found.append(round_)
         return found[::-1], count
 
+    async def open_rounds_again(self, known: Iterable[Round], count: int) -> tuple[list[Round], int]:
+        """What `open_rounds` gives, for who has asked before: it reads the rounds that were open, and new ones.
+
+        Args:
+            known: the rounds that were open.
+            count: the number after the latest round of all, as it was then.
+        """
+        new = range(count, min(await self.count(), count + _MOST_NEW))
+        found = await self.rounds_by_id([*(round_.id for round_ in known), *new])
+        # A counter alone is not believed: it may be any number.
+        count = max([count, *(round_id + 1 for round_id in new if round_id in found)])
+        return [round_ for round_ in found.values() if round_.is_open], count
+
     async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:
         """A trainer's place in a round, None when it has not joined."""
         address = self.dialect.submission_address(round_id, trainer)
@@ -164,7 +179,7 @@ class ChainClient:
 
     async def _latest(self, error: RpcRejected) -> range:
         """The numbers to ask for one by one where listing is refused."""
-        logger.info("Rounds are read by their numbers: %s", error.message)
+        logger.debug("Rounds are read by their numbers: %s", error.message)
         count = await self.count()
         return range(max(0, count - _LISTED_BY_ID), count)
 

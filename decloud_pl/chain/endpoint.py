@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from decloud_pl.chain.pace import Pace
-from decloud_pl.chain.rpc_errors import from_error_object, from_transport, not_rpc, silent
+from decloud_pl.chain.refusals import Refusals
+from decloud_pl.chain.rpc_errors import Asked, from_error_object, from_transport, not_rpc, silent
 from decloud_pl.errors import ConfigError, RpcUnavailable
 from decloud_pl.proxies import route_to
 from decloud_pl.retry import Backoff
@@ -71,6 +72,7 @@ class Endpoint:
         self.host = host_of(url)
         self._route = route_to(url)
         self.healthy = True
+        self.refusals = Refusals(self.host, pace.monotonic)
         self._timeout = timeout
         self._pace = pace
         self._bucket = TokenBucket(rate, max(1.0, rate * _BURST_SECONDS), now=pace.monotonic())
@@ -114,14 +116,15 @@ class Endpoint:
         self._failures = 0
         self._rests_until = 0.0
 
-    async def call(self, request: Request[T]) -> T:
-        """Makes one request, after waiting for a token."""
+    async def call(self, method: str, request: Request[T]) -> T:
+        """Makes one request, after waiting for a token; ``method`` is JSON-RPC's, for messages."""
         from solana.exceptions import SolanaRpcException
         from solana.rpc.core import RPCException
         from solders.errors import SerdeJSONError
 
         from decloud_pl.chain.answers import UnusableAnswer
 
+        asked = Asked(self.url, self.host, method)
         wait = self._bucket.take(self._pace.monotonic())
         if wait:
             await self._pace.sleep(wait)
@@ -129,9 +132,9 @@ class Endpoint:
             async with asyncio.timeout(self._timeout * _WHOLE_ANSWER):
                 answer = await request(self._connected())
         except RPCException as error:
-            raise from_error_object(self.host, error.args[0] if error.args else None) from error
+            raise from_error_object(asked, error.args[0] if error.args else None) from error
         except SolanaRpcException as error:
-            raise from_transport(self.host, error.__cause__) from error
+            raise from_transport(asked, error.__cause__) from error
         except TimeoutError as error:
             raise silent(self.host) from error
         except UnusableAnswer as error:
@@ -147,7 +150,7 @@ class Endpoint:
                 raise not_rpc(self.host) from error
             raise
         if isinstance(answer, int):
-            raise from_error_object(self.host, answer)
+            raise from_error_object(asked, answer)
         return answer
 
     def _connected(self) -> AsyncClient:

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from decloud_pl.chain.endpoint import Endpoint, Request
 from decloud_pl.chain.pace import Pace
+from decloud_pl.chain.refusals import Refusal
 from decloud_pl.chain.rpc_errors import PreflightFailure, not_rpc
 from decloud_pl.errors import ChainError, ConfigError, RpcRejected, RpcUnavailable
 
@@ -82,6 +83,11 @@ class EndpointPool:
         """Of the endpoint that is asked next, for messages."""
         return next((endpoint.host for endpoint in self._all if endpoint.healthy), self._all[0].host)
 
+    @property
+    def refused(self) -> list[Refusal]:
+        """What the endpoints refused when they were asked last."""
+        return [refusal for endpoint in self._all for refusal in endpoint.refusals.all()]
+
     def need(self, slot: int) -> None:
         """From now on refuses answers that are older than ``slot``: this wallet's own transaction is in it."""
         self._needed_slot = max(self._needed, slot)
@@ -91,19 +97,29 @@ class EndpointPool:
     def _needed(self) -> int:
         return self._needed_slot if self._pace.monotonic() < self._needed_until else 0
 
-    async def call(self, request: Request[T]) -> T:
+    async def call(self, method: str, request: Request[T], *, replaceable: bool = False) -> T:
         """Makes a request of the first endpoint that can answer it.
+
+        One that refused the method a short while ago is asked last, and for what is replaceable not at all.
+
+        Args:
+            method: of JSON-RPC.
+            request: makes it.
+            replaceable: whether the caller has another way where this one is refused.
 
         Raises:
             RpcUnavailable: none can now; ``retry_after`` is the shortest wait that was asked for.
-            RpcRejected: the endpoint, or every one of them, said no.
+            RpcRejected: the endpoint, or every one of them, said no; one of them where the request is replaceable.
         """
         unavailable: RpcUnavailable | None = None
         rejected: RpcRejected | None = None
-        for endpoint in self._candidates():
+        refusing = [endpoint for endpoint in self._all if endpoint.refusals.of(method) is not None]
+        if replaceable and refusing:
+            rejected = refusing[0].refusals.of(method)
+        for endpoint in self._candidates(refusing, with_refusing=not replaceable):
             self.health.requests += 1
             try:
-                answer = await endpoint.call(request)
+                answer = await endpoint.call(method, request)
                 self._check_age(endpoint, answer)
             except RpcUnavailable as error:
                 self.health.errors += 1
@@ -113,12 +129,14 @@ class EndpointPool:
                 self.health.errors += 1
                 if isinstance(error, PreflightFailure):
                     raise
+                endpoint.refusals.add(method, error)
                 rejected = rejected or error
             else:
                 endpoint.recovered()
+                endpoint.refusals.forget(method)
                 self.health.heard()
                 return answer
-        if unavailable is not None:
+        if unavailable is not None and not (replaceable and rejected):
             raise unavailable
         if rejected is not None:
             raise rejected
@@ -140,7 +158,7 @@ class EndpointPool:
         failure: ChainError | None = None
         for endpoint in self._all:
             try:
-                answer = await endpoint.call(lambda client: client.get_genesis_hash())
+                answer = await endpoint.call("getGenesisHash", lambda client: client.get_genesis_hash())
             except ChainError as error:
                 failure = error
                 continue
@@ -159,16 +177,16 @@ class EndpointPool:
             raise failure or RpcUnavailable("No RPC endpoint answers.", fix="Check the connection.")
         return next(iter(seen))
 
-    def _candidates(self) -> Iterator[Endpoint]:
+    def _candidates(self, refusing: Sequence[Endpoint], *, with_refusing: bool) -> Iterator[Endpoint]:
         """Those to ask, one after the other; what is found out on the way counts for the next."""
         asked: set[Endpoint] = set()
         for endpoint in self._all:
-            if endpoint.healthy:
+            if endpoint.healthy and endpoint not in refusing:
                 asked.add(endpoint)
                 yield endpoint
-            elif not endpoint.rests and len(self._all) > 1:
+            elif not endpoint.healthy and not endpoint.rests and len(self._all) > 1:
                 self._probe_soon(endpoint)
-        for endpoint in self._all:
+        for endpoint in (*(one for one in self._all if one not in refusing), *(refusing if with_refusing else ())):
             # The pool asks its only endpoint again after the back-off, whatever Retry-After said.
             is_overdue = len(self._all) == 1 and not endpoint.rests_by_itself
             if endpoint not in asked and (is_overdue or not endpoint.must_wait):
@@ -200,7 +218,7 @@ class EndpointPool:
 
     async def _probe(self, endpoint: Endpoint) -> None:
         try:
-            answer = await endpoint.call(lambda client: client.get_epoch_info())
+            answer = await endpoint.call("getEpochInfo", lambda client: client.get_epoch_info())
         except RpcUnavailable as error:
             endpoint.failed(error)
             return

@@ -17,7 +17,7 @@ from solders.transaction import VersionedTransaction
 from decloud_pl.chain.endpoint import COMMITMENT, Endpoint, Request
 from decloud_pl.chain.endpoints import EndpointPool, RpcHealth
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.chain.rpc_errors import NO_HISTORY
+from decloud_pl.chain.refusals import Refusal
 from decloud_pl.errors import DecodeError, RpcRejected
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 _CLOCK_SYSVAR_SIZE = 40
 ACCOUNTS_PER_REQUEST = 100
+HISTORY = "getSignatureStatuses with searchTransactionHistory"
+"""What some nodes refuse, which keep no history; the method without it shows what was sent lately."""
 
 T = TypeVar("T")
 
@@ -129,18 +131,18 @@ class RpcClient:
 
     async def balance(self, address: Pubkey) -> int:
         """Lamports."""
-        return (await self._call(lambda client: client.get_balance(address))).value
+        return (await self._call("getBalance", lambda client: client.get_balance(address))).value
 
     async def account(self, address: Pubkey) -> Account | None:
         """An account, None when there is none."""
-        return _account((await self._call(lambda client: client.get_account_info(address))).value)
+        return _account((await self._call("getAccountInfo", lambda client: client.get_account_info(address))).value)
 
     async def accounts(self, addresses: Sequence[Pubkey]) -> list[Account | None]:
         """Accounts in the order asked for, None for each that does not exist."""
         found: list[Account | None] = []
         for start in range(0, len(addresses), ACCOUNTS_PER_REQUEST):
             part = list(addresses[start : start + ACCOUNTS_PER_REQUEST])
-            answer = await self._call(partial(_get_multiple_accounts, part))
+            answer = await self._call("getMultipleAccounts", partial(_get_multiple_accounts, part))
             if len(answer.value) != len(part):
                 raise DecodeError(
                     f"The RPC endpoint {self._host} answered for {len(answer.value)} accounts, not {len(part)}."
@@ -156,7 +158,9 @@ class RpcClient:
 
         conditions = [MemcmpOpts(offset=offset, bytes=base58.b58encode(data).decode()) for offset, data in filters]
         answer = await self._call(
-            lambda client: client.get_program_accounts(program_id, encoding="base64", filters=conditions)
+            "getProgramAccounts",
+            lambda client: client.get_program_accounts(program_id, encoding="base64", filters=conditions),
+            replaceable=True,
         )
         return [
             (entry.pubkey, Account(entry.account.owner, entry.account.lamports, bytes(entry.account.data)))
@@ -173,20 +177,28 @@ class RpcClient:
 
     async def latest_blockhash(self) -> tuple[Hash, int]:
         """A fresh blockhash and the last block height at which it is good."""
-        value = (await self._call(lambda client: client.get_latest_blockhash())).value
+        value = (await self._call("getLatestBlockhash", lambda client: client.get_latest_blockhash())).value
         return value.blockhash, value.last_valid_block_height
 
     async def block_height(self) -> BlockHeight:
-        value = (await self._call(lambda client: client.get_epoch_info())).value
+        value = (await self._call("getEpochInfo", lambda client: client.get_epoch_info())).value
         return BlockHeight(value.block_height, value.absolute_slot)
 
     async def rent_exempt_minimum(self, size: int) -> int:
         """Lamports that an account of ``size`` bytes must hold."""
-        return (await self._call(lambda client: client.get_minimum_balance_for_rent_exemption(size))).value
+        return (
+            await self._call(
+                "getMinimumBalanceForRentExemption", lambda client: client.get_minimum_balance_for_rent_exemption(size)
+            )
+        ).value
 
     async def priority_fees(self, addresses: Sequence[Pubkey]) -> list[int]:
         """What recent transactions that wrote these accounts paid, in micro-lamports per compute unit."""
-        answer = await self._call(lambda client: client.get_recent_prioritization_fees(list(addresses)))
+        answer = await self._call(
+            "getRecentPrioritizationFees",
+            lambda client: client.get_recent_prioritization_fees(list(addresses)),
+            replaceable=True,
+        )
         return [fee.prioritization_fee for fee in answer.value]
 
     async def signature_statuses(self, signatures: Sequence[Signature]) -> SignatureStatuses:
@@ -197,12 +209,10 @@ class RpcClient:
             return await client.get_signature_statuses(list(signatures), search_transaction_history=history)
 
         try:
-            answer = await self._call(partial(ask, history=True))
-        except RpcRejected as error:
-            if error.code != NO_HISTORY:
-                raise
+            answer = await self._call(HISTORY, partial(ask, history=True), replaceable=True)
+        except RpcRejected:
             # What was sent lately can still be seen.
-            answer = await self._call(partial(ask, history=False))
+            answer = await self._call("getSignatureStatuses", partial(ask, history=False))
         good = (Level.Confirmed, Level.Finalized)
         found = tuple(
             None if status is None else SignatureStatus(status.slot, status.confirmation_status in good, status.err)
@@ -216,7 +226,7 @@ class RpcClient:
 
     async def simulate(self, transaction: VersionedTransaction) -> Simulation:
         """Runs a transaction without effect."""
-        value = (await self._call(lambda client: client.simulate_transaction(transaction))).value
+        value = (await self._call("simulateTransaction", lambda client: client.simulate_transaction(transaction))).value
         return Simulation(value.err, tuple(value.logs or ()), value.units_consumed or 0)
 
     async def recent_instructions(self, program_id: Pubkey, signatures: int, transactions: int) -> list[Instruction]:
@@ -229,10 +239,16 @@ class RpcClient:
         """
         from solders.transaction_status import EncodedTransactionWithStatusMeta
 
-        answer = await self._call(lambda client: client.get_signatures_for_address(program_id, limit=signatures))
+        answer = await self._call(
+            "getSignaturesForAddress",
+            lambda client: client.get_signatures_for_address(program_id, limit=signatures),
+            replaceable=True,
+        )
         found: list[Instruction] = []
         for entry in [entry for entry in answer.value if entry.err is None][:transactions]:
-            read = (await self._call(partial(_get_transaction, entry.signature))).value
+            read = (
+                await self._call("getTransaction", partial(_get_transaction, entry.signature), replaceable=True)
+            ).value
             if read is None or not isinstance(read.transaction, EncodedTransactionWithStatusMeta):
                 continue
             sent = read.transaction.transaction
@@ -250,11 +266,11 @@ class RpcClient:
         from solana.rpc.models import TxOpts
 
         options = TxOpts(skip_preflight=not preflight, preflight_commitment=Commitment(COMMITMENT), max_retries=0)
-        return (await self._call(lambda client: client.send_raw_transaction(wire, options))).value
+        return (await self._call("sendTransaction", lambda client: client.send_raw_transaction(wire, options))).value
 
     async def request_airdrop(self, address: Pubkey, lamports: int) -> Signature:
         """Asks a test network's faucet for lamports."""
-        return (await self._call(lambda client: client.request_airdrop(address, lamports))).value
+        return (await self._call("requestAirdrop", lambda client: client.request_airdrop(address, lamports))).value
 
     @property
     def health(self) -> RpcHealth:
@@ -262,11 +278,16 @@ class RpcClient:
         return self._endpoints.health
 
     @property
+    def refused(self) -> list[Refusal]:
+        """What the endpoints refused when they were asked last."""
+        return self._endpoints.refused
+
+    @property
     def _host(self) -> str:
         return self._endpoints.host
 
-    async def _call(self, request: Request[T]) -> T:
-        return await self._endpoints.call(request)
+    async def _call(self, method: str, request: Request[T], *, replaceable: bool = False) -> T:
+        return await self._endpoints.call(method, request, replaceable=replaceable)
 
 
 def clock_of(account: Account | None) -> int:

@@ -5,9 +5,14 @@ Messages name the endpoint's host alone: the path or query of a private endpoint
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from decloud_pl.errors import RpcRejected, RpcUnavailable
+from decloud_pl.redact import HIDDEN, legible
 from decloud_pl.retry import retry_after
 
 if TYPE_CHECKING:
@@ -49,6 +54,40 @@ _PASSING = frozenset({-32004, -32005, -32014, -32016, -32603, 429, -32429})
 """Codes of an endpoint that is behind, overloaded or broken for the moment; the last two are providers' own."""
 
 
+_LONGEST_QUOTE = 200
+_SHORTEST_KEY = 6
+"""Characters; shorter parts of an address, such as ``v2``, are no keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which endpoint was asked for what.
+
+    Attributes:
+        url: of the endpoint.
+        host: its host and port.
+        method: of JSON-RPC.
+    """
+
+    url: str
+    host: str
+    method: str
+
+    def quoted(self, text: str) -> str:
+        """What the endpoint said, in one short line and without the key that its address may hold."""
+        parts = urlsplit(self.url)
+        values = [
+            *parts.path.split("/"),
+            *(value for _, value in parse_qsl(parts.query)),
+            parts.username,
+            parts.password,
+        ]
+        for key in filter(None, values):
+            if len(key) >= _SHORTEST_KEY:
+                text = text.replace(key, HIDDEN).replace(unquote(key), HIDDEN)
+        return legible(text.strip(), _LONGEST_QUOTE).rstrip(".")
+
+
 class PreflightFailure(RpcRejected):
     """The endpoint simulated the transaction and it failed; `Sender` turns it into the program's error."""
 
@@ -57,11 +96,11 @@ class PreflightFailure(RpcRejected):
         self.error = error
 
 
-def from_error_object(host: str, reason: Any) -> RpcRejected | RpcUnavailable:  # solders has no base class for these
+def from_error_object(asked: Asked, reason: Any) -> RpcRejected | RpcUnavailable:  # solders has no base class for these
     """The typed error for a JSON-RPC error object as solders parsed it, or for the code of one it does not know."""
     from solders.rpc.errors import SendTransactionPreflightFailureMessage
 
-    message = str(getattr(reason, "message", "")).rstrip(".")
+    message = asked.quoted(str(getattr(reason, "message", "")))
     if isinstance(reason, SendTransactionPreflightFailureMessage):
         return PreflightFailure(reason.data.err, tuple(reason.data.logs or ()), message)
     name = str(reason).rpartition(".")[2]
@@ -70,28 +109,52 @@ def from_error_object(host: str, reason: Any) -> RpcRejected | RpcUnavailable:  
         message = name
     said = ": ".join(part for part in (f"error {code}" if code is not None else "", message) if part)
     if code in _PASSING:
-        return RpcUnavailable(f"The RPC endpoint {host} cannot answer now ({said}).")
+        return RpcUnavailable(f"The RPC endpoint {asked.host} cannot answer now ({said}).")
     return RpcRejected(
-        f"The RPC endpoint {host} refused the request ({said}).", fix="Check the network's settings.", code=code
+        f"The RPC endpoint {asked.host} refused {asked.method} ({said}).",
+        fix="Check the network's settings.",
+        code=code,
+        said=said,
     )
 
 
-def from_transport(host: str, cause: BaseException | None) -> RpcRejected | RpcUnavailable:
+def from_transport(asked: Asked, cause: BaseException | None) -> RpcRejected | RpcUnavailable:
     """The typed error for a connection that failed or an HTTP status that is not success."""
     response = getattr(cause, "response", None)
     status = getattr(response, "status_code", None)
     if response is None or status is None:
-        return silent(host)
+        return silent(asked.host)
     if status in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS) or status >= _SERVER_ERROR:
         return RpcUnavailable(
-            f"The RPC endpoint {host} is overloaded (HTTP {status}).",
+            f"The RPC endpoint {asked.host} is overloaded (HTTP {status}).",
             retry_after=retry_after(response.headers.get("retry-after", "")),
         )
+    said = ": ".join(filter(None, (f"HTTP {status} {_phrase(status)}".rstrip(), asked.quoted(_reason(response.text)))))
     return RpcRejected(
-        f"The RPC endpoint {host} refused the request (HTTP {status}).",
+        f"The RPC endpoint {asked.host} refused {asked.method} ({said}).",
         fix="Check the address and its API key.",
         code=status,
+        said=said,
     )
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _reason(body: str) -> str:
+    """What the body of a refusal says: the message of a JSON object, or short text; a web page says nothing."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return "" if body.lstrip().startswith("<") else body
+    for key in ("error", "message"):
+        if isinstance(found, dict):
+            found = found.get(key, found)
+    return found if isinstance(found, str) else ""
 
 
 def silent(host: str) -> RpcUnavailable:

@@ -11,21 +11,24 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.errors import ConfigError
 from decloud_pl.proxies import route_to
+from decloud_pl.redact import legible
 from decloud_pl.retry import Backoff
 
 logger = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(0.5, 30.0)
 _STEADY_SECONDS = 30.0
-"""How long a subscription has to last for its end to count as the first failure."""
+"""How long a subscription has to last, and to deliver, for its end to count as the first failure."""
+_LONGEST_QUOTE = 200
 _LONGEST_MESSAGE = 1 << 20
 _LONGEST_FAREWELL = 1.0
 _SUBSCRIBE_ID = 1
@@ -33,7 +36,28 @@ _SLOTS_ID = 2
 
 
 class _Refused(Exception):
-    """The endpoint does not want this subscription."""
+    """The endpoint does not want this subscription; its words are the error's."""
+
+
+@dataclass
+class _Told:
+    """What the log says of one address: a line for each thing that goes wrong with it, and none for each try."""
+
+    host: str
+    states: set[str] = field(default_factory=set)
+
+    def failed(self, state: str, detail: str) -> None:
+        if state not in self.states:
+            logger.warning(
+                "The WebSocket of %s %s%s; the chain is polled meanwhile, and it is tried again after at most %.0f s",
+                *(self.host, state, f" ({detail})" if detail else "", _BACKOFF.longest),
+            )
+        self.states.add(state)
+
+    def steady(self) -> None:
+        if self.states:
+            logger.info("The WebSocket of %s delivers again", self.host)
+        self.states.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +85,8 @@ async def watch_events(
     """Yields events for ever; reconnects with jittered back-off, and never raises for a broken connection.
 
     A subscription that the endpoint refuses counts as a broken connection: silence would look like peace. Where
-    subscriptions end soon after their start the waits grow, too. Redirects are not followed.
+    subscriptions end soon after their start, or deliver nothing, the waits grow, too. Redirects are not followed. The
+    log gets a line when what is wrong with an address changes.
 
     Args:
         ws_urls: ws or wss; with several, the next one is tried when one cannot be subscribed to.
@@ -78,7 +103,7 @@ async def watch_events(
     import asyncio
 
     from websockets.asyncio.client import connect
-    from websockets.exceptions import InvalidURI, WebSocketException
+    from websockets.exceptions import ConnectionClosed, InvalidStatus, InvalidURI, WebSocketException
 
     class Direct(connect):
         def process_redirect(self, exc: Exception) -> Exception:
@@ -88,12 +113,14 @@ async def watch_events(
     loop = asyncio.get_running_loop()
     urls = (ws_urls,) if isinstance(ws_urls, str) else tuple(ws_urls)
     routes = [_options(url) for url in urls]
+    told = {url: _Told(_host(url)) for url in urls}
     failures = turn = 0
     while True:
-        connected, subscribed_at = False, 0.0
+        url = urls[turn % len(urls)]
+        connected, subscribed_at, heard_at = False, 0.0, 0.0
         try:
             async with Direct(
-                urls[turn % len(urls)],
+                url,
                 **routes[turn % len(urls)],
                 open_timeout=open_seconds,
                 ping_interval=ping_seconds,
@@ -108,27 +135,44 @@ async def watch_events(
                 while True:
                     async with asyncio.timeout(timeout if connected else deadline - loop.time()):
                         message = await socket.recv()
+                    heard_at = pace.monotonic()
+                    if connected and heard_at - subscribed_at >= _STEADY_SECONDS:
+                        told[url].steady()
                     if connected and _announces_slots(message):
                         timeout = silence_seconds
                     for item in _items(message, dialect):
                         if isinstance(item, Subscribed):
                             if connected:
                                 continue
-                            connected, subscribed_at = True, pace.monotonic()
+                            connected, subscribed_at = True, heard_at
                         yield item
         except InvalidURI:
             # Its text is not repeated: it may hold an API key.
             raise ConfigError(
                 "The WebSocket address is not a ws or wss URL.", fix="Write network.ws_url like ws://127.0.0.1:8900."
             ) from None
-        except (OSError, WebSocketException, _Refused) as error:  # TimeoutError is an OSError
-            logger.info("The WebSocket is gone (%s); connecting again", type(error).__name__)
+        except InvalidStatus as error:
+            state, detail = "is refused", f"HTTP {error.response.status_code}"
+        except _Refused as error:
+            state, detail = "refuses the subscription", str(error)
+        except ConnectionClosed as error:
+            state, detail = "is lost", ""
+            if error.rcvd is not None:
+                state = "is closed"
+                detail = " ".join(filter(None, (str(error.rcvd.code), legible(error.rcvd.reason, _LONGEST_QUOTE))))
+                heard_at = pace.monotonic()
+        except TimeoutError:
+            state, detail = "delivers nothing" if connected else "does not answer", ""
+        except (OSError, WebSocketException) as error:
+            state, detail = "cannot be reached", type(error).__name__
         if connected:
             yield Disconnected()
-        if connected and pace.monotonic() - subscribed_at >= _STEADY_SECONDS:
+        if connected and heard_at - subscribed_at >= _STEADY_SECONDS:
             failures = turn = 0
+            told[url].steady()
         else:
             turn += 1
+            told[url].failed(f"{state} soon after each start" if connected else state, detail)
         failures += 1
         await pace.sleep(pace.jitter(_BACKOFF.after(failures)))
 
@@ -141,6 +185,11 @@ def _options(url: str) -> dict[str, Any]:
     contexts = {"ssl": route.ssl_context() if url.lower().startswith("wss:") else None}
     contexts["proxy_ssl"] = route.proxy_ssl_context()
     return options | {name: context for name, context in contexts.items() if context is not None}
+
+
+def _host(url: str) -> str:
+    """Host and port; the rest of an address may be a key."""
+    return urlsplit(url).netloc.rpartition("@")[2] or "the network"
 
 
 _SLOTS = {"jsonrpc": "2.0", "id": _SLOTS_ID, "method": "slotSubscribe", "params": []}
@@ -170,7 +219,7 @@ def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
         if body.get("id") == _SUBSCRIBE_ID:
             if "result" in body:
                 return [Subscribed()]
-            raise _Refused
+            raise _Refused(legible(str(body.get("error", "")), _LONGEST_QUOTE))
         if body.get("method") != "logsNotification":
             return []
         value = body["params"]["result"]["value"]

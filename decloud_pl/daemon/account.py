@@ -133,17 +133,19 @@ class WalletRounds:
             RoundError: no round came in time.
         """
         until = time.monotonic() + seconds
+        chain = self._chain
+        places = await chain.submissions_of(self.wallet.address)
+        mine, unsubmitted = {entry.round_id for entry in places}, [one.round_id for one in places if not one.submitted]
+        now = await chain.rpc.clock()
+        is_open, count = await chain.open_rounds(now)
         while True:
-            mine = {entry.round_id: entry for entry in await self._chain.submissions_of(self.wallet.address)}
-            now = await self._chain.rpc.clock()
-            is_open, _ = await self._chain.open_rounds(now)
-            rounds = [round_ for round_ in is_open if self._is_wanted(round_, dataset)]
-            joined = await self._chain.rounds_by_id(list(mine))
+            joined = await chain.rounds_by_id(unsubmitted)
             begun = [
                 number
                 for number, round_ in joined.items()
-                if self._is_wanted(round_, dataset) and _lacks(mine[number], round_, now)
+                if self._is_wanted(round_, dataset) and _takes_updates(round_, now)
             ]
+            rounds = [round_ for round_ in is_open if self._is_wanted(round_, dataset)]
             new = [round_.id for round_ in rounds if round_.id not in mine and self._can_be_joined(round_, now)]
             if begun or new:
                 return [*begun, *new][0]
@@ -154,6 +156,8 @@ class WalletRounds:
                     fix="Wait longer with timeout=.",
                 )
             await asyncio.sleep(min(self.settings.poll_interval, left))
+            now = await chain.rpc.clock()
+            is_open, count = await chain.open_rounds_again(is_open, count)
 
     async def join(self, round_id: int) -> None:
         """Joins a round for a training outside the daemon, unless this wallet is in it.
@@ -276,9 +280,7 @@ class WalletRounds:
         return not why_closed(round_, now) and self.settings.rewards.min_lamports <= round_.net_reward <= most
 
 
-def _lacks(submission: Submission, round_: Round, now: int) -> bool:
+def _takes_updates(round_: Round, now: int) -> bool:
     """Whether a round that this wallet is in can still take its update."""
-    if submission.submitted:
-        return False
     is_training = round_.status is RoundStatus.TRAINING and now <= round_.submit_deadline
     return is_training or round_.status is RoundStatus.WAITING_TRAINERS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
@@ -33,6 +34,10 @@ _CANCEL_AGAIN = 1.0
 _CANCEL_TRAINING_AGAIN = 40.0
 """Seconds; longer than the executor gives a training for its checkpoint."""
 
+_NEWS_AGAIN = 600.0
+"""Seconds without a trouble after which it is told again."""
+_DIGITS = re.compile(r"[0-9]+")
+
 Watch = Callable[[], AsyncIterator[Watched]]
 
 
@@ -59,7 +64,8 @@ class Daemon:
         self._tasks: dict[int, asyncio.Task[Again | None]] = {}
         self._timers: dict[int, asyncio.TimerHandle] = {}
         self._watching = False
-        self._trouble = ""
+        self._subscribed = asyncio.Event()
+        self._told: dict[str, float] = {}
         self._asked_of_ended = 0
         self._failure: BaseException | None = None
         self.driver = Driver(steps, policy, now=now)
@@ -229,7 +235,7 @@ class Daemon:
                 self._steps.chain.rpc.health.heard()
             if isinstance(event, Subscribed):
                 self._watching = True
-                await self._try(self.discovery.catch_up, again=self._poll_seconds)
+                self._subscribed.set()
             elif isinstance(event, Disconnected):
                 self._watching = False
             else:
@@ -238,12 +244,15 @@ class Daemon:
                 self._mark(self.discovery.on_event(event))
 
     async def _poll(self) -> None:
+        """Looks at the chain now and then, and after each subscription; one look at a time, however long it takes."""
         while True:
-            await asyncio.sleep(self._policy.poll_interval)
-            for _ in range(_POLLS_WHILE_WATCHING - 1):
-                if not self._watching:
+            for _ in range(_POLLS_WHILE_WATCHING):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._policy.poll_interval):
+                        await self._subscribed.wait()
+                if self._subscribed.is_set() or not self._watching:
                     break
-                await asyncio.sleep(self._policy.poll_interval)
+            self._subscribed.clear()
             await self._try(self.discovery.catch_up, again=self._poll_seconds)
 
     async def _reconcile(self) -> None:
@@ -273,11 +282,16 @@ class Daemon:
         except JournalError:
             raise
         except DecloudError as error:
-            if str(error) != self._trouble:  # once, not at every poll for weeks
+            if self._is_news(str(error)):
                 self._steps.reporter.report(Trouble.then(None, error, f"Looking again in {again:g} s."))
-            self._trouble = str(error)
-        else:
-            self._trouble = ""
+
+    def _is_news(self, trouble: str) -> bool:
+        """Whether a trouble is to be told: at its start, and again when it was away for a while, not at every poll."""
+        now, kind = self._steps.monotonic(), _DIGITS.sub("", trouble)
+        self._told = {known: at for known, at in self._told.items() if now - at < _NEWS_AGAIN}
+        is_news = kind not in self._told
+        self._told[kind] = now
+        return is_news
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -10,13 +10,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from decloud_pl.build import build
 from decloud_pl.chain.client import ChainClient
+from decloud_pl.chain.dialect import Dialect
+from decloud_pl.chain.endpoint import host_of
 from decloud_pl.chain.fees import FeeLimits
 from decloud_pl.chain.network import AUTO
 from decloud_pl.chain.revision import detect
@@ -26,11 +28,13 @@ from decloud_pl.children import output_of
 from decloud_pl.config import NetworkConfig, Settings
 from decloud_pl.config.file import ConfigFile
 from decloud_pl.data.catalog import Catalog
+from decloud_pl.diagnose.methods import Abilities, abilities, lacks
 from decloud_pl.domain import format_sol
 from decloud_pl.errors import ConfigError, ContentNotFound, DatasetError, DecloudError
 from decloud_pl.executors.process import Cluster
 from decloud_pl.models.torch_version import check_torch
 from decloud_pl.proxies import in_force
+from decloud_pl.redact import redact
 from decloud_pl.rounds.connect import make_dialect, make_rpc
 from decloud_pl.rounds.planner import make_catalog
 from decloud_pl.rounds.select import WALLET_MINIMUM, join_cost
@@ -176,12 +180,13 @@ async def _chain(
         genesis = await rpc.check_same_network()
         took = (time.monotonic() - begun) * 1000
         found.append(Finding("rpc", "ok", f"{network.name} answers in {took:.0f} ms, genesis {genesis[:8]}…"))
+        found += await _methods(network, dialect, wallet)
         found.append(await _tried("program", lambda: _program(chain)))
         found.append(await _tried("revision", lambda: _revision(network, chain, wallet)))
         found.append(await _tried("clock", lambda: _clock(chain)))
         if wallet is not None:
             found.append(await _tried("balance", lambda: _balance(network, fees, chain, wallet)))
-        found.append(await _tried("websocket", lambda: _websocket(network, chain, poll_interval)))
+        found += await asyncio.gather(*(_websocket(url, dialect, poll_interval) for url in network.websocket_urls()))
         found.append(await _tried("gateways", lambda: _gateways(gateways(), chain)))
     except DecloudError as error:
         fix = "Start it with `decloud-trainer localnet`." if network.name == "local" else error.fix
@@ -189,6 +194,30 @@ async def _chain(
     finally:
         await rpc.aclose()
     return found
+
+
+async def _methods(network: NetworkConfig, dialect: Dialect, wallet: Wallet | None) -> list[Finding]:
+    """A row per endpoint, and what follows where none does something."""
+
+    async def ask(url: str) -> Abilities:
+        rpc = make_rpc(replace(network, rpc_url=url, fallback_rpc_urls=[]))
+        try:
+            return await abilities(rpc, host_of(url), dialect, None if wallet is None else wallet.address)
+        finally:
+            await rpc.aclose()
+
+    found = await asyncio.gather(*(ask(url) for url in (network.rpc_url, *network.fallback_rpc_urls)))
+    needed, without = lacks(found)
+    verdict: Verdict = "problem" if needed else "note"
+    fix = "; ".join(without) or "The other endpoints are asked for that."
+    if needed:
+        fix = f"Use an endpoint that does {', '.join(needed)} (network.rpc_url or network.fallback_rpc_urls)."
+    return [
+        Finding("methods", verdict, one.words, fix[0].upper() + fix[1:])
+        if one.refused or one.failure
+        else Finding("methods", "ok", one.words)
+        for one in found
+    ]
 
 
 async def _program(chain: ChainClient) -> Finding:
@@ -230,15 +259,17 @@ async def _balance(network: NetworkConfig, fees: FeeLimits, chain: ChainClient, 
     return Finding("balance", "problem", detail, f"Send SOL to {wallet.address}.")
 
 
-async def _websocket(network: NetworkConfig, chain: ChainClient, poll_interval: float) -> Finding:
-    urls = network.websocket_urls()
-    events = watch_events(urls, chain.dialect)
-
-    with contextlib.suppress(TimeoutError):
+async def _websocket(url: str, dialect: Dialect, poll_interval: float) -> Finding:
+    events = watch_events(url, dialect)
+    try:
         async with asyncio.timeout(_WEBSOCKET_SECONDS):
             if isinstance(await anext(events), Subscribed):
-                return Finding("websocket", "ok", urls[0])
-    detail = f"{urls[0]} cannot be subscribed to; the daemon asks every {poll_interval:g} s instead"
+                return Finding("websocket", "ok", redact(url))
+    except TimeoutError:
+        pass
+    except ConfigError as error:
+        return Finding("websocket", "problem", error.message, error.fix)
+    detail = f"{redact(url)} cannot be subscribed to; the daemon asks every {poll_interval:g} s instead"
     return Finding("websocket", "note", detail, "Correct network.ws_url, or let WebSockets through your proxy.")
 
 

@@ -24,8 +24,6 @@ from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.select import Decision
 from decloud_pl.rounds.steps import Steps
 
-_MOST_NEW = 1000
-"""Rounds that one look may add."""
 _RIVAL = "Another machine or program acts for this wallet"
 _RIVAL_FIX = "Stop it, or give each machine a wallet of its own."
 
@@ -67,19 +65,12 @@ class Discovery:
 
     async def catch_up(self) -> list[int]:
         """Reads what may have changed since the last look: new rounds, open ones, this wallet's own."""
-        chain = self._steps.chain
-        count = await chain.count()
-        new = range(self._known_rounds, min(count, self._known_rounds + _MOST_NEW))
-        asked = [*self._open, *new]
-        found = await chain.rounds_by_id(asked)
-        for round_id in asked:
-            round_ = found.get(round_id)
-            if round_ is not None and round_.is_open and self._steps.journal.get(round_id) is None:
-                self._open[round_id] = round_
-            else:
-                self.forget(round_id)
-        # A counter alone is not believed: it may be any number.
-        self._known_rounds = max([self._known_rounds, *(round_id + 1 for round_id in new if round_id in found)])
+        known = dict(self._open)
+        is_open, self._known_rounds = await self._steps.chain.open_rounds_again(known.values(), self._known_rounds)
+        still_open = {round_.id: round_ for round_ in is_open if self._steps.journal.get(round_.id) is None}
+        for round_id in known.keys() - still_open.keys():
+            self.forget(round_id)
+        self._open.update(still_open)
         return [*self._unfinished(), *await self._fitting()]
 
     def on_event(self, event: Event) -> list[int]:

@@ -62,13 +62,22 @@ async def test_everything_the_program_keeps(chain: ChainClient, wallet: Wallet, 
 
 
 async def test_where_no_endpoint_lists_accounts_rounds_are_read_by_their_numbers(
-    chain: ChainClient, endpoint: Any, wallet: Wallet, rounds: int
+    chain: ChainClient, endpoint: Any, wallet: Wallet, pace: Any, rounds: int
 ) -> None:
     listed, mine = await chain.rounds(), await chain.submissions_of(wallet.address)
     endpoint.faults["getProgramAccounts"] = ["410"] * 2
+    endpoint.calls.clear()
     assert await chain.rounds() == listed
     assert await chain.submissions_of(wallet.address) == mine
-    assert not endpoint.faults["getProgramAccounts"]
+    assert endpoint.calls.count("getProgramAccounts") == 1
+    await pace.sleep(600)
+    assert await chain.rounds() == listed
+    assert await chain.rounds() == listed
+    assert endpoint.calls.count("getProgramAccounts") == 2
+    await pace.sleep(600)
+    endpoint.calls.clear()
+    assert await chain.rounds() == listed
+    assert endpoint.calls == ["getProgramAccounts"]
 
 
 async def test_another_account_than_was_asked_for_is_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -47,6 +48,7 @@ class Node:
     status: int = 200
     error: int | None = None
     without_history: bool = False
+    refused: dict[str, tuple[int, str] | int] = field(default_factory=dict)
     slot: int = 1000
     genesis: str = "11111111111111111111111111111111"
     headers: dict[str, str] = field(default_factory=dict)
@@ -63,6 +65,11 @@ class Node:
         reply = {"jsonrpc": "2.0", "id": call["id"]}
         if self.error is not None:
             return web.json_response({**reply, "error": {"code": self.error, "message": "no"}})
+        refusal = self.refused.get(call["method"])
+        if isinstance(refusal, int):
+            return web.json_response({**reply, "error": {"code": refusal, "message": "Not in your plan."}})
+        if refusal is not None:
+            return web.Response(status=refusal[0], text=refusal[1])
         if self.without_history and call["params"][1].get("searchTransactionHistory"):
             return web.json_response({**reply, "error": {"code": -32011, "message": "no history"}})
         return web.json_response({**reply, "result": self._result(call["method"])})
@@ -79,6 +86,8 @@ class Node:
                 "slotsInEpoch": 1,
                 "transactionCount": 0,
             }
+        if method == "getProgramAccounts":
+            return []
         value = [None] if method == "getSignatureStatuses" else self.balance
         return {"context": {"slot": self.slot}, "value": value}
 
@@ -129,7 +138,7 @@ async def test_a_cancellation_that_comes_with_the_answer_is_not_lost(nodes: tupl
         await answer
         return None
 
-    asking = asyncio.create_task(endpoint.call(request))
+    asking = asyncio.create_task(endpoint.call("getBalance", request))
     await asyncio.sleep(0)
     answer.set_result(7)
     asking.cancel()
@@ -255,6 +264,104 @@ async def test_a_node_without_history_shows_what_was_sent_lately(rpc: RpcClient,
         node.error, node.without_history = None, True
     statuses = await rpc.signature_statuses([Signature.default()])
     assert (statuses.slot, statuses.values) == (1000, (None,))
+    for node in nodes:
+        node.calls.clear()
+    await rpc.signature_statuses([Signature.default()])
+    assert [node.calls for node in nodes] == [["getSignatureStatuses"], []]
+
+
+@pytest.mark.parametrize("refusal", [(410, ""), (403, ""), -32010, -32600, -32601])
+async def test_who_refuses_a_method_is_passed_over_for_it_alone_until_a_while_has_passed(
+    rpc: RpcClient,
+    nodes: tuple[Node, Node],
+    pace: ManualPace,
+    caplog: pytest.LogCaptureFixture,
+    refusal: tuple[int, str] | int,
+) -> None:
+    caplog.set_level(logging.INFO)
+    first, second = nodes
+    first.refused["getProgramAccounts"] = refusal
+    for _ in range(3):
+        assert await rpc.program_accounts(ANYBODY, []) == []
+        assert await rpc.balance(ANYBODY) == 1
+    assert [node.calls.count("getProgramAccounts") for node in nodes] == [1, 3]
+    assert second.calls.count("getBalance") == 0
+    for count in (2, 3):
+        pace.now += 600
+        await rpc.program_accounts(ANYBODY, [])
+        assert first.calls.count("getProgramAccounts") == count
+    assert caplog.text.count("passed over for that for 10 min") == 1
+    first.refused.clear()
+    pace.now += 600
+    for _ in range(2):
+        await rpc.program_accounts(ANYBODY, [])
+    assert (first.calls.count("getProgramAccounts"), second.calls.count("getProgramAccounts")) == (5, 5)
+    assert caplog.text.count("does not refuse getProgramAccounts any more") == 1
+
+
+async def test_where_all_refuse_what_can_be_replaced_none_is_asked_again(
+    rpc: RpcClient, nodes: tuple[Node, Node]
+) -> None:
+    nodes[0].refused["getProgramAccounts"] = 410, "Gone with plan A"
+    nodes[1].refused["getProgramAccounts"] = -32601
+    for _ in range(3):
+        with pytest.raises(RpcRejected, match=r"refused getProgramAccounts \(HTTP 410 Gone: Gone with plan A\)"):
+            await rpc.program_accounts(ANYBODY, [])
+    assert [node.calls for node in nodes] == [["getProgramAccounts"]] * 2
+
+
+async def test_where_one_refuses_and_another_is_away_the_caller_replaces_the_request(
+    rpc: RpcClient, nodes: tuple[Node, Node]
+) -> None:
+    nodes[0].refused["getProgramAccounts"] = -32601
+    nodes[1].status = 500
+    for _ in range(2):
+        with pytest.raises(RpcRejected, match="error -32601"):
+            await rpc.program_accounts(ANYBODY, [])
+
+
+async def test_where_all_refuse_what_is_needed_they_are_asked_every_time(
+    rpc: RpcClient, nodes: tuple[Node, Node], caplog: pytest.LogCaptureFixture
+) -> None:
+    for node in nodes:
+        node.refused["getBalance"] = 403, ""
+    for _ in range(5):
+        with pytest.raises(RpcRejected, match="HTTP 403"):
+            await rpc.balance(ANYBODY)
+    assert [len(node.calls) for node in nodes] == [5, 5]
+    assert caplog.text.count("passed over") == 2
+    nodes[1].refused.clear()
+    assert await rpc.balance(ANYBODY) == 2
+
+
+async def test_a_refusal_of_one_request_says_nothing_of_the_method(rpc: RpcClient, nodes: tuple[Node, Node]) -> None:
+    nodes[0].refused["getProgramAccounts"] = -32602
+    for _ in range(2):
+        await rpc.program_accounts(ANYBODY, [])
+    assert nodes[0].calls == ["getProgramAccounts"] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"jsonrpc": "2.0", "error": {"code": 7, "message": "Upgrade for 0123-key."}}', ": Upgrade for …)"),
+        ('{"error": "Upgrade"}', ": Upgrade)"),
+        ('{"message": "Upgrade"}', ": Upgrade)"),
+        ("Upgrade\n\x1b[31m now", ": Upgrade \\x1b[31m now)"),
+        ("<html>Upgrade</html>", "Gone)"),
+        ("[1]", "Gone)"),
+        ("", "Gone)"),
+        ("x" * 1_000_000, "x" * 200),
+    ],
+)
+async def test_what_a_provider_says_is_quoted(nodes: tuple[Node, Node], body: str, said: str) -> None:
+    nodes[0].refused["getProgramAccounts"] = 410, body
+    rpc = RpcClient(nodes[0].url + "/?api-key=0123-key", timeout=5)
+    with pytest.raises(RpcRejected) as caught:
+        await rpc.program_accounts(ANYBODY, [])
+    assert said in caught.value.message
+    assert len(caught.value.message) < 400
+    await rpc.aclose()
 
 
 async def test_the_only_endpoint_is_asked_again_however_long_it_wants_to_be_left_alone(

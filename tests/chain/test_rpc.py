@@ -125,7 +125,7 @@ async def test_http_statuses(serve: Serve, status: int, kind: type[ChainError]) 
         assert error.retry_after == 1.5
 
 
-@pytest.mark.parametrize("status", [302, 503])
+@pytest.mark.parametrize("status", [302, 404, 503])
 async def test_the_body_of_what_is_no_answer_is_not_read(serve: Serve, status: int) -> None:
     sent = 0
 

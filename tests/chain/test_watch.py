@@ -7,6 +7,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -90,6 +91,7 @@ async def serve() -> AsyncIterator[Callable[[list[list[str]]], Awaitable[str]]]:
         await runner.cleanup()
 
 
+SLOT = json.dumps({"jsonrpc": "2.0", "method": "slotNotification", "params": {}})
 ANSWER = json.dumps({"jsonrpc": "2.0", "id": 1, "result": 1})
 
 
@@ -127,6 +129,58 @@ async def test_subscriptions_that_end_at_once_are_made_ever_more_rarely(
     url = await serve([[ANSWER]] * 5)
     assert await take(url, 9, pace) == [Subscribed(), Disconnected()] * 4 + [Subscribed()]
     assert pace.slept == waits
+
+
+async def test_the_log_says_once_what_is_wrong_and_once_that_it_is_over(
+    serve: Callable[[list[list[str]]], Awaitable[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "decloud_pl")
+    refusal = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "No\x1b[31m"}})
+    url = await serve([[refusal], [ANSWER], [refusal], [ANSWER]] * 5 + [[ANSWER, notification(1)]])
+    pace = NoWait()
+    found: list[object] = []
+    async for item in watch_events(url + "/?api-key=secret", get_dialect(), pace=pace):
+        found.append(item)
+        if len(found) == 20:
+            pace.step = 60
+        if isinstance(item, ValidationCompleted):
+            break
+    host = url.removeprefix("ws://")
+    refused, closed, over = caplog.messages
+    assert refused.startswith(f"The WebSocket of {host} refuses the subscription (")
+    assert "-32601" in refused
+    assert "\x1b" not in refused
+    assert closed.startswith(f"The WebSocket of {host} is closed soon after each start (1000); the chain is polled")
+    assert over == f"The WebSocket of {host} delivers again"
+    assert "secret" not in caplog.text
+
+
+async def test_subscriptions_that_deliver_for_a_moment_are_made_ever_more_rarely() -> None:
+    async def handle(request: web.Request) -> web.WebSocketResponse:
+        websocket = web.WebSocketResponse()
+        await websocket.prepare(request)
+        await websocket.receive()
+        for message in (ANSWER, SLOT, notification(1)):
+            await websocket.send_str(message)
+        async for _ in websocket:
+            pass
+        return websocket
+
+    application = web.Application()
+    application.router.add_get("/", handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    pace = NoWait(enough=4)
+    watching = watch_events(f"ws://127.0.0.1:{runner.addresses[0][1]}", get_dialect(), pace=pace, silence_seconds=0.05)
+    async for item in watching:
+        if isinstance(item, ValidationCompleted):
+            pace.now += 60  # of silence
+        if pace.waited_enough.is_set():
+            break
+    await watching.aclose()  # type: ignore[attr-defined]  # it is an async generator
+    await runner.cleanup()
+    assert pace.slept == [0.5, 1.0, 2.0, 4.0]
 
 
 async def test_an_answer_that_is_repeated_is_one_subscription(
@@ -270,7 +324,7 @@ async def test_slots_that_stop_are_the_end_of_a_connection_that_still_answers_pi
         await websocket.prepare(request)
         subscribed.extend([json.loads((await websocket.receive()).data)["method"] for _ in range(2)])
         await websocket.send_str(ANSWER)
-        await websocket.send_str(json.dumps({"jsonrpc": "2.0", "method": "slotNotification", "params": {}}))
+        await websocket.send_str(SLOT)
         async for _ in websocket:
             pass
         return websocket

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.harness.proxy import Fault, FaultProxy
 from tests.world import World
 
 
@@ -51,6 +52,41 @@ async def test_a_creators_escape_sequences_reach_no_terminal(world: World, ask: 
     shown = r"\x1b]8;;http://e\x07\x9b2J\u202e  <b>'=" + "x" * 24
     assert f"Model        {shown}\n" in (await ask("status", number)).out
     assert (await ask("status", number, "--json")).document["round"]["model_cid"] == shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("methods", "fallback", "verdict", "fix"),
+    [
+        (["getProgramAccounts"], True, "note", "The other endpoints are asked for that."),
+        (["getProgramAccounts"], False, "note", "Without it the daemon knows its joins in the latest 10,000 rounds"),
+        (["sendTransaction"], False, "problem", "Use an endpoint that does sendTransaction (network.rpc_url or"),
+    ],
+)
+async def test_doctor_shows_what_each_endpoint_refuses(
+    world: World, run: Any, methods: list[str], fallback: bool, verdict: str, fix: str
+) -> None:
+    endpoints = world.network.endpoints
+    async with FaultProxy(endpoints.rpc_url, endpoints.ws_url, faults=[Fault("410", methods)]) as proxy:
+        others = [endpoints.rpc_url] if fallback else []
+        network = [f"network.rpc_url={proxy.url}", f"network.fallback_rpc_urls={others}".replace("'", "")]
+        doctor = await asyncio.to_thread(run, "doctor", "--json", *world.overrides(), *network)
+    findings = doctor.document["findings"]
+    first, *rest = [finding for finding in findings if finding["name"] == "methods"]
+    assert first["verdict"] == verdict
+    (method,) = methods
+    said = f"{method}: refused (HTTP 410 Gone: {method} is not part of this plan), asking again in 10 min"
+    assert first["detail"] == f"{proxy.url.removeprefix('http://')}: {said}"
+    assert first["fix"].startswith(fix)
+    assert [finding["verdict"] for finding in rest] == ["ok"] * fallback
+
+
+@pytest.mark.slow
+async def test_doctor_finds_all_that_the_daemon_asks_for(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
+    findings = (await ask("doctor", "--json")).document["findings"]
+    by_name = {finding["name"]: finding for finding in findings}
+    assert by_name["methods"]["detail"].endswith("does all that the daemon asks for")
+    assert by_name["websocket"]["verdict"] == "ok"
 
 
 async def test_a_round_of_an_unknown_data_set_says_how_to_map_it(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.localnet.clock import ScaledClock
 from decloud_pl.localnet.network import LocalNetwork
+from decloud_pl.rounds.events import DaemonEvent, Trouble
 from tests.harness.parties import ONCE, REWARD, Parties, history
 from tests.harness.proxy import Fault, FaultProxy, Kind, Socket
 from tests.harness.trainer import Spec, trainer
@@ -99,6 +100,61 @@ def faults_of(given: list[tuple[Kind, tuple[str, ...], int]], skip: int) -> list
     ]
 
 
+@dataclass
+class Troubles:
+    """Keeps what goes wrong."""
+
+    messages: list[str] = field(default_factory=list)
+
+    def report(self, event: DaemonEvent) -> None:
+        if isinstance(event, Trouble):
+            self.messages.append(event.message)
+
+
+def spec_of(proxy: FaultProxy, network: LocalNetwork, home: Path, *, timeout: float, poll: float = 0.2) -> Spec:
+    return Spec(
+        rpc_url=proxy.url,
+        ws_urls=[proxy.ws_url],
+        gateway_url=network.endpoints.gateway_url,
+        store=str(Path(network.endpoints.home) / "store"),
+        home=str(home),
+        seed=1,
+        timeout=timeout,
+        silence=max(0.5, timeout),
+        poll=poll,
+    )
+
+
+async def test_a_look_that_hangs_holds_up_no_event(network: LocalNetwork, tmp_path: Path) -> None:
+    look = Fault("deaf", ("getAccountInfo",), times=1, skip=3)
+    async with FaultProxy(network.endpoints.rpc_url, network.endpoints.ws_url, [look]) as proxy:
+        spec = spec_of(proxy, network, tmp_path, timeout=2 * PATIENCE, poll=0.01)
+        me = spec.wallet().address
+        network.vm.airdrop(me, FUNDS)
+        parties = Parties(network, me, rounds=2)
+        async with trainer(spec) as daemon:
+            running = asyncio.create_task(daemon.run())
+            await look.began.wait()
+            parties.begin()
+            await parties.until_done(2, PATIENCE)
+            daemon.stop()
+            await running
+
+
+async def test_looks_that_fail_now_and_then_are_told_once(network: LocalNetwork, tmp_path: Path) -> None:
+    faults = [Fault("500", ("getAccountInfo",), times=1, skip=3 + number) for number in range(20)]
+    async with FaultProxy(network.endpoints.rpc_url, network.endpoints.ws_url, faults, socket="refused") as proxy:
+        spec = spec_of(proxy, network, tmp_path, timeout=5.0, poll=0.01)
+        troubles = Troubles()
+        async with trainer(spec, reporter=troubles) as daemon:
+            running = asyncio.create_task(daemon.run())
+            await faults[-1].began.wait()
+            daemon.stop()
+            await running
+    assert len(troubles.messages) == 1
+    assert "is overloaded (HTTP 500)" in troubles.messages[0]
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 async def test_the_reward_is_claimed_and_nothing_is_paid_twice(
     name: str, network: LocalNetwork, tmp_path: Path
@@ -115,16 +171,9 @@ async def test_the_reward_is_claimed_and_nothing_is_paid_twice(
     )
     second = FaultProxy(endpoints.rpc_url, endpoints.ws_url, faults_of(scenario.second or [], 0))
     async with first, second:
-        spec = Spec(
-            rpc_url=first.url,
-            ws_urls=[first.ws_url],
+        spec = replace(
+            spec_of(first, network, tmp_path / "trainer", timeout=0.5),
             fallbacks=[] if scenario.second is None else [second.url],
-            gateway_url=endpoints.gateway_url,
-            store=str(Path(endpoints.home) / "store"),
-            home=str(tmp_path / "trainer"),
-            seed=1,
-            timeout=0.5,
-            silence=0.5,
         )
         me = spec.wallet().address
         network.vm.airdrop(me, FUNDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class Parties:
     Attributes:
         rounds: how many to post.
         ahead: how many are open at a time.
+        make_model: writes the base model of a round with a number, before it is posted; by default one for all.
         claimed_at: when a round was opened for trainers, on the monotonic clock.
         joined_at: when the trainer's join landed.
         done: rounds whose reward the trainer has.
@@ -43,6 +45,7 @@ class Parties:
     trainer: Pubkey
     rounds: int
     ahead: int = 1
+    make_model: Callable[[Path, int], None] = lambda path, _: _write_model(path)
     posted: int = 0
     claimed_at: dict[int, float] = field(default_factory=dict)
     joined_at: dict[int, float] = field(default_factory=dict)
@@ -52,7 +55,6 @@ class Parties:
         self.dialect = get_dialect(self.network.dialect)
         self._key = Keypair()
         self._news = asyncio.Event()
-        self._model_cid = self._put_base_model()
         self.network.vm.airdrop(self._key.pubkey(), _FUNDS)
         self.network.vm.listen(self._on_transaction)
 
@@ -61,10 +63,10 @@ class Parties:
         for _ in range(min(self.ahead, self.rounds)):
             self.post()
 
-    def _put_base_model(self) -> str:
+    def _put_base_model(self, number: int) -> str:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "base"
-            path.write_bytes(b"a base model")
+            self.make_model(path, number)
             return self.network.store.put(path).cid
 
     def execute(self, *instructions: Instruction, signer: Keypair | None = None) -> None:
@@ -79,7 +81,7 @@ class Parties:
         number, me = self.posted, self._key.pubkey()
         self.posted += 1
         create = self.dialect.create_round(
-            number, creator=me, model_cid=self._model_cid, dataset="custom", reward_amount=REWARD
+            number, creator=me, model_cid=self._put_base_model(number), dataset="custom", reward_amount=REWARD
         )
         self.execute(create, self.dialect.claim_round(number, validator=me))
         self.claimed_at[number] = time.monotonic()
@@ -87,14 +89,14 @@ class Parties:
 
     def post_many(self, count: int) -> None:
         """Posts rounds that nobody claims, several in a transaction."""
-        me = self._key.pubkey()
+        me, model_cid = self._key.pubkey(), self._put_base_model(self.posted)
         while count > 0:
             numbers = range(self.posted, self.posted + min(count, _POSTED_AT_ONCE))
             self.posted, count = numbers.stop, count - len(numbers)
             self.execute(
                 *(
                     self.dialect.create_round(
-                        number, creator=me, model_cid=self._model_cid, dataset="custom", reward_amount=REWARD
+                        number, creator=me, model_cid=model_cid, dataset="custom", reward_amount=REWARD
                     )
                     for number in numbers
                 )
@@ -143,6 +145,10 @@ class Parties:
             self.dialect.set_contribution(round_id, validator=me, trainer=self.trainer, contribution_bps=10_000),
             self.dialect.complete_validation(round_id, validator=me),
         )
+
+
+def _write_model(path: Path) -> None:
+    path.write_bytes(b"a base model")
 
 
 def history(network: LocalNetwork, address: Pubkey) -> list[str]:

@@ -23,6 +23,7 @@ Kind = Literal[
     "slow",  # the answer takes a while
     "half-open",  # it takes effect, and the connection stays open without an answer
     "deaf",  # it never arrives, and the connection stays open without an answer
+    "410",
     "429",
     "429 without a word",
     "500",
@@ -45,6 +46,7 @@ class Fault:
     methods: Sequence[str] = ()
     times: int = 1_000_000
     skip: int = 0
+    began: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass
@@ -102,6 +104,7 @@ class FaultProxy:
                     fault.skip -= 1
                     continue
                 fault.times -= 1
+                fault.began.set()
                 return fault.kind
         if self._random.random() < self.chance:
             kind = self._random.choice(RANDOM_KINDS)
@@ -114,7 +117,7 @@ class FaultProxy:
         method = str(call["method"])
         self.calls.append(method)
         kind = self._choose(method)
-        if kind in ("lost", "deaf", "429", "429 without a word", "500", "503", "garbage", "swallowed"):
+        if kind in ("lost", "deaf", "410", "429", "429 without a word", "500", "503", "garbage", "swallowed"):
             return await self._without(kind, request, call)
         answer = await self._forward(body)
         if kind == "twice":
@@ -149,6 +152,8 @@ class FaultProxy:
             return web.Response(text="<html>Sign in to the hotel's network</html>", content_type="text/html")
         if kind == "429":
             return web.Response(status=429, headers={"Retry-After": "0.2"})
+        if kind == "410":
+            return web.Response(status=410, text=f"{call['method']} is not part of this plan.")
         status = {"429 without a word": 429, "500": 500, "503": 503}.get(kind, 500)
         return web.Response(status=status, text="oh no")
 

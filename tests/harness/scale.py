@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from decloud_pl.localnet.clock import ManualClock, ScaledClock
 from decloud_pl.localnet.network import LocalNetwork
+from decloud_pl.models.make import make_package, make_spec
 from tests.harness.nursery import Nursery
 from tests.harness.parties import Parties
 from tests.harness.proxy import FaultProxy
@@ -23,12 +24,14 @@ class Scale:
 
     Attributes:
         rounds: on chain.
-        cpu_seconds: of the daemon's process.
+        start_cpu_seconds: of the daemon's process, from its start to the end of the first look.
+        cpu_seconds: of a further look, as every hour.
         peak_mb: of the daemon's resident memory.
         requests: between a round's opening and the join's landing, by the daemon, with so many rounds on chain.
     """
 
     rounds: int
+    start_cpu_seconds: float
     cpu_seconds: float
     peak_mb: float
     requests: int
@@ -93,17 +96,36 @@ async def _requests(nursery: Nursery, spec: Spec, parties: Parties, proxy: Fault
     return len(calls)
 
 
-async def join_latencies(folder: Path, rounds: int) -> list[float]:
-    """Seconds from a round's being opened for trainers to the join in the chain, one round after the other."""
+async def join_latencies(
+    folder: Path, rounds: int, *, architecture: str = "", hyper_parameters: Mapping[str, Any] | None = None
+) -> list[float]:
+    """Seconds from a round's being opened for trainers to the join in the chain, one round after the other.
+
+    With an architecture each round has a base model of its own, which is looked at before the join; otherwise only CIDs
+    are looked at.
+    """
+
+    models = folder / "models"
+    models.mkdir(parents=True)
+    for number in range(rounds):  # before the network runs: torch takes its time
+        if architecture:
+            make_package(models / str(number), make_spec(architecture, hyper_parameters or {}, {}), seed=number)
+        else:
+            (models / str(number)).write_bytes(b"a base model")
+
+    def make_model(path: Path, number: int) -> None:
+        path.hardlink_to(models / str(number))
+
     nursery = Nursery()
     try:
         async with LocalNetwork(folder / "network", agents=None, clock=ScaledClock()) as network:
             spec = _spec(network, folder / "trainer", network.endpoints.rpc_url, network.endpoints.ws_url)
-            parties = Parties(network, spec.wallet().address, rounds=rounds)
+            spec = replace(spec, verify="model" if architecture else "cid")
+            parties = Parties(network, spec.wallet().address, rounds=rounds, make_model=make_model)
             await nursery.start(spec)
             await asyncio.sleep(1)
             parties.begin()
-            await parties.until_done(rounds, 120)
+            await parties.until_done(rounds, 300)
             nursery.signal(signal.SIGTERM)
             assert await nursery.ended() == 0
     finally:

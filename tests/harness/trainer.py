@@ -20,6 +20,7 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import TransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
+from decloud_pl.config.schema import JoinConfig
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.domain import Update
 from decloud_pl.executors.process import UPDATE_FILE, Executor, ProcessExecutor
@@ -30,6 +31,7 @@ from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.localnet.program import NEWEST
+from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.events import DaemonEvent, Reporter
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Criteria
@@ -39,6 +41,7 @@ from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.publish import StorePublisher
 
+_LARGEST_MODEL = 1 << 28
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
 
 
@@ -52,6 +55,7 @@ class Spec:
         processes: whether trainings are child processes; otherwise they take place in the daemon.
         timeout: seconds an endpoint may be silent.
         silence: seconds without a slot after which the WebSocket is given up.
+        verify: what is looked at before a join, as the setting ``join.verify``.
     """
 
     rpc_url: str
@@ -68,6 +72,7 @@ class Spec:
     silence: float = 5.0
     poll: float = 0.2
     reconcile: float = 3600.0
+    verify: str = "cid"
 
     def wallet(self) -> Wallet:
         return Wallet(Keypair.from_seed(self.seed.to_bytes(32, "little")))
@@ -173,9 +178,10 @@ async def trainer(
             planner=planner or TinyPlanner(crash_every),
             reporter=reporter or Silent(),
             rounds_folder=home / "rounds",
-            max_model_bytes=1 << 24,
+            max_model_bytes=_LARGEST_MODEL,
             deposit=dialect.submission_deposit,
             shares=Shares(spec.slots),
+            base_models=BaseModels(reader, home / "looks", JoinConfig(spec.verify), _LARGEST_MODEL),
         )
         options: dict[str, Any] = {
             "criteria": Criteria(max_concurrent_rounds=spec.slots),

@@ -1,0 +1,99 @@
+"""Whether each RPC endpoint does what the daemon asks for, method by method."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from solders.hash import Hash
+from solders.message import MessageV0
+from solders.pubkey import Pubkey
+from solders.signature import Signature
+from solders.transaction import VersionedTransaction
+
+from decloud_pl.chain.dialect import Dialect
+from decloud_pl.chain.refusals import ASKED_AGAIN_AFTER, Refusal
+from decloud_pl.chain.rpc import CLOCK_SYSVAR, HISTORY, RpcClient
+from decloud_pl.errors import ChainError, DecodeError, RpcRejected
+
+_WITHOUT: Mapping[str, str] = {
+    "getProgramAccounts": "without it the daemon knows its joins in the latest 10,000 rounds only",
+    HISTORY: "without it the daemon sees only what was sent in the last minutes",
+    "getRecentPrioritizationFees": "without it transactions pay no priority fee",
+    "getSignaturesForAddress": "without it the program's revision is found out by simulation",
+    "getTransaction": "without it the program's revision is found out by simulation",
+}
+"""What the daemon can do without, and what it lacks then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What one endpoint does.
+
+    Attributes:
+        host: its host and port.
+        refused: the methods that it refuses.
+        failure: why it could not be asked, empty where it answered.
+    """
+
+    host: str
+    refused: tuple[Refusal, ...]
+    failure: str = ""
+
+    @property
+    def words(self) -> str:
+        """What it does and does not, in one line."""
+        again = f"asking again in {ASKED_AGAIN_AFTER / 60:.0f} min"
+        said = [f"{refusal.method}: refused ({refusal.said}), {again}" for refusal in self.refused]
+        if self.failure:
+            said.append(self.failure.rstrip("."))
+        return f"{self.host}: {'; '.join(said) or 'does all that the daemon asks for'}"
+
+
+async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey | None) -> Abilities:
+    """Asks one endpoint for everything that the daemon asks for. Nothing that could land is sent.
+
+    Args:
+        rpc: of this endpoint alone.
+        host: its name for messages.
+        dialect: of the program.
+        wallet: whose joins are listed; anybody's do where there is none.
+    """
+    program, somebody = dialect.program_id, wallet or dialect.round_counter_address()
+    unsigned = VersionedTransaction.populate(
+        MessageV0.try_compile(somebody, [], [], Hash.default()), [Signature.default()]
+    )
+    probes: Sequence[Callable[[], Awaitable[object]]] = (
+        lambda: rpc.account(CLOCK_SYSVAR),
+        lambda: rpc.accounts([CLOCK_SYSVAR]),
+        lambda: rpc.balance(somebody),
+        lambda: rpc.program_accounts(program, dialect.submissions_filter(somebody)),
+        rpc.latest_blockhash,
+        rpc.block_height,
+        lambda: rpc.rent_exempt_minimum(dialect.submission_size),
+        lambda: rpc.priority_fees([somebody]),
+        lambda: rpc.signature_statuses([Signature.default()]),
+        lambda: rpc.recent_instructions(program, 1, 1),
+        lambda: rpc.simulate(unsigned),
+        lambda: rpc.send_raw(bytes(unsigned), preflight=True),
+    )
+    failure = ""
+    for probe in probes:
+        try:
+            with contextlib.suppress(RpcRejected, DecodeError):
+                await probe()
+        except ChainError as error:
+            failure = error.message
+            break
+    return Abilities(host, tuple(rpc.refused), failure)
+
+
+def lacks(found: Sequence[Abilities]) -> tuple[list[str], list[str]]:
+    """What no endpoint does: the methods that the daemon needs, and what it does without, in words."""
+    answering = [{refusal.method for refusal in one.refused} for one in found if not one.failure]
+    everywhere = set.intersection(*answering) if answering else set()
+    return (
+        sorted(everywhere - _WITHOUT.keys()),
+        sorted({words for method, words in _WITHOUT.items() if method in everywhere}),
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import base58
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -17,7 +18,7 @@ from solders.transaction import VersionedTransaction
 from decloud_pl.chain.endpoint import COMMITMENT, Endpoint, Request
 from decloud_pl.chain.endpoints import EndpointPool, RpcHealth
 from decloud_pl.chain.pace import Pace, RealPace
-from decloud_pl.chain.rpc_errors import NO_HISTORY
+from decloud_pl.chain.rpc_errors import NO_HISTORY, not_rpc
 from decloud_pl.errors import DecodeError, RpcRejected
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _CLOCK_SYSVAR_SIZE = 40
 ACCOUNTS_PER_REQUEST = 100
 
 T = TypeVar("T")
+K = TypeVar("K", Hash, Signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class RpcClient:
     async def latest_blockhash(self) -> tuple[Hash, int]:
         """A fresh blockhash and the last block height at which it is good."""
         value = (await self._call(lambda client: client.get_latest_blockhash())).value
-        return value.blockhash, value.last_valid_block_height
+        return self._parsed(Hash, value, "blockhash"), value.last_valid_block_height
 
     async def block_height(self) -> BlockHeight:
         value = (await self._call(lambda client: client.get_epoch_info())).value
@@ -232,7 +234,8 @@ class RpcClient:
         answer = await self._call(lambda client: client.get_signatures_for_address(program_id, limit=signatures))
         found: list[Instruction] = []
         for entry in [entry for entry in answer.value if entry.err is None][:transactions]:
-            read = (await self._call(partial(_get_transaction, entry.signature))).value
+            signature = self._parsed(Signature, entry, "signature")
+            read = (await self._call(partial(_get_transaction, signature))).value
             if read is None or not isinstance(read.transaction, EncodedTransactionWithStatusMeta):
                 continue
             sent = read.transaction.transaction
@@ -264,6 +267,13 @@ class RpcClient:
     @property
     def _host(self) -> str:
         return self._endpoints.host
+
+    def _parsed(self, kind: type[K], part: Any, key: str) -> K:
+        """A key of an answer's part. Solders reads it only when it is asked for, and panics where it is none."""
+        try:
+            return kind.from_string(json.loads(part.to_json())[key])
+        except (ParseHashError, ValueError) as error:
+            raise not_rpc(self._host) from error
 
     async def _call(self, request: Request[T]) -> T:
         return await self._endpoints.call(request)

@@ -36,7 +36,7 @@ async def answered(
         ask: asks.
         reporter: is told of each failure and of the wait after it.
         waits: seconds between tries; after the last one the failure is final.
-        stopping: ends the waiting.
+        stopping: ends the asking and the waiting.
 
     Raises:
         RpcUnavailable: the last one. Other errors, such as a wrong network, do not pass and are raised at once.
@@ -46,7 +46,7 @@ async def answered(
     stopping = stopping or asyncio.Event()
     while True:
         try:
-            return await ask()
+            return await _unless_stopped(ask, stopping)
         except RpcUnavailable as error:
             wait = next(remaining, None)
             if wait is None:
@@ -57,3 +57,17 @@ async def answered(
             async with asyncio.timeout(wait):
                 await stopping.wait()
             raise StoppedWaiting
+
+
+async def _unless_stopped(ask: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
+    """What is answered; an endpoint that says nothing must not hold up a stop."""
+    asking, stopped = asyncio.ensure_future(ask()), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            raise StoppedWaiting
+        return asking.result()
+    finally:
+        asking.cancel()
+        stopped.cancel()
+        await asyncio.gather(asking, stopped, return_exceptions=True)

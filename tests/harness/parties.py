@@ -34,6 +34,7 @@ class Parties:
     Attributes:
         rounds: how many to post.
         ahead: how many are open at a time.
+        starts: whether the validator starts trainings.
         claimed_at: when a round was opened for trainers, on the monotonic clock.
         joined_at: when the trainer's join landed.
         done: rounds whose reward the trainer has.
@@ -43,6 +44,7 @@ class Parties:
     trainer: Pubkey
     rounds: int
     ahead: int = 1
+    starts: bool = True
     posted: int = 0
     claimed_at: dict[int, float] = field(default_factory=dict)
     joined_at: dict[int, float] = field(default_factory=dict)
@@ -125,7 +127,8 @@ class Parties:
         for event in self.dialect.events(executed.meta["logMessages"]):
             if isinstance(event, TrainerJoined) and event.trainer == self.trainer:
                 self.joined_at[event.round_id] = time.monotonic()
-                loop.call_soon(self._start, event.round_id)
+                if self.starts:
+                    loop.call_soon(self._start, event.round_id)
             elif isinstance(event, GradientsSubmitted) and event.trainer == self.trainer:
                 loop.call_soon(self._score, event.round_id)
             elif isinstance(event, RewardClaimed) and event.trainer == self.trainer:

@@ -20,6 +20,7 @@ from decloud_pl.chain.send import Sender, SendPolicy
 from decloud_pl.chain.transaction_log import TransactionLog
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
+from decloud_pl.config.schema import JoinConfig
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.domain import Update
 from decloud_pl.executors.process import UPDATE_FILE, Executor, ProcessExecutor
@@ -30,6 +31,7 @@ from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.writer import Journal
 from decloud_pl.localnet.program import NEWEST
+from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.events import DaemonEvent, Reporter
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.select import Criteria
@@ -37,6 +39,7 @@ from decloud_pl.rounds.steps import Planner, Steps
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.unixfs import cid_of_file
+from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.publish import StorePublisher
 
 TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
@@ -52,6 +55,9 @@ class Spec:
         processes: whether trainings are child processes; otherwise they take place in the daemon.
         timeout: seconds an endpoint may be silent.
         silence: seconds without a slot after which the WebSocket is given up.
+        kubo: the address of an IPFS node to publish with, in place of the embedded store.
+        looks: whether base models are fetched and opened before a join.
+        hangs: the stage in which a training that is a child process stays for ever.
     """
 
     rpc_url: str
@@ -68,6 +74,10 @@ class Spec:
     silence: float = 5.0
     poll: float = 0.2
     reconcile: float = 3600.0
+    kubo: str = ""
+    looks: bool = False
+    hangs: str = ""
+    stop_seconds: float = 20.0
 
     def wallet(self) -> Wallet:
         return Wallet(Keypair.from_seed(self.seed.to_bytes(32, "little")))
@@ -107,6 +117,7 @@ class TinyPlanner:
     """Plans for `tiny_worker`, which has only the standard library; some of its first attempts crash."""
 
     crash_every: int = 0
+    hangs: str = ""
     publish_reserve: float = 1.0
     _seen: set[int] = field(default_factory=set)
 
@@ -118,7 +129,9 @@ class TinyPlanner:
         first = record.round_id not in self._seen
         self._seen.add(record.round_id)
         crash = bool(self.crash_every) and first and record.round_id % self.crash_every == 1
-        return TinyPlan({"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash})
+        return TinyPlan(
+            {"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash, "hangs": self.hangs}
+        )
 
 
 def content_of(round_id: int) -> bytes:
@@ -167,11 +180,12 @@ async def trainer(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=StorePublisher([EmbeddedStore(Path(spec.store))], reader),
+            publisher=StorePublisher([KuboStore(spec.kubo) if spec.kubo else EmbeddedStore(Path(spec.store))], reader),
             reader=reader,
             executor=executor,
-            planner=planner or TinyPlanner(crash_every),
+            planner=planner or TinyPlanner(crash_every, spec.hangs),
             reporter=reporter or Silent(),
+            base_models=BaseModels(reader, home / "looks", JoinConfig(), 1 << 24) if spec.looks else None,
             rounds_folder=home / "rounds",
             max_model_bytes=1 << 24,
             deposit=dialect.submission_deposit,
@@ -182,7 +196,7 @@ async def trainer(
             "resolve": lambda name: "digits",
             "poll_interval": spec.poll,
             "reconcile_interval": spec.reconcile,
-            "stop_seconds": 20.0,
+            "stop_seconds": spec.stop_seconds,
         }
 
         def watch() -> Any:

@@ -7,6 +7,7 @@ without a limit, and waits as long as a byte comes in now and then.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import socket
 import threading
@@ -22,8 +23,7 @@ from decloud_pl.proxies import route_to
 
 IDENTITY = {"Accept-Encoding": "identity"}
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-
-
+_MOST_INTERIM_ANSWERS = 10
 _LONGEST_ANSWER = 1 << 20
 _PIECE = 1 << 16
 
@@ -107,7 +107,7 @@ class BoundedSession(requests.Session):
             # Not `stream`: for a chunked body that reads a line of any length.
             while chunk := response.raw.read(size, decode_content=False):
                 yield chunk
-        except (HTTPError, OSError) as error:
+        except (HTTPError, OSError, ValueError) as error:  # the last one for a chunk of a negative size
             raise self._reason(requests.ConnectionError("the connection broke off")) from error
         if self._sockets.is_cut:  # without a length, a cut looks like the end
             raise self._reason(requests.ConnectionError("the exchange was ended"))
@@ -184,6 +184,21 @@ class _Sockets:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer that the server may put off a few times only: the library reads any number of "100 Continue"."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._interim_answers = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        self._interim_answers += found[1] == http.client.CONTINUE
+        if self._interim_answers > _MOST_INTERIM_ANSWERS:
+            raise http.client.HTTPException("the server puts its answer off without end")
+        return found
+
+
 def _bounded(kind: type[Any], sockets: _Sockets) -> HTTPAdapter:
     """An adapter of a kind whose connections are known to ``sockets``."""
 
@@ -209,6 +224,8 @@ def _watched(pool: Any, sockets: _Sockets) -> Any:
     """A class of connection pools like a given one."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
+        response_class = _Response
+
         def _new_conn(self) -> socket.socket:
             connection: socket.socket = super()._new_conn()
             sockets.add(connection)

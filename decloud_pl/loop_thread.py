@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -95,3 +96,26 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
         outcome.set_exception(error)
     else:
         outcome.set_result(task.result())
+
+
+async def in_own_thread(work: Callable[[], T]) -> T:
+    """Runs something in a thread of its own. The program's end does not wait for it, as for a loop's threads."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[T] = loop.create_future()
+
+    def settle(settled: Callable[[], None]) -> None:
+        if not ended.done():  # nobody waits any more
+            settled()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - handed to the task that waits, which raises it
+            settled = partial(ended.set_exception, error)
+        else:
+            settled = partial(ended.set_result, result)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(settle, settled)
+
+    threading.Thread(target=run, name="own", daemon=True).start()
+    return await ended

@@ -53,6 +53,7 @@ MARKED = {
         "experiment/test_conf.py",
         "experiment/test_run.py",
         "experiment/test_sweep.py",
+        "hostile",
         "integration",
         "localnet/agents/test_bench_child.py",
         "localnet/agents/test_evidence.py",

@@ -21,7 +21,7 @@ COMMITMENT = "confirmed"
 _WHOLE_ANSWER = 3
 """How many times the timeout an answer may take that comes byte by byte."""
 _REST = Backoff(2.0, 120.0)
-_LONGEST_ASKED_WAIT = 300.0
+LONGEST_ASKED_WAIT = 300.0
 """Seconds that an endpoint may ask to be left alone for."""
 _BURST_SECONDS = 1.5
 _UNUSED_PROXY = "http://localhost"
@@ -109,7 +109,7 @@ class Endpoint:
         now = self._pace.monotonic()
         self._rests_until = now + self._pace.jitter(rest)
         if error.retry_after:
-            self._asked_to_wait_until = now + min(error.retry_after, _LONGEST_ASKED_WAIT)
+            self._asked_to_wait_until = now + min(error.retry_after, LONGEST_ASKED_WAIT)
 
     def recovered(self) -> None:
         self.healthy = True

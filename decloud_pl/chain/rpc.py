@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import base58
-from solders.hash import Hash
+from solders.hash import Hash, ParseHashError
 from solders.instruction import AccountMeta, Instruction
 from solders.pubkey import Pubkey
 from solders.signature import Signature
@@ -18,6 +19,7 @@ from decloud_pl.chain.endpoint import COMMITMENT, Endpoint, Request
 from decloud_pl.chain.endpoints import EndpointPool, RpcHealth
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.chain.refusals import Refusal
+from decloud_pl.chain.rpc_errors import not_rpc
 from decloud_pl.errors import DecodeError, RpcRejected
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ HISTORY = "getSignatureStatuses with searchTransactionHistory"
 """What some nodes refuse, which keep no history; the method without it shows what was sent lately."""
 
 T = TypeVar("T")
+K = TypeVar("K", Hash, Signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,7 @@ class RpcClient:
     async def latest_blockhash(self) -> tuple[Hash, int]:
         """A fresh blockhash and the last block height at which it is good."""
         value = (await self._call("getLatestBlockhash", lambda client: client.get_latest_blockhash())).value
-        return value.blockhash, value.last_valid_block_height
+        return self._parsed(Hash, value, "blockhash"), value.last_valid_block_height
 
     async def block_height(self) -> BlockHeight:
         value = (await self._call("getEpochInfo", lambda client: client.get_epoch_info())).value
@@ -246,9 +249,8 @@ class RpcClient:
         )
         found: list[Instruction] = []
         for entry in [entry for entry in answer.value if entry.err is None][:transactions]:
-            read = (
-                await self._call("getTransaction", partial(_get_transaction, entry.signature), replaceable=True)
-            ).value
+            signature = self._parsed(Signature, entry, "signature")
+            read = (await self._call("getTransaction", partial(_get_transaction, signature), replaceable=True)).value
             if read is None or not isinstance(read.transaction, EncodedTransactionWithStatusMeta):
                 continue
             sent = read.transaction.transaction
@@ -285,6 +287,13 @@ class RpcClient:
     @property
     def _host(self) -> str:
         return self._endpoints.host
+
+    def _parsed(self, kind: type[K], part: Any, key: str) -> K:
+        """A key of an answer's part. Solders reads it only when it is asked for, and panics where it is none."""
+        try:
+            return kind.from_string(json.loads(part.to_json())[key])
+        except (ParseHashError, ValueError) as error:
+            raise not_rpc(self._host) from error
 
     async def _call(self, method: str, request: Request[T], *, replaceable: bool = False) -> T:
         return await self._endpoints.call(method, request, replaceable=replaceable)

@@ -149,7 +149,7 @@ def _reason(body: str) -> str:
     """What the body of a refusal says: the message of a JSON object, or short text; a web page says nothing."""
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for thousands of brackets
         return "" if body.lstrip().startswith("<") else body
     for key in ("error", "message"):
         if isinstance(found, dict):

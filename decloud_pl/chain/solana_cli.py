@@ -72,7 +72,7 @@ def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
         tree = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(
             f"The Solana CLI's configuration {path} cannot be read.", fix="Correct or remove it."
         ) from error

@@ -66,7 +66,7 @@ def composed(given: Sources) -> Composed:
 
     try:
         tree = _tree(given)
-    except (HydraException, OmegaConfBaseException, YAMLError, OSError, TypeError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError, TypeError, ValueError, RecursionError) as error:
         raise explain(error, given) from error
     choices = dict(tree.hydra.runtime.choices)
     try:

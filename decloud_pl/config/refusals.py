@@ -44,6 +44,11 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     from yaml import MarkedYAMLError
 
     said, cause = str(error).strip(), error.__cause__ or error
+    if isinstance(error, RecursionError):
+        return ConfigError(
+            "The configuration cannot be used: a value has too many levels, or a file builds on itself.",
+            fix="Correct the preset, the experiment or the value that you gave.",
+        )
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
         return ConfigError(f"{mark.name}, line {mark.line + 1}, is not YAML: {error.problem}.", fix="Correct the file.")
     for pattern, (words, fix) in _SENTENCES.items():

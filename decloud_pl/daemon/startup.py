@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from decloud_pl.chain.endpoint import LONGEST_ASKED_WAIT
 from decloud_pl.errors import RpcUnavailable
 from decloud_pl.retry import Backoff
 from decloud_pl.rounds.events import Reporter, Trouble
@@ -36,7 +37,7 @@ async def answered(
         ask: asks.
         reporter: is told of each failure and of the wait after it.
         waits: seconds between tries; after the last one the failure is final.
-        stopping: ends the waiting.
+        stopping: ends the asking and the waiting.
 
     Raises:
         RpcUnavailable: the last one. Other errors, such as a wrong network, do not pass and are raised at once.
@@ -46,14 +47,28 @@ async def answered(
     stopping = stopping or asyncio.Event()
     while True:
         try:
-            return await ask()
+            return await _unless_stopped(ask, stopping)
         except RpcUnavailable as error:
             wait = next(remaining, None)
             if wait is None:
                 raise
-            wait = max(wait, error.retry_after or 0.0)
+            wait = max(wait, min(error.retry_after or 0.0, LONGEST_ASKED_WAIT))
             reporter.report(Trouble.then(None, error, f"Retrying in {wait:g} s."))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait):
                 await stopping.wait()
             raise StoppedWaiting
+
+
+async def _unless_stopped(ask: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
+    """What is answered; an endpoint that says nothing must not hold up a stop."""
+    asking, stopped = asyncio.ensure_future(ask()), asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            raise StoppedWaiting
+        return asking.result()
+    finally:
+        asking.cancel()
+        stopped.cancel()
+        await asyncio.gather(asking, stopped, return_exceptions=True)

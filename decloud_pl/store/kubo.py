@@ -153,7 +153,7 @@ class KuboStore:
             raise StoreUnavailable(f"{where} broke off its answer.") from error
         except (ipfs.ErrorResponse, ipfs.StatusError) as error:
             raise self._refusal(where, error) from error
-        except (ipfs.DecodingError, AssertionError, KeyError, TypeError, ValueError) as error:
+        except (ipfs.DecodingError, AssertionError, KeyError, TypeError, ValueError, RecursionError) as error:
             # The library asserts that an answer has exactly one item.
             raise _no_node(where) from error
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from decloud_pl.domain import PinnedUpdate, Update
 from decloud_pl.errors import ContentNotFound, IntegrityError, InvalidCid, StoreError, StoreRejected, StoreUnavailable
-from decloud_pl.loop_thread import LoopThread
+from decloud_pl.loop_thread import LoopThread, in_own_thread
 from decloud_pl.retry import Backoff
 from decloud_pl.store import Progress, Store
 from decloud_pl.store.fetch.fetcher import Fetched, Fetcher, in_thread
@@ -154,10 +154,10 @@ class StorePublisher:
         """The CID under which the store keeps the update, uploaded unless an earlier try has done so."""
         with _cancellable(store.name, progress) as report:
             if look_first:
-                found = await asyncio.to_thread(_find, store, update)
+                found = await in_own_thread(partial(_find, store, update))
                 if found is not None:
                     return found
-            stored = await asyncio.to_thread(store.put, update.path, update.profile, progress=report)
+            stored = await in_own_thread(partial(store.put, update.path, update.profile, progress=report))
         return stored.cid
 
     async def _read_back(self, cid: str, update: Publishable, scratch: Path) -> Fetched:

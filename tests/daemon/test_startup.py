@@ -70,6 +70,7 @@ async def test_being_stopped_ends_the_waiting_at_once() -> None:
     notes, stopping = Notes(), asyncio.Event()
     waiting = asyncio.create_task(answered(away, notes, ENDLESS.waits(), stopping=stopping))
     await asyncio.wait_for(notes.news.wait(), 10)
+    assert notes.troubles[0].endswith("Retrying in 300 s.")  # an hour was asked for
     stopping.set()
     with pytest.raises(StoppedWaiting):
         await asyncio.wait_for(waiting, 10)

@@ -36,6 +36,7 @@ class Parties:
         rounds: how many to post.
         ahead: how many are open at a time.
         make_model: writes the base model of a round with a number, before it is posted; by default one for all.
+        starts: whether the validator starts trainings.
         claimed_at: when a round was opened for trainers, on the monotonic clock.
         joined_at: when the trainer's join landed.
         done: rounds whose reward the trainer has.
@@ -46,6 +47,7 @@ class Parties:
     rounds: int
     ahead: int = 1
     make_model: Callable[[Path, int], None] = lambda path, _: _write_model(path)
+    starts: bool = True
     posted: int = 0
     claimed_at: dict[int, float] = field(default_factory=dict)
     joined_at: dict[int, float] = field(default_factory=dict)
@@ -127,7 +129,8 @@ class Parties:
         for event in self.dialect.events(executed.meta["logMessages"]):
             if isinstance(event, TrainerJoined) and event.trainer == self.trainer:
                 self.joined_at[event.round_id] = time.monotonic()
-                loop.call_soon(self._start, event.round_id)
+                if self.starts:
+                    loop.call_soon(self._start, event.round_id)
             elif isinstance(event, GradientsSubmitted) and event.trainer == self.trainer:
                 loop.call_soon(self._score, event.round_id)
             elif isinstance(event, RewardClaimed) and event.trainer == self.trainer:

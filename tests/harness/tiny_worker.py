@@ -12,6 +12,12 @@ if plan["crash"]:
     os.kill(os.getpid(), signal.SIGKILL)
 sys.stdout.write(json.dumps({"stage": "fit", "epoch": 0, "step": 1, "total_steps": 1, "loss": 0.5}) + "\n")
 sys.stdout.flush()
+if plan["hangs"]:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as one that never comes to its checkpoint
+    sys.stdout.write(json.dumps({"stage": plan["hangs"]}) + "\n")
+    sys.stdout.flush()
+    (folder / "hangs").touch()
+    signal.pause()
 (folder / "update.pt").write_text(plan["content"])
 update = {
     "path": "update.pt",

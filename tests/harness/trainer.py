@@ -39,6 +39,7 @@ from decloud_pl.rounds.steps import Planner, Steps
 from decloud_pl.store.embedded import EmbeddedStore
 from decloud_pl.store.fetch.gateway import GatewayReader
 from decloud_pl.store.ipfs.unixfs import cid_of_file
+from decloud_pl.store.kubo import KuboStore
 from decloud_pl.store.publish import StorePublisher
 
 _LARGEST_MODEL = 1 << 28
@@ -56,6 +57,8 @@ class Spec:
         timeout: seconds an endpoint may be silent.
         silence: seconds without a slot after which the WebSocket is given up.
         verify: what is looked at before a join, as the setting ``join.verify``.
+        kubo: the address of an IPFS node to publish with, in place of the embedded store.
+        hangs: the stage in which a training that is a child process stays for ever.
     """
 
     rpc_url: str
@@ -73,6 +76,9 @@ class Spec:
     poll: float = 0.2
     reconcile: float = 3600.0
     verify: str = "cid"
+    kubo: str = ""
+    hangs: str = ""
+    stop_seconds: float = 20.0
 
     def wallet(self) -> Wallet:
         return Wallet(Keypair.from_seed(self.seed.to_bytes(32, "little")))
@@ -112,6 +118,7 @@ class TinyPlanner:
     """Plans for `tiny_worker`, which has only the standard library; some of its first attempts crash."""
 
     crash_every: int = 0
+    hangs: str = ""
     publish_reserve: float = 1.0
     _seen: set[int] = field(default_factory=set)
 
@@ -123,7 +130,9 @@ class TinyPlanner:
         first = record.round_id not in self._seen
         self._seen.add(record.round_id)
         crash = bool(self.crash_every) and first and record.round_id % self.crash_every == 1
-        return TinyPlan({"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash})
+        return TinyPlan(
+            {"content": content_of(record.round_id).decode(), "cid": cid, "crash": crash, "hangs": self.hangs}
+        )
 
 
 def content_of(round_id: int) -> bytes:
@@ -172,10 +181,10 @@ async def trainer(
             wallet=wallet,
             dialect=dialect,
             journal=journal,
-            publisher=StorePublisher([EmbeddedStore(Path(spec.store))], reader),
+            publisher=StorePublisher([KuboStore(spec.kubo) if spec.kubo else EmbeddedStore(Path(spec.store))], reader),
             reader=reader,
             executor=executor,
-            planner=planner or TinyPlanner(crash_every),
+            planner=planner or TinyPlanner(crash_every, spec.hangs),
             reporter=reporter or Silent(),
             rounds_folder=home / "rounds",
             max_model_bytes=_LARGEST_MODEL,
@@ -188,7 +197,7 @@ async def trainer(
             "resolve": lambda name: "digits",
             "poll_interval": spec.poll,
             "reconcile_interval": spec.reconcile,
-            "stop_seconds": 20.0,
+            "stop_seconds": spec.stop_seconds,
         }
 
         def watch() -> Any:

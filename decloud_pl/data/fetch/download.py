@@ -212,13 +212,15 @@ def _write(
     total = start + rest if rest else item.size
     if total > MOST_BYTES:
         raise _Gone(f"the file is said to have {total:,} bytes")
+    # A size is for people and may be rounded, but no file is twice as large.
+    most = min(MOST_BYTES, 2 * item.size + _CHUNK) if item.size else MOST_BYTES
     done = start
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
         for chunk in session.body(response, _CHUNK):
             done += len(chunk)
-            if done > MOST_BYTES:
-                raise _Gone(f"the file has more than {MOST_BYTES:,} bytes")
+            if done > most:
+                raise _Gone(f"the file has more than {most:,} bytes")
             file.write(chunk)
             if progress is not None:
                 progress(item.file, done, total)

@@ -93,5 +93,6 @@ class PinataStore:
 
     def check(self) -> str:
         """Asks Pinata whether it knows the credentials (``testAuthentication``)."""
-        self._retry.call(lambda: self._http.request("GET", f"{self._api_url}/data/testAuthentication"))
+        # A captive portal answers everything with 200 and a page. Pinata answers with a message in JSON.
+        self._retry.call(lambda: self._http.request("GET", f"{self._api_url}/data/testAuthentication").text("message"))
         return f"Pinata accepts the credentials (API {self._api.version})."

@@ -15,7 +15,7 @@ State = dict[str, torch.Tensor]
 
 @pytest.fixture
 def state() -> State:
-    """The weights of a freshly initialised ``simple_cnn`` with four classes."""
+    """The weights of a newly initialized ``simple_cnn`` with four classes."""
     torch.manual_seed(0)
     return {name: value.clone() for name, value in build("simple_cnn", {"num_classes": 4}).state_dict().items()}
 

@@ -38,8 +38,9 @@ def entry(name: str, directory: Path | None = None, own: Path | None = None) -> 
     known = names(directory, own)
     if name in known:
         for folder in _folders(directory, own):
-            if (folder / f"{name}.yaml").is_file():
-                return Entry.from_node(name, _node(folder / f"{name}.yaml"))
+            file = folder / f"{name}.yaml"
+            if file.is_file():
+                return Entry.from_node(name, _node(file), file)
     raise DatasetNotSupported(f"No reader supports the data set {name!r}.", fix=nearest(name, known))
 
 

@@ -90,8 +90,8 @@ class Entry:
     test_samples: int | None = None
 
     @classmethod
-    def from_node(cls, name: str, node: Mapping[str, Any]) -> Entry:
-        """Check and read a declaration.
+    def from_node(cls, name: str, node: Mapping[str, Any], file: Path | None = None) -> Entry:
+        """Check and read a declaration. Errors name ``file``.
 
         Raises:
             ConfigError: a key is missing or wrong.
@@ -103,7 +103,7 @@ class Entry:
             return cls(
                 name=name,
                 kind=cast(Kind, given["kind"]),
-                num_classes=int(given["num_classes"]),
+                num_classes=_whole("num_classes", given["num_classes"]),
                 licence=str(given["licence"]),
                 size=str(given["size"]),
                 folder=str(given.get("folder", "")),
@@ -111,17 +111,21 @@ class Entry:
                 splits=dict(given.get("splits", {"train": "train", "test": "test"})),
                 elsewhere=tuple(given.get("elsewhere", ())),
                 downloads=tuple(
-                    RemoteFile(tuple(item["urls"]), item["file"], item.get("checksum", ""), int(item.get("size", 0)))
+                    RemoteFile(
+                        tuple(item["urls"]),
+                        item["file"],
+                        item.get("checksum", ""),
+                        _whole("downloads.size", item.get("size", 0)),
+                    )
                     for item in given.get("downloads", ())
                 ),
                 node=dict(node),
-                test_samples=int(given["test_samples"]) if "test_samples" in given else None,
+                test_samples=_whole("test_samples", given["test_samples"]) if "test_samples" in given else None,
             )
         except (KeyError, TypeError, ValueError) as error:
-            reason = f"entry.{error.args[0]} is missing" if isinstance(error, KeyError) else first_line(error)
+            reason = f"the key {error.args[0]!r} is missing" if isinstance(error, KeyError) else first_line(error)
             raise ConfigError(
-                f"conf/dataset/{name}.yaml is not a valid declaration of a data set: {reason}.",
-                fix="Compare it with the other files in conf/dataset.",
+                f"{file or f'conf/dataset/{name}.yaml'}: {reason}.", fix="Compare it with the files in conf/dataset."
             ) from error
 
     @property
@@ -156,3 +160,10 @@ class Entry:
                 path = Path(pattern).expanduser()
                 candidates += sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         return next((folder for folder in candidates if self._is_complete(folder)), None)
+
+
+def _whole(key: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"entry.{key} must be a whole number (got {value!r})") from None

@@ -110,11 +110,22 @@ def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
     assert len(build(choice.node(data)).load("test")) == 20
 
 
-@pytest.mark.parametrize("text", ["", "[", "_target_: x", "entry: {name: other}", "entry: {name: bad, kind: audio}"])
-def test_a_file_that_is_no_declaration(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", " does not declare a data set"),
+        ("entry: [a\nb: c", ": line 2 is not YAML"),
+        ("_target_: x", ": entry.name must be 'bad'"),
+        ("entry: {name: other}", ": entry.name must be 'bad'"),
+        ("entry: {name: bad, kind: audio}", ": .*entry.kind must be 'image' or 'text'"),
+        ("entry: {name: bad, kind: text}", ": the key 'num_classes' is missing"),
+        ("entry: {name: bad, kind: text, num_classes: x}", r": entry.num_classes must be a whole number \(got 'x'\)"),
+    ],
+)
+def test_a_file_that_is_no_declaration(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "bad.yaml").write_text(text)
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=rf"/dataset/bad\.yaml{reason}"):
         entry("bad", tmp_path)
     with pytest.raises(DatasetNotSupported):
         entry("../bad", tmp_path)

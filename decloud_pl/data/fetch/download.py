@@ -42,7 +42,7 @@ Progress = Callable[[str, int, int], None]
 
 
 class _Gone(Exception):
-    """This URL does not provide the file. The message is the reason, in a few words."""
+    """The URL does not provide the file. The message is the reason, in a few words."""
 
 
 class _Interrupted(Exception):

@@ -22,7 +22,7 @@ class OutOfTime(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """The state of a course.
+    """The state of a course, which is a training at one learning rate.
 
     Attributes:
         accuracy: on held-out data, 0 to 1; None if the training diverged.

@@ -88,7 +88,7 @@ def test_a_sweep_as_its_file_says(
     assert list((tmp_path / "work").iterdir()) == []
 
 
-# Python runs it at the start of every process.
+# Python runs this at the start of every process.
 NOTE_ENVIRONMENT = """
 import os, pathlib
 note = pathlib.Path(__file__).with_name(f"{os.getpid()}.environ")
@@ -121,7 +121,7 @@ def test_no_process_of_a_launcher_inherits_a_key(launcher: str, tmp_path: Path) 
     assert len(notes) >= 2
     assert any("DECLOUD_MAX_BATCHES=2" in note.read_text() for note in notes)
     secrets = [KEY, JWT, RPC, RPC[30:], MIRROR[27:]]
-    (customised / f"{process.pid}.environ").unlink()  # what the user started has what the user gave it
+    (customised / f"{process.pid}.environ").unlink()  # the user's own process has the user's environment
     assert holding(tmp_path, secrets) == []
 
 

@@ -105,7 +105,7 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
             node[argument] = True
     chosen = plan.config.logger if logger else None
     if chosen:
-        os.environ.update(for_libraries(os.environ))  # loggers have clients of their own
+        os.environ.update(for_libraries(os.environ))  # loggers use their own HTTP clients
     if chosen and str(chosen.get("_target_", "")).endswith("MLFlowLogger"):
         # MLflow 3 writes runs to plain files only if this environment variable allows it.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")

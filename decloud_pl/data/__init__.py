@@ -1,1 +1,1 @@
-"""Data sets: the catalogue of what this package can read, and the readers."""
+"""Data sets: the catalog of those that this package can read, and the readers."""

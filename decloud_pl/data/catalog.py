@@ -1,7 +1,7 @@
-"""The catalogue: what this package can read, and which data set a round's name means. Imports no torch.
+"""The catalog of data sets, and the data set that a round's name means. Imports no torch.
 
-An entry is one file of ``conf/dataset``. The chain's names come here in lower case. A name leads to data by itself,
-through a mapping the user gave (``custom`` → ``digits``), through a path the user gave, or not at all.
+Each entry is one file in ``conf/dataset``. Callers pass the chain's names in lower case. A name leads to data directly,
+through the user's mapping (``custom`` → ``digits``), or through the user's path. Otherwise it is not supported.
 """
 
 from __future__ import annotations
@@ -15,36 +15,37 @@ from typing import Any
 from decloud_pl.config_dir import config_dir
 from decloud_pl.data import user_files
 from decloud_pl.data.entry import DataFolder, Entry
-from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported, nearest
+from decloud_pl.errors import ConfigError, DatasetError, DatasetNotFound, DatasetNotSupported, first_line, nearest
 
 
 def names(directory: Path | None = None, own: Path | None = None) -> list[str]:
-    """The entries' names, in the order of the alphabet.
+    """Return the entries' names in alphabetical order.
 
     Args:
-        directory: a Hydra tree; the package's own by default.
-        own: the user's, whose entries come beside those.
+        directory: a Hydra tree. The default is the package's own.
+        own: the user's Hydra tree, whose entries are added.
     """
     return sorted({path.stem for folder in _folders(directory, own) for path in folder.glob("*.yaml")})
 
 
 def entry(name: str, directory: Path | None = None, own: Path | None = None) -> Entry:
-    """One entry.
+    """Return one entry.
 
     Raises:
-        DatasetNotSupported: there is none of this name.
-        ConfigError: its file is no declaration.
+        DatasetNotSupported: no entry has this name.
+        ConfigError: the file is not a valid declaration.
     """
     known = names(directory, own)
     if name in known:
         for folder in _folders(directory, own):
-            if (folder / f"{name}.yaml").is_file():
-                return Entry.from_node(name, _node(folder / f"{name}.yaml"))
-    raise DatasetNotSupported(f"There is no reader for the data set {name!r}.", fix=nearest(name, known))
+            file = folder / f"{name}.yaml"
+            if file.is_file():
+                return Entry.from_node(name, _node(file), file)
+    raise DatasetNotSupported(f"No reader supports the data set {name!r}.", fix=nearest(name, known))
 
 
 def _folders(directory: Path | None, own: Path | None) -> list[Path]:
-    """In Hydra's order: a user's file does not take the place of one that comes with the package."""
+    """Return the folders in Hydra's order: a user's file does not replace a file of the package."""
     return [folder / "dataset" for folder in (directory or config_dir(), own) if folder is not None]
 
 
@@ -54,21 +55,23 @@ def _node(file: Path) -> dict[str, Any]:
     try:
         node = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} cannot be read.", fix="Restore the file.") from error
+        mark = getattr(error, "problem_mark", None)
+        reason = f"line {mark.line + 1} is not YAML" if mark else first_line(error)
+        raise ConfigError(f"Cannot read {file}: {reason}.", fix="Correct the file.") from error
     if not isinstance(node, dict):
-        raise ConfigError(f"{file} is not a data set's declaration.", fix="Restore the file.")
+        raise ConfigError(f"{file} does not declare a data set.", fix="Compare it with the files in conf/dataset.")
     return node
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to train on.
+    """The data set to train on.
 
     Attributes:
         name: the data set's own name, after mappings.
-        entry: its declaration, None for one that only its files describe.
-        root: the user's path, None for the data folder.
-        ready: whether its files are on this machine; if not, they can be downloaded.
+        entry: its declaration; None if only its files describe it.
+        root: the user's path; None for the data folder.
+        ready: whether its files are on this machine. If not, they can be downloaded.
     """
 
     name: str
@@ -78,13 +81,13 @@ class Choice:
 
     @property
     def is_published(self) -> bool:
-        """Whether the files are in the layout that the entry's publisher gave them."""
+        """Whether the files have the layout of the entry's publisher."""
         if self.root is None:
             return True
         return self.entry is not None and self.entry.is_in(user_files.path_of(self.root))
 
     def node(self, data: DataFolder) -> dict[str, Any]:
-        """The node from which `decloud_pl.build` makes the `Source`."""
+        """Return the node from which `decloud_pl.build` makes the `Source`."""
         if not self.is_published:
             classes = None if self.entry is None else self.entry.num_classes
             return {"_target_": user_files.TARGET, "name": self.name, "root": self.root, "num_classes": classes}
@@ -98,11 +101,11 @@ class Catalog:
     """The data sets that a user can train on.
 
     Attributes:
-        data: where data sets are kept, unless the user names a path.
-        mappings: from the chain's names to the user's choice.
-        paths: where the user keeps a data set; one for the chain's own name comes before a mapping.
+        data: where data sets are stored, unless the user sets a path.
+        mappings: from the chain's names to the user's choices.
+        paths: the user's paths by data set. A path for the chain's own name takes precedence over a mapping.
         own: the user's Hydra tree, with further data sets.
-        directory: a Hydra tree; the package's own by default.
+        directory: a Hydra tree. The default is the package's own.
         chain_names: the names that a round can have, in the chain's order.
     """
 
@@ -114,29 +117,32 @@ class Catalog:
     chain_names: Sequence[str] = ()
 
     def names(self) -> list[str]:
-        """The entries' names, in the order of the chain, then of the alphabet."""
+        """Return the entries' names, first those of the chain in its order, then the others alphabetically."""
         order = {name: index for index, name in enumerate(self.chain_names)}
         return sorted(names(self.directory, self.own), key=lambda name: (order.get(name, len(order)), name))
 
     def entries(self) -> dict[str, Entry]:
-        """Every entry by name, in the order of `names`."""
+        """Return every entry by name, in the order of `names`."""
         return {name: entry(name, self.directory, self.own) for name in self.names()}
 
     def resolve(self, name: str) -> Choice:
-        """What to train on for a round that names ``name``, the chain's name in lower case.
+        """Return the data set to train on for a round.
+
+        Args:
+            name: the round's data set, the chain's name in lower case.
 
         Raises:
-            DatasetNotSupported: nothing leads from the name to data.
-            DatasetNotFound: the files are not where they should be, and cannot be downloaded.
-            DatasetError: the user's path holds something else.
+            DatasetNotSupported: no entry, mapping or path exists for the name.
+            DatasetNotFound: the files are missing and cannot be downloaded.
+            DatasetError: the user's path has other data.
         """
         return self._choose(name if name in self.paths else self.mappings.get(name, name), name)
 
     def find(self, name: str) -> Choice:
-        """The data set of this name, whatever the mappings say.
+        """Return the data set of this name, regardless of the mappings.
 
         Raises:
-            DatasetError: as `resolve`.
+            DatasetError: see `resolve`.
         """
         return self._choose(name, name)
 
@@ -152,7 +158,7 @@ class Catalog:
         if not ready and not (self.data.download and found.downloads):
             raise DatasetNotFound(
                 f"The files of the data set {wanted} are not on this machine.",
-                fix=f"Set paths.{wanted} to the folder that holds them"
+                fix=f"Set paths.{wanted} to the folder that has them"
                 + (", or allow downloads with data.download=true." if found.downloads else "."),
             )
         return Choice(wanted, found, None, ready=ready)
@@ -165,7 +171,7 @@ def _check_path(name: str, given: str, found: Entry | None) -> None:
         kind = user_files.detect(name, given, None if found is None else found.num_classes).kind
         if found is not None and found.kind != kind:
             raise DatasetError(
-                f"{path} holds {kind} samples, the data set {name} is of {found.kind} samples.",
+                f"{path} has {kind} samples, but the data set {name} needs {found.kind} samples.",
                 fix=f"Correct paths.{name}.",
             )
 

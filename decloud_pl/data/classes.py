@@ -1,4 +1,4 @@
-"""The classes that a user's files have, beside those that their data set declares."""
+"""Compare the classes in a user's files with those that their data set declares."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ _MOST_IN_A_SENTENCE = 10
 
 
 def check_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[int], num_classes: int | None) -> None:
-    """Compares the classes found with those declared.
+    """Compare the classes found with the declared number.
 
     Args:
         name: of the data set.
         path: of its files.
-        classes: label by name; empty where the labels are numbers.
-        labels: those found.
-        num_classes: how many there must be; None for any number.
+        classes: label by name; empty if the labels are numbers.
+        labels: the labels found.
+        num_classes: required number of classes; None for any number.
 
     Raises:
-        DatasetError: there is one only; or the labels are names, of which a missing one would move the others.
+        DatasetError: there is only one class, or a label is too high, or the labels are names and their number differs.
+            With a name missing, the other names would get wrong labels.
     """
     if len(labels) == 1:
         only = next(iter(classes), str(min(labels)))
         raise DatasetError(
-            f"{path} has one class only, {only!r}.",
+            f"{path} has only one class, {only!r}.",
             fix=f"Set paths.{name} to samples of two classes or more"
-            + (", the folder whose folders are the classes." if path.is_dir() else "."),
+            + (", the folder that contains the class folders." if path.is_dir() else "."),
         )
     if num_classes is None:
         return
@@ -41,14 +42,16 @@ def check_classes(name: str, path: Path, classes: Mapping[str, int], labels: set
     found = f"{len(labels)}: {spelled(classes, _MOST_IN_A_SENTENCE)}" if are_names else f"the label {max(labels)}"
     if max(labels) >= num_classes or (are_names and len(labels) != num_classes):
         raise DatasetError(
-            f"The data set {name} has {num_classes} classes, {path} has {found}.",
-            fix=f"Correct paths.{name}, or map it to a data set that fits with mappings.{name}=NAME."
-            + (f" Where a class is missing, name each one by its number, 0 to {num_classes - 1}." if are_names else ""),
+            f"The data set {name} has {num_classes} classes, but {path} has {found}.",
+            fix=f"Correct paths.{name}, or map it to a suitable data set with mappings.{name}=NAME."
+            + (
+                f" If a class is missing, rename each class to its number, 0 to {num_classes - 1}." if are_names else ""
+            ),
         )
 
 
 def log_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[int], num_classes: int) -> None:
-    """Says which label each name has, and warns of labels that no sample has."""
+    """Log which label each name has, and warn about labels without samples."""
     if classes:
         logger.info("The labels of %s: %s", name, spelled(classes))
     missing = list(islice((label for label in range(num_classes) if label not in labels), _MOST_IN_A_SENTENCE + 1))
@@ -57,7 +60,7 @@ def log_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[i
             ", …" if len(missing) > _MOST_IN_A_SENTENCE else ""
         )
         logger.warning(
-            "%s has samples of %d of the %d classes of %s; these labels have none: %s",
+            "%s has samples of %d of the %d classes of %s; these labels have no samples: %s",
             path,
             len(labels),
             num_classes,
@@ -67,7 +70,7 @@ def log_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[i
 
 
 def spelled(classes: Mapping[str, int], most: int = _MOST_SHOWN) -> str:
-    """Labels with what the user calls them, as in ``0 = cat, 1 = dog``; of many only the first ones."""
+    """Return labels with the user's names, such as ``0 = cat, 1 = dog``, at most ``most`` of them."""
     shown = [f"{label} = {name}" for name, label in islice(classes.items(), most)]
     more = len(classes) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -1,4 +1,4 @@
-"""What the catalogue says of one data set, and where its files are."""
+"""A data set's declaration in the catalog, and where its files are."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, cast
 
 from decloud_pl.data.formats import tables
 from decloud_pl.data.source import Kind
-from decloud_pl.errors import ConfigError, DatasetError
+from decloud_pl.errors import ConfigError, DatasetError, first_line
 
 
 @dataclass(frozen=True, slots=True)
 class DataFolder:
-    """Where downloaded data sets are kept, in torchvision's layout.
+    """Where downloaded data sets are stored, in torchvision's layout.
 
     Attributes:
-        folder: the folder; ``data`` in the home folder by default.
+        folder: the folder. The default is ``data`` in the home folder.
         mirror: base URL to download from instead: ``{mirror}/{data set}/{file}``.
-        download: whether to download what is missing.
+        download: whether to download missing files.
     """
 
     folder: Path
@@ -29,26 +29,26 @@ class DataFolder:
 
     @classmethod
     def from_node(cls, node: Mapping[str, Any] | None) -> DataFolder:
-        """From plain values; None means the default folder."""
+        """Create it from plain values; None means the default folder."""
         given = dict(node or {})
         home = os.environ.get("DECLOUD_HOME") or "~/.decloud-trainer"
         folder = Path(str(given.get("folder") or Path(home) / "data")).expanduser()
         return cls(folder, str(given.get("mirror") or ""), bool(given.get("download", True)))
 
     def to_node(self) -> dict[str, Any]:
-        """Plain values for a configuration node."""
+        """Return plain values for a configuration node."""
         return {"folder": str(self.folder), "mirror": self.mirror, "download": self.download}
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """One file to download.
+    """A file to download.
 
     Attributes:
-        urls: places to get it from, the first one first.
-        file: its name below the data set's folder.
-        checksum: ``md5:…`` or ``sha256:…`` as published; empty where the publisher gives it with the file.
-        size: bytes, for people; 0 where unknown.
+        urls: download URLs, in order of preference.
+        file: path below the data set's folder.
+        checksum: ``md5:…`` or ``sha256:…`` as published; empty if the server sends it with the file.
+        size: in bytes, to show to people; 0 if unknown.
     """
 
     urls: tuple[str, ...]
@@ -59,20 +59,20 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A data set this package can read, as its file in ``conf/dataset`` declares it.
+    """A data set that this package can read, as its file in ``conf/dataset`` declares it.
 
     Attributes:
-        name: the file's name, and the chain's where the chain knows it.
+        name: the file's name. It is also the chain's name, if the chain has this data set.
         kind: of its samples.
-        num_classes: how many labels.
-        test_samples: how many samples the test split has; None where that is not said.
+        num_classes: number of labels.
+        test_samples: number of samples in the test split; None if not declared.
         licence: of the data.
-        size: for people.
-        folder: where it is kept, below a data folder; empty for data inside a dependency.
-        files: what must be there, each possibly with ``.gz``; empty for tables, which are found by their names.
-        splits: words in tables' names, by ``train`` and ``test``.
-        elsewhere: patterns of other folders that hold the files directly, for example a distribution's package.
-        downloads: what to download when it is nowhere.
+        size: a description for people.
+        folder: where it is stored below a data folder; empty if a dependency contains the data.
+        files: required files, each possibly with ``.gz``; empty for tables, which are found by their names.
+        splits: words in the names of tables, by ``train`` and ``test``.
+        elsewhere: patterns of other folders that may contain the files directly, such as a distribution's package.
+        downloads: files to download if the data set is nowhere on this machine.
         node: the whole declaration.
     """
 
@@ -90,20 +90,20 @@ class Entry:
     test_samples: int | None = None
 
     @classmethod
-    def from_node(cls, name: str, node: Mapping[str, Any]) -> Entry:
-        """Checks and reads a declaration.
+    def from_node(cls, name: str, node: Mapping[str, Any], file: Path | None = None) -> Entry:
+        """Check and read a declaration. Errors name ``file``.
 
         Raises:
-            ConfigError: a key that is missing or wrong.
+            ConfigError: a key is missing or wrong.
         """
         given = node.get("entry")
         try:
             if not isinstance(given, Mapping) or given["name"] != name or given["kind"] not in ("image", "text"):
-                raise ValueError
+                raise ValueError(f"entry.name must be {name!r}, and entry.kind must be 'image' or 'text'")
             return cls(
                 name=name,
                 kind=cast(Kind, given["kind"]),
-                num_classes=int(given["num_classes"]),
+                num_classes=_whole("num_classes", given["num_classes"]),
                 licence=str(given["licence"]),
                 size=str(given["size"]),
                 folder=str(given.get("folder", "")),
@@ -111,24 +111,30 @@ class Entry:
                 splits=dict(given.get("splits", {"train": "train", "test": "test"})),
                 elsewhere=tuple(given.get("elsewhere", ())),
                 downloads=tuple(
-                    RemoteFile(tuple(item["urls"]), item["file"], item.get("checksum", ""), int(item.get("size", 0)))
+                    RemoteFile(
+                        tuple(item["urls"]),
+                        item["file"],
+                        item.get("checksum", ""),
+                        _whole("downloads.size", item.get("size", 0)),
+                    )
                     for item in given.get("downloads", ())
                 ),
                 node=dict(node),
-                test_samples=int(given["test_samples"]) if "test_samples" in given else None,
+                test_samples=_whole("test_samples", given["test_samples"]) if "test_samples" in given else None,
             )
         except (KeyError, TypeError, ValueError) as error:
+            reason = f"the key {error.args[0]!r} is missing" if isinstance(error, KeyError) else first_line(error)
             raise ConfigError(
-                f"conf/dataset/{name}.yaml is not a data set's declaration.", fix="Compare it with its neighbours."
+                f"{file or f'conf/dataset/{name}.yaml'}: {reason}.", fix="Compare it with the files in conf/dataset."
             ) from error
 
     @property
     def is_embedded(self) -> bool:
-        """Whether the data came with a dependency."""
+        """Whether a dependency contains the data."""
         return not self.folder
 
     def is_in(self, root: Path) -> bool:
-        """Whether a user's path holds every file, in the published layout."""
+        """Return whether a user's path has every file, in the published layout."""
         return not self.is_embedded and any(self._is_complete(folder) for folder in (root / self.folder, root))
 
     def _is_complete(self, folder: Path) -> bool:
@@ -138,12 +144,12 @@ class Entry:
             return all(tables.find(folder, word) for word in self.splits.values())
         except OSError as error:
             raise DatasetError(
-                f"{folder}, where the data set {self.name} may be, cannot be read: {error.strerror}.",
-                fix=f"Let this user read it, or set paths.{self.name} to another folder.",
+                f"Cannot read {folder}, a possible folder of the data set {self.name}: {error.strerror}.",
+                fix=f"Give this user read access, or set paths.{self.name} to another folder.",
             ) from error
 
     def find(self, root: Path | None, data: DataFolder) -> Path | None:
-        """The folder that holds every file, None when there is none; only in the user's ``root`` where one is given."""
+        """Return the folder that has every file, or None. With ``root``, look only in this user's folder."""
         if self.is_embedded:
             return Path()
         if root is not None:
@@ -154,3 +160,10 @@ class Entry:
                 path = Path(pattern).expanduser()
                 candidates += sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         return next((folder for folder in candidates if self._is_complete(folder)), None)
+
+
+def _whole(key: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"entry.{key} must be a whole number (got {value!r})") from None

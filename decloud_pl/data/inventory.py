@@ -1,4 +1,4 @@
-"""What the catalogue offers and what of it is on this machine."""
+"""The catalog's data sets, and which of them are on this machine."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _OWN = "your own files"
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One data set.
+    """A data set of the inventory.
 
     Attributes:
-        name: the catalogue's name, or that of a path the user gave.
-        kind: ``image`` or ``text``; empty where only reading the files would tell.
-        num_classes: None where only reading the files would tell.
+        name: the catalog's name, or the name of a path that the user set.
+        kind: ``image`` or ``text``; empty if only the files show it.
+        num_classes: number of classes; None if only the files show it.
         licence: of the data.
-        size: for people.
+        size: a description for people.
         on_disk: whether it can be read now.
-        path: where it is; None when it is nowhere, or in a dependency.
-        bytes_on_disk: of its files.
-        download_bytes: what a download takes, 0 where unknown.
-        problem: why it cannot be used, empty when it can.
+        path: where it is; None if it is missing, or in a dependency.
+        bytes_on_disk: size of its files.
+        download_bytes: size of its download; 0 if unknown.
+        problem: why it cannot be used; empty if it can.
         rounds: the chain's names of the rounds that train on it.
-        classes: label by class folder, where the files are such; of others only reading them would tell.
+        classes: label by class folder, for files in class folders; otherwise empty.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Item:
 
 
 def inventory(catalog: Catalog) -> list[Item]:
-    """Every entry of the catalogue, then the data sets that only a path of the user's names."""
+    """Return every entry of the catalog, then the data sets that only the user's paths define."""
     known = catalog.entries()
     means: dict[str, list[str]] = {}
     for name in catalog.chain_names:
@@ -98,7 +98,7 @@ def _bytes(path: Path) -> int:
 
 
 def _size(path: Path) -> int:
-    """Of a file; 0 for what is none, and for one that this user may not look at or that has just gone."""
+    """Return the size of a file in bytes; 0 if it is not a file, is not accessible, or was just deleted."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:

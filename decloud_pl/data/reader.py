@@ -1,4 +1,4 @@
-"""What the readers of the catalogue's data sets have in common."""
+"""The common base of the readers for the catalog's data sets."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from decloud_pl.errors import DatasetNotFound
 
 
 class CatalogSource:
-    """A data set of the catalogue.
+    """A data set of the catalog.
 
     Args:
-        entry: its declaration, or the name that it has in ``conf/dataset``.
-        root: the user's folder: torchvision's layout below it, or the files themselves. None looks in the data
-            folder and where distributions put them, and downloads what is nowhere.
-        data: the data folder's configuration, see `DataFolder.from_node`.
+        entry: its declaration, or its name in ``conf/dataset``.
+        root: the user's folder, with torchvision's layout below it or with the files themselves. None looks in the data
+            folder and where distributions install data sets, and downloads missing files.
+        data: configuration of the data folder, see `DataFolder.from_node`.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class CatalogSource:
         return self.entry.test_samples
 
     def folder(self) -> Path:
-        """The folder of the files; downloads them when needed.
+        """Return the folder of the files, and download them if needed.
 
         Raises:
-            DatasetNotFound: they are nowhere, and may or can not be downloaded.
+            DatasetNotFound: the files are missing, and cannot or must not be downloaded.
         """
         found = self.entry.find(self._root, self._data)
         if found is None and self._root is None and self._data.download and self.entry.downloads:
@@ -65,31 +65,32 @@ class CatalogSource:
         if found is None:
             raise DatasetNotFound(
                 f"The files of the data set {self.name} are not in {self._root or self._data.folder}.",
-                fix=f"Set paths.{self.name} to the folder that holds them.",
+                fix=f"Set paths.{self.name} to the folder that has them.",
             )
         return found
 
 
 class ImageSource(CatalogSource, ABC):
-    """A data set of images that is published in two parts, one to train on and one to test on."""
+    """A data set of images that is published in two parts, for training and for testing."""
 
     _training: ImageSplit | None = None
 
     @abstractmethod
     def read(self, *, test: bool) -> ImageSplit:
-        """One published part, whole.
+        """Read one published part completely.
 
         Raises:
-            DatasetError: files that are missing or damaged.
+            DatasetError: a file is missing or damaged.
         """
 
     def load(self, split: SplitName) -> ImageSplit:
-        """One split, its labels checked."""
+        """Return one split with checked labels."""
         if split == "test":
             return check_labels(self.read(test=True), self.num_classes, self.name)
         whole = self._training
         if whole is None:
             whole = check_labels(self.read(test=False), self.num_classes, self.name)
-        # A training wants both parts, one after the other: the files are read once and let go with the second.
+        # A training loads both parts of the training data, one after the other. We read the files once and drop the
+        # data after the second part.
         self._training = whole if self._training is None else None
         return hold_out(whole, split)

@@ -1,4 +1,4 @@
-"""What a data set gives: three splits that never mix."""
+"""The interface of a data set: three splits that never overlap."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST_TRAINING = 2
 
 @dataclass(frozen=True, slots=True)
 class ImageSplit:
-    """Images (N, H, W) or (N, H, W, 3) as uint8, or N image files; labels (N,) as int64."""
+    """Images (N, H, W) or (N, H, W, 3) as uint8, or N image files, and labels (N,) as int64."""
 
     images: NDArray[np.uint8] | ImageFiles
     labels: NDArray[np.int64]
@@ -36,7 +36,7 @@ class ImageSplit:
 
 @dataclass(frozen=True, slots=True)
 class TextSplit:
-    """N texts, labels (N,) as int64."""
+    """N texts, and labels (N,) as int64."""
 
     texts: tuple[str, ...]
     labels: NDArray[np.int64]
@@ -53,7 +53,7 @@ _S = TypeVar("_S", ImageSplit, TextSplit)
 
 
 class Source(Protocol):
-    """A data set. The held-out part is taken from the training data and never overlaps it."""
+    """A data set. The held-out part comes from the training data, and the train split excludes it."""
 
     @property
     def name(self) -> str: ...
@@ -66,28 +66,28 @@ class Source(Protocol):
 
     @property
     def test_samples(self) -> int | None:
-        """How many samples validators score on; None where only the files would tell."""
+        """Number of samples that validators score on; None if only the files show it."""
         ...
 
     def load(self, split: SplitName) -> Split:
-        """One split, of the class that ``kind`` says.
+        """Return one split, an `ImageSplit` or a `TextSplit` depending on ``kind``.
 
         Raises:
-            DatasetError: files that are missing, damaged or hold labels out of range.
+            DatasetError: a file is missing or damaged, or has a label out of range.
         """
         ...
 
 
 def hold_out(training: _S, split: SplitName) -> _S:
-    """The ``train`` or the ``held_out`` part of the training data, always the same.
+    """Return the ``train`` or the ``held_out`` part of the training data, always the same.
 
     Raises:
         DatasetError: there are too few samples for two parts.
     """
     if len(training) < _LEAST_TRAINING:
         raise DatasetError(
-            f"There are too few training samples: {len(training)}.",
-            fix=f"Add some: at least {_LEAST_TRAINING} are needed, one of which is held out.",
+            f"There are too few training samples ({len(training)}).",
+            fix=f"Add more. At least {_LEAST_TRAINING} are needed, because one of them is held out.",
         )
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(training))
     count = max(1, round(len(training) * HELD_OUT_SHARE))
@@ -95,7 +95,7 @@ def hold_out(training: _S, split: SplitName) -> _S:
 
 
 def part_of(everything: _S, split: SplitName) -> _S:
-    """One split of data that came without any: a fifth of each class is the test split, always the same.
+    """Return one split of data that has no splits. A fifth of each class is the test split, always the same.
 
     Raises:
         DatasetError: there are too few samples for three parts.
@@ -107,8 +107,8 @@ def part_of(everything: _S, split: SplitName) -> _S:
         in_test[random.permutation(members)[: round(len(members) * TEST_SHARE)]] = True
     if not in_test.any():
         raise DatasetError(
-            f"There are too few samples for a test split: {len(everything)}.",
-            fix="Add samples, at least three of a class, or a test split of their own.",
+            f"There are too few samples for a test split ({len(everything)}).",
+            fix="Add samples (at least three of a class), or a separate test split.",
         )
     if split == "test":
         return everything.take(np.flatnonzero(in_test))
@@ -116,21 +116,21 @@ def part_of(everything: _S, split: SplitName) -> _S:
 
 
 def highest(labels: NDArray[np.int64]) -> int:
-    """How many classes labels tell of, counted from 0."""
+    """Return the number of classes that the labels imply, counted from 0."""
     return int(labels.max()) + 1 if len(labels) else 0
 
 
 def check_labels(split: _S, num_classes: int, name: str) -> _S:
-    """The split itself when it holds samples, one label for each, and every label is a class.
+    """Return the split if it has samples, one label per sample, and only labels that are classes.
 
     Raises:
-        DatasetError: it is not so.
+        DatasetError: a check failed.
     """
     kind = "images" if isinstance(split, ImageSplit) else "texts"
     samples = len(split.images) if isinstance(split, ImageSplit) else len(split.texts)
     if samples != len(split.labels):
         raise DatasetError(
-            f"The data set {name} has {samples} {kind} and {len(split.labels)} labels.", fix="Get its files again."
+            f"The data set {name} has {samples} {kind} but {len(split.labels)} labels.", fix="Get its files again."
         )
     if not samples:
         raise DatasetError(f"The data set {name} has a split without {kind}.", fix="Get its files again.")
@@ -138,6 +138,6 @@ def check_labels(split: _S, num_classes: int, name: str) -> _S:
     if low < 0 or high >= num_classes:
         raise DatasetError(
             f"The data set {name} has the label {low if low < 0 else high}, outside 0 to {num_classes - 1}.",
-            fix=f"Correct its labels, or map it to a data set that fits with mappings.{name}=NAME.",
+            fix=f"Correct its labels, or map it to a suitable data set with mappings.{name}=NAME.",
         )
     return split

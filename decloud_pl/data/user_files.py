@@ -22,7 +22,7 @@ _TEST_WORDS = ("test", "validation", "valid", "val", "dev")
 
 @dataclass(frozen=True)
 class TextTableFiles:
-    """Tables by part."""
+    """Tables of texts, by part."""
 
     parts: dict[str, tuple[Path, ...]]
     columns: tables.Columns
@@ -33,7 +33,7 @@ class TextTableFiles:
 
     @property
     def classes(self) -> dict[str, int]:
-        """Label by word; empty where the tables have numbers."""
+        """Label by word; empty if the labels are numbers."""
         return {word: label for label, word in enumerate(self._words)}
 
     def split(self, part: str) -> TextSplit:
@@ -45,7 +45,7 @@ class TextTableFiles:
 
     @cached_property
     def _words(self) -> list[str]:
-        """The labels of the training tables, where they are words; their order gives the numbers."""
+        """The labels of the training tables if they are words. Their order determines the numbers."""
         return self._table(self._training).words()
 
     def _table(self, part: str) -> tables.TextTable:
@@ -59,40 +59,40 @@ class TextTableFiles:
 
 
 Layout = image_folder.ImageFolder | arrays.Arrays | TextTableFiles
-"""What a path holds, by part: ``train`` and ``test``, or ``all``."""
+"""The content of a path, by part: ``train`` and ``test``, or ``all``."""
 
 
 def path_of(given: str) -> Path:
-    """The path without what may follow it."""
+    """Return the path without its query."""
     return Path(_split_query(given)[0]).expanduser()
 
 
 def check_exists(name: str, path: Path) -> None:
-    """Checks that something is at a user's path.
+    """Check that a user's path exists.
 
     Raises:
-        DatasetNotFound: nothing is, or this user may not look.
+        DatasetNotFound: it does not exist, or this user has no access.
     """
-    reason = f"There is no {path}, the path of the data set {name}."
+    reason = f"The path of the data set {name} does not exist: {path}."
     try:
         is_there = path.exists()
-    except OSError as error:  # a folder above that may not be looked into, a name that is too long
-        is_there, reason = False, f"{path}, the path of the data set {name}, cannot be read: {error.strerror}."
+    except OSError as error:  # no access to a parent folder, or the name is too long
+        is_there, reason = False, f"Cannot read {path}, the path of the data set {name}: {error.strerror}."
     if not is_there:
         raise DatasetNotFound(reason, fix=f"Correct paths.{name}.")
 
 
 def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
-    """What a path holds; looks at names only.
+    """Return the content of a path. It reads names only, no data.
 
     Args:
-        name: what the user calls it.
-        given: the path, with what may follow it.
-        num_classes: how many classes there must be; None for any number.
+        name: the user's name for the data set.
+        given: the path, with an optional query.
+        num_classes: required number of classes; None for any number.
 
     Raises:
-        DatasetNotFound: it does not exist.
-        DatasetError: it holds nothing that can be read, or class folders of another number.
+        DatasetNotFound: the path does not exist.
+        DatasetError: it has no supported data, or another number of class folders.
     """
     where, query = _split_query(given)
     path = Path(where).expanduser()
@@ -104,12 +104,12 @@ def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
             or _find_tables(path, tables.Columns(query.get("text"), query.get("label")))
         )
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror}.", fix=f"Correct paths.{name}.") from error
+        raise DatasetError(f"Cannot read {path}: {error.strerror}.", fix=f"Correct paths.{name}.") from error
     if found is None:
         raise DatasetError(
-            f"{path} holds no data set that can be read.",
+            f"{path} has no supported data set.",
             fix=f"Set paths.{name} to class folders of images, .npz or .npy arrays, or parquet, CSV or JSONL tables of "
-            "texts; files as torchvision keeps them need the name of their data set.",
+            "texts. For files in torchvision's layout, use the name of their data set.",
         )
     if isinstance(found, image_folder.ImageFolder):
         check_classes(name, path, found.classes, set(found.classes.values()), num_classes)
@@ -130,10 +130,10 @@ class UserFiles:
     """The data set at a path.
 
     Args:
-        name: what the user calls it.
-        root: the path. After ``?`` it may name a table's columns, like ``reviews.csv?text=review&label=stars``, and
-            the number that stands for the label 0, like ``digits?first_label=1``.
-        num_classes: how many labels there must be; None counts those of the files.
+        name: the user's name for the data set.
+        root: the path. After ``?`` it may have a table's columns, such as ``reviews.csv?text=review&label=stars``, or
+            the number that means the label 0, such as ``digits?first_label=1``.
+        num_classes: required number of labels; None counts those in the files.
     """
 
     def __init__(self, name: str, root: str, num_classes: int | None = None) -> None:
@@ -149,13 +149,13 @@ class UserFiles:
 
     @cached_property
     def num_classes(self) -> int:
-        """The declared number, else as many as the files' labels tell."""
+        """The declared number, or else the number of labels in the files."""
         if self._num_classes is not None:
             return self._num_classes
         return self._layout.count_classes() - (0 if self._is_folder else self._first_label or 0)
 
     def load(self, split: SplitName) -> Split:
-        """See `Source.load`."""
+        """Return one split; see `Source.load`."""
         is_whole = "all" in self._layout.parts
         part = "all" if is_whole else "test" if split == "test" else "train"
         loaded: Any = self._layout.split(part)  # of either kind
@@ -174,7 +174,7 @@ class UserFiles:
 
     @property
     def _is_folder(self) -> bool:
-        """Whether the labels have been counted from the first one: class folders say theirs by name."""
+        """Whether the labels already start at 0, because they come from the names of class folders."""
         return isinstance(self._layout, image_folder.ImageFolder)
 
     @property
@@ -182,20 +182,20 @@ class UserFiles:
         return _first_label(_split_query(self._root)[1])
 
     def _from_first(self, loaded: Any, *, is_training: bool) -> Any:
-        """The same samples, with labels that count from 0."""
+        """Return the same samples with labels that start at 0."""
         first = self._first_label
         low = int(loaded.labels.min()) if len(loaded.labels) else 0
         if first is None and low > 0 and is_training:
             raise DatasetError(
-                f"The labels of {path_of(self._root)} are numbers from {low} to {int(loaded.labels.max())}, and labels "
-                "begin with 0.",
-                fix=f"Put ?first_label={low} after the path if {low} is the label 0, or ?first_label=0 if the numbers "
+                f"The labels of {path_of(self._root)} are numbers from {low} to {int(loaded.labels.max())}, but labels "
+                "start at 0.",
+                fix=f"Append ?first_label={low} to the path if {low} is the label 0, or ?first_label=0 if the numbers "
                 "are the labels.",
             )
         if first is not None and self._layout.classes:
             raise DatasetError(
-                f"The labels of {path_of(self._root)} are words, which ?first_label={first} could not count.",
-                fix="Take first_label away.",
+                f"The labels of {path_of(self._root)} are words, so ?first_label={first} does not apply.",
+                fix="Remove ?first_label from the path.",
             )
         return replace(loaded, labels=loaded.labels - first) if first else loaded
 
@@ -205,7 +205,9 @@ def _first_label(query: Mapping[str, str]) -> int | None:
     if given is None:
         return None
     if not (given.isascii() and given.isdecimal()):
-        raise DatasetError(f"?first_label={given} is no whole number.", fix="It is the number of the label 0.")
+        raise DatasetError(
+            f"?first_label={given} is not a whole number.", fix="Set it to the number that means the label 0."
+        )
     return int(given)
 
 

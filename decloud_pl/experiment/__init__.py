@@ -1,1 +1,1 @@
-"""Trainings without a chain: one, or a sweep of them, with the score that a validator would compute."""
+"""Trainings without a chain: a single experiment or a sweep, with the score that a validator would compute."""

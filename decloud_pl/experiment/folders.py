@@ -1,4 +1,4 @@
-"""An experiment's folder: a new one, or that of an interrupted experiment with the same settings, which goes on."""
+"""The folder of an experiment: a new one, or that of an interrupted experiment with the same settings, to resume it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LOCK_FILE = ".lock"
 
 
 def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str:
-    """The same for two experiments that take the same course; the training checks its checkpoint once more.
+    """Return a hash that is equal for two experiments that run identically. The training checks its checkpoint too.
 
     Args:
         parameters: see `Result`.
-        paths: where the user's data sets are.
+        paths: the user's paths of data sets.
     """
     name = str(parameters["base_model"])
     model = Path(name).expanduser()
@@ -35,14 +35,14 @@ def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str
 
 @contextmanager
 def at_work(folder: Path, key: str) -> Iterator[None]:
-    """Holds an experiment's folder for this process, so that no other one goes on with it meanwhile."""
+    """Lock an experiment's folder, so that no other process resumes the experiment at the same time."""
     with locked(folder / _LOCK_FILE):
         write_atomically(folder / KEY_FILE, key.encode())
         yield
 
 
 def unfinished(parent: Path, key: str) -> Path | None:
-    """The newest experiment of these settings that has a checkpoint, no result, and nobody at work."""
+    """Return the newest experiment with these settings that has a checkpoint, no result and no running process."""
     for file in sorted(parent.glob(f"*/{KEY_FILE}"), reverse=True):
         folder = file.parent
         if (folder / RESULT_FILE).exists() or not (folder / CHECKPOINT_FILE).is_file():
@@ -55,10 +55,10 @@ def unfinished(parent: Path, key: str) -> Path | None:
 
 
 def new_folder(parent: Path, now: datetime) -> Path:
-    """Makes a folder that no other process has, ``2026-01-31_18-00-00`` or the same with a number behind it.
+    """Create a folder such as ``2026-01-31_18-00-00`` for this process alone. Append a number if the name is in use.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: the folder cannot be created.
     """
     name = now.strftime("%Y-%m-%d_%H-%M-%S")
     number = 1
@@ -72,6 +72,6 @@ def new_folder(parent: Path, now: datetime) -> Path:
             continue
         except OSError as error:
             raise ConfigError(
-                f"{folder} cannot be made: {error.strerror}.", fix="Check home and its rights."
+                f"Cannot create {folder}: {error.strerror}.", fix="Check the setting home and its permissions."
             ) from error
         return folder

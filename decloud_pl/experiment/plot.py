@@ -1,4 +1,4 @@
-"""How the score responds to what a sweep varied, as a picture."""
+"""A plot of the scores by the parameters that a sweep varied."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _MOST_BARS = 60
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
-    """Draws and writes a picture.
+    """Draw a plot and write it to a file.
 
-    The numeric parameter with most values is the horizontal axis and each combination of the others a line;
-    where no parameter is a number, each experiment is a bar.
+    The numeric parameter with most values is the horizontal axis. Each combination of the other parameters is a line.
+    If no parameter is a number, each experiment is a bar.
 
     Raises:
-        UsageError: there is nothing to draw, the file's ending is unknown, or it cannot be written.
+        UsageError: no result has a score, the file's suffix is unknown, or the file cannot be written.
     """
     if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path} is no picture's name.", fix=f"End it with {', '.join(FORMATS)}.")
+        raise UsageError(f"Cannot plot to {path}: unknown file type.", fix=f"Use one of {', '.join(FORMATS)}.")
     scored = [result for result in results if result.accuracy_after is not None]
     if not scored:
-        raise UsageError("There is no score to draw.", fix="Run a sweep first.")
+        raise UsageError("The sweeps have no scores to plot.", fix="Run a sweep first.")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
@@ -37,11 +37,11 @@ def plot(results: Sequence[Result], path: Path) -> None:
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another file.") from error
+        raise UsageError(f"Cannot write {path}: {error.strerror}.", fix="Choose another file.") from error
 
 
 def draw(axes: Axes, results: Sequence[Result]) -> None:
-    """Draws scored results on axes of the caller's; see `plot`."""
+    """Draw scored results on the caller's axes; see `plot`."""
     names = differing(list(results))
     numbers = [name for name in names if all(_is_number(result.parameters.get(name)) for result in results)]
     if numbers:
@@ -54,7 +54,7 @@ def draw(axes: Axes, results: Sequence[Result]) -> None:
     if before:
         average = sum(before) / len(before)
         axes.axhline(average * 100, color="0.6", linestyle=":", label="base model")
-    # Above the axes: lines go everywhere, and would run behind it.
+    # The legend is above the axes, because lines may be anywhere inside.
     axes.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     axes.set_axisbelow(True)
     axes.grid(axis="y", alpha=0.3)

@@ -1,4 +1,4 @@
-"""What an experiment found, as ``result.json`` in its folder. Imports no torch."""
+"""The result of an experiment, stored as ``result.json`` in its folder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from decloud_pl.durable import write_atomically
-from decloud_pl.errors import ConfigError, UsageError
+from decloud_pl.errors import ConfigError, UsageError, first_line
 from decloud_pl.redact import spreadsheet_cell
 
 RESULT_FILE = "result.json"
@@ -26,24 +26,25 @@ _CLASS = "._target_"
 
 @dataclass(frozen=True)
 class Result:
-    """One experiment.
+    """The result of one experiment.
 
     Attributes:
-        sweep: name of the sweep's folder, empty outside of one.
+        sweep: name of the sweep's folder; empty outside of a sweep.
         run: name of the experiment's folder.
-        dataset: the data set's name, empty where the settings could not be composed.
+        dataset: name of the data set; empty if the settings could not be composed.
         architecture: of the trained model.
-        parameters: settings that decide a training's outcome, by their names with dots.
+        parameters: the settings that determine a training's result, by dotted name.
         accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
-        accuracy_after: the same after a validator's step with the update file.
-        gain_low: lower end of the 95 % interval of the gain that the held-out data led to expect.
-        gain_high: upper end of it.
+        accuracy_after: accuracy after a validator has applied the update file, 0 to 1.
+        gain_low: lower end of the 95 % interval of the gain, estimated on the held-out part.
+        gain_high: upper end of that interval.
         update_bytes: size of the update file.
-        update_cid: its CID.
+        update_cid: CID of the update file.
         encoding: of its entries.
-        seconds: that the training took, loading and scoring included.
-        probe: what a probe before the training came to, as `decloud_pl.train.tune.probe.Choice` says; None without one.
-        error: why there is no score; None when there is.
+        seconds: duration of the training, with loading and scoring.
+        probe: the result of a probe before the training, see `decloud_pl.train.tune.probe.TunedValues`; None without
+            one.
+        error: why there is no score; None if there is one.
     """
 
     sweep: str
@@ -65,7 +66,7 @@ class Result:
 
     @property
     def gain(self) -> float | None:
-        """Accuracy gained, what a validator shares the reward by; None without a score."""
+        """The accuracy gained, by which a validator divides the reward; None without a score."""
         if self.accuracy_before is None or self.accuracy_after is None:
             return None
         return self.accuracy_after - self.accuracy_before
@@ -74,33 +75,35 @@ class Result:
         return {**dataclasses.asdict(self), "gain": self.gain}
 
     def write(self, folder: Path) -> None:
-        """Writes ``result.json``, all of it or nothing."""
+        """Write ``result.json`` atomically."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
         write_atomically(folder / RESULT_FILE, text.encode())
 
 
 def read(path: Path) -> Result:
-    """The result in a file.
+    """Read a result file.
 
     Raises:
-        ConfigError: the file holds something else.
+        ConfigError: the file is not a result.
     """
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
         given.pop("gain")
         result = Result(**given)
         if result.format != FORMAT:
-            raise ValueError
+            raise ValueError(f"it has format {result.format!r} instead of {FORMAT}")
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ConfigError(f"{path} is not an experiment's result.", fix="Move the file away.") from error
+        raise ConfigError(
+            f"{path} is not an experiment's result: {first_line(error)}.", fix="Move the file away."
+        ) from error
     return result
 
 
 def read_sweeps(home: Path, name: str | None = None) -> list[Result]:
-    """The results of all sweeps, the oldest first, or of one.
+    """Return the results of one sweep, or of all sweeps, the oldest first.
 
     Raises:
-        ConfigError: a sweep that does not exist, or a damaged result.
+        ConfigError: the sweep does not exist, or a result is damaged.
     """
     folder = home / SWEEPS
     sweeps = sorted(path for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
@@ -108,7 +111,7 @@ def read_sweeps(home: Path, name: str | None = None) -> list[Result]:
         known = [path.name for path in sweeps]
         if name not in known:
             raise ConfigError(
-                f"There is no sweep {name!r} in {folder}.", fix=f"Known: {', '.join(known[-5:]) or 'none'}."
+                f"The sweep {name!r} does not exist in {folder}.", fix=f"Known: {', '.join(known[-5:]) or 'none'}."
             )
         sweeps = [folder / name]
     return [read(path) for sweep in sweeps for path in _in_order(sweep)]
@@ -120,35 +123,35 @@ def _in_order(sweep: Path) -> list[Path]:
 
 
 def dataset_name(node: Mapping[str, Any]) -> str:
-    """The name of the data set of a node."""
+    """Return the name of a node's data set."""
     entry = node.get("entry")
     return str(entry.get("name", "") if isinstance(entry, Mapping) else node.get("name", ""))
 
 
 def differing(results: list[Result]) -> list[str]:
-    """The parameters that are not the same in all results, in a stable order."""
+    """Return the parameters that differ between results, in a stable order."""
     every = dict.fromkeys(name for result in results for name in result.parameters)
     names = [name for name in every if len(_values(name, results)) > 1]
-    # Another class has other keys of its own; its name says it all.
+    # Another class has other keys, so its name is enough.
     classes = [name for name in names if name.endswith(_CLASS)]
     return [name for name in names if not any(_follows(name, of, results) for of in classes)]
 
 
 def _values(name: str, results: list[Result]) -> set[str]:
-    """A parameter's values; one whose settings could not be composed lacks all that its command line does not set."""
+    """Return a parameter's values. Skip results that lack it because their settings could not be composed."""
     known = (result.parameters for result in results if result.dataset or name in result.parameters)
     return {json.dumps(parameters.get(name)) for parameters in known}
 
 
 def worded(name: str, value: Any) -> str:
-    """A parameter for people: ``optimizer.lr=0.003``, ``optimizer=AdamW``."""
+    """Format a parameter for people: ``optimizer.lr=0.003``, ``optimizer=AdamW``."""
     if name.endswith(_CLASS):
         return f"{name.removesuffix(_CLASS)}={'none' if value is None else str(value).rpartition('.')[2]}"
     return f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
 
 
 def _follows(name: str, of: str, results: list[Result]) -> bool:
-    """Whether a key of a group changes with the group's class and never without it."""
+    """Return whether a key of a group is determined by the group's class."""
     if name == of or not name.startswith(of.removesuffix(_CLASS) + "."):
         return False
     pairs = {(json.dumps(result.parameters.get(of)), json.dumps(result.parameters.get(name))) for result in results}
@@ -156,7 +159,7 @@ def _follows(name: str, of: str, results: list[Result]) -> bool:
 
 
 def flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
-    """The values of a node by their names with dots."""
+    """Yield the values of a node by dotted name."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from flat(f"{prefix}.{key}", value)
@@ -165,7 +168,7 @@ def flat(prefix: str, node: Any) -> Iterator[tuple[str, Any]]:
 
 
 def write_csv(results: list[Result], path: Path) -> None:
-    """One row for each experiment, one column for each parameter that is not the same in all.
+    """Write one row per experiment and one column per parameter that differs between them.
 
     Raises:
         UsageError: the file cannot be written.
@@ -181,4 +184,4 @@ def write_csv(results: list[Result], path: Path) -> None:
                 cells = [result.sweep, result.run, *parameters, *(values[name] for name in COLUMNS)]
                 writer.writerow(map(spreadsheet_cell, cells))
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another file.") from error
+        raise UsageError(f"Cannot write {path}: {error.strerror}.", fix="Choose another file.") from error

@@ -34,23 +34,24 @@ def run_experiment(
     stop_requested: Callable[[], bool] = lambda: False,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Result:
-    """Trains as the settings say, without a chain, and scores the update file on the test split as a validator would.
+    """Train with the settings, without a chain, and score the update file on the test split as a validator would.
 
-    The folder gets the update, the progress as JSON lines, and ``result.json``. A training of the same settings that
-    was stopped in this folder goes on from its checkpoint, which is gone once there is a result.
+    The folder receives the update, the progress as JSON lines, and ``result.json``. If a training with the same
+    settings was stopped in this folder, it resumes from its checkpoint. The checkpoint is deleted when the result is
+    written.
 
     Args:
         settings: with ``task=experiment``.
-        folder: made when it is not there.
+        folder: created if it does not exist.
         sweep: the sweep's name, for the result.
         on_progress: called in this thread.
         stop_requested: see `train_round`.
-        monotonic: seconds.
+        monotonic: returns the time in seconds.
 
     Raises:
-        ConfigError: a base model that is not there, or a node that cannot be built.
+        ConfigError: the base model does not exist, or a node cannot be built.
         DatasetError: the data set cannot be read.
-        TrainingStopped: it was asked to.
+        TrainingStopped: a stop was requested.
         TrainingError: the model does not fit the data set, or the training failed.
     """
     from decloud_pl.models.package import read_spec
@@ -59,7 +60,7 @@ def run_experiment(
     make_private(folder)
     begun = monotonic()
     dataset = dataset_node(settings)
-    # Nothing is submitted, so nothing is withheld: the score is that of the training as it is.
+    # An experiment submits no update, so the gate withholds none. The score is that of the unchanged training result.
     plan = training_plan(
         settings,
         dataset=dataset,
@@ -80,13 +81,13 @@ def run_experiment(
 
         update = train_round(plan, Supervisor(tell, stop_requested, monotonic))
     if update is None:
-        raise TrainingError("Only the first process of several has a result.", fix="Use trainer.devices=1.")
+        raise TrainingError("Only the first of several processes has a result.", fix="Set trainer.devices=1.")
     result = Result(
         sweep=sweep,
         run=folder.name,
         dataset=dataset_name(settings.dataset),
         parameters=parameters_of(settings),
-        # Quarantine wrote it: whatever the base model was before, this is a package.
+        # The quarantine wrote this file, so it is a package regardless of the base model's original format.
         architecture=read_spec(folder / BASE_WEIGHTS_FILE).architecture,
         accuracy_before=update.accuracy_before,
         accuracy_after=update.accuracy_after,
@@ -104,7 +105,7 @@ def run_experiment(
 
 
 def parameters_of(settings: Settings) -> dict[str, Any]:
-    """The settings that decide a training's outcome, flat."""
+    """Return the settings that determine a training's result, by dotted name."""
     found: dict[str, Any] = {"dataset": dataset_name(settings.dataset)}
     found.update({name: getattr(settings, name) for name in _PLAIN})
     for group in NODES:
@@ -122,10 +123,10 @@ def _probe(plan: TrainingPlan) -> dict[str, Any] | None:
 
 
 def dataset_node(settings: Settings) -> dict[str, Any]:
-    """The node of the chosen data set, with the user's path where one is set.
+    """Return the node of the chosen data set, with the user's path if one is set.
 
     Raises:
-        DatasetNotFound: its files are not there and cannot be downloaded.
+        DatasetNotFound: its files are missing and cannot be downloaded.
     """
     if "entry" not in settings.dataset:
         return settings.dataset
@@ -138,12 +139,12 @@ def _given_model(name: str) -> Path | None:
         return None
     path = Path(name).expanduser()
     if not path.is_file():
-        raise ConfigError(f"There is no file {path}.", fix="Correct base_model.")
-    return path.resolve()  # quarantine follows no link
+        raise ConfigError(f"The file {path} does not exist.", fix="Correct base_model.")
+    return path.resolve()  # the quarantine refuses links
 
 
 def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Path, *, seed: int) -> Path:
-    """Writes the chosen model, freshly initialised, for the classes of a data set.
+    """Write the chosen model with fresh weights, for the classes of a data set.
 
     Args:
         model: its architecture and hyper-parameters.
@@ -152,7 +153,7 @@ def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Pat
         seed: of the initial weights.
 
     Raises:
-        ModelError: an unknown architecture, or hyper-parameters that it does not take.
+        ModelError: the architecture is unknown or does not accept the hyper-parameters.
     """
     from decloud_pl.build import build
     from decloud_pl.data.source import Source

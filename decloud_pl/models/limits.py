@@ -1,4 +1,4 @@
-"""What hyper-parameters an architecture takes, and within which limits: a stranger's package may name any."""
+"""The hyper-parameters of each architecture and their limits, because a stranger's package may have any values."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from decloud_pl.redact import legible
 
 _LONGEST_SHOWN = 200
 LONGEST_NAME = 80
-"""Characters of a name in a stranger's file that are shown."""
+"""Number of characters to show of a name from a stranger's file."""
 
 
 Limits = Mapping[str, Range]
 
 
 def whole(low: int, high: int) -> Range:
-    """Whole numbers, both ends included."""
+    """Allow whole numbers from ``low`` to ``high``, both included."""
     return Range(f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high)
 
 
 def one_of(*values: int) -> Range:
-    """A few whole numbers."""
+    """Allow a few whole numbers."""
     return Range(f"one of {', '.join(map(str, values))}", lambda value: type(value) is int and value in values)
 
 
@@ -30,15 +30,15 @@ SHARE = Range("a number from 0 to less than 1", lambda value: type(value) in (in
 
 
 def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
-    """What is wrong with hyper-parameters, as a sentence without its stop; empty when nothing is."""
+    """Return what is wrong with hyper-parameters, as a sentence without its period; empty if they are valid."""
     for name, value in hyper_parameters.items():
         if name not in limits:
-            return f"It takes {', '.join(limits)}"
+            return f"Use only {', '.join(limits)}"
         if not limits[name].holds(value):
             return f"{name} must be {limits[name].words}"
     return ""
 
 
 def shown(hyper_parameters: Mapping[str, object]) -> str:
-    """Hyper-parameters for a message, shortened."""
+    """Format hyper-parameters for a message, shortened."""
     return legible(str(dict(hyper_parameters)), _LONGEST_SHOWN)

@@ -1,4 +1,4 @@
-"""New model packages: freshly initialised, or from a state dict."""
+"""Create model packages, with fresh weights or from a state dict."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from decloud_pl.models.spec import ModelSpec
 
 
 def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Mapping[str, Any]) -> ModelSpec:
-    """The description of a model.
+    """Return the description of a model.
 
-    ``given`` are the fields of the input specification that differ from what goes with the architecture.
+    ``given`` has the fields of the input specification that differ from the architecture's default.
 
     Raises:
-        ModelError: a field the input does not have, or a value out of range.
+        ModelError: the input does not have a field, or a value is out of range.
     """
     usual = default_input(architecture, hyper_parameters)
     fields = [field.name for field in dataclasses.fields(usual)]
     for name in given:
         if name not in fields:
             raise ModelError(
-                f"The input of {architecture} has no {name}.", fix=f"It is of kind {usual.kind}: {', '.join(fields)}."
+                f"The {usual.kind} input of {architecture} has no field {name!r}.", fix=f"Use {', '.join(fields)}."
             )
     spec = ModelSpec(architecture, dict(hyper_parameters), dataclasses.replace(usual, **given))
     return ModelSpec.from_metadata(spec.to_metadata())
 
 
 def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> None:
-    """Writes a package.
+    """Write a package.
 
-    ``weights`` is a ``.pt`` state dict, opened in quarantine; None initialises anew, the same bytes for the same seed.
+    ``weights`` is a ``.pt`` state dict, which the quarantine opens. None means fresh weights, with the same bytes for
+    the same seed.
 
     Raises:
-        ModelError: the weights or the hyper-parameters do not fit; nothing is written.
+        ModelError: the weights or the hyper-parameters do not fit. No file is written.
     """
     if weights is not None:
         with appearing(path) as scratch:

@@ -1,4 +1,4 @@
-"""The model package: one safetensors file that says what it holds."""
+"""The model package: one safetensors file with a description of the model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ MAX_TENSORS = 20_000
 
 
 def save(path: str | Path, spec: ModelSpec, weights: nn.Module | Mapping[str, torch.Tensor]) -> None:
-    """Writes a package atomically; the same spec and weights always give the same bytes, and so the same CID.
+    """Write a package atomically. The same spec and weights always give the same bytes and the same CID.
 
     Args:
         path: the file.
-        spec: what the model is.
+        spec: the description of the model.
         weights: a network or its state dict.
 
     Raises:
-        ModelError: a spec that `read_spec` would refuse, or a file that cannot be written.
+        ModelError: `read_spec` would refuse the spec, or the file cannot be written.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
@@ -52,26 +52,26 @@ def save(path: str | Path, spec: ModelSpec, weights: nn.Module | Mapping[str, to
             save_file(tensors, str(scratch), metadata=metadata)
             _sort_metadata(scratch)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be written ({error}).", fix="Choose another place, or make room.") from error
+        raise ModelError(f"Cannot write {path} ({error}).", fix="Choose another folder, or free up space.") from error
 
 
 def _sort_metadata(path: Path) -> None:
-    """Puts the header's metadata in order: safetensors writes it in another one each time."""
+    """Sort the header's metadata, because safetensors writes it in a different order each time."""
     header = read_header(path)
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     data = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     with path.open("r+b") as file:
         length = struct.unpack("<Q", file.read(8))[0]
         if len(data) > length:
-            raise ModelError("The model package's header could not be put in order.", fix="Use plain tensor names.")
+            raise ModelError("Cannot sort the header of the model package.", fix="Use plain tensor names.")
         file.write(data.ljust(length))
 
 
 def load(path: Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
-    """The description and the weights of a package of one's own; one from a stranger belongs into `quarantine`.
+    """Return the description and the weights of your own package. Use `quarantine` for a package from a stranger.
 
     Raises:
-        ModelError: not a package, or a damaged one.
+        ModelError: the file is damaged or not a package.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -79,31 +79,31 @@ def load(path: Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
     try:
         return read_spec(path), load_file(str(path))
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}.", fix="Get the file again.") from error
+        raise ModelError(f"Cannot read {path}: {error.strerror}.", fix="Get the file again.") from error
     except SafetensorError:
         raise ModelError(f"The model package {path} is truncated or damaged.", fix="Write it again.") from None
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """The description of a package, from its header alone.
+    """Return the description of a package, from its header alone.
 
     Raises:
-        ModelError: not a package, or one that the schema refuses.
+        ModelError: the file is not a package, or its description is invalid.
     """
     return ModelSpec.from_metadata(read_header(path).get("__metadata__"))
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """A safetensors header, its size and number of tensors bounded.
+    """Return a safetensors header. Its size and number of tensors are limited.
 
     Raises:
-        ModelError: not a safetensors file, or a header out of bounds.
+        ModelError: the file is not a safetensors file, or its header is too large.
     """
     with path.open("rb") as file:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 2 <= length <= MAX_HEADER_BYTES:
-            raise ModelError("The file is neither a model package nor one that torch.save wrote.")
+            raise ModelError("The file is neither a model package nor a file written by torch.save.")
         data = file.read(length)
     try:
         header = json.loads(data)
@@ -112,5 +112,5 @@ def read_header(path: Path) -> dict[str, Any]:
     if len(data) != length or not isinstance(header, dict):
         raise ModelError("The file is not a safetensors file, or it is truncated.")
     if len(header) > MAX_TENSORS:
-        raise ModelError(f"The file names {len(header):,} tensors; at most {MAX_TENSORS:,} are accepted.")
+        raise ModelError(f"The file has {len(header):,} tensors; at most {MAX_TENSORS:,} are accepted.")
     return header

@@ -1,7 +1,7 @@
 """Architectures by name: this package's, torchvision's classification models, and those of plug-ins.
 
-A plug-in is an entry point of the group ``decloud_pl.architectures``: a callable that takes the hyper-parameters as
-keywords and returns a module from a batch of inputs to logits (N, classes).
+A plug-in is an entry point of the group ``decloud_pl.architectures``: a callable with the hyper-parameters as keywords.
+It returns a module that converts a batch of inputs to logits (N, classes).
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ PLUG_INS = "decloud_pl.architectures"
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network of this package: ``module:class``, the kind of its input, and the limits of its hyper-parameters.
+    """A network of this package.
 
-    The class's keywords are the hyper-parameters, all of which have defaults.
+    Attributes:
+        target: ``module:class``. The class's keywords are the hyper-parameters, and all of them have defaults.
+        kind: of its input.
+        limits: of its hyper-parameters.
     """
 
     target: str
@@ -96,15 +99,15 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 _TORCHVISION_LIMITS: Limits = {"num_classes": CLASSES}
-# These two have heads for training that give more than the logits.
+# For training, these two have further heads whose outputs come with the logits.
 _WITHOUT_EXTRAS = {"googlenet": {"aux_logits": False}, "inception_v3": {"aux_logits": False}}
 
 
 def build(architecture: str, hyper_parameters: HyperParameters) -> nn.Module:
-    """A freshly initialised model; never with weights from elsewhere.
+    """Return a model with fresh weights. It never loads weights from elsewhere.
 
     Raises:
-        ModelError: an unknown architecture, or hyper-parameters it does not take.
+        ModelError: the architecture is unknown or does not accept the hyper-parameters.
     """
     builder, limits = _builder(architecture)
     wrong = "" if limits is None else complaint(hyper_parameters, limits)
@@ -117,12 +120,12 @@ def build(architecture: str, hyper_parameters: HyperParameters) -> nn.Module:
 
 
 def known() -> list[str]:
-    """The names of this package's architectures and of plug-ins; torchvision's come beside them."""
+    """Return the names of this package's architectures and of plug-ins. torchvision's are available too."""
     return [*ARCHITECTURES, *(name for name in sorted(_plug_ins()) if name not in ARCHITECTURES)]
 
 
 def default_input(architecture: str, hyper_parameters: HyperParameters) -> InputSpec:
-    """The input that goes with an architecture when nothing else is said: 32×32 images, or texts as it takes them."""
+    """Return the default input of an architecture: 32×32 images, or texts as its hyper-parameters require."""
     own = ARCHITECTURES.get(architecture)
     numbers = {name: value for name, value in hyper_parameters.items() if type(value) is int}
     if own is not None and own.kind == "text":
@@ -172,10 +175,10 @@ def _plug_ins() -> dict[str, importlib.metadata.EntryPoint]:
 
 
 def plug_in_folders() -> list[str]:
-    """The folders on this process's path, beside the interpreter's own, where plug-ins are installed.
+    """Return the folders on ``sys.path``, outside the interpreter's own, in which plug-ins are installed.
 
-    Quarantine's children are isolated from ``PYTHONPATH``, the user's site-packages and changes of ``sys.path``; these
-    folders they need to be told. Plug-ins are the user's own code, which the training imports as well.
+    The quarantine's children do not see ``PYTHONPATH``, the user's site-packages and changes of ``sys.path``, so they
+    need these folders. Plug-ins are the user's own code, which the training imports as well.
     """
     own = {*site.getsitepackages(), *sysconfig.get_paths().values()}
     others = [folder for folder in dict.fromkeys(sys.path) if folder and folder not in own]
@@ -190,20 +193,20 @@ def _holds_plug_ins(folder: str) -> bool:
 def _load(name: str, entry: importlib.metadata.EntryPoint) -> Callable[..., nn.Module]:
     try:
         loaded = entry.load()
-    except Exception as error:  # somebody else's module may raise anything
+    except Exception as error:  # importing a plug-in may raise anything
         raise ModelError(
             f"The plug-in {entry.value} of the architecture {name} cannot be imported: {_in_short(error)}.",
-            fix="Install it again, or take it away.",
+            fix="Reinstall or remove it.",
         ) from error
     if not callable(loaded):
-        raise ModelError(f"The plug-in {entry.value} of the architecture {name} cannot be called.")
+        raise ModelError(f"The plug-in {entry.value} of the architecture {name} is not callable.")
 
     def builder(**hyper_parameters: object) -> nn.Module:
         from torch import nn
 
         try:
             network = loaded(**hyper_parameters)
-        except Exception as error:  # somebody else's code may raise anything
+        except Exception as error:  # a plug-in may raise anything
             raise ModelError(
                 f"The plug-in {entry.value} of the architecture {name} cannot be built with {shown(hyper_parameters)}: "
                 f"{_in_short(error)}.",
@@ -211,8 +214,8 @@ def _load(name: str, entry: importlib.metadata.EntryPoint) -> Callable[..., nn.M
             ) from error
         if not isinstance(network, nn.Module):
             raise ModelError(
-                f"The plug-in {entry.value} of the architecture {name} gives a {type(network).__name__}.",
-                fix="It must give a torch.nn.Module.",
+                f"The plug-in {entry.value} of the architecture {name} returned a {type(network).__name__}.",
+                fix="Return a torch.nn.Module.",
             )
         return network
 

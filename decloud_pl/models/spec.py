@@ -1,4 +1,4 @@
-"""What a base model is: architecture, hyper-parameters, input and weights. Imports no torch."""
+"""The description of a base model: architecture, hyper-parameters, input and weights. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_ARCHITECTURE = 100
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """How images are presented: ``size`` pixels square, normalised per channel with ``mean`` and ``std``."""
+    """The format of image input: ``size`` by ``size`` pixels, normalized per channel with ``mean`` and ``std``."""
 
     kind: ClassVar[Literal["image"]] = "image"
     size: int = 32
@@ -35,7 +35,7 @@ class ImageInput:
 
 @dataclass(frozen=True, slots=True)
 class TextInput:
-    """How texts are presented: the first ``length`` tokens as numbers below ``vocabulary``, 0 for padding.
+    """The format of text input: the first ``length`` tokens as numbers below ``vocabulary``. 0 is padding.
 
     ``tokenizer`` names the rules, see `decloud_pl.models.tokenizer`.
     """
@@ -51,12 +51,12 @@ InputSpec = ImageInput | TextInput
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Everything but the weights.
+    """The description of a model without its weights.
 
     Attributes:
         architecture: its name.
-        hyper_parameters: what the architecture takes, for example ``num_classes``.
-        input: what a batch of the network holds.
+        hyper_parameters: keywords of the architecture, for example ``num_classes``.
+        input: the format of a batch.
     """
 
     architecture: str
@@ -64,17 +64,17 @@ class ModelSpec:
     input: InputSpec = field(default_factory=ImageInput)
 
     def network(self) -> nn.Module:
-        """A network of this architecture with fresh weights.
+        """Return a network of this architecture with fresh weights.
 
         Raises:
-            ModelError: the architecture is unknown, or it does not take the hyper-parameters.
+            ModelError: the architecture is unknown or does not accept the hyper-parameters.
         """
         from decloud_pl.models.registry import build
 
         return build(self.architecture, self.hyper_parameters)
 
     def to_metadata(self) -> dict[str, str]:
-        """The metadata of a package file."""
+        """Return the metadata of a package file."""
         return {
             "format_version": FORMAT_VERSION,
             "architecture": self.architecture,
@@ -84,33 +84,35 @@ class ModelSpec:
 
     @classmethod
     def from_metadata(cls, metadata: object) -> ModelSpec:
-        """Checks and reads a package's metadata.
+        """Check and read a package's metadata.
 
         Raises:
-            ModelError: a key that is missing, too long or of the wrong kind; an unknown format.
+            ModelError: a key is missing, too long or of the wrong kind, or the format is unknown.
         """
         if not isinstance(metadata, Mapping):
             raise ModelError("The file has no model description.", fix="Write it with decloud_pl.save_model.")
         version = _text(metadata, "format_version")
         if version != FORMAT_VERSION:
             raise ModelError(
-                f"The model package has format {version[:20]!r}, this program knows {FORMAT_VERSION!r}.",
+                f"The model package has format {version[:20]!r}, but this program supports {FORMAT_VERSION!r}.",
                 fix="Update decloud_pl.",
             )
         architecture = _text(metadata, "architecture")
         if len(architecture) > _LONGEST_ARCHITECTURE:
-            raise ModelError("The model package's architecture is too long a name.")
+            raise ModelError(
+                f"The model package's architecture has a name of more than {_LONGEST_ARCHITECTURE} characters."
+            )
         return cls(architecture, _object(metadata, "hyper_parameters"), _input(_object(metadata, "input")))
 
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A base model that passed quarantine.
+    """A base model that passed the quarantine.
 
     Attributes:
-        spec: its architecture, and what its inputs are.
+        spec: its architecture and input.
         weights: a model package that is safe to open.
-        classes: how many it tells apart: its outputs are logits (N, classes).
+        classes: number of classes. The outputs are logits (N, classes).
     """
 
     spec: ModelSpec
@@ -118,20 +120,20 @@ class BaseModel:
     classes: int
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The weights, read from the package at each call: a caller may change its tensors.
+        """Read the weights from the package. Each call reads them again, because a caller may change its tensors.
 
         Raises:
-            ModelError: the package is gone or damaged.
+            ModelError: the package is missing or damaged.
         """
         from decloud_pl.models.package import load
 
         return load(self.weights)[1]
 
     def network(self) -> nn.Module:
-        """A new network with these weights.
+        """Return a new network with these weights.
 
         Raises:
-            ModelError: the package is gone or damaged.
+            ModelError: the package is missing or damaged.
         """
         network = self.spec.network()
         network.load_state_dict(self.state_dict())
@@ -142,7 +144,7 @@ def _input(fields: dict[str, Any]) -> InputSpec:
     kind = fields.pop("kind", None)
     known: dict[str, type[ImageInput] | type[TextInput]] = {"image": ImageInput, "text": TextInput}
     if not isinstance(kind, str) or kind not in known:
-        raise ModelError("The model package's input is of an unknown kind.", fix="Known: image, text.")
+        raise ModelError("The model package's input has an unknown kind.", fix="Use image or text.")
     try:
         specification = known[kind](**fields)
     except TypeError:
@@ -156,9 +158,9 @@ def _input(fields: dict[str, Any]) -> InputSpec:
 
 def _check_image(image: ImageInput) -> None:
     if type(image.size) is not int or not 8 <= image.size <= 1024 or image.channels != 3:
-        raise ModelError("The model package's input must be of 8 to 1024 pixels and 3 channels.")
+        raise ModelError("The model package's input must have 8 to 1024 pixels per side and 3 channels.")
     if not _is_number(image.mean, -1e3, 1e3) or not _is_number(image.std, 1e-3, 1e3):
-        raise ModelError("The model package's normalisation is out of range.")
+        raise ModelError("The model package's normalization is out of range.")
 
 
 def _check_text(text: TextInput) -> None:
@@ -171,8 +173,8 @@ def _check_text(text: TextInput) -> None:
 
 
 def _is_number(value: object, low: float, high: float) -> bool:
-    # NaN is within no limits.
-    return type(value) in (int, float) and low <= value <= high  # type: ignore[operator]  # the first test says it
+    # NaN fails both comparisons.
+    return type(value) in (int, float) and low <= value <= high  # type: ignore[operator]  # checked by the first test
 
 
 def _text(metadata: Mapping[str, object], key: str) -> str:
@@ -196,16 +198,16 @@ def _object(metadata: Mapping[str, object], key: str) -> dict[str, Any]:
 
 
 def why_unfit(model: BaseModel, *, kind: str, classes: int | None, name: str) -> str:
-    """Why a base model cannot be trained on a data set, empty where it can.
+    """Return why a base model cannot train on a data set; empty if it can.
 
     Args:
         model: the base model.
         kind: of the data set's samples, ``image`` or ``text``.
-        classes: of the data set, None where they are not known.
+        classes: of the data set; None if unknown.
         name: of the data set.
     """
     if model.spec.input.kind != kind:
-        return f"the base model takes {model.spec.input.kind} input, the data set {name} holds {kind} samples"
+        return f"the base model takes {model.spec.input.kind} input, but the data set {name} has {kind} samples"
     if classes is not None and model.classes < classes:
-        return f"the base model tells {model.classes} classes apart, the data set {name} has {classes}"
+        return f"the base model distinguishes {model.classes} classes, but the data set {name} has {classes}"
     return ""

@@ -1,8 +1,8 @@
-"""The tokenizer rules that a model package can name: text to numbers without any file to download.
+"""The tokenizer rules that a model package can name. They convert text to numbers without downloading a file.
 
-``hashed_words``: the text is lower-cased and split into words (letters and digits, with inner apostrophes) and
-single punctuation marks; a token's number is its BLAKE2b hash (8 bytes, little-endian) modulo ``vocabulary − 1``,
-plus 1. Number 0 is padding. The rules never change; better ones get another name.
+``hashed_words`` lower-cases the text and splits it into words (letters and digits, with inner apostrophes) and single
+punctuation marks. A token's number is its BLAKE2b hash (8 bytes, little-endian) modulo ``vocabulary − 1``, plus 1.
+Number 0 is padding. The rules never change; better rules get another name.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ HASHED_WORDS = "hashed_words"
 TOKENIZERS = (HASHED_WORDS,)
 PADDING = 0
 
-# Of a text longer than this many characters per token, no more is looked at: hostile input must not cost time.
+# Only this many characters per token are processed, because hostile input must not cost time.
 _CHARACTERS_PER_TOKEN = 100
 _TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]|_")
 
 
 def tokens(text: str) -> list[str]:
-    """Words and punctuation marks, lower-cased."""
+    """Return words and punctuation marks in lower case."""
     return _TOKEN.findall(text.lower())
 
 
 def token_number(token: str, vocabulary: int) -> int:
-    """1 to ``vocabulary − 1``."""
+    """Return the number of a token, 1 to ``vocabulary − 1``."""
     digest = hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return 1 + int.from_bytes(digest, "little") % (vocabulary - 1)
 
 
 def encode(texts: Sequence[str], *, vocabulary: int, length: int) -> NDArray[np.int32]:
-    """Token numbers, (N, length): the first ``length`` tokens of each text, then padding."""
+    """Return token numbers, (N, length): the first ``length`` tokens of each text, then padding."""
     numbers = np.full((len(texts), length), PADDING, np.int32)
     known: dict[str, int] = {}
     for row, text in enumerate(texts):

@@ -1,4 +1,4 @@
-"""The oldest torch that may open strangers' files."""
+"""The oldest version of torch that may open strangers' files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from decloud_pl.errors import ConfigError
 
 OLDEST = (2, 10)
-"""Versions before it have two holes in ``torch.load(weights_only=True)``."""
+"""Earlier versions have two security holes in ``torch.load(weights_only=True)``."""
 
 
 def check_torch() -> None:
-    """Looks at the version that is installed, without an import of it.
+    """Check the installed version without importing torch.
 
     Raises:
-        ConfigError: it is too old, or there is none.
+        ConfigError: it is too old or missing.
     """
     try:
         installed = version("torch")
@@ -25,6 +25,6 @@ def check_torch() -> None:
     if number is None or (int(number[1]), int(number[2])) < OLDEST:
         least = ".".join(map(str, OLDEST))
         raise ConfigError(
-            f"torch {installed} does not open strangers' files safely; {least} and later do.",
+            f"torch {installed} does not open strangers' files safely; version {least} or later is required.",
             fix=f"Run: pip install 'torch>={least}'",
         )

@@ -1,1 +1,1 @@
-"""Training: from a base model and a data set to an update file, with PyTorch Lightning."""
+"""Training with PyTorch Lightning: from a base model and a data set to an update file."""

@@ -1,6 +1,7 @@
-"""Checks a plan before a round is joined for it: ``python -m decloud_pl.train.check FOLDER`` answers in JSON.
+"""Check a plan before the daemon joins a round: ``python -m decloud_pl.train.check FOLDER`` answers in JSON.
 
-A process of its own: whoever asks needs no torch, and the user's own classes are imported only where trainings run.
+It runs in a separate process. The caller needs no torch, and the user's classes are imported only in processes that
+train.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _STEPS = 10
 
 
 def check_plan(plan: TrainingPlan) -> None:
-    """Builds what needs neither the base model nor the data, and checks the classes of what does.
+    """Build the parts that need neither the base model nor the data, and check the classes of the others.
 
     Raises:
-        ConfigError, TrainingError: what would fail in every round.
+        ConfigError, TrainingError: the plan would fail in every round.
     """
     import torch
 

@@ -1,6 +1,6 @@
-"""The two files that a worker trains by. Imports no torch: the daemon writes them.
+"""The two files that define a worker's training. Imports no torch, because the daemon writes them.
 
-``config.yaml`` holds the training's nodes as they were composed, ``round.json`` what this round alone decides.
+``config.yaml`` has the composed training nodes. ``round.json`` has the settings that are specific to the round.
 """
 
 from __future__ import annotations
@@ -28,26 +28,27 @@ CHECKPOINT_FILE = "training.ckpt"
 PROBE_FILE = "probe.json"
 
 ScoreSplit = Literal["held_out", "test"]
-# The nodes that decide which weights come out. `update` decides how they are written; `fit` and `logger` nothing.
+# The nodes that determine the resulting weights. `update` only determines how they are written, and `fit` and `logger`
+# have no influence on either.
 _WEIGHTS = ("seed", "dataset", "module", "datamodule", "callbacks", "optimizer", "scheduler", "trainer", "tune")
 
 
 @dataclass(frozen=True)
 class RoundFile:
-    """What a round adds to the configuration.
+    """The part of a plan that is specific to a round.
 
     Attributes:
         base_model: the file from the network, not yet opened.
         folder: for the update and for working files.
         finish_by: Unix seconds of this machine's clock by which the update must be on disk; None for no limit.
         threads: processor threads to use.
-        convention: how the update is written.
-        read_as: how this network's validators read it.
+        convention: in which the update is written.
+        read_as: the convention in which this network's validators read it.
         gradient_rate: η of the ``gradient`` convention.
-        score_split: where the update's accuracies are measured: the held-out data, or the test split that validators
-            use, for experiments only. The gate's verdict is by the held-out data in both cases.
-        given: the training settings that the user has set, by their names with dots.
-        allow_packages: the user's packages that the configuration may name, besides the allow-list.
+        score_split: where the update's accuracies are measured: on the held-out part, or, for experiments only, on the
+            test split that validators use. The gate's verdict always uses the held-out part.
+        given: the dotted names of the training settings that the user has set.
+        allow_packages: packages that the user allows in the configuration, in addition to the allow-list.
     """
 
     base_model: Path
@@ -62,19 +63,19 @@ class RoundFile:
     allow_packages: tuple[str, ...] = ()
 
     def is_given(self, name: str) -> bool:
-        """Whether the user has set this, something in it, or the group that it is in."""
+        """Return whether the user has set this setting, a setting below it, or a group above it."""
         return any(f"{one}.".startswith(f"{name}.") or f"{name}.".startswith(f"{one}.") for one in self.given)
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """One training, complete: nothing else decides its result."""
+    """The complete definition of one training. Only the plan determines the result."""
 
     round: RoundFile
     config: TrainingConfig = field(default_factory=TrainingConfig)
 
     def write(self, folder: Path) -> None:
-        """Writes both files, each atomically."""
+        """Write both files, each atomically."""
         nodes = dataclasses.asdict(self.config)
         round_ = dataclasses.asdict(self.round)
         text = yaml.safe_dump(nodes, sort_keys=False, allow_unicode=True)
@@ -83,7 +84,7 @@ class TrainingPlan:
 
     @classmethod
     def read(cls, folder: Path) -> TrainingPlan:
-        """The inverse of `write`.
+        """Read a plan that `write` has written.
 
         Raises:
             TrainingError: the files are missing, damaged or of another version.
@@ -102,15 +103,15 @@ class TrainingPlan:
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             raise TrainingError(
                 f"The plan in {folder} cannot be read: {first_line(error)}.",
-                fix="Start the round again to plan it again.",
+                fix="Start the round again to create a new plan.",
             ) from error
 
     def fingerprint(self) -> str:
-        """The same for two plans whose trainings take the same course, step by step: a checkpoint fits both."""
+        """Return a hash that is equal for two plans whose trainings run identically. They can share a checkpoint."""
         return _hash(self._weights())
 
     def differs_from(self, folder: Path) -> bool:
-        """Whether the plan in a folder leads to another update, or to another verdict on it; False without a plan."""
+        """Return whether the plan in a folder leads to another update or verdict; False if the folder has no plan."""
         try:
             other = TrainingPlan.read(folder)
         except TrainingError:
@@ -118,14 +119,14 @@ class TrainingPlan:
         return self.update_key() != other.update_key()
 
     def update_key(self) -> str:
-        """The same for two plans that lead to the same update and the same verdict on it."""
+        """Return a hash that is equal for two plans that lead to the same update and the same verdict on it."""
         written = {name: getattr(self.round, name) for name in ("convention", "read_as", "gradient_rate")}
         return _hash({**self._weights(), "update": dataclasses.asdict(self.config.update), "round": written})
 
     def _weights(self) -> dict[str, Any]:
         nodes = dataclasses.asdict(self.config)
         kept = {name: nodes[name] for name in _WEIGHTS}
-        # A published data set is the same in any data folder; a user's own path may hold another.
+        # A published data set is the same in any data folder. A custom data set may differ under another path.
         kept["dataset"] = {name: value for name, value in kept["dataset"].items() if name != "data"}
         return kept
 

@@ -1,4 +1,4 @@
-"""What a training reports, and what may end it early. Imports no torch."""
+"""Progress reports of a training, and the conditions that end it early. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from decloud_pl.errors import TrainingError, TrainingStopped
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training has come.
+    """The progress of a training.
 
     Attributes:
         stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode``,
             ``remedy`` or ``score``.
-        step: optimizer steps so far, of ``total_steps``; 0 for a total that is not known.
+        step: optimizer steps so far, of ``total_steps``, which is 0 if the total is unknown.
         loss: of the last step.
-        accuracy: 0 to 1, when it was measured, on held-out data: of the base model and of the finished update on the
-            half for the verdict (or where the round's ``score_split`` says), while training on the half for choosing.
-        note: a sentence for people; empty when there is nothing to say.
+        accuracy: 0 to 1, on held-out data, if it was measured. The base model and the finished update are measured on
+            the half for the verdict, or on the round's ``score_split``. During training, it is the half for choosing.
+        note: a sentence for people; may be empty.
     """
 
     stage: str
@@ -40,12 +40,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Supervisor:
-    """Whoever started the training: gets its progress, and decides how long it may take.
+    """The caller of a training. It receives the progress and decides how long the training may take.
 
     Attributes:
         report: called in the training's thread.
-        stop_requested: looked at with every batch; a checkpoint is written before the training stops.
-        monotonic: the time in seconds.
+        stop_requested: checked at every batch. The training writes a checkpoint before it stops.
+        monotonic: returns the time in seconds.
         finish_at: when the update must be on disk, on the scale of ``monotonic``; None for no deadline.
     """
 
@@ -55,39 +55,39 @@ class Supervisor:
     finish_at: float | None = None
 
     def until(self, finish_by: float | None, *, now: float) -> Supervisor:
-        """The same with a deadline in Unix seconds, given the present ones.
+        """Return the same supervisor with a deadline. ``finish_by`` and ``now`` are Unix seconds.
 
-        How long is left is decided here: the clock may be set while the training runs.
+        The remaining time is computed here, because the system clock may be changed during the training.
         """
         if finish_by is None:
             return self
         return dataclasses.replace(self, finish_at=self.monotonic() + finish_by - now)
 
     def note(self, stage: str, text: str) -> None:
-        """Reports a sentence."""
+        """Report a sentence."""
         self.report(Progress(stage, note=text))
 
     def as_stage(self, stage: str) -> Supervisor:
-        """The same, with everything reported as of this stage."""
+        """Return the same supervisor, which reports everything as this stage."""
         return dataclasses.replace(self, report=lambda done: self.report(dataclasses.replace(done, stage=stage)))
 
     def time_left(self) -> float:
-        """Seconds until the deadline; infinite without one."""
+        """Return the seconds until the deadline; infinite without a deadline."""
         return math.inf if self.finish_at is None else self.finish_at - self.monotonic()
 
     def check_time(self) -> None:
-        """Raises `TrainingError` when no time is left."""
+        """Raise `TrainingError` if no time is left."""
         if self.time_left() <= 0:
             raise TrainingError(
                 "No time is left to train before the round's deadline.", fix="Lower fit.publish_reserve_seconds."
             )
 
     def check_stop(self) -> None:
-        """Raises `TrainingStopped` when the training was asked to stop."""
+        """Raise `TrainingStopped` if a stop was requested."""
         if self.stop_requested():
             raise stopped()
 
 
 def stopped() -> TrainingStopped:
-    """What a training raises that was asked to stop."""
-    return TrainingStopped("The training was asked to stop.", fix="Start it again to resume from its checkpoint.")
+    """Return the exception for a requested stop."""
+    return TrainingStopped("The training was stopped.", fix="Start it again to resume from its checkpoint.")

@@ -16,29 +16,29 @@ from decloud_pl.train.progress import Progress, Supervisor
 
 
 def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None = None) -> Update | None:
-    """Trains as planned and returns the update, which lies on disk, with the gate's verdict in it.
+    """Train as planned and return the update, which is on disk, with the gate's verdict.
 
-    A training of the same plan that was stopped or killed in the same folder resumes from its last checkpoint. Where
-    several processes train together, all but the first return None.
+    A stopped or killed training of the same plan in the same folder resumes from its last checkpoint. If several
+    processes train together, all but the first return None.
 
     Args:
         plan: the training.
         supervisor: gets progress, and may stop the training.
-        now: Unix seconds, for the plan's deadline; this machine's by default.
+        now: current time in Unix seconds, for the plan's deadline. The default is this machine's clock.
 
     Raises:
-        UntrustedFileRejected: quarantine refused the base model.
+        UntrustedFileRejected: the quarantine refused the base model.
         DatasetError: the data set cannot be read.
-        TrainingStopped: it was asked to.
+        TrainingStopped: a stop was requested.
         TrainingError: the base model does not fit the data set, no time is left, or the training failed.
-        ConfigError: a node of the plan cannot be built, or sets what a training must own.
-        MachineShortage: this machine has no room on a disk, no memory or no file descriptors for it.
+        ConfigError: a node of the plan cannot be built, or sets something that the round must control.
+        MachineShortage: this machine has too little disk space, memory or file descriptors.
     """
     supervisor.report(Progress("prepare"))
     supervisor = supervisor.until(plan.round.finish_by, now=time.time() if now is None else now)
     if not (plan.round.folder / CHECKPOINT_FILE).exists():
-        supervisor.check_time()  # before the model and the data are opened for nothing
-    # The quarantine's child needs seconds to import torch; this process uses them for the same.
+        supervisor.check_time()  # before we open the model and the data in vain
+    # The quarantine's child process needs seconds to import torch. This process imports it at the same time.
     opening = BaseModelOpening(plan.round.base_model, plan.round.folder / f"{_rank_prefix()}{BASE_WEIGHTS_FILE}")
     try:
         return _train(plan, opening, supervisor)
@@ -90,7 +90,7 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
 
 
 def _rank_prefix() -> str:
-    """Sets the files of further processes apart, which torchrun, SLURM or Lightning started: each opens the model."""
+    """Return a file name prefix for this process. Each process of torchrun, SLURM or Lightning opens the base model."""
     names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     rank = next((os.environ[name] for name in names if os.environ.get(name, "").isdecimal()), "0")
     node = os.environ.get("NODE_RANK", "0") if "RANK" not in os.environ else "0"

@@ -116,7 +116,7 @@ def test_set_keeps_settings(
         (["timeout=3"], 3, "There is no setting 'timeout'. Did you mean 'storage.timeout'?"),
         (["--set", "keypair_path=/there/is/none"], 3, "keypair_path: No private key found. Make a key file at"),
         (["--set", "keypair_path=/etc/hostname"], 3, "keypair_path: "),
-        (["--set", "paths=mnist:/there/is/none"], 3, "paths.mnist: There is no /there/is/none, the path of the data"),
+        (["--set", "paths=mnist:/there/is/none"], 3, "paths.mnist: The path of the data set mnist does not exist"),
         (["--preset", "nope"], 3, "There is no preset 'nope'. Known: cifar-only, "),
         (["--set", "datasets=mnits"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
         (["--set", "network=moonnet"], 3, "There is no network 'moonnet'."),
@@ -129,9 +129,9 @@ def test_set_keeps_settings(
         (["--add-mapping", "custom"], 2, "is not a pair. Write it like --add-mapping custom:digits."),
         (["--add-mapping", "custom:digit"], 3, "Did you mean 'digits'?"),
         (["--add-path", "mnist"], 2, "is not a pair. Write it like --add-path mnist:/data/mnist."),
-        (["--add-path", "mnist:/there/is/none"], 3, "paths.mnist: There is no /there/is/none, the path of"),
-        (["--add-path", "cifar10:~/empty"], 3, "empty holds no data set that can be read."),
-        (["--add-path", "custom:~/empty"], 3, "empty holds no data set that can be read."),
+        (["--add-path", "mnist:/there/is/none"], 3, "mnist does not exist: /there/is/none"),
+        (["--add-path", "cifar10:~/empty"], 3, "empty has no supported data set."),
+        (["--add-path", "custom:~/empty"], 3, "empty has no supported data set."),
         (["--add-path", "mnits:/"], 3, "Did you mean 'mnist'?"),
         (["--remove-mapping", "custom"], 3, "mappings has no 'custom'. Kept: none."),
         (["--remove-path", "mnist"], 3, "paths has no 'mnist'."),
@@ -284,7 +284,7 @@ def test_presets_are_listed_and_kept(run: Any, home: Path) -> None:
     assert {name: (row["datasets"], row["min_reward"]) for name, row in rows.items() if not row["own"]} == PRESETS
     listed = [line.split() for line in run("config", "--preset", "list").out.splitlines()]
     assert ["mine", "-", "My", "own."] in listed
-    assert ["high-reward", "0.1", "Rounds", "of", "0.1", "SOL", "or", "more,", "of", "any", "data", "set."] in listed
+    assert ["high-reward", "0.1", "Rounds", "of", "0.1", "SOL", "or", "more,"] in [row[:8] for row in listed]
     assert ["mnist,", "fashionmnist,", "emnist,", "kmnist"] in listed
     # The plain name of a setting is not its place in the tree, which is what a Hydra file must name.
     assert "There is no setting 'min_reward'" in run("config", "--preset", "mine").err

@@ -40,7 +40,7 @@ def test_every_data_set_with_licence_size_and_place(tmp_path: Path, capsys: pyte
     assert not items["imdb"]["on_disk"]
     assert items["imdb"]["rounds"] == ["imdb", "squad"]
     assert items["svhn"]["download_bytes"] == 182_040_794 + 64_275_384
-    assert "There is no" in items["cifar10"]["problem"]
+    assert "does not exist" in items["cifar10"]["problem"]
     assert items["yelpreviews"]["rounds"] == ["yelpreviews"]
 
 
@@ -58,9 +58,9 @@ def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--download", "squad"], 8, "There is no reader for the data set 'squad'"),
+        (["--download", "squad"], 8, "No reader supports the data set 'squad'"),
         (["mappings.custom"], 3, "'mappings.custom' is not a setting"),
-        (["--download", "mnist", "data.mirror=http://127.0.0.1:9"], 8, "could not be downloaded"),
+        (["--download", "mnist", "data.mirror=http://127.0.0.1:9"], 8, "Cannot download"),
     ],
 )
 def test_wrong_input(arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:

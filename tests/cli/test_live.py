@@ -123,7 +123,7 @@ def test_a_late_message_of_an_ended_round_changes_nothing() -> None:
 
 
 def test_what_a_training_has_to_say_is_an_event() -> None:
-    note = "Stopped after 10 of 20 steps, in time for the round's deadline."
+    note = "Stopped after 10 of 20 steps to meet the round's deadline."
     state = state_after(Changed(ROW), Training(12, "fit", 0, 10, 20, 1.0, None, note))
     assert f"12:00:00  Round 12: {note}" in painted(state, width=100)
 

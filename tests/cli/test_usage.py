@@ -36,7 +36,7 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["start", "--min-reward", "2", "rewards.max=1"], 3, "rewards.max is less than --min-reward. Raise"),
         (["start", "--epochs", "0"], 3, "--epochs is 0."),
         (["start", "--dataset", "mnits"], 3, "--dataset: there is no data set 'mnits'. Did you mean 'mnist'?"),
-        (["datasets", "--download", "nope"], 8, "There is no reader for the data set 'nope'. Known: agnews, "),
+        (["datasets", "--download", "nope"], 8, "No reader supports the data set 'nope'. Known: agnews, "),
         (["datasets", "--download", "mnits"], 8, "Did you mean 'mnist'?"),
         (["localnet", "--dataset", "cifr10"], 2, "The network has no data set 'cifr10'. Did you mean 'cifar10'?"),
         (["fly"], 2, "No such command 'fly'. See decloud-trainer --help."),

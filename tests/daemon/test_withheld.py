@@ -10,7 +10,7 @@ from decloud_pl.rounds.events import Trouble
 from decloud_pl.train.plan import TrainingPlan
 from tests.world import World
 
-WHY = "read as this network's validators do (delta), the update loses 1.2 points"
+WHY = "as this network's validators read it (delta), the update loses 1.2 points"
 
 
 async def withhold(world: World) -> int:

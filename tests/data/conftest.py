@@ -1,4 +1,4 @@
-"""A web server on loopback that behaves as badly as a test asks."""
+"""A web server on loopback that shows each fault that a test needs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ class WebServer:
 
     Attributes:
         url: its address.
-        files: content by path, with its leading slash.
+        files: content by path, with the leading slash.
         headers: extra headers by path.
-        faults: what goes wrong by path, one for each request, in order: ``cut`` closes the connection half-way,
-            ``ignore-range`` sends everything, ``wrong-range`` another part, ``part-unasked`` says that all of it is a
-            part, ``redirect`` leads to the same place again, ``length:X`` says that this is the length, a number is
-            an HTTP status.
+        faults: faults by path, one for each request, in order. ``cut`` closes the connection half-way, ``ignore-range``
+            sends everything, ``wrong-range`` sends another part, ``part-unasked`` declares the whole file as a part,
+            ``redirect`` redirects to the same path, ``length:X`` declares the length X, and a number is an HTTP status.
         seen: path and Range header of each request.
     """
 
@@ -69,10 +68,10 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in web.headers.get(path, {}).items():
             self.send_header(name, value)
         self.end_headers()
-        with contextlib.suppress(ConnectionError):  # who asked may have heard enough
+        with contextlib.suppress(ConnectionError):  # the client may have closed the connection
             self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's word
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's parameter
         pass
 
 

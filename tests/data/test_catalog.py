@@ -1,4 +1,4 @@
-"""From the chain's names to what this machine can read."""
+"""From the chain's names to data sets that this machine can read."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_mapping_to_nothing_is_named(data: DataFolder) -> None:
 def test_a_path_for_a_mapped_name_and_for_a_name_of_ones_own(data: DataFolder, tmp_path: Path) -> None:
     tiny.write("mnist", tmp_path / "mine")
     assert choose("custom", data, {"custom": "mnist"}, mnist=tmp_path / "mine").root == str(tmp_path / "mine")
-    # A path for what the round asks for comes first.
+    # A path for the round's own name takes precedence.
     (tmp_path / "reviews.csv").write_text("text,label\na,0\nb,1\n")
     choice = choose("custom", data, {"custom": "digits"}, custom=tmp_path / "reviews.csv")
     assert choice.name == "custom"
@@ -78,13 +78,13 @@ def test_files_that_are_nowhere_are_downloaded_if_they_may(data: DataFolder) -> 
 
 
 def test_paths_that_hold_something_else(data: DataFolder, tmp_path: Path) -> None:
-    with pytest.raises(DatasetNotFound, match=r"There is no .*gone, the path of the data set mnist.*paths\.mnist"):
+    with pytest.raises(DatasetNotFound, match=r"The path of the data set mnist does not exist: .*gone.*paths\.mnist"):
         choose("mnist", data, mnist=tmp_path / "gone")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match=r"holds no data set that can be read\. Set paths\.mnist to class folders"):
+    with pytest.raises(DatasetError, match=r"has no supported data set\. Set paths\.mnist to class folders"):
         choose("mnist", data, mnist=tmp_path / "empty")
     tiny.write("imdb", tmp_path / "texts")
-    with pytest.raises(DatasetError, match="holds text samples, the data set mnist is of image samples"):
+    with pytest.raises(DatasetError, match="has text samples, but the data set mnist needs image samples"):
         choose("mnist", data, mnist=tmp_path / "texts")
 
 
@@ -110,11 +110,22 @@ def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
     assert len(build(choice.node(data)).load("test")) == 20
 
 
-@pytest.mark.parametrize("text", ["", "[", "_target_: x", "entry: {name: other}", "entry: {name: bad, kind: audio}"])
-def test_a_file_that_is_no_declaration(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", " does not declare a data set"),
+        ("entry: [a\nb: c", ": line 2 is not YAML"),
+        ("_target_: x", ": entry.name must be 'bad'"),
+        ("entry: {name: other}", ": entry.name must be 'bad'"),
+        ("entry: {name: bad, kind: audio}", ": .*entry.kind must be 'image' or 'text'"),
+        ("entry: {name: bad, kind: text}", ": the key 'num_classes' is missing"),
+        ("entry: {name: bad, kind: text, num_classes: x}", r": entry.num_classes must be a whole number \(got 'x'\)"),
+    ],
+)
+def test_a_file_that_is_no_declaration(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "bad.yaml").write_text(text)
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=rf"/dataset/bad\.yaml{reason}"):
         entry("bad", tmp_path)
     with pytest.raises(DatasetNotSupported):
         entry("../bad", tmp_path)

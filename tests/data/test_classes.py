@@ -1,4 +1,4 @@
-"""Which class a name or a number in a user's files means, and what is none."""
+"""The class of a name or number in a user's files, and names and numbers that are not classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.data.user_folders import sizes, write_classes, write_table
 
 
 def labels_by_value(source: UserFiles, split: SplitName = "train") -> dict[int, set[int]]:
-    """The labels that images of one value have."""
+    """Return the labels of the images with this value."""
     part = source.load(split)
     assert isinstance(part, ImageSplit)
     assert isinstance(part.images, ImageFiles)
@@ -56,14 +56,14 @@ def test_the_parts_share_their_numbers(tmp_path: Path) -> None:
 
 def test_class_folders_from_one_need_a_word_of_the_user(tmp_path: Path) -> None:
     write_classes(tmp_path, *map(str, range(1, 11)))
-    with pytest.raises(DatasetError, match=r"numbers from 1 to 10.*\?first_label=1 after the path.*\?first_label=0 if"):
+    with pytest.raises(DatasetError, match=r"numbers from 1 to 10.*Append \?first_label=1 to .*\?first_label=0 if"):
         UserFiles("custom", str(tmp_path), 10)
     assert labels_by_value(UserFiles("custom", f"{tmp_path}?first_label=1", 10)) == {n: {n} for n in range(10)}
     as_named = UserFiles("custom", f"{tmp_path}?first_label=0")
     assert (as_named.num_classes, labels_by_value(as_named)[0]) == (11, {1})
     with pytest.raises(DatasetError, match=r"the class folder 1, below \?first_label=2"):
         UserFiles("custom", f"{tmp_path}?first_label=2", 10)
-    with pytest.raises(DatasetError, match=r"\?first_label=one is no whole number"):
+    with pytest.raises(DatasetError, match=r"\?first_label=one is not a whole number"):
         UserFiles("custom", f"{tmp_path}?first_label=one", 10)
     write_classes(tmp_path / "words", "cat", "dog")
     with pytest.raises(DatasetError, match="are not numbers"):
@@ -76,7 +76,7 @@ def test_arrays_and_tables_from_one_need_a_word_of_the_user(tmp_path: Path) -> N
     write_table(tmp_path / "a.csv", [f"text {label}" for label in labels], list(labels + 1), ("text", "label"))
     for file in ("a.npz", "a.csv"):
         path = str(tmp_path / file)
-        with pytest.raises(DatasetError, match=r"numbers from 1 to 3.*\?first_label=1 after the path"):
+        with pytest.raises(DatasetError, match=r"numbers from 1 to 3.*Append \?first_label=1 to"):
             UserFiles("custom", path).load("train")
         source = UserFiles("custom", f"{path}?first_label=1")
         assert source.num_classes == 3
@@ -122,21 +122,21 @@ def test_wrapper_folders_of_parts_and_of_arrays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("declared", [None, 1, 10])
 def test_one_class_is_none(tmp_path: Path, declared: int | None) -> None:
     write_classes(tmp_path / "images", "cats")
-    with pytest.raises(DatasetError, match=r"has one class only, 'cats'.*the folder whose folders are the classes"):
+    with pytest.raises(DatasetError, match=r"has only one class, 'cats'.*the folder that contains the class folders"):
         UserFiles("custom", str(tmp_path / "images"), declared)
     np.savez(tmp_path / "a.npz", images=np.zeros((9, 8, 8), np.uint8), labels=np.zeros(9, np.int64))
     write_table(tmp_path / "a.csv", list("abcdef"), [0] * 6, ("text", "label"))
     write_table(tmp_path / "b.csv", list("abcdef"), ["good"] * 6, ("text", "label"))
     for file, label in (("a.npz", "0"), ("a.csv", "0"), ("b.csv", "good")):
         for split in ("train", "held_out"):
-            with pytest.raises(DatasetError, match=f"has one class only, '{label}'"):
+            with pytest.raises(DatasetError, match=f"has only one class, '{label}'"):
                 UserFiles("custom", str(tmp_path / file), declared).load(split)
 
 
 def test_other_classes_than_declared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_classes(tmp_path / "names", *"abcd")
     for declared in (3, 10):
-        with pytest.raises(DatasetError, match=f"has {declared} classes, .* has 4: 0 = a, 1 = b, .*by its number"):
+        with pytest.raises(DatasetError, match=f"has {declared} classes, .* has 4: 0 = a, 1 = b, .*to its number"):
             UserFiles("custom", str(tmp_path / "names"), declared)
     with pytest.raises(DatasetError, match=r"cifar10 has 10 classes, .* has 4: .*paths\.cifar10"):
         Catalog(DataFolder(tmp_path), paths={"cifar10": str(tmp_path / "names")}).resolve("cifar10")
@@ -152,7 +152,7 @@ def test_other_classes_than_declared(tmp_path: Path, caplog: pytest.LogCaptureFi
         UserFiles("custom", str(tmp_path / "numbers"), 4)
     assert not caplog.records
     UserFiles("custom", str(tmp_path / "numbers"), 5).load("train")
-    assert "has samples of 3 of the 5 classes of custom; these labels have none: 2, 3" in caplog.text
+    assert "has samples of 3 of the 5 classes of custom; these labels have no samples: 2, 3" in caplog.text
 
 
 @pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", ".hidden"])

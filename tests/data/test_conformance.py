@@ -1,4 +1,4 @@
-"""Every entry of the catalogue reads its public format and keeps the promises of a `Source`."""
+"""Every entry of the catalog reads its public format and fulfills the contract of `Source`."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_samples_become_what_a_network_takes(name: str, data: Path) -> None:
     if made.kind == "image":
         assert -1.0 <= batch.min() < batch.max() <= 1.0
     else:
-        assert (batch > 0).sum(1).tolist() == [11] * 7  # ten words and a full stop
+        assert (batch > 0).sum(1).tolist() == [11] * 7  # ten words and a period
 
 
 @pytest.mark.parametrize("name", IN_FILES)
@@ -121,7 +121,7 @@ def test_the_same_samples_as_torchvision(name: str, data: Path) -> None:
 
 
 def _without_checksums(cls: Any) -> Any:
-    """torchvision's class as it is, but for the checksums of the published files."""
+    """Return torchvision's class without the checksums of the published files."""
     changed: dict[str, object] = {}
     if cls is torchvision.datasets.SVHN:
         changed["split_list"] = {key: [*value[:2], None] for key, value in cls.split_list.items()}
@@ -172,7 +172,7 @@ SAVED = Path(__file__).parent / "saved_by_datasets"  # written by DatasetDict.sa
 
 
 def rewrite_as_saved_to_disk(folder: Path, target: Path) -> None:
-    """The parquet files' rows in the files that ``save_to_disk()`` writes, with the metadata of `SAVED`."""
+    """Write the rows of the parquet files like ``save_to_disk()``, with the metadata of `SAVED`."""
     from pyarrow import ipc, parquet
 
     for path in folder.glob("*/*.parquet"):

@@ -1,4 +1,4 @@
-"""The embedded digits, and the rules of splits and labels that all data sets follow."""
+"""The embedded digits, and the rules for splits and labels that all data sets follow."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def test_a_label_out_of_range_is_named(labels: list[int], wrong: int) -> None:
 
 
 def test_samples_and_labels_must_be_as_many() -> None:
-    with pytest.raises(DatasetError, match="3 images and 2 labels"):
+    with pytest.raises(DatasetError, match="3 images but 2 labels"):
         check_labels(ImageSplit(np.zeros((3, 8, 8), np.uint8), np.zeros(2, np.int64)), 10, "digits")
-    with pytest.raises(DatasetError, match="1 texts and 2 labels"):
+    with pytest.raises(DatasetError, match="1 texts but 2 labels"):
         check_labels(TextSplit(("a",), np.zeros(2, np.int64)), 10, "imdb")
     with pytest.raises(DatasetError, match="a split without texts"):
         check_labels(TextSplit((), np.zeros(0, np.int64)), 10, "imdb")

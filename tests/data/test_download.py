@@ -1,4 +1,4 @@
-"""Downloads survive a bad connection, take nothing that is not the published file, and are found afterwards."""
+"""Downloads survive a bad connection, accept only the published file, and are found afterwards."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTENT = random.Random(1).randbytes(3_000_000)
 
 
 class Naps:
-    """Waits that take no time, and are counted."""
+    """Counts the waits, which take no time."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -44,7 +44,7 @@ def data(tmp_path: Path) -> DataFolder:
 
 
 def declare(web: WebServer, *, checksum: str | None = None, urls: list[str] | None = None, **changes: Any) -> Entry:
-    """A data set of one file of 3 MB."""
+    """Return a data set with one file of 3 MB."""
     web.files.setdefault("/file", CONTENT)
     md5 = hashlib.md5(CONTENT).hexdigest()
     download = {
@@ -118,7 +118,7 @@ def test_a_server_that_cannot_resume(web: WebServer, data: DataFolder, fault: st
 
 def test_wrong_bytes_are_refused(web: WebServer, data: DataFolder) -> None:
     web.files["/file"] = CONTENT[:-1] + b"?"
-    with pytest.raises(DatasetNotFound, match=r"file of the data set mine could .* \(wrong checksum\).*paths\.mine"):
+    with pytest.raises(DatasetNotFound, match=r"Cannot download file of .* mine .* \(wrong checksum\).*paths\.mine"):
         download(declare(web), data)
     assert not [path for path in (data.folder / "Mine").iterdir() if path.name != ".lock"]
     assert len(web.seen) == 1
@@ -132,7 +132,7 @@ def test_the_next_place_is_tried(web: WebServer, data: DataFolder) -> None:
 
 def test_no_place_has_it(web: WebServer, data: DataFolder) -> None:
     web.faults["/file"] = [429] * 5
-    with pytest.raises(DatasetNotFound, match=r"\(127\.0\.0\.1: the server answered 404; 127\.0\.0\.1: .* 429\)"):
+    with pytest.raises(DatasetNotFound, match=r"\(127\.0\.0\.1: the server returned 404; 127\.0\.0\.1: .* 429\)"):
         download(declare(web, urls=[f"{web.url}/gone", f"{web.url}/file"]), data)
 
 
@@ -172,7 +172,7 @@ def test_two_at_a_time_share_one_download(web: WebServer, data: DataFolder) -> N
 
 def test_a_folder_that_cannot_be_written(web: WebServer, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(DatasetError, match=r"cannot be kept in .*data\.folder"):
+    with pytest.raises(DatasetError, match=r"Cannot store the data set mine in .*data\.folder"):
         download(declare(web), DataFolder(tmp_path / "data"))
 
 
@@ -186,7 +186,7 @@ def test_a_length_or_a_part_that_makes_no_sense_costs_one_try_at_most(
 
 def test_a_server_without_the_part_that_nobody_asked_for(web: WebServer, data: DataFolder) -> None:
     web.faults["/file"] = [416]
-    with pytest.raises(DatasetNotFound, match="the server answered 416"):
+    with pytest.raises(DatasetNotFound, match="the server returned 416"):
         download(declare(web), data)
 
 
@@ -203,7 +203,7 @@ def test_a_wrong_length_never_gives_another_file(web: WebServer, data: DataFolde
 def test_a_server_that_redirects_in_a_circle_is_left_at_once(web: WebServer, data: DataFolder) -> None:
     web.faults["/file"] = ["redirect"] * 100
     naps = Naps()
-    with pytest.raises(DatasetNotFound, match="the server redirects without end"):
+    with pytest.raises(DatasetNotFound, match="the server redirects too often"):
         download(declare(web), data, naps)
     assert naps.seconds == []
 
@@ -211,7 +211,7 @@ def test_a_server_that_redirects_in_a_circle_is_left_at_once(web: WebServer, dat
 def test_a_full_disk(web: WebServer, data: DataFolder) -> None:
     (data.folder / "Mine").mkdir(parents=True)
     (data.folder / "Mine" / ".file.part").symlink_to("/dev/full")
-    with pytest.raises(DatasetError, match=r"No space left on device\. Make room, or set data\.folder"):
+    with pytest.raises(DatasetError, match=r"No space left on device\. Free up space, or set data\.folder"):
         download(declare(web), data)
     assert len(web.seen) == 1
 
@@ -229,7 +229,7 @@ def archive_of(folder: Path, kind: str) -> bytes:
 
 
 def declared_like(name: str, directory: Path, archive: bytes, file: str, url: str) -> dict[str, Any]:
-    """A catalogue with one of its entries, whose archive is another."""
+    """Return a catalog with one of its entries, whose archive is replaced."""
     node = {**entry(name).node}
     checksum = f"md5:{hashlib.md5(archive).hexdigest()}"
     node["entry"] = {**node["entry"], "downloads": [{"file": file, "checksum": checksum, "urls": [url]}]}
@@ -247,7 +247,7 @@ def test_an_archive_is_taken_apart_and_read(
     declared_like(name, tmp_path / "conf", archive, file, f"{web.url}/{file}")
     choice = Catalog(data, directory=tmp_path / "conf").resolve(name)
     assert not choice.ready
-    source = build(choice.node(data))  # downloads when the data are asked for
+    source = build(choice.node(data))  # downloads when the data is needed
     assert len(source.load("test")) == max(20, 2 * tiny.CLASSES[name])
     folder = data.folder / entry(name).folder
     assert set(read_sums(folder)) == set(entry(name).files)
@@ -270,7 +270,7 @@ def test_an_archive_that_lacks_a_file_or_points_elsewhere(web: WebServer, data: 
     folder = download(declare(web, downloads=[item], files=["file", "other"]), data)
     assert {path.name for path in folder.iterdir()} == {".lock", "SHA256SUMS", "file", "other"}
     assert (folder / "file").read_bytes() == b"right"
-    with pytest.raises(DatasetError, match=r"a\.tgz does not hold file2"):
+    with pytest.raises(DatasetError, match=r"a\.tgz does not contain file2"):
         download(declare(web, downloads=[item], files=["file2"]), data)
     for damaged in (buffer.getvalue()[:-20], b"\x1f\x8b nonsense", encrypted_zip()):
         web.files["/a.tgz"] = damaged
@@ -282,7 +282,7 @@ def test_an_archive_that_lacks_a_file_or_points_elsewhere(web: WebServer, data: 
 
 
 def encrypted_zip() -> bytes:
-    """An archive whose one member says that it needs a password."""
+    """Return an archive with one member that claims to need a password."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as packed:
         packed.writestr("missing", b"x" * 100)
@@ -323,7 +323,7 @@ def test_a_background_download_that_failed_is_tried_again_later(web: WebServer, 
     with pytest.raises(DatasetNotReady, match="is being downloaded"):
         downloads.ensure(declared)
     downloads.wait(30)
-    with pytest.raises(DatasetNotReady, match="could not be downloaded"):
+    with pytest.raises(DatasetNotReady, match="Cannot download"):
         downloads.ensure(declared)
     now[0] = RETRY_AFTER
     with pytest.raises(DatasetNotReady, match="is being downloaded"):

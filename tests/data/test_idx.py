@@ -1,4 +1,4 @@
-"""IDX files are read as they are, or refused in one sentence."""
+"""IDX files are read, or refused in one sentence."""
 
 from __future__ import annotations
 

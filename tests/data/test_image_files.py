@@ -1,4 +1,4 @@
-"""Image files of every kind as a network sees them."""
+"""Image files of every kind, as a network sees them."""
 
 from __future__ import annotations
 
@@ -38,12 +38,10 @@ def test_grey_of_16_bits_is_scaled(tmp_path: Path, form: str) -> None:
     assert np.abs(found - np.arange(256).reshape(16, 16, 1)).max() <= (1 if form == "12-bit.pgm" else 0)
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [(np.int32, "whole numbers of 32 bits"), (np.float32, "numbers with a fraction")]
-)
+@pytest.mark.parametrize(("kind", "words"), [(np.int32, "32-bit integers"), (np.float32, "floating-point numbers")])
 def test_pixels_without_a_known_range_are_refused(tmp_path: Path, kind: type, words: str) -> None:
     Image.fromarray(RAMP.astype(kind)).save(tmp_path / "a.tiff")
-    with pytest.raises(DatasetError, match=rf"a\.tiff has pixels that are .*{words}.*8 or 16 bits"):
+    with pytest.raises(DatasetError, match=rf"The pixels of .*a\.tiff are {words}.*8 or 16 bits"):
         pixels_of(tmp_path / "a.tiff", 16)
 
 
@@ -84,5 +82,5 @@ def test_an_image_that_is_too_large_is_named_as_such(tmp_path: Path) -> None:
     head = struct.pack(">IIBBBBB", 15_000, 15_000, 8, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DatasetError, match=r"a\.png is too large: it has more than 178,956,970 pixels.*sees 32×32"):
+    with pytest.raises(DatasetError, match=r"a\.png is too large: it has more than 178,956,970 pixels.*uses 32×32"):
         pixels_of(tmp_path / "a.png", 32)

@@ -1,4 +1,4 @@
-"""Tables as other programs write them: every row is read, or the line that is none is named."""
+"""Tables from other programs. Every row is read, or the error names the line that is not a row."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_tsv_may_have_quoted_texts_of_several_lines(tmp_path: Path) -> None:
     path.write_text('text\tlabel\n"two\nlines"\t0\n\n"say ""yes"""\t1\n')
     assert texts_of(path) == ["two\nlines", 'say "yes"']
     path.write_text('text\tlabel\n"two\nlines"\t0\n"stray\t1\n')
-    with pytest.raises(DatasetError, match=r"a\.tsv has 1 fields in line 2, its header 2"):
+    with pytest.raises(DatasetError, match=r"a\.tsv has 1 fields in line 2, but its header has 2"):
         texts_of(path)
 
 
@@ -58,7 +58,7 @@ def test_a_tsv_may_have_quoted_texts_of_several_lines(tmp_path: Path) -> None:
 def test_a_csv_with_a_stray_quote_is_refused_with_its_line(tmp_path: Path, rows: list[str], line: int) -> None:
     path = tmp_path / "a.csv"
     path.write_text("\n".join(["text,label", "a,0", *rows]) + "\n")
-    with pytest.raises(DatasetError, match=rf"a\.csv has a quote in the row at line {line} that"):
+    with pytest.raises(DatasetError, match=rf"a\.csv has an unclosed or misplaced quote in the row at line {line},"):
         texts_of(path)
 
 
@@ -69,18 +69,18 @@ def test_a_csv_may_have_long_texts_of_several_lines(tmp_path: Path) -> None:
         csv.writer(file).writerows([("text", "label"), (letter, 0), ("x" * 1_000_000, 1), ('5" disk', 0)])
     assert texts_of(path) == [letter, "x" * 1_000_000, '5" disk']
     path.write_text("text,label\na,0\nb,c,1\n")
-    with pytest.raises(DatasetError, match=r"a\.csv has 3 fields in line 3, its header 2\. .*in quotes"):
+    with pytest.raises(DatasetError, match=r"a\.csv has 3 fields in line 3, but its header has 2\. Put quotes"):
         texts_of(path)
 
 
 @pytest.mark.parametrize(
     ("name", "mark", "words"),
     [
-        ("a.csv", ";", "by semicolons, not by commas. Save it with commas"),
-        ("a.csv", "\t", "by tabs, not by commas"),
-        ("a.csv", "|", "by bars, not by commas"),
-        ("a.tsv", ";", "by semicolons, not by tabs"),
-        ("a.tsv", ",", "by commas, not by tabs"),
+        ("a.csv", ";", "by semicolons instead of commas. Save it with commas"),
+        ("a.csv", "\t", "by tabs instead of commas"),
+        ("a.csv", "|", "by bars instead of commas"),
+        ("a.tsv", ";", "by semicolons instead of tabs"),
+        ("a.tsv", ",", "by commas instead of tabs"),
     ],
 )
 def test_another_separator_is_named(tmp_path: Path, name: str, mark: str, words: str) -> None:
@@ -127,5 +127,5 @@ def test_columns_that_nobody_reads_may_be_anything(tmp_path: Path, suffix: str) 
     with pytest.raises(DatasetError, match="has no text column; it has body, label, late"):
         texts_of(path)
     path.write_text('{"text": "a", "label": 0}\n{"text": "b", "label"\n')
-    with pytest.raises(DatasetError, match=r"cannot be read as a table: line 2 is no JSON object\. Correct"):
+    with pytest.raises(DatasetError, match=r"Cannot read .* as a table: line 2 is not a JSON object\. Correct"):
         texts_of(path)

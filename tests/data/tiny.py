@@ -1,4 +1,4 @@
-"""Tiny data sets in their public formats; a class can be learnt from each, so that a training gains."""
+"""Tiny data sets in their public formats. A network can learn a class from each, so a training gains."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXTS = ("imdb", "sst2", "agnews")
 
 
 def images(count: int, classes: int, side: int, channels: int, seed: int) -> tuple[Bytes, NDArray[np.int64]]:
-    """Images (N, side, side, channels): the pattern of a class, and noise. Labels go round the classes."""
+    """Return images (N, side, side, channels): the pattern of a class, plus noise. Labels cycle through the classes."""
     patterns = np.random.default_rng(classes).integers(0, 2, (classes, 4, 4, channels)) * 200
     labels = np.arange(count) % classes
     noise = np.random.default_rng(seed).integers(0, 56, (count, side, side, channels))
@@ -39,7 +39,7 @@ def images(count: int, classes: int, side: int, channels: int, seed: int) -> tup
 
 
 def texts(count: int, classes: int, seed: int) -> tuple[list[str], list[int]]:
-    """Texts of ten words, five of which are of their class."""
+    """Return texts of ten words, five of which belong to their class."""
     random = np.random.default_rng(seed)
     labels = [index % classes for index in range(count)]
     words = [[f"word{label}x{random.integers(5)}", f"filler{random.integers(50)}"] * 5 for label in labels]
@@ -47,13 +47,13 @@ def texts(count: int, classes: int, seed: int) -> tuple[list[str], list[int]]:
 
 
 def write(name: str, data: Path, *, train: int = 0, test: int = 0) -> None:
-    """Writes a data set into a data folder, as it is published.
+    """Write a data set into a data folder, in its published form.
 
     Args:
-        name: the catalogue's name.
+        name: the catalog's name.
         data: the data folder.
-        train: samples of the training split; by default some for each class.
-        test: the same of the test split.
+        train: samples of the training split. The default is some for each class.
+        test: samples of the test split, likewise.
     """
     classes = CLASSES[name]
     counts = {"train": train or max(40, 4 * classes), "test": test or max(20, 2 * classes)}
@@ -136,7 +136,7 @@ def _text(name: str, folder: Path, classes: int, counts: dict[str, int]) -> None
         if name == "sst2":
             content = {"idx": list(range(len(lines))), **content}
         parquet.write_table(table(content), folder / sub / f"{word}-00000-of-00001.parquet")
-    if name == "sst2":  # its labels are secret
+    if name == "sst2":  # its test labels are secret
         parquet.write_table(
             table({"idx": [0], "sentence": ["x"], "label": [-1]}), folder / sub / "test-00000-of-00001.parquet"
         )

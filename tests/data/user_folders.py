@@ -1,4 +1,4 @@
-"""Files as users keep them."""
+"""Files as users have them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decloud_pl.data.user_files import UserFiles
 
 
 def write_classes(folder: Path, *names: str, count: int = 5) -> None:
-    """Class folders of grey images; the image of the folder at index n has the value n everywhere."""
+    """Write class folders of gray images. All pixels in the folder at index n have the value n."""
     for value, name in enumerate(names):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):

@@ -1,4 +1,4 @@
-"""Every file of conf/ is composed, and a training or what else it configures is made of it."""
+"""Every file of conf/ is composed, and used to build a training or another object."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NEED_A_LOGGER = ("callbacks=lr_monitor", "callbacks=device_stats")
 
 
 def _tiny() -> ModuleType:
-    """The writers of tiny data sets, which are the data sets' own tests'."""
+    """The writers of tiny data sets, from the data sets' own tests."""
     path = Path(__file__).parents[1] / "data" / "tiny.py"
     found = importlib.util.spec_from_file_location("tiny", path)
     assert found is not None
@@ -53,7 +53,7 @@ def of(group: str) -> list[str]:
 
 
 def test_every_group_is_tested_here() -> None:
-    # Loggers log in tests/train, and each sweep runs in test_sweep.
+    # Loggers are tested in tests/train, and sweeps in test_sweep.
     tested = {*TRAINED, "network", "wallet", "storage", "rewards", "preset", "experiment", "logger", "sweep"}
     assert {str(path.parent) for path in FILES} <= tested
 
@@ -63,11 +63,11 @@ CHOSEN = {group: of(group) for group in TRAINED if group not in ("dataset", "mod
 
 
 def courses() -> dict[str, list[str]]:
-    """A training on each data set, and every other choice in one of these: a training costs seconds."""
+    """Pair each data set with other choices, so that few trainings cover every choice. A training takes seconds."""
     texts = [name for name in of("model") if name in TEXT_MODELS]
     images = sorted(
         set(of("model")) - {*texts}, key=lambda name: (name != "resnet", name)
-    )  # digits are too many for it
+    )  # not with digits, which has too many samples for resnet
     found: dict[str, list[str]] = {}
     for number, dataset in enumerate(of("dataset")):
         models = texts if dataset in TEXTS else images

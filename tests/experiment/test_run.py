@@ -41,7 +41,7 @@ def test_the_score_is_the_validators(tmp_path: Path) -> None:
 
 
 def _accuracy_on_chain(base: Path, update: Path, folder: Path) -> float:
-    """By way of quarantine, as the local network's validator opens a submission."""
+    """Score an update like the local network's validator, which opens it in quarantine."""
     model = quarantine.open_base_model(base, folder / "base")
     entries = load_file(str(quarantine.open_submission(update, model, folder / "entries")))
     package.save(
@@ -88,7 +88,7 @@ def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert result.probe["configured_rate"] == 0.001
     assert f"probe             {result.probe['note'].removeprefix('Probe: ')}" in out
     assert str(folder / "result.json") in out
-    # No terminal, no bar: these lines and nothing else.
+    # Without a terminal there is no progress bar, so these lines are the whole output.
     assert [line.split()[0] for line in out.splitlines()] == [
         *("Training", "data", "model", "accuracy", "accuracy", "gain", "probe", "update", "time"),
         "Written",
@@ -105,7 +105,7 @@ def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     with at_work(folder, key):
         with pytest.raises(TrainingStopped):
             run_experiment(settings, folder, stop_requested=lambda: True)
-        assert unfinished(folder.parent, key) is None  # somebody is at work on it
+        assert unfinished(folder.parent, key) is None  # a process is using it
     assert unfinished(folder.parent, key) == folder
     other = compose([*QUICK, "max_batches=4", "model=mlp", "seed=1"])
     assert unfinished(folder.parent, settings_key(parameters_of(other), {})) is None
@@ -114,7 +114,7 @@ def test_one_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
-    """A bar while it trains; the same command goes on from the checkpoint."""
+    """The training shows a progress bar. The same command resumes from the checkpoint."""
     words = ["task=experiment", "trainer=cpu", "model=mlp", "+model.hidden=32", "epochs=20"]
     command = (sys.executable, "-m", "decloud_pl", *words)
     environ = {**os.environ, "DECLOUD_HOME": str(tmp_path), "NO_COLOR": "1"}
@@ -147,7 +147,7 @@ def test_ctrl_c_before_a_checkpoint(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([*QUICK, "base_model=/nowhere.pt"], "There is no file /nowhere.pt. Correct base_model."),
+        ([*QUICK, "base_model=/nowhere.pt"], "The file /nowhere.pt does not exist. Correct base_model."),
         (["base_model=x.pt"], "base_model is for experiments only"),
         ([*QUICK, "+modl=x"], "Did you mean 'model'?"),
         (["--cfg", "job", "+modl=x"], "Did you mean 'model'?"),

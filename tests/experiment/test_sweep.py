@@ -1,4 +1,4 @@
-"""Sweeps by every launcher and sweeper: all runs in one table, and no secret in any file that they write."""
+"""Sweeps with every launcher and sweeper: all runs are in one table, and no file contains a secret."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ VARIED = {"basic": {"optimizer.lr", "trainer.max_epochs"}, "optuna": {"optimizer
 
 
 def sweep(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Runs ``python -m decloud_pl -m`` for a user who keeps secrets, and whose trainings are short."""
+    """Run ``python -m decloud_pl -m`` for a user with secrets, and with short trainings."""
     home.mkdir(exist_ok=True)
     config = home / "config.json"
     quick = {"trainer": "cpu", "max_batches": 2}
     config.write_text(json.dumps({"pinata_jwt": JWT, "network.rpc_url": RPC, "data.mirror": MIRROR, **quick}))
     config.chmod(0o600)
     environ = {**os.environ, "DECLOUD_HOME": str(home), "DECLOUD_PRIVATE_KEY": KEY}
-    # Beside what is searched, so that what a launcher leaves in the working directory is found as well.
+    # In the searched folder, so that the search includes files that a launcher leaves in the working directory.
     work = home / "work"
     work.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "decloud_pl", "-m", *words]
@@ -52,7 +52,7 @@ def sweep(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def holding(folder: Path, secrets: list[str]) -> list[str]:
-    """The files that hold a secret, plain or as UTF-16."""
+    """Return the files that contain a secret, in plain text or UTF-16."""
     needles = [text.encode(encoding) for text in secrets for encoding in ("utf-8", "utf-16-le")]
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "config.json"]
     return [str(path) for path in files if any(needle in path.read_bytes() for needle in needles)]
@@ -68,7 +68,7 @@ def test_a_sweep_as_its_file_says(
     launcher = file.stem
     (words,) = re.findall(r"python -m decloud_pl -m (sweep=\w+)$", file.read_text(), re.MULTILINE)
     if launcher == "ray" and find_spec("hydra_plugins.hydra_ray_launcher") is None:
-        pytest.skip("hydra-ray-launcher is not installed; the continuous integration installs it beside the pins")
+        pytest.skip("hydra-ray-launcher is not installed; the continuous integration installs it besides the pins")
     done = sweep(tmp_path, words)
     assert done.returncode == 0, done.stderr
     assert "after %" in done.stdout
@@ -88,7 +88,7 @@ def test_a_sweep_as_its_file_says(
     assert list((tmp_path / "work").iterdir()) == []
 
 
-# Python runs it at the start of every process.
+# Python runs this at the start of every process.
 NOTE_ENVIRONMENT = """
 import os, pathlib
 note = pathlib.Path(__file__).with_name(f"{os.getpid()}.environ")
@@ -121,7 +121,7 @@ def test_no_process_of_a_launcher_inherits_a_key(launcher: str, tmp_path: Path) 
     assert len(notes) >= 2
     assert any("DECLOUD_MAX_BATCHES=2" in note.read_text() for note in notes)
     secrets = [KEY, JWT, RPC, RPC[30:], MIRROR[27:]]
-    (customised / f"{process.pid}.environ").unlink()  # what the user started has what the user gave it
+    (customised / f"{process.pid}.environ").unlink()  # the user's own process has the user's environment
     assert holding(tmp_path, secrets) == []
 
 
@@ -153,12 +153,12 @@ def test_the_command_line_goes_before_the_files_parameters(tmp_path: Path) -> No
     assert words == expected
     assert expanded(["epochs=5"], config_dir(), tmp_path) == ["epochs=5"]
     own.write_text("hydra: [no mapping]")
-    with pytest.raises(ConfigError, match=r"mine\.yaml is no sweep\."):
+    with pytest.raises(ConfigError, match=r"mine\.yaml is not a sweep:"):
         expanded(["sweep=mine"], config_dir(), tmp_path)
 
 
 def test_each_job_has_the_addresses_again(tmp_path: Path) -> None:
-    """What a launcher keeps has no key in it; a job in another process reads the address where the user keeps it."""
+    """A launcher's files have no key. A job in another process reads the address from the user's settings."""
     data = tmp_path / "conf" / "dataset" / "mine.yaml"
     data.parent.mkdir(parents=True)
     file = {"file": "a.csv", "urls": [MIRROR]}
@@ -169,7 +169,7 @@ def test_each_job_has_the_addresses_again(tmp_path: Path) -> None:
     given = sources(["dataset=mine", "seed=5"], environ=environ)
     sent = shown_overrides(given, composed(given))
     assert "aMirrorsKey" not in str(sent)
-    for text in sent:  # Hydra can read each of them
+    for text in sent:  # Hydra must be able to parse each of them
         OverridesParser.create().parse_overrides([text])
     assert "++data.mirror='https://mirror.example.org/…'" in sent
     again = [text for text in without_shown(sent) if not text.startswith("hydra.")]
@@ -191,7 +191,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a sweeper may leave it that makes values of its own, or a launcher whose machine lacks something."""
+    """A sweeper that generates its own values may cause this, or a launcher whose machine lacks something."""
     monkeypatch.setenv("DECLOUD_HOME", str(tmp_path))
     for number, word in enumerate(("abc", "def")):
         folder = tmp_path / "sweeps" / "one" / str(number)
@@ -219,13 +219,13 @@ def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["sweep=joblb"], "There is no sweep 'joblb'. Did you mean 'joblib'?"),
+        (["sweep=joblb"], "The sweep 'joblb' does not exist. Did you mean 'joblib'?"),
         (["hydra/launcher=jobbb"], "Hydra has no launcher 'jobbb' here."),
         (["hydra/launcher=joblib", "hydra.launcher.n_job=2"], "Hydra says: Could not override 'hydra.launcher.n_job'"),
         (["+epoch=1,2"], "Did you mean 'epochs'?"),
         (["optimizer=adm,sgd"], "Did you mean 'adam"),
         (["epochs=[1"], "cannot be read"),
-        (["task=daemon"], "Only experiments can be swept"),
+        (["task=daemon"], "A sweep can only run experiments"),
         (["epochs=many,2"], 'epochs is "many". It must be a whole number.'),
         (["learning_rate=1e-3,abc,1e-2"], 'learning_rate is "abc". It must be a number.'),
         (["optimizer.lr=1e-3,abc"], 'optimizer.lr is "abc". It must be a number.'),

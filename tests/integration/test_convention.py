@@ -15,8 +15,8 @@ import pytest
 
 COMMAND = (sys.executable, "-m", "decloud_pl.cli")
 SENTENCE = (
-    "nothing was submitted: read as this network's validators do (gradient, rate 0.1), the update ",
-    "; read as delta it would gain ",
+    "nothing was submitted: as this network's validators read it (gradient, rate 0.1), the update ",
+    "; read as delta, it would gain ",
     ": set update.convention=gradient",
 )
 

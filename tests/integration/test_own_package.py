@@ -110,7 +110,7 @@ def test_it_earns_in_the_daemon(network: Any, start: Callable[..., Any], trainer
     # Nothing is joined for settings that cannot train: what is wrong is one sentence at the start.
     assert "'my_lab.Smooth' may not be built from a configuration." in refused()
     environ["DECLOUD_ALLOW_PACKAGES"] = "my_lab"
-    assert "has a configure_optimizers of its own, so the setting optimizer has no effect" in refused("optimizer=sgd")
+    assert "has its own configure_optimizers, so the setting optimizer has no effect" in refused("optimizer=sgd")
 
     daemon = start(["start", *settings], **environ)
     daemon.wait_for("Round 0: claimed 0.882 SOL")

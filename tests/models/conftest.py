@@ -15,7 +15,7 @@ State = dict[str, torch.Tensor]
 
 @pytest.fixture
 def state() -> State:
-    """The weights of a freshly initialised ``simple_cnn`` with four classes."""
+    """The weights of a newly initialized ``simple_cnn`` with four classes."""
     torch.manual_seed(0)
     return {name: value.clone() for name, value in build("simple_cnn", {"num_classes": 4}).state_dict().items()}
 
@@ -45,7 +45,7 @@ def network(*, do):
 
 @pytest.fixture
 def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of an architecture of the user's, ``endless``, that is never done being built."""
+    """The folder of a plug-in architecture, ``endless``, whose construction never ends."""
     folder = tmp_path / "plug-in"
     installed = folder / "endless-1.dist-info"
     installed.mkdir(parents=True)
@@ -58,7 +58,7 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def endless(path: Path, do: str = "wait") -> Path:
-    """Writes a package whose opening does not end: the child waits, or works."""
+    """Write a package that opens forever. The child process waits or computes."""
     header = {
         "__metadata__": ModelSpec("endless", {"do": do}).to_metadata(),
         "weight": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},

@@ -1,4 +1,4 @@
-"""Every architecture can be built, packaged, opened in quarantine and trained; no package can ask for too much."""
+"""Every architecture can be built, packaged, opened in quarantine and trained. Packages cannot exceed the limits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_step_of_training_lowers_the_loss(name: str) -> None:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
     for module in network.modules():
         if isinstance(module, nn.Dropout):
-            module.p = 0.0  # the losses before and after must be of the same network
+            module.p = 0.0  # so that the losses before and after are of the same network
     losses = []
     for _ in range(4):
         loss = nn.functional.cross_entropy(network(samples), labels)
@@ -94,7 +94,7 @@ def test_torchvisions_models_come_without_their_weights() -> None:
     first = build("mobilenet_v3_small", {"num_classes": 3}).state_dict()
     second = build("mobilenet_v3_small", {"num_classes": 3}).state_dict()
     assert not torch.equal(first["features.0.0.weight"], second["features.0.0.weight"])
-    with pytest.raises(ModelError, match="It takes num_classes"):
+    with pytest.raises(ModelError, match="Use only num_classes"):
         build("mobilenet_v3_small", {"weights": "DEFAULT"})
     with pytest.raises(ModelError, match="no architecture 'fasterrcnn_resnet50_fpn'"):
         build("fasterrcnn_resnet50_fpn", {})
@@ -110,7 +110,7 @@ def test_torchvisions_models_come_without_their_weights() -> None:
         ("text_transformer", {"dropout": 1.0}, "dropout must be a number from 0 to less than 1"),
         ("text_transformer", {"heads": 3}, "Correct its hyper-parameters"),
         ("vit_tiny", {"patch_size": 5}, "Correct its hyper-parameters"),
-        ("simple_cnn", {"x" * 10_000: 1}, "It takes num_classes"),
+        ("simple_cnn", {"x" * 10_000: 1}, "Use only num_classes"),
     ],
 )
 def test_hyper_parameters_have_limits(name: str, hyper_parameters: dict[str, object], sentence: str) -> None:
@@ -187,11 +187,11 @@ from decloud_pl.models.quarantine import opening as quarantine
 from decloud_pl.models.quarantine.child import Refused, check_base
 from decloud_pl.models.registry import build, known
 assert "brightness" in known()
-assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot take a name away
+assert type(build("simple_cnn", {})).__name__ == "SimpleCNN"  # a plug-in cannot replace an architecture
 folder = Path(sys.argv[1])
 make.make_package(folder / "model", make.make_spec("brightness", {"num_classes": 4}, {"size": 8}))
 assert check_base(folder / "model", folder / "out") == {"classes": 4}
-# In a child that is isolated from this process's path as well.
+# In a child process that is isolated from this process's path, too.
 opened = quarantine.open_base_model(folder / "model", folder / "opened")
 assert (opened.spec.architecture, opened.classes) == ("brightness", 4)
 for name in ("broken", "constant", "failing", "empty", "raising"):
@@ -222,8 +222,8 @@ def test_plug_ins_by_their_entry_point(tmp_path: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "The plug-in my_models:nothing of the architecture broken cannot be imported" in ended.stdout
-    assert "cannot be called" in ended.stdout
+    assert "is not callable" in ended.stdout
     assert "my_models:failing of the architecture failing cannot be built with {}: KeyError: 'key'." in ended.stdout
-    assert "my_models:empty of the architecture empty gives a NoneType. It must give a torch.nn.Module" in ended.stdout
+    assert "my_models:empty of the architecture empty returned a NoneType. Return a torch.nn.Module" in ended.stdout
     assert "architecture raising cannot be imported: OSError: no licence." in ended.stdout
     assert "cannot take the input that its description names" in ended.stdout

@@ -1,4 +1,4 @@
-"""Networks are found by name, and ``simple_cnn`` is the one that the protocol describes."""
+"""Networks are found by name, and ``simple_cnn`` matches the protocol's description."""
 
 from __future__ import annotations
 

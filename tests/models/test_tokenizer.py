@@ -1,4 +1,4 @@
-"""The tokenizer's rules are part of the package format: they give the same numbers on every machine, for ever."""
+"""The tokenizer's rules are part of the package format: they always give the same numbers, on every machine."""
 
 from __future__ import annotations
 

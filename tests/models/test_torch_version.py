@@ -1,4 +1,4 @@
-"""A torch that is too old for strangers' files is refused before it opens one."""
+"""A torch version that is too old for strangers' files is refused before it opens one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from decloud_pl.models.torch_version import check_torch
 
 
 def install(folder: Path, version: str) -> None:
-    """What an installer writes down about a package."""
+    """Write the metadata that an installer stores about a package."""
     about = folder / f"torch-{version}.dist-info"
     about.mkdir(parents=True)
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
@@ -35,7 +35,8 @@ def test_an_older_one_is_refused_in_a_sentence(version: str, tmp_path: Path, mon
     with pytest.raises(ConfigError) as caught:
         check_torch()
     assert str(caught.value) == (
-        f"torch {version} does not open strangers' files safely; 2.10 and later do. Run: pip install 'torch>=2.10'"
+        f"torch {version} does not open strangers' files safely; version 2.10 or later is required."
+        " Run: pip install 'torch>=2.10'"
     )
 
 

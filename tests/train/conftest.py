@@ -1,4 +1,4 @@
-"""A base model as the public creators post it, and plans for it."""
+"""A base model as public creators publish it, and plans that use it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
-    """One that trains in no time: 8 by 8 pixels, 16 hidden units, drop-outs."""
+    """A model that trains very fast: 8 by 8 pixels, 16 hidden units, dropout."""
     torch.manual_seed(0)
     spec = ModelSpec(
         "mlp", {"num_classes": 10, "image_size": 8, "hidden": 16, "layers": 1, "dropout": 0.25}, ImageInput(size=8)
@@ -44,7 +44,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> BaseModel:
 
 @pytest.fixture
 def make_setup(make_plan: MakePlan, tiny_model: BaseModel) -> MakeSetup:
-    """As `make_plan`, the setup of its fits for the tiny model, which needs no quarantine."""
+    """Make fit setups like `make_plan`, but for the tiny model, which needs no quarantine."""
 
     def make(name: str, *overrides: str, **fields: Any) -> FitSetup:
         return FitSetup.of(make_plan(name, *overrides, base_model=tiny_model.weights, **fields), tiny_model)
@@ -54,7 +54,7 @@ def make_setup(make_plan: MakePlan, tiny_model: BaseModel) -> MakeSetup:
 
 @pytest.fixture
 def make_plan(base_model: Path, tmp_path: Path) -> MakePlan:
-    """``make_plan(folder's name, *overrides, **fields of the round)``, on the embedded digits."""
+    """Make plans on the embedded digits: ``make_plan(folder name, *overrides, **fields of the round)``."""
 
     def make(name: str, *overrides: str, **fields: Any) -> TrainingPlan:
         settings = compose(["trainer=cpu", *overrides])

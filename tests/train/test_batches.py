@@ -1,4 +1,4 @@
-"""Memory and streaming give the same batches; an order can be taken up again and be shared."""
+"""Memory and streaming give the same batches. A stream can resume, and processes can share it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_streamed_batches_are_those_from_memory(workers: int) -> None:
 def test_workers_need_no_socket_in_the_folder_of_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A socket's path has at most 107 bytes; the one who hands over a tensor would fail, and the loader wait for ever.
+    # A socket's path has at most 107 bytes. A worker could not pass a tensor, and the loader would wait forever.
     folder = tmp_path / ("t" * 115)
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -68,7 +68,7 @@ def test_batches_are_read_here_where_no_worker_can_be_started(caplog: pytest.Log
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert found == labels(list(stream()))
-    assert "No worker processes can be started" in caplog.text
+    assert "Cannot start worker processes" in caplog.text
 
 
 def test_streaming_draws_no_random_number_that_training_would_miss() -> None:
@@ -112,7 +112,7 @@ def test_processes_share_every_batch_and_weigh_their_parts() -> None:
         weights = [float(share[2]) if len(share) == 3 else 1.0 for share in shares]
         counted = [share[1] for share, weight in zip(shares, weights, strict=True) if weight]
         assert torch.equal(torch.cat(counted), batch[1])
-        # The average over processes of weight × mean is the mean over the batch.
+        # The average of weight × mean over the processes is the mean over the batch.
         means = [float(share[1].float().mean()) * weight for share, weight in zip(shares, weights, strict=True)]
         assert sum(means) / 4 == pytest.approx(float(batch[1].float().mean()))
 

@@ -1,4 +1,4 @@
-"""The callback works alone, with anybody's Lightning module."""
+"""The callback works alone, with any Lightning module."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from decloud_pl.train.update import delta
 
 
 class Line(LightningModule):
-    """Somebody's own module."""
+    """A custom module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def test_accuracies_are_those_of_what_a_validator_will_apply(tmp_path: Path) -> 
 
 
 class Wrapped(LightningModule):
-    """Somebody's module around networks: each keyword becomes an attribute."""
+    """A custom module around networks. Each keyword becomes an attribute."""
 
     def __init__(self, **networks: nn.Module) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ def test_the_one_that_is_named_is_taken_of_two(tmp_path: Path, base: BaseModel) 
 
 
 def refusal(tmp_path: Path, callback: DeltaCallback, module: LightningModule) -> str:
-    """What a fit says that ends before its first step."""
+    """Return the message of a fit that fails before its first step."""
     with pytest.raises(TrainingError) as caught:
         trainer(tmp_path, callback).fit(module, images())
     assert list(tmp_path.iterdir()) == []
@@ -180,27 +180,27 @@ def refusal(tmp_path: Path, callback: DeltaCallback, module: LightningModule) ->
 def test_a_module_without_the_base_models_network_is_refused_before_the_fit(tmp_path: Path, base: BaseModel) -> None:
     wrong = ModelSpec("mlp", {"num_classes": 3, "image_size": 8, "hidden": 5, "layers": 1}).network()
     assert refusal(tmp_path, DeltaCallback(base, Inbox()), Wrapped(network=wrong)) == (
-        "Wrapped holds no network with the base model's 4 tensors, by name and shape. "
-        "Keep base.network() as one attribute of the module, unchanged."
+        "Wrapped has no network with the base model's 4 tensors (same names and shapes). "
+        "Keep base.network() unchanged as an attribute of the module."
     )
     two = Wrapped(student=base.network(), teacher=base.network())
     assert refusal(tmp_path, DeltaCallback(base, Inbox()), two) == (
         "Wrapped holds 2 networks with the base model's tensors: student, teacher. "
-        "Keep one as an attribute of the module, or name it with DeltaCallback's network_of=."
+        "Keep only one as an attribute of the module, or select it with DeltaCallback's network_of=."
     )
     named = DeltaCallback(base, Inbox(), network_of=lambda module: module.network)
     said = refusal(tmp_path, named, Wrapped(network=wrong))
-    assert said.startswith("network_of gives a MLP whose tensors are not the base model's: ")
-    assert "head.weight has the shape (3, 5), not (3, 4)" in said
+    assert said.startswith("network_of returned a MLP whose tensors differ from the base model's: ")
+    assert "head.weight has shape (3, 5) instead of (3, 4)" in said
 
 
 def test_no_base_weights_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"There are no base weights to compare with\. Give DeltaCallback a base"):
+    with pytest.raises(TrainingError, match=r"DeltaCallback got no base weights to compare with\. Pass it a base"):
         DeltaCallback({}, Inbox())
 
 
 class RoundInbox(Inbox):
-    """A round that reads updates in a way of its own."""
+    """A round with its own form of updates."""
 
     def __init__(self, form: UpdateForm) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ def test_sharded_strategies_are_refused(tmp_path: Path) -> None:
     module = Line()
     callback = DeltaCallback(module.state_dict(), Inbox(), path=tmp_path / "u.pt")
     sharded = trainer(tmp_path, callback)
-    # Lightning itself only takes this strategy where GPUs are.
-    sharded._accelerator_connector.strategy = FSDPStrategy()  # noqa: SLF001  # which nothing public can set
+    # Lightning accepts this strategy only on machines with GPUs.
+    sharded._accelerator_connector.strategy = FSDPStrategy()  # noqa: SLF001  # no public name sets it
     with pytest.raises(TrainingError, match="shards the model"):
         callback.setup(sharded, module, "fit")

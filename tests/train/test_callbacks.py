@@ -1,4 +1,4 @@
-"""Trainings end in time, hand in their best weights, and pay for checkpoints within bounds."""
+"""Trainings end in time, submit their best weights, and spend a bounded share of their time on checkpoints."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = 5
 
 
 class Clock:
-    """Moves on by a second whenever a batch is trained."""
+    """Advances by a second with every batch."""
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -86,7 +86,7 @@ def test_out_of_time_with_a_checkpoint_hands_in_what_it_holds(tmp_path: Path) ->
     best = BestWeights(score=lambda state: 0.5)
     trainer = fit(tmp_path, [DeadlineCallback(99, monotonic=clock), best], checkpoint=path)
     assert trainer.global_step == STEPS
-    # No validation has seen these weights, so they are scored when they are asked for.
+    # No validation saw these weights, so they are scored on demand.
     assert best.accuracy is None
     assert best.weights(trainer.lightning_module).keys() == trainer.lightning_module.state_dict().keys()
     assert best.accuracy == 0.5
@@ -108,7 +108,7 @@ def test_the_base_model_is_scored_once_behind_the_first_step_and_its_time_is_res
     trainer = fit(tmp_path, [Tick(clock), deadline, baseline])
     assert heard == [(1, 0.1, 4.0)]
     assert baseline.seconds == 4
-    # A step of a second, 4 seconds of scoring, three steps; 4 seconds are left, and scoring was no slow step.
+    # A step takes 1 s, scoring takes 4 s, and then three more steps fit. Scoring is not measured as a slow step.
     assert (trainer.global_step, clock.time) == (4, 108)
 
 
@@ -121,7 +121,7 @@ def test_a_fit_that_was_over_still_has_its_base_model_scored(tmp_path: Path) -> 
 
 
 class Scripted(Callback):
-    """Logs an accuracy of one's choice for each validation, and keeps the weights that were validated."""
+    """Logs a given accuracy at each validation, and keeps the validated weights."""
 
     def __init__(self, accuracies: list[float]) -> None:
         self._accuracies = accuracies
@@ -175,7 +175,7 @@ def test_weights_that_no_validation_saw_are_scored_and_taken_where_they_are_bett
 
 
 class Snapshots(Callback):
-    """The weights after every step."""
+    """Keeps the weights after every step."""
 
     def __init__(self) -> None:
         self.taken: dict[int, torch.Tensor] = {}
@@ -187,7 +187,7 @@ class Snapshots(Callback):
 def test_the_average_is_over_the_last_steps_even_of_a_fit_that_was_interrupted(tmp_path: Path) -> None:
     whole, snapshots = AverageWeights(share=0.6, snapshots=4), Snapshots()
     trainer = fit(tmp_path, [whole, snapshots])
-    # The last 9 of 15 steps, every second one of them, the last one included.
+    # Every second one of the last 9 of 15 steps, including the last.
     expected = torch.stack([snapshots.taken[step] for step in (7, 9, 11, 13, 15)]).mean(0)
     average = whole.weights(trainer.lightning_module)["network.1.weight"]
     assert whole.count == 5
@@ -203,7 +203,7 @@ def test_the_average_is_over_the_last_steps_even_of_a_fit_that_was_interrupted(t
 
 
 class Slow(CheckpointCallback):
-    """Each checkpoint takes a second of the clock."""
+    """Spends a second of the clock on each checkpoint."""
 
     clock: Clock
     written: list[int]
@@ -220,5 +220,5 @@ def test_checkpoints_take_a_bounded_share_of_the_time(every: float, written: lis
     callback = Slow(tmp_path / "c", fingerprint="x", every_seconds=every, monotonic=clock)
     callback.clock, callback.written = clock, []
     fit(tmp_path, [Tick(clock), callback])
-    # One costs a second, so that the next is due 50 seconds later; the last epoch's is always written.
+    # A checkpoint takes 1 s, so the next is due 50 s later. The checkpoint of the last epoch is always written.
     assert callback.written == written

@@ -1,4 +1,4 @@
-"""Updates say exactly what a validator will add, in either convention."""
+"""Entries are exactly what a validator applies, in both conventions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decloud_pl.errors import TrainingError
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.train.update import delta
 
-# What one rounding of each type may cost, relative to the entry.
+# The largest rounding error of each type, relative to the entry.
 _PRECISION: dict[UpdateDtype, float] = {"float32": 1e-6, "float16": 1e-3, "bfloat16": 1e-2}
 
 
@@ -51,7 +51,7 @@ def test_what_is_encoded_is_what_is_applied(seed, scale, convention, dtype, rate
             assert torch.equal(applied[name], trained[name])
             continue
         change = (trained[name] - start).abs().max() if start.numel() else torch.tensor(0.0)
-        # Tiny entries lose more in float16, whose smallest step is 6e-8.
+        # float16 has a larger relative error on tiny entries, because its smallest step is 6e-8.
         tolerance = float(change) * _PRECISION[dtype] + 1e-6
         torch.testing.assert_close(applied[name], trained[name], atol=tolerance, rtol=1e-6)
 
@@ -97,11 +97,11 @@ def test_the_largest_entries_arrive_and_a_validator_can_add_them(  # type: ignor
     exact = (trained["matrix"] - base["matrix"]) * (1 if convention == "delta" else -10)
     arrived = dense != 0
     torch.testing.assert_close(dense[arrived], exact[arrived], rtol=_PRECISION[dtype], atol=1e-6)
-    # Nothing that was left out is larger than what was sent.
+    # No dropped entry is larger than a kept one.
     assert not (~arrived).any() or not arrived.any() or exact[~arrived].abs().max() <= exact[arrived].abs().min()
     if entries["matrix"].layout is torch.sparse_coo:
         assert int(arrived.sum()) <= round(top_k * sum(v.numel() for v in base.values() if v.is_floating_point())) + 1
-    # What the public validator does with an entry.
+    # The public validator processes an entry like this.
     parameter = base["matrix"].clone()
     parameter -= 0.1 * entries["matrix"]
     rate = -0.1 if convention == "delta" else 1.0
@@ -138,7 +138,7 @@ def test_a_diverged_training_is_no_update(value: float) -> None:
 
 
 def test_other_names_or_shapes_are_refused() -> None:
-    with pytest.raises(TrainingError, match="other tensors"):
+    with pytest.raises(TrainingError, match="different tensors"):
         delta.encode({"a": torch.zeros(1)}, {"b": torch.zeros(1)}, convention="delta", gradient_rate=0.1)
     with pytest.raises(TrainingError, match="shape"):
         delta.encode({"a": torch.zeros(1)}, {"a": torch.zeros(2)}, convention="delta", gradient_rate=0.1)

@@ -1,4 +1,4 @@
-"""Samples reach the network as the protocol says, whatever form they had."""
+"""Samples reach the network as the protocol requires, regardless of their original form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from decloud_pl.train.fit.encoding import check_fit, encoder_for
 
 
 def usual(images: list[Image.Image]) -> torch.Tensor:
-    """32×32, three channels, mean and deviation one half, as torchvision's transforms do it."""
+    """Convert to 32×32, three channels, mean and deviation one half, like torchvision's transforms."""
     transform = transforms.Compose(
         [
             transforms.Lambda(lambda image: image.convert("RGB")),
@@ -43,7 +43,7 @@ def test_images_are_those_of_the_usual_transforms_to_one_step_of_a_byte(shape: t
     ours = encoder.batch(packed)
     assert ours.dtype == torch.float32
     assert ours.is_contiguous(memory_format=torch.channels_last)
-    # Pillow and torch round a resized byte differently now and then.
+    # Pillow and torch sometimes round a resized byte differently.
     torch.testing.assert_close(ours, expected, atol=2.1 / 255, rtol=0)
 
 
@@ -86,14 +86,14 @@ def test_packing_a_part_gives_that_part(spec: InputSpec, split: ImageSplit | Tex
 
 def test_a_model_of_the_wrong_kind_is_one_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = ImageSplit(np.zeros((1, 8, 8), np.uint8), np.zeros(1, np.int64))
-    with pytest.raises(TrainingError, match="takes text input, the data set holds image samples"):
+    with pytest.raises(TrainingError, match="takes text input, but the data set has image samples"):
         encoder_for(TextInput()).pack(images)
-    with pytest.raises(TrainingError, match="takes image input, the data set holds text samples"):
+    with pytest.raises(TrainingError, match="takes image input, but the data set has text samples"):
         encoder_for(ImageInput()).pack(TextSplit(("a",), np.zeros(1, np.int64)))
     text_model = BaseModel(ModelSpec("text_bag", {}, TextInput()), tmp_path, 10)
-    with pytest.raises(TrainingError, match="text input, the data set digits holds image samples"):
+    with pytest.raises(TrainingError, match="text input, but the data set digits has image samples"):
         check_fit(text_model, Digits())
     check_fit(BaseModel(ModelSpec("simple_cnn", {}), tmp_path, 10), Digits())
     assert not caplog.records
     check_fit(BaseModel(ModelSpec("simple_cnn", {}), tmp_path, 12), Digits())
-    assert "The base model tells 12 classes apart, the data set digits has 10." in caplog.text
+    assert "The base model distinguishes 12 classes, but the data set digits has 10." in caplog.text

@@ -1,4 +1,4 @@
-"""The interval of a gain covers what a validator measures; held-out data is divided without overlap."""
+"""The interval of a gain covers what a validator measures. The halves of the held-out part do not overlap."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decloud_pl.train.score.scorer import Gain, HeldOut, accuracy_of_hits
 def paired_hits(
     random: np.random.Generator, count: int, both: float, won: float, lost: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hits of samples of which these shares are right with both models, with the update only, with the base only."""
+    """Draw hits in these shares: right with both models, only with the update, only with the base model."""
     cell = random.choice(4, size=count, p=[both, won, lost, 1 - both - won - lost])
     return torch.from_numpy((cell == 0) | (cell == 2)), torch.from_numpy((cell == 0) | (cell == 1))
 
@@ -39,7 +39,7 @@ def test_the_interval_covers_what_a_validator_measures(
         gain = Gain.from_hits(*paired_hits(random, samples, *cells), population)
         before, after = paired_hits(random, population or samples, *cells)
         covered += gain.low <= accuracy_of_hits(after) - accuracy_of_hits(before) <= gain.high
-    # Of 95 %: four standard errors of the simulation below, and never so wide that it says nothing.
+    # 95 % minus four standard errors of the simulation below. The interval must also be narrow enough to be useful.
     assert 0.93 <= covered / trials <= 0.99
 
 
@@ -60,12 +60,12 @@ def test_a_larger_test_split_says_more() -> None:
 def test_a_handful_of_samples_proves_nothing() -> None:
     assert Gain.from_hits(torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.bool)).low < 0
     assert Gain.from_hits(torch.tensor([False]), torch.tensor([True])).low < 0
-    with pytest.raises(ValueError, match="are no pairs"):
+    with pytest.raises(ValueError, match="must have the same length"):
         Gain.from_hits(torch.tensor([False]), torch.tensor([True, True]))
 
 
 class Marker(torch.nn.Module):
-    """Right for the images whose first pixel is their label."""
+    """Right for images whose first pixel is their label."""
 
     def __init__(self) -> None:
         super().__init__()

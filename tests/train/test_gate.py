@@ -1,4 +1,4 @@
-"""The gate lets through what surely gains, and says of everything else why not."""
+"""The gate passes certain gains, and gives the reason when it withholds an update."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_what_surely_gains_passes_and_says_by_how_much() -> None:
     verdict = judge(HERE, SURE)
     assert verdict.passed
     assert str(verdict) == (
-        "On held-out data the update gains 70.0 points (95 % interval of what a validator measures: 65.0 to 74.0)."
+        "On held-out data the update gains 70.0 points (95 % interval for a validator's result: 65.0 to 74.0)."
     )
 
 
@@ -34,8 +34,8 @@ def test_the_lower_end_counts_and_must_be_above_the_minimum(least: float, passes
 def test_a_gain_that_may_be_chance_is_withheld() -> None:
     verdict = judge(HERE, UNSURE, other=LOSS)
     assert verdict.withheld == (
-        "read as this network's validators do (delta), the update gains 0.3 points (95 % interval of what a validator "
-        "measures: -0.4 to 1.0), which is not surely more than nothing"
+        "as this network's validators read it (delta), the update gains 0.3 points (95 % interval for a validator's "
+        "result: -0.4 to 1.0), so a gain of more than 0 is not certain"
     )
     assert not verdict.misread
     assert str(verdict) == f"Nothing will be submitted: {verdict.withheld}."
@@ -44,8 +44,8 @@ def test_a_gain_that_may_be_chance_is_withheld() -> None:
 def test_a_trainer_that_writes_for_other_validators_is_told_so() -> None:
     verdict = judge(Rules("gradient", 0.1, "delta"), LOSS, other=SURE)
     assert verdict.withheld == (
-        "read as this network's validators do (gradient, rate 0.1), the update loses 1.2 points (95 % interval of what "
-        "a validator measures: -3.1 to 0.7); read as delta it would gain 70.0 points: set update.convention=gradient"
+        "as this network's validators read it (gradient, rate 0.1), the update loses 1.2 points (95 % interval for "
+        "a validator's result: -3.1 to 0.7); read as delta, it would gain 70.0 points: set update.convention=gradient"
     )
     assert verdict.misread
 
@@ -53,7 +53,7 @@ def test_a_trainer_that_writes_for_other_validators_is_told_so() -> None:
 def test_a_file_that_gains_in_the_reading_it_was_not_written_for_is_told_too() -> None:
     verdict = judge(HERE, LOSS, other=SURE)
     assert verdict.withheld.endswith(
-        "read as gradient it would gain 70.0 points: set network.convention=gradient if its validators read it so"
+        "it would gain 70.0 points: set network.convention=gradient if its validators read it that way"
     )
     assert verdict.misread
 

@@ -1,4 +1,4 @@
-"""Successive halving: who goes on, from where, for how long, and when it gives up; on a clock that the courses move."""
+"""Successive halving: which rates continue, from where, for how long, and when it stops. The courses move the clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RATES = (0.1, 0.3, 3.0, 10.0)
 
 
 class Track:
-    """Courses whose accuracies are written down, with a start of 2 seconds and a second for each batch."""
+    """Courses with given accuracies. Each start takes 2 seconds and each batch one second."""
 
     def __init__(
         self, accuracies: dict[float, float | None], *, improve: float = 0.0, end: float = float("inf")
@@ -47,7 +47,7 @@ def test_the_better_half_goes_on_for_twice_the_batches_and_the_configured_rate_t
         (40, [1.0, 3.0]),
     ]
     assert found.best(1.0) == 3.0
-    # Each goes on from where it stands: 10 batches five times, 10 more three times, 20 more twice, 10 starts.
+    # Each course resumes: 10 batches five times, 10 more three times, 20 more twice, and 10 starts.
     assert track.time == 120 + 2 * 10
     assert (found.seconds_per_batch, found.seconds_per_course) == (1.0, 2.0)
     assert len(found.rungs) == rungs_of(len(RATES))
@@ -80,14 +80,14 @@ def test_the_chance_of_one_comparison_decides_nothing() -> None:
     assert Found((after_60, after_120)).best(1.0) == 1.0
     assert Found((after_60, after_120, Rung(240, {1.0: 0.75, 3.0: 0.78}))).best(1.0) == 3.0
     assert Found((after_120,)).best(1.0) == 3.0
-    # Where the configured one diverged before, the best of the others is taken.
+    # If the configured rate diverged before, the best other rate wins.
     assert Found((Rung(60, {1.0: None, 3.0: 0.1, 0.3: 0.2}), Rung(120, {3.0: 0.3, 0.3: 0.2}))).best(1.0) == 3.0
 
 
 def test_rates_that_diverge_are_dropped() -> None:
     found = Track({0.1: 0.1, 0.3: 0.2, 1.0: 0.3, 3.0: None, 10.0: None}).search()
     assert [sorted(rung.accuracies) for rung in found.rungs[1:]] == [[0.1, 0.3, 1.0], [0.3, 1.0]]
-    # The configured one too: it is not tried again.
+    # A configured rate that diverged is not tried again either.
     found = Track({0.1: 0.1, 0.3: 0.2, 1.0: None, 3.0: None, 10.0: None}).search()
     assert [sorted(rung.accuracies) for rung in found.rungs[1:]] == [[0.1, 0.3], [0.3]]
     assert found.best(1.0) == 0.3
@@ -111,7 +111,7 @@ def test_a_comparison_is_begun_only_when_it_will_end_in_time(end: float, rungs: 
     found = track.search(end=end)
     assert len(found.rungs) == rungs
     assert track.time <= end
-    # What will not end in time is given up as soon as it can be known: after one course.
+    # A comparison that will not end in time is abandoned as early as possible: after one course.
     assert rungs or len(track.asked) == 1
 
 

@@ -1,4 +1,4 @@
-"""What the processor can do, told without torch, and as torch tells it."""
+"""The features of the processor, found without torch and as torch reports them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from decloud_pl.train.fit.precision import resolve_precision
         ("processor\t: 0\nflags\t\t: fpu avx2 avx512_bf16 avx512f\n", True),
         ("processor\t: 0\nflags\t\t: fpu amx_tile\n", True),
         ("processor\t: 0\nflags\t\t: fpu avx2 avx512f\nbugs\t: avx512_bf16\n", False),
-        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", None),  # another architecture's word for them
+        ("processor\t: 0\nFeatures\t: fp asimd bf16\n", None),  # the key on another architecture
     ],
 )
 def test_flags(tmp_path: Path, text: str, expected: bool | None) -> None:

@@ -1,4 +1,4 @@
-"""Each choice of conf/logger, offline: a real fit logs, and a logged value belongs to the batch of its step."""
+"""Each choice of conf/logger, offline. A real fit logs, and each logged value belongs to its step's batch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_choices() -> None:
 
 
 class Batches(Callback):
-    """What each step's batch says of the network that is trained with it."""
+    """Records the network's loss and accuracy for each step's batch."""
 
     def __init__(self) -> None:
         self.loss: Points = {}
@@ -51,7 +51,7 @@ def tensorboard(folder: Path) -> Callable[[str], Points]:
 
     (path,) = (folder / "tensorboard" / "round-7").glob("events.*")
     file, place, events = path.read_bytes(), 0, []
-    while place < len(file):  # TFRecord: a length and its checksum, the data and its checksum
+    while place < len(file):  # TFRecord: a length and its checksum, then the data and its checksum
         (length,) = struct.unpack_from("<Q", file, place)
         events.append(Event.FromString(file[place + 12 : place + 12 + length]))
         place += 12 + length + 4
@@ -88,8 +88,8 @@ def wandb(folder: Path) -> Callable[[str], Points]:
 
 
 def parts_of(file: bytes) -> Iterator[bytes]:
-    """The records of a file of wandb's: LevelDB's log format (https://github.com/google/leveldb, doc/log_format.md)."""
-    place, begun = 7, b""  # behind wandb's own header
+    """Read the records of a wandb file: LevelDB's log format (https://github.com/google/leveldb, doc/log_format.md)."""
+    place, begun = 7, b""  # after wandb's own header
     while place + 7 <= len(file):
         if _BLOCK - place % _BLOCK < 7:
             place += _BLOCK - place % _BLOCK
@@ -97,7 +97,7 @@ def parts_of(file: bytes) -> Iterator[bytes]:
         _, length, kind = struct.unpack_from("<IHB", file, place)
         begun += file[place + 7 : place + 7 + length]
         place += 7 + length
-        if kind in (1, 4):  # the whole record, or its last part
+        if kind in (1, 4):  # a whole record, or the last part of one
             yield begun
             begun = b""
 
@@ -105,7 +105,7 @@ def parts_of(file: bytes) -> Iterator[bytes]:
 READERS = {"tensorboard": tensorboard, "mlflow": mlflow, "wandb": wandb}
 
 
-@pytest.mark.filterwarnings("default")  # the loggers' own libraries complain of each other
+@pytest.mark.filterwarnings("default")  # the loggers' own libraries warn about each other
 @pytest.mark.parametrize("choice", CHOICES)
 def test_a_fit_is_logged_step_by_step(
     choice: str, make_setup: MakeSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,7 +114,7 @@ def test_a_fit_is_logged_step_by_step(
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "")
-    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")  # and afterwards it is as it was
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")  # so that it is restored after the test
     course = (
         f"max_batches={STEPS}",
         f"epochs={EPOCHS}",
@@ -122,7 +122,7 @@ def test_a_fit_is_logged_step_by_step(
         "trainer.precision=32-true",
     )
     setup = make_setup("7", f"logger={choice}", f"home={tmp_path}", "optimizer=sgd", *course)
-    # Without its drop-outs the network says the same whenever it is asked.
+    # Without dropout, the network gives the same result each time.
     batches = Batches()
     module: Any = setup.module()
     module.network.hidden[2].p = 0.0
@@ -145,7 +145,7 @@ def test_a_fit_is_logged_step_by_step(
         import wandb as library
 
         library.finish()
-        library.teardown()  # wandb's own process may write the end of the file after finish() has returned
+        library.teardown()  # wandb's own process may write the end of the file after finish() returned
     read = READERS[choice](tmp_path / "loggers")
     logged = range(EVERY - 1, STEPS * EPOCHS, EVERY)
     assert read("train/loss") == pytest.approx({step: batches.loss[step] for step in logged}, rel=1e-5)
@@ -168,7 +168,7 @@ NOT_INSTALLED = {
 def test_a_logger_whose_package_is_missing_names_the_extra(
     choice: str, make_setup: MakeSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for flag in NOT_INSTALLED[choice]:  # what Lightning has found out about this environment
+    for flag in NOT_INSTALLED[choice]:  # Lightning's flags for installed packages
         monkeypatch.setattr(f"lightning.{flag}", False)
     setup = make_setup("7", f"logger={choice}", f"home={tmp_path}")
     with pytest.raises(ConfigError, match=rf"cannot be built: .*decloud_pl\[{choice}\]"):

@@ -1,4 +1,4 @@
-"""An encoding that costs too much of what was gained is not used."""
+"""An encoding that loses too much of the gain is not used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRAINED = {"w": torch.linspace(0.0, 1.0, 100)}
 
 
 def share(state: Mapping[str, torch.Tensor]) -> float:
-    """Accuracy as the share of the weights that have arrived."""
+    """Return the share of the weights that arrived as accuracy."""
     return 0.1 + 0.8 * float(((state["w"] - TRAINED["w"]).abs() < 3e-4).float().mean())
 
 

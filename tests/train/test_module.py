@@ -1,4 +1,4 @@
-"""The module under training."""
+"""The module in training."""
 
 from __future__ import annotations
 

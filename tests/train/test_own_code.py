@@ -1,4 +1,4 @@
-"""A user's own module, data, callback and optimizer in a round, and the callbacks of conf/callbacks."""
+"""Custom modules, data, callbacks and optimizers in a round, and the callbacks of conf/callbacks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from decloud_pl.train.score.finish import Finisher
 MakePlan = Callable[..., TrainingPlan]
 MakeSetup = Callable[..., FitSetup]
 
-# What Lightning says of modules that do not validate, and of folders of a fit that resumes.
+# Lightning's warnings about modules without validation, and about the folder of a fit that resumes.
 pytestmark = pytest.mark.filterwarnings("ignore:.*no `validation_step`", "ignore:Checkpoint directory")
 
 PACKAGE = '''
@@ -45,7 +45,7 @@ from decloud_pl.train.fit.module import RoundModule
 
 
 class TakesNetwork(LightningModule):
-    """No configure_optimizers: the node ``optimizer`` is used."""
+    """Has no configure_optimizers, so the node ``optimizer`` is used."""
 
     def __init__(self, network, smoothing=0.0):
         super().__init__()
@@ -56,7 +56,7 @@ class TakesNetwork(LightningModule):
 
 
 class TakesBase(LightningModule):
-    """An optimizer of its own, and a head that is no part of the update."""
+    """Has its own optimizer, and a head that is not in the update."""
 
     def __init__(self, base, network):
         super().__init__()
@@ -76,14 +76,14 @@ class TakesBase(LightningModule):
 
 
 class Smooth(RoundModule):
-    """Another loss than its base class."""
+    """Replaces the loss of its base class."""
 
     def training_step(self, batch, index):
         return functional.cross_entropy(self(batch[0]), batch[1], label_smoothing=0.05)
 
 
 class Passes(RoundModule):
-    """Hands further keywords on."""
+    """Passes further keywords to its base class."""
 
     def __init__(self, network, *, smoothing=0.0, **rest):
         super().__init__(network, **rest)
@@ -91,7 +91,7 @@ class Passes(RoundModule):
 
 
 class Keeps(TakesNetwork):
-    """Takes any setting, but no object that it does not name."""
+    """Accepts any setting, but only the objects that it names."""
 
     def __init__(self, network, **settings):
         super().__init__(network)
@@ -99,7 +99,7 @@ class Keeps(TakesNetwork):
 
 
 class Takes(LightningModule):
-    """Neither the network nor the base model."""
+    """Accepts neither the network nor the base model."""
 
 
 class Wraps(LightningModule):
@@ -141,7 +141,7 @@ class Validated(Rows):
 
 
 class Named(Validated):
-    """Validation batches that are no pairs."""
+    """Has validation batches that are not pairs."""
 
     def val_dataloader(self):
         return DataLoader(self.held_out, batch_size=64, collate_fn=lambda rows: {"rows": rows})
@@ -158,7 +158,7 @@ class Counts(Callback):
 
 
 class Sign(torch.optim.Optimizer):
-    """Steps of equal size."""
+    """Takes steps of equal size."""
 
     def __init__(self, parameters, lr=0.01):
         super().__init__(parameters, {"lr": lr})
@@ -199,7 +199,7 @@ def my(node: str, name: str) -> str:
 
 
 def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Update, RoundCallbacks]:
-    """What `train_round` does with an opened base model."""
+    """Run the part of `train_round` that follows the opening of the base model."""
     supervisor = supervisor or Supervisor()
     seed_everything(setup.config.seed, workers=True, verbose=False)
     judge, module = setup.judge(), setup.module()
@@ -232,14 +232,14 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
     ],
 )
 def test_what_is_the_users_own_trains_and_gains(own: tuple[str, ...], make_setup: MakeSetup) -> None:
-    # A module with an optimizer of its own refuses the user's settings for one.
+    # A module with its own optimizer refuses the user's optimizer settings.
     rate = () if my("module", "TakesBase") in own else ("learning_rate=0.01",)
     setup = make_setup("out", *rate, "epochs=2", *own, **MINE)
     update, _ = train(setup)
     assert update.withheld == ""
     assert update.gain_low is not None
     assert update.gain_low > 0.2
-    # Nothing but the base model's tensors is in it.
+    # The update has only the base model's tensors.
     assert torch.load(update.path, weights_only=True).keys() == setup.state.keys()
 
 
@@ -264,7 +264,7 @@ def test_a_whole_round_with_nothing_but_own_parts(make_plan: MakePlan, tiny_mode
     assert update.withheld == ""
     assert update.gain is not None
     assert update.gain > 0.3
-    # 1,400 rows in batches of 32, twice, counted by two.
+    # 1,400 rows in batches of 32, for two epochs, counted by two.
     assert sys.modules["my_lab.parts"].Counts.counted == 44 * 2 * 2
     assert {"baseline", "fit", "evaluate", "score"} <= {progress.stage for progress in heard}
 
@@ -282,7 +282,7 @@ def test_where_nothing_can_be_measured_the_update_is_submitted(data: str, reason
     update, callbacks = train(make_setup("out", *own, **MINE), supervisor=Supervisor(heard.append))
     assert update.withheld == ""
     assert (update.gain_low, update.gain_high) == (None, None)
-    assert heard[-1].note == f"The gain is not measured: {reason}. The update is submitted."
+    assert heard[-1].note == f"The gain was not measured: {reason}. The update is submitted."
     assert callbacks.best.accuracy is None
     entries = torch.load(update.path, weights_only=True)
     assert max(float(entry.abs().max()) for entry in entries.values()) > 0.01
@@ -302,7 +302,7 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "neither network nor base": (
         (my("module", "Takes"),),
         MINE,
-        r"Takes does not take the base model\. Give its __init__ a parameter `network`",
+        r"Takes does not accept the base model\. Add a parameter `network`",
     ),
     "no LightningModule": ((my("module", "Plain"),), MINE, r"Plain is not a LightningModule\. Derive it"),
     "no data module": ((my("datamodule", "Plain"),), MINE, r"Plain is not a LightningDataModule\. Derive it"),
@@ -314,12 +314,12 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "a callback that watches what the module does not log": (
         ("callbacks=early_stopping", "callbacks.early_stopping.monitor=val_acc"),
         {},
-        r"EarlyStopping watches 'val_acc', which the training does not log\. Let it watch one of train/accuracy, ",
+        r"EarlyStopping watches 'val_acc', which the training does not log\. Set its monitor to one of train/accuracy",
     ),
     "a callback that watches what an own module does not log": (
         ("callbacks=early_stopping", "callbacks.early_stopping.monitor=val/loss", my("module", "TakesBase")),
         MINE,
-        r"EarlyStopping watches 'val/loss', which the training does not log\. Let it watch one of val/accuracy, or log",
+        r"EarlyStopping watches 'val/loss', which the training does not log\. Set its monitor to one of val/accuracy, ",
     ),
     "a checkpoint that watches what an own module does not log": (
         (
@@ -332,17 +332,17 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "nothing matches the base model": (
         (my("module", "Wraps"),),
         MINE,
-        r"Wraps holds no network with the base model's 4 tensors, by name and shape\. Keep base\.network\(\) as one",
+        r"Wraps has no network with the base model's 4 tensors \(same names and shapes\)\. Keep base\.network\(\)",
     ),
     "a batch size that is not taken": (
         (my("datamodule", "Validated"), "batch_size=64"),
         {**MINE, "given": ("datamodule._target_", "datamodule.batch_size")},
-        r"Validated takes no argument 'batch_size'",
+        r"Validated does not accept an argument 'batch_size'\. Unset datamodule\.batch_size",
     ),
     "an argument that is not taken": (
         (my("module", "TakesNetwork"), "+module.width=3"),
         {**MINE, "given": ("module._target_", "module.width")},
-        r"TakesNetwork takes no argument 'width'",
+        r"TakesNetwork does not accept an argument 'width'\. Unset module\.width",
     ),
     "a setting of fit that an own module does not take": (
         (my("module", "TakesNetwork"), "fit.compile=true"),
@@ -358,17 +358,17 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "two optimizers": (
         (my("module", "TakesBase"), "optimizer=sgd"),
         {**MINE, "given": ("module._target_", "optimizer")},
-        r"TakesBase has a configure_optimizers of its own, so the setting optimizer has no effect",
+        r"TakesBase has its own configure_optimizers, so the setting optimizer has no effect",
     ),
     "two schedules": (
         (my("module", "TakesBase"), "scheduler=cosine"),
         {**MINE, "given": ("module._target_", "scheduler")},
-        r"TakesBase has a configure_optimizers of its own, so the setting scheduler has no effect",
+        r"TakesBase has its own configure_optimizers, so the setting scheduler has no effect",
     ),
     "a step that raises": (
         (my("module", "Raises"),),
         MINE,
-        r"^The training failed: KeyError: .*the weather.*\. Its log has the traceback\.$",
+        r"^The training failed: KeyError: .*the weather.*\. Read the traceback in its log\.$",
     ),
     "an import that fails": (
         ("module._target_=my_lab.broken.Module",),
@@ -403,11 +403,11 @@ def test_a_callback_is_one_file(tmp_path: Path) -> None:
 
 
 def test_the_average_that_was_validated_is_submitted(make_setup: MakeSetup) -> None:
-    """Lightning swaps the averages in for a validation, and copies them into the module after the fit."""
+    """Lightning uses the averages for validation, and copies them into the module after the fit."""
     course = ("callbacks=ema", "callbacks.ema.decay=0.9", "learning_rate=0.02", "epochs=2", "update.dtype=float32")
     update, callbacks = train(make_setup("out", *course))
     ema = next(one for one in callbacks.in_order if type(one).__name__ == "EMAWeightAveraging")
-    state = ema._average_model.state_dict()  # type: ignore[attr-defined]  # noqa: SLF001  # it has no public name
+    state = ema._average_model.state_dict()  # type: ignore[attr-defined]  # noqa: SLF001  # no public name
     averaged = {
         name.removeprefix("module.network."): tensor
         for name, tensor in state.items()
@@ -435,7 +435,7 @@ AVERAGED = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "trainer.limit_v
 
 @pytest.mark.parametrize(
     ("stop_at", "course"),
-    [*((step, course) for step in (4, 7) for course in COURSES), (4, AVERAGED)],  # the end of an epoch, and amid one
+    [*((step, course) for step in (4, 7) for course in COURSES), (4, AVERAGED)],  # at the end and in the middle of one
     ids=str,
 )
 def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], make_setup: MakeSetup) -> None:
@@ -453,7 +453,7 @@ def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], m
         train(broken, supervisor=Supervisor(report, lambda: steps[-1:] == [stop]))
     steps.clear()
     got, _ = train(broken, supervisor=Supervisor(report))
-    # A step that is made of two batches is reported with the first of them too.
+    # A step that accumulates two batches is also reported with the first of them.
     assert steps[0] == (stop if "accumulate" in course[0] else stop + 1)
     assert (got.cid, got.accuracy_after) == (expected.cid, expected.accuracy_after)
 
@@ -463,20 +463,20 @@ def test_early_stopping_ends_the_fit(make_setup: MakeSetup) -> None:
     heard: list[Progress] = []
     setup = make_setup("out", *course, "optimizer=sgd", "epochs=9", "update.remedies=[]")
     update, _ = train(setup, supervisor=Supervisor(heard.append))
-    # Nothing is learned: the second validation is no better than the first.
+    # The training learns nothing, so the second validation is not better than the first.
     assert [progress.stage for progress in heard].count("evaluate") == 2
-    assert not update.stopped_early  # which is said of the round's deadline alone
+    assert not update.stopped_early  # true only for the round's deadline
     assert update.withheld
 
 
 def test_stochastic_weight_averaging_is_submitted(make_setup: MakeSetup) -> None:
-    """It ends with weights that no validation saw: they are scored, and taken where they are the best."""
+    """The fit ends with weights that no validation saw. They are scored, and used if they are the best."""
     course = ("epochs=4", "learning_rate=0.01", "max_batches=20", "trainer.limit_val_batches=0", "update.dtype=float32")
     averages = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "callbacks.swa.swa_lrs=0.01")
     update, callbacks = train(make_setup("out", *course, *averages))
     assert update.withheld == ""
     swa = next(one for one in callbacks.in_order if type(one).__name__ == "StochasticWeightAveraging")
-    model = swa._average_model  # type: ignore[attr-defined]  # noqa: SLF001  # it has no public name
+    model = swa._average_model  # type: ignore[attr-defined]  # noqa: SLF001  # no public name
     averaged = model.network.state_dict()
     setup = make_setup("judge", *course)
     assert callbacks.best.accuracy == setup.judge().select(averaged)
@@ -516,6 +516,6 @@ def test_what_the_start_can_know_is_said_there(make_plan: MakePlan) -> None:
     with pytest.raises(ConfigError, match="EarlyStopping watches 'val/thing'"):
         check_plan(make_plan("a", *watched))
     check_plan(make_plan("b", "callbacks=early_stopping"))
-    # What an own module or callback logs shows only in the fit.
+    # The metrics that a custom module or callback logs are known only during the fit.
     check_plan(make_plan("c", *watched, my("module", "TakesBase"), **MINE))
     check_plan(make_plan("d", *watched, "+callbacks.mine={_target_:my_lab.parts.Counts}", **MINE))

@@ -1,4 +1,4 @@
-"""The held-out rows of a user's own data module."""
+"""The held-out rows of a custom data module."""
 
 from __future__ import annotations
 

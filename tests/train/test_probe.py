@@ -1,4 +1,4 @@
-"""The probe before a training: what it chooses and says, that it costs no more than it may, and that it is kept."""
+"""The probe before a training: its choice, its report, its bounded duration, and its stored result."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROBE = ("tune=probe", "tune.batches=10", "tune.most_epochs=0")
 
 
 class Written:
-    """Courses as written down by rate; a second for a start, a tenth for a batch."""
+    """Courses with given accuracies by rate. Each start takes 1 s and each batch 0.1 s."""
 
     def __init__(self, accuracies: dict[float, float | None], *, rises: float = 0.0) -> None:
         self.accuracies = accuracies
@@ -63,7 +63,7 @@ def test_it_says_what_it_bought_and_cost(make_plan: MakePlan) -> None:
     plan = make_plan("out")
     choice = Written(BEST_IS_HIGHER).search(plan)
     assert choice.note == (
-        "Probe: learning rate 0.003 instead of 0.001: +12.5 points on held-out data after 100 batches; cost 40 s."
+        "Probe: learning rate 0.003 instead of 0.001: +12.5 points on held-out data after 100 batches; took 40 s."
     )
     assert (choice.gain, choice.batches, choice.seconds) == (0.125, 100, 40.0)
     assert [rung["batches"] for rung in choice.rungs] == [25, 50, 100]  # no longer than the training itself
@@ -76,10 +76,11 @@ def test_it_says_what_it_bought_and_cost(make_plan: MakePlan) -> None:
 def test_it_says_why_it_changes_nothing(make_plan: MakePlan) -> None:
     plan = make_plan("out")
     choice = Written({**BEST_IS_HIGHER, 0.003: 0.5}).search(plan)
-    assert "learning rate 0.001 stays, no other was surely better on held-out data after 100 batches" in choice.note
+    keeps = "keeping learning rate 0.001, because no other rate was clearly better on held-out data after 100 batches"
+    assert keeps in choice.note
     assert choice.nodes(plan.config) == {}
     choice = Written(dict.fromkeys(BEST_IS_HIGHER)).search(plan)
-    assert "every learning rate that was tried diverged; 0.001 stays" in choice.note
+    assert "every learning rate that was tried diverged; keeping 0.001" in choice.note
     assert choice.nodes(plan.config) == {}
     choice = Written({**BEST_IS_HIGHER, 0.001: None}).search(plan)
     assert "0.003 instead of 0.001: the training diverges with 0.001" in choice.note
@@ -97,21 +98,21 @@ def test_it_takes_no_more_than_its_share_of_the_time(make_plan: MakePlan) -> Non
     choice = Written(BEST_IS_HIGHER).search(plan, left=100)
     assert choice.note == "Probe skipped: 15 s are too short to try 5 learning rates."
     choice = Written(BEST_IS_HIGHER).search(plan, left=5)
-    assert "Probe skipped: there is no time for one before the deadline" in choice.note
+    assert "Probe skipped: only 0.8 s are available for it before the deadline" in choice.note
     assert choice.nodes(plan.config) == {}
 
 
 def test_epochs_follow_the_deadline_where_the_training_still_gains(make_plan: MakePlan) -> None:
     plan = make_plan("out")
-    # An epoch of 100 batches takes 10 seconds, and a second for its evaluation.
+    # An epoch of 100 batches takes 10 s, and its evaluation 1 s.
     choice = Written(BEST_IS_HIGHER, rises=0.001).search(plan, left=360)
     assert choice.epochs == 24 - 14
-    assert "10 epochs instead of 1, for it still gains" in choice.note
+    assert "10 epochs instead of 1, because it still gains" in choice.note
     assert Written(BEST_IS_HIGHER).search(plan, left=360).epochs == 1
     long = make_plan("long", "epochs=100")
     choice = Written(BEST_IS_HIGHER).search(long, left=360)
     assert choice.epochs == 10
-    assert "10 epochs instead of 100, in time for the deadline" in choice.note
+    assert "10 epochs instead of 100, to meet the deadline" in choice.note
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_epochs_follow_the_deadline_where_the_training_still_gains(make_plan: Ma
         (20, (), 10, 50, True, 20),
         (20, (), 10, 7, False, 7),
         (20, (5,), 0, 7, False, 5),
-        (2, (), 10, 0, True, 2),  # the deadline will stop it early
+        (2, (), 10, 0, True, 2),  # the deadline will end it early
         (20, (5,), 10, 0, True, 5),
     ],
 )
@@ -170,13 +171,13 @@ def accuracies(heard: list[Progress]) -> list[float | None]:
 
 
 def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) -> None:
-    """A worker that is stopped in its probe starts it again; one that ends later keeps choice and checkpoint."""
+    """A worker that is stopped during its probe repeats it. A later worker reuses the result and its checkpoint."""
     plan = make_plan("probed", "max_batches=20", "learning_rate=0.0001", *PROBE, "tune.batches=5")
     folder, rungs = plan.round.folder, list[Progress]()
     with pytest.raises(TrainingStopped):
         train_round(plan, Supervisor(rungs.append, lambda: any(heard.stage == "probe" for heard in rungs)))
     assert [path.name for path in folder.iterdir()] == [BASE_WEIGHTS_FILE]
-    # One that is killed leaves its courses as they were at some time, or half of them.
+    # A killed probe leaves its courses in an earlier state, or half written.
     (folder / "probe").mkdir()
     (folder / "probe" / "0.001.ckpt").write_bytes(b"half of a checkpoint")
 
@@ -189,10 +190,10 @@ def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) 
     assert choice["learning_rate"] > 0.0001
     assert choice["gain"] > 0
     assert not (folder / "probe").exists()
-    # A course is the beginning of the training, here all of it: it comes to the same, to the last hit.
+    # A course is the start of the training, here all of it. So both reach exactly the same accuracy.
     found = dict(choice["rungs"][-1]["accuracies"])[choice["learning_rate"]]
-    assert accuracies(heard) == [pytest.approx(found, abs=1e-6)]  # the module's metric is of 32 bits
-    # The probe leaves no trace in the training but its choice.
+    assert accuracies(heard) == [pytest.approx(found, abs=1e-6)]  # the module's metric uses 32 bits
+    # The probe changes nothing in the training except for the result.
     chosen = make_plan("chosen", "max_batches=20", f"learning_rate={choice['learning_rate']}")
     assert heard_of(chosen)[1] == update
 
@@ -200,24 +201,26 @@ def test_a_badly_chosen_rate_is_put_right_once_and_for_all(make_plan: MakePlan) 
     heard, again = heard_of(plan)
     assert again == update
     assert [progress.step for progress in heard if progress.stage == "fit" and progress.step] == []
-    assert [progress.note for progress in heard if progress.stage == "probe"] == [f"{said.note} Kept from before."]
+    assert [progress.note for progress in heard if progress.stage == "probe"] == [
+        f"{said.note} Reused from the earlier run."
+    ]
     assert json.loads((folder / PROBE_FILE).read_text()) == choice
 
 
 def untouched(_state: Mapping[str, torch.Tensor]) -> float | None:
-    """A score for a probe that is skipped."""
+    """A score function for a probe that must be skipped."""
     raise AssertionError
 
 
 def tune(setup: FitSetup, *, now: float = 0.0) -> tuple[FitSetup, list[str]]:
-    """The setup that comes of one where nothing is to be trained, and what is said."""
+    """Tune a setup without any training, and return the result and the reports."""
     heard: list[Progress] = []
     chosen = tuned(setup, untouched, Supervisor(heard.append, monotonic=lambda: now, finish_at=100.0))
     return chosen, [progress.note for progress in heard]
 
 
 def skipped(setup: FitSetup, *, now: float = 0.0) -> str:
-    """The sentence for a setup that is left as it is."""
+    """Return the report about a setup that stays unchanged."""
     chosen, (note,) = tune(setup, now=now)
     assert chosen is setup
     return note
@@ -228,20 +231,20 @@ def test_where_there_is_nothing_to_search_it_is_said_and_kept(make_setup: MakeSe
     note = skipped(setup)
     assert note == "Probe skipped: the optimizer has no lr to search for."
     assert json.loads((setup.round.folder / PROBE_FILE).read_text())["note"] == note
-    assert skipped(setup) == f"{note} Kept from before."
-    assert "there is no time for one" in skipped(make_setup("late", *PROBE), now=99.0)
+    assert skipped(setup) == f"{note} Reused from the earlier run."
+    assert "s are available for it before the deadline" in skipped(make_setup("late", *PROBE), now=99.0)
 
 
 def test_processes_that_something_else_starts_are_not_probed_for(
     make_setup: MakeSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As torchrun starts them, on how many machines only it knows."""
+    """Set the variables of processes that torchrun started. Only torchrun has the number of machines."""
     told = {"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     for name, value in {**told, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x"}.items():
         monkeypatch.setenv(name, value)
     setup = make_setup("out", *PROBE, "trainer.devices=2", "trainer.strategy=ddp")
     note = skipped(setup)
-    assert note == "Probe skipped: it needs processes that Lightning starts on one machine."
+    assert note == "Probe skipped: the processes must be started by Lightning on one machine."
     assert list(setup.round.folder.iterdir()) == []
 
 
@@ -251,12 +254,12 @@ def test_a_process_that_lightning_starts_takes_over_what_the_first_one_chose(
     setup = make_setup("out", *PROBE, "trainer.devices=2", "trainer.strategy=ddp")
     choice = Written(BEST_IS_HIGHER).search(setup.plan)
     (setup.round.folder / PROBE_FILE).write_text(choice.to_json())
-    monkeypatch.setattr(rank_zero_only, "rank", 0)  # Lightning notes there which process this is, for ever
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # Lightning stores there permanently which process this is
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("NODE_RANK", "0")
     chosen, heard = tune(setup)
     assert chosen.config == dataclasses.replace(setup.config, **choice.nodes(setup.config)) != setup.config
-    assert heard == []  # the first one has said it
+    assert heard == []  # the first process reports it
 
 
 def test_courses_resume_where_they_stand_and_those_that_diverge_are_dropped(make_setup: MakeSetup) -> None:
@@ -278,7 +281,7 @@ def test_courses_resume_where_they_stand_and_those_that_diverge_are_dropped(make
     step_by_step, at_once = courses("step by step"), courses("at once")
     step_by_step.go_on(0.01, 2)
     assert step_by_step.go_on(1e38, 7).accuracy is None
-    # Over the end of an epoch and through the same drop-outs.
+    # Across the end of an epoch and with the same dropout.
     step_by_step.go_on(0.01, 5)
     assert step_by_step.go_on(0.01, 7).accuracy == at_once.go_on(0.01, 7).accuracy != 0.0
     with pytest.raises(OutOfTime):
@@ -287,6 +290,6 @@ def test_courses_resume_where_they_stand_and_those_that_diverge_are_dropped(make
 
 def test_the_pace_is_that_of_the_trainings_alone() -> None:
     found = Found((Rung(1, {1.0: 0.5}),), seconds_per_batch=0.1, seconds_per_course=1.0)
-    assert epochs_that_fit(found, 90, 100.0) == 8  # 90 seconds less four scorings, 10 for an epoch
+    assert epochs_that_fit(found, 90, 100.0) == 8  # 90 s minus four scorings; 10 s per epoch
     assert epochs_that_fit(found, 90, 0.0) == 0
     assert epochs_that_fit(Found(()), 90, 100.0) == 0

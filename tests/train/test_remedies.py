@@ -1,4 +1,4 @@
-"""Remedies are tried in their order, only where needed, within the time left; the better update stays."""
+"""Remedies run in order, only if needed, within the remaining time. The better update stays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRAINED = {"w": torch.ones(4), "count": torch.tensor(5)}
 
 
 def closeness(goal: float) -> Callable[[Mapping[str, torch.Tensor]], float]:
-    """Accuracy by how near the weights are to a goal."""
+    """Return an accuracy that grows as the weights approach a goal."""
     return lambda state: 1 - float((state["w"] - goal).abs().mean()) / 10
 
 
@@ -31,7 +31,7 @@ def test_the_line_search_finds_the_size_that_does_best(goal: float, best: float)
     assert weights is not None
     assert weights["w"].tolist() == pytest.approx([best] * 4)
     assert int(weights["count"]) == 5
-    assert f"{best:g} times its size" in words
+    assert f"scaled by {best:g}" in words
 
 
 def test_the_line_search_keeps_what_was_trained_where_nothing_is_better() -> None:
@@ -40,7 +40,7 @@ def test_the_line_search_keeps_what_was_trained_where_nothing_is_better() -> Non
 
 
 class Fixed:
-    """A remedy with a known outcome."""
+    """A remedy with a given result."""
 
     def __init__(self, name: RemedyName, low: float | None, seconds: float = 1.0) -> None:
         self.low = low
@@ -58,7 +58,7 @@ def verdict_of(low: float) -> Verdict:
 
 
 class Bench:
-    """An update on disk that holds the lower end of its gain."""
+    """An update on disk whose content is the lower end of its gain."""
 
     def __init__(self, folder: Path, low: float = -0.5, left: float = math.inf) -> None:
         self.path = folder / "update.pt"
@@ -106,7 +106,7 @@ def test_what_takes_longer_than_is_left_is_left_out(tmp_path: Path) -> None:
     bench, long = Bench(tmp_path, left=10.0), Fixed("scale", 0.3, seconds=11.0)
     _, verdict = bench.improve(long, Fixed("average", -0.6))
     assert long.asked == 0
-    assert bench.notes[0] == "There is no time left for scale."
+    assert bench.notes[0] == "No time is left for the remedy scale."
     assert verdict.withheld == "it gains nothing; average did not help"
     assert torch.load(bench.path) == -0.5
 

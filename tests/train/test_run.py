@@ -1,4 +1,4 @@
-"""A whole training, as a worker makes it: from a stranger's file to an update on disk."""
+"""A whole training, as in a worker: from a stranger's file to an update on disk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from decloud_pl.train.run import train_round
 
 
 class FullDisk(Callback):
-    """Fails as a write to a full disk does."""
+    """Fails like a write to a full disk."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/full/place")
@@ -41,7 +41,7 @@ MakePlan = Callable[..., TrainingPlan]
 
 
 def changed(plan: TrainingPlan, **fields: Any) -> TrainingPlan:
-    """The plan with other values of its round."""
+    """Return the plan with other values for its round."""
     return dataclasses.replace(plan, round=dataclasses.replace(plan.round, **fields))
 
 
@@ -57,7 +57,7 @@ def test_a_plan_survives_its_files(damage: str, make_plan: MakePlan) -> None:
         (folder / CONFIG_FILE).write_text("a: [")
     else:
         (folder / ROUND_FILE).write_text('{"base_model": "x"}')
-    with pytest.raises(TrainingError, match=r"cannot be read.*Start the round again to plan it again"):
+    with pytest.raises(TrainingError, match=r"cannot be read.*Start the round again to create a new plan"):
         TrainingPlan.read(folder)
 
 
@@ -84,7 +84,7 @@ def test_what_changes_the_result_changes_the_plans_keys(
     assert (made.fingerprint() == other.fingerprint()) is same_course
     made.write(made.round.folder)
     assert other.differs_from(made.round.folder) is not same_update
-    assert not made.differs_from(other.round.folder)  # no plan is there
+    assert not made.differs_from(other.round.folder)  # the folder has no plan
 
 
 def test_training_gains_and_reports(make_plan: MakePlan) -> None:
@@ -125,14 +125,14 @@ def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make
     heard: list[Progress] = []
     update = train_round(wrong, Supervisor(heard.append))
     assert update is not None
-    assert update.withheld.startswith("read as this network's validators do (gradient, rate 0.1), the update ")
+    assert update.withheld.startswith("as this network's validators read it (gradient, rate 0.1), the update ")
     assert update.withheld.endswith("set update.convention=gradient")
     assert update.gain_low is not None
     assert update.gain_low < 0
-    # Other weights would be misread as well: nothing was tried.
+    # Validators would misread other weights too, so no remedy was tried.
     assert "remedy" not in {progress.stage for progress in heard}
     assert heard[-1].note == f"Nothing will be submitted: {update.withheld}."
-    # The training was over: with the right convention only the file is made again.
+    # The training was complete. With the right convention, only the file is written again.
     heard.clear()
     right = train_round(changed(wrong, convention="gradient"), Supervisor(heard.append))
     assert right is not None
@@ -144,7 +144,7 @@ def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make
 
 
 def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePlan) -> None:
-    """Also where that is stopped in its middle: it resumes there."""
+    """A training that stops in the middle of the remedy resumes there."""
     made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.remedies=[average,lower_rate]")
     heard: list[Progress] = []
     with pytest.raises(TrainingStopped):
@@ -160,7 +160,7 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePl
     assert 0 < update.gain_low < update.gain
     notes = [progress.note for progress in heard if progress.stage == "remedy" and progress.note]
     assert notes[0].startswith("Remedy average: ")
-    assert "trained again at the rate 0.005." in notes[-1]
+    assert "trained again at learning rate 0.005." in notes[-1]
     steps = {stage: [one.step for one in heard if one.stage == stage and one.step] for stage in ("fit", "remedy")}
     assert steps["fit"] == []
     assert (steps["remedy"][0], steps["remedy"][-1]) == (21, 40)
@@ -175,8 +175,8 @@ def test_a_training_that_diverges_is_made_again_at_a_lower_rate(make_plan: MakeP
     assert update is not None
     assert update.withheld == ""
     notes = [progress.note for progress in heard if progress.stage == "remedy" and progress.note]
-    assert notes[0] == "The training diverged: conv1.bias holds values that are not finite."
-    assert notes[-1] == "Remedy lower_rate: trained again at the rate 0.05."
+    assert notes[0] == "The training diverged: conv1.bias has values that are not finite."
+    assert notes[-1] == "Remedy lower_rate: trained again at learning rate 0.05."
     with pytest.raises(TrainingDiverged):
         train_round(make_plan("b", *course, "update.remedies=[]"), Supervisor())
 
@@ -186,7 +186,7 @@ def test_in_an_experiment_the_score_is_of_the_test_split(make_plan: MakePlan) ->
     assert update is not None
     assert update.gain_low is not None
     assert update.gain_high is not None
-    # Of 359 samples; the estimate is by 72 others.
+    # On 359 samples. The estimate uses 72 others.
     assert update.accuracy_after is not None
     assert (update.accuracy_after * 359) % 1 == pytest.approx(0, abs=1e-6)
     assert update.gain is not None
@@ -203,7 +203,7 @@ def test_a_base_model_that_is_none(make_plan: MakePlan, tmp_path: Path) -> None:
 def test_too_few_classes_for_the_data(make_plan: MakePlan, tmp_path: Path) -> None:
     path = tmp_path / "base.pt"
     torch.save(build("simple_cnn", {"num_classes": 3}).state_dict(), path)
-    with pytest.raises(TrainingError, match="3 classes apart, the data set digits has 10"):
+    with pytest.raises(TrainingError, match="3 classes, but the data set digits has 10"):
         train_round(make_plan("out", base_model=path), Supervisor())
 
 
@@ -233,5 +233,5 @@ def test_the_time_runs_out_while_the_model_is_opened(make_plan: MakePlan) -> Non
 
 @pytest.mark.parametrize("start", ["ddp_spawn", "ddp_fork"])
 def test_processes_that_could_not_hand_the_update_back_are_refused(start: str, make_plan: MakePlan) -> None:
-    with pytest.raises(TrainingError, match=r"cannot hand the update back.*trainer\.strategy=ddp"):
+    with pytest.raises(TrainingError, match=r"cannot return the update.*trainer\.strategy=ddp"):
         train_round(make_plan("out", f"trainer.strategy={start}", "trainer.devices=2"), Supervisor())

@@ -14,7 +14,7 @@ from decloud_pl.train.fit.optimizers import optimizer_factory, scheduler_factory
 
 
 def rates(*overrides: str, steps: int) -> list[float]:
-    """The rate of each step, and the one after the last, with a learning rate of 1."""
+    """Return the rate of each step and the one after the last, for a learning rate of 1."""
     settings = compose(["learning_rate=1", "optimizer=sgd", *overrides])
     optimizer = optimizer_factory(settings.optimizer)([torch.nn.Parameter(torch.zeros(1))])
     make = scheduler_factory(settings.scheduler or {})

@@ -1,4 +1,4 @@
-"""Which samples a model gets right."""
+"""The samples that a model gets right."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from decloud_pl.train.score.scorer import Scorer
 
 
 class Brightest(nn.Module):
-    """Says class 1 for bright images, class 0 for dark ones."""
+    """Predicts class 1 for bright images and class 0 for dark ones."""
 
     def __init__(self) -> None:
         super().__init__()

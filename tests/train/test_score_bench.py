@@ -1,4 +1,4 @@
-"""scripts/bench score on a network small enough for a test: the gate's interval covers what the validator measures."""
+"""scripts/bench score on a small network: the gate's interval covers the validator's result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 @pytest.mark.skipif(not FASHION_MNIST.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_the_validators_result_lies_in_the_gates_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    """30 rounds of other seeds on the real Fashion-MNIST, scored by the validator's code on the whole test split."""
+    """30 rounds with different seeds on Fashion-MNIST, scored by the validator's code on the whole test split."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     bench: Any = importlib.import_module("score")
     model = ("--architecture", "mlp", "--image-size", "16")
@@ -22,7 +22,7 @@ def test_the_validators_result_lies_in_the_gates_interval(monkeypatch: pytest.Mo
     found = bench.run(bench.parse([*model, *small, "--rounds", "30"]))
     assert len({entry["seed"] for entry in found["each"]}) == found["rounds"] == 30
     assert found["covered"] >= 27, found["each"]
-    # An interval that is right because it says nothing would cover as well.
+    # A very wide interval would cover the result too, so the width is limited.
     assert found["mean_width_points"] < 5
     measured = [entry["measured"] for entry in found["each"]]
     assert max(measured) > 40

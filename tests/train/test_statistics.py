@@ -13,7 +13,7 @@ from decloud_pl.train.update.statistics import with_statistics_of
 
 
 def trained(network: nn.Module, *, seed: int) -> nn.Module:
-    """The network with other parameters and statistics, as a fit would leave them."""
+    """Return the network with other parameters and statistics, as after a fit."""
     other = copy.deepcopy(network)
     made = torch.Generator().manual_seed(seed)
     for name, tensor in other.state_dict().items():
@@ -41,7 +41,7 @@ def test_a_resnet_computes_the_same_with_the_buffers_of_its_base_model() -> None
     assert torch.equal(found.argmax(1), expected.argmax(1))
     kept = {**network.state_dict(), **buffers}
     moved.load_state_dict(kept)
-    assert not torch.allclose(moved(images), expected, rtol=0.1)  # the statistics do matter
+    assert not torch.allclose(moved(images), expected, rtol=0.1)  # so the statistics matter
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_what_has_nothing_to_move_keeps_its_parameters(norm: nn.Module) -> None:
 
 
 class Shared(nn.Module):
-    """A batch norm that is used, and registered, twice."""
+    """A batch norm that is used and registered twice."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Every argument of Lightning's Trainer has its effect in a fit, or is refused with the reason."""
+"""Every argument of Lightning's Trainer takes effect in a fit, or is refused with the reason."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BATCHES = 4
 
 
 class Seen(Callback):
-    """What a fit is like from inside."""
+    """Records a fit's state from inside."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -70,7 +70,7 @@ class Seen(Callback):
 
 @dataclass
 class Bench:
-    """Fits as a user would configure them."""
+    """Runs fits as a user would configure them."""
 
     make_setup: MakeSetup
     printed: Callable[[], str]
@@ -95,7 +95,7 @@ class Bench:
         return fit
 
     def round(self, *overrides: str, supervisor: Supervisor | None = None) -> Fit:
-        """A fit with all callbacks of a round; its update is on disk afterwards."""
+        """Run a fit with all callbacks of a round. Its update is on disk afterwards."""
         setup = self.setup(*overrides)
         seed_everything(0, verbose=False)
         module = setup.module()
@@ -114,7 +114,7 @@ def weights(fit: Fit) -> torch.Tensor:
 
 
 def change(bench: Bench, *overrides: str) -> torch.Tensor:
-    """What one step changes, entry by entry, at a rate of 1."""
+    """Return the change of every entry after one step at a rate of 1."""
     fit = bench.prepared(
         "optimizer.lr=1", "optimizer.momentum=0", "optimizer.nesterov=false", "trainer.max_steps=1", *overrides
     )
@@ -124,7 +124,7 @@ def change(bench: Bench, *overrides: str) -> torch.Tensor:
 
 
 EARLY = ("callbacks=early_stopping", "+callbacks.early_stopping.stopping_threshold=0")
-"""Stops after the first validation, whatever that says."""
+"""Stops after the first validation, regardless of its result."""
 
 
 def accelerator(bench: Bench) -> None:
@@ -138,12 +138,12 @@ def strategy(bench: Bench) -> None:
     node = "{_target_:lightning.pytorch.strategies.DDPStrategy,find_unused_parameters:true}"
     made = bench.prepared(f"trainer.strategy={node}").trainer.strategy
     assert isinstance(made, DDPStrategy)
-    assert made._ddp_kwargs == {"find_unused_parameters": True}  # noqa: SLF001  # it has no public name
+    assert made._ddp_kwargs == {"find_unused_parameters": True}  # noqa: SLF001  # no public name
 
 
 def devices(bench: Bench) -> None:
     trainer = bench.prepared("trainer.devices=2", "trainer.strategy=ddp").trainer
-    assert (trainer.num_devices, trainer.world_size) == (2, 2)  # test_worker trains on two
+    assert (trainer.num_devices, trainer.world_size) == (2, 2)  # test_worker trains on two devices
 
 
 def num_nodes(bench: Bench) -> None:
@@ -162,7 +162,7 @@ def plugins(bench: Bench) -> None:
     node = "{_target_:lightning.pytorch.plugins.MixedPrecision,precision:bf16-mixed,device:cpu}"
     fit = bench.round(f"trainer.plugins=[{node}]", "trainer.precision=null")
     assert fit.trainer.precision == "bf16-mixed"
-    with pytest.raises(ConfigError, match=r"AsyncCheckpointIO in trainer\.plugins is refused"):
+    with pytest.raises(ConfigError, match=r"AsyncCheckpointIO in trainer\.plugins is not supported"):
         bench.prepared("trainer.plugins=[{_target_:lightning.pytorch.plugins.io.AsyncCheckpointIO}]")
 
 
@@ -188,7 +188,7 @@ def min_steps(bench: Bench) -> None:
 
 
 def late(bench: Bench, *overrides: str) -> int:
-    """The steps of a fit whose deadline has passed after the first one: a late update earns nothing."""
+    """Return the steps of a fit whose deadline passed after the first one. A late update earns nothing."""
     heard: list[Progress] = []
     clock = iter([0.0] * 2)
     supervisor = Supervisor(heard.append, monotonic=lambda: next(clock, 100.0), finish_at=50.0)
@@ -246,7 +246,7 @@ def accumulate_grad_batches(bench: Bench) -> None:
 def gradient_clip_val(bench: Bench) -> None:
     assert float(change(bench).norm()) > 0.1
     assert float(change(bench, "trainer.gradient_clip_val=0.001").norm()) == pytest.approx(0.001, rel=1e-3)
-    # Lightning itself refuses this for Adam's fused kernel.
+    # Lightning refuses this for Adam's fused kernel.
     bench.fit("optimizer=adam", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.001")
 
 
@@ -283,7 +283,7 @@ def use_distributed_sampler(bench: Bench) -> None:
         with one_process():
             fit.trainer.fit(fit.module, train_dataloaders=loader)
         assert isinstance(fit.trainer.train_dataloader.sampler, sampler)  # type: ignore[union-attr]
-    # The round's own data is shared batch by batch whatever this says: test_worker compares two processes with one.
+    # The round's own data is shared batch by batch in any case; test_worker compares two processes with one.
 
 
 def sync_batchnorm(bench: Bench) -> None:
@@ -354,12 +354,12 @@ def enable_progress_bar(bench: Bench) -> None:
 
 
 def enable_model_summary(bench: Bench) -> None:
-    quiet()  # as a worker is, which must not silence this
+    quiet()  # as in a worker; it must not silence the summary
     bench.fit()
     assert bench.printed() == ""
     bench.fit("trainer.enable_model_summary=true")
     assert "Trainable params" in bench.printed()
-    # The plain one goes to Lightning's log.
+    # The plain summary goes to Lightning's log.
     assert logging.getLogger("lightning.pytorch.callbacks.model_summary").isEnabledFor(logging.INFO)
 
 
@@ -395,7 +395,7 @@ FOREIGN = {
     "default_root_dir": "/tmp",
     "model_registry": "mine/model",
 }
-"""What a user could set of the arguments that are refused."""
+"""Values that a user could set for the refused arguments."""
 
 
 @pytest.fixture
@@ -407,7 +407,7 @@ def bench(make_setup: MakeSetup, capsys: pytest.CaptureFixture[str]) -> Iterator
 
 @contextmanager
 def one_process() -> Iterator[None]:
-    """For a distributed fit in this process, which leaves a process group and variables of the environment behind."""
+    """Clean up after a distributed fit in this process: it leaves a process group and environment variables."""
     before = dict(os.environ)
     try:
         yield
@@ -418,14 +418,14 @@ def one_process() -> Iterator[None]:
             del os.environ[name]
 
 
-@pytest.mark.filterwarnings("ignore")  # what Lightning thinks of tiny fits
+@pytest.mark.filterwarnings("ignore")  # Lightning's warnings about tiny fits
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_an_argument_has_its_effect_or_is_refused(name: str, bench: Bench) -> None:
     if name not in REFUSED:
         EFFECTS[name](bench)
         return
     wanted = rf"trainer\.{name}=.* is refused\. .*\."
-    with pytest.raises(ConfigError, match=wanted) as refusal:  # whatever is to be done with these settings
+    with pytest.raises(ConfigError, match=wanted) as refusal:  # regardless of the value
         compose([f"trainer.{name}={FOREIGN[name]}"])
     assert refusal.value.fix == REFUSED[name][1]
 
@@ -449,5 +449,5 @@ def test_an_argument_that_lightning_does_not_have() -> None:
 def test_what_the_trainer_itself_refuses_is_one_sentence(bench: Bench) -> None:
     with pytest.raises(ConfigError, match=r"lightning\.pytorch\.Trainer cannot be built: .*Correct its settings\.$"):
         bench.prepared("trainer.precision=half")
-    with pytest.raises(TrainingError, match=r"The training failed: .*Its log has the traceback\.$"):
+    with pytest.raises(TrainingError, match=r"The training failed: .*Read the traceback in its log\.$"):
         bench.fit("trainer.val_check_interval=1000")

@@ -1,4 +1,4 @@
-"""Real worker processes: the same seed gives the same bytes, however often a training was cut off."""
+"""Real worker processes: the same seed gives the same bytes, no matter how often the training was interrupted."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.run import train_round
 from tests.harness.ports import free_port
 
-# A checkpoint with every batch: a worker may be killed anywhere.
+# A checkpoint after every batch, because a worker may be killed at any time.
 COURSE = ("epochs=3", "max_batches=30", "scheduler=cosine", "fit.checkpoint_seconds=0.000001")
 HALF_WAY = 9
 
 
 @contextmanager
 def worker(plan: TrainingPlan, **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """A worker as the daemon starts it; ended with the block."""
+    """Start a worker like the daemon does. It ends with the block."""
     plan.write(plan.round.folder)
     process = subprocess.Popen(
         [sys.executable, "-m", "decloud_pl.executors.worker", str(plan.round.folder)],
@@ -45,7 +45,7 @@ def worker(plan: TrainingPlan, **environ: str) -> Iterator[subprocess.Popen[str]
         with process:
             yield process
     finally:
-        # What it started itself belongs to its session.
+        # The worker's children are in its session.
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
 
@@ -57,7 +57,7 @@ def messages(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 
 
 def run(plan: TrainingPlan, **environ: str) -> list[dict[str, Any]]:
-    """A whole run; what it said."""
+    """Run a worker to its end and return its messages."""
     with worker(plan, **environ) as process:
         said = list(messages(process))
         assert process.wait() == 0, said
@@ -65,7 +65,7 @@ def run(plan: TrainingPlan, **environ: str) -> list[dict[str, Any]]:
 
 
 def cut_off(plan: TrainingPlan, number: signal.Signals, step: int) -> int:
-    """Signals a worker at a step; its exit code."""
+    """Send a worker a signal at a step, and return its exit code."""
     with worker(plan) as process:
         for message in messages(process):
             if message["stage"] == "fit" and message["step"] >= step:
@@ -75,7 +75,7 @@ def cut_off(plan: TrainingPlan, number: signal.Signals, step: int) -> int:
 
 
 def train(plan: TrainingPlan) -> tuple[list[int], str, bytes]:
-    """The same in this process: the steps it took, the update's CID and bytes."""
+    """Train the same plan in this process; return its steps and the update's CID and bytes."""
     heard: list[Progress] = []
     update = train_round(plan, Supervisor(heard.append))
     assert update is not None
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_bytes_even_after_being_killed_and_stopped(
     steps, *got = train(broken)
     assert HALF_WAY < 25 < steps[0] <= 90
     assert got == expected
-    # A training that is over is not done again.
+    # A complete training is not repeated.
     (broken.round.folder / "update.pt").unlink()
     steps, *got = train(broken)
     assert steps == []
@@ -142,7 +142,7 @@ module = RoundModule(network, num_classes=10, optimizer=lambda p: torch.optim.SG
 delta = DeltaCallback(
     network.state_dict(), Publisher(), path=path, network_of=lambda _: network, encoding=Encoding("float32")
 )
-# 26 batches of 49 and one of 20 in each epoch: odd ones have to be shared unevenly.
+# Each epoch has 26 batches of 49 and one of 20. Odd sizes must be shared unevenly.
 data = RoundDataModule(Digits(), ImageInput(), batch_size=49)
 Trainer(
     accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=2, callbacks=[delta],
@@ -153,7 +153,7 @@ Trainer(
 
 
 def torchrun(rank: int, port: int) -> dict[str, str]:
-    """What torchrun tells the processes that it starts (https://docs.pytorch.org/docs/stable/elastic/run.html)."""
+    """The variables that torchrun sets (https://docs.pytorch.org/docs/stable/elastic/run.html)."""
     return {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "GROUP_RANK": "0", "ROLE_RANK": str(rank),
         "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "ROLE_WORLD_SIZE": "2",
@@ -163,7 +163,7 @@ def torchrun(rank: int, port: int) -> dict[str, str]:
 
 
 def test_two_processes_make_the_update_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same batches, summed in another order: float32 entries are equal to 1e-5 of the largest."""
+    """The same batches are summed in another order, so float32 entries agree to 1e-5 of the largest."""
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
     port = free_port()
@@ -192,7 +192,7 @@ def test_two_processes_make_the_update_of_one(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_worker_on_two_devices(make_plan: Callable[..., TrainingPlan]) -> None:
-    """The first process probes for both of them."""
+    """The first process runs the probe for both."""
     probe = ("tune=probe", "tune.rates=[10]", "tune.batches=10", "tune.most_epochs=0")
     devices = ("trainer.strategy=ddp", "trainer.devices=2")
     plan = make_plan("out", "max_batches=20", "learning_rate=0.0001", *devices, *probe)

@@ -1,4 +1,4 @@
-"""Downloads while something else goes on: a daemon looks for rounds meanwhile and joins none that it cannot train."""
+"""Download data sets in the background, while the daemon looks for rounds with other data sets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RETRY_AFTER = 300.0
 
 
 class _Job:
-    """One download, in a thread that ends with the process; what it had got is gone on with the next time."""
+    """A download in a thread that ends with the process. The next download of the same data set resumes it."""
 
     def __init__(self, entry: Entry, data: DataFolder, on_end: Callable[[], object]) -> None:
         self.done_bytes = 0
@@ -45,7 +45,7 @@ class _Job:
 
 
 class BackgroundDownloads:
-    """At most one download of each data set at a time; ``monotonic`` is the time in seconds."""
+    """At most one download per data set at a time. ``monotonic`` returns the time in seconds."""
 
     def __init__(self, data: DataFolder, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._data = data
@@ -55,14 +55,14 @@ class BackgroundDownloads:
         self._failed_at: dict[str, float] = {}
 
     def on_end(self, call: Callable[[], object]) -> None:
-        """Has ``call`` called whenever a download has ended, well or not; in the download's thread."""
+        """Set a function to call after each download, successful or not. It runs in the download's thread."""
         self._on_end = call
 
     def ensure(self, entry: Entry) -> None:
-        """Returns when the files are there; starts their download otherwise.
+        """Return if the files are present, otherwise start their download.
 
         Raises:
-            DatasetNotReady: they are not there yet. The message says how far it is or why it failed.
+            DatasetNotReady: the files are not present yet. The message has the progress or the reason of a failure.
         """
         if entry.find(None, self._data) is not None:
             return
@@ -80,6 +80,6 @@ class BackgroundDownloads:
         raise DatasetNotReady(f"the data set {entry.name} is being downloaded")
 
     def wait(self, timeout: float) -> None:
-        """Waits for the downloads that run, at most ``timeout`` seconds for each."""
+        """Wait for the running downloads, at most ``timeout`` seconds for each."""
         for job in self._jobs.values():
             job.wait(timeout)

@@ -1,7 +1,7 @@
-"""Downloads of data sets: resumed where they were cut, verified, and put in place whole.
+"""Download data sets: resume interrupted files, verify them, and move only complete files to their places.
 
-A file is written as ``.NAME.part`` beside its place and moved there once its checksum is right. What was put in place
-is listed in ``SHA256SUMS``, in the format of ``sha256sum -c``.
+A file is written as ``.NAME.part`` next to its destination and moved there when its checksum is correct. ``SHA256SUMS``
+lists the complete files, in the format of ``sha256sum -c``.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ logger = logging.getLogger(__name__)
 
 SUMS_FILE = "SHA256SUMS"
 MOST_BYTES = 8 << 30
-_WAITS = (1.0, 3.0, 10.0, 30.0)  # seconds before each further try at one URL
-_CHUNK = 1 << 16  # what a broken connection may lose
+_WAITS = (1.0, 3.0, 10.0, 30.0)  # seconds before each further attempt at one URL
+_CHUNK = 1 << 16  # the most bytes that a broken connection loses
 _TIMEOUT = (10.0, 60.0)
 _LONGEST_TRANSFER = 6 * 3600.0
-"""Seconds of one request; the next one continues where it ended."""
+"""Longest duration of one request, in seconds. The next request continues where it ended."""
 _MOST_REDIRECTS = 10
 _MOST_DIGITS = 18
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 Progress = Callable[[str, int, int], None]
-"""Called with a file's name, the bytes that are there, and all of them (0 where unknown)."""
+"""Called with a file's name, the bytes present and the total bytes (0 if unknown)."""
 
 
 class _Gone(Exception):
-    """This URL will not give the file: why, in a few words."""
+    """The URL does not provide the file. The message is the reason, in a few words."""
 
 
 class _Interrupted(Exception):
-    """The connection broke or the server is busy: why, in a few words."""
+    """The connection broke or the server is busy. The message is the reason, in a few words."""
 
 
 def download_entry(
@@ -56,17 +56,17 @@ def download_entry(
     progress: Progress | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:
-    """Downloads what is missing of a data set and returns its folder.
+    """Download the missing files of a data set and return its folder.
 
-    Another process that downloads the same one is waited for.
+    If another process is downloading the same data set, wait for it.
 
     Raises:
-        DatasetNotFound: no URL gives a file, or what it gives is not the published file.
+        DatasetNotFound: no URL provides a file, or the content is not the published file.
         DatasetError: the folder cannot be written.
     """
     folder = data.folder / entry.folder
     try:
-        make_private(data.folder)  # a shared one has been made by the user
+        make_private(data.folder)  # if it is shared, the user has created it already
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock"):
             for item in entry.downloads:
@@ -74,8 +74,8 @@ def download_entry(
                     _get(entry, item, folder, data.mirror, progress, sleep)
     except OSError as error:
         raise DatasetError(
-            f"The data set {entry.name} cannot be kept in {folder}: {error.strerror}.",
-            fix="Make room, or set data.folder to another folder.",
+            f"Cannot store the data set {entry.name} in {folder}: {error.strerror}.",
+            fix="Free up space, or set data.folder to another folder.",
         ) from error
     return folder
 
@@ -111,17 +111,17 @@ def _get(
         _note(folder, sums)
         return
     raise DatasetNotFound(
-        f"{item.file} of the data set {entry.name} could not be downloaded ({'; '.join(reasons)}).",
+        f"Cannot download {item.file} of the data set {entry.name} ({'; '.join(reasons)}).",
         fix=f"Try again later, or set paths.{entry.name} to a folder that has the files.",
     )
 
 
 def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress | None, sleep: Callable[[float], None]) -> str:
-    """Downloads one file into ``part`` and returns its SHA-256.
+    """Download one file into ``part`` and return its SHA-256.
 
     Raises:
-        _Gone: the server has no such file, or another one.
-        _Interrupted: it stayed unreachable.
+        _Gone: the server does not have the file, or has another file.
+        _Interrupted: the server remained unreachable.
     """
     waits = iter(_WAITS)
     while True:
@@ -132,20 +132,20 @@ def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress | None, sl
             wait = next(waits, None)
             if wait is None:
                 raise
-            logger.info("%s: %s; going on in %.0f s", url, error, wait)
+            logger.info("%s: %s; resuming in %.0f s", url, error, wait)
             sleep(wait)
             continue
         digest, right = _check(part, item.checksum or expected)
         if right:
             return digest
         part.unlink()
-        # What was there before may have been of another version of the file; a whole transfer has no excuse.
+        # The first part may have come from another version of the file. A complete transfer must match.
         if not begun_at:
-            raise _Gone("its content is not the published file's (wrong checksum)")
+            raise _Gone("the content differs from the published file (wrong checksum)")
 
 
 def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None) -> str:
-    """One request, from where ``part`` ends. Returns the checksum that the server names, if any."""
+    """Send one request, starting at the end of ``part``. Return the checksum that the server sends, or ""."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
@@ -162,21 +162,21 @@ def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None)
                 _restart_unless_complete(response, part, have)
                 return checksum
             if status in _WORTH_ANOTHER_TRY:
-                raise _Interrupted(f"the server answered {status}")
+                raise _Interrupted(f"the server returned {status}")
             if status not in (200, 206):
-                raise _Gone(f"the server answered {status}")
+                raise _Gone(f"the server returned {status}")
             resumed = status == 206 and _range_start(response) == have
             if status == 206 and not resumed:
                 part.unlink(missing_ok=True)
-                raise _Interrupted("the server gave another part of the file")
+                raise _Interrupted("the server returned another part of the file")
             _write(session, response, item, part, have if resumed else 0, progress)
             return checksum
     except requests.exceptions.ContentDecodingError as error:
-        raise _Gone("the server compresses the file, which was not asked for") from error
+        raise _Gone("the server compressed the file, which was not requested") from error
     except requests.exceptions.InvalidURL as error:
-        raise _Gone("this is no URL") from error
+        raise _Gone("the URL is invalid") from error
     except (requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema) as error:
-        raise _Gone("this is no URL of the web") from error
+        raise _Gone("the URL must start with http:// or https://") from error
     except requests.Timeout as error:
         raise _Interrupted("the server did not answer in time") from error
     except requests.RequestException as error:
@@ -184,7 +184,7 @@ def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None)
 
 
 def _follow(session: BoundedSession, url: str, headers: Mapping[str, str]) -> list[requests.Response]:
-    """The answers on the way to a file, its own last."""
+    """Return the responses on the way to a file, the last one with the file."""
     from decloud_pl.http_client import REDIRECTS
 
     answers: list[requests.Response] = []
@@ -195,8 +195,8 @@ def _follow(session: BoundedSession, url: str, headers: Mapping[str, str]) -> li
         try:
             url = urljoin(url, answers[-1].headers.get("Location", ""))
         except ValueError as error:
-            raise _Gone("the server redirects to something that is no URL") from error
-    raise _Gone("the server redirects without end")
+            raise _Gone("the server redirects to an invalid URL") from error
+    raise _Gone("the server redirects too often")
 
 
 def _write(
@@ -211,8 +211,8 @@ def _write(
     rest = int(said) if said.isascii() and said.isdecimal() and len(said) <= _MOST_DIGITS else 0
     total = start + rest if rest else item.size
     if total > MOST_BYTES:
-        raise _Gone(f"the file is said to have {total:,} bytes")
-    # A size is for people and may be rounded, but no file is twice as large.
+        raise _Gone(f"the server reports a size of {total:,} bytes, which is too large")
+    # The declared size is for people and may be rounded, but no file is twice as large.
     most = min(MOST_BYTES, 2 * item.size + _CHUNK) if item.size else MOST_BYTES
     done = start
     with part.open("r+b" if start else "wb") as file:
@@ -227,7 +227,7 @@ def _write(
 
 
 def _restart_unless_complete(response: requests.Response, part: Path, have: int) -> None:
-    """Nothing is left to send when all of it is there; otherwise ``part`` is of another file."""
+    """Return if ``part`` is the complete file, so that nothing is left to send. Otherwise discard it."""
     if response.headers.get("Content-Range") != f"bytes */{have}":
         part.unlink()
         raise _Interrupted("the server has another version of the file")
@@ -240,7 +240,7 @@ def _range_start(response: requests.Response) -> int | None:
 
 
 def _linked_checksum(answers: Sequence[requests.Response]) -> str:
-    """The SHA-256 that the Hugging Face hub gives with a file, in the answer that redirects to its bytes."""
+    """Return the SHA-256 that the Hugging Face hub sends with the redirect to a file, or ""."""
     for answer in answers:
         value = answer.headers.get("X-Linked-ETag", "").strip('"').lower()
         if len(value) == 64 and set(value) <= set("0123456789abcdef"):
@@ -249,7 +249,7 @@ def _linked_checksum(answers: Sequence[requests.Response]) -> str:
 
 
 def _check(path: Path, checksum: str) -> tuple[str, bool]:
-    """The file's SHA-256, and whether it has the checksum; without one, any content is right."""
+    """Return the file's SHA-256, and whether the file matches the checksum. Any file matches an empty checksum."""
     algorithm, _, expected = checksum.partition(":")
     digests = {name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", algorithm or "sha256"}}
     with path.open("rb") as file:
@@ -261,7 +261,7 @@ def _check(path: Path, checksum: str) -> tuple[str, bool]:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """SHA-256 by file, as noted when the files were downloaded."""
+    """Return the SHA-256 by file, as stored when the files were downloaded."""
     try:
         lines = (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Takes a data set's files out of an archive: only those asked for, by their names alone."""
+"""Extract a data set's files from an archive: only the wanted files, found by name alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from decloud_pl.errors import DatasetError
 
 MOST_BYTES = 8 << 30
 _CHUNK = 1 << 20
-# What the readers of archives raise for one kind of damage or another; RuntimeError is an encrypted member. An
-# OSError of another kind is the disk's.
+# The archive readers raise these for damaged archives. A RuntimeError means an encrypted member. Any other OSError
+# comes from the disk.
 _DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -33,17 +33,24 @@ _DAMAGE = (
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is taken apart."""
+    """Return whether a file of this name is an archive to extract."""
     return name.endswith((".tar.gz", ".tgz", ".tar", ".zip"))
 
 
 def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> dict[str, str]:
-    """Puts the wanted files, or their gzipped form, into ``folder``; wherever they lie in the archive.
+    """Extract the wanted files, plain or gzipped, into ``folder``, regardless of their place in the archive.
 
-    The end of ``name``, what the archive is called, says what it is. Returns SHA-256 by file.
+    Args:
+        archive: the archive.
+        name: of the archive. Its suffix determines the format.
+        folder: the destination.
+        wanted: names of the files, without ``.gz``.
+
+    Returns:
+        The SHA-256 by file.
 
     Raises:
-        DatasetError: the archive is damaged, lacks a file, or holds more than 8 GB.
+        DatasetError: the archive is damaged, lacks a file, or has more than 8 GB of wanted files.
     """
     missing = set(wanted)
     sums: dict[str, str] = {}
@@ -56,13 +63,15 @@ def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> 
                 continue
             left -= size
             if left < 0:
-                raise DatasetError(f"{name} holds more than {MOST_BYTES:,} bytes.", fix="It was not used.")
+                raise DatasetError(
+                    f"{name} has more than {MOST_BYTES:,} bytes, so it was not used.", fix="Check its source."
+                )
             sums[base] = _copy(stream, folder / base, size)
             missing.discard(plain)
     except _DAMAGE as error:
         raise DatasetError(f"{name} is damaged.", fix="Download it again.") from error
     if missing:
-        raise DatasetError(f"{name} does not hold {min(missing)}.", fix="Download it again.")
+        raise DatasetError(f"{name} does not contain {min(missing)}.", fix="Download it again.")
     return sums
 
 

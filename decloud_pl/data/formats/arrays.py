@@ -1,4 +1,4 @@
-"""Images and labels in NumPy files: one ``.npz``, or a folder of ``.npy``."""
+"""Images and labels in NumPy files: one ``.npz``, or a folder of ``.npy`` files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from decloud_pl.data.formats.names import is_hidden, visible
 from decloud_pl.data.source import ImageSplit, Kind, highest
 from decloud_pl.errors import DatasetError
 
-# What NumPy and zipfile raise for one kind of damage or another. A header may claim any shape: an array that no
-# memory holds, or a number that no integer holds, is damage too. An encrypted archive is a RuntimeError.
+# NumPy and zipfile raise these for damaged files. A header may claim an array that is too large for memory, or a number
+# that is too large for an integer. An encrypted archive raises a RuntimeError.
 _DAMAGE = (
     OSError,
     ValueError,
@@ -40,12 +40,12 @@ _TRAIN = {"train", "training"}
 _TEST = ({"test"}, {"val", "valid", "validation", "dev"})
 
 Key = tuple[str, str]
-"""``train``, ``test`` or ``all``; ``images`` or ``labels``."""
+"""The part (``train``, ``test`` or ``all``) and the role (``images`` or ``labels``)."""
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """Which array is what; nothing is read before `split`."""
+    """The names of the arrays by part and role. Only `split` and `count_classes` read them."""
 
     path: Path
     names: dict[Key, str]
@@ -53,7 +53,7 @@ class Arrays:
 
     @property
     def classes(self) -> dict[str, int]:
-        """None has a name."""
+        """Empty, because the classes have no names."""
         return {}
 
     @property
@@ -68,15 +68,16 @@ class Arrays:
         labels = self._read(self.names[part, "labels"])
         if labels.dtype.kind not in "iub" or labels.ndim not in (1, 2) or labels.size != len(labels):
             raise DatasetError(
-                f"The labels in {self.path} are {labels.dtype} {labels.shape}.", fix="They must be whole numbers, (N,)."
+                f"The labels in {self.path} have type {labels.dtype} and shape {labels.shape}.",
+                fix="Save them as whole numbers of shape (N,).",
             )
         return labels.reshape(-1).astype(np.int64)
 
     def split(self, part: str) -> ImageSplit:
-        """One part.
+        """Read one part.
 
         Raises:
-            DatasetError: damaged, or not images.
+            DatasetError: the file is damaged or does not have images.
         """
         return ImageSplit(self._images(self.names[part, "images"]), self._labels(part))
 
@@ -89,7 +90,7 @@ class Arrays:
         if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] != 3) or not images.size:
             raise DatasetError(
                 f"{name} in {self.path} has the shape {images.shape}.",
-                fix="Images must be (N, H, W), (N, H, W, 3) or (N, 3, H, W).",
+                fix="Save the images with shape (N, H, W), (N, H, W, 3) or (N, 3, H, W).",
             )
         if images.dtype.kind == "f" and float(images.min()) >= 0 and float(images.max()) <= 1:
             scaled: NDArray[np.uint8] = np.rint(images * 255).astype(np.uint8)
@@ -97,29 +98,29 @@ class Arrays:
         if images.dtype.kind in "iuf" and float(images.min()) >= 0 and float(images.max()) <= 255:
             return images.astype(np.uint8, copy=False)
         raise DatasetError(
-            f"{name} in {self.path} holds values that are no pixels.", fix="They must be 0 to 255, or 0.0 to 1.0."
+            f"{name} in {self.path} has values that are not pixels.", fix="Use values from 0 to 255, or 0.0 to 1.0."
         )
 
     def _read(self, name: str) -> NDArray[np.generic]:
-        """One array. Never unpickles: an array of objects is refused."""
+        """Read one array. It never unpickles: an array of objects is refused."""
         try:
             if self.path.is_dir():
-                if not (self.path / name).is_file():  # a named pipe would never end
+                if not (self.path / name).is_file():  # reading a named pipe would never end
                     raise ValueError(name)
                 return _array(np.load(self.path / name, allow_pickle=False))
             with np.load(self.path, allow_pickle=False) as archive:
                 return _array(archive[name])
         except _DAMAGE as error:
             raise DatasetError(
-                f"{name} in {self.path} is not a NumPy array of numbers, or it is damaged.", fix="Write it again."
+                f"{name} in {self.path} is damaged, or is not a NumPy array of numbers.", fix="Save it again."
             ) from error
 
 
 def find(path: Path) -> Arrays | None:
-    """The arrays at a path or in a lone folder there, None where there are no images with labels.
+    """Return the arrays at a path or in the only folder there, or None if there are no images with labels.
 
     Raises:
-        DatasetError: an ``.npz`` that is damaged.
+        DatasetError: an ``.npz`` file is damaged.
     """
     path = _unwrapped(path)
     packed = visible(path.glob("*.npz"), path) if path.is_dir() else []
@@ -145,7 +146,7 @@ def _names(path: Path) -> dict[Key, str]:
                 name.removesuffix(".npy") for name in archive.namelist() if not any(map(is_hidden, name.split("/")))
             ]
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path} is not an .npz file, or it is damaged.", fix="Write it again.") from error
+        raise DatasetError(f"{path} is damaged, or is not an .npz file.", fix="Save it again.") from error
     return _sort_out(members, str)
 
 
@@ -157,7 +158,7 @@ def _sort_out(names: list[str], stem: Callable[[str], str]) -> dict[Key, str]:
             role = "images" if words & _IMAGES else "labels" if words & _LABELS else ""
             is_test = any(words & test for test in _TEST)
             part = "train" if words & _TRAIN else "test" if is_test else "all"
-            # `test` comes before `val`: where both are there, only the first is the test split.
+            # `test` comes before `val`. If both are present, only `test` is the test split.
             if role and (part != "test" or (tests is not None and words & tests)):
                 found.setdefault((part, role), name)
     return found
@@ -176,5 +177,5 @@ def _is_whole(names: dict[Key, str]) -> bool:
 
 def _array(value: object) -> NDArray[np.generic]:
     if not isinstance(value, np.ndarray):
-        raise ValueError(type(value).__name__)  # noqa: TRY004  # one kind of damage more
+        raise ValueError(type(value).__name__)  # noqa: TRY004  # `_read` treats it as damage
     return value

@@ -14,7 +14,7 @@ from decloud_pl.data.reader import ImageSource
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.errors import DatasetError
 
-# All that an array in a pickle needs, under NumPy's old and new names, and Python 2's text.
+# Everything that an array in a pickle needs, under NumPy's old and new names, and for Python 2's text.
 _HARMLESS = {
     (module, name)
     for package in ("numpy.core", "numpy._core")
@@ -22,7 +22,7 @@ _HARMLESS = {
 } | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 
 
-# What the unpickler raises depends on where the damage is; an array may claim more than any memory holds.
+# The unpickler raises different errors depending on the damage. An array may claim to be larger than memory.
 _DAMAGE = (
     OSError,
     EOFError,
@@ -38,10 +38,10 @@ _DAMAGE = (
 
 
 class Cifar(ImageSource):
-    """Colour images (N, 32, 32, 3), as torchvision's ``CIFAR10`` and ``CIFAR100`` give them.
+    """Color images (N, 32, 32, 3), like torchvision's ``CIFAR10`` and ``CIFAR100``.
 
-    ``train`` and ``test`` are the names of the batches, ``labels`` is the key of the labels. For the others see
-    `CatalogSource`.
+    ``train`` and ``test`` are the names of the batches, ``labels`` is the key of the labels. For the other arguments
+    see `CatalogSource`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Cifar(ImageSource):
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that can make arrays and nothing else: a batch is data, whoever wrote it."""
+    """An unpickler that can only make arrays, because the file may come from anyone."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _HARMLESS:
@@ -82,5 +82,5 @@ def _read(path: Path, key: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         return np.ascontiguousarray(pixels), np.asarray(batch[key], np.int64)
     except _DAMAGE as error:
         raise DatasetError(
-            f"{path} is not a CIFAR batch, or it is damaged; nothing in it was executed.", fix="Get the file again."
+            f"{path} is damaged, or is not a CIFAR batch. No code in it was run.", fix="Get the file again."
         ) from error

@@ -1,7 +1,7 @@
 """Columns of text files: CSV and TSV, in UTF-8.
 
-Texts stand as they are written, also where they are digits, dates or the word null. A quote that is never closed would
-take the rows below it into one text: it is found, and no row gets lost.
+Texts stay as they are in the file, even digits, dates and the word null. A quote that is never closed would swallow the
+rows after it. Such a quote is an error, so no row is lost.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ _WHOLE = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _TRUTH = {"true": 1, "1": 1, "false": 0, "0": 0}
 _Row = tuple[int, list[str]]
-"""Line where it begins, and fields."""
+"""The number of the first line of a row, and its fields."""
 _Pairs = tuple[list[str], list[str]]
 """Texts and labels."""
 
 
 class _NoRowError(DatasetError):
-    """A line that is no row."""
+    """A line is not a valid row."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """How many fields a row has, and the places of two of them."""
+    """The number of fields in a row, and the positions of two of them."""
 
     width: int
     text: int
     label: int
 
     def of(self, path: Path, rows: Iterator[_Row], several: list[_Row]) -> _Pairs:
-        """The two columns of all rows but the header. Adds to ``several`` those with a text of more than one line."""
+        """Return the two columns of all rows except the header. Add rows with a multi-line text to ``several``."""
         texts: list[str] = []
         labels: list[str] = []
         next(rows)
         for line, fields in rows:
             if len(fields) != self.width:
                 raise _NoRowError(
-                    f"{path} has {len(fields)} fields in line {line}, its header {self.width}.",
-                    fix="Write a text that holds the separator in quotes.",
+                    f"{path} has {len(fields)} fields in line {line}, but its header has {self.width}.",
+                    fix="Put quotes around a text that contains the separator.",
                 )
             texts.append(fields[self.text])
             labels.append(fields[self.label].strip())
@@ -60,10 +60,10 @@ class _Columns:
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """A file of UTF-8 text, possibly with the mark that spreadsheets put first; its line ends as they are.
+    """Open a UTF-8 text file, with or without the byte order mark of spreadsheets. Line endings stay unchanged.
 
     Raises:
-        DatasetError: another encoding.
+        DatasetError: the file has another encoding.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -77,19 +77,19 @@ def open_text(path: Path) -> Iterator[TextIO]:
     except UnicodeDecodeError as error:
         raise DatasetError(
             f"{path} is not UTF-8 text: see line {_first_wrong(path)}.",
-            fix="Save it as UTF-8; where it is Latin-1, with `iconv -f LATIN1 -t UTF-8 OLD > NEW`.",
+            fix="Save it as UTF-8. If it is Latin-1, use `iconv -f LATIN1 -t UTF-8 OLD > NEW`.",
         ) from error
 
 
 def read(path: Path, choose: Callable[[Sequence[str]], tuple[str, str]]) -> tuple[list[str], list[object]]:
-    """The texts and the labels of a file, the latter as what all of them are: numbers, truth values or words.
+    """Return the texts and the labels of a file. The labels become numbers if all of them are numbers or truth values.
 
     Args:
-        path: its suffix says what separates the columns.
-        choose: the names of the two columns, of all.
+        path: the file. Its suffix determines the separator.
+        choose: returns the names of the two columns, given all names.
 
     Raises:
-        DatasetError: a line that is no row.
+        DatasetError: a line is not a valid row.
     """
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     with open_text(path) as file:
@@ -120,14 +120,14 @@ def _csv(path: Path, columns: _Columns) -> _Pairs:
 
 
 def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: set[str]) -> bool:
-    """Whether the lines of a quoted text, but its last, are rows: of the table's width, with labels of the table's."""
+    """Return whether all lines of a quoted text but the last are rows: with the table's width and known labels."""
     rows = list(csv.reader(lines))
     rows[0] = [*before, *rows[0]]
     return all(len(row) == columns.width and row[columns.label].strip() in known for row in rows)
 
 
 def _tsv(path: Path, columns: _Columns) -> _Pairs:
-    """Quoted texts may have several lines. Where that fits no row, each line is one and other quotes are text."""
+    """Read tab-separated rows with multi-line quoted texts. If that fails, read each line as a row, quotes as text."""
     several: list[_Row] = []
     try:
         with open_text(path) as file:
@@ -164,8 +164,8 @@ def _rows(path: Path, lines: Iterable[str], separator: str) -> Iterator[_Row]:
 
 def _stray_quote(path: Path, line: int) -> _NoRowError:
     return _NoRowError(
-        f"{path} has a quote in the row at line {line} that is not closed, or closed too early: a text cannot be read.",
-        fix='Write a quote that belongs to a text as "", and the text in quotes.',
+        f"{path} has an unclosed or misplaced quote in the row at line {line}, so a text cannot be read.",
+        fix='Put quotes around the text, and write each quote inside it as "".',
     )
 
 
@@ -173,7 +173,7 @@ def _check_separator(path: Path, header: str, separator: str) -> None:
     other = next((mark for mark in _SEPARATORS if mark in header), separator)
     if separator not in header and other != separator:
         raise DatasetError(
-            f"{path} separates its columns by {_SEPARATORS[other]}, not by {_SEPARATORS[separator]}.",
+            f"{path} separates its columns by {_SEPARATORS[other]} instead of {_SEPARATORS[separator]}.",
             fix="Save it with commas as .csv, or with tabs as .tsv.",
         )
 

@@ -1,4 +1,4 @@
-"""Real handwritten digits that come with scikit-learn: the data set that is always there."""
+"""Real handwritten digits that scikit-learn contains. This data set is always available."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _FILE = Path("datasets", "data", "digits.csv.gz")
 
 
 class Digits(CatalogSource):
-    """1,797 images of 8×8 pixels, ten classes; a fifth of each class is the test split.
+    """1,797 images of 8×8 pixels in ten classes. A fifth of each class is the test split.
 
-    Source: https://archive.ics.uci.edu/dataset/80, as it comes with scikit-learn.
+    Source: https://archive.ics.uci.edu/dataset/80, as included in scikit-learn.
     """
 
     def __init__(self, entry: Mapping[str, Any] | str = "digits", **place: Any) -> None:
@@ -32,14 +32,14 @@ class Digits(CatalogSource):
 
 
 def _rows() -> np.ndarray[Any, np.dtype[np.float64]]:
-    """64 pixels from 0 to 16 and the label, for each image."""
-    # Without importing scikit-learn, which takes longer than most trainings on it.
+    """Return 64 pixels from 0 to 16 and the label, for each image."""
+    # We avoid importing scikit-learn, which takes longer than most trainings on this data set.
     package = find_spec("sklearn")
     folders = (package and package.submodule_search_locations) or ()
     for path in (Path(folder) / _FILE for folder in folders):
         if path.is_file():
             return np.loadtxt(path, delimiter=",")
-    from sklearn.datasets import load_digits  # a version that keeps the file elsewhere
+    from sklearn.datasets import load_digits  # for versions that store the file elsewhere
 
     digits = load_digits()
     return np.column_stack((digits.data, digits.target))

@@ -21,9 +21,9 @@ _MOST_BYTES = 1 << 30
 
 
 class IdxImages(ImageSource):
-    """Grey images (N, 28, 28), as torchvision's ``MNIST`` and its subclasses give them.
+    """Gray images (N, 28, 28), like torchvision's ``MNIST`` and its subclasses.
 
-    ``train`` and ``test`` are what the names of the files begin with. For the others see `CatalogSource`.
+    ``train`` and ``test`` are the prefixes of the file names. For the other arguments see `CatalogSource`.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class IdxImages(ImageSource):
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
-    """An IDX file of bytes (http://yann.lecun.com/exdb/mnist), or the same with ``.gz``.
+    """Read an IDX file of bytes (http://yann.lecun.com/exdb/mnist), plain or with ``.gz``.
 
     Raises:
-        DatasetError: missing, damaged, or not such a file.
+        DatasetError: the file is missing, damaged or in another format.
     """
     try:
         if path.is_file():
@@ -59,7 +59,7 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
         magic, *shape = struct.unpack_from(f">I{dimensions}I", data)
         if magic != _UNSIGNED_BYTE << 8 | dimensions:
             raise DatasetError(f"{path} is not an IDX file of {dimensions} dimensions.", fix="Get the file again.")
-        # A copy: torch warns of arrays that it may not write to.
+        # We copy the array, because torch warns about arrays that are not writable.
         return np.frombuffer(data, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
     except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
         raise DatasetError(f"{path} is missing, truncated or damaged.", fix="Get the file again.") from error

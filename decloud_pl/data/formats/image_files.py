@@ -1,4 +1,4 @@
-"""Image files of any size, decoded when they are asked for."""
+"""Image files of any size, decoded on demand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".t
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """N image files; stands where an array of images would, without holding their pixels."""
+    """N image files. It can replace an array of images, and does not load their pixels."""
 
     paths: tuple[Path, ...]
 
@@ -30,13 +30,13 @@ class ImageFiles:
         return ImageFiles(tuple(self.paths[index] for index in indices))
 
     def read(self, size: int) -> NDArray[np.uint8]:
-        """The pixels, (N, size, size, 3): resized bilinearly with antialiasing, whatever the files' sides.
+        """Return the pixels, (N, size, size, 3), resized bilinearly with antialiasing. Files may have any aspect ratio.
 
-        Files are opened like torchvision's ``pil_loader`` does: an EXIF orientation is not applied, transparency is
-        dropped. Unlike there, grey of 16 bits is scaled to 8.
+        Files are opened like in torchvision's ``pil_loader``: EXIF orientation is not applied, and transparency is
+        dropped. Unlike there, 16-bit gray is scaled to 8 bits.
 
         Raises:
-            DatasetError: a file that is missing, damaged, implausibly large, or whose pixels have no known range.
+            DatasetError: a file is missing, damaged or implausibly large, or the range of its pixels is unknown.
         """
         pixels = np.empty((len(self.paths), size, size, 3), np.uint8)
         for index, path in enumerate(self.paths):
@@ -53,26 +53,26 @@ def _read(path: Path, size: int) -> NDArray[np.uint8]:
     except Image.DecompressionBombError as error:
         raise DatasetError(
             f"{path} is too large: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels.",
-            fix=f"Make it smaller: the network sees {size}×{size} of them.",
+            fix=f"Make it smaller. The network uses {size}×{size} pixels.",
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(
-            f"{path} is not an image that can be read.", fix="Get the file again or take it away."
+            f"{path} is damaged, or is not a supported image.", fix="Get the file again or remove it."
         ) from error
     return np.asarray(small, np.uint8)
 
 
 def _in_colour(path: Path, image: Image.Image) -> Image.Image:
-    """Eight bits per channel. Pillow would cut larger values off, and so make a ramp white."""
+    """Convert to 8 bits per channel. Pillow would clip larger values, which turns a gradient white."""
     from PIL import Image
 
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        kind = "whole numbers of 32 bits" if image.mode == "I" else "numbers with a fraction"
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise DatasetError(
-            f"{path} has pixels that are {kind}, of which nothing says what is white.",
+            f"The pixels of {path} are {kind}, and the value of white is unknown.",
             fix="Save it with 8 or 16 bits per pixel.",
         )
-    image.info.pop("transparency", None)  # it would be dropped with a warning
+    image.info.pop("transparency", None)  # Pillow would warn when it drops it
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Images in one folder per class, as torchvision's ``ImageFolder`` has them."""
+"""Images in one folder per class, like in torchvision's ``ImageFolder``."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class ImageFolder:
 
     Attributes:
         parts: the folder of each part.
-        classes: label by class, in the order of the labels. Where every name is a whole number, it is the label, less
-            the first one; else the labels count the training part's names in the order of the alphabet.
+        classes: label by class, in the order of the labels. If every name is a whole number, the label is that number
+            minus the first label. Otherwise labels number the training part's names in alphabetical order.
     """
 
     parts: dict[str, Path]
@@ -37,19 +37,17 @@ class ImageFolder:
         return max(self.classes.values()) + 1
 
     def split(self, part: str) -> ImageSplit:
-        """One part.
+        """Return one part.
 
         Raises:
-            DatasetError: a class that the training part does not have.
+            DatasetError: it has a class that the training part does not have.
         """
         paths: list[Path] = []
         labels: list[int] = []
         for folder in _class_folders(self.parts[part]):
             name = as_class(folder.name)
             if name not in self.classes:
-                raise DatasetError(
-                    f"{folder} is a class that the training images do not have.", fix="Rename it or take it away."
-                )
+                raise DatasetError(f"{folder} is a class without training images.", fix="Rename it or remove it.")
             images = _images(folder)
             paths += images
             labels += [self.classes[name]] * len(images)
@@ -57,14 +55,14 @@ class ImageFolder:
 
 
 def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
-    """The class folders at a path, None where there are none.
+    """Return the class folders at a path, or None if there are none.
 
     Args:
-        path: of the class folders, or of the folders of the parts; or of a lone folder that holds these.
-        first_label: the number that stands for the label 0 where the folders' names are numbers; None where 0 does.
+        path: contains the class folders, or the folders of the parts, or a single folder with one of these.
+        first_label: number that means the label 0 if the folders' names are numbers. None means the number 0.
 
     Raises:
-        DatasetError: the names are numbers that do not begin with the first one.
+        DatasetError: the names are numbers that do not start with the first label.
     """
     parts = _parts(path) if path.is_dir() else None
     if parts is None:
@@ -76,8 +74,8 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
         return ImageFolder(parts, _numbered(path, numbers, first_label))
     if first_label is not None:
         raise DatasetError(
-            f"The class folders in {path} are not numbers that ?first_label={first_label} could count.",
-            fix="Take first_label away.",
+            f"The class folders in {path} are not numbers, so ?first_label={first_label} does not apply.",
+            fix="Remove ?first_label from the path.",
         )
     return ImageFolder(parts, {name: label for label, name in enumerate(sorted(set(training)))})
 
@@ -94,7 +92,7 @@ def _parts(path: Path) -> dict[str, Path] | None:
 
 
 def _unwrapped(path: Path) -> Path:
-    """The folder of the class folders: archives often put all of theirs into a folder of its own, which is no class."""
+    """Return the folder with the class folders. Archives often wrap them in another folder, which is not a class."""
     while len(folders := _class_folders(path)) == 1:
         (lone,) = folders
         if any(file.suffix.lower() in SUFFIXES for file in visible(lone.iterdir(), lone)):
@@ -112,12 +110,15 @@ def _numbered(path: Path, names: Iterable[str], first_label: int | None) -> dict
     low, high = min(found.values()), max(found.values())
     if low > 0 and first_label is None:
         raise DatasetError(
-            f"The class folders in {path} are numbers from {low} to {high}, and labels begin with 0.",
-            fix=f"Put ?first_label={low} after the path if {low} is the label 0, or ?first_label=0 if each name is its "
+            f"The class folders in {path} are numbers from {low} to {high}, but labels start at 0.",
+            fix=f"Append ?first_label={low} to the path if {low} is the label 0, or ?first_label=0 if each name is its "
             "label.",
         )
     if low < (first_label or 0):
-        raise DatasetError(f"{path} has the class folder {low}, below ?first_label={first_label}.", fix="Correct it.")
+        raise DatasetError(
+            f"{path} has the class folder {low}, below ?first_label={first_label}.",
+            fix="Correct the folder's name or ?first_label.",
+        )
     return {name: number - (first_label or 0) for name, number in found.items()}
 
 
@@ -134,15 +135,15 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _inside(folder: Path) -> Iterator[Path]:
-    """Everything below a folder.
+    """Yield everything below a folder.
 
     Raises:
-        DatasetError: a folder that this user may not read. Its images would be missing, or its whole class.
+        DatasetError: this user cannot read a folder. Without it, images or a whole class would be missing.
     """
 
     def refuse(error: OSError) -> None:
         raise DatasetError(
-            f"{error.filename} cannot be read: {error.strerror}.", fix="Let this user read it or take it away."
+            f"Cannot read {error.filename}: {error.strerror}.", fix="Give this user read access or remove it."
         ) from error
 
     for here, below, names in os.walk(folder, onerror=refuse):

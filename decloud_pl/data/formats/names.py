@@ -1,4 +1,4 @@
-"""Names in users' folders: which ones are data, and which class a name means."""
+"""Names in users' folders: which of them are data, and which class a name means."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 def is_hidden(name: str) -> bool:
-    """Whether an operating system or an editor put it there: ``._cat.png``, ``.ipynb_checkpoints``, ``__MACOSX``."""
+    """Return whether an operating system or editor created it: ``._cat.png``, ``.ipynb_checkpoints``, ``__MACOSX``."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def visible(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Those of the paths below a folder that are data, sorted."""
+    """Return the paths below a folder that are data, sorted."""
     return sorted(path for path in paths if not any(map(is_hidden, path.relative_to(folder).parts)))
 
 
 def as_class(name: str) -> str:
-    """The name of a class without the spaces that nobody sees."""
+    """Return the name of a class without surplus spaces, which users cannot see."""
     return " ".join(name.split())

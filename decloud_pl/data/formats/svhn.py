@@ -12,7 +12,7 @@ from decloud_pl.errors import DatasetError
 
 
 class Svhn(ImageSource):
-    """Colour images (N, 32, 32, 3), as torchvision's ``SVHN`` gives them; the digit 0 has the label 0."""
+    """Color images (N, 32, 32, 3), like torchvision's ``SVHN``. The digit 0 has the label 0."""
 
     def read(self, *, test: bool) -> ImageSplit:
         from scipy.io import loadmat
@@ -24,8 +24,8 @@ class Svhn(ImageSource):
             images = np.ascontiguousarray(content["X"].transpose(3, 0, 1, 2))
             labels = content["y"].astype(np.int64).reshape(-1)
         except (OSError, KeyError, ValueError, TypeError, NotImplementedError, zlib.error, MatReadError) as error:
-            raise DatasetError(f"{path} is not SVHN's file, or it is damaged.", fix="Get the file again.") from error
-        labels[labels == 10] = 0  # the files number the digits 1 to 10
+            raise DatasetError(f"{path} is damaged, or is not a file of SVHN.", fix="Get the file again.") from error
+        labels[labels == 10] = 0  # the files use 10 for the digit 0
         if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
-            raise DatasetError(f"{path} does not hold images of 32×32 pixels.", fix="Get the file again.")
+            raise DatasetError(f"{path} does not contain images of 32×32 pixels.", fix="Get the file again.")
         return ImageSplit(images, labels)

@@ -1,6 +1,6 @@
-"""Texts and labels in tables: parquet, Arrow (as Hugging Face ``datasets`` keeps it), CSV, TSV or JSON lines.
+"""Texts and labels in tables: parquet, Arrow (as Hugging Face ``datasets`` writes it), CSV, TSV or JSON lines.
 
-Only what lies on disk is read, of it the two columns only, and no table can bring code along.
+It reads only local files and only the two columns. A table cannot make it run code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from decloud_pl.data.formats import delimited
 from decloud_pl.data.formats.names import as_class, visible
 from decloud_pl.data.source import TextSplit
-from decloud_pl.errors import DatasetError
+from decloud_pl.errors import DatasetError, first_line
 
 SUFFIXES = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json")
 TEXT_COLUMNS = ("text", "sentence", "content", "review", "question", "document", "description", "tweet", "title")
@@ -31,7 +31,7 @@ _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_in
 
 
 def all_tables(folder: Path) -> tuple[Path, ...]:
-    """The tables in a folder and a few levels below, those of the preferred format only."""
+    """Return the tables in a folder and its next levels, only those of the preferred format."""
     if folder.is_file():
         return (folder,) if folder.suffix.lower() in SUFFIXES else ()
     files = [
@@ -45,7 +45,7 @@ def all_tables(folder: Path) -> tuple[Path, ...]:
 
 
 def find(folder: Path, word: str) -> tuple[Path, ...]:
-    """The tables with ``word`` in their name or their folder's, for example ``data/train-00000-of-00001.parquet``."""
+    """Return the tables with ``word`` in their path, such as ``data/train-00000-of-00001.parquet``."""
     return tuple(
         path for path in all_tables(folder) if word in re.split(r"[^a-z0-9]+", str(path.relative_to(folder)).lower())
     )
@@ -53,7 +53,7 @@ def find(folder: Path, word: str) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns; None takes the first usual name that is there."""
+    """Names of the columns. None selects the first common name that the table has."""
 
     text: str | None = None
     label: str | None = None
@@ -61,43 +61,44 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Texts, and labels as they stand in the files: numbers or words."""
+    """Texts, and labels as in the files: numbers or words."""
 
     texts: tuple[str, ...]
     labels: list[int] | list[str]
 
     def split(self, words: Sequence[str]) -> TextSplit:
-        """With the labels as numbers: words by their place in ``words``, numbers as they are.
+        """Return the texts with numeric labels. A word becomes its index in ``words``; numbers stay.
 
         Raises:
-            DatasetError: a word that is not among them.
+            DatasetError: a label is a word that is not in ``words``.
         """
         return TextSplit(self.texts, self._numbers(words))
 
     def words(self) -> list[str]:
-        """The labels that are words, sorted; empty when they are numbers."""
+        """Return the labels that are words, sorted; empty if they are numbers."""
         return sorted({label for label in self.labels if isinstance(label, str)})
 
     def _numbers(self, words: Sequence[str]) -> NDArray[np.int64]:
         index = {word: number for number, word in enumerate(words)}
         if words and not all(isinstance(label, str) for label in self.labels):
             raise DatasetError(
-                "The training data's labels are words, the test data's are numbers.", fix="Correct the files."
+                "The labels of the training data are words, but those of the test data are numbers.",
+                fix="Correct the files.",
             )
         try:
             numbers = [index[label] if isinstance(label, str) else label for label in self.labels]
         except KeyError as error:
             raise DatasetError(
-                f"A label is {error.args[0]!r}, which the training data does not know.", fix="Correct the file."
+                f"The label {error.args[0]!r} is not in the training data.", fix="Correct the file."
             ) from None
         return np.array(numbers, np.int64)
 
 
 def read(paths: Sequence[Path], columns: Columns) -> TextTable:
-    """One split from its files.
+    """Read one split from its files.
 
     Raises:
-        DatasetError: a file that is damaged, or has no such columns.
+        DatasetError: a file is damaged or lacks one of the columns.
     """
     import pyarrow as pa
 
@@ -109,30 +110,31 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
             texts += ["" if value is None else str(value) for value in text]
             labels += _labels(path, label)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DatasetError(f"{path} cannot be read as a table.", fix="Get the file again.") from error
+            reason = first_line(error)
+            raise DatasetError(f"Cannot read {path} as a table: {reason}.", fix="Get the file again.") from error
     if any(isinstance(label, str) for label in labels) and not all(isinstance(label, str) for label in labels):
-        raise DatasetError(f"{paths[0].parent} has labels that are numbers and others that are words.", fix=_CORRECT)
+        raise DatasetError(f"{paths[0].parent} mixes labels that are numbers with labels that are words.", fix=_CORRECT)
     return TextTable(tuple(texts), labels)
 
 
 def _labels(path: Path, values: Sequence[object]) -> list[int] | list[str]:
-    """Whole numbers, also where they are written as text, or words without the spaces that nobody sees."""
+    """Return the labels as whole numbers, even if written as text, or as words without surplus spaces."""
     values = [as_class(value) if isinstance(value, str) else value for value in values]
-    if any(value is None or value == "" or value != value for value in values):  # NaN is not itself
+    if any(value is None or value == "" or value != value for value in values):  # NaN differs from itself
         raise DatasetError(f"{path} has a row without a label.", fix=_CORRECT)
     if any(isinstance(value, float) and not value.is_integer() for value in values):
-        raise DatasetError(f"{path} has a label that is no whole number.", fix=_CORRECT)
+        raise DatasetError(f"{path} has a label that is not a whole number.", fix=_CORRECT)
     if all(isinstance(value, str) for value in values) and not all(_WHOLE.fullmatch(str(value)) for value in values):
         return [str(value) for value in values]
     if not all(isinstance(value, (int, float, str)) for value in values):
         raise DatasetError(f"{path} has labels that are neither numbers nor words.", fix=_CORRECT)
-    if not all(abs(float(value)) < _LARGEST for value in values):  # type: ignore[arg-type]  # the line above says so
-        raise DatasetError(f"{path} has a label that is no class number.", fix=_CORRECT)
-    return [int(value) for value in values]  # type: ignore[call-overload]  # the line above says so
+    if not all(abs(float(value)) < _LARGEST for value in values):  # type: ignore[arg-type]  # checked above
+        raise DatasetError(f"{path} has a label that is too large for a class number.", fix=_CORRECT)
+    return [int(value) for value in values]  # type: ignore[call-overload]  # checked above
 
 
 def _open(path: Path, columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
-    """The columns of the texts and of the labels."""
+    """Return the columns of the texts and of the labels."""
     from pyarrow import parquet
 
     suffix = path.suffix.lower()
@@ -149,7 +151,7 @@ def _open(path: Path, columns: Columns) -> tuple[Sequence[Any], Sequence[Any]]:
 
 
 def _from_arrow(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
-    """A stream of record batches, as ``datasets`` writes it; a class label is its number there."""
+    """Read a stream of record batches, as ``datasets`` writes it. Class labels are numbers there."""
     import pyarrow as pa
 
     texts: list[Any] = []
@@ -163,7 +165,7 @@ def _from_arrow(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
 
 
 def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
-    """One object a line, or a list of them. Of each, only what can be a text or a label is kept."""
+    """Read one object per line, or a list of objects. Keep only fields that can be a text or a label."""
     kept = {
         *((columns.text,) if columns.text else TEXT_COLUMNS),
         *((columns.label,) if columns.label else LABEL_COLUMNS),
@@ -172,19 +174,19 @@ def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
     names: dict[str, None] = {}
     for where, row in _json_rows(path):
         if not isinstance(row, dict):
-            raise DatasetError(f"{path} cannot be read as a table: {where} is no JSON object.", fix=_CORRECT)
+            raise DatasetError(f"Cannot read {path} as a table: {where} is not a JSON object.", fix=_CORRECT)
         names.update(dict.fromkeys(row))
         rows.append({name: value for name, value in row.items() if name in kept})
     if not rows:
-        raise DatasetError(f"{path} cannot be read as a table: it is empty.", fix="Get the file again.")
+        raise DatasetError(f"Cannot read {path} as a table: it is empty.", fix="Get the file again.")
     text, label = _chosen(path, columns, list(names))
     for row in rows:
-        str(row.get(text)).encode()  # half a surrogate pair, which JSON can spell, is no text
+        str(row.get(text)).encode()  # raises for half a surrogate pair, which JSON allows
     return [row.get(text) for row in rows], [row.get(label) for row in rows]
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Each row, with where it is."""
+    """Yield each row with its position."""
     with delimited.open_text(path) as file:
         is_list = next((line for line in file if line.strip()), "").lstrip().startswith("[")
         file.seek(0)
@@ -200,7 +202,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _chosen(path: Path, columns: Columns, names: Sequence[str]) -> tuple[str, str]:
-    """The columns of the texts and of the labels, of those that a table has."""
+    """Return the names of the text column and the label column."""
     return (
         _column(path, names, columns.text, TEXT_COLUMNS, "text"),
         _column(path, names, columns.label, LABEL_COLUMNS, "label"),
@@ -213,6 +215,6 @@ def _column(path: Path, names: Sequence[str], wanted: str | None, usual: Sequenc
     if found is None:
         raise DatasetError(
             f"{path} has no {role} column{'' if wanted is None else f' {wanted}'}; it has {', '.join(names)}.",
-            fix=f"Name it after the path, like PATH?{role}=COLUMN.",
+            fix=f"Append the column's name to the path: PATH?{role}=COLUMN.",
         )
     return found

@@ -1,4 +1,4 @@
-"""The catalogue's text data sets, in the layout that the Hugging Face hub and ``datasets`` keep on disk."""
+"""The catalog's text data sets, in the layouts of the Hugging Face hub and of ``datasets``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from decloud_pl.data.source import SplitName, TextSplit, check_labels, hold_out
 
 
 class TextTables(CatalogSource):
-    """Texts from parquet files as on the hub, from the Arrow files of ``datasets``' cache, or of ``save_to_disk``.
+    """Texts from the hub's parquet files, or from the Arrow files of ``datasets``' cache or ``save_to_disk``.
 
-    ``text`` and ``label`` are the columns. For the others see `CatalogSource`.
+    ``text`` and ``label`` are the columns. For the other arguments see `CatalogSource`.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class TextTables(CatalogSource):
         table = self._read("test" if split == "test" else "train")
         words = table.words()
         if words and split == "test":
-            # Their numbers are their places among the training data's: a test split may lack some.
+            # Words are numbered by their order in the training data, because a test split may lack some of them.
             words = self._read("train").words()
         whole = check_labels(table.split(words), self.num_classes, self.name)
         if split == "test":

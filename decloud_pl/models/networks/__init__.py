@@ -1,1 +1,1 @@
-"""The architectures that this package brings."""
+"""The architectures of this package."""

@@ -6,9 +6,9 @@ from torch import nn
 
 
 def resnet(num_classes: int = 10, depth: int = 18) -> nn.Module:
-    """A ResNet whose stem keeps the resolution: a 3×3 convolution with stride 1, and no pooling after it.
+    """Return a ResNet whose stem keeps the resolution: a 3×3 convolution with stride 1 and no pooling.
 
-    Input (N, 3, 32, 32), output (N, ``num_classes``) logits; ``depth`` is 18, 34, 50, 101 or 152. Source: He et al.,
+    Input (N, 3, 32, 32), output (N, ``num_classes``) logits. ``depth`` is 18, 34, 50, 101 or 152. Source: He et al.,
     https://arxiv.org/abs/1512.03385, section 4.2, with the channels of the ImageNet networks.
     """
     import torchvision

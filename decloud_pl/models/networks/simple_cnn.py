@@ -1,4 +1,4 @@
-"""The network that the public creators post: three convolutions and two linear layers for 3×32×32 images."""
+"""The network that public creators publish: three convolutions and two linear layers for 3×32×32 images."""
 
 from __future__ import annotations
 

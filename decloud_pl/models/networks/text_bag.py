@@ -1,4 +1,4 @@
-"""The mean of a text's word vectors, and a linear classifier on it."""
+"""A linear classifier on the mean of a text's word vectors."""
 
 from __future__ import annotations
 

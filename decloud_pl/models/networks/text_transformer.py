@@ -11,8 +11,8 @@ from decloud_pl.models.tokenizer import PADDING
 class TextTransformer(nn.Module):
     """Input (N, up to ``length``) token numbers, output (N, ``num_classes``) logits.
 
-    Learnt positions, normalisation before each block, and the mean over the words at the end. Source: Vaswani et al.,
-    https://arxiv.org/abs/1706.03762, the encoder alone.
+    It has learned positions, normalization before each block, and takes the mean over the words at the end. Source:
+    Vaswani et al., https://arxiv.org/abs/1706.03762, the encoder alone.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class TextTransformer(nn.Module):
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         padding = numbers == PADDING
-        padding[:, 0] = False  # attention over nothing has no value, so an empty text is one padding token
+        padding[:, 0] = False  # attention over no tokens is undefined, so an empty text is one padding token
         places = torch.arange(numbers.shape[1], device=numbers.device)
         hidden = self.encoder(self.words(numbers) + self.positions(places), src_key_padding_mask=padding)
         weight = (~padding).unsqueeze(2).to(hidden.dtype)

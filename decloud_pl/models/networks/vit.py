@@ -1,4 +1,4 @@
-"""A small vision transformer, torchvision's class with the sizes of ViT-Ti."""
+"""A small vision transformer: torchvision's class with the sizes of ViT-Ti."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def vit_tiny(
     Source: Touvron et al., https://arxiv.org/abs/2012.12877, table 1, without the distillation token.
 
     Raises:
-        ValueError: patches that do not fill the image, or heads that do not divide the width.
+        ValueError: the patches do not fill the image, or the heads do not divide the width.
     """
     from torchvision.models.vision_transformer import VisionTransformer
 
@@ -35,7 +35,7 @@ def vit_tiny(
         dropout=dropout,
         num_classes=num_classes,
     )
-    # torchvision begins with a head of zeros, which suits fine-tuning only.
+    # torchvision initializes the head with zeros, which suits fine-tuning only.
     head: nn.Linear = network.heads.head
     nn.init.trunc_normal_(head.weight, std=0.02)
     module: nn.Module = network

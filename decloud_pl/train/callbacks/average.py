@@ -13,15 +13,15 @@ State = Mapping[str, torch.Tensor]
 
 
 class AverageWeights(Callback):
-    """Keeps the mean of the weights at evenly spread steps of the fit's last part, on rank zero.
+    """Keep the mean of the weights at evenly spaced steps in the last part of a fit, on rank zero.
 
-    Put it before the callback that writes checkpoints: the mean is part of them. ``count`` says how many snapshots it
-    holds.
+    Put it before the callback that writes checkpoints, because they include the mean. ``count`` is the number of
+    snapshots in the mean.
 
     Args:
-        network: the trained network; the module itself by default.
-        share: of the fit's steps, the last ones.
-        snapshots: how many, about.
+        network: the trained network. The default is the module itself.
+        share: the last part of the fit, as a share of its steps.
+        snapshots: approximate number of snapshots.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class AverageWeights(Callback):
         self._mean: dict[str, torch.Tensor] = {}
 
     def weights(self, network: nn.Module) -> State:
-        """The average, with the network's own values for what is not a floating-point number."""
+        """Return the average. Values that are not floating-point numbers come from the network."""
         own = network.state_dict()
         return {
             name: self._mean[name].to(tensor.dtype) if name in self._mean else tensor.detach().cpu()

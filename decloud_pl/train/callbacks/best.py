@@ -13,16 +13,16 @@ State = Mapping[str, torch.Tensor]
 
 
 class BestWeights(Callback):
-    """Keeps the weights of the best validation by ``val/accuracy``, on rank zero.
+    """Keep the weights with the best ``val/accuracy``, on rank zero.
 
-    Put it before callbacks that swap weights for a validation, as averages do: when the validation's epoch ends, the
-    weights that were validated are still in place.
+    Put it before callbacks that swap the weights for validation, as averages do. The validated weights are then still
+    in place at the end of the validation epoch.
 
     Args:
-        network: the trained network; the module itself by default.
-        score: accuracy of a state on the same data, for weights that were not validated; None where it is unknown.
+        network: the trained network. The default is the module itself.
+        score: returns the accuracy of a state on the same data, for weights that were not validated; None if unknown.
         report: called with each accuracy, 0 to 1.
-        by_score: choose by ``score`` where it is known, for validation data that the verdict is by, too.
+        by_score: choose by ``score`` if it returns an accuracy. Set it if the verdict uses part of the validation data.
     """
 
     def __init__(
@@ -39,17 +39,18 @@ class BestWeights(Callback):
         self._by_score = by_score
         self._accuracy = -1.0
         self._weights: dict[str, torch.Tensor] = {}
-        self._seen = 0.0  # names the weights that were validated last
+        self._seen = 0.0  # identifies the weights that were validated last
 
     @property
     def accuracy(self) -> float | None:
-        """Of the best weights; None before the first validation."""
+        """Accuracy of the best weights, 0 to 1; None before the first validation."""
         return None if self._accuracy < 0 else self._accuracy
 
     def weights(self, network: nn.Module) -> State:
-        """The best weights: those of a validation, or the network's own where no validation saw better ones.
+        """Return the best weights: those of the best validation, or the network's own if no validation beats them.
 
-        A callback may have changed the network at the end of the fit, and a fit may end between two validations.
+        The network may differ from the last validation: a callback may change it at the end of the fit, and a fit may
+        end between two validations.
         """
         state = network.state_dict()
         last = _digest(state)
@@ -62,11 +63,11 @@ class BestWeights(Callback):
         return self._weights
 
     def score(self, state: State) -> float | None:
-        """Accuracy of a state on the validation data, measured again only where it is not the best weights."""
+        """Return the accuracy of a state on the validation data. That of the best weights is not measured again."""
         return self.accuracy if state is self._weights else self._score(state)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Every process reads the metric, which sums over all of them.
+        # Every process must read the metric, which sums over all of them.
         measured = trainer.callback_metrics.get("val/accuracy")
         if trainer.sanity_checking or measured is None or not trainer.is_global_zero:
             return
@@ -74,7 +75,7 @@ class BestWeights(Callback):
         scored = self._score(state) if self._by_score else None
         accuracy = float(measured) if scored is None else scored
         self._seen = _digest(state)
-        # Of two that are equally good the later has seen more.
+        # Of two equally good states, the later one has trained on more data.
         if accuracy >= self._accuracy:
             self._accuracy, self._weights = accuracy, state
         self._report(accuracy)
@@ -93,5 +94,5 @@ def _copied(state: State) -> dict[str, torch.Tensor]:
 
 
 def _digest(state: State) -> float:
-    """A number that differs between states that differ."""
+    """Return a number that identifies a state."""
     return sum(float(tensor.detach().cpu().double().sum()) for tensor in state.values())

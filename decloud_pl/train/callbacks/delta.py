@@ -1,4 +1,4 @@
-"""The callback that turns a finished fit into an update and publishes it; it works alone, in a notebook too."""
+"""A callback that turns a finished fit into an update and publishes it. It also works alone, in a notebook."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ _UPDATE_FILE = "update.pt"
 
 
 class DeltaCallback(Callback):
-    """After fit, on rank zero: writes the difference to the fetched base weights to a file and publishes it.
+    """Write the difference to the fetched base weights to a file after the fit and publish it, on rank zero.
 
-    The base weights are given, not taken from the module when the fit begins: a resumed fit begins with
-    weights from its checkpoint, and the difference to those would be worth nothing.
+    The caller passes the base weights. The module's weights at the start of the fit would be wrong after a resume: they
+    come from the checkpoint.
 
     Args:
         base: the fetched base model, or its state dict.
-        publisher: gets the update.
-        path: the file to write; by default the publisher's, or ``update.pt`` in the Trainer's ``default_root_dir``.
-        network_of: gives the trained network of the module; by default the module itself or the one submodule whose
-            state dict has the base model's names and shapes.
-        score: gives the accuracy of a state dict on data of your own, 0 to 1; without it nothing is measured.
-        accuracy_before: of the base model on that data.
-        encoding: of the entries; by default the publisher's, or float16.
-        writer: writes the update in place of a writer of differences to ``base``.
-        weights_of: gives the weights to publish; by default the network's at the end of the fit.
-        stopped_early: tells at the end of the fit whether it ended before its last step.
+        publisher: receives the update.
+        path: the file to write. The default is the publisher's path, or ``update.pt`` in the Trainer's
+            ``default_root_dir``.
+        network_of: returns the trained network of the module. The default is the module itself or the only submodule
+            whose state dict has the base model's names and shapes.
+        score: returns the accuracy (0 to 1) of a state dict on your own data. Without it, no accuracy is measured.
+        accuracy_before: the base model's accuracy (0 to 1) on the same data.
+        encoding: of the entries. The default is the publisher's encoding, or float16.
+        writer: replaces the default writer, which writes differences to ``base``.
+        weights_of: returns the weights to publish. The default is the network's weights at the end of the fit.
+        stopped_early: called at the end of the fit; returns whether the fit ended before its last step.
 
     Raises:
         TrainingError: there are no base weights.
@@ -68,13 +69,13 @@ class DeltaCallback(Callback):
     ) -> None:
         form = publisher.update_form if isinstance(publisher, RoundPublisher) else None
         if writer is None:
-            # The caller's tensors may be those that are trained, so they are copied; those of a file are nobody else's.
+            # The caller may train the tensors that it passes, so we copy them. Tensors from a file need no copy.
             own = base.state_dict() if isinstance(base, BaseModel) else _copied(base)
             writer = UpdateWriter(own, encoding=encoding or (Encoding() if form is None else form.encoding))
             if form is not None:
                 writer = replace(writer, convention=form.convention, gradient_rate=form.gradient_rate)
         if not writer.base:
-            raise TrainingError("There are no base weights to compare with.", fix="Give DeltaCallback a base model.")
+            raise TrainingError("DeltaCallback got no base weights to compare with.", fix="Pass it a base model.")
         self.writer = writer
         self._shapes = _shapes(writer.base)
         self._publisher = publisher
@@ -86,10 +87,10 @@ class DeltaCallback(Callback):
         self._stopped_early = stopped_early
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuses, before any training, what could not be published after it.
+        """Refuse a fit whose update could not be published, before any training.
 
         Raises:
-            TrainingError: no process holds the whole model, or the module's trained network is not found.
+            TrainingError: no process holds the whole model, or the module's trained network was not found.
         """
         strategy = type(trainer.strategy).__name__
         if strategy in _SHARDED:
@@ -100,14 +101,14 @@ class DeltaCallback(Callback):
         self._network(pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Encodes, writes, scores what a validator will see, and publishes."""
+        """Encode and write the update, score it as a validator sees it, and publish it."""
         if not trainer.is_global_zero or trainer.interrupted:
             return
         path = self._path or Path(trainer.default_root_dir) / _UPDATE_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
         network = self._network(pl_module)
         weights = self._weights_of(network)
-        if self.writer.convention == "gradient":  # such validators change parameters only
+        if self.writer.convention == "gradient":  # validators of this convention change parameters only
             weights = with_statistics_of(self.writer.base, weights, network)
         update, applied = self.writer.write(path, weights)
         self._publisher.publish(
@@ -125,9 +126,9 @@ class DeltaCallback(Callback):
         network = self._network_of(module)
         if _shapes(network.state_dict()) != self._shapes:
             raise TrainingError(
-                f"network_of gives a {type(network).__name__} whose tensors are not the base model's: "
+                f"network_of returned a {type(network).__name__} whose tensors differ from the base model's: "
                 f"{_difference(_shapes(network.state_dict()), self._shapes)}.",
-                fix="Give the network that began with the base model's weights.",
+                fix="Return the network that started with the base model's weights.",
             )
         return network
 
@@ -141,19 +142,19 @@ def _shapes(state: State) -> Shapes:
 
 
 def _difference(found: Shapes, wanted: Shapes) -> str:
-    """The first tensor that is missing, too many or of another shape."""
+    """Describe the first tensor that is missing, unexpected or of another shape."""
     for name in (*wanted, *found):
         if name not in found:
             return f"{name} is missing"
         if name not in wanted:
-            return f"{name} is not the base model's"
+            return f"{name} is not in the base model"
         if found[name] != wanted[name]:
-            return f"{name} has the shape {tuple(found[name])}, not {tuple(wanted[name])}"
-    return "nothing"
+            return f"{name} has shape {tuple(found[name])} instead of {tuple(wanted[name])}"
+    return "no difference"
 
 
 class ProgressCallback(Callback):
-    """Reports steps to a function, at most 200 times over the fit."""
+    """Report steps to a function, at most about 200 times per fit."""
 
     def __init__(self, report: Callable[[Progress], None]) -> None:
         self._report = report
@@ -175,21 +176,21 @@ class ProgressCallback(Callback):
         self._step = step
         loss = loss_of(outputs)
         if loss is not None:
-            loss *= trainer.accumulate_grad_batches  # Lightning has divided it
+            loss *= trainer.accumulate_grad_batches  # Lightning divided it by this number
         self._report(Progress("fit", trainer.current_epoch, step, total, loss))
 
 
 def loss_of(outputs: torch.Tensor | Mapping[str, Any] | None) -> float | None:
-    """The loss that a ``training_step`` returned; None where it returned none."""
+    """Return the loss that a ``training_step`` returned; None if it returned no loss."""
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
     return float(loss) if isinstance(loss, torch.Tensor) else None
 
 
 def trained_network(module: nn.Module, base: State) -> nn.Module:
-    """The module or the one submodule with the base model's names and shapes.
+    """Return the module or the only submodule with the base model's names and shapes.
 
     Raises:
-        TrainingError: there is none, or more than one.
+        TrainingError: no network matches, or more than one does.
     """
     shapes = _shapes(base)
     found: dict[str, nn.Module] = {
@@ -202,9 +203,9 @@ def trained_network(module: nn.Module, base: State) -> nn.Module:
         names = ", ".join(name or "the module itself" for name in found)
         raise TrainingError(
             f"{kind} holds {len(found)} networks with the base model's tensors: {names}.",
-            fix="Keep one as an attribute of the module, or name it with DeltaCallback's network_of=.",
+            fix="Keep only one as an attribute of the module, or select it with DeltaCallback's network_of=.",
         )
     raise TrainingError(
-        f"{kind} holds no network with the base model's {len(shapes)} tensors, by name and shape.",
-        fix="Keep base.network() as one attribute of the module, unchanged.",
+        f"{kind} has no network with the base model's {len(shapes)} tensors (same names and shapes).",
+        fix="Keep base.network() unchanged as an attribute of the module.",
     )

@@ -1,4 +1,4 @@
-"""The callbacks of a round's fit, in the order that they need."""
+"""The callbacks of a round's fit, in the order that they require."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from decloud_pl.train.update.writing import UpdateWriter
 
 
 class Outbox:
-    """A publisher that keeps the update for the caller, who holds the keys."""
+    """A publisher that keeps the update for the caller. Only the caller has the keys to publish it."""
 
     def __init__(self) -> None:
         self.update: Update | None = None
@@ -36,9 +36,9 @@ class Outbox:
 
 @dataclass(frozen=True)
 class RoundCallbacks:
-    """What a round adds to the user's callbacks; ``in_order`` are all, the user's among them.
+    """The callbacks that a round adds to the user's callbacks.
 
-    ``average`` is None where no remedy needs it.
+    ``in_order`` has all of them, including the user's. ``average`` is None if no remedy needs it.
     """
 
     best: BestWeights
@@ -50,10 +50,10 @@ class RoundCallbacks:
 
     @classmethod
     def of(cls, setup: FitSetup, network: nn.Module, judge: Judge, supervisor: Supervisor) -> RoundCallbacks:
-        """The callbacks of a fit of a network.
+        """Create the callbacks for the fit of a network.
 
         Raises:
-            ConfigError: a callback of the user's cannot be built.
+            ConfigError: one of the user's callbacks cannot be built.
         """
 
         def evaluated(accuracy: float) -> None:
@@ -66,7 +66,7 @@ class RoundCallbacks:
 
         def stopped(trainer: Trainer) -> None:
             step, total = trainer.global_step, trainer.estimated_stepping_batches
-            supervisor.note("fit", f"Stopped after {step:,} of {total:,} steps, in time for the round's deadline.")
+            supervisor.note("fit", f"Stopped after {step:,} of {total:,} steps to meet the round's deadline.")
 
         best = BestWeights(network=network, score=judge.select, report=evaluated, by_score=setup.source is None)
         average = AverageWeights(network=network) if "average" in setup.remedies else None
@@ -86,17 +86,17 @@ class RoundCallbacks:
             stopped_early=lambda: deadline is not None and deadline.stopped,
         )
         callbacks = [
-            best,  # first: it must see the weights of a validation before another callback takes them away again
+            best,  # first, because a later callback may swap the weights back after a validation
             *make_callbacks(setup.plan),
             ProgressCallback(supervisor.report),
             average,
             deadline,
             baseline,
-            setup.checkpoints(setup.round.folder / CHECKPOINT_FILE, supervisor),  # after those whose state it keeps
+            setup.checkpoints(setup.round.folder / CHECKPOINT_FILE, supervisor),  # after the callbacks that it saves
             delta,
         ]
         return cls(best, average, baseline, writer, outbox, [one for one in callbacks if one is not None])
 
     def averaged(self, network: nn.Module) -> Mapping[str, torch.Tensor] | None:
-        """The average over the fit's last part; None where there is none."""
+        """Return the average over the fit's last part, or None if there is no average."""
         return None if self.average is None or not self.average.count else self.average.weights(network)

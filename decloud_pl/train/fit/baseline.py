@@ -1,4 +1,4 @@
-"""What the base model scores before anything is trained: measured behind the first step, so that it holds up none."""
+"""Score the base model while it trains. The score is measured after the first step, so it does not delay that step."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class BaselineCallback(Callback):
-    """Scores the base model once, on rank zero: after the first step, or at the fit's end when there was no step.
+    """Score the base model once, on rank zero: after the first step, or at the end of a fit without steps.
 
-    Put it behind the callbacks that measure how long steps take.
+    Put it after the callbacks that measure the duration of steps.
 
     Args:
-        score: the base model's accuracy, 0 to 1, or None; it must leave the trained network as it is.
-        on_scored: called with the accuracy and the seconds that it took, which are ``seconds`` from then on.
-        monotonic: the time in seconds.
+        score: returns the base model's accuracy (0 to 1) or None. It must leave the trained network unchanged.
+        on_scored: called with the trainer, the accuracy and the duration in seconds. The attribute ``seconds`` has the
+            duration from then on.
+        monotonic: returns the time in seconds.
     """
 
     def __init__(

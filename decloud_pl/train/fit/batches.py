@@ -1,7 +1,7 @@
-"""Batches of a split in an order that a seed decides, from memory or from worker processes.
+"""Batches of a split in an order that a seed determines, from memory or from worker processes.
 
-Both ways give the same batches in the same order. An order can be taken up again in mid-epoch, and shared by
-several processes: each takes its part of every batch, so that the batches of all together are those of one alone.
+Both readers return the same batches in the same order. A stream can resume in the middle of an epoch. Several processes
+can share it: each takes its part of every batch, so all parts together are the batches of a single process.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from decloud_pl.train.fit.encoding import Encoder
 logger = logging.getLogger(__name__)
 
 Rows = tuple[torch.Tensor, torch.Tensor]
-"""Packed samples, and their labels int64."""
+"""Packed samples, and their labels as int64 (N,)."""
 Arrays = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-"""The same as arrays."""
+"""Packed samples and labels as arrays."""
 
 
 class BatchReader(Protocol):
-    """Where the rows of a split come from."""
+    """A source of the rows of a split."""
 
     def __len__(self) -> int: ...
 
     def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
-        """The rows of each batch of indices, in their order."""
+        """Yield the rows of each batch of indices, in order."""
         ...
 
 
 class MemoryReader:
-    """The whole split packed in memory: nothing is decoded, pickled or copied per sample.
+    """The whole split, packed in memory. Reading decodes, pickles and copies no single samples.
 
-    ``pinned`` hands out page-locked memory, which a GPU can fetch while it computes.
+    With ``pinned``, the rows are in page-locked memory, which a GPU can fetch while it computes.
     """
 
     def __init__(self, packed: torch.Tensor, labels: torch.Tensor, *, pinned: bool = False) -> None:
@@ -58,7 +58,7 @@ class MemoryReader:
 
 
 class StreamReader:
-    """Packs each batch when it is due, in ``workers`` processes or this one, for splits that do not fit into memory."""
+    """Packs each batch on demand, in ``workers`` processes or in this one, for splits that do not fit into memory."""
 
     def __init__(self, split: Split, encoder: Encoder, *, workers: int, pinned: bool = False) -> None:
         self._dataset = _PackedBatches(split, encoder)
@@ -74,7 +74,7 @@ class StreamReader:
             batch_sampler=[batch.tolist() for batch in batches],
             collate_fn=_as_it_is,
             num_workers=self._workers if _workers_can_start() else 0,
-            # A loader draws a seed; from the global generator it would change what dropout draws.
+            # A loader draws a seed. Drawing it from the global generator would change what dropout draws.
             generator=torch.Generator(),
         )
         for packed, labels in loader:
@@ -83,13 +83,13 @@ class StreamReader:
 
 
 def _workers_can_start() -> bool:
-    """Whether this machine has room for what lies between processes: locks, which are files in /dev/shm, and pipes."""
+    """Return whether worker processes can start. They need locks, which are files in /dev/shm, and pipes."""
     try:
         multiprocessing.SimpleQueue().close()
     except OSError as error:
         logger.warning(
-            "No worker processes can be started (%s): batches are read here, which is slower. Make room in /dev/shm,"
-            " allow more open files, or set fit.data_workers=0.",
+            "Cannot start worker processes (%s). Batches are read in this process, which is slower. Free up space in"
+            " /dev/shm, allow more open files, or set fit.data_workers=0.",
             error.strerror,
         )
         return False
@@ -97,9 +97,10 @@ def _workers_can_start() -> bool:
 
 
 class _PackedBatches(Dataset[Arrays]):
-    """Gives arrays: tensors would travel through /dev/shm and a socket in TMPDIR.
+    """Returns arrays, because tensors would travel through /dev/shm and a socket in TMPDIR.
 
-    Where these are too small or too long, their sender fails and the loader waits for ever; arrays go through a pipe.
+    If /dev/shm is too small or the path of TMPDIR too long, the sender fails and the loader waits forever. Arrays
+    travel through a pipe.
     """
 
     def __init__(self, split: Split, encoder: Encoder) -> None:
@@ -122,7 +123,7 @@ def _as_it_is(rows: Any) -> Any:  # a loader's own type is a list of samples
 
 
 def packed_bytes(split: Split, encoder: Encoder) -> int:
-    """What a whole split takes in memory, judged by its first sample."""
+    """Return the packed size of a whole split in bytes, estimated from its first sample."""
     if not len(split):
         return 0
     first = encoder.pack(split.take(np.zeros(1, np.int64)))
@@ -130,19 +131,19 @@ def packed_bytes(split: Split, encoder: Encoder) -> int:
 
 
 class BatchStream:
-    """One epoch after another of a split, as Lightning wants a data loader.
+    """Successive epochs of a split, usable as a data loader by Lightning.
 
-    Yields (packed, labels), and a third entry where this process's part is not an even share of the batch: the
-    factor of its mean loss that makes the average over all processes the mean over the whole batch.
+    It yields (packed, labels). If this process's part is not an even share of the batch, it yields a third entry: a
+    factor for the mean loss, so that the average over all processes is the mean over the whole batch.
 
     Args:
         reader: the split.
-        batch_size: of all processes together, of every batch but the last.
-        seed: shuffles, another order each epoch; None keeps the order.
-        limit: batches of an epoch, fewer than there are; None for all. The length stays that of all batches, since
-            Lightning's ``limit_train_batches`` counts from it.
-        epoch: the first one.
-        rank: of this process, of ``world``.
+        batch_size: of all processes together. Only the last batch may be smaller.
+        seed: shuffles every epoch differently; None keeps the order.
+        limit: number of batches per epoch; None for all. The length remains that of all batches, because Lightning
+            computes ``limit_train_batches`` from it.
+        epoch: the first epoch.
+        rank: of this process among ``world`` processes.
         world: the number of processes.
     """
 
@@ -163,8 +164,8 @@ class BatchStream:
         self._limit = limit
         self._rank = rank
         self._world = world
-        self._next = (epoch, 0)  # epoch and batch that an iteration begins with
-        self._reached = (epoch, 0)  # behind the last batch handed out
+        self._next = (epoch, 0)  # epoch and batch at which the next iteration starts
+        self._reached = (epoch, 0)  # epoch and batch after the last batch returned
 
     def __len__(self) -> int:
         return math.ceil(len(self._reader) / self._batch_size)
@@ -174,7 +175,7 @@ class BatchStream:
         self._next = (epoch + 1, 0)
         shared = self._batches(epoch)[position:]
         parts = [torch.tensor_split(batch, self._world)[self._rank] for batch in shared]
-        # A process without a share of a last, small batch still has to take part in the step.
+        # A process without a share of a small last batch still has to take part in the step.
         rows = self._reader.read([part if len(part) else batch[:1] for part, batch in zip(parts, shared, strict=True)])
         for batch, part, row in zip(shared, parts, rows, strict=True):
             position += 1
@@ -191,11 +192,11 @@ class BatchStream:
         return list(torch.split(order, self._batch_size))[: self._limit]
 
     def state_dict(self) -> dict[str, int]:
-        """The place behind the last batch handed out."""
+        """Return the position after the last batch returned."""
         epoch, position = self._reached
         whole = len(self) if self._limit is None else self._limit
         return {"epoch": epoch + 1, "batch": 0} if position >= whole else {"epoch": epoch, "batch": position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next iteration begins at this place."""
+        """Start the next iteration at this position."""
         self._next = self._reached = (state["epoch"], state["batch"])

@@ -1,4 +1,4 @@
-"""Checkpoints: a training that was stopped or killed goes on where it was, bit for bit on a CPU."""
+"""Checkpoints. A stopped or killed training resumes where it was, bit for bit on a CPU."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 
 class LocalCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there; Lightning's own goes through TMPDIR, and memory."""
+    """Write a checkpoint next to its destination and rename it. Lightning's own class needs TMPDIR and memory."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """As Lightning's: a path with a scheme, or options for one, is left to it."""
+        """Save like Lightning. A path with a scheme, or with storage options, is left to Lightning."""
         if storage_options is not None or "://" in str(path):
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -39,23 +39,23 @@ class LocalCheckpointIO(TorchCheckpointIO):
 
 _KEY = "decloud_pl"
 _MOST_OF_THE_TIME = 0.02
-"""Share of a training's time that its checkpoints may take."""
+"""Largest share of a training's time to spend on checkpoints."""
 
 
 class CheckpointCallback(Callback):
-    """Writes a checkpoint now and then, at epoch ends, and when the training is asked to stop.
+    """Write checkpoints at intervals, at epoch ends, and when a stop is requested.
 
-    It holds everything that decides how the training goes on: Lightning's own state (weights, optimizer, schedule,
-    loops, the place in the data), the other callbacks' and the random numbers'. Put it after the callbacks whose
-    state it should hold.
+    A checkpoint holds everything that determines how the training continues: Lightning's own state (weights, optimizer,
+    schedule, loops, position in the data), the state of the other callbacks, and the random number generators. Put it
+    after the callbacks whose state it must include.
 
     Args:
-        path: the file; replaced atomically.
-        fingerprint: of the training; one with another does not go on from the file.
-        every_seconds: between two checkpoints; 0 for epoch ends only. When writing is slow they are further apart.
-        seed: for the random numbers of several processes, whose states are not kept.
-        stop_requested: whether the training was asked to stop.
-        monotonic: the time in seconds.
+        path: the file. It is replaced atomically.
+        fingerprint: of the training. A training with another fingerprint does not resume from the file.
+        every_seconds: time between two checkpoints; 0 writes at epoch ends only. Slow writing increases the interval.
+        seed: for the random numbers after a resume with several processes, whose generator states are not saved.
+        stop_requested: returns whether the training must stop.
+        monotonic: returns the time in seconds.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class CheckpointCallback(Callback):
         self._on_sigterm = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Lightning's own handler sends a message to the other processes from wherever the signal finds this one,
-        # even from within another message; with one process it may end the fit before the checkpoint is written.
+        # With several processes, Lightning's own handler sends them a message from wherever the signal arrives, even
+        # from within another message. With one process it may end the fit before the checkpoint is written.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._on_sigterm)
         self._written_at = self._monotonic()
@@ -102,7 +102,7 @@ class CheckpointCallback(Callback):
     ) -> None:
         if trainer.is_last_batch or (trainer.world_size > 1 and batch_idx % LOOK_EVERY):
             return
-        # Gradients that are being accumulated are in no checkpoint.
+        # A checkpoint does not hold partly accumulated gradients.
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         due = self._every > 0 and self._monotonic() - self._written_at >= max(self._every, self._pause)
@@ -113,7 +113,7 @@ class CheckpointCallback(Callback):
             raise stopped()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # An epoch that was cut short was written at its last batch, from where it could go on.
+        # An epoch that ended early was saved at its last batch, from which it can resume.
         if not trainer.is_last_batch:
             return
         stop = agree(trainer, self._stop_requested())
@@ -141,7 +141,7 @@ class CheckpointCallback(Callback):
 
 
 def usable(path: Path, fingerprint: str) -> Path | None:
-    """The checkpoint to go on from; None when there is none, or one of another training or a damaged one.
+    """Return the checkpoint to resume from. Return None if it is missing, damaged or of another training.
 
     Raises:
         MachineShortage: this machine cannot read it now.
@@ -154,9 +154,9 @@ def usable(path: Path, fingerprint: str) -> Path | None:
         missing = shortage(error)
         if missing is not None:
             raise missing from error
-        logger.warning("The checkpoint %s cannot be read (%s); the training starts from the beginning", path, error)
+        logger.warning("Cannot read the checkpoint %s (%s); the training starts from scratch", path, error)
         return None
     if held != fingerprint:
-        logger.warning("The checkpoint %s is of another training; this one starts from the beginning", path)
+        logger.warning("The checkpoint %s belongs to another training; this training starts from scratch", path)
         return None
     return path

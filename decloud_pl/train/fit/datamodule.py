@@ -1,4 +1,4 @@
-"""The data of one round: in memory in compact form where that fits, streamed where not."""
+"""The data of one round. It is kept in memory in compact form if it fits, and streamed otherwise."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _EVALUATION_BATCH = 512
 
 
 class RoundDataModule(LightningDataModule):
-    """Splits of a `Source` for one network's input.
+    """The splits of a `Source` as input for one network.
 
-    Batches reach the device in compact form and become what the network takes there (`on_after_batch_transfer`).
-    Validation is on one half of the data that is held out of the training split; the other half is for the verdict on
-    the finished update (`held_out`).
+    Batches reach the device in compact form. `on_after_batch_transfer` converts them to the network's input there.
+    Validation uses one half of the held-out part of the training split. The other half (`held_out`) is for the verdict
+    on the finished update.
 
     Args:
         source: the data set.
         spec: the network's input.
-        batch_size: samples per step, of all devices and machines together.
-        seed: of the order of the training batches.
+        batch_size: samples per step, summed over all devices and machines.
+        seed: determines the order of the training batches.
         memory_bytes: a packed training or test split larger than this is streamed.
-        workers: processes that stream.
+        workers: number of processes that stream.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class RoundDataModule(LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """Of the data set."""
+        """The number of classes of the data set."""
         return self.source.num_classes
 
     def again(self, *, seed: int | None = None) -> RoundDataModule:
-        """The same data from its beginning, for another fit, perhaps in another order; what was packed is shared."""
+        """Return the same data from its start, for another fit, optionally in another order. Packed rows are shared."""
         other = RoundDataModule(
             self.source,
             self.spec,
@@ -75,11 +75,11 @@ class RoundDataModule(LightningDataModule):
             workers=self._workers,
         )
         other.held_out = self.held_out
-        other._readers = self._readers  # its own kind
+        other._readers = self._readers  # private, but of the same class
         return other
 
     def train_dataloader(self) -> BatchStream:
-        """Shuffled; each process has its part of every batch."""
+        """Return the shuffled training batches. Each process gets its part of every batch."""
         trainer, reader = self.trainer, self._reader("train")
         self._train = BatchStream(
             reader,
@@ -96,34 +96,34 @@ class RoundDataModule(LightningDataModule):
         return self._train
 
     def batches_per_epoch(self, limit: float | None) -> int:
-        """Batches of an epoch of the training split under Lightning's ``limit_train_batches``."""
+        """Return the batches per epoch of the training split under Lightning's ``limit_train_batches``."""
         whole = -(-len(self._reader("train")) // self._batch_size)
         if limit is None:
             return whole
         return min(whole, int(whole * limit) if isinstance(limit, float) else limit)
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the training data."""
+        """Return the position in the training data."""
         return {} if self._train is None else self._train.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lightning gives a data loader its state back too late in some cases: this comes before it makes one."""
+        """Store the position for the next data loader. Lightning may restore a loader's own state too late."""
         self._place = state_dict
 
     def val_dataloader(self) -> BatchStream:
-        """The half of the held-out data by which a training's results are chosen."""
+        """Return the half of the held-out part that is for choosing."""
         return self._in_order(_HalfReader(self.held_out.select, pinned=self._pinned()))
 
     def test_dataloader(self) -> BatchStream:
-        """The test split, which validators score on."""
+        """Return the test split. Validators score on it."""
         return self._in_order(self._reader("test"))
 
     def on_after_batch_transfer(self, batch: Sequence[torch.Tensor], dataloader_idx: int) -> tuple[torch.Tensor, ...]:
-        """What the network takes, made on the device it runs on."""
+        """Convert packed rows to the network's input, on the device of the network."""
         packed, *rest = batch
         inputs = self._encoder.batch(packed)
         if self.trainer is not None:
-            # Lightning converts a batch before this makes numbers with a fraction of it.
+            # Lightning converts a batch before this hook, when the rows are still integers.
             inputs = self.trainer.precision_plugin.convert_input(inputs)
         return (inputs, *rest)
 
@@ -149,7 +149,7 @@ class RoundDataModule(LightningDataModule):
 
 
 class _HalfReader:
-    """Rows of a half of the held-out data, packed at the first validation: the first step does not wait for it."""
+    """Rows of one half of the held-out part, packed at the first validation so that the first step starts sooner."""
 
     def __init__(self, half: Scorer, *, pinned: bool) -> None:
         self._half = half

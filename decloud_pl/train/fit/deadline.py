@@ -1,4 +1,4 @@
-"""Stopping in time."""
+"""Ending a fit in time for a deadline."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ _FORGET = 0.95
 
 
 class DeadlineCallback(Callback):
-    """Ends the fit at the last batch boundary before a moment, as if it were complete.
+    """End the fit at the last batch boundary before a deadline, as if it were complete.
 
-    ``stop_at`` is on the scale of ``monotonic``, in seconds; ``on_stop`` is called when the fit is ended early.
+    Args:
+        stop_at: the deadline, in seconds on the scale of ``monotonic``.
+        monotonic: returns the time in seconds.
+        on_stop: called when the fit ends early.
     """
 
     def __init__(
@@ -33,13 +36,13 @@ class DeadlineCallback(Callback):
         self.stopped = False
 
     def reserve(self, seconds: float) -> None:
-        """Stops so much earlier; what the caller has done since the last step was no part of a step."""
+        """Stop this many seconds earlier. The time since the last step is not counted as part of a step."""
         self._stop_at -= seconds
         self._last = self._monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last = self._monotonic()
-        # A fit that goes on from a checkpoint has something to hand in already.
+        # A resumed fit already has an update to submit.
         if trainer.global_step and agree(trainer, self._last >= self._stop_at):
             self._stop(trainer)
 
@@ -58,11 +61,11 @@ class DeadlineCallback(Callback):
             self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._last = self._monotonic()  # a step's time does not include a validation
+        self._last = self._monotonic()  # the duration of a step does not include validation
 
     def _stop(self, trainer: Trainer) -> None:
         trainer.should_stop = True
-        # The user's least numbers of epochs and steps hold for other ends: a late update earns nothing.
+        # Ignore the user's minimum epochs and steps here: a late update earns nothing.
         trainer.fit_loop.min_epochs = 0
         trainer.fit_loop.epoch_loop.min_steps = None
         total = trainer.estimated_stepping_batches

@@ -1,8 +1,8 @@
-"""Samples as networks take them; the same for training and for scoring.
+"""Convert samples to network input, in the same way for training and for scoring.
 
-An encoder works in two steps. `pack` turns samples into a tensor that is as small as it can be, so that a whole data
-set fits into memory; it works sample by sample, so packing a part of a split gives that part of the packed split.
-`batch` turns packed samples into what the network takes, on whatever device they are.
+An encoder works in two steps. `pack` turns samples into a tensor that is as small as possible, so that a whole data set
+fits into memory. It works sample by sample, so packing a part of a split gives that part of the packed split. `batch`
+turns packed samples into the network's input, on the device that holds them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _RESIZE_BATCH = 4096
 
 
 class ImageEncoder:
-    """Images resized to ``spec.size``, three channels, normalised.
+    """Images resized to ``spec.size``, with three channels, normalized.
 
-    Packed: uint8 (N, C, size, size) where C is 1 for grey images: the other channels are copies, made per batch.
+    Packed: uint8 (N, C, size, size). C is 1 for gray images; `batch` copies that channel.
     Batch: float32 (N, 3, size, size), channels last.
     """
 
@@ -35,11 +35,11 @@ class ImageEncoder:
         self._spec = spec
 
     def pack(self, split: Split) -> torch.Tensor:
-        """The samples in compact form, one row each.
+        """Return the samples in compact form, one row each.
 
         Raises:
-            TrainingError: samples of another kind.
-            DatasetError: an image file that cannot be read.
+            TrainingError: the split has samples of another kind.
+            DatasetError: an image file cannot be read.
         """
         if not isinstance(split, ImageSplit):
             raise _wrong_kind("image", "text")
@@ -49,8 +49,8 @@ class ImageEncoder:
         whole = whole.unsqueeze(1) if images.ndim == 3 else whole.permute(0, 3, 1, 2)
         if whole.shape[-2:] == (size, size):
             return whole
-        # Bilinear with antialiasing, as PIL does it. It works in floats, four times the bytes, so it goes piece by
-        # piece.
+        # Bilinear with antialiasing, like PIL. It computes in floats, which need four times the bytes, so we resize in
+        # pieces.
         pieces = [
             functional.interpolate(piece, (size, size), mode="bilinear", antialias=True)
             for piece in torch.split(whole, _RESIZE_BATCH)
@@ -58,7 +58,7 @@ class ImageEncoder:
         return torch.cat(pieces)
 
     def batch(self, packed: torch.Tensor) -> torch.Tensor:
-        """What the network takes, ``(value / 255 − mean) / std``, on the device of ``packed``."""
+        """Return the network's input, ``(value / 255 − mean) / std``, on the device of ``packed``."""
         spec = self._spec
         scaled = packed.expand(-1, spec.channels, -1, -1).to(torch.float32, memory_format=torch.channels_last)
         return scaled.mul_(1 / (255 * spec.std)).sub_(spec.mean / spec.std)
@@ -78,32 +78,32 @@ class TextEncoder:
         return torch.from_numpy(numbers)
 
     def batch(self, packed: torch.Tensor) -> torch.Tensor:
-        """What the network takes, on the device of ``packed``."""
+        """Return the network's input, on the device of ``packed``."""
         return packed.to(torch.int64)
 
 
 Encoder = ImageEncoder | TextEncoder
-"""From a data set's samples to a network's input."""
+"""Converts a data set's samples to a network's input."""
 
 
 def encoder_for(spec: InputSpec) -> Encoder:
-    """The encoder of a model's input specification."""
+    """Return the encoder for a model's input specification."""
     return ImageEncoder(spec) if isinstance(spec, ImageInput) else TextEncoder(spec)
 
 
 def check_fit(model: BaseModel, source: Source) -> None:
-    """Checks that a base model can be trained on a data set.
+    """Check that a base model can train on a data set.
 
     Raises:
-        TrainingError: it takes samples of another kind, or tells too few classes apart.
+        TrainingError: the model takes samples of another kind, or distinguishes too few classes.
     """
     unfit = why_unfit(model, kind=source.kind, classes=source.num_classes, name=source.name)
     if unfit:
-        raise TrainingError(f"{unfit[0].upper()}{unfit[1:]}.", fix="Map the round's data set to one that fits.")
+        raise TrainingError(f"{unfit[0].upper()}{unfit[1:]}.", fix="Map the round's data set to a suitable one.")
     if model.classes > source.num_classes:
-        # Allowed: a model may be made for more. It is also what a wrong folder looks like.
+        # Allowed, because a model may have more classes. It can also mean that the folder is wrong, hence the warning.
         logger.warning(
-            "The base model tells %d classes apart, the data set %s has %d.",
+            "The base model distinguishes %d classes, but the data set %s has %d.",
             model.classes,
             source.name,
             source.num_classes,
@@ -112,6 +112,6 @@ def check_fit(model: BaseModel, source: Source) -> None:
 
 def _wrong_kind(model: Kind, data: Kind, name: str = "") -> TrainingError:
     return TrainingError(
-        f"The base model takes {model} input, the data set{name} holds {data} samples.",
-        fix=f"Map the round's data set to one of {model} samples.",
+        f"The base model takes {model} input, but the data set{name} has {data} samples.",
+        fix=f"Map the round's data set to one with {model} samples.",
     )

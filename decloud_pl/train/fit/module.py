@@ -1,4 +1,4 @@
-"""A base model under training."""
+"""A base model in training."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from decloud_pl.train.fit.optimizers import OptimizerFactory, SchedulerFactory, 
 
 
 class RoundModule(LightningModule):
-    """Cross-entropy on a classifier.
+    """Train a classifier with cross-entropy.
 
-    Batches are (inputs, labels) or, where several processes share a batch unevenly, (inputs, labels, weight).
-    It logs ``train/loss`` and ``train/accuracy`` of the steps that the Trainer logs, and ``val/loss``,
+    Batches are (inputs, labels), or (inputs, labels, weight) if several processes share a batch unevenly. The module
+    logs ``train/loss`` and ``train/accuracy`` at the steps that the Trainer logs. It logs ``val/loss``,
     ``val/accuracy``, ``test/loss`` and ``test/accuracy`` of whole splits.
 
     Args:
         network: inputs → (N, classes) logits.
         num_classes: for the accuracies.
         optimizer: makes the optimizer from the parameters.
-        scheduler: makes the schedule, stepped with every batch; None keeps the rate.
+        scheduler: makes the schedule, which advances with every batch. None keeps the rate constant.
         compiled: run the network through ``torch.compile``.
     """
 
     LOGGED: ClassVar = ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-    """What a fit logs."""
+    """The metrics that a fit logs."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class RoundModule(LightningModule):
     ) -> None:
         super().__init__()
         self.network = network
-        # Labels were checked when the data set was read; checking each batch again would cost a synchronisation.
+        # The data set reader checked the labels. Checking them again in each batch would synchronize with the GPU.
         self.train_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.val_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self.test_accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
         self._optimizer = optimizer
         self._scheduler = scheduler
         if compiled:
-            network.compile()  # in place, so that the names in its state dict stay
+            network.compile()  # in place, which keeps the names in its state dict
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.network(inputs)
@@ -61,7 +61,7 @@ class RoundModule(LightningModule):
         inputs, labels, *weight = batch
         logits = self(inputs)
         loss = functional.cross_entropy(logits.float(), labels)
-        # Only a step that the Trainer logs: logging each one costs more than its arithmetic.
+        # Compute the accuracy only at logged steps: logging costs more than the arithmetic of a step.
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # set while the Trainer is made
         if every and (self.trainer.global_step + 1) % every == 0:
             self.train_accuracy(logits.detach(), labels)
@@ -82,7 +82,7 @@ class RoundModule(LightningModule):
         self, logits: torch.Tensor, batch: Sequence[torch.Tensor], stage: str, accuracy: MulticlassAccuracy
     ) -> None:
         _, labels, *weight = batch
-        # A process without a share of the last batch has a row of another process, with weight 0.
+        # A process without a share of the last batch gets a row of another process, with weight 0.
         if weight and not weight[0]:
             logits, labels = logits[:0], labels[:0]
         accuracy.update(logits, labels)

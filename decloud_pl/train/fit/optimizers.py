@@ -1,4 +1,4 @@
-"""Optimizers and schedules from configuration nodes."""
+"""Build optimizers and schedules from configuration nodes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from decloud_pl.errors import ConfigError, first_line
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
-"""From the optimizer and the number of steps to a schedule that advances with every step."""
+"""Makes a schedule from the optimizer and the number of steps. The schedule advances with every step."""
 
 logger = logging.getLogger(__name__)
 
 
 def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -> OptimizerFactory:
-    """Makes the node's optimizer; without ``fused`` where the optimizer or the device has no fused kernel.
+    """Return a function that makes the node's optimizer.
+
+    The function drops ``fused`` if the optimizer or the device has no fused kernel.
 
     Raises:
-        ConfigError: the node, at once; its arguments, when the optimizer is made.
+        ConfigError: the node is invalid. For invalid arguments, the returned function raises it.
     """
     make: OptimizerFactory = build(node, packages=packages)
 
@@ -37,7 +39,7 @@ def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -
         except (TypeError, ValueError, RuntimeError) as error:
             if "fused" not in node:
                 raise _refused(node, error) from error
-        logger.info("%s runs unfused here", node["_target_"])
+        logger.info("%s has no fused kernel here; it runs unfused", node["_target_"])
         plain = {name: value for name, value in node.items() if name != "fused"}
         return optimizer_factory(plain, packages)(parameters)
 
@@ -45,10 +47,10 @@ def optimizer_factory(node: Mapping[str, Any], packages: Collection[str] = ()) -
 
 
 def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] = ()) -> SchedulerFactory | None:
-    """The node's schedule, None for a constant rate.
+    """Return a function that makes the node's schedule, or None for a constant rate.
 
     Raises:
-        ConfigError: the node.
+        ConfigError: the node is invalid. For invalid arguments, the returned function raises it.
     """
     if not node:
         return None
@@ -66,7 +68,7 @@ def scheduler_factory(node: Mapping[str, Any] | None, packages: Collection[str] 
 def configure(
     module: LightningModule, optimizer: OptimizerFactory, scheduler: SchedulerFactory | None
 ) -> OptimizerLRScheduler:
-    """What ``configure_optimizers`` returns: the optimizer, and a schedule that is stepped with every batch."""
+    """Return the result for ``configure_optimizers``: the optimizer, and a schedule that advances with every batch."""
     made = optimizer(parameter for parameter in module.parameters() if parameter.requires_grad)
     if scheduler is None:
         return made

@@ -1,4 +1,4 @@
-"""What a user's own classes must have, so that a round can be trained with them."""
+"""Check whether a round can be trained with the user's classes."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ _OF_FIT: Mapping[Group, Mapping[str, str]] = {
     "module": {"compile": "compiled"},
     "datamodule": {"data_memory_mb": "memory_bytes", "data_workers": "workers"},
 }
-"""Settings of ``fit`` and the parameters by which a class takes them."""
+"""Settings of ``fit``, and the name of the parameter that passes each to a class."""
 _PACKAGED = ("lightning.", "decloud_pl.")
 _LOGGING = (LearningRateMonitor, DeviceStatsMonitor)
 
 
 def check_module(plan: TrainingPlan) -> None:
-    """Checks the class that ``module`` names.
+    """Check the class that ``module`` names.
 
     Raises:
-        ConfigError: it is no LightningModule, does not take the base model or an argument that the user has set, or has
-            an optimizer of its own where the user has set one.
+        ConfigError: it is not a LightningModule, or it does not accept the base model or an argument that the user has
+            set. Or it has its own optimizer although the user has set one.
     """
     _check_kind(plan, "module", LightningModule)
     target = plan.config.module["_target_"]
     if not {"network", "base"} & parameters(plan, "module"):
         raise ConfigError(
-            f"{target} does not take the base model.",
-            fix="Give its __init__ a parameter `network` (an nn.Module) or `base` (a BaseModel).",
+            f"{target} does not accept the base model.",
+            fix="Add a parameter `network` (an nn.Module) or `base` (a BaseModel) to its __init__.",
         )
     _check_arguments(plan, "module")
     for name in _OPTIMIZER_NODES:
         if has_own_optimizer(plan) and plan.round.is_given(name):
             raise ConfigError(
-                f"{target} has a configure_optimizers of its own, so the setting {name} has no effect.",
-                fix=f"Unset {name} (learning_rate included), or let the module take a parameter `optimizer`.",
+                f"{target} has its own configure_optimizers, so the setting {name} has no effect.",
+                fix=f"Unset {name} (including learning_rate), or add a parameter `optimizer` to the module's __init__.",
             )
 
 
 def has_own_optimizer(plan: TrainingPlan) -> bool:
-    """Whether the module brings its optimizer, so that the node ``optimizer`` is not used."""
+    """Return whether the module makes its own optimizer, so that the node ``optimizer`` is not used."""
     default = LightningModule.configure_optimizers
     own = getattr(_target(plan, "module"), "configure_optimizers", default) is not default
     return own and "optimizer" not in parameters(plan, "module")
 
 
 def check_data(plan: TrainingPlan) -> None:
-    """Checks the class that ``datamodule`` names.
+    """Check the class that ``datamodule`` names.
 
     Raises:
-        ConfigError: it is no LightningDataModule, or does not take an argument that the user has set.
+        ConfigError: it is not a LightningDataModule, or does not accept an argument that the user has set.
     """
     _check_kind(plan, "datamodule", LightningDataModule)
     _check_arguments(plan, "datamodule")
@@ -81,16 +81,16 @@ def _check_arguments(plan: TrainingPlan, group: Group) -> None:
         if f"fit.{name}" in plan.round.given and parameter not in parameters(plan, group):
             raise ConfigError(
                 f"fit.{name} has no effect with {_node(plan, group)['_target_']}.",
-                fix=f"Unset it, or let the class take a parameter `{parameter}`.",
+                fix=f"Unset it, or add a parameter `{parameter}` to the class.",
             )
 
 
 def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
-    """Checks callbacks that Lightning itself would refuse only when the fit begins.
+    """Refuse callbacks that Lightning would refuse only after the fit has started.
 
     Raises:
-        ConfigError: something that is no callback, one that needs a logger where none is chosen, or one that watches a
-            metric that nothing logs.
+        ConfigError: an object is not a callback, a callback needs a logger but none is configured, or a callback
+            watches a metric that the module does not log.
     """
     for callback in callbacks:
         name = type(callback).__name__
@@ -98,7 +98,7 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
             raise ConfigError(f"{name} in the group callbacks is not a Callback.", fix="Derive it from Callback.")
         if isinstance(callback, _LOGGING) and not plan.config.logger:
             raise ConfigError(f"The callback {name} needs a logger.", fix="Choose one, for example logger=tensorboard.")
-    # What a class of the user's own logs is not known before it has.
+    # A custom class may log other metrics, and we cannot find out which before it runs.
     known = [*callbacks, _target(plan, "module")]
     packaged = known.pop() is RoundModule and all(type(one).__module__.startswith(_PACKAGED) for one in known)
     if packaged and (refusal := unlogged(callbacks, RoundModule.LOGGED)):
@@ -106,7 +106,7 @@ def check_callbacks(plan: TrainingPlan, callbacks: Sequence[Callback]) -> None:
 
 
 def unlogged(callbacks: Sequence[Callback], logged: Collection[str]) -> ConfigError | None:
-    """The refusal of a callback that watches a metric which is not among the logged ones; None where there is none."""
+    """Return the error for the first callback that watches a metric outside ``logged``, or None."""
     for callback in callbacks:
         if isinstance(callback, EarlyStopping) and callback.strict:
             also: tuple[str, ...] = ()
@@ -118,18 +118,18 @@ def unlogged(callbacks: Sequence[Callback], logged: Collection[str]) -> ConfigEr
         if monitor is not None and monitor not in (*logged, *also):
             return ConfigError(
                 f"The callback {name} watches {monitor!r}, which the training does not log.",
-                fix=f"Let it watch one of {', '.join(sorted(logged))}, or log it in your module.",
+                fix=f"Set its monitor to one of {', '.join(sorted(logged))}, or log the metric in your module.",
             )
     return None
 
 
 def build_taking(plan: TrainingPlan, group: Group, offers: Mapping[str, Callable[[], object]]) -> Any:
-    """Instantiates a node of the plan with those of the offered objects that its class takes, made by their names.
+    """Instantiate a node of the plan. Pass those of the offered objects whose names its class accepts.
 
-    A key of the node that the class does not take is left out where it is the default of another class.
+    A key that the class does not accept is dropped if it is only a default that belongs to another class.
 
     Raises:
-        ConfigError: see `decloud_pl.build.build`, or the class does not take a key that the user has set.
+        ConfigError: see `decloud_pl.build.build`, or the class does not accept a key that the user has set.
     """
     takes, taken = parameters(plan, group), _arguments_taken(plan, group)
     objects = {name: offer() for name, offer in offers.items() if name in takes and name not in taken}
@@ -137,7 +137,7 @@ def build_taking(plan: TrainingPlan, group: Group, offers: Mapping[str, Callable
 
 
 def _arguments_taken(plan: TrainingPlan, group: Group) -> dict[str, Any]:
-    """The node without the defaults of another class, which its own class does not take."""
+    """Return the node without keys that its class does not accept and that the user has not set."""
     node, (names, takes_others) = _node(plan, group), _keywords(_target(plan, group))
     taken: dict[str, Any] = {}
     for name, value in node.items():
@@ -145,12 +145,12 @@ def _arguments_taken(plan: TrainingPlan, group: Group) -> dict[str, Any]:
         if name.startswith("_") or name in names or (takes_others and is_given):
             taken[name] = value
         elif is_given:
-            raise ConfigError(f"{node['_target_']} takes no argument {name!r}.", fix=f"Do not set {name} for it.")
+            raise ConfigError(f"{node['_target_']} does not accept an argument {name!r}.", fix=f"Unset {group}.{name}.")
     return taken
 
 
 def parameters(plan: TrainingPlan, group: Group) -> set[str]:
-    """The keywords that a node's class names, or a class that it hands its ``**keywords`` on to.
+    """Return the keywords that a node's class accepts, including those of base classes that get its ``**keywords``.
 
     Raises:
         ConfigError: see `decloud_pl.build.build`, or the class cannot be imported.
@@ -159,10 +159,10 @@ def parameters(plan: TrainingPlan, group: Group) -> set[str]:
 
 
 def _keywords(target: Any) -> tuple[set[str], bool]:
-    """The keywords that a class or function names, and whether it takes others too."""
+    """Return the keywords that a class or function names, and whether it accepts others too."""
     makers = [target]
     if isinstance(target, type):
-        # LightningModule's own __init__ takes any keyword, only to refuse it.
+        # LightningModule's own __init__ accepts any keyword only to refuse it.
         own = [kind for kind in target.__mro__ if not kind.__module__.startswith(_ROOTS)]
         makers = [vars(kind)["__init__"] for kind in own if "__init__" in vars(kind)]
     names: set[str] = set()
@@ -181,16 +181,16 @@ def _node(plan: TrainingPlan, group: Group) -> Node:
 
 
 def _target(plan: TrainingPlan, group: Group) -> Any:
-    """The class or function that a node names."""
+    """Import the class or function that a node names."""
     from hydra.utils import get_object
 
     node = _node(plan, group)
     check_targets(node, plan.round.allow_packages)
-    # Hydra also logs what the sentence below says.
+    # Hydra also logs the error that we raise below.
     logging.getLogger("hydra.utils").setLevel(logging.CRITICAL)
     try:
         return get_object(node["_target_"])
-    except Exception as error:  # importing a user's own module may raise anything
+    except Exception as error:  # importing the user's module may raise anything
         raise ConfigError(
             f"{node['_target_']} cannot be imported: {first_line(error.__cause__ or error)}.",
             fix="Install its package where decloud_pl is installed, or correct the name.",

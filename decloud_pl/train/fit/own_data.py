@@ -1,4 +1,4 @@
-"""Held-out data of a user's own data module: its validation data, for the gate's verdict."""
+"""The held-out part of a custom data module: its validation data, for the gate's verdict."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Rows = tuple[torch.Tensor, torch.Tensor]
 
 
 class OwnHeldOut:
-    """The validation data in two parts without a sample in common: every second row, counted over all batches.
+    """The validation data in two disjoint halves: even and odd rows, counted over all batches.
 
-    Batches must be (inputs, labels), the labels int64 (N,). They are read when they are first needed: by then the fit
-    has set the data module up. Of inputs at most ``most_bytes`` are kept in memory; rows beyond are not scored, which a
-    warning says. ``select`` scores for choosing, ``judge`` for the verdict.
+    Batches must be (inputs, labels) with int64 labels (N,). They are read at first use, when the fit has set up the
+    data module. At most ``most_bytes`` of inputs are kept in memory. Further rows are not scored, and the log has a
+    warning. ``select`` scores the half for choosing, ``judge`` the half for the verdict.
     """
 
     def __init__(self, data: LightningDataModule, *, most_bytes: int) -> None:
@@ -34,7 +34,7 @@ class OwnHeldOut:
 
     @staticmethod
     def is_in(data: LightningDataModule) -> bool:
-        """Whether a data module brings validation data."""
+        """Return whether a data module has validation data."""
         return is_overridden("val_dataloader", data, LightningDataModule)
 
     def _half(self, first: int) -> Rows:
@@ -50,7 +50,7 @@ class OwnHeldOut:
             size += inputs.numel() * inputs.element_size()
             if found and size > self._most_bytes:
                 logger.warning(
-                    "The gain is measured on the first %d validation rows: more do not fit into fit.data_memory_mb=%d.",
+                    "The gain is measured on the first %d validation rows; more do not fit into fit.data_memory_mb=%d.",
                     sum(len(labels) for _, labels in found),
                     self._most_bytes >> 20,
                 )
@@ -62,11 +62,11 @@ class OwnHeldOut:
 
 
 class NotMeasured(TrainingError):
-    """The gain of an update cannot be measured; the message completes "not measured: …"."""
+    """The gain of an update cannot be measured. The message completes "not measured: …"."""
 
 
 class _RowScorer(Scorer):
-    """Scores rows that the network takes as they are."""
+    """Score rows that are already the network's input."""
 
     def __init__(self, rows: Callable[[], Rows]) -> None:
         self._own_rows = rows
@@ -82,9 +82,9 @@ class _RowScorer(Scorer):
         try:
             return super().hits(network)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            # The user's module may prepare a batch before its network sees it; the gate knows the network alone.
+            # The user's module may transform a batch before the network. The gate runs only the network.
             reason = first_line(error)
-            raise NotMeasured(f"the base model does not take the validation batches as they are ({reason})") from error
+            raise NotMeasured(f"the base model does not accept the validation batches directly ({reason})") from error
 
 
 def _batches(data: LightningDataModule) -> Iterable[object]:

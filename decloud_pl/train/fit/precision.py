@@ -1,4 +1,4 @@
-"""Which precision is fastest on this machine without costing accuracy."""
+"""Choose the fastest precision on this machine that does not reduce accuracy."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ logger = logging.getLogger(__name__)
 
 
 def resolve_precision(wanted: str, accelerator: str) -> str:
-    """Lightning's name of a precision for an accelerator; ``auto`` is bf16 where the hardware has it, else full."""
+    """Return Lightning's name of a precision. ``auto`` means bf16 if the accelerator supports it, else float32."""
     if wanted != "auto":
         return wanted
     chosen = "bf16-mixed" if _has_bf16(accelerator) else "32-true"
-    logger.info("Precision %s, chosen for this machine; trainer.precision overrides it", chosen)
+    logger.info("Precision %s, chosen for this machine; set trainer.precision to override it", chosen)
     return chosen
 
 
 def _has_bf16(accelerator: str) -> bool:
     if accelerator != "cpu" and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Emulated bf16 is slower than float32, so only real instructions count.
+    # Emulated bf16 is slower than float32, so we look for real instructions.
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001  # no public name
 
 
 def speed_up_gpu(precision: str, accelerator: str) -> dict[str, bool]:
-    """TF32 for the sums that stay in float32, and the fastest convolutions, where a GPU trains.
+    """Speed up training on a GPU: TF32 for float32 matrix products, and the fastest convolutions.
 
-    Whoever asks for a precision of 32 gets all of its bits. Returns further arguments of Lightning's ``Trainer``.
+    TF32 stays off if the user sets a precision of 32.
+
+    Returns:
+        Further arguments for Lightning's ``Trainer``.
     """
     if accelerator == "cpu" or not torch.cuda.is_available():
         return {}

@@ -1,13 +1,13 @@
-"""Decisions that the processes of one training have to take together."""
+"""Decisions that all processes of a training make together."""
 
 from __future__ import annotations
 
 from lightning.pytorch import Trainer
 
 LOOK_EVERY = 10
-"""Steps between decisions of several processes: each costs a message."""
+"""Steps between two joint decisions. Each decision costs a message."""
 
 
 def agree(trainer: Trainer, wanted: bool) -> bool:
-    """Whether any process of a training wants something; every process has to ask."""
+    """Return whether any process of the training wants this. Every process must call it."""
     return trainer.strategy.reduce_boolean_decision(wanted, all=False) if trainer.world_size > 1 else wanted

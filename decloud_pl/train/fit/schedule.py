@@ -1,4 +1,4 @@
-"""Learning rate schedules over the whole of a training, by share of its steps."""
+"""Learning rate schedules over a whole training, by share of its steps."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0, final: float = 0.0) -> LRScheduler:
-    """Half a cosine from the optimizer's rate down to a share of it.
+    """Decay from the optimizer's rate to a share of it along half a cosine.
 
     Args:
-        optimizer: whose rates are the peaks.
+        optimizer: its rates are the peaks.
         total_steps: of the training.
-        warmup: share of the steps in which the rate rises to the peak first, in a straight line.
-        final: share of the peak at the end.
+        warmup: share of the steps in which the rate first rises linearly to the peak.
+        final: last rate, as a share of the peak.
     """
     rising = round(warmup * total_steps)
 
@@ -31,14 +31,14 @@ def cosine(optimizer: Optimizer, total_steps: int, *, warmup: float = 0.0, final
 def onecycle(
     optimizer: Optimizer, total_steps: int, *, peak: float = 3.0, warmup: float = 0.3, start: float = 0.1
 ) -> LRScheduler:
-    """Up from a low rate to a high one and down to nothing (https://arxiv.org/abs/1708.07120).
+    """Raise the rate from a low to a high value, then lower it to zero (https://arxiv.org/abs/1708.07120).
 
     Args:
-        optimizer: whose rates are the measure.
+        optimizer: its rates are the reference.
         total_steps: of the training.
-        peak: the highest rate, as a multiple.
+        peak: the highest rate, as a multiple of the reference.
         warmup: share of the steps in which the rate rises.
-        start: the first rate, as a multiple.
+        start: the first rate, as a multiple of the reference.
     """
     rising = max(1, round(warmup * total_steps))
 

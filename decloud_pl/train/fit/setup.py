@@ -1,4 +1,4 @@
-"""What the fits of one round are built from: the base model, the data and the configuration."""
+"""The base model, data and configuration from which all fits of a round are built."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class FitSetup:
-    """Builds the parts of each fit. Every fit begins with the same base model and data, and ends with weights.
+    """Builds the parts of each fit. Every fit of a round starts with the same base model and data.
 
-    ``state`` is the base model's state dict, on the processor.
+    ``state`` is the base model's state dict, in CPU memory.
     """
 
     plan: TrainingPlan
@@ -58,10 +58,10 @@ class FitSetup:
 
     @classmethod
     def of(cls, plan: TrainingPlan, base: BaseModel) -> FitSetup:
-        """Opens the data.
+        """Create the setup and open the data.
 
         Raises:
-            ConfigError: a node that cannot be built.
+            ConfigError: a node cannot be built.
             DatasetError: the data set cannot be read.
             TrainingError: the base model does not fit the data set.
         """
@@ -77,27 +77,27 @@ class FitSetup:
 
     @property
     def num_classes(self) -> int:
-        """Of the data, where the data module says it, else of the base model."""
+        """The number of classes of the data module if it has that attribute, else of the base model."""
         return int(getattr(self.data, "num_classes", self.base.classes))
 
     @property
     def source(self) -> Source | None:
-        """The round's data set; None with a data module of the user's own."""
+        """The round's data set; None with a custom data module."""
         return self.data.source if isinstance(self.data, RoundDataModule) else None
 
     @property
     def remedies(self) -> tuple[RemedyName, ...]:
-        """What may be tried with an update that would be withheld; nothing in an experiment: it is scored as it is."""
+        """The remedies for an update that would be withheld; empty in an experiment, which scores it unchanged."""
         wanted = () if self.round.score_split == "test" else self.config.update.remedies
         return cast(tuple[RemedyName, ...], tuple(wanted))
 
     def with_nodes(self, **nodes: Any) -> FitSetup:
-        """The same with other nodes of the configuration."""
+        """Return the same setup with some nodes of the configuration replaced."""
         config = dataclasses.replace(self.config, **nodes)
         return dataclasses.replace(self, plan=dataclasses.replace(self.plan, config=config))
 
     def network(self) -> nn.Module:
-        """A network with the base model's weights."""
+        """Return a new network with the base model's weights."""
         network = build_network(self.base.spec.architecture, self.base.spec.hyper_parameters)
         network.load_state_dict(self.state)
         return network.to(memory_format=torch.channels_last)
@@ -114,10 +114,10 @@ class FitSetup:
         return Judge(self.network(), self.state, held_out, rules, test_samples=samples)
 
     def module(self) -> LightningModule:
-        """The module to train, with the base model in it.
+        """Return the module to train, with the base model in it.
 
         Raises:
-            ConfigError: it cannot be built, see also `check_module`.
+            ConfigError: it cannot be built, or `check_module` refuses it.
         """
         check_module(self.plan)
         packages = self.round.allow_packages
@@ -139,17 +139,17 @@ class FitSetup:
     def _optimizer_node(self) -> dict[str, Any]:
         node = self.config.optimizer
         if self.config.trainer.get("gradient_clip_val") and "fused" in node:
-            # In mixed precision Lightning refuses to clip for a fused optimizer.
+            # In mixed precision, Lightning cannot clip gradients with a fused optimizer.
             return {**node, "fused": False}
         return node
 
     @property
     def has_own_optimizer(self) -> bool:
-        """Whether the module brings its optimizer, so that ``optimizer`` is not used."""
+        """Whether the module makes its own optimizer, so that ``optimizer`` is not used."""
         return has_own_optimizer(self.plan)
 
     def checkpoints(self, path: Path, supervisor: Supervisor, *, every_seconds: float | None = None) -> Callback:
-        """Writes the checkpoints of a fit; ``every_seconds`` as the user wants by default."""
+        """Return the callback that writes a fit's checkpoints. ``every_seconds`` defaults to the user's setting."""
         return CheckpointCallback(
             path,
             fingerprint=self.plan.fingerprint(),
@@ -167,16 +167,15 @@ class FitSetup:
         checkpoint: Path | None = None,
         logger: bool = True,
     ) -> Fit:
-        """Prepares a fit, from the base model or from the checkpoint of an earlier run of the same plan.
+        """Prepare a fit, from the base model or from the checkpoint of an earlier run of the same plan.
 
-        The caller has seeded the random numbers before it made the module. A checkpoint of another plan or a damaged
-        one is not used.
+        Seed the random numbers before you make the module. A damaged checkpoint, or one of another plan, is ignored.
 
         Raises:
             ConfigError, TrainingError: see `make_trainer`.
         """
         found = None if checkpoint is None else usable(checkpoint, self.plan.fingerprint())
-        # A data module remembers a place in the data, so each fit has one of its own.
+        # A data module stores a position in the data, so each fit gets its own.
         data = self.data.again() if isinstance(self.data, RoundDataModule) else self.data
         return Fit(make_trainer(self.plan, callbacks, logger=logger), module, data, found)
 

@@ -1,4 +1,4 @@
-"""Lightning's Trainer for a round: the user's arguments, what the round must own, and a fit that is ready to run."""
+"""Lightning's Trainer for a round: the user's arguments, the arguments that the round sets, and a fit ready to run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint, ModelSummary, ProgressB
 from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from lightning.pytorch.profilers import Profiler
 
-# Lightning has no public name by which strategies that spawn or fork processes could be told apart.
+# Lightning has no public name that distinguishes strategies that spawn or fork processes.
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from decloud_pl.build import build
@@ -30,7 +30,7 @@ from decloud_pl.trainer_arguments import REFUSED
 
 logger = logging.getLogger(__name__)
 
-# What EarlyStopping and ModelCheckpoint say of a metric that they do not find.
+# Parts of the messages of EarlyStopping and ModelCheckpoint about a missing metric.
 _UNLOGGED = re.compile("conditioned on metric|could not find the monitored key")
 _SWITCHES = (
     (ModelCheckpoint, "enable_checkpointing"),
@@ -41,7 +41,7 @@ _SWITCHES = (
 
 @dataclass(frozen=True)
 class Fit:
-    """A fit, ready to run: from the checkpoint, or from the base model where that is None."""
+    """A fit that is ready to run, from the checkpoint or, if that is None, from the base model."""
 
     trainer: Trainer
     module: LightningModule
@@ -49,11 +49,12 @@ class Fit:
     checkpoint: Path | None
 
     def run(self) -> None:
-        """Fits.
+        """Run the fit.
 
         Raises:
-            ConfigError: a callback watches a metric that nothing has logged when it looks for it.
-            DecloudError: a callback's; `TrainingError` for any other error, as a user's own class may raise it.
+            ConfigError: a callback watches a metric that was not logged when the callback needed it.
+            TrainingError: any other error, for example from the user's class.
+            DecloudError: raised by a callback; passed on unchanged.
         """
         try:
             self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.checkpoint)
@@ -66,15 +67,16 @@ class Fit:
                 raise refusal from error
             logger.exception("The training failed")
             raise TrainingError(
-                f"The training failed: {type(error).__name__}: {first_line(error)}.", fix="Its log has the traceback."
+                f"The training failed: {type(error).__name__}: {first_line(error)}.",
+                fix="Read the traceback in its log.",
             ) from error
 
 
 def make_callbacks(plan: TrainingPlan) -> list[Callback]:
-    """The user's callbacks, in the order of the configuration.
+    """Return the user's callbacks, in the order of the configuration.
 
     Raises:
-        ConfigError: one that cannot be built, see also `check_callbacks`.
+        ConfigError: a callback cannot be built, or `check_callbacks` refuses it.
     """
     nodes = plan.config.callbacks or {}
     callbacks = [build(node, packages=plan.round.allow_packages) for node in nodes.values() if node]
@@ -83,11 +85,11 @@ def make_callbacks(plan: TrainingPlan) -> list[Callback]:
 
 
 def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: bool = True) -> Trainer:
-    """Lightning's Trainer with the user's arguments; the user's logger gets the fit's metrics only with ``logger``.
+    """Return Lightning's Trainer with the user's arguments. Without ``logger``, the user's logger gets no metrics.
 
     Raises:
         ConfigError: the Trainer refuses an argument.
-        TrainingError: a strategy whose processes could not hand the update back.
+        TrainingError: the strategy starts processes that cannot return the update.
     """
     node = {name: value for name, value in plan.config.trainer.items() if name not in REFUSED}
     precision, accelerator = node.get("precision"), str(node.get("accelerator"))
@@ -97,15 +99,15 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         node |= faster
     if precision is not None:  # None leaves it to a plugin
         node["precision"] = resolve_precision(str(precision), accelerator)
-    # Lightning refuses these callbacks while the argument for its own is off.
+    # Lightning refuses these callbacks while the matching argument is off.
     for kind, argument in _SWITCHES:
         if any(isinstance(callback, kind) for callback in callbacks):
             node[argument] = True
     chosen = plan.config.logger if logger else None
     if chosen:
-        os.environ.update(for_libraries(os.environ))  # loggers have clients of their own
+        os.environ.update(for_libraries(os.environ))  # loggers use their own HTTP clients
     if chosen and str(chosen.get("_target_", "")).endswith("MLFlowLogger"):
-        # MLflow 3 keeps runs in plain files only where its environment allows it.
+        # MLflow 3 writes runs to plain files only if this environment variable allows it.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     packages = plan.round.allow_packages
     trainer: Trainer = build(
@@ -116,11 +118,11 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
         default_root_dir=str(plan.round.folder),
     )
     _check_strategy(trainer)
-    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not a plugin of the user's
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # not one of the user's plugins
         trainer.strategy.checkpoint_io = LocalCheckpointIO()
     if node.get("profiler"):
         profiler: Profiler = trainer.profiler  # type: ignore[attr-defined]  # set while it is made
-        # Its report goes into the round's folder, where the user has not said where.
+        # By default the report goes into the round's folder.
         profiler.dirpath = profiler.dirpath or plan.round.folder
         profiler.filename = profiler.filename or "profile"
     return trainer
@@ -128,16 +130,16 @@ def make_trainer(plan: TrainingPlan, callbacks: Sequence[Callback], *, logger: b
 
 def _check_strategy(trainer: Trainer) -> None:
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
-        raise TrainingError("Forked or spawned processes cannot hand the update back.", fix="Use trainer.strategy=ddp.")
+        raise TrainingError("Forked or spawned processes cannot return the update.", fix="Set trainer.strategy=ddp.")
     if isinstance(trainer.strategy.checkpoint_io, AsyncCheckpointIO):
         raise ConfigError(
-            "AsyncCheckpointIO in trainer.plugins is refused: a stopped training must find its checkpoint on the disk.",
+            "AsyncCheckpointIO in trainer.plugins is not supported: a stopped training needs its checkpoint on disk.",
             fix="Use another plugin, or write fewer checkpoints with fit.checkpoint_seconds.",
         )
 
 
 def quiet() -> None:
-    """Lightning's hints for interactive use would only fill the worker's log."""
+    """Silence Lightning's hints for interactive use, which would only fill the worker's log."""
     for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
         logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")

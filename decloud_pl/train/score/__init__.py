@@ -1,1 +1,1 @@
-"""What an update is worth: scored as a validator does it, before it is submitted."""
+"""Score an update as a validator does, before it is submitted."""

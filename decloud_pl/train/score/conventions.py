@@ -1,7 +1,7 @@
-"""What an update gains under each convention: ``python -m decloud_pl.train.score`` answers in JSON.
+"""Measure what an update gains under each convention: ``python -m decloud_pl.train.score`` answers in JSON.
 
-A process of its own, so that whoever asks needs no torch, and a model that is too large takes nothing else down.
-The files come from strangers: each is opened in quarantine.
+It runs in a separate process. The caller needs no torch, and a model that is too large ends only this process. The
+files come from strangers, so the quarantine opens each of them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,16 @@ from decloud_pl.train.update import delta
 def gains(
     base: Path, dataset: Mapping[str, Any], submissions: Mapping[str, Path], gradient_rate: float
 ) -> dict[str, dict[Convention, float] | None]:
-    """Accuracy gained over the base model on the held-out split, by submission and by convention, 0 to 1.
+    """Return the accuracy gained over the base model on the held-out split, by submission and convention.
 
-    Base model and submissions are files from the network, ``dataset`` a node of the data set that the round is about. A
-    submission that cannot be opened has None.
+    Args:
+        base: the base model's file from the network.
+        dataset: the configuration node of the round's data set.
+        submissions: names and files from the network.
+        gradient_rate: η of the ``gradient`` convention.
+
+    Returns:
+        The gains, -1 to 1. A submission that cannot be opened has None.
 
     Raises:
         DecloudError: the base model or the data set cannot be used.

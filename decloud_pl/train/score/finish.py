@@ -1,4 +1,4 @@
-"""From a finished fit to an update with a verdict: judged, and mended where that helps."""
+"""Turn a finished fit into an update with a verdict, and apply remedies if the gate would withhold it."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
 
 @dataclass(frozen=True)
 class Finisher:
-    """Judges the update of a fit, and tries the remedies where it would be withheld.
+    """Judges the update of a fit, and tries the remedies if it would be withheld.
 
-    ``processes`` trained together; this is the first of them, and the others have gone.
+    ``processes`` is the number of processes that trained together. This one is the first; the others have ended.
     """
 
     setup: FitSetup
@@ -53,10 +53,14 @@ class Finisher:
     processes: int = 1
 
     def __call__(self, update: Update, network: nn.Module) -> Update:
-        """The fit's update with its verdict, or another one in its place, from the trained network.
+        """Return the fit's update with its verdict, or a better update from a remedy.
+
+        Args:
+            update: the fit's update.
+            network: the trained network.
 
         Raises:
-            TrainingStopped: it was asked to; everything is done again when the training is started again.
+            TrainingStopped: a stop was requested. A restart repeats all of this.
         """
         verdict = self.judge.verdict(update.path)
         better, verdict = improve(
@@ -71,11 +75,11 @@ class Finisher:
         return self._with(update, verdict)
 
     def instead(self, diverged: TrainingDiverged, path: Path) -> Update:
-        """The update of another training, at a lower rate, in place of one that came to nothing.
+        """Return the update of another training at a lower rate, after a training that diverged.
 
         Raises:
-            TrainingDiverged: the other one did too, or it is no remedy of the plan or not possible.
-            TrainingStopped: it was asked to.
+            TrainingDiverged: that training diverged too, or the plan does not allow it, or it is not possible.
+            TrainingStopped: a stop was requested.
         """
         if "lower_rate" not in self.setup.remedies:
             raise diverged
@@ -119,8 +123,8 @@ class Finisher:
         def average() -> tuple[State | None, str]:
             weights = self.callbacks.averaged(network)
             if weights is None:
-                return None, "the training ended before there was anything to average."
-            return weights, "the weights of the training's last part were averaged."
+                return None, "the training ended before its last part, so there is no average."
+            return weights, "averaged the weights over the last part of the training."
 
         known = (
             Remedy("scale", (LINE_SEARCH + WRITE_AND_JUDGE) * seconds, scale),
@@ -131,12 +135,12 @@ class Finisher:
         return [by_name[name] for name in self.setup.remedies]
 
     def _train_again(self) -> tuple[State | None, str]:
-        """Another fit from the base model at a lower rate, with a checkpoint of its own."""
+        """Fit again from the base model at a lower rate, with a separate checkpoint."""
         rate = self.setup.config.optimizer.get("lr")
         if self.processes > 1:
-            return None, "several processes cannot begin another training."
+            return None, "not possible in a training with several processes."
         if self.setup.has_own_optimizer or not isinstance(rate, (int, float)) or isinstance(rate, bool):
-            return None, "the optimizer's settings name no lr that could be lowered."
+            return None, "the optimizer's settings have no lr to lower."
         setup = self.setup.with_nodes(optimizer={**self.setup.config.optimizer, "lr": rate * LOWER_RATE})
         supervisor = self.supervisor.as_stage("remedy")
         seed_everything(setup.config.seed, workers=True, verbose=False)
@@ -153,6 +157,6 @@ class Finisher:
             callbacks.append(DeadlineCallback(stop_at, monotonic=supervisor.monotonic))
         path = setup.round.folder / LOWER_RATE_CHECKPOINT
         callbacks.append(setup.checkpoints(path, supervisor))
-        supervisor.note("remedy", f"Training again from the base model at the rate {rate * LOWER_RATE:g}.")
+        supervisor.note("remedy", f"Training again from the base model at learning rate {rate * LOWER_RATE:g}.")
         setup.fit(module, callbacks, checkpoint=path, logger=False).run()
-        return best.weights(network), f"trained again at the rate {rate * LOWER_RATE:g}."
+        return best.weights(network), f"trained again at learning rate {rate * LOWER_RATE:g}."

@@ -1,4 +1,4 @@
-"""Whether an update is worth submitting, in one sentence. Pure: what it says follows from measured gains alone."""
+"""Decide whether an update is worth submitting, from measured gains alone."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from decloud_pl.train.score.scorer import Gain
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What decides.
+    """The settings that decide a verdict.
 
     Attributes:
         read_as: how this network's validators read an update.
         gradient_rate: η of the ``gradient`` convention.
-        written_as: how this trainer writes it.
-        min_gain: the accuracy, 0 to 1, that the lower end of the gain's interval must exceed.
+        written_as: how this trainer writes an update.
+        min_gain: accuracy (0 to 1) that the lower end of the gain's interval must exceed.
     """
 
     read_as: Convention
@@ -26,22 +26,24 @@ class Rules:
     min_gain: float = 0.0
 
     def passes(self, gain: Gain) -> bool:
-        """Whether a gain is surely enough."""
+        """Return whether a gain is certainly large enough."""
         return gain.low > self.min_gain
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The gate's word on an update file.
+    """The gate's verdict on an update file.
 
     Attributes:
-        gain: as this network's validators read it; None where it was not measured.
-        withheld: why it is not submitted, to complete "nothing was submitted: …"; empty for one that passes.
-        misread: that it is read in another way than it was written: no other weights would help.
+        gain: as this network's validators read the file; None if it was not measured.
+        withheld: why the update is not submitted. It completes "nothing was submitted: …". Empty for an update that
+            passes.
+        misread: whether validators read the file in another convention than its own. Other weights would not help.
         unmeasured: why the gain was not measured.
     """
 
     gain: Gain | None
+
     withheld: str = ""
     misread: bool = False
     unmeasured: str = ""
@@ -54,32 +56,36 @@ class Verdict:
         if self.withheld:
             return f"Nothing will be submitted: {self.withheld}."
         if self.gain is None:
-            return f"The gain is not measured: {self.unmeasured}. The update is submitted."
+            return f"The gain was not measured: {self.unmeasured}. The update is submitted."
         return f"On held-out data the update {described(self.gain)}."
 
 
 def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
-    """The verdict on an update file, with the cause where the other readings show one.
+    """Return the verdict on an update file, and the cause if the other convention shows one.
 
-    ``gain`` is what the file gains as this network's validators read it, ``other`` as the other convention reads it;
-    None where that was not scored.
+    Args:
+        rules: the settings that decide.
+        gain: of the file as this network's validators read it.
+        other: of the file as the other convention reads it; None if that was not scored.
     """
     if rules.passes(gain):
         return Verdict(gain)
     how = f"gradient, rate {rules.gradient_rate:g}" if rules.read_as == "gradient" else "delta"
-    reading = f"read as this network's validators do ({how}), the update {described(gain)}"
+    reading = f"as this network's validators read it ({how}), the update {described(gain)}"
     another: Convention = "gradient" if rules.read_as == "delta" else "delta"
     if other is not None and rules.passes(other):
-        reading += f"; read as {another} it would gain {points(other.gain)}"
+        reading += f"; read as {another}, it would gain {points(other.gain)}"
         if rules.written_as == another:
             return Verdict(gain, f"{reading}: set update.convention={rules.read_as}", misread=True)
-        return Verdict(gain, f"{reading}: set network.convention={another} if its validators read it so", misread=True)
-    least = f"update.min_gain={rules.min_gain:g}" if rules.min_gain else "nothing"
-    return Verdict(gain, f"{reading}, which is not surely more than {least}")
+        return Verdict(
+            gain, f"{reading}: set network.convention={another} if its validators read it that way", misread=True
+        )
+    least = f"update.min_gain={rules.min_gain:g}" if rules.min_gain else "0"
+    return Verdict(gain, f"{reading}, so a gain of more than {least} is not certain")
 
 
 def after_remedies(verdict: Verdict, tried: Sequence[str]) -> Verdict:
-    """The same verdict; one that withholds says what was tried."""
+    """Return the same verdict. A verdict that withholds also names the remedies that were tried."""
     if verdict.passed or not tried:
         return verdict
     words = f"{', '.join(tried[:-1])} and {tried[-1]}" if len(tried) > 1 else tried[0]
@@ -87,12 +93,12 @@ def after_remedies(verdict: Verdict, tried: Sequence[str]) -> Verdict:
 
 
 def described(gain: Gain) -> str:
-    """``gains 61.2 points (95 % interval of what a validator measures: 55.0 to 66.1)``."""
+    """``gains 61.2 points (95 % interval for a validator's result: 55.0 to 66.1)``."""
     verb = "loses" if gain.gain < 0 else "gains"
     interval = f"{gain.low * 100:.1f} to {gain.high * 100:.1f}"
-    return f"{verb} {points(abs(gain.gain))} (95 % interval of what a validator measures: {interval})"
+    return f"{verb} {points(abs(gain.gain))} (95 % interval for a validator's result: {interval})"
 
 
 def points(share: float) -> str:
-    """An accuracy, 0 to 1, as percentage points."""
+    """Format an accuracy (0 to 1) as percentage points."""
     return f"{share * 100:.1f} points"

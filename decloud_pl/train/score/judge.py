@@ -1,4 +1,4 @@
-"""Judges update files as they lie on disk, the way this network's validators read them."""
+"""Judge update files on disk, as this network's validators read them."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ State = Mapping[str, torch.Tensor]
 
 
 class Halves(Protocol):
-    """Held-out data in two parts: one to choose by, one to judge by."""
+    """The held-out part in two halves, one to choose by and one to judge by."""
 
     select: Scorer
     judge: Scorer
 
 
 class Judge:
-    """Scores states of one model on the two halves of the held-out data.
+    """Scores states of one model on the two halves of the held-out part.
 
-    Like validators it applies every entry of a ``delta``, but of a ``gradient`` those of parameters only: whatever
-    buffers are trained to, those of the base model count there. The network's weights change with every scoring.
-    Without held-out data nothing is measured, and ``unmeasured`` says why; it is empty where something is.
+    Like validators, it applies every entry of a ``delta``, but only the entries of parameters of a ``gradient``. With
+    ``gradient``, the base model's buffers therefore apply, regardless of the trained ones. Every scoring changes the
+    network's weights.
 
-    ``test_samples`` is how many samples validators score on, None where that is not known.
+    Without a held-out part nothing is measured. ``unmeasured`` then gives the reason; otherwise it is empty.
+    ``test_samples`` is the number of samples that validators score on, or None if it is unknown.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Judge:
     def writer(
         self, update: UpdateConfig, *, score: Callable[[State], float | None], note: Callable[[str], None]
     ) -> UpdateWriter:
-        """Writes updates as the user wants, their encoding chosen by ``score`` on the half for choosing."""
+        """Return a writer with the user's settings. ``score`` chooses the encoding, on the half for choosing."""
         return UpdateWriter(
             self._base,
             convention=self._rules.written_as,
@@ -75,41 +76,44 @@ class Judge:
 
     @property
     def ignores_buffers(self) -> bool:
-        """Whether the model holds values that validators do not change."""
+        """Whether the model has values that validators do not change."""
         return self._rules.read_as == "gradient" and self._parameters != set(self._base)
 
     def as_scored(self, state: State) -> dict[str, torch.Tensor]:
-        """A state as validators score it: buffers that they ignore are those of the base model.
+        """Return a state as validators score it. Buffers that they ignore are the base model's.
 
-        What batch norms have learnt of their statistics goes into their parameters.
+        The trained statistics of batch norms move into their parameters.
         """
         if self.ignores_buffers:
             state = with_statistics_of(self._base, state, self._network)
         return {name: state[name] for name in self._base}
 
     def select(self, state: State) -> float | None:
-        """Accuracy, 0 to 1, on the half for choosing, of a state that `as_scored` completes; None if not measured."""
+        """Return the accuracy (0 to 1) of ``as_scored(state)`` on the half for choosing; None if not measured."""
         hits = self._hits(lambda halves: halves.select, self.as_scored(state))
         return None if hits is None else accuracy_of_hits(hits)
 
     @cached_property
     def base_select(self) -> float | None:
-        """What `select` says of the base model."""
+        """The result of `select` for the base model."""
         return self.select(self._base)
 
     @cached_property
     def base_hits(self) -> torch.Tensor | None:
-        """Of the base model on the half for the verdict; None if not measured."""
+        """The base model's hits on the half for the verdict, bool (N,); None if not measured."""
         return self._hits(lambda halves: halves.judge, self._base)
 
     def base_accuracy(self) -> float | None:
-        """Of the base model on the half for the verdict, 0 to 1; scores both halves, once. None if not measured."""
+        """Return the base model's accuracy (0 to 1) on the half for the verdict; None if not measured.
+
+        It scores both halves, once.
+        """
         if self.base_select is None or self.base_hits is None:
             return None
         return accuracy_of_hits(self.base_hits)
 
     def verdict(self, path: Path) -> Verdict:
-        """Reads an update file and judges it; one that does not pass is read in the other ways too, for the cause."""
+        """Read an update file and judge it. If it does not pass, read it in the other convention too, for the cause."""
         entries: State = torch.load(path, weights_only=True)
         gain = self._gain(entries, self._rules.read_as)
         if gain is None:
@@ -120,7 +124,7 @@ class Judge:
         return gate.judge(self._rules, gain, other=other)
 
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
-        """The state that validators score for an update file."""
+        """Return the state that validators score for an update file."""
         return self._apply(torch.load(path, weights_only=True), self._rules.read_as)
 
     def _hits(self, half: Callable[[Halves], Scorer], state: State) -> torch.Tensor | None:

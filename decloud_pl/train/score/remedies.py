@@ -1,6 +1,6 @@
-"""What is tried with an update that the gate withholds: other weights from the same training, or another training.
+"""Remedies for an update that the gate withholds: other weights from the same training, or another training.
 
-Each remedy gives weights; those are encoded, written, read back and judged as the first ones were.
+Each remedy returns weights. They are encoded, written, read back and judged like the first ones.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ State = Mapping[str, torch.Tensor]
 
 _SCALES = (0.25, 0.5, 0.75, 1.25, 1.5)
 LOWER_RATE = 0.1
-"""What the learning rate is multiplied by in another training."""
+"""Factor of the learning rate in another training."""
 
-# What things may take, in times of the base model's scoring on all of the held-out data. Each scoring of a half is 0.5:
-# encoding one or a few of them, the verdict one, and two more where it looks for a cause.
+# Durations in units of scoring the base model on the whole held-out part. Scoring one half takes 0.5. The encoding
+# scores one half once or a few times. The verdict takes 1, and 2 more if it searches for a cause.
 WRITE_AND_JUDGE = 2.0
 SLACK = 1.0
 LINE_SEARCH = 2.5
@@ -31,9 +31,9 @@ LEAST_TRAINING = 4.0
 
 
 def seconds_after_the_fit(remedies: Sequence[RemedyName], base_scoring: float) -> float:
-    """What to reserve for everything after the last step: validation, the verdict, and remedies without training.
+    """Return the seconds to reserve after the last step, for validation, verdict and remedies without training.
 
-    ``base_scoring`` is the seconds that scoring the base model on the held-out data took.
+    ``base_scoring`` is the time in seconds for scoring the base model on the held-out part.
     """
     shares: dict[RemedyName, float] = {"scale": LINE_SEARCH + WRITE_AND_JUDGE, "average": WRITE_AND_JUDGE}
     return (WRITE_AND_JUDGE + SLACK + sum(shares.get(name, 0.0) for name in remedies)) * base_scoring
@@ -41,10 +41,12 @@ def seconds_after_the_fit(remedies: Sequence[RemedyName], base_scoring: float) -
 
 @dataclass(frozen=True)
 class Remedy:
-    """One thing to try.
+    """A remedy to try.
 
-    ``seconds`` is about what it takes: it is left out where less is left. ``weights`` gives the weights to try, None
-    where there are none, and the rest of a sentence about them.
+    Attributes:
+        name: of the remedy.
+        seconds: about how long it takes. It is skipped if less time is left.
+        weights: returns the weights to try, or None if the remedy has none, and the end of a sentence about them.
     """
 
     name: RemedyName
@@ -55,10 +57,16 @@ class Remedy:
 def rescaled(
     base: State, trained: State, score: Callable[[State], float | None], *, trained_score: float | None = None
 ) -> tuple[State | None, str]:
-    """A line search: the weights between the base model and a little beyond the trained ones that do best.
+    """Search along the line from the base model through the trained weights for the weights with the best score.
 
-    ``score`` gives the accuracy of a state on the data for choosing; ``trained_score`` that of ``trained``, where it is
-    known. Returns what `Remedy.weights` gives; None where no other size does better.
+    Args:
+        base: the base model's state.
+        trained: the trained state.
+        score: returns the accuracy of a state on the half for choosing.
+        trained_score: the accuracy of ``trained``, if it is known.
+
+    Returns:
+        The same as `Remedy.weights`. The weights are None if no other scale scores better.
     """
 
     def at(scale: float) -> State:
@@ -69,11 +77,11 @@ def rescaled(
 
     whole = score(trained) if trained_score is None else trained_score
     scored = {1.0: whole or 0.0, **{scale: score(at(scale)) or 0.0 for scale in _SCALES}}
-    # Of equals the one nearest to what was trained.
+    # Among equal scores, prefer the scale nearest to the trained weights.
     best = max(scored, key=lambda scale: (scored[scale], -abs(scale - 1.0)))
     if best == 1.0:
-        return None, "no other size of the update does better."
-    return at(best), f"at {best:g} times its size the update does best."
+        return None, "no other scale of the update scores better."
+    return at(best), f"scaled by {best:g}, the update scores best."
 
 
 def improve(
@@ -85,13 +93,13 @@ def improve(
     judge: Callable[[Path], Verdict],
     supervisor: Supervisor,
 ) -> tuple[Update, Verdict]:
-    """The update and its verdict after as many remedies as it needs; the better one where none is enough.
+    """Try remedies until one passes, and return the better update with its verdict.
 
-    A candidate replaces the update's file where it is the better one. The supervisor has the deadline, gets a sentence
-    about each step, and may stop the training before each.
+    A better candidate replaces the update's file. The supervisor has the deadline, receives a sentence about each step,
+    and may stop the training before each step.
 
     Raises:
-        TrainingStopped: the training was asked to stop.
+        TrainingStopped: a stop was requested.
     """
     tried: list[str] = []
     candidate_path = update.path.with_name(f"candidate-{update.path.name}")
@@ -100,7 +108,7 @@ def improve(
             break
         supervisor.check_stop()
         if supervisor.time_left() < remedy.seconds:
-            supervisor.note("remedy", f"There is no time left for {remedy.name}.")
+            supervisor.note("remedy", f"No time is left for the remedy {remedy.name}.")
             continue
         tried.append(remedy.name)
         try:
@@ -122,5 +130,5 @@ def improve(
 
 
 def _low(verdict: Verdict) -> float:
-    """The lower end of a verdict's interval; only measured updates need a remedy."""
+    """Return the lower end of a verdict's interval. Only measured updates need a remedy."""
     return -1.0 if verdict.gain is None else verdict.gain.low

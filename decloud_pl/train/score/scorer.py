@@ -1,4 +1,4 @@
-"""What a validator computes: which samples a model gets right, and the accuracy gained."""
+"""The computations of a validator: which samples a model gets right, and the accuracy gained."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _DIVIDE_SEED = 20_251_125
 
 
 class Scorer:
-    """Top-1 hits and accuracy over a whole split, in full precision.
+    """Computes top-1 hits and accuracy over a whole split, in full precision.
 
-    The split may be what loads it when it is first needed.
+    ``split`` may be a function that loads the split at first use.
     """
 
     def __init__(self, split: Split | Callable[[], Split], spec: InputSpec) -> None:
@@ -41,14 +41,14 @@ class Scorer:
         return self._encoder.pack(self.split), torch.from_numpy(self.split.labels)
 
     def inputs(self, packed: torch.Tensor) -> torch.Tensor:
-        """What the network takes, from some of the packed rows."""
+        """Convert some of the packed rows to the network's input."""
         return self._encoder.batch(packed)
 
     @torch.inference_mode()
     def hits(self, network: nn.Module) -> torch.Tensor:
-        """Whether the largest logit is the label's, sample by sample: bool (N,), on the processor.
+        """Return, for each sample, whether the largest logit is the label's: bool (N,), in CPU memory.
 
-        Leaves the network's mode as it was.
+        The network's mode (training or evaluation) stays the same.
         """
         packed, all_labels = self.rows
         was_training = network.training
@@ -63,30 +63,30 @@ class Scorer:
         return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.bool)
 
     def hits_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The hits with other weights, which the network keeps."""
+        """Load other weights into the network, where they stay, and return its hits."""
         network.load_state_dict(dict(state))
         return self.hits(network)
 
     def accuracy(self, network: nn.Module) -> float:
-        """The share of hits, 0 to 1; 0 without samples."""
+        """Return the share of hits, 0 to 1; 0 without samples."""
         return accuracy_of_hits(self.hits(network))
 
     def accuracy_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> float:
-        """The accuracy with other weights, which the network keeps."""
+        """Load other weights into the network, where they stay, and return its accuracy."""
         return accuracy_of_hits(self.hits_of(network, state))
 
 
 def accuracy_of_hits(hits: torch.Tensor) -> float:
-    """The share of hits, 0 to 1; 0 without samples."""
+    """Return the share of hits, 0 to 1; 0 without samples."""
     return int(hits.sum()) / len(hits) if len(hits) else 0.0
 
 
 class HeldOut:
-    """The held-out data in two halves without a sample in common, always the same ones.
+    """The held-out part in two disjoint halves, which are always the same.
 
-    What is chosen (the best epoch, the encoding, the scale) is chosen on one half, ``select``, and what was chosen is
-    judged on the other, ``judge``: on the samples that a choice was made by, it looks better than it is. ``load`` reads
-    the split when it is first needed.
+    Choices (the best epoch, the encoding, the scale) use the half ``select``. The half ``judge`` then measures the
+    result, because a choice looks better than it is on the samples that it was made by. ``load`` reads the split at
+    first use.
     """
 
     def __init__(self, load: Callable[[], Split], spec: InputSpec) -> None:
@@ -104,14 +104,14 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """The accuracy that an update gains over the base model, estimated from samples that both were scored on.
+    """The accuracy that an update gains over the base model, estimated on samples that both were scored on.
 
     Attributes:
         before: accuracy of the base model on the samples, 0 to 1.
-        after: the same with the update.
-        low: lower end of the 95 % interval of the gain that a validator will measure on samples of its own.
-        high: upper end of it.
-        samples: how many were scored here.
+        after: accuracy with the update, 0 to 1.
+        low: lower end of the 95 % interval of the gain that a validator will measure on its own samples.
+        high: upper end of that interval.
+        samples: number of samples scored here.
     """
 
     before: float
@@ -122,28 +122,28 @@ class Gain:
 
     @property
     def gain(self) -> float:
-        """``after`` less ``before``, -1 to 1."""
+        """``after`` minus ``before``, -1 to 1."""
         return self.after - self.before
 
     @classmethod
     def from_hits(cls, before: torch.Tensor, after: torch.Tensor, population: int | None = None) -> Gain:
-        """From paired hits, bool (N,) each.
+        """Estimate the gain from paired hits, bool (N,) each.
 
         The interval is Agresti and Min's for the difference of two proportions from matched pairs, with half a sample
-        added to each of the four cells (https://doi.org/10.1002/sim.1781), widened to one for the difference that
-        another, independent sample shows: its own chance adds ``n / population`` to the variance.
+        added to each of the four cells (https://doi.org/10.1002/sim.1781). It is widened to cover the difference on
+        another, independent sample, whose own variation adds ``n / population`` to the variance.
 
         Args:
-            before: of the base model.
-            after: of the base model with the update, on the same samples.
-            population: how many samples the validator scores; as many as here where it is not known.
+            before: hits of the base model.
+            after: hits of the base model with the update, on the same samples.
+            population: number of samples that the validator scores. If None, we assume as many as here.
 
         Raises:
-            ValueError: there are not as many of one as of the other.
+            ValueError: ``before`` and ``after`` differ in length.
         """
         samples = len(before)
         if samples != len(after):
-            raise ValueError(f"{samples} hits before and {len(after)} after are no pairs.")
+            raise ValueError(f"The hits before ({samples}) and after ({len(after)}) must have the same length.")
         won, lost = int((after & ~before).sum()) + 0.5, int((before & ~after).sum()) + 0.5
         total = samples + 2
         middle = (won - lost) / total

@@ -1,4 +1,4 @@
-"""Probes before a training where its plan asks for it, once, and puts the choice into the configuration."""
+"""Run a probe before a training if its plan asks for one, and put the result into the configuration."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ _SCRATCH = "probe"
 
 
 def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: Supervisor) -> FitSetup:
-    """The setup with the learning rate and the epochs that a probe chose, now or before an interruption.
+    """Return the setup with the learning rate and epochs that a probe chose, now or before an interruption.
 
-    Where Lightning starts further processes on this machine, the first one probes before it starts them, and they read
-    what it chose. Processes that torchrun or SLURM started, and those of several machines, keep what is configured.
-    ``score`` gives the accuracy of a state on the held-out data that chooses, 0 to 1.
+    If Lightning starts further processes on this machine, the first process probes before it starts them, and they
+    read its result. Processes that torchrun or SLURM started, or that run on several machines, keep the configured
+    values.
+
+    ``score`` returns the accuracy (0 to 1) of a state on the held-out half for choosing.
 
     Raises:
-        TrainingStopped: the training was asked to stop.
-        ConfigError: a node that cannot be built.
+        TrainingStopped: a stop was requested.
+        ConfigError: a node cannot be built.
     """
     plan, path = setup.plan, setup.round.folder / PROBE_FILE
     if plan.config.tune.method != "probe":
@@ -40,7 +42,7 @@ def tuned(setup: FitSetup, score: Callable[[State], float | None], supervisor: S
     kept = probe.read(path, plan.fingerprint()) if shared else None
     if kept is not None:
         if together.is_global_zero:
-            supervisor.note("probe", f"{kept.note} Kept from before.")
+            supervisor.note("probe", f"{kept.note} Reused from the earlier run.")
         return _with(setup, kept)
     if not together.is_global_zero:
         return setup
@@ -61,11 +63,11 @@ def _choice(
 ) -> probe.TunedValues:
     rate, data = probe.configured_rate(setup.config), setup.data
     if not shared:
-        return probe.unchanged(setup.plan, "Probe skipped: it needs processes that Lightning starts on one machine.")
+        return probe.unchanged(setup.plan, "Probe skipped: the processes must be started by Lightning on one machine.")
     if setup.has_own_optimizer or rate is None:
         return probe.unchanged(setup.plan, "Probe skipped: the optimizer has no lr to search for.")
     if not isinstance(data, RoundDataModule):
-        return probe.unchanged(setup.plan, "Probe skipped: it needs the round's own data module.")
+        return probe.unchanged(setup.plan, "Probe skipped: it does not support a custom data module.")
     scratch = setup.round.folder / _SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
@@ -86,7 +88,7 @@ def _choice(
 
 
 def _can_share(trainer: Trainer) -> bool:
-    """Whether this process runs before the others do, on the machine where all of them will run."""
+    """Return whether this process runs before the others, on the machine where all of them will run."""
     strategy = trainer.strategy
     if not isinstance(strategy, ParallelStrategy) or trainer.num_nodes != 1:
         return False

@@ -1,8 +1,9 @@
-"""Successive halving over learning rates, within a time.
+"""Successive halving over learning rates, within a time limit.
 
-All rates are tried for a few batches; the better half goes on, from where it stands, for twice as many, and so on. The
-configured rate goes on to the end whatever it scores, so that the last comparison says what the search is worth. The
-last two go on as long as there is time: after a few batches a high rate looks better than it is.
+The search trains with every rate for a few batches. The better half of the rates continues from there for twice as many
+batches, and so on. The configured rate always stays in, so the last comparison shows what the search gains. The last
+two rates continue as long as there is time, because after a few batches a high rate looks better than it is.
+
 K. Jamieson, A. Talwalkar: Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2016,
 https://arxiv.org/abs/1502.07943.
 """
@@ -16,15 +17,16 @@ from typing import Protocol
 
 
 class OutOfTime(Exception):
-    """A course was broken off because the search's time is over."""
+    """A course was aborted because the search ran out of time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """Where a course stands.
+    """The state of a course, which is a training at one learning rate.
 
-    ``accuracy`` is on held-out data, 0 to 1; None when the training diverged. The seconds are those of the batches,
-    without starting and scoring.
+    Attributes:
+        accuracy: on held-out data, 0 to 1; None if the training diverged.
+        training_seconds: time for the batches, without starting and scoring.
     """
 
     accuracy: float | None
@@ -32,20 +34,20 @@ class Reached:
 
 
 class Courses(Protocol):
-    """Trainings with different learning rates from the same weights over the same batches."""
+    """Trainings with different learning rates, from the same weights and over the same batches."""
 
     def go_on(self, rate: float, batches: int) -> Reached:
-        """Goes on with a rate's course until it has taken ``batches`` in all, and scores it.
+        """Continue a rate's course until it has trained on ``batches`` batches in total, and score it.
 
         Raises:
-            OutOfTime: the search's time is over.
+            OutOfTime: the search ran out of time.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One comparison: the accuracy of each rate after the same batches, None for one that diverged."""
+    """One comparison: the accuracy of each rate after the same batches. A rate that diverged has None."""
 
     batches: int
     accuracies: dict[float, float | None]
@@ -53,12 +55,12 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search has seen.
+    """The results of a search.
 
     Attributes:
-        rungs: the comparisons that came to their end, the shortest first.
-        seconds_per_batch: of the trainings; None when none was finished.
-        seconds_per_course: what starting and scoring took besides, each time.
+        rungs: the complete comparisons, the shortest first.
+        seconds_per_batch: of the trainings; None if no training completed.
+        seconds_per_course: additional time to start and score a course.
     """
 
     rungs: tuple[Rung, ...]
@@ -67,13 +69,13 @@ class Found:
 
     @property
     def last(self) -> Rung | None:
-        """The last comparison in which not every rate diverged."""
+        """The last comparison in which at least one rate did not diverge."""
         return next((rung for rung in reversed(self.rungs) if set(rung.accuracies.values()) != {None}), None)
 
     def best(self, configured: float) -> float:
-        """The rate that did best in the last comparison, if it was better than the configured one in the two last.
+        """Return the best rate of the last comparison if it beat the configured rate in the last two comparisons.
 
-        One comparison alone shows the chance of a moment: at a constant rate the accuracy goes up and down by points.
+        One comparison is too noisy: at a constant rate, the accuracy moves up and down by points.
         """
         if self.last is None:
             return configured
@@ -83,12 +85,12 @@ class Found:
             for rate in last.accuracies
             if all(_lead(rung, rate, configured) > 0 for rung in (last, before)) or rate == configured
         ]
-        # In the order of distance from the configured rate: of two that are equally good the nearer one is taken.
+        # Sorted by distance from the configured rate, so `max` picks the nearer of two equally good rates.
         better.sort(key=lambda rate: abs(math.log(rate / configured)))
         return max(better, key=lambda rate: _rank(last.accuracies[rate]), default=configured)
 
     def still_gains(self, rate: float) -> bool:
-        """Whether twice the batches made a rate's accuracy better in the last comparison."""
+        """Return whether doubling the batches improved a rate's accuracy in the last comparison."""
         if len(self.rungs) < 2:
             return False
         before, after = (rung.accuracies.get(rate) for rung in self.rungs[-2:])
@@ -96,7 +98,7 @@ class Found:
 
 
 def rungs_of(challengers: int) -> int:
-    """How many comparisons leave one of so many rates."""
+    """Return the number of comparisons that reduce this many rates to one."""
     return 1 + math.ceil(math.log2(max(1, challengers)))
 
 
@@ -111,10 +113,19 @@ def halve(
     monotonic: Callable[[], float],
     on_rung: Callable[[Rung], None] = lambda _: None,
 ) -> Found:
-    """Searches until one rate besides the configured one has come to the longest comparison, or the time is over.
+    """Search until one rate besides the configured one completes the longest comparison, or time runs out.
 
-    A comparison is begun, and gone on with, only as long as it can be expected to end in time. The first one takes
-    ``first`` batches, none more than ``longest``. ``end`` is on the scale of ``monotonic``, in seconds.
+    A comparison starts, and continues, only while it can be expected to end in time.
+
+    Args:
+        courses: the trainings.
+        rates: to compare, in addition to ``configured``.
+        configured: the plan's rate.
+        first: batches of the first comparison.
+        longest: most batches of any comparison.
+        end: latest end, in seconds on the scale of ``monotonic``.
+        monotonic: returns the time in seconds.
+        on_rung: called after each complete comparison.
     """
     pace = _Pace()
     rungs: list[Rung] = []
@@ -146,7 +157,7 @@ def halve(
 
 
 class _Pace:
-    """What a batch and what a start take, as measured so far."""
+    """The measured time per batch and per start."""
 
     def __init__(self) -> None:
         self._batches = self._courses = 0
@@ -159,7 +170,7 @@ class _Pace:
         self._whole += whole
 
     def expected(self, courses: int, batches: int) -> float:
-        """Seconds for so many courses of so many batches each; 0 before anything was measured."""
+        """Return the expected seconds for this many courses and batches per course; 0 before any measurement."""
         found = self.found(())
         return courses * (batches * (found.seconds_per_batch or 0.0) + found.seconds_per_course)
 
@@ -171,7 +182,7 @@ class _Pace:
 
 
 def _lead(rung: Rung, rate: float, configured: float) -> float:
-    """By how much a rate is better in a comparison that both took part in; infinite where one did not."""
+    """Return by how much a rate beats the configured one in a comparison; infinite if one of them is missing."""
     if rate not in rung.accuracies or configured not in rung.accuracies:
         return math.inf
     return _rank(rung.accuracies[rate]) - _rank(rung.accuracies[configured])

@@ -1,12 +1,11 @@
-"""A time-boxed search before a training: its learning rate and its number of epochs, and nothing else.
+"""A time-boxed search for the learning rate and the number of epochs before a training.
 
-Rates are compared by successive halving (`decloud_pl.train.tune.halving`), each constant, without the plan's
-schedule. At a constant rate one epoch is the beginning of ten, so epochs need no trainings of their own: more of them
-are taken where the best rate still gained by the last doubling of its batches and the measured pace lets them end in
-time.
+Successive halving (`decloud_pl.train.tune.halving`) compares constant rates, without the plan's schedule. At a constant
+rate, one epoch is the start of ten, so epochs need no separate trainings. The probe chooses more epochs if the best
+rate still gained from the last doubling of its batches, and the measured pace lets them end in time.
 
-The choice is kept in ``probe.json``, tied to the plan's fingerprint: a training that is started again keeps it, and so
-resumes from its checkpoint. A probe that was cut off starts from the beginning. Imports no torch.
+The result is stored in ``probe.json`` with the plan's fingerprint. A restarted training reuses it, so it can resume
+from its checkpoint. An interrupted probe starts from scratch. Imports no torch.
 """
 
 from __future__ import annotations
@@ -28,24 +27,26 @@ logger = logging.getLogger(__name__)
 
 _LEAST_SECONDS = 1.0
 _SAFE_SHARE = 0.9
-"""Share of the time left that the epochs may be expected to take."""
+"""Share of the remaining time that the epochs may be expected to take."""
 _SCORINGS_AFTER_THE_FIT = 4.0
 
 
 @dataclass(frozen=True)
 class TunedValues:
-    """What a probe came to.
+    """The result of a probe.
 
     Attributes:
-        fingerprint: of the plan it is for.
-        learning_rate: to train with; ``configured_rate`` is the plan's.
-        epochs: to train for; ``configured_epochs`` are the plan's.
-        gain: held-out accuracy that the rate has over the configured one after ``batches``; None where nothing was
-            compared or the configured one diverged.
-        batches: of the last comparison; 0 for none.
-        seconds: that the probe took.
-        rungs: every comparison: batches and accuracies by rate, None for one that diverged.
-        note: all this in a sentence.
+        fingerprint: of the plan.
+        learning_rate: to train with.
+        epochs: to train for.
+        configured_rate: the plan's learning rate.
+        configured_epochs: the plan's number of epochs.
+        gain: held-out accuracy of the chosen rate minus that of the configured one, after ``batches``. None if nothing
+            was compared or the configured rate diverged.
+        batches: of the last comparison; 0 without one.
+        seconds: duration of the probe.
+        rungs: every comparison, with its batches and the accuracies by rate. A rate that diverged has None.
+        note: a sentence that sums this up.
     """
 
     fingerprint: str
@@ -60,7 +61,7 @@ class TunedValues:
     note: str = ""
 
     def nodes(self, config: TrainingConfig) -> dict[str, Any]:
-        """The nodes of a configuration that become others with the choice, by name."""
+        """Return the configuration nodes that the result changes, by name."""
         if (self.learning_rate, self.epochs) == (self.configured_rate, self.configured_epochs):
             return {}
         optimizer = {**config.optimizer, "lr": self.learning_rate}
@@ -71,26 +72,26 @@ class TunedValues:
 
 
 def read(path: Path, fingerprint: str) -> TunedValues | None:
-    """The choice that was made for a plan; None when there is none, or one of another plan, or a damaged one."""
+    """Return the stored result for a plan. Return None if it is missing, damaged or of another plan."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         choice = TunedValues(**{**fields, "rungs": tuple(fields["rungs"])})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        logger.warning("%s cannot be read (%s); the probe starts from the beginning", path, error)
+        logger.warning("Cannot read %s (%s); the probe starts from scratch", path, error)
         return None
     return choice if choice.fingerprint == fingerprint else None
 
 
 def configured_rate(config: TrainingConfig) -> float | None:
-    """The learning rate of the optimizer; None where its node has none."""
+    """Return the optimizer's learning rate; None if its node has none."""
     rate = config.optimizer.get("lr")
     return float(rate) if isinstance(rate, (int, float)) and not isinstance(rate, bool) and rate > 0 else None
 
 
 def seconds_for(options: TuneConfig, left: float | None) -> float:
-    """How long a probe may take when so many seconds are left until the deadline; None for no deadline."""
+    """Return how many seconds a probe may take. ``left`` is the time until the deadline; None means no deadline."""
     return options.max_seconds if left is None else min(options.max_seconds, options.share * left)
 
 
@@ -102,17 +103,21 @@ def search(
     batches_per_epoch: int,
     supervisor: Supervisor,
 ) -> TunedValues:
-    """Searches, within its time, around a planned training's learning rate.
+    """Search around the learning rate of a planned training, within the probe's time.
 
-    ``make_courses`` makes the trainings, given the moment at which they have to end. The supervisor has the deadline
-    and gets a message after each comparison.
+    Args:
+        plan: the training.
+        rate: its learning rate.
+        make_courses: makes the trainings, given the moment by which they must end.
+        batches_per_epoch: of the training split.
+        supervisor: has the deadline, and receives a message after each comparison.
     """
     options, configured, monotonic = plan.config.tune, plan.config.trainer["max_epochs"], supervisor.monotonic
     begun, finish_at = monotonic(), supervisor.finish_at
     seconds = seconds_for(options, None if finish_at is None else finish_at - begun)
     if seconds < _LEAST_SECONDS:
-        return unchanged(plan, f"Probe skipped: there is no time for one before the deadline ({seconds:.1f} s).")
-    # Twelve digits: 3 × 0.1 is not 0.30000000000000004 to anybody.
+        return unchanged(plan, f"Probe skipped: only {seconds:.1f} s are available for it before the deadline.")
+    # Round to twelve digits, so that 3 × 0.1 is shown as 0.3.
     rates = [float(f"{multiple * rate:.12g}") for multiple in dict.fromkeys(options.rates) if multiple != 1]
     longest = batches_per_epoch * max(configured, *options.epochs, 1)
     first = max(1, min(options.batches, longest >> (rungs_of(len(rates)) - 1)))
@@ -157,13 +162,13 @@ def search(
 
 
 def unchanged(plan: TrainingPlan, note: str) -> TunedValues:
-    """The choice to leave the plan as it is."""
+    """Return a result that leaves the plan unchanged."""
     rate, epochs = configured_rate(plan.config) or 0.0, plan.config.trainer["max_epochs"]
     return TunedValues(plan.fingerprint(), rate, epochs, rate, epochs, note=note)
 
 
 def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int:
-    """Whole epochs, each with its evaluation, that fit into the seconds at the measured pace."""
+    """Return how many whole epochs, each with its evaluation, fit into the time at the measured pace."""
     if found.seconds_per_batch is None:
         return 0
     epoch = batches_per_epoch * found.seconds_per_batch + found.seconds_per_course
@@ -172,9 +177,9 @@ def epochs_that_fit(found: Found, batches_per_epoch: int, seconds: float) -> int
 
 
 def choose_epochs(configured: int, options: TuneConfig, *, fitting: int | None, still_gains: bool) -> int:
-    """The most epochs that fit in time where the training still gains, else the configured ones or what fits of them.
+    """Return the most epochs that fit if the training still gains, else as many of the configured epochs as fit.
 
-    ``fitting`` is how many fit before the deadline; None without one.
+    ``fitting`` is the number of epochs that fit before the deadline; None means no deadline.
     """
     choices: Sequence[int] = (configured, *options.epochs)
     if fitting is not None:
@@ -198,11 +203,11 @@ def _report(choice: TunedValues, *, diverged: bool) -> str:
         )
         found = f"learning rate {rate} instead of {configured}: {bought}"
     elif diverged:
-        found = f"every learning rate that was tried diverged; {configured} stays"
+        found = f"every learning rate that was tried diverged; keeping {configured}"
     else:
-        found = f"learning rate {configured} stays, no other was surely better {after}"
+        found = f"keeping learning rate {configured}, because no other rate was clearly better {after}"
     parts = [f"Probe: {found}"]
     if choice.epochs != choice.configured_epochs:
-        why = "in time for the deadline" if choice.epochs < choice.configured_epochs else "for it still gains"
+        why = "to meet the deadline" if choice.epochs < choice.configured_epochs else "because it still gains"
         parts.append(f"{choice.epochs} epochs instead of {choice.configured_epochs}, {why}")
-    return "; ".join([*parts, f"cost {choice.seconds:.0f} s."])
+    return "; ".join([*parts, f"took {choice.seconds:.0f} s."])

@@ -1,4 +1,4 @@
-"""Short trainings for the probe: what the round's fit would do in its first batches, with other learning rates."""
+"""Short trainings for the probe: the first batches of the round's fit, with other learning rates."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from decloud_pl.train.progress import Supervisor
 from decloud_pl.train.tune.halving import OutOfTime, Reached
 
 _LOOK_EVERY = 10
-"""Batches between two looks at the loss, each of which waits for a GPU."""
+"""Batches between two checks of the loss. Each check waits for the GPU."""
 
 
 class LightningCourses:
-    """Courses on one device, each continued from its own checkpoint in ``folder``.
+    """Courses on one device. Each resumes from its own checkpoint in ``folder``.
 
-    Rates are constant: the first batches of a schedule say little about the rest of it. ``score`` gives the accuracy of
-    a state on held-out data, 0 to 1; ``end`` is the latest moment, on the scale of the supervisor's clock.
+    Rates are constant, because the first batches of a schedule predict little about the rest. ``score`` returns the
+    accuracy (0 to 1) of a state on held-out data. ``end`` is the latest moment, on the scale of the supervisor's clock.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class LightningCourses:
         end: float,
         supervisor: Supervisor,
     ) -> None:
-        # One device is enough: a batch is the same, however many processes share it.
+        # One device is enough: a batch is the same regardless of how many processes share it.
         devices = setup.config.trainer.get("devices")
         trainer = {
             **setup.config.trainer,
@@ -60,17 +60,17 @@ class LightningCourses:
         self._supervisor = supervisor
 
     def go_on(self, rate: float, batches: int) -> Reached:
-        """See `decloud_pl.train.tune.halving.Courses`.
+        """Continue a course; see `decloud_pl.train.tune.halving.Courses`.
 
         Raises:
-            TrainingStopped: the training was asked to stop.
+            TrainingStopped: a stop was requested.
             ConfigError: the optimizer refuses its arguments.
         """
         path = self._folder / f"{rate!r}.ckpt"
         setup = self._setup.with_nodes(optimizer={**self._setup.config.optimizer, "lr": rate})
         stop = _StopAfter(batches, end=self._end, monotonic=self._supervisor.monotonic)
         checkpoint = setup.checkpoints(path, self._supervisor, every_seconds=0)
-        # Each course, and the round's fit after them, begins with the random numbers that are current now.
+        # Each course, and then the round's fit, must start with the current random number state.
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             module = setup.module()
             setup.fit(module, [stop, checkpoint], checkpoint=path, logger=False).run()
@@ -79,7 +79,7 @@ class LightningCourses:
 
 
 class _StopAfter(Callback):
-    """Ends a fit after so many batches, or where it diverges; breaks it off when time is over."""
+    """End a fit after a number of batches or when it diverges. Abort it when time is over."""
 
     def __init__(self, batches: int, *, end: float, monotonic: Callable[[], float]) -> None:
         self._batches = batches

@@ -1,1 +1,1 @@
-"""Updates: the difference that a training makes, and how it is written for a validator."""
+"""Updates: the weight delta of a training, and how it is written for a validator."""

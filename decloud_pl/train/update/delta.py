@@ -1,14 +1,14 @@
-"""Updates: what a trained model differs by, in the form a validator takes.
+"""Encode the difference between a trained model and its base model as a validator reads it.
 
 | convention | entry of a parameter | the validator's step |
 |---|---|---|
 | ``delta`` | trained − base | base + entry |
 | ``gradient`` | (base − trained) / η | base − η × entry |
 
-Buffers travel under their names in both; integer buffers as the difference. Sums are made in float32.
+Buffers use their own names in both conventions. Integer buffers are written as the difference. Sums use float32.
 
-An entry may be sparse (COO): the largest of all floating-point entries are kept, and a tensor is written sparse
-where that takes less space than all of it.
+Entries may be sparse (COO). Then only the largest of all floating-point entries are kept, and a tensor is written as
+sparse if that takes less space.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def encode(
     gradient_rate: float,
     encoding: Encoding = _DEFAULT_ENCODING,
 ) -> dict[str, torch.Tensor]:
-    """The entries of a submission, from the fetched base model and the same names and shapes after training.
+    """Return the entries of an update, computed from the fetched base model and the trained state.
 
     Raises:
-        TrainingDiverged: weights that are not finite.
-        TrainingError: other names or shapes.
+        TrainingDiverged: a weight is not finite.
+        TrainingError: the trained state has other names or shapes than the base model.
     """
     if set(base) != set(trained):
-        raise TrainingError("The trained model has other tensors than the base model.")
+        raise TrainingError("The trained model has different tensors than the base model.")
     entries: dict[str, torch.Tensor] = {}
     for name, start in base.items():
         end = trained[name].detach().cpu()
@@ -64,7 +64,7 @@ def encode(
         difference = end.float() - start.float()
         if not bool(torch.isfinite(difference).all()):
             raise TrainingDiverged(
-                f"The training diverged: {name} holds values that are not finite.", fix="Lower learning_rate."
+                f"The training diverged: {name} has values that are not finite.", fix="Lower learning_rate."
             )
         entries[name] = difference if convention == "delta" else -difference / gradient_rate
     least = _least_to_keep(entries, encoding.top_k)
@@ -75,7 +75,7 @@ def encode(
 
 
 def _least_to_keep(entries: State, share: float) -> float:
-    """The size that the share of the floating-point entries with the largest values reaches; 0 for all."""
+    """Return the smallest absolute value among the given share of the largest entries; 0 to keep all."""
     if not share:
         return 0.0
     sizes = torch.cat([entry.abs().flatten() for entry in entries.values() if entry.dtype.is_floating_point])
@@ -90,7 +90,7 @@ def _written(entry: torch.Tensor, encoding: Encoding, least: float) -> torch.Ten
     written = entry.to(DTYPES[encoding.dtype]) if fits else entry
     if not encoding.top_k or not entry.ndim:
         return written
-    # An entry that the dtype rounds to nothing need not be written.
+    # The dtype may round an entry to zero. It need not be written.
     kept = (entry.abs() >= least) & (written != 0)
     width = written.element_size()
     if int(kept.sum()) * (_INDEX_BYTES * entry.ndim + width) >= written.numel() * width:
@@ -106,15 +106,15 @@ def apply(
     gradient_rate: float,
     parameters: Collection[str] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """The state a validator scores.
+    """Return the state that a validator scores.
 
     Args:
         base: the base model.
-        entries: a submission's, dense or sparse; names that are missing stay as they are.
-        convention: what entries mean.
+        entries: of an update, dense or sparse. Tensors without an entry keep the base model's value.
+        convention: how to apply the entries.
         gradient_rate: η, for the ``gradient`` convention.
-        parameters: the names to change: the public validator of v1.0, which reads ``gradient``, changes parameters
-            only. None changes all.
+        parameters: the names to change; None changes all. The public validator of v1.0 reads ``gradient`` and changes
+            parameters only.
     """
     result: dict[str, torch.Tensor] = {}
     for name, start in base.items():
@@ -133,12 +133,12 @@ def apply(
 
 
 def write(path: Path, entries: State) -> tuple[str, str, int]:
-    """Writes a submission file atomically and durably.
+    """Write an update file atomically and durably.
 
     Returns:
-        Its CID, the profile of that CID, and its size in bytes.
+        The CID, the profile of that CID, and the size in bytes.
     """
-    # Not into the file: torch would write the name of the scratch file into it.
+    # We save to a buffer first, because torch stores the file name, here that of the scratch file, in the file.
     buffer = io.BytesIO()
     torch.save({name: _plain(tensor) for name, tensor in entries.items()}, buffer)
     write_atomically(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""Batch norms under validators that change parameters only.
+"""Batch norms for validators that change parameters only.
 
 Such a validator scores the trained parameters with the base model's running statistics. In evaluation a batch norm is
 
@@ -8,7 +8,7 @@ so statistics (m₁, v₁) and parameters (w, b) compute the same as statistics 
 
     w' = w × √((v₀ + ε) ÷ (v₁ + ε))        b' = b + w × (m₀ − m₁) ÷ √(v₁ + ε)
 
-The trained statistics are moved into the parameters by that identity, and nothing that was learnt is lost.
+This identity moves the trained statistics into the parameters, without loss.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ State = Mapping[str, torch.Tensor]
 
 
 def with_statistics_of(base: State, state: State, network: nn.Module) -> dict[str, torch.Tensor]:
-    """A state that computes the same in evaluation and has the buffers of ``base``.
+    """Return a state that computes the same in evaluation mode but has the buffers of ``base``.
 
-    Batch norms without running statistics of their own or without parameters keep the parameters of ``state``.
+    Batch norms without running statistics or without parameters keep the parameters of ``state``.
 
     Args:
-        base: the fetched base model's.
-        state: the trained one, of the same names and shapes.
-        network: has both as state dicts.
+        base: the fetched base model's state.
+        state: the trained state, with the same names and shapes.
+        network: a network to which both states belong.
     """
     parameters = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     moved = {name: tensor if name in parameters else base[name] for name, tensor in state.items()}

@@ -1,4 +1,4 @@
-"""From trained weights to an update file, encoded as wanted unless that costs too much of what was gained."""
+"""Write trained weights to an update file. A more exact encoding is used if the wanted one loses too much accuracy."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ State = Mapping[str, torch.Tensor]
 
 
 class Encoded(NamedTuple):
-    """The entries of a submission, the state that a validator scores for them, and how they are written.
+    """The entries of an update, the state that a validator scores for them, and their encoding.
 
-    ``gain_kept`` is the share of the accuracy gained that is left; None where nothing was gained or measured.
+    ``gain_kept`` is the share of the gain that remains after encoding; None without a measured gain.
     """
 
     entries: dict[str, torch.Tensor]
@@ -33,16 +33,16 @@ class UpdateWriter:
     """Encodes the difference to the fetched base weights and writes it.
 
     Attributes:
-        base: the fetched base model's state dict, on the processor.
+        base: the fetched base model's state dict, in CPU memory.
         convention: how entries are written.
         gradient_rate: η of the ``gradient`` convention.
         encoding: of the entries.
-        min_kept: share of the accuracy gained that the encoding must keep, or a more exact one is used.
-        score: accuracy of a state dict on data that was not trained on; without it, or where it gives None, the
+        min_kept: share of the gain that the encoding must keep. Otherwise a more exact encoding is used.
+        score: returns the accuracy of a state dict on data outside the training. Without it, or if it returns None, the
             encoding is not measured.
-        base_score: what it says of the base model, asked when it is needed; None scores that too.
+        base_score: returns the base model's accuracy, and is called only when needed. None calls ``score`` instead.
         note: called with a sentence about the encoding.
-        prepared: the trained state as validators can score it, before it is encoded.
+        prepared: converts the trained state to a state that validators can score, before it is encoded.
     """
 
     base: State
@@ -56,10 +56,10 @@ class UpdateWriter:
     prepared: Callable[[State], State] = lambda state: state
 
     def write(self, path: Path, trained: State) -> tuple[Update, State]:
-        """Writes an update file atomically.
+        """Write an update file atomically.
 
         Returns:
-            The update, its accuracies not measured, and the weights that it leads to when it is read as written.
+            The update, without measured accuracies, and the weights that result if it is read as written.
 
         Raises:
             TrainingError: see `delta.encode`.
@@ -79,7 +79,7 @@ class UpdateWriter:
         return update, encoded.applied
 
     def encode(self, trained: State) -> Encoded:
-        """Encodes as wanted; as float16 or at last float32 where less than ``min_kept`` of the gain would be left.
+        """Encode as wanted. If less than ``min_kept`` of the gain would remain, use float16 or else float32.
 
         Raises:
             TrainingError: see `delta.encode`.
@@ -101,5 +101,5 @@ class UpdateWriter:
                 break
             refused.append(f"{encoding} would keep only {kept:.1%}")
         instead = f" ({'; '.join(refused)})" if refused else ""
-        note = f"Encoded as {encoding}, which keeps {kept:.1%} of the accuracy gained on held-out data{instead}."
+        note = f"Encoded as {encoding}, which keeps {kept:.1%} of the gain on held-out data{instead}."
         return Encoded(entries, applied, encoding, kept, note)

@@ -8,6 +8,7 @@ table that is read, a `State`.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import os
 import sqlite3
@@ -206,6 +207,8 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         JournalError: it cannot be read, or a newer program wrote it.
     """
     with _as_journal_error(f"The journal {path} cannot be read", "Restore it from a copy."):
+        if os.path.lexists(path) and not path.is_file():  # a folder would look like a journal without rounds
+            raise OSError(errno.EINVAL, "it is not a regular file")
         db = connect_read_only(path)
         if db is not None:
             with _closed_on_failure(db):

@@ -56,6 +56,8 @@ INPUTS: dict[str, Callable[[Path], object]] = {
     "of version 99": _of_version(99),
     "of a version below nothing": _of_version(-5),
     "four gigabytes of zeros": _big,
+    "a folder": lambda path: path.mkdir(),
+    "a link to itself": lambda path: path.symlink_to(path),
 }
 
 

@@ -1,6 +1,7 @@
 """decloud_pl: train models in DECLOUD rounds with PyTorch Lightning and earn SOL.
 
-``__all__`` lists the public names. All but the exceptions are loaded when they are first used: torch takes a second.
+``__all__`` lists the public names. All names except the exceptions are imported on first use, because importing torch
+takes a second.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from decloud_pl import errors
-from decloud_pl.errors import *  # noqa: F403  # they are its public names
+from decloud_pl.errors import *  # noqa: F403  # re-exports the names in errors.__all__
 
 if TYPE_CHECKING:
     from decloud_pl.config import load as load_settings
@@ -55,7 +56,7 @@ _LAZY = {
     "run_experiment": ("decloud_pl.experiment.run", "run_experiment"),
     "save_model": ("decloud_pl.models.package", "save"),
 }
-"""Public name: the module that has it, and its name there."""
+"""The module of each public name, and the name in that module."""
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""``python -m decloud_pl KEY=VALUE …``: the daemon, one round or an experiment, on Hydra and with all its flags."""
+"""``python -m decloud_pl KEY=VALUE …``: run the daemon, one round or an experiment, with all of Hydra's flags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decloud_pl.children import begin_imports
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs what ``task`` says; flags such as ``--cfg job`` are Hydra's own, ``-m`` sweeps experiments."""
+    """Run the chosen ``task``, or a sweep with ``-m``, and return the exit code."""
     from decloud_pl.cli.outcome import exit_code
     from decloud_pl.cli.ui.streams import prepare_streams
 

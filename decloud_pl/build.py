@@ -1,7 +1,7 @@
-"""The only caller of Hydra's ``instantiate``: builds what users vary, and nothing else.
+"""Build configuration nodes with Hydra's ``instantiate``, restricted to allowed targets.
 
-``_target_`` can name anything importable, so only names below are built, and those of the packages that the user allows
-(the setting ``allow_packages``). Nothing from the chain or from IPFS ever gets into a node.
+``_target_`` can name anything importable. So only the names in `ALLOWED` and the packages of the setting
+``allow_packages`` are built. Data from the chain or from IPFS never becomes part of a node.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ ALLOWED = (
 )
 
 _EXTRAS = {"MLFlowLogger": "mlflow", "TensorBoardLogger": "tensorboard", "WandbLogger": "wandb"}
-"""Loggers that need a package of an extra."""
+"""Loggers that need an optional dependency, and the extra that installs it."""
 
 Node = Mapping[str, Any]
 
 
 def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
-    """Instantiates a configuration node of plain values, with ``objects`` as further keyword arguments.
+    """Instantiate a configuration node of plain values, with ``objects`` as further keyword arguments.
 
-    The targets in it must be in `ALLOWED` or in the user's ``packages``.
+    Each target must be in `ALLOWED` or in one of the user's ``packages``.
 
     Raises:
-        ConfigError: a target that is missing or not allowed, or one that refuses its arguments.
-        DecloudError: what the target raises of this program's own errors.
+        ConfigError: a target is missing or not allowed, or it raises an exception.
+        DecloudError: raised by the target itself; passed on unchanged.
     """
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
@@ -44,7 +44,7 @@ def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
         return partial(make, **objects) if node.get("_partial_") else make(**objects)
     except DecloudError:
         raise
-    except Exception as error:  # the target may be a user's own class, which may raise anything
+    except Exception as error:  # a custom class can raise any exception
         cause = (error.__cause__ or error) if isinstance(error, InstantiationException) else error
         target, fix = node["_target_"], "Correct its settings."
         if isinstance(cause, ModuleNotFoundError) and (extra := _EXTRAS.get(target.rpartition(".")[2])):
@@ -53,13 +53,13 @@ def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
 
 
 def check_targets(node: Node, packages: Collection[str]) -> None:
-    """Checks everything that a node would build.
+    """Check every target in a node.
 
     Raises:
-        ConfigError: the node has no target, or one in it is not allowed.
+        ConfigError: the node has no ``_target_``, or a target in it is not allowed.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(f"The configuration node {node!r} has no _target_.", fix="Choose one of conf/'s groups.")
+        raise ConfigError(f"The configuration node {node!r} has no _target_.", fix="Choose a group from conf/.")
     allowed = (*ALLOWED, *(f"{package}." for package in packages))
     for target in _targets(node):
         if not (isinstance(target, str) and target.startswith(allowed)):

@@ -1,4 +1,4 @@
-"""Where the Hydra tree is: ``conf/`` at the top of a checkout, ``decloud_pl/conf`` in an installed wheel."""
+"""Find the Hydra configuration: ``conf/`` at the top of a checkout, ``decloud_pl/conf`` in an installed wheel."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from decloud_pl.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parent
-USER_CONF = "conf"  # the folder in the user's home whose groups come beside the built-in ones
+USER_CONF = "conf"  # the folder in the user's home with further choices of the groups
 
 
 def config_dir(package: Path = _PACKAGE) -> Path:
-    """The folder that holds ``config.yaml`` and the configuration groups.
+    """Return the folder with ``config.yaml`` and the configuration groups.
 
     Args:
         package: the folder of the installed package.
@@ -19,18 +19,18 @@ def config_dir(package: Path = _PACKAGE) -> Path:
     Raises:
         ConfigError: neither place has a ``config.yaml``.
     """
-    # The wheel's own copy goes first: beside an installed package, `site-packages/conf` may be anybody's.
+    # The wheel's copy comes first, because `site-packages/conf` may belong to another package.
     for folder in (package / "conf", package.parent / "conf"):
         if (folder / "config.yaml").is_file():
             return folder
     raise ConfigError(
-        f"There is no configuration in {package / 'conf'}.",
-        fix="Install decloud_pl again; its folder conf/ is missing.",
+        f"{package / 'conf' / 'config.yaml'} is missing.",
+        fix="Reinstall decloud_pl.",
     )
 
 
 def conf_folders(home: Path | None) -> tuple[Path, ...]:
-    """Where choices of groups are: the built-in ones, then the user's own in a home folder.
+    """Return the folders with group choices: the built-in one, then the user's own in a home folder.
 
     Raises:
         ConfigError: as `config_dir`.

@@ -1,7 +1,7 @@
-"""Frozen values that travel from the chain to the trainer and back.
+"""Immutable values that chain, daemon and training exchange. This module does no I/O.
 
 Amounts are lamports (``int``; 1 SOL = 10**9 lamports), times are Unix seconds of the chain's clock
-(``int``), shares are basis points (``int``; 10000 = 100 %). Nothing here does I/O.
+(``int``), shares are basis points (``int``; 10000 = 100 %).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _MAX_LAMPORTS = 2**64 - 1
 
 
 def parse_sol(text: str) -> int:
-    """Lamports from an amount in SOL as users write it, for example ``0.05``.
+    """Return the lamports of an amount in SOL, for example ``0.05``.
 
     Raises:
-        ValueError: not a number, negative, or finer than one lamport.
+        ValueError: the text is not a number, is negative, is too large or has more than nine decimals.
     """
     try:
         lamports = Decimal(text.strip()) * LAMPORTS_PER_SOL
@@ -36,7 +36,7 @@ def parse_sol(text: str) -> int:
 
 
 def format_sol(lamports: int) -> str:
-    """An amount in SOL without trailing zeros, for example ``0.05 SOL``."""
+    """Return an amount in SOL without trailing zeros, for example ``0.05 SOL``."""
     sign = "-" if lamports < 0 else ""
     whole, rest = divmod(abs(lamports), LAMPORTS_PER_SOL)
     decimals = f"{rest:09d}".rstrip("0")
@@ -44,16 +44,16 @@ def format_sol(lamports: int) -> str:
 
 
 Convention = Literal["delta", "gradient"]
-"""What an entry of a submission means: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""
+"""The meaning of an update's entries: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""
 
 
 RemedyName = Literal["scale", "average", "lower_rate"]
-"""What can be tried with an update that would gain nothing; see `decloud_pl.train.score.remedies`."""
+"""What the training tries with an update that has no gain; see `decloud_pl.train.score.remedies`."""
 REMEDIES: tuple[RemedyName, ...] = get_args(RemedyName)
 
 
 class RoundStatus(IntEnum):
-    """Where a round stands in its life."""
+    """The status of a round on chain."""
 
     WAITING_VALIDATOR = 0
     WAITING_TRAINERS = 1
@@ -66,12 +66,14 @@ class RoundStatus(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """A round as the chain shows it, with the limits and the fee of its program.
+    """A round as the chain stores it, with the limits and the fee of its program.
 
-    ``dataset`` is the lower-case name users write (``fashionmnist``); ``validator`` is None until a
-    validator has claimed the round; ``baseline_score`` is the base model's accuracy in % × 100;
-    ``max_trainers`` is the most trainers that its program lets join, and ``treasury_fee_bps`` the share that a treasury
-    takes of whatever the program pays.
+    Attributes:
+        dataset: lower-case name of the data set, for example ``fashionmnist``.
+        validator: None until a validator has claimed the round.
+        baseline_score: the base model's accuracy in % × 100.
+        max_trainers: how many trainers the program lets join.
+        treasury_fee_bps: the treasury's share of every payment of the program.
     """
 
     id: int
@@ -96,41 +98,41 @@ class Round:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further trainer can join."""
+        """Whether the maximum number of trainers has joined."""
         return self.trainers_count >= self.max_trainers
 
     @property
     def is_open(self) -> bool:
-        """Whether it waits for a validator or for trainers, by its status; a deadline may have passed."""
+        """Whether the round's status is waiting for a validator or trainers. A deadline may have passed already."""
         return self.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS)
 
     @property
     def net_reward(self) -> int:
-        """Lamports of the reward that validator and trainers receive."""
+        """Lamports that validator and trainers receive together, after the treasury's share."""
         return self.after_treasury(self.reward_amount)
 
     @property
     def validator_fee(self) -> int:
-        """Lamports of the validator's part, before the treasury takes its share."""
+        """Lamports for the validator, before the treasury's share."""
         return self.reward_amount * self.validator_fee_bps // BPS_DENOMINATOR
 
     @property
     def trainers_pool(self) -> int:
-        """Lamports that the trainers share, before the treasury takes its share."""
+        """Lamports that the trainers share, before the treasury's share."""
         return self.reward_amount - self.validator_fee
 
     def reward_of(self, contribution_bps: int) -> int:
-        """Lamports that a trainer with this contribution receives."""
+        """Return the lamports that a trainer with this contribution receives."""
         return self.after_treasury(self.trainers_pool * contribution_bps // BPS_DENOMINATOR)
 
     def after_treasury(self, lamports: int) -> int:
-        """What arrives of lamports that the program pays; the treasury's share is rounded down."""
+        """Return a payment of the program minus the treasury's share, which is rounded down."""
         return lamports - lamports * self.treasury_fee_bps // BPS_DENOMINATOR
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A trainer's place in a round; ``gradient_cid`` is empty until ``submitted``."""
+    """A trainer's account in a round; ``gradient_cid`` is empty until ``submitted``."""
 
     round_id: int
     trainer: Pubkey
@@ -143,7 +145,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class RoundCounter:
-    """How many rounds were ever created; the next round's id is ``count``."""
+    """The number of rounds created so far, which is also the id of the next round."""
 
     count: int
     authority: Pubkey
@@ -151,15 +153,15 @@ class RoundCounter:
 
 
 UpdateDtype = Literal["float32", "float16", "bfloat16"]
-"""Of a submission's floating-point entries."""
+"""The dtype of an update's floating-point entries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How the entries of a submission are written.
+    """How the entries of an update are encoded.
 
     Attributes:
-        dtype: of floating-point entries. An entry that float16 cannot hold is kept in float32.
+        dtype: dtype of floating-point entries. An entry that overflows float16 is stored as float32.
         top_k: share of the floating-point entries to keep, the largest of the whole update; 0 keeps all.
     """
 
@@ -172,13 +174,13 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class UpdateForm:
-    """How a round wants its update.
+    """The required form of a round's update.
 
     Attributes:
         path: the file to write.
-        convention: what the entries mean.
+        convention: the meaning of the entries.
         gradient_rate: η of the ``gradient`` convention.
-        encoding: of the entries.
+        encoding: the encoding of the entries.
     """
 
     path: Path
@@ -189,23 +191,23 @@ class UpdateForm:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A finished training on this machine's disk.
+    """The result of a finished training, on this machine's disk.
 
     Attributes:
-        path: the submission file (``.pt`` dictionary from parameter name to tensor).
+        path: the update's file, a ``.pt`` dictionary from parameter names to tensors.
         cid: its CID under ``profile``.
         size: bytes.
-        convention: what the entries mean.
-        accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1; None where it was not measured.
-        accuracy_after: the same for the base model with this update applied as validators do.
-        encoding: how the entries are written, for people.
-        gain_kept: share of the accuracy gained on held-out data that this encoding kept; None when nothing
-            was gained there or nothing was measured.
-        stopped_early: the training ended before its last step, for the round's deadline.
-        gain_low: lower end of the 95 % interval of the accuracy that a validator will find gained, -1 to 1; None where
-            it was not estimated.
-        gain_high: upper end of it.
-        withheld: why this update should not be submitted, to complete "nothing was submitted: …"; empty for a good one.
+        convention: the meaning of the entries.
+        accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1; None if not measured.
+        accuracy_after: the same with this update applied to the base model.
+        encoding: description of the entries' encoding for users.
+        gain_kept: share of the gain on held-out data that this encoding keeps; None if there was no gain or it was
+            not measured.
+        stopped_early: whether the round's deadline stopped the training before its last step.
+        gain_low: lower end of the 95 % interval of the gain that a validator will measure, -1 to 1; None if not
+            estimated.
+        gain_high: upper end of that interval.
+        withheld: why the update should not be submitted, completing "nothing was submitted: …"; empty otherwise.
     """
 
     path: Path
@@ -224,7 +226,7 @@ class Update:
 
     @property
     def gain(self) -> float | None:
-        """Accuracy gained, -1 to 1; None where it was not measured."""
+        """The gain in accuracy, -1 to 1; None if not measured."""
         if self.accuracy_before is None or self.accuracy_after is None:
             return None
         return self.accuracy_after - self.accuracy_before
@@ -232,7 +234,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class PinnedUpdate:
-    """An update that a store holds and that was read back, byte for byte, through ``read_back_from``."""
+    """An update that a store pinned and that ``read_back_from`` returned byte for byte."""
 
     cid: str
     provider: str
@@ -242,9 +244,9 @@ class PinnedUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A transaction that landed without an error.
+    """A transaction that succeeded.
 
-    ``signature`` is None when the effect was found on chain and the transaction that made it is unknown.
+    ``signature`` is None if only the effect was found on chain and the transaction is unknown.
     """
 
     signature: str | None
@@ -253,7 +255,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class NetworkAddresses:
-    """Where a local network is reached, and the folder with its state and its store."""
+    """The addresses of a local network, and the folder with its state and its store."""
 
     rpc_url: str
     ws_url: str

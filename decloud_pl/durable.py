@@ -1,7 +1,4 @@
-"""Files that are whole after a crash, with the old content or the new one, and locks that end with their process.
-
-Also folders and logs that only this user can open.
-"""
+"""Atomic file replacement, locks that end with their process, and folders and logs that only this user can open."""
 
 from __future__ import annotations
 
@@ -16,12 +13,12 @@ from typing import BinaryIO
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """A scratch file beside ``path`` that takes its place when the block ends, and is on disk then.
+    """Yield the path of a scratch file that replaces ``path`` when the block ends, and sync it to disk.
 
-    Where the block raises, the old file stays and the scratch file goes.
+    If the block raises, the scratch file is deleted and the old file remains.
 
     Raises:
-        OSError: the file cannot be moved; the old one stays.
+        OSError: the file cannot be moved; the old one remains.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
@@ -32,15 +29,15 @@ def appearing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> None:
-    """Replaces a small file.
+    """Replace a small file.
 
     Args:
         path: the file.
         data: its new content.
-        mode: its permission bits, from its first byte on; None for those of any new file.
+        mode: permission bits, set before the content is written; None for the default of new files.
 
     Raises:
-        OSError: the file cannot be written; the old one stays.
+        OSError: the file cannot be written; the old one remains.
     """
     with appearing(path) as scratch:
         if mode is not None:
@@ -49,20 +46,20 @@ def write_atomically(path: Path, data: bytes, *, mode: int | None = None) -> Non
 
 
 def copy_atomically(source: Path, path: Path) -> None:
-    """Replaces a file by a copy of another.
+    """Replace a file with a copy of another.
 
     Raises:
-        OSError: one cannot be read or the other not written; the old one stays.
+        OSError: reading or writing failed; the old file remains.
     """
     with appearing(path) as scratch:
         shutil.copyfile(source, scratch)
 
 
 def replace_durably(scratch: Path, path: Path) -> None:
-    """Moves a complete file to another's place in the same folder, and returns when both are on disk.
+    """Move a complete file over another one in the same folder, and sync the file and the folder to disk.
 
     Raises:
-        OSError: the file cannot be moved; the old one stays.
+        OSError: the file cannot be moved; the old one remains.
     """
     with scratch.open("rb") as file:
         os.fsync(file.fileno())
@@ -75,45 +72,45 @@ def replace_durably(scratch: Path, path: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """Makes a folder, and what is missing above it, for this user alone; what is there keeps its mode.
+    """Create a folder and its missing parents with mode 0700. Existing folders keep their mode.
 
     Raises:
-        OSError: it cannot be made, or a file has its name.
+        OSError: the folder cannot be created, or a file has its name.
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
     except FileNotFoundError:
-        make_private(folder.parent)  # `parents=True` would make it with another mode
+        make_private(folder.parent)  # `parents=True` would create it with the default mode
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def private(path: str, flags: int) -> int:
-    """An ``opener`` for `open`: a new file is for this user alone."""
+    """An ``opener`` for `open` that creates new files with mode 0600."""
     return os.open(path, flags, 0o600)
 
 
 def private_log(path: Path) -> BinaryIO:
-    """Opens a file that a child's log is appended to; a new one is for this user alone.
+    """Open a child's log file for appending; a new file has mode 0600.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     return open(path, "ab", opener=private)
 
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Holds a lock file until the block, or the process, ends.
+    """Hold a lock until the block or the process ends.
 
     Args:
-        path: the lock file; made when it is missing, and left where it is.
-        wait: for the process that has it.
+        path: the lock file; it is created if it is missing, and never deleted.
+        wait: wait until another process releases the lock.
 
     Raises:
-        BlockingIOError: another process has it, and ``wait`` is off.
+        BlockingIOError: another process holds the lock, and ``wait`` is False.
         OSError: the file cannot be opened.
     """
-    from filelock import FileLock, Timeout  # 20 ms, which no command should pay that locks nothing
+    from filelock import FileLock, Timeout  # imported here, because it takes 20 ms
 
     lock = FileLock(path, timeout=-1 if wait else 0, mode=0o600)
     try:
@@ -128,13 +125,13 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 @contextmanager
 def scratch_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder, removed with the block; first removes those of processes that were killed.
+    """Create a temporary folder for the duration of the block, and remove folders that killed processes left.
 
     Args:
-        prefix: of its name; folders with another are left alone.
+        prefix: the beginning of the folder's name. Only folders with this prefix are removed.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*/.lock"):
-        with suppress(OSError), locked(left, wait=False):  # held, or of another user
+        with suppress(OSError), locked(left, wait=False):  # in use, or owned by another user
             shutil.rmtree(left.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:

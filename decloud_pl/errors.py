@@ -1,44 +1,44 @@
-"""Every exception this package raises on purpose.
+"""The exceptions that this package raises.
 
 ::
 
     DecloudError                    exit code
-    ├── UsageError                      2     a command was given wrong arguments
-    ├── ConfigError                     3     settings or Hydra configuration
-    ├── WalletError                     4     no key, an unreadable key, an unsafe key file
-    ├── ChainError                      5     the RPC endpoint or an account behind it
-    │   ├── RpcUnavailable                    worth another try
-    │   ├── RpcRejected                       the endpoint understood and said no
-    │   ├── TransactionExpired                the blockhash ran out before the transaction landed
-    │   ├── DecodeError                       bytes that are not the account, event or argument expected
+    ├── UsageError                      2     wrong arguments for a command
+    ├── ConfigError                     3     wrong settings or Hydra configuration
+    ├── WalletError                     4     missing or unreadable key, unsafe key file
+    ├── ChainError                      5     RPC endpoint, or an account on chain
+    │   ├── RpcUnavailable                    can be retried
+    │   ├── RpcRejected                       the endpoint refused the request
+    │   ├── TransactionExpired                the blockhash expired before the transaction landed
+    │   ├── DecodeError                       unexpected bytes in an account, event or argument
     │   ├── InsufficientFunds                 the wallet cannot pay
-    │   └── ProgramError                6     the on-chain program said no
+    │   └── ProgramError                6     the on-chain program refused an instruction
     ├── StoreError                      7     content-addressed storage
     │   ├── InvalidCid
     │   ├── ContentNotFound
     │   ├── IntegrityError                    bytes that do not match their CID
     │   ├── SizeLimitExceeded
-    │   ├── StoreRejected                     the store understood and said no
-    │   └── StoreUnavailable                  worth another try
+    │   ├── StoreRejected                     the store refused the request
+    │   └── StoreUnavailable                  can be retried
     ├── DatasetError                    8
     │   ├── DatasetNotSupported
     │   ├── DatasetNotFound
-    │   └── DatasetNotReady                   it is being downloaded
+    │   └── DatasetNotReady                   still downloading
     ├── ModelError                      9
     │   └── UntrustedFileRejected             quarantine refused a file
     ├── TrainingError                  10
     │   ├── TrainingDiverged           10
-    │   ├── TrainingStopped            75     asked to stop; goes on from its checkpoint
-    │   └── ExecutorUnavailable        69     no machine to train on; worth another try
+    │   ├── TrainingStopped            75     stopped on request; resumes from its checkpoint
+    │   └── ExecutorUnavailable        69     no machine to train on; can be retried
     ├── JournalError                   11
     │   └── JournalLocked
     ├── LocalnetError                  12
-    ├── RoundError                     13     a round that cannot be joined, trained or claimed as asked
-    ├── NotificationError              15     a message to the user could not be delivered
-    └── MachineShortage                16     this machine has no room, memory or file descriptors; worth another try
+    ├── RoundError                     13     the round cannot be joined, trained or claimed
+    ├── NotificationError              15     a message to the user was not delivered
+    └── MachineShortage                16     no disk space, memory or file descriptors left; can be retried
 
-Exit codes are part of the public interface: 0 is success, 1 an unexpected failure (a defect), 130 Ctrl-C.
-A message is one sentence that says what happened and, after it, what to do.
+Exit codes are part of the public interface. The others are 0 (success), 1 (internal error) and 130 (Ctrl-C).
+A message states what failed and why. The fix after it states what to do.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ __all__ = [
 
 
 class DecloudError(Exception):
-    """Root of the tree.
+    """Base class of all errors of this package.
 
-    Of addresses in it only scheme, host and port are kept: a message is printed, logged, journalled and shown in the
-    dashboard, and the rest of an address may be an API key. It may quote a stranger: see `legible`.
+    Messages are printed, logged, written to the journal and shown in the dashboard. `redact` therefore shortens URLs
+    to scheme, host and port, because the rest may contain an API key. `legible` makes quoted text printable.
 
     Args:
-        message: one sentence that says what happened.
+        message: what failed and why, in one sentence.
         fix: what the user can do about it; printed after the message.
     """
 
@@ -110,34 +110,34 @@ class DecloudError(Exception):
 
 
 class UsageError(DecloudError):
-    """A command was called with arguments it cannot use."""
+    """The arguments of a command are wrong."""
 
     exit_code = 2
 
 
 class ConfigError(DecloudError):
-    """A setting, a preset or a Hydra override is unknown, of the wrong type or out of range."""
+    """A setting, preset or Hydra override is unknown, has the wrong type or is out of range."""
 
     exit_code = 3
 
 
 class WalletError(DecloudError):
-    """No usable private key. The message never contains key material."""
+    """The private key is missing or unusable. The message never contains key material."""
 
     exit_code = 4
 
 
 class ChainError(DecloudError):
-    """Talking to the chain failed."""
+    """A request to the chain failed."""
 
     exit_code = 5
 
 
 class RpcUnavailable(ChainError):
-    """The endpoint did not answer, answered with a server error, or asked to slow down.
+    """The endpoint did not answer, returned a server error or limited the rate.
 
     Args:
-        retry_after: seconds the endpoint asked to wait, when it did.
+        retry_after: seconds to wait, if the endpoint sent them.
     """
 
     def __init__(self, message: str, *, fix: str = "", retry_after: float | None = None) -> None:
@@ -146,12 +146,12 @@ class RpcUnavailable(ChainError):
 
 
 class RpcRejected(ChainError):
-    """The endpoint understood the request and refused it (a JSON-RPC error object).
+    """The endpoint refused the request with a JSON-RPC error object.
 
     Args:
         code: JSON-RPC error code, for example -32602.
-        logs: program log lines of a failed preflight, if the endpoint gave any.
-        said: the code and the text that the endpoint refused with.
+        logs: program log lines of a failed preflight, if the endpoint sent them.
+        said: the code and text of the endpoint's refusal.
     """
 
     def __init__(
@@ -164,11 +164,11 @@ class RpcRejected(ChainError):
 
 
 class TransactionExpired(ChainError):
-    """The block height passed the transaction's last valid one and it did not land."""
+    """The transaction did not land before its last valid block height."""
 
 
 class DecodeError(ChainError):
-    """Bytes that are not what their place promises: wrong discriminator, owner, length or value."""
+    """Bytes have an unexpected discriminator, owner, length or value."""
 
 
 class InsufficientFunds(ChainError):
@@ -199,15 +199,15 @@ class StoreError(DecloudError):
 
 
 class InvalidCid(StoreError):
-    """Text or bytes that are not a CID this package can verify."""
+    """Text or bytes are not a CID that this package can verify."""
 
 
 class ContentNotFound(StoreError):
-    """Nobody who was asked has the content."""
+    """None of the queried gateways or stores has the content."""
 
 
 class IntegrityError(StoreError):
-    """Bytes do not match the CID they were asked for. They were not handed on."""
+    """Downloaded bytes do not match their CID. They were discarded."""
 
 
 class SizeLimitExceeded(StoreError):
@@ -215,12 +215,12 @@ class SizeLimitExceeded(StoreError):
 
 
 class StoreRejected(StoreError):
-    """A store understood the request and refused it: credentials, permissions, a plan's limits, no room.
+    """A store refused a request because of credentials, permissions, plan limits or missing space.
 
-    Only the user can mend it. The message never contains a credential.
+    Only the user can fix the cause. The message never contains a credential.
 
     Args:
-        status: the HTTP status of the refusal, where there was one.
+        status: the HTTP status of the refusal, if any.
     """
 
     def __init__(self, message: str, *, fix: str = "", status: int | None = None) -> None:
@@ -232,7 +232,7 @@ class StoreUnavailable(StoreError):
     """A store did not answer or is overloaded.
 
     Args:
-        retry_after: seconds the store asked to wait, when it did.
+        retry_after: seconds to wait, if the store sent them.
     """
 
     def __init__(self, message: str, *, fix: str = "", retry_after: float | None = None) -> None:
@@ -247,15 +247,15 @@ class DatasetError(DecloudError):
 
 
 class DatasetNotSupported(DatasetError):
-    """The network knows the data set, this package has no reader for it and no mapping leads to one."""
+    """The network lists the data set, but this package has neither a reader nor a mapping for it."""
 
 
 class DatasetNotFound(DatasetError):
-    """The files of a data set are not where they should be."""
+    """The files of a data set are missing."""
 
 
 class DatasetNotReady(DatasetError):
-    """The files of a data set are being downloaded, or a download is to be tried again later."""
+    """The files of a data set are still downloading, or a failed download will be retried."""
 
 
 class ModelError(DecloudError):
@@ -265,27 +265,27 @@ class ModelError(DecloudError):
 
 
 class UntrustedFileRejected(ModelError):
-    """Quarantine refused a file from the network."""
+    """The quarantine refused a file from the network."""
 
 
 class TrainingError(DecloudError):
-    """Training failed or was configured in a way that cannot work."""
+    """A training failed, or its configuration cannot work."""
 
     exit_code = 10
 
 
 class TrainingDiverged(TrainingError):
-    """A training came to weights that are not finite."""
+    """A training produced weights that are not finite."""
 
 
 class TrainingStopped(TrainingError):
-    """A training was asked to stop and wrote a checkpoint first: started again, it goes on from there."""
+    """A training stopped on request and wrote a checkpoint, from which the next start resumes."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class ExecutorUnavailable(TrainingError):
-    """The machines that train cannot be reached, or have no room: nothing has been tried yet."""
+    """The training machines cannot be reached or have no free resources. The training has not started."""
 
     exit_code = 69  # EX_UNAVAILABLE of sysexits.h
 
@@ -301,45 +301,45 @@ class JournalLocked(JournalError):
 
 
 class LocalnetError(DecloudError):
-    """The local network cannot start or go on."""
+    """The local network cannot start or continue."""
 
     exit_code = 12
 
 
 class RoundError(DecloudError):
-    """What a user asked of a round cannot be done as it stands."""
+    """The round is not in a state that allows the requested step."""
 
     exit_code = 13
 
 
 class NotificationError(DecloudError):
-    """A message to the user could not be delivered."""
+    """A message to the user was not delivered."""
 
     exit_code = 15
 
 
 class MachineShortage(DecloudError):
-    """This machine has no room on a disk, no memory, no file descriptor or no process left, or killed a child.
+    """This machine has no disk space, memory, file descriptor or process left, or it killed a child process.
 
-    It is the fault of no file and of no round. See `decloud_pl.shortage`.
+    Neither a file nor a round is the cause. See `decloud_pl.shortage`.
     """
 
     exit_code = 16
 
 
 PASSING = (RpcUnavailable, TransactionExpired, StoreUnavailable, ExecutorUnavailable, MachineShortage)
-"""Failures that pass by themselves. Their words promise no retry: who catches one adds what it does."""
+"""Temporary failures. Their messages do not promise a retry; the code that catches one adds what it does."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what another library's exception says, without its full stop."""
+    """Return the first line of another library's error message, without its period."""
     return legible((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """A phrase that names the known word nearest to ``word``, or lists them all; nobody means ``none`` by mistake."""
+    """Return a hint that names the known word nearest to ``word``, or lists all known words."""
     as_known = {_letters(one): one for one in known}.get(_letters(word))  # CIFAR-10 is cifar10
-    likely = [one for one in known if one != "none"]
+    likely = [one for one in known if one != "none"]  # a misspelled word rarely means "none"
     close = [as_known] if as_known else difflib.get_close_matches(word, likely, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
 
@@ -349,11 +349,11 @@ def _letters(word: str) -> str:
 
 
 def unquoted(text: str, where: str) -> str:
-    """A value that a user wrote, which ``where`` names.
+    """Return a user's value unchanged if it has no quotes around it; ``where`` names it in the error.
 
     Raises:
-        ConfigError: quotes stand around it. A shell takes them away; ``docker --env-file`` does not.
+        ConfigError: the value is quoted. A shell removes quotes, but ``docker --env-file`` keeps them.
     """
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
-        raise ConfigError(f"{where} has quotes around its value.", fix="Write it without them, for they count.")
+        raise ConfigError(f"{where} has quotes around its value.", fix="Remove the quotes.")
     return text

@@ -1,6 +1,6 @@
-"""An event loop in a thread of its own, so that synchronous code can use asynchronous parts.
+"""Run coroutines from synchronous code, in an event loop in a separate thread.
 
-`asyncio.run` refuses to work where a loop runs already, as it does in a notebook.
+`asyncio.run` fails in a notebook, where a loop is running already.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _LOOK_SECONDS = 0.3
 
 
 class LoopThread:
-    """Runs coroutines in one loop, for callers in any other thread. The thread starts at once and ends with `close`.
+    """An event loop in its own thread, which starts at once and ends with `close`.
 
     Args:
-        name: of the thread.
+        name: the thread's name.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,13 +32,13 @@ class LoopThread:
             started.set_result((asyncio.get_running_loop(), stop))
             await stop.wait()
 
-        # A daemon thread: a script that ends without `close` ends.
+        # A daemon thread does not keep a script alive that ends without `close`.
         self._thread = threading.Thread(target=lambda: asyncio.run(serve()), name=name, daemon=True)
         self._thread.start()
         self._loop, self._stop = started.result()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Waits for a coroutine's result. Ctrl-C cancels it, and is raised once its clean-up has ended."""
+        """Run a coroutine and return its result. Ctrl-C cancels it, waits for its clean-up and is raised."""
         outcome: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
 
@@ -49,7 +49,7 @@ class LoopThread:
         def cancel() -> None:
             if tasks:
                 tasks[0].cancel()
-            else:  # Ctrl-C came before `begin` was asked for
+            else:  # Ctrl-C came before `begin` was scheduled
                 work.close()
                 outcome.cancel()
 
@@ -64,23 +64,23 @@ class LoopThread:
             raise
 
     def close(self) -> None:
-        """Ends the loop and its thread; work that is left is cancelled."""
+        """Stop the loop and its thread, and cancel the remaining tasks."""
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
 
 def run_until(stop: threading.Event, work: Coroutine[Any, Any, T]) -> T:
-    """Waits, in a thread without a loop, for a coroutine's result; cancels it when ``stop`` is set.
+    """Run a coroutine in a thread without a loop and return its result; cancel it when ``stop`` is set.
 
     Raises:
-        CancelledError: it was cancelled, and its clean-up has ended.
+        CancelledError: the coroutine was cancelled, and its clean-up has ended.
     """
 
     async def watch() -> T:
         task = asyncio.ensure_future(work)
         while not task.done() and not stop.is_set():
             await asyncio.wait({task}, timeout=_LOOK_SECONDS)
-        task.cancel()  # without effect on one that is done
+        task.cancel()  # has no effect on a completed task
         return await task
 
     try:

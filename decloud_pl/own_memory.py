@@ -1,4 +1,4 @@
-"""Who may see what is in this process, which may hold a key. Imports little: every command calls it first."""
+"""Hide the memory of this process, which may contain a key. Every command calls it first, so it imports little."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 PASS_ENV = "DECLOUD_PASS_ENV"  # noqa: S105  # not a password
-"""The variable in which a user names more variables for child processes, with commas or blanks between them."""
+"""The variable with the names of further variables for child processes, separated by commas or spaces."""
 _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
 
 
 def hide_memory() -> None:
-    """Keeps this process's memory and environment, which hold a key, from core dumps and this user's other processes.
+    """Hide this process's memory and environment from core dumps and from other processes of this user.
 
-    Not for a process that trains: GPU libraries share memory between processes by the rights that this takes away.
-    Elsewhere than on Linux only core dumps are forbidden.
+    A process that trains must not call it, because GPU libraries need these rights to share memory between
+    processes. On systems other than Linux, it only disables core dumps.
     """
     forbid_core_dumps()
     if sys.platform == "linux":
@@ -27,7 +27,7 @@ def hide_memory() -> None:
 
 
 def forbid_core_dumps() -> None:
-    """Writes no memory of this process to a file when it crashes, nor of its children, unless one allows it again."""
+    """Disable core dumps of this process and of its children, unless a child enables them again."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 

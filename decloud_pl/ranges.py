@@ -1,6 +1,6 @@
-"""What a setting's type cannot express: the values it takes, declared beside its type.
+"""Ranges of settings, declared next to their types: ``epochs: Annotated[int, ONE_OR_MORE] = 1``.
 
-``epochs: Annotated[int, ONE_OR_MORE] = 1``. `decloud_pl.config` checks every declared range after composing.
+`decloud_pl.config` checks every declared range after it has composed the settings.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class Range:
     """A set of values.
 
     Attributes:
-        words: what completes "Set it to …".
-        holds: whether a value is in it; a ValueError of its own says why a value is not.
-        example: a value, shown beside such an error.
+        words: completes "NAME must be …" in an error message.
+        holds: whether a value is in the range; it may raise a ValueError with the reason why not.
+        example: a valid value, suggested together with that reason.
     """
 
     words: str
@@ -31,13 +31,13 @@ class Range:
     example: str = "0.05"
 
 
-ZERO_OR_MORE = Range("0 or more", lambda value: 0 <= value < _INFINITY)
-ONE_OR_MORE = Range("1 or more", lambda value: 1 <= value < _INFINITY)
-ABOVE_ZERO = Range("more than 0", lambda value: 0 < value < _INFINITY)
-PORT = Range("a port, or to 0 for none", lambda value: 0 <= value <= 65_535)
-FRACTION = Range("a share from 0 to 1", lambda value: 0 <= value <= 1)
+ZERO_OR_MORE = Range("at least 0", lambda value: 0 <= value < _INFINITY)
+ONE_OR_MORE = Range("at least 1", lambda value: 1 <= value < _INFINITY)
+ABOVE_ZERO = Range("greater than 0", lambda value: 0 < value < _INFINITY)
+PORT = Range("a port from 1 to 65535, or 0 for none", lambda value: 0 <= value <= 65_535)
+FRACTION = Range("a number from 0 to 1", lambda value: 0 <= value <= 1)
 AMOUNT = Range("an amount in SOL like 0.05", lambda text: parse_sol(text) >= 0)
-GPUS = Range("a share of a GPU or a whole number", lambda value: value < 1 or value % 1 == 0)
+GPUS = Range("a fraction below 1, or a whole number of GPUs", lambda value: value < 1 or value % 1 == 0)
 RAY = Range(
     "auto, local, HOST:PORT or ray://HOST:PORT",
     lambda value: re.fullmatch(r"auto|local|(ray://)?[^/]+:[0-9]+", value) is not None,
@@ -46,7 +46,7 @@ MAYBE_AMOUNT = Range(AMOUNT.words, lambda text: not text or parse_sol(text) >= 0
 
 
 def _addresses(check: Callable[[str], None], example: str) -> Range:
-    """Addresses, or lists of them; an empty text is for the setting's owner to judge."""
+    """Return a range for a URL or a list of URLs; an empty text is in the range."""
 
     def holds(value: str | list[str]) -> bool:
         for address in value if isinstance(value, list) else [value] if value else []:
@@ -63,26 +63,26 @@ MULTIADDR = _addresses(check_multiaddr, "/ip4/127.0.0.1/tcp/5001/http")
 
 
 def at_most(limit: float) -> Range:
-    """Values up to a limit."""
+    """Return the range of values up to a limit."""
     return Range(f"at most {limit}", lambda value: value <= limit)
 
 
 def one_of(*words: str) -> Range:
-    """Some words; an empty one is a value too, but is not offered."""
+    """Return the range of the given words; the error message leaves out an empty one."""
     shown = [repr(word) for word in words if word]
     return Range(f"{', '.join(shown[:-1])} or {shown[-1]}", lambda value: value in words)
 
 
 def some_of(words: Collection[str]) -> Range:
-    """A list of words, none twice."""
+    """Return the range of lists of the given words without repetitions."""
     return Range(
-        f"some of {', '.join(words)}, each once, or to [] for none",
+        f"a list of some of {', '.join(words)}, each at most once",
         lambda names: len(set(names)) == len(names) and set(names) <= set(words),
     )
 
 
 def declared(node: object, above: str = "") -> Iterator[tuple[str, Any, Range]]:
-    """The ranges declared in a dataclass, and in those it holds: the place, the value and the range."""
+    """Yield the place, the value and the range of every range declared in a dataclass and its nested dataclasses."""
     hints = get_type_hints(type(node), include_extras=True)
     for entry in fields(node):  # type: ignore[arg-type]  # a dataclass
         place, value = f"{above}{entry.name}", getattr(node, entry.name)

@@ -1,4 +1,4 @@
-"""Waits between attempts: exponential back-off, and what a server asks for by ``Retry-After``."""
+"""Waits between attempts: exponential back-off and the ``Retry-After`` header."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decloud_pl.errors import StoreUnavailable
 T = TypeVar("T")
 
 LONGEST_RETRY_AFTER = 3600.0
-"""Seconds. A server that asks for more is asked again after an hour."""
+"""The longest wait in seconds, even if a server sends a longer one."""
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 _DOUBLINGS = 32
 
@@ -29,23 +29,23 @@ class Backoff:
     longest: float
 
     def after(self, failures: int) -> float:
-        """The wait after so many failures in a row, counted from 1."""
+        """Return the wait after this many failures in a row (at least 1)."""
         return min(self.first * 2.0 ** min(failures - 1, _DOUBLINGS), self.longest)
 
     def waits(self) -> Iterator[float]:
-        """The wait after each failure, without end."""
+        """Yield the wait after each failure, without end."""
         return (self.after(failures) for failures in itertools.count(1))
 
 
 def retry_after(header: str, *, now: Callable[[], float] = time.time) -> float | None:
-    """Seconds to wait by a ``Retry-After`` header, at most `LONGEST_RETRY_AFTER` (RFC 9110, section 10.2.3).
+    """Parse a ``Retry-After`` header (RFC 9110, section 10.2.3).
 
     Args:
         header: a number of seconds or a date.
-        now: Unix seconds, to read a date by.
+        now: returns the current time in Unix seconds.
 
     Returns:
-        None for a header that is neither.
+        Seconds to wait, at most `LONGEST_RETRY_AFTER`; None if the header is invalid.
     """
     try:
         seconds = float(header) if _NUMBER.fullmatch(header) else parsedate_to_datetime(header).timestamp() - now()
@@ -60,12 +60,12 @@ def _jittered_sleep(seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How a store bridges a short disturbance by itself; longer ones are its caller's to wait out.
+    """How a store retries short failures. Its caller must handle longer ones.
 
     Attributes:
-        attempts: in all.
-        backoff: between them. A store that asks for a longer wait is not asked again: the error says so.
-        sleep: takes the seconds; tests inject one that does not wait.
+        attempts: number of attempts, including the first.
+        backoff: waits between attempts. If a store requests a longer wait, the error is raised at once.
+        sleep: waits a number of seconds; tests replace it.
     """
 
     attempts: int = 4
@@ -73,10 +73,10 @@ class Retry:
     sleep: Callable[[float], None] = _jittered_sleep
 
     def call(self, work: Callable[[], T]) -> T:
-        """Does ``work`` until it does not raise `StoreUnavailable`, or the attempts run out.
+        """Call ``work`` until it succeeds, and return its result.
 
         Raises:
-            StoreUnavailable: the last one.
+            StoreUnavailable: the error of the last attempt.
         """
         failures = 0
         while True:

@@ -1,7 +1,7 @@
-"""Keys and credentials: kept out of the configuration tree, shown only in part, kept in a keyring if wished.
+"""Keys and credentials, kept outside of the configuration tree and masked when shown.
 
-What this does not cover: the values are in this process's memory, and config.json holds them in the clear,
-protected by its file mode alone. The system keyring is the way out of that.
+Limits: the values are in this process's memory. config.json stores them in plain text, protected only by its file
+mode; the system keyring avoids that.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import NoReturn
 from decloud_pl.errors import ConfigError, first_line
 
 SECRET_NAMES = ("private_key", "notify_urls")
-"""The secrets besides those of storage providers."""
+"""The secrets that do not belong to a storage provider."""
 IN_KEYRING = "@keyring"
-"""What config.json holds in place of a secret that the system keyring has."""
+"""The value in config.json that stands for a secret in the system keyring."""
 
 _SERVICE = "decloud-trainer"
 _SHOWN = 4
 
 
 def mask(secret: str) -> str:
-    """The first and last four characters; nothing of a secret so short that these would give it away."""
+    """Return the first and last four characters of a secret, or only "…" if it is shorter than 16 characters."""
     if len(secret) < 4 * _SHOWN:
         return "…"
     return f"{secret[:_SHOWN]}…{secret[-_SHOWN:]}"
 
 
 class Secrets:
-    """Values by name. ``repr`` and ``str`` show masked ones; pickling is refused.
+    """Secret values by name. ``repr`` and ``str`` mask them, and pickling raises an error.
 
     Args:
-        values: by name; `IN_KEYRING` stands for a value that the keyring has.
-        home: the folder whose secrets these are, which names them in the keyring.
+        values: values by name; `IN_KEYRING` stands for a value in the system keyring.
+        home: the home folder of these secrets, which is part of their names in the keyring.
     """
 
     __slots__ = ("_home", "_values")
@@ -42,10 +42,10 @@ class Secrets:
         self._home = home
 
     def get(self, name: str) -> str | None:
-        """A secret's value, None when it is set nowhere.
+        """Return a secret's value, or None if it is not set.
 
         Raises:
-            ConfigError: the keyring should have it and does not, or there is no keyring.
+            ConfigError: the secret is missing in the keyring, or the keyring is not usable.
         """
         value = self._values.get(name)
         if value != IN_KEYRING:
@@ -53,21 +53,21 @@ class Secrets:
         found = keyring_get(name, self._home)
         if found is None:
             raise ConfigError(
-                f"The system keyring does not hold {name}.",
+                f"{name} is missing in the system keyring.",
                 fix=f"Enter it again: decloud-trainer config --set {name}=- --keyring",
             )
         return found
 
     def in_keyring(self, name: str) -> str | None:
-        """What the keyring has for the home folder, wherever else the secret is set.
+        """Return the keyring's value for the home folder, even if the secret is set elsewhere.
 
         Raises:
-            ConfigError: there is no keyring.
+            ConfigError: the keyring is not usable.
         """
         return keyring_get(name, self._home)
 
     def shown(self, name: str) -> str | None:
-        """What may be shown of a secret: its first and last four characters, or where it is."""
+        """Return a masked secret, or where it is stored; None if it is not set."""
         value = self._values.get(name)
         if not value:
             return None
@@ -84,11 +84,11 @@ class Secrets:
         return self
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("secrets are not to be pickled: they would leave this process")
+        raise TypeError("Secrets cannot be pickled, because they must not leave this process.")
 
 
 def keyring_is_usable() -> bool:
-    """Whether this machine has a keyring that could keep a secret: the package, and a service behind it."""
+    """Whether the keyring package is installed and has a backend on this machine."""
     try:
         import keyring
     except ImportError:
@@ -97,34 +97,34 @@ def keyring_is_usable() -> bool:
 
 
 def keyring_get(name: str, home: str) -> str | None:
-    """The keyring's value for one home folder, None when it has none.
+    """Return the keyring's value for one home folder, or None.
 
     Raises:
-        ConfigError: there is no keyring on this machine, or it is locked.
+        ConfigError: the keyring is not usable on this machine, or it is locked.
     """
-    return _ask("get_password", _SERVICE, f"{name}@{home}")
+    return _call("get_password", _SERVICE, f"{name}@{home}")
 
 
 def keyring_set(name: str, home: str, value: str) -> None:
-    """Puts a secret into the keyring.
+    """Store a secret in the keyring.
 
     Raises:
         ConfigError: as `keyring_get`.
     """
-    _ask("set_password", _SERVICE, f"{name}@{home}", value)
+    _call("set_password", _SERVICE, f"{name}@{home}", value)
 
 
 def keyring_delete(name: str, home: str) -> None:
-    """Takes a secret out of the keyring; one that is not there is no error.
+    """Remove a secret from the keyring if it is there.
 
     Raises:
         ConfigError: as `keyring_get`.
     """
     if keyring_get(name, home) is not None:
-        _ask("delete_password", _SERVICE, f"{name}@{home}")
+        _call("delete_password", _SERVICE, f"{name}@{home}")
 
 
-def _ask(call: str, *arguments: str) -> str | None:
+def _call(function: str, *arguments: str) -> str | None:
     try:
         import keyring
         from keyring.errors import KeyringError
@@ -134,7 +134,7 @@ def _ask(call: str, *arguments: str) -> str | None:
             fix="Install it with: pip install 'decloud_pl[keyring]'",
         ) from None
     try:
-        answer = getattr(keyring, call)(*arguments)
+        answer = getattr(keyring, function)(*arguments)
     except KeyringError as error:
         raise ConfigError(
             f"The system keyring cannot be used: {first_line(error)}.",

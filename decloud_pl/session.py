@@ -1,7 +1,7 @@
-"""A wallet on a network, from Python: join a round, train with anything, hand the update in, claim.
+"""A Python interface to a wallet's rounds: join a round, train with any code, publish the update, claim the reward.
 
-The steps are the daemon's own, with its journal: nothing is lost or sent twice, whenever this process ends, and the
-daemon can take over at any time.
+It runs the daemon's own steps with the daemon's journal. So nothing is lost or sent twice, even if this process is
+killed, and the daemon can take over at any time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WALLET_FILE = "wallet.json"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A reward: the share of the trainers' pool in basis points, and the lamports of it."""
+    """A claimed reward: the share of the trainers' pool in basis points, and the amount in lamports."""
 
     round_id: int
     contribution_bps: int
@@ -49,21 +49,21 @@ class Claim:
 
 
 class Session:
-    """A wallet on a network; a context manager.
+    """A context manager for a wallet on a network.
 
-    It keeps its event loop in a thread of its own, so the same lines work in a script and in a notebook.
+    Its event loop runs in a separate thread, so the same code works in a script and in a notebook.
 
     Args:
         network: a running `LocalNetwork`, the name of a network (``devnet``), or settings of `load_settings`.
-        home: the folder of the journal and of the rounds. By default the settings' own; with a `LocalNetwork` the
-            folder ``session`` in the network's.
-        wallet: a wallet or the path of its key file. By default the settings' own; with a `LocalNetwork` one that is
-            made in ``home`` and filled by the network.
+        home: the folder of the journal and the rounds. The default is the home of the settings; for a `LocalNetwork`,
+            it is the folder ``session`` in the network's folder.
+        wallet: a wallet or the path of its key file. The default is the wallet of the settings; for a `LocalNetwork`,
+            it is a new wallet in ``home`` that the network funds.
         overrides: further settings, for example ``update.dtype=float32``.
 
     Raises:
-        ConfigError: a setting is wrong.
-        UsageError: ``network`` is something else.
+        ConfigError: a setting is invalid.
+        UsageError: ``network`` has another type.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Session:
         self._wallet = wallet
 
     def __enter__(self) -> Session:
-        """Opens the wallet and the connection.
+        """Open the wallet and the connection.
 
         Raises:
-            WalletError: there is no wallet.
-            JournalLocked: a daemon works for this home.
+            WalletError: the wallet is missing or unusable.
+            JournalLocked: a daemon or another session uses this home.
             ChainError: the network does not answer.
         """
-        forbid_core_dumps()  # and no more: this process may train
+        forbid_core_dumps()  # not hide_memory(), because this process may train
         self._connection.open(self._open_wallet(), fill=self._is_local)
         return self
 
@@ -96,45 +96,45 @@ class Session:
 
     @property
     def address(self) -> str:
-        """The wallet's."""
+        """The wallet's address."""
         return str(self._connection.account.wallet.address)
 
     @property
     def events(self) -> list[DaemonEvent]:
-        """Everything that the steps reported so far, in order."""
+        """All events so far, in order."""
         return list(self._connection.events)
 
     def balance(self) -> int:
-        """Lamports in the wallet."""
+        """Return the wallet's balance in lamports."""
         return self._connection.run(lambda account: account.balance())
 
     def round(self, round_id: int) -> SessionRound:
-        """A round of the network, joined or not.
+        """Return a round of the network, joined or not.
 
         Raises:
-            RoundError: there is no such round.
+            RoundError: the round does not exist.
         """
         return SessionRound(self._connection, self._connection.run(lambda account: account.round(round_id)))
 
     def join(self, round_id: int) -> SessionRound:
-        """Joins a round, unless this wallet is in it. The data set's files need not be here.
+        """Join a round, unless this wallet has joined it already. The data set's files may be missing.
 
         Raises:
-            RoundError: there is no such round, it takes nobody, or the step failed.
+            RoundError: the round does not exist or accepts no trainers, or the step failed.
         """
         self._connection.run(lambda account: account.join(round_id))
         return self.round(round_id)
 
     def join_next(self, dataset: str | None = None, *, timeout: float = 300.0) -> SessionRound:
-        """The next round to train for, joined: one in which this wallet's update is missing, else a new one.
+        """Return a joined round that still needs this wallet's update, or join a new one.
 
         Args:
-            dataset: the chain's name of the data set; by default one of the settings' ``datasets``.
+            dataset: the chain's name of the data set; the default is any of the setting ``datasets``.
             timeout: seconds to wait for a round whose reward the settings allow.
 
         Raises:
-            UsageError: the network has no such data set.
-            RoundError: no round came in time, or joining failed.
+            UsageError: the network does not have the data set.
+            RoundError: no round appeared in time, or joining failed.
         """
         known = get_dialect(self._connection.settings.network.assumed_dialect).datasets
         if dataset is not None and dataset not in known:
@@ -154,15 +154,15 @@ class Session:
 
 
 class SessionRound:
-    """A round in a session; `Session.round`, `Session.join` and `Session.join_next` give one.
+    """A round in a session, as `Session.round`, `Session.join` and `Session.join_next` return it.
 
-    It is a publisher: `DeltaCallback` hands the update in through it.
+    It is a publisher, so `DeltaCallback` can submit an update through it.
 
     Attributes:
         id: the round's number.
         dataset: the chain's name of its data set.
-        reward: lamports of the whole round, less what the network's treasury takes of payments.
-        model_cid: the base model's.
+        reward: lamports that validator and trainers receive, after the treasury's share.
+        model_cid: the base model's CID.
     """
 
     def __init__(self, connection: _Connection, round_: Round) -> None:
@@ -177,28 +177,28 @@ class SessionRound:
 
     @property
     def folder(self) -> Path:
-        """Where the round's files are until it is over: the base model, ``update.pt`` and the worker's log."""
+        """The folder with the base model, ``update.pt`` and the worker's log; it exists until the round ends."""
         return self._connection.account.folder(self.id)
 
     @property
     def progress(self) -> list[Training]:
-        """What `train` reported so far: steps, losses and accuracies."""
+        """The steps, losses and accuracies that `train` has reported so far."""
         events = list(self._connection.events)
         return [event for event in events if isinstance(event, Training) and event.round_id == self.id]
 
     @property
     def update_form(self) -> UpdateForm:
-        """How the round's validator reads an update, and where it is written."""
+        """The form in which the round's validator reads an update, and the file to write."""
         settings, choice = self._connection.settings, self._connection.run(lambda account: account.convention(self.id))
         convention = settings.written_convention(choice.convention)
         return UpdateForm(self.folder / _OWN_UPDATE, convention, choice.gradient_rate, settings.update.encoding)
 
     def base_model(self) -> BaseModel:
-        """The base model: fetched, checked against its CID and opened in quarantine. Its files last as `folder` does.
+        """Fetch the base model, verify it against its CID and open it in quarantine. Its files are in `folder`.
 
         Raises:
-            StoreError: nobody has it, it is too large, or its bytes do not match.
-            UntrustedFileRejected: quarantine refused it.
+            StoreError: the model was not found, is too large, or does not match its CID.
+            UntrustedFileRejected: the quarantine refused the file.
         """
         settings = self._connection.settings
         reader = make_reader(settings.network, settings.storage, settings.home_path)
@@ -206,47 +206,48 @@ class SessionRound:
         return open_base_model(path, self.folder / _BASE_PACKAGE)
 
     def publish(self, update: Update) -> str:
-        """Pins an update, reads it back and submits it, once the validator has started the training.
+        """Pin an update, read it back, wait until the validator starts the training, and submit the update.
 
-        It may be repeated, also by another process with the same home: it continues where it was. An update that was
-        not submitted yet is replaced by another one.
+        A second call, even in another process with the same home, resumes where the first one stopped. A different
+        update replaces one that was not submitted yet.
 
         Returns:
             The CID on chain.
 
         Raises:
-            RoundError: this wallet has not joined, the round takes no more updates, or it has another one already.
-            TrainingError: the update's file is gone or damaged.
+            RoundError: this wallet has not joined the round, the round accepts no more updates, or another update was
+                submitted already.
+            TrainingError: the update's file is missing or damaged.
         """
         return self._connection.run(lambda account: account.publish(self.id, update))
 
     def train(self, overrides: Sequence[str] = ()) -> RoundRecord:
-        """Trains as the daemon does: by the settings, in a process of its own; then pins and submits.
+        """Train in a child process as the daemon does, then pin and submit the update.
 
         Args:
             overrides: settings of this training, for example ``epochs=2``.
 
         Raises:
-            RoundError: this wallet has not joined, the update was withheld, or the step failed for good.
+            RoundError: this wallet has not joined the round, the update was withheld, or a step failed permanently.
         """
         settings = self._connection.settings_with(overrides)
         return self._connection.run(lambda account: account.train(self.id, settings))
 
     def claim(self, *, timeout: float | None = None) -> Claim:
-        """Waits for the validator's scores and claims the reward. An update that is not submitted yet is, before.
+        """Submit a pending update, wait for the validator's scores and claim the reward.
 
         Args:
-            timeout: seconds to wait for the scores, None for as long as the round takes.
+            timeout: seconds to wait for the scores; None waits until the round ends.
 
         Raises:
-            RoundError: nothing was submitted, there is no reward, or the time has passed.
+            RoundError: no update was submitted, the reward is zero, or the timeout expired.
         """
         share, lamports = self._connection.run(lambda account: account.claim(self.id, seconds=timeout))
         return Claim(self.id, share, lamports)
 
 
 class _Connection:
-    """What a session and its rounds share: settings, events, and while the session is open its account and thread."""
+    """The state that a session and its rounds share: settings, events, and the account and thread while it is open."""
 
     def __init__(self, compose_settings: Callable[[Sequence[str]], Settings], overrides: Sequence[str]) -> None:
         self._compose = compose_settings
@@ -256,11 +257,11 @@ class _Connection:
         self._opened: tuple[LoopThread, WalletRounds] | None = None
 
     def report(self, event: DaemonEvent) -> None:
-        """Keeps an event; the steps call it."""
+        """Store an event that a step reports."""
         self.events.append(event)
 
     def settings_with(self, overrides: Sequence[str]) -> Settings:
-        """The session's settings with further overrides."""
+        """Return the session's settings with further overrides."""
         return self._compose((*self._overrides, *overrides)) if overrides else self.settings
 
     @property
@@ -269,13 +270,13 @@ class _Connection:
         return self._open()[1]
 
     def run(self, work: Callable[[WalletRounds], Coroutine[Any, Any, T]]) -> T:
-        """Waits for what an open session's account does."""
+        """Run ``work`` on the account of an open session, and return its result."""
         thread, account = self._open()
         return thread.run(work(account))
 
     def open(self, wallet: Wallet, *, fill: bool) -> None:
         if self._opened is not None:
-            raise UsageError("The session is open already.", fix="Leave its `with` first.")
+            raise UsageError("The session is open already.", fix="Leave its `with` block first.")
         self._opened = LoopThread("session"), WalletRounds(self.settings, wallet, self)
         try:
             self.run(lambda account: account.open())

@@ -1,4 +1,4 @@
-"""Which arguments of Lightning's ``Trainer`` a training honours, and which it refuses. Imports no torch."""
+"""Which arguments of Lightning's ``Trainer`` a training supports. This module does not import torch."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ HONOURED = frozenset(
         *("enable_autolog_hparams", "profiler"),
     }
 )
-"""Passed on to the Trainer as they are; ``precision`` also takes ``auto``."""
+"""Arguments that are passed to the Trainer unchanged; ``precision`` also accepts ``auto``."""
 
 REFUSED: Mapping[str, tuple[object, str]] = {
     "logger": (None, "Choose one of the group logger instead, for example logger=tensorboard."),
     "callbacks": (None, "Add to the group callbacks instead, for example callbacks=[ema,early_stopping]."),
-    "fast_dev_run": (False, "It trains nothing that could be submitted; use max_batches=1 for a short training."),
-    "overfit_batches": (0, "It validates on training data, so no gain would be measured; use max_batches instead."),
-    "limit_test_batches": (None, "A training does not test with the Trainer: the gate scores the update itself."),
-    "limit_predict_batches": (None, "A training does not predict with the Trainer."),
-    "inference_mode": (True, "A training only fits, and Lightning does not use it for the validation in a fit."),
-    "barebones": (False, "It turns off the callbacks that stop in time and write the update."),
-    "default_root_dir": (None, "Files go to the round's folder; set home to keep them elsewhere."),
-    "model_registry": (None, "It uploads the model to Lightning's cloud; updates are published by the storage."),
+    "fast_dev_run": (False, "Its result cannot be submitted. Use max_batches=1 for a short training."),
+    "overfit_batches": (0, "It validates on training data, which hides the real gain. Use max_batches instead."),
+    "limit_test_batches": (None, "A training never tests with the Trainer. The gate scores the update instead."),
+    "limit_predict_batches": (None, "A training never predicts with the Trainer."),
+    "inference_mode": (True, "Lightning does not use it for validation during a fit."),
+    "barebones": (False, "It disables the callbacks that stop before the deadline and write the update."),
+    "default_root_dir": (None, "Files go to the round's folder. Set home to move that folder."),
+    "model_registry": (None, "It uploads the model to Lightning's cloud. The storage publishes updates instead."),
 }
-"""What the training must own: the only value that is accepted, and what to do instead."""
+"""Arguments that the training sets itself: the only accepted value, and the reason or an alternative."""
 
 
 def check_trainer(node: Mapping[str, Any]) -> None:
-    """Checks the keys of a ``trainer`` node.
+    """Check the keys of a ``trainer`` node.
 
     Raises:
-        ConfigError: an argument that a training must own, or one that Lightning's ``Trainer`` does not have.
+        ConfigError: the training sets the argument itself, or Lightning's ``Trainer`` does not have it.
     """
     for name, value in node.items():
         if name in REFUSED and value != REFUSED[name][0]:
-            raise ConfigError(f"trainer.{name}={value} is refused.", fix=REFUSED[name][1])
+            raise ConfigError(f"trainer.{name}={value} is not supported.", fix=REFUSED[name][1])
         if name not in HONOURED and name not in REFUSED and name != "_target_":
             raise ConfigError(
-                f"Lightning's Trainer takes no argument {name!r} (trainer.{name}).",
+                f"Lightning's Trainer has no argument {name!r} (trainer.{name}).",
                 fix="See conf/trainer/default.yaml.",
             )
     limit = node.get("limit_train_batches", 1.0)
     share = type(limit) is float and 0 < limit <= 1
     if limit is not None and not share and not (type(limit) is int and limit >= 1):
         raise ConfigError(
-            f"trainer.limit_train_batches is {limit}.",
-            fix="Set it to a number of batches, 1 or more, or to a share of them above 0.0 and up to 1.0.",
+            "trainer.limit_train_batches must be a whole number of batches or a share above 0.0 up to 1.0 "
+            f"(got {limit}).",
         )
     epochs = node.get("max_epochs")
     if type(epochs) is not int or epochs < 1:
         raise ConfigError(
-            f"trainer.max_epochs is {epochs}.",
-            fix="Set it to 1 or more; a deadline ends the training earlier, and max_steps or max_time may.",
+            f"trainer.max_epochs must be at least 1 (got {epochs}).",
+            fix="To end a training earlier, set max_steps or max_time.",
         )

@@ -1,4 +1,4 @@
-"""Each way to get an address wrong has a sentence of its own, and none repeats the address."""
+"""Every kind of invalid address has its own error message, and no message repeats the address."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Check = Callable[[str], None]
         (check_multiaddr, "/unix/run/kubo.sock/http"),
     ],
 )
-def test_what_is_right_is_taken(check: Check, address: str) -> None:
+def test_valid_addresses_are_accepted(check: Check, address: str) -> None:
     check(address)
 
 
@@ -39,37 +39,37 @@ def test_what_is_right_is_taken(check: Check, address: str) -> None:
     ("check", "address", "words"),
     [
         (check_http, "", "it is empty"),
-        (check_http, "127.0.0.1:8899", "does not begin with http:// or https://"),
-        (check_http, "localhost:8899", "does not begin with http:// or https://"),
-        (check_http, "http:/127.0.0.1", "does not begin with http:// or https://"),
-        (check_http, "ws://127.0.0.1:8900", "ws:// is a WebSocket's scheme; http:// or https:// is needed"),
-        (check_http, "ftp://a", "ftp:// is no http:// or https://"),
-        (check_http, "/ip4/127.0.0.1/tcp/8080/http", "this is a multiaddr"),
-        (check_http, "http://a b", "there is a space in it"),
-        (check_http, " http://a", "there is a space in it"),
-        (check_http, "http://a\u200b", "a character in it that cannot be seen"),
-        (check_http, "http://", "no host follows http://"),
-        (check_http, "http://:80", "no host follows http://"),
-        (check_http, "http://a:99999", "there is no port 99999; ports are 1 to 65535"),
-        (check_http, "http://a:0", "there is no port 0"),
-        (check_http, "http://a:KEY", "what follows the host's colon is not a port"),
-        (check_http, "http://[::1", "an IPv6 address stands in brackets"),
-        (check_http, "http://::1:80", "an IPv6 address stands in brackets"),
-        (check_websocket, "http://a", "http:// is no ws:// or wss://"),
-        (check_gateway, "ipfs://bafy", "ipfs:// is a file's scheme"),
-        (check_gateway, "https://me:KEY@a", "a login stands before the host"),
-        (check_gateway, "https://a?token=KEY", "nothing may follow a ?"),
-        (check_gateway, "https://a/#", "nothing may follow a ? or #"),
-        (check_gateway, "https://a/ipfs/bafy", "this is the address of a file"),
-        (check_gateway, "http://127.0.0.1:5001/api/v0", "this is the address of a node's RPC"),
-        (check_multiaddr, "http://127.0.0.1:5001", "this is not a multiaddr but a URL"),
-        (check_multiaddr, "127.0.0.1:5001", "this is not a multiaddr"),
-        (check_multiaddr, "/ip4/127.0.0.1", "it names no /tcp/PORT"),
-        (check_multiaddr, "/ip4/127.0.0.1/tcp/70000/http", "there is no port 70000"),
-        (check_multiaddr, "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW", "where other nodes find the peer"),
+        (check_http, "127.0.0.1:8899", "it must begin with http:// or https://"),
+        (check_http, "localhost:8899", "it must begin with http:// or https://"),
+        (check_http, "http:/127.0.0.1", "it must begin with http:// or https://"),
+        (check_http, "ws://127.0.0.1:8900", "it must begin with http:// or https:// (got ws://)"),
+        (check_http, "ftp://a", "it must begin with http:// or https:// (got ftp://)"),
+        (check_http, "/ip4/127.0.0.1/tcp/8080/http", "but it is a multiaddr"),
+        (check_http, "http://a b", "it contains a space"),
+        (check_http, " http://a", "it contains a space"),
+        (check_http, "http://a\u200b", "it contains an invisible character"),
+        (check_http, "http://", "the host after http:// is missing"),
+        (check_http, "http://:80", "the host after http:// is missing"),
+        (check_http, "http://a:99999", "its port must be from 1 to 65535 (got 99999)"),
+        (check_http, "http://a:0", "its port must be from 1 to 65535 (got 0)"),
+        (check_http, "http://a:KEY", "its port must be a number"),
+        (check_http, "http://[::1", "put an IPv6 address in brackets"),
+        (check_http, "http://::1:80", "put an IPv6 address in brackets"),
+        (check_websocket, "http://a", "it must begin with ws:// or wss:// (got http://)"),
+        (check_gateway, "ipfs://bafy", "(got ipfs://)"),
+        (check_gateway, "https://me:KEY@a", "it contains a login"),
+        (check_gateway, "https://a?token=KEY", "it must not contain ? or #"),
+        (check_gateway, "https://a/#", "it must not contain ? or #"),
+        (check_gateway, "https://a/ipfs/bafy", "it is the address of a file"),
+        (check_gateway, "http://127.0.0.1:5001/api/v0", "it is the address of a node's RPC"),
+        (check_multiaddr, "http://127.0.0.1:5001", "it must be a multiaddr, not a URL"),
+        (check_multiaddr, "127.0.0.1:5001", "it must be a multiaddr"),
+        (check_multiaddr, "/ip4/127.0.0.1", "/tcp/PORT is missing"),
+        (check_multiaddr, "/ip4/127.0.0.1/tcp/70000/http", "(got 70000)"),
+        (check_multiaddr, "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW", "the node's address for peers"),
     ],
 )
-def test_what_is_wrong_is_named(check: Check, address: str, words: str) -> None:
+def test_an_error_states_what_is_wrong(check: Check, address: str, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)) as caught:
         check(address)
     assert "KEY" not in str(caught.value)
@@ -84,12 +84,12 @@ def test_the_root_of_a_gateway(url: str) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("network.gateways=[https://ipfs.io,127.0.0.1:8080]", "network.gateways: it does not begin with http://"),
-        ("network.ws_url=http://127.0.0.1:8900", "network.ws_url: http:// is no ws://"),
-        ("network.fallback_rpc_urls=['http://a b']", "network.fallback_rpc_urls: there is a space in it"),
-        ("data.mirror=mirror.example/data", "data.mirror: it does not begin with http://"),
-        ("storage.kubo_address=http://127.0.0.1:5001", "Write it like /ip4/127.0.0.1/tcp/5001/http."),
-        ("storage.pinata_api_url=api.pinata.cloud", "storage.pinata_api_url: it does not begin with http://"),
+        ("network.gateways=[https://ipfs.io,127.0.0.1:8080]", "network.gateways: it must begin with http://"),
+        ("network.ws_url=http://127.0.0.1:8900", "network.ws_url: it must begin with ws://"),
+        ("network.fallback_rpc_urls=['http://a b']", "network.fallback_rpc_urls: it contains a space"),
+        ("data.mirror=mirror.example/data", "data.mirror: it must begin with http://"),
+        ("storage.kubo_address=http://127.0.0.1:5001", "Write a value like /ip4/127.0.0.1/tcp/5001/http."),
+        ("storage.pinata_api_url=api.pinata.cloud", "storage.pinata_api_url: it must begin with http://"),
     ],
 )
 def test_settings_are_checked_when_they_are_composed(override: str, words: str) -> None:

@@ -48,7 +48,7 @@ def nowhere(home: Path) -> Settings:
 
 
 def test_a_wrong_setting(network: LocalNetwork, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"There is no setting 'epoch'\. Did you mean 'epochs'\?"):
+    with pytest.raises(ConfigError, match=r"Unknown setting 'epoch'\. Did you mean 'epochs'\?"):
         Session(network, overrides=["epoch=2"])
     with pytest.raises(ConfigError, match=r"These settings are complete\. Give the overrides to load_settings\."):
         Session(nowhere(tmp_path), overrides=["epochs=2"])

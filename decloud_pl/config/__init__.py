@@ -1,7 +1,7 @@
-"""From ``conf/``, config.json, the environment and the command line to typed values.
+"""Typed settings from ``conf/``, config.json, the environment and the command line.
 
-Hydra stops here: below this package nothing sees a ``DictConfig``. `load` gives the settings in force, `compose`
-those of ``conf/`` and overrides alone.
+Only this package uses Hydra; no other package gets a ``DictConfig``. `load` returns the settings in force. `compose`
+uses ``conf/`` and the given overrides alone.
 """
 
 from decloud_pl.chain.network import NetworkConfig

@@ -1,7 +1,7 @@
-"""``config.json``: the settings a user keeps, in the folder ``DECLOUD_HOME`` names.
+"""Read and write ``config.json``, the user's settings in the folder ``DECLOUD_HOME``.
 
-One flat JSON object from setting names (see `names`) to values, with a ``version``. It can hold secrets, so it has
-mode 0600. A file that cannot be understood is refused and left as it is.
+The file is a flat JSON object that maps setting names (see `names`) to values, plus a ``version``. It has mode 0600,
+because it can contain secrets. An invalid file raises an error and is never changed.
 """
 
 from __future__ import annotations
@@ -26,49 +26,49 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 _MOST_BYTES = 1 << 20
-_MEND = "It was left as it is. Correct it with `decloud-trainer config --edit`, or start over with `config --reset`."
+_MEND = "The file is unchanged. Correct it with `decloud-trainer config --edit`, or start over with `config --reset`."
 
 
 class ConfigFile:
-    """The settings in one home folder, which is made when something is written."""
+    """The config.json of a home folder. Writing it creates the folder."""
 
     def __init__(self, home: Path) -> None:
         self.path = home / CONFIG_FILE
 
     def read(self) -> dict[str, Value]:
-        """The settings it holds, by name; an empty mapping when there is no file.
+        """Return the settings by name; an empty mapping if the file does not exist.
 
         Raises:
-            ConfigError: the file cannot be read, or holds something that is not a setting.
+            ConfigError: the file cannot be read, or an entry is not a valid setting.
         """
         if self.path.exists() and not self.path.is_file():  # reading from a pipe would wait for a writer
-            raise ConfigError(f"{self.path} is no file.", fix="Move it away.")
+            raise ConfigError(f"{self.path} is not a regular file.", fix="Move it to another place.")
         try:
             with self.path.open("rb") as file:
                 data = file.read(_MOST_BYTES + 1)
         except FileNotFoundError:
-            if self.path.is_symlink():  # its disk may not be mounted, and other settings would be another network's
+            if self.path.is_symlink():  # without its settings, e.g. on an unmounted disk, defaults would apply
                 raise ConfigError(
-                    f"{self.path} is a link to {self.path.readlink()}, which is not there.",
-                    fix="Bring that file back, or remove the link.",
+                    f"{self.path} is a link to {self.path.readlink()}, which does not exist.",
+                    fix="Restore that file, or remove the link.",
                 ) from None
             return {}
         except OSError as error:
-            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix="Check its mode.") from error
+            raise ConfigError(f"{self.path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
         if len(data) > _MOST_BYTES:
-            raise ConfigError(f"{self.path} is larger than {_MOST_BYTES >> 20} MB, which no settings are.", fix=_MEND)
+            raise ConfigError(f"{self.path} is larger than {_MOST_BYTES >> 20} MB, too large for settings.", fix=_MEND)
         values, mode = parse(data, str(self.path), self.path.parent), self.mode() or 0
         if mode & 0o077 and self.holds_secret(values):
             logger.warning(
-                "%s holds a secret and others can read it (mode %03o). Run: chmod 600 %s", self.path, mode, self.path
+                "Other users can read the secrets in %s (mode %03o). Run: chmod 600 %s", self.path, mode, self.path
             )
         return values
 
     def edit(self, change: Callable[[dict[str, Value]], None]) -> None:
-        """Reads, changes and writes the settings, with other commands waiting meanwhile.
+        """Read, change and write the settings under a lock.
 
         Raises:
-            ConfigError: as `read`, or the file cannot be written; then it is as it was.
+            ConfigError: as `read`, or the file cannot be written; the old file remains.
         """
         with self._writing() as write:
             values = self.read()
@@ -76,12 +76,12 @@ class ConfigFile:
             write(to_json(values))
 
     def write_text(self, text: str) -> None:
-        """Replaces the file. The text must have been checked with `parse`."""
+        """Replace the file. The caller must check the text with `parse` first."""
         with self._writing() as write:
             write(text)
 
     def reset(self) -> Path | None:
-        """Puts the file aside, broken or not, and returns where it is now; None when there was none."""
+        """Rename the file, even an invalid one, and return its new path; None if it does not exist."""
         with self._writing():
             if not os.path.lexists(self.path):
                 return None
@@ -91,14 +91,14 @@ class ConfigFile:
             return self.path.rename(aside)
 
     def mode(self) -> int | None:
-        """Its permission bits, None when there is no file."""
+        """Return the file's permission bits, or None if it does not exist."""
         try:
             return self.path.stat().st_mode & 0o777
         except OSError:
             return None
 
     def holds_secret(self, values: Mapping[str, Value]) -> bool:
-        """Whether one of its values is a secret in the clear, or an address that may hold one."""
+        """Whether a value is a secret in plain text, or a URL that may contain one."""
         secrets = secret_names(self.path.parent)
         return any((name in secrets and one != IN_KEYRING) or redact_tree(one) != one for name, one in values.items())
 
@@ -107,33 +107,33 @@ class ConfigFile:
         try:
             make_private(self.path.parent)
             with locked(self.path.with_name(f".{CONFIG_FILE}.lock")):
-                # Through a link to the file it leads to: people keep such files elsewhere.
+                # Users may keep the file elsewhere, behind a symbolic link, so the link is followed.
                 yield lambda text: write_atomically(self.path.resolve(), text.encode(), mode=0o600)
         except OSError as error:
-            fix = "Make its folder writable or set DECLOUD_HOME to another one."
+            fix = "Make its folder writable, or set DECLOUD_HOME to another folder."
             raise ConfigError(f"{self.path} cannot be written: {error.strerror}.", fix=fix) from error
 
 
 def parse(data: bytes, where: str, home: Path) -> dict[str, Value]:
-    """Checks the content of a home folder's config.json; ``where`` names it in messages.
+    """Parse and check the content of a home folder's config.json; ``where`` names it in error messages.
 
     Raises:
-        ConfigError: the first thing that is wrong, with the nearest right one.
+        ConfigError: the first invalid entry, with the nearest valid name.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise ConfigError(f"{where} names {twice[0]!r} twice.", fix=_MEND)
+            raise ConfigError(f"{where} contains {twice[0]!r} twice.", fix=_MEND)
         return dict(pairs)
 
     try:
         text = data.decode("utf-8-sig")
         tree = json.loads(text, parse_constant=int, object_pairs_hook=unique)  # int refuses NaN
-        exact = json.loads(text, parse_float=str)  # an amount of SOL must not pass through a float
+        exact = json.loads(text, parse_float=str)  # a float would round an amount of SOL
     except json.JSONDecodeError as error:
-        # The error's own text can quote the file, and the file can hold a key.
+        # The text of the error can quote the file, which may contain a key.
         place = f"line {error.lineno}, column {error.colno}"
         raise ConfigError(f"{where} is not JSON ({error.msg} at {place}).", fix=_MEND) from None
     except (ValueError, RecursionError):
@@ -143,23 +143,23 @@ def parse(data: bytes, where: str, home: Path) -> dict[str, Value]:
     version = tree.pop("version", VERSION)
     if type(version) is not int or not 1 <= version <= VERSION:
         raise ConfigError(
-            f"{where} has version {version}, this program knows {VERSION}.",
-            fix="It was left as it is. Use the program version that wrote it, or set DECLOUD_HOME to another folder.",
+            f"{where} has format version {version}, but this program supports only {VERSION}.",
+            fix="Use the program version that wrote it, or set DECLOUD_HOME to another folder.",
         )
     values: dict[str, Value] = {}
     for name, value in tree.items():
         try:
             setting = find(name, home)
+            if setting.kind == "amount":
+                value = exact[name]  # noqa: PLW2901
+            elif setting.kind == "secret" and isinstance(value, list):
+                value = json.dumps(value)  # noqa: PLW2901  # the pasted content of a key file
+            values[setting.name] = from_json(setting, value, name)
         except ConfigError as error:
-            raise ConfigError(f"{where}: {error.message}", fix=error.fix) from None
-        if setting.kind == "amount":
-            value = exact[name]  # noqa: PLW2901
-        elif setting.kind == "secret" and isinstance(value, list):
-            value = json.dumps(value)  # noqa: PLW2901  # a key file's content, pasted as it is
-        values[setting.name] = from_json(setting, value, f"{name} in {where}")
+            raise ConfigError(f"{where}: {error.message}", fix=error.fix or _MEND) from None
     return values
 
 
 def to_json(values: Mapping[str, Value]) -> str:
-    """The text of a config.json."""
+    """Return the text of a config.json."""
     return json.dumps({"version": VERSION, **values}, indent=2, ensure_ascii=False) + "\n"

@@ -1,6 +1,6 @@
-"""What is set above the built-in layer: preset < experiment < config.json < environment < command line.
+"""The layers above the built-in settings: preset < experiment < config.json < environment < command line.
 
-Each layer maps places in the tree to what it sets there, so that every value has an origin.
+A layer maps places in the configuration tree to assignments, so that every value has an origin.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A value as it was written: by which name, and where."""
+    """A value with the name that sets it and its origin."""
 
     name: str
     value: Any
@@ -46,7 +46,7 @@ class Assignment:
 
     @property
     def placed(self) -> Any:
-        """The value as Lightning has it."""
+        """The value in Lightning's form; see `names.to_place`."""
         return names.to_place(self.name, self.value)
 
 
@@ -55,13 +55,13 @@ Layer: TypeAlias = Mapping[str, Assignment]
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the settings of one run come from.
+    """The sources of one run's settings.
 
     Attributes:
-        home: the folder of config.json; None where neither it nor the environment counts.
-        assignments: config.json and the environment; what never enters the tree, such as a secret, by its name.
-        command_line: what the overrides set, by places in the tree.
-        overrides: the command line's, in Hydra's grammar and by Lightning's names.
+        home: the folder of config.json; None to ignore it and the environment.
+        assignments: config.json and the environment, including secrets and other settings outside of the tree.
+        command_line: the assignments of the overrides, by their places in the tree.
+        overrides: the overrides in Hydra's grammar, with places instead of short names.
     """
 
     home: Path | None = None
@@ -70,10 +70,10 @@ class Sources:
     overrides: tuple[str, ...] = ()
 
     def with_overrides(self, overrides: Sequence[str], *, sweep: bool = False) -> Sources:
-        """The same below another command line; in a ``sweep`` a comma stands between values.
+        """Return a copy with another command line; in a ``sweep``, commas separate values.
 
         Raises:
-            ConfigError: an override is not a setting, is a secret, or contradicts another.
+            ConfigError: an override is not a setting, is a secret or contradicts another one.
         """
         found = [_override(text, secret_names(self.home), sweep=sweep) for text in overrides]
         typed = _layer("The command line", (entry for _, entries in found for entry in entries))
@@ -81,7 +81,7 @@ class Sources:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Where choices of groups are."""
+        """The folders with group choices."""
         return conf_folders(self.home)
 
     @property
@@ -95,15 +95,15 @@ class Sources:
 
     @cached_property
     def kept(self) -> Layer:
-        """What of config.json and the environment counts below the command line."""
+        """The assignments of config.json and the environment that apply below the command line."""
         return _below(self.assignments, self.command_line)
 
     @cached_property
     def files(self) -> list[Layer]:
-        """The layers of the chosen experiment and of the chosen preset.
+        """The layers of the chosen experiment and preset.
 
         Raises:
-            ConfigError: a file sets a value by two names, and not to the same.
+            ConfigError: a file sets two names of one value to different values.
             OSError, YAMLError: a file cannot be read.
         """
         chosen = {**self.assignments, **self.command_line}
@@ -115,16 +115,16 @@ class Sources:
 
     @property
     def layers(self) -> list[Layer]:
-        """Every layer above the built-in one, the strongest first."""
+        """The layers above the built-in one, in descending precedence."""
         return [self.command_line, self.kept, *self.files]
 
     def of_training(self) -> tuple[str, ...]:
-        """What is set of a training, the choices of groups included."""
+        """The places of a training that a layer sets, including group choices."""
         places = {place for layer in self.layers for place in layer}
         return tuple(sorted(place for place in places if place.partition(".")[0] in _OF_A_TRAINING))
 
     def origin(self, place: str) -> str:
-        """The strongest layer that sets a place, or failing that the choice of its group."""
+        """Return the origin of a place's value, or of its group choice if no layer sets the place."""
         for key, entry in (pair for layer in self.layers for pair in layer.items()):
             if sets(key, place):
                 return entry.origin
@@ -132,27 +132,27 @@ class Sources:
         return BUILT_IN if group == place else self.origin(group)
 
     def written(self, name: str) -> str:
-        """The name by which the strongest layer sets a value, where it has several names."""
+        """Return the name of a value as the user wrote it, because some values have several names."""
         place = ALIASES.get(name, name)
         found = next((layer[place].name for layer in self.layers if place in layer), name)
         return found if place in self.command_line else names.PLAIN_NAMES.get(found, found)
 
 
 def sources(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ, sweep: bool = False) -> Sources:
-    """Reads config.json and the environment; the command line's overrides come on top.
+    """Read config.json and the environment, and put the overrides on top.
 
     Raises:
-        ConfigError: one of them is not what it should be.
+        ConfigError: a setting in one of them is invalid.
     """
     home = default_home(environ)
     return sources_of(ConfigFile(home).read(), home, environ).with_overrides(overrides, sweep=sweep)
 
 
 def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, str] | None = None) -> Sources:
-    """What config.json with these values, and the environment if one is given, would give.
+    """Return the sources for given values of config.json and, optionally, an environment.
 
     Raises:
-        ConfigError: a variable holds a value that its setting does not take, or a layer two for one setting.
+        ConfigError: a variable's value is invalid, or a layer sets two names of one value to different values.
     """
     kept = _layer(CONFIG_FILE, (Assignment(find(key, home).path, one, CONFIG_FILE) for key, one in values.items()))
     given = _layer("The environment", _variables(environ or {}, home))
@@ -160,16 +160,16 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
     for place in kept.keys() & given.keys():
         below, above = kept[place].value, given[place].value
         if isinstance(below, dict) and isinstance(above, dict):
-            # Tables add up: a mapping in the environment does not take away the others in config.json.
+            # Tables are merged, so that a mapping in the environment keeps those in config.json.
             merged[place] = replace(given[place], value=below | above)
     for name in merged[PACKAGES].value if PACKAGES in merged else ():
         if not _PACKAGE.fullmatch(name):
-            raise ConfigError(f"{PACKAGES}: {name!r} is not the name of a package.", fix="Name it as in an import.")
+            raise ConfigError(f"{PACKAGES}: {name!r} is not a package name.", fix="Write it as in an import.")
     return Sources(home, merged)
 
 
 def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings and dataclasses by places."""
+    """Yield the place and value of each leaf of nested mappings and dataclasses."""
     for key, value in tree.items():
         if is_dataclass(value):
             value = vars(value)  # noqa: PLW2901
@@ -180,10 +180,10 @@ def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
-    """One layer by places; of each name the last value counts.
+    """Return one layer by places; the last assignment of a name wins.
 
     Raises:
-        ConfigError: both names of one value are set, and not to the same.
+        ConfigError: two names of one value have different values.
     """
     found: dict[str, Assignment] = {}
     for entry in {entry.name: entry for entry in entries}.values():
@@ -191,28 +191,28 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
         if other.placed != entry.placed:
             raise ConfigError(
                 f"{where} sets {other.name} to {other.value} and {entry.name} to {entry.value}, "
-                "but these are two names of one value.",
+                "but both are names of the same value.",
                 fix=f"Keep only {other.name} or only {entry.name}.",
             )
     return found
 
 
 def _below(layer: Layer, above: Layer) -> Layer:
-    """A layer without what belongs to a choice that the layer above changes: an RPC address is for its network."""
-    # Settings of other groups, such as those of a storage, and short names do for every choice.
+    """Drop the values in a group whose choice the layer above changes: an RPC URL belongs to one network."""
+    # Short names, and values in other groups such as a storage, apply to every choice.
     chosen = [group for group in ("network", *names.free_groups()) if group in above]
     changed = tuple(f"{one}." for one in chosen if one not in layer or layer[one].value != above[one].value)
     return {place: one for place, one in layer.items() if one.name in ALIASES or not place.startswith(changed)}
 
 
 def sets(key: str, place: str) -> bool:
-    """Whether to set one is to set the other: a choice does not set the values in its group."""
+    """Whether an assignment to ``key`` also sets ``place``; a group choice does not set the values in its group."""
     inside = key.startswith(f"{place}.") or place.startswith(f"{key}.")
     return key == place or (inside and key not in groups() and place not in groups())
 
 
 def _layer_of_file(folders: Sequence[Path], group: str, name: str) -> Layer:
-    """What a preset or an experiment sets, the groups that it chooses and the files that it builds on included."""
+    """Return the assignments of a preset or experiment, including its group choices and the files it extends."""
     from omegaconf import OmegaConf
 
     file = next((path for folder in folders if (path := folder / group / f"{name}.yaml").is_file()), None)
@@ -233,12 +233,12 @@ def _layer_of_file(folders: Sequence[Path], group: str, name: str) -> Layer:
 
 
 def variable_of(name: str) -> str:
-    """The environment variable of a setting: ``DECLOUD_EPOCHS``, ``DECLOUD_NETWORK_RPC_URL``."""
+    """Return a setting's environment variable, such as ``DECLOUD_NETWORK_RPC_URL``."""
     return f"{_PREFIX}{name.replace('.', '_').upper()}"
 
 
 def _variables(environ: Mapping[str, str], home: Path) -> Iterator[Assignment]:
-    """The settings in the environment."""
+    """Yield the settings in the environment."""
     every = (*names.settings_by_name(home), *ALIASES, *ALIASES.values())
     known = {**storages(home).variables, **{variable_of(name): name for name in every}}
     for variable, text in environ.items():
@@ -246,15 +246,15 @@ def _variables(environ: Mapping[str, str], home: Path) -> Iterator[Assignment]:
             setting = find(known[variable], home)
             yield Assignment(setting.path, from_text(setting, text, variable), variable)
         elif variable.startswith(_PREFIX) and variable not in (*_NOT_SETTINGS, *known):
-            # Not an error: it may be meant for another program.
+            # Only a warning, because the variable may belong to another program.
             hint = nearest(variable, [name for name in known if name.startswith(_PREFIX)])
-            logger.warning("The environment variable %s is not a setting. %s", variable, hint)
+            logger.warning("Ignoring the environment variable %s, which is not a setting. %s", variable, hint)
 
 
 def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, list[Assignment]]:
-    """An override by Lightning's name, as Hydra reads it, and what it sets.
+    """Translate an override for Hydra, and return it with its assignments.
 
-    Hydra itself asks for ``++`` before keys of the user's own, and for quotes around paths and addresses.
+    The translation adds what Hydra requires: ``++`` before new keys of a table, quotes around paths and URLs.
 
     Raises:
         ConfigError: the override is not a setting, or it is a secret.
@@ -271,8 +271,8 @@ def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, l
         raise names.no_setting(name, [])
     if last in secrets:
         raise ConfigError(
-            f"{name} does not belong on a command line, where others can read it.",
-            fix=f"Keep it with: decloud-trainer config --set {last}=-",
+            f"{name} is a secret, and other users can read command lines.",
+            fix=f"Save it with: decloud-trainer config --set {last}=-",
         )
     plain = not value.startswith(('"', "'", "[", "{")) and "${" not in value and not (sweep and "," in value)
     if plain and (_URL.match(value) or name.startswith("paths.")):
@@ -282,7 +282,7 @@ def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, l
         parsed = OverridesParser.create().parse_override(f"{key}{equals}{value}")
         read = value if parsed.is_sweep_override() else parsed.value()
     except HydraException:
-        pass  # which says so when it composes
+        pass  # composing raises the same error
     sign = "++" if key == name and re.match(r"(mappings|paths)\b", name) else key.removesuffix(name)
     entries = [Assignment(place, one, COMMAND_LINE) for place, one in leaves_of({name: read})]
     return f"{sign}{ALIASES.get(name, name)}{equals}{names.to_place(name, value)}", entries

@@ -1,8 +1,8 @@
-"""The settings in force: built-in < preset < experiment < config.json < environment < command line.
+"""Compose the settings in force: built-in < preset < experiment < config.json < environment < command line.
 
-Hydra composes them. config.json and the environment are the last entry of its defaults list. Every layer is translated
-to Lightning's names before, so that Hydra's own precedence decides whichever of two names a layer uses. In the composed
-tree a short name is ``${alias:PLACE}``, which shows the value at that place.
+Hydra composes them. config.json and the environment are the last entry of its defaults list. Every layer first
+replaces short names by places, so that Hydra's precedence also decides between two names of one value. In the
+composed tree, a short name is ``${alias:PLACE}`` and shows the value at that place.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Composed:
-    """What Hydra made of `Sources`: the settings, checked, and the choice of each group."""
+    """The validated settings that Hydra composed from `Sources`, and the choice of each group."""
 
     settings: Settings
     choices: Mapping[str, str]
@@ -38,25 +38,25 @@ class Composed:
 
 
 def load(overrides: Sequence[str] = (), *, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings in force, with overrides as on a command line; ``DECLOUD_HOME`` names the folder of config.json.
+    """Return the settings in force, with overrides as on a command line.
 
     Raises:
-        ConfigError: a file, a variable or an override is not what it should be.
+        ConfigError: a file, a variable or an override is invalid.
     """
     return composed(sources(overrides, environ=environ)).settings
 
 
 def compose(overrides: Sequence[str] = ()) -> Settings:
-    """The settings of ``conf/`` and overrides such as ``preset=quick-test`` alone, with nothing of this user's.
+    """Return the settings of ``conf/`` and the overrides alone, without config.json and the environment.
 
     Raises:
-        ConfigError: an unknown key, group choice or value, named with the nearest right one.
+        ConfigError: an unknown key or group choice, with the nearest valid one, or an invalid value.
     """
     return composed(Sources().with_overrides(overrides)).settings
 
 
 def composed(given: Sources) -> Composed:
-    """Lets Hydra compose what `sources` has read, and checks it; raises `ConfigError` as `load` does."""
+    """Compose and check the given sources; raises `ConfigError` like `load`."""
     from hydra.errors import HydraException
     from omegaconf import OmegaConf, open_dict
     from omegaconf.errors import OmegaConfBaseException
@@ -92,7 +92,7 @@ def composed(given: Sources) -> Composed:
 
 
 def hydra_overrides(given: Sources, overrides: Sequence[str]) -> list[str]:
-    """Makes what is below the command line known to Hydra, and gives the overrides to compose it with."""
+    """Register the layers below the command line with Hydra, and return the overrides to compose with."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
@@ -106,7 +106,7 @@ def hydra_overrides(given: Sources, overrides: Sequence[str]) -> list[str]:
 
 @cache
 def _schema(providers: Registry) -> DictConfig:
-    """The types of the tree, with those of the providers' own settings."""
+    """Return the types of the tree, including the storage providers' settings."""
     from omegaconf import OmegaConf
 
     schema = OmegaConf.structured(Tree)
@@ -115,17 +115,17 @@ def _schema(providers: Registry) -> DictConfig:
 
 
 def _user_node(given: Sources) -> DictConfig:
-    """config.json and the environment as an entry of Hydra's defaults list."""
+    """Return config.json and the environment as an entry of Hydra's defaults list."""
     from omegaconf import OmegaConf
 
     outside = (*secret_names(given.home), PACKAGES)
     kept = {place: entry for place, entry in given.kept.items() if place not in outside}
     chosen = [{f"override /{place}": entry.value} for place, entry in kept.items() if place in groups()]
-    # Hydra adds a file's values by the names that the file uses. Those of two names are added again here.
+    # Hydra adds the values of a file under the names in the file. Values with two names are added again here.
     values = {place: layer[place].placed for layer in given.files[::-1] for place in ALIASES.values() if place in layer}
     values |= {} if given.home is None else {"home": literal(str(given.home))}
     values |= {place: literal(entry.placed) for place, entry in kept.items() if place not in groups()}
-    # A file may have put a value in the place of what shows it.
+    # A file may have overwritten the interpolation of a short name with a value.
     shown = {name: f"${{alias:{place}}}" for name, place in SHORT.items()}
     node = OmegaConf.create({"defaults": [*chosen, "_self_"], **shown})
     for place, value in values.items():
@@ -134,13 +134,13 @@ def _user_node(given: Sources) -> DictConfig:
 
 
 def _tree(given: Sources) -> DictConfig:
-    # Hydra takes 150 ms to import, which must not be paid for --help.
+    # Importing Hydra takes 150 ms, which would delay --help.
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     overrides = hydra_overrides(given, given.overrides)
-    running = GlobalHydra.instance().hydra  # of a sweep, in whose job this may be
+    running = GlobalHydra.instance().hydra  # set if this runs in a job of a sweep
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(given.folders[0]), version_base="1.3", job_name="decloud_pl"):
@@ -150,7 +150,7 @@ def _tree(given: Sources) -> DictConfig:
 
 
 def _alias(place: str, *, _root_: DictConfig) -> Any:
-    """The resolver: the value at a place as its short name shows it; None where the short name cannot show it."""
+    """Resolve a short name to the value at its place; None if the short name cannot express that value."""
     from omegaconf import OmegaConf
 
     value = OmegaConf.select(_root_, place)
@@ -160,7 +160,7 @@ def _alias(place: str, *, _root_: DictConfig) -> Any:
 
 
 def _move_old_keys(tree: DictConfig, stronger: Collection[str]) -> None:
-    """Moves the old keys in a ``trainer`` file of the user's own to their places, unless another layer sets them."""
+    """Move old keys in the user's ``trainer`` file to their places, unless a stronger layer sets those."""
     from omegaconf import OmegaConf
 
     for name, place in OLD.items():

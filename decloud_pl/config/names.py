@@ -1,8 +1,8 @@
-"""Every setting by the name users write, derived from the types in `schema`.
+"""The names of all settings, derived from the types in `schema`.
 
-A setting is a leaf of the tree (``epochs``, ``network.rpc_url``) or the choice of one of its groups (``storage``).
-Some leaves have a plain name of their own (``min_reward`` for ``rewards.min``), and some values have two names: the
-short one that users write, and the place in one of Lightning's nodes that it stands for.
+A setting is a leaf of the tree (``epochs``, ``network.rpc_url``) or a group choice (``storage``). Some leaves have a
+plain name (``min_reward`` for ``rewards.min``). A short name such as ``epochs`` stands for a place in a node of
+Lightning's, here ``trainer.max_epochs``; both names set the same value.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KINDS: dict[str, tuple[str, tuple[type, ...], tuple[Any, ...]]] = {
     "secret": ("text", (str,), ()),
     "any": ("a JSON value", (object,), ()),
 }
-"""Each kind of setting: the words for its values, their types in JSON, and the types that declare it in the schema."""
+"""For each kind of setting: what completes "must be …", its types in JSON, and its types in the schema."""
 _KIND_OF_TYPE = {hint: kind for kind, (_, _, hints) in KINDS.items() for hint in hints}
 
 SHORT = {
@@ -49,17 +49,17 @@ OLD = {f"trainer.{name}": f"fit.{name}" for name in _FIT}
 ALIASES = {**SHORT, **OLD}  # from a short or an old name to the place in the tree
 ALL_BATCHES = 1.0
 PLAIN_NAMES = {"wallet.keypair_path": "keypair_path", "rewards.min": "min_reward", "rewards.max": "max_reward"}
-"""From the place in the tree to the name users write, where they differ."""
+"""Places in the tree, and the plain names that users write for them."""
 PRESET, EXPERIMENT, SWEEP, PACKAGES = "preset", "experiment", "sweep", "allow_packages"
-OVER_ALL = (PRESET, EXPERIMENT)  # their files have no place of their own in the tree: they set what is in it
+OVER_ALL = (PRESET, EXPERIMENT)  # groups without a node of their own: their files set values anywhere in the tree
 
-# `home` decides where config.json is; the others say what one run does.
+# `home` determines where config.json is. The others apply to a single run.
 _NOT_KEPT = ("home", "task", "round", "base_model", EXPERIMENT)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting: the name users write, its place in the tree (or its name, outside of it), and its kind of values."""
+    """A setting: the name that users write, its place in the tree (or its name, if outside), and its kind."""
 
     name: str
     path: str
@@ -67,17 +67,17 @@ class Setting:
 
 
 def storages(home: Path | None) -> Registry:
-    """The storage providers, those in a home folder's own conf/ included; what they say is part of the names below."""
+    """Return the storage providers, including those in a home folder's ``conf/``; they define further settings."""
     return registry(conf_folders(home))
 
 
 def secret_names(home: Path | None) -> tuple[str, ...]:
-    """The settings that are secrets; like `PACKAGES` they never enter the tree."""
+    """Return the names of the secrets, which like `PACKAGES` are not part of the tree."""
     return (*storages(home).secrets, *SECRET_NAMES)
 
 
 def leaves(home: Path | None = None) -> dict[str, Setting]:
-    """Every leaf and group of the tree by its place, those that are not kept included."""
+    """Return every leaf and group of the tree by its place, including those that config.json cannot contain."""
     return _places(storages(home))
 
 
@@ -89,7 +89,7 @@ def _places(providers: Registry) -> dict[str, Setting]:
 
 
 def settings_by_name(home: Path | None = None) -> dict[str, Setting]:
-    """Every setting that config.json and the environment can hold; ``home`` as for `storages`."""
+    """Return every setting that config.json and the environment can contain; ``home`` as for `storages`."""
     found = {name: Setting(name, name, "secret") for name in secret_names(home)}
     found[PACKAGES] = Setting(PACKAGES, PACKAGES, "names")
     return found | {setting.name: setting for path, setting in leaves(home).items() if path not in _NOT_KEPT}
@@ -97,21 +97,21 @@ def settings_by_name(home: Path | None = None) -> dict[str, Setting]:
 
 @cache
 def groups() -> tuple[str, ...]:
-    """What ``GROUP=CHOICE`` can name."""
+    """Return the places of all groups."""
     return tuple(path for path, setting in leaves().items() if setting.kind == "choice")
 
 
 @cache
 def free_groups() -> tuple[str, ...]:
-    """Groups whose keys are those of the class they name, for example ``trainer``."""
+    """Return the groups without fixed keys, such as ``trainer``, whose keys are the arguments of a class."""
     return tuple(name for name, hint in typing.get_type_hints(Tree).items() if _plain(hint) == dict[str, Any])
 
 
 def find(name: str, home: Path | None = None) -> Setting:
-    """The setting of a name, or of a place in the tree; ``home`` as for `storages`.
+    """Return the setting with a name or a place in the tree; ``home`` as for `storages`.
 
     Raises:
-        ConfigError: there is no such setting; the message names the nearest.
+        ConfigError: the setting is unknown; the message suggests the nearest one.
     """
     known = settings_by_name(home)
     setting = known.get(PLAIN_NAMES.get(name, name))
@@ -122,36 +122,36 @@ def find(name: str, home: Path | None = None) -> Setting:
         return Setting(name, name, "any")
     if name in _NOT_KEPT:
         raise ConfigError(
-            f"{name} is not kept in config.json.",
-            fix="Set DECLOUD_HOME in the environment." if name == "home" else f"Give {name}=… on the command line.",
+            f"config.json cannot contain {name}.",
+            fix="Set DECLOUD_HOME in the environment." if name == "home" else f"Write {name}=… on the command line.",
         )
     raise no_setting(name, list(known))
 
 
 def no_setting(name: str, known: Sequence[str]) -> ConfigError:
-    """The refusal of a name that no setting has."""
+    """Return the error for an unknown setting."""
     if name.rpartition(".")[2] == PACKAGES:
         return ConfigError(
-            f"{PACKAGES} counts only in config.json or as DECLOUD_ALLOW_PACKAGES.",
-            fix=f"Keep it with: decloud-trainer config --set {PACKAGES}=my_package",
+            f"{PACKAGES} can be set only in config.json or as DECLOUD_ALLOW_PACKAGES.",
+            fix=f"Run: decloud-trainer config --set {PACKAGES}=my_package",
         )
     short = {at: one for one, at in SHORT.items()}
     same = [repr(short.get(at, at)) for at in (*short, *leaves()) if f".{at}".endswith(f".{name.rpartition('.')[2]}")]
     hint = f"Did you mean {' or '.join(same)}?" if same else nearest(name, known)
-    return ConfigError(f"There is no setting {name!r}.", fix=hint)
+    return ConfigError(f"Unknown setting {name!r}.", fix=hint)
 
 
 def to_place(name: str, value: Any) -> Any:
-    """A value by its short name, or the text of an override, as Lightning has it: 0 batches are 1.0 of them, all."""
+    """Return a value, or the text of an override, in Lightning's form: ``max_batches=0`` (all) becomes 1.0."""
     if name != "max_batches" or isinstance(value, bool):
         return value
-    if isinstance(value, str):  # the values of a sweep included
+    if isinstance(value, str):  # can be the values of a sweep
         return value if "range(" in value else re.sub(r"(?<![\w.+-])0(?![\w.])", str(ALL_BATCHES), value)
     return ALL_BATCHES if value == 0 else value
 
 
 def choices(group: str, *folders: Path) -> list[str]:
-    """The choices of a group, the built-in and the user's."""
+    """Return the choices of a group in the given folders."""
     return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
 
 
@@ -161,15 +161,15 @@ def _leaves(schema: type, prefix: str) -> Iterator[Setting]:
         hint = _plain(declared)
         name = PLAIN_NAMES.get(path, path)
         if isinstance(hint, type) and is_dataclass(hint):
-            if (config_dir() / path).is_dir():  # the others are written out in config.yaml
+            if (config_dir() / path).is_dir():  # other nodes are in config.yaml and have no choices
                 yield Setting(name, path, "choice")
             yield from _leaves(hint, f"{path}.")
-        elif entry_name != "_target_":  # which is a file's to say
+        elif entry_name != "_target_":  # only the file of a choice sets it
             yield Setting(name, path, _KIND_OF_TYPE.get(declared, _KIND_OF_TYPE.get(hint, "any")))
 
 
 def _plain(hint: Any) -> Any:
-    """A type without its ranges and its ``None``."""
+    """Remove the ranges and ``None`` from a type."""
     if typing.get_origin(hint) is Annotated:
         hint = typing.get_args(hint)[0]
     rest = [part for part in typing.get_args(hint) if part is not type(None)]

@@ -1,4 +1,4 @@
-"""One sentence for what Hydra, OmegaConf and the ranges of settings refuse, with the nearest right name."""
+"""Turn errors of Hydra and OmegaConf, and values out of range, into a `ConfigError` with a hint."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _RAY = "Install it: pip install 'decloud_pl[ray]' && pip install --no-deps hydra-ray-launcher"
-# From what Hydra says to the words and the advice here.
+# Patterns of Hydra's messages, each with the message and the fix that replace it.
 _SENTENCES = {
     r"Ambiguous value for argument (.+)": (
-        "There are several values in {0}.",
-        "Write a list like [1,2], or add -m to run one experiment for each.",
+        "{0} contains several values.",
+        "Write a list like [1,2], or add -m to run one experiment for each value.",
     ),
-    r"'hydra/launcher/(ray)'": ("Hydra has no launcher {0!r} here.", _RAY),
+    r"'hydra/launcher/(ray)'": ("Hydra's launcher {0!r} is not installed.", _RAY),
     r"'hydra/(launcher|sweeper)/(\w+)'": (
-        "Hydra has no {0} {1!r} here.",
-        "If it is joblib, submitit or optuna: pip install 'decloud_pl[sweeps]'",
+        "Hydra's {0} {1!r} is not installed.",
+        "For joblib, submitit or optuna, run: pip install 'decloud_pl[sweeps]'",
     ),
-    r"Could not append to config.*?'(.+?)'": ("{0} is a setting already.", "Write {0}=… without the +."),
-    r"(.*'hydra\..*)": ("Hydra says: {0}.", "See python -m decloud_pl --hydra-help."),
+    r"Could not append to config.*?'(.+?)'": ("{0} exists already.", "Write {0}=… without the +."),
+    r"(.*'hydra\..*)": ("Hydra reports: {0}.", "See python -m decloud_pl --hydra-help."),
 }
 
 
 def explain(error: Exception, given: Sources) -> ConfigError:
-    """The sentence for a configuration that Hydra could not compose."""
+    """Return the error for a configuration that Hydra could not compose."""
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf import ValidationError
     from yaml import MarkedYAMLError
@@ -50,22 +50,22 @@ def explain(error: Exception, given: Sources) -> ConfigError:
             fix="Correct the preset, the experiment or the value that you gave.",
         )
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
-        return ConfigError(f"{mark.name}, line {mark.line + 1}, is not YAML: {error.problem}.", fix="Correct the file.")
+        return ConfigError(f"{mark.name}:{mark.line + 1}: invalid YAML: {error.problem}.", fix="Correct the file.")
     for pattern, (words, fix) in _SENTENCES.items():
         if found := re.search(pattern, said):
             return ConfigError(words.format(*found.groups()), fix=fix.format(*found.groups()))
     if isinstance(error, OverrideParseException):
         key, _, value = error.override.partition("=")
-        return ConfigError(f"The value of {key} cannot be read: {value}.", fix=f"Put it in quotes: {key}='\"…\"'.")
+        return ConfigError(f"The value of {key} cannot be read: {value}.", fix=f"Quote it: {key}='\"…\"'.")
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
-        return ConfigError(f"There is no {group} {name!r}.", fix=nearest(name, choices(group, *given.folders)))
+        return ConfigError(f"Unknown {group} {name!r}.", fix=nearest(name, choices(group, *given.folders)))
     typed = {key: value for key, _, value in (text.lstrip("+~").partition("=") for text in given.overrides)}
     for group in groups() if isinstance(error, (TypeError, ValueError)) else ():
         known = choices(group, *given.folders)
         if group in typed and typed[group] not in known:
-            return ConfigError(f"There is no {group} {typed[group]!r}.", fix=nearest(typed[group], known))
-    # A file's error has the cause in its own text, an override's has it beside it.
+            return ConfigError(f"Unknown {group} {typed[group]!r}.", fix=nearest(typed[group], known))
+    # The message of a file's error contains the cause. The error of an override has it as its `__cause__`.
     file = re.match(r"In '(.+)': (\w+) raised while composing config:\n(.*)$", said, re.MULTILINE)
     place = re.search(r"full_key: ([\w.]+)", f"{said}\n{cause}")
     key = place[1] if place else ""
@@ -75,64 +75,66 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     if file or not isinstance(cause, ValidationError):
         where = f"The configuration {file[1]}" if file else "The configuration"
         named = f"{key}: {reason}" if key else reason
-        return ConfigError(f"{where} cannot be used: {named}.", fix="Check the settings you gave.")
+        return ConfigError(f"{where} is invalid: {named}.", fix="Check your settings.")
     return _wrong_value(cause, key, typed.get(key), given)
 
 
 def wrong_in_tree(error: Exception, tree: DictConfig, given: Sources) -> ConfigError:
-    """The sentence for a value in the composed tree that has the wrong type, or that cannot be found out."""
+    """Return the error for a value in the composed tree with a wrong type or a failing interpolation."""
     key = str(getattr(error, "full_key", "") or "")
     place = ALIASES.get(key, key)
     if "recursi" in str(error).lower():
         written = dict(leaves_of(cast(dict[str, Any], OmegaConf.to_container(tree, resolve=False)))).get(place)
         return ConfigError(
             f"{given.written(place)} is {written}, which refers to itself.",
-            fix="Write the value there instead of ${…}, for example lr: 0.001.",
+            fix="Write a value instead of ${…}, for example lr: 0.001.",
         )
     value = OmegaConf.select(tree, place, throw_on_resolution_failure=False)
     return _wrong_value(error, key, value, given)
 
 
 def _wrong_value(error: Exception, key: str, value: object, given: Sources) -> ConfigError:
-    """The sentence for a value of the wrong type; None stands for one that is not known."""
+    """Return the error for a value of the wrong type; None if the value is unknown."""
     setting, name = leaves(given.home).get(key), given.written(key)
     if setting is None or value is None:
         return ConfigError(f"{first_line(error)} ({name}).", fix="Correct the value of this key.")
     if setting.kind == "names":
-        return ConfigError(f"{name} is {value!r}, not a list.", fix=f"Write {name}=[{value}].")
+        return ConfigError(f"{name} must be a list (got {value!r}).", fix=f"Write {name}=[{value}].")
     return wrong(setting, value, name)
 
 
 def check(settings: Settings, given: Sources) -> None:
-    """Checks what types cannot express.
+    """Check ranges and combinations of settings.
 
     Raises:
-        ConfigError: the first value out of range.
+        ConfigError: a value is out of range, or two settings contradict each other.
     """
     for place, value, allowed in declared(settings):
         try:
             holds = allowed.holds(value)
         except ValueError as error:
-            raise ConfigError(f"{given.written(place)}: {error}.", fix=f"Write it like {allowed.example}.") from error
+            raise ConfigError(
+                f"{given.written(place)}: {error}.", fix=f"Write a value like {allowed.example}."
+            ) from error
         if not holds:
             shown = repr(value) if isinstance(value, str) else value
-            raise ConfigError(f"{given.written(place)} is {shown}.", fix=f"Set it to {allowed.words}.")
+            raise ConfigError(f"{given.written(place)} must be {allowed.words} (got {shown}).")
     check_trainer(settings.trainer)
     if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
         least, most = given.written("rewards.min"), given.written("rewards.max")
         raise ConfigError(f"{most} is less than {least}.", fix=f"Raise {most} or set it to 0.")
     if settings.base_model and settings.task != "experiment":
-        raise ConfigError("base_model is for experiments only: a round names its own.", fix="Add task=experiment.")
+        raise ConfigError("base_model applies only to experiments.", fix="Add task=experiment, or leave it out.")
     if (settings.task == "round") != (settings.round is not None):
-        raise ConfigError("task=round and round=ID belong together.", fix="Give both or neither.")
+        raise ConfigError("task=round and round=ID need each other.", fix="Set both or neither.")
     settings.network.check()
 
 
 def refuse_unknown_keys(node: object, place: str = "") -> None:
-    """Refuses a key that ``+key=value`` has added where the keys are known.
+    """Check that ``+key=value`` added no key to a node with fixed keys.
 
     Raises:
-        ConfigError: there is such a key.
+        ConfigError: a key is unknown.
     """
     known = [entry.name for entry in fields(node)]  # type: ignore[arg-type]  # a dataclass
     for name, value in vars(node).items():
@@ -143,16 +145,16 @@ def refuse_unknown_keys(node: object, place: str = "") -> None:
 
 
 def _no_place(key: str, known: list[str], given: Sources) -> ConfigError:
-    """The sentence for a key that the tree, or the file chosen for a free group, does not have beside ``known``."""
+    """Return the error for a key that is not in ``known``, the keys of its node."""
     above = key.rpartition(".")[0]
     if key in (*OVER_ALL, SWEEP):
         return ConfigError(
-            f"The settings of your {key}'s file do not reach the top of the configuration.",
+            f"The file of your {key} sets values only below {key!r}.",
             fix="Begin the file with the line '# @package _global_'.",
         )
     if key.partition(".")[0] not in free_groups():
         return no_setting(key, [path for path in leaves(given.home) if path.rpartition(".")[0] == above])
     close = difflib.get_close_matches(key, [f"{above}.{name}" for name in known], n=1)
     short = [name for name, place in ALIASES.items() if place == key]
-    hint = f"{short[0]} is its short name. To" if short else f"Did you mean {close[0]!r}? To" if close else "To"
-    return ConfigError(f"There is no {key!r} in this configuration.", fix=f"{hint} add it, write +{key}=….")
+    hint = f"Its short name is {short[0]}. " if short else f"Did you mean {close[0]!r}? " if close else ""
+    return ConfigError(f"The configuration has no key {key!r}.", fix=f"{hint}To add it, write +{key}=….")

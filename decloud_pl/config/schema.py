@@ -1,6 +1,6 @@
-"""What a configuration holds: its groups and settings, their types and their ranges.
+"""The groups and settings of a configuration, with their types and ranges.
 
-`Tree` is what Hydra composes; `Settings` is the same with the secrets, which never enter the tree.
+Hydra composes a `Tree`. `Settings` adds the secrets, which are never part of the tree.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ CONFIG_FILE = "config.json"
 
 @dataclass
 class ChainConfig(FeeLimits):
-    """What transactions may cost, each of them and all of a day together."""
+    """Limits on the fees of one transaction and of all transactions of a day."""
 
     daily_cap: Annotated[str, AMOUNT] = "0.5"
 
 
 @dataclass
 class RayConfig:
-    """The Ray cluster, and what each training gets of the machine it runs on; see ``daemon.ray`` in ``conf/``."""
+    """The Ray cluster and the resources of each training; ``daemon.ray`` in ``conf/config.yaml`` describes them."""
 
     address: Annotated[str, RAY] = "auto"
     cpus: Annotated[int, ONE_OR_MORE] = 1
@@ -52,7 +52,7 @@ class ProcessConfig:
 
 @dataclass
 class DaemonConfig:
-    """How rounds are worked on."""
+    """How the daemon runs trainings."""
 
     hang_minutes: Annotated[float, ABOVE_ZERO] = 15.0
     stop_seconds: Annotated[float, ZERO_OR_MORE] = 90.0
@@ -61,15 +61,15 @@ class DaemonConfig:
     ray: RayConfig = field(default_factory=RayConfig)
 
     def executor_node(self) -> dict[str, Any]:
-        """What runs the trainings."""
+        """The node that `decloud_pl.build` makes the executor from."""
         return {**asdict(getattr(self, self.executor)), "hang_seconds": self.hang_minutes * 60}
 
 
 @dataclass
 class WalletConfig:
-    """What opens the wallet. The key itself never enters the configuration."""
+    """Where the wallet's key is. The key itself is never part of the configuration."""
 
-    # The old way to choose one; it counts where it is set.
+    # The old way to choose a wallet. If set, it takes precedence over `_target_`.
     kind: Annotated[str, one_of("keypair", "environment", "keyring", "solana-cli", "")] = ""
     keypair_path: str = "~/.config/solana/id.json"
     strict: bool = False
@@ -78,7 +78,7 @@ class WalletConfig:
 
 @dataclass
 class DataConfig:
-    """Where data sets are kept, and whether what is missing is downloaded."""
+    """The folder of the data sets, and whether missing ones are downloaded."""
 
     folder: str = "~/.decloud-trainer/data"
     # Base URL to download from instead of the publishers': {mirror}/{data set}/{file}.
@@ -88,7 +88,10 @@ class DataConfig:
 
 @dataclass
 class RewardsConfig:
-    """Which rewards are worth a round, in SOL; text, because money is never a float. ``watts`` go into a training."""
+    """Limits on rewards, as text in SOL, because a float would round amounts.
+
+    ``watts`` is the power that a training draws.
+    """
 
     min: Annotated[str, AMOUNT] = "0"
     max: Annotated[str, AMOUNT] = "0"
@@ -109,14 +112,14 @@ class RewardsConfig:
 
 @dataclass
 class JoinConfig:
-    """What is looked at before a round is joined: its base model, or the model's CID alone."""
+    """What the daemon checks before it joins a round: the base model, or only the model's CID."""
 
     verify: Annotated[str, one_of("model", "cid")] = "model"
 
 
 @dataclass
 class MetricsConfig:
-    """Where Prometheus finds the daemon's metrics; port 0 for nowhere."""
+    """The address of the daemon's Prometheus metrics; port 0 disables them."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, PORT] = 0
@@ -124,7 +127,7 @@ class MetricsConfig:
 
 @dataclass
 class NotifyConfig:
-    """What is worth a message; where to is the secret ``notify_urls``."""
+    """Which events cause a notification. The secret ``notify_urls`` has the recipients."""
 
     earned: bool = True
     failed: bool = True
@@ -134,7 +137,7 @@ class NotifyConfig:
 
 @dataclass
 class Tree(TrainingConfig):
-    """What Hydra composes from ``conf/``. It is printed and saved as it is, so no secret belongs here."""
+    """The configuration that Hydra composes. It is printed and saved unchanged, so it must not contain secrets."""
 
     network: NetworkConfig = field(default_factory=NetworkConfig)
     wallet: WalletConfig = field(default_factory=WalletConfig)
@@ -154,7 +157,7 @@ class Tree(TrainingConfig):
     datasets: list[str] = field(default_factory=list)
     mappings: dict[str, str] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
-    # Short names of values in the nodes above; None where the value there is nothing that they could show.
+    # Short names of values in the nodes above; None if the short name cannot express the value.
     epochs: Annotated[int | None, ONE_OR_MORE] = None
     batch_size: Annotated[int | None, ONE_OR_MORE] = None
     learning_rate: Annotated[float | None, ABOVE_ZERO] = None
@@ -171,9 +174,9 @@ class Settings(Tree):
 
     Attributes:
         secrets: keys and credentials.
-        providers: who can store updates, by name.
-        allow_packages: packages of the user's own that may be built from the configuration.
-        given: the settings of a training that a layer above the built-in one sets, by their places in the tree.
+        providers: storage providers by name.
+        allow_packages: the user's packages whose classes the configuration may name as a ``_target_``.
+        given: the places of the training's settings that a layer above the built-in one sets.
     """
 
     secrets: Secrets = field(default_factory=Secrets, repr=False, compare=False)
@@ -187,18 +190,18 @@ class Settings(Tree):
 
     @property
     def own_conf(self) -> Path:
-        """Where the user's own choices of groups are: presets, data sets, networks."""
+        """The folder of the user's own presets, data sets, networks and other group choices."""
         return self.home_path / USER_CONF
 
     def written_convention(self, read: Convention | None = None) -> Convention:
-        """How this trainer writes updates for a validator that reads them so."""
+        """Return the convention for writing updates: the setting, else ``read``, else the network's."""
         return cast("Convention | None", self.update.convention or read) or self.network.read_convention
 
     def all_mappings(self) -> dict[str, str]:
-        """The network's mappings with the user's own on top."""
+        """Return the network's mappings, overridden by the user's."""
         return {**self.network.mappings, **self.mappings}
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
-    """The folder of config.json, journal and data: ``DECLOUD_HOME``, else ``~/.decloud-trainer``."""
+    """Return the folder of config.json, journal and data: ``DECLOUD_HOME``, else ``~/.decloud-trainer``."""
     return Path(unquoted(environ.get("DECLOUD_HOME") or "~/.decloud-trainer", "DECLOUD_HOME")).expanduser()

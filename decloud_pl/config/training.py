@@ -1,4 +1,4 @@
-"""The nodes that a training is built from: the part of the configuration that a worker gets."""
+"""The part of the configuration that describes a training. A worker gets only this part."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from decloud_pl.domain import REMEDIES, Encoding, UpdateDtype
 from decloud_pl.ranges import ABOVE_ZERO, FRACTION, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of, some_of
 
 _RATES = Range(
-    "multiples of the learning rate, such as [0.3,1,3]",
+    "a list of multiples of the learning rate, not all of them 1, like [0.3,1,3]",
     lambda rates: all(0 < rate < float("inf") for rate in rates) and any(rate != 1 for rate in rates),
 )
-_COUNTS = Range("numbers of 1 or more, or to []", lambda numbers: all(number >= 1 for number in numbers))
+_COUNTS = Range("a list of numbers of at least 1, or []", lambda numbers: all(number >= 1 for number in numbers))
 
 
 @dataclass
 class FitConfig:
-    """How a training runs on this machine; nothing here changes the result; ``conf/fit`` describes each value."""
+    """How a training runs on this machine, without effect on its result; ``conf/fit`` describes each value."""
 
     compile: bool = False
     data_memory_mb: Annotated[int, ZERO_OR_MORE] = 2048
@@ -28,7 +28,7 @@ class FitConfig:
 
 @dataclass
 class UpdateConfig:
-    """How a finished training is written for the validator, and when it is worth submitting; see ``conf/update``."""
+    """How an update is written, and when it is submitted; ``conf/update`` describes each value."""
 
     dtype: Annotated[str, one_of("float16", "bfloat16", "float32")] = "float16"
     top_k: Annotated[float, FRACTION] = 0.0
@@ -40,13 +40,13 @@ class UpdateConfig:
 
     @property
     def encoding(self) -> Encoding:
-        """How the entries are written."""
+        """The encoding of the update's entries."""
         return Encoding(cast(UpdateDtype, self.dtype), self.top_k)
 
 
 @dataclass
 class TuneConfig:
-    """A search for the learning rate and the number of epochs before a training; ``conf/tune`` describes each value."""
+    """The search for a learning rate and a number of epochs; ``conf/tune`` describes each value."""
 
     method: Annotated[str, one_of("none", "probe")] = "none"
     rates: Annotated[list[float], _RATES] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0, 10.0])
@@ -59,7 +59,7 @@ class TuneConfig:
 
 @dataclass
 class TrainingConfig:
-    """One training as it is composed: what users vary has a ``_target_``, and `decloud_pl.build` instantiates it."""
+    """The configuration of one training. `decloud_pl.build` instantiates each node with a ``_target_``."""
 
     dataset: dict[str, Any] = field(default_factory=dict)
     module: dict[str, Any] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class TrainingConfig:
     callbacks: dict[str, Any] | None = None
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] | None = None
-    # With what epochs and max_batches stand for, which a file of the user's own may leave out.
+    # The places of epochs and max_batches must exist, even if the user's own file leaves them out.
     trainer: dict[str, Any] = field(default_factory=lambda: {"max_epochs": 1, "limit_train_batches": 1.0})
     fit: FitConfig = field(default_factory=FitConfig)
     logger: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""Values of settings: from text, from JSON, and to what Hydra reads."""
+"""Parse and check the values of settings, and write them in Hydra's override grammar."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from decloud_pl.redact import each_text
 Value: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 
 _SWITCH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-_SEVERAL = "callbacks"  # the group whose choices add up
+_SEVERAL = "callbacks"  # the group that can have several choices at once
 
 
 def from_text(setting: Setting, text: str, where: str) -> Value:
-    """A value as users type it, in ``--set``, in the environment and for options.
+    """Parse a value that a user typed in ``--set``, in the environment or for an option.
 
-    Lists are comma-separated, tables are ``from:to`` pairs; both can also be JSON. ``where`` names the place in a
-    message, for example ``--set epochs``.
+    Lists are comma-separated and tables are ``from:to`` pairs; both can also be JSON. ``where`` names the value in
+    the error message, for example ``--set epochs``.
 
     Raises:
-        ConfigError: the setting does not take this value.
+        ConfigError: the value does not fit the setting.
     """
     from yaml import YAMLError
 
@@ -37,10 +37,10 @@ def from_text(setting: Setting, text: str, where: str) -> Value:
 
 
 def from_json(setting: Setting, value: Any, where: str) -> Value:
-    """A value as config.json holds it, checked for its type.
+    """Check the type of a JSON value.
 
     Raises:
-        ConfigError: the setting does not take this value.
+        ConfigError: the value does not fit the setting.
     """
     if not _fits(setting, value):
         raise wrong(setting, value, where)
@@ -48,39 +48,39 @@ def from_json(setting: Setting, value: Any, where: str) -> Value:
 
 
 def wrong(setting: Setting, value: object, where: str) -> ConfigError:
-    """The sentence for a value that a setting does not take."""
+    """Return the error for a value that does not fit its setting; a secret's value is left out."""
     text = json.dumps(value, default=str, ensure_ascii=False)
-    shown = "not text" if setting.kind == "secret" else text if len(text) <= 60 else f"{text[:57]}…"
-    return ConfigError(f"{where} is {shown}.", fix=f"It must be {KINDS[setting.kind][0]}.")
+    got = f" (got {text if len(text) <= 60 else f'{text[:57]}…'})" if setting.kind != "secret" else ""
+    return ConfigError(f"{where} must be {KINDS[setting.kind][0]}{got}.")
 
 
 def to_override(setting: Setting, value: Value) -> str:
-    """A value as an override of Hydra's."""
+    """Return a Hydra override that sets a value."""
     return f"{setting.path}={value if setting.kind == 'choice' else hydra_text(value)}"
 
 
 def hydra_text(value: object) -> str:
-    """A value in Hydra's override grammar; text is always quoted and never an interpolation."""
+    """Write a value in Hydra's override grammar. Text is always quoted, and ``${`` in it is escaped."""
     if value is None or isinstance(value, (bool, int, float)):
         return repr(value) if isinstance(value, float) else json.dumps(value)
     if isinstance(value, Mapping):
-        keys = [re.sub(r"([\\()\[\]{}:=, ])", r"\\\1", str(key)) for key in value]  # which cannot be quoted
+        keys = [re.sub(r"([\\()\[\]{}:=, ])", r"\\\1", str(key)) for key in value]  # keys cannot be quoted
         return "{" + ",".join(f"{key}:{hydra_text(item)}" for key, item in zip(keys, value.values(), strict=True)) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(hydra_text(item) for item in value) + "]"
-    # Backslashes count only before a quote.
+    # A backslash is an escape character only before a quote.
     quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), literal(str(value)))
     return f"'{quoted}'"
 
 
 def literal(value: Any) -> Any:
-    """A value whose text no composition takes for an interpolation."""
-    # Backslashes count only before an interpolation.
+    """Escape ``${`` in the texts of a value, so that Hydra does not read an interpolation."""
+    # A backslash is an escape character only before an interpolation.
     return each_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text))
 
 
 def _read(kind: str, text: str) -> object:
-    """What a text stands for, before it is checked."""
+    """Parse a text according to the kind of its setting, without checking the result."""
     from yaml import BaseLoader
 
     parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -108,7 +108,7 @@ def _read(kind: str, text: str) -> object:
 
 
 def _fits(setting: Setting, value: Any) -> bool:
-    """Whether a setting takes a value of this type."""
+    """Whether a value has the type of its setting."""
     kind = setting.kind
     of_type = isinstance(value, KINDS[kind][1]) and (kind in ("switch", "any") or not isinstance(value, bool))
     if not of_type:

@@ -47,7 +47,7 @@ def test_from_end_to_end_with_wrong_answers(home: Path, tmp_path: Path, environ:
             terminal.wait_for("max_reward is less than min_reward.")
             terminal.answer("0 for no limit [0]: ", "2")
             terminal.answer("Epochs of a training [1]: ", "0")
-            terminal.wait_for("epochs is 0.")
+            terminal.wait_for("epochs must be at least 1")
             terminal.answer("Epochs of a training [1]: ", "3")
             terminal.answer("Rounds to work on at a time [1]: ", "two", "2")
             terminal.answer("Your choice [embedded]: ", "pinata")

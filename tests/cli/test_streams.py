@@ -121,10 +121,10 @@ def a_broken_link(path: Path) -> None:
 
 
 ODD: dict[Callable[[Path], None], str] = {
-    os.mkfifo: "is no file. Move it away.",
-    a_folder: "is no file. Move it away.",
-    a_gigabyte: "is larger than 1 MB, which no settings are.",
-    a_broken_link: "nowhere, which is not there. Bring that file back, or remove the link.",
+    os.mkfifo: "is not a regular file. Move it to another place.",
+    a_folder: "is not a regular file. Move it to another place.",
+    a_gigabyte: "is larger than 1 MB, too large for settings.",
+    a_broken_link: "nowhere, which does not exist. Restore that file, or remove the link.",
 }
 """What may stand in place of the settings, and what is said of it."""
 

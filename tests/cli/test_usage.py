@@ -29,12 +29,12 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["train"], 2, "train needs a round's number (ID). `decloud-trainer list` shows the rounds."),
         (["train", "--epochs", "2", "batch_size=3"], 2, "train needs a round's number (ID)."),
         (["status", "mnist"], 2, "Invalid value for 'ID': 'mnist' is not a round's number."),
-        (["start", "lr=3"], 3, "There is no setting 'lr'. Did you mean 'learning_rate'?"),
+        (["start", "lr=3"], 3, "Unknown setting 'lr'. Did you mean 'learning_rate'?"),
         (["start", "convention=delta"], 3, "Did you mean 'update.convention' or 'network.convention'?"),
-        (["start", "--preset", "nope"], 3, "There is no preset 'nope'. Known: cifar-only,"),
+        (["start", "--preset", "nope"], 3, "Unknown preset 'nope'. Known: cifar-only,"),
         (["start", "--min-reward", "2", "--max-reward", "1"], 3, "--max-reward is less than --min-reward."),
         (["start", "--min-reward", "2", "rewards.max=1"], 3, "rewards.max is less than --min-reward. Raise"),
-        (["start", "--epochs", "0"], 3, "--epochs is 0."),
+        (["start", "--epochs", "0"], 3, "--epochs must be at least 1"),
         (["start", "--dataset", "mnits"], 3, "--dataset: there is no data set 'mnits'. Did you mean 'mnist'?"),
         (["datasets", "--download", "nope"], 8, "No reader supports the data set 'nope'. Known: agnews, "),
         (["datasets", "--download", "mnits"], 8, "Did you mean 'mnist'?"),
@@ -63,7 +63,7 @@ def _home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         (["localnet", "--reward", "much"], 2, "'much' is not an amount in SOL"),
         (["localnet", "--rpc-port", "99999"], 2, "--rpc-port is no port"),
         (["start", "epoch=2"], 3, "Did you mean 'epochs'?"),
-        (["start", "preset=nope"], 3, "There is no preset 'nope'."),
+        (["start", "preset=nope"], 3, "Unknown preset 'nope'."),
         (["start"], 4, "No private key found."),
         (["wallet", "address"], 4, "No private key found."),
     ],
@@ -139,7 +139,7 @@ def test_hydra_entry_point_reports_like_the_command() -> None:
         [sys.executable, "-m", "decloud_pl", "preset=nope"], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 3
-    assert done.stderr.startswith("decloud_pl: There is no preset 'nope'. Known: cifar-only, ")
+    assert done.stderr.startswith("decloud_pl: Unknown preset 'nope'. Known: cifar-only, ")
     assert done.stderr.count("\n") == 1
 
 

@@ -146,5 +146,5 @@ def test_an_experiment_of_ones_own(home: Path) -> None:
     assert (settings.task, settings.epochs, settings.max_batches) == ("experiment", 4, 50)
     assert settings.optimizer["_target_"] == "torch.optim.SGD"
     assert open_settings(["experiment=mine", "epochs=2"]).trainer["max_epochs"] == 2
-    with pytest.raises(ConfigError, match=r"There is no experiment 'mien'\. Did you mean 'mine'"):
+    with pytest.raises(ConfigError, match=r"Unknown experiment 'mien'\. Did you mean 'mine'"):
         open_settings(["experiment=mien"])

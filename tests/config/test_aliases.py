@@ -104,7 +104,7 @@ def test_two_values_in_one_layer_are_refused(name: str, layer: str, user: User, 
         file.write_text(f"{file.read_text()}{group}:\n  {key}: 4\n")
     else:
         user.sets(layer, NAMES[name], 4)
-    with pytest.raises(ConfigError, match="two names of one value") as caught:
+    with pytest.raises(ConfigError, match="names of the same value") as caught:
         user.load()
     assert name in str(caught.value)
     assert NAMES[name] in str(caught.value)
@@ -137,7 +137,7 @@ def test_what_a_short_name_cannot_show(user: User) -> None:
         value, origin = (0.25, "command line") if given.overrides else (0.5, "config.json")
         assert shown["max_batches"] == (None, origin)
         assert shown["trainer.limit_train_batches"] == (value, origin)
-    with pytest.raises(ConfigError, match=r"trainer\.limit_train_batches is 0\."):
+    with pytest.raises(ConfigError, match=r"trainer\.limit_train_batches must be .*\(got 0\)"):
         load(["trainer.limit_train_batches=0"], environ=user.environ)
 
 
@@ -178,7 +178,7 @@ def test_an_optimizer_whose_rate_leads_back_to_itself(home: Path, environ: dict[
         load(["optimizer=mine"], environ=environ)
     assert str(caught.value) == (
         "optimizer.lr is ${learning_rate}, which refers to itself. "
-        "Write the value there instead of ${…}, for example lr: 0.001."
+        "Write a value instead of ${…}, for example lr: 0.001."
     )
     assert both(load(["optimizer=mine", "learning_rate=0.5"], environ=environ), "learning_rate") == (0.5, 0.5)
 
@@ -192,10 +192,10 @@ def test_values_that_refer_to_themselves(overrides: list[str]) -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("trainer.max_epochs=-1", "trainer.max_epochs is -1. Set it to 1 or more."),
-        ("trainer.max_epochs=many", 'trainer.max_epochs is "many". It must be a whole number.'),
-        ("trainer.data_workers=-1", "trainer.data_workers is -1. Set it to 0 or more."),
-        ("max_batches=-1", "max_batches is -1. Set it to 0 or more."),
+        ("trainer.max_epochs=-1", "trainer.max_epochs must be at least 1 (got -1)."),
+        ("trainer.max_epochs=many", 'trainer.max_epochs must be a whole number (got "many").'),
+        ("trainer.data_workers=-1", "trainer.data_workers must be at least 0 (got -1)."),
+        ("max_batches=-1", "max_batches must be at least 0 (got -1)."),
     ],
 )
 def test_a_message_has_the_name_that_was_typed(override: str, words: str) -> None:
@@ -231,9 +231,7 @@ def test_an_optimizer_without_a_rate(home: Path, environ: dict[str, str]) -> Non
     file.parent.mkdir(parents=True)
     file.write_text("_target_: my_package.Free\n")
     assert load(["optimizer=mine"], environ=environ).learning_rate is None
-    with pytest.raises(
-        ConfigError, match=r"no 'optimizer\.lr' in this configuration\. learning_rate is its short name"
-    ):
+    with pytest.raises(ConfigError, match=r"no key 'optimizer\.lr'\. Its short name is learning_rate"):
         load(["optimizer=mine", "learning_rate=0.1"], environ=environ)
 
 

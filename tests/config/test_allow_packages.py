@@ -22,7 +22,7 @@ def test_config_json_and_the_environment_allow_packages(environ: dict[str, str],
 
 @pytest.mark.parametrize("override", ["allow_packages=[os]", "+allow_packages=[os]", "++trainer.allow_packages=[os]"])
 def test_a_command_line_does_not(override: str, environ: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match=r"counts only in config\.json or as DECLOUD_ALLOW_PACKAGES"):
+    with pytest.raises(ConfigError, match=r"can be set only in config\.json or as DECLOUD_ALLOW_PACKAGES"):
         load([override], environ=environ)
 
 
@@ -31,14 +31,14 @@ def test_a_file_does_not(group: str, home: Path, environ: dict[str, str]) -> Non
     file = home / "conf" / group / "mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("# @package _global_\nallow_packages: [os]\n")
-    with pytest.raises(ConfigError, match=r"counts only in config\.json or as DECLOUD_ALLOW_PACKAGES"):
+    with pytest.raises(ConfigError, match=r"can be set only in config\.json or as DECLOUD_ALLOW_PACKAGES"):
         load([f"{group}=mine"], environ=environ)
 
 
 @pytest.mark.parametrize("name", ["my-package", "a b", "a.", "1a", ""])
 def test_what_is_no_package(name: str, environ: dict[str, str], keep: Any) -> None:
     keep({"allow_packages": [name]})
-    with pytest.raises(ConfigError, match="is not the name of a package"):
+    with pytest.raises(ConfigError, match="is not a package name"):
         load(environ=environ)
 
 

@@ -88,7 +88,7 @@ def test_nothing_gives_a_secret_away(environ: dict[str, str], keep: Any) -> None
         assert "payload" not in text
         assert "7, 7, 7, 7" not in text
     assert not any("payload" in str(entry.value) for entry in shown(environ))
-    with pytest.raises(TypeError, match="not to be pickled"):
+    with pytest.raises(TypeError, match="cannot be pickled"):
         pickle.dumps(settings.secrets)
     with pytest.raises((TypeError, pickle.PicklingError)):
         pickle.dumps(settings)
@@ -126,7 +126,7 @@ def test_the_keyring_holds_a_secret(desktop: MemoryKeyring, home: Path, environ:
     keyring_delete("pinata_jwt", str(home))
     keyring_delete("pinata_jwt", str(home))
     assert desktop.held == {}
-    with pytest.raises(ConfigError, match=r"does not hold pinata_jwt\. Enter it again"):
+    with pytest.raises(ConfigError, match=r"pinata_jwt is missing in the system keyring\. Enter it again"):
         settings.secrets.get("pinata_jwt")
 
 

@@ -148,7 +148,7 @@ def test_ctrl_c_before_a_checkpoint(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         ([*QUICK, "base_model=/nowhere.pt"], "The file /nowhere.pt does not exist. Correct base_model."),
-        (["base_model=x.pt"], "base_model is for experiments only"),
+        (["base_model=x.pt"], "base_model applies only to experiments"),
         ([*QUICK, "+modl=x"], "Did you mean 'model'?"),
         (["--cfg", "job", "+modl=x"], "Did you mean 'model'?"),
         ([*QUICK, "dataset=mnist", "data.download=false"], "The files of the data set mnist are not on this machine."),

@@ -203,7 +203,7 @@ def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
     HydraConfig.instance().cfg = None
     results = read_sweeps(tmp_path)
     assert [result.error for result in results] == [
-        f'optimizer.lr is "{word}". It must be a number.' for word in ("abc", "def")
+        f'optimizer.lr must be a number (got "{word}").' for word in ("abc", "def")
     ]
     whole = {"seed": 0, "trainer.limit_train_batches": 2, "optimizer.lr": 0.001}
     good = replace(results[0], run="2", dataset="digits", parameters=whole, error=None)
@@ -220,17 +220,17 @@ def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
     ("overrides", "words"),
     [
         (["sweep=joblb"], "The sweep 'joblb' does not exist. Did you mean 'joblib'?"),
-        (["hydra/launcher=jobbb"], "Hydra has no launcher 'jobbb' here."),
-        (["hydra/launcher=joblib", "hydra.launcher.n_job=2"], "Hydra says: Could not override 'hydra.launcher.n_job'"),
+        (["hydra/launcher=jobbb"], "Hydra's launcher 'jobbb' is not installed."),
+        (["hydra/launcher=joblib", "hydra.launcher.n_job=2"], "Hydra reports: Could not override 'hydra.launcher.n_job'"),
         (["+epoch=1,2"], "Did you mean 'epochs'?"),
         (["optimizer=adm,sgd"], "Did you mean 'adam"),
         (["epochs=[1"], "cannot be read"),
         (["task=daemon"], "A sweep can only run experiments"),
-        (["epochs=many,2"], 'epochs is "many". It must be a whole number.'),
-        (["learning_rate=1e-3,abc,1e-2"], 'learning_rate is "abc". It must be a number.'),
-        (["optimizer.lr=1e-3,abc"], 'optimizer.lr is "abc". It must be a number.'),
-        (["seed=1,2", "optimizer=adam,sdg"], "There is no optimizer 'sdg'. Did you mean 'sgd'?"),
-        (["epochs=1,0"], "epochs is 0. Set it to 1 or more."),
+        (["epochs=many,2"], 'epochs must be a whole number (got "many").'),
+        (["learning_rate=1e-3,abc,1e-2"], 'learning_rate must be a number (got "abc").'),
+        (["optimizer.lr=1e-3,abc"], 'optimizer.lr must be a number (got "abc").'),
+        (["seed=1,2", "optimizer=adam,sdg"], "Unknown optimizer 'sdg'. Did you mean 'sgd'?"),
+        (["epochs=1,0"], "epochs must be at least 1 (got 0)."),
         (["paths.mnits=/data"], "paths: there is no data set 'mnits'. Did you mean 'mnist'?"),
         ([f"data.mirror={MIRROR}"], "decloud-trainer config --set data.mirror=-"),
     ],

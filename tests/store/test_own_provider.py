@@ -158,7 +158,7 @@ def test_its_secret_is_a_secret(
     assert json.loads((home / "config.json").read_text())["archive_token"] == TOKEN
     (store,) = make_stores(load(settings))
     assert "knows the token" in store.check()
-    with pytest.raises(ConfigError, match="does not belong on a command line"):
+    with pytest.raises(ConfigError, match="is a secret, and other users can read command lines"):
         load([*settings, "archive_token=abc"])
     monkeypatch.setenv("DECLOUD_ARCHIVE_TOKEN", "exported")
     assert load(settings).secrets.get("archive_token") == "exported"
@@ -202,7 +202,7 @@ def test_its_package_must_be_allowed(chosen: list[str], home: Path) -> None:
         ("about:", "abuot:", "unexpected keyword argument 'abuot'"),
         ("archive_token: {asks", "archive_login: {asks", "archive_login needs a name like"),
         ("[ARCHIVE_TOKEN]", "[ARCHIVE_LOGIN]", "ARCHIVE_LOGIN needs a name like"),
-        ("providers:", "providers: [", "is not YAML"),
+        ("providers:", "providers: [", "invalid YAML"),
         ("archive_url: https", "archive-url: https", "'archive-url' cannot be a setting"),
         ("${storage.archive_url}", "${storage.archive_ulr}", "archive_ulr"),
         ("_target_: our_package.archive.ArchiveStore", "_target_: our_package.archive.status_error", "cannot be built"),

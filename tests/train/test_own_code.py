@@ -354,7 +354,11 @@ REFUSALS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
         {**MINE, "given": ("datamodule._target_", "fit.data_workers")},
         r"fit\.data_workers has no effect with my_lab\.parts\.Validated",
     ),
-    "more than all batches": (("trainer.limit_train_batches=1.5",), {}, r"limit_train_batches is 1\.5\..*share"),
+    "more than all batches": (
+        ("trainer.limit_train_batches=1.5",),
+        {},
+        r"limit_train_batches must .*\(got 1\.5\)",
+    ),
     "two optimizers": (
         (my("module", "TakesBase"), "optimizer=sgd"),
         {**MINE, "given": ("module._target_", "optimizer")},

@@ -1,13 +1,13 @@
-"""What of a text is shown or written down: addresses without what may be a key in them, strangers' words made harmless.
+"""Remove API keys from URLs before they are shown, logged or stored, and make untrusted text printable.
 
-A stranger's text may hold what a terminal obeys (escape sequences), what turns the order of letters round, line breaks
-that forge a line of the log, a spreadsheet's formula, or megabytes. Such a text passes `legible` where it enters, as a
-string of the chain or in an error's message, and again where it is printed or written.
+Untrusted text can contain escape sequences for the terminal, characters that change the direction of text, line breaks
+that forge a line of the log, spreadsheet formulas, or megabytes. It passes `legible` where it enters the program, as a
+string from the chain or in an error message, and again where it is printed or written.
 
 Providers put API keys into the path (``/v2/KEY``), the query (``?api-key=KEY``) or before the host
-(``user:password@``), and none of them looks different from a harmless path. So of an address only scheme, host and
-port are shown. What this does not cover: a key in a host's name, and keys outside of addresses, which
-`decloud_pl.secrets` keeps out of the configuration altogether.
+(``user:password@``), and such a key looks like a harmless path. So `redact` keeps only scheme, host and port of a URL.
+It does not cover a key in a host name, or keys outside of URLs; `decloud_pl.secrets` keeps those out of the
+configuration.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 
 HIDDEN = "…"
 LONGEST = 4_000
-"""Characters of a text that are shown."""
-# Up to a blank or a quote; a comma ends it only where another address follows.
+"""The maximum number of characters of an untrusted text that are shown."""
+# A URL ends at a space or a quote. A comma ends it only if another URL follows.
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://((?:(?!,[a-z][a-z0-9+.-]*://)[^\s'\"<>])*)", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 """What a formula may begin with, full-width forms included (OWASP, "CSV Injection")."""
@@ -28,9 +28,9 @@ _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUT
 
 
 def legible(text: str, longest: int = LONGEST) -> str:
-    """A stranger's text in one line: control and formatting characters spelled out, line breaks as blanks, shortened.
+    """Return untrusted text in one line, shortened, with control and formatting characters escaped.
 
-    Text in any script stays as it is. What comes of it passes unchanged, except for its length.
+    Letters of any script are unchanged. Applying it to its own result changes at most the length.
     """
     if len(text) > longest:
         text = f"{text[:longest]}…"
@@ -38,29 +38,29 @@ def legible(text: str, longest: int = LONGEST) -> str:
 
 
 def spreadsheet_cell(value: Any) -> Any:
-    """A value for a CSV file: a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    """Return a value for a CSV file; an apostrophe before text that looks like a formula prevents its execution."""
     if not isinstance(value, str):
         return value
     return f"'{legible(value)}" if value.startswith(_FORMULA) else legible(value)
 
 
 def looks_secret(name: str) -> bool:
-    """Whether a name says that a secret is behind it, so that no child inherits a variable called so."""
+    """Whether a variable's name looks like that of a secret, so that child processes must not inherit it."""
     return any(word in name.upper() for word in _SECRET_WORDS)
 
 
 def redact(text: str) -> str:
-    """A text in which of every address only scheme, host and port are left; ``file://`` addresses stay whole."""
+    """Reduce every URL in a text to scheme, host and port; ``file://`` URLs are unchanged."""
     return _ADDRESS.sub(_shown, text) if "://" in text else text
 
 
 def redact_tree(value: Any) -> Any:
-    """The same for every text in nested lists and mappings."""
+    """Apply `redact` to every text in nested lists and mappings."""
     return each_text(value, redact)
 
 
 def each_text(value: Any, change: Callable[[str], str]) -> Any:
-    """Nested lists and mappings with every text in them changed."""
+    """Apply a function to every text in nested lists and mappings."""
     if isinstance(value, Mapping):
         return {key: each_text(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -83,6 +83,6 @@ def _shown(found: re.Match[str]) -> str:
     tail = address[len(authority) :]
     host = authority.rpartition("@")[2]
     login = f"{HIDDEN}@" if host != authority else ""
-    # A bare slash, or one that was shortened before, says nothing.
+    # A bare slash, and the rest of a URL that is redacted already, contain no key.
     end = tail if tail.strip("/") in ("", HIDDEN) else f"/{HIDDEN}"
     return f"{scheme}://{login}{host}{end}{rest[len(address) :]}"

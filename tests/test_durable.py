@@ -1,4 +1,4 @@
-"""Files that are whole after a failure, locks, and temporary folders, whatever becomes of their processes."""
+"""Files stay complete after a failure, and locks and temporary folders do not outlive their processes."""
 
 from __future__ import annotations
 

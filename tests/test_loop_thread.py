@@ -1,4 +1,4 @@
-"""Coroutines for synchronous callers, also where a loop runs already."""
+"""Synchronous code can run coroutines, even where a loop is running already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of an address only scheme, host and port are shown, wherever a key may be in it."""
+"""URLs are reduced to scheme, host and port, wherever they contain a key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.harness.strangers import HOSTILE
         ("WSS://[::1]:8900/KEY?KEY", "WSS://[::1]:8900/…"),
         ("http://127.0.0.1:8899", "http://127.0.0.1:8899"),
         ("http://127.0.0.1:8899/", "http://127.0.0.1:8899/"),
-        ("Write it like http://127.0.0.1:8899. Then go on.", "Write it like http://127.0.0.1:8899. Then go on."),
+        ("Write it like http://127.0.0.1:8899. Then continue.", "Write it like http://127.0.0.1:8899. Then continue."),
         ("(see https://a.example/KEY)", "(see https://a.example/…)"),
         ("a=[https://a.example/KEY,https://b.example/?k=KEY,KEY]", "a=[https://a.example/…,https://b.example/…]"),
         ("'https://a.example/KEY' \"https://b.example/KEY\"", "'https://a.example/…' \"https://b.example/…\""),
@@ -34,7 +34,7 @@ from tests.harness.strangers import HOSTILE
         ("://KEY", "://KEY"),
     ],
 )
-def test_what_is_left_of_an_address(text: str, shown: str) -> None:
+def test_a_url_is_reduced_to_scheme_host_and_port(text: str, shown: str) -> None:
     assert redact(text) == shown
     assert redact(shown) == shown
 
@@ -83,7 +83,7 @@ def test_a_strangers_text_is_one_harmless_line(text: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1", "\r=1"])
-def test_a_formula_is_no_formula_in_a_spreadsheet(text: str) -> None:
+def test_a_spreadsheet_does_not_run_a_formula(text: str) -> None:
     assert spreadsheet_cell(text) == f"'{legible(text)}"
     assert [spreadsheet_cell(value) for value in ("digits", -1, None, -0.5)] == ["digits", -1, None, -0.5]
 

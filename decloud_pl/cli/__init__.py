@@ -1,7 +1,7 @@
-"""``decloud-trainer``: finds the command, and turns every outcome into a stable exit code.
+"""The entry point of ``decloud-trainer``: run a command and turn its outcome into an exit code.
 
-No rules live here. Each command is a file of `decloud_pl.cli.commands`, which is imported when the command is called;
-heavy imports happen in its function, so that ``--help`` and completion stay fast.
+Each command is a file in `decloud_pl.cli.commands`, which is imported only when the command runs. Heavy imports are in
+the commands' functions, so that ``--help`` and shell completion stay fast.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from decloud_pl.own_memory import hide_memory
 
 NAME = "decloud-trainer"
 COMPLETE = "_DECLOUD_TRAINER_COMPLETE"
-"""The variable in which a shell's completion script says what it asks for."""
+"""The environment variable with the request of a shell's completion script."""
 _HELP = "Train models in DECLOUD rounds and earn SOL."
 _EPILOG = f"""\
 First steps:
-  decloud-trainer demo            earn a reward on a network of your own, on this machine
-  decloud-trainer localnet        run that network
+  decloud-trainer demo            earn a reward on a local network
+  decloud-trainer localnet        run a local network
   decloud-trainer start           find, join, train, submit and claim until stopped
 
-Every command: decloud-trainer COMMAND --help
+Help for a command: decloud-trainer COMMAND --help
 
 {TABLE}"""
 
-# What imports make is no garbage: to look for it after every 700 objects takes a twelfth of `list`.
+# Imports create few unreachable objects. The default threshold of 700 would cost a twelfth of the time of `list`.
 _GARBAGE = 20_000
-# These read, print and end. What they make altogether is less than this.
+# These commands read, print and end. They create fewer objects than this threshold.
 _BRIEF = ("config", "list", "status")
 _GARBAGE_OF_BRIEF = 1_000_000
 
 
 class Program(Group):
-    """The commands of a package. Each is a file that defines ``run``, imported when the command is called.
+    """The commands of a package. Each command is a file that defines ``run`` and is imported when it is called.
 
     The list of commands shows the first line of each file.
     """
@@ -82,7 +82,7 @@ def _first_line(file: Path) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Run one command and return its exit code."""
     gc.set_threshold(_GARBAGE)
     prepare_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -109,18 +109,18 @@ def _invoke(given: list[str]) -> int:
         return 0
     if given[:1] and given[0] in _BRIEF:
         gc.set_threshold(_GARBAGE_OF_BRIEF)
-    hide_memory()  # config.json may hold the key, and the environment
+    hide_memory()  # config.json or the environment may contain the key
     with program.make_context(NAME, given) as context:
         code: int = program.invoke(context)
     return code
 
 
 def _as_ours(error: click.UsageError) -> UsageError:
-    """What is wrong in one sentence; click would print the usage before it."""
+    """Turn click's error into ours, because click prints the usage before its message."""
     path = NAME if error.ctx is None else error.ctx.command_path
     if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "round_id":
         command = path.rpartition(" ")[2]
-        return UsageError(f"{command} needs a round's number (ID).", fix="`decloud-trainer list` shows the rounds.")
+        return UsageError(f"{command} needs the ID of a round.", fix="Run `decloud-trainer list` to see the rounds.")
     message = " ".join(error.format_message().split()).replace("'[ID]'", "'ID'")
     message = message.replace("(Did", "Did").replace("?)", "?")
     return UsageError(message if message.endswith((".", "?")) else f"{message}.", fix=f"See {path} --help.")

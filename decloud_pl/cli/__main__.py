@@ -1,4 +1,4 @@
-"""``python -m decloud_pl.cli``: ``decloud-trainer`` without the script on the path."""
+"""Run ``decloud-trainer`` as ``python -m decloud_pl.cli``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What commands are made of: a command whose help is a docstring, and the arguments that several of them share."""
+"""Building blocks of commands: commands whose help is a docstring, parameter types and shared arguments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILE = click.Path(path_type=Path, readable=False)
 
 
 class Command(click.Command):
-    """Settings may stand anywhere on its line, and its examples are printed as they are written."""
+    """A command that accepts settings anywhere on its command line and prints its examples unwrapped."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         settings: list[str] = []
@@ -30,14 +30,14 @@ class Command(click.Command):
         try:
             rest = super().parse_args(ctx, args)
         except click.UsageError as error:
-            error.ctx = error.ctx or ctx  # which click leaves out where an option has no value
+            error.ctx = error.ctx or ctx  # click leaves it out if an option has no value
             raise
-        if settings:  # click would give the first of them to an argument that may be left out
+        if settings:  # click would use the first one as an optional argument
             ctx.params["overrides"] = (*ctx.params["overrides"], *settings)
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs it; what is wrong with a setting is said of the option that was typed for it."""
+        """Run the command. An error about a setting names the option that the user typed for it."""
         try:
             return super().invoke(ctx)
         except ConfigError as error:
@@ -51,14 +51,14 @@ class Command(click.Command):
             formatter.write(f"\n{self.epilog}\n")
 
     def _without_settings(self, args: list[str]) -> tuple[list[str], list[str]]:
-        """The words of a command line, and the settings among them."""
+        """Split a command line into other words and settings."""
         options = [one for one in self.params if isinstance(one, click.Option) and not one.is_flag]
         with_value = {name for option in options for name in option.opts}
         words: list[str] = []
         settings: list[str] = []
         rest = iter(args)
         for word in rest:
-            # What begins with a dot or a slash is a file.
+            # A word that begins with a dot or a slash is a file.
             (settings if "=" in word and word[0] not in "-./" else words).append(word)
             if word in with_value:
                 words.extend(islice(rest, 1))
@@ -66,22 +66,22 @@ class Command(click.Command):
 
 
 class Group(Command, click.Group):
-    """A command of several actions."""
+    """A command with subcommands."""
 
     command_class = Command
 
 
 def command(text: str | None) -> Callable[[Callable[..., int]], click.Command]:
-    """Makes a command of a function.
+    """Return a decorator that makes a command of a function.
 
     Args:
-        text: a file's docstring: one line for the list of commands, more of what it does, and last its ``Examples:``.
+        text: the file's docstring: a line for the list of commands, a description, and ``Examples:`` at the end.
     """
     return click.command(cls=Command, **_help(text))
 
 
 def group(text: str | None) -> Group:
-    """A command of actions, which its decorator ``command`` adds; ``text`` as for `command`."""
+    """Return a command whose method ``command`` adds subcommands; ``text`` as for `command`."""
     return Group(no_args_is_help=False, **_help(text))
 
 
@@ -91,41 +91,41 @@ def _help(text: str | None) -> dict[str, Any]:
 
 
 class Choice(click.Choice[str]):
-    """One of several words. The error for a misspelt word names the nearest."""
+    """A choice of words. The error for an unknown word suggests the nearest one."""
 
     def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:  # noqa: ARG002
         return str(choice).strip().lower().replace("_", "-").replace(" ", "-")
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002
-        return f"there is no {value!r}. {nearest(str(value), self.choices)}"
+        return f"unknown choice {value!r}. {nearest(str(value), self.choices)}"
 
 
 class WholeNumber(click.IntRange):
-    """A number within limits. The error names the option and its limits."""
+    """A whole number within limits. The error names the option and the limits."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number: int = click.INT.convert(value, param, ctx)
         if number < (self.min or 0) or number > (number if self.max is None else self.max):
-            name = param.opts[0] if param is not None else "That"
-            limits = f"{self.min} or more" if self.max is None else f"{self.min} to {self.max}"
-            raise UsageError(f"{name} is {number}.", fix=f"Give {limits}.")
+            name = param.opts[0] if param is not None else "The number"
+            limits = f"at least {self.min}" if self.max is None else f"from {self.min} to {self.max}"
+            raise UsageError(f"{name} must be {limits} (got {number}).")
         return number
 
 
 class RoundNumber(click.ParamType[int]):
-    """A round's number, which the program keeps in 64 bits."""
+    """A round's number, an unsigned integer of 64 bits."""
 
     name = "round"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
         if not text.isascii() or not text.isdigit() or int(text) >= 2**64:
-            self.fail(f"{text!r} is not a round's number.", param, ctx)
+            self.fail(f"{text!r} is not the ID of a round.", param, ctx)
         return int(text)
 
 
 class Override(click.ParamType[str]):
-    """The value of an option that stands for a setting, of which the option's second name is that: an override."""
+    """The value of an option for a setting, converted to an override. The option's parameter name is the setting's."""
 
     name = "setting"
 
@@ -153,19 +153,19 @@ def _of_options(error: ConfigError, options: Sequence[click.Parameter]) -> Confi
     message, fix = error.message, error.fix
     for option in options:
         place = find(str(option.name)).path
-        # A place without a dot is also a word of the language, but not at the beginning of a sentence here.
+        # A place without a dot may also be an English word, so only the beginning of the message is replaced.
         setting = rf"{'' if '.' in place else '^'}(?<![\w.]){re.escape(place)}(?!\w|\.\w|=)"
         message, fix = (re.sub(setting, option.opts[0], text) for text in (message, fix))
     return ConfigError(message, fix=fix)
 
 
 def given(options: Mapping[str, str | None]) -> list[str]:
-    """The overrides that stand for the options on the command line."""
+    """Return the overrides of the options on the command line."""
     return [override for override in options.values() if override is not None]
 
 
 def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
-    """The names of settings, each with ``=``. Behind it, the values of a setting that has a fixed few."""
+    """Complete the names of settings with ``=``, and after it the values of switches and groups."""
     from decloud_pl.config.names import PACKAGES, settings_by_name
     from decloud_pl.config.schema import default_home
 
@@ -195,16 +195,16 @@ def _values(name: str, begin: str) -> list[str]:
 dialect = click.option(
     "--dialect",
     type=Choice(REVISIONS),
-    help="the program's revision (default: the home's own; for a new one the newest)",
+    help="the program's revision (default: that of the existing home, else the newest)",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="print one JSON document on stdout, nothing else")
-round_id = click.argument("round_id", type=RoundNumber(), metavar="ID", help="the round's number")
+as_json = click.option("--json", "as_json", is_flag=True, help="print only one JSON document on stdout")
+round_id = click.argument("round_id", type=RoundNumber(), metavar="ID", help="the round's ID")
 maybe_round_id = click.argument(
     "round_id",
     type=RoundNumber(),
     metavar="[ID]",
     required=False,
-    help="a round's number",
+    help="a round's ID",
     shell_complete=complete_settings,
 )
 overrides = click.argument(

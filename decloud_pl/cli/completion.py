@@ -1,4 +1,4 @@
-"""How shells complete the command line: click's scripts and answers, in which settings end with ``=``."""
+"""Shell completion with click's scripts, adapted to settings that end with ``=``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decloud_pl.cli import COMPLETE, NAME
 
 
 class _Bash(BashComplete):
-    """Bash takes ``epochs=`` for two words, and would put a blank after it."""
+    """Bash splits ``epochs=`` into two words and would append a space."""
 
     source_template = BashComplete.source_template.replace(
         "    return 0\n", "    if [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace; fi\n    return 0\n", 1
@@ -30,13 +30,13 @@ class _Bash(BashComplete):
 
 
 class _Zsh(ZshComplete):
-    """Zsh would put a blank after ``epochs=``."""
+    """Zsh would append a space to ``epochs=``."""
 
     source_template = ZshComplete.source_template.replace("compadd -U", "compadd -S '' -U")
 
 
 class _Fish(FishComplete):
-    """Of the words about a command click's script shows those before the first comma."""
+    """Click's script would cut the description of a command at its second comma."""
 
     source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
 
@@ -45,5 +45,5 @@ _SHELLS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": _Zsh, "fish": _
 
 
 def completer(program: Command, shell: str) -> ShellComplete:
-    """What prints a shell's script, and answers what that asks."""
+    """Return the object that prints a shell's script and answers its requests."""
     return _SHELLS[shell](program, {}, NAME, COMPLETE)

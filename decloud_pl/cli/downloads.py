@@ -1,4 +1,4 @@
-"""Downloads of data sets that somebody waits for."""
+"""Download data sets with a progress bar."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def download(entry: Entry, data: DataFolder) -> None:
-    """Downloads what is missing of a data set, and shows how far it has come; raises `DatasetError`."""
+    """Download the missing files of a data set and show the progress; raises `DatasetError`."""
     from decloud_pl.data.fetch.download import download_entry
 
     with transfer(f"Downloading {entry.name}") as progress:
@@ -21,10 +21,10 @@ def download(entry: Entry, data: DataFolder) -> None:
 
 
 def download_first(dataset: Mapping[str, Any], catalog: Catalog) -> None:
-    """Downloads the data set of an experiment's node where it is missing; a training would do so without a word.
+    """Download a missing data set of an experiment, because the training would download it without progress.
 
     Raises:
-        DatasetError: it is not here and cannot be downloaded.
+        DatasetError: the data set is missing and cannot be downloaded.
     """
     from decloud_pl.experiment.results import dataset_name
 

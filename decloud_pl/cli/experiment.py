@@ -1,4 +1,4 @@
-"""``python -m decloud_pl -m task=experiment``: a sweep; and the words for what one experiment found."""
+"""Run sweeps (``python -m decloud_pl -m task=experiment``), and print the results of experiments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_MEASURED = "not measured"
 
 
 def lines(result: Result) -> list[str]:
-    """What an experiment found, for people."""
+    """Return the lines that describe an experiment's result."""
     probe = [f"probe             {result.probe['note'].removeprefix('Probe: ')}"] if result.probe else []
     return [
         f"data set          {result.dataset}",
@@ -38,7 +38,7 @@ def _percent(accuracy: float | None) -> str:
 
 
 def show(results: Sequence[Result]) -> None:
-    """Prints the table; of each experiment what is not the same in all."""
+    """Print a table of experiments with the parameters in which they differ."""
     from decloud_pl.cli.ui.output import print_table
     from decloud_pl.experiment.results import differing, worded
 
@@ -68,13 +68,13 @@ def _scores(result: Result) -> list[str]:
 
 
 def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
-    """Runs a sweep with Hydra's flags and overrides, and prints its table.
+    """Run a sweep with Hydra's flags and overrides, and print its table.
 
     Returns:
-        0; the exit code of `TrainingError` when an experiment has no score.
+        0, or the exit code of `TrainingError` if an experiment failed.
 
     Raises:
-        ConfigError: a setting that is wrong, or no experiment.
+        ConfigError: a setting is invalid, or the task is not an experiment.
     """
     from decloud_pl.children import StopRequest
     from decloud_pl.cli.config.dataset_names import check_names
@@ -107,6 +107,6 @@ def sweep(flags: Sequence[str], overrides: Sequence[str]) -> int:
     results = read_sweeps(settings.home_path, folder.name)
     show(results)
     if interrupts.seen:
-        print(f"decloud_pl: Interrupted. What was finished is in {folder}.", file=sys.stderr)
+        print(f"decloud_pl: Interrupted. The finished experiments are in {folder}.", file=sys.stderr)
         return EXIT_INTERRUPTED
     return TrainingError.exit_code if any(result.error for result in results) else 0

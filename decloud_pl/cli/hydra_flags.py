@@ -1,4 +1,4 @@
-"""``python -m decloud_pl``: Hydra runs it, over settings that were checked before it prints or saves any of them."""
+"""Run ``python -m decloud_pl`` with Hydra, after checking the settings that Hydra prints and saves."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Lets Hydra do what the flags ask for.
+    """Run Hydra with these flags and overrides, and return the exit code.
 
     Raises:
-        UsageError: a flag that does not exist, or flags that do not go together.
-        ConfigError: a setting that is wrong.
+        UsageError: a flag is unknown, or flags contradict each other.
+        ConfigError: a setting is invalid.
     """
     if "--version" in arguments:
         print(f"decloud_pl {__version__}")
@@ -40,11 +40,11 @@ def run(arguments: Sequence[str]) -> int:
         from decloud_pl.config.load import composed
 
         kept = sources()
-        # What the help shows is composed as well.
+        # Hydra composes the settings for its help, too.
         return hand_over([*arguments, *shown_overrides(kept, composed(kept))], lambda _: None, shows=True)
     if flags.multirun and (flags.cfg or flags.info):
         raise UsageError(
-            "A sweep has many configurations.", fix="Leave -m and lists of values away to see one of them."
+            "A sweep has several configurations.", fix="Leave out -m and lists of values to see one of them."
         )
     given = [argument for argument in arguments if argument not in overrides]
     if flags.multirun:
@@ -55,12 +55,12 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, shows: bool = False) -> int:
-    """Runs Hydra with a command line, which it reads from where Python keeps it.
+    """Run Hydra with a command line, which Hydra reads from `sys.argv`.
 
     Args:
         arguments: the command line.
-        job: what to do with the configuration.
-        shows: Hydra only prints. Its text is printed here, for Hydra makes a traceback of output that is full.
+        job: the function that Hydra calls with the configuration.
+        shows: Hydra only prints. Its text is printed here, because Hydra would print a traceback if output fails.
     """
     import hydra
 
@@ -81,9 +81,9 @@ def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, 
 
 
 def shown_overrides(given: Sources, found: Composed) -> list[str]:
-    """What `hydra.main` is to compose, which prints and saves it: of addresses only what may be shown.
+    """Return the overrides for `hydra.main` with redacted URLs, because Hydra prints and saves them.
 
-    The program uses what it has composed itself; of Hydra's own run it takes the values of a sweep.
+    The program uses its own composed settings, and only the values of a sweep from Hydra's run.
     """
     from dataclasses import fields, replace
 
@@ -104,7 +104,7 @@ def shown_overrides(given: Sources, found: Composed) -> list[str]:
             whole[key] = value_at(found.settings, key) or text
     shown = {place: redact_tree(value) for place, value in whole.items()}
     hidden = [f"++{place}={hydra_text(value)}" for place, value in shown.items() if value != whole[place]]
-    # Launchers keep what Hydra's store holds as well.
+    # Launchers also save the content of Hydra's store.
     assignments = {place: replace(one, value=redact_tree(one.value)) for place, one in given.assignments.items()}
     return [*hydra_overrides(replace(given, assignments=assignments), rest), *hidden]
 
@@ -125,7 +125,7 @@ def _run(flags: Sequence[str], overrides: Sequence[str], *, shows: bool) -> int:
         except Exception as error:  # noqa: BLE001 - raised below: Hydra would make a traceback of it
             failures.append(error)
 
-    # A run has its own log. Hydra's would lie in the working directory, unless the user names a folder for it.
+    # A run has its own log. Without a folder from the user, Hydra would write another one to the working directory.
     wanted = any(one.startswith(("hydra/job_logging", "hydra.run.dir")) for one in [*flags, *overrides])
     log = [] if wanted else ["hydra/job_logging=stdout"]
     hand_over([*flags, *log, *shown_overrides(given, found)], job, shows=shows)
@@ -135,8 +135,8 @@ def _run(flags: Sequence[str], overrides: Sequence[str], *, shows: bool) -> int:
 
 
 def _split(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Hydra's flags and the overrides among the arguments."""
-    # Hydra's parser has no public name, and by itself it prints its whole usage before it says what is wrong.
+    """Split the arguments into Hydra's flags and overrides."""
+    # Hydra's parser has no public name. By default it prints its whole usage before an error.
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:

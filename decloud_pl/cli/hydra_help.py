@@ -1,6 +1,6 @@
-"""``python -m decloud_pl --help``: Hydra's template, filled without Hydra's search for the choices of groups.
+"""Fill Hydra's template for ``python -m decloud_pl --help``.
 
-That copies every schema for each of the 150 questions it asks, which takes a second.
+Hydra's own search for group choices copies every schema 150 times, which takes a second.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from string import Template
 
 
 def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
-    """What the help prints.
+    """Return the help text.
 
     Args:
-        overrides: the command line's, which it shows in force.
-        resolve: whether values take the place of interpolations.
+        overrides: the overrides to apply to the shown configuration.
+        resolve: whether to replace interpolations by their values.
 
     Raises:
-        ConfigError: a setting that is wrong.
+        ConfigError: a setting is invalid.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
@@ -32,7 +32,7 @@ def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
     shown = shown_overrides(given, composed(given))
     with initialize_config_dir(config_dir=str(given.folders[0]), version_base="1.3", job_name="decloud_pl"):
         tree = compose("config", overrides=shown, return_hydra_config=True)
-    HydraConfig.instance().set_config(tree)  # which interpolations may refer to
+    HydraConfig.instance().set_config(tree)  # interpolations may refer to it
     template = Template(tree.hydra.help.template)
     with open_dict(tree):
         del tree["hydra"]
@@ -43,7 +43,7 @@ def help_text(overrides: Sequence[str], *, resolve: bool) -> str:
 
 
 def _groups(folders: Sequence[Path]) -> Iterator[str]:
-    """The groups with their choices, one a line."""
+    """Yield a line with the choices of each group."""
     from decloud_pl.config.names import choices
 
     found = {file.parent.relative_to(folder).as_posix() for folder in folders for file in folder.glob("*/**/*.yaml")}

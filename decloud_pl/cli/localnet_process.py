@@ -1,4 +1,4 @@
-"""The local network as a child process of a command: started, watched, and gone when the command is."""
+"""Run the local network as a child process that ends with the command."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _STOP_SECONDS = 10.0
 async def local_network(
     home: Path, *, log: Path, ended: asyncio.Event, dialect: str | None = None
 ) -> AsyncIterator[NetworkAddresses]:
-    """Runs a local network with agents on free ports while the context is open.
+    """Run a local network with agents on free ports while the context is open.
 
-    It stops when this process ends, however that comes.
+    The network stops when this process ends, even if it is killed.
 
     Args:
-        home: its folder.
-        log: file for its stderr.
-        ended: set when it has ended by itself, killed for example.
-        dialect: of its program; None for the one that the folder's network has.
+        home: the network's folder.
+        log: file for the network's stderr.
+        ended: set when the network process has ended, for example because it was killed.
+        dialect: revision of the network's program; None for that of the existing folder.
 
     Raises:
-        LocalnetError: it did not start; the message is its own.
+        LocalnetError: the network did not start; the message is the last line of its log.
     """
     log_file = _open_log(home, log)
     options = ["--json", "--exit-with-parent", "--rpc-port", "0", "--gateway-port", "0", "--home", str(home)]
     options += [] if dialect is None else ["--dialect", dialect]
     with log_file:
         child = await Child.start((sys.executable, "-m", "decloud_pl.cli", "localnet", *options), log=log_file)
-    watch = asyncio.create_task(_tell(child, ended))
+    watch = asyncio.create_task(_watch(child, ended))
     try:
         yield await _endpoints(child, log)
     finally:
@@ -48,7 +48,7 @@ async def local_network(
         await child.end(grace=_STOP_SECONDS)
 
 
-async def _tell(child: Child, ended: asyncio.Event) -> None:
+async def _watch(child: Child, ended: asyncio.Event) -> None:
     await child.process.wait()
     ended.set()
 
@@ -58,7 +58,7 @@ async def _endpoints(child: Child, log: Path) -> NetworkAddresses:
         return NetworkAddresses(**json.loads(await child.stdout.readline()))
     except (ValueError, TypeError) as error:
         await child.process.wait()
-        raise LocalnetError(_last_line(log), fix=f"Its log is {log}.") from error
+        raise LocalnetError(_last_line(log), fix=f"See {log}.") from error
 
 
 def _open_log(home: Path, log: Path) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""One step of a round by hand: what ``join``, ``train`` and ``claim`` have in common."""
+"""Run one step of a round by hand, for ``join``, ``train`` and ``claim``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, json: bool) -> int:
-    """Takes a step of one round, or of every round whose reward waits where none is named."""
+    """Run a step of one round, or without a round ID for every round with an unclaimed reward."""
     import asyncio
 
     from decloud_pl.cli.config.session import open_settings
@@ -43,7 +43,7 @@ def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, jso
 
         done = asyncio.run(_take(step, round_id, settings.network, wallet.address, reporter, take_one))
     if done is None:
-        reporter.say("Stopped. The same command goes on where it was.")
+        reporter.say("Stopped. Run the same command again to resume.")
         return EXIT_INTERRUPTED
     if json:
         print_json({"rounds": done} if round_id is None else done[0])
@@ -58,7 +58,7 @@ async def _take(
     reporter: TerminalReporter,
     take_one: Callable[[int], Awaitable[RoundRecord | None]],
 ) -> list[dict[str, Any]] | None:
-    """What was done for each round; None when the user interrupted."""
+    """Return what was done for each round, or None if the user interrupted."""
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.daemon.manual import already_done, claimable
 
@@ -66,11 +66,11 @@ async def _take(
     async with open_chain(network) as chain:
         round_ids = await claimable(chain, wallet) if round_id is None else [round_id]
         if not round_ids:
-            reporter.say("No reward waits for this wallet.")
+            reporter.say("This wallet has no unclaimed rewards.")
         for number in round_ids:
             submission = await chain.submission(number, wallet)
             if already_done(step, number, await chain.round(number), submission):
-                reporter.say(f"Round {number}: nothing to {step}, that was done before.")
+                reporter.say(f"Round {number}: the step {step} is done already.")
                 done.append({"round_id": number, "step": step, "done": "before"})
                 continue
             record = await take_one(number)

@@ -1,4 +1,4 @@
-"""Every outcome of a command becomes one sentence on standard error and a stable exit code."""
+"""Turn the outcome of a command into one message on standard error and a stable exit code."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from decloud_pl.shortage import shortage
 
 
 def exit_code(name: str, run: Callable[[], int]) -> int:
-    """Runs a command.
+    """Run a command, print its error if it fails, and return its exit code.
 
     Args:
-        name: of the program, at the beginning of what is said.
-        run: the command; what it has printed leaves before the code is known.
+        name: name of the program, which begins the message.
+        run: the command. Its output is flushed before the exit code is determined.
     """
     try:
         code = run()
@@ -28,7 +28,7 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`); Python must not complain about it at exit.
+        # The reader of our output has ended (`| head`). Python would report an error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except (OSError, MemoryError, RuntimeError) as error:
@@ -40,18 +40,18 @@ def exit_code(name: str, run: Callable[[], int]) -> int:
 
 
 def say(name: str, error: DecloudError) -> int:
-    """Says what went wrong; gives the exit code for it."""
+    """Print an error and return its exit code."""
     print(f"{name}: {with_advice(error)}", file=sys.stderr)
     return error.exit_code
 
 
 def _as_ours(error: Exception) -> DecloudError | None:
     if isinstance(error, RuntimeError) and "Could not determine home directory" in str(error):
-        return ConfigError("This user has no home folder.", fix="Set HOME to a folder of this user.")
+        return ConfigError("The home folder of this user is unknown.", fix="Set HOME to a folder of this user.")
     if isinstance(error, OSError):
         if "No usable temporary directory" in str(error):
-            where = "No folder for temporary files can be used: they are full, or may not be written"
-            return ConfigError(f"{where}.", fix="Set TMPDIR to a folder with room.")
+            where = "Every folder for temporary files is full or not writable"
+            return ConfigError(f"{where}.", fix="Set TMPDIR to a writable folder with free space.")
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return cannot_be_written(error)
     return shortage(error)

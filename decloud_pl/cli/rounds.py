@@ -1,4 +1,4 @@
-"""What commands say of a round, for people and for programs."""
+"""The fields of a round in the output of commands, for users and for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def round_fields(round_: Round) -> dict[str, Any]:
-    """A round for programs: amounts in lamports, times in Unix seconds."""
+    """Return a round's fields for JSON: amounts in lamports, times in Unix seconds."""
     values = dataclasses.asdict(round_)
     names = ("bump", "vault_bump", "max_trainers", "creator", "validator", "status")
     plain = {name: value for name, value in values.items() if name not in names}
@@ -24,7 +24,7 @@ def round_fields(round_: Round) -> dict[str, Any]:
 
 
 def convention_fields(network: NetworkConfig, read: str, written: str) -> dict[str, Any]:
-    """How updates are read and written, for programs."""
+    """Return the fields for JSON that describe how updates are read and written."""
     return {
         "read_as": read,
         "found_out": network.convention == "auto",

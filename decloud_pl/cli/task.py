@@ -1,4 +1,4 @@
-"""What ``task`` names, run with composed settings: the daemon, one round or an experiment."""
+"""Run the chosen ``task`` with composed settings: the daemon, one round or an experiment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def run_task(settings: Settings, preset: str) -> int:
-    """Runs the daemon, one round or an experiment, and returns the exit code.
+    """Run the daemon, one round or an experiment, and return the exit code.
 
     Args:
-        settings: checked ones.
-        preset: its name, to be shown.
+        settings: the checked settings.
+        preset: name of the preset, for display.
     """
     if settings.task == "experiment":
         return _run_one_experiment(settings)
@@ -28,12 +28,12 @@ def run_task(settings: Settings, preset: str) -> int:
 
 
 def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> int:
-    """Runs the daemon with composed settings; the same for ``decloud-trainer start`` and Hydra.
+    """Run the daemon, for ``decloud-trainer start`` and for Hydra, and return the exit code.
 
     Args:
-        settings: checked ones.
-        preset: its name, to be shown.
-        plain: lines instead of the live view, on a terminal too.
+        settings: the checked settings.
+        preset: name of the preset, for display.
+        plain: print lines instead of the live view, even on a terminal.
     """
     import asyncio
     import os
@@ -58,7 +58,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
     else:
         reporter = TerminalReporter(plain=True, stamps=True)
 
-    # One round by hand has somebody who waits for it; a daemon may have been started before the network was up.
+    # A daemon may start before the network is up, so it waits. For a single round, a user waits for the result.
     wait = settings.round is None
 
     left_open: list[str] = []
@@ -70,7 +70,7 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
         ):
             if await run_until_stopped(daemon, reporter.stopping):
                 left_open.extend(said_at_the_end(daemon.open_rounds(), time.time()))
-                left_open.append("Stopped. The same command goes on where this one was.")
+                left_open.append("Stopped. Run the same command again to resume.")
             if settings.round is None:
                 return 0
             ends = {record.state.value for record in daemon.ended}
@@ -89,9 +89,9 @@ def run_daemon(settings: Settings, *, preset: str = "", plain: bool = False) -> 
 
 
 def _run_one_experiment(settings: Settings) -> int:
-    """Runs one experiment; its folder is ``<home>/experiments/<date_time>``.
+    """Run one experiment in the folder ``<home>/experiments/<date_time>``.
 
-    An interrupted experiment of the same settings continues in its own folder.
+    An interrupted experiment with the same settings resumes in its own folder.
     """
     from decloud_pl.children import StopRequest
     from decloud_pl.cli.downloads import download_first
@@ -112,14 +112,14 @@ def _run_one_experiment(settings: Settings) -> int:
     try:
         with interrupts, at_work(folder, key), training_bar() as show:
             result = run_experiment(settings, folder, on_progress=show, stop_requested=interrupts.requested)
-    except (TrainingStopped, KeyboardInterrupt, SystemExit):  # Lightning makes an exit of an interrupt
+    except (TrainingStopped, KeyboardInterrupt, SystemExit):  # Lightning turns an interrupt into an exit
         if not interrupts.seen:
             raise
         print(f"decloud_pl: {_interrupted(folder)}", file=sys.stderr)
         return EXIT_INTERRUPTED
     for line in lines(result):
         print(line)
-    print(f"Written to {folder / RESULT_FILE}")
+    print(f"Saved in {folder / RESULT_FILE}")
     return 0
 
 
@@ -128,4 +128,4 @@ def _interrupted(folder: Path) -> str:
 
     if (folder / CHECKPOINT_FILE).is_file():
         return f"Interrupted. Run the same command again to resume from the checkpoint in {folder}."
-    return "Interrupted before the first checkpoint. Run the same command again to start over."
+    return "Interrupted before the first checkpoint. Run the same command again to start from scratch."

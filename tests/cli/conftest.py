@@ -1,4 +1,4 @@
-"""Runs commands in this process, in a home of their own."""
+"""Fixtures that run commands in this process with a temporary home folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from decloud_pl.cli import main
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command gave back."""
+    """The exit code and output of a command."""
 
     code: int
     out: str
@@ -40,7 +40,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs one command."""
+    """Run one command."""
 
     def command(*arguments: str) -> Ran:
         capsys.readouterr()

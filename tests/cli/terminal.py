@@ -1,4 +1,4 @@
-"""A command on a pseudo-terminal: what it asks is waited for, what is answered is typed."""
+"""Run a command on a pseudo-terminal, wait for its questions and type answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 PATIENCE = 60.0
-# Makes the terminal the command's own, so that Ctrl-C reaches it and getpass finds it.
+# Makes this the controlling terminal, which Ctrl-C and getpass need.
 _TAKE_TERMINAL = """
 import fcntl, os, signal, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -23,7 +23,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 
 class Terminal:
-    """Runs a command whose input and output are a terminal of 80 columns."""
+    """Runs a command on a terminal with 80 columns."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
         self._master, slave = pty.openpty()
@@ -51,7 +51,7 @@ class Terminal:
         os.close(self._master)
 
     def wait_for(self, text: str) -> None:
-        """Until ``text`` is shown after what was waited for before."""
+        """Wait until ``text`` appears after the last text that was waited for."""
         deadline = time.monotonic() + PATIENCE
         while text not in self.shown[self._read_to :]:
             if not self._more(deadline):
@@ -59,17 +59,17 @@ class Terminal:
         self._read_to = self.shown.index(text, self._read_to) + len(text)
 
     def answer(self, question: str, *lines: str) -> None:
-        """Waits for a question once for each answer and types it."""
+        """For each answer, wait for the question and type the answer."""
         for line in lines:
             self.wait_for(question)
             os.write(self._master, f"{line}\n".encode())
 
     def type(self, text: str) -> None:
-        """Types without a line's end."""
+        """Type text without a newline."""
         os.write(self._master, text.encode())
 
     def interrupt(self, question: str) -> None:
-        """Waits for a question and presses Ctrl-C, again where the program was not yet waiting for the answer."""
+        """Wait for a question and press Ctrl-C, again if the program did not read its input yet."""
         self.wait_for(question)
         deadline = time.monotonic() + PATIENCE
         while self.process.poll() is None and time.monotonic() < deadline:
@@ -78,7 +78,7 @@ class Terminal:
                 self.process.wait(timeout=5)
 
     def end(self) -> int:
-        """Reads to the end and returns the exit code."""
+        """Read the output to its end and return the exit code."""
         deadline = time.monotonic() + PATIENCE
         while self._more(deadline):
             pass
@@ -88,7 +88,7 @@ class Terminal:
         ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
         try:
             data = os.read(self._master, 65536) if ready else b""
-        except OSError:  # Linux says EIO when the other end has closed
+        except OSError:  # Linux returns EIO after the other end has closed
             data = b""
         self.shown += data.decode(errors="replace").replace("\r\n", "\n")
         return bool(data)

@@ -1,4 +1,4 @@
-"""`config`: shows what is in force, changes config.json, and refuses what could not be used."""
+"""`config` shows the settings in force, changes config.json and refuses invalid settings."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_show_names_every_setting_and_its_origin(run: Any, home: Path, monkeypat
 
 @pytest.fixture
 def mnist(tmp_path: Path) -> Path:
-    """The folder with a tiny MNIST."""
+    """A folder with a tiny MNIST."""
     tiny.write("mnist", tmp_path / "data")
     return tmp_path / "data"
 
 
-# What is set by one command, and how config.json keeps it.
+# The arguments of a command, and the settings that it saves in config.json.
 SET: list[dict[str, tuple[str, object]]] = [
     {
         "keypair_path=~/k.json": ("keypair_path", "~/k.json"),
@@ -118,29 +118,29 @@ def test_set_keeps_settings(
         (["--set", "keypair_path=/etc/hostname"], 3, "keypair_path: "),
         (["--set", "paths=mnist:/there/is/none"], 3, "paths.mnist: The path of the data set mnist does not exist"),
         (["--preset", "nope"], 3, "Unknown preset 'nope'. Known: cifar-only, "),
-        (["--set", "datasets=mnits"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
+        (["--set", "datasets=mnits"], 3, "datasets: unknown data set 'mnits'. Did you mean 'mnist'?"),
         (["--set", "network=moonnet"], 3, "Unknown network 'moonnet'."),
         (["--set", "home=/x"], 3, "Set DECLOUD_HOME in the environment."),
-        (["--set", "private_key=abc"], 4, "The text you gave does not hold a private key."),
+        (["--set", "private_key=abc"], 4, "Your input does not hold a private key."),
         (["--set", "pinata_jwt="], 3, "pinata_jwt is empty."),
-        (["--set", "pinata_jwt=two words"], 3, "holds characters that no such key has."),
+        (["--set", "pinata_jwt=two words"], 3, "contains invalid characters"),
         (["--unset", "epoch"], 3, "Did you mean 'epochs'?"),
         (["--preset", "image-smal"], 3, "Unknown preset 'image-smal'. Did you mean 'image-small'?"),
-        (["--add-mapping", "custom"], 2, "is not a pair. Write it like --add-mapping custom:digits."),
+        (["--add-mapping", "custom"], 2, "is not a pair. Example: --add-mapping custom:digits."),
         (["--add-mapping", "custom:digit"], 3, "Did you mean 'digits'?"),
-        (["--add-path", "mnist"], 2, "is not a pair. Write it like --add-path mnist:/data/mnist."),
+        (["--add-path", "mnist"], 2, "is not a pair. Example: --add-path mnist:/data/mnist."),
         (["--add-path", "mnist:/there/is/none"], 3, "mnist does not exist: /there/is/none"),
         (["--add-path", "cifar10:~/empty"], 3, "empty has no supported data set."),
         (["--add-path", "custom:~/empty"], 3, "empty has no supported data set."),
         (["--add-path", "mnits:/"], 3, "Did you mean 'mnist'?"),
-        (["--remove-mapping", "custom"], 3, "mappings has no 'custom'. Kept: none."),
-        (["--remove-path", "mnist"], 3, "paths has no 'mnist'."),
-        (["--show", "--reset"], 2, "These options do not go together."),
-        (["--set", "epochs=2", "batch_size=3"], 2, "Keep it with --set batch_size=3."),
+        (["--remove-mapping", "custom"], 3, "mappings has no entry 'custom'. Entries: none."),
+        (["--remove-path", "mnist"], 3, "paths has no entry 'mnist'."),
+        (["--show", "--reset"], 2, "These options exclude each other."),
+        (["--set", "epochs=2", "batch_size=3"], 2, "Save it with --set batch_size=3."),
         (["--show", "epoch=2"], 3, "Did you mean 'epochs'?"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_and_changes_nothing(
+def test_an_invalid_change_is_refused_with_one_message(
     arguments: list[str], code: int, words: str, run: Any, home: Path, tmp_path: Path
 ) -> None:
     before = b'{"version": 1, "seed": 5}'
@@ -157,7 +157,7 @@ def test_what_is_wrong_is_one_sentence_and_changes_nothing(
 @pytest.mark.parametrize(
     ("name", "warned"),
     [
-        ("proprietary_data", "the network has no data set 'proprietary_data' today. It counts once a round names it."),
+        ("proprietary_data", "the network does not have the data set 'proprietary_data' yet."),
         ("cifr10", "Did you mean 'cifar10'?"),
         ("custom", ""),
     ],
@@ -168,7 +168,7 @@ def test_any_name_can_be_mapped_and_an_unknown_one_gets_a_warning(name: str, war
     assert warned in ran.err
     assert bool(ran.err) is bool(warned)
     assert kept(home)["mappings"] == {name: "mnist"}
-    assert run("config", "--set", "seed=1").err == (ran.err if "mean" in warned else ""), "said once of a new name"
+    assert run("config", "--set", "seed=1").err == (ran.err if "mean" in warned else ""), "warned once about a new name"
 
 
 def test_the_documented_spelling_leads_to_the_name(run: Any) -> None:
@@ -178,7 +178,7 @@ def test_the_documented_spelling_leads_to_the_name(run: Any) -> None:
 
 @pytest.mark.parametrize("name", ["custom", "food101", "proprietary_data"])
 def test_a_round_finds_what_its_data_set_is_mapped_to(name: str, run: Any) -> None:
-    """On a network that maps nothing itself, so that only the user's mapping counts."""
+    """This network has no mappings, so only the user's apply."""
     resolve = make_policy(load(["network=devnet"])).resolve
     with pytest.raises(DatasetError, match=f"Map it with `decloud-trainer config --add-mapping {name}:NAME`"):
         resolve(name)
@@ -232,7 +232,7 @@ def test_a_secret_from_a_pipe_is_never_shown(run: Any, home: Path, monkeypatch: 
 
 def test_a_secret_on_the_command_line_is_warned_of(run: Any) -> None:
     ran = run("config", "--set", f"pinata_jwt={SECRET}")
-    assert "pinata_jwt is now in your shell's history" in ran.err
+    assert "Your shell's history contains pinata_jwt" in ran.err
     assert SECRET not in ran.out + ran.err
 
 
@@ -244,7 +244,7 @@ def test_a_private_key_in_config_json_is_the_wallet(run: Any, tmp_path: Path) ->
 
 
 def test_reset_puts_the_file_aside(run: Any, home: Path) -> None:
-    assert "every setting is as built in" in run("config", "--reset").out
+    assert "All settings have their defaults" in run("config", "--reset").out
     home.mkdir(exist_ok=True)
     (home / "config.json").write_text("{ broken")
     assert run("config").code == 3
@@ -253,7 +253,7 @@ def test_reset_puts_the_file_aside(run: Any, home: Path) -> None:
     assert (home / "config.json.old-1").read_text() == "{ broken"
 
 
-# As documented: the data sets, none for any, and the least reward in SOL.
+# As documented: the data sets (any if empty) and the minimum reward in SOL.
 PRESETS = {
     "image-all": (["cifar10", "cifar100", "mnist", "fashionmnist", "emnist", "kmnist", "svhn"], None),
     "image-small": (["mnist", "fashionmnist", "cifar10"], None),
@@ -286,7 +286,7 @@ def test_presets_are_listed_and_kept(run: Any, home: Path) -> None:
     assert ["mine", "-", "My", "own."] in listed
     assert ["high-reward", "0.1", "Rounds", "of", "0.1", "SOL", "or", "more,"] in [row[:8] for row in listed]
     assert ["mnist,", "fashionmnist,", "emnist,", "kmnist"] in listed
-    # The plain name of a setting is not its place in the tree, which is what a Hydra file must name.
+    # A Hydra file must use the place in the tree, not the plain name of a setting.
     assert "Unknown setting 'min_reward'" in run("config", "--preset", "mine").err
     (home / "conf" / "preset" / "mine.yaml").write_text("# @package _global_\nepochs: 2\n")
     assert run("config", "--preset", "mine").out == "preset = mine\n"
@@ -334,5 +334,5 @@ def test_edit_keeps_the_old_file_when_the_new_one_is_wrong(
     monkeypatch.setenv("EDITOR", "/there/is/none")
     assert "cannot be started" in run("config", "--edit").err
     monkeypatch.setenv("EDITOR", "false")
-    assert "ended with code 1" in run("config", "--edit").err
+    assert "failed with exit code 1" in run("config", "--edit").err
     assert list(home.glob("config-edit-*.json")) == [copy]

@@ -1,4 +1,4 @@
-"""The list of data sets, as people and as programs read it."""
+"""The list of data sets as text and as JSON."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "svhn: image, 10 classes, 99,289 colour images of 32×32, 246 MB" in text
     assert "licence: non-commercial use only (Stanford University)" in text
     assert f"files: {tmp_path / 'data' / 'SVHN'} (" in text
-    assert "not here; it is downloaded before the first round that needs it" in text
-    assert "Rounds that ask for custom are trained on digits." in text
+    assert "not downloaded yet; the daemon downloads them" in text
+    assert "Rounds with the data set custom are trained on digits." in text
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`doctor` tries everything, says what to do, and its exit code tells whether something is in the way."""
+"""`doctor` checks everything and suggests fixes, and its exit code shows whether it found a problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command has examples in its help, and none that only reads imports what training needs."""
+"""Every command has examples in its help, and commands that only read import no training code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from decloud_pl.chain.wallet import create_wallet
 from decloud_pl.cli import COMPLETE, Program, main
 
 COMMANDS = tuple(Program().commands)
-# What the commands are called is public; one that disappears breaks scripts.
+# The names of the commands are public: removing one breaks scripts.
 NAMES = {
     "setup",
     "start",
@@ -43,7 +43,7 @@ NAMES = {
 
 
 def parse(arguments: Sequence[str]) -> None:
-    """Reads a whole command line, and runs nothing."""
+    """Parse a whole command line without running it."""
     command: click.Command | None = Program()
     context: click.Context | None = None
     rest = list(arguments)
@@ -52,7 +52,7 @@ def parse(arguments: Sequence[str]) -> None:
         context = command.make_context(name, rest, parent=context)
         if not isinstance(command, click.Group):
             break
-        # What a group has left it keeps in two places; click has no public name for the first.
+        # A group stores the remaining arguments in two places, and one of them is private in click.
         rest = [*context._protected_args, *context.args]  # noqa: SLF001
         name, command, rest = command.resolve_command(context, rest)
 
@@ -85,7 +85,7 @@ def test_exit_codes_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
     assert documented == used | {0, 14, errors.MachineShortage.exit_code, 130}
 
 
-# What a command may import decides how soon it answers. solana-py itself brings pydantic and httpx.
+# Imports determine how fast a command starts. solana-py itself imports pydantic and httpx.
 NOT_TO_READ_ACCOUNTS = ("aiohttp", "websockets", "requests", "rich", "numpy", "decloud_pl.chain.dialects.v1_0.events")
 LIGHT = {
     ("--help",): {"torch", "lightning", "hydra", "omegaconf", "solders", "solana", "rich", "numpy", "asyncio", "yaml"},
@@ -94,16 +94,16 @@ LIGHT = {
     ("history",): {"torch", "lightning", "solana", "rich", "numpy"},
     ("logs",): {"torch", "lightning", "hydra", "omegaconf", "solana", "rich", "numpy"},
     ("completion", "bash"): {"torch", "lightning", "hydra", "omegaconf", "solana", "rich", "numpy"},
-    # These find nobody at the address; what they would print comes after every import.
+    # The address of these commands does not answer. They import every module before that.
     ("list",): {"torch", "torchvision", "lightning", *NOT_TO_READ_ACCOUNTS},
     ("status",): {"torch", "torchvision", "lightning", *NOT_TO_READ_ACCOUNTS},
 }
-# These, too; one process for all of them, which none of them may make heavy.
+# These commands run in one process, which must not import torch.
 WITHOUT_TORCH = [["claim", "--all"], ["explain", "0"], ["convention"], ["doctor"]]
 
 
 def imported(forbidden: set[str], *lines: Sequence[str], home: Path, tmp_path: Path) -> str:
-    """Which of these modules some commands import, each line in turn, in a process of their own."""
+    """Run commands in one new process, and print which forbidden modules are imported after each."""
     create_wallet(tmp_path / "id.json")
     home.mkdir()
     settings = {"version": 1, "keypair_path": str(tmp_path / "id.json"), "network.rpc_url": "http://127.0.0.1:9"}
@@ -129,24 +129,24 @@ def test_imports_stay_light(arguments: tuple[str, ...], home: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_what_only_looks_imports_no_torch(home: Path, tmp_path: Path) -> None:
+def test_commands_that_only_read_import_no_torch(home: Path, tmp_path: Path) -> None:
     shown = imported({"torch", "torchvision", "lightning"}, *WITHOUT_TORCH, home=home, tmp_path=tmp_path)
     assert {f"{line} []" for line in WITHOUT_TORCH} <= set(shown.splitlines())
 
 
 def completed(run: Any, monkeypatch: pytest.MonkeyPatch, shell: str, line: str, last: str) -> list[str]:
-    """What a shell is told may stand where ``last`` begins."""
+    """Return the completions that a shell gets for ``last``."""
     monkeypatch.setenv(COMPLETE, f"{shell}_complete")
     monkeypatch.setenv("COMP_WORDS", f"decloud-trainer {line} {last}")
     monkeypatch.setenv("COMP_CWORD", last if shell == "fish" else str(len(line.split()) + 1))
     answer: str = run().out.strip("\n")
-    if shell == "zsh":  # three lines each: the kind, the word, and what it means
+    if shell == "zsh":  # three lines per word: its kind, the word and its description
         return answer.splitlines()[1::3]
     return [entry.partition(",")[2].partition("\t")[0] for entry in answer.splitlines()]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_knows_commands_options_settings_and_choices(
+def test_completion_of_commands_options_settings_and_choices(
     shell: str, run: Any, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def words(line: str, last: str) -> list[str]:
@@ -197,7 +197,7 @@ def test_bash_completes(line: str, expected: str, run: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_get_a_script_that_asks_the_program(shell: str, run: Any) -> None:
+def test_other_shells_get_a_script_that_calls_the_program(shell: str, run: Any) -> None:
     script = run("completion", shell).out
     assert f"{COMPLETE}={shell}_complete" in script
     assert "_decloud_trainer_completion" in script
@@ -220,7 +220,7 @@ def test_an_answer_to_a_shell_imports_nothing_heavy(home: Path) -> None:
 
 @pytest.fixture
 def own_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A package with one command, as anybody would write it."""
+    """A package with one command."""
     folder = tmp_path / "own_commands"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -255,7 +255,7 @@ def test_settings_may_stand_anywhere(arguments: list[str]) -> None:
     assert (given["round_id"], given["overrides"]) == (7, ("a=1",))
 
 
-def test_the_value_of_an_option_is_no_setting_and_a_path_is_none() -> None:
+def test_neither_the_value_of_an_option_nor_a_path_is_a_setting() -> None:
     def params(*arguments: str) -> dict[str, Any]:
         program: click.Command | None = Program()
         assert isinstance(program, click.Group)

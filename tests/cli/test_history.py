@@ -1,4 +1,4 @@
-"""`history` reads the journal, also while a daemon holds it, and no more than that."""
+"""`history` only reads the journal, even while a daemon uses it."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def fill(journal: Journal) -> None:
 
 
 def test_rounds_and_their_earnings(run: Any, home: Path) -> None:
-    assert "worked on no round yet" in run("history").out
+    assert "no rounds yet" in run("history").out
     assert run("history", "--json").document["rounds"] == []
     journal = journal_in(home)
     try:
-        fill(journal)  # the lock is held from here on, as a daemon would
+        fill(journal)  # hold the lock as a daemon does
         ran = run("history")
         document = run("history", "--json").document
         last = run("history", "--last", "1", "--json").document
@@ -60,7 +60,7 @@ def test_rounds_and_their_earnings(run: Any, home: Path) -> None:
     assert last["earned_lamports"] == 900_000_000
 
 
-def test_who_holds_the_journal(home: Path) -> None:
+def test_a_process_that_holds_the_journal(home: Path) -> None:
     import os
 
     assert daemon_process(home / "journal.sqlite") is None

@@ -1,4 +1,4 @@
-"""The live view: what it shows of events, in any width, and nothing of it where no terminal is."""
+"""The live view shows events in any width, and only on a terminal."""
 
 from __future__ import annotations
 
@@ -168,8 +168,8 @@ def test_lines_bear_the_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(line[4] == line[7] == "-" and line[13] == line[16] == ":" for line in lines)
 
 
-def test_a_log_says_what_epochs_come_to(capsys: pytest.CaptureFixture[str]) -> None:
-    """At most twice a minute, whatever the length of an epoch."""
+def test_a_log_shows_the_accuracy_of_epochs(capsys: pytest.CaptureFixture[str]) -> None:
+    """At most twice a minute, regardless of the length of an epoch."""
     at = 0.0
     with TerminalReporter(plain=True, stamps=True, now=lambda: at) as reporter:
         for epoch in range(4):
@@ -191,7 +191,7 @@ with LiveReporter({}) as reporter:
 
 
 def test_on_a_real_terminal(tmp_path: Path) -> None:
-    """What others print goes above the picture and does not tear it."""
+    """Output of other code appears above the view and does not damage it."""
     script = tmp_path / "live.py"
     script.write_text(SCRIPT)
     ours, theirs = pty.openpty()

@@ -21,7 +21,7 @@ def log(home: Path) -> Path:
 def test_no_log_yet(run: Any) -> None:
     ran = run("logs")
     assert (ran.code, ran.out) == (0, "")
-    assert "There is no log yet" in ran.err
+    assert "does not exist yet" in ran.err
 
 
 def test_the_last_lines_over_a_rotation(run: Any, log: Path) -> None:
@@ -50,7 +50,7 @@ def following(log: Path) -> Iterator[subprocess.Popen[str]]:
     child.stdout.close()
 
 
-def test_follow_goes_on_after_a_rotation(log: Path, following: subprocess.Popen[str]) -> None:
+def test_follow_continues_after_a_rotation(log: Path, following: subprocess.Popen[str]) -> None:
     assert following.stdout is not None
     assert following.stdout.readline() == "before\n"
     with log.open("a") as file:
@@ -61,7 +61,7 @@ def test_follow_goes_on_after_a_rotation(log: Path, following: subprocess.Popen[
     assert following.stdout.readline() == "the last\n"
     with log.open("a") as file:
         file.write("line\n\n")
-    # Two rotations between two looks: nothing is left out, and nothing comes twice.
+    # After two rotations between two reads, no line is missing or repeated.
     log.rename(log.with_name("daemon.log.2"))
     log.with_name("daemon.log.1").write_text("between\n")
     log.write_text("after the rotation\n")

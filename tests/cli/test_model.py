@@ -1,4 +1,4 @@
-"""Packages are made and inspected, whatever a file holds."""
+"""Packages are created and inspected, even with malicious content."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_state_dict_becomes_a_package(tmp_path: Path, capsys: pytest.CaptureFi
     assert {path.name for path in tmp_path.iterdir()} == {"mlp.pt", "model"}
 
 
-def test_what_a_strangers_file_says_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_in_an_untrusted_file_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"fc2\x1b[2J\r\ud800.bias": torch.zeros(4)}, tmp_path / "update.pt")
     assert main(["model", "inspect", str(tmp_path / "update.pt")]) == 0
     assert r"  fc2\x1b[2J \ud800.bias  float32 4" in capsys.readouterr().out.splitlines()
@@ -70,7 +70,7 @@ def test_any_dictionary_of_tensors_can_be_looked_at(tmp_path: Path, capsys: pyte
     ]
     assert main(["model", "inspect", str(path)]) == 0
     text = capsys.readouterr().out
-    assert "No base model: The file's tensors are not those of a network" in text
+    assert "Not a base model: The file's tensors are not those of a network" in text
     assert "fc2.bias  float16 4" in text
     torch.save(build("simple_cnn", {"num_classes": 7}).state_dict(), path)
     assert main(["model", "inspect", str(path)]) == 0
@@ -95,13 +95,13 @@ def test_looking_at_a_file_runs_nothing_in_it(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["inspect", "nowhere"], 2, "There is no file nowhere"),
+        (["inspect", "nowhere"], 2, "The file nowhere does not exist"),
         (["pack", "m", "--architecture", "resnext"], 9, "There is no architecture 'resnext'. Known: simple_cnn"),
-        (["pack", "m", "--architecture", "mlp", "--set", "hidden"], 2, "--set hidden is no KEY=VALUE"),
+        (["pack", "m", "--architecture", "mlp", "--set", "hidden"], 2, "--set needs KEY=VALUE (got 'hidden')"),
         (["pack", "m", "--architecture", "mlp", "--set", "hidden=0"], 9, "hidden must be a whole number from 1"),
         (["pack", "m", "--architecture", "mlp", "--input", "length=3"], 9, "The input of mlp has no length"),
         (["pack", "m", "--architecture", "mlp", "--input", "size=3"], 9, "8 to 1024 pixels"),
-        (["pack", "no/m", "--architecture", "mlp"], 2, "There is no folder no"),
+        (["pack", "no/m", "--architecture", "mlp"], 2, "The folder no does not exist"),
         (["pack", "m"], 2, "--architecture"),
     ],
 )

@@ -12,7 +12,7 @@ from tests.store.fakes.server import Request, Server
 
 
 class Inbox(Server):
-    """A service that takes messages, except under an address that says otherwise."""
+    """A service that accepts messages, except at the address for failures."""
 
     def handle(self, request: Request) -> None:
         request.answer(500 if "full" in request.path else 200)
@@ -44,7 +44,7 @@ def test_the_one_that_fails_is_named_without_its_address(
     assert main(["notify", "test"]) == 15
     shown = capsys.readouterr()
     assert shown.out == "1. JSON: failed\n2. JSON: sent\n"
-    assert "not taken by 1 of 2 addresses in notify_urls (1)" in shown.err
+    assert "failed for 1 of 2 addresses in notify_urls (number 1)" in shown.err
     assert main(["notify", "test", "--json"]) == 15
     shown = capsys.readouterr()
     channels = [{"service": "JSON", "ok": False}, {"service": "JSON", "ok": True}]
@@ -53,9 +53,9 @@ def test_the_one_that_fails_is_named_without_its_address(
 
 
 @pytest.mark.parametrize(
-    ("urls", "words"), [("", "notify_urls is not set"), ("nonsense-SECRET", "an address that Apprise does not know")]
+    ("urls", "words"), [("", "notify_urls is not set"), ("nonsense-SECRET", "an address that Apprise does not support")]
 )
-def test_without_an_address_it_says_what_to_do(
+def test_without_an_address_the_error_has_a_fix(
     urls: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DECLOUD_NOTIFY_URLS", urls)

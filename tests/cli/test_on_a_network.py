@@ -14,17 +14,17 @@ from tests.world import World
 
 @pytest.fixture
 def ask(world: World, run: Any) -> Callable[..., Awaitable[Any]]:
-    """Runs a command with the network's settings while the network goes on."""
+    """Run a command with the network's settings while the network is running."""
 
     def command(*arguments: str) -> Awaitable[Any]:
-        # Its base models are none, which is not asked about here.
+        # The base models of this network are not valid, so the test skips their check.
         settings = [*world.overrides(), "join.verify=cid"]
         return asyncio.to_thread(run, *arguments, *settings)
 
     return command
 
 
-async def test_who_only_looks_needs_no_wallet(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
+async def test_commands_that_only_read_need_no_wallet(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
     number = str(await world.post())
     listed = await ask("list")
     assert (listed.code, listed.err) == (0, "")
@@ -36,11 +36,11 @@ async def test_who_only_looks_needs_no_wallet(world: World, ask: Callable[..., A
     failed = {check["name"]: check["detail"] for check in explained["checks"] if not check["passed"]}
     assert failed == {"balance": "there is no wallet (No private key found), joining needs 0.00293892 SOL"}
     assert explained["joins"] is False
-    # A round that does not fit anyway is said to be so first.
+    # An unsuitable round is reported before the missing wallet.
     assert (await ask("explain", number, "rewards.min=5")).out.endswith("is below your minimum of 5 SOL.\n")
     wrong = await ask("explain", number, "wallet=environment", "--json")
     assert "wallet=environment, but DECLOUD_PRIVATE_KEY is not set" in wrong.out
-    assert (await ask("status")).code == 4  # which is about the wallet
+    assert (await ask("status")).code == 4  # without an ID it needs a wallet
 
 
 async def test_a_creators_escape_sequences_reach_no_terminal(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
@@ -89,10 +89,10 @@ async def test_doctor_finds_all_that_the_daemon_asks_for(world: World, ask: Call
     assert by_name["websocket"]["verdict"] == "ok"
 
 
-async def test_a_round_of_an_unknown_data_set_says_how_to_map_it(
+async def test_the_error_for_an_unknown_data_set_shows_how_to_map_it(
     world: World, run: Any, ask: Callable[..., Awaitable[Any]]
 ) -> None:
-    """What the documentation calls "Dataset not found"."""
+    """The documentation calls this "Dataset not found"."""
     number = str(await world.post(dataset="food101"))
     said = (await ask("explain", number)).out
     assert "does not join it: The data set food101 is not supported." in said

@@ -1,4 +1,4 @@
-"""Tables fit 80 columns; nothing but text leaves a command whose output is no terminal."""
+"""Tables fit 80 columns, and commands print plain text unless stdout is a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_table_is_aligned_and_ends_each_line_cleanly(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("text", ["word " * 40, "x" * 300, "one,two," * 30])
-def test_a_long_cell_goes_on_below(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_cell_is_wrapped(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     print_table(["name", "value", "origin"], [["a" * 20, text, "built-in"]], flexible=1)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 3
@@ -52,7 +52,7 @@ def test_nothing_but_text_goes_into_a_pipe() -> None:
     assert all(len(line) <= 80 for line in done.stdout.splitlines()[:-1])
 
 
-def test_a_reader_that_goes_away_is_no_failure() -> None:
+def test_a_closed_pipe_is_not_a_failure() -> None:
     with subprocess.Popen(LIST, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -1,4 +1,4 @@
-"""What takes time says how far it has come, in plain lines where there is no terminal."""
+"""Long tasks show their progress, in plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_a_terminal_gets_bars(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert "Downloading mnist: labels" in capsys.readouterr().err
 
 
-def test_an_experiment_says_that_it_downloads_its_data_set(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_an_experiment_shows_the_download_of_its_data_set(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     catalog = Catalog(DataFolder(tmp_path, mirror="nowhere:"))
-    download_first({"entry": {"name": "digits"}}, catalog)  # which comes with a dependency
+    download_first({"entry": {"name": "digits"}}, catalog)  # a dependency contains it
     download_first({"_target_": "our_package.Source"}, catalog)
     assert capsys.readouterr().err == ""
     with pytest.raises(DatasetNotFound):

@@ -1,4 +1,4 @@
-"""`setup` on a pseudo-terminal, with wrong answers, run again, and interrupted."""
+"""`setup` on a pseudo-terminal: wrong answers, a second run and interrupts."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ def test_from_end_to_end_with_wrong_answers(home: Path, tmp_path: Path, environ:
         environ["DECLOUD_STORAGE_PINATA_API_URL"] = pinata.url
         with Terminal(SETUP, environ) as terminal:
             terminal.answer("Your choice [local]: ", "moonnet")
-            terminal.wait_for("There is no choice 'moonnet'.")
+            terminal.wait_for("Unknown choice 'moonnet'.")
             terminal.answer("Your choice [local]: ", "")
             terminal.answer("Your choice [file]: ", "glue", "paste")
-            terminal.answer("Private key (not shown): ", "no key at all")
-            terminal.wait_for("That does not hold a private key.")
-            terminal.answer("Private key (not shown): ", key)
+            terminal.answer("Private key (hidden): ", "no key at all")
+            terminal.wait_for("Your answer does not hold a private key.")
+            terminal.answer("Private key (hidden): ", key)
             terminal.wait_for("1 custom")
             terminal.wait_for("5 fashionmnist")
-            terminal.answer("(any: every one) [any]: ", "mnits")
+            terminal.answer("(any: all) [any]: ", "mnits")
             terminal.wait_for("Did you mean 'mnist'?")
-            terminal.answer("(any: every one) [any]: ", "mnist, 5")
+            terminal.answer("(any: all) [any]: ", "mnist, 5")
             terminal.answer("in SOL [0]: ", "much")
             terminal.wait_for("is not an amount in SOL")
             terminal.answer("in SOL [0]: ", "0.05")
             terminal.answer("0 for no limit [0]: ", "0.01")
             terminal.wait_for("max_reward is less than min_reward.")
             terminal.answer("0 for no limit [0]: ", "2")
-            terminal.answer("Epochs of a training [1]: ", "0")
+            terminal.answer("Epochs per training [1]: ", "0")
             terminal.wait_for("epochs must be at least 1")
-            terminal.answer("Epochs of a training [1]: ", "3")
-            terminal.answer("Rounds to work on at a time [1]: ", "two", "2")
+            terminal.answer("Epochs per training [1]: ", "3")
+            terminal.answer("Rounds at the same time [1]: ", "two", "2")
             terminal.answer("Your choice [embedded]: ", "pinata")
-            terminal.answer("Pinata JWT (not shown;", "a-wrong-token")
-            terminal.wait_for("Asking it…")
+            terminal.answer("Pinata JWT (hidden;", "a-wrong-token")
+            terminal.wait_for("Checking the storage…")
             terminal.answer("Choose again [Y/n]: ", "perhaps")
             terminal.wait_for("Error: invalid input")
             terminal.answer("Choose again [Y/n]: ", "y")
             terminal.answer("Your choice [pinata]: ", "")
-            # What was refused is forgotten: there is nothing that Enter could keep.
-            terminal.answer("Pinata JWT (not shown; Enter to give", JWT)
+            # The refused login is forgotten, so Enter cannot keep it.
+            terminal.answer("Pinata JWT (hidden; Enter to use", JWT)
             terminal.wait_for(f"Your address is {wallet.address}.")
             assert terminal.end() == 0
     assert json.loads((home / "config.json").read_text()) == {
@@ -106,9 +106,9 @@ def test_secrets_go_into_the_system_keyring(home: Path, environ: dict[str, str],
     with Terminal(SETUP, environ) as terminal:
         terminal.answer("Your choice [local]: ", "")
         terminal.answer("Your choice [file]: ", "paste")
-        terminal.answer("Private key (not shown): ", key)
+        terminal.answer("Private key (hidden): ", key)
         terminal.answer("]: ", "", "", "", "", "", "")
-        terminal.answer("Keep private_key in the system keyring instead of config.json [Y/n]: ", "")
+        terminal.answer("Save private_key in the system keyring instead of config.json [Y/n]: ", "")
         terminal.wait_for(f"Your address is {wallet.address}.")
         assert terminal.end() == 0
     assert json.loads((home / "config.json").read_text()) == {"version": 1, "private_key": "@keyring"}
@@ -135,11 +135,11 @@ def test_run_again_it_keeps_what_was_there(home: Path, environ: dict[str, str], 
         terminal.answer("Your choice [local]: ", "")
         terminal.answer("Your choice [file]: ", "")
         terminal.answer(f"Key file [{tmp_path / 'key.json'}]: ", "")
-        terminal.answer("(any: every one) [mnist]: ", "")
+        terminal.answer("(any: all) [mnist]: ", "")
         terminal.answer("in SOL [0.05]: ", "")
         terminal.answer("0 for no limit [0]: ", "")
-        terminal.answer("Epochs of a training [3]: ", "")
-        terminal.answer("Rounds to work on at a time [1]: ", "")
+        terminal.answer("Epochs per training [3]: ", "")
+        terminal.answer("Rounds at the same time [1]: ", "")
         terminal.answer("Your choice [embedded]: ", "")
         terminal.wait_for(f"Your address is {wallet.address}.")
         assert terminal.end() == 0
@@ -156,19 +156,19 @@ def test_a_new_key_file_and_pinatas_older_credentials(home: Path, environ: dict[
             terminal.wait_for("1  file")  # "select option 1", as documented
             terminal.answer("Your choice [file]: ", "1")
             terminal.answer("id.json]: ", str(key))
-            terminal.answer(f"There is no {key}. Make a new key there [Y/n]: ", "n")
-            terminal.wait_for(f"There is no key file {key}.")
+            terminal.answer(f"{key} does not exist. Create a new key there [Y/n]: ", "n")
+            terminal.wait_for(f"The key file {key} does not exist.")
             terminal.answer("id.json]: ", str(key))
-            terminal.answer("Make a new key there [Y/n]: ", "")
+            terminal.answer("Create a new key there [Y/n]: ", "")
             terminal.answer("]: ", "", "", "", "", "")
-            # Nobody on devnet could fetch what a folder on this machine keeps.
+            # Other machines on devnet could not fetch files from a folder on this machine.
             terminal.answer("Your choice [pinata]: ", "1")
             terminal.wait_for("The embedded store serves this machine only")
             terminal.answer("Choose again [Y/n]: ", "")
             terminal.answer("Your choice [pinata]: ", "")
-            terminal.answer("Enter to give Pinata API key and Pinata secret key instead", "")
-            terminal.answer("Pinata API key (not shown): ", "", KEY)
-            terminal.answer("Pinata secret key (not shown): ", SECRET)
+            terminal.answer("Enter to use Pinata API key and Pinata secret key instead", "")
+            terminal.answer("Pinata API key (hidden): ", "", KEY)
+            terminal.answer("Pinata secret key (hidden): ", SECRET)
             terminal.wait_for("Your address is")
             assert terminal.end() == 0
     kept = json.loads((home / "config.json").read_text())
@@ -192,9 +192,9 @@ def test_a_refused_secret_is_not_kept(home: Path, environ: dict[str, str], tmp_p
         with Terminal(SETUP, environ) as terminal:
             terminal.answer("]: ", *[""] * 8)
             terminal.answer("Your choice [embedded]: ", "pinata")
-            terminal.answer("Enter keeps the present ones)", "a-wrong-token")
+            terminal.answer("Enter keeps the current login)", "a-wrong-token")
             terminal.answer("Choose again [Y/n]: ", "n")
-            terminal.wait_for("What was refused is not kept. Give it later: decloud-trainer config --set pinata_jwt=-")
+            terminal.wait_for("The refused login is not saved. Set it later with:")
             terminal.wait_for("Your address is")
             assert terminal.end() == 0
     kept = json.loads((home / "config.json").read_text())
@@ -207,7 +207,7 @@ def test_ctrl_c_changes_nothing(home: Path, environ: dict[str, str]) -> None:
     with Terminal(SETUP, environ) as terminal:
         terminal.answer("Your choice [local]: ", "devnet")
         terminal.answer("Your choice [file]: ", "later")
-        terminal.interrupt("(any: every one) [any]: ")
+        terminal.interrupt("(any: all) [any]: ")
         terminal.wait_for("Nothing was changed.")
         assert terminal.end() == 130
     assert (home / "config.json").read_text() == '{"epochs": 4}'

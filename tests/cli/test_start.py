@@ -1,4 +1,4 @@
-"""The options of `start` become settings; what is wrong is said before anything starts."""
+"""The options of `start` become settings, and errors appear before the daemon starts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
         (["--epochs", "0"], 3, "epochs must be at least 1 (got 0)."),
         (["--max-parallel", "-1"], 3, "--max-parallel must be at least 1 (got -1)."),
         (["--min-reward", "1,5"], 3, "'1,5' is not an amount in SOL"),
-        (["--dataset", "mnits"], 3, "--dataset: there is no data set 'mnits'. Did you mean 'mnist'?"),
+        (["--dataset", "mnits"], 3, "--dataset: unknown data set 'mnits'. Did you mean 'mnist'?"),
         (["--preset", "image"], 3, "Unknown preset 'image'."),
         (["--no-auto"], 2, "No such option '--no-auto'. Did you mean one of: '--no-auto-claim', '--no-auto-train'?"),
         (["--fast"], 2, "No such option '--fast'."),
@@ -70,8 +70,8 @@ def test_wrong_options(arguments: list[str], code: int, words: str, run: Any) ->
     assert len(ran.err.splitlines()) == 1
 
 
-def test_no_storage_says_all_the_ways_before_a_round_is_joined(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the documentation calls "Failed to upload gradients" after the training."""
+def test_a_missing_storage_is_reported_before_joining(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The documentation calls this "Failed to upload gradients", after the training."""
     key = base58.b58encode(bytes(Keypair())).decode()
     monkeypatch.setenv("DECLOUD_PRIVATE_KEY", key)
     ran = run("start", "--no-auto-train", "network=devnet")
@@ -103,7 +103,7 @@ def test_a_wrong_proxy_is_named_before_anything_is_asked(
     assert "does not answer" not in ran.out + ran.err
 
 
-def test_no_private_key_says_all_the_ways(run: Any) -> None:
+def test_a_missing_private_key_is_reported_with_all_remedies(run: Any) -> None:
     said = run("start").err
     for way in ("wallet new", "solana-keygen new", "DECLOUD_PRIVATE_KEY", "--set private_key=-", "solana config set"):
         assert way in said
@@ -111,4 +111,4 @@ def test_no_private_key_says_all_the_ways(run: Any) -> None:
 
 def test_a_covered_preset_is_pointed_out(run: Any) -> None:
     run("config", "--set", "min_reward=0.5")
-    assert "count more than the preset high-reward's" in run("start", "--preset", "high-reward").err
+    assert "of the preset high-reward. To use the preset's values:" in run("start", "--preset", "high-reward").err

@@ -1,4 +1,4 @@
-"""``decloud-trainer storage``: what a user checks by hand, with stores and a gateway at the wire."""
+"""The subcommands of ``decloud-trainer storage``, with fake stores and a fake gateway."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def shelf(node: FakeKubo) -> Iterator[FakeGateway]:
 
 @pytest.fixture
 def kubo(node: FakeKubo, shelf: FakeGateway) -> list[str]:
-    """Settings that use the fakes."""
+    """Settings for the fakes."""
     return [
         "storage=kubo",
         f"storage.kubo_address={node.multiaddr}",
@@ -101,13 +101,13 @@ def test_put_and_get_as_json(
     assert (tmp_path / CID).read_bytes() == DATA
 
 
-def test_put_says_at_once_that_no_gateway_runs(
+def test_put_reports_at_once_that_no_gateway_runs(
     kubo: list[str], source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        # The first look fails at once, and the pause before the second is longer than the time there is.
+        # The first attempt fails at once, and the pause before the second exceeds the time limit.
         assert main(["storage", "put", str(source), *kubo, f"network.gateways=[http://{place}]"]) == 7
         shown = capsys.readouterr().err
     assert f"The store kubo keeps it as {CID}. Reading it back through a gateway…\n" in shown
@@ -165,7 +165,7 @@ def test_the_test_pins_and_reads_back(
     assert len(node.pins) == 2
 
 
-def test_the_test_says_of_each_store_what_is_wrong(
+def test_the_test_shows_the_error_of_each_store(
     kubo: list[str], pinata: FakePinata, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pinata.faults = [status(401)]
@@ -179,7 +179,7 @@ def test_the_test_says_of_each_store_what_is_wrong(
     assert JWT not in json.dumps(answer)
 
 
-def test_what_is_pinned_but_not_readable_fails_the_test(
+def test_a_pinned_but_unreadable_file_fails_the_test(
     kubo: list[str], shelf: FakeGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shelf.files = {}
@@ -232,7 +232,7 @@ def test_gc_removes_only_updates_of_finished_rounds(
 def test_pinatas_keys_alone_are_enough_on_a_public_network(
     place: str, pinata: FakePinata, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As documented: the keys are given, and nothing else has to be chosen."""
+    """As documented, the keys alone select the storage."""
     monkeypatch.delenv("PINATA_JWT")
     for name, value in {"pinata_api_key": KEY, "pinata_secret_key": SECRET}.items():
         if place == "environment":

@@ -1,4 +1,4 @@
-"""Output that is closed, full, unread, or of an encoding without our characters stops nothing and breaks nothing."""
+"""The program continues with output that is closed, full, unread or in a limited encoding."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_what_goes_to_a_closed_stderr_is_not_written_to_stdout(tmp_path: Path) -
     assert shell(f"{COMMAND} fly 2>&-", tmp_path).stdout == ""
 
 
-# The reporter alone, as the daemon uses it.
+# Only the reporter, as the daemon uses it.
 REPORT = """
 import sys
 from decloud_pl.cli.ui.report import TerminalReporter
@@ -67,7 +67,7 @@ def test_an_encoding_without_the_characters(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Round 0: training?")
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="Linux alone has a device that is always full")
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a device that is always full")
 def test_a_document_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     arguments = f"localnet --json --no-agents --rpc-port 0 --gateway-port 0 --home {tmp_path / 'net'}"
     done = shell(f"{COMMAND} {arguments} >{FULL}", tmp_path)
@@ -92,7 +92,7 @@ PRINTS = [
 ]
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="Linux alone has a device that is always full")
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a device that is always full")
 @pytest.mark.parametrize("arguments", PRINTS)
 def test_output_that_cannot_be_written_is_one_sentence(arguments: str, tmp_path: Path) -> None:
     done = shell(f"{sys.executable} {arguments} >{FULL}", tmp_path)
@@ -100,7 +100,7 @@ def test_output_that_cannot_be_written_is_one_sentence(arguments: str, tmp_path:
     assert "The output cannot be written: No space left on device." in done.stderr
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="Linux alone has a device that is always full")
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a device that is always full")
 def test_the_shells_completion_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     asks = {"COMP_WORDS": "decloud-trainer li", "COMP_CWORD": "1", "_DECLOUD_TRAINER_COMPLETE": "bash_complete"}
     done = shell(f"{COMMAND} >{FULL}", tmp_path, **asks)
@@ -126,7 +126,7 @@ ODD: dict[Callable[[Path], None], str] = {
     a_gigabyte: "is larger than 1 MB, too large for settings.",
     a_broken_link: "nowhere, which does not exist. Restore that file, or remove the link.",
 }
-"""What may stand in place of the settings, and what is said of it."""
+"""What can be at the path of config.json, and the expected error."""
 
 
 @pytest.mark.parametrize("make", ODD, ids=lambda make: make.__name__)
@@ -139,7 +139,7 @@ def test_odd_settings_files_are_one_sentence(make: Callable[[Path], None], argum
     assert ODD[make] in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the superuser alone can be another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can change the user")
 def test_settings_that_may_not_be_read_are_one_sentence(tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents):
         if folder.stat().st_mode & 0o055 == 0 and folder.is_relative_to(tempfile.gettempdir()):
@@ -151,11 +151,11 @@ def test_settings_that_may_not_be_read_are_one_sentence(tmp_path: Path) -> None:
     assert "config.json cannot be read: Permission denied." in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the superuser alone can be another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can change the user")
 @pytest.mark.parametrize("arguments", ["decloud_pl.cli config --show", "decloud_pl.cli start", "decloud_pl --cfg job"])
 def test_a_user_who_is_nobody_gets_a_sentence(arguments: str, tmp_path: Path) -> None:
-    """As in a container with a number for its user: no HOME, and no entry in the list of users."""
+    """As in a container whose user has only a number: no HOME and no entry in the list of users."""
     nobody = "env -u HOME -u DECLOUD_HOME setpriv --reuid=54321 --clear-groups"
     done = shell(f"{nobody} {sys.executable} -m {arguments}", tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (3, 1)
-    assert "This user has no home folder. Set HOME to a folder of this user." in done.stderr
+    assert "The home folder of this user is unknown. Set HOME to a folder of this user." in done.stderr

@@ -1,4 +1,4 @@
-"""The bar of an upload: shown on a terminal while it goes on, gone afterwards."""
+"""An upload shows a bar on a terminal, which disappears at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documented ways to give a key, each tried by asking for the address."""
+"""Every documented way to provide a key, checked with the wallet's address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from decloud_pl.chain.wallet import create_wallet
 
-WAYS = ("a key file", "pasted", "pasted as an array", "pasted when asked", "environment")
+WAYS = ("a key file", "pasted", "pasted as an array", "pasted at the prompt", "environment")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -20,7 +20,7 @@ def test_a_key_is_found_and_never_shown(way: str, run: Any, tmp_path: Path, monk
     wallet = create_wallet(file)
     array, text = file.read_text(), base58.b58encode(bytes(wallet.signer)).decode()
     value = {"a key file": f"keypair_path={file}", "pasted": f"private_key={text}"}
-    value |= {"pasted as an array": f"private_key={array}", "pasted when asked": "private_key=-"}
+    value |= {"pasted as an array": f"private_key={array}", "pasted at the prompt": "private_key=-"}
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{text}\n"))
     said = []
     if way == "environment":
@@ -33,4 +33,4 @@ def test_a_key_is_found_and_never_shown(way: str, run: Any, tmp_path: Path, monk
     shown = "".join(ran.out + ran.err for ran in said)
     assert text not in shown
     assert array not in shown
-    assert ("private_key is now in your shell's history" in shown) is (way in ("pasted", "pasted as an array"))
+    assert ("Your shell's history contains private_key" in shown) is (way in ("pasted", "pasted as an array"))

@@ -1,4 +1,4 @@
-"""`wallet=…` decides where the key comes from; what it does not name is not looked at."""
+"""`wallet=…` selects the only place where the key is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from decloud_pl.rounds.wallets import open_wallet
 
 
 class MemoryKeyring(KeyringBackend):
-    """A keyring as a desktop would give it."""
+    """A keyring like that of a desktop."""
 
     priority = 1
 
@@ -47,7 +47,7 @@ def desktop() -> Iterator[MemoryKeyring]:
 
 @pytest.fixture
 def keys(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, desktop: MemoryKeyring) -> dict[str, Wallet]:
-    """A key in each of the places."""
+    """Every place has a different key."""
     made = {
         name: create_wallet(tmp_path / f"{name}.json") for name in ("environment", "keyring", "solana-cli", "keypair")
     }
@@ -67,8 +67,8 @@ def test_each_choice_looks_at_its_own_place(kind: str, keys: dict[str, Wallet]) 
 
 
 @pytest.mark.parametrize("kind", ["environment", "keyring", "solana-cli", "keypair"])
-def test_the_old_name_of_a_choice_counts(kind: str, keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:
-    if kind == "keypair":  # it looks at the environment first
+def test_the_old_name_of_a_choice_works(kind: str, keys: dict[str, Wallet], monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "keypair":  # this wallet reads the environment first
         monkeypatch.delenv("DECLOUD_PRIVATE_KEY")
     assert opened([f"wallet.kind={kind}"]).address == keys[kind].address
 
@@ -126,7 +126,7 @@ def test_no_choice_takes_another_ones_key(
 
 @pytest.mark.usefixtures("home")
 def test_another_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"wallet\.kind is 'paper'"):
+    with pytest.raises(ConfigError, match=r"wallet\.kind must be .*'paper'"):
         open_settings(["wallet.kind=paper"])
 
 

@@ -1,4 +1,4 @@
-"""A home folder with a config.json of the test's own."""
+"""A temporary home folder with a config.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def environ(home: Path) -> dict[str, str]:
 
 @pytest.fixture
 def keep(home: Path) -> Write:
-    """Writes config.json from a dictionary or from text."""
+    """Write config.json from a dictionary or from text."""
 
     def write(content: dict[str, object] | str) -> Path:
         home.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Two names of one value: whichever a layer uses, the strongest layer wins, and both names show it."""
+"""With two names for a value, the strongest layer wins with either name, and both names show the value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PAIRS = list(itertools.combinations(LAYERS, 2))
 
 
 class User:
-    """Somebody who sets values in each of the layers."""
+    """A user who sets values in each layer."""
 
     def __init__(self, home: Path, keep: Any) -> None:
         self._home, self._keep = home, keep
@@ -170,7 +170,7 @@ def test_an_old_trainer_of_the_users_own(home: Path, environ: dict[str, str]) ->
     assert (settings.trainer["precision"], settings.fit.compile) == ("32-true", True)
 
 
-def test_an_optimizer_whose_rate_leads_back_to_itself(home: Path, environ: dict[str, str]) -> None:
+def test_a_learning_rate_that_refers_to_itself(home: Path, environ: dict[str, str]) -> None:
     file = home / "conf" / "optimizer" / "mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("_target_: torch.optim.Adam\n_partial_: true\nlr: ${learning_rate}\n")
@@ -212,7 +212,7 @@ def test_a_conflict_shows_what_was_written(layer: str, user: User) -> None:
         user.load()
 
 
-def test_the_last_value_of_each_name_counts_on_a_command_line() -> None:
+def test_the_last_value_of_each_name_wins_on_a_command_line() -> None:
     assert both(compose(["epochs=2", "epochs=3", "trainer.max_epochs=3"]), "epochs") == (3, 3)
     assert both(compose(["trainer={max_epochs:5}", "epochs=5"]), "epochs") == (5, 5)
     with pytest.raises(ConfigError, match=r"sets trainer\.max_epochs to 5 and epochs to 2, but"):
@@ -236,7 +236,7 @@ def test_an_optimizer_without_a_rate(home: Path, environ: dict[str, str]) -> Non
 
 
 def test_short_names_stay_when_the_choice_changes(user: User) -> None:
-    """A rate in config.json is for every optimizer; one of an optimizer is for that one."""
+    """`learning_rate` in config.json applies to every optimizer, but a rate set for one optimizer only to that one."""
     user.sets("config.json", "optimizer", "adamw")
     user.sets("config.json", "learning_rate", 0.5)
     assert load(["optimizer=sgd"], environ=user.environ).optimizer["lr"] == 0.5

@@ -1,4 +1,4 @@
-"""Which packages of one's own may be built is said in config.json or the environment and nowhere else."""
+"""Only config.json and the environment can allow the user's packages."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_a_file_does_not(group: str, home: Path, environ: dict[str, str]) -> Non
 
 
 @pytest.mark.parametrize("name", ["my-package", "a b", "a.", "1a", ""])
-def test_what_is_no_package(name: str, environ: dict[str, str], keep: Any) -> None:
+def test_an_invalid_package_name(name: str, environ: dict[str, str], keep: Any) -> None:
     keep({"allow_packages": [name]})
     with pytest.raises(ConfigError, match="is not a package name"):
         load(environ=environ)
 
 
-def test_a_package_allows_what_is_in_it_and_nothing_beside_it() -> None:
+def test_a_package_allows_only_its_own_content() -> None:
     assert build({"_target_": "fractions.Fraction", "numerator": 3}, packages=["fractions"]) == 3
     for target, packages in (
         ("fractions.Fraction", ()),

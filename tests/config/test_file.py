@@ -1,4 +1,4 @@
-"""config.json: mode, atomic writes, and refusals that leave a broken file as it is."""
+"""config.json: its mode, atomic writes, and errors that leave an invalid file unchanged."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from decloud_pl.config.file import VERSION, ConfigFile
 from decloud_pl.errors import ConfigError
 
 
-def test_no_file_is_no_setting(home: Path) -> None:
+def test_a_missing_file_has_no_settings(home: Path) -> None:
     assert ConfigFile(home).read() == {}
     assert not home.exists()
 
 
-def test_what_is_written_is_read_again(home: Path) -> None:
+def test_written_settings_can_be_read(home: Path) -> None:
     file = ConfigFile(home)
     file.edit(
         lambda values: values.update(epochs=3, min_reward="0.05", datasets=["mnist"], mappings={"custom": "digits"})
@@ -31,7 +31,7 @@ def test_what_is_written_is_read_again(home: Path) -> None:
     assert json.loads(file.path.read_text())["version"] == VERSION
 
 
-def test_only_its_owner_can_read_it_whatever_the_umask(home: Path) -> None:
+def test_only_its_owner_can_read_it_with_any_umask(home: Path) -> None:
     before = os.umask(0)
     try:
         file = ConfigFile(home)

@@ -1,4 +1,4 @@
-"""``python -m decloud_pl``: Hydra's own flags, over the same settings, and no secret in what it prints or writes."""
+"""``python -m decloud_pl`` accepts Hydra's flags, uses the same settings, and never prints or writes a secret."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def key(tmp_path: Path) -> str:
 
 
 def holding(folder: Path, *secrets: str) -> list[Path]:
-    """The files that hold one of these, those that are there to hold it left out."""
+    """Return the files that contain one of these texts, except the expected ones."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in ("config.json", "key.json"))
     return [path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)]
 
@@ -76,9 +76,9 @@ def test_a_run_that_hydra_keeps_writes_no_secret(tmp_path: Path, home: Path, kee
     urls = {"network.rpc_url": ADDRESSES["query"], "network.fallback_rpc_urls": [ADDRESSES["path"]]}
     keep({"pinata_jwt": JWT, "private_key": key, "epochs": 2, **urls})
     runs = tmp_path / "runs"
-    # Verbose: other libraries log every request, and everything that they were given, with whole addresses.
+    # With verbose logging, other libraries log every request and argument with complete URLs.
     flags = ("-cn", "config", f"hydra.run.dir={runs}", "hydra.output_subdir=saved", "hydra.verbose=true")
-    ended = ("task=round", "round=0")  # a daemon would wait for the address
+    ended = ("task=round", "round=0")  # a daemon would wait for the endpoint
     done = hydra(tmp_path, home, *flags, *ended, f"network.ws_url={ADDRESSES['login'].replace('http', 'ws')}")
     assert done.returncode == 5, done.stderr
     assert "127.0.0.1:9 does not answer" in done.stderr
@@ -125,7 +125,7 @@ def test_an_address_can_be_typed_without_being_seen(
     assert json.loads((home / "config.json").read_text())["network.rpc_url"] == ADDRESSES["query"]
 
 
-def test_the_program_still_uses_the_whole_address(home: Path, keep: Any) -> None:
+def test_the_program_still_uses_the_complete_address(home: Path, keep: Any) -> None:
     from decloud_pl.config import load
 
     keep({"network.rpc_url": ADDRESSES["query"]})
@@ -157,23 +157,23 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["epochs=[1"], 3, "The value of trainer.max_epochs cannot be read: [1."),
     (["epochs"], 3, "'epochs' is not a setting. Write KEY=VALUE"),
     (["hydra.foo=1"], 3, "Could not override 'hydra.foo'."),
-    # The same sentences as `decloud-trainer`'s.
-    (["datasets=[mnits]"], 3, "datasets: there is no data set 'mnits'. Did you mean 'mnist'?"),
-    (["mappings.custom=digit"], 3, "mappings: there is no data set 'digit'. Did you mean 'digits'?"),
-    (["paths.mnits=/data"], 3, "paths: there is no data set 'mnits'. Did you mean 'mnist'?"),
+    # The same messages as those of `decloud-trainer`.
+    (["datasets=[mnits]"], 3, "datasets: unknown data set 'mnits'. Did you mean 'mnist'?"),
+    (["mappings.custom=digit"], 3, "mappings: unknown data set 'digit'. Did you mean 'digits'?"),
+    (["paths.mnits=/data"], 3, "paths: unknown data set 'mnits'. Did you mean 'mnist'?"),
     (["--cfg", "jobb"], 2, "invalid choice: 'jobb'"),
     (["--fly"], 2, "Unrecognized arguments: --fly."),
-    (["-m", "--cfg", "job", "task=experiment", "epochs=1,2"], 2, "A sweep has many configurations."),
+    (["-m", "--cfg", "job", "task=experiment", "epochs=1,2"], 2, "A sweep has several configurations."),
 ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
-    # What Hydra alone would let pass, or print, with its flags.
+    # Input that Hydra itself would accept or print.
     WRONG + [(["--cfg", "job", *row[0]], *row[1:]) for row in WRONG if row[0][0] in SHOWN_BY_HYDRA],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_wrong_is_one_sentence(
+def test_wrong_input_leads_to_one_message(
     arguments: list[str],
     code: int,
     words: str,
@@ -197,13 +197,13 @@ def test_the_help_has_examples_that_are_some(tmp_path: Path, home: Path, capsys:
     assert done.returncode == 0
     lines = [line.split()[3:] for line in done.stdout.splitlines() if line.startswith("  python -m decloud_pl ")]
     assert len(lines) == 6
-    for words in lines:  # each sweep of conf/sweep runs in a test of its own
+    for words in lines:  # each sweep of conf/sweep has its own test
         compose([word.partition(",")[0] for word in words if "=" in word and not word.startswith("sweep=")])
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("decloud_pl ")
 
 
-def test_the_help_shows_what_counts_with_every_choice_and_no_key(tmp_path: Path, home: Path, keep: Any) -> None:
+def test_the_help_shows_settings_and_choices_but_no_keys(tmp_path: Path, home: Path, keep: Any) -> None:
     keep({"seed": 3})
     own = home / "conf" / "preset" / "mine.yaml"
     own.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""built-in < preset < experiment < config.json < environment < command line."""
+"""The precedence is built-in < preset < experiment < config.json < environment < command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PRESETS = {
 
 
 def origins(environ: dict[str, str], *overrides: str) -> dict[str, tuple[Any, str]]:
-    """Every setting's value, and where it comes from."""
+    """Return the value and origin of every setting."""
     return {entry.name: (entry.value, entry.origin) for entry in show(composed(sources(overrides, environ=environ)))}
 
 
@@ -85,7 +85,7 @@ def test_the_main_settings_are_all_here() -> None:
     assert set(DEFAULTS) <= set(settings_by_name())
 
 
-# One row a setting: in config.json, as the environment writes it, as a Hydra override, and how each reads.
+# A setting per row: its value in config.json, in the environment, as a Hydra override, and as shown.
 LADDER: list[tuple[str, object, str, str, tuple[object, object, object]]] = [
     ("keypair_path", "/a", "/b", "wallet.keypair_path=/c", ("/a", "/b", "/c")),
     ("datasets", ["mnist"], "svhn,sst2", "datasets=[imdb]", (["mnist"], ["svhn", "sst2"], ["imdb"])),
@@ -146,7 +146,7 @@ def test_config_json_beats_the_preset(environ: dict[str, str], keep: Any) -> Non
     assert covered(composed(given)) == ["min_reward"]
 
 
-def test_a_preset_beats_what_is_built_in(environ: dict[str, str], keep: Any) -> None:
+def test_a_preset_overrides_built_in_values(environ: dict[str, str], keep: Any) -> None:
     keep({"preset": "quick-test"})
     assert origin("max_batches", environ) == (50, "preset quick-test")
     assert load(["max_batches=3"], environ=environ).max_batches == 3
@@ -164,7 +164,7 @@ def test_another_network_leaves_the_kept_ones_addresses_behind(environ: dict[str
     assert origin("network.rpc_url", environ, "network=local") == ("http://127.0.0.1:8899", "command line")
 
 
-def test_another_storage_keeps_what_is_set_for_it(environ: dict[str, str], keep: Any) -> None:
+def test_another_storage_keeps_its_settings(environ: dict[str, str], keep: Any) -> None:
     keep({"storage": "embedded", "storage.kubo_address": "/ip4/127.0.0.1/tcp/1/http"})
     node = "/ip4/127.0.0.1/tcp/1/http"
     assert value_at(load(["storage=kubo"], environ=environ), "storage.kubo_address") == node
@@ -227,7 +227,7 @@ def test_a_users_own_preset(overrides: list[str], home: Path, environ: dict[str,
 
 
 def test_a_public_networks_storage_is_one_that_others_can_read(home: Path, environ: dict[str, str], keep: Any) -> None:
-    """Unless another layer chooses one, whichever of the two is chosen first."""
+    """Unless another layer chooses one. The order of the two choices does not matter."""
     assert load(environ=environ).storage.kind == "embedded"
     assert load(["network=mainnet"], environ=environ).storage.kind == "pinata"
     assert load(["network=devnet", "storage=embedded"], environ=environ).storage.kind == "embedded"

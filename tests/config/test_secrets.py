@@ -1,4 +1,4 @@
-"""Secrets are shown in part, never copied into the tree, and can live in the system keyring."""
+"""Secrets are masked, never part of the tree, and can be in the system keyring."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def shown(environ: dict[str, str]) -> list[Shown]:
 
 
 class MemoryKeyring(KeyringBackend):
-    """A keyring as a desktop would give it."""
+    """A keyring like that of a desktop."""
 
     priority = 1
 

@@ -1,4 +1,4 @@
-"""Composed settings are typed and checked; what is wrong is named together with what is right."""
+"""Composed settings are typed and checked, and errors state the valid values."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_user_mappings_lie_over_the_networks() -> None:
         ("epochs=[1", "cannot be read"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(override: str, words: str) -> None:
+def test_a_wrong_setting_leads_to_one_message(override: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compose([override])
     assert words in str(caught.value)
@@ -135,7 +135,7 @@ def test_fallbacks_have_websockets_too() -> None:
         ("chain.daily=1", "Did you mean 'chain.daily_cap'?"),
     ],
 )
-def test_what_is_wrong_with_chain_and_daemon(override: str, words: str) -> None:
+def test_wrong_settings_of_chain_and_daemon(override: str, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compose([override])
     assert words in str(caught.value)
@@ -149,7 +149,7 @@ def test_sol_amounts_are_exact(text: str, lamports: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "0.0000000001", "nan", "inf", "1e400"])
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_an_invalid_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not an amount in SOL"):
         parse_sol(text)
 
@@ -227,7 +227,7 @@ def test_wrong_settings_of_the_training(change: str, message: str) -> None:
         (["network.convention=delta", "update.convention=gradient"], "gradient", "delta; written as gradient"),
     ],
 )
-def test_updates_are_written_as_they_are_read_unless_the_user_says_so(
+def test_updates_are_written_as_they_are_read_unless_the_user_decides_otherwise(
     given: list[str], written: str, shown: str
 ) -> None:
     settings = compose(given)

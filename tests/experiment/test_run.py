@@ -139,7 +139,7 @@ def test_ctrl_c_before_a_checkpoint(tmp_path: Path) -> None:
     with Terminal(command, {**os.environ, "DECLOUD_HOME": str(tmp_path)}) as terminal:
         terminal.wait_for("preparing")
         terminal.type("\x03")
-        terminal.wait_for("Interrupted before the first checkpoint. Run the same command again to start over.")
+        terminal.wait_for("Interrupted before the first checkpoint. Run the same command again to start from scratch.")
         assert terminal.end() == 130
     assert "Traceback" not in terminal.shown
 

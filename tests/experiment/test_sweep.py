@@ -231,7 +231,7 @@ def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
         (["optimizer.lr=1e-3,abc"], 'optimizer.lr must be a number (got "abc").'),
         (["seed=1,2", "optimizer=adam,sdg"], "Unknown optimizer 'sdg'. Did you mean 'sgd'?"),
         (["epochs=1,0"], "epochs must be at least 1 (got 0)."),
-        (["paths.mnits=/data"], "paths: there is no data set 'mnits'. Did you mean 'mnist'?"),
+        (["paths.mnits=/data"], "paths: unknown data set 'mnits'. Did you mean 'mnist'?"),
         ([f"data.mirror={MIRROR}"], "decloud-trainer config --set data.mirror=-"),
     ],
 )

@@ -45,7 +45,7 @@ def test_ctrl_c_in_mid_training_then_once_more(start: Callable[..., Any], tmp_pa
     demo.reader.join()
     output = "\n".join([*demo.seen, *(line for line in demo.lines.queue if line is not None)])
     assert "Traceback" not in output
-    assert "goes on where it was" in output
+    assert "To resume, run" in output
     assert nothing_works_in(home), processes_of(home)
 
     done = subprocess.run(
@@ -85,7 +85,7 @@ def test_the_end_of_the_network_is_the_end_of_the_demo(start: Callable[..., Any]
     demo.wait_for("Looking for rounds")
     (network,) = (child for child in psutil.Process(demo.process.pid).children() if "localnet" in child.cmdline())
     network.kill()
-    said = demo.wait_for("The local network ended.")
+    said = demo.wait_for("The local network stopped.")
     assert said.startswith("decloud-trainer: ")
     assert demo.process.wait(timeout=60) == 12
     assert nothing_works_in(home), processes_of(home)

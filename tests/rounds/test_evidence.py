@@ -45,12 +45,12 @@ def evidence(round_id: int, convention: Convention | None) -> Evidence:
     ("told", "configured", "words"),
     [
         (["gradient", None], "delta", "config --set network.convention=gradient"),
-        (["gradient"], "gradient", "Updates are read as gradient here, and network.convention says so."),
+        (["gradient"], "gradient", "This network reads updates as gradient, which matches"),
         (["gradient", "delta"], "delta", "The rounds contradict each other"),
-        ([None], "delta", "No completed round tells; network.convention stays delta"),
-        ([], "delta", "No completed round tells"),
+        ([None], "delta", "The daemon continues to use network.convention=delta."),
+        ([], "delta", "No completed round is conclusive"),
         ([None, "gradient", "delta"], "auto", "Validator validator reads updates as gradient, as round 1 shows."),
-        ([None], "auto", "the daemon assumes what the public validator is meant to compute"),
+        ([None], "auto", "The daemon assumes the public validator's convention."),
     ],
 )
 def test_what_follows(
@@ -60,5 +60,5 @@ def test_what_follows(
     show(Record(rounds, {9: "The data set emnist is not on this machine."}), configured)
     text = capsys.readouterr().out
     assert words in text
-    assert "Round 9 was passed over: The data set emnist is not on this machine." in text
+    assert "Skipped round 9: The data set emnist is not on this machine." in text
     assert max(map(len, text.splitlines()[: len(told) + 1]), default=0) <= 80

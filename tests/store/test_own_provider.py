@@ -178,7 +178,7 @@ def test_setup_offers_it_and_asks_for_its_secret(home: Path, archive: FakeArchiv
         terminal.answer("]: ", "", "", "", "", "", "", "")
         terminal.wait_for("the archive of our group")
         terminal.answer("Your choice [embedded]: ", "archive")
-        terminal.answer("Token of the archive (not shown): ", "", TOKEN)
+        terminal.answer("Token of the archive (hidden): ", "", TOKEN)
         terminal.answer("Address of the archive [https://archive.example]: ", archive.url)
         terminal.wait_for("knows the token")
         assert terminal.end() == 0
@@ -202,7 +202,7 @@ def test_its_package_must_be_allowed(chosen: list[str], home: Path) -> None:
         ("about:", "abuot:", "unexpected keyword argument 'abuot'"),
         ("archive_token: {asks", "archive_login: {asks", "archive_login needs a name like"),
         ("[ARCHIVE_TOKEN]", "[ARCHIVE_LOGIN]", "ARCHIVE_LOGIN needs a name like"),
-        ("providers:", "providers: [", "invalid YAML"),
+        ("providers:", "providers: [", "is not YAML"),
         ("archive_url: https", "archive-url: https", "'archive-url' cannot be a setting"),
         ("${storage.archive_url}", "${storage.archive_ulr}", "archive_ulr"),
         ("_target_: our_package.archive.ArchiveStore", "_target_: our_package.archive.status_error", "cannot be built"),

@@ -1,1 +1,1 @@
-"""The commands, one file each: they may import everything, and nothing imports them."""
+"""The commands, one file each. They may import any module, and no module imports them."""

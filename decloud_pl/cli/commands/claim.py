@@ -1,4 +1,4 @@
-"""Claim the reward of one round, or of all.
+"""Claim the reward of one round or of all rounds.
 
 Examples:
   decloud-trainer claim 42
@@ -15,12 +15,12 @@ from decloud_pl.errors import UsageError
 
 @command(__doc__)
 @maybe_round_id
-@click.option("--all", "every", is_flag=True, help="every round whose reward waits for this wallet")
+@click.option("--all", "every", is_flag=True, help="claim every reward that this wallet has not claimed yet")
 @as_json
 @overrides
 def run(round_id: int | None, every: bool, as_json: bool, overrides: list[str]) -> int:
     if (round_id is None) is not every:
-        raise UsageError("claim needs a round's number or --all.", fix="See decloud-trainer claim --help.")
+        raise UsageError("claim needs either the ID of a round or --all.", fix="See decloud-trainer claim --help.")
     from decloud_pl.cli.manual import take_step
 
     return take_step("claim", round_id, overrides, json=as_json)

@@ -1,4 +1,6 @@
-"""Print a script with which a shell completes commands, options, settings and choices.
+"""Print a script for shell completion.
+
+The shell completes commands, options, settings and choices.
 
 Examples:
   eval "$(decloud-trainer completion bash)"        (in ~/.bashrc)

@@ -1,7 +1,7 @@
-"""Find out how this network's validators read updates, from completed rounds.
+"""Detect how this network's validators read updates.
 
-It downloads the files of completed rounds, scores them under each convention on this machine, and compares with the
-shares that the validators gave. It needs no wallet and sends nothing.
+Downloads the files of completed rounds, scores them under each convention on this machine, and compares the scores with
+the shares that the validators gave. Needs no wallet and sends no transaction.
 
 Examples:
   decloud-trainer convention
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @command(__doc__)
 @click.option(
-    "--rounds", type=WholeNumber(1), default=3, metavar="N", help="look until N rounds have told (default: 3)"
+    "--rounds", type=WholeNumber(1), default=3, metavar="N", help="stop after N conclusive rounds (default: 3)"
 )
 @as_json
 @overrides
@@ -46,7 +46,7 @@ def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
     catalog = make_catalog(settings)
     gateways = make_gateways(settings.network, settings.storage)
     with steps() as tell:
-        tell("Asking the chain for completed rounds…")
+        tell("Reading completed rounds from the chain…")
         record = asyncio.run(_record(settings.network, gateways, catalog, rounds, tell))
     configured = settings.network.convention
     if as_json:
@@ -63,7 +63,7 @@ def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
 
 
 def show(record: Record, configured: str) -> None:
-    """Prints what each round told, and what follows for the setting."""
+    """Print what each round shows, and the conclusion for the setting."""
     from decloud_pl.cli.ui.output import print_table
 
     rows = [
@@ -82,7 +82,7 @@ def show(record: Record, configured: str) -> None:
         print_table(headings, rows, flexible=1)
         print()
     for number, reason in record.passed_over.items():
-        print(f"Round {number} was passed over: {reason}")
+        print(f"Skipped round {number}: {reason}")
     for line in _by_validator(record) if configured == "auto" else [_conclusion(record, configured)]:
         print(line)
 
@@ -114,22 +114,22 @@ async def _record(
 def _by_validator(record: Record) -> list[str]:
     latest = {one.validator: one for one in reversed(record.rounds) if one.convention is not None}
     if not latest:
-        return ["No completed round tells; the daemon assumes what the public validator is meant to compute."]
+        return ["No completed round is conclusive. The daemon assumes the public validator's convention."]
     return [
-        f"Validator {validator} reads updates as {one.convention}, as round {one.round_id} shows. The daemon finds that"
-        " out by itself (network.convention=auto)."
+        f"Validator {validator} reads updates as {one.convention}, as round {one.round_id} shows. The daemon detects"
+        " this automatically (network.convention=auto)."
         for validator, one in latest.items()
     ]
 
 
 def _conclusion(record: Record, configured: str) -> str:
     if record.convention is None:
-        told = {evidence.convention for evidence in record.rounds} - {None}
-        reason = "The rounds contradict each other" if told else "No completed round tells"
-        return f"{reason}; network.convention stays {configured}, as configured."
+        shown = {evidence.convention for evidence in record.rounds} - {None}
+        reason = "The rounds contradict each other" if shown else "No completed round is conclusive"
+        return f"{reason}. The daemon continues to use network.convention={configured}."
     if record.convention == configured:
-        return f"Updates are read as {configured} here, and network.convention says so."
+        return f"This network reads updates as {configured}, which matches network.convention."
     return (
-        f"Updates are read as {record.convention} here, but network.convention is {configured}: yours would earn"
-        f" nothing. Set it with `decloud-trainer config --set network.convention={record.convention}`."
+        f"This network reads updates as {record.convention}, but network.convention is {configured}, so your updates"
+        f" would earn nothing. Run: decloud-trainer config --set network.convention={record.convention}"
     )

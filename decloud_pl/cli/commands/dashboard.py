@@ -1,8 +1,8 @@
 """Show rounds, trainings, earnings and the log in a browser.
 
-Serves a web page on 127.0.0.1. It reads the journal, whether the daemon runs or not, and changes nothing. Only
-programs on this machine can reach it, and a browser needs the whole address with its token. /metrics and /healthz
-need no token.
+Serves a web page on 127.0.0.1. It reads the journal, even if the daemon is not running, and changes nothing. Only
+programs on this machine can reach it. A browser needs the complete address with its token; /metrics and /healthz need
+no token.
 
 Examples:
   decloud-trainer dashboard
@@ -56,5 +56,5 @@ async def _serve(home: Path, token: str, port: int, *, as_json: bool) -> None:
             if as_json:
                 print_document({"url": url, "home": str(home)})
             else:
-                print(f"The dashboard of {home} is at\n\n  {url}\n\nCtrl-C stops it.", flush=True)
+                print(f"The dashboard of {home} is at\n\n  {url}\n\nPress Ctrl-C to stop it.", flush=True)
             await stop.wait()

@@ -1,12 +1,12 @@
-"""List the data sets: licence, size, what is on this machine and where.
+"""List the data sets with their licences, sizes and files.
 
-A round names one of the network's 99 data sets. mappings.NAME=OTHER trains such a round on another data set;
-paths.NAME=FOLDER says where your own files are: torchvision's layout, class folders of images, .npz or .npy arrays,
-or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars names the columns). Labels count from 0;
-PATH?first_label=1 is for class folders, arrays and tables whose numbers begin with 1. Class folders whose names are no
-numbers are counted in the order of the alphabet, and the list shows which label each one has. Image files are
-opened as torchvision's loader does: an EXIF orientation is not applied, transparency is dropped. Grey of 16 bits is
-scaled to 8; pixels of 32 bits are refused.
+A round's data set is one of the network's 99. mappings.NAME=OTHER trains its rounds on another data set instead.
+paths.NAME=FOLDER sets the path of your own files: torchvision's layout, class folders of images, .npz or .npy arrays,
+or parquet, CSV or JSONL tables of texts (reviews.csv?text=review&label=stars gives the columns). Labels start at 0; use
+PATH?first_label=1 for class folders, arrays and tables whose labels start at 1. Class folders without numbers as names
+get their labels in alphabetical order, and the list shows each label. Image files are read like torchvision does:
+EXIF orientation is ignored and transparency is dropped. Gray images of 16 bits are scaled to 8 bits; images with 32
+bits per pixel are refused.
 
 Examples:
   decloud-trainer datasets
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @command(__doc__)
-@click.option("--download", multiple=True, metavar="NAME", help="download one first (may be repeated)")
+@click.option("--download", multiple=True, metavar="NAME", help="download this data set first (repeatable)")
 @as_json
 @overrides
 def run(download: Sequence[str], as_json: bool, overrides: list[str]) -> int:
@@ -52,7 +52,7 @@ def run(download: Sequence[str], as_json: bool, overrides: list[str]) -> int:
         _print(item)
     print(f"\nData folder: {catalog.data.folder}")
     for name, other in catalog.mappings.items():
-        print(f"Rounds that ask for {name} are trained on {other}.")
+        print(f"Rounds with the data set {name} are trained on {other}.")
     return 0
 
 
@@ -65,7 +65,7 @@ def _download(names: Sequence[str], catalog: Catalog) -> None:
         if wanted.find(None, catalog.data) is not None:
             continue
         if not wanted.downloads:
-            raise UsageError(f"The data set {name} cannot be downloaded.", fix="It is part of a dependency.")
+            raise UsageError(f"The data set {name} needs no download: a dependency contains it.", fix="Just use it.")
         download(wanted, catalog.data)
 
 
@@ -74,11 +74,11 @@ def _print(item: Item) -> None:
 
     classes = "" if item.num_classes is None else f"{item.num_classes} classes, "
     if item.on_disk:
-        where = f"{item.path} ({item.bytes_on_disk / 1e6:.1f} MB)" if item.path else "comes with the installation"
+        where = f"{item.path} ({item.bytes_on_disk / 1e6:.1f} MB)" if item.path else "part of the installation"
     elif item.problem:
         where = item.problem
     else:
-        where = "not here; it is downloaded before the first round that needs it"
+        where = "not downloaded yet; the daemon downloads them before the first round that needs them"
     others = [name for name in item.rounds if name != item.name]
     print(f"{item.name}: {item.kind or 'own'}, {classes}{item.size}")
     print(f"  licence: {item.licence}")

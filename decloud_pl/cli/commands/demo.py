@@ -1,6 +1,6 @@
-"""Earn a reward on a local network, on this machine alone.
+"""Earn a reward on a local network on this machine.
 
-Starts a local DECLOUD network and the daemon, shows each step, and stops when the rounds are claimed. It needs no
+Starts a local DECLOUD network and the daemon, shows each step, and stops when the rewards are claimed. Needs no
 account, no SOL and no internet.
 
 Examples:
@@ -35,8 +35,8 @@ _START_BALANCE = 1_000_000_000
 
 
 @command(__doc__)
-@click.option("--rounds", type=WholeNumber(1), default=1, metavar="N", help="how many rounds to earn (default 1)")
-@click.option("--home", type=FILE, metavar="DIR", help="where chain, store, wallet and journal are kept")
+@click.option("--rounds", type=WholeNumber(1), default=1, metavar="N", help="number of rounds (default 1)")
+@click.option("--home", type=FILE, metavar="DIR", help="folder for chain, store, wallet and journal")
 @dialect
 @as_json
 def run(rounds: int, home: Path | None, dialect: str | None, as_json: bool) -> int:
@@ -50,7 +50,7 @@ def run(rounds: int, home: Path | None, dialect: str | None, as_json: bool) -> i
     with reporter:
         summary, interrupted = asyncio.run(_demo(folder, rounds, dialect, reporter))
     if interrupted:
-        reporter.say(f"Stopped. Start it again with --home {folder} and it goes on where it was.")
+        reporter.say(f"Stopped. To resume, run `decloud-trainer demo --home {folder}`.")
         return 130
     if as_json:
         print_document(summary)
@@ -60,7 +60,7 @@ def run(rounds: int, home: Path | None, dialect: str | None, as_json: bool) -> i
     if unfinished:
         raise TrainingError(
             f"{len(unfinished)} of {rounds} rounds were not completed.",
-            fix="The lines above say why.",
+            fix="See the lines above for the reasons.",
         )
     return 0
 
@@ -101,7 +101,7 @@ async def _demo(
                     watch.cancel()
                 if gone.is_set():
                     raise LocalnetError(
-                        "The local network ended.", fix=f"Its log is {log}. Start the demo again and it goes on."
+                        "The local network stopped.", fix=f"See {log}. Start the demo again to resume it."
                     )
                 ended = daemon.ended
                 if interrupted:
@@ -119,13 +119,13 @@ async def _demo(
 
 
 async def _stop_with(gone: asyncio.Event, daemon: Daemon) -> None:
-    """A daemon would wait for its endpoint for ever; the demo's does not come back."""
+    """Stop the daemon, which would otherwise wait forever for the ended network."""
     await gone.wait()
     daemon.stop()
 
 
 def _demo_wallet(path: Path) -> Wallet:
-    """The demo's own wallet: it never touches the user's."""
+    """Open or create the demo's own wallet, so that the demo never uses the user's."""
     from decloud_pl.chain.wallet import create_wallet, load_wallet
 
     if path.exists():
@@ -134,7 +134,7 @@ def _demo_wallet(path: Path) -> Wallet:
 
 
 async def _fund(rpc: RpcClient, wallet: Wallet) -> int:
-    """Gives an empty wallet its first SOL and returns its balance in lamports."""
+    """Fund an empty wallet with 1 SOL, and return its balance in lamports."""
     balance = await rpc.balance(wallet.address)
     if balance < _START_BALANCE // 10:
         await rpc.request_airdrop(wallet.address, _START_BALANCE)
@@ -143,7 +143,7 @@ async def _fund(rpc: RpcClient, wallet: Wallet) -> int:
 
 
 def _entry(record: RoundRecord) -> dict[str, Any]:
-    """One round of the summary; amounts in lamports, accuracies 0 to 1."""
+    """Return a round of the summary: amounts in lamports, accuracies from 0 to 1."""
     from decloud_pl.journal.record import State
 
     completed = record.state in (State.CLAIMED, State.UNREWARDED)
@@ -188,6 +188,6 @@ def _print_summary(summary: dict[str, Any], reporter: TerminalReporter) -> None:
     costs = summary["balance_before"] + earned - summary["balance_after"]
     reporter.say(
         f"Earned {format_sol(earned)} in {summary['seconds']:.0f} s; "
-        f"fees and deposits took {format_sol(costs)}. "
+        f"fees and deposits cost {format_sol(costs)}. "
         f"The wallet holds {format_sol(summary['balance_after'])}."
     )

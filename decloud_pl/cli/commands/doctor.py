@@ -1,7 +1,7 @@
 """Check wallet, network, storage, data and machine.
 
-Tries the settings, wallet, RPC, WebSocket, clock, balance, gateways, storage, disk, data sets and device. It ends
-with 0 when nothing is in the way of earning, else with 14.
+Checks the settings, wallet, RPC, WebSocket, clock, balance, gateways, storage, disk, data sets and device. The exit
+code is 0 if rounds can earn a reward, else 14.
 
 Examples:
   decloud-trainer doctor
@@ -43,7 +43,7 @@ def run(as_json: bool, overrides: list[str]) -> int:
         print_json({"well": not problems, "findings": [dataclasses.asdict(finding) for finding in findings]})
     else:
         rows = [[finding.name, finding.verdict, _sentences(finding)] for finding in findings]
-        print_table(["check", "verdict", "what was found, and what to do"], rows)
+        print_table(["check", "verdict", "result and what to do"], rows)
         print(f"\n{len(problems) or 'No'} problem{'s' if len(problems) != 1 else ''}")
     return EXIT_UNWELL if problems else 0
 

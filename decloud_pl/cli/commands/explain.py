@@ -1,6 +1,6 @@
-"""Show each test of a round and whether the daemon would join it.
+"""Show whether the daemon would join a round, and why.
 
-It needs no wallet. Without one the test of the balance fails.
+Needs no wallet, but without a wallet the test of the balance fails.
 
 Examples:
   decloud-trainer explain 42
@@ -48,8 +48,8 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     rows = [[check.name, "yes" if check.passed else "no", check.detail] for check in checks]
     print_table(["test", "passed", "because"], rows)
     failed = next((check for check in checks if not check.passed), None)
-    print(f"\nIts validator is taken to read updates as {choice.convention}: {choice.why}.")
+    print(f"\nThe daemon assumes that the validator reads updates as {choice.convention}: {choice.why}.")
     if written != choice.convention:
-        print(f"update.convention is {written}, so yours would be misread.")
+        print(f"update.convention is {written}, so the validator would misread your update.")
     print(f"The daemon {'would join it' if failed is None else f'does not join it: {failed.detail}'}.")
     return 0

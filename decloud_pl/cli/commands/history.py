@@ -1,6 +1,6 @@
-"""Show the rounds this machine has worked on.
+"""Show the rounds in this machine's journal.
 
-It reads the journal on this machine and asks no network; it needs no wallet.
+Needs neither a wallet nor a network.
 
 Examples:
   decloud-trainer history
@@ -50,7 +50,7 @@ _CSV_COLUMNS = (
 
 
 @command(__doc__)
-@click.option("--last", type=int, default=0, metavar="N", help="only the last N (default: all)")
+@click.option("--last", type=int, default=0, metavar="N", help="show only the last N rounds (default: all)")
 @click.option("--csv", is_flag=True, help="print comma-separated values, amounts in lamports")
 @click.option("--plot", type=FILE, metavar="FILE", help="draw the earnings: .png, .svg or .pdf")
 @as_json
@@ -86,7 +86,7 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
         print_json(document)
         return 0
     if not rows:
-        print("This machine has worked on no round yet.")
+        print("The journal has no rounds yet.")
         return 0
     table = [
         [
@@ -105,7 +105,7 @@ def run(last: int, csv: bool, plot: Path | None, as_json: bool, overrides: list[
 
 
 def _print_csv(rows: Sequence[tuple[Owner, RoundRecord]], costs: Mapping[tuple[Owner, int], int]) -> None:
-    """One line per round: amounts in lamports, accuracies 0 to 1, times in seconds."""
+    """Print a CSV line per round: amounts in lamports, accuracies from 0 to 1, times in seconds."""
     import csv
     import sys
     from datetime import UTC, datetime

@@ -1,6 +1,6 @@
 """Join one round.
 
-Joins it without regard to its data set and reward. Does nothing else.
+Joins the round regardless of its data set and reward, and does not train.
 
 Examples:
   decloud-trainer join 42

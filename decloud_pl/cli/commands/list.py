@@ -34,14 +34,14 @@ _STATUSES = (
 
 
 @command(__doc__)
-@click.option("--status", type=Choice(_STATUSES), metavar="S", help=f"only those in one status: {', '.join(_STATUSES)}")
-@click.option("--limit", type=click.IntRange(0), default=500, help="look through the latest N rounds (500); 0 for all")
+@click.option("--status", type=Choice(_STATUSES), metavar="S", help=f"filter by status: {', '.join(_STATUSES)}")
+@click.option("--limit", type=click.IntRange(0), default=500, help="search the latest N rounds (500); 0 for all")
 @as_json
 @overrides
 def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> int:
     import asyncio
 
-    # Before the settings load Hydra: for each of its classes pydantic, which this brings, goes through all modules.
+    # Imported before the settings load Hydra, because pydantic searches all loaded modules for each of its classes.
     import solana.rpc.async_api  # noqa: F401
 
     from decloud_pl.cli.config.session import open_settings
@@ -69,9 +69,9 @@ def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> 
     if rows:
         print_table([">round", "status", "data set", ">SOL", ">joined", "next deadline"], rows, flexible=2)
     else:
-        print("There is no such round." if rounds else "There is no round yet.")
+        print("No matching rounds." if rounds else "The network has no rounds yet.")
     if rounds and rounds[0].id > 0 and len(rounds) >= limit > 0:
-        print(f"Older rounds than {rounds[0].id} were not looked through; --limit 0 looks through all.")
+        print(f"Rounds before {rounds[0].id} were not searched. Use --limit 0 to search all rounds.")
     return 0
 
 

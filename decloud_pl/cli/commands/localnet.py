@@ -1,8 +1,8 @@
 """Run a DECLOUD network on this machine.
 
 Runs the on-chain program, an RPC server, a store gateway, a creator and a validator. Only programs on this machine can
-reach it. State, store and the agents' wallets are kept in the home folder. What happens to a round is one line each:
-posted, claimed by the validator, joined, submitted, scored, paid.
+reach it. The home folder contains the state, the store and the agents' wallets. The command prints a line when a round
+is posted, claimed by the validator, joined, submitted, scored and paid.
 
 Examples:
   decloud-trainer localnet
@@ -36,32 +36,32 @@ _FASTEST = 1000
 
 
 @command(__doc__)
-@click.option("--rpc-port", type=int, default=8899, metavar="N", help="HTTP port; WebSocket has the next")
-@click.option("--gateway-port", type=int, default=8080, metavar="N", help="store gateway (0: any free)")
+@click.option("--rpc-port", type=int, default=8899, metavar="N", help="HTTP port (0: any); WebSocket uses the next")
+@click.option("--gateway-port", type=int, default=8080, metavar="N", help="port of the store gateway (0: any)")
 @click.option("--home", type=FILE, metavar="DIR", help="folder for state and store")
-@click.option("--no-agents", is_flag=True, help="no creator, no validator")
-@click.option("--speed", type=float, default=1.0, metavar="X", help="run the chain's time X times as fast")
-@click.option("--rounds", type=int, default=0, metavar="N", help="rounds to post (default: no end)")
+@click.option("--no-agents", is_flag=True, help="run neither creator nor validator")
+@click.option("--speed", type=float, default=1.0, metavar="X", help="run the chain's clock X times as fast")
+@click.option("--rounds", type=int, default=0, metavar="N", help="number of rounds to post (default: no limit)")
 @click.option(
     "--dataset",
     multiple=True,
     metavar="NAME",
-    help="what rounds ask for, in turn (default custom, scored on digits; may be repeated)",
+    help="data set of the rounds, in turn (default custom, scored on digits; repeatable)",
 )
 @click.option(
     "--architecture",
     multiple=True,
     metavar="NAME",
-    help="of the base models; each data set gets the first that fits (may be repeated)",
+    help="architecture of base models; each data set gets the first that fits (repeatable)",
 )
 @click.option("--data", type=FILE, metavar="DIR", help="the validator's data folder")
-@click.option("--open-rounds", type=WholeNumber(1), default=1, metavar="N", help="rounds at a time (default 1)")
-@click.option("--reward", default="1", metavar="SOL", help="reward of a round (default 1)")
+@click.option("--open-rounds", type=WholeNumber(1), default=1, metavar="N", help="open rounds at a time (default 1)")
+@click.option("--reward", default="1", metavar="SOL", help="reward per round (default 1)")
 @dialect
 @click.option(
     "--convention",
     type=Choice(("delta", "gradient", "equal")),
-    help="what submissions mean here; equal: a share each (default: the dialect's)",
+    help="how the validator reads updates; equal: same share for all (default: the dialect's)",
 )
 @as_json
 @click.option("--exit-with-parent", is_flag=True, help="stop when standard input closes")
@@ -78,12 +78,12 @@ def run(
     **agents: Any,
 ) -> int:
     options = None if no_agents else _agent_options(dialect, **agents)
-    # A blockhash lives for 60 seconds of the chain's time; nobody could sign and send in less than some milliseconds.
+    # A blockhash expires after 60 seconds of the chain's time. At higher speeds, no transaction could land in time.
     if not 0 < speed <= _FASTEST:
-        raise UsageError(f"--speed is {speed:g}.", fix=f"Give a number above 0, at most {_FASTEST}.")
+        raise UsageError(f"--speed must be greater than 0 and at most {_FASTEST} (got {speed:g}).")
     for name, port in (("--rpc-port", rpc_port), ("--gateway-port", gateway_port)):
         if not 0 <= port < 65_535:
-            raise UsageError(f"{name} is no port.", fix="Give 0 to 65534.")
+            raise UsageError(f"{name} must be from 0 to 65534 (got {port}).")
     import asyncio
 
     from decloud_pl.config import default_home
@@ -122,9 +122,9 @@ def _agent_options(
     try:
         lamports = parse_sol(reward)
     except ValueError as error:
-        raise UsageError(f"--reward: {error}.", fix="Write it like 0.5.") from error
+        raise UsageError(f"--reward: {error}.", fix="Example: --reward 0.5.") from error
     if not lamports or rounds < 0:
-        raise UsageError("--reward and --rounds must be positive.", fix="Give a reward above 0.")
+        raise UsageError("--reward must be greater than 0, and --rounds at least 0.")
     data = None if data is None else data.expanduser().resolve()
     folder = DataFolder.from_node({"folder": data, "download": False})
     offers = make_offers(dataset or ("custom",), architecture, folder, get_dialect(dialect or NEWEST))
@@ -153,5 +153,5 @@ async def _serve(network: LocalNetwork, *, has_agents: bool, as_json: bool, exit
                 print(f"Dialect    {endpoints.dialect}")
                 print(f"Home       {endpoints.home}", flush=True)
                 if has_agents:
-                    print("Creator and validator are at work. Ctrl-C stops the network.", flush=True)
+                    print("Creator and validator are running. Press Ctrl-C to stop the network.", flush=True)
             await stop.wait()

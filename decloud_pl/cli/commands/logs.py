@@ -22,27 +22,27 @@ _LOOK_SECONDS = 0.5
 
 
 class _Place(NamedTuple):
-    """Where reading stopped: a file, whatever its name is by now, and bytes from its beginning."""
+    """Where reading stopped: a file, identified by its inode because it may be renamed, and an offset in bytes."""
 
     inode: int
     offset: int
 
 
 @command(__doc__)
-@click.option("-n", "--lines", type=WholeNumber(0), default=50, metavar="N", help="the last N lines (default 50)")
-@click.option("-f", "--follow", is_flag=True, help="go on with what is added, until Ctrl-C")
+@click.option("-n", "--lines", type=WholeNumber(0), default=50, metavar="N", help="show the last N lines (default 50)")
+@click.option("-f", "--follow", is_flag=True, help="show new lines until Ctrl-C")
 def run(lines: int, follow: bool) -> int:
     from decloud_pl.config.schema import default_home
     from decloud_pl.observers.log import LOG_FILE, ROTATED
 
     path = default_home(os.environ) / LOG_FILE
     if not path.exists():
-        print(f"There is no log yet: {path}{'. Waiting for it.' if follow else ''}", file=sys.stderr)
+        print(f"{path} does not exist yet.{' Waiting for it…' if follow else ''}", file=sys.stderr)
         if not follow:
             return 0
     names = [path.name, *(f"{path.name}.{number}" for number in range(1, ROTATED + 1))]
     files = [path.with_name(name) for name in names]
-    # The file before the last rotation too: the present one may have begun a moment ago.
+    # The previous file is read as well, because the log may have been rotated a moment ago.
     last, place = _lines_since(None, files[:2])
     _print(last[max(0, len(last) - lines) :])
     while follow:
@@ -53,10 +53,10 @@ def run(lines: int, follow: bool) -> int:
 
 
 def _lines_since(place: _Place | None, files: list[Path]) -> tuple[list[bytes], _Place | None]:
-    """The whole lines after a place, those of files that were rotated meanwhile included, and where they end.
+    """Return the complete lines after a place, across rotated files, and the place where they end.
 
-    ``files`` are the log's, the newest first; all of them where no place is given. What follows a place that is in
-    none of them any more is the newest.
+    ``files`` are the files of the log, the newest first. Without a place, all of them are read. If the place's file
+    was deleted, only the newest file is read.
     """
     found: dict[int, list[bytes]] = {}
     end = place
@@ -70,7 +70,7 @@ def _lines_since(place: _Place | None, files: list[Path]) -> tuple[list[bytes], 
             is_there = place is not None and inode == place.inode
             begin = file.seek(place.offset if place is not None and is_there else 0)
             data = file.read()
-        if inode not in found:  # else it was rotated while this looked
+        if inode not in found:  # a file that is rotated meanwhile appears twice
             whole = data[: data.rfind(b"\n") + 1]
             if not found:
                 end = _Place(inode, begin + len(whole))

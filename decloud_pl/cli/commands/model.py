@@ -1,9 +1,9 @@
-"""Make a model package, or show what a model file holds.
+"""Create a model package, or show the content of a model file.
 
-A package is one safetensors file that says what it is, so that its CID alone is enough to train it. Nothing in a file
-is run to show it. Architectures: simple_cnn, resnet, vit_tiny, mlp, text_bag, text_transformer, every classification
-model of torchvision by its name (never with its weights), and plug-ins of the entry point group
-decloud_pl.architectures.
+A package is a safetensors file with weights and a description of the architecture, so its CID is enough to train it.
+Showing a file never runs code in it. Architectures: simple_cnn, resnet, vit_tiny, mlp, text_bag, text_transformer,
+every classification model of torchvision by its name (without its pretrained weights), and plug-ins of the entry point
+group decloud_pl.architectures.
 
 Examples:
   decloud-trainer model pack model.safetensors --architecture resnet --set depth=18 --set num_classes=10
@@ -36,7 +36,7 @@ run = group(__doc__)
 @run.command()
 @click.argument("file", type=FILE, metavar="FILE", help="the package to write")
 @click.option("--architecture", required=True, metavar="NAME")
-@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="a hyper-parameter (may be repeated)")
+@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="a hyper-parameter (repeatable)")
 @click.option(
     "--input",
     "of_input",
@@ -44,8 +44,8 @@ run = group(__doc__)
     metavar="KEY=VALUE",
     help="of the input: size, mean, std for images; vocabulary, length for texts",
 )
-@click.option("--weights", type=FILE, metavar="FILE.pt", help="a state dict (default: fresh)")
-@click.option("--seed", type=int, default=0, metavar="N", help="of fresh weights (default 0)")
+@click.option("--weights", type=FILE, metavar="FILE.pt", help="a state dict (default: random weights)")
+@click.option("--seed", type=int, default=0, metavar="N", help="seed of random weights (default 0)")
 @as_json
 def pack(
     file: Path,
@@ -56,14 +56,14 @@ def pack(
     seed: int,
     as_json: bool,
 ) -> int:
-    """Write a model package."""
+    """Create a model package."""
     from decloud_pl.models.make import make_package, make_spec
 
     spec = make_spec(architecture, _pairs("--set", given), _pairs("--input", of_input))
     if weights is not None:
         _existing(weights)
     if not file.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {file.parent}.", fix="Make it first.")
+        raise UsageError(f"The folder {file.parent} does not exist.", fix="Create it first.")
     make_package(file, spec, weights=weights, seed=seed)
     return _show(file, as_json=as_json)
 
@@ -72,23 +72,23 @@ def pack(
 @click.argument("file", type=FILE, metavar="FILE")
 @as_json
 def inspect(file: Path, as_json: bool) -> int:
-    """Show what a package or a .pt file holds."""
+    """Show the content of a package or a .pt file."""
     return _show(_existing(file), as_json=as_json)
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise UsageError(f"There is no file {path}.", fix="Name a model package or a .pt file.")
+        raise UsageError(f"The file {path} does not exist.", fix="Give the path of a model package or a .pt file.")
     return path
 
 
 def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` with numbers as numbers."""
+    """Parse ``KEY=VALUE`` texts; a value in JSON, such as a number, is decoded."""
     pairs: dict[str, Any] = {}
     for text in given:
         key, mark, value = text.partition("=")
         if not mark or not key:
-            raise UsageError(f"{option} {text} is no KEY=VALUE.", fix=f"Write it like {option} num_classes=10.")
+            raise UsageError(f"{option} needs KEY=VALUE (got {text!r}).", fix=f"Example: {option} num_classes=10.")
         try:
             number = json.loads(value)
         except ValueError:
@@ -113,7 +113,7 @@ def _show(path: Path, *, as_json: bool) -> int:
         return 0
     print(f"{path}: {document['bytes']:,} bytes, CID {document['cid']}")
     if found.model is None:
-        print(f"No base model: {found.problem}")
+        print(f"Not a base model: {found.problem}")
     else:
         spec = found.model.spec
         parameters = ", ".join(legible(f"{key}={value}", LONGEST_NAME) for key, value in spec.hyper_parameters.items())

@@ -1,6 +1,6 @@
-"""Copy the notebooks to a folder of yours.
+"""Copy the notebooks to your own folder.
 
-A first round, a sweep, and your own data and model, step by step in Jupyter or an editor, with decloud_pl[notebooks].
+The notebooks show a first round, a sweep, and your own data and model. To run them, install decloud_pl[notebooks].
 
 Examples:
   decloud-trainer notebooks                 into ./notebooks
@@ -26,12 +26,12 @@ def run(to: Path, as_json: bool) -> int:
     from decloud_pl.durable import copy_atomically
 
     package = Path(decloud_pl.__file__).parent
-    # Inside an installed package; beside it in a checkout.
+    # A wheel has them inside the package, a checkout next to it.
     source = next(path for path in (package / "notebooks", package.parent / "notebooks") if path.is_dir())
     copies = {path: to.expanduser() / path.name for path in sorted(source.glob("*.ipynb"))}
     kept = [copy for copy in copies.values() if copy.exists()]
     if kept:
-        raise UsageError(f"{kept[0]} exists already and was left as it is.", fix="Choose another folder with --to.")
+        raise UsageError(f"{kept[0]} exists already.", fix="Choose another folder with --to.")
     try:
         to.expanduser().mkdir(parents=True, exist_ok=True)
         for path, copy in copies.items():

@@ -1,6 +1,6 @@
-"""Try the notifications.
+"""Test the notifications.
 
-They go to the addresses in the secret notify_urls (Apprise's; `decloud-trainer config --set notify_urls=-` keeps them).
+They go to the Apprise addresses in the secret notify_urls; set it with `decloud-trainer config --set notify_urls=-`.
 
 Examples:
   decloud-trainer notify test
@@ -17,7 +17,7 @@ run = group(__doc__)
 @as_json
 @overrides
 def test(as_json: bool, overrides: list[str]) -> int:
-    """Send a message to every address and say which took it."""
+    """Send a message to every address, and show which service accepted it."""
     import asyncio
 
     from decloud_pl.cli.ui.output import print_json
@@ -37,6 +37,6 @@ def test(as_json: bool, overrides: list[str]) -> int:
         return 0
     which = ", ".join(map(str, failed))
     raise NotificationError(
-        f"The message was not taken by {len(failed)} of {len(channels)} addresses in notify_urls ({which}).",
-        fix="Check the address, its token and this machine's connection.",
+        f"Sending failed for {len(failed)} of {len(channels)} addresses in notify_urls (number {which}).",
+        fix="Check each address, its token and this machine's connection.",
     )

@@ -1,7 +1,7 @@
-"""Ask for wallet, data sets, rewards and storage, and keep the answers.
+"""Set up wallet, data sets, rewards and storage.
 
-Enter keeps the value in brackets, which is the present one when it is run again. Nothing is written before the last
-answer; Ctrl-C changes nothing. Without a terminal: decloud-trainer config --set KEY=VALUE
+Asks a question for each setting; press Enter to keep the current value in brackets. The answers are saved after the
+last question, and Ctrl-C changes nothing. Without a terminal, use `decloud-trainer config --set KEY=VALUE`.
 
 Examples:
   decloud-trainer setup

@@ -1,7 +1,7 @@
 """Find, join, train, submit and claim until stopped.
 
-Runs the daemon until Ctrl-C. Further settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE, which conf/config.yaml
-lists. They hold for this run; `decloud-trainer config` keeps settings for good.
+Runs the daemon until Ctrl-C. Further settings are Hydra overrides, KEY=VALUE or GROUP=CHOICE; conf/config.yaml lists
+them. They apply to this run only. `decloud-trainer config --set` saves settings permanently.
 
 Examples:
   decloud-trainer start
@@ -19,25 +19,23 @@ import click
 
 from decloud_pl.cli.arguments import Override, command, given, overrides
 
-_DATASET = "data sets to train for, with commas between them"
+_DATASET = "data sets to train for, separated by commas"
 _PRESET = "a preset; `decloud-trainer config --preset list` lists them"
-_NO_TRAIN = "join and claim, but leave training to `decloud-trainer train`"
-_FORCE = "submit updates that would gain nothing too, and those withheld before as they are"
+_NO_TRAIN = "join and claim, but do not train; `decloud-trainer train` does"
+_FORCE = "also submit updates without a gain, including those withheld before"
 
 
 @command(__doc__)
 @click.option("--preset", type=Override(), metavar="NAME", help=_PRESET)
 @click.option("--dataset", "datasets", type=Override(), metavar="LIST", help=_DATASET)
-@click.option("--min-reward", type=Override(), metavar="SOL", help="the least reward of a round")
-@click.option("--max-reward", type=Override(), metavar="SOL", help="the greatest, 0 for no limit")
-@click.option("--epochs", type=Override(), metavar="N", help="epochs of a training")
-@click.option(
-    "--max-parallel", "max_concurrent_rounds", type=Override(), metavar="N", help="rounds to work on at a time"
-)
+@click.option("--min-reward", type=Override(), metavar="SOL", help="minimum reward of a round")
+@click.option("--max-reward", type=Override(), metavar="SOL", help="maximum reward of a round, 0 for no limit")
+@click.option("--epochs", type=Override(), metavar="N", help="epochs per training")
+@click.option("--max-parallel", "max_concurrent_rounds", type=Override(), metavar="N", help="rounds at the same time")
 @click.option("--no-auto-train", is_flag=True, help=_NO_TRAIN)
-@click.option("--no-auto-claim", is_flag=True, help="leave claiming to `decloud-trainer claim`")
+@click.option("--no-auto-claim", is_flag=True, help="do not claim rewards; `decloud-trainer claim` does")
 @click.option("--force", is_flag=True, help=_FORCE)
-@click.option("--plain", is_flag=True, help="one line per event with its time, on a terminal too")
+@click.option("--plain", is_flag=True, help="print one line with the time for each event, even on a terminal")
 @overrides
 def run(plain: bool, **options: Any) -> int:
     from decloud_pl.cli.config.session import checked
@@ -53,6 +51,6 @@ def run(plain: bool, **options: Any) -> int:
 def all_overrides(
     overrides: Sequence[str], *, no_auto_train: bool, no_auto_claim: bool, force: bool, **options: str | None
 ) -> list[str]:
-    """The options as Hydra overrides, and after them those of the command line, which count more."""
+    """Return the options as Hydra overrides, followed by the command line's, which take precedence."""
     switches = {"auto_train=false": no_auto_train, "auto_claim=false": no_auto_claim, "update.force=true": force}
     return [*given(options), *(override for override, on in switches.items() if on), *overrides]

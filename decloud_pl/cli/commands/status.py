@@ -1,6 +1,6 @@
-"""Show the wallet, the daemon and this wallet's rounds, or one round.
+"""Show the wallet, the daemon and the joined rounds, or one round.
 
-One round can be looked at without a wallet.
+Showing one round needs no wallet.
 
 Examples:
   decloud-trainer status
@@ -65,7 +65,7 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
         return 0
     print(f"Wallet   {address}")
     print(f"Holds    {format_sol(standing.balance)} on {network.name}")
-    print(f"Program  {standing.revision or 'not looked at yet: the daemon does so at its start'}")
+    print(f"Program  {standing.revision or 'unknown; the daemon detects it when it starts'}")
     print(f"Updates  are read as {network.describe_convention(settings.written_convention())}")
     print(f"Daemon   {'not running' if process is None else f'running (process {process})'}")
     _print_rounds(standing)
@@ -74,7 +74,7 @@ def run(round_id: int | None, as_json: bool, overrides: list[str]) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Standing:
-    """What the chain and the journal show of a wallet and the rounds that it joined; the balance in lamports."""
+    """A wallet's balance in lamports and its joined rounds, from the chain and the journal."""
 
     balance: int
     rounds: Mapping[int, Round]
@@ -121,7 +121,7 @@ def _print_rounds(standing: _Standing) -> None:
     if rows:
         print_table([">round", "status", "data set", "here", ">SOL", "claimed"], rows, flexible=2)
     else:
-        print("This wallet has joined no round yet.")
+        print("This wallet has not joined a round yet.")
 
 
 async def _round_status(
@@ -138,7 +138,7 @@ async def _round_status(
         now = await chain.rpc.clock()
         owner = await _owner(chain, wallet)
     if round_ is None:
-        raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
+        raise RoundError(f"Round {round_id} does not exist.", fix="Run `decloud-trainer list` to see the rounds.")
     with JournalReader(journal, owner) as reader:
         record, steps = reader.get(round_id), reader.transitions(round_id)
     if json:
@@ -178,7 +178,7 @@ def _details(round_: Round, now: int) -> list[tuple[str, str]]:
 
 
 def _place(round_: Round, submission: Submission | None, record: RoundRecord | None) -> list[tuple[str, str]]:
-    """A wallet's place in a round."""
+    """Return the lines about a wallet's part in a round."""
     from decloud_pl.domain import format_sol
 
     if submission is None:

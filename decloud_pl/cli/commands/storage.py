@@ -1,9 +1,9 @@
-"""Try the storage: test, put, get, pin-status, gc.
+"""Test and use the storage: test, put, get, pin-status, gc.
 
-Tries the configured storage and the gateways by hand.
+Uses the configured storage and gateways.
 
 Examples:
-  decloud-trainer storage test                      log in, pin a few bytes, fetch them through a gateway
+  decloud-trainer storage test                      check the login, pin a test file, fetch it through a gateway
   decloud-trainer storage put model.pt
   decloud-trainer storage get bafybei… --out model.pt
   decloud-trainer storage pin-status bafybei…
@@ -41,12 +41,12 @@ def _settings(overrides: Sequence[str]) -> Settings:
 
 
 @run.command()
-@click.option("--no-upload", is_flag=True, help="only check the login")
+@click.option("--no-upload", is_flag=True, help="check only the login")
 @as_json
 @overrides
 def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
-    """Check the login, pin a few bytes and read them back."""
-    # This tries every store. The exit code is that of the first store that failed.
+    """Check the login, pin a test file and read it back."""
+    # Every store is tested, and the exit code is that of the first failure.
     from decloud_pl.cli.ui.streams import with_advice
     from decloud_pl.rounds.stores import make_publisher, make_stores
 
@@ -77,7 +77,7 @@ def test(no_upload: bool, as_json: bool, overrides: list[str]) -> int:
 
 
 def _pin_some_bytes(publisher: StorePublisher) -> PinnedUpdate:
-    """Fresh bytes each time: old ones might still be in a gateway's cache, which would prove nothing."""
+    """Pin random bytes, because a gateway's cache could still contain earlier ones."""
     import os
     import tempfile
 
@@ -129,12 +129,12 @@ def _publish(publisher: StorePublisher, path: Path, *, progress: StoreProgress |
 
 @run.command()
 @click.argument("cid", metavar="CID")
-@click.option("--out", type=FILE, metavar="FILE", help="where to put it (default: the CID)")
+@click.option("--out", type=FILE, metavar="FILE", help="file to write (default: the CID)")
 @click.option("--max-bytes", type=int, default=_GET_LIMIT, metavar="N", help="the largest file to accept")
 @as_json
 @overrides
 def get(cid: str, out: Path | None, max_bytes: int, as_json: bool, overrides: list[str]) -> int:
-    """Fetch a file by CID, verified."""
+    """Fetch a file by its CID and verify it."""
     from decloud_pl.rounds.stores import make_reader
     from decloud_pl.store.ipfs.cid import Cid
 
@@ -156,7 +156,7 @@ def get(cid: str, out: Path | None, max_bytes: int, as_json: bool, overrides: li
 @as_json
 @overrides
 def pin_status(cid: str, as_json: bool, overrides: list[str]) -> int:
-    """Say which storage has pinned a CID."""
+    """Show which storage has pinned a CID."""
     from decloud_pl.rounds.stores import make_stores
     from decloud_pl.store.ipfs.cid import Cid
 
@@ -176,7 +176,7 @@ def pin_status(cid: str, as_json: bool, overrides: list[str]) -> int:
 @as_json
 @overrides
 def gc(as_json: bool, overrides: list[str]) -> int:
-    """Remove from this machine what no unfinished round needs."""
+    """Remove files from this machine that no unfinished round needs."""
     from decloud_pl.rounds.stores import collect_garbage_of_home
 
     removed = collect_garbage_of_home(_settings(overrides))

@@ -5,8 +5,8 @@ Examples:
   decloud-trainer sweeps 2026-01-31_18-00-00 --plot sweep.png
   decloud-trainer sweeps --csv results.csv
 
-A sweep: python -m decloud_pl -m task=experiment optimizer.lr=1e-3,3e-3 epochs=1,2
-Whole ones: python -m decloud_pl -m sweep=basic (or joblib, ray, submitit, optuna; your own in conf/sweep/)
+Run a sweep: python -m decloud_pl -m task=experiment optimizer.lr=1e-3,3e-3 epochs=1,2
+Run a preset: python -m decloud_pl -m sweep=basic (or joblib, ray, submitit, optuna; your own in conf/sweep/)
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from decloud_pl.cli.arguments import FILE, as_json, command
 
 
 @command(__doc__)
-@click.argument("name", required=False, metavar="[SWEEP]", help="one sweep, by its folder's name (default: all)")
+@click.argument("name", required=False, metavar="[SWEEP]", help="the folder's name of one sweep (default: all)")
 @as_json
-@click.option("--csv", type=FILE, metavar="FILE", help="write the table to a file, one column a parameter")
+@click.option("--csv", type=FILE, metavar="FILE", help="write the table to a file, with a column per parameter")
 @click.option("--plot", "picture", type=FILE, metavar="FILE", help="draw the scores (.png, .pdf or .svg)")
 def run(name: str | None, as_json: bool, csv: Path | None, picture: Path | None) -> int:
     from decloud_pl.cli.experiment import show
@@ -49,7 +49,7 @@ def run(name: str | None, as_json: bool, csv: Path | None, picture: Path | None)
             }
         )
     elif not results:
-        print(f"There are no sweeps in {home / SWEEPS}.")
+        print(f"{home / SWEEPS} contains no sweeps yet.")
     else:
         show(results)
     return 0

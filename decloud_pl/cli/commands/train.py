@@ -1,7 +1,7 @@
 """Train, pin and submit for one round.
 
-Waits until the validator starts the training of a round you joined; trains, pins the update and submits. An update
-that would gain nothing is withheld.
+Waits until the validator starts the training of a round you joined, then trains, pins the update and submits it. An
+update without a gain is withheld.
 
 Examples:
   decloud-trainer train 42
@@ -20,10 +20,8 @@ from decloud_pl.cli.arguments import Override, as_json, command, given, override
 @command(__doc__)
 @round_id
 @click.option("--epochs", type=Override(), metavar="N", help="epochs of this training")
-@click.option("--max-batches", type=Override(), metavar="N", help="batches an epoch, 0 for all")
-@click.option(
-    "--force", is_flag=True, help="submit an update that would gain nothing too, one withheld before as it is"
-)
+@click.option("--max-batches", type=Override(), metavar="N", help="batches per epoch, 0 for all")
+@click.option("--force", is_flag=True, help="also submit an update without a gain, including one withheld before")
 @as_json
 @overrides
 def run(round_id: int, force: bool, as_json: bool, overrides: list[str], **options: str | None) -> int:

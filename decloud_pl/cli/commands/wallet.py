@@ -1,6 +1,6 @@
-"""Make a key file or show the wallet's address.
+"""Create a key file or show the wallet's address.
 
-The key file is in the Solana CLI's format; the address is that of the wallet that `start` would use.
+The key file has the Solana CLI's format. `wallet address` shows the address of the wallet that `start` would use.
 
 Examples:
   decloud-trainer wallet new
@@ -34,7 +34,7 @@ def run(action: str, keypair: Path | None, as_json: bool) -> int:
     if action == "new":
         wallet = create_wallet(path)
     elif keypair:
-        # The user asks about the file on the command line, even where the environment holds a key.
+        # The file on the command line takes precedence over a key in the environment.
         wallet = load_wallet(keypair_path=path, environ={})
     else:
         settings = open_settings([])
@@ -42,7 +42,7 @@ def run(action: str, keypair: Path | None, as_json: bool) -> int:
     if as_json:
         print_json({"address": str(wallet.address)})
     elif action == "new":
-        print(f"Made {path}. Keep a copy: who has the file has the money.\nAddress: {wallet.address}")
+        print(f"Created {path}. Keep a backup: anyone with this file controls the wallet.\nAddress: {wallet.address}")
     else:
         print(wallet.address)
     return 0

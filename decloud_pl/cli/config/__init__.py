@@ -1,1 +1,1 @@
-"""What reads, shows and changes the settings: it may import `decloud_pl.cli.ui`, and no command."""
+"""Read, show and change settings. The modules may import `decloud_pl.cli.ui`, but no command."""

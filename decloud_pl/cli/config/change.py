@@ -1,4 +1,4 @@
-"""``config`` with a change of config.json: checked as a whole, then written."""
+"""Change config.json. All changes of a call are checked together before the file is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXAMPLES = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}
 
 @dataclass(frozen=True)
 class Change:
-    """A setting, or one key of a table, with its new value and what to show of that; None where it goes."""
+    """A new value for a setting or for one key of a table; ``shown`` is None if it is removed."""
 
     setting: str
     value: Any = None
@@ -42,7 +42,7 @@ class Change:
         return f"{self.setting}.{self.key}" if self.key else self.setting
 
     def apply(self, values: dict[str, Value], home: Path) -> None:
-        """Makes the change in the settings of a home folder."""
+        """Apply the change to the settings of a home folder."""
         kept, new = values.get(self.setting), self.value
         if self.key:
             new = dict(kept) if isinstance(kept, dict) else {}
@@ -50,7 +50,7 @@ class Change:
                 new[self.key] = self.value
             elif new.pop(self.key, None) is None:
                 known = ", ".join(sorted(new)) or "none"
-                raise ConfigError(f"{self.setting} has no {self.key!r}.", fix=f"Kept: {known}.")
+                raise ConfigError(f"{self.setting} has no entry {self.key!r}.", fix=f"Entries: {known}.")
         if self.shown is not None or new:
             values[self.setting] = new
             return
@@ -60,27 +60,27 @@ class Change:
 
 
 def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> int:
-    """Makes the changes of one call, by the names of the options that ask for them, together, or none of them."""
+    """Make all changes of one call, or none; ``options`` maps option names to their values."""
     home = default_home(os.environ)
     changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
     changes += [Change(find(name, home).name) for name in options["unset"]]
     for option, table in (("mapping", "mappings"), ("path", "paths")):
         changes += [_pair(text, option, table) for text in options[f"add_{option}"]]
         changes += [Change(table, key=key) for key in options[f"remove_{option}"]]
-    lines = [f"{one.name} is no longer kept" if one.shown is None else f"{one.name} = {one.shown}" for one in changes]
+    lines = [f"{one.name} removed" if one.shown is None else f"{one.name} = {one.shown}" for one in changes]
     changed = [{"setting": one.name, "now": one.shown} for one in changes]
-    return _tell({"path": str(_keep(changes, home)), "changed": changed}, "\n".join(lines), json=json)
+    return _print({"path": str(_keep(changes, home)), "changed": changed}, "\n".join(lines), json=json)
 
 
 def keep_preset(name: str, *, json: bool) -> int:
-    """Keeps a preset, and says what of it does not count."""
+    """Save a preset, and print which of its settings config.json overrides."""
     path = _keep([Change("preset", name, name)], default_home(os.environ))
     kept = warn_if_covered(composed(sources()))
-    return _tell({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
+    return _print({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
 
 
 def edit() -> int:
-    """Lets the user edit config.json, a broken one too; it counts only once it is right."""
+    """Let the user edit config.json, even an invalid one, and save the text once it is valid."""
     home = default_home(os.environ)
     file = ConfigFile(home)
     make_private(home)
@@ -91,21 +91,21 @@ def edit() -> int:
     text = edited(file.path, to_json({}), check)
     if text is not None:
         file.write_text(text)
-    print("Nothing was changed." if text is None else f"Kept in {file.path}")
+    print("Nothing was changed." if text is None else f"Saved in {file.path}")
     return 0
 
 
 def reset(*, json: bool) -> int:
-    """Puts config.json aside."""
+    """Rename config.json, so that all settings have their defaults."""
     file = ConfigFile(default_home(os.environ))
     aside = file.reset()
-    said = f"Every setting is as built in again. The old file, with any secret in it, is {aside}."
+    text = f"All settings have their defaults again. The old file, including its secrets, is now {aside}."
     if aside is None:
-        said = f"There is no {file.path}; every setting is as built in."
-    return _tell({"path": str(file.path), "old": aside and str(aside)}, said, json=json)
+        text = f"{file.path} does not exist. All settings have their defaults."
+    return _print({"path": str(file.path), "old": aside and str(aside)}, text, json=json)
 
 
-def _tell(document: dict[str, Any], text: str, *, json: bool) -> int:
+def _print(document: dict[str, Any], text: str, *, json: bool) -> int:
     if json:
         print_json(document)
     else:
@@ -114,7 +114,7 @@ def _tell(document: dict[str, Any], text: str, *, json: bool) -> int:
 
 
 def _keep(changes: list[Change], home: Path) -> Path:
-    """Makes the changes in config.json, unless the result could not be used."""
+    """Make the changes in config.json if the result is valid."""
 
     def apply(values: dict[str, Value]) -> None:
         for one in changes:
@@ -131,13 +131,16 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     if not equals:
         raise UsageError(f"--set {name!r} has no value.", fix="Write --set KEY=VALUE, for example --set epochs=2.")
     setting = find(name.strip(), home)
-    asked = word == "-" and setting.kind in ("secret", "text", "names")  # an address can have a key in it
+    asked = word == "-" and setting.kind in ("secret", "text", "names")  # a URL can contain a key
     word = ask_secret(setting.name) if asked else word
     if setting.kind != "secret":
         value = from_text(setting, word, f"--set {setting.name}")
         return Change(setting.name, value, to_display(redact_tree(value)))
     if not asked:
-        print(f"{setting.name} is now in your shell's history; {setting.name}=- asks for it instead.", file=sys.stderr)
+        print(
+            f"Your shell's history contains {setting.name} now; {setting.name}=- asks for it instead.",
+            file=sys.stderr,
+        )
     secret = checked_secret(setting.name, word)
     if keyring:
         keyring_set(setting.name, str(home), secret)
@@ -148,10 +151,10 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
 def _pair(text: str, option: str, table: str) -> Change:
     key, colon, value = (part.strip() for part in text.partition(":"))
     if not (key and colon and value):
-        fix = f"Write it like --add-{option} {_EXAMPLES[option]}."
+        fix = f"Example: --add-{option} {_EXAMPLES[option]}."
         raise UsageError(f"--add-{option} {text!r} is not a pair.", fix=fix)
     if table == "paths":
-        # A table of texts is named with its columns: reviews.csv?text=review.
+        # The path of a text table may end with column names: reviews.csv?text=review.
         place, mark, columns = value.partition("?")
         value = f"{Path(place).expanduser().resolve()}{mark}{columns}"
     return Change(table, value, value, key)

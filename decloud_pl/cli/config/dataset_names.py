@@ -1,4 +1,4 @@
-"""Whether the data sets that settings name exist."""
+"""Check the names of data sets in settings."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from decloud_pl.errors import ConfigError
 def check_names(
     datasets: Sequence[str], mappings: Mapping[str, str], paths: Mapping[str, str], dialect: str, own: Path
 ) -> None:
-    """Refuses a data set that neither the network, nor this package, nor the user's paths know.
+    """Check that the network, this package or the user's paths have each data set.
 
     Args:
-        datasets: to train for.
-        mappings: from a round's name to the data set to train on.
-        paths: of the user's own files, by data set.
+        datasets: the data sets to train for.
+        mappings: the data set to train on, by the round's data set.
+        paths: the user's own files, by data set.
         dialect: the network's revision of the program.
-        own: the user's folder of configuration files.
+        own: the user's folder with configuration files.
 
     Raises:
-        ConfigError: the first such one, with the nearest right name.
+        ConfigError: a data set is unknown; the message suggests the nearest one.
     """
     if not (datasets or mappings or paths):
         return
@@ -36,18 +36,18 @@ def check_names(
     for where, given, more in (
         ("datasets", datasets, [*paths, *mapped_to]),
         ("mappings", mapped_to, list(paths)),
-        # A name of the user's own is one that a mapping leads to.
+        # A path may have any name that a mapping refers to.
         ("paths", list(paths), mapped_to),
     ):
         for name in given:
             if name not in known and name not in more:
-                raise ConfigError(f"{where}: there is no data set {name!r}.", fix=_short(nearest(name, known)))
+                raise ConfigError(f"{where}: unknown data set {name!r}.", fix=_short(nearest(name, known)))
 
 
 def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Collection[str] = ()) -> None:
-    """Says on stderr which mapped names look misspelt, and which of those ``stored`` now no network carries.
+    """Warn on stderr about mapped names that look misspelled, and about unknown ones in ``stored``.
 
-    Any name may be mapped: a round can name a data set that is new.
+    Unknown names are allowed, because a future round can have a new data set.
     """
     from decloud_pl.chain.dialects import get_dialect
 
@@ -56,10 +56,10 @@ def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Colle
         close = difflib.get_close_matches(name, known, n=1)
         if name in known or not (close or name in stored):
             continue
-        hint = f"Did you mean {close[0]!r}?" if close else "It counts once a round names it."
-        print(f"mappings.{name}: the network has no data set {name!r} today. {hint}", file=sys.stderr)
+        hint = f"Did you mean {close[0]!r}?" if close else "The mapping applies once a round has it."
+        print(f"mappings.{name}: the network does not have the data set {name!r} yet. {hint}", file=sys.stderr)
 
 
 def _short(phrase: str) -> str:
-    # A hundred names are no help.
-    return phrase if phrase.startswith("Did") else "`decloud-trainer datasets` lists them."
+    # A list of a hundred names would not help.
+    return phrase if phrase.startswith("Did") else "Run `decloud-trainer datasets` to list all data sets."

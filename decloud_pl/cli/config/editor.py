@@ -1,4 +1,4 @@
-"""A text in the user's editor, until it is right."""
+"""Edit a file in the user's editor until it is valid."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from decloud_pl.errors import ConfigError, DecloudError
 
 
 def edited(file: Path, otherwise: str, check: Callable[[str], None]) -> str | None:
-    """What a user makes of a copy of a file; None where that is the same text.
+    """Let the user edit a copy of a file, and return the new text, or None if it is unchanged.
 
     Args:
-        file: to copy; it is not written here.
-        otherwise: the text where there is no such file.
-        check: raises `DecloudError` for a text that is wrong.
+        file: the file to copy; this function does not write it.
+        otherwise: the initial text if the file does not exist.
+        check: raises `DecloudError` for an invalid text.
 
     Raises:
-        ConfigError: the editor cannot be started or fails, or the text stays wrong; the user's copy is kept then.
+        ConfigError: the editor cannot be started or fails, or the text stays invalid; the user's copy is kept.
     """
     before = _text(file, otherwise)
-    # Beside the file itself: it can hold secrets, which do not belong into a folder that others read.
+    # The copy is in the same folder, because it can contain secrets that other users must not read.
     descriptor, name = tempfile.mkstemp(prefix=f"{file.stem}-edit-", suffix=file.suffix, dir=file.parent)
     copy = Path(name)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as handle:
@@ -41,16 +41,14 @@ def edited(file: Path, otherwise: str, check: Callable[[str], None]) -> str | No
                 break
             except DecloudError as error:
                 if not _again(error):
-                    raise ConfigError(
-                        f"{file} was left as it is: {error.message}", fix=f"Your text is in {copy}."
-                    ) from None
+                    raise ConfigError(f"{file} is unchanged: {error.message}", fix=f"Your text is in {copy}.") from None
     except BaseException:
-        # Ctrl-C as well: a copy that the user changed is kept, one that says nothing new is not left about.
+        # This includes Ctrl-C. A changed copy is kept, an unchanged one is deleted.
         if copy.exists() and _text(copy, otherwise) == before:
             copy.unlink()
         raise
     if _text(file, otherwise) != before:
-        raise ConfigError(f"{file} was changed meanwhile and left as it is.", fix=f"Your text is in {copy}.")
+        raise ConfigError(f"Another program changed {file} meanwhile.", fix=f"Your text is in {copy}.")
     copy.unlink()
     return None if text == before else text
 
@@ -61,7 +59,7 @@ def _text(path: Path, otherwise: str) -> str:
     except FileNotFoundError:
         return otherwise
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.", fix="Check its owner and mode.") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", fix="Check its permissions.") from error
 
 
 def _run_editor(path: Path) -> None:
@@ -73,11 +71,11 @@ def _run_editor(path: Path) -> None:
             f"The editor {editor!r} cannot be started: {error}.", fix="Set EDITOR, for example EDITOR=nano."
         ) from error
     if code:
-        raise ConfigError(f"The editor ended with code {code}.", fix="The file was left as it is.")
+        raise ConfigError(f"The editor failed with exit code {code}.", fix="The file is unchanged. Try again.")
 
 
 def _again(error: DecloudError) -> bool:
-    """Whether the user wants to mend the text now; nobody can be asked where there is no terminal."""
+    """Ask whether the user wants to correct the text now; False without a terminal."""
     if not sys.stdin.isatty():
         return False
     print(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Whether the files are there that settings name."""
+"""Check the files that settings refer to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_key_file(name: str) -> None:
-    """Raises `ConfigError` for a file that is not there or holds no key."""
+    """Raise `ConfigError` if the file is missing or does not contain a key."""
     from decloud_pl.chain.wallet import load_wallet
 
     try:
@@ -23,7 +23,7 @@ def check_key_file(name: str) -> None:
 
 
 def check_paths(catalog: Catalog, names: Iterable[str]) -> None:
-    """Raises `ConfigError` for the first of the user's data sets whose files are not there or cannot be read."""
+    """Raise `ConfigError` for the first of the user's data sets with missing or unreadable files."""
     for name in names:
         try:
             catalog.find(name)

@@ -1,4 +1,4 @@
-"""What most commands begin with: settings, and the chain to read from."""
+"""Open what most commands need: the settings, the wallet's address and the chain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def open_settings(overrides: Sequence[str]) -> Settings:
-    """The settings in force, their data set names checked.
+    """Return the settings in force after checking the names of data sets.
 
     Raises:
         ConfigError: see `decloud_pl.config.load`.
@@ -31,10 +31,10 @@ def open_settings(overrides: Sequence[str]) -> Settings:
 
 
 def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
-    """What `open_settings` gives, with the choices of groups, of settings that were read before.
+    """Compose and check settings that were read before.
 
-    Of the settings whose names are in ``stored``, which are kept now, the files are looked at as well, and mappings
-    from unknown names are warned of.
+    For the settings in ``stored``, which the command is about to save, it also checks the files and warns about
+    mappings of unknown data sets.
 
     Raises:
         ConfigError: see `decloud_pl.config.load`.
@@ -45,7 +45,7 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
     for override in given.overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if key == "sweep":
-            raise ConfigError(f"sweep={value} is for sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
+            raise ConfigError(f"sweep={value} works only in sweeps.", fix=f"Run: python -m decloud_pl -m sweep={value}")
     found = composed(given)
     settings = found.settings
     dialect = settings.network.assumed_dialect
@@ -66,10 +66,10 @@ def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
 
 
 def own_address(settings: Settings) -> tuple[Pubkey | None, str]:
-    """The wallet's address, for who only looks; without a wallet None, and why there is none.
+    """Return the wallet's address, or None and the reason why the wallet is not usable.
 
     Raises:
-        ConfigError: the wallet of a user's own is none, or is not allowed.
+        ConfigError: the custom wallet is invalid or not allowed.
     """
     from decloud_pl.rounds.wallets import open_wallet
 
@@ -81,9 +81,9 @@ def own_address(settings: Settings) -> tuple[Pubkey | None, str]:
 
 @asynccontextmanager
 async def open_chain(network: NetworkConfig, journal: Path | None = None) -> AsyncIterator[ChainClient]:
-    """The program's state as the configured endpoint shows it; needs no wallet and no lock.
+    """Open the configured endpoint for reading; this needs neither a wallet nor a lock.
 
-    With a journal the amounts are those of the program's revision that was found out: it decides what a treasury takes.
+    With a journal, it uses the program's revision that the daemon detected, which determines the treasury's share.
     """
     from decloud_pl.chain.client import ChainClient
     from decloud_pl.chain.network import AUTO

@@ -1,4 +1,4 @@
-"""What commands show of the settings: their values, where each comes from, and what presets there are."""
+"""Show settings with their values and origins, and the list of presets."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ MAIN = (
     *("batch_size", "learning_rate", "max_batches", "max_concurrent_rounds", "auto_train", "auto_claim"),
     *("poll_interval", "mappings", "paths"),
 )
-"""The settings that most users meet, in the order in which they are shown."""
+"""The most common settings, in display order."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One setting as ``config --show`` prints it; a secret only in part, of an address only scheme, host and port."""
+    """A setting as ``config --show`` prints it, with secrets masked and URLs redacted."""
 
     name: str
     value: Any
@@ -51,7 +51,7 @@ class Shown:
 
 
 def show(composed: Composed) -> list[Shown]:
-    """Every setting with its value and its origin, the main ones first."""
+    """Return every setting with its value and origin, the most common ones first."""
     settings, given = composed.settings, composed.sources
     found: list[Shown] = []
     known, outside = settings_by_name(given.home), (*secret_names(given.home), PACKAGES)
@@ -65,19 +65,19 @@ def show(composed: Composed) -> list[Shown]:
             value = redact_tree(value_at(settings, setting.path))
         elif name in composed.choices:
             value = composed.choices[name]
-        else:  # of a list of choices Hydra keeps no name, only what they add up to
+        else:  # for a list of choices, Hydra stores only the merged keys
             value = list(value_at(settings, name) or ())
             if not value:
                 continue
         found.append(Shown(name, value, given.origin(place)))
-    # Keys of a free group are settings only where config.json sets them, or where their short name cannot show them.
+    # A key of a free group is shown only if config.json sets it, or if its short name cannot express the value.
     own = [entry.name for entry in given.kept.values() if entry.name not in (*leaves(given.home), *OLD, *outside)]
     own += [place for short, place in SHORT.items() if value_at(settings, short) is None and place not in own]
     return found + [Shown(name, redact_tree(value_at(settings, name)), given.origin(name)) for name in own]
 
 
 def value_at(settings: object, place: str) -> Any:
-    """The value at a place in the tree; None where a free group has no such key."""
+    """Return the value at a place in the tree, or None if a free group does not have the key."""
     value: Any = settings
     for part in place.split("."):
         value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)
@@ -85,7 +85,7 @@ def value_at(settings: object, place: str) -> Any:
 
 
 def covered(composed: Composed) -> list[str]:
-    """The settings of the chosen preset that config.json has its own value for."""
+    """Return the settings of the chosen preset that config.json overrides."""
     _, preset = composed.sources.files
     return [
         PLAIN_NAMES.get(entry.name, entry.name)
@@ -95,20 +95,20 @@ def covered(composed: Composed) -> list[str]:
 
 
 def warn_if_covered(composed: Composed) -> list[str]:
-    """Says on stderr which of the preset's settings do not count, because config.json has its own value."""
+    """Warn on stderr about the preset's settings that config.json overrides, and return them."""
     kept = covered(composed)
     if kept:
         names = " ".join(f"--unset {name}" for name in kept)
         print(
-            f"Your own {', '.join(kept)} in config.json count more than the preset {composed.preset}'s; "
-            f"to let the preset decide: decloud-trainer config {names}",
+            f"config.json overrides {', '.join(kept)} of the preset {composed.preset}. "
+            f"To use the preset's values: decloud-trainer config {names}",
             file=sys.stderr,
         )
     return kept
 
 
 def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> int:
-    """Prints the settings in force."""
+    """Print the settings in force."""
     from decloud_pl.config.load import composed
 
     entries = show(composed(sources(overrides)))
@@ -124,13 +124,13 @@ def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> int
         print_table(["setting", "value", "origin"], rows, flexible=1)
     else:
         print_table(["setting", "value"], [row[:2] for row in rows])
-    print(f"\nKept in {path}" if path.exists() else f"\nNothing is kept yet in {path}")
+    print(f"\nSaved in {path}" if path.exists() else f"\n{path} does not exist yet")
     return 0
 
 
 @dataclass(frozen=True)
 class _Preset:
-    """A preset for ``config --preset list``; a filter that it leaves as it is set is None."""
+    """A preset for ``config --preset list``; a filter is None if the preset does not set it."""
 
     name: str
     about: str
@@ -140,7 +140,7 @@ class _Preset:
 
 
 def print_presets(*, json: bool) -> int:
-    """Lists the presets: the first line of comment in each one's file, its data sets and its least reward."""
+    """Print the presets, each with the first comment line of its file, its minimum reward and its data sets."""
     home = default_home(os.environ)
     own = home / USER_CONF
     presets = [
@@ -156,8 +156,8 @@ def print_presets(*, json: bool) -> int:
         rows.append([one.name, one.min_reward or "-", one.about])
         if one.datasets is not None:
             rows.append(["", "", ", ".join(one.datasets) or "any data set"])
-    print_table(["preset", ">min_reward", "what it is, and its data sets"], rows)
-    print(f"\nYour own belong in {own / 'preset'}")
+    print_table(["preset", ">min_reward", "description and data sets"], rows)
+    print(f"\nYour own presets go into {own / 'preset'}")
     return 0
 
 
@@ -176,7 +176,7 @@ def _preset(home: Path, name: str, file: Path, *, own: bool) -> _Preset:
 
 
 def _about(path: Path) -> str:
-    """The first line of comment that is not a directive of Hydra."""
+    """Return the first comment line that is not a Hydra directive."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""The questions of ``setup``, in order."""
+"""The questions of the command ``setup``."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from decloud_pl.secrets import IN_KEYRING, keyring_is_usable, keyring_set
 from decloud_pl.store.registry import Provider
 
 _WALLETS = (
-    ("file", "a key file, as the Solana CLI makes it"),
-    ("paste", "paste a private key; it is kept in config.json or the system keyring"),
-    ("later", "give it in DECLOUD_PRIVATE_KEY when the trainer starts"),
+    ("file", "a key file in the format of the Solana CLI"),
+    ("paste", "paste a private key, to be saved in config.json or the system keyring"),
+    ("later", "set DECLOUD_PRIVATE_KEY when you start the trainer"),
 )
 
 
 class Wizard:
-    """Collects answers over what is kept already; writes them at the very end."""
+    """Collects changes to the saved settings, and writes them after the last answer."""
 
     def __init__(self) -> None:
         self._home = default_home(os.environ)
@@ -48,23 +48,23 @@ class Wizard:
         self._checked: dict[str, Composed] = {}
 
     def run(self) -> None:
-        """Asks everything, then keeps it."""
-        print("Enter keeps the value in brackets. Nothing is written before the last answer.")
+        """Ask all questions, then save the answers."""
+        print("Press Enter to keep the value in brackets. Your answers are saved after the last question.")
         names = choices("network", *conf_folders(self._home))
         self._keep("network", choose("Which network?", [(name, _about(name)) for name in names], self._now("network")))
         address = self._wallet()
         self._datasets()
-        self._ask("min_reward", "The least reward of a round, in SOL")
-        self._ask("max_reward", "The greatest, 0 for no limit")
-        self._ask("epochs", "Epochs of a training")
-        self._ask("max_concurrent_rounds", "Rounds to work on at a time")
+        self._ask("min_reward", "Minimum reward of a round, in SOL")
+        self._ask("max_reward", "Maximum reward, 0 for no limit")
+        self._ask("epochs", "Epochs per training")
+        self._ask("max_concurrent_rounds", "Rounds at the same time")
         self._storage()
         self._offer_keyring()
         self._write()
-        print(f"\nKept in {self._file.path}.")
+        print(f"\nSaved in {self._file.path}.")
         if address is not None:
-            print(f"Your address is {address}. Joining a round needs about 0.003 SOL there.")
-        print("Check it with `decloud-trainer doctor`, then run `decloud-trainer start`.")
+            print(f"Your address is {address}. It needs about 0.003 SOL to join a round.")
+        print("Check your settings with `decloud-trainer doctor`, then run `decloud-trainer start`.")
 
     def _now(self, name: str) -> str:
         return to_display(self._shown(self._values)[name])
@@ -75,14 +75,14 @@ class Wizard:
     def _once(
         self, make: Callable[[Sources], Composed], values: dict[str, Value], made: dict[str, Composed]
     ) -> Composed:
-        """What ``make`` gives for values to keep; it takes a fifth of a second, and most answers change nothing."""
+        """Call ``make`` for the given values, or return the cached result, because a call takes 0.2 s."""
         key = json.dumps(values, sort_keys=True)
         if key not in made:
             made[key] = self._composed[key] = make(sources_of(values, self._home))
         return made[key]
 
     def _keep(self, name: str, value: Value) -> None:
-        """Notes an answer; one that counts anyway and was not kept before is left out, so that a preset can decide."""
+        """Store an answer. An answer equal to the default is left out, so that a preset can override it."""
         others = {key: kept for key, kept in self._values.items() if key != name}
         if name not in self._before and value == self._shown({}).get(name) == self._shown(others).get(name):
             self._values.pop(name, None)
@@ -101,15 +101,15 @@ class Wizard:
             parts = (part.strip() for part in answer.split(","))
             return "" if answer.lower() == "any" else ",".join(named(part, names) for part in parts)
 
-        self._ask("datasets", "Names or numbers, with commas between them (any: every one)", otherwise="any", read=read)
+        self._ask("datasets", "Names or numbers, separated by commas (any: all)", otherwise="any", read=read)
 
     def _ask(self, name: str, question: str, *, otherwise: str = "", read: Callable[[str], str] = str) -> None:
-        """Asks for a setting; ``otherwise`` stands for an empty one, ``read`` gives the text of an answer."""
+        """Ask for a setting; ``otherwise`` is shown for an empty value, ``read`` converts an answer to text."""
         setting = find(name, self._home)
 
         def check(answer: str) -> None:
             before = dict(self._values)
-            self._keep(name, from_text(setting, read(answer), "That"))
+            self._keep(name, from_text(setting, read(answer), name))
             try:
                 self._once(checked, self._values, self._checked)
             except DecloudError:
@@ -131,7 +131,7 @@ class Wizard:
 
     def _pasted(self, *, may_keep: bool) -> Wallet:
         def check(answer: str) -> Wallet:
-            wallet = parse_key(answer, "That")
+            wallet = parse_key(answer, "Your answer")
             self._values["private_key"] = checked_secret("private_key", answer)
             return wallet
 
@@ -139,18 +139,16 @@ class Wizard:
             secrets = sources_of(self._values, self._home).secrets
             return parse_key(secrets.get("private_key") or "", "private_key in config.json")
 
-        question = (
-            "Private key (it is not shown; Enter keeps the present one)" if may_keep else "Private key (not shown)"
-        )
+        question = "Private key (hidden; Enter keeps the current one)" if may_keep else "Private key (hidden)"
         return ask_hidden(question, check, keep=keep if may_keep else None)
 
     def _key_file(self, answer: str) -> Wallet:
         path = Path(answer).expanduser()
         if not path.exists():
-            if not confirm(f"There is no {path}. Make a new key there", default=True):
-                raise UsageError(f"There is no key file {path}.", fix="Name another one.")
+            if not confirm(f"{path} does not exist. Create a new key there", default=True):
+                raise UsageError(f"The key file {path} does not exist.", fix="Enter another path.")
             wallet = create_wallet(path)
-            print(f"  Made {path}. Keep a copy: who has the file has the money.")
+            print(f"  Created {path}. Keep a backup: anyone with this file controls the wallet.")
         else:
             wallet = load_wallet(keypair_path=path, environ={})
         self._keep("keypair_path", answer)
@@ -163,7 +161,7 @@ class Wizard:
             offered = {name: one.about for name, one in providers.items()}
             offered.setdefault(default, "your own settings")
             if default in providers and not providers[default].serves_others and settings.network.name != "local":
-                # Nobody else could fetch what it keeps.
+                # Other machines could not fetch the updates from this store.
                 default = next((name for name, one in providers.items() if one.serves_others), default)
             choice = choose("Where are your updates stored?", list(offered.items()), default)
             self._keep("storage", choice)
@@ -181,16 +179,16 @@ class Wizard:
                     continue
                 if given and isinstance(error, StoreRejected):
                     names = " ".join(f"--set {name}=-" for name in given)
-                    print(f"  What was refused is not kept. Give it later: decloud-trainer config {names}")
+                    print(f"  The refused login is not saved. Set it later with: decloud-trainer config {names}")
                 else:
                     self._values |= given
-                    print("  It is kept as it is. Try it later with `decloud-trainer storage test`.")
+                    print("  Your answers are kept. Test the storage later with `decloud-trainer storage test`.")
                 return
             else:
                 return
 
     def _take_back_secrets(self, before: dict[str, Value]) -> dict[str, Value]:
-        """Forgets the secrets that were given since; returns them."""
+        """Remove the secrets that were added after ``before``, and return them."""
         names = secret_names(self._home)
         given = {name: one for name, one in self._values.items() if name in names and before.get(name) != one}
         for name in given:
@@ -201,27 +199,27 @@ class Wizard:
         return given
 
     def _login(self, provider: Provider) -> None:
-        """Asks for the first of a provider's logins; where that is left out, for the next."""
+        """Ask for the first of a provider's logins; if the user skips it, ask for the next one."""
         given = sources_of(self._values, self._home, os.environ).assignments
         kept = any(secret.name in given for secret in provider.secrets)
         for (first, *rest), others in pairwise([*provider.logins, ()]):
-            instead = f"; Enter to give {' and '.join(one.asks for one in others)} instead" if others else ""
-            later = "; Enter keeps the present ones" if kept else instead
+            instead = f"; Enter to use {' and '.join(one.asks for one in others)} instead" if others else ""
+            later = "; Enter keeps the current login" if kept else instead
             keep = (lambda: "") if later else None
-            answer = ask_hidden(f"{first.asks} (not shown{later})", partial(checked_secret, first.name), keep=keep)
+            answer = ask_hidden(f"{first.asks} (hidden{later})", partial(checked_secret, first.name), keep=keep)
             if answer:
                 self._values[first.name] = answer
                 for secret in rest:
                     check = partial(checked_secret, secret.name)
-                    self._values[secret.name] = ask_hidden(f"{secret.asks} (not shown)", check)
+                    self._values[secret.name] = ask_hidden(f"{secret.asks} (hidden)", check)
             if answer or kept:
                 return
 
     def _try_storage(self, choice: str) -> str:
-        """Asks the storage whether it lets us in: with the environment's credentials, where it has any."""
+        """Check the login of the storage; credentials in the environment take precedence."""
         from decloud_pl.rounds.stores import make_store
 
-        print("  Asking it…")
+        print("  Checking the storage…")
         settings = self._settings()
         return make_store(choice if choice in settings.providers else settings.storage.kind, settings).check()
 
@@ -229,7 +227,7 @@ class Wizard:
         return composed(sources_of(self._values, self._home, os.environ)).settings
 
     def _offer_keyring(self) -> None:
-        """Puts new secrets into the system keyring, where there is one and the user wants it."""
+        """Move new secrets to the system keyring if it is usable and the user agrees."""
         new = [
             name
             for name in secret_names(self._home)
@@ -237,7 +235,7 @@ class Wizard:
         ]
         if not new or not keyring_is_usable():
             return
-        if confirm(f"\nKeep {' and '.join(new)} in the system keyring instead of config.json", default=True):
+        if confirm(f"\nSave {' and '.join(new)} in the system keyring instead of config.json", default=True):
             for name in new:
                 try:
                     keyring_set(name, str(self._home), str(self._values[name]))
@@ -261,9 +259,9 @@ class Wizard:
 
 def _about(network: str) -> str:
     about = {
-        "local": "the one `decloud-trainer localnet` runs on this machine",
+        "local": "the local network of `decloud-trainer localnet`",
         "devnet": "Solana's public test network",
-        "mainnet": "Solana itself: real SOL",
-        "solana-cli": "the one `solana config set --url` chose",
+        "mainnet": "Solana's main network, with real SOL",
+        "solana-cli": "the network that `solana config get` shows",
     }
     return about.get(network, "your own")

@@ -1,1 +1,1 @@
-"""How commands print, ask, draw and are interrupted: it may import nothing else of `decloud_pl.cli`."""
+"""Printing, prompts and live views of commands. The modules import no other part of `decloud_pl.cli`."""

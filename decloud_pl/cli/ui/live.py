@@ -1,6 +1,6 @@
-"""The daemon on a terminal: a calm picture of what it does, redrawn in place.
+"""The daemon's live view, redrawn in place on a terminal.
 
-`picture` paints a `LiveState`, `LiveReporter` brings it to the terminal.
+`picture` renders a `LiveState`, and `LiveReporter` shows it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SOON_SECONDS = 120
 
 @dataclass(frozen=True)
 class Picture:
-    """A `LiveState` at a time, painted for the width and height at hand."""
+    """A `LiveState` at a time, rendered for the available width and height."""
 
     state: LiveState
     now: float
@@ -45,13 +45,13 @@ class Picture:
 
 
 def picture(state: LiveState, now: float, *, width: int, height: int) -> Group:
-    """The whole picture; it never takes more lines than there are."""
+    """Return the whole view, which is never higher than ``height``."""
     parts: list[RenderableType] = [_header(state, width), Text()]
     parts.append(_rounds(state, now, width) if state.rounds else Text("No round is active.", style="dim"))
     beside = _LINES_BESIDE_EVENTS + (_MORE_WHERE_NARROW if width < _NARROW else 0) + len(state.rounds)
     room = max(1, min(EVENTS, height - beside))
     parts += [Text(), Text("Last events", style="bold")]
-    # A slice of a deque is none; the newest come last, where the eye rests.
+    # A deque cannot be sliced. The newest events are last.
     for at, style, words in list(state.events)[-room:]:
         line = Text(f"{time.strftime('%H:%M:%S', time.localtime(at))}  {words}", style=style, no_wrap=True)
         line.truncate(width, overflow="ellipsis")
@@ -116,7 +116,7 @@ def _left(row: ActiveRound, now: float) -> Text:
 
 
 def countdown(seconds: int) -> str:
-    """``59:59``, ``1:00:00`` or ``past``."""
+    """Format seconds as ``59:59`` or ``1:00:00``, or ``past`` if they are negative."""
     if seconds < 0:
         return "past"
     minutes, rest = divmod(seconds, 60)
@@ -154,12 +154,12 @@ def _footer(state: LiveState, now: float) -> Text:
 
 
 class LiveReporter:
-    """Shows events on a terminal; a context manager. What it showed last stays on the screen.
+    """A context manager that shows events on a terminal. The last view stays on the screen.
 
     Args:
         facts: see `LiveState`.
         console: the terminal.
-        now: Unix seconds.
+        now: returns the current time in Unix seconds.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class LiveReporter:
         self.console = console or make_console()
         self._now = now
         self._state = LiveState(facts)
-        # rich paints in a thread of its own.
+        # rich renders in its own thread.
         self._lock = threading.Lock()
         self._live = Live(
             get_renderable=self._paint,
@@ -191,12 +191,12 @@ class LiveReporter:
             self._state.apply(event, self._now())
 
     def stopping(self, words: str) -> None:
-        """Says that the daemon is coming to its end, and what that means."""
+        """Show that the daemon is stopping, and what that means."""
         with self._lock:
             self._state.stopping = words
 
     def say(self, text: str) -> None:
-        """One line above the picture, or below where it is drawn no more."""
+        """Print a line above the view, or below it after the view has ended."""
         self.console.print(text, markup=False)
 
     def _paint(self) -> RenderableType:

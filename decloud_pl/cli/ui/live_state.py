@@ -1,4 +1,4 @@
-"""What the live view of the daemon shows, kept up to date by events."""
+"""The state of the daemon's live view, updated by events."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from decloud_pl.rounds.events import (
 )
 
 EVENTS = 8
-"""The most that are shown."""
+"""The maximum number of events in the view."""
 _STYLES = {State.CLAIMED: "green", State.FAILED: "red", State.MISSED: "red", State.WITHHELD: "yellow"}
 _SIGNATURE = re.compile(r" Signature \w+\.")
-"""Too long for a line of the view; `status` shows them."""
+"""Signatures are too long for a line of the view; the command `status` shows them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveRound:
-    """One row: a round that is not over. ``deadline`` is in Unix seconds of this machine."""
+    """A row for an unfinished round. ``deadline`` is in Unix seconds of this machine's clock."""
 
     record: RoundRecord
     deadline: float | None = None
@@ -44,12 +44,12 @@ class ActiveRound:
 
 @dataclass(slots=True)
 class LiveState:
-    """What the picture shows; changes with every event.
+    """The content of the live view.
 
     Attributes:
         facts: network, preset, filters, rounds, automatic, convention, device and precision, by these names.
-        events: (Unix time, style, words) of the last ones, the oldest first.
-        stopping: what the stop that was asked for brings about.
+        events: (Unix time, style, text) of the last events, the oldest first.
+        stopping: the message about a requested stop, empty before.
     """
 
     facts: Mapping[str, str]
@@ -63,7 +63,7 @@ class LiveState:
     _last: dict[int, tuple[State, str]] = field(default_factory=dict)
 
     def apply(self, event: DaemonEvent, now: float) -> None:
-        """Takes an event in that happened at ``now`` (Unix seconds)."""
+        """Update the state with an event that happened at ``now`` (Unix seconds)."""
         if isinstance(event, Connected):
             self.wallet, self.balance = event.wallet, event.balance
             self._note(now, "", "Connected. Looking for rounds…")

@@ -1,4 +1,4 @@
-"""What commands print: one JSON document for programs, tables of 80 columns and times for people."""
+"""Print JSON documents for programs, and tables and times for users."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from decloud_pl.redact import legible
 
 PIPED_WIDTH = 80
 _GAP = "  "
-# Control characters beyond those that JSON escapes anyway, and what turns the order of letters round.
+# Control characters that JSON does not escape, and characters that change the direction of text.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _BOLD, _PLAIN = "\033[1m", "\033[0m"
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout, with what a terminal might obey as JSON's own escapes."""
+    """Print one JSON document on stdout, with characters that could control a terminal as JSON escapes."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     print(_UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1) -> None:
-    """A table that fits the terminal, or 80 columns where there is none.
+    """Print a table that fits the terminal, or 80 columns without a terminal.
 
     Args:
-        headings: of the columns; one that begins with ``>`` is aligned to the right.
+        headings: the column headings; ``>`` at the beginning aligns a column to the right.
         rows: the cells.
-        flexible: the column that gives way and goes on in further lines where the others need the room.
+        flexible: the column that is wrapped if the table is too wide.
     """
     rows = [[legible(cell) for cell in row] for row in rows]
     titles = [heading.removeprefix(">") for heading in headings]
@@ -48,12 +48,12 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexi
 
 
 def width() -> int:
-    """Columns to write in: the terminal's, 80 for a file or a pipe."""
+    """Return the width of the terminal in columns, or 80 for a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED_WIDTH
 
 
 def coloured() -> bool:
-    """Whether stdout shows colours and nobody has asked for none."""
+    """Whether stdout is a terminal with colours and the user has not disabled them."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -71,7 +71,7 @@ def _lines(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], f
 
 
 def _wrapped(text: str, size: int) -> list[str]:
-    """Cut at a blank or a comma where there is one; a wrapped address stays whole when joined again."""
+    """Split a text into lines, if possible at a space or after a comma. Joining the lines restores a wrapped URL."""
     lines = []
     while len(text) > size:
         cut = max(text.rfind(" ", 0, size + 1), text.rfind(",", 0, size) + 1)
@@ -82,7 +82,7 @@ def _wrapped(text: str, size: int) -> list[str]:
 
 
 def to_display(value: object) -> str:
-    """The value of a setting as it could be typed again."""
+    """Return a setting's value in the form in which a user can type it."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -95,12 +95,12 @@ def to_display(value: object) -> str:
 
 
 def until(seconds: int) -> str:
-    """``in 9 min`` or ``3 h ago``, in the largest unit that gives one or more."""
+    """Format a time difference as ``in 9 min`` or ``3 h ago``, in the largest unit with a count of at least 1."""
     size, unit = next(((size, unit) for size, unit in _UNITS if abs(seconds) >= size), _UNITS[-1])
     count = abs(seconds) // size
     return f"{count} {unit} ago" if seconds < 0 else f"in {count} {unit}"
 
 
 def clock_time(at: float) -> str:
-    """Local date and time of Unix seconds."""
+    """Format Unix seconds as local date and time."""
     return datetime.fromtimestamp(at, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")

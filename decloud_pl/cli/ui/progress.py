@@ -1,4 +1,4 @@
-"""How far something has come that takes time, on standard error: bars on a terminal, plain lines elsewhere."""
+"""Show progress on standard error: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 Report: TypeAlias = Callable[[str, int, int], None]
-"""Takes a name, the bytes so far, and all of them (0 where unknown)."""
+"""Called with a name, the bytes so far and the total bytes (0 if unknown)."""
 _LINE_SECONDS = 10.0
 
 
 @contextmanager
 def transfer(title: str, *, monotonic: Callable[[], float] = time.monotonic) -> Iterator[Report]:
-    """What to tell of each transfer; ``title`` is what all of them are for, ``monotonic`` gives seconds."""
+    """Yield a function that reports the progress of transfers under a common ``title``."""
     if sys.stderr.isatty():
         with _bars(title) as report_bytes:
             yield report_bytes
@@ -35,7 +35,7 @@ def transfer(title: str, *, monotonic: Callable[[], float] = time.monotonic) -> 
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """What to tell of each step: one line each, on a terminal one line for the present one and its time."""
+    """Yield a function that prints each step, on a terminal in one line with the elapsed time."""
     if not sys.stderr.isatty():
         yield _say
         return
@@ -61,7 +61,7 @@ def _bars(title: str) -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
-        # Until the first bytes have come there is a bar all the same, so that a server's silence is seen as a wait.
+        # The bar appears before the first bytes arrive, so that the user sees the wait for a slow server.
         tasks = {"": bars.add_task(title, total=None)}
 
         def report(name: str, done: int, total: int) -> None:

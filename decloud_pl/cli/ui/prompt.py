@@ -1,4 +1,4 @@
-"""Questions on a terminal: each answer is checked, and asked for again until it is right."""
+"""Ask questions on a terminal, and repeat each question until the answer is valid."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ T = TypeVar("T")
 
 
 def require_terminal() -> None:
-    """Refuses to ask where nobody can answer.
+    """Check that the user can answer questions.
 
     Raises:
-        UsageError: standard input is no terminal.
+        UsageError: standard input is not a terminal.
     """
     if not sys.stdin.isatty():
         raise UsageError(
-            "setup asks questions and needs a terminal.", fix="Without one: decloud-trainer config --set …"
+            "setup asks questions and needs a terminal.", fix="Use `decloud-trainer config --set KEY=VALUE` instead."
         )
 
 
 def ask(question: str, default: str, check: Callable[[str], T]) -> T:
-    """Asks until the answer passes; Enter gives the default.
+    """Ask until the answer is valid; Enter accepts the default.
 
     Args:
-        question: without a question mark or the default.
-        default: as the user would type it.
-        check: turns an answer into a value or raises `DecloudError`, whose sentence is shown.
+        question: the question without a question mark and without the default.
+        default: the default answer, as the user would type it.
+        check: converts an answer or raises `DecloudError`, whose message is shown.
     """
     while True:
         answer = click.prompt(question, default=default, show_default=bool(default)).strip() or default
@@ -42,12 +42,12 @@ def ask(question: str, default: str, check: Callable[[str], T]) -> T:
 
 
 def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T] | None = None) -> T:
-    """Asks for a secret without showing it.
+    """Ask for a secret without showing it.
 
     Args:
         question: as for `ask`.
         check: as for `ask`.
-        keep: what an empty answer means, where it may be left as it is.
+        keep: returns the value for an empty answer; None if an answer is required.
     """
     while True:
         answer = ask_secret(question).strip()
@@ -60,33 +60,33 @@ def ask_hidden(question: str, check: Callable[[str], T], *, keep: Callable[[], T
 
 
 def ask_secret(question: str) -> str:
-    """Reads a secret without showing it; from a pipe, its first line."""
+    """Read a secret without showing it, or the first line from a pipe."""
     if sys.stdin.isatty():
         return click.prompt(question, default="", show_default=False, hide_input=True, err=True)
     return sys.stdin.readline()
 
 
 def checked_secret(name: str, text: str) -> str:
-    """A secret as it is kept.
+    """Check a secret and return it without surrounding spaces.
 
     Raises:
-        ConfigError: it is empty or has blanks or line breaks inside.
-        WalletError: a private key that is none.
+        ConfigError: the secret is empty, or contains spaces, line breaks or non-ASCII characters.
+        WalletError: the private key is invalid.
     """
     secret = text.strip()
     if not secret:
-        raise ConfigError(f"{name} is empty.", fix=f"Use --unset {name} to forget it.")
+        raise ConfigError(f"{name} is empty.", fix=f"Use --unset {name} to remove it.")
     if name == "private_key":
         from decloud_pl.chain.wallet import parse_key
 
-        parse_key(secret, "The text you gave")
+        parse_key(secret, "Your input")
     elif not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise ConfigError(f"{name} holds characters that no such key has.", fix="Copy it again, in one piece.")
+        raise ConfigError(f"{name} contains invalid characters, such as spaces.", fix="Copy it again in one piece.")
     return secret
 
 
 def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> str:
-    """Asks for one of several names, with a line about each; its number does as well."""
+    """Print the choices with a description each, and ask for a name or its number."""
     print(f"\n{question}")
     names = [name for name, _ in choices]
     size = max(map(len, names))
@@ -98,13 +98,13 @@ def choose(question: str, choices: Sequence[tuple[str, str]], default: str) -> s
 
         name = named(answer, names).lower()
         if name not in names:
-            raise UsageError(f"There is no choice {answer!r}.", fix=nearest(answer, names))
+            raise UsageError(f"Unknown choice {answer!r}.", fix=nearest(answer, names))
         return name
 
     return ask("Your choice", default, check)
 
 
 def named(answer: str, names: Sequence[str]) -> str:
-    """The name that a number stands for in a list that begins with 1; any other answer as it is."""
+    """Return the name with this number, counted from 1; any other answer is returned unchanged."""
     index = int(answer) - 1 if answer.isdecimal() else -1
     return names[index] if 0 <= index < len(names) else answer

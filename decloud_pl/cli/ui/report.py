@@ -1,4 +1,4 @@
-"""The daemon's events as lines for people."""
+"""Print the daemon's events as lines for users."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ _EPOCH_SECONDS = 30.0
 
 
 class TerminalReporter:
-    """Prints each step as it happens, with a progress bar while a round trains on a terminal.
-
-    Everything goes to one stream: stdout for people, stderr where stdout belongs to a JSON document.
+    """Prints each event as a line, and on a terminal a progress bar while a round trains.
 
     Args:
-        stderr: print there.
-        plain: neither bars nor colours, even on a terminal.
-        stamps: begin each line with the local time, and say what epochs come to.
-        now: seconds that only go forward.
+        stderr: print to stderr, because stdout is for a JSON document.
+        plain: print neither bars nor colours, even on a terminal.
+        stamps: begin each line with the local time, and print the loss and accuracy of epochs.
+        now: returns monotonic seconds.
     """
 
     def __init__(
@@ -83,11 +81,11 @@ class TerminalReporter:
             self._change(event)
 
     def stopping(self, words: str) -> None:
-        """Says that the daemon is coming to its end, and what that means."""
+        """Print that the daemon is stopping, and what that means."""
         self.say(words)
 
     def say(self, text: str, style: str | None = None) -> None:
-        """One line; output that cannot be written, to a full disk for example, must not stop the daemon."""
+        """Print a line. Failing output, for example on a full disk, must not stop the daemon."""
         if self._stamps:
             text = f"{datetime.now().astimezone().isoformat(sep=' ', timespec='seconds')} {text}"
         with contextlib.suppress(OSError):
@@ -120,7 +118,7 @@ class TerminalReporter:
         self.progress.update(bar, completed=event.step, total=event.total_steps, loss=loss)
 
     def _say_epoch(self, event: Training) -> None:
-        """In a log, what a bar shows on a terminal; of short epochs not each."""
+        """Print an epoch's loss and accuracy in a log, at most once per `_EPOCH_SECONDS`."""
         fit, now = self._epochs.get(event.round_id), self._now()
         if not self._stamps or fit is None or now < self._epoch_said.get(event.round_id, -inf) + _EPOCH_SECONDS:
             return
@@ -146,7 +144,7 @@ class TerminalReporter:
 
 
 def lines_of(record: RoundRecord, before: tuple[State, str] | None) -> list[str]:
-    """What to say about a row that was just written; nothing where it only repeats itself."""
+    """Return the lines for a changed record; empty if ``before`` led to the same lines."""
     name = f"Round {record.round_id}"
     data = record.dataset
     if record.resolved_dataset != data:
@@ -160,7 +158,7 @@ def lines_of(record: RoundRecord, before: tuple[State, str] | None) -> list[str]
     if record.state is State.TRAINING:
         return _training_lines(name, record, said_before=said_before)
     if record.state is State.WITHHELD:
-        force = f"`decloud-trainer train {record.round_id} --force` submits it all the same"
+        force = f"To submit it anyway, run `decloud-trainer train {record.round_id} --force`"
         return [f"{name}: withheld, {record.reason}. {force}."]
     if record.state is State.PUBLISHING:
         if record.pinned_cid:

@@ -1,4 +1,4 @@
-"""Standard output and standard error as they may be: closed, full, or of an encoding without our characters."""
+"""Make printing safe if standard output or standard error is closed, full or has a limited encoding."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from decloud_pl.errors import PASSING, DecloudError, UsageError
 
 
 def prepare_streams() -> None:
-    """Makes printing safe: a closed stream swallows, an encoding that lacks a character gets a ``?`` for it.
+    """Redirect closed streams to /dev/null, and print ``?`` for characters that the encoding lacks.
 
-    A daemon must neither end because of an ellipsis nor, with its output closed, write into a file that was opened
-    under the freed descriptor.
+    Otherwise an ellipsis could stop the daemon, or its output could go to a file that reuses a closed descriptor.
     """
-    # Before anything else takes descriptor 1 or 2.
+    # This comes first, before an opened file gets descriptor 1 or 2.
     if sys.stdout is None:
         sys.stdout = _nowhere(1)
     if sys.stderr is None:
@@ -27,12 +26,12 @@ def prepare_streams() -> None:
 
 
 def print_document(value: object) -> None:
-    """Prints one JSON document on one line and sees to it that it has left."""
+    """Print one JSON document on one line and flush stdout."""
     print(json.dumps(value), flush=True)
 
 
 def with_advice(error: DecloudError) -> str:
-    """What a command says when it ends with an error: nothing is retried after that."""
+    """Return an error's message, with the advice to run the command again if the failure is temporary."""
     if error.fix or not isinstance(error, PASSING):
         return str(error)
     wait = getattr(error, "retry_after", None)
@@ -40,10 +39,10 @@ def with_advice(error: DecloudError) -> str:
 
 
 def cannot_be_written(error: OSError) -> UsageError:
-    """The words for it; what is still buffered is dropped, since Python would try once more at exit."""
+    """Return the error for failed output. Buffered output is dropped, because Python would write it again at exit."""
     sys.stdout = _nowhere(1)
     what = error.filename or "The output"
-    return UsageError(f"{what} cannot be written: {error.strerror}.", fix="Free disk space or send it elsewhere.")
+    return UsageError(f"{what} cannot be written: {error.strerror}.", fix="Free disk space or use another disk.")
 
 
 def _nowhere(descriptor: int) -> io.TextIOWrapper:

@@ -1,4 +1,4 @@
-"""The console that everything is printed to."""
+"""The console for all output to users."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from rich.console import Console
 
 
 class PatientConsole(Console):
-    """Goes on in silence when nobody reads any more; rich would end the program."""
+    """A console that ignores a closed pipe; rich would end the program."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self.file.fileno())  # what is still buffered must not complain at exit
+        os.dup2(null, self.file.fileno())  # buffered output must not cause an error at exit
         os.close(null)
 
 
 def make_console(*, stderr: bool = False, plain: bool = False) -> Console:
-    """A console for people; colours and pictures only on a terminal, and neither with ``plain``."""
+    """Return a console that shows colours and live views only on a terminal, and never with ``plain``."""
     return PatientConsole(
         stderr=stderr,
         highlight=False,

@@ -1,4 +1,4 @@
-"""How far a training in this process has come, on a terminal."""
+"""Show the progress of a training in this process on a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _STAGES = {
     "prepare": "preparing",
-    "probe": "looking for the learning rate",
+    "probe": "searching the learning rate",
     "evaluate": "measuring the accuracy",
     "encode": "writing the update",
     "score": "scoring",
@@ -22,7 +22,7 @@ _STAGES = {
 
 @contextmanager
 def training_bar() -> Iterator[Callable[[Progress], None]]:
-    """What to tell progress to; it draws a bar that vanishes at the end, and nothing where there is no terminal."""
+    """Yield a function that shows progress in a temporary bar, or does nothing without a terminal."""
     console = make_console()
     if not console.is_terminal:
         yield lambda _: None

@@ -173,8 +173,9 @@ def complete_settings(ctx: click.Context, param: click.Parameter, incomplete: st
     if equals:
         return [f"{name}={word}" for word in _values(name, value)]
     known = settings_by_name(default_home(os.environ)).values()
-    paths = (one.path for one in known if one.kind != "secret" and one.name != PACKAGES)
-    return [f"{path}=" for path in paths if path.startswith(name)]
+    settings = (one for one in known if one.kind != "secret" and one.name != PACKAGES)
+    names = dict.fromkeys(either for one in settings for either in (one.path, one.name))
+    return [f"{either}=" for either in names if either.startswith(name)]
 
 
 def _values(name: str, begin: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from decloud_pl.config import names
 from decloud_pl.config.file import ConfigFile
-from decloud_pl.config.names import ALIASES, EXPERIMENT, PACKAGES, PRESET, find, groups, secret_names, storages
+from decloud_pl.config.names import ALIASES, EXPERIMENT, PACKAGES, PLACES, PRESET, find, groups, secret_names, storages
 from decloud_pl.config.schema import CONFIG_FILE, default_home
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.config.values import Value, from_text, hydra_text
@@ -32,7 +32,7 @@ _OF_A_TRAINING = ("model", *(entry.name for entry in fields(TrainingConfig)))
 _PREFIX = "DECLOUD_"
 _NOT_SETTINGS = ("DECLOUD_HOME", "DECLOUD_NO_SKIPS", PASS_ENV)
 _OVERRIDE = re.compile(r"^((\+{1,2})?[A-Za-z_][\w./@:-]*=.*|~[A-Za-z_][\w./@:-]*(=.*)?)$", re.DOTALL)
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_LITERAL = re.compile(r"[a-z][a-z0-9+.-]*://|[~/]", re.IGNORECASE)  # a URL or a path
 _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -133,7 +133,7 @@ class Sources:
 
     def written(self, name: str) -> str:
         """Return the name of a value as the user wrote it, because some values have several names."""
-        place = ALIASES.get(name, name)
+        place = PLACES.get(name, name)
         found = next((layer[place].name for layer in self.layers if place in layer), name)
         return found if place in self.command_line else names.PLAIN_NAMES.get(found, found)
 
@@ -186,8 +186,10 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
         ConfigError: two names of one value have different values.
     """
     found: dict[str, Assignment] = {}
-    for entry in {entry.name: entry for entry in entries}.values():
-        other = found.setdefault(ALIASES.get(entry.name, entry.name), entry)
+    for entry in {names.PLAIN.get(entry.name, entry.name): entry for entry in entries}.values():
+        # Hydra reads a file itself, so only an override may use a plain name.
+        places = PLACES if entry.origin == COMMAND_LINE else ALIASES
+        other = found.setdefault(places.get(entry.name, entry.name), entry)
         if other.placed != entry.placed:
             raise ConfigError(
                 f"{where} sets {other.name} to {other.value} and {entry.name} to {entry.value}, "
@@ -275,7 +277,7 @@ def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, l
             fix=f"Save it with: decloud-trainer config --set {last}=-",
         )
     plain = not value.startswith(('"', "'", "[", "{")) and "${" not in value and not (sweep and "," in value)
-    if plain and (_URL.match(value) or name.startswith("paths.")):
+    if plain and (_LITERAL.match(value) or name.startswith("paths.")):
         value = hydra_text(value)
     read: Any = value
     try:
@@ -285,4 +287,4 @@ def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, l
         pass  # composing raises the same error
     sign = "++" if key == name and re.match(r"(mappings|paths)\b", name) else key.removesuffix(name)
     entries = [Assignment(place, one, COMMAND_LINE) for place, one in leaves_of({name: read})]
-    return f"{sign}{ALIASES.get(name, name)}{equals}{names.to_place(name, value)}", entries
+    return f"{sign}{PLACES.get(name, name)}{equals}{names.to_place(name, value)}", entries

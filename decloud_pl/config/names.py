@@ -48,8 +48,9 @@ _FIT = ("compile", "data_memory_mb", "data_workers", "checkpoint_seconds", "publ
 OLD = {f"trainer.{name}": f"fit.{name}" for name in _FIT}
 ALIASES = {**SHORT, **OLD}  # from a short or an old name to the place in the tree
 ALL_BATCHES = 1.0
-PLAIN_NAMES = {"wallet.keypair_path": "keypair_path", "rewards.min": "min_reward", "rewards.max": "max_reward"}
-"""Places in the tree, and the plain names that users write for them."""
+PLAIN = {"keypair_path": "wallet.keypair_path", "min_reward": "rewards.min", "max_reward": "rewards.max"}
+PLAIN_NAMES = {place: name for name, place in PLAIN.items()}
+PLACES = {**ALIASES, **PLAIN}  # from any name that differs from its place in the tree to that place
 PRESET, EXPERIMENT, SWEEP, PACKAGES = "preset", "experiment", "sweep", "allow_packages"
 OVER_ALL = (PRESET, EXPERIMENT)  # groups without a node of their own: their files set values anywhere in the tree
 

@@ -153,7 +153,8 @@ def _no_place(key: str, known: list[str], given: Sources) -> ConfigError:
             fix="Begin the file with the line '# @package _global_'.",
         )
     if key.partition(".")[0] not in free_groups():
-        return no_setting(key, [path for path in leaves(given.home) if path.rpartition(".")[0] == above])
+        known = [name for path, one in leaves(given.home).items() for name in {path, one.name}]
+        return no_setting(key, [name for name in known if name.rpartition(".")[0] == above])
     close = difflib.get_close_matches(key, [f"{above}.{name}" for name in known], n=1)
     short = [name for name, place in ALIASES.items() if place == key]
     hint = f"Its short name is {short[0]}. " if short else f"Did you mean {close[0]!r}? " if close else ""

@@ -158,6 +158,7 @@ def test_completion_of_commands_options_settings_and_choices(
     assert words("start", "--no-auto") == ["--no-auto-train", "--no-auto-claim"]
     assert words("start", "epo") == ["epochs="]
     assert words("start epochs=2 --plain", "rewards.mi")[0] == "rewards.min="
+    assert words("start", "min_r") == ["min_reward="]
     assert {"epochs=", "rewards.min=", "network="} <= set(words("status", ""))
     assert words("join 1", "network=loc")[-1].removeprefix("network=") == "local"
     assert words("start --preset", "mi") == ["mine"]

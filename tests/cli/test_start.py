@@ -35,6 +35,9 @@ def settings_of(*arguments: str) -> Settings:
         (["epochs=3", "--min-reward", "1", "seed=4"], {"epochs": 3, "rewards.min": "1", "seed": 4}),
         (["--epochs", "3", "epochs=4"], {"epochs": 4}),
         (["--preset", "high-reward", "--min-reward", "0.2"], {"rewards.min": "0.2"}),
+        (["min_reward=0.3", "max_reward=3"], {"rewards.min": "0.3", "rewards.max": "3"}),
+        (["--min-reward", "0.2", "min_reward=0.3"], {"rewards.min": "0.3"}),
+        (["keypair_path=~/my key.json"], {"wallet.keypair_path": "~/my key.json"}),
     ],
 )
 def test_options(arguments: list[str], expected: dict[str, object], home: Any) -> None:

@@ -212,6 +212,17 @@ def test_a_conflict_shows_what_was_written(layer: str, user: User) -> None:
         user.load()
 
 
+def test_plain_names_on_the_command_line(user: User) -> None:
+    user.sets("config.json", "min_reward", "0.1")
+    user.sets("environment", "max_reward", "4")
+    given = sources(["min_reward=0.3"], environ=user.environ)
+    shown = {entry.name: (entry.value, entry.origin) for entry in show(composed(given))}
+    assert shown["min_reward"] == ("0.3", "command line")
+    assert shown["max_reward"] == ("4", "DECLOUD_MAX_REWARD")
+    assert compose(["min_reward=1", "rewards.min=2"]).rewards.min == "2"
+    assert compose(["rewards.min=1", "min_reward=2"]).rewards.min == "2"
+
+
 def test_the_last_value_of_each_name_wins_on_a_command_line() -> None:
     assert both(compose(["epochs=2", "epochs=3", "trainer.max_epochs=3"]), "epochs") == (3, 3)
     assert both(compose(["trainer={max_epochs:5}", "epochs=5"]), "epochs") == (5, 5)

@@ -132,12 +132,11 @@ def parse(data: bytes, where: str, home: Path) -> dict[str, Value]:
         text = data.decode("utf-8-sig")
         tree = json.loads(text, parse_constant=int, object_pairs_hook=unique)  # int refuses NaN
         exact = json.loads(text, parse_float=str)  # a float would round an amount of SOL
-    except json.JSONDecodeError as error:
-        # The text of the error can quote the file, which may contain a key.
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(f"{where} is not JSON ({error.msg} at {place}).", fix=_MEND) from None
-    except (ValueError, RecursionError):
-        raise ConfigError(f"{where} is not JSON.", fix=_MEND) from None
+    except (ValueError, RecursionError) as error:
+        why = ""
+        if isinstance(error, json.JSONDecodeError):  # its whole text can quote the file, which may contain a key
+            why = f" ({error.msg} at line {error.lineno}, column {error.colno})"
+        raise ConfigError(f"{where} is not JSON{why}.", fix=_MEND) from None
     if not isinstance(tree, dict):
         raise ConfigError(f"{where} is not a JSON object.", fix=_MEND)
     version = tree.pop("version", VERSION)

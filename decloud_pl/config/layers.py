@@ -100,12 +100,7 @@ class Sources:
 
     @cached_property
     def files(self) -> list[Layer]:
-        """The layers of the chosen experiment and preset.
-
-        Raises:
-            ConfigError: a file sets two names of one value to different values.
-            OSError, YAMLError: a file cannot be read.
-        """
+        """The layers of the chosen experiment and preset. Reading a file may raise `OSError` or `YAMLError`."""
         chosen = {**self.assignments, **self.command_line}
         experiment = self._file(EXPERIMENT, chosen)
         return [experiment, self._file(PRESET, {**experiment, **chosen})]
@@ -180,11 +175,7 @@ def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
-    """Return one layer by places; the last assignment of a name wins.
-
-    Raises:
-        ConfigError: two names of one value have different values.
-    """
+    """Return one layer by places. The last assignment of a name wins, and two names of one value must agree."""
     found: dict[str, Assignment] = {}
     for entry in {names.PLAIN.get(entry.name, entry.name): entry for entry in entries}.values():
         # Hydra reads a file itself, so only an override may use a plain name.
@@ -200,7 +191,7 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
 
 
 def _below(layer: Layer, above: Layer) -> Layer:
-    """Drop the values in a group whose choice the layer above changes: an RPC URL belongs to one network."""
+    """Drop the values of a group whose choice the layer above changes: an RPC URL belongs to one network."""
     # Short names, and values in other groups such as a storage, apply to every choice.
     chosen = [group for group in ("network", *names.free_groups()) if group in above]
     changed = tuple(f"{one}." for one in chosen if one not in layer or layer[one].value != above[one].value)
@@ -254,12 +245,9 @@ def _variables(environ: Mapping[str, str], home: Path) -> Iterator[Assignment]:
 
 
 def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, list[Assignment]]:
-    """Translate an override for Hydra, and return it with its assignments.
+    """Check an override, and return it in Hydra's grammar together with its assignments.
 
-    The translation adds what Hydra requires: ``++`` before new keys of a table, quotes around paths and URLs.
-
-    Raises:
-        ConfigError: the override is not a setting, or it is a secret.
+    Hydra requires ``++`` before new keys of a table, and quotes around paths and URLs.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -78,8 +78,7 @@ def composed(given: Sources) -> Composed:
     except (OmegaConfBaseException, RecursionError) as error:
         raise wrong_in_tree(error, tree, given) from error
     refuse_unknown_keys(plain)
-    values = {entry.name: getattr(plain, entry.name) for entry in fields(Tree)}
-    values |= {"secrets": given.secrets, "providers": providers, "allow_packages": given.allow_packages}
+    values = {**vars(plain), "secrets": given.secrets, "providers": providers, "allow_packages": given.allow_packages}
     settings = Settings(**values, given=given.of_training())
     network = settings.network
     if not network.rpc_url:  # network=solana-cli

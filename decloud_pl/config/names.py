@@ -84,9 +84,9 @@ def leaves(home: Path | None = None) -> dict[str, Setting]:
 
 @cache
 def _places(providers: Registry) -> dict[str, Setting]:
-    choices = {name: Setting(name, name, "choice") for name in OVER_ALL}
-    found = [*_leaves(Tree, ""), *_leaves(providers.schema(), "storage.")]
-    return {**choices, **{setting.path: setting for setting in found}}
+    choices = [Setting(name, name, "choice") for name in OVER_ALL]
+    found = [*choices, *_leaves(Tree, ""), *_leaves(providers.schema(), "storage.")]
+    return {setting.path: setting for setting in found}
 
 
 def settings_by_name(home: Path | None = None) -> dict[str, Setting]:

@@ -104,11 +104,7 @@ def _wrong_value(error: Exception, key: str, value: object, given: Sources) -> C
 
 
 def check(settings: Settings, given: Sources) -> None:
-    """Check ranges and combinations of settings.
-
-    Raises:
-        ConfigError: a value is out of range, or two settings contradict each other.
-    """
+    """Raise `ConfigError` for a value out of range, or for settings that contradict each other."""
     for place, value, allowed in declared(settings):
         try:
             holds = allowed.holds(value)
@@ -131,11 +127,7 @@ def check(settings: Settings, given: Sources) -> None:
 
 
 def refuse_unknown_keys(node: object, place: str = "") -> None:
-    """Check that ``+key=value`` added no key to a node with fixed keys.
-
-    Raises:
-        ConfigError: a key is unknown.
-    """
+    """Raise `ConfigError` for a key that ``+key=value`` added to a node with fixed keys."""
     known = [entry.name for entry in fields(node)]  # type: ignore[arg-type]  # a dataclass
     for name, value in vars(node).items():
         if name not in known:

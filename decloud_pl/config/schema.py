@@ -88,10 +88,7 @@ class DataConfig:
 
 @dataclass
 class RewardsConfig:
-    """Limits on rewards, as text in SOL, because a float would round amounts.
-
-    ``watts`` is the power that a training draws.
-    """
+    """Limits on rewards, as text in SOL because a float would round; ``watts`` is the power that a training draws."""
 
     min: Annotated[str, AMOUNT] = "0"
     max: Annotated[str, AMOUNT] = "0"

@@ -56,13 +56,15 @@ def run(
     from decloud_pl.cli.config import change, shown
 
     if sum(actions) == show:
-        return shown.print_settings(overrides, json=as_json, origin=origin)
-    if any(changes.values()):
-        return change.change(changes, keyring=keyring, json=as_json)
-    if reset:
-        return change.reset(json=as_json)
-    if edit:
-        return change.edit()
-    if preset in (None, "list"):
-        return shown.print_presets(json=as_json)
-    return change.keep_preset(preset, json=as_json)
+        shown.print_settings(overrides, json=as_json, origin=origin)
+    elif any(changes.values()):
+        change.change(changes, keyring=keyring, json=as_json)
+    elif reset:
+        change.reset(json=as_json)
+    elif edit:
+        change.edit()
+    elif preset in (None, "list"):
+        shown.print_presets(json=as_json)
+    else:
+        change.keep_preset(preset, json=as_json)
+    return 0

@@ -22,7 +22,7 @@ from decloud_pl.errors import UsageError
 @as_json
 def run(to: Path, as_json: bool) -> int:
     import decloud_pl
-    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.cli.ui.output import print_result
     from decloud_pl.durable import copy_atomically
 
     package = Path(decloud_pl.__file__).parent
@@ -40,8 +40,6 @@ def run(to: Path, as_json: bool) -> int:
         raise UsageError(
             f"{to} cannot be written: {error.strerror}.", fix="Choose another folder with --to."
         ) from error
-    if as_json:
-        print_json({"notebooks": [str(copy) for copy in copies.values()]})
-    else:
-        print("\n".join(str(copy) for copy in copies.values()))
+    names = [str(copy) for copy in copies.values()]
+    print_result({"notebooks": names}, "\n".join(names), json=as_json)
     return 0

@@ -27,7 +27,7 @@ def run(action: str, keypair: Path | None, as_json: bool) -> int:
     from decloud_pl.chain.solana_cli import key_file
     from decloud_pl.chain.wallet import create_wallet, load_wallet
     from decloud_pl.cli.config.session import open_settings
-    from decloud_pl.cli.ui.output import print_json
+    from decloud_pl.cli.ui.output import print_result
     from decloud_pl.rounds.wallets import open_wallet
 
     path = key_file(str(keypair or _DEFAULT), "--keypair")
@@ -39,10 +39,7 @@ def run(action: str, keypair: Path | None, as_json: bool) -> int:
     else:
         settings = open_settings([])
         wallet = open_wallet(settings.wallet, settings.secrets, settings.allow_packages)
-    if as_json:
-        print_json({"address": str(wallet.address)})
-    elif action == "new":
-        print(f"Created {path}. Keep a backup: anyone with this file controls the wallet.\nAddress: {wallet.address}")
-    else:
-        print(wallet.address)
+    warning = f"Created {path}. Keep a backup: anyone with this file controls the wallet.\nAddress: "
+    text = f"{warning if action == 'new' else ''}{wallet.address}"
+    print_result({"address": str(wallet.address)}, text, json=as_json)
     return 0

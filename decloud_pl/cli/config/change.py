@@ -12,7 +12,7 @@ from typing import Any
 from decloud_pl.cli.config.editor import edited
 from decloud_pl.cli.config.session import checked
 from decloud_pl.cli.config.shown import warn_if_covered
-from decloud_pl.cli.ui.output import print_json, to_display
+from decloud_pl.cli.ui.output import print_result, to_display
 from decloud_pl.cli.ui.prompt import ask_secret, checked_secret
 from decloud_pl.config.file import ConfigFile, parse, to_json
 from decloud_pl.config.layers import sources, sources_of
@@ -25,7 +25,7 @@ from decloud_pl.errors import ConfigError, UsageError
 from decloud_pl.redact import redact_tree
 from decloud_pl.secrets import IN_KEYRING, keyring_delete, keyring_set, mask
 
-_EXAMPLES = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}
+_PAIRS = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}  # the tables' options, each with an example
 
 
 @dataclass(frozen=True)
@@ -59,27 +59,27 @@ class Change:
             keyring_delete(self.setting, str(home))
 
 
-def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> int:
+def change(options: Mapping[str, Sequence[str]], *, keyring: bool, json: bool) -> None:
     """Make all changes of one call, or none; ``options`` maps option names to their values."""
     home = default_home(os.environ)
     changes = [_assignment(text, home, keyring=keyring) for text in options["set"]]
     changes += [Change(find(name, home).name) for name in options["unset"]]
-    for option, table in (("mapping", "mappings"), ("path", "paths")):
-        changes += [_pair(text, option, table) for text in options[f"add_{option}"]]
-        changes += [Change(table, key=key) for key in options[f"remove_{option}"]]
+    for option in _PAIRS:
+        changes += [_pair(text, option) for text in options[f"add_{option}"]]
+        changes += [Change(f"{option}s", key=key) for key in options[f"remove_{option}"]]
     lines = [f"{one.name} removed" if one.shown is None else f"{one.name} = {one.shown}" for one in changes]
     changed = [{"setting": one.name, "now": one.shown} for one in changes]
-    return _print({"path": str(_keep(changes, home)), "changed": changed}, "\n".join(lines), json=json)
+    print_result({"path": str(_keep(changes, home)), "changed": changed}, "\n".join(lines), json=json)
 
 
-def keep_preset(name: str, *, json: bool) -> int:
+def keep_preset(name: str, *, json: bool) -> None:
     """Save a preset, and print which of its settings config.json overrides."""
     path = _keep([Change("preset", name, name)], default_home(os.environ))
     kept = warn_if_covered(composed(sources()))
-    return _print({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
+    print_result({"path": str(path), "preset": name, "covered": kept}, f"preset = {name}", json=json)
 
 
-def edit() -> int:
+def edit() -> None:
     """Let the user edit config.json, even an invalid one, and save the text once it is valid."""
     home = default_home(os.environ)
     file = ConfigFile(home)
@@ -92,25 +92,16 @@ def edit() -> int:
     if text is not None:
         file.write_text(text)
     print("Nothing was changed." if text is None else f"Saved in {file.path}")
-    return 0
 
 
-def reset(*, json: bool) -> int:
+def reset(*, json: bool) -> None:
     """Rename config.json, so that all settings have their defaults."""
     file = ConfigFile(default_home(os.environ))
     aside = file.reset()
     text = f"All settings have their defaults again. The old file, including its secrets, is now {aside}."
     if aside is None:
         text = f"{file.path} does not exist. All settings have their defaults."
-    return _print({"path": str(file.path), "old": aside and str(aside)}, text, json=json)
-
-
-def _print(document: dict[str, Any], text: str, *, json: bool) -> int:
-    if json:
-        print_json(document)
-    else:
-        print(text)
-    return 0
+    print_result({"path": str(file.path), "old": aside and str(aside)}, text, json=json)
 
 
 def _keep(changes: list[Change], home: Path) -> Path:
@@ -148,13 +139,13 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
     return Change(setting.name, secret, mask(secret))
 
 
-def _pair(text: str, option: str, table: str) -> Change:
+def _pair(text: str, option: str) -> Change:
     key, colon, value = (part.strip() for part in text.partition(":"))
     if not (key and colon and value):
-        fix = f"Example: --add-{option} {_EXAMPLES[option]}."
+        fix = f"Example: --add-{option} {_PAIRS[option]}."
         raise UsageError(f"--add-{option} {text!r} is not a pair.", fix=fix)
-    if table == "paths":
+    if option == "path":
         # The path of a text table may end with column names: reviews.csv?text=review.
         place, mark, columns = value.partition("?")
         value = f"{Path(place).expanduser().resolve()}{mark}{columns}"
-    return Change(table, value, value, key)
+    return Change(f"{option}s", value, value, key)

@@ -107,7 +107,7 @@ def warn_if_covered(composed: Composed) -> list[str]:
     return kept
 
 
-def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> int:
+def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> None:
     """Print the settings in force."""
     from decloud_pl.config.load import composed
 
@@ -118,14 +118,13 @@ def print_settings(overrides: Sequence[str], *, json: bool, origin: bool) -> int
         if origin:
             document["origins"] = {entry.name: entry.origin for entry in entries}
         print_json(document)
-        return 0
+        return
     rows = [[entry.name, to_display(entry.value) or "-", entry.origin] for entry in entries]
     if origin:
         print_table(["setting", "value", "origin"], rows, flexible=1)
     else:
         print_table(["setting", "value"], [row[:2] for row in rows])
     print(f"\nSaved in {path}" if path.exists() else f"\n{path} does not exist yet")
-    return 0
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ class _Preset:
     min_reward: str | None
 
 
-def print_presets(*, json: bool) -> int:
+def print_presets(*, json: bool) -> None:
     """Print the presets, each with the first comment line of its file, its minimum reward and its data sets."""
     home = default_home(os.environ)
     own = home / USER_CONF
@@ -150,7 +149,7 @@ def print_presets(*, json: bool) -> int:
     ]
     if json:
         print_json({"presets": [asdict(one) for one in presets]})
-        return 0
+        return
     rows = []
     for one in presets:
         rows.append([one.name, one.min_reward or "-", one.about])
@@ -158,7 +157,6 @@ def print_presets(*, json: bool) -> int:
             rows.append(["", "", ", ".join(one.datasets) or "any data set"])
     print_table(["preset", ">min_reward", "description and data sets"], rows)
     print(f"\nYour own presets go into {own / 'preset'}")
-    return 0
 
 
 def _preset(home: Path, name: str, file: Path, *, own: bool) -> _Preset:

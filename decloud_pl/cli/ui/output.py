@@ -27,6 +27,14 @@ def print_json(document: Any) -> None:
     print(_UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
+def print_result(document: Any, text: str, *, json: bool) -> None:
+    """Print a JSON document for programs, or a text for users."""
+    if json:
+        print_json(document)
+    else:
+        print(text)
+
+
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1) -> None:
     """Print a table that fits the terminal, or 80 columns without a terminal.
 

@@ -1,16 +1,16 @@
-"""Through which proxy an address is reached, and which certificates are trusted there: one answer for every client.
+"""Choose the proxy and the trusted certificates for an address, in the same way for every client.
 
-The variables are those that curl and requests know:
+It reads the variables that curl and requests support:
 
-- ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY``, which stands in for either; in small letters they come first. A
-  WebSocket counts as HTTP does: ``wss`` goes where ``https`` does.
-- ``NO_PROXY`` lists what is reached directly: names (with everything below them), IP addresses, networks such as
-  ``10.0.0.0/8``, each with a port or without, and ``*`` for everything. This machine itself never needs a proxy.
-- ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` and ``SSL_CERT_FILE`` name certificates to trust instead of the system's: a
-  file in PEM, or a folder that OpenSSL has hashed. The first that is set counts, because package managers set
-  ``SSL_CERT_FILE`` too, and the others are the user's own choice.
+- ``HTTP_PROXY``, ``HTTPS_PROXY`` and, as the default for both, ``ALL_PROXY``. Lower-case variables take precedence. A
+  ``ws`` address uses the proxy for ``http``, and ``wss`` that for ``https``.
+- ``NO_PROXY`` lists hosts without a proxy: names (including subdomains), IP addresses and networks such as
+  ``10.0.0.0/8``, each with an optional port, or ``*`` for all hosts. Loopback addresses never use a proxy.
+- ``REQUESTS_CA_BUNDLE``, ``CURL_CA_BUNDLE`` and ``SSL_CERT_FILE`` set the certificates to trust instead of the
+  system's: a PEM file, or a folder that OpenSSL has hashed. The first one that is set applies, because package
+  managers also set ``SSL_CERT_FILE``, but only users set the others.
 
-A proxy's address may hold a login, so it is never repeated.
+Error messages never repeat a proxy's address, because it may contain a login.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ if TYPE_CHECKING:
 _CERTIFICATES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
-# A host and perhaps a port; an IPv6 address or network stands in brackets or alone.
+# A host with an optional port, or an IPv6 address or network with or without brackets.
 _EXEMPT = re.compile(r"\[(?P<v6>[^\]]*)\](?::(?P<port>\d+))?|(?P<host>[^:]*)(?::(?P<port2>\d+))?|(?P<bare>.*)")
 _THIS_MACHINE = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1")
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How an address is reached.
+    """How to reach an address.
 
     Attributes:
-        proxy: the http or https address of the proxy, with its login; None for none.
-        certificates: a file or a folder of those that are trusted; None for the system's.
+        proxy: the http or https address of the proxy, including its login; None to connect directly.
+        certificates: a file or folder with trusted certificates; None for the system's.
     """
 
     proxy: str | None
     certificates: Path | None
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """A new context that trusts ``certificates``; None for the system's."""
+        """Return a new context that trusts ``certificates``, or None for the system's."""
         return None if self.certificates is None else _context(self.certificates)
 
     def proxy_ssl_context(self) -> ssl.SSLContext | None:
-        """As `ssl_context`, for the connection to the proxy itself; None also where that one is not encrypted."""
+        """Return the context for the connection to the proxy itself, or None if that is not encrypted."""
         return self.ssl_context() if (self.proxy or "").startswith("https:") else None
 
     def proxy_with_plain_login(self) -> str | None:
-        """``proxy`` for a client that sends a login as it is written: what is escaped in it is not, where it can be.
+        """Return ``proxy`` with an unescaped login, for a client that sends it unchanged.
 
-        A login with one of ``/?#[]`` or with letters outside ASCII stays as it is.
+        A login with one of ``/?#[]`` or with non-ASCII letters stays escaped.
         """
         if self.proxy is None:
             return None
@@ -76,21 +76,21 @@ class Route:
 
 
 def route_to(url: str, environ: Mapping[str, str] | None = None) -> Route:
-    """How an address is reached from here.
+    """Return the route to an address.
 
     Args:
-        url: http, https, ws or wss; any other is reached directly.
-        environ: holds the variables; by default this process's own.
+        url: an http, https, ws or wss address; other schemes never use a proxy.
+        environ: the variables; the default is the environment of this process.
 
     Raises:
-        ConfigError: a variable names a proxy that cannot be used for this address, or certificates that are not there.
+        ConfigError: a variable for this address has an invalid proxy, or the certificates are missing or invalid.
     """
     environ = os.environ if environ is None else environ
     certificates = trusted_certificates(environ)
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
-    except ValueError:  # whoever asks for it says what is wrong with it
+    except ValueError:  # the client reports the invalid address
         return Route(None, certificates)
     if port is None or parts.scheme not in _PORTS or not host or is_loopback(host):
         return Route(None, certificates)
@@ -100,10 +100,12 @@ def route_to(url: str, environ: Mapping[str, str] | None = None) -> Route:
 
 
 def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | None:
-    """The file or folder that the first of the variables names; each is checked, for a library may read any of them.
+    """Return the file or folder of the first variable that is set, or None.
+
+    All of them are checked, because a library may read any of them.
 
     Raises:
-        ConfigError: one names something that is not there or holds no certificates.
+        ConfigError: a file or folder is missing or contains no certificates.
     """
     named = [(name, Path(value)) for name, value in _set_certificates(os.environ if environ is None else environ)]
     for name, path in named:
@@ -112,7 +114,7 @@ def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | Non
 
 
 def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
-    """The variables that count, each with its value, for people: of a proxy's address no login.
+    """Return the variables in force with their values, for display; logins are removed.
 
     Raises:
         ConfigError: as `route_to`.
@@ -133,9 +135,9 @@ def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables that make libraries with clients of their own, such as loggers, do the same as this program.
+    """Return variables with which libraries that have their own clients, such as loggers, use the same routes.
 
-    What they cannot be told is which of their addresses a variable is wrong for, so nothing is refused here.
+    This raises no error for an invalid variable, because it may not apply to the addresses of the library.
     """
     found: dict[str, str] = {}
     if any(_value(name, environ)[1] for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):
@@ -149,7 +151,7 @@ def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _value(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """A variable as it is written, and its value; one in small letters comes first, even where it is empty."""
+    """Return a variable's name as written and its value. A lower-case variable takes precedence, even if empty."""
     written = name.lower() if name.lower() in environ else name
     return written, environ.get(written, "").strip()
 
@@ -164,17 +166,17 @@ def _proxy(secure: bool, environ: Mapping[str, str]) -> str | None:
     if not value:
         return None
     address = value if _SCHEME.match(value) else f"http://{value}"
-    remedy = "Write it like http://proxy.example:3128, or unset it."
+    remedy = "Set it to an address like http://proxy.example:3128, or unset it."
     if address.lower().startswith("socks"):
-        raise ConfigError(f"{name} names a SOCKS proxy, which this program does not support.", fix=remedy)
+        raise ConfigError(f"{name} is a SOCKS proxy, which this program does not support.", fix=remedy)
     try:
         check_http(address)
     except ValueError as error:
-        raise ConfigError(f"{name} does not name a proxy: {error}.", fix=remedy) from None
+        raise ConfigError(f"{name} is not a valid proxy: {error}.", fix=remedy) from None
     parts = urlsplit(address)
     login, _, place = parts.netloc.rpartition("@")
     if login:
-        # Everything that may have a meaning in an address is escaped; a user without a password has an empty one.
+        # All special characters are escaped. A missing password is the same as an empty one.
         user, _, password = login.partition(":")
         place = f"{_escaped(user)}:{_escaped(password)}@{place}"
     return f"{parts.scheme.lower()}://{place}"
@@ -185,7 +187,7 @@ def _escaped(text: str) -> str:
 
 
 def _is_exempt(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of ``NO_PROXY`` is about a host."""
+    """Whether an entry of ``NO_PROXY`` matches a host and port."""
     found = _EXEMPT.fullmatch(entry)
     if not entry or found is None:
         return False
@@ -200,7 +202,7 @@ def _is_exempt(entry: str, host: str, port: int) -> bool:
 
 
 def _is_within(host: str, network: str) -> bool:
-    """Whether a host is an IP address of a network."""
+    """Whether a host is an IP address within a network."""
     import ipaddress
 
     try:
@@ -222,14 +224,14 @@ def _check_certificates(name: str, path: Path) -> None:
         if stat.S_ISREG(found.st_mode):
             path.open("rb").close()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "this is no path"
-        raise ConfigError(f"{name} names {path}, which cannot be read: {why}.", fix=remedy) from None
+        why = getattr(error, "strerror", None) or "not a valid path"
+        raise ConfigError(f"{name} is {path}, which cannot be read: {why}.", fix=remedy) from None
     if not stat.S_ISREG(found.st_mode) or not _holds_certificates(path, found.st_mtime_ns, found.st_size):
-        raise ConfigError(f"{name} names {path}, which holds no certificates in PEM.", fix=remedy)
+        raise ConfigError(f"{name} is {path}, which contains no certificates in PEM format.", fix=remedy)
 
 
 @functools.lru_cache(maxsize=8)
-def _holds_certificates(path: Path, mtime_ns: int, size: int) -> bool:  # noqa: ARG001 - a changed file is another one
+def _holds_certificates(path: Path, mtime_ns: int, size: int) -> bool:  # noqa: ARG001 - a changed file needs a new check
     try:
         _context(path)
     except (OSError, ValueError):  # ssl.SSLError is an OSError

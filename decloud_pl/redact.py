@@ -22,7 +22,7 @@ LONGEST = 4_000
 # A URL ends at a space or a quote. A comma ends it only if another URL follows.
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://((?:(?!,[a-z][a-z0-9+.-]*://)[^\s'\"<>])*)", re.IGNORECASE)
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
-"""What a formula may begin with, full-width forms included (OWASP, "CSV Injection")."""
+"""Characters at the beginning of a spreadsheet formula, including full-width forms (OWASP, "CSV Injection")."""
 _PUNCTUATION = ".,;:!)]}"
 _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
 

@@ -279,21 +279,24 @@ def test_this_machine_is_reached_directly(
 
 MISSING = "/nowhere/certificates.pem"
 WRONG = {
-    "socks": ({"HTTPS_PROXY": "socks5h://me:SECRET@127.0.0.1:1080"}, "HTTPS_PROXY names a SOCKS proxy, which"),
-    "all": ({"all_proxy": "socks4://127.0.0.1"}, "all_proxy names a SOCKS proxy, which"),
+    "socks": ({"HTTPS_PROXY": "socks5h://me:SECRET@127.0.0.1:1080"}, "HTTPS_PROXY is a SOCKS proxy, which"),
+    "all": ({"all_proxy": "socks4://127.0.0.1"}, "all_proxy is a SOCKS proxy, which"),
     "ftp": (
         {"https_proxy": "ftp://me:SECRET@x"},
-        "https_proxy does not name a proxy: ftp:// is no http:// or https://",
+        "https_proxy is not a valid proxy: it must begin with http:// or https:// (got ftp://)",
     ),
-    "port": ({"HTTPS_PROXY": "http://me:SECRET@x:y"}, "HTTPS_PROXY does not name a proxy: what follows the host's"),
-    "nothing": ({"HTTPS_PROXY": "http://"}, "HTTPS_PROXY does not name a proxy: no host follows http://"),
-    "blank": ({"HTTPS_PROXY": "my SECRET proxy"}, "HTTPS_PROXY does not name a proxy: there is a space in it"),
-    "escape": ({"HTTPS_PROXY": "http://x\x1b[2J"}, "HTTPS_PROXY does not name a proxy: there is a character in it"),
-    "bracket": ({"HTTPS_PROXY": "http://[::1"}, "HTTPS_PROXY does not name a proxy: its host cannot be read"),
-    "missing": ({"SSL_CERT_FILE": MISSING}, f"SSL_CERT_FILE names {MISSING}, which cannot be read: No such file"),
-    "second": ({"REQUESTS_CA_BUNDLE": CA, "SSL_CERT_FILE": MISSING}, f"SSL_CERT_FILE names {MISSING}, which cannot"),
-    "no-pem": ({"REQUESTS_CA_BUNDLE": __file__}, f"REQUESTS_CA_BUNDLE names {__file__}, which holds no certificates"),
-    "device": ({"CURL_CA_BUNDLE": "/dev/zero"}, "CURL_CA_BUNDLE names /dev/zero, which holds no certificates in PEM."),
+    "port": ({"HTTPS_PROXY": "http://me:SECRET@x:y"}, "HTTPS_PROXY is not a valid proxy: its port must be"),
+    "nothing": ({"HTTPS_PROXY": "http://"}, "HTTPS_PROXY is not a valid proxy: the host after http://"),
+    "blank": ({"HTTPS_PROXY": "my SECRET proxy"}, "HTTPS_PROXY is not a valid proxy: it contains a space"),
+    "escape": ({"HTTPS_PROXY": "http://x\x1b[2J"}, "HTTPS_PROXY is not a valid proxy: it contains an invisible"),
+    "bracket": ({"HTTPS_PROXY": "http://[::1"}, "HTTPS_PROXY is not a valid proxy: its host is invalid"),
+    "missing": ({"SSL_CERT_FILE": MISSING}, f"SSL_CERT_FILE is {MISSING}, which cannot be read: No such file"),
+    "second": ({"REQUESTS_CA_BUNDLE": CA, "SSL_CERT_FILE": MISSING}, f"SSL_CERT_FILE is {MISSING}, which cannot"),
+    "no-pem": ({"REQUESTS_CA_BUNDLE": __file__}, f"REQUESTS_CA_BUNDLE is {__file__}, which contains no certificates"),
+    "device": (
+        {"CURL_CA_BUNDLE": "/dev/zero"},
+        "CURL_CA_BUNDLE is /dev/zero, which contains no certificates in PEM format.",
+    ),
 }
 
 

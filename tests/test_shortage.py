@@ -25,18 +25,18 @@ def caused(by: BaseException) -> Exception:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (of(errno.ENOSPC, "/full/place"), "There is no room left in /full/place. Make room there."),
-        (of(errno.EDQUOT), "There is no room left. Make room there."),
+        (of(errno.ENOSPC, "/full/place"), "No disk space left in /full/place. Free disk space there."),
+        (of(errno.EDQUOT), "No disk space left. Free disk space there."),
         (caused(of(errno.EMFILE)), "no file descriptors left"),
         (of(errno.ENFILE), "no file descriptors left"),
         (of(errno.ENOMEM), "no memory left"),
         (MemoryError(), "no memory left"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "no memory left"),
-        (of(errno.EAGAIN), "no more processes"),  # as fork says it
-        (RuntimeError("can't start new thread"), "no more processes"),
+        (of(errno.EAGAIN), "cannot start more processes"),  # as fork says it
+        (RuntimeError("can't start new thread"), "cannot start more processes"),
         (
             type("SafetensorError", (Exception,), {})("I/O error: No space left on device (os error 28)"),
-            "There is no room left.",
+            "No disk space left.",
         ),
     ],
 )
@@ -60,7 +60,7 @@ def test_other_errors_are_none(error: Exception) -> None:
 
 def test_a_child_that_was_ended_from_outside_is_told_from_one_that_ended_itself() -> None:
     assert "probably because memory ran out" in str(killed("The child", -signal.SIGKILL))
-    assert str(killed("The child", -signal.SIGTERM)) == "The child was ended from outside by SIGTERM."
+    assert str(killed("The child", -signal.SIGTERM)) == "The child was ended by SIGTERM from another process."
     for code in (0, 1, -signal.SIGSEGV, -signal.SIGXCPU, -signal.SIGABRT):
         assert killed("The child", code) is None
     assert MachineShortage.exit_code == 16

@@ -75,7 +75,7 @@ def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, 
     try:
         with contextlib.redirect_stdout(text):
             run()
-    finally:  # Hydra's help ends the process
+    finally:  # Hydra's help exits the process
         print(text.getvalue(), end="", flush=True)
     return 0
 
@@ -122,7 +122,7 @@ def _run(flags: Sequence[str], overrides: Sequence[str], *, shows: bool) -> int:
     def job(_: DictConfig) -> None:
         try:
             codes.append(run_task(found.settings, found.preset))
-        except Exception as error:  # noqa: BLE001 - raised below: Hydra would make a traceback of it
+        except Exception as error:  # noqa: BLE001 - raised below, because Hydra would print a traceback
             failures.append(error)
 
     # A run has its own log. Without a folder from the user, Hydra would write another one to the working directory.

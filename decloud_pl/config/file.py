@@ -65,11 +65,7 @@ class ConfigFile:
         return values
 
     def edit(self, change: Callable[[dict[str, Value]], None]) -> None:
-        """Read, change and write the settings under a lock.
-
-        Raises:
-            ConfigError: as `read`, or the file cannot be written; the old file remains.
-        """
+        """Read, change and write the settings under a lock. If it raises `ConfigError`, the old file remains."""
         with self._writing() as write:
             values = self.read()
             change(values)

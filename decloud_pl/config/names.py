@@ -122,10 +122,8 @@ def find(name: str, home: Path | None = None) -> Setting:
     if rest and group in free_groups():
         return Setting(name, name, "any")
     if name in _NOT_KEPT:
-        raise ConfigError(
-            f"config.json cannot contain {name}.",
-            fix="Set DECLOUD_HOME in the environment." if name == "home" else f"Write {name}=… on the command line.",
-        )
+        fix = "Set DECLOUD_HOME in the environment." if name == "home" else f"Write {name}=… on the command line."
+        raise ConfigError(f"config.json cannot contain {name}.", fix=fix)
     raise no_setting(name, list(known))
 
 

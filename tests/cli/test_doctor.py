@@ -61,7 +61,7 @@ def test_the_proxy_and_the_certificates(examined: Any, monkeypatch: pytest.Monke
     monkeypatch.setenv("HTTPS_PROXY", "socks5://me:SECRET@proxy.test")
     _, found = examined("network.gateways=[https://ipfs.example.test]")
     assert (found["proxy"]["verdict"], found["rpc"]["verdict"]) == ("note", "problem")
-    assert found["proxy"]["detail"].startswith("HTTPS_PROXY names a SOCKS proxy")
+    assert found["proxy"]["detail"].startswith("HTTPS_PROXY is a SOCKS proxy")
     assert "SECRET" not in str(found)
 
 

@@ -101,7 +101,7 @@ def test_a_wrong_proxy_is_named_before_anything_is_asked(
     monkeypatch.setenv("https_proxy", "socks5://me:SECRET@proxy.example.test")
     ran = run("start", "--plain", "network.rpc_url=http://127.0.0.1:9", "storage=kubo", "auto_train=false", address)
     assert ran.code == 3
-    assert "https_proxy names a SOCKS proxy, which this program does not support. Write it like" in ran.err
+    assert "https_proxy is a SOCKS proxy, which this program does not support. Set it to an address" in ran.err
     assert "SECRET" not in ran.out + ran.err
     assert "does not answer" not in ran.out + ran.err
 

@@ -54,8 +54,8 @@ async def test_a_full_disk_is_waited_out_without_using_up_an_attempt(world: Worl
             row = world.row(number)
     assert (row.state.is_final, row.attempts) == (False, 0)
     assert time.time() < row.next_try_at < time.time() + 20
-    assert told(world)[0].message.startswith("There is no room left in ")
-    assert "Make room there. Retrying in 15 s." in told(world)[0].message
+    assert told(world)[0].message.startswith("No disk space left in ")
+    assert "Free disk space there. Retrying in 15 s." in told(world)[0].message
 
 
 @pytest.mark.slow

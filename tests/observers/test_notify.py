@@ -57,9 +57,9 @@ def test_a_low_balance_is_said_once_until_it_has_risen() -> None:
 
 def test_what_this_machine_is_short_of_is_said_once_for_each_round_until_the_round_goes_on() -> None:
     occasions = Occasions(NotifyConfig(), started_at=0)
-    full = Trouble.then(5, MachineShortage("There is no room left in /x."), "Retrying in 15 s.")
+    full = Trouble.then(5, MachineShortage("No disk space left in /x."), "Retrying in 15 s.")
     waiting = changed(State.TRAINING, next_try_at=9)
-    sentence = "Round 5 waits: There is no room left in /x. Retrying in 15 s."
+    sentence = "Round 5 waits: No disk space left in /x. Retrying in 15 s."
     assert texts(occasions, waiting, full, waiting, full) == [sentence]
     assert texts(occasions, changed(State.PUBLISHING), full) == [sentence]
     assert texts(occasions, Trouble(5, "The gateway does not answer.")) == []

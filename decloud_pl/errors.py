@@ -47,7 +47,8 @@ import difflib
 from collections.abc import Sequence
 from typing import ClassVar
 
-from decloud_pl.redact import legible, redact
+from decloud_pl.legible import legible
+from decloud_pl.redact import redact
 
 __all__ = [
     "ChainError",

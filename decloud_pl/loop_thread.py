@@ -99,18 +99,18 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
 
 
 async def in_own_thread(work: Callable[[], T]) -> T:
-    """Runs something in a thread of its own. The program's end does not wait for it, as for a loop's threads."""
+    """Run ``work`` in a new thread. Unlike for a loop's own threads, the program does not wait for it at exit."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
 
     def settle(settled: Callable[[], None]) -> None:
-        if not ended.done():  # nobody waits any more
+        if not ended.done():  # no task waits for the result any more
             settled()
 
     def run() -> None:
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001 - handed to the task that waits, which raises it
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting task
             settled = partial(ended.set_exception, error)
         else:
             settled = partial(ended.set_result, result)

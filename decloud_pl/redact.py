@@ -1,8 +1,4 @@
-"""Remove API keys from URLs before they are shown, logged or stored, and make untrusted text printable.
-
-Untrusted text can contain escape sequences for the terminal, characters that change the direction of text, line breaks
-that forge a line of the log, spreadsheet formulas, or megabytes. It passes `legible` where it enters the program, as a
-string from the chain or in an error message, and again where it is printed or written.
+"""Remove API keys from URLs before they are shown, logged or stored.
 
 Providers put API keys into the path (``/v2/KEY``), the query (``?api-key=KEY``) or before the host
 (``user:password@``), and such a key looks like a harmless path. So `redact` keeps only scheme, host and port of a URL.
@@ -17,31 +13,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 HIDDEN = "…"
-LONGEST = 4_000
-"""The maximum number of characters of an untrusted text that are shown."""
 # A URL ends at a space or a quote. A comma ends it only if another URL follows.
 _ADDRESS = re.compile(r"\b([a-z][a-z0-9+.-]*)://((?:(?!,[a-z][a-z0-9+.-]*://)[^\s'\"<>])*)", re.IGNORECASE)
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
-"""Characters at the beginning of a spreadsheet formula, including full-width forms (OWASP, "CSV Injection")."""
 _PUNCTUATION = ".,;:!)]}"
 _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUTH")
-
-
-def legible(text: str, longest: int = LONGEST) -> str:
-    """Return untrusted text in one line, shortened, with control and formatting characters escaped.
-
-    Letters of any script are unchanged. Applying it to its own result changes at most the length.
-    """
-    if len(text) > longest:
-        text = f"{text[:longest]}…"
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def spreadsheet_cell(value: Any) -> Any:
-    """Return a value for a CSV file; an apostrophe before text that looks like a formula prevents its execution."""
-    if not isinstance(value, str):
-        return value
-    return f"'{legible(value)}" if value.startswith(_FORMULA) else legible(value)
 
 
 def looks_secret(name: str) -> bool:
@@ -66,12 +41,6 @@ def each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, (list, tuple)):
         return [each_text(item, change) for item in value]
     return change(value) if isinstance(value, str) else value
-
-
-def _visible(char: str) -> str:
-    if char.isprintable():
-        return char
-    return " " if char.isspace() else char.encode("unicode_escape").decode("ascii")
 
 
 def _shown(found: re.Match[str]) -> str:

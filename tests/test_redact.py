@@ -7,8 +7,9 @@ import logging
 import pytest
 
 from decloud_pl.errors import StoreError
+from decloud_pl.legible import LONGEST, legible, spreadsheet_cell
 from decloud_pl.observers.log import RedactingFormatter
-from decloud_pl.redact import LONGEST, legible, redact, redact_tree, spreadsheet_cell
+from decloud_pl.redact import redact, redact_tree
 from tests.harness.strangers import HOSTILE
 
 

@@ -11,7 +11,7 @@ import struct
 from solders.pubkey import Pubkey
 
 from decloud_pl.errors import DecodeError
-from decloud_pl.redact import legible
+from decloud_pl.legible import legible
 
 
 class BorshReader:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from decloud_pl.errors import RpcRejected, RpcUnavailable
-from decloud_pl.redact import HIDDEN, legible
+from decloud_pl.legible import legible
+from decloud_pl.redact import HIDDEN
 from decloud_pl.retry import retry_after
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from decloud_pl.chain.dialect import Dialect
 from decloud_pl.chain.events import Event
 from decloud_pl.chain.pace import Pace, RealPace
 from decloud_pl.errors import ConfigError
+from decloud_pl.legible import legible
 from decloud_pl.proxies import route_to
-from decloud_pl.redact import legible
 from decloud_pl.retry import Backoff
 
 logger = logging.getLogger(__name__)

@@ -131,10 +131,11 @@ class Override(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
         from decloud_pl.config.names import find
-        from decloud_pl.config.values import from_text, to_override
+        from decloud_pl.config.values import from_text, hydra_text
 
         setting = find(str(param and param.name))
-        return to_override(setting, from_text(setting, str(value), param.opts[0] if param else setting.name))
+        typed = from_text(setting, str(value), param.opts[0] if param else setting.name)
+        return f"{setting.path}={typed if setting.kind == 'choice' else hydra_text(typed)}"
 
     def shell_complete(
         self,

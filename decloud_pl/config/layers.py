@@ -178,8 +178,7 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
     """Return one layer by places. The last assignment of a name wins, and two names of one value must agree."""
     found: dict[str, Assignment] = {}
     for entry in {names.PLAIN.get(entry.name, entry.name): entry for entry in entries}.values():
-        # Hydra reads a file itself, so only an override may use a plain name.
-        places = PLACES if entry.origin == COMMAND_LINE else ALIASES
+        places = PLACES if entry.origin == COMMAND_LINE else ALIASES  # files must use the names that Hydra has
         other = found.setdefault(places.get(entry.name, entry.name), entry)
         if other.placed != entry.placed:
             raise ConfigError(
@@ -260,10 +259,8 @@ def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, l
     if last == PACKAGES:
         raise names.no_setting(name, [])
     if last in secrets:
-        raise ConfigError(
-            f"{name} is a secret, and other users can read command lines.",
-            fix=f"Save it with: decloud-trainer config --set {last}=-",
-        )
+        fix = f"Save it with: decloud-trainer config --set {last}=-"
+        raise ConfigError(f"{name} is a secret, and other users can read command lines.", fix=fix)
     plain = not value.startswith(('"', "'", "[", "{")) and "${" not in value and not (sweep and "," in value)
     if plain and (_LITERAL.match(value) or name.startswith("paths.")):
         value = hydra_text(value)

@@ -130,10 +130,8 @@ def find(name: str, home: Path | None = None) -> Setting:
 def no_setting(name: str, known: Sequence[str]) -> ConfigError:
     """Return the error for an unknown setting."""
     if name.rpartition(".")[2] == PACKAGES:
-        return ConfigError(
-            f"{PACKAGES} can be set only in config.json or as DECLOUD_ALLOW_PACKAGES.",
-            fix=f"Run: decloud-trainer config --set {PACKAGES}=my_package",
-        )
+        fix = f"Run: decloud-trainer config --set {PACKAGES}=my_package"
+        return ConfigError(f"{PACKAGES} can be set only in config.json or as DECLOUD_ALLOW_PACKAGES.", fix=fix)
     short = {at: one for one, at in SHORT.items()}
     same = [repr(short.get(at, at)) for at in (*short, *leaves()) if f".{at}".endswith(f".{name.rpartition('.')[2]}")]
     hint = f"Did you mean {' or '.join(same)}?" if same else nearest(name, known)

@@ -46,8 +46,8 @@ def explain(error: Exception, given: Sources) -> ConfigError:
     said, cause = str(error).strip(), error.__cause__ or error
     if isinstance(error, RecursionError):
         return ConfigError(
-            "The configuration cannot be used: a value has too many levels, or a file builds on itself.",
-            fix="Correct the preset, the experiment or the value that you gave.",
+            "The configuration is invalid: a value has too many levels, or a file extends itself.",
+            fix="Correct your preset, experiment or value.",
         )
     if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark):
         return ConfigError(f"{mark.name}:{mark.line + 1}: invalid YAML: {error.problem}.", fix="Correct the file.")
@@ -140,10 +140,8 @@ def _no_place(key: str, known: list[str], given: Sources) -> ConfigError:
     """Return the error for a key that is not in ``known``, the keys of its node."""
     above = key.rpartition(".")[0]
     if key in (*OVER_ALL, SWEEP):
-        return ConfigError(
-            f"The file of your {key} sets values only below {key!r}.",
-            fix="Begin the file with the line '# @package _global_'.",
-        )
+        fix = "Begin the file with the line '# @package _global_'."
+        return ConfigError(f"The file of your {key} sets values only below {key!r}.", fix=fix)
     if key.partition(".")[0] not in free_groups():
         known = [name for path, one in leaves(given.home).items() for name in {path, one.name}]
         return no_setting(key, [name for name in known if name.rpartition(".")[0] == above])

@@ -19,10 +19,9 @@ _SEVERAL = "callbacks"  # the group that can have several choices at once
 
 
 def from_text(setting: Setting, text: str, where: str) -> Value:
-    """Parse a value that a user typed in ``--set``, in the environment or for an option.
+    """Parse a value that a user typed. Lists are comma-separated, tables ``from:to`` pairs; both can also be JSON.
 
-    Lists are comma-separated and tables are ``from:to`` pairs; both can also be JSON. ``where`` names the value in
-    the error message, for example ``--set epochs``.
+    ``where`` names the value in the error message, for example ``--set epochs``.
 
     Raises:
         ConfigError: the value does not fit the setting.
@@ -52,11 +51,6 @@ def wrong(setting: Setting, value: object, where: str) -> ConfigError:
     text = json.dumps(value, default=str, ensure_ascii=False)
     got = f" (got {text if len(text) <= 60 else f'{text[:57]}…'})" if setting.kind != "secret" else ""
     return ConfigError(f"{where} must be {KINDS[setting.kind][0]}{got}.")
-
-
-def to_override(setting: Setting, value: Value) -> str:
-    """Return a Hydra override that sets a value."""
-    return f"{setting.path}={value if setting.kind == 'choice' else hydra_text(value)}"
 
 
 def hydra_text(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from decloud_pl.durable import write_atomically
 from decloud_pl.errors import ConfigError, UsageError, first_line
-from decloud_pl.redact import spreadsheet_cell
+from decloud_pl.legible import spreadsheet_cell
 
 RESULT_FILE = "result.json"
 PROGRESS_FILE = "progress.jsonl"

@@ -14,7 +14,7 @@ from decloud_pl.errors import JournalError
 from decloud_pl.journal.owner import NOBODY, Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import FIELDS, KINDS, open_to_read
-from decloud_pl.redact import legible
+from decloud_pl.legible import legible
 
 _OWNED = "network = ? AND program_id = ? AND wallet = ?"
 _COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"

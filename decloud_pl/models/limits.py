@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from decloud_pl.legible import legible
 from decloud_pl.ranges import Range
-from decloud_pl.redact import legible
 
 _LONGEST_SHOWN = 200
 LONGEST_NAME = 80

@@ -14,7 +14,8 @@ from decloud_pl.domain import format_sol
 from decloud_pl.durable import make_private, private
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.redact import legible, redact
+from decloud_pl.legible import legible
+from decloud_pl.redact import redact
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Reporter, Skipped, Trouble
 
 LOG_FILE = "logs/daemon.log"

@@ -24,7 +24,7 @@ from decloud_pl.config.schema import NotifyConfig
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.redact import legible
+from decloud_pl.legible import legible
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Trouble
 
 logger = logging.getLogger(__name__)

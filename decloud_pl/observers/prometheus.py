@@ -16,9 +16,9 @@ from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import State
 from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.legible import legible
 from decloud_pl.observers.activity_reader import ActivityReader
 from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, read_metrics
-from decloud_pl.redact import legible
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SILENT_AFTER = 300.0

@@ -15,7 +15,7 @@ from decloud_pl.errors import (
     StoreRejected,
     StoreUnavailable,
 )
-from decloud_pl.redact import legible
+from decloud_pl.legible import legible
 from decloud_pl.retry import Retry, retry_after
 from decloud_pl.store import Progress, Stored
 from decloud_pl.store.http_status import status_error

@@ -11,7 +11,7 @@ from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import daemon_process
 from decloud_pl.journal.writer import Journal
-from decloud_pl.redact import spreadsheet_cell
+from decloud_pl.legible import spreadsheet_cell
 from tests.harness.strangers import HOSTILE
 
 PROGRAM, WALLET = "HvQ8c3BBCsibJpH74UDXbvqEidJymzFYyGjNjRn7MYwC", "Cvjozd4tFSrr1wDs9UQe86gU1ePMEYPv26bcL5PYK2BZ"

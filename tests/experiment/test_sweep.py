@@ -221,7 +221,10 @@ def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
     [
         (["sweep=joblb"], "The sweep 'joblb' does not exist. Did you mean 'joblib'?"),
         (["hydra/launcher=jobbb"], "Hydra's launcher 'jobbb' is not installed."),
-        (["hydra/launcher=joblib", "hydra.launcher.n_job=2"], "Hydra reports: Could not override 'hydra.launcher.n_job'"),
+        (
+            ["hydra/launcher=joblib", "hydra.launcher.n_job=2"],
+            "Hydra reports: Could not override 'hydra.launcher.n_job'",
+        ),
         (["+epoch=1,2"], "Did you mean 'epochs'?"),
         (["optimizer=adm,sgd"], "Did you mean 'adam"),
         (["epochs=[1"], "cannot be read"),

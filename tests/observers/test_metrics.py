@@ -19,11 +19,11 @@ from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.writer import Journal
+from decloud_pl.legible import legible
 from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
 from decloud_pl.observers.metrics_server import metrics_server
 from decloud_pl.observers.prometheus import exposition
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
-from decloud_pl.redact import legible
 from decloud_pl.rounds.events import Changed, Connected, Skipped, Training
 from tests.harness.strangers import HOSTILE
 

@@ -16,8 +16,8 @@ from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.config.schema import NotifyConfig
 from decloud_pl.errors import ConfigError, MachineShortage
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.legible import legible
 from decloud_pl.observers.notify import Address, Message, Occasions, notifying
-from decloud_pl.redact import legible
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Looked, Skipped, Trouble
 from tests.harness.strangers import HOSTILE
 

@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 NAME = "decloud_pl"
 DIALECTS = f"{NAME}.chain.dialects"
 
-_BASE = {"addresses", "errors", "domain", "durable", "ranges", "redact", "retry", "shortage"}
+_BASE = {"addresses", "errors", "domain", "durable", "legible", "ranges", "redact", "retry", "shortage"}
 _BASE |= {"proxies", "loop_thread", "children", "own_memory", "trainer_arguments"}
 _CLIENT = {*_BASE, "chain", "store", "data", "models"}
 _ROUNDS = {*_CLIENT, "config", "build", "config_dir", "train", "journal", "executors"}
@@ -29,7 +29,8 @@ _DAEMON = {*_ROUNDS, "rounds", "observers"}
 ALLOWED: dict[str, set[str]] = {
     "": {"errors", "session", "localnet", "config", "models", "train", "experiment"},  # the public names
     "redact": set(),
-    "errors": {"redact"},
+    "legible": set(),
+    "errors": {"legible", "redact"},
     "domain": {"errors"},
     "addresses": set(),
     "ranges": {"addresses", "domain"},

@@ -52,7 +52,7 @@ def test_importing_the_package_loads_almost_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = json.loads(done.stdout)
     own = [name for name in loaded if name.split(".")[0] == "decloud_pl"]
-    assert own == ["decloud_pl", "decloud_pl.errors", "decloud_pl.redact"]
+    assert own == ["decloud_pl", "decloud_pl.errors", "decloud_pl.legible", "decloud_pl.redact"]
     # The other modules belong to the standard library and are loaded for one regular expression.
     assert {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) == {"decloud_pl"}
     assert len(loaded) < 45

@@ -110,7 +110,7 @@ def _print_csv(rows: Sequence[tuple[Owner, RoundRecord]], costs: Mapping[tuple[O
     import sys
     from datetime import UTC, datetime
 
-    from decloud_pl.redact import spreadsheet_cell
+    from decloud_pl.legible import spreadsheet_cell
 
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(_CSV_COLUMNS)

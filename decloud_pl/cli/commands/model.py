@@ -100,9 +100,9 @@ def _pairs(option: str, given: Sequence[str]) -> dict[str, Any]:
 def _show(path: Path, *, as_json: bool) -> int:
     import tempfile
 
+    from decloud_pl.legible import legible
     from decloud_pl.models.limits import LONGEST_NAME
     from decloud_pl.models.quarantine.opening import inspect_file
-    from decloud_pl.redact import legible
     from decloud_pl.store.ipfs.unixfs import cid_of_file
 
     with tempfile.TemporaryDirectory() as folder:

@@ -130,7 +130,7 @@ async def _round_status(
     from decloud_pl.cli.config.session import open_chain
     from decloud_pl.cli.ui.output import print_json
     from decloud_pl.journal.reader import JournalReader
-    from decloud_pl.redact import legible
+    from decloud_pl.legible import legible
 
     async with open_chain(network, journal) as chain:
         round_ = await chain.round(round_id)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from decloud_pl.redact import legible
+from decloud_pl.legible import legible
 
 PIPED_WIDTH = 80
 _GAP = "  "

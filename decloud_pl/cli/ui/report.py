@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from decloud_pl.cli.ui.terminal import make_console
 from decloud_pl.domain import format_sol
 from decloud_pl.journal.record import RoundRecord, State
-from decloud_pl.redact import legible
+from decloud_pl.legible import legible
 from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Skipped, Training, Trouble, Uploading
 
 _EPOCH_SECONDS = 30.0

@@ -17,8 +17,8 @@ import requests
 from decloud_pl.addresses import is_loopback
 from decloud_pl.errors import ConfigError, StoreError, StoreUnavailable
 from decloud_pl.http_client import REDIRECTS, BoundedSession
+from decloud_pl.legible import legible
 from decloud_pl.proxies import route_to
-from decloud_pl.redact import legible
 from decloud_pl.retry import retry_after
 from decloud_pl.store.http_status import status_error
 from decloud_pl.store.pinata.credentials import LOGIN, PinataCredentials

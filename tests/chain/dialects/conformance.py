@@ -22,7 +22,7 @@ from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.chain.events import Event
 from decloud_pl.domain import Round, RoundStatus, Submission
 from decloud_pl.errors import ConfigError, DecodeError, InsufficientFunds, ProgramError
-from decloud_pl.redact import legible
+from decloud_pl.legible import legible
 
 CREATOR = Pubkey.from_string("47yJuRwYZf5tUkpCKW6KAYPV9fhUrTKtw7kVQdqpqzuG")
 VALIDATOR = Pubkey.from_string("3Zh85UeXw8TuV7jv321EEiNDoSe6xLSPoNaYF92eJryr")

@@ -8,7 +8,7 @@ from decloud_pl.chain import borsh
 from decloud_pl.chain.dialects.v1_0.datasets import DATASETS
 from decloud_pl.chain.dialects.v1_0.errors import ErrorCode
 from decloud_pl.chain.dialects.v1_2 import V1_2
-from decloud_pl.redact import legible
+from decloud_pl.legible import legible
 from tests.localnet.program.conftest import GRADIENT_CID, Life, Ready, ReadyFactory, revisions
 
 FALLBACK_NOT_FOUND = 101

@@ -227,7 +227,7 @@ class LocalNetwork:
         self._posted.clear()
         home = self._home
         stack.enter_context(_locked(home))
-        # Not the user's configured provider: the creator and the gateway need the embedded store's blocks and archives.
+        # Not the user's configured provider: the creator and the gateway read this store's blocks and archives.
         self.store = EmbeddedStore(home / STORE_FOLDER)
         self.vm = Vm(self._clock, {}, genesis=[TREASURY], state=home / STATE_FILE)
         stack.callback(self.vm.close)

@@ -197,13 +197,13 @@ def test_its_package_must_be_allowed(chosen: list[str], home: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
     [
-        ("kind: archive", "kind: other", "describes another storage than its name says"),
-        ("  archive:\n", "  other:\n", "describes another storage than its name says"),
+        ("kind: archive", "kind: other", "must describe the storage 'archive'"),
+        ("  archive:\n", "  other:\n", "must describe the storage 'archive'"),
         ("about:", "abuot:", "unexpected keyword argument 'abuot'"),
         ("archive_token: {asks", "archive_login: {asks", "archive_login needs a name like"),
         ("[ARCHIVE_TOKEN]", "[ARCHIVE_LOGIN]", "ARCHIVE_LOGIN needs a name like"),
-        ("providers:", "providers: [", "is not YAML"),
-        ("archive_url: https", "archive-url: https", "'archive-url' cannot be a setting"),
+        ("providers:", "providers: [", "is not valid YAML"),
+        ("archive_url: https", "archive-url: https", "'archive-url' is not a valid name"),
         ("${storage.archive_url}", "${storage.archive_ulr}", "archive_ulr"),
         ("_target_: our_package.archive.ArchiveStore", "_target_: our_package.archive.status_error", "cannot be built"),
         ("_target_: our_package.archive.ArchiveStore", "_target_: pathlib.Path", "may not be built"),

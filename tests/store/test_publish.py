@@ -104,7 +104,7 @@ def test_a_cid_of_other_bytes_is_not_handed_on(update: Update, shelf: FakeGatewa
     cid = str(cid_of_file(other))
     other.unlink()
     shelf.files[cid] = b"other bytes"
-    with pytest.raises(IntegrityError, match="other bytes"):
+    with pytest.raises(IntegrityError, match="does not match"):
         published(update, Claims(cid), shelf)
     assert asked(shelf) == []
 
@@ -197,8 +197,8 @@ async def test_what_is_waited_for_is_said_once(update: Update, shelf: FakeGatewa
     with pytest.raises(ContentNotFound):
         await patient.pin(update, log=MemoryUploadLog(), scratch=update.path.with_name("s"))
     assert len(asked(shelf)) > 2
-    assert said[0] == f"The store claims keeps it as {update.cid}. Reading it back through a gateway…"
-    assert re.fullmatch(r"The gateway \S+ does not have the file. Trying again for up to \d+ s…", said[1])
+    assert said[0] == f"The store claims has pinned the update as {update.cid}. Reading it back through a gateway…"
+    assert re.fullmatch(r"The gateway \S+ does not have the file. Retrying for up to \d+ s…", said[1])
     assert len(said) == 2
 
 
@@ -250,7 +250,7 @@ async def test_all_that_failed_is_named(update: Update, shelf: FakeGateway) -> N
     with pytest.raises(StoreUnavailable) as caught:
         await publisher(shelf, Time(), *stores).pin(update, log=MemoryUploadLog(), scratch=update.path.with_name("s"))
     assert str(caught.value) == (
-        "No storage has taken the update: one: Its key is wrong; two: It is down; three: It is busy. "
+        "No storage accepted the update: one: Its key is wrong; two: It is down; three: It is busy. "
         "Set the key. Start it."
     )
     assert caught.value.retry_after == 5
@@ -259,7 +259,7 @@ async def test_all_that_failed_is_named(update: Update, shelf: FakeGateway) -> N
 async def test_a_store_that_gave_a_wrong_cid_is_not_sent_to_again(update: Update, shelf: FakeGateway) -> None:
     liar, log = Claims(str(Cid.of_block(1, RAW, b"x"))), MemoryUploadLog()
     for _ in range(3):
-        with pytest.raises(IntegrityError, match="other bytes"):
+        with pytest.raises(IntegrityError, match="does not match"):
             await publisher(shelf, Time(), liar).pin(update, log=log, scratch=update.path.with_name("s"))
     assert len(liar.asked) == 1
     assert shelf.log == []

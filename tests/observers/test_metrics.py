@@ -146,6 +146,6 @@ async def test_the_daemon_serves_both_pages(tmp_path: Path, activity: Activity) 
         activity.close()
         async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:
             assert answer.status == 503  # the daemon has stopped
-        with pytest.raises(ConfigError, match=r"metrics is taken\. Set metrics\.port"):
+        with pytest.raises(ConfigError, match=r"already in use\. Set metrics\.port"):
             async with metrics_server(tmp_path, OWNER, MetricsConfig(port=port)):
                 pass

@@ -131,7 +131,7 @@ def test_earnings_are_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "claims", "words"),
     [
-        ("a.png", [], "Nothing has been earned yet"),
+        ("a.png", [], "no earnings to plot"),
         ("a.docx", [(1.0, 1)], "png, .svg or .pdf"),
         ("absent/a.png", [(1.0, 1)], "cannot be written"),
     ],

@@ -1,4 +1,4 @@
-"""A worker of the standard library alone: ``python -I -S tiny_worker.py FOLDER``. Starts in hundredths of a second."""
+"""A worker that uses only the standard library and starts in about 10 ms: ``python -I -S tiny_worker.py FOLDER``."""
 
 import json
 import os

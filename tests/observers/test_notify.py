@@ -1,4 +1,4 @@
-"""Notifications: what is worth one, and that it arrives at an HTTP server."""
+"""Notifications: which events send one, and the delivery to an HTTP server."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ async def test_markup_is_text_to_a_service_that_takes_html(mailbox: Mailbox) -> 
 
 
 class Flood:
-    """Sends without end to whoever connects, and counts what it could send."""
+    """Sends endless data to each client and counts the bytes."""
 
     def __init__(self, head: bytes, piece: bytes) -> None:
         self.head, self.piece, self.sent, self.asked = head, piece, 0, 0
@@ -199,7 +199,7 @@ class Flood:
         (b"HTTP/1.1 500 Oh\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
         (b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
-        # Not HTTP: the memory of the process is all that limits it.
+        # Not HTTP, so only the memory limit of the process applies.
         (b"220-hello\r\n", "mailto://me:pw@127.0.0.1:{}?smtp=127.0.0.1&mode=insecure&from=a@b.test", 1 << 29),
     ],
     ids=["body", "error", "redirect", "chunk", "smtp"],

@@ -1,4 +1,4 @@
-"""The store on a local node: what it asks for, and one clear sentence for everything that can go wrong."""
+"""The Kubo store: its requests, and a clear message for each failure."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_check_names_version_and_address(store: KuboStore, node: FakeKubo) -
 
 
 def kubo_says_no(request: Request) -> None:
-    """What `allowOrigin` of go-ipfs-cmds answers; without a token Kubo's `withAuthSecrets` says more, as text too."""
+    """Answer as `allowOrigin` of go-ipfs-cmds. Kubo's `withAuthSecrets` also answers 403 with plain text."""
     request.body()
     request.send(403, b"403 - Forbidden\n", {"Content-Type": "text/plain; charset=utf-8"})
 
@@ -150,7 +150,9 @@ def test_what_goes_wrong_gets_a_sentence(
     with pytest.raises(kind, match=sentence) as refused:
         store.put(source)
     assert type(refused.value) is kind
-    assert refused.value.fix or kind is StoreUnavailable  # which passes: who catches it says what it does
+    assert (
+        refused.value.fix or kind is StoreUnavailable
+    )  # a temporary failure needs no fix: the caller reports that it retries
     assert len(waits) == waited
 
 

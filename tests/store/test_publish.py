@@ -1,4 +1,4 @@
-"""A CID is handed on only when the bytes behind it were read back."""
+"""A publisher returns a CID only after its bytes were read back."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
 from tests.store.fakes.server import status
 from tests.store.fakes.shelf import FakeGateway
 
-DATA = random.Random(4).randbytes(1_300_000)  # large enough for each profile to give another CID
+DATA = random.Random(4).randbytes(1_300_000)  # large enough that each profile gives a different CID
 
 
 class Claims:
-    """A store elsewhere that says what it likes."""
+    """A remote store with scripted answers."""
 
     def __init__(self, claim: str | StoreError, name: str = "claims") -> None:
         self.name = name
@@ -81,7 +81,7 @@ def published(update: Update, store: Claims, shelf: FakeGateway) -> str:
     try:
         pinned = StorePublisher((store,), GatewayReader([shelf.url]), 0.0).publish(update)
     finally:
-        assert list(update.path.parent.iterdir()) == [update.path], "nothing read back is left"
+        assert list(update.path.parent.iterdir()) == [update.path], "the downloaded copy must be removed"
         assert update.path.read_bytes() == DATA
     assert (pinned.provider, pinned.read_back_from, pinned.size) == ("claims", shelf.url, len(DATA))
     return pinned.cid
@@ -137,7 +137,7 @@ def test_the_stores_own_error_passes_through(update: Update, shelf: FakeGateway)
 
 
 class Time:
-    """A clock that moves when somebody sleeps on it; ``then`` is called after each sleep."""
+    """A clock that each sleep advances. ``then`` is called after each sleep."""
 
     def __init__(self, then: Callable[[], None] = lambda: None) -> None:
         self.now = 0.0
@@ -275,11 +275,11 @@ async def test_a_new_training_of_the_same_round_is_uploaded_anew(update: Update,
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Raised where the process is killed."""
 
 
 class MortalLog(MemoryUploadLog):
-    """A log whose process is killed at the ``fatal``-th save, before or after the row is on disk."""
+    """A log that raises `Killed` at the ``fatal``-th save, before or after the row is stored."""
 
     def __init__(self, fatal: int, *, after: bool) -> None:
         super().__init__()

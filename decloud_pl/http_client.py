@@ -110,7 +110,7 @@ class BoundedSession(requests.Session):
             # `stream` would read a line of any length in a chunked body.
             while chunk := response.raw.read(size, decode_content=False):
                 yield chunk
-        except (HTTPError, OSError, ValueError) as error:  # ValueError for a chunk of a negative size
+        except (HTTPError, OSError, ValueError) as error:  # ValueError if a chunk has a negative size
             raise self._reason(requests.ConnectionError("the connection broke")) from error
         if self._sockets.is_cut:  # without a Content-Length, a closed connection looks like the end of the body
             raise self._reason(requests.ConnectionError("the exchange was aborted"))
@@ -188,7 +188,7 @@ class _Sockets:
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer that the server may put off a few times only: the library reads any number of "100 Continue"."""
+    """An answer with a limit on interim answers: `http.client` reads any number of "100 Continue"."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -198,7 +198,7 @@ class _Response(http.client.HTTPResponse):
         found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
         self._interim_answers += found[1] == http.client.CONTINUE
         if self._interim_answers > _MOST_INTERIM_ANSWERS:
-            raise http.client.HTTPException("the server puts its answer off without end")
+            raise http.client.HTTPException(f"the server sent more than {_MOST_INTERIM_ANSWERS} interim answers")
         return found
 
 

@@ -62,7 +62,7 @@ class Occasions:
         self._is_low = False
         self._is_silent = False
         self._told: set[tuple[int, State]] = set()
-        self._short: set[int | None] = set()  # the rounds that wait for this machine
+        self._short: set[int | None] = set()  # rounds that wait for resources of this machine
 
     def of_event(self, event: DaemonEvent) -> Message | None:
         if isinstance(event, (Connected, Looked)):

@@ -128,9 +128,9 @@ def test_put_uses_the_fallback(
     ("arguments", "code", "sentence"),
     [
         (["put", "absent"], 7, "it is not a file"),
-        (["get", "../x"], 7, "not a CID that can be verified"),
+        (["get", "../x"], 7, "not a supported CID"),
         (["get", CID], 7, "does not have the file"),
-        (["pin-status", "x"], 7, "not a CID that can be verified"),
+        (["pin-status", "x"], 7, "not a supported CID"),
         (["pin-status"], 2, "CID"),
         ([], 2, "Missing command"),
         (["get", CID, "--max-bytes", "much"], 2, "max-bytes"),

@@ -35,7 +35,7 @@ class Parties:
     Attributes:
         rounds: the number of rounds to post.
         ahead: the number of rounds that are open at a time.
-        make_model: writes the base model of a round, given a path and the round's number, before the round is posted. By
+        make_model: called with a path and the round's number to write its base model, before the round is posted. By
             default, all rounds have the same base model.
         starts: whether the validator starts trainings.
         claimed_at: the monotonic time at which each round opened for trainers.

@@ -13,11 +13,11 @@ from decloud_pl.store.ipfs.unixfs import profile_of
 
 @contextmanager
 def writing(destination: Path) -> Iterator[None]:
-    """Convert an `OSError` while ``destination``, or a file for it, is written into a `StoreError`."""
+    """Raise `StoreError` if ``destination``, or another file in its context, cannot be written."""
     try:
         yield
     except OSError as error:
-        named = error.filename2 or error.filename  # of a copy, where it goes
+        named = error.filename2 or error.filename  # `filename2` is the destination of a copy
         place = destination if named is None or Path(named).parent == destination.parent else named
         raise StoreError(
             f"{place} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."

@@ -1,4 +1,4 @@
-"""Child processes, and signals to stop: what a parent does with a child, and what a child does at its start."""
+"""Starts, stops and talks to child processes, and handles the signals to stop in parents and children."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from decloud_pl.redact import looks_secret
 
 _LONGEST_LINE = 1 << 20
 _INTERRUPTED = 130
-# Names in capitals; proxies are also written in small letters.
+# Upper-case names. Lower-case variants, as for proxies, pass too.
 _NAMES = """
 PATH HOME USER LOGNAME SHELL TERM NO_COLOR TZ LANG LANGUAGE TMPDIR TEMP TMP VIRTUAL_ENV DECLOUD_HOME DECLOUD_PASS_ENV
 LD_LIBRARY_PATH LD_PRELOAD DYLD_LIBRARY_PATH DYLD_FALLBACK_LIBRARY_PATH MPLBACKEND MPLCONFIGDIR
@@ -37,10 +37,11 @@ _PASSED, _PASSED_PREFIXES = frozenset(_NAMES.split()), tuple(_PREFIXES.split())
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What a child process gets of an environment: what Python, torch and a cluster need, and what the user names.
+    """Return the variables that a child process inherits.
 
-    Everything else stays behind, because a setting of this program, a provider's key or a login may be anywhere in it.
-    The user's own key does not pass even where it is named.
+    These are the variables that Python, torch and a cluster need, and the variables that the user lists in
+    `PASS_ENV`. All others are removed, because any of them may hold a provider's key or a login. A secret of this
+    program (``DECLOUD_…``) is never inherited, even if it is listed.
     """
     named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
     return {name: value for name, value in environ.items() if _passes(name) or (name in named and _may_pass(name))}
@@ -57,7 +58,7 @@ def _may_pass(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Output:
-    """What a child left: its exit code, and what it wrote to standard output and standard error."""
+    """The result of a child process: its exit code, standard output (``out``) and standard error (``log``)."""
 
     code: int
     out: bytes
@@ -65,13 +66,13 @@ class Output:
 
     @property
     def last_line(self) -> str:
-        """The last line that it wrote to standard error, for people."""
+        """The last line of standard error, for messages."""
         lines = self.log.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "no reason given"
 
 
 class Child:
-    """A child process. Its standard input stays open as long as this process runs: see `exit_with_parent`."""
+    """A child process. Its standard input stays open while this process runs; see `exit_with_parent`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is None or process.stdout is None:
@@ -82,12 +83,12 @@ class Child:
     async def start(
         cls, command: Sequence[str], *, log: IO[bytes] | int, env: Mapping[str, str] | None = None
     ) -> Child:
-        """Starts a child in a session of its own, because Ctrl-C goes to a terminal's whole foreground group.
+        """Start a child in its own session, because Ctrl-C signals the terminal's whole foreground process group.
 
         Args:
-            command: the child.
-            log: where its standard error goes: a file, or `asyncio.subprocess.PIPE`.
-            env: its environment; by default what `child_environment` leaves of this process's.
+            command: the program and its arguments.
+            log: the destination of standard error: a file, or `asyncio.subprocess.PIPE`.
+            env: the child's environment; by default, `child_environment` of this process's.
         """
         env = child_environment(os.environ) if env is None else env
         pipe = asyncio.subprocess.PIPE
@@ -97,10 +98,10 @@ class Child:
         return cls(process)
 
     async def end(self, *, grace: float = 0.0) -> None:
-        """Ends the child and whatever it started; a cancellation ends them at once.
+        """End the child and all processes in its session. A cancellation kills them immediately.
 
         Args:
-            grace: seconds that the child has after SIGTERM, for example for a checkpoint.
+            grace: seconds between SIGTERM and SIGKILL, for example for a checkpoint.
         """
         if grace and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -108,7 +109,7 @@ class Child:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 async with asyncio.timeout(grace):
                     await self.process.wait()
-        # Not earlier: a child takes the end of its input for the end of its parent, and may need what it started.
+        # Close standard input only now. The child treats its end as the end of its parent, and would exit at once.
         self.stdin.close()
         kill_group(self.process.pid)
         await self.process.wait()
@@ -117,23 +118,23 @@ class Child:
 async def output_of(
     command: Sequence[str], *, seconds: float, given: bytes | None = None, env: Mapping[str, str] | None = None
 ) -> Output:
-    """Runs a child to its end. The child, and what it started, has ended when this returns or raises.
+    """Run a child to its end. When this returns or raises, the child and all processes in its session have ended.
 
     Args:
-        command: the child.
-        seconds: how long it may take.
-        given: what it reads from standard input. Without it that stays open.
+        command: the program and its arguments.
+        seconds: the time limit.
+        given: the bytes for standard input; None to leave standard input open.
         env: as for `Child.start`.
 
     Raises:
-        TimeoutError: it took longer.
+        TimeoutError: the child exceeded the time limit.
     """
     child = await Child.start(command, log=asyncio.subprocess.PIPE, env=env)
     stderr = child.process.stderr or asyncio.StreamReader()
     try:
         async with asyncio.timeout(seconds):
             if given is not None:
-                with contextlib.suppress(ConnectionError):  # it has ended already, and its log says why
+                with contextlib.suppress(ConnectionError):  # the child has already ended; its log shows why
                     child.stdin.write(given)
                     await child.stdin.drain()
                 child.stdin.close()
@@ -144,20 +145,20 @@ async def output_of(
 
 
 def kill_group(leader: int) -> None:
-    """Kills a child that was started in a session of its own, and everything it started there."""
+    """Kill a child that was started in its own session, and all processes in that session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool = False) -> Iterator[asyncio.Event]:
-    """An event that is set by SIGINT, SIGTERM or the end of the terminal; a second signal ends this process at once.
+    """Yield an event that SIGINT, SIGTERM or SIGHUP sets. A second signal ends this process immediately.
 
-    A second SIGHUP does not: kernel and shell send one each.
+    A second SIGHUP is ignored, because the kernel and the shell each send one when a terminal closes.
 
     Args:
-        on_stop: called with the first signal.
-        with_parent: the end of the parent sets the event, too.
+        on_stop: called at the first signal.
+        with_parent: also set the event when the parent process ends.
     """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
@@ -165,13 +166,13 @@ def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool 
         if stop.is_set():
             if number == signal.SIGHUP:
                 return
-            # Nothing is lost: every state on disk is written before its effect, and children end with this process.
+            # No work is lost: every state is on disk before its effect, and children end with this process.
             os._exit(_INTERRUPTED)
         stop.set()
         on_stop()
 
     def on_parent_end() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended already
+        with contextlib.suppress(RuntimeError):  # the loop is already closed
             loop.call_soon_threadsafe(stop.set)
 
     numbers = _signals_to_stop()
@@ -187,14 +188,16 @@ def stop_event(on_stop: Callable[[], None] = lambda: None, *, with_parent: bool 
 
 
 class StopRequest:
-    """A signal to stop, in a process that trains: it ends the process until the training asks `requested`.
+    """Handles the signals to stop in a process that trains. A context manager.
 
-    From then on the training has to stop itself, so that it can write a checkpoint. A context manager.
+    Until the first call of `requested`, a signal ends the process. After that, the training must stop itself, and so
+    can write a checkpoint.
 
     Args:
-        by_user: Ctrl-C and the end of the terminal count as SIGTERM does; all three, and a second one even when the
-            training asks, raise `KeyboardInterrupt`, except for a second SIGHUP. By default SIGTERM alone counts, and
-            the exit code is that of `TrainingStopped`.
+        by_user: whether to handle SIGINT and SIGHUP besides SIGTERM. A signal that ends the process raises
+            `KeyboardInterrupt`, and so does a second signal (except SIGHUP) at any time. If False, only SIGTERM is
+            handled. It ends the process with the exit code of `TrainingStopped`, and a second one has no effect after
+            the first call of `requested`.
     """
 
     def __init__(self, *, by_user: bool = False) -> None:
@@ -212,12 +215,12 @@ class StopRequest:
             signal.signal(number, handler)
 
     def install(self) -> None:
-        """Takes the signals, as the context does, for good."""
+        """Install the signal handlers, as the context does, but do not restore the old ones."""
         numbers = _signals_to_stop() if self._by_user else (signal.SIGTERM,)
         self._before = {number: signal.signal(number, self._on_signal) for number in numbers}
 
     def requested(self) -> bool:
-        """Whether to stop; whoever asks is expected to."""
+        """Return whether to stop. The caller must then stop the training."""
         self._asked_for = True
         return self.seen
 
@@ -230,43 +233,43 @@ class StopRequest:
 
 
 def begin_imports() -> None:
-    """Called first in a process that imports torch: saves up to two seconds of the processor.
+    """Disable garbage collection before torch is imported, which saves up to two seconds of CPU time.
 
-    What imports make is there to stay. Python looks for garbage in it neither before `end_imports` nor when the process
-    ends.
+    Imported objects live until the process ends. The garbage collector does not examine them before `end_imports`, nor
+    when the process ends.
     """
     gc.disable()
     atexit.register(_collect_the_last)
 
 
 def end_imports() -> None:
-    """From here on Python looks for garbage, in what is made from here on."""
+    """Enable garbage collection for objects that are created from now on."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 def _collect_the_last() -> None:
-    gc.collect()  # so that a file which nobody closed is written to its end
+    gc.collect()  # so that files that were not closed are flushed
     gc.freeze()
 
 
 def _signals_to_stop() -> tuple[signal.Signals, ...]:
-    """What the user may send. `nohup` has SIGHUP ignored, and so it stays."""
+    """Return the signals that a user may send. SIGHUP is excluded if `nohup` has set it to be ignored."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return signal.SIGINT, signal.SIGTERM
     return signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def open_messages() -> TextIO:
-    """Keeps standard output for messages. What a library prints goes to standard error, and so to the log."""
+    """Reserve standard output for messages. The output of libraries goes to standard error, and so to the log."""
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     return messages
 
 
 def send(messages: TextIO, message: object) -> None:
-    """Writes one message as a line of JSON; ends this process when nobody is left to read it."""
+    """Write one message as a line of JSON. End this process if the reader has closed the pipe."""
     try:
         messages.write(json.dumps(message) + "\n")
     except BrokenPipeError:
@@ -274,12 +277,12 @@ def send(messages: TextIO, message: object) -> None:
 
 
 def exit_with_parent() -> None:
-    """Ends this process when its parent is gone."""
+    """End this process when its parent ends."""
     _on_parent_end(lambda: os._exit(1))
 
 
 def _on_parent_end(call: Callable[[], None]) -> None:
-    """Calls when the other end of standard input is closed."""
+    """Call ``call`` when the other end of standard input is closed."""
 
     def watch() -> None:
         while os.read(0, 4096):

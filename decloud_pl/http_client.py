@@ -1,7 +1,7 @@
-"""HTTP exchanges with servers that may be hostile: bounded in time, never decoded, and without redirects.
+"""HTTP sessions for untrusted servers. They limit the time, do not decompress bodies and do not follow redirects.
 
-`requests` alone reads the whole body of a redirect, even of one that it does not follow, expands a compressed body
-without a limit, and waits as long as a byte comes in now and then.
+`requests` alone reads the whole body of a redirect, even if it does not follow the redirect. It decompresses a body
+without a size limit, and waits forever if a server keeps sending single bytes.
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ _PIECE = 1 << 16
 
 
 class UnusableAnswer(requests.RequestException):
-    """A redirect, which is not followed, or an answer without end."""
+    """The answer is a redirect or is too long."""
 
 
 class BoundedSession(requests.Session):
-    """A session whose connections are cut at a deadline. A context manager, for one exchange or a few.
+    """A session that closes its connections at a deadline. A context manager for one or a few requests.
 
-    It follows no redirect. Bodies are read with `body`.
+    It does not follow redirects. Read bodies with `body`.
 
     Args:
-        seconds: from entering the context until every connection is cut; reading raises `requests.Timeout` then.
+        seconds: the time from entering the context until all connections are closed. After that, requests and reads
+            raise `requests.Timeout`.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -57,20 +58,20 @@ class BoundedSession(requests.Session):
 
     def close(self) -> None:
         self._timer.cancel()
-        self._sockets.cut()  # an answer that was not read to its end still holds its connection
+        self._sockets.cut()  # an answer that is not fully read still holds its connection
         super().close()
         self._sockets.close()
 
     def abort(self) -> None:
-        """Cuts every connection, from any thread; whoever waits for one gets a `requests.RequestException`."""
+        """Close all connections, from any thread. Waiting calls raise `requests.RequestException`."""
         self._sockets.cut()
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - as `requests` names it
-        # Where it finds a target, `requests` reads the body of the redirect, whatever it is told about following.
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 - the name that `requests` uses
+        # If `requests` finds a target, it reads the body of the redirect, even with `allow_redirects=False`.
         return None
 
-    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ARG002 - as `requests` names them
-        """Takes the place of what `requests` reads of the environment; see `decloud_pl.proxies`.
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:  # noqa: ARG002 - the names that `requests` uses
+        """Replace the way in which `requests` reads the environment; see `decloud_pl.proxies`.
 
         Raises:
             ConfigError: as `route_to`.
@@ -82,10 +83,10 @@ class BoundedSession(requests.Session):
         return {"proxies": found, "stream": stream, "verify": verify, "cert": cert}
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        """As `requests.Session.request`; the body stays unread.
+        """Send a request as `requests.Session.request`, without reading the body.
 
         Raises:
-            ConfigError: a proxy or certificates cannot be used.
+            ConfigError: the proxy or the certificates in the environment cannot be used.
             requests.Timeout: the deadline has passed, or the server was silent for too long.
             requests.RequestException: any other failure.
         """
@@ -95,22 +96,24 @@ class BoundedSession(requests.Session):
             raise self._reason(error) from error
 
     def body(self, response: requests.Response, size: int) -> Iterator[bytes]:
-        """The bytes of an answer as the server sent them, at most ``size`` at a time.
+        """Yield the body of an answer as the server sent it, at most ``size`` bytes at a time.
 
         Raises:
             requests.Timeout: the deadline has passed.
-            requests.RequestException: the connection broke off, or the server compressed its answer unasked.
+            requests.RequestException: the connection broke, or the server compressed its answer without a request.
         """
         if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
-            raise requests.exceptions.ContentDecodingError("the answer is compressed, which was not asked for")
+            raise requests.exceptions.ContentDecodingError(
+                "the answer is compressed, although the request did not allow it"
+            )
         try:
-            # Not `stream`: for a chunked body that reads a line of any length.
+            # `stream` would read a line of any length in a chunked body.
             while chunk := response.raw.read(size, decode_content=False):
                 yield chunk
-        except (HTTPError, OSError, ValueError) as error:  # the last one for a chunk of a negative size
-            raise self._reason(requests.ConnectionError("the connection broke off")) from error
-        if self._sockets.is_cut:  # without a length, a cut looks like the end
-            raise self._reason(requests.ConnectionError("the exchange was ended"))
+        except (HTTPError, OSError, ValueError) as error:  # ValueError if a chunk has a negative size
+            raise self._reason(requests.ConnectionError("the connection broke")) from error
+        if self._sockets.is_cut:  # without a Content-Length, a closed connection looks like the end of the body
+            raise self._reason(requests.ConnectionError("the exchange was aborted"))
 
     def _expire(self) -> None:
         self.expired = True
@@ -121,13 +124,13 @@ class BoundedSession(requests.Session):
 
 
 class WholeSession(BoundedSession):
-    """Reads answers whole, of 1 MiB at most, before a library sees them that would read them without a limit."""
+    """A session for libraries that read answers without a limit. It reads each body first, at most 1 MiB."""
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
-        """As `BoundedSession.request`, with the body.
+        """Send a request as `BoundedSession.request`, and read the body.
 
         Raises:
-            UnusableAnswer: instead of a redirect, or of an answer that is too long.
+            UnusableAnswer: the answer is a redirect or is too long.
         """
         response = super().request(*arguments, **options)
         try:
@@ -145,15 +148,15 @@ class WholeSession(BoundedSession):
             for piece in self.body(response, _PIECE):
                 body += piece
                 if len(body) > _LONGEST_ANSWER:
-                    raise UnusableAnswer("the answer does not end")
+                    raise UnusableAnswer(f"the answer is longer than {_LONGEST_ANSWER:,} bytes")
         except requests.ConnectionError as error:
-            # `ipfshttpclient` takes a `ConnectionError` for a node that is not there.
+            # `ipfshttpclient` interprets a `ConnectionError` as a node that does not run.
             raise requests.exceptions.ChunkedEncodingError(*error.args) from error
         return bytes(body)
 
 
 class _Sockets:
-    """The connections of a session, to be cut from any thread."""
+    """The open connections of a session. Any thread may close them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -161,7 +164,7 @@ class _Sockets:
         self.is_cut = False
 
     def add(self, connection: socket.socket) -> None:
-        # A second descriptor of the same connection: TLS takes the first one over.
+        # Keep a duplicate descriptor, because TLS takes over the first one.
         with self._lock:
             self._open.append(connection.dup())
             if self.is_cut:
@@ -180,12 +183,12 @@ class _Sockets:
 
     def _shut(self) -> None:
         for connection in self._open:
-            with contextlib.suppress(OSError):  # the other side was faster
+            with contextlib.suppress(OSError):  # the other side has closed the connection
                 connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer that the server may put off a few times only: the library reads any number of "100 Continue"."""
+    """An answer with a limit on interim answers: `http.client` reads any number of "100 Continue"."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -195,12 +198,12 @@ class _Response(http.client.HTTPResponse):
         found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
         self._interim_answers += found[1] == http.client.CONTINUE
         if self._interim_answers > _MOST_INTERIM_ANSWERS:
-            raise http.client.HTTPException("the server puts its answer off without end")
+            raise http.client.HTTPException(f"the server sent more than {_MOST_INTERIM_ANSWERS} interim answers")
         return found
 
 
 def _bounded(kind: type[Any], sockets: _Sockets) -> HTTPAdapter:
-    """An adapter of a kind whose connections are known to ``sockets``."""
+    """Return an adapter of a class, which registers its connections with ``sockets``."""
 
     class Bounded(kind):  # type: ignore[misc]
         def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
@@ -221,7 +224,7 @@ def _bounded(kind: type[Any], sockets: _Sockets) -> HTTPAdapter:
 
 
 def _watched(pool: Any, sockets: _Sockets) -> Any:
-    """A class of connection pools like a given one."""
+    """Return a subclass of a connection pool, which registers its connections with ``sockets``."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
         response_class = _Response

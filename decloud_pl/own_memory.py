@@ -40,7 +40,7 @@ def limit_memory(more_bytes: int) -> None:
 
 
 def lower_limit(kind: int, soft: int, hard: int | None = None) -> None:
-    """Set a resource limit of this process (``resource.RLIMIT_…``). A lower limit of the user stays."""
+    """Set a resource limit of this process (``resource.RLIMIT_…``), but never above the user's hard limit."""
     before = resource.getrlimit(kind)[1]
     most = soft if hard is None else hard
     if before != resource.RLIM_INFINITY:

@@ -1,6 +1,6 @@
 """Every client connects through the same proxy, trusts the same certificates and refuses the same variables.
 
-The clients ask for ``rpc.example.test``, which only the proxy can reach: the test run refuses to resolve it.
+The clients request ``rpc.example.test``. Only the proxy can reach it, because the test run does not resolve this name.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def answer(request: web.Request) -> web.StreamResponse:
-    """What any of the servers would say."""
+    """Answer as each of the servers."""
     if request.headers.get("Upgrade", "").lower() == "websocket":
         socket = web.WebSocketResponse()
         await socket.prepare(request)
@@ -69,7 +69,7 @@ async def answer(request: web.Request) -> web.StreamResponse:
 
 @dataclass
 class Servers:
-    """The same with and without TLS, on loopback."""
+    """The ports of the same server on loopback, with and without TLS."""
 
     http: int = 0
     https: int = 0
@@ -178,7 +178,7 @@ def name_of(client: Client) -> str:
 
 
 def with_marks(clients: Sequence[Client]) -> pytest.MarkDecorator:
-    """A case for each client. Apprise takes seconds to start."""
+    """Parametrize with clients. The case of Apprise is marked slow because Apprise takes seconds to start."""
     slow = {"notification": [pytest.mark.slow]}
     names = [name_of(client) for client in clients]
     cases = [
@@ -190,11 +190,11 @@ def with_marks(clients: Sequence[Client]) -> pytest.MarkDecorator:
 every_client = with_marks(CLIENTS)
 
 
-@with_marks([client for client in CLIENTS if client is not by_pinata])  # a key never travels in the clear
+@with_marks([client for client in CLIENTS if client is not by_pinata])  # Pinata's client refuses http
 def test_http_goes_through_the_proxy(
     client: Client, proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", proxy.address)  # a bare host and port, as curl takes it
+    monkeypatch.setenv("HTTP_PROXY", proxy.address)  # a host and port without a scheme, as curl accepts it
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     client(HTTP, tmp_path)
     assert {host for _, host in proxy.seen} <= {"rpc.example.test:80", "192.0.2.7:80"}
@@ -249,7 +249,7 @@ def test_certificates_count_on_this_machine_too(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("ALL_PROXY", proxy.address)  # not for this machine
+    monkeypatch.setenv("ALL_PROXY", proxy.address)  # the proxy must not be used for this machine
     for name, value in certificates.items():
         monkeypatch.setenv(name, value)
     url = f"https://127.0.0.1:{servers.https}"

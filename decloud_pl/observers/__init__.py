@@ -1,1 +1,1 @@
-"""What watches a daemon: activity, log, reports, notifications, metrics and systemd."""
+"""Observers of a daemon: activity file, log, reports, notifications, metrics and systemd."""

@@ -1,7 +1,7 @@
-"""What the daemon saw and met besides its rounds: skipped rounds, troubles, deadlines, and how it is.
+"""The activity file: skipped rounds, troubles, deadlines and the state of the daemon.
 
-A SQLite file beside the journal. Nothing is decided from it, so it is written without waiting for the disk, is bounded,
-and a failure to write it stops nothing: the journal alone must be right.
+It is a SQLite file next to the journal. No decision depends on it. So writes do not wait for the disk, the file has a
+size limit, and a failed write does not stop the daemon. Only the journal must be correct.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ACTIVITY_FILE = "activity.sqlite"
 _SCHEMA_VERSION = 1
 _HEARTBEAT_SECONDS = 1.0
 
-# A scope is an owner's folder.
+# A scope is the name of an owner's folder.
 _SCHEMA = f"""
 CREATE TABLE skips (
     scope TEXT NOT NULL, round_id INTEGER NOT NULL, at REAL NOT NULL, reason TEXT NOT NULL,
@@ -50,16 +50,16 @@ PRAGMA user_version = {_SCHEMA_VERSION};
 
 
 class Activity:
-    """A `Reporter` that keeps what `ActivityReader` shows beside the journal's rows.
+    """A `Reporter` that writes the activity file for `ActivityReader`.
 
     Args:
-        path: the file; one that is damaged or of another version is put aside.
-        owner: whose rounds the daemon works on.
-        facts: about this run, for people; no secrets.
-        health: of the chain's endpoints, read at every heartbeat.
-        now: Unix seconds.
-        kept_skips, kept_troubles: how many of each are kept.
-        trim_every: after how many writes those that are too many go.
+        path: the file. A file that is damaged or has another version is renamed to ``….damaged``.
+        owner: the owner of the daemon's rounds.
+        facts: information about this run for people, without secrets.
+        health: the state of the RPC endpoints, read at every heartbeat.
+        now: returns Unix seconds.
+        kept_skips, kept_troubles: the largest number of rows of each kind.
+        trim_every: the number of writes after which surplus rows are deleted.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Activity:
             self._look(event)
         elif isinstance(event, Changed):
             record = event.record
-            if record.round_id not in self._attempts:  # it was joined after all
+            if record.round_id not in self._attempts:  # the round was skipped before and is joined now
                 self._execute("DELETE FROM skips WHERE scope = ? AND round_id = ?", (self._scope, record.round_id))
             before = self._attempts.get(record.round_id, 0)
             if record.state is State.PUBLISHING and record.attempts > before:
@@ -129,7 +129,7 @@ class Activity:
             self.heartbeat()
 
     def heartbeat(self) -> None:
-        """Writes down that the daemon lives, and what it last heard."""
+        """Record that the daemon is alive, when the chain last answered, the balance and the counters."""
         self._heartbeat_at = self._now()
         health = self._health
         self._execute(
@@ -156,7 +156,7 @@ class Activity:
     def _look(self, event: Looked) -> None:
         self._balance = event.balance
         if event.deadline is not None:
-            # The chain's clock may differ from this machine's; what counts is how long is left.
+            # The chain's clock may differ from this machine's, so convert the remaining time.
             until = self._now() + event.deadline - event.chain_now
             self._execute("INSERT OR REPLACE INTO deadlines VALUES (?, ?, ?)", (self._scope, event.round_id, until))
         else:
@@ -186,7 +186,9 @@ class Activity:
         except (sqlite3.Error, OSError) as error:
             if not self._has_warned:
                 self._has_warned = True
-                logger.warning("What the dashboard shows beside the journal cannot be written: %s", error)
+                logger.warning(
+                    "The activity file cannot be written, so the dashboard and metrics are incomplete: %s", error
+                )
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -195,7 +197,7 @@ def _open(path: Path) -> sqlite3.Connection:
         return _connect(path)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
-            raise  # busy, or no space: the file may be whole
+            raise  # the file may be intact: it is locked, or the disk is full
         path.replace(path.with_name(f"{path.name}.damaged"))
         for suffix in ("-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -208,7 +210,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, _SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"format {version} is not {_SCHEMA_VERSION}")
+            raise sqlite3.DatabaseError(f"unsupported format version {version} (expected {_SCHEMA_VERSION})")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = OFF")
         if version == 0:

@@ -1,4 +1,4 @@
-"""Reads the activity file beside a journal: what the daemon says of itself, and what it left out and why."""
+"""Reads the activity file next to the journal: the state of the daemon, and the rounds that it skipped and why."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from decloud_pl.observers.activity import ACTIVITY_FILE
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _DEAD_AFTER = 15.0
-"""Seconds without a heartbeat after which a daemon counts as ended: its process number may be another's by now."""
+"""Seconds without a heartbeat after which a daemon is considered dead. Another process may have its PID by then."""
 _EVENTS = (("skipped", "skips", "reason"), ("trouble", "troubles", "message"))
-"""Kind of a log entry, its table and the column with its words."""
+"""The kind of a log entry, its table, and the column with its text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class DaemonStatus:
-    """How a daemon was when it last said so; ``alive`` is whether it still is."""
+    """The state of a daemon at its last heartbeat. ``alive`` is whether it still runs."""
 
     alive: bool
     pid: int
@@ -53,13 +53,13 @@ class DaemonStatus:
 
 
 class ActivityReader:
-    """What a home's activity file holds for one owner; a context manager.
+    """The entries of one owner in an activity file. A context manager.
 
-    It only adds to the journal, so what cannot be read is left out.
+    The file only supplements the journal, so the reader omits everything that it cannot read.
 
     Args:
-        home: the folder of the daemon.
-        owner: whose; that of the daemon that said something last by default.
+        home: the daemon's home folder.
+        owner: the owner; None for the owner of the daemon with the latest heartbeat.
     """
 
     def __init__(self, home: Path, owner: Owner | None) -> None:
@@ -87,7 +87,7 @@ class ActivityReader:
         before: float | None = None,
         limit: int = -1,
     ) -> list[LogEntry]:
-        """Skipped rounds and troubles, as `log` has them; the latest of each kind first."""
+        """Return skipped rounds and troubles, the latest of each kind first. For the arguments see `log`."""
         found: list[LogEntry] = []
         for kind, table, column in _EVENTS:
             if kinds and kind not in kinds:
@@ -101,7 +101,7 @@ class ActivityReader:
         return found
 
     def skip_reasons(self) -> list[tuple[str, int]]:
-        """Why rounds were skipped and how many for each reason, the commonest first; … for numbers."""
+        """Return the reasons for skipped rounds with their counts, most frequent first. Numbers are replaced by …."""
         counts: Counter[str] = Counter()
         question = "SELECT reason, COUNT(*) FROM skips WHERE scope = ? GROUP BY reason"
         for reason, count in self._ask(question, (self._scope,)):
@@ -109,11 +109,11 @@ class ActivityReader:
         return counts.most_common()
 
     def deadlines(self) -> dict[int, float]:
-        """The next deadline of rounds at work, in Unix seconds of this machine."""
+        """Return the next deadline of each round in progress, in Unix seconds of this machine."""
         return dict(self._ask("SELECT round_id, deadline FROM deadlines WHERE scope = ?", (self._scope,)))
 
     def daemon(self, now: float) -> DaemonStatus | None:
-        """How the daemon is, None when it has left no word."""
+        """Return the state of the daemon; None if it has never written to the file."""
         rows = self._ask(
             "SELECT pid, started_at, stopped_at, beat_at, heard_at, balance, rpc_requests, rpc_errors,"
             " publish_failures, facts FROM daemons WHERE scope = ?",
@@ -144,16 +144,16 @@ def log(
     before: float | None = None,
     limit: int = 50,
 ) -> list[LogEntry]:
-    """What happened, from both files, the latest first.
+    """Return the log entries from both files, the latest first.
 
     Args:
-        journal: gives the changes of state.
-        activity: gives skipped rounds and troubles.
-        kinds: states, ``skipped`` or ``trouble``; any when empty.
-        round_id: of this round alone.
-        text: what an entry must hold.
-        before: Unix seconds; entries from then on are left out, for paging.
-        limit: of entries.
+        journal: the source of the state changes.
+        activity: the source of skipped rounds and troubles.
+        kinds: round states, ``skipped`` or ``trouble``; all kinds if empty.
+        round_id: only entries of this round.
+        text: only entries that contain this text.
+        before: only entries before this time in Unix seconds, for paging.
+        limit: the largest number of entries.
     """
     found = activity.entries(kinds=kinds, round_id=round_id, text=text, before=before, limit=limit)
     states = [kind for kind in kinds if kind not in ("skipped", "trouble")]
@@ -164,7 +164,7 @@ def log(
 
 
 def _is_running(pid: int) -> bool:
-    """Whether there is such a process."""
+    """Return whether a process with this PID exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""A server's connections: a few at a time, and none for long that waits for a request.
+"""Limits the number of connections to a server, and the time until a connection sends a request.
 
-Neither aiohttp nor uvicorn limits how many connections there are, or how long one may take for a request's head. Each
-takes a descriptor of the process.
+Neither aiohttp nor uvicorn limits the number of connections, or the time for the head of a request. Each connection
+uses a file descriptor of the process.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 BACKLOG = 64
-"""What a server with a limit listens with: asyncio accepts as many connections at once."""
+"""The backlog for a server with a limit. asyncio accepts up to this many connections at once."""
 _MOST = 64
 _HEAD_SECONDS = 10.0
 _LONGEST_SECONDS = 60.0
@@ -20,12 +20,13 @@ ProtocolT = TypeVar("ProtocolT", bound=asyncio.Protocol)
 
 
 class ConnectionLimit:
-    """Refuses connections beyond the limit, and cuts those that are slow.
+    """Refuses connections beyond a limit and aborts slow ones.
 
     Args:
-        most: at a time.
-        seconds: that a connection without a request may last.
-        longest: seconds of one with a request; a connection that was upgraded to another protocol may last.
+        most: the largest number of open connections.
+        seconds: how long a connection may stay open without a request.
+        longest: how many seconds a connection with a request may stay open. There is no limit after an upgrade to
+            another protocol, such as WebSocket.
     """
 
     def __init__(self, *, most: int = _MOST, seconds: float = _HEAD_SECONDS, longest: float = _LONGEST_SECONDS) -> None:
@@ -35,11 +36,11 @@ class ConnectionLimit:
         self._open: set[asyncio.Transport] = set()
 
     def guard(self, protocol: ProtocolT, is_busy: Callable[[ProtocolT], bool]) -> asyncio.Protocol:
-        """A protocol that admits its connection first; from then on it is the given one's.
+        """Return a protocol that admits or refuses its connection, and then hands it to ``protocol``.
 
         Args:
-            protocol: the server's.
-            is_busy: whether a request has come and is not answered yet.
+            protocol: the server's protocol.
+            is_busy: whether the server has received a request and has not answered it yet.
         """
 
         def is_over(transport: asyncio.Transport, age: float) -> None:
@@ -54,7 +55,7 @@ class ConnectionLimit:
             asyncio.get_running_loop().call_later(self._seconds, is_over, transport, age + self._seconds)
 
         def admit(transport: asyncio.Transport) -> None:
-            # A transport that is being closed has its descriptor until all was sent.
+            # A closing transport keeps its descriptor until all data is sent.
             self._open = {other for other in self._open if not _is_closed(other)}
             if len(self._open) >= self._most:
                 transport.abort()
@@ -72,7 +73,7 @@ class _Admission(asyncio.Protocol):
         self._admit = admit
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - as a TCP server's is
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - true for every TCP server
         self._admit(transport)
 
 

@@ -1,4 +1,4 @@
-"""The daemon's log: what it tells its watcher, and warnings of the whole package, in files that rotate."""
+"""The daemon's log: its events and the log messages of the whole package, in rotating files."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from decloud_pl.rounds.events import Changed, Connected, DaemonEvent, Noted, Rep
 
 LOG_FILE = "logs/daemon.log"
 ROTATED = 5
-"""How many older files are kept beside it: ``daemon.log.1`` is the latest of them."""
+"""The number of older files to keep. ``daemon.log.1`` is the latest of them."""
 _BYTES = 5_000_000
 
 logger = logging.getLogger(__name__)
 
 
 class RedactingFormatter(logging.Formatter):
-    """Writes log lines, tracebacks included, without the keys in addresses: other libraries log whole ones.
+    """Removes keys from the addresses in log lines and tracebacks, because other libraries log complete addresses.
 
-    A message is one line, and nobody's text can forge another.
+    A message takes exactly one line, so untrusted text cannot forge another line.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         return "\n".join(redact(legible(line)) for line in super().format(record).split("\n"))
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         record.message = legible(record.message)
         return super().formatMessage(record)
 
 
 class LoggingReporter:
-    """Writes each event to the log, then hands it on. A round's state is written once, and again for a new reason."""
+    """Writes each event to the log, then passes it on. A round's state is logged again only for a new reason."""
 
     def __init__(self, inner: Reporter) -> None:
         self._inner = inner
@@ -53,7 +53,7 @@ class LoggingReporter:
         self._inner.report(event)
 
     def _is_written(self, record: RoundRecord) -> bool:
-        """Whether a row says nothing new: it got a value of its own, or a step failed, of which a trouble follows."""
+        """Return whether a change needs no log line: the state and reason are not new, or a `Trouble` event follows."""
         state, reason = self._written.get(record.round_id, (None, ""))
         if state is record.state and (record.next_try_at or record.reason in ("", reason)):
             return True
@@ -64,7 +64,10 @@ class LoggingReporter:
 
 
 class _File(logging.handlers.RotatingFileHandler):
-    """For this user alone. Says once that it cannot be written, where `logging` prints a traceback for each line."""
+    """A log file that only this user can read.
+
+    It reports a write failure once. `logging` alone would print a traceback for every line.
+    """
 
     def __init__(self, path: Path, reporter: Reporter) -> None:
         super().__init__(path, maxBytes=_BYTES, backupCount=ROTATED, encoding="utf-8")
@@ -78,10 +81,12 @@ class _File(logging.handlers.RotatingFileHandler):
         was_failing, self._is_failing = self._is_failing, False
         super().emit(record)
         if self._is_failing and not was_failing:
-            self._reporter.report(Trouble(None, f"The log {self.baseFilename} cannot be written; lines are lost."))
+            self._reporter.report(
+                Trouble(None, f"The log {self.baseFilename} cannot be written. Log lines are lost until it can.")
+            )
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # what is still in memory has no place on a full disk
+        with contextlib.suppress(OSError):  # on a full disk, buffered lines cannot be written
             super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - logging's name
@@ -90,10 +95,10 @@ class _File(logging.handlers.RotatingFileHandler):
 
 @contextmanager
 def logged(reporter: Reporter, home: Path) -> Iterator[Reporter]:
-    """A reporter that also writes to ``logs/daemon.log`` in ``home``: at most six files of 5 MB.
+    """Yield a reporter that also writes to ``logs/daemon.log`` in ``home``, at most six files of 5 MB.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError: the log file cannot be written.
     """
     path = home / LOG_FILE
     try:

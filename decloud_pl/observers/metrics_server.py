@@ -1,4 +1,4 @@
-"""``/metrics`` and ``/healthz``, for Prometheus and for whatever watches services; on loopback unless the user says."""
+"""Serves ``/metrics`` to Prometheus and ``/healthz`` to service monitors, by default on loopback only."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _OWN_NAMES = ("127.0.0.1", "localhost", "::1")
 
 
 def is_own_host(host: str) -> bool:
-    """Whether a request's ``Host`` is one of this machine's own names for itself, with any port.
+    """Return whether a request's ``Host`` is a loopback name of this machine, with any port.
 
-    Against DNS rebinding: a page of another site whose name leads to this machine still names that site as its host.
+    This prevents DNS rebinding: if the name of another site resolves to this machine, a request from its page still has
+    that name as its ``Host``.
     """
     try:
         return urlsplit(f"//{host}").hostname in _OWN_NAMES
@@ -39,13 +40,13 @@ def add_routes(
     *,
     refresh: Callable[[], None] = lambda: None,
 ) -> None:
-    """Adds both pages to an application.
+    """Add both pages to an application.
 
     Args:
-        application: aiohttp's.
-        home: the daemon's folder.
-        owner: whose rounds; those with the latest change by default.
-        refresh: called first; the daemon writes down how it is.
+        application: the aiohttp application.
+        home: the daemon's home folder.
+        owner: the owner of the rounds; None for the owner with the latest change.
+        refresh: called before each answer, so that the daemon records its current state.
     """
     from aiohttp import web
 
@@ -69,13 +70,13 @@ def add_routes(
 async def metrics_server(
     home: Path, owner: Owner, config: MetricsConfig, *, refresh: Callable[[], None] = lambda: None
 ) -> AsyncIterator[int]:
-    """Serves both pages while the context is open; yields the port.
+    """Serve both pages while the context is open; yield the port.
 
-    On another host than loopback whoever reaches it may read them, under whatever name: they hold amounts and states of
-    rounds, and no secret.
+    On a host other than loopback, anyone who can connect may read the pages, with any ``Host`` header. They contain
+    amounts and states of rounds, but no secrets.
 
     Raises:
-        ConfigError: the port is taken, or the host is none of this machine's.
+        ConfigError: the port is in use, or the host is not an address of this machine.
     """
     from aiohttp import web
 
@@ -84,12 +85,12 @@ async def metrics_server(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         if config.host in _OWN_NAMES and not is_own_host(request.headers.get("Host", "")):
-            raise web.HTTPForbidden(text="This address is not one of this machine's own: ask 127.0.0.1.\n")
+            raise web.HTTPForbidden(text="The Host header is not a loopback name of this machine. Use 127.0.0.1.\n")
         try:
             response = await handler(request)
         except JournalError as error:
             response = web.Response(status=503, text=f"{error}\n")
-        response.force_close()  # a scrape is one request
+        response.force_close()  # each scrape opens a connection and sends one request
         return response
 
     application = web.Application(middlewares=[own_host_only])
@@ -105,11 +106,11 @@ async def metrics_server(
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                fix = "Set metrics.port to another."
-                raise ConfigError(f"The port {config.port} for metrics is taken.", fix=fix) from error
+                fix = "Set metrics.port to another port."
+                raise ConfigError(f"The port {config.port} for metrics is already in use.", fix=fix) from error
             raise ConfigError(
                 f"Metrics cannot be served on metrics.host={config.host}, port {config.port}: {error.strerror}.",
-                fix="Set metrics.host to 127.0.0.1, to 0.0.0.0 for every address, or to one that this machine has.",
+                fix="Set metrics.host to 127.0.0.1, to 0.0.0.0 for all addresses, or to an address of this machine.",
             ) from error
         try:
             yield listening.sockets[0].getsockname()[1]

@@ -1,7 +1,7 @@
-"""Messages to the user's phone, chat or mailbox, sent by Apprise to the URLs of the secret ``notify_urls``.
+"""Notifications to the user's phone, chat or mailbox. Apprise sends them to the URLs of the secret ``notify_urls``.
 
-The URLs hold passwords and tokens: they are in no log and no message of this program. Apprise runs in a child process
-for each message and address: see `notify_child`.
+The URLs contain passwords and tokens, so they never appear in logs or messages. For each message and address,
+Apprise runs in a separate child process; see `notify_child`.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ _LOOK_SECONDS = 15.0
 _SEND_SECONDS = 60.0
 _FAREWELL_SECONDS = 10.0
 _STARTING_SECONDS = 30.0
-"""How long a child may take to load Apprise on a busy machine."""
+"""Seconds a child may need to load Apprise on a busy machine."""
 _CHILD = (sys.executable, "-m", "decloud_pl.observers.notify_child")
 _DESKTOP = ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One notification; ``kind`` is one of Apprise's: info, success, warning or failure."""
+    """One notification. ``kind`` is a type of Apprise: info, success, warning or failure."""
 
     kind: str
     text: str
 
 
 class Occasions:
-    """Decides what is worth a message; says each thing once until it has passed.
+    """Decides which events need a message. A condition that lasts produces only one message.
 
     Args:
-        wishes: of the user.
-        started_at: Unix seconds; silence counts from then on.
+        wishes: the user's settings.
+        started_at: Unix seconds; silence is measured from then until the chain first answers.
     """
 
     def __init__(self, wishes: NotifyConfig, *, started_at: float) -> None:
@@ -62,7 +62,7 @@ class Occasions:
         self._is_low = False
         self._is_silent = False
         self._told: set[tuple[int, State]] = set()
-        self._short: set[int | None] = set()  # the rounds that wait for this machine
+        self._short: set[int | None] = set()  # rounds that wait for resources of this machine
 
     def of_event(self, event: DaemonEvent) -> Message | None:
         if isinstance(event, (Connected, Looked)):
@@ -79,16 +79,16 @@ class Occasions:
         return None
 
     def of_silence(self, now: float, heard_at: float | None) -> Message | None:
-        """What to say about the time since the chain was last heard (Unix seconds)."""
+        """Return a message if the chain has been silent for too long, or has answered again. Times are Unix seconds."""
         limit = self._wishes.silent_minutes * 60
         silence = now - (self._started_at if heard_at is None else heard_at)
         if not limit or silence < limit:
             was_silent, self._is_silent = self._is_silent, False
-            return Message("info", "The chain is heard again.") if was_silent else None
+            return Message("info", "The chain responds again.") if was_silent else None
         if self._is_silent:
             return None
         self._is_silent = True
-        return Message("warning", f"Nothing was heard from the chain for {silence / 60:.0f} minutes.")
+        return Message("warning", f"The chain has not responded for {silence / 60:.0f} minutes.")
 
     def _shortage(self, event: Trouble) -> Message | None:
         if event.round_id in self._short or not self._wishes.failed:
@@ -116,11 +116,11 @@ class Occasions:
 
 
 class Address:
-    """One of the user's addresses.
+    """One address of the user for notifications.
 
     Args:
-        url: in the form of Apprise.
-        seconds: that an exchange over HTTP may take.
+        url: an Apprise URL.
+        seconds: how long one HTTP exchange may take.
     """
 
     def __init__(self, url: str, seconds: float) -> None:
@@ -128,16 +128,16 @@ class Address:
         self._seconds = seconds
 
     async def check(self) -> str:
-        """The name of the service behind it; empty where Apprise knows none."""
+        """Return the name of the service; an empty string if Apprise does not support the URL."""
         return str((await self._ask(None))["service"])
 
     async def send(self, message: Message) -> bool:
-        """Whether the message was delivered in time.
+        """Send a message; return whether it was delivered in time.
 
         Raises:
-            ConfigError: a proxy or certificates cannot be used.
+            ConfigError: the proxy or the certificates in the environment cannot be used.
         """
-        # A stranger's words may be in it.
+        # The text may contain untrusted words, for example from the chain.
         given = {"title": _TITLE, "body": legible(message.text), "kind": message.kind}
         answer = await self._ask(given)
         if answer["wrong"]:
@@ -146,7 +146,7 @@ class Address:
         return bool(answer["delivered"])
 
     async def _ask(self, message: Mapping[str, str] | None) -> dict[str, Any]:
-        """What the child answers; where it does not, that nothing was delivered."""
+        """Return the answer of a child process; if there is none, an answer that reports a failed delivery."""
         lifetime = self._seconds + _STARTING_SECONDS
         asked = {"url": self._url, "seconds": self._seconds, "lifetime": lifetime, "message": message}
         try:
@@ -158,12 +158,12 @@ class Address:
 
 
 def _environment() -> dict[str, str]:
-    """As every child's, and what notifications on a desktop need."""
+    """Return the environment of child processes plus the variables for desktop notifications."""
     return child_environment(os.environ) | {name: os.environ[name] for name in _DESKTOP if name in os.environ}
 
 
 class AppriseNotifier:
-    """A `Reporter` that sends what `Occasions` finds, in the background and in order."""
+    """A `Reporter` that sends the messages of `Occasions` in the background, in order."""
 
     def __init__(
         self, addresses: Sequence[Address], occasions: Occasions, health: RpcHealth, now: Callable[[], float]
@@ -178,24 +178,24 @@ class AppriseNotifier:
         self._put(self._occasions.of_event(event))
 
     async def watch(self) -> None:
-        """Listens for silence."""
+        """Check again and again whether the chain is silent."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             self._put(self._occasions.of_silence(self._now(), self._health.heard_at))
 
     async def send(self) -> None:
-        """Sends what is queued; what cannot be delivered is logged and not tried again."""
+        """Send queued messages. A failed delivery is logged and not retried."""
         while True:
             message = await self._queue.get()
             ends = await asyncio.gather(*(address.send(message) for address in self._addresses), return_exceptions=True)
             for error in dict.fromkeys(str(end) for end in ends if isinstance(end, ConfigError)):
                 logger.warning("A notification could not be sent. %s", error)
             if not all(end is True or isinstance(end, ConfigError) for end in ends):
-                logger.warning("A notification could not be delivered to every address of notify_urls")
+                logger.warning("A notification was not delivered to every address in notify_urls.")
             self._queue.task_done()
 
     async def drain(self) -> None:
-        """Waits until everything queued has been sent."""
+        """Wait until all queued messages have been sent."""
         await self._queue.join()
 
     def _put(self, message: Message | None) -> None:
@@ -204,7 +204,7 @@ class AppriseNotifier:
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
-            logger.warning("Notifications pile up; one was dropped")
+            logger.warning("A notification was dropped: %d are already waiting.", _WAITING)
 
 
 @asynccontextmanager
@@ -216,17 +216,17 @@ async def notifying(
     now: Callable[[], float] = time.time,
     send_seconds: float = _SEND_SECONDS,
 ) -> AsyncIterator[list[AppriseNotifier]]:
-    """Sends notifications while the context is open; the list is empty where no address is set.
+    """Send notifications while the context is open. The yielded list is empty if no address is set.
 
     Args:
-        wishes: of the user.
+        wishes: the user's settings.
         urls: the secret ``notify_urls``.
-        health: knows when the chain was last heard.
-        now: Unix seconds.
-        send_seconds: how long an exchange with a service may take.
+        health: records when the chain last answered.
+        now: returns Unix seconds.
+        send_seconds: how long one exchange with a service may take.
 
     Raises:
-        ConfigError: Apprise is not installed, or an address is none that it knows.
+        ConfigError: Apprise is not installed, or does not support an address.
     """
     if not urls:
         yield []
@@ -240,7 +240,7 @@ async def notifying(
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await notifier.drain()
         except TimeoutError:
-            logger.warning("Some notifications were not sent before the end")
+            logger.warning("Some notifications were not sent before the daemon stopped.")
     finally:
         for task in tasks:
             task.cancel()
@@ -248,34 +248,34 @@ async def notifying(
 
 
 async def try_channels(urls: str | None) -> list[tuple[str, bool]]:
-    """Sends a message to each address by itself; gives the service's name and whether it took the message.
+    """Send a test message to each address; return each service's name and whether the message was delivered.
 
     Raises:
-        ConfigError: there is no address, or a proxy or certificates cannot be used; or as `notifying`.
+        ConfigError: no address is set, or the proxy or the certificates cannot be used; or as `notifying`.
     """
     if not urls:
         raise ConfigError(
-            "notify_urls is not set, so no notification is sent anywhere.",
-            fix="Keep addresses with: decloud-trainer config --set notify_urls=-",
+            "notify_urls is not set, so no notifications are sent.",
+            fix="Set addresses with: decloud-trainer config --set notify_urls=-",
         )
-    message = Message("info", "This is a test: notifications arrive.")
+    message = Message("info", "This is a test. Notifications work.")
     addresses, services = await _addresses(urls, _SEND_SECONDS)
     taken = await asyncio.gather(*(address.send(message) for address in addresses))
     return list(zip(services, taken, strict=True))
 
 
 async def _addresses(urls: str, seconds: float) -> tuple[list[Address], list[str]]:
-    """The user's addresses, and the names of the services behind them."""
+    """Return the user's addresses and the names of their services."""
     if find_spec("apprise") is None:
         raise ConfigError(
-            "Notifications are wanted, and the package apprise is not installed.",
+            "notify_urls is set, but the package apprise is not installed.",
             fix="Install it with: pip install 'decloud_pl[notify]', or unset notify_urls.",
         )
     addresses = [Address(url, seconds) for url in urls.replace(",", " ").split()]
     services = await asyncio.gather(*(address.check() for address in addresses))
     if not all(services):
         raise ConfigError(
-            "notify_urls holds an address that Apprise does not know.",
-            fix="Write addresses as its documentation shows them, with a space between two.",
+            "notify_urls contains an address that Apprise does not support.",
+            fix="Write addresses as Apprise's documentation shows, separated by spaces.",
         )
     return addresses, services

@@ -1,8 +1,8 @@
-"""Apprise in a process of its own: what a service answers costs the daemon no memory and no thread.
+"""Runs Apprise in a separate process, so that a service's answer costs the daemon no memory and no thread.
 
-Reads one JSON object from standard input and writes one to standard output: see `main`. Answers over HTTP are limited
-as everywhere in this program; what else a plug-in reads is limited by this process's memory and by its parent's
-patience.
+The process reads one JSON object from standard input and writes one to standard output; see `main`. HTTP answers have
+the same limits as everywhere in this program. Other protocols are limited by this process's memory limit and by the
+parent's timeout.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _MEMORY_BYTES = 256 << 20
 
 
 def main() -> None:
-    """Checks an address or sends a message to it.
+    """Check an address or send a message to it.
 
-    The object asked with has ``url``, ``seconds`` for one HTTP exchange, ``lifetime`` in seconds, and ``message``,
-    which is null or has ``title``, ``body`` and ``kind``. The one answered with has ``service``, empty where Apprise
-    does not know the address; ``delivered``; and ``wrong``, null or the message and the fix of a `ConfigError`.
+    The request has ``url``, ``seconds`` for one HTTP exchange, ``lifetime`` in seconds, and ``message``, which is null
+    or has ``title``, ``body`` and ``kind``. The answer has ``service``, which is empty if Apprise does not support the
+    address; ``delivered``; and ``wrong``, which is null or the message and the fix of a `ConfigError`.
     """
-    hide_memory()  # the address holds a login
+    hide_memory()  # the address contains credentials
     messages = open_messages()
-    logging.disable()  # Apprise repeats parts of the address
+    logging.disable()  # Apprise logs parts of the address
     asked = json.load(sys.stdin)
-    signal.alarm(int(asked["lifetime"]) + 1)  # should the parent be gone by then
+    signal.alarm(int(asked["lifetime"]) + 1)  # in case the parent no longer runs by then
     wrong: list[ConfigError] = []
     requests.sessions.Session = _session(float(asked["seconds"]), wrong)  # type: ignore[misc]
     limit_memory(_MEMORY_BYTES)
     try:
-        trusted_certificates()  # by the names that the user gave
+        trusted_certificates()  # checked first, so that errors name the user's own variables
         os.environ.update(for_libraries(os.environ))
         found = _deliver(asked)
     except ConfigError as error:
@@ -57,13 +57,13 @@ def _deliver(asked: Mapping[str, Any]) -> dict[str, Any]:
     from apprise import Apprise
 
     apprise, message = Apprise(), asked["message"]
-    with contextlib.suppress(Exception):  # a plug-in may raise about anything, with the address in its text
+    with contextlib.suppress(Exception):  # a plug-in may raise any error, with the address in its text
         if not apprise.add(asked["url"]):
             return {}
         service = str(apprise[0].service_name)
         if message is None:
             return {"service": service}
-        # As text: a service that takes HTML must not take a stranger's words for it.
+        # Send plain text: a service that accepts HTML must not interpret untrusted words as HTML.
         delivered = apprise.notify(
             title=message["title"], body=message["body"], notify_type=message["kind"], body_format="text"
         )
@@ -72,7 +72,7 @@ def _deliver(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _session(seconds: float, wrong: list[ConfigError]) -> type[requests.Session]:
-    """The kind of session that plug-ins get: the functions of `requests` make one for each exchange."""
+    """Return the session class for plug-ins. The functions of `requests` create a session for each exchange."""
 
     class Session(WholeSession):
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Everything that watches a daemon at work: activity file, reports, earnings, notifications and metrics."""
+"""Assembles the observers of a running daemon: activity file, reports, earnings, notifications and metrics."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from decloud_pl.train.fit.hardware import cpu_has_bf16
 
 _HEARTBEAT_SECONDS = 5.0
 _AFTER_A_FEE = (State.WAITING, State.SUBMITTED)
-"""States in which a transaction has just landed, besides those in which a round is over."""
+"""The states, besides the final ones, that follow a confirmed transaction."""
 
 
 class Observers:
-    """A `Reporter` that hands every event on to several, in their order."""
+    """A `Reporter` that passes every event to several reporters, in order."""
 
     def __init__(self, reporters: Sequence[Reporter]) -> None:
         self._reporters = tuple(reporters)
@@ -43,7 +43,7 @@ class Observers:
 
 
 class EarningsReporter:
-    """A `Reporter` that tells another one what rounds have brought and cost: at the start, and when that changes."""
+    """A `Reporter` that sends the total earnings and costs to another one, whenever they may have changed."""
 
     def __init__(self, path: Path, owner: Owner, to: Reporter) -> None:
         self._path = path
@@ -73,21 +73,21 @@ async def observed(
     notify_urls: str | None,
     metrics: MetricsConfig,
 ) -> AsyncIterator[Reporter]:
-    """A reporter for a daemon: ``reporter`` and everything else that keeps or tells what happens.
+    """Yield a reporter for a daemon that passes events to ``reporter`` and to all other observers.
 
     Args:
-        home: the user's folder.
-        owner: whose rounds they are.
-        health: of the chain's endpoints.
+        home: the daemon's home folder.
+        owner: the owner of the rounds.
+        health: the state of the RPC endpoints.
         reporter: gets every event too.
         facts: for the header of every view.
-        settings: as a report may show them.
-        notify: what is worth a message.
-        notify_urls: where to, None for nowhere.
-        metrics: where Prometheus finds them.
+        settings: the settings for reports, without secrets.
+        notify: which events send a notification.
+        notify_urls: the addresses for notifications; None for no notifications.
+        metrics: host and port of the metrics server.
 
     Raises:
-        ConfigError: the metrics' port is taken, or notifications are wanted and cannot be sent.
+        ConfigError: the metrics server cannot listen on its port, or notifications are set up incorrectly.
     """
     async with AsyncExitStack() as stack:
         activity = Activity(home / ACTIVITY_FILE, owner=owner, facts=facts, health=health)
@@ -104,7 +104,7 @@ async def observed(
 
 
 def device(trainer: Mapping[str, Any]) -> str:
-    """Where trainings run with this node, as far as it is known without loading torch."""
+    """Return the device for trainings with this trainer node, as far as it can be found without loading torch."""
     accelerator = str(trainer.get("accelerator", "auto"))
     gpus = visible_gpus(os.environ)
     if accelerator in ("auto", "gpu", "cuda") and gpus:
@@ -113,7 +113,7 @@ def device(trainer: Mapping[str, Any]) -> str:
 
 
 def precision(trainer: Mapping[str, Any]) -> str:
-    """In what trainings run: what ``auto`` comes to on a processor; with GPUs their driver decides, later."""
+    """Return the precision for trainings. On a CPU, ``auto`` is resolved; on GPUs it depends on the driver."""
     wanted = str(trainer.get("precision", "32-true"))
     if wanted != "auto" or device(trainer) != "CPU":
         return wanted

@@ -1,4 +1,4 @@
-"""Pictures of trainings and earnings: ``python -m decloud_pl.observers.plots FOLDER`` draws a report's curves."""
+"""Plots of trainings and earnings. ``python -m decloud_pl.observers.plots FOLDER`` plots a report's curves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STEPS_PER_DOT = 200
 
 
 def curves(metrics: Sequence[MetricsRow], title: str) -> Figure:
-    """Loss and accuracy over optimizer steps."""
+    """Plot loss and accuracy over optimizer steps."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")
@@ -39,7 +39,7 @@ def curves(metrics: Sequence[MetricsRow], title: str) -> Figure:
 
 
 def accuracies(metrics: Sequence[MetricsRow]) -> list[tuple[int, float]]:
-    """(optimizer step, accuracy) of every measurement; the finished update's stands at the last step."""
+    """Return (optimizer step, accuracy) of every measurement. The finished update has the last step."""
     found: list[tuple[int, float]] = []
     step = 0
     for metric in metrics:
@@ -60,19 +60,19 @@ def _accuracy(axes: Axes, metrics: Sequence[MetricsRow]) -> None:
 
 
 def earnings(claims: Sequence[tuple[float, int]], path: Path) -> None:
-    """Draws what was claimed, summed up over time.
+    """Plot the cumulative rewards over time.
 
     Args:
-        claims: (Unix time, lamports) in the order of time.
-        path: the picture; its ending says which format.
+        claims: (Unix time, lamports) of each claim, in chronological order.
+        path: the image file. Its suffix sets the format.
 
     Raises:
-        UsageError: there is nothing to draw, or the file cannot be written.
+        UsageError: ``claims`` is empty, the format is unknown, or the file cannot be written.
     """
     from matplotlib.figure import Figure
 
     if not claims:
-        raise UsageError("Nothing has been earned yet, so there is nothing to draw.", fix="Claim a reward first.")
+        raise UsageError("There are no earnings to plot yet.", fix="Claim a reward first.")
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     total, totals = 0, []
@@ -80,7 +80,7 @@ def earnings(claims: Sequence[tuple[float, int]], path: Path) -> None:
         total += lamports
         totals.append(total / LAMPORTS_PER_SOL)
     times = [datetime.fromtimestamp(at, tz=UTC).astimezone() for at, _ in claims]
-    axes.step(times, totals, where="post", color=_BLUE, marker="o" if len(claims) < _STEPS_PER_DOT else None)  # type: ignore[arg-type]  # matplotlib takes dates
+    axes.step(times, totals, where="post", color=_BLUE, marker="o" if len(claims) < _STEPS_PER_DOT else None)  # type: ignore[arg-type]  # matplotlib accepts dates
     axes.set_ylim(bottom=0)
     axes.set_ylabel("SOL claimed")
     axes.set_title(f"Earned {total / LAMPORTS_PER_SOL:.9g} SOL in {len(claims)} rounds")
@@ -90,7 +90,7 @@ def earnings(claims: Sequence[tuple[float, int]], path: Path) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a picture whole or not at all.
+    """Write an image file atomically.
 
     Raises:
         UsageError: the format is unknown or the file cannot be written.
@@ -100,10 +100,10 @@ def save(figure: Figure, path: Path) -> None:
             figure.savefig(scratch, format=path.suffix.lstrip(".") or "png", dpi=120)
     except ValueError as error:
         raise UsageError(
-            f"{path} is no picture that can be drawn.", fix="Let its name end in .png, .svg or .pdf."
+            f"{path} has an unknown image format.", fix="Use a name that ends in .png, .svg or .pdf."
         ) from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another place.") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another path.") from error
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads of a trainer, from the journal and the activity file: the same while the daemon runs or not."""
+"""Prometheus metrics from the journal and the activity file, whether the daemon runs or not."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, read_metr
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SILENT_AFTER = 300.0
-"""Seconds without a word from the chain after which a daemon is not well: five of its slowest polls."""
+"""Seconds without an answer from the chain after which a daemon is unhealthy: five of its slowest polls."""
 
 
 class TrainerCollector(Collector):
-    """Reads everything anew whenever it is asked.
+    """Reads both files again at every scrape.
 
     Args:
-        home: the daemon's folder.
-        owner: whose rounds; those with the latest change by default.
-        now: Unix seconds.
+        home: the daemon's home folder.
+        owner: the owner of the rounds; None for the owner with the latest change.
+        now: returns Unix seconds.
     """
 
     def __init__(self, home: Path, owner: Owner | None = None, *, now: Callable[[], float] = time.time) -> None:
@@ -40,7 +40,7 @@ class TrainerCollector(Collector):
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics.
+        """Yield all metrics.
 
         Raises:
             JournalError: the journal cannot be read.
@@ -57,10 +57,10 @@ class TrainerCollector(Collector):
     def _rounds(self, journal: JournalReader, activity: ActivityReader) -> Iterator[Metric]:
         counts = journal.state_counts()
         known = {state.value: counts.get(state, 0) for state in State}
-        yield _gauge("decloud_rounds", "Rounds by the state that this trainer has come to.", known, "state")
+        yield _gauge("decloud_rounds", "Rounds by their state in this trainer.", known, "state")
         earned, spent = journal.earned_since(0), journal.spent_since(0)
         yield CounterMetricFamily("decloud_earned_lamports", "Lamports claimed as rewards.", value=earned)
-        yield CounterMetricFamily("decloud_spent_lamports", "Lamports that fees and deposits took.", value=spent)
+        yield CounterMetricFamily("decloud_spent_lamports", "Lamports spent on fees and deposits.", value=spent)
         skipped = dict(activity.skip_reasons())
         yield _gauge("decloud_skipped_rounds", "Rounds that were not joined, by reason.", skipped, "reason")
 
@@ -72,11 +72,11 @@ class TrainerCollector(Collector):
             return
         if "convention" in status.facts:
             reading = {status.facts["convention"]: 1}
-            yield _gauge("decloud_convention_info", "How updates are read and written.", reading, "convention")
+            yield _gauge("decloud_convention_info", "The convention for updates.", reading, "convention")
         if status.heard_at is not None:
             yield GaugeMetricFamily(
                 "decloud_chain_silence_seconds",
-                "Seconds since the chain was last heard.",
+                "Seconds since the last answer from the chain.",
                 value=max(0.0, now - status.heard_at),
             )
         if status.balance is not None:
@@ -86,7 +86,7 @@ class TrainerCollector(Collector):
             "decloud_rpc_errors", "Requests to RPC endpoints without a usable answer.", value=status.rpc_errors
         )
         yield CounterMetricFamily(
-            "decloud_publish_failures", "Failed tries to publish an update.", value=status.publish_failures
+            "decloud_publish_failures", "Failed attempts to publish an update.", value=status.publish_failures
         )
 
     def _trainings(self, journal: JournalReader) -> Iterator[Metric]:
@@ -101,13 +101,13 @@ class TrainerCollector(Collector):
                     progress[label] = steps[-1].step / steps[-1].total_steps
                     if steps[-1].loss is not None:
                         losses[label] = steps[-1].loss
-        help_text = "How much of a training is done, 0 to 1."
+        help_text = "Completed fraction of a training, 0 to 1."
         yield _gauge("decloud_training_progress_ratio", help_text, progress, "round")
         yield _gauge("decloud_training_loss", "Loss of a training's last step.", losses, "round")
 
 
 def exposition(home: Path, owner: Owner | None = None) -> bytes:
-    """The text that Prometheus scrapes.
+    """Return the page that Prometheus scrapes.
 
     Raises:
         JournalError: the journal cannot be read.
@@ -118,7 +118,7 @@ def exposition(home: Path, owner: Owner | None = None) -> bytes:
 
 
 def health(home: Path, owner: Owner | None = None, *, now: Callable[[], float] = time.time) -> dict[str, Any]:
-    """How the trainer is, for ``/healthz``; ``ok`` means that the daemon runs and hears the chain.
+    """Return the state of the trainer for ``/healthz``. ``ok`` means that the daemon runs and the chain answers.
 
     Raises:
         JournalError: the journal cannot be read.
@@ -144,7 +144,7 @@ def _gauge(name: str, text: str, values: Mapping[str, float], label: str) -> Gau
     family = GaugeMetricFamily(name, text, labels=[label])
     shown: dict[str, float] = {}
     for labelled, value in values.items():
-        # Two that look the same are one: Prometheus takes nothing from a page that has a label twice.
+        # Merge values whose labels look the same: Prometheus rejects a page with a duplicate label.
         shown[legible(labelled)] = shown.get(legible(labelled), 0) + value
     for labelled, value in shown.items():
         family.add_metric([labelled], value)

@@ -1,12 +1,12 @@
-"""A folder for every trained round: its metrics while it trains, its curves and its settings afterwards.
+"""The report folder of each trained round, with metrics, settings, notes and curves.
 
 ::
 
     reports/<network, program and wallet>/<round>/
-        metrics.csv     one line for each message of the worker, appended as they come
+        metrics.csv     one line per message of the worker, appended during the training
         config.json     the settings of the training, without secrets
-        notes.txt       what the worker had to say, each with its time
-        curves.png      loss and accuracy, drawn by a short child process: the daemon imports no plotting library
+        notes.txt       the notes of the worker, each with its time
+        curves.png      loss and accuracy; a child process plots them, so the daemon imports no plotting library
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class MetricsRow:
 
 
 class ReportWriter:
-    """A `Reporter` that keeps the report folders. What cannot be written is logged once and stops nothing.
+    """A `Reporter` that writes the report folders. A failed write is logged once and does not stop the daemon.
 
     Args:
-        folder: of all reports of one `Owner`.
+        folder: the folder for the reports of one `Owner`.
         config: the settings without secrets.
-        now: Unix seconds.
+        now: returns Unix seconds.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *, now: Callable[[], float] = time.time) -> None:
@@ -84,7 +84,7 @@ class ReportWriter:
                 logger.warning("Reports cannot be written to %s: %s", self._folder, error.strerror)
 
     async def aclose(self) -> None:
-        """Closes the files and waits for the drawings under way."""
+        """Close the files and wait for the running plots."""
         for round_id in list(self._files):
             self._close(round_id)
         if self._drawings:
@@ -97,7 +97,7 @@ class ReportWriter:
         loss, accuracy = (None if value is None else f"{value:.6g}" for value in (event.loss, event.accuracy))
         row = (f"{self._now():.3f}", event.stage, event.epoch, event.step, event.total_steps, loss, accuracy)
         csv.writer(file, lineterminator="\n").writerow(row)
-        file.flush()  # the dashboard reads it while it grows
+        file.flush()  # the dashboard reads the file during the training
         if event.note:
             self._note(event.round_id, event.note)
 
@@ -131,29 +131,29 @@ class ReportWriter:
         try:
             file.close()
         except OSError:
-            logger.warning("The end of %s could not be written", METRICS_FILE)
+            logger.warning("The last lines of %s could not be written.", METRICS_FILE)
 
 
 async def draw_curves(folder: Path) -> None:
-    """Draws ``curves.png`` of a report folder in a child process; a failure is logged."""
+    """Plot ``curves.png`` of a report folder in a child process. A failure is logged."""
     command = (sys.executable, "-m", "decloud_pl.observers.plots", str(folder))
     try:
         output = await output_of(command, seconds=_LONGEST_DRAWING)
     except TimeoutError:
-        logger.warning("%s took too long to draw", folder / CURVES_FILE)
+        logger.warning("%s could not be plotted within %.0f s", folder / CURVES_FILE, _LONGEST_DRAWING)
     except OSError as error:
-        logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, shortage(error) or error.strerror)
+        logger.warning("%s could not be plotted: %s", folder / CURVES_FILE, shortage(error) or error.strerror)
     else:
         if output.code != 0:
-            outside = killed("The process that draws", output.code)
-            logger.warning("%s could not be drawn: %s", folder / CURVES_FILE, outside or output.last_line)
+            outside = killed("The plotting process", output.code)
+            logger.warning("%s could not be plotted: %s", folder / CURVES_FILE, outside or output.last_line)
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
-    """The lines of a ``metrics.csv``, none when there is no file.
+    """Return the lines of a ``metrics.csv``; an empty list if the file does not exist.
 
-    A training that was interrupted goes on from its checkpoint: the steps that it repeats replace the earlier ones. The
-    last line may be half written and is left out then.
+    An interrupted training resumes from its checkpoint. The steps that it repeats replace the earlier ones. An
+    incomplete last line is ignored.
     """
     found: list[MetricsRow] = []
     try:

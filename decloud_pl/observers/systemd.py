@@ -1,4 +1,4 @@
-"""Telling systemd how the daemon is: sd_notify(3) over the datagram socket that ``NOTIFY_SOCKET`` names."""
+"""Reports the daemon's state to systemd: sd_notify(3) over the datagram socket in ``NOTIFY_SOCKET``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _MICRO = 1_000_000
 
 
 class Notifier:
-    """Sends states to the service manager; does nothing where there is none.
+    """Sends states to the service manager; does nothing if ``NOTIFY_SOCKET`` is not set.
 
-    A message that cannot be sent is dropped: systemd then thinks what it thinks of a service that is silent.
+    A message that cannot be sent is dropped. systemd then treats the service as silent.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
-        # A leading @ stands for the null byte of the abstract name space.
+        # A leading @ stands for the null byte of the abstract namespace.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self.watchdog_seconds = _watchdog(environ)
 
@@ -28,15 +28,15 @@ class Notifier:
         if not self._address:
             return
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)  # noqa: FBT003 (the standard library has no name for it)
+            sock.setblocking(False)  # noqa: FBT003 (the parameter has no name)
             sock.sendto(message.encode("utf-8"), self._address)
 
 
 @asynccontextmanager
 async def keep_alive(environ: Mapping[str, str]) -> AsyncIterator[Notifier]:
-    """Says that the service is ready, feeds its watchdog from the event loop, and says when it stops.
+    """Report that the service is ready, keep its watchdog alive from the event loop, and report the stop.
 
-    An event loop that hangs feeds nothing, so systemd starts the daemon anew.
+    If the event loop hangs, it sends no watchdog messages, and systemd restarts the daemon.
     """
     notifier = Notifier(environ)
     notifier.send("READY=1")
@@ -58,7 +58,7 @@ async def _feed(notifier: Notifier) -> None:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """Seconds within which systemd wants to hear from this process, None when it does not."""
+    """Return the seconds within which systemd expects a watchdog message; None if it expects none."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Content-addressed storage: CIDs, stores that keep files, and gateways that deliver them verified."""
+"""Content-addressed storage: CIDs, stores that pin files, and verified downloads through gateways."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from decloud_pl.store.ipfs.cid import DEFAULT_PROFILE
 __all__ = ["LocalStore", "Progress", "Publisher", "RoundPublisher", "Store", "Stored"]
 
 Progress = Callable[[int, int], None]
-"""Told (bytes sent, bytes in all) as an upload goes on; what it raises ends the upload."""
+"""Called with (bytes sent, total bytes) during an upload. An exception that it raises ends the upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a store says it keeps: the CID it gives the file, the profile asked for, the size in bytes."""
+    """A stored file as its store reports it: the CID, the requested profile and the size in bytes."""
 
     cid: str
     profile: str
@@ -29,32 +29,32 @@ class Stored:
 class Store(Protocol):
     """Keeps files so that others can fetch them by CID.
 
-    It has no method to read: what a store claims is proven by reading it back elsewhere.
+    It has no method to read files. Only a download through another service proves that a file is available.
     """
 
     name: str
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
-        """Keeps a file; the same file twice is kept once.
+        """Store a file. Storing the same file again creates no second copy.
 
         Raises:
-            StoreUnavailable: try again later.
-            StoreRejected: only the user can mend it.
-            StoreError: trying again will not help.
+            StoreUnavailable: the failure is temporary; a later retry may succeed.
+            StoreRejected: the store refuses; the user has to change something.
+            StoreError: a retry will not help.
         """
         ...
 
     def has(self, cid: str) -> bool:
-        """Whether the store keeps (has pinned) what this CID names.
+        """Return whether the store has pinned the file with this CID.
 
         Raises:
-            InvalidCid: not a CID.
+            InvalidCid: ``cid`` is not a CID.
             StoreUnavailable, StoreRejected: as `put`.
         """
         ...
 
     def check(self) -> str:
-        """Asks the store whether this program may use it; returns one sentence about what answered.
+        """Check that this program may use the store; return one sentence that describes the store.
 
         Raises:
             StoreUnavailable, StoreRejected: as `put`.
@@ -64,30 +64,30 @@ class Store(Protocol):
 
 @runtime_checkable
 class LocalStore(Store, Protocol):
-    """A store on this machine, whose files are the user's to remove."""
+    """A store on this machine. The user may remove its files."""
 
     def cids(self) -> list[str]:
-        """The CIDs of all files kept."""
+        """Return the CIDs of all stored files."""
         ...
 
     def gc(self, keep: Collection[str]) -> list[str]:
-        """Removes every file whose CID is not in ``keep``; returns the CIDs of what it removed."""
+        """Remove every file whose CID is not in ``keep``; return the CIDs of the removed files."""
         ...
 
 
 class Publisher(Protocol):
-    """Where a finished update goes: into a store, into a round, or into a list of the caller's."""
+    """The destination of a finished update: a store, a round, or a list in the caller's code."""
 
     def publish(self, update: Update) -> object:
-        """Takes an update, which lies on disk, and returns when nothing is left to do with it."""
+        """Publish an update that is on disk; return when everything is done."""
         ...
 
 
 @runtime_checkable
 class RoundPublisher(Publisher, Protocol):
-    """A publisher that says how its round wants the update."""
+    """A publisher that also specifies the form of the update for its round."""
 
     @property
     def update_form(self) -> UpdateForm:
-        """Where the update is written, and how its entries are read."""
+        """The file to write the update to, and how validators read its entries."""
         ...

@@ -1,8 +1,8 @@
 """A store in a folder of this machine.
 
-A file's name is its CID in canonical text, made from the parsed CID and never from what somebody sent. Beside
-it stands ``<cid>.json`` with profile and size, written last: an entry without it does not exist. Both appear
-by atomic renames, so several processes may write the same folder and a kill leaves nothing half-done.
+The name of a file is its CID in canonical form, built from the parsed CID and never from untrusted text. The file
+``<cid>.json`` next to it holds the profile and the size. It is written last: an entry without it does not exist. Atomic
+renames create both, so several processes may write to the same folder and a kill leaves no incomplete entry.
 """
 
 from __future__ import annotations
@@ -27,19 +27,24 @@ from decloud_pl.store.ipfs.unixfs import cid_of_file
 from decloud_pl.store.sending import SentFile, checked_file
 
 _SCRATCH_SECONDS = 86_400
-"""A scratch file older than a day belongs to no process that still writes it."""
+"""After a day, no running process still writes to a scratch file."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Dag:
-    """A file's blocks: nodes as bytes, raw or wrapped leaves as they were made, in file order."""
+    """The blocks of a file.
+
+    Attributes:
+        nodes: the bytes of each dag-pb block, wrapped leaves included.
+        leaves: the (offset, length) of each raw leaf in the file.
+    """
 
     nodes: dict[Cid, bytes]
     leaves: dict[Cid, tuple[int, int]]
 
 
 class EmbeddedStore:
-    """The store in ``root``. Bytes are checked against their CID before any of them is handed out."""
+    """The store in the folder ``root``. It verifies bytes against their CID before it returns any of them."""
 
     name = "embedded"
 
@@ -47,10 +52,10 @@ class EmbeddedStore:
         self._root = Path(root).expanduser()
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
-        """Copies a file in and returns once it is on disk.
+        """Copy a file into the store; return once it is on disk.
 
         Raises:
-            StoreError: the file cannot be read, the folder cannot be written or the disk is full.
+            StoreError: the file cannot be read, the folder is not writable, or the disk is full.
         """
         checked_file(path)
         scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
@@ -58,7 +63,7 @@ class EmbeddedStore:
             make_private(self._root)
             with SentFile(path, progress) as source, scratch.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
-            # The copy is what gets its name, so the copy is what is hashed.
+            # Hash the copy: the CID must describe the copy, and the source may change meanwhile.
             cid, size = cid_of_file(scratch, profile), scratch.stat().st_size
             replace_durably(scratch, self._data_path(cid))
             write_atomically(self._note_path(cid), json.dumps({"profile": profile, "size": size}).encode())
@@ -74,10 +79,10 @@ class EmbeddedStore:
         return self._note_path(parsed).exists() and self._data_path(parsed).exists()
 
     def check(self) -> str:
-        """Makes sure that the folder can be written.
+        """Check that the folder is writable.
 
         Raises:
-            StoreError: it cannot.
+            StoreError: the folder is not writable.
         """
         scratch = self._root / f".{os.getpid()}-{os.urandom(8).hex()}.part"
         try:
@@ -86,18 +91,18 @@ class EmbeddedStore:
             scratch.unlink()
         except OSError as error:
             raise self._unwritable(error) from error
-        return f"The folder {self._root} can be written; {len(self.cids())} files are in it."
+        return f"The folder {self._root} is writable and holds {len(self.cids())} files."
 
     def cids(self) -> list[str]:
-        """The CIDs of all files kept."""
+        """Return the CIDs of all stored files."""
         return sorted(note.stem for note in self._root.glob("*.json"))
 
     def stat(self, cid: str) -> Stored:
-        """What is kept under a CID.
+        """Return the entry of a CID.
 
         Raises:
-            InvalidCid: not a CID.
-            ContentNotFound: nothing.
+            InvalidCid: ``cid`` is not a CID.
+            ContentNotFound: the store does not have the file.
             IntegrityError: the entry is damaged.
         """
         parsed = Cid.parse(cid)
@@ -107,17 +112,17 @@ class EmbeddedStore:
             if stored.profile not in PROFILES or self._data_path(parsed).stat().st_size != stored.size:
                 raise self._damaged(cid)
         except FileNotFoundError:
-            raise ContentNotFound(f"The store does not have {cid}.", fix="Put it in first.") from None
+            raise ContentNotFound(f"The store does not have {cid}.", fix="Add the file first.") from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._damaged(cid) from error
         return stored
 
     def open(self, cid: str) -> BinaryIO:
-        """A file, opened for reading after all of it was checked.
+        """Verify a file and open it for reading.
 
         Raises:
-            ContentNotFound: there is none.
-            IntegrityError: its bytes are not those that were put in.
+            ContentNotFound: the store does not have the file.
+            IntegrityError: the file's bytes have changed.
         """
         stored = self.stat(cid)
         path = self._data_path(Cid.parse(cid))
@@ -126,22 +131,22 @@ class EmbeddedStore:
         return path.open("rb")
 
     def block(self, cid: str) -> bytes:
-        """The root block of a file.
+        """Return the root block of a file.
 
         Raises:
-            ContentNotFound: there is no such file.
-            IntegrityError: its bytes are not those that were put in.
+            ContentNotFound: the store does not have the file.
+            IntegrityError: the file's bytes have changed.
         """
         root = Cid.parse(cid)
         dag = self._dag(root)
         return dag.nodes[root] if root in dag.nodes else self._leaf(root, root, dag)
 
     def car(self, cid: str) -> Iterator[bytes]:
-        """A file as a CAR in depth-first order with duplicates, piece by piece.
+        """Yield a file as a CAR archive in depth-first order with duplicates, in pieces.
 
         Raises:
-            ContentNotFound: there is none.
-            IntegrityError: its bytes are not those that were put in.
+            ContentNotFound: the store does not have the file.
+            IntegrityError: the file's bytes have changed.
         """
         root = Cid.parse(cid)
         dag = self._dag(root)
@@ -149,14 +154,14 @@ class EmbeddedStore:
         yield from self._sections(root, root, dag)
 
     def gc(self, keep: Collection[str]) -> list[str]:
-        """Removes every file whose CID is not in ``keep``, and what killed processes left; returns the CIDs."""
+        """Remove every file whose CID is not in ``keep``, and old scratch files; return the removed CIDs."""
         removed: list[str] = []
         for scratch in self._root.glob(".*.part"):
             if scratch.stat().st_mtime < time.time() - _SCRATCH_SECONDS:
                 scratch.unlink(missing_ok=True)
         for note in sorted(self._root.glob("*.json")):
             if note.stem not in keep:
-                # The note goes first: an entry is gone before its bytes are.
+                # Remove the note first: without it the entry does not exist, so no entry is ever without its bytes.
                 note.unlink(missing_ok=True)
                 note.with_suffix("").unlink(missing_ok=True)
                 removed.append(note.stem)
@@ -181,7 +186,7 @@ class EmbeddedStore:
         return block
 
     def _dag(self, root: Cid) -> _Dag:
-        """Reads a file once, checks it, and keeps what is needed to serve its blocks."""
+        """Read and verify a file once; return the positions and nodes that are needed to serve its blocks."""
         stored = self.stat(str(root))
         dag = _Dag({}, {})
         position = 0
@@ -192,7 +197,7 @@ class EmbeddedStore:
                 dag.leaves[cid] = (position, len(block))
                 position += len(block)
             else:
-                # Wrapped leaves are kept whole too: they are not a slice of the file.
+                # A wrapped leaf is not a slice of the file, so keep it whole.
                 dag.nodes[cid] = bytes(block)
 
         if cid_of_file(self._data_path(root), stored.profile, remember) != root:
@@ -213,5 +218,5 @@ class EmbeddedStore:
 
     def _damaged(self, cid: str) -> IntegrityError:
         return IntegrityError(
-            f"The store's copy of {cid} in {self._root} is damaged.", fix="Remove it and put the file in again."
+            f"The store's copy of {cid} in {self._root} is damaged.", fix="Remove the copy and add the file again."
         )

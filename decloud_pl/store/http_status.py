@@ -1,4 +1,4 @@
-"""What an HTTP status of a store means for the user."""
+"""Errors for the HTTP status codes and the failed connections of stores and gateways."""
 
 from __future__ import annotations
 
@@ -10,28 +10,33 @@ _PASSING = (408, 425, 429)
 
 
 def no_answer(who: str, error: BaseException) -> StoreUnavailable:
-    """The error for a request of ``requests`` that got no whole answer: what happened, as far as the system says.
+    """Return the error for a request without a complete answer, with the cause that the system reports.
 
-    ``who`` is the server as the user knows it, with its host.
+    Args:
+        who: the server in the user's terms, with its host.
+        error: the exception of `requests`.
     """
     import socket
     import ssl
 
     causes = list(_causes(error))
     if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return StoreUnavailable(f"{who} is not running: nothing answers there.", fix="Start it.")
+        return StoreUnavailable(f"{who} refused the connection.", fix="Start the server or check its address.")
     if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return StoreUnavailable(f"{who} cannot be found: no such host is known.", fix="Check its address.")
+        return StoreUnavailable(f"{who} cannot be found: the host name does not resolve.", fix="Check its address.")
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
-        words = "has no encrypted connection to offer, or none that this machine trusts"
-        return StoreUnavailable(f"{who} {words}.", fix="Check its address and this machine's clock and proxy.")
+        words = "The server does not support TLS, or this machine does not trust its certificate"
+        return StoreUnavailable(
+            f"{who}: the encrypted connection failed. {words}.",
+            fix="Check its address and this machine's clock and proxy.",
+        )
     if any(isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__ for cause in causes):
-        return StoreUnavailable(f"{who} does not answer: it was silent for too long.")
-    return StoreUnavailable(f"{who} does not answer or broke off.")
+        return StoreUnavailable(f"{who} timed out.")
+    return StoreUnavailable(f"{who} did not answer or closed the connection.")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and everything it was raised from, urllib3's reasons included."""
+    """Yield an exception and all its causes, including urllib3's reasons."""
     seen: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
@@ -43,31 +48,35 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def status_error(status: int, *, who: str, said: str = "", wait: float | None = None, login: str) -> StoreError:
-    """The error for an answer that is not a success.
+    """Return the error for an HTTP status other than success.
 
-    ``who`` is the store as the user knows it, ``said`` its own words, free of secrets, ``wait`` what `retry_after`
-    found, and ``login`` where the user sets the credentials.
+    Args:
+        status: the HTTP status code.
+        who: the store in the user's terms.
+        said: the store's own error message, without secrets.
+        wait: the seconds that `retry_after` found.
+        login: the settings that hold the credentials.
     """
     words = f" ({said})" if said else ""
     if status == 401:
         return StoreRejected(f"{who} does not accept the credentials{words}.", fix=f"Check {login}.", status=status)
     if status == 403:
         return StoreRejected(
-            f"{who} does not allow this with the credentials given{words}.",
+            f"{who} does not permit this request with the current credentials{words}.",
             fix=f"Give the key the missing permission, or set another one with {login}.",
             status=status,
         )
     if status == 413:
         return StoreRejected(
-            f"{who} does not take a file this large{words}.",
-            fix="Make the update smaller, raise the limit there, or use another storage.",
+            f"{who} does not accept a file of this size{words}.",
+            fix="Make the update smaller, raise the limit of the store, or use another storage.",
             status=status,
         )
     if status == 429:
         until = "" if wait is None else f" for {wait:.0f} s"
-        return StoreUnavailable(f"{who} asks to slow down{until}{words}.", retry_after=wait)
+        return StoreUnavailable(f"{who} limits the request rate{until}{words}.", retry_after=wait)
     if status >= 500 or status in _PASSING:
-        return StoreUnavailable(f"{who} has a problem of its own: HTTP {status}{words}.", retry_after=wait)
+        return StoreUnavailable(f"{who} failed with HTTP {status}{words}.", retry_after=wait)
     return StoreRejected(
-        f"{who} refused with HTTP {status}{words}.", fix=f"Check its address and {login}.", status=status
+        f"{who} refused the request with HTTP {status}{words}.", fix=f"Check its address and {login}.", status=status
     )

@@ -1,4 +1,4 @@
-"""A local IPFS node (Kubo) through its RPC, ``/api/v0`` (https://docs.ipfs.tech/reference/kubo/rpc/)."""
+"""An IPFS node (Kubo) through its RPC API, ``/api/v0`` (https://docs.ipfs.tech/reference/kubo/rpc/)."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ _LONGEST_WORDS = 200
 
 
 class KuboStore:
-    """The node at a multiaddr. Every request has a time limit; what a node says is checked by its callers.
+    """The node at a multiaddr.
+
+    Every request has a time limit. The callers verify what the node returns.
 
     Args:
         address: for example ``/ip4/127.0.0.1/tcp/5001/http`` or ``/dns/node/tcp/443/https``.
         timeout: seconds the node may be silent.
-        retry: how short disturbances are bridged.
+        retry: how to retry after temporary failures.
 
     Raises:
-        ConfigError: the address is not one that leads to a node; or as `route_to`.
+        ConfigError: ``address`` is not the multiaddr of a node; or as `route_to`.
     """
 
     name = "kubo"
@@ -55,11 +57,11 @@ class KuboStore:
         check_route(self._open())
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
-        """Adds and pins a file, streaming it.
+        """Add and pin a file. The upload is streamed.
 
         Raises:
-            StoreUnavailable: the node is down, too slow, or has a problem of its own.
-            StoreRejected: it is full, refuses, or is of a version this program does not know.
+            StoreUnavailable: the node is down, is too slow, or reports an internal error.
+            StoreRejected: the node is full, refuses the request, or has a version that this program does not support.
             StoreError: the file cannot be read.
         """
         layout = PROFILES[profile]
@@ -68,7 +70,7 @@ class KuboStore:
             if not self._version_checked:
                 self.check()
             with SentFile(path, progress) as file, self._exchange() as node:
-                # `raw_leaves` must be said: the library sends false where Kubo's default would be true.
+                # Pass `raw_leaves` explicitly: the library's default is false where Kubo's is true.
                 added = node.add(
                     file,
                     pin=True,
@@ -81,7 +83,7 @@ class KuboStore:
         return self._retry.call(add)
 
     def has(self, cid: str) -> bool:
-        """Whether the node has pinned what this CID names."""
+        """Return whether the node has pinned the file with this CID."""
         root = Cid.parse(cid)
 
         def ask() -> bool:
@@ -94,18 +96,18 @@ class KuboStore:
         return self._retry.call(ask)
 
     def check(self) -> str:
-        """Asks the node for its version.
+        """Query the node for its version.
 
         Raises:
-            StoreUnavailable: nobody answers.
-            StoreRejected: not a Kubo node, or an older one than 0.5.
+            StoreUnavailable: the node does not answer.
+            StoreRejected: the server is not a Kubo node, or is older than Kubo 0.5.
         """
         with self._exchange() as node:
             version = _text(node.version(), "Version")
         parsed = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
         if parsed is None or tuple(map(int, parsed.groups())) < OLDEST_VERSION:
             raise StoreRejected(
-                f"The node at {self._address} has version {version[:40]!r}, which this program does not know.",
+                f"The node at {self._address} has version {version[:40]!r}, which this program does not support.",
                 fix="Use Kubo 0.5 or later.",
             )
         self._version_checked = True
@@ -115,10 +117,10 @@ class KuboStore:
         import ipfshttpclient
         import multiaddr.exceptions
 
-        # The library passes urllib3 a parameter that urllib3 no longer needs. Exactly that one is hushed.
+        # The library passes urllib3 a parameter that urllib3 no longer needs. Hide that warning and no other.
         warnings.filterwarnings("ignore", message="The 'strict' parameter is no longer needed", category=FutureWarning)
         try:
-            # Not `connect()`: it refuses or warns about every version later than the library itself.
+            # `connect()` would refuse, or warn about, every Kubo version later than the library.
             return ipfshttpclient.Client(self._address, timeout=self._timeout)
         except (ipfshttpclient.exceptions.AddressError, multiaddr.exceptions.Error, ValueError) as error:
             raise ConfigError(
@@ -128,7 +130,7 @@ class KuboStore:
 
     @contextmanager
     def _exchange(self) -> Iterator[Any]:
-        """The library's client for one request; its exceptions become this package's."""
+        """Yield the library's client for one request; convert its exceptions into ours."""
         import ipfshttpclient.exceptions as ipfs
         import requests
 
@@ -150,7 +152,7 @@ class KuboStore:
         except UnusableAnswer as error:
             raise _no_node(where) from error
         except (ipfs.ProtocolError, requests.RequestException) as error:
-            raise StoreUnavailable(f"{where} broke off its answer.") from error
+            raise StoreUnavailable(f"{where} closed the connection before its answer was complete.") from error
         except (ipfs.ErrorResponse, ipfs.StatusError) as error:
             raise self._refusal(where, error) from error
         except (ipfs.DecodingError, AssertionError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -163,7 +165,7 @@ class KuboStore:
         words = legible(str(error.args[0]), _LONGEST_WORDS) if isinstance(error, ipfs.ErrorResponse) else ""
         words = " ".join(words.split())
         if "not pinned" in words:
-            return _NotPinned(f"{where} has not pinned it.")
+            return _NotPinned(f"{where} has not pinned the file.")
         if _FULL.search(words):
             return StoreRejected(f"{where} is full ({words}).", fix="Free disk space there, for example: ipfs repo gc.")
         response: requests.Response | None = getattr(error.__cause__, "response", None)
@@ -182,14 +184,15 @@ class KuboStore:
 
 def _no_node(where: str) -> StoreUnavailable:
     return StoreUnavailable(
-        f"{where} answered with something else than Kubo does.",
-        fix="Check that storage.kubo_address is the node's RPC address.",
+        f"{where} returned an answer that does not come from Kubo.",
+        fix="Set storage.kubo_address to the node's RPC address.",
     )
 
 
 def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRejected:
-    """Kubo answers 403 where ``API.Authorizations`` asks for a token, and to a page from an origin it does not allow.
+    """Return the error for HTTP 401 or 403.
 
+    Kubo returns 403 if ``API.Authorizations`` requires a token, and to a web page of an origin that it does not allow.
     See ``withAuthSecrets`` in Kubo's ``core/corehttp/commands.go`` and ``allowOrigin`` in ``http/handler.go`` of
     go-ipfs-cmds.
     """
@@ -197,20 +200,20 @@ def _not_let_in(where: str, response: requests.Response, words: str) -> StoreRej
     said = f", {words}" if words else ""
     if status == 401:
         return StoreRejected(
-            f"{where} asks for a login (HTTP 401{said}), and this program sends it none.",
-            fix="Let this machine in without one, in the proxy before the node.",
+            f"{where} requires a login (HTTP 401{said}), but this program does not send one.",
+            fix="Allow this machine without a login, in the proxy in front of the node.",
             status=status,
         )
     return StoreRejected(
-        f"{where} does not let this program in (HTTP 403{said}). Kubo says so to what looks like a web page of another"
-        " origin, and where its API.Authorizations asks for a token; this program sends neither an Origin nor a token.",
-        fix="Take API.Authorizations off the node or let this machine in there, and see what a proxy on the way adds.",
+        f"{where} denies access (HTTP 403{said}). Kubo does so if API.Authorizations requires a token, or if the"
+        " request has an Origin header of another web page. This program sends neither a token nor an Origin header.",
+        fix="Remove API.Authorizations on the node or allow this machine in it. Check which headers a proxy adds.",
         status=status,
     )
 
 
 class _NotPinned(StoreError):
-    """The node's way to say no to "is this pinned?"."""
+    """The node's answer if a CID is not pinned."""
 
 
 def _text(answer: Any, key: str) -> str:

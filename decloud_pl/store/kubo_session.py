@@ -1,4 +1,4 @@
-"""The HTTP session that `ipfshttpclient` is given: it follows no redirect, and an exchange has an end."""
+"""The HTTP session for `ipfshttpclient`: it follows no redirects and limits how long an exchange takes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from decloud_pl.http_client import IDENTITY, WholeSession
 from decloud_pl.proxies import route_to
 
 LONGEST_EXCHANGE = 1800.0
-"""Seconds, with the upload of a file."""
+"""Seconds, including the upload of a file."""
 
 
 class KuboSession(WholeSession, requests_wrapper.Session):  # type: ignore[misc]
-    """Connects to the address families that the library asks for, unless a proxy does the connecting."""
+    """A session that connects to the address family that the library requests, unless it uses a proxy."""
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
         """As `WholeSession.request`."""
-        # The library adds the address family to the scheme, where a proxy would find it.
+        # The library adds the address family to the URL scheme, so a proxy would get an invalid URL.
         family = options.pop("family", self.family)
         if family != socket.AF_UNIX and route_to(url).proxy:
             family = socket.AF_UNSPEC
@@ -28,7 +28,7 @@ class KuboSession(WholeSession, requests_wrapper.Session):  # type: ignore[misc]
 
 
 def check_route(client: Any) -> None:
-    """Checks how a client of the library reaches its node.
+    """Check the proxy and the certificates for a client of the library.
 
     Raises:
         ConfigError: as `route_to`.
@@ -39,12 +39,12 @@ def check_route(client: Any) -> None:
 
 
 def bounded_session(client: Any) -> KuboSession:
-    """Gives a client of the library a session for the exchanges of one context.
+    """Set and return the session of a client of the library, for use as a context manager.
 
     Args:
-        client: has no session yet.
+        client: a client without a session.
     """
-    http, session = client._client, KuboSession(LONGEST_EXCHANGE)  # noqa: SLF001 - there is no other way in
+    http, session = client._client, KuboSession(LONGEST_EXCHANGE)  # noqa: SLF001 - the library has no public way
     for name, value in http._session_props.items():  # noqa: SLF001
         setattr(session, name, value)
     session.headers.update(IDENTITY)

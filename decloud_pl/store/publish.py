@@ -1,6 +1,6 @@
-"""Publishing: a CID is handed on only after the store's copy was read back, byte for byte, by another way.
+"""Publishing: upload an update, download it through a gateway, compare every byte, and only then return its CID.
 
-Each step is in the log before and after it happens, so that a publisher that was killed pins nothing twice.
+The upload log records each step before and after it happens. So a killed publisher does not pin an update twice.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 _LONGEST_CID = 80
 _PASSING = (StoreUnavailable, ContentNotFound)
 _BACKOFF = Backoff(1.0, 20.0)
-"""Between two looks whether a store's copy is readable."""
+"""The pause between two attempts to read an update back."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """Any file, to publish: its CID under a profile, and its size in bytes."""
+    """Any file to publish, with its CID under a profile and its size in bytes."""
 
     path: Path
     cid: str
@@ -47,10 +47,10 @@ class LocalFile:
 
     @classmethod
     def of(cls, path: Path, profile: str = DEFAULT_PROFILE) -> LocalFile:
-        """Reads a file once for its CID.
+        """Read a file once and compute its CID.
 
         Raises:
-            StoreError: it is not a file, or cannot be read.
+            StoreError: the path is not a file, or the file cannot be read.
         """
         size = checked_file(path)
         try:
@@ -62,20 +62,20 @@ class LocalFile:
 Publishable = Update | LocalFile
 
 StoreProgress = Callable[[str, int, int], None]
-"""Told (store, bytes sent, bytes in all)."""
+"""Called with (store name, bytes sent, total bytes)."""
 
 
 @dataclass(frozen=True)
 class StorePublisher:
-    """Puts updates into the first store that takes them and proves that others can fetch them: a `Publisher`.
+    """A `Publisher` that uploads to the first store that accepts the update and verifies that others can fetch it.
 
     Args:
         stores: in the order to try.
-        reader: fetches back, as a validator would; must not have a cache.
-        read_back_seconds: how long a store's copy may take to become readable elsewhere; afterwards the next store is
-            tried, and this one again later.
-        sleep, monotonic: the time; tests inject their own.
-        tell: told in a sentence what is waited for, when that begins and when the reason changes.
+        reader: downloads the update as a validator would; must not have a cache.
+        read_back_seconds: how long an upload may take to become readable through a gateway. After that the publisher
+            tries the next store, and this one again later.
+        sleep, monotonic: the clock; tests inject their own.
+        tell: called with one sentence when a wait begins and when its reason changes.
     """
 
     stores: Sequence[Store]
@@ -86,7 +86,7 @@ class StorePublisher:
     tell: Callable[[str], None] = logger.info
 
     def publish(self, update: Publishable) -> PinnedUpdate:
-        """Publishes once, for a notebook or a script, also where an event loop runs.
+        """Publish once, from a notebook or a script. It also works where an event loop already runs.
 
         Raises:
             StoreError: as `pin`.
@@ -101,19 +101,19 @@ class StorePublisher:
     async def pin(
         self, update: Publishable, *, log: UploadLog, scratch: Path, progress: StoreProgress | None = None
     ) -> PinnedUpdate:
-        """Uploads what is not uploaded yet and reads it back. May be repeated, and goes on where it was.
+        """Upload the update unless it is already uploaded, and read it back. A repeated call resumes.
 
         Args:
-            update: the finished training on disk.
-            log: what happened so far; called from this thread only.
-            scratch: a file name for what is read back; removed afterwards.
+            update: the update, or another file, on disk.
+            log: the steps so far; called from this thread only.
+            scratch: the path for the downloaded copy; removed afterwards.
             progress: called from another thread.
 
         Raises:
-            StoreUnavailable: try again later; nothing is lost.
-            ContentNotFound: a store took it, but nobody can fetch it yet; try again later.
-            StoreRejected: no store accepts it; only the user can mend that.
-            IntegrityError: a store's CID names other bytes, or the bytes read back do.
+            StoreUnavailable: the failure is temporary; a repeated call resumes.
+            ContentNotFound: a store accepted the update, but no gateway returns it yet; a later call may succeed.
+            StoreRejected: no store accepts the update; the user has to change something.
+            IntegrityError: the CID that a store returned, or the downloaded copy, does not match the update.
         """
         failures: list[tuple[str, StoreError]] = []
         for store in self.stores:
@@ -129,7 +129,7 @@ class StorePublisher:
     ) -> PinnedUpdate:
         entry = log.get(store.name)
         if entry is not None and entry.update_cid != update.cid:
-            entry = None  # of an earlier training of the same round
+            entry = None  # it belongs to an earlier training of the same round
         if entry is not None and entry.state is UploadState.WRONG:
             raise _wrong_cid(store.name, entry.cid or "")
         cid = None if entry is None else entry.cid
@@ -143,7 +143,7 @@ class StorePublisher:
                 log.save(Upload(store.name, update.cid, UploadState.WRONG, cid[:_LONGEST_CID]))
                 raise
             log.save(Upload(store.name, update.cid, UploadState.STORED, cid))
-        self.tell(f"The store {store.name} keeps it as {cid}. Reading it back through a gateway…")
+        self.tell(f"The store {store.name} has pinned the update as {cid}. Reading it back through a gateway…")
         fetched = await self._read_back(cid, update, scratch)
         log.save(Upload(store.name, update.cid, UploadState.READABLE, cid))
         return PinnedUpdate(cid, store.name, fetched.gateway, fetched.size)
@@ -151,7 +151,7 @@ class StorePublisher:
     async def _upload(
         self, store: Store, update: Publishable, progress: StoreProgress | None, *, look_first: bool
     ) -> str:
-        """The CID under which the store keeps the update, uploaded unless an earlier try has done so."""
+        """Upload the update unless an earlier attempt has done so; return its CID at the store."""
         with _cancellable(store.name, progress) as report:
             if look_first:
                 found = await in_own_thread(partial(_find, store, update))
@@ -173,12 +173,12 @@ class StorePublisher:
                     raise _unreadable(cid, error) from error
                 if error.message != said:
                     said = error.message
-                    self.tell(f"{said} Trying again for up to {deadline - self.monotonic():.0f} s…")
+                    self.tell(f"{said} Retrying for up to {deadline - self.monotonic():.0f} s…")
             await self.sleep(pause)
 
 
 def _read_back(reader: Fetcher, cid: str, size: int, scratch: Path, cancel: threading.Event) -> Fetched:
-    """Fetches a file as a stranger would, verified, and removes it again."""
+    """Download and verify a file as anyone else would, then remove the copy."""
     try:
         return reader.fetch(cid, scratch, max_bytes=size, cancel=cancel)
     finally:
@@ -186,28 +186,28 @@ def _read_back(reader: Fetcher, cid: str, size: int, scratch: Path, cancel: thre
 
 
 def _require_same_bytes(store: str, update: Publishable, cid: str) -> None:
-    """Makes sure that a CID is the update's, under the profile asked for or another one that is known."""
+    """Check that a CID belongs to the update, under the requested profile or any other of `PROFILES`."""
     if cid != update.cid and profile_of(update.path, Cid.parse(cid)) is None:
         raise _wrong_cid(store, cid)
 
 
 def _find(store: Store, update: Publishable) -> str | None:
-    """The CID under which a store has the update already, under whatever profile; None when it has not."""
+    """Return the CID of the update's copy at a store, under any profile; None if the store has no copy."""
     candidates = [update.cid, *(str(cid_of_file(update.path, name)) for name in PROFILES if name != update.profile)]
     try:
         return next((cid for cid in dict.fromkeys(candidates) if store.has(cid)), None)
     except StoreRejected:
-        # Keys that may upload but not list exist; a store keeps equal bytes once anyway.
+        # Some keys may upload files but not list them. A second upload is harmless: a store keeps equal bytes once.
         return None
 
 
 class _Stopped(BaseException):
-    """Ends an upload from within, when nobody waits for it any more."""
+    """Raised in the upload thread to end an upload whose task was cancelled."""
 
 
 @contextmanager
 def _cancellable(store: str, progress: StoreProgress | None) -> Iterator[Progress]:
-    """A progress callback that ends its upload once the context was left by a cancellation."""
+    """Yield a progress callback that ends the upload after a cancellation has left the context."""
     stopped = False
 
     def report(sent: int, total: int) -> None:
@@ -225,25 +225,25 @@ def _cancellable(store: str, progress: StoreProgress | None) -> Iterator[Progres
 def _wrong_cid(store: str, cid: str) -> IntegrityError:
     shown = cid if cid.isascii() and cid.isalnum() else repr(cid)
     return IntegrityError(
-        f"The store {store} gave the CID {shown}, which names other bytes than the update's.",
-        fix="Nothing was submitted. Check the store, or use another one.",
+        f"The store {store} returned the CID {shown}, which does not match the update's bytes.",
+        fix="The update was not submitted. Check the store, or use another one.",
     )
 
 
 def _unreadable(cid: str, error: StoreError) -> StoreError:
-    message = f"The update is stored as {cid}, but cannot be read back yet: {error.message.rstrip('.')}."
-    fix = "It can be submitted once it is readable; nothing is lost by waiting."
+    message = f"The update is stored as {cid} but cannot be read back yet: {error.message.rstrip('.')}."
+    fix = "Wait: the update can be submitted once it is readable, and no work is lost."
     if isinstance(error, StoreUnavailable):
         return StoreUnavailable(message, fix=fix, retry_after=error.retry_after)
     return ContentNotFound(message, fix=fix)
 
 
 def _combined(failures: Sequence[tuple[str, StoreError]]) -> StoreError:
-    """The failure that another try is most likely to mend, with what the others said."""
+    """Return the failure that a retry is most likely to resolve, with the messages of all."""
     if len(failures) == 1:
         return failures[0][1]
     best = most_hopeful([error for _, error in failures])
-    message = "No storage has taken the update: " + "; ".join(
+    message = "No storage accepted the update: " + "; ".join(
         f"{name}: {error.message.rstrip('.')}" for name, error in failures
     )
     fixes = " ".join(dict.fromkeys(error.fix for _, error in failures if error.fix))

@@ -1,14 +1,14 @@
-"""The storage providers there are: what ``conf/storage/NAME.yaml`` says of each, read before any of their code runs.
+"""The available storage providers, each described by ``conf/storage/NAME.yaml``, which is read before its code runs.
 
-A provider is one module with a `decloud_pl.store.Store` and one such file, among the built-in ones or in the user's own
+A provider is one module with a `decloud_pl.store.Store` and one such file. The file is built in or in the user's own
 ``conf/storage``::
 
     kind: archive
-    archive_url: https://archive.example      # a setting of its own, storage.archive_url, of its default's type
+    archive_url: https://archive.example      # adds the setting storage.archive_url, a string like its default
     providers:
       archive:
         about: the archive of our group
-        store:                                # what is built; it gets `secrets` besides where there are any
+        store:                                # built with `secrets` as another argument if any are set
           _target_: our_package.archive.ArchiveStore
           url: ${storage.archive_url}
           timeout: ${storage.timeout}
@@ -17,8 +17,8 @@ A provider is one module with a `decloud_pl.store.Store` and one such file, amon
         asks:
           archive_url: Address of the archive
 
-The facts are in a file and not in the module because config.json and the environment, which may hold a provider's
-secrets, are read before it is known which packages the user allows.
+The description is in a file and not in the module. config.json and the environment may hold a provider's secrets, and
+both are read before the list of allowed packages is available.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 GROUP = "storage"
-_RECIPE = "Write it as the recipe in CONTRIBUTING.md says."
+_RECIPE = "Follow the recipe in CONTRIBUTING.md."
 _TYPES: Mapping[type, Any] = {bool: bool, int: int, float: float, str: str, list: list[str]}
 
 
 @dataclass
 class StorageConfig:
-    """Where finished updates are pinned. Providers add settings of their own; see `Registry.schema`."""
+    """Where finished updates are pinned. Providers add their own settings; see `Registry.schema`."""
 
     kind: str = "embedded"
-    # Tried in this order when the storage above does not take an update.
+    # Tried in this order if the storage above does not accept an update.
     fallback: list[str] = field(default_factory=list)
     # Seconds that a store or a gateway may be silent.
     timeout: Annotated[float, ABOVE_ZERO] = 60.0
@@ -57,14 +57,17 @@ class StorageConfig:
 
 
 _COMMON = ("defaults", *(entry.name for entry in fields(StorageConfig)))
-"""What a provider's file may hold besides settings of its own."""
+"""The keys that a provider's file may have besides its own settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret of a provider's: its name in config.json, the words that ask for it, and environment variables.
+    """A secret of a provider.
 
-    ``DECLOUD_`` and the name is a variable besides, for every secret.
+    Attributes:
+        name: its name in config.json. ``DECLOUD_NAME`` is always one of its environment variables.
+        asks: the prompt of ``setup``.
+        variables: more environment variables.
     """
 
     name: str
@@ -77,14 +80,14 @@ class Provider:
     """One storage provider.
 
     Attributes:
-        name: what ``storage=`` and ``storage.fallback`` call it, and the name of its stores.
-        about: one line about it.
-        store: the node that its store is built from.
-        serves_others: whether others can fetch what it keeps. A provider for this machine only is refused on a public
+        name: its name in ``storage=`` and ``storage.fallback``, and the name of its stores.
+        about: a description in one line.
+        store: the configuration node from which its store is built.
+        serves_others: whether others can fetch its files. A provider for this machine only is refused on a public
             network, unless its own setting ``allow_NAME`` is true.
-        logins: secrets that are given together; any one of these groups suffices. The store gets all that are set.
-        asks: its own settings that ``setup`` asks for, with the words for each.
-        place: in the list of all; the lowest comes first.
+        logins: groups of secrets; one complete group is enough. The store gets all secrets that are set.
+        asks: the provider's own settings that ``setup`` asks for, each with its prompt.
+        place: its position in the list of providers; the lowest comes first.
     """
 
     name: str
@@ -97,10 +100,10 @@ class Provider:
 
     @classmethod
     def of(cls, name: str, facts: Any) -> Provider:
-        """From the node ``storage.providers.NAME``.
+        """Create a provider from the node ``storage.providers.NAME``.
 
         Raises:
-            ConfigError: something is missing or is not a fact of a provider's.
+            ConfigError: a key is missing or unknown.
         """
         try:
             given = dict(facts)
@@ -108,7 +111,7 @@ class Provider:
             return cls(name, logins=logins, **given)
         except (TypeError, ValueError, AttributeError) as error:
             reason = first_line(error).replace("Provider.__init__() ", "")
-            raise ConfigError(f"The storage {name!r} is not described well: {reason}.", fix=_RECIPE) from error
+            raise ConfigError(f"The description of the storage {name!r} is invalid: {reason}.", fix=_RECIPE) from error
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -117,10 +120,12 @@ class Provider:
 
 @dataclass(frozen=True, eq=False)
 class Registry:
-    """The providers that some folders describe.
+    """The providers that are described in a list of folders.
 
-    ``nodes`` is what the tree holds as ``storage.providers``, unresolved, in the order of the list; ``settings`` are
-    the providers' own by name, with their defaults; ``variables`` name the secret of each environment variable.
+    Attributes:
+        nodes: the node of each provider for ``storage.providers``, unresolved, in the order of `Provider.place`.
+        settings: the default of each setting that a provider adds.
+        secrets: the secrets of all providers by name.
     """
 
     nodes: Mapping[str, Any]
@@ -132,14 +137,14 @@ class Registry:
         return {variable: secret.name for secret in self.secrets.values() for variable in secret.variables}
 
     def schema(self) -> type[StorageConfig]:
-        """`StorageConfig` with the providers' own settings."""
+        """Return `StorageConfig` with the providers' own settings."""
         added: list[Any] = []
         for name, default in self.settings.items():
             added.append((name, _type_of(default), field(default_factory=partial(deepcopy, default))))
         return make_dataclass(StorageConfig.__name__, added, bases=(StorageConfig,))
 
     def node(self) -> DictConfig:
-        """What Hydra's ConfigStore needs to know of ``storage``: names, types, defaults, and the providers."""
+        """Return the node ``storage`` for Hydra's ConfigStore: names, types, defaults, and the providers."""
         from omegaconf import OmegaConf, open_dict
 
         made = cast("DictConfig", OmegaConf.structured(self.schema()))
@@ -149,11 +154,11 @@ class Registry:
 
 
 def take_providers(storage: DictConfig) -> dict[str, Provider]:
-    """Takes the providers out of the composed ``storage``, with everything in them that refers to settings.
+    """Remove the providers from the composed ``storage`` and return them, with all interpolations resolved.
 
     Raises:
         ConfigError: as `Provider.of`.
-        OmegaConfBaseException: one refers to something that is not there.
+        OmegaConfBaseException: a provider refers to a key that does not exist.
     """
     from omegaconf import OmegaConf, open_dict
 
@@ -164,10 +169,10 @@ def take_providers(storage: DictConfig) -> dict[str, Provider]:
 
 
 def registry(folders: Iterable[Path]) -> Registry:
-    """What the group ``storage`` of some folders says; of two files with one name the first counts.
+    """Read the group ``storage`` from several folders. If two files have the same name, the first applies.
 
     Raises:
-        ConfigError: a file cannot be read, or does not describe its provider as it must.
+        ConfigError: a file cannot be read, or the description in it is invalid.
     """
     found: dict[str, Path] = {}
     for folder in folders:
@@ -176,16 +181,18 @@ def registry(folders: Iterable[Path]) -> Registry:
     try:
         return _read(tuple((path, (stat := path.stat()).st_mtime_ns, stat.st_size) for path in found.values()))
     except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.", fix="Check its mode.") from error
+        raise ConfigError(
+            f"{error.filename} cannot be read: {error.strerror}.", fix="Check its permissions."
+        ) from error
 
 
 def unknown(kind: str, known: Iterable[str]) -> ConfigError:
-    """The refusal of a storage that nobody provides."""
+    """Return the error for an unknown storage."""
     return ConfigError(f"There is no storage {kind!r}.", fix=nearest(kind, list(known)))
 
 
 def _type_of(default: Any) -> Any:
-    """The type of a provider's setting: its default's, and what its default is the address of."""
+    """Return the type of a provider's setting: the type of its default, or of an address if the default is one."""
     text = default if isinstance(default, str) else ""
     if text.startswith(("http://", "https://")):
         return Annotated[str, URL]
@@ -194,24 +201,26 @@ def _type_of(default: Any) -> Any:
 
 @cache
 def _read(files: tuple[tuple[Path, int, int], ...]) -> Registry:
-    """The files' sizes and times are there so that a changed file is read again."""
+    """Read the files. Their times and sizes are part of the cache key, so a changed file is read again."""
     providers: dict[str, tuple[Provider, Any]] = {}
     settings: dict[str, Any] = {}
     for path, _, _ in files:
         tree = _tree(path)
         if "providers" not in tree:
-            continue  # another choice of settings for a provider that is described elsewhere
+            continue  # another preset for a provider that is described in another file
         nodes = tree.pop("providers")
         name = path.stem
         if not isinstance(nodes, dict) or list(nodes) != [name] or tree.get("kind") != name:
             raise ConfigError(
-                f"{path} describes another storage than its name says.",
-                fix=f"Write kind: {name}, and only {name} below providers.",
+                f"{path} must describe the storage {name!r}, because that is the file's name.",
+                fix=f"Write kind: {name}, and list only {name} below providers.",
             )
         providers[name] = Provider.of(name, nodes[name]), nodes[name]
         own = {key: value for key, value in tree.items() if key not in _COMMON}
         if wrong := [key for key in own if not str(key).isidentifier() or iskeyword(key)]:
-            raise ConfigError(f"{path}: {wrong[0]!r} cannot be a setting.", fix="Use letters, digits and underscores.")
+            raise ConfigError(
+                f"{path}: {wrong[0]!r} is not a valid name for a setting.", fix="Use letters, digits and underscores."
+            )
         settings |= {key: value for key, value in own.items() if key not in settings}
     ordered = sorted(providers.items(), key=lambda item: (item[1][0].place, item[0]))
     secrets = {secret.name: secret for _, (provider, _) in ordered for secret in provider.secrets}
@@ -226,7 +235,8 @@ def _tree(path: Path) -> dict[str, Any]:
     except (YAMLError, UnicodeDecodeError) as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         where = f"{path}, line {mark.line + 1}," if mark else f"{path}"
-        raise ConfigError(f"{where} is not YAML.", fix="Correct the file.") from error
+        problem = f": {error.problem}" if isinstance(error, MarkedYAMLError) else ""
+        raise ConfigError(f"{where} is not valid YAML{problem}.", fix="Correct the file.") from error
     return tree if isinstance(tree, dict) else {}
 
 
@@ -234,7 +244,7 @@ def _login(facts: Any) -> tuple[Secret, ...]:
     login = tuple(Secret(name, fact["asks"], tuple(fact.get("variables", ()))) for name, fact in facts.items())
     for secret in login:
         for word in (secret.name, *secret.variables):
-            # Trainings run without any variable that looks like a secret; another one they would inherit.
+            # A training inherits every variable whose name does not look like a secret.
             if not looks_secret(word):
                 raise ValueError(f"the secret {word} needs a name like {word}_token or {word}_key")
     return login

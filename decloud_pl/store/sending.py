@@ -1,4 +1,4 @@
-"""A file on its way to a store."""
+"""A file that is uploaded to a store."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from decloud_pl.store import Progress
 
 
 def checked_file(path: Path) -> int:
-    """The size of a file that is to be sent.
+    """Return the size in bytes of a file to upload.
 
     Raises:
-        StoreError: it is not a file.
+        StoreError: the path is not a file.
     """
     if not path.is_file():
-        raise StoreError(f"{path} cannot be put into the store: it is not a file.", fix="Check its name.")
+        raise StoreError(f"{path} cannot be uploaded: it is not a file.", fix="Check the path.")
     return path.stat().st_size
 
 
 class SentFile(io.FileIO):
-    """A file that tells ``progress`` how much of it was read.
+    """A file that reports to ``progress`` how many of its bytes were read.
 
     Attributes:
-        name: for a server: ASCII only, because servers disagree about how to write anything else.
+        name: the file name that the server gets. It is ASCII only, because servers decode other characters differently.
         size: bytes.
 
     Raises:
-        StoreError: it is not a file, or cannot be read.
+        StoreError: the path is not a file, or the file cannot be read.
     """
 
     name: str

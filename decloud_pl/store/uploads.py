@@ -1,4 +1,4 @@
-"""How far an update has come with each store, written down before and after every effect."""
+"""The progress of an update at each store, recorded before and after every step."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Protocol
 
 
 class UploadState(StrEnum):
-    """One update at one store.
+    """The state of one update at one store.
 
     ::
 
         begun → stored → readable
-              ↘ wrong            the store gave a CID of other bytes
+              ↘ wrong            the store returned a CID that does not match the update
     """
 
     BEGUN = "begun"
@@ -24,7 +24,7 @@ class UploadState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One row: the store, the update's own CID, how far it is, and the CID the store gave once there is one."""
+    """One row: the store's name, the update's own CID, the state, and the CID that the store returned, if any."""
 
     store: str
     update_cid: str
@@ -33,7 +33,7 @@ class Upload:
 
 
 class UploadLog(Protocol):
-    """Remembers the uploads of one round. `save` returns once the row is on disk."""
+    """Stores the uploads of one round. `save` returns once the row is on disk."""
 
     def get(self, store: str) -> Upload | None: ...
 
@@ -41,7 +41,7 @@ class UploadLog(Protocol):
 
 
 class MemoryUploadLog:
-    """Remembers for as long as the process lives, for uploads outside the daemon."""
+    """A log in memory, for uploads outside the daemon."""
 
     def __init__(self) -> None:
         self._uploads: dict[str, Upload] = {}

@@ -112,7 +112,7 @@ def test_earnings_are_drawn(run: Any, home: Path, tmp_path: Path) -> None:
     picture = tmp_path / "earnings.png"
     empty = run("history", "--plot", str(picture))
     assert (empty.code, picture.exists()) == (2, False)
-    assert "Nothing has been earned yet" in empty.err
+    assert "no earnings to plot" in empty.err
     journal = journal_in(home)
     fill(journal)
     journal.close()

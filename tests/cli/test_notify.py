@@ -53,7 +53,7 @@ def test_the_one_that_fails_is_named_without_its_address(
 
 
 @pytest.mark.parametrize(
-    ("urls", "words"), [("", "notify_urls is not set"), ("nonsense-SECRET", "an address that Apprise does not know")]
+    ("urls", "words"), [("", "notify_urls is not set"), ("nonsense-SECRET", "Apprise does not support")]
 )
 def test_without_an_address_the_error_has_a_fix(
     urls: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -110,8 +110,8 @@ def test_put_reports_at_once_that_no_gateway_runs(
         # The first attempt fails at once, and the pause before the second exceeds the time limit.
         assert main(["storage", "put", str(source), *kubo, f"network.gateways=[http://{place}]"]) == 7
         shown = capsys.readouterr().err
-    assert f"The store kubo keeps it as {CID}. Reading it back through a gateway…\n" in shown
-    assert f"The gateway {place} is not running: nothing answers there" in shown
+    assert f"The store kubo has pinned the update as {CID}. Reading it back through a gateway…\n" in shown
+    assert f"The gateway {place} refused the connection" in shown
 
 
 def test_put_uses_the_fallback(
@@ -128,9 +128,9 @@ def test_put_uses_the_fallback(
     ("arguments", "code", "sentence"),
     [
         (["put", "absent"], 7, "it is not a file"),
-        (["get", "../x"], 7, "not a CID that can be verified"),
+        (["get", "../x"], 7, "not a supported CID"),
         (["get", CID], 7, "does not have the file"),
-        (["pin-status", "x"], 7, "not a CID that can be verified"),
+        (["pin-status", "x"], 7, "not a supported CID"),
         (["pin-status"], 2, "CID"),
         ([], 2, "Missing command"),
         (["get", CID, "--max-bytes", "much"], 2, "max-bytes"),
@@ -270,7 +270,7 @@ def test_the_embedded_store_serves_a_network_on_this_machine() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (["storage=pinata"], "Pinata needs credentials"),
+        (["storage=pinata"], "credentials for Pinata are not set"),
         (["storage.kind=ipfs"], "no storage 'ipfs'"),
         (["storage.fallback=[ipfs]"], "no storage 'ipfs'"),
         (["storage=kubo", "storage.kubo_address=x"], "multiaddr"),

@@ -1,4 +1,4 @@
-"""A proxy for HTTP on loopback, with CONNECT. Every host behind it is this machine: only the port is looked up."""
+"""An HTTP proxy with CONNECT on loopback. It connects to this machine for every host and maps only the port."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class ForwardProxy:
     """Serves while the context is open.
 
     Attributes:
-        ports: what listens here in place of a port of another host.
-        context: with it the proxy itself speaks TLS.
-        seen: of each request the method and the host and port that it is for.
-        logins: the Proxy-Authorization of each request, empty for none.
+        ports: the local port for each port of a remote host.
+        context: if set, clients connect to the proxy with TLS.
+        seen: (method, ``host:port`` of the target) of each request.
+        logins: the Proxy-Authorization header of each request; empty if missing.
     """
 
     ports: Mapping[int, int]
@@ -33,7 +33,7 @@ class ForwardProxy:
     seen: list[tuple[str, str]] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     address: str = ""
-    """Host and port."""
+    """The host and port of the proxy."""
 
     def __enter__(self) -> Self:
         outer = self
@@ -82,7 +82,7 @@ class ForwardProxy:
 
 
 def _join(one: socket.socket, other: socket.socket) -> None:
-    """Hands on what either sends until either ends."""
+    """Copy data in both directions until one side closes."""
     to = {one: other, other: one}
     while True:
         for ready in select.select([one, other], [], [])[0]:

@@ -1,4 +1,4 @@
-"""Daemons killed with SIGKILL, and what the chain shows afterwards."""
+"""Kills daemons with SIGKILL and checks the rounds on chain afterwards."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.harness.parties import ONCE, Parties, history
 from tests.harness.trainer import Spec, content_of
 
 POINTS = 18
-"""More than a round writes: rows, signed transactions and their outcomes; at the last ones nobody is killed."""
+"""More than the number of writes in a round (rows, signed transactions, outcomes). The last points kill no daemon."""
 _PATIENCE = 60.0
 
 
 @dataclass
 class Stage:
-    """A network, a trainer's spec and the other parties."""
+    """A network, the spec of a trainer, and the other parties."""
 
     folder: Path
     network: LocalNetwork
@@ -39,7 +39,7 @@ class Stage:
 async def stage(folder: Path, *, rounds: int) -> AsyncIterator[Stage]:
     nursery = Nursery()
     try:
-        # Fast, so that a blockhash runs out in seconds should a daemon ever have to wait for that.
+        # A fast clock, so that a blockhash expires in seconds if a daemon has to wait for that.
         clock = ScaledClock(10)
         async with LocalNetwork(folder / "network", agents=None, clock=clock) as network:
             endpoints = network.endpoints
@@ -58,7 +58,7 @@ async def stage(folder: Path, *, rounds: int) -> AsyncIterator[Stage]:
 
 
 async def kill_at_every_point(on: Stage) -> list[int]:
-    """Kills at each point of a round of its own; returns the points at which there was something to kill."""
+    """Kill a daemon at each point, with a new round for each; return the points at which it was killed."""
     nursery, parties = on.nursery, on.parties
     parties.begin()
     killed = []
@@ -68,7 +68,7 @@ async def kill_at_every_point(on: Stage) -> list[int]:
         done = asyncio.create_task(parties.until_done(point + 1, _PATIENCE))
         await asyncio.wait({over, done}, return_when=asyncio.FIRST_COMPLETED)
         if not over.done():
-            # The round was over before its last point, or that was the last thing it wrote.
+            # The round ended before this point, or the daemon dies at this moment because the point is the last write.
             await asyncio.wait({over}, timeout=0.3)
         if not over.done():
             nursery.signal(signal.SIGKILL)
@@ -86,11 +86,11 @@ async def kill_at_every_point(on: Stage) -> list[int]:
 
 
 async def kill_at_random(on: Stage, kills: int, *, seed: int = 7) -> int:
-    """Kills so many times while rounds go on; returns how many rounds were claimed in the end."""
+    """Kill a daemon ``kills`` times at random moments; return the number of claimed rounds."""
     nursery, parties = on.nursery, on.parties
     parties.begin()
     chance = random.Random(seed)
-    # As long as two whole rounds take on this machine as busy as it is, so that kills fall everywhere in a round.
+    # Measure two rounds under the present load, so that kills can hit every part of a round.
     begun = time.monotonic()
     await nursery.start(on.spec)
     await parties.until_done(2, _PATIENCE)
@@ -110,7 +110,7 @@ async def kill_at_random(on: Stage, kills: int, *, seed: int = 7) -> int:
 
 
 async def wrong_rounds(on: Stage) -> list[int]:
-    """Claimed rounds without exactly one join, one submission and one claim, or with a CID that does not resolve."""
+    """Return claimed rounds without exactly one join, submission and claim, or with a CID that does not resolve."""
     reader = GatewayReader([on.network.endpoints.gateway_url])
     trainer = on.spec.wallet().address
     wrong = []

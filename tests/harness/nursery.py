@@ -1,8 +1,8 @@
-"""Daemons in processes of their own that start in a hundredth of a second: forked from one that has it all imported.
+"""Forks daemons from a process that has already imported everything, so each starts in about 10 ms.
 
-``python -m tests.harness.nursery`` reads one JSON line per daemon, forks it, and answers with its process id and,
-when it has ended, with how. ``kill_at`` = [round, point] makes the daemon kill itself with SIGKILL at that point of
-that round: after a row or a signed transaction was written, before anything is done about it.
+``python -m tests.harness.nursery`` reads one JSON line per daemon, forks the daemon, and answers with its process ID.
+When the daemon ends, it answers with the exit code. With ``kill_at`` = [round, point], the daemon kills itself with
+SIGKILL at that point of that round: after it has written a row or a signed transaction, and before the effect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Executioner:
-    """A reporter and a transaction log that count what was written for one round, and kill at a count."""
+    """A reporter and a transaction log that count the writes of one round and kill the process at one of them."""
 
     round_id: int
     point: int
@@ -79,7 +79,7 @@ async def run(order: dict[str, Any]) -> None:
 
 
 async def _measure_reconcile(daemon: Any) -> None:
-    await daemon.discovery.reconcile()  # the first one imports what is imported late
+    await daemon.discovery.reconcile()  # the first call includes late imports
     start = _cpu_seconds()
     await daemon.discovery.reconcile()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -99,7 +99,7 @@ _IMPORTED_LATE = (
     "websockets.asyncio.client",
     "urllib3",
 )
-"""What the daemon imports when it first needs it: a second that each child would otherwise take."""
+"""Modules that the daemon imports on demand. Importing them here saves each child a second."""
 
 
 def main() -> None:
@@ -124,7 +124,7 @@ def main() -> None:
 
 
 class Nursery:
-    """The parent's side: one daemon at a time; one that still runs at the end is killed."""
+    """The parent's interface. It runs one daemon at a time, and `close` kills a running one."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -137,7 +137,7 @@ class Nursery:
         self.pid = 0
 
     async def start(self, spec: Spec, **order: Any) -> int:
-        """Starts a daemon and returns its process id."""
+        """Start a daemon; return its process ID."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"spec": json.loads(spec.to_json()), **order}) + "\n")
         self._process.stdin.flush()
@@ -151,7 +151,7 @@ class Nursery:
         return dict(json.loads(line))
 
     async def ended(self) -> int:
-        """Waits for the daemon's end and returns its exit code."""
+        """Wait until the daemon ends; return its exit code."""
         code = int((await self.answer())["ended"])
         self.pid = 0
         return code

@@ -1,4 +1,4 @@
-"""Creator and validator as a script: they post rounds and do their part at once, without torch and without RPC."""
+"""A scripted creator and validator. They post and validate rounds immediately, without torch and without RPC."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from decloud_pl.localnet.network import LocalNetwork
 
 REWARD = 1_000_000_000
 ONCE = ["JoinRound", "SubmitGradients", "SetContribution", "CompleteValidation", "ClaimReward"]
-"""The history of a submission account when everything went once; the third and fourth are one transaction."""
+"""The history of a submission account if each step happened once. The third and fourth share a transaction."""
 _FUNDS = 50_000_000_000_000
 _POSTED_AT_ONCE = 16
 
 
 @dataclass
 class Parties:
-    """Plays every other part of a network for one trainer.
+    """Plays all other roles of a network for one trainer.
 
     Attributes:
-        rounds: how many to post.
-        ahead: how many are open at a time.
-        make_model: writes the base model of a round with a number, before it is posted; by default one for all.
+        rounds: the number of rounds to post.
+        ahead: the number of rounds that are open at a time.
+        make_model: called with a path and the round's number to write its base model, before the round is posted. By
+            default, all rounds have the same base model.
         starts: whether the validator starts trainings.
-        claimed_at: when a round was opened for trainers, on the monotonic clock.
-        joined_at: when the trainer's join landed.
-        done: rounds whose reward the trainer has.
+        claimed_at: the monotonic time at which each round opened for trainers.
+        joined_at: the monotonic time at which the trainer's join was confirmed.
+        done: the rounds whose reward the trainer has claimed.
     """
 
     network: LocalNetwork
@@ -61,7 +62,7 @@ class Parties:
         self.network.vm.listen(self._on_transaction)
 
     def begin(self) -> None:
-        """Posts the first rounds; the others follow as rewards are claimed."""
+        """Post the first rounds. The others follow as rewards are claimed."""
         for _ in range(min(self.ahead, self.rounds)):
             self.post()
 
@@ -79,7 +80,7 @@ class Parties:
         assert outcome.error is None, (outcome.error, outcome.logs)
 
     def post(self) -> int:
-        """Posts a round and claims it as its validator; returns its id."""
+        """Post a round and claim it as its validator; return its ID."""
         number, me = self.posted, self._key.pubkey()
         self.posted += 1
         create = self.dialect.create_round(
@@ -90,7 +91,7 @@ class Parties:
         return number
 
     def post_many(self, count: int) -> None:
-        """Posts rounds that nobody claims, several in a transaction."""
+        """Post rounds that no validator claims, several per transaction."""
         me, model_cid = self._key.pubkey(), self._put_base_model(self.posted)
         while count > 0:
             numbers = range(self.posted, self.posted + min(count, _POSTED_AT_ONCE))
@@ -105,7 +106,7 @@ class Parties:
             )
 
     async def until_done(self, count: int, seconds: float) -> None:
-        """Waits until so many rounds have been claimed by the trainer."""
+        """Wait until the trainer has claimed the rewards of ``count`` rounds."""
 
         async def wait() -> None:
             while len(self.done) < count:
@@ -155,7 +156,7 @@ def _write_model(path: Path) -> None:
 
 
 def history(network: LocalNetwork, address: Pubkey) -> list[str]:
-    """What happened to an account: the program's instructions oldest first, a failed transaction as ``failed``."""
+    """Return the instructions on an account, oldest first. A failed transaction appears as ``failed``."""
     names: list[str] = []
     found = network.vm.ledger.mentions(address, before=None, until=0, newest_slot=1 << 60, limit=1000)
     for executed in reversed(found):

@@ -1,4 +1,4 @@
-"""Plans for tests whose worker does not look into them."""
+"""Plans for tests whose worker ignores the content."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PLAN_FILES = frozenset({CONFIG_FILE, ROUND_FILE})
 
 
 def empty_plan(folder: Path) -> TrainingPlan:
-    """A plan with nothing in it but the schema's defaults."""
+    """Return a plan with the schema's defaults."""
     return TrainingPlan(RoundFile(folder / "base-model", folder))
 
 

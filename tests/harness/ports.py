@@ -1,4 +1,4 @@
-"""Ports that a test names before something listens on them."""
+"""Free ports for tests that must choose a port before a server listens on it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import socket
 from collections.abc import Iterator
 
-# Below those that systems give to whoever asks for any: nobody gets one of these by chance in the meantime.
+# Below the ephemeral ports, so the system does not assign one of these to another process in the meantime.
 _FIRST, _EACH = 20_000, 500
 
 
 def _candidates() -> Iterator[int]:
-    """Pairs of ports, others in each test process; none twice."""
+    """Yield pairs of ports, without repetition and distinct for each test process."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = _FIRST + worker % 16 * _EACH
     yield from range(first, first + _EACH, 2)
@@ -21,7 +21,7 @@ _UNUSED = _candidates()
 
 
 def free_port() -> int:
-    """A port on which nobody listens, nor on the next one, which a network takes for its WebSocket."""
+    """Return a port such that it and the next one, which a network uses for its WebSocket, are free."""
     for port in _UNUSED:
         with socket.socket() as one, socket.socket() as next_one:
             try:

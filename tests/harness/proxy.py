@@ -1,4 +1,4 @@
-"""A real HTTP and WebSocket proxy before an RPC endpoint, which goes wrong as it is told."""
+"""A real HTTP and WebSocket proxy in front of an RPC endpoint, with configurable faults."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from aiohttp import WSMsgType, web
 from solders.transaction import VersionedTransaction
 
 Kind = Literal[
-    "lost",  # the request never arrives, the connection is cut
-    "answer lost",  # it takes effect, the connection is cut
-    "swallowed",  # a transaction is taken in, its signature answered, and it is never executed
-    "twice",  # it is executed twice
-    "slow",  # the answer takes a while
-    "half-open",  # it takes effect, and the connection stays open without an answer
-    "deaf",  # it never arrives, and the connection stays open without an answer
+    "lost",  # the request does not arrive, and the connection is closed
+    "answer lost",  # the request takes effect, and the connection is closed
+    "swallowed",  # the answer has the signature, but the transaction is never executed
+    "twice",  # the request is executed twice
+    "slow",  # the answer is late
+    "half-open",  # the request takes effect, and the connection stays open without an answer
+    "deaf",  # the request does not arrive, and the connection stays open without an answer
     "410",
     "429",
     "429 without a word",
     "500",
     "503",
     "garbage",
-    "cut",  # the answer ends in its middle
-    "stale",  # the first answer that was ever given to this request
-    "processed",  # statuses show every transaction as processed, as on a fork that will be dropped
-    "unknown",  # statuses show no transaction
+    "cut",  # the answer ends in the middle
+    "stale",  # the first answer to this request is repeated
+    "processed",  # statuses show each transaction as processed, as on a fork that is dropped later
+    "unknown",  # statuses show no transactions
 ]
 RANDOM_KINDS: tuple[Kind, ...] = ("lost", "answer lost", "swallowed", "twice", "slow", "429", "500", "garbage", "cut")
 Socket = Literal["ok", "refused", "silent", "cut", "twice", "half lost"]
@@ -40,7 +40,7 @@ Socket = Literal["ok", "refused", "silent", "cut", "twice", "half lost"]
 
 @dataclass
 class Fault:
-    """What happens to the next ``times`` requests of these methods (to every one without any)."""
+    """A fault for the next ``times`` requests with one of ``methods``, or with any method if empty."""
 
     kind: Kind
     methods: Sequence[str] = ()
@@ -54,11 +54,11 @@ class FaultProxy:
     """Proxies one endpoint while the context is open.
 
     Attributes:
-        faults: the first that applies is used up.
-        chance: share of the other requests to which something of `RANDOM_KINDS` happens.
-        socket: what becomes of WebSocket connections.
-        silent_after: events after which a ``silent`` socket falls silent.
-        calls: methods in order.
+        faults: the faults to apply. The first that matches a request is used up.
+        chance: the fraction of all other requests that get a fault of `RANDOM_KINDS`.
+        socket: the fault of WebSocket connections.
+        silent_after: the number of events before a ``silent`` socket stops sending.
+        calls: the methods of the requests, in order.
     """
 
     upstream_http: str
@@ -139,7 +139,7 @@ class FaultProxy:
         return web.Response(body=answer, content_type="application/json")
 
     async def _without(self, kind: Kind, request: web.Request, call: dict[str, Any]) -> web.StreamResponse:
-        """What happens to a request that never reaches the endpoint."""
+        """Handle a request that does not reach the endpoint."""
         if kind == "lost":
             _abort(request)
         if kind == "deaf":

@@ -1,8 +1,8 @@
-"""A Ray cluster on this machine, of processes of its own: ``python -m tests.harness.ray_cluster FOLDER``.
+"""A Ray cluster on this machine in separate processes: ``python -m tests.harness.ray_cluster FOLDER``.
 
-It reads one JSON line per order and answers each with one. It ends, with every process it started, when its input
-closes. Its processes find each other on loopback (some listen on every address, which Ray does not let one choose),
-write below the folder, and tell nobody outside of this machine.
+The process reads one JSON line per order and answers each with one. When its input closes, it ends with all processes
+that it started. The cluster communicates on loopback, although Ray binds some servers to all addresses and does not
+allow another choice. It writes only below the folder and sends nothing to other machines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-# On Linux Ray takes 127.0.0.1 for a mistake, and the machine's address on the network instead.
+# On Linux, Ray replaces 127.0.0.1 with the address of the network interface.
 LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 STORE_BYTES = 80 << 20
 ENVIRONMENT = {
@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "RAY_raylet_start_wait_time_s": "60",
 }
-# A dead node is noticed within seconds; one that is only slow is not taken for dead.
+# The cluster detects a dead node within seconds, but does not declare a slow node dead.
 HEALTH = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
 
 
@@ -58,13 +58,13 @@ def main(folder: str) -> None:
 
 
 class RayCluster:
-    """The test's side of it. The head has no CPUs, so every training runs on a node that was added.
+    """The test's interface to the cluster. The head has no CPUs, so each training runs on an added node.
 
     Attributes:
-        address: of the cluster.
-        folder: where everything it writes is.
-        pid: of the process that all its processes come from.
-        newest: the node that was added last.
+        address: the address of the cluster.
+        folder: the folder for all its files.
+        pid: the ID of the process that starts all others.
+        newest: the number of the node that was added last.
     """
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
@@ -75,12 +75,12 @@ class RayCluster:
         self.newest = -1
 
     def add(self, cpus: int = 16) -> int:
-        """Adds a node, whose CPUs need not be there, and returns its number."""
+        """Add a node; return its number. The node may declare more CPUs than the machine has."""
         self.newest = self._order(add=cpus)
         return self.newest
 
     def kill(self, node: int) -> None:
-        """Kills every process of a node."""
+        """Kill all processes of a node."""
         self._order(kill=node)
 
     def _order(self, **order: int) -> int:
@@ -98,10 +98,10 @@ class RayCluster:
 
 @contextmanager
 def ray_cluster(**environ: str) -> Iterator[RayCluster]:
-    """A cluster; ended, and its folder removed, with the block."""
-    # Not pytest's folder: the path of a socket has at most 107 characters.
+    """Yield a cluster. At the end of the block, stop it and remove its folder."""
+    # Not in pytest's folder, because the path of a socket is limited to 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
-    (folder / "ray").mkdir()  # where Ray notes the address for `auto`
+    (folder / "ray").mkdir()  # Ray stores the address for `auto` there
     with (folder / "cluster.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.harness.ray_cluster", str(folder / "ray")],

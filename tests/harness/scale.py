@@ -1,4 +1,4 @@
-"""How long a look at everything takes with many rounds on chain, and how quickly a join is sent."""
+"""Measures a full reconciliation with many rounds on chain, and the time until a join is sent."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from tests.harness.trainer import Spec
 
 @dataclass(frozen=True)
 class Scale:
-    """One look at everything.
+    """The measurements of one reconciliation.
 
     Attributes:
-        rounds: on chain.
-        start_cpu_seconds: of the daemon's process, from its start to the end of the first look.
-        cpu_seconds: of a further look, as every hour.
-        peak_mb: of the daemon's resident memory.
-        requests: between a round's opening and the join's landing, by the daemon, with so many rounds on chain.
+        rounds: the number of rounds on chain.
+        start_cpu_seconds: the CPU time of the daemon's process from its start to the end of the first reconciliation.
+        cpu_seconds: the CPU time of a later reconciliation, as the daemon does every hour.
+        peak_mb: the peak of the daemon's resident memory.
+        requests: the daemon's RPC requests from the opening of a round to the confirmed join.
     """
 
     rounds: int
@@ -59,7 +59,7 @@ def _spec(network: LocalNetwork, home: Path, rpc_url: str, ws_url: str) -> Spec:
 
 
 async def scale(folder: Path, sizes: Sequence[int]) -> list[Scale]:
-    """Measures at each number of rounds, ascending. All but the last few rounds are out of date."""
+    """Measure with each number of rounds, in ascending order. All but the last few rounds have expired."""
     nursery = Nursery()
     clock = ManualClock()
     found: list[Scale] = []
@@ -82,7 +82,7 @@ async def scale(folder: Path, sizes: Sequence[int]) -> list[Scale]:
 
 
 async def _requests(nursery: Nursery, spec: Spec, parties: Parties, proxy: FaultProxy) -> int:
-    """How many requests one event leads to in a daemon that is up."""
+    """Return the number of RPC requests of a running daemon for one new round."""
     await nursery.start(spec)
     warm = parties.post()
     await parties.until_joined(warm, 60)
@@ -99,15 +99,15 @@ async def _requests(nursery: Nursery, spec: Spec, parties: Parties, proxy: Fault
 async def join_latencies(
     folder: Path, rounds: int, *, architecture: str = "", hyper_parameters: Mapping[str, Any] | None = None
 ) -> list[float]:
-    """Seconds from a round's being opened for trainers to the join in the chain, one round after the other.
+    """Return, for each round, the seconds from its opening for trainers to the join on chain.
 
-    With an architecture each round has a base model of its own, which is looked at before the join; otherwise only CIDs
-    are looked at.
+    With an architecture, each round has its own base model, which the daemon verifies before the join. Otherwise it
+    verifies only CIDs.
     """
 
     models = folder / "models"
     models.mkdir(parents=True)
-    for number in range(rounds):  # before the network runs: torch takes its time
+    for number in range(rounds):  # before the network runs, because torch is slow
         if architecture:
             make_package(models / str(number), make_spec(architecture, hyper_parameters or {}, {}), seed=number)
         else:

@@ -1,4 +1,4 @@
-"""A disk with little room, which the superuser alone can make: a tmpfs in a folder of the test's."""
+"""A small tmpfs in a folder of the test. Only the superuser can mount it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, *, kilobytes: int) -> Iterator[Path]:
-    """A file system of a few kilobytes in a new folder."""
+    """Mount a file system of ``kilobytes`` in a new folder; skip the test if this is not allowed."""
     folder.mkdir(parents=True)
     size = f"size={kilobytes}k,mode=700"
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", size, "none", str(folder)], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        pytest.skip(f"no small disk can be made here: {done.stderr.strip()}")
+        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -27,7 +27,7 @@ def small_disk(folder: Path, *, kilobytes: int) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Takes all the room that is left on the disk of a folder; returns the file to delete."""
+    """Fill the disk of a folder; return the file to delete."""
     path = folder / "filler"
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while file.write(bytes(1 << 12)):

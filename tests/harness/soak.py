@@ -1,4 +1,4 @@
-"""Many rounds through one daemon while requests go wrong at random: what it claims, and what it leaks."""
+"""Runs many rounds through one daemon with random faults; measures rewards and leaks."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from tests.harness.trainer import Spec
 
 _AHEAD = 20
 _WARM = 0.2
-"""Share of the rounds after which caches are full and growth is measured from."""
+"""The fraction of rounds after which caches are full and the measurement of growth begins."""
 
 
 @dataclass(frozen=True)
 class Soak:
-    """What a soak showed.
+    """The results of a soak test.
 
     Attributes:
-        rounds: how many were posted.
-        claimed: how many rewards the daemon has.
-        wrong: rounds whose history is not that of one join, one submission and one claim.
-        faults: share of the requests that went wrong.
-        seconds: it took.
-        memory_growth: of the daemon's resident memory from a fifth of the rounds to the end, as a share.
-        processes: children left at the end.
-        files: descriptors more than at the start of the measurement.
-        leftovers: files left in the rounds' folders.
+        rounds: the number of posted rounds.
+        claimed: the number of rewards that the daemon claimed.
+        wrong: the number of rounds without exactly one join, one submission and one claim.
+        faults: the fraction of requests with a fault.
+        seconds: the duration.
+        memory_mb: the daemon's resident memory at the end.
+        memory_growth: the relative growth of the resident memory from a fifth of the rounds to the end.
+        processes: the number of child processes at the end.
+        files: the number of additional file descriptors since the start of the measurement.
+        leftovers: the number of files left in the rounds' folders.
     """
 
     rounds: int
@@ -57,7 +58,7 @@ class Soak:
 
 
 async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> Soak:
-    """Runs ``rounds`` rounds with a share of the requests going wrong; gives up after so many ``seconds``."""
+    """Run ``rounds`` rounds with faults in a fraction of the requests; raise `TimeoutError` after ``seconds``."""
     nursery = Nursery()
     rounds_folder = folder / "trainer" / "rounds"
     begun = time.monotonic()
@@ -112,14 +113,14 @@ async def soak(folder: Path, *, rounds: int, faults: float, seconds: float) -> S
 
 
 def _measure(process: psutil.Process) -> tuple[int, int]:
-    """Resident bytes, and open files that are no connections: those come and go with the requests."""
-    # Not the private bytes: those also grow as a forked process writes to pages that it shared with its parent.
+    """Return the resident bytes and the open files without connections, whose number changes with the requests."""
+    # Private bytes would also grow when a forked process writes to pages that it shared with its parent.
     memory = process.memory_info().rss
     return memory, process.num_fds() - len(process.net_connections())
 
 
 async def _settled(process: psutil.Process, rounds_folder: Path) -> None:
-    """Waits until the last worker has ended and its folder is gone; what never goes is then counted."""
+    """Wait up to 10 s until the last worker has ended and its folder is removed."""
     for _ in range(100):
         if not process.children() and not _leftovers(rounds_folder):
             break
@@ -128,5 +129,5 @@ async def _settled(process: psutil.Process, rounds_folder: Path) -> None:
 
 
 def _leftovers(rounds_folder: Path) -> list[Path]:
-    # Unlike Path.rglob, os.walk passes over what the daemon removes meanwhile.
+    # os.walk ignores folders that the daemon removes meanwhile; Path.rglob raises an error.
     return [Path(top, name) for top, folders, files in os.walk(rounds_folder) for name in (*folders, *files)]

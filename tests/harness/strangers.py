@@ -1,4 +1,4 @@
-"""Texts that a stranger may write into a round, a refusal or a file, and what each does where it is shown as it is."""
+"""Hostile texts that untrusted parties may put into a round, an error message or a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker of the standard library alone: ``python -I -S tiny_worker.py FOLDER``. Starts in hundredths of a second."""
+"""A worker that uses only the standard library and starts in about 10 ms: ``python -I -S tiny_worker.py FOLDER``."""
 
 import json
 import os
@@ -13,7 +13,7 @@ if plan["crash"]:
 sys.stdout.write(json.dumps({"stage": "fit", "epoch": 0, "step": 1, "total_steps": 1, "loss": 0.5}) + "\n")
 sys.stdout.flush()
 if plan["hangs"]:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as one that never comes to its checkpoint
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as a training that never reaches its checkpoint
     sys.stdout.write(json.dumps({"stage": plan["hangs"]}) + "\n")
     sys.stdout.flush()
     (folder / "hangs").touch()

@@ -1,4 +1,4 @@
-"""A whole daemon of production parts with a training that takes no time, in this process or in a child."""
+"""A complete daemon of production parts with an instant training, in this process or in a child process."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ TINY_WORKER = Path(__file__).with_name("tiny_worker.py")
 
 @dataclass(frozen=True)
 class Spec:
-    """Everything a daemon needs to know, as JSON.
+    """The settings of a daemon, serializable as JSON.
 
     Attributes:
-        seed: of the wallet's key.
-        dialect: of the program.
-        processes: whether trainings are child processes; otherwise they take place in the daemon.
+        seed: the seed of the wallet's key.
+        dialect: the dialect of the program.
+        processes: whether trainings run in child processes, or else in the daemon.
         timeout: seconds an endpoint may be silent.
-        silence: seconds without a slot after which the WebSocket is given up.
-        verify: what is looked at before a join, as the setting ``join.verify``.
-        kubo: the address of an IPFS node to publish with, in place of the embedded store.
-        hangs: the stage in which a training that is a child process stays for ever.
+        silence: seconds without a slot after which the WebSocket is closed.
+        verify: what the daemon verifies before a join, as in the setting ``join.verify``.
+        kubo: the address of an IPFS node to publish with, instead of the embedded store.
+        hangs: the stage at which a training in a child process hangs.
     """
 
     rpc_url: str
@@ -88,7 +88,7 @@ class Spec:
 
 
 class InstantExecutor:
-    """Writes a real update file at once."""
+    """An executor that writes a real update file immediately."""
 
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
@@ -102,7 +102,7 @@ class InstantExecutor:
 
 @dataclass(frozen=True)
 class TinyPlan:
-    """What `tiny_worker` reads."""
+    """The plan of `tiny_worker`."""
 
     fields: dict[str, object]
 
@@ -115,7 +115,7 @@ class TinyPlan:
 
 @dataclass
 class TinyPlanner:
-    """Plans for `tiny_worker`, which has only the standard library; some of its first attempts crash."""
+    """Creates plans for `tiny_worker`. With ``crash_every``, the first attempts of some rounds crash."""
 
     crash_every: int = 0
     hangs: str = ""
@@ -136,7 +136,7 @@ class TinyPlanner:
 
 
 def content_of(round_id: int) -> bytes:
-    """The update of a round."""
+    """Return the content of a round's update."""
     return b"an update of round %d" % round_id
 
 
@@ -156,7 +156,7 @@ async def trainer(
     crash_every: int = 0,
     **policy: Any,
 ) -> AsyncIterator[Daemon]:
-    """A daemon ready to run."""
+    """Yield a daemon that is ready to run."""
     dialect, wallet, home = get_dialect(spec.dialect), spec.wallet(), Path(spec.home)
     async with AsyncExitStack() as stack:
         rpc = RpcClient(spec.rpc_url, fallbacks=spec.fallbacks, timeout=spec.timeout)

@@ -1,4 +1,4 @@
-"""An RPC endpoint over a chain of any number of rounds, whose accounts are made when they are asked for."""
+"""An RPC endpoint for a chain with any number of rounds. It creates their accounts on demand."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from decloud_pl.localnet.vm import Vm
 from tests.chain.dialects.encoding import encode_round
 
 OPEN = 100
-"""Rounds that wait for a validator, wait for trainers, or are trained."""
+"""The number of rounds that wait for a validator, wait for trainers, or are in training."""
 _EVERY = 5
-"""Of the latest rounds, one in so many is open."""
+"""Among the latest rounds, each fifth is open."""
 _MADE_AT_ONCE = 1000
 _OPEN_STATUSES = (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS, RoundStatus.TRAINING)
 _CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 
 class VastVm(Vm):
-    """A chain with the program and so many rounds, of which the latest are partly open.
+    """A chain with the program and many rounds. Some of the latest are open.
 
     Args:
-        rounds: how many.
-        seconds_between: from one round's creation to the next.
+        rounds: the number of rounds.
+        seconds_between: seconds between the creation of two rounds.
     """
 
     def __init__(self, rounds: int, seconds_between: float) -> None:
@@ -64,7 +64,7 @@ class VastVm(Vm):
         return None if number is None else self._account(encode_round(self.round(number)))
 
     def program_accounts(self, owner: Pubkey) -> list[tuple[Pubkey, Account]]:
-        return []  # this wallet is in no round; whoever asks for all rounds finds none
+        return []  # this wallet is not in any round, and the endpoint cannot list all rounds
 
     def round(self, number: int) -> Round:
         age = self._count - number
@@ -93,7 +93,7 @@ class VastVm(Vm):
         )
 
     def _make_more(self) -> None:
-        """Makes the addresses of a further thousand rounds, backwards: that is how a client reads."""
+        """Compute the addresses of the next thousand rounds, latest first, as clients read."""
         first = max(0, self._lowest - _MADE_AT_ONCE)
         self._made.update((self.dialect.round_address(number), number) for number in range(first, self._lowest))
         self._lowest = first
@@ -103,12 +103,12 @@ class VastVm(Vm):
 
 
 class VastChain:
-    """Serves a `VastVm` while the context is open, and counts what is asked and answered.
+    """Serves a `VastVm` while the context is open, and counts requests and answers.
 
     Attributes:
-        url: of the endpoint.
-        methods: how often each was asked for.
-        sent: bytes of all answers.
+        url: the address of the endpoint.
+        methods: the number of requests by method.
+        sent: the size of all answers in bytes.
     """
 
     def __init__(self, rounds: int, *, seconds_between: float = 60.0) -> None:
@@ -134,7 +134,7 @@ class VastChain:
         self._vm.close()
 
     def taken(self) -> tuple[dict[str, int], int]:
-        """The requests by method and the bytes answered since the last call."""
+        """Return the requests by method, and the size of the answers in bytes, since the last call."""
         found = dict(sorted(self.methods.items())), self.sent
         self.methods.clear()
         self.sent = 0

@@ -1,4 +1,4 @@
-"""The activity file: what was written is found again, while the daemon writes and after."""
+"""The activity file: a reader gets the written entries, during and after the run of the daemon."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_reasons_are_counted_without_their_numbers(tmp_path: Path) -> None:
     journal.save(record(8, State.SEEN))
     with ActivityReader(tmp_path, OWNER) as reader:
         assert reader.skip_reasons() == [("its reward of … SOL is too small", 3), ("too late", 1)]
-        activity.report(Changed(record(8, State.SEEN)))  # it fits after all
+        activity.report(Changed(record(8, State.SEEN)))  # the round meets the criteria now
         assert reader.skip_reasons() == [("its reward of … SOL is too small", 3)]
     activity.close()
     journal.close()

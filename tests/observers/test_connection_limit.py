@@ -1,4 +1,4 @@
-"""Servers with a limit on connections: slow clients are few, do not stay, and keep nobody else out for long."""
+"""Servers with a connection limit: slow clients are limited and disconnected, and others can soon connect."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_beyond_the_limit_nobody_is_let_in_until_one_leaves() -> None:
         for client in clients:
             await leave(client)
         let_in = False
-        for _ in range(1000):  # the server sees their end when it next looks at them
+        for _ in range(1000):  # the server detects closed connections at its next check
             client = await connect(port)
             let_in = await echoes(client)
             await leave(client)
@@ -111,7 +111,7 @@ async def test_slow_connections_do_not_use_up_the_daemons_descriptors(
             slow.append(client)
         cut = await asyncio.gather(*(is_cut(client, 2.0) for client in slow[64:]))
         assert all(cut)
-        assert descriptors() - before <= len(slow) + 64 + 8  # both ends are in this process
+        assert descriptors() - before <= len(slow) + 64 + 8  # this process holds both ends
         for client in slow:
             await leave(client)
         async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/metrics") as answer:

@@ -1,4 +1,4 @@
-"""What every view shows as earned and spent counts the round at work too."""
+"""The earned and spent amounts in every view include the round in progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log holds what happened, stays small, and is its owner's alone."""
+"""The log contains all events, has a limited size, and only its owner can read it."""
 
 from __future__ import annotations
 

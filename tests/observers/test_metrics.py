@@ -1,4 +1,4 @@
-"""What Prometheus and service monitors read, from the daemon itself, and the Grafana board on top of it."""
+"""The pages for Prometheus and service monitors, from a running daemon, and the Grafana dashboard."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OWNER = Owner("genesis-hash", "program", "wallet")
 
 @pytest.fixture
 async def activity(tmp_path: Path) -> Activity:
-    """Of a daemon that has earned once, trains, has skipped a round and failed to publish."""
+    """The activity of a daemon that has earned a reward, trains, has skipped a round and failed to publish."""
     journal = Journal(tmp_path / JOURNAL_FILE, OWNER)
     health = RpcHealth(requests=10, errors=3, heard_at=time.time() - 5)
     found = Activity(tmp_path / ACTIVITY_FILE, owner=OWNER, facts={"convention": "gradient, rate 0.1"}, health=health)
@@ -70,7 +70,7 @@ def test_the_exposition(tmp_path: Path, activity: Activity) -> None:
 
 
 def test_strangers_words_are_labels_and_nothing_else(tmp_path: Path) -> None:
-    texts = [text for text in HOSTILE.values() if "\ud800" not in text]  # no journal can hold half a character
+    texts = [text for text in HOSTILE.values() if "\ud800" not in text]  # SQLite cannot store a lone surrogate
     activity = Activity(
         tmp_path / ACTIVITY_FILE, owner=OWNER, facts={"convention": HOSTILE["label"]}, health=RpcHealth()
     )
@@ -115,7 +115,7 @@ async def test_pages_of_other_sites_cannot_ask(tmp_path: Path) -> None:
 
 
 async def test_on_a_host_of_the_users_every_name_may_ask(tmp_path: Path) -> None:
-    there = MetricsConfig(host="127.0.0.2")  # as 0.0.0.0 in a container, where it is asked by the service's name
+    there = MetricsConfig(host="127.0.0.2")  # like 0.0.0.0 in a container, where the Host header has the service's name
     async with metrics_server(tmp_path, OWNER, there) as port, aiohttp.ClientSession() as http:
         async with http.get(f"http://127.0.0.2:{port}/metrics", headers={"Host": f"trainer:{port}"}) as answer:
             assert answer.status == 200
@@ -146,6 +146,6 @@ async def test_the_daemon_serves_both_pages(tmp_path: Path, activity: Activity) 
         activity.close()
         async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:
             assert answer.status == 503  # the daemon has stopped
-        with pytest.raises(ConfigError, match=r"metrics is taken\. Set metrics\.port"):
+        with pytest.raises(ConfigError, match=r"already in use\. Set metrics\.port"):
             async with metrics_server(tmp_path, OWNER, MetricsConfig(port=port)):
                 pass

@@ -1,4 +1,4 @@
-"""Notifications: what is worth one, and that it arrives at an HTTP server."""
+"""Notifications: which events send one, and the delivery to an HTTP server."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def test_what_this_machine_is_short_of_is_said_once_for_each_round_until_the_rou
 def test_silence_is_said_once_and_its_end_too() -> None:
     occasions = Occasions(NotifyConfig(silent_minutes=10), started_at=100)
     assert occasions.of_silence(600, None) is None
-    assert occasions.of_silence(700, None) == Message("warning", "Nothing was heard from the chain for 10 minutes.")
+    assert occasions.of_silence(700, None) == Message("warning", "The chain has not responded for 10 minutes.")
     assert occasions.of_silence(800, None) is None
-    assert occasions.of_silence(900, 890) == Message("info", "The chain is heard again.")
+    assert occasions.of_silence(900, 890) == Message("info", "The chain responds again.")
     assert occasions.of_silence(901, 890) is None
     assert Occasions(NotifyConfig(silent_minutes=0), started_at=0).of_silence(10**6, None) is None
 
@@ -126,7 +126,7 @@ async def test_a_failed_delivery_is_logged_without_the_address(
         async with notifying(NotifyConfig(), urls, RpcHealth()) as (notifier,):
             notifier.report(changed(State.FAILED, reason="x"))
     assert len(mailbox.bodies) == 1
-    assert "could not be delivered" in caplog.text
+    assert "was not delivered" in caplog.text
     assert "SECRET" not in caplog.text
 
 
@@ -150,7 +150,7 @@ async def test_an_address_that_never_answers_holds_up_no_other(
                 notifier.report(Changed(RoundRecord(round_id, State.FAILED, "custom", "digits", "x", 1, reason="x")))
         assert len(mailbox.bodies) == 3
         assert len(asked) == 3
-        assert caplog.text.count("could not be delivered") == 3
+        assert caplog.text.count("was not delivered") == 3
         for writer in asked:
             writer.transport.abort()
 
@@ -176,7 +176,7 @@ async def test_markup_is_text_to_a_service_that_takes_html(mailbox: Mailbox) -> 
 
 
 class Flood:
-    """Sends without end to whoever connects, and counts what it could send."""
+    """Sends endless data to each client and counts the bytes."""
 
     def __init__(self, head: bytes, piece: bytes) -> None:
         self.head, self.piece, self.sent, self.asked = head, piece, 0, 0
@@ -199,7 +199,7 @@ class Flood:
         (b"HTTP/1.1 500 Oh\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
         (b"HTTP/1.1 302 Found\r\nLocation: /other\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "json://127.0.0.1:{}/hook", 1 << 25),
-        # Not HTTP: the memory of the process is all that limits it.
+        # Not HTTP, so only the memory limit of the process applies.
         (b"220-hello\r\n", "mailto://me:pw@127.0.0.1:{}?smtp=127.0.0.1&mode=insecure&from=a@b.test", 1 << 29),
     ],
     ids=["body", "error", "redirect", "chunk", "smtp"],
@@ -219,7 +219,7 @@ async def test_off_by_default() -> None:
 
 
 async def test_an_unknown_address_is_refused_without_being_repeated() -> None:
-    with pytest.raises(ConfigError, match="an address that Apprise does not know") as caught:
+    with pytest.raises(ConfigError, match="Apprise does not support") as caught:
         async with notifying(NotifyConfig(), "nonsense-SECRET", RpcHealth()):
             pass
     assert "SECRET" not in str(caught.value)

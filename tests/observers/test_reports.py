@@ -1,4 +1,4 @@
-"""Report folders: metrics as they come, curves afterwards, and no secret among the settings."""
+"""Report folders: metrics during a training, curves afterwards, and settings without secrets."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_training_leaves_metrics_settings_and_curves(tmp_path: Path) -> 
     writer.report(Training(3, "baseline", 0, 0, 0, None, 0.1))
     for step in (1, 50, 100):
         writer.report(fit(step, 1 / step))
-        # Each line is on disk at once: the dashboard draws a training while it runs.
+        # Each line must be on disk immediately, because the dashboard plots a running training.
         assert read_metrics(tmp_path / "3" / METRICS_FILE)[-1].step == step
     writer.report(Training(3, "score", 0, 0, 0, None, 0.9))
     writer.report(trained())
@@ -66,7 +66,7 @@ async def test_a_training_leaves_metrics_settings_and_curves(tmp_path: Path) -> 
 def test_a_resumed_training_replaces_the_steps_it_repeats(tmp_path: Path) -> None:
     path = tmp_path / METRICS_FILE
     rows = ["1,prepare,0,0,0,,", "1,fit,0,10,100,2,", "1,fit,0,20,100,1,", "2,prepare,0,0,0,,", "2,fit,0,15,100,1.5,"]
-    path.write_text("\n".join([",".join(COLUMNS), *rows, "3,fit,0,"]))  # the last line is half written
+    path.write_text("\n".join([",".join(COLUMNS), *rows, "3,fit,0,"]))  # the last line is incomplete
     assert [(row.stage, row.step) for row in read_metrics(path) if row.stage == "fit"] == [("fit", 10), ("fit", 15)]
 
 
@@ -103,7 +103,7 @@ def test_settings_are_told_without_secrets() -> None:
 
 
 def test_a_log_begins_with_the_settings() -> None:
-    """Those of the documented banner, one a line."""
+    """The log has the facts of the documented banner, one per line."""
     plain = ["0 SOL", "unlimited", "1", "1", "yes", "yes"]
     chosen = ["rewards.min=0.01", "rewards.max=2", "epochs=2", "max_concurrent_rounds=3", "auto_train=false"]
     rows = {
@@ -131,7 +131,7 @@ def test_earnings_are_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "claims", "words"),
     [
-        ("a.png", [], "Nothing has been earned yet"),
+        ("a.png", [], "no earnings to plot"),
         ("a.docx", [(1.0, 1)], "png, .svg or .pdf"),
         ("absent/a.png", [(1.0, 1)], "cannot be written"),
     ],

@@ -1,4 +1,4 @@
-"""systemd hears from the daemon, and only from it."""
+"""systemd gets messages from the daemon, and from no other process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every store must do, whatever keeps its bytes: subclass `StoreConformance` and give it a store."""
+"""The tests that every store must pass. Subclass `StoreConformance` and provide a store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from decloud_pl.store.ipfs.unixfs import profile_of
 
 
 class StoreConformance(ABC):
-    """The suite. A subclass's name starts with ``Test``, and it may define `profiles` more narrowly."""
+    """The suite. The name of a subclass starts with ``Test``. A subclass may restrict `profiles`."""
 
     @pytest.fixture
     @abstractmethod
@@ -24,7 +24,7 @@ class StoreConformance(ABC):
 
     @abstractmethod
     def kept(self, store: Store, cid: str) -> bytes | None:
-        """What the store hands out under a CID, read in whatever way it has; None when it has nothing."""
+        """Return the store's bytes for a CID, by any means; None if the store does not have the file."""
 
     @pytest.fixture(params=[0, 1, 262_144, 600_001])
     def file(self, request: pytest.FixtureRequest, tmp_path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The files that the golden CIDs belong to."""
+"""The files of the golden CIDs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "cids.json"
 
 @pytest.fixture(scope="session")
 def golden() -> dict[str, dict[str, str]]:
-    """CIDs by file name and layout, made by other implementations."""
+    """CIDs by file name and layout, computed by other implementations."""
     values: dict[str, dict[str, str]] = json.loads(GOLDEN.read_text(encoding="utf-8"))["cids"]
     return values
 
 
 @pytest.fixture(scope="session")
 def golden_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Makes the golden file of a name; each is made once per session and must not be written to."""
+    """Create the golden file with a name, once per session. Tests must not change it."""
     folder = tmp_path_factory.mktemp("golden")
 
     def make(name: str) -> Path:

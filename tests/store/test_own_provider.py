@@ -1,4 +1,4 @@
-"""A storage provider of a user's own: the recipe in CONTRIBUTING.md, followed to the letter, and used everywhere."""
+"""A custom storage provider: the recipe in CONTRIBUTING.md works as written, in every command."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TestConformance(StoreConformance):
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A user's home folder with the recipe's file, and a package with its module."""
+    """Create a home folder with the recipe's file, and a package with its module."""
     home, package = tmp_path / "trainer", tmp_path / "site" / "our_package"
     (home / "conf" / "storage").mkdir(parents=True)
     (home / "conf" / "storage" / "archive.yaml").write_text(FILE)
@@ -62,7 +62,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     keep(home, allow_packages=["our_package"])
     monkeypatch.setenv("DECLOUD_HOME", str(home))
     monkeypatch.syspath_prepend(str(package.parent))
-    forget_package()  # which another test may have imported from another folder
+    forget_package()  # another test may have imported it from another folder
     yield home
     forget_package()
 
@@ -79,7 +79,7 @@ def keep(home: Path, **settings: object) -> None:
 
 @pytest.fixture
 def chosen(home: Path, archive: FakeArchive, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Settings that use it, with its token in the environment."""
+    """Settings that select the provider, with its token in the environment."""
     monkeypatch.setenv("ARCHIVE_TOKEN", TOKEN)
     address = f"storage.archive_url={archive.url}"
     return ["storage=archive", address, f"network.gateways=[{archive.url}]", "storage.read_back_seconds=0.001"]
@@ -191,19 +191,19 @@ def test_its_package_must_be_allowed(chosen: list[str], home: Path) -> None:
     with pytest.raises(ConfigError, match="may not be built") as refused:
         make_stores(load(chosen))
     assert "allow_packages=our_package" in refused.value.fix
-    assert len(make_stores(load(["storage=embedded"]))) == 1, "others do not mind it"
+    assert len(make_stores(load(["storage=embedded"]))) == 1, "other providers must still work"
 
 
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
     [
-        ("kind: archive", "kind: other", "describes another storage than its name says"),
-        ("  archive:\n", "  other:\n", "describes another storage than its name says"),
+        ("kind: archive", "kind: other", "must describe the storage 'archive'"),
+        ("  archive:\n", "  other:\n", "must describe the storage 'archive'"),
         ("about:", "abuot:", "unexpected keyword argument 'abuot'"),
         ("archive_token: {asks", "archive_login: {asks", "archive_login needs a name like"),
         ("[ARCHIVE_TOKEN]", "[ARCHIVE_LOGIN]", "ARCHIVE_LOGIN needs a name like"),
-        ("providers:", "providers: [", "is not YAML"),
-        ("archive_url: https", "archive-url: https", "'archive-url' cannot be a setting"),
+        ("providers:", "providers: [", "is not valid YAML"),
+        ("archive_url: https", "archive-url: https", "'archive-url' is not a valid name"),
         ("${storage.archive_url}", "${storage.archive_ulr}", "archive_ulr"),
         ("_target_: our_package.archive.ArchiveStore", "_target_: our_package.archive.status_error", "cannot be built"),
         ("_target_: our_package.archive.ArchiveStore", "_target_: pathlib.Path", "may not be built"),
@@ -229,7 +229,7 @@ def test_what_is_built_must_be_a_store_of_that_name(name: Any, chosen: list[str]
 
 
 def test_another_choice_of_settings_for_a_provider_is_none_of_its_own(home: Path) -> None:
-    """As the files in a user's home were before providers were described there."""
+    """A preset in the user's home without a description of a provider."""
     (home / "conf" / "storage" / "work.yaml").write_text("kind: kubo\nkubo_address: /ip4/127.0.0.1/tcp/7/http\n")
     settings = load(["storage=work"])
     assert settings.providers["kubo"].store["address"] == "/ip4/127.0.0.1/tcp/7/http"
@@ -240,7 +240,7 @@ def test_no_module_outside_the_stores_names_a_provider() -> None:
     package = ROOT / "decloud_pl"
     names = [path.stem for path in (ROOT / "conf" / "storage").glob("*.yaml")]
     assert {"embedded", "kubo", "pinata"} <= set(names)
-    # The local network's own store, whichever storage the trainers on it use; and data sets that scikit-learn embeds.
+    # Exceptions: the local network always uses the embedded store, and scikit-learn embeds data sets.
     known = {"EmbeddedStore", "decloud_pl.store.embedded", "is_embedded"}
     found = []
     for path in package.rglob("*.py"):

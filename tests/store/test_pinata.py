@@ -1,4 +1,4 @@
-"""Pinata's two APIs: the right one for the credentials, large files in pieces, and errors without a key in them."""
+"""Pinata's two APIs: the credentials select the API, large files are sent in pieces, and errors contain no key."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_form_is_never_in_memory_as_a_whole_and_has_the_length_it_says(source:
     with SentFile(source) as file:
         form = FileForm({}, file)
         source.write_bytes(DATA[:1000])
-        with pytest.raises(StoreError, match="became shorter while it was sent"):
+        with pytest.raises(StoreError, match="became shorter during the upload"):
             list(form)
 
 
@@ -171,17 +171,17 @@ def test_progress_is_told_to_the_end(
     ("faults", "kind", "sentence", "waited"),
     [
         ([status(401)], StoreRejected, "does not accept the credentials", 0),
-        ([status(403)], StoreRejected, "does not allow this", 0),
-        ([status(413)], StoreRejected, "does not take a file this large", 0),
-        ([status(400)], StoreRejected, "refused with HTTP 400", 0),
+        ([status(403)], StoreRejected, "does not permit this", 0),
+        ([status(413)], StoreRejected, "does not accept a file of this size", 0),
+        ([status(400)], StoreRejected, "refused the request with HTTP 400", 0),
         ([status(302, Location="http://127.0.0.1:9/")], StoreRejected, "HTTP 302", 0),
         ([status(500)] * 4, StoreUnavailable, "HTTP 500", 3),
-        ([status(429, Retry_After="60")], StoreUnavailable, "slow down for 60 s", 0),
-        ([status(429, Retry_After="7")] * 4, StoreUnavailable, "slow down for 7 s", 3),
-        ([status(429)] * 4, StoreUnavailable, "slow down", 3),
-        ([not_json] * 4, StoreUnavailable, "something unexpected", 3),
-        ([cut_answer] * 4, StoreUnavailable, "broke off|failed", 3),
-        ([cut_request] * 4, StoreUnavailable, "broke off|failed", 3),
+        ([status(429, Retry_After="60")], StoreUnavailable, "limits the request rate for 60 s", 0),
+        ([status(429, Retry_After="7")] * 4, StoreUnavailable, "limits the request rate for 7 s", 3),
+        ([status(429)] * 4, StoreUnavailable, "limits the request rate", 3),
+        ([not_json] * 4, StoreUnavailable, "has no text at", 3),
+        ([cut_answer] * 4, StoreUnavailable, "closed the connection|failed", 3),
+        ([cut_request] * 4, StoreUnavailable, "closed the connection|failed", 3),
     ],
     ids=["401", "403", "413", "400", "302", "500", "429 long", "429 short", "429", "no JSON", "cut answer", "cut"],
 )
@@ -199,7 +199,9 @@ def test_what_goes_wrong_gets_a_sentence(
     with pytest.raises(kind, match=sentence) as refused:
         store_of(pinata, BY_VERSION[version], waits).put(source)
     assert type(refused.value) is kind
-    assert refused.value.fix or kind is StoreUnavailable  # which passes: who catches it says what it does
+    assert (
+        refused.value.fix or kind is StoreUnavailable
+    )  # a temporary failure needs no fix: the caller reports that it retries
     assert len(waits) == waited
     assert pinata.count("POST", PATHS[version]) == waited + 1
 
@@ -232,7 +234,7 @@ def test_an_endless_answer_is_refused(pinata: FakePinata, source: Path) -> None:
         request.send(200, b" " * (3 << 20), {})
 
     pinata.faults = [endless]
-    with pytest.raises(StoreUnavailable, match="does not end"):
+    with pytest.raises(StoreUnavailable, match="larger than"):
         store_of(pinata, BEARER, attempts=1).put(source)
 
 
@@ -262,7 +264,7 @@ def test_another_process_goes_on_where_the_last_one_ended(
 ) -> None:
     state = tmp_path / "state"
     pinata.faulty = lambda request: request.method == "PATCH" and bool(pinata.resumables["up-0"].data)
-    pinata.faults = [status(401)]  # ends the first try after the first piece
+    pinata.faults = [status(401)]  # ends the first attempt after the first piece
     with pytest.raises(StoreRejected):
         in_pieces(pinata, waits, state).put(source)
     assert len(list(state.iterdir())) == 1
@@ -270,7 +272,7 @@ def test_another_process_goes_on_where_the_last_one_ended(
     stored = in_pieces(pinata, waits, state).put(source, progress=lambda done, total: sent.append(done))
     assert stored.cid == cid_of(DATA, 1)
     assert pinata.count("POST", "/v3/files") == 1
-    assert min(sent) > 250_000, "the first piece was not sent again"
+    assert min(sent) > 250_000, "the first piece must not be sent again"
     assert list(state.iterdir()) == []
 
 
@@ -313,7 +315,7 @@ def test_damaged_memory_of_an_upload_does_no_harm(
 
 def test_a_server_that_takes_nothing_is_given_up(pinata: FakePinata, source: Path, waits: list[float]) -> None:
     pinata.cut_pieces = [0] * 50
-    with pytest.raises(StoreUnavailable, match="takes no more"):
+    with pytest.raises(StoreUnavailable, match="accepted no more bytes"):
         in_pieces(pinata, waits, None, attempts=1).put(source)
     assert len(pinata.cut_pieces) == 47
 
@@ -359,10 +361,10 @@ def test_a_key_does_not_travel_in_the_clear(url: str) -> None:
 
 
 def everything_of(error: BaseException) -> str:
-    """All that could be printed of an error: the chain of causes, their attributes, and the traceback with locals."""
+    """Return everything that an error could print: its causes, their attributes, and the traceback with locals."""
     own = error.__traceback__
     assert own is not None
-    # The first frame is the test's, whose locals hold the key.
+    # Skip the first frame: it is the test's, and its locals hold the key.
     shown = traceback.TracebackException(type(error), error, own.tb_next, capture_locals=True)
     texts = ["".join(shown.format())]
     seen: set[int] = set()
@@ -375,7 +377,7 @@ def everything_of(error: BaseException) -> str:
         texts += [repr(value), str(value)]
         if isinstance(value, BaseException):
             todo += [value.__cause__, value.__context__, *value.args, *vars(value).values()]
-        elif hasattr(value, "headers"):  # a request or a response that an error carries along
+        elif hasattr(value, "headers"):  # a request or a response in an error
             todo += [dict(value.headers), getattr(value, "request", None), getattr(value, "body", None)]
     return "\n".join(texts)
 
@@ -416,7 +418,7 @@ def test_a_key_is_in_no_error_and_no_log(
     texts = [everything_of(caught.value), caplog.text, printed, repr(store), repr(credentials), str(vars(store))]
     assert [secret for secret in secrets for text in texts if secret in text] == []
     sent = [value for headers in pinata.seen_headers for value in headers.values()]
-    assert any(secret in value for secret in secrets for value in sent), "the key was used at all"
+    assert any(secret in value for secret in secrets for value in sent), "the test must use the key"
 
 
 def test_an_unreachable_server_shows_no_key(source: Path) -> None:

@@ -1,4 +1,4 @@
-"""A CID is handed on only when the bytes behind it were read back."""
+"""A publisher returns a CID only after its bytes were read back."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from decloud_pl.store.uploads import MemoryUploadLog, Upload, UploadState
 from tests.store.fakes.server import status
 from tests.store.fakes.shelf import FakeGateway
 
-DATA = random.Random(4).randbytes(1_300_000)  # large enough for each profile to give another CID
+DATA = random.Random(4).randbytes(1_300_000)  # large enough that each profile gives a different CID
 
 
 class Claims:
-    """A store elsewhere that says what it likes."""
+    """A remote store with scripted answers."""
 
     def __init__(self, claim: str | StoreError, name: str = "claims") -> None:
         self.name = name
@@ -81,7 +81,7 @@ def published(update: Update, store: Claims, shelf: FakeGateway) -> str:
     try:
         pinned = StorePublisher((store,), GatewayReader([shelf.url]), 0.0).publish(update)
     finally:
-        assert list(update.path.parent.iterdir()) == [update.path], "nothing read back is left"
+        assert list(update.path.parent.iterdir()) == [update.path], "the downloaded copy must be removed"
         assert update.path.read_bytes() == DATA
     assert (pinned.provider, pinned.read_back_from, pinned.size) == ("claims", shelf.url, len(DATA))
     return pinned.cid
@@ -104,7 +104,7 @@ def test_a_cid_of_other_bytes_is_not_handed_on(update: Update, shelf: FakeGatewa
     cid = str(cid_of_file(other))
     other.unlink()
     shelf.files[cid] = b"other bytes"
-    with pytest.raises(IntegrityError, match="other bytes"):
+    with pytest.raises(IntegrityError, match="does not match"):
         published(update, Claims(cid), shelf)
     assert asked(shelf) == []
 
@@ -137,7 +137,7 @@ def test_the_stores_own_error_passes_through(update: Update, shelf: FakeGateway)
 
 
 class Time:
-    """A clock that moves when somebody sleeps on it; ``then`` is called after each sleep."""
+    """A clock that each sleep advances. ``then`` is called after each sleep."""
 
     def __init__(self, then: Callable[[], None] = lambda: None) -> None:
         self.now = 0.0
@@ -197,8 +197,8 @@ async def test_what_is_waited_for_is_said_once(update: Update, shelf: FakeGatewa
     with pytest.raises(ContentNotFound):
         await patient.pin(update, log=MemoryUploadLog(), scratch=update.path.with_name("s"))
     assert len(asked(shelf)) > 2
-    assert said[0] == f"The store claims keeps it as {update.cid}. Reading it back through a gateway…"
-    assert re.fullmatch(r"The gateway \S+ does not have the file. Trying again for up to \d+ s…", said[1])
+    assert said[0] == f"The store claims has pinned the update as {update.cid}. Reading it back through a gateway…"
+    assert re.fullmatch(r"The gateway \S+ does not have the file. Retrying for up to \d+ s…", said[1])
     assert len(said) == 2
 
 
@@ -250,7 +250,7 @@ async def test_all_that_failed_is_named(update: Update, shelf: FakeGateway) -> N
     with pytest.raises(StoreUnavailable) as caught:
         await publisher(shelf, Time(), *stores).pin(update, log=MemoryUploadLog(), scratch=update.path.with_name("s"))
     assert str(caught.value) == (
-        "No storage has taken the update: one: Its key is wrong; two: It is down; three: It is busy. "
+        "No storage accepted the update: one: Its key is wrong; two: It is down; three: It is busy. "
         "Set the key. Start it."
     )
     assert caught.value.retry_after == 5
@@ -259,7 +259,7 @@ async def test_all_that_failed_is_named(update: Update, shelf: FakeGateway) -> N
 async def test_a_store_that_gave_a_wrong_cid_is_not_sent_to_again(update: Update, shelf: FakeGateway) -> None:
     liar, log = Claims(str(Cid.of_block(1, RAW, b"x"))), MemoryUploadLog()
     for _ in range(3):
-        with pytest.raises(IntegrityError, match="other bytes"):
+        with pytest.raises(IntegrityError, match="does not match"):
             await publisher(shelf, Time(), liar).pin(update, log=log, scratch=update.path.with_name("s"))
     assert len(liar.asked) == 1
     assert shelf.log == []
@@ -275,11 +275,11 @@ async def test_a_new_training_of_the_same_round_is_uploaded_anew(update: Update,
 
 
 class Killed(BaseException):
-    """The process ends here."""
+    """Raised where the process is killed."""
 
 
 class MortalLog(MemoryUploadLog):
-    """A log whose process is killed at the ``fatal``-th save, before or after the row is on disk."""
+    """A log that raises `Killed` at the ``fatal``-th save, before or after the row is stored."""
 
     def __init__(self, fatal: int, *, after: bool) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""Downloads from gateways that nobody has to trust, checked and kept."""
+"""Verified and cached downloads from untrusted gateways."""

@@ -1,4 +1,4 @@
-"""Downloads kept by CID, so that nothing is fetched twice and what broke off goes on where it stopped."""
+"""A download cache by CID. It avoids repeated downloads and resumes interrupted ones."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _PARTIAL_SECONDS = 7 * 86_400
 
 
 class CachedReader:
-    """A reader with a folder of what it fetched before. Kept bytes are verified again each time.
+    """A reader with a cache folder. It verifies cached files again at every use.
 
     Args:
-        reader: asked for what is not there.
-        folder: one file per CID; anything in it may be deleted at any time.
-        max_bytes: the most to keep; the files not used for longest go first.
-        now: Unix seconds, for the age of what is kept.
+        reader: downloads files that are not in the cache.
+        folder: one file per CID; any file in it may be deleted at any time.
+        max_bytes: the size limit of the cache; the least recently used files are removed first.
+        now: returns Unix seconds, for the age of cached files.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class CachedReader:
         self._locks: dict[str, threading.Lock] = {}
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
-        """As `GatewayReader.fetch`; the gateway's name is ``cache`` where nobody was asked."""
+        """As `GatewayReader.fetch`. For a cached file the gateway's name is ``cache``."""
         root = Cid.parse(cid)
         kept = self._folder / str(root)
         with writing(destination):
             make_private(self._folder)
-            # Two rounds may have the same base model.
+            # Two rounds with the same base model must not download it at the same time.
             with _held(self._locks.setdefault(cid, threading.Lock()), cancel):
                 fetched = self._kept(kept, root, max_bytes)
                 if fetched is None:
@@ -76,7 +76,7 @@ class CachedReader:
         return Fetched("cache", size)
 
     def _evict(self, newest: Path) -> None:
-        """Makes room; what was just used stays, whatever its size."""
+        """Remove files until the cache is within its limit. The file just used stays, regardless of its size."""
         files = [(path.stat(), path) for path in self._folder.iterdir() if path != newest]
         files.sort(key=lambda entry: entry[0].st_mtime)
         left = newest.stat().st_size + sum(stat.st_size for stat, _ in files)
@@ -99,7 +99,7 @@ def _held(lock: threading.Lock, cancel: threading.Event) -> Iterator[None]:
 
 
 def _link(kept: Path, destination: Path) -> None:
-    """Gives a file a second name; a copy where the file system has no links."""
+    """Create a hard link, or a copy if the file system does not support links."""
     with appearing(destination) as scratch:
         try:
             os.link(kept, scratch)

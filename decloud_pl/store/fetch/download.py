@@ -1,4 +1,4 @@
-"""One file from one gateway, into a scratch file that another gateway can take up where this one broke off."""
+"""Download one file from one gateway into a scratch file. Another gateway can resume an interrupted download."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from decloud_pl.http_client import BoundedSession
 
-_CHUNK = 1 << 16  # what is lost when a connection breaks off within a chunk
+_CHUNK = 1 << 16  # the most that is lost if a connection breaks within a chunk
 _MAX_REDIRECTS = 3
 _NOT_FOUND = (404, 410)
 _NOT_ALLOWED = (401, 402, 403, 451)
@@ -40,7 +40,7 @@ _ACCEPT_FILE = "application/octet-stream, */*;q=0.1"
 class Prefix:
     """The beginning of a file on disk.
 
-    ``verified`` bytes from its start were checked against the CID; what follows is a gateway's word.
+    The first ``verified`` bytes were checked against the CID. The bytes after them are not verified.
     """
 
     path: Path
@@ -51,13 +51,20 @@ class Prefix:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut(self) -> None:
-        """Drops what is not verified."""
+        """Remove the bytes that are not verified."""
         os.truncate(self.path, self.verified)
 
 
 @dataclass(frozen=True)
 class TransferLimits:
-    """What one download may take: seconds of silence, seconds in all, bytes; ``monotonic`` tells how fast it is."""
+    """The limits of one download.
+
+    Attributes:
+        silence: seconds the gateway may be silent.
+        total_seconds: seconds for the whole download.
+        max_bytes: the largest size of the file.
+        monotonic: the clock that measures the speed.
+    """
 
     silence: float
     total_seconds: float
@@ -67,14 +74,17 @@ class TransferLimits:
 
 @dataclass
 class Download:
-    """A file from one gateway; `run` once, from any thread, with `cancel` from any other.
+    """A download from one gateway. Call `run` once, from any thread; any other thread may call `cancel`.
 
     Attributes:
-        prefix: where the bytes go, and what of them is there already.
-        received: bytes that came so far.
+        url: the base address of the gateway.
+        root: the CID of the file.
+        prefix: the scratch file, and how much of it is already present.
+        limits: on time and size.
+        received: the number of bytes received so far.
+        gave_up: whether the time ran out; another request to this gateway would not help.
         responding: whether the gateway has begun to answer, so that the scratch file may change.
-        gave_up: whether its time ran out, so that asking this gateway again is no use.
-        started: when, by the clock of ``limits``.
+        started: the start time by the clock of ``limits``.
     """
 
     url: str
@@ -92,17 +102,17 @@ class Download:
         self.started = self.limits.monotonic()
 
     def cancel(self) -> None:
-        """Makes `run` end soon."""
+        """Make `run` raise `Cancelled` soon."""
         self._cancelled.set()
         session = self._session
         if session is not None:
             session.abort()
 
     def run(self) -> int:
-        """Downloads and verifies; on return the scratch file is the file that ``root`` names.
+        """Download and verify the file. On return, the scratch file holds the complete file.
 
         Returns:
-            Its size in bytes.
+            The size in bytes.
 
         Raises:
             Cancelled: `cancel` was called.
@@ -124,7 +134,7 @@ class Download:
                 raise Cancelled from None
             self.gave_up = session.expired
             if self.gave_up:
-                raise StoreUnavailable(f"The gateway {self._host} is too slow.", fix="Use another one.") from error
+                raise StoreUnavailable(f"The gateway {self._host} is too slow.", fix="Use another gateway.") from error
             raise no_answer(f"The gateway {self._host}", error) from error
 
     def _attempt(self, session: BoundedSession) -> int:
@@ -147,7 +157,7 @@ class Download:
         if profile_of(self.prefix.path, self.root) is not None:
             return self.prefix.size
         if have > self.prefix.verified:
-            # The beginning came from somebody else, perhaps a liar: this gateway is to be heard from the start.
+            # The prefix came from another gateway and may be wrong, so download the whole file from this one.
             return self._without_prefix(session)
         self.prefix.cut()
         require_match(self.prefix.path, self.root)
@@ -186,7 +196,7 @@ class Download:
         return urlsplit(self.url).netloc
 
     def _get(self, session: BoundedSession, have: int) -> requests.Response:
-        """The response to follow, after at most a few redirects within the gateway."""
+        """Return the final response. At most three redirects within the gateway are followed."""
         from decloud_pl.http_client import REDIRECTS
 
         target = f"{self.url}/ipfs/{self.root}" + ("" if have else "?format=car")
@@ -203,15 +213,17 @@ class Download:
             try:
                 target = urljoin(target, response.headers.get("Location", ""))
             except ValueError as error:
-                raise self._astray("an address that cannot be read") from error
+                raise self._astray("an invalid address") from error
             if not within(target, self.url):
                 raise self._astray(_origin(target))
-        raise StoreUnavailable(f"The gateway {self._host} redirects in circles.", fix="Use another one.")
+        raise StoreUnavailable(
+            f"The gateway {self._host} redirects more than {_MAX_REDIRECTS} times.", fix="Use another gateway."
+        )
 
     def _astray(self, where: str) -> StoreUnavailable:
         return StoreUnavailable(
-            f"The gateway {self._host} redirects to another host ({where}), which is not followed.",
-            fix="Configure the address it redirects to, or another gateway.",
+            f"The gateway {self._host} redirects to another host ({where}); such redirects are not followed.",
+            fix="Add the address that it redirects to, or another gateway, to network.gateways.",
         )
 
     def _check_status(self, response: requests.Response, have: int) -> None:
@@ -221,19 +233,19 @@ class Download:
         wait = retry_after(response.headers.get("Retry-After", ""))
         response.close()
         if status in _NOT_FOUND:
-            raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="It may have it later.")
+            raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="Try again later.")
         if status in _NOT_ALLOWED:
             raise StoreUnavailable(
-                f"The gateway {self._host} does not give the file to this program (HTTP {status}).",
-                fix="It may serve its owner only, or what its owner pinned; add another gateway to network.gateways.",
+                f"The gateway {self._host} denies access to the file (HTTP {status}).",
+                fix="Add another gateway to network.gateways. This one may serve only its owner, or only pinned files.",
             )
         raise StoreUnavailable(f"The gateway {self._host} answered with HTTP {status}.", retry_after=wait)
 
 
 def within(target: str, url: str) -> bool:
-    """Whether an address is the gateway's own: the same host, or a subdomain of it (``<cid>.ipfs.dweb.link``).
+    """Return whether a URL belongs to the gateway: its host, or a subdomain of it (``<cid>.ipfs.dweb.link``).
 
-    Of a gateway on this machine so are ``localhost`` and what is below it: Kubo redirects to ``<cid>.ipfs.localhost``.
+    For a gateway on this machine, so do ``localhost`` and its subdomains: Kubo redirects to ``<cid>.ipfs.localhost``.
     """
     try:
         there, here = urlsplit(target), urlsplit(url)
@@ -246,9 +258,9 @@ def within(target: str, url: str) -> bool:
 
 
 def at_gateway(target: str, url: str) -> tuple[str, str]:
-    """Where to ask for an address that is `within` a gateway, and the ``Host`` header that names what is asked for.
+    """Return the URL to connect to and the ``Host`` header for a URL `within` a gateway.
 
-    Names below ``localhost`` mean this machine (RFC 6761, section 6.3), but few resolvers know them.
+    Subdomains of ``localhost`` mean this machine (RFC 6761, section 6.3), but few resolvers support them.
     """
     parts, here = urlsplit(target), urlsplit(url)
     if is_loopback(here.hostname or "") and _below_localhost(parts.hostname or ""):
@@ -261,11 +273,11 @@ def _below_localhost(host: str) -> bool:
 
 
 def _origin(target: str) -> str:
-    """Scheme and host of an address from a stranger, to be shown."""
+    """Return scheme and host of an untrusted URL, safe to print."""
     try:
         parts = urlsplit(target)
     except ValueError:
-        return "an address that cannot be read"
+        return "an invalid address"
     shown = "".join(char for char in f"{parts.scheme}://{parts.netloc}" if char.isascii() and char.isprintable())
     return shown[:_LONGEST_NAME]
 
@@ -275,11 +287,11 @@ def _is_car(response: requests.Response) -> bool:
 
 
 def _continues(response: requests.Response, have: int) -> bool:
-    """Whether a partial answer begins where the prefix ends; any other is a defect of the gateway."""
+    """Return True if a partial answer begins at the end of the prefix; raise `StoreUnavailable` otherwise."""
     if response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
         return True
     raise StoreUnavailable(
-        f"The gateway {urlsplit(response.url).hostname} answered with another part than was asked for.",
+        f"The gateway {urlsplit(response.url).hostname} returned a different part of the file than requested.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What fetches files, and how a cancelled task ends a download."""
+"""The interface of readers, and downloads that end with the task that started them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 
 NEVER = threading.Event()
-"""The default of ``cancel``; nobody sets it."""
+"""The default of ``cancel``. It must never be set."""
 
 
 class Cancelled(Exception):
-    """The download was ended from outside."""
+    """The caller cancelled the download."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Fetched:
 
 
 class Fetcher(Protocol):
-    """Delivers a file by CID, verified. Setting ``cancel`` makes `fetch` raise `Cancelled` soon, from any thread."""
+    """Fetches a file by CID and verifies it. Any thread may set ``cancel``; `fetch` then raises `Cancelled` soon."""
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched: ...
 
 
 async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """Runs in a thread what fetches files; ``work`` gets the event that a cancellation of this task sets."""
+    """Run ``work`` in a thread. Its argument is an event that is set when this task is cancelled."""
     cancel = threading.Event()
     try:
         return await asyncio.to_thread(work, cancel)
@@ -43,5 +43,5 @@ async def in_thread(work: Callable[[threading.Event], T]) -> T:
 
 
 async def fetch_in_task(reader: Fetcher, cid: str, destination: Path, *, max_bytes: int) -> None:
-    """As the reader's ``fetch``, in a thread that a cancellation of this task ends."""
+    """Call the reader's ``fetch`` in a thread. A cancellation of this task ends the download."""
     await in_thread(lambda cancel: reader.fetch(cid, destination, max_bytes=max_bytes, cancel=cancel))

@@ -1,4 +1,4 @@
-"""Downloads through HTTP gateways that nobody has to trust: every byte is checked against the CID."""
+"""Downloads through untrusted HTTP gateways: every byte is checked against the CID."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 _TICK = 0.02
 _JUDGED_AFTER = 5.0  # seconds
 _SLOW_RATE = 128 * 1024
-"""Bytes a second, on average since its start, below which the next gateway is asked beside the one that delivers."""
+"""Bytes per second. If a download is slower on average, the next gateway starts in parallel."""
 _RESUMES = 3
 _JOIN_SECONDS = 5.0
 _EXPECTED = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceeded)
@@ -42,18 +42,18 @@ _EXPECTED = (StoreUnavailable, ContentNotFound, IntegrityError, SizeLimitExceede
 class GatewayReader:
     """Fetches files by CID from the first gateway that delivers the right bytes.
 
-    A second gateway is asked while the first is slow, and the one that was fastest comes first the next time.
-    What one delivered before it broke off is kept, and the next goes on from there. A redirect to another host
-    is not followed: it would tell a host that nobody configured what is fetched.
+    If a gateway is slow, the next one starts in parallel. The next download begins with the gateway that won. If a
+    gateway breaks off, the next one resumes the download. Redirects to another host are not followed, because that
+    host, which the user did not configure, would see the CID.
 
     Args:
-        urls: base addresses, with or without ``/ipfs`` at the end; ``/ipfs/<cid>`` is put behind each.
+        urls: base addresses, with or without ``/ipfs`` at the end; the reader appends ``/ipfs/<cid>``.
         timeout: seconds a gateway may be silent.
         total_seconds: seconds one gateway may take for one file.
-        monotonic: the clock by which a gateway is slow.
+        monotonic: the clock that measures the speed of a gateway.
 
     Raises:
-        ConfigError: no address, or one that is not a gateway's; or as `route_to`.
+        ConfigError: ``urls`` is empty, or an address is not a gateway's; or as `route_to`.
     """
 
     def __init__(
@@ -87,22 +87,22 @@ class GatewayReader:
         cancel: threading.Event = NEVER,
         partial: Path | None = None,
     ) -> Fetched:
-        """Downloads a file; ``destination`` appears only when all of it is there and verified.
+        """Download a file. ``destination`` appears only when the file is complete and verified.
 
         Args:
-            cid: the file's CID, untrusted text.
-            destination: where to put it; replaced when it exists.
+            cid: the CID of the file, as untrusted text.
+            destination: the path to write; an existing file is replaced.
             max_bytes: the largest file to accept.
-            cancel: ends the download when it is set.
-            partial: where the beginning of a failed download is kept for the next call; kept nowhere by default.
+            cancel: an event that ends the download when it is set.
+            partial: a path that keeps the beginning of a failed download for the next call; None to keep nothing.
 
         Raises:
-            InvalidCid: not a CID that can be verified.
-            StoreUnavailable: some gateway did not answer, so asking again may help.
-            ContentNotFound: no gateway has it.
-            IntegrityError: nobody delivered bytes that match.
-            SizeLimitExceeded: it is larger than ``max_bytes``.
-            StoreError: the file cannot be written here.
+            InvalidCid: ``cid`` is not a CID that can be verified.
+            StoreUnavailable: a gateway did not answer, so a retry may help.
+            ContentNotFound: no gateway has the file.
+            IntegrityError: no gateway delivered bytes that match the CID.
+            SizeLimitExceeded: the file is larger than ``max_bytes``.
+            StoreError: ``destination`` cannot be written.
             Cancelled: ``cancel`` was set.
         """
         root = Cid.parse(cid)
@@ -124,7 +124,7 @@ class GatewayReader:
 
 
 class _Race:
-    """One file from several gateways, one after the other or, while one is slow, two and more at once."""
+    """A download of one file from several gateways in turn; while a gateway is slow, the next one runs in parallel."""
 
     def __init__(
         self,
@@ -144,14 +144,14 @@ class _Race:
         self._scratches: list[Path] = []
 
     def take(self, partial: Path) -> None:
-        """Uses what an earlier call left; nobody vouches for it until the end."""
+        """Use the beginning that an earlier call kept. It is not verified until the file is complete."""
         scratch = self._scratch()
         with contextlib.suppress(FileNotFoundError):
             partial.replace(scratch)
             self._kept = Prefix(scratch)
 
     def run(self, cancel: threading.Event) -> tuple[Download, int]:
-        """The download that won and the size of its file."""
+        """Return the first download that succeeds and the size of its file."""
         failures: list[StoreError] = []
         self._start()
         while True:
@@ -177,11 +177,11 @@ class _Race:
                 raise most_hopeful(failures)
 
     def end(self, partial: Path | None) -> None:
-        """Stops what runs and removes what is left, but for a beginning that ``partial`` is to keep."""
+        """Cancel the running downloads and remove the scratch files. Keep the beginning of the file at ``partial``."""
         for download, _ in self._running:
             download.cancel()
         for download, thread in self._running:
-            # One that has not begun to answer has written nothing, and its thread ends by its own time limit.
+            # A download without an answer has not written to its file, and its thread ends by its own time limit.
             if download.responding:
                 thread.join(_JOIN_SECONDS)
         with contextlib.suppress(OSError):
@@ -206,7 +206,7 @@ class _Race:
     def _work(self, download: Download) -> None:
         try:
             self._results.put((download, download.run()))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits, which raises it
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
             self._results.put((download, error))
 
     def _last_is_slow(self) -> bool:
@@ -215,7 +215,7 @@ class _Race:
         return seconds >= _JUDGED_AFTER and download.received < _SLOW_RATE * seconds
 
     def _keep(self, download: Download, failure: StoreError) -> None:
-        """Keeps the longest beginning of the file, and asks a gateway again that broke off within it."""
+        """Keep the longest beginning of the file; queue a gateway again if it broke off during the transfer."""
         prefix = download.prefix
         if isinstance(failure, IntegrityError) and prefix.size:
             prefix.cut()
@@ -232,5 +232,8 @@ _HOPE = (StoreUnavailable, ContentNotFound, IntegrityError, StoreRejected, SizeL
 
 
 def most_hopeful(failures: Sequence[StoreError]) -> StoreError:
-    """The failure that another try is most likely to mend: one broken gateway or store must not end the matter."""
+    """Return the failure that a retry is most likely to resolve.
+
+    A single broken gateway or store must not prevent a retry with the others.
+    """
     return min(failures, key=lambda failure: next(i for i, kind in enumerate(_HOPE) if isinstance(failure, kind)))

@@ -1,4 +1,4 @@
-"""Bytes on their way from a stranger to a file: nothing appears before every byte is known to be right."""
+"""Checks and errors for downloads from untrusted sources."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from decloud_pl.store.ipfs.unixfs import profile_of
 
 @contextmanager
 def writing(destination: Path) -> Iterator[None]:
-    """Raises `StoreError` where the disk refuses what is written to a file, or to another one on the way to it."""
+    """Raise `StoreError` if ``destination``, or another file in its context, cannot be written."""
     try:
         yield
     except OSError as error:
-        named = error.filename2 or error.filename  # of a copy, where it goes
+        named = error.filename2 or error.filename  # `filename2` is the destination of a copy
         place = destination if named is None or Path(named).parent == destination.parent else named
         raise StoreError(
             f"{place} cannot be written: {error.strerror}.", fix="Free disk space or check the folder."
@@ -25,17 +25,20 @@ def writing(destination: Path) -> Iterator[None]:
 
 
 def require_match(path: Path, root: Cid) -> None:
-    """Imports a file again under every known profile.
+    """Check that a file has the CID ``root`` under one of `PROFILES`.
 
     Raises:
-        IntegrityError: none of them gives ``root``.
+        IntegrityError: no profile gives ``root``.
     """
     if profile_of(path, root) is None:
-        raise IntegrityError(f"The bytes do not match {root}.", fix="The source is broken or lies.")
+        raise IntegrityError(
+            f"The bytes do not match {root}.", fix="The source is faulty or malicious; use another one."
+        )
 
 
 def too_large(root: Cid, max_bytes: int) -> SizeLimitExceeded:
-    """The error for a file over its limit."""
+    """Return the error for a file that exceeds the limit."""
     return SizeLimitExceeded(
-        f"{root} is larger than the limit of {max_bytes:,} bytes.", fix="Raise the limit if you trust its origin."
+        f"{root} is larger than the limit of {max_bytes:,} bytes.",
+        fix="Raise the limit if you trust the origin of the file.",
     )

@@ -1,4 +1,4 @@
-"""CAR v1 archives (https://ipld.io/specs/transport/car/carv1/): writing, and reading with every block checked."""
+"""Write CAR v1 archives, and read them with a check of every block (https://ipld.io/specs/transport/car/carv1/)."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _CID_ROOM = 64
 
 
 class Readable(Protocol):
-    """Where an archive comes from."""
+    """The source of an archive."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 def car_header(root: Cid) -> bytes:
-    """The header: DAG-CBOR of ``{"roots": [root], "version": 1}``."""
+    """Return the header: DAG-CBOR of ``{"roots": [root], "version": 1}``."""
     name = b"\x00" + bytes(root)
     body = b"\xa2\x65roots\x81\xd8\x2a\x58" + bytes((len(name),)) + name + b"\x67version\x01"
     return uvarint(len(body)) + body
 
 
 def car_section(cid: Cid, block: bytes | memoryview) -> bytes:
-    """One block of an archive."""
+    """Return one section of an archive: length, CID and block."""
     name = bytes(cid)
     return b"".join((uvarint(len(name) + len(block)), name, block))
 
 
 def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
-    """The bytes of a file from an archive in depth-first order with duplicates, checked block by block.
+    """Yield the bytes of a file from an archive in depth-first order with duplicates, verified block by block.
 
-    Memory is one block. What stands in the header is not believed: the blocks have to match ``root``.
+    The reader keeps one block in memory. It ignores the root in the header: the blocks must match ``root``.
 
     Raises:
-        IntegrityError: a truncated or malformed archive, blocks out of order, bytes that do not match.
+        IntegrityError: the archive is truncated or malformed, or a block is out of order or does not match its CID.
     """
     _skip_header(source)
 
@@ -50,7 +50,7 @@ def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
         if length is None:
             raise IntegrityError("The archive ends before the file does.")
         if length > MAX_BLOCK + _CID_ROOM:
-            raise IntegrityError("The archive has a block larger than any valid one.")
+            raise IntegrityError("The archive has a block that is larger than a valid block.")
         section = _exactly(source, length)
         cid, start = Cid.from_bytes(section)
         if (cid.codec, cid.digest) != (wanted.codec, wanted.digest):
@@ -65,7 +65,7 @@ def _skip_header(source: Readable) -> None:
     if length is None or not 0 < length <= _MAX_HEADER:
         raise IntegrityError("The archive has no valid header.")
     if b"\x67version\x01" not in _exactly(source, length):
-        raise IntegrityError("The archive is not a CAR of version 1.")
+        raise IntegrityError("The archive is not a CAR archive of version 1.")
 
 
 def _length(source: Readable) -> int | None:
@@ -96,9 +96,9 @@ def _exactly(source: Readable, count: int) -> bytes:
 
 
 class ChunkReader:
-    """A `Readable` over an iterator of chunks, as HTTP responses give them.
+    """A `Readable` over the chunks of an HTTP response.
 
-    ``on_bytes`` is called with the length of each chunk; it may raise to end an endless body.
+    ``on_bytes`` is called with the length of each chunk. It may raise an exception to end an endless body.
     """
 
     def __init__(self, chunks: Iterator[bytes], on_bytes: Callable[[int], None]) -> None:

@@ -1,8 +1,8 @@
 """Content identifiers, parsed strictly: a CID from the chain is untrusted text.
 
-Only what this package can verify is accepted: CIDv0 (base58btc, dag-pb) and CIDv1 (base32 lower case, raw or
-dag-pb), both with a 32-byte SHA-256 (https://github.com/multiformats/cid). Anything that would not come out
-of `str` exactly as it went in is refused, so a parsed CID is safe in a path and a URL.
+This package accepts only CIDs that it can verify: CIDv0 (base58btc, dag-pb) and CIDv1 (base32 lower case, raw or
+dag-pb), both with a 32-byte SHA-256 (https://github.com/multiformats/cid). It rejects text that differs from `str` of
+the parsed CID, so a parsed CID is safe in a path and in a URL.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _LONGEST_SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """How a file is cut into blocks, which decides its CID.
+    """The rules by which a file is split into blocks. They determine the CID of the file.
 
-    Leaves of ``chunk_size`` bytes are bare (``raw_leaves``) or wrapped in dag-pb; a node has at most ``width``
-    children.
+    Leaves of ``chunk_size`` bytes are stored as they are (``raw_leaves``) or wrapped in dag-pb. A node has at most
+    ``width`` children.
     """
 
     name: str
@@ -56,7 +56,7 @@ DEFAULT_PROFILE = "kubo-v1"
 
 @dataclass(frozen=True, slots=True)
 class Cid:
-    """A CID; ``digest`` is the SHA-256 of the block it names."""
+    """A CID. ``digest`` is the SHA-256 of its block."""
 
     version: int
     codec: int
@@ -68,10 +68,10 @@ class Cid:
 
     @classmethod
     def parse(cls, text: str) -> Cid:
-        """Parses canonical text.
+        """Parse a CID in canonical form.
 
         Raises:
-            InvalidCid: anything that is not a CID this package can verify.
+            InvalidCid: the text is not a CID that this package can verify.
         """
         try:
             cid = cls._parse(text)
@@ -80,8 +80,8 @@ class Cid:
         if cid is None or str(cid) != text:
             shown = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
             raise InvalidCid(
-                f"{shown!r} is not a CID that can be verified.",
-                fix="Expected are Qm… (version 0) or bafy…/bafk… (version 1) with SHA-256.",
+                f"{shown!r} is not a supported CID.",
+                fix="Use a CID with SHA-256: Qm… (version 0), or bafy… or bafk… (version 1).",
             )
         return cid
 
@@ -96,11 +96,11 @@ class Cid:
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, offset: int = 0) -> tuple[Cid, int]:
-        """Reads a binary CID; returns it and the offset after it.
+        """Read a binary CID; return it and the offset after it.
 
         Raises:
-            IntegrityError: another version, codec or hash than those supported, or short data. It is the block or
-                archive around these bytes that is wrong, not a CID that somebody asked for.
+            IntegrityError: the version, codec or hash is unsupported, or the data is too short. The error is not
+                `InvalidCid`, because the invalid data is the block or archive that contains the CID.
         """
         head = bytes(data[offset : offset + 4])
         if head[:2] == _SHA2_256:
@@ -108,10 +108,10 @@ class Cid:
         elif len(head) == 4 and head[0] == 1 and head[1] in (RAW, DAG_PB) and head[2:] == _SHA2_256:
             version, codec, start = 1, head[1], offset + 4
         else:
-            raise IntegrityError("Bytes that should be a CID are of an unsupported kind.")
+            raise IntegrityError("The data contains a CID with an unsupported version, codec or hash.")
         digest = bytes(data[start : start + _DIGEST_SIZE])
         if len(digest) != _DIGEST_SIZE:
-            raise IntegrityError("Bytes that should be a CID end too early.")
+            raise IntegrityError("The data ends within a CID.")
         return cls(version, codec, digest), start + _DIGEST_SIZE
 
     def __bytes__(self) -> bytes:
@@ -124,5 +124,5 @@ class Cid:
         return "b" + base64.b32encode(bytes(self)).decode().lower().rstrip("=")
 
     def matches(self, block: bytes | bytearray | memoryview) -> bool:
-        """Whether these are the bytes the CID names."""
+        """Return whether the block has this CID."""
         return hashlib.sha256(block).digest() == self.digest

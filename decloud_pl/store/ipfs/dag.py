@@ -1,4 +1,4 @@
-"""The nodes of UnixFS DAGs, and whole files from their blocks (https://github.com/ipfs/specs/blob/main/UNIXFS.md)."""
+"""Decode UnixFS nodes and read files from their blocks (https://github.com/ipfs/specs/blob/main/UNIXFS.md)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decloud_pl.errors import IntegrityError
 from decloud_pl.store.ipfs.cid import RAW, Cid
 
 _DEEPEST = 32
-_MOST_LINKS = 200_000  # that wait on all levels together; Kubo makes nodes of 174 or 1,024
+_MOST_LINKS = 200_000  # pending on all levels together; Kubo makes nodes with 174 or 1,024 links
 _MAX_SHIFT = 56
 _FILE_TYPES = (0, 2)
 """UnixFS types Raw and File."""
@@ -17,17 +17,17 @@ _FILE_TYPES = (0, 2)
 
 @dataclass(frozen=True, slots=True)
 class FileNode:
-    """A decoded dag-pb node of a file: bytes of its own, then its children with the file bytes under each."""
+    """A decoded dag-pb node of a file: its inline bytes, and its children as (CID, number of file bytes)."""
 
     inline: bytes
     children: tuple[tuple[Cid, int], ...]
 
 
 def decode_node(block: bytes) -> FileNode:
-    """Decodes a dag-pb block of a UnixFS file.
+    """Decode a dag-pb block of a UnixFS file.
 
     Raises:
-        IntegrityError: not such a block, for example a directory.
+        IntegrityError: the block is malformed or does not belong to a file; it may be a directory.
     """
     links: list[Cid] = []
     data = b""
@@ -50,17 +50,17 @@ def decode_node(block: bytes) -> FileNode:
         elif field == 4 and isinstance(value, int):
             sizes.append(value)
     if kind not in _FILE_TYPES:
-        raise IntegrityError("The CID names something else than a file.", fix="A plain file is expected.")
+        raise IntegrityError("The CID does not belong to a file.", fix="Use the CID of a plain file.")
     if len(sizes) != len(links):
-        raise IntegrityError("A block names other sizes than children.")
+        raise IntegrityError("A block lists a different number of sizes than children.")
     return FileNode(inline, tuple(zip(links, sizes, strict=True)))
 
 
 def _uvarint(data: bytes | memoryview, position: int) -> tuple[int, int]:
-    """The unsigned LEB128 integer at ``position`` and the position after it.
+    """Return the unsigned LEB128 integer at ``position``, and the position after it.
 
     Raises:
-        IntegrityError: data that ends within the integer, or one of more than 63 bits.
+        IntegrityError: the data ends within the integer, or the integer has more than 63 bits.
     """
     value = shift = 0
     while True:
@@ -94,12 +94,13 @@ def _protobuf(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 
 def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
-    """The bytes of a file, depth first, each block checked against its CID before a byte of it is yielded.
+    """Yield the bytes of a file, depth first. Each block is verified against its CID before any of it is yielded.
 
-    ``block_of`` delivers blocks, in the order they are asked for. Memory is a few blocks and 200,000 links.
+    ``block_of`` returns the block of a CID; it is called in depth-first order. Memory is limited to a few blocks and
+    200,000 links.
 
     Raises:
-        IntegrityError: a block that does not match, or a DAG that contradicts itself.
+        IntegrityError: a block does not match its CID, or the DAG is inconsistent.
     """
     return _walk(root, None, block_of, 0, 0)
 
@@ -107,12 +108,14 @@ def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
 def _walk(
     cid: Cid, expected: int | None, block_of: Callable[[Cid], bytes], depth: int, waiting: int
 ) -> Iterator[bytes]:
-    """The bytes under one block; ``waiting`` counts the links of the blocks above it."""
+    """Yield the bytes below one block; ``waiting`` is the number of links in the blocks above it."""
     if depth > _DEEPEST:
-        raise IntegrityError("The file's DAG is deeper than any real file's.")
+        raise IntegrityError(f"The file's DAG is deeper than {_DEEPEST} levels.")
     block = block_of(cid)
     if not cid.matches(block):
-        raise IntegrityError(f"A block does not match its CID {cid}.", fix="The source is broken or lies.")
+        raise IntegrityError(
+            f"A block does not match its CID {cid}.", fix="The source is faulty or malicious; use another one."
+        )
     size = 0
     if cid.codec == RAW:
         size = len(block)
@@ -122,13 +125,13 @@ def _walk(
         size, children = len(node.inline), node.children
         if node.inline:
             yield node.inline
-        # Not held while the levels below are read.
+        # Free the block while the levels below are read.
         del block, node
         waiting += len(children)
         if waiting > _MOST_LINKS:
-            raise IntegrityError("The file's DAG has more links at once than any real file's.")
+            raise IntegrityError(f"The file's DAG has more than {_MOST_LINKS:,} pending links.")
         for child, child_size in children:
             yield from _walk(child, child_size, block_of, depth + 1, waiting)
             size += child_size
     if expected is not None and size != expected:
-        raise IntegrityError("A block holds another number of bytes than its parent says.")
+        raise IntegrityError("A block has a different number of bytes than its parent declares.")

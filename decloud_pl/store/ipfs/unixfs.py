@@ -1,7 +1,7 @@
-"""Files as UnixFS DAGs: the streaming importer that computes a file's CID.
+"""The streaming importer that turns a file into a UnixFS DAG and computes its CID.
 
 The layout is Kubo's balanced DAG (https://github.com/ipfs/specs/blob/main/UNIXFS.md): leaves of a fixed size,
-nodes of a fixed width. Memory is one chunk and one list of links per level.
+nodes of a fixed width. The importer keeps one chunk and one list of links per level in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BlockSink = Callable[[Cid, "bytes | memoryview"], None]
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A child: its CID, the bytes of its whole DAG, the bytes of file under it."""
+    """A child: its CID, the size of its whole DAG in bytes, and the number of file bytes below it."""
 
     cid: Cid
     dag_size: int
@@ -28,9 +28,9 @@ class _Link:
 
 
 class Importer:
-    """Computes a file's CID from its bytes: `update` as they come, then `finish`.
+    """Computes the CID of a file: pass its bytes to `update`, then call `finish`.
 
-    ``sink`` receives every block as it is made, leaves before the nodes above them.
+    ``sink`` receives every new block, leaves before the nodes above them.
     """
 
     def __init__(self, profile: Profile, sink: BlockSink | None = None) -> None:
@@ -57,7 +57,7 @@ class Importer:
         self._buffer += view[position:]
 
     def finish(self) -> Cid:
-        """The root. An empty file is one empty leaf."""
+        """Return the root's CID. An empty file consists of one empty leaf."""
         if self._buffer or self.size == 0:
             self._leaf(bytes(self._buffer))
         level = 0
@@ -93,7 +93,7 @@ class Importer:
         )
 
     def _emit(self, codec: int, block: bytes | memoryview) -> Cid:
-        # A raw block has no version 0 form.
+        # CID version 0 cannot describe raw blocks.
         cid = Cid.of_block(1 if codec == RAW else self._profile.cid_version, codec, block)
         if self._sink is not None:
             self._sink(cid, block)
@@ -101,7 +101,7 @@ class Importer:
 
 
 def cid_of_file(path: Path, profile: str = DEFAULT_PROFILE, sink: BlockSink | None = None) -> Cid:
-    """The CID of a file on disk under one of `PROFILES`."""
+    """Return the CID of a file on disk under one of `PROFILES`."""
     importer = Importer(PROFILES[profile], sink)
     with path.open("rb") as file:
         for part in _parts(file):
@@ -110,7 +110,7 @@ def cid_of_file(path: Path, profile: str = DEFAULT_PROFILE, sink: BlockSink | No
 
 
 def profile_of(path: Path, cid: Cid) -> str | None:
-    """The name of the profile under which a file has this CID, None when there is none."""
+    """Return the name of the profile under which a file has this CID; None if no profile matches."""
     for name, profile in PROFILES.items():
         if profile.cid_version == cid.version or cid.codec == RAW:
             found = cid_of_file(path, name)
@@ -121,13 +121,13 @@ def profile_of(path: Path, cid: Cid) -> str | None:
 
 def _parts(file: BinaryIO) -> Iterator[memoryview]:
     buffer = memoryview(bytearray(_READ_SIZE))
-    # `readinto` reuses one buffer; a fresh bytes object per read costs a tenth of the hashing.
+    # `readinto` reuses one buffer. A new bytes object per read would cost a tenth of the time for hashing.
     while count := file.readinto(buffer):  # type: ignore[attr-defined]  # every file opened "rb" has it
         yield buffer[:count]
 
 
 def uvarint(value: int) -> bytes:
-    """An unsigned LEB128 integer (https://github.com/multiformats/unsigned-varint)."""
+    """Encode an unsigned LEB128 integer (https://github.com/multiformats/unsigned-varint)."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

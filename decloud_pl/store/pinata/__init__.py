@@ -1,4 +1,4 @@
-"""Pinata (https://pinata.cloud): pins files for those without a node that is always reachable."""
+"""Pinata (https://pinata.cloud), a service that pins files for users without a public IPFS node."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ UPLOAD_URL = "https://uploads.pinata.cloud"
 
 
 class PinataStore:
-    """Pinata's third API where there is a JWT, else its first with the pair of keys.
+    """A store at Pinata. It uses API v3 with a JWT, and API v1 with a pair of keys.
 
     Args:
-        credentials: they choose the API.
-        api_url: of accounts and look-ups.
-        upload_url: of the third API's files.
+        credentials: the JWT or the pair of keys.
+        api_url: the API for accounts and searches.
+        upload_url: the API v3 for uploads.
         timeout: seconds Pinata may be silent.
-        state: a folder that remembers unfinished large uploads.
-        retry: how short disturbances are bridged.
-        largest_single: bytes that the third API takes in one request.
+        state: a folder that records unfinished large uploads; None keeps them in memory.
+        retry: how to retry after temporary failures.
+        largest_single: the most bytes to send to API v3 in one request.
 
     Raises:
-        ConfigError: an address that is not https.
+        ConfigError: an address is not an https URL; or as `route_to`.
     """
 
     name = "pinata"
@@ -64,35 +64,35 @@ class PinataStore:
 
     @classmethod
     def from_secrets(cls, secrets: Mapping[str, str], *, state: str, **settings: Any) -> PinataStore:
-        """With the secrets of ``conf/storage/pinata.yaml``, and that file's settings.
+        """Create a store from the secrets and settings of ``conf/storage/pinata.yaml``.
 
         Raises:
-            ConfigError: no login, half of one, or an address that is not https.
+            ConfigError: the credentials are missing or incomplete, or an address is not an https URL.
         """
         names = ("pinata_api_key", "pinata_secret_key", "pinata_jwt")
         credentials = PinataCredentials(*(secrets.get(name, "") for name in names))
         return cls(credentials, state=Path(state).expanduser(), **settings)
 
     def put(self, path: Path, profile: str = DEFAULT_PROFILE, *, progress: Progress | None = None) -> Stored:
-        """Uploads and pins a file, streaming it.
+        """Upload and pin a file. The upload is streamed.
 
         Raises:
-            StoreUnavailable: Pinata cannot be reached, is overloaded or asks to slow down.
+            StoreUnavailable: Pinata cannot be reached, is overloaded, or limits the request rate.
             StoreRejected: the credentials, their permissions or the plan's limits do not allow it.
             StoreError: the file cannot be read.
         """
         size = checked_file(path)
         cid = self._retry.call(lambda: self._api.upload(path, profile, progress))
-        # A server's word may end up in a message, and a server may repeat what it was sent.
+        # A message may quote the CID, and a server may return the credentials instead of a CID.
         return Stored(self._credentials.redact(cid), profile, size)
 
     def has(self, cid: str) -> bool:
-        """Whether the account has pinned what this CID names."""
+        """Return whether the account has pinned the file with this CID."""
         root = str(Cid.parse(cid))
         return self._retry.call(lambda: self._api.has(root))
 
     def check(self) -> str:
-        """Asks Pinata whether it knows the credentials (``testAuthentication``)."""
-        # A captive portal answers everything with 200 and a page. Pinata answers with a message in JSON.
+        """Check whether Pinata accepts the credentials (``testAuthentication``)."""
+        # A captive portal answers every request with 200 and a page, so require Pinata's JSON message.
         self._retry.call(lambda: self._http.request("GET", f"{self._api_url}/data/testAuthentication").text("message"))
         return f"Pinata accepts the credentials (API {self._api.version})."

@@ -1,4 +1,4 @@
-"""Pinata's keys: kept out of every text that this program or a library may print."""
+"""Pinata's credentials. They never appear in text that this program or a library may print."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LOGIN = "PINATA_JWT, or PINATA_API_KEY and PINATA_SECRET_KEY"
 
 @dataclass(frozen=True, slots=True)
 class PinataCredentials:
-    """What Pinata gave the user: a key with its secret, a JWT, or both. Never shown by ``repr``.
+    """The user's credentials: a key with its secret, a JWT, or both. ``repr`` does not show them.
 
     Raises:
-        ConfigError: none of them, half of a pair, or one with characters that no key has.
+        ConfigError: the credentials are missing or incomplete, or contain characters that are invalid in a key.
     """
 
     api_key: str = field(default="", repr=False)
@@ -32,30 +32,33 @@ class PinataCredentials:
         for name in ("api_key", "secret_key", "jwt"):
             value = getattr(self, name).strip()
             object.__setattr__(self, name, value)
-            # A line break in a header would end up, with the key, in the HTTP library's message.
+            # With a line break in a header, the HTTP library would raise an error that contains the key.
             if value and not _WRITABLE.fullmatch(value):
                 raise ConfigError(
-                    f"The Pinata credential {name} has characters that no key has.", fix="Copy it again, in one line."
+                    f"The Pinata credential {name} contains invalid characters.",
+                    fix="Copy it again, as one line.",
                 )
         if bool(self.api_key) != bool(self.secret_key):
             missing = "PINATA_SECRET_KEY" if self.api_key else "PINATA_API_KEY"
-            raise ConfigError("Only half of Pinata's pair of keys is set.", fix=f"Set {missing} too.")
+            raise ConfigError(
+                f"{missing} is not set, but the other half of Pinata's pair of keys is.", fix=f"Set {missing}."
+            )
         if not (self.jwt or self.api_key):
             kept = "keep one with `decloud-trainer config --set pinata_jwt=-`"
             raise ConfigError(
-                "Pinata needs credentials.",
-                fix=f"Set {LOGIN}, or {kept}; app.pinata.cloud gives them out. With an IPFS node: storage=kubo.",
+                "The credentials for Pinata are not set.",
+                fix=f"Set {LOGIN}, or {kept}. Create them at app.pinata.cloud. With an IPFS node, use storage=kubo.",
             )
 
     def redact(self, text: str) -> str:
-        """A text without the credentials, should a server repeat them."""
+        """Replace the credentials in a text, in case a server repeats them."""
         for secret in (self.secret_key, self.jwt, self.api_key):
             if secret:
                 text = text.replace(secret, _HIDDEN)
         return text
 
     def sign(self, request: PreparedRequest) -> PreparedRequest:
-        """Adds the credentials to a request as it leaves: the JWT where there is one, else the pair of keys."""
+        """Add the credentials to a request: the JWT if set, otherwise the pair of keys."""
         if self.jwt:
             request.headers["Authorization"] = f"Bearer {self.jwt}"
         else:

@@ -1,6 +1,6 @@
-"""Requests to Pinata: time limits, no redirects (they would carry the key elsewhere), and typed errors.
+"""Requests to Pinata with time limits, typed errors, and no redirects, which would send the key to another host.
 
-A form with a file in it (RFC 7578) is sent in pieces: the file is never in memory as a whole.
+A form with a file (RFC 7578) is sent in pieces, so the file is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -26,49 +26,49 @@ from decloud_pl.store.sending import SentFile
 
 _LONGEST_ANSWER = 1 << 20
 _LONGEST_EXCHANGE = 1800.0
-"""Seconds, with the upload of a file."""
+"""Seconds, including the upload of a file."""
 _PIECE = 1 << 18
 _LONGEST_WORDS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer: its headers, and its JSON where it had any."""
+    """A successful answer. ``document`` is its parsed JSON, or None."""
 
     status: int
     headers: Mapping[str, str]
     document: Any
 
     def text(self, *keys: str) -> str:
-        """The text at a path of the JSON document.
+        """Return the string at a path of the JSON document.
 
         Raises:
-            StoreUnavailable: there is none.
+            StoreUnavailable: there is no string at this path.
         """
         value = self.document
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if not isinstance(value, str):
-            raise StoreUnavailable("Pinata answered with something unexpected.")
+            raise StoreUnavailable(f"Pinata's answer has no text at {'.'.join(keys)!r}.")
         return value
 
 
 class PinataHttp:
-    """Requests with a user's credentials; ``timeout`` is the seconds that Pinata may be silent."""
+    """Sends requests with the user's credentials. Pinata may be silent for ``timeout`` seconds."""
 
     def __init__(self, credentials: PinataCredentials, *, timeout: float) -> None:
         self._credentials = credentials
         self._timeout = timeout
 
     def request(self, method: str, url: str, *, data: Any = None, headers: Mapping[str, str] | None = None) -> Answer:
-        """Sends one request.
+        """Send one request.
 
         Raises:
-            StoreUnavailable: no answer, a broken one, 429 or 5xx.
-            StoreRejected: 401, 403, 413 or another refusal.
+            StoreUnavailable: Pinata did not answer completely, or answered with HTTP 429 or 5xx.
+            StoreRejected: Pinata answered with HTTP 401, 403, 413 or another refusal.
         """
         answer = self._try(method, url, data, headers)
-        # Raised here and not where the library's exception is at hand: that one holds the request with its keys.
+        # Not raised in an `except` block: its context would be the library's exception, which holds the keys.
         if isinstance(answer, StoreError):
             raise answer
         return answer
@@ -93,16 +93,16 @@ class PinataHttp:
                 "The encrypted connection to Pinata failed.", fix="Check this machine's clock and proxy."
             )
         except requests.ConnectionError:
-            return StoreUnavailable("Pinata cannot be reached or broke off.")
+            return StoreUnavailable("Pinata cannot be reached or closed the connection.")
         except requests.RequestException:
-            return StoreUnavailable("The exchange with Pinata failed.")
+            return StoreUnavailable("The request to Pinata failed.")
 
     def _read(self, session: BoundedSession, response: requests.Response) -> Answer | StoreError:
         body = b""
         for chunk in () if response.status_code in REDIRECTS else session.body(response, 1 << 16):
             body += chunk
             if len(body) > _LONGEST_ANSWER:
-                return StoreUnavailable("Pinata's answer does not end.")
+                return StoreUnavailable(f"Pinata's answer is larger than {_LONGEST_ANSWER:,} bytes.")
         try:
             document = json.loads(body) if body else None
         except (ValueError, RecursionError):
@@ -119,9 +119,9 @@ class PinataHttp:
 
 
 class FileForm:
-    """The body of one request: its length is known, and it can be gone through once.
+    """The body of one request, with a known length. It can be iterated only once.
 
-    ``fields`` are names and values in ASCII; the file comes after them and is named ``file``.
+    ``fields`` are names and values in ASCII. The file follows them as the field ``file``.
     """
 
     def __init__(self, fields: Mapping[str, str], file: SentFile) -> None:
@@ -146,12 +146,12 @@ class FileForm:
             left -= len(data)
             yield data
         if left:
-            raise StoreError("The file became shorter while it was sent.", fix="Send it again when it is complete.")
+            raise StoreError("The file became shorter during the upload.", fix="Upload it again when it is complete.")
         yield self._tail
 
 
 def _words(document: Any) -> str:
-    """Pinata's own words on an error: ``{"error": {"reason", "details"}}`` or ``{"error": "…"}``."""
+    """Return the message in Pinata's error document: ``{"error": {"reason", "details"}}`` or ``{"error": "…"}``."""
     error = document.get("error") if isinstance(document, dict) else None
     parts = [error.get("reason"), error.get("details")] if isinstance(error, dict) else [error]
     text = ": ".join(part for part in parts if isinstance(part, str) and part)
@@ -159,16 +159,16 @@ def _words(document: Any) -> str:
 
 
 def checked_url(name: str, url: str) -> str:
-    """An address that keys may be sent to.
+    """Check that keys may be sent to a URL; return it without a trailing slash.
 
     Raises:
-        ConfigError: not https, except on this machine; or as `route_to`.
+        ConfigError: the URL is not https (http is allowed on this machine); or as `route_to`.
     """
     parts = urlsplit(url)
     if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))):
         route_to(url)
         return url.rstrip("/")
     raise ConfigError(
-        f"storage.{name} {url!r} is not an https URL, and a key must not travel in the clear.",
+        f"storage.{name} must be an https URL, because requests contain a key (got {url!r}).",
         fix="Write it like https://api.pinata.cloud.",
     )

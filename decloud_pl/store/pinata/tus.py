@@ -1,7 +1,7 @@
-"""Resumable uploads by the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload), as Pinata speaks it.
+"""Resumable uploads with Pinata's version of the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload).
 
-The last piece's answer carries the CID in ``Upload-Cid``. Where an upload lives is remembered in a file, so that
-one that was broken off, by the network or by the end of this process, goes on where it stopped.
+The answer to the last piece returns the CID in ``Upload-Cid``. A file records the URL of each unfinished upload. So an
+upload resumes after a network failure or the end of this process.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ _EXPIRED = (404, 410)
 
 
 class TusUploads:
-    """Uploads to one server, created at ``url``, in pieces of so many bytes.
+    """Uploads to one server.
 
-    ``state`` is a folder for the memory of unfinished uploads; None remembers them within this process only.
+    Args:
+        http: sends the requests.
+        url: the address that creates uploads.
+        state: a folder that records unfinished uploads; None keeps them in memory.
+        piece: the size of one piece in bytes.
     """
 
     def __init__(self, http: PinataHttp, url: str, *, state: Path | None, piece: int = PIECE) -> None:
@@ -39,14 +43,14 @@ class TusUploads:
         self._piece = piece
 
     def send(self, path: Path, profile: str, progress: Progress | None) -> str:
-        """Sends what the server does not have yet; returns the CID it gives the file.
+        """Send the part of a file that the server does not have yet; return the CID from the server.
 
         Raises:
-            StoreUnavailable: the network or the server fails; the next call goes on where this one stopped.
-            StoreRejected: the server refuses.
+            StoreUnavailable: the network or the server failed; the next call resumes the upload.
+            StoreRejected: the server refused the upload.
         """
         with SentFile(path, progress) as file:
-            # The CID makes sure that no other file's upload is continued with this one's bytes.
+            # With the CID as the key, an upload never continues with the bytes of another file.
             key = str(cid_of_file(path, profile))
             location, offset = self._begin(file, key)
             cid = ""
@@ -60,10 +64,12 @@ class TusUploads:
                     if error.retry_after is not None:
                         raise
                     moved = self._where(location)
-                # A server that takes nothing, or loses what it took, must not be sent to for ever.
+                # Stop if the server accepts no more bytes, or loses bytes that it had accepted.
                 stuck = 0 if moved > offset else stuck + 1
                 if stuck >= _TRIES_WITHOUT_PROGRESS:
-                    raise StoreUnavailable("Pinata takes no more of the upload.")
+                    raise StoreUnavailable(
+                        f"Pinata accepted no more bytes of the upload in {_TRIES_WITHOUT_PROGRESS} attempts."
+                    )
                 offset = moved
                 if offset == file.size and not cid:
                     cid = self._finished_cid(location)
@@ -71,7 +77,7 @@ class TusUploads:
         return cid
 
     def _begin(self, file: SentFile, key: str) -> tuple[str, int]:
-        """The upload's address and how much of it the server has."""
+        """Find or create the upload; return its URL and the number of bytes that the server has."""
         known = self._memory.recall(key)
         if known is not None:
             try:
@@ -87,7 +93,7 @@ class TusUploads:
         location = urljoin(self._url, answer.headers.get("Location", ""))
         if urlsplit(location)[:2] != urlsplit(self._url)[:2] or location == self._url:
             raise StoreRejected(
-                "Pinata sends the upload to another host, where the key must not go.",
+                "Pinata redirects the upload to an invalid URL or to another host, which must not get the key.",
                 fix="Check storage.pinata_upload_url.",
             )
         self._memory.remember(key, location)
@@ -101,22 +107,22 @@ class TusUploads:
         return _offset(self._http.request("HEAD", location, headers=_VERSION))
 
     def _finished_cid(self, location: str) -> str:
-        """The CID of an upload whose last answer was lost."""
+        """Query the CID of an upload whose last answer was lost."""
         cid = self._http.request("HEAD", location, headers=_VERSION).headers.get("Upload-Cid", "")
         if not cid:
-            raise StoreUnavailable("Pinata has the whole file but names no CID yet.")
+            raise StoreUnavailable("Pinata has the whole file but has not returned a CID yet.")
         return cid
 
 
 def _offset(answer: Answer) -> int:
     text = answer.headers.get("Upload-Offset", "")
     if not (text.isascii() and text.isdigit()):
-        raise StoreUnavailable("Pinata does not say how much of the upload it has.")
+        raise StoreUnavailable("Pinata's answer has no valid Upload-Offset header.")
     return int(text)
 
 
 class _Memory:
-    """Where unfinished uploads live, by the file's CID."""
+    """The URLs of unfinished uploads, by the CID of the file."""
 
     def __init__(self, url: str, folder: Path | None) -> None:
         self._url = url
@@ -150,7 +156,7 @@ class _Memory:
 
 
 class _Piece(io.RawIOBase):
-    """A part of a file, as a body of known length."""
+    """A part of a file as a request body of known length."""
 
     def __init__(self, file: SentFile, offset: int, most: int) -> None:
         self._file = file
@@ -159,7 +165,7 @@ class _Piece(io.RawIOBase):
         file.seek(offset)
 
     def tell(self) -> int:
-        # Without it the HTTP library would not know the length and would send in chunks.
+        # The HTTP library uses it to find the length. Without a length, it would send a chunked body.
         return self.len - self._left
 
     def read(self, size: int = -1, /) -> bytes:

@@ -1,4 +1,4 @@
-"""Pinata's first API: ``pinFileToIPFS`` with a key and its secret (or a JWT with the old scopes).
+"""Pinata's API v1: ``pinFileToIPFS`` with a key and its secret (or a JWT with the old scopes).
 
 https://docs.pinata.cloud/api-reference/endpoint/ipfs/pin-file-to-ipfs
 """
@@ -15,7 +15,7 @@ from decloud_pl.store.sending import SentFile
 
 
 class PinataV1:
-    """Uploads and look-ups of the first API at ``api_url``."""
+    """Uploads and searches with API v1 at ``api_url``."""
 
     version = "v1"
 
@@ -24,9 +24,9 @@ class PinataV1:
         self._api_url = api_url
 
     def upload(self, path: Path, profile: str, progress: Progress | None) -> str:
-        """Sends a file in one streamed request; returns the CID that Pinata gives it."""
+        """Send a file in one streamed request; return the CID from Pinata."""
         with SentFile(path, progress) as file:
-            # Without the option the CID's version is Pinata's choice.
+            # Without this option, Pinata chooses the CID version.
             options = json.dumps({"cidVersion": PROFILES[profile].cid_version})
             form = FileForm({"pinataOptions": options, "pinataMetadata": json.dumps({"name": file.name})}, file)
             answer = self._http.request(

@@ -1,4 +1,4 @@
-"""Pinata's third API: files with a JWT; over 100 MB by resumable uploads.
+"""Pinata's API v3, with a JWT. Files over 100 MB use resumable uploads.
 
 https://docs.pinata.cloud/api-reference/endpoint/upload-a-file
 """
@@ -13,15 +13,18 @@ from decloud_pl.store.pinata.tus import PIECE, TusUploads
 from decloud_pl.store.sending import SentFile, checked_file
 
 LARGEST_SINGLE_REQUEST = 100_000_000
-"""Bytes. Pinata asks for resumable uploads beyond 100 MB."""
+"""Bytes. Pinata requires resumable uploads above 100 MB."""
 
 
 class PinataV3:
-    """Uploads to ``upload_url`` and look-ups at ``api_url`` of the third API, with a JWT.
+    """Uploads to ``upload_url`` and searches at ``api_url`` with API v3 and a JWT.
 
     Args:
-        state: a folder that remembers unfinished large uploads, None to remember none.
-        largest_single: bytes sent in one request; more goes in pieces.
+        http: sends the requests.
+        api_url: the API for searches.
+        upload_url: the API for uploads.
+        state: a folder that records unfinished large uploads; None keeps them in memory.
+        largest_single: the most bytes to send in one request; larger files are sent in pieces.
     """
 
     version = "v3"
@@ -42,11 +45,11 @@ class PinataV3:
         self._largest_single = largest_single
 
     def upload(self, path: Path, profile: str, progress: Progress | None) -> str:
-        """Sends a file; returns the CID that Pinata gives it. The version of the CID is Pinata's choice."""
+        """Send a file; return the CID from Pinata, which chooses the CID version."""
         if checked_file(path) > self._largest_single:
             return self._resumable.send(path, profile, progress)
         with SentFile(path, progress) as file:
-            # Said because the default may be private, where no gateway would find it.
+            # Set explicitly: the default may be private, and gateways do not serve private files.
             form = FileForm({"network": "public", "name": file.name}, file)
             answer = self._http.request("POST", self._files_url, data=form, headers={"Content-Type": form.content_type})
         return answer.text("data", "cid")

@@ -1,4 +1,4 @@
-"""The archive of `tests.store.own.archive` at the wire; it is a gateway for what it keeps."""
+"""A fake server for `tests.store.own.archive`. It is also a gateway for its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOKEN = "a-token-of-the-archive"
 
 @dataclass
 class FakeArchive(FakeGateway):
-    """Takes files from whoever has the token, and delivers them to everybody."""
+    """Accepts files from clients with the token and serves them to everyone."""
 
     def handle(self, request: Request) -> None:
         knows = request.headers.get("Authorization") == f"Bearer {TOKEN}"

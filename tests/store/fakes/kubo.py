@@ -1,4 +1,4 @@
-"""Kubo's ``/api/v0`` at the wire, as far as a store speaks to it."""
+"""A fake server with the part of Kubo's ``/api/v0`` that the store uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.store.fakes.server import Request, Server
 
 @dataclass
 class FakeKubo(Server):
-    """``files`` by CID; ``lie`` is the CID it gives in place of the right one; ``basic`` a login it asks for."""
+    """``files`` are by CID. ``lie`` replaces the correct CID in answers. ``basic`` is the required login."""
 
     version: str = "0.39.0"
     files: dict[str, bytes] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class FakeKubo(Server):
         return f"/ip4/127.0.0.1/tcp/{urlsplit(self.url).port}/http"
 
     def handle(self, request: Request) -> None:
-        if request.method != "POST":  # Kubo answers nothing else
+        if request.method != "POST":  # Kubo accepts no other method
             request.answer(405)
             return
         command = request.path.removeprefix("/api/v0/")
@@ -48,8 +48,8 @@ class FakeKubo(Server):
             self._error(request, "write /data/ipfs/blocks/X3/put-42: no space left on device")
             return
         version = int(request.query.get("cid-version", "0"))
-        raw = request.query["raw-leaves"].lower() == "true"  # Go reads True as well
-        assert raw == (version == 1), "the importer that this fake uses knows the two usual layouts"
+        raw = request.query["raw-leaves"].lower() == "true"  # Go also accepts "True"
+        assert raw == (version == 1), "the fake supports only Kubo's two default layouts"
         assert request.query.get("chunker") == "size-262144"
         cid = cid_of(part.data, version) if self.lie is None else self.lie
         self.files[cid] = part.data

@@ -1,4 +1,4 @@
-"""CIDs for the fakes, from another implementation than the one under test."""
+"""CIDs for the fakes, from an implementation other than the one under test."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import aleph_cid
 
 
 def cid_of(data: bytes, version: int) -> str:
-    """The CID that ``ipfs add --cid-version=<version>`` gives, by aleph-cid."""
+    """Return the CID of ``ipfs add --cid-version=<version>``, computed with aleph-cid."""
     hasher = aleph_cid.CidHasher.for_ipfs_v1_raw_leaves() if version == 1 else aleph_cid.CidHasher.for_ipfs()
     hasher.update(data)
     return str(hasher.finalize())

@@ -1,4 +1,4 @@
-"""Pinata's first and third API at the wire: login, scopes, limits, duplicates, resumable uploads."""
+"""A fake server for Pinata's API v1 and v3: login, scopes, limits, duplicates, resumable uploads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Resumable:
 
 @dataclass
 class FakePinata(Server):
-    """``files`` by CID; ``lie`` is the CID it gives in place of the right one."""
+    """``files`` are by CID. ``lie`` replaces the correct CID in answers."""
 
     scopes: set[str] = field(default_factory=lambda: {"pinFileToIPFS", "pinList", "files:write", "files:read"})
     files: dict[str, bytes] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class FakePinata(Server):
         bearer = request.headers.get("Authorization")
         pair = (request.headers.get("pinata_api_key"), request.headers.get("pinata_secret_api_key"))
         if bearer != f"Bearer {JWT}" and pair != (KEY, SECRET):
-            shown = bearer or pair[1] or "nothing"  # a careless server repeats what it was sent
+            shown = bearer or pair[1] or "nothing"  # a careless server repeats the credentials
             error = {"reason": "INVALID_CREDENTIALS", "details": f"Invalid/expired credentials: {shown}"}
             request.answer(401, {"error": error})
             return False
@@ -126,7 +126,7 @@ class FakePinata(Server):
             if int(request.headers["Upload-Offset"]) != len(upload.data):
                 request.answer(409)
                 return
-            assert "Content-Length" in request.headers, "a piece comes with its length"
+            assert "Content-Length" in request.headers, "a piece must have a Content-Length"
             if self.cut_pieces:
                 upload.data += request.handler.rfile.read(self.cut_pieces.pop(0))
                 request.hang_up()

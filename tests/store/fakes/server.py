@@ -1,4 +1,4 @@
-"""An HTTP server in this process whose next answers can be faults. What it is asked is written down."""
+"""An HTTP server in this process that records requests and can answer with faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Fault = Callable[["Request"], None]
-"""Answers a request in place of the server."""
+"""Answers a request instead of the server."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Part:
 
 @dataclass
 class Request:
-    """One request, its body unread until somebody asks for it."""
+    """One request. Its body is read on demand."""
 
     handler: BaseHTTPRequestHandler
     method: str
@@ -38,7 +38,7 @@ class Request:
     _body: bytes | None = None
 
     def body(self) -> bytes:
-        """All of the body, sent with a length or in chunks."""
+        """Read the whole body, sent with a length or in chunks."""
         if self._body is None:
             stream = self.handler.rfile
             if "chunked" in self.headers.get("Transfer-Encoding", ""):
@@ -52,12 +52,12 @@ class Request:
         return self._body
 
     def parts(self) -> list[Part]:
-        """The fields of a multipart form."""
+        """Read the fields of a multipart form."""
         boundary = re.search(r'boundary="?([^";]+)', self.headers.get("Content-Type", ""))
-        assert boundary is not None, "the client sent no form"
+        assert boundary is not None, "the request is not a form"
         found = []
         pieces = (b"\r\n" + self.body()).split(b"\r\n--" + boundary[1].encode())
-        assert pieces[-1].startswith(b"--"), "the form was cut off"
+        assert pieces[-1].startswith(b"--"), "the form is incomplete"
         for piece in pieces[1:-1]:
             head, _, data = piece.partition(b"\r\n\r\n")
             name = re.search(rb'[; ]name="([^"]*)"', head)
@@ -66,7 +66,7 @@ class Request:
         return found
 
     def answer(self, status: int, document: Any = None, headers: Mapping[str, str] | None = None) -> None:
-        """A JSON answer; the body is read first, because a client that still sends would not see it."""
+        """Send a JSON answer. Read the body first, because a client does not read an answer while it sends."""
         self.body()
         data = b"" if document is None else json.dumps(document).encode()
         self.send(status, data, {"Content-Type": "application/json", **(headers or {})})
@@ -82,37 +82,37 @@ class Request:
             handler.wfile.write(data)
 
     def hang_up(self) -> None:
-        """Ends the connection without a word."""
+        """Close the connection without an answer."""
         self.handler.close_connection = True
 
 
 def status(code: int, **headers: str) -> Fault:
-    """Answers with a status and, where Pinata would, its form of an error."""
+    """Return a fault that answers with a status, and with an error document as Pinata does."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda request: request.answer(code, {"error": {"reason": "TOLD_TO_FAIL", "details": "as asked"}}, named)
 
 
 def silent(request: Request) -> None:
-    """Says nothing until the server ends."""
+    """Send no answer until the server ends."""
     request.server.ended.wait(30)
     request.hang_up()
 
 
 def cut_request(request: Request) -> None:
-    """Ends the connection in the middle of what the client sends."""
+    """Close the connection in the middle of the request."""
     request.handler.rfile.read(1000)
     request.hang_up()
 
 
 def cut_answer(request: Request) -> None:
-    """Takes the request and breaks off within the answer."""
+    """Read the request and close the connection in the middle of the answer."""
     request.body()
     request.send(200, b'{"IpfsHa', {"Content-Type": "application/json"}, length=500)
     request.hang_up()
 
 
 def not_json(request: Request) -> None:
-    """A captive portal's page."""
+    """Send the page of a captive portal."""
     request.body()
     request.send(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
 
@@ -121,7 +121,7 @@ def not_json(request: Request) -> None:
 class Server:
     """Serves while the context is open.
 
-    ``faults`` answer the next requests that ``faulty`` matches, one each; `handle` answers all others.
+    Each of ``faults`` answers one of the next requests that ``faulty`` matches. `handle` answers all others.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -158,7 +158,7 @@ class Server:
             do_GET = do_POST = do_PATCH = do_HEAD = serve  # noqa: N815
 
             def log_message(self, *arguments: object) -> None:
-                """Nothing goes to the console."""
+                """Print nothing to the console."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -176,7 +176,7 @@ class Server:
         self._thread.join()
 
     def count(self, method: str, path: str) -> int:
-        """How often something was asked for, whatever the answer."""
+        """Return the number of requests with this method and path, regardless of the answers."""
         return sum(entry[0] == method and entry[1].startswith(path) for entry in self.log)
 
 

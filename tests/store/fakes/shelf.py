@@ -1,4 +1,4 @@
-"""A gateway at the wire that delivers what stands on its shelf."""
+"""A fake gateway that serves a dictionary of files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.store.fakes.server import Request, Server
 
 @dataclass
 class FakeGateway(Server):
-    """Serves ``files`` by CID as plain files, with ranges; anything else is not found."""
+    """Serves ``files`` by CID as plain files, with range requests, and answers 404 for all others."""
 
     files: dict[str, bytes] = field(default_factory=dict)
 

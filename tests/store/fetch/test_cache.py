@@ -1,4 +1,4 @@
-"""Downloads kept by CID: asked for once, verified each time, and never more than the limit."""
+"""The download cache: each file is downloaded once and verified at each use, within the size limit."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_broken_download_goes_on_after_a_restart(shelf: FakeGateway, folder: P
     shelf.log.clear()
     CachedReader(GatewayReader([shelf.url]), folder).fetch(CID, tmp_path / "one", max_bytes=len(DATA))
     assert (tmp_path / "one").read_bytes() == DATA
-    assert shelf.log == [("GET", f"/ipfs/{CID}")], "the rest was asked for, not an archive of all"
+    assert shelf.log == [("GET", f"/ipfs/{CID}")], "the reader must request only the rest of the file"
 
 
 def test_the_oldest_go_when_there_are_too_many(shelf: FakeGateway, folder: Path, tmp_path: Path) -> None:
@@ -103,9 +103,9 @@ def test_the_oldest_go_when_there_are_too_many(shelf: FakeGateway, folder: Path,
     cids = list(files)
     for number, cid in enumerate(cids):
         cache.fetch(cid, tmp_path / str(number), max_bytes=1000)
-        cache.fetch(cid, tmp_path / str(number), max_bytes=1000)  # a use, by the clock above
+        cache.fetch(cid, tmp_path / str(number), max_bytes=1000)  # a use at the time of the fake clock
     assert {path.name for path in folder.iterdir()} == set(cids[-3:])
-    assert (tmp_path / "0").read_bytes() == bytes(1000), "what was handed out stays"
+    assert (tmp_path / "0").read_bytes() == bytes(1000), "delivered files must stay"
 
 
 def test_a_beginning_that_nobody_comes_back_for_goes_after_a_week(
@@ -148,7 +148,7 @@ def test_a_download_can_be_cancelled_and_leaves_nobody_waiting(
             pool.submit(cache.fetch, CID, tmp_path / str(place), max_bytes=len(DATA), cancel=cancel)
             for place, cancel in enumerate(cancels)
         ]
-        assert asked.wait(20)  # one of them waits for the gateway, the other one for the first
+        assert asked.wait(20)  # one download waits for the gateway, the other for the first one
         for cancel in cancels:
             cancel.set()
         for download in downloads:
@@ -179,7 +179,7 @@ def test_a_cancelled_task_ends_its_download_with_the_loop(
         await asyncio.to_thread(asked.wait, 20)
         task.cancel()
 
-    asyncio.run(begin_and_cancel())  # waits for its threads
+    asyncio.run(begin_and_cancel())  # asyncio.run waits for the threads
     assert ends == ["Cancelled"]
 
 

@@ -1,4 +1,4 @@
-"""Downloads from gateways that fail, lie, stall and send on: right bytes, or none and the right error."""
+"""Downloads from gateways that fail, lie, stall or redirect: correct bytes, or no file and the right error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 @dataclass
 class Gateway:
-    """A gateway at the wire: ``answer`` says what it does; ``requests`` is what it was asked."""
+    """A fake gateway. ``answer`` selects its behavior, and ``requests`` records the requests."""
 
     url: str
     answer: Answer
@@ -61,7 +61,7 @@ def gateway() -> Iterator[Callable[[Answer], Gateway]]:
                     self.close_connection = True
 
             def log_message(self, *arguments: object) -> None:
-                """Nothing goes to the console."""
+                """Print nothing to the console."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = False
@@ -181,7 +181,7 @@ def refused(
     with pytest.raises(DecloudError) as caught:
         fetch(target, cid, *gateways, max_bytes=max_bytes)
     assert type(caught.value) is kind
-    assert not list(target.parent.iterdir()), "nothing appears and nothing is left"
+    assert not list(target.parent.iterdir()), "no file must appear or remain"
     return caught.value
 
 
@@ -302,7 +302,7 @@ def test_an_archive_cut_within_its_length_is_worth_another_try(gateway: Start, c
 
 def test_a_gateway_that_is_not_there_is_worth_another_try(content: Content, target: Path) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: refuses
+        taken.bind(("127.0.0.1", 0))  # bound but not listening, so it refuses connections
         absent = Gateway(f"http://127.0.0.1:{taken.getsockname()[1]}", hang_up)
         refused(StoreUnavailable, target, content.cid, absent)
 
@@ -396,7 +396,7 @@ def test_a_redirect_to_another_host_is_not_followed(gateway: Start, content: Con
 def test_a_redirect_below_localhost_stays_on_this_machine(
     own: str, host: str, gateway: Start, content: Content, target: Path
 ) -> None:
-    # Kubo keeps the origins of files apart so, and few resolvers know a name below localhost.
+    # Kubo gives each file its own origin in this way. Few resolvers support subdomains of localhost.
     named = host.format(cid=content.cid)
     hosts: list[str] = []
 
@@ -423,7 +423,7 @@ def test_a_gateway_that_is_not_running_is_named(content: Content, target: Path) 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(StoreUnavailable, match=f"The gateway {place} is not running: nothing answers there"):
+        with pytest.raises(StoreUnavailable, match=f"The gateway {place} refused the connection"):
             GatewayReader([f"http://{place}"]).fetch(content.cid, target, max_bytes=len(DATA))
 
 
@@ -432,7 +432,7 @@ def test_a_gateway_that_keeps_files_to_itself_is_named(
     code: int, gateway: Start, content: Content, target: Path
 ) -> None:
     error = refused(StoreUnavailable, target, content.cid, gateway(status(code)))
-    assert f"does not give the file to this program (HTTP {code})" in str(error)
+    assert f"denies access to the file (HTTP {code})" in str(error)
 
 
 def test_silence_is_named(gateway: Start, content: Content, target: Path) -> None:
@@ -444,7 +444,7 @@ def test_silence_is_named(gateway: Start, content: Content, target: Path) -> Non
 
     source = gateway(wait)
     try:
-        with pytest.raises(StoreUnavailable, match="silent for too long"):
+        with pytest.raises(StoreUnavailable, match="timed out"):
             GatewayReader([source.url], timeout=0.1).fetch(content.cid, target, max_bytes=len(DATA))
     finally:
         over.set()
@@ -490,7 +490,7 @@ def test_an_address_that_is_no_gateway_is_a_config_error(urls: list[str]) -> Non
 
 
 def test_a_redirect_to_the_gateways_own_subdomain_is_followed() -> None:
-    # `<cid>.ipfs.<host>` is how public gateways keep the origins of files apart; loopback has no subdomains.
+    # Public gateways give each file its own origin, `<cid>.ipfs.<host>`. Loopback addresses have no subdomains.
     assert within("https://bafy.ipfs.dweb.link/", "https://dweb.link")
     assert within("https://dweb.link/x", "https://dweb.link")
     for target_url in (
@@ -508,12 +508,12 @@ def test_a_redirect_to_the_gateways_own_subdomain_is_followed() -> None:
 
 
 def breaking_off(data: bytes, end: int, content_type: str = "application/octet-stream") -> Answer:
-    """The beginning of a file, then the end of the connection."""
+    """Send the beginning of a file and close the connection."""
     return body(data[:end], content_type, length=len(data))
 
 
 def ranged(data: bytes) -> Answer:
-    """A gateway that can deliver the rest of a file."""
+    """A gateway that supports range requests."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         asked = request.headers.get("Range")
@@ -540,7 +540,9 @@ def test_the_next_gateway_goes_on_where_one_broke_off(
     (asked,) = other.ranges
     assert asked is not None
     begin = int(asked.removeprefix("bytes=").removesuffix("-"))
-    assert begin == (262_144 if form == "car" else 500_000), "whole verified blocks, or all that came"
+    assert begin == (262_144 if form == "car" else 500_000), (
+        "the reader must keep whole verified blocks, or all received bytes"
+    )
 
 
 def test_a_gateway_alone_is_asked_for_the_rest(gateway: Start, content: Content, target: Path) -> None:
@@ -628,7 +630,7 @@ def test_whatever_an_earlier_call_left_the_file_is_right(
 
 
 class ManualTime:
-    """Seconds that only the test moves on."""
+    """A clock that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -660,11 +662,11 @@ def test_a_second_gateway_is_asked_while_the_first_is_slow(
     try:
         assert reader.fetch(content.cid, target, max_bytes=len(DATA)).gateway == other.url
         assert target.read_bytes() == DATA
-        assert list(target.parent.iterdir()) == [target], "the loser has left nothing"
+        assert list(target.parent.iterdir()) == [target], "the slower download must leave no file"
     finally:
         done.set()
         helper.join()
-    # The winner comes first from now on.
+    # The next download must begin with the winner.
     assert reader.fetch(content.cid, target, max_bytes=len(DATA)).gateway == other.url
     assert len(one.requests) == 1
 

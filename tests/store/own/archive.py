@@ -1,4 +1,4 @@
-"""A storage provider of somebody's own: all of its code, as the recipe in CONTRIBUTING.md asks for it."""
+"""The complete code of a custom storage provider, as the recipe in CONTRIBUTING.md describes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from decloud_pl.store.sending import SentFile
 
 
 class ArchiveStore:
-    """Files at ``url``, for whoever has the token.
+    """A store at ``url`` for users with the token.
 
     Raises:
-        ConfigError: there is no token.
+        ConfigError: the token is not set.
     """
 
     name = "archive"

@@ -7,6 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import httpx2
+from solana.rpc.async_api import AsyncClient
+from solana.rpc.async_http_provider import DEFAULT_MAX_TRANSPORT_RETRIES, AsyncHTTPProvider
+from solana.rpc.commitment import Commitment
+from solana.rpc.types import URI
 
 from decloud_pl.proxies import Route
 
@@ -17,13 +21,35 @@ _REFUSAL_SECONDS = 2.0
 """What is read of the text beside a refusal, for messages."""
 
 
-def bounded_client(timeout: float, route: Route) -> httpx2.AsyncClient:
-    """An HTTP client that reaches its server by a route, follows no redirect and reads answers within limits.
+class BoundedClient(AsyncClient):
+    """solana-py's client over an HTTP client that follows no redirect and reads answers within limits.
 
     Args:
+        url: http or https.
+        commitment: of every request that has one.
         timeout: seconds the server may be silent.
-        route: by which all of its requests go.
+        route: the proxy and the certificates of all requests.
     """
+
+    def __init__(self, url: str, *, commitment: str, timeout: float, route: Route) -> None:
+        # AsyncClient's constructor is passed over: it makes its own provider.
+        super(AsyncClient, self).__init__(Commitment(commitment))
+        self._provider = _Provider(url, timeout, _session(timeout, route))
+
+
+class _Provider(AsyncHTTPProvider):
+    def __init__(self, url: str, timeout: float, session: httpx2.AsyncClient) -> None:
+        # AsyncHTTPProvider's constructor is not called: it makes an HTTP client that reads proxies from the
+        # environment, where they may be wrong, and that loads certificates (20 ms) even for a plain http URL.
+        self.endpoint_uri = URI(url)
+        self.timeout = timeout
+        self.extra_headers = {"Accept-Encoding": "identity"}
+        self.session = session
+        self._max_transport_retries = DEFAULT_MAX_TRANSPORT_RETRIES
+        self._limiter = None
+
+
+def _session(timeout: float, route: Route) -> httpx2.AsyncClient:
     context = route.ssl_context()
     return httpx2.AsyncClient(
         http2=True,

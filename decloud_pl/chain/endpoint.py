@@ -24,8 +24,6 @@ _REST = Backoff(2.0, 120.0)
 LONGEST_ASKED_WAIT = 300.0
 """Seconds that an endpoint may ask to be left alone for."""
 _BURST_SECONDS = 1.5
-_UNUSED_PROXY = "http://localhost"
-"""With any, the HTTP client that solana-py makes reads no variables, which may be wrong; it is replaced at once."""
 
 T = TypeVar("T")
 Request = Callable[["AsyncClient"], Awaitable[T]]
@@ -155,20 +153,9 @@ class Endpoint:
 
     def _connected(self) -> AsyncClient:
         if self._client is None:
-            from solana.rpc.async_api import AsyncClient
-            from solana.rpc.commitment import Commitment
+            from decloud_pl.chain.answers import BoundedClient
 
-            from decloud_pl.chain.answers import bounded_client
-
-            self._client = AsyncClient(
-                self.url,
-                commitment=Commitment(COMMITMENT),
-                timeout=self._timeout,
-                extra_headers={"Accept-Encoding": "identity"},
-                proxy=_UNUSED_PROXY,
-            )
-            # solana-py has no parameters for what this one does.
-            self._client._provider.session = bounded_client(self._timeout, self._route)  # noqa: SLF001
+            self._client = BoundedClient(self.url, commitment=COMMITMENT, timeout=self._timeout, route=self._route)
         return self._client
 
 

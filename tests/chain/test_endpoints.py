@@ -418,6 +418,15 @@ async def test_endpoints_of_different_networks_are_refused(rpc: RpcClient, nodes
     assert await rpc.check_same_network() == nodes[0].genesis
 
 
+async def test_a_plain_http_endpoint_needs_no_certificates(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    rpc = RpcClient(nodes[0].url, timeout=5)
+    assert await rpc.balance(ANYBODY) == 1
+    await rpc.aclose()
+
+
 async def test_a_rate_is_kept(nodes: tuple[Node, Node], pace: ManualPace) -> None:
     rpc = RpcClient(nodes[0].url, requests_per_second=4, pace=pace)
     for _ in range(46):

@@ -1,4 +1,4 @@
-"""Each way to get an address wrong has a sentence of its own, and none repeats the address."""
+"""Each kind of wrong address has its own message, and no message repeats the address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole after a failure, locks, and temporary folders, whatever becomes of their processes."""
+"""Atomic files, locks and temporary folders, also after a failure or the end of their process."""
 
 from __future__ import annotations
 

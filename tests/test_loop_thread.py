@@ -1,4 +1,4 @@
-"""Coroutines for synchronous callers, also where a loop runs already."""
+"""Synchronous callers run coroutines, even if an event loop is already running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of an address only scheme, host and port are shown, wherever a key may be in it."""
+"""A redacted address has only its scheme, host and port, because any other part may be a key."""
 
 from __future__ import annotations
 

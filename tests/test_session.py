@@ -1,4 +1,4 @@
-"""A session from a script or a notebook: what cannot be done is a sentence, and nothing hangs or is left behind."""
+"""A session in a script or a notebook: errors are sentences, and a session neither hangs nor leaves processes."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_home_where_a_daemon_works(network: LocalNetwork, tmp_path: Path) -> N
 
 @pytest.fixture
 def others(tmp_path: Path) -> Iterator[tuple[LoopThread, World]]:
-    """A network with its other parties, in one thread."""
+    """A local network with a creator and a validator, in one thread."""
     thread, clock = LoopThread("others"), ManualClock()
     network = LocalNetwork(tmp_path / "network", agents=None, clock=clock)
 
@@ -157,7 +157,7 @@ def test_ctrl_c_while_it_waits_loses_nothing(others: tuple[LoopThread, World], t
         _interrupted(lambda: round_.publish(update))  # the validator has not started the training
         thread.run(world.begin(number))
         assert round_.publish(update) == update.cid
-        _interrupted(round_.claim)  # it has not scored either
+        _interrupted(round_.claim)  # the validator has not scored the update
         assert [event for event in session.events if isinstance(event, Changed)]
     with Session(network) as session:
         assert session.round(number).publish(update) == update.cid

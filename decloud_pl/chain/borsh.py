@@ -57,7 +57,7 @@ class BorshReader:
     def string(self) -> str:
         """Read a text and make it `legible`, because anybody may have written it.
 
-        CIDs and names of data sets do not change.
+        This does not change CIDs and names of data sets.
         """
         try:
             return legible(self.take(self.u32()).decode("utf-8"))

@@ -139,7 +139,7 @@ class NetworkDialect(Dialect, Protocol):
     def create_round(
         self, round_id: int, *, creator: Pubkey, model_cid: str, dataset: str, reward_amount: int
     ) -> Instruction:
-        """Posts a round and deposits its reward in lamports. ``round_id`` must be the counter's count."""
+        """Posts a round and deposits its reward in lamports. ``round_id`` must be the count of the round counter."""
 
     def claim_round(self, round_id: int, *, validator: Pubkey) -> Instruction:
         """Makes ``validator`` the round's validator and opens it for trainers."""

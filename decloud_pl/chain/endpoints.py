@@ -207,7 +207,7 @@ class EndpointPool:
         self._saw(slot)
 
     def _saw(self, slot: int) -> None:
-        """Record the newest slot, unless it is too far from the slots of other answers."""
+        """Record the newest slot. If two slots are too far apart, keep the lower one."""
         is_far = self._newest_slot and abs(slot - self._newest_slot) > _BELIEVED_SLOTS
         self._newest_slot = min(self._newest_slot, slot) if is_far else max(self._newest_slot, slot)
 

@@ -9,7 +9,7 @@ from solders.pubkey import Pubkey
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change of a round."""
+    """An event of a round."""
 
     round_id: int
 

@@ -16,7 +16,7 @@ class Pace(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
     def jitter(self, seconds: float) -> float:
-        """Return a random duration of that order, so that many clients do not retry at the same time."""
+        """Return a random duration of about ``seconds``, so that many clients do not retry at the same time."""
         ...
 
 

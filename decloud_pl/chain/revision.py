@@ -179,7 +179,7 @@ class _Detector:
         return UNDECIDED, f"the chain does not show yet which of {', '.join(candidates)} runs"
 
     async def _latest(self) -> tuple[Round | None, Submission | None]:
-        """Return the latest claimed round and one of its submissions."""
+        """Return the latest claimed round, if possible one with trainers, and one of its submissions."""
         try:
             counter = await self._chain.counter()
         except DecodeError:
@@ -223,7 +223,8 @@ class _Detector:
         has = {name for name in optional if await self._has(name)}
         fitting = [name for name, dialect in self._known.items() if has == set(dialect.account_counts) & set(optional)]
         if not fitting:
-            return [UNKNOWN], f"no revision has {', '.join(sorted(has)) or 'none'} of {', '.join(optional)}", True
+            shown = ", ".join(sorted(has)) or "none"
+            return [UNKNOWN], f"no revision has this selection of {', '.join(optional)}: {shown}", True
         shown = f"the program has {', '.join(sorted(has)) or f'no {optional[0]}' if optional else 'join_round'}"
         if round_ is None:
             return fitting, shown, False

@@ -1,4 +1,7 @@
-"""Revision v1.2 of the program: a validator can abort its round. The public one adds updates to the whole model."""
+"""Revision v1.2 of the program: a validator can abort its round.
+
+The public validator adds updates to the parameters and the buffers of the model.
+"""
 
 from __future__ import annotations
 

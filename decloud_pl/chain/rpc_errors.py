@@ -149,7 +149,7 @@ def _reason(body: str) -> str:
     """Return the reason in the body of a refusal: the message of a JSON object, or plain text; empty for HTML."""
     try:
         found = json.loads(body)
-    except (ValueError, RecursionError):  # the latter for thousands of brackets
+    except (ValueError, RecursionError):  # RecursionError if the JSON has thousands of nested brackets
         return "" if body.lstrip().startswith("<") else body
     for key in ("error", "message"):
         if isinstance(found, dict):

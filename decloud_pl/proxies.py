@@ -46,7 +46,7 @@ class Route:
 
     Attributes:
         proxy: the http or https address of the proxy, including its login; None to connect directly.
-        certificates: a file or folder with trusted certificates; None for the system's.
+        certificates: a file or folder with trusted certificates; None for the system's, and without TLS.
     """
 
     proxy: str | None
@@ -83,20 +83,27 @@ def route_to(url: str, environ: Mapping[str, str] | None = None) -> Route:
         environ: the variables; the default is the environment of this process.
 
     Raises:
-        ConfigError: a variable for this address has an invalid proxy, or the certificates are missing or invalid.
+        ConfigError: a variable for this address has an invalid proxy, or certificates that the address needs are
+            missing or invalid.
     """
     environ = os.environ if environ is None else environ
-    certificates = trusted_certificates(environ)
+    proxy = _proxy_to(url, environ)
+    is_encrypted = not url.lower().startswith(("http:", "ws:")) or (proxy or "").startswith("https:")
+    # Reading a bundle of certificates takes 20 ms, which a command on a local network would spend for nothing.
+    return Route(proxy, trusted_certificates(environ) if is_encrypted else None)
+
+
+def _proxy_to(url: str, environ: Mapping[str, str]) -> str | None:
     try:
         parts = urlsplit(url)
         host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
     except ValueError:  # the client reports the invalid address
-        return Route(None, certificates)
+        return None
     if port is None or parts.scheme not in _PORTS or not host or is_loopback(host):
-        return Route(None, certificates)
+        return None
     if any(_is_exempt(entry, host, port) for entry in re.split(r"[\s,]+", _value("NO_PROXY", environ)[1])):
-        return Route(None, certificates)
-    return Route(_proxy(parts.scheme in ("https", "wss"), environ), certificates)
+        return None
+    return _proxy(parts.scheme in ("https", "wss"), environ)
 
 
 def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | None:

@@ -1,4 +1,4 @@
-"""Child processes: their output, their end with their parent, and being stopped."""
+"""Child processes: their output, their end with the parent, and signals to stop."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_under_nohup_the_end_of_the_terminal_is_none() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGHUP)
-        process.send_signal(signal.SIGTERM)  # a second signal would end it at once
+        process.send_signal(signal.SIGTERM)  # a second signal would kill it immediately
         assert process.stdout.readline() == "stopping\n"
         assert process.communicate("\n", timeout=30)[0] == "stopped\n"
         assert process.returncode == 0
@@ -177,7 +177,7 @@ def test_a_training_of_the_user_stops_with_the_terminal() -> None:
         assert process.wait(30) == 0
 
 
-# A superuser's processes may look into any process, until they give up what sets a superuser apart.
+# A process of root may read the memory of any process, unless it drops its capabilities.
 UNPRIVILEGED = """
 import ctypes, os, sys
 for capability in range(64):
@@ -191,7 +191,7 @@ os.execv(sys.argv[1], sys.argv[1:])
     ("program", "readable"),
     [
         ("sys.exit(main(['start', 'network.rpc_url=http://127.0.0.1:9', 'network.name=localnet']))", False),
-        ("print('wallet', flush=True); time.sleep(600)", True),  # as other processes are
+        ("print('wallet', flush=True); time.sleep(600)", True),  # as for other processes
     ],
 )
 def test_what_a_daemon_holds_is_closed_to_other_processes(program: str, *, readable: bool, tmp_path: Path) -> None:

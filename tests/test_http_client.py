@@ -1,4 +1,4 @@
-"""Exchanges with servers that send without end, slowly, or what nobody asked for: each ends, and little is read."""
+"""Exchanges with servers that send without end, slowly or unrequested data. Each ends and reads little."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Behaviour = Callable[["Hostile", Request], None]
 
 
 class Hostile(Server):
-    """Does one thing to every client, and counts what it could send; ``over`` is set when a client has gone."""
+    """Handles every client with one function and counts the bytes sent; ``over`` is set when a client has left."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def test_the_body_of_a_redirect_is_not_read(hostile: Hostile) -> None:
         assert (response.status_code, response.headers["Location"]) == (302, "/elsewhere")
         assert [path for _, path in hostile.log] == ["/file"]
     assert hostile.over.wait(20)
-    assert hostile.sent < 1 << 24  # what the sockets hold
+    assert hostile.sent < 1 << 24  # the bytes in the buffers of the sockets
 
 
 @pytest.mark.parametrize("hostile", [dripping_body, dripping_head], indirect=True)

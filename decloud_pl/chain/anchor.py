@@ -1,4 +1,4 @@
-"""What every program written with Anchor has in common: discriminators, account metas, error codes and event logs."""
+"""What all programs written with Anchor share: discriminators, account metas, error codes and event logs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Decoders: TypeAlias = "Mapping[bytes, Callable[[BorshReader], Event]]"
-"""By an event's discriminator; each reads the fields behind it."""
+"""Maps the discriminator of an event to the function that reads its fields."""
 
 SYSTEM_PROGRAM_ID = Pubkey.default()
 ALREADY_IN_USE = 0
-"""Custom error 0 of the system program: the account to create exists. A second join ends here."""
+"""Custom error 0 of the system program: the account to create exists. A second join of a round fails with it."""
 _INSUFFICIENT_LAMPORTS = 1
 _CODES: dict[int, str] = {
     101: "InstructionFallbackNotFound",
@@ -46,26 +46,26 @@ _CODES: dict[int, str] = {
     3012: "AccountNotInitialized",
 }
 LAYOUT_ERRORS = (101, 3005, 3008, 3009, 3010, 3011)
-"""The program does not have an instruction, or takes other accounts: an account of another kind stands in the place of
-the system program, of the signer, or of a wallet.
+"""Codes of a program that lacks an instruction, or whose instruction expects other accounts: it finds an account of
+another kind where it expects the system program, the signer or a wallet.
 """
 _DATA_PREFIX = "Program data: "
 
 
 def discriminator(namespace: str, name: str) -> bytes:
-    """The 8 bytes Anchor puts first: ``sha256("<namespace>:<name>")[:8]``."""
+    """Return the 8 bytes that Anchor puts first: ``sha256("<namespace>:<name>")[:8]``."""
     return sha256(f"{namespace}:{name}".encode()).digest()[:8]
 
 
 def open_account(data: bytes, name: str) -> BorshReader:
-    """A reader behind the discriminator of an account.
+    """Check the discriminator of an account and return a reader of its fields.
 
     Raises:
-        DecodeError: another account's discriminator, or a short account.
+        DecodeError: the account has another discriminator or is shorter than one.
     """
     reader = BorshReader(data, name)
     if reader.take(8) != discriminator("account", name):
-        raise DecodeError(f"These bytes are not a {name} account: the discriminator differs.")
+        raise DecodeError(f"The bytes are not a {name} account: the discriminator differs.")
     return reader
 
 
@@ -85,12 +85,12 @@ def payer(address: Pubkey) -> AccountMeta:
 def error_from_code(
     code: int, logs: tuple[str, ...], meanings: Mapping[IntEnum, str]
 ) -> ProgramError | InsufficientFunds:
-    """The typed error for a custom error code.
+    """Return the typed error for a custom error code.
 
     Args:
-        code: of the program, of Anchor or of the system program.
-        logs: of the transaction.
-        meanings: of the program's own codes; each completes "The program refused: …".
+        code: the code of the program, of Anchor or of the system program.
+        logs: the log lines of the transaction.
+        meanings: describes the program's own codes; each text completes "The program refused: …".
     """
     if code == _INSUFFICIENT_LAMPORTS:
         return InsufficientFunds(
@@ -99,7 +99,7 @@ def error_from_code(
         )
     if code == ALREADY_IN_USE:
         return ProgramError(
-            "The account to create already exists (this wallet has probably joined the round before).",
+            "The account to create already exists. This wallet has probably joined the round before.",
             code=code,
             name="AccountAlreadyInUse",
             logs=logs,
@@ -109,9 +109,9 @@ def error_from_code(
             message = f"The program refused: {meaning} ({own.name}, {code})."
             return ProgramError(message, code=code, name=own.name, logs=logs)
     name = _CODES.get(code, f"Custom{code}")
-    fix = "Check that the configured program id is the DECLOUD program of this network."
+    fix = "Check that network.program_id is the DECLOUD program of this network."
     if code in LAYOUT_ERRORS:
-        fix = "The program may be of another revision: set network.dialect=auto, or correct network.program_id."
+        fix = "Set network.dialect=auto, because the program may have another revision, or correct network.program_id."
     return ProgramError(
         f"The program refused the instruction ({name}, {code}).",
         code=code,
@@ -122,22 +122,22 @@ def error_from_code(
 
 
 def event_decoders(readers: Mapping[type[Event], Callable[[BorshReader], Event]]) -> Decoders:
-    """Decoders from how the fields of each event are read; an event's class is called as the event."""
+    """Return decoders by discriminator, which Anchor derives from the name of an event's class."""
     return {discriminator("event", kind.__name__): read for kind, read in readers.items()}
 
 
 def events_in_logs(logs: Iterable[str], program_id: Pubkey, decoders: Decoders) -> Iterator[Event]:
-    """The events that ``program_id`` itself wrote as ``Program data: <base64>`` lines, in order.
+    """Yield the events that a program wrote as ``Program data: <base64>`` lines, in order.
 
-    Another program of the same transaction can write any ``Program data`` line it likes, so the call stack
-    is followed from the ``invoke``/``success``/``failed`` lines and foreign lines are passed over. So are events
-    that have no decoder, and with a warning those that cannot be read. Bytes behind the last known field are those
-    of a later revision and are ignored.
+    Another program in the same transaction can write any ``Program data`` line. So this function follows the call
+    stack in the ``invoke``/``success``/``failed`` lines and skips the lines of other programs. It also skips events
+    without a decoder, and logs a warning for events that it cannot decode. It ignores bytes after the last field,
+    which a later revision may add.
 
     Args:
-        logs: of one transaction.
-        program_id: whose events.
-        decoders: of those to read.
+        logs: the log lines of one transaction.
+        program_id: the program that wrote the events.
+        decoders: the events to read.
     """
     own = str(program_id)
     stack: list[str] = []
@@ -147,9 +147,9 @@ def events_in_logs(logs: Iterable[str], program_id: Pubkey, decoders: Decoders) 
                 try:
                     yield from _event_of_line(line, decoders)
                 except DecodeError as error:
-                    logger.warning("An event of the program was passed over: %s", error)
+                    logger.warning("Skipped an event of the program: %s", error)
             continue
-        # Only the runtime writes "Program <id> ..."; what programs print begins "Program log: ".
+        # Only the runtime writes "Program <id> ...". The output of a program begins with "Program log: ".
         words = line.split(" ")
         if len(words) < 3 or words[0] != "Program":
             continue
@@ -163,7 +163,7 @@ def _event_of_line(line: str, decoders: Decoders) -> Iterator[Event]:
     try:
         data = base64.b64decode(line[len(_DATA_PREFIX) :], validate=True)
     except binascii.Error as error:
-        raise DecodeError("A log line of the program holds data that is not base64.") from error
+        raise DecodeError("A log line of the program has data that is not base64.") from error
     decode = decoders.get(data[:8])
     if decode is not None:
         yield decode(BorshReader(data[8:], "Event"))

@@ -1,4 +1,7 @@
-"""Answers of RPC endpoints: bounded, uncompressed, and nothing of a redirect or an overload."""
+"""The HTTP client for RPC endpoints. It limits the answers that it reads, and refuses compressed ones.
+
+It reads no body of a redirect or a server error.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,49 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import httpx2
+from solana.rpc.async_api import AsyncClient
+from solana.rpc.async_http_provider import DEFAULT_MAX_TRANSPORT_RETRIES, AsyncHTTPProvider
+from solana.rpc.commitment import Commitment
+from solana.rpc.types import URI
 
 from decloud_pl.proxies import Route
 
 LONGEST_ANSWER = 256 << 20
-"""Bytes. A program's 100,000 rounds take about 60 MB."""
+"""Bytes. 100,000 rounds take about 60 MB."""
 _LONGEST_REFUSAL = 2048
+"""Bytes to read of the text in a refusal, for messages."""
 _REFUSAL_SECONDS = 2.0
-"""What is read of the text beside a refusal, for messages."""
 
 
-def bounded_client(timeout: float, route: Route) -> httpx2.AsyncClient:
-    """An HTTP client that reaches its server by a route, follows no redirect and reads answers within limits.
+class BoundedClient(AsyncClient):
+    """solana-py's client over an HTTP client that follows no redirects and limits the size of answers.
 
     Args:
-        timeout: seconds the server may be silent.
-        route: by which all of its requests go.
+        url: the http or https URL of the endpoint.
+        commitment: the commitment of all requests.
+        timeout: seconds to wait for the next byte of an answer.
+        route: the proxy and the certificates for all requests.
     """
+
+    def __init__(self, url: str, *, commitment: str, timeout: float, route: Route) -> None:
+        # Not AsyncClient's constructor, because it makes its own provider.
+        super(AsyncClient, self).__init__(Commitment(commitment))
+        self._provider = _Provider(url, timeout, _session(timeout, route))
+
+
+class _Provider(AsyncHTTPProvider):
+    def __init__(self, url: str, timeout: float, session: httpx2.AsyncClient) -> None:
+        # Not AsyncHTTPProvider's constructor, because it makes an HTTP client. That client would read proxies from the
+        # environment, where they may be wrong, and load certificates (20 ms) even for a plain http URL.
+        self.endpoint_uri = URI(url)
+        self.timeout = timeout
+        self.extra_headers = {"Accept-Encoding": "identity"}
+        self.session = session
+        self._max_transport_retries = DEFAULT_MAX_TRANSPORT_RETRIES
+        self._limiter = None
+
+
+def _session(timeout: float, route: Route) -> httpx2.AsyncClient:
     context = route.ssl_context()
     return httpx2.AsyncClient(
         http2=True,
@@ -36,32 +65,32 @@ def bounded_client(timeout: float, route: Route) -> httpx2.AsyncClient:
 
 
 class UnusableAnswer(Exception):
-    """What an endpoint did instead of answering; completes "The RPC endpoint …"."""
+    """An answer that the client does not read. The message completes "The RPC endpoint …"."""
 
 
 async def bounded(response: httpx2.Response) -> None:
-    """Limits what is read of an answer; a hook of `httpx2`, called before its body is read.
+    """Limit how much of an answer the client reads. `httpx2` calls this hook before it reads the body.
 
     Raises:
-        UnusableAnswer: it is compressed, which was not asked for. Reading raises it for one too long.
+        UnusableAnswer: the answer is compressed. Reading the body raises it as well, if the body is too long.
     """
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         if response.is_success:
-            raise UnusableAnswer("compresses its answer, which was not asked for")
+            raise UnusableAnswer("sends a compressed answer, although the request forbids it")
         del response.headers["Content-Encoding"]
         response.stream = _Nothing(response.stream)
     elif response.is_client_error:
         response.stream = _Refusal(response.stream)
     elif response.is_success:
         response.stream = _Bounded(response.stream)
-    else:  # the status says all that is needed
+    else:  # the status is enough
         response.stream = _Nothing(response.stream)
 
 
 class _Body(httpx2.AsyncByteStream):
     def __init__(self, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream) -> None:
         if not isinstance(stream, httpx2.AsyncByteStream):
-            raise TypeError("the answer is not read by an asynchronous client")
+            raise TypeError("the answer does not come from an asynchronous client")
         self._stream = stream
 
     async def aclose(self) -> None:

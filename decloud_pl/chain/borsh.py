@@ -1,4 +1,4 @@
-"""Borsh, as far as the program's accounts, arguments and events need it.
+"""The part of Borsh that the program's accounts, arguments and events use.
 
 Little-endian integers, ``string`` = u32 byte length + UTF-8, ``vec`` = u32 count + items, ``pubkey`` =
 32 bytes, ``bool`` and a field-less enum = 1 byte, no padding (https://borsh.io).
@@ -15,7 +15,7 @@ from decloud_pl.legible import legible
 
 
 class BorshReader:
-    """Reads values from the front of ``data``; raises `DecodeError` on anything short or out of range."""
+    """Reads values from ``data`` in order. Raises `DecodeError` if a value is cut off or out of range."""
 
     def __init__(self, data: bytes, what: str) -> None:
         self._data = data
@@ -25,7 +25,7 @@ class BorshReader:
     def take(self, count: int) -> bytes:
         end = self._offset + count
         if end > len(self._data):
-            raise DecodeError(f"{self._what} ends after {len(self._data)} bytes, at least {end} are needed.")
+            raise DecodeError(f"{self._what} ends after {len(self._data)} bytes, but needs at least {end}.")
         taken = self._data[self._offset : end]
         self._offset = end
         return taken
@@ -48,18 +48,21 @@ class BorshReader:
     def bool(self) -> bool:
         value = self.u8()
         if value > 1:
-            raise DecodeError(f"{self._what} has {value} where a boolean must stand.")
+            raise DecodeError(f"{self._what} has {value} instead of a boolean (0 or 1).")
         return bool(value)
 
     def pubkey(self) -> Pubkey:
         return Pubkey.from_bytes(self.take(32))
 
     def string(self) -> str:
-        """A text of anybody's, made `legible`; no CID and no name of a data set changes by that."""
+        """Read a text and make it `legible`, because anybody may have written it.
+
+        This does not change CIDs and names of data sets.
+        """
         try:
             return legible(self.take(self.u32()).decode("utf-8"))
         except UnicodeDecodeError as error:
-            raise DecodeError(f"{self._what} has a string that is not UTF-8.") from error
+            raise DecodeError(f"{self._what} has a text that is not UTF-8.") from error
 
 
 def u8(value: int) -> bytes:

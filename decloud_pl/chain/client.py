@@ -1,4 +1,4 @@
-"""Typed reads of the program's accounts. Every account's owner is checked before a byte is believed."""
+"""Typed reads of the program's accounts. The client checks the owner of an account before it decodes it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ T = TypeVar("T")
 
 _LISTED_BY_ID = 10_000
 _MISSING_BATCHES = 10
-"""After so many requests without a round the reading stops: the counter is wrong."""
+"""Reading stops after this many requests without a round, because the counter is wrong."""
 _OPEN_SECONDS = 86_400
 _MOST_NEW = 1000
-"""Rounds that one further look may add."""
+"""Rounds that one call of `open_rounds_again` may add."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A round as it concerns one wallet; everything is of the same slot.
+    """A round and a wallet's place in it. All values are from the same slot.
 
     Attributes:
-        round: None when the chain shows none.
-        submission: None when the wallet has not joined.
-        now: Unix seconds of the chain's clock.
+        round: None if the round does not exist.
+        submission: None if the wallet has not joined.
+        now: the chain's clock, in Unix seconds.
         balance: the wallet's lamports.
     """
 
@@ -44,10 +44,10 @@ class View:
 
 
 class ChainClient:
-    """The program's state as one endpoint shows it.
+    """Reads the program's state from an RPC client.
 
-    Reads of a single account raise `DecodeError` for bytes that are not what they should be; listings leave
-    such accounts out with a warning, because one odd account must not hide all others.
+    Reading a single account raises `DecodeError` if its bytes are wrong. A listing leaves the account out and logs a
+    warning, because one bad account must not hide all others.
     """
 
     def __init__(self, rpc: RpcClient, dialect: Dialect) -> None:
@@ -55,11 +55,11 @@ class ChainClient:
         self.dialect = dialect
 
     async def counter(self) -> RoundCounter | None:
-        """The round counter, None when the program was never initialised."""
+        """Return the round counter, or None if the program was never initialized."""
         return await self._read(self.dialect.round_counter_address(), self.dialect.decode_round_counter)
 
     async def count(self) -> int:
-        """How many rounds the counter says there are."""
+        """Return the number of rounds that the counter shows."""
         counter = await self.counter()
         return 0 if counter is None else counter.count
 
@@ -67,7 +67,7 @@ class ChainClient:
         return await self._read(self.dialect.round_address(round_id), self._round_of(round_id))
 
     async def view(self, round_id: int, trainer: Pubkey) -> View:
-        """A round, a wallet's place in it, the clock and the wallet's balance, in one request."""
+        """Read a round, a trainer's place in it, the clock and the trainer's balance, in one request."""
         places = (self.dialect.round_address(round_id), self.dialect.submission_address(round_id, trainer))
         round_, submission, clock, wallet = await self.rpc.accounts([*places, CLOCK_SYSVAR, trainer])
         return View(
@@ -78,12 +78,12 @@ class ChainClient:
         )
 
     async def now_and_balance(self, wallet: Pubkey) -> tuple[int, int]:
-        """Unix seconds of the chain's clock and a wallet's lamports, in one request."""
+        """Read the chain's clock in Unix seconds and a wallet's lamports, in one request."""
         clock, account = await self.rpc.accounts([CLOCK_SYSVAR, wallet])
         return clock_of(clock), 0 if account is None else account.lamports
 
     async def rounds_by_id(self, round_ids: Sequence[int]) -> dict[int, Round]:
-        """Those of the rounds that exist, in as few requests as possible."""
+        """Read the rounds that exist, in as few requests as possible."""
         addresses = [self.dialect.round_address(round_id) for round_id in round_ids]
         found: dict[int, Round] = {}
         for round_id, address, account in zip(round_ids, addresses, await self.rpc.accounts(addresses), strict=True):
@@ -94,7 +94,7 @@ class ChainClient:
         return found
 
     async def rounds(self) -> list[Round]:
-        """Every round, by id; the latest 10,000 where no endpoint lists a program's accounts."""
+        """Read every round, sorted by id. Only the latest 10,000 if no endpoint lists a program's accounts."""
         try:
             found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
         except RpcRejected as error:
@@ -102,10 +102,10 @@ class ChainClient:
         return sorted(found, key=lambda value: value.id)
 
     async def latest_rounds(self, most: int | None = None) -> AsyncIterator[Round]:
-        """The latest rounds, the last one first; what is read is what is asked for, 100 rounds at a time.
+        """Yield rounds, the latest first. Each request reads 100 of them, and only when the caller needs them.
 
         Args:
-            most: how many at most; None for all.
+            most: the largest number of rounds; None for all.
         """
         count = await self.count()
         first = 0 if most is None else max(0, count - most)
@@ -115,7 +115,7 @@ class ChainClient:
             missing = 0 if found else missing + 1
             if missing == _MISSING_BATCHES:
                 logger.warning(
-                    "The %d rounds below number %d cannot be read",
+                    "Cannot read the %d rounds below number %d",
                     missing * ACCOUNTS_PER_REQUEST,
                     end + missing * ACCOUNTS_PER_REQUEST,
                 )
@@ -124,13 +124,16 @@ class ChainClient:
                 yield found[round_id]
 
     async def open_rounds(self, now: int) -> tuple[list[Round], int]:
-        """Those that a validator or trainers may still join, by id, and the number after the latest round of all.
+        """Read the rounds that a validator or trainers may still join, sorted by id.
 
-        It reads as many rounds as were created in the last day, however many there are: each phase has a deadline, the
-        first of them an hour after the creation.
+        It reads the rounds of the last day only. Older rounds are not open, because each phase has a deadline and the
+        first is an hour after the creation.
 
         Args:
-            now: Unix seconds of the chain's clock.
+            now: the chain's clock, in Unix seconds.
+
+        Returns:
+            The rounds, and the number after the latest round.
         """
         found: list[Round] = []
         count = 0
@@ -143,25 +146,31 @@ class ChainClient:
         return found[::-1], count
 
     async def open_rounds_again(self, known: Iterable[Round], count: int) -> tuple[list[Round], int]:
-        """What `open_rounds` gives, for who has asked before: it reads the rounds that were open, and new ones.
+        """Read again what `open_rounds` returned: the rounds that were open, and new ones.
 
         Args:
             known: the rounds that were open.
-            count: the number after the latest round of all, as it was then.
+            count: the number after the latest round, as returned then.
+
+        Returns:
+            As `open_rounds`.
         """
         new = range(count, min(await self.count(), count + _MOST_NEW))
         found = await self.rounds_by_id([*(round_.id for round_ in known), *new])
-        # A counter alone is not believed: it may be any number.
+        # The counter alone proves nothing, because a hostile endpoint may send any number.
         count = max([count, *(round_id + 1 for round_id in new if round_id in found)])
         return [round_ for round_ in found.values() if round_.is_open], count
 
     async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:
-        """A trainer's place in a round, None when it has not joined."""
+        """Read a trainer's place in a round, or None if the trainer has not joined."""
         address = self.dialect.submission_address(round_id, trainer)
         return await self._read(address, self._submission_of(round_id, trainer))
 
     async def submissions_of(self, trainer: Pubkey) -> list[Submission]:
-        """Every place a trainer ever took, by round; in the latest 10,000 rounds where no endpoint lists accounts."""
+        """Read all submissions of a trainer, sorted by round.
+
+        Only those in the latest 10,000 rounds if no endpoint lists a program's accounts.
+        """
         try:
             found = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
         except RpcRejected as error:
@@ -173,34 +182,36 @@ class ChainClient:
         return sorted(found, key=lambda value: value.round_id)
 
     async def round_submissions(self, round_id: int) -> list[Submission]:
-        """Everybody in a round, by address."""
+        """Read all submissions of a round, sorted by the trainer's address."""
         found = await self._list(self.dialect.round_submissions_filter(round_id), self.dialect.decode_submission)
         return sorted(found, key=lambda value: bytes(value.trainer))
 
     async def _latest(self, error: RpcRejected) -> range:
-        """The numbers to ask for one by one where listing is refused."""
-        logger.debug("Rounds are read by their numbers: %s", error.message)
+        """Return the ids to read one by one if no endpoint lists accounts."""
+        logger.debug("Reading rounds by their ids: %s", error.message)
         count = await self.count()
         return range(max(0, count - _LISTED_BY_ID), count)
 
     def _round_of(self, round_id: int) -> Callable[[bytes], Round]:
-        """Decodes the round that was asked for and no other."""
+        """Return a decoder that accepts only the requested round."""
 
         def decode(data: bytes) -> Round:
             found = self.dialect.decode_round(data)
             if found.id != round_id:
-                raise DecodeError(f"The RPC endpoint showed round {found.id} in place of round {round_id}.")
+                raise DecodeError(f"The RPC endpoint returned round {found.id} instead of round {round_id}.")
             return found
 
         return decode
 
     def _submission_of(self, round_id: int, trainer: Pubkey) -> Callable[[bytes], Submission]:
-        """Decodes the place that was asked for and no other."""
+        """Return a decoder that accepts only the requested submission."""
 
         def decode(data: bytes) -> Submission:
             found = self.dialect.decode_submission(data)
             if (found.round_id, found.trainer) != (round_id, trainer):
-                raise DecodeError(f"The RPC endpoint showed another trainer's place than the one in round {round_id}.")
+                raise DecodeError(
+                    f"The RPC endpoint returned another submission instead of this trainer's in round {round_id}."
+                )
             return found
 
         return decode
@@ -222,7 +233,7 @@ class ChainClient:
             try:
                 found.append(self._decode(address, account, decode))
             except DecodeError as error:
-                logger.warning("Account %s is left out: %s", address, error)
+                logger.warning("Account %s left out: %s", address, error)
         return found
 
     def _decode(self, address: Pubkey, account: Account, decode: Callable[[bytes], T]) -> T:
@@ -235,5 +246,5 @@ class ChainClient:
 
     @staticmethod
     def _is_only_funded(account: Account) -> bool:
-        """Whether somebody has sent lamports to an address that the program has not created yet."""
+        """Whether the address only received lamports, before the program created its account."""
         return account.owner == Pubkey.default() and not account.data

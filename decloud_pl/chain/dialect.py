@@ -1,6 +1,6 @@
-"""All that one revision of the on-chain program means to the rest of the package.
+"""The interface of a revision of the on-chain program.
 
-A revision is a folder of `decloud_pl.chain.dialects`; nothing else knows its bytes, its codes or its limits.
+A revision is a folder in `decloud_pl.chain.dialects`. Its bytes, codes and limits appear nowhere else.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from decloud_pl.chain.events import Event
 
 Filters: TypeAlias = tuple[tuple[int, bytes], ...]
-"""Pairs of an offset and the bytes that stand there, for ``getProgramAccounts``."""
+"""Pairs of an offset and the bytes there, for ``getProgramAccounts``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How validators read an update.
+    """How validators apply an update.
 
     Attributes:
-        convention: what its entries mean.
+        convention: what the entries of the update mean.
         gradient_rate: η of the ``gradient`` convention.
-        buffers: whether entries of the model's buffers count like those of its parameters; else they are ignored.
+        buffers: whether the validator changes the model's buffers as well as its parameters.
     """
 
     convention: Convention
@@ -38,10 +38,10 @@ class Reading:
 
 
 class Dialect(Protocol):
-    """One revision of the program, at one address: what a trainer needs of it.
+    """One revision of the program at one address: the part that a trainer uses.
 
-    Round ids outside of 64 bits raise `struct.error`. The codecs raise `DecodeError` for another account's
-    discriminator, a short account or a value out of range, and ignore bytes behind the last field.
+    A round id that does not fit into 64 bits raises `struct.error`. The codecs raise `DecodeError` for a wrong
+    discriminator, a short account or a value out of range, and ignore bytes after the last field.
     """
 
     @property
@@ -49,35 +49,35 @@ class Dialect(Protocol):
 
     @property
     def max_trainers(self) -> int:
-        """The most trainers that a round lets join."""
+        """The largest number of trainers in a round."""
 
     @property
     def account_counts(self) -> Mapping[str, int]:
-        """The program's instructions by Anchor's names, with the number of accounts that each takes."""
+        """The number of accounts of each instruction, by Anchor's name of the instruction."""
 
     @property
     def final_statuses(self) -> frozenset[RoundStatus]:
-        """Those after which a round never changes its status again."""
+        """The statuses that a round never leaves."""
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The data sets that a round can name, in lower case, in the order of their index on chain."""
+        """The names of the data sets in lower case, in the order of their index on chain."""
 
     @property
     def reading(self) -> Reading:
-        """How the revision's public validator reads updates."""
+        """How the revision's public validator applies updates."""
 
     @property
     def treasury_fee_bps(self) -> int:
-        """Basis points that the treasury takes of whatever the program pays, 0 where there is no treasury."""
+        """The treasury's share of each payment in basis points; 0 without a treasury."""
 
     @property
     def submission_size(self) -> int:
-        """Bytes of a submission account; the wallet that creates one deposits rent for them."""
+        """The size of a submission account in bytes. The wallet that creates it deposits rent."""
 
     @property
     def submission_deposit(self) -> int:
-        """Lamports of that deposit as of 2025; the chain tells today's."""
+        """That deposit in lamports, as of 2025. The chain returns the current value."""
 
     # Addresses
 
@@ -110,36 +110,36 @@ class Dialect(Protocol):
         """Creates the trainer's submission account, for which the trainer deposits the rent."""
 
     def submit_gradients(self, round_id: int, *, trainer: Pubkey, gradient_cid: str) -> Instruction:
-        """Hands in an update by its CID; once per trainer."""
+        """Submits an update by its CID; possible once per trainer."""
 
     def claim_reward(self, round_id: int, *, trainer: Pubkey) -> Instruction:
         """Pays the trainer's share."""
 
     def check_round(self, round_id: int, *, creator: Pubkey) -> Instruction:
-        """Moves a round on whose deadline has passed; anyone may send it."""
+        """Moves a round to its next status after a deadline has passed. Anyone may send it."""
 
-    # What the program says
+    # Events and errors
 
     def events(self, logs: Iterable[str]) -> Iterator[Event]:
-        """The program's events in a transaction's log lines, in order; see `decloud_pl.chain.anchor.events_in_logs`."""
+        """Yield the program's events in a transaction's log, in order; see `decloud_pl.chain.anchor.events_in_logs`."""
 
     def error(self, code: int, logs: tuple[str, ...] = ()) -> ProgramError | InsufficientFunds:
-        """The typed error for a custom error code, with a sentence that says what it means."""
+        """Return the typed error for a custom error code, with a sentence about its meaning."""
 
 
 class NetworkDialect(Dialect, Protocol):
-    """The same with what a network is run with: the creators' and the validators' instructions."""
+    """A `Dialect` with the instructions of creators and validators, which a local network needs."""
 
     def vault_address(self, round_id: int) -> Pubkey:
-        """Of the account that holds a round's reward."""
+        """Return the address of the account that holds a round's reward."""
 
     def initialize(self, authority: Pubkey) -> Instruction:
-        """Creates the round counter; sent once in a program's life."""
+        """Creates the round counter; possible once per program."""
 
     def create_round(
         self, round_id: int, *, creator: Pubkey, model_cid: str, dataset: str, reward_amount: int
     ) -> Instruction:
-        """Posts a round and deposits its reward in lamports. ``round_id`` must be the counter's count."""
+        """Posts a round and deposits its reward in lamports. ``round_id`` must be the count of the round counter."""
 
     def claim_round(self, round_id: int, *, validator: Pubkey) -> Instruction:
         """Makes ``validator`` the round's validator and opens it for trainers."""
@@ -150,18 +150,18 @@ class NetworkDialect(Dialect, Protocol):
     def set_contribution(
         self, round_id: int, *, validator: Pubkey, trainer: Pubkey, contribution_bps: int
     ) -> Instruction:
-        """Gives a trainer its share in basis points."""
+        """Sets a trainer's share of the reward, in basis points."""
 
     def complete_validation(self, round_id: int, *, validator: Pubkey) -> Instruction:
         """Ends validation and pays the validator's fee."""
 
     @property
     def can_abort(self) -> bool:
-        """Whether the program has the instruction `abort_round`."""
+        """Whether the program has the instruction ``abort_round``."""
 
     def abort_round(self, round_id: int, *, creator: Pubkey, validator: Pubkey) -> Instruction:
-        """Gives a claimed round up and refunds its creator.
+        """Aborts a claimed round and refunds its creator.
 
         Raises:
-            ConfigError: the program has no such instruction, see `can_abort`.
+            ConfigError: the program does not have this instruction; see `can_abort`.
         """

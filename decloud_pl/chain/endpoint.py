@@ -1,4 +1,4 @@
-"""One RPC endpoint: its connections, how often it may be asked, and what its failures mean."""
+"""One RPC endpoint: its connections, its request rate and its failures."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ if TYPE_CHECKING:
 
 COMMITMENT = "confirmed"
 _WHOLE_ANSWER = 3
-"""How many times the timeout an answer may take that comes byte by byte."""
+"""A whole answer may take this many timeouts, even if it arrives byte by byte."""
 _REST = Backoff(2.0, 120.0)
 LONGEST_ASKED_WAIT = 300.0
-"""Seconds that an endpoint may ask to be left alone for."""
+"""Seconds; the longest ``Retry-After`` that an endpoint may request."""
 _BURST_SECONDS = 1.5
-_UNUSED_PROXY = "http://localhost"
-"""With any, the HTTP client that solana-py makes reads no variables, which may be wrong; it is replaced at once."""
 
 T = TypeVar("T")
 Request = Callable[["AsyncClient"], Awaitable[T]]
 
 
 class TokenBucket:
-    """At most ``rate`` requests per second on average; ``rate`` 0 means no limit.
+    """Limits requests to ``rate`` per second on average; 0 means no limit.
 
     Args:
         rate: tokens per second.
-        burst: tokens of a full bucket, which is how many requests may be made at once after a pause.
+        burst: tokens in a full bucket, which is the number of requests that may follow each other at once.
+        now: monotonic seconds.
     """
 
     def __init__(self, rate: float, burst: float, *, now: float) -> None:
@@ -46,7 +45,7 @@ class TokenBucket:
         self._at = now
 
     def take(self, now: float) -> float:
-        """Takes a token and returns how many seconds from ``now`` it may be used."""
+        """Take a token and return the seconds to wait from ``now`` before the request."""
         if not self._rate:
             return 0.0
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate) - 1
@@ -55,16 +54,16 @@ class TokenBucket:
 
 
 class Endpoint:
-    """The connections to one URL. Calls raise `RpcUnavailable` (worth another try) or `RpcRejected` (a no).
+    """The connections to one URL. A call raises `RpcUnavailable` if a retry may help, and otherwise `RpcRejected`.
 
     Args:
-        url: http or https.
-        timeout: seconds it may be silent.
-        rate: requests per second, 0 for no limit.
-        pace: time.
+        url: an http or https URL.
+        timeout: seconds to wait for the next byte of an answer.
+        rate: requests per second; 0 for no limit.
+        pace: the clock and the sleep.
 
     Raises:
-        ConfigError: ``url`` is not an http or https URL, or the way there cannot be used: see `route_to`.
+        ConfigError: ``url`` is not an http or https URL, or the proxy or the certificates are wrong; see `route_to`.
     """
 
     def __init__(self, url: str, *, timeout: float, rate: float, pace: Pace) -> None:
@@ -88,21 +87,21 @@ class Endpoint:
 
     @property
     def rests(self) -> bool:
-        """Whether it failed a short while ago, or asked to be left alone; others are asked meanwhile."""
+        """Whether the pool uses other endpoints now, because this one failed recently or sent ``Retry-After``."""
         return self.rests_by_itself or bool(self.must_wait)
 
     @property
     def rests_by_itself(self) -> bool:
-        """Whether it failed a short while ago, whatever it asked for."""
+        """Whether the back-off after the last failure has not ended; ignores ``Retry-After``."""
         return self._pace.monotonic() < self._rests_until
 
     @property
     def must_wait(self) -> float:
-        """Seconds that it asked to be left alone for (``Retry-After``)."""
+        """Seconds until the wait that the endpoint requested with ``Retry-After`` ends."""
         return max(0.0, self._asked_to_wait_until - self._pace.monotonic())
 
     def failed(self, error: RpcUnavailable) -> None:
-        """Remembers a failure: it is out of the round for a time that grows with each one."""
+        """Record a failure. The endpoint then rests for a time that grows with each failure in a row."""
         self.healthy = False
         self._failures += 1
         rest = _REST.after(self._failures)
@@ -117,7 +116,7 @@ class Endpoint:
         self._rests_until = 0.0
 
     async def call(self, method: str, request: Request[T]) -> T:
-        """Makes one request, after waiting for a token; ``method`` is JSON-RPC's, for messages."""
+        """Wait for a token, then send one request. Messages name the JSON-RPC ``method``."""
         from solana.exceptions import SolanaRpcException
         from solana.rpc.core import RPCException
         from solders.errors import SerdeJSONError
@@ -144,8 +143,8 @@ class Endpoint:
         except (SerdeJSONError, ValueError) as error:
             raise not_rpc(self.host) from error
         except BaseException as error:
-            # A known error code without the fields that belong to it makes solders panic: pyo3's PanicException derives
-            # from BaseException and can be imported from nowhere. Everything else goes on as it was.
+            # solders panics if an error object lacks the fields of its code. pyo3's PanicException derives from
+            # BaseException and no module exports it, so only its name identifies it.
             if type(error).__name__ == "PanicException":
                 raise not_rpc(self.host) from error
             raise
@@ -155,38 +154,27 @@ class Endpoint:
 
     def _connected(self) -> AsyncClient:
         if self._client is None:
-            from solana.rpc.async_api import AsyncClient
-            from solana.rpc.commitment import Commitment
+            from decloud_pl.chain.answers import BoundedClient
 
-            from decloud_pl.chain.answers import bounded_client
-
-            self._client = AsyncClient(
-                self.url,
-                commitment=Commitment(COMMITMENT),
-                timeout=self._timeout,
-                extra_headers={"Accept-Encoding": "identity"},
-                proxy=_UNUSED_PROXY,
-            )
-            # solana-py has no parameters for what this one does.
-            self._client._provider.session = bounded_client(self._timeout, self._route)  # noqa: SLF001
+            self._client = BoundedClient(self.url, commitment=COMMITMENT, timeout=self._timeout, route=self._route)
         return self._client
 
 
 def host_of(url: str) -> str:
-    """Host and port of an http or https URL.
+    """Return the host and the port of an http or https URL.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: ``url`` is not an http or https URL.
     """
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError:  # a port that is none, brackets that do not close
+    except ValueError:  # an invalid port, or an unclosed bracket
         parts, host, port = urlsplit(""), None, None
     if parts.scheme not in ("http", "https") or not host:
-        # It is not repeated: the part that is right may hold an API key.
+        # The message does not repeat the URL, because it may contain an API key.
         raise ConfigError(
             "The RPC address is not an http or https URL.",
-            fix="Write network.rpc_url like http://127.0.0.1:8899.",
+            fix="Set network.rpc_url to an address such as http://127.0.0.1:8899.",
         )
     return host if port is None else f"{host}:{port}"

@@ -1,7 +1,8 @@
-"""Several endpoints behind one door: who is asked, who is passed over, and who comes back.
+"""The RPC endpoints of a network, with failover.
 
-The first endpoint that is well is asked; the others stand in for it. One that failed rests for a time that
-grows, is then asked how it is in the background, and comes back when it answers and is not behind.
+The pool uses the first healthy endpoint. The others are fallbacks. An endpoint that fails rests for a time that grows
+with each failure. After that the pool probes it in the background, and uses it again once it answers and its slot is
+recent.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_SLOTS_BEHIND = 150
 _BELIEVED_SLOTS = 100_000
-"""Eleven hours. Of two endpoints further apart one is wrong, and the slot of the higher one counts no more."""
+"""Eleven hours. If two endpoints are further apart, one of them is wrong, and the pool ignores the higher slot."""
 _NEEDED_SECONDS = 120.0
-"""How long answers from before this wallet's own transaction are refused; every working endpoint has it by then."""
+"""How long the pool refuses answers older than this wallet's last transaction. Working endpoints show it by then."""
 _MOST_SLOTS = 1 << 62
 
 T = TypeVar("T")
@@ -33,12 +34,12 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class RpcHealth:
-    """How the endpoints have answered so far.
+    """Counts the requests and the failures of this run.
 
     Attributes:
-        requests: asked in this run.
-        errors: of them, those without a usable answer.
-        heard_at: Unix seconds of the last usable answer or event, None before the first.
+        requests: the number of requests.
+        errors: the number of requests without a usable answer.
+        heard_at: Unix seconds of the last usable answer or event; None before the first.
     """
 
     requests: int = 0
@@ -46,17 +47,17 @@ class RpcHealth:
     heard_at: float | None = None
 
     def heard(self) -> None:
-        """Notes that the chain has just been heard."""
+        """Record that an answer or an event has just arrived."""
         self.heard_at = time.time()
 
 
 class EndpointPool:
-    """EndpointPool of one network, the preferred one first.
+    """The endpoints of one network, the preferred one first.
 
     Args:
         endpoints: at least one.
-        genesis: the genesis hash that they must have; empty for any.
-        pace: time.
+        genesis: the genesis hash that the endpoints must have; empty for any.
+        pace: the clock and the sleep.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], *, genesis: str = "", pace: Pace) -> None:
@@ -70,7 +71,7 @@ class EndpointPool:
         self.health = RpcHealth()
 
     async def aclose(self) -> None:
-        """Ends the probes and closes the connections."""
+        """Cancel the probes and close the connections."""
         probes = list(self._probes.values())
         for probe in probes:
             probe.cancel()
@@ -80,16 +81,16 @@ class EndpointPool:
 
     @property
     def host(self) -> str:
-        """Of the endpoint that is asked next, for messages."""
+        """The host of the endpoint that the next request uses, for messages."""
         return next((endpoint.host for endpoint in self._all if endpoint.healthy), self._all[0].host)
 
     @property
     def refused(self) -> list[Refusal]:
-        """What the endpoints refused when they were asked last."""
+        """The methods that the endpoints refused at the last request."""
         return [refusal for endpoint in self._all for refusal in endpoint.refusals.all()]
 
     def need(self, slot: int) -> None:
-        """From now on refuses answers that are older than ``slot``: this wallet's own transaction is in it."""
+        """Refuse answers older than ``slot`` from now on, because it contains this wallet's last transaction."""
         self._needed_slot = max(self._needed, slot)
         self._needed_until = self._pace.monotonic() + _NEEDED_SECONDS
 
@@ -98,18 +99,19 @@ class EndpointPool:
         return self._needed_slot if self._pace.monotonic() < self._needed_until else 0
 
     async def call(self, method: str, request: Request[T], *, replaceable: bool = False) -> T:
-        """Makes a request of the first endpoint that can answer it.
+        """Send a request to the first endpoint that can answer it.
 
-        One that refused the method a short while ago is asked last, and for what is replaceable not at all.
+        Endpoints that refused the method recently come last. A replaceable request skips them.
 
         Args:
-            method: of JSON-RPC.
-            request: makes it.
-            replaceable: whether the caller has another way where this one is refused.
+            method: the JSON-RPC method.
+            request: sends the request with an endpoint's client.
+            replaceable: whether the caller can do without this method.
 
         Raises:
-            RpcUnavailable: none can now; ``retry_after`` is the shortest wait that was asked for.
-            RpcRejected: the endpoint, or every one of them, said no; one of them where the request is replaceable.
+            RpcUnavailable: no endpoint can answer now. ``retry_after`` is the shortest wait that an endpoint requested.
+            RpcRejected: every endpoint refused the request. For a replaceable request: one endpoint refused it and
+                no other one answered.
         """
         unavailable: RpcUnavailable | None = None
         rejected: RpcRejected | None = None
@@ -142,17 +144,17 @@ class EndpointPool:
             raise rejected
         wait = min(endpoint.must_wait for endpoint in self._all)
         raise RpcUnavailable(
-            f"The RPC endpoint {self._all[0].host} asked to be left alone for {wait:.0f} s.",
-            fix="With network.fallback_rpc_urls another one can stand in.",
+            f"The RPC endpoint {self._all[0].host} accepts no requests for {wait:.0f} s (Retry-After).",
+            fix="Set network.fallback_rpc_urls, so that another endpoint can answer meanwhile.",
             retry_after=wait,
         )
 
     async def check_same_network(self) -> str:
-        """The genesis hash that all endpoints within reach agree on.
+        """Return the genesis hash of the network, and check that all reachable endpoints belong to it.
 
         Raises:
-            ConfigError: two belong to different networks, or one to another network than was configured.
-            RpcUnavailable: none answers.
+            ConfigError: the endpoints belong to different networks, or not to the configured network.
+            RpcUnavailable: no endpoint answers.
         """
         seen: dict[str, str] = {}
         failure: ChainError | None = None
@@ -170,15 +172,15 @@ class EndpointPool:
             )
         if self._genesis and set(seen) - {self._genesis}:
             raise ConfigError(
-                f"The RPC endpoint {next(iter(seen.values()))} belongs to another network than the one that is chosen.",
-                fix="Correct network.rpc_url, choose the network that it belongs to, or set network.genesis.",
+                f"The RPC endpoint {next(iter(seen.values()))} does not belong to the chosen network.",
+                fix="Correct network.rpc_url, choose the network of this endpoint, or set network.genesis.",
             )
         if not seen:
-            raise failure or RpcUnavailable("No RPC endpoint answers.", fix="Check the connection.")
+            raise failure or RpcUnavailable("No RPC endpoint answers.", fix="Check the connection and network.rpc_url.")
         return next(iter(seen))
 
     def _candidates(self, refusing: Sequence[Endpoint], *, with_refusing: bool) -> Iterator[Endpoint]:
-        """Those to ask, one after the other; what is found out on the way counts for the next."""
+        """Yield the endpoints to try. The state of an endpoint is read when its turn comes."""
         asked: set[Endpoint] = set()
         for endpoint in self._all:
             if endpoint.healthy and endpoint not in refusing:
@@ -187,7 +189,7 @@ class EndpointPool:
             elif not endpoint.healthy and not endpoint.rests and len(self._all) > 1:
                 self._probe_soon(endpoint)
         for endpoint in (*(one for one in self._all if one not in refusing), *(refusing if with_refusing else ())):
-            # The pool asks its only endpoint again after the back-off, whatever Retry-After said.
+            # The pool uses its only endpoint again after the back-off, even if Retry-After requested a longer wait.
             is_overdue = len(self._all) == 1 and not endpoint.rests_by_itself
             if endpoint not in asked and (is_overdue or not endpoint.must_wait):
                 yield endpoint
@@ -200,12 +202,12 @@ class EndpointPool:
             raise not_rpc(endpoint.host)
         if slot < self._needed:
             raise RpcUnavailable(
-                f"The RPC endpoint {endpoint.host} is behind: it does not show this wallet's last transaction yet.",
+                f"The RPC endpoint {endpoint.host} is behind and does not show this wallet's last transaction yet.",
             )
         self._saw(slot)
 
     def _saw(self, slot: int) -> None:
-        """Remembers the newest slot, within what another answer allows."""
+        """Record the newest slot. If two slots are too far apart, keep the lower one."""
         is_far = self._newest_slot and abs(slot - self._newest_slot) > _BELIEVED_SLOTS
         self._newest_slot = min(self._newest_slot, slot) if is_far else max(self._newest_slot, slot)
 

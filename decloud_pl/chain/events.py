@@ -1,4 +1,4 @@
-"""What a trainer hears of rounds, whichever revision of the program says it; a revision adds kinds and fields."""
+"""The events that all revisions of the program have in common. A revision adds events and fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from solders.pubkey import Pubkey
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something happened to a round."""
+    """An event of a round."""
 
     round_id: int
 
@@ -48,7 +48,7 @@ class ValidationCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundAborted(Event):
-    """The round's validator has given it up, and its creator was refunded."""
+    """The validator has aborted the round, and the creator got a refund."""
 
 
 @dataclass(frozen=True, slots=True)

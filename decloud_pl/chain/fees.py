@@ -1,4 +1,4 @@
-"""What a transaction may cost."""
+"""Limits for the fees of a transaction."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from decloud_pl.ranges import ONE_OR_MORE, ZERO_OR_MORE
 
 @dataclass
 class FeeLimits:
-    """The most that one transaction asks for.
+    """The limits for one transaction.
 
     Attributes:
-        max_priority_lamports: what it pays for priority.
-        max_compute_units: the compute units that it reserves.
+        max_priority_lamports: the largest priority fee.
+        max_compute_units: the largest number of compute units to reserve.
     """
 
     max_priority_lamports: Annotated[int, ZERO_OR_MORE] = 100_000

@@ -1,4 +1,4 @@
-"""The IDL that Anchor keeps on chain, where a program's authors have published it."""
+"""The IDL of a program on chain, if the authors of the program have published it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ _LARGEST_IDL = 1 << 20
 
 
 def idl_address(program_id: Pubkey) -> Pubkey:
-    """Where Anchor keeps a program's IDL."""
+    """Return the address of a program's IDL account."""
     base, _ = Pubkey.find_program_address([], program_id)
     return Pubkey.create_with_seed(base, "anchor:idl", program_id)
 
 
 def idl_account_counts(data: bytes) -> dict[str, int]:
-    """How many accounts each instruction of an IDL account takes: discriminator, authority, length, then zlib.
+    """Return the number of accounts of each instruction.
+
+    Args:
+        data: the IDL account: discriminator, authority, length, then JSON compressed with zlib.
 
     Raises:
-        DecodeError: it is not an IDL, or larger than a megabyte.
+        DecodeError: the data is not an IDL or is larger than a megabyte.
     """
     size = int.from_bytes(data[_IDL_HEADER - 4 : _IDL_HEADER], "little")
     unpacking = zlib.decompressobj()
@@ -36,11 +39,11 @@ def idl_account_counts(data: bytes) -> dict[str, int]:
         instructions = json.loads(text)["instructions"]
         return {_snake_case(entry["name"]): _leaves(entry["accounts"]) for entry in instructions}
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DecodeError("The IDL on chain cannot be read.") from error
+        raise DecodeError("The IDL account on chain does not hold a valid IDL.") from error
 
 
 def _leaves(accounts: Sequence[Mapping[str, Any]]) -> int:
-    """Accounts of a list, those in groups included."""
+    """Count the accounts of a list, including those in nested groups."""
     return sum(_leaves(entry["accounts"]) if "accounts" in entry else 1 for entry in accounts)
 
 

@@ -1,4 +1,4 @@
-"""Where the chain and its content are reached."""
+"""The settings of a network: its endpoints, gateways and program."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from decloud_pl.errors import ConfigError
 from decloud_pl.ranges import GATEWAYS, URL, WEBSOCKET, ZERO_OR_MORE, one_of
 
 _PUBLIC_KEY = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
-"""32 bytes in base58. Whether a text is that long exactly is known when it is read; a private key never fits."""
+"""About 32 bytes in base58. Only decoding shows the exact length. A private key is longer and never matches."""
 AUTO = "auto"
-"""Found out from what the chain shows."""
+"""Detect the value from the chain."""
 
 
 @dataclass
 class NetworkConfig:
-    """Where the chain and its content are reached."""
+    """The settings of a network: its endpoints, gateways and program."""
 
     name: str = "local"
     rpc_url: Annotated[str, URL] = "http://127.0.0.1:8899"
@@ -40,29 +40,30 @@ class NetworkConfig:
 
     @property
     def assumed_dialect(self) -> str:
-        """The revision to work with where nothing is known of the program yet: what comes before a claim is the same
-        in all of v1.
+        """The revision to use before the program's own one is detected.
+
+        All revisions of v1 share the instructions up to the claim.
         """
         return names()[-1] if self.dialect == AUTO else self.dialect
 
     @property
     def read_convention(self) -> Convention:
-        """How updates are read where nothing is known of the validator."""
+        """The convention to assume for an unknown validator."""
         if self.convention != AUTO:
             return cast(Convention, self.convention)
         return get_dialect(self.assumed_dialect).reading.convention
 
     def describe_convention(self, written: str, found_out: str = "each validator's rounds show") -> str:
-        """How updates are read, or ``found_out``, and how they are written where that is another way."""
+        """Describe how validators apply updates, or ``found_out`` if that is detected, and how updates are written."""
         rate = f", rate {self.gradient_rate:g}" if self.read_convention == "gradient" else ""
         words = found_out if self.convention == AUTO else f"{self.read_convention}{rate}"
         return words if written == self.read_convention else f"{words}; written as {written}"
 
     def check(self) -> None:
-        """Checks what types cannot express.
+        """Check the values beyond their types.
 
         Raises:
-            ConfigError: there is no such dialect, an account cannot be a public key, or an address is not an http or
+            ConfigError: the dialect does not exist, an account is not a public key, or an address is not an http or
                 https URL.
         """
         if self.dialect != AUTO:
@@ -73,7 +74,7 @@ class NetworkConfig:
         self.websocket_urls()
 
     def websocket_urls(self) -> list[str]:
-        """``ws_url``, derived from ``rpc_url`` where it is empty, and those of the fallbacks.
+        """Return ``ws_url``, or an address derived from ``rpc_url`` if it is empty, then those of the fallbacks.
 
         Raises:
             ConfigError: an address is not an http or https URL.
@@ -83,8 +84,8 @@ class NetworkConfig:
 
 
 def not_a_public_key(name: str) -> ConfigError:
-    """What to say of a setting's value, which is not repeated: it may be a private key."""
-    return ConfigError(f"{name} is not a Solana address.", fix="Give the account's public key.")
+    """Return the error for a setting. It does not repeat the value, because that may be a private key."""
+    return ConfigError(f"{name} is not a Solana address.", fix="Set it to the public key of the account.")
 
 
 def _websocket_url(rpc_url: str, name: str) -> str:
@@ -95,16 +96,18 @@ def _websocket_url(rpc_url: str, name: str) -> str:
         port = None
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        # It is not repeated: the part that is right may hold an API key.
-        raise ConfigError(f"{name} is not an http or https URL.", fix="Write it like http://127.0.0.1:8899.")
+        # The message does not repeat the URL, because it may contain an API key.
+        raise ConfigError(
+            f"{name} is not an http or https URL.", fix="Set it to an address such as http://127.0.0.1:8899."
+        )
     scheme = "wss" if parts.scheme == "https" else "ws"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    # Solana's own nodes have the WebSocket one port up; a provider's address keeps its path, which may be a key.
+    # A Solana node serves the WebSocket on the next port. A provider's URL keeps its path, which may be an API key.
     return f"{scheme}://{host}:{port + 1}" if port else f"{scheme}://{host}{_tail(rpc_url)}"
 
 
 def _tail(url: str) -> str:
-    """Path and query of a URL; a bare slash counts as none."""
+    """Return the path and the query of a URL, without a bare slash."""
     parts = urlsplit(url)
     path = "" if parts.path == "/" else parts.path
     return f"{path}?{parts.query}" if parts.query else path

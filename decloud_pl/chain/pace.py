@@ -1,4 +1,4 @@
-"""Time as the client sees it, so that tests can inject their own."""
+"""The clock and the sleep of the RPC client, which tests replace."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Pace(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
     def jitter(self, seconds: float) -> float:
-        """A random duration of that order, so that many clients do not come back in step."""
+        """Return a random duration of about ``seconds``, so that many clients do not retry at the same time."""
         ...
 
 
 class RealPace:
-    """The machine's own time."""
+    """The clock of this machine."""
 
     def monotonic(self) -> float:
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""What one endpoint refuses to do, method by method, so that it is passed over for it until a while has passed."""
+"""The methods that an endpoint refuses. The pool skips the endpoint for such a method for some minutes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from decloud_pl.errors import RpcRejected
 logger = logging.getLogger(__name__)
 
 ASKED_AGAIN_AFTER = 600.0
-"""Seconds for which an endpoint is passed over for a method that it refused."""
+"""Seconds for which the pool skips an endpoint that refused a method."""
 _LASTING = frozenset({401, 402, 403, 404, 405, 410, -32010, NO_HISTORY, -32600, -32601})
-"""Codes that speak of the method or the user's plan; others speak of one request, such as -32602."""
+"""Codes that concern the method or the user's plan. Other codes, such as -32602, concern a single request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Refusal:
     """A method that an endpoint refuses.
 
     Attributes:
-        method: of JSON-RPC.
-        message: the error's.
-        fix: the error's.
-        code: of JSON-RPC or HTTP.
-        said: the code and the text that the endpoint refused with.
-        until: when it is asked again, in monotonic seconds.
+        method: the JSON-RPC method.
+        message: the message of the error.
+        fix: the fix of the error.
+        code: the JSON-RPC or HTTP code.
+        said: the code and the text of the endpoint's answer.
+        until: when the pool tries the method again, in monotonic seconds.
     """
 
     method: str
@@ -39,11 +39,11 @@ class Refusal:
 
 
 class Refusals:
-    """Remembers what an endpoint refuses; says so once when that begins and once when it ends.
+    """Remembers the methods that an endpoint refuses. Logs when a refusal begins and when it ends.
 
     Args:
-        host: of the endpoint, for the log.
-        monotonic: seconds.
+        host: the host of the endpoint, for the log.
+        monotonic: returns monotonic seconds.
     """
 
     def __init__(self, host: str, monotonic: Callable[[], float]) -> None:
@@ -52,27 +52,29 @@ class Refusals:
         self._by_method: dict[str, Refusal] = {}
 
     def of(self, method: str) -> RpcRejected | None:
-        """The refusal for which the endpoint is passed over now, made anew; None where it may be asked."""
+        """Return a new error for a refusal that still applies, or None if the endpoint may try the method."""
         known = self._by_method.get(method)
         if known is None or self._monotonic() >= known.until:
             return None
         return RpcRejected(known.message, fix=known.fix, code=known.code, said=known.said)
 
     def all(self) -> list[Refusal]:
-        """What the endpoint refused when it was asked last, by method."""
+        """Return the methods that the endpoint refused at the last request, sorted."""
         return [self._by_method[method] for method in sorted(self._by_method)]
 
     def add(self, method: str, error: RpcRejected) -> None:
-        """Remembers a refusal that will last; others concern one request alone."""
+        """Remember a refusal of the method. A refusal of a single request is ignored."""
         if error.code not in _LASTING:
             return
         before = self._by_method.get(method)
         until = self._monotonic() + ASKED_AGAIN_AFTER
         self._by_method[method] = Refusal(method, error.message, error.fix, error.code, error.said, until)
         if before is None or before.code != error.code:
-            logger.warning("%s It is passed over for that for %.0f min.", error.message, ASKED_AGAIN_AFTER / 60)
+            logger.warning(
+                "%s Not using this endpoint for the method for %.0f min.", error.message, ASKED_AGAIN_AFTER / 60
+            )
 
     def forget(self, method: str) -> None:
-        """Notes that the endpoint has done what it was asked for."""
+        """Forget a refusal after the endpoint has answered the method."""
         if self._by_method.pop(method, None) is not None:
-            logger.info("The RPC endpoint %s does not refuse %s any more", self._host, method)
+            logger.info("The RPC endpoint %s no longer refuses %s", self._host, method)

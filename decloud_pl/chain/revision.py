@@ -1,12 +1,12 @@
-"""Which revision of the program runs at an address, found out from what the chain shows.
+"""Detects which revision of the program runs at an address.
 
-Nothing is sent. The evidence, the strongest first:
+The detection sends no transaction. It uses this evidence, the strongest first:
 
-1. Simulated instructions. An Anchor program answers 101 (InstructionFallbackNotFound) to an instruction that it does
-   not have, and 3005 (AccountNotEnoughKeys) where accounts are missing: the names of its instructions and the lengths
-   of their account lists tell revisions apart.
-2. The IDL that Anchor keeps on chain, where the program's authors published it.
-3. The account lists of confirmed transactions that paid.
+1. Simulated instructions. An Anchor program returns 101 (InstructionFallbackNotFound) for an unknown instruction and
+   3005 (AccountNotEnoughKeys) if accounts are missing. So the names of the instructions and the lengths of their
+   account lists distinguish the revisions.
+2. The IDL on chain, if the authors of the program have published it.
+3. The account lists of confirmed payments.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ if TYPE_CHECKING:
     from decloud_pl.domain import Round, Submission
 
 UNDECIDED = "v1.x"
-"""Joining, training and submitting are the same in all candidates; only claims need the decision."""
+"""The name while several revisions are possible. Joining, training and submitting work the same in all of them."""
 UNKNOWN = "unknown"
 _OTHERS = {"V2": "submit_gradient"}
-"""Programs that this one cannot work with, by an instruction that no revision of v1 has."""
+"""Programs that are not supported, each with an instruction that no revision of v1 has."""
 _NO_ARGUMENTS = 102
 _NOT_ENOUGH_KEYS = 3005
 _NO_EVIDENCE = (3001, 3002, 3003, 3007, 3012)
-"""An account could not be opened, which says nothing about the rest of the list."""
+"""The program could not open an account. So the result does not show whether the rest of the list is right."""
 _LOADER_PREFIXES = ("BPFLoader", "LoaderV")
 _LATEST_ROUNDS = 16
 _SIGNATURES, _TRANSACTIONS = 50, 12
 _ABLE_TO_PAY = 910_000
-"""Lamports: the fee of two signatures beside the rent-exempt minimum of an empty account."""
+"""Lamports: the rent-exempt minimum of an empty account and the fee for two signatures."""
 _V2_COUNTER = 17
-"""Bytes of the round counter of V2, which has no authority."""
+"""Size of the round counter of V2 in bytes; it has no authority."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What was found out.
+    """The detected revision.
 
     Attributes:
-        name: of a dialect; `UNDECIDED`, `UNKNOWN`, or the name of a program that is not supported.
-        evidence: what it rests on, a sentence without its full stop.
-        at: Unix seconds of the decision.
+        name: the name of a dialect, `UNDECIDED`, `UNKNOWN`, or the name of a program that is not supported.
+        evidence: the reason for the decision, as a sentence without its period.
+        at: the time of the decision, in Unix seconds.
     """
 
     name: str
@@ -66,12 +66,12 @@ class Revision:
 
     @property
     def is_decided(self) -> bool:
-        """Whether rewards can be claimed."""
+        """Whether the trainer can claim rewards."""
         return self.name in names()
 
     @property
     def is_supported(self) -> bool:
-        """Whether rounds can be joined."""
+        """Whether the trainer can join rounds."""
         return self.is_decided or self.name == UNDECIDED
 
     def __str__(self) -> str:
@@ -81,12 +81,12 @@ class Revision:
 
 
 async def detect(rpc: RpcClient, program_id: Pubkey, *, payer: Pubkey | None, now: float) -> Revision:
-    """Finds out which revision runs at an address.
+    """Detect which revision runs at an address.
 
     Args:
-        rpc: the network.
-        program_id: of the program.
-        payer: a wallet for simulations, where it holds lamports; other accounts of the network stand in for it.
+        rpc: the client of the network.
+        program_id: the address of the program.
+        payer: the wallet that pays in simulations. If it has no lamports, another account of the network pays.
         now: Unix seconds.
 
     Raises:
@@ -98,13 +98,13 @@ async def detect(rpc: RpcClient, program_id: Pubkey, *, payer: Pubkey | None, no
 
 
 class CurrentDialect:
-    """The dialect of the revision that was found last; everything that a `Dialect` has is that one's.
+    """A `Dialect` that delegates to the dialect of the revision detected last.
 
-    While the revision is not decided it is the latest: what comes before a claim is the same in all of them.
+    While the revision is undecided, this is the latest one, because all revisions are the same before a claim.
 
     Args:
-        make: a dialect by the revision's name.
-        revision: what is known now.
+        make: returns the dialect of a revision's name.
+        revision: the current revision.
     """
 
     def __init__(self, make: Callable[[str], Dialect], revision: Revision) -> None:
@@ -113,7 +113,7 @@ class CurrentDialect:
 
     @property
     def revision(self) -> Revision:
-        """What is known of the program."""
+        """The current revision."""
         return self._revision
 
     @revision.setter
@@ -123,7 +123,7 @@ class CurrentDialect:
         self._dialect = self._make(self._name)
 
     def candidates(self) -> list[Dialect]:
-        """Every revision that this program speaks, the current one first, then the latest."""
+        """Return the dialects of all supported revisions: the current one, then the others from the latest on."""
         return [self._dialect, *(self._make(name) for name in reversed(names()) if name != self._name)]
 
     def __getattr__(self, name: str) -> Any:
@@ -131,14 +131,14 @@ class CurrentDialect:
 
 
 class _NoSimulation(Exception):
-    """The endpoint says nothing about what an instruction would do."""
+    """The endpoint does not show how an instruction would end."""
 
 
 class _Detector:
     def __init__(self, rpc: RpcClient, known: Mapping[str, NetworkDialect], payer: Pubkey | None) -> None:
         self._rpc = rpc
         self._known = known
-        # The accounts of all revisions are the same.
+        # All revisions have the same accounts.
         self._any = next(iter(known.values()))
         self._chain = ChainClient(rpc, self._any)
         treasuries = [getattr(dialect, "treasury", None) for dialect in known.values()]
@@ -168,7 +168,7 @@ class _Detector:
             fitting = [name for name in possible if name in names_]
             if not fitting:
                 if is_simulated:
-                    continue  # the program was upgraded since
+                    continue  # an upgrade came after this evidence
                 return UNKNOWN, seen
             left = [name for name in candidates if name in fitting]
             if not left:
@@ -176,10 +176,10 @@ class _Detector:
             candidates, evidence = left, seen
         if len(candidates) == 1:
             return candidates[0], evidence
-        return UNDECIDED, f"the chain does not show yet which of {', '.join(candidates)} it is"
+        return UNDECIDED, f"the chain does not show yet which of {', '.join(candidates)} runs"
 
     async def _latest(self) -> tuple[Round | None, Submission | None]:
-        """A round that a validator has claimed, and a submission, both as late as possible."""
+        """Return the latest claimed round, if possible one with trainers, and one of its submissions."""
         try:
             counter = await self._chain.counter()
         except DecodeError:
@@ -203,7 +203,7 @@ class _Detector:
         return joined or next(iter(claimed), None), next(iter(submissions), None)
 
     async def _find_payer(self) -> bool:
-        """Whether some account of this network could pay for a transaction; none is sent."""
+        """Find an account with enough lamports to pay in a simulation. No transaction is sent."""
         candidates = list(dict.fromkeys(self._payers))
         for address, account in zip(candidates, await self._rpc.accounts(candidates), strict=True):
             if account is not None and account.owner == SYSTEM_PROGRAM_ID and account.lamports >= _ABLE_TO_PAY:
@@ -212,7 +212,7 @@ class _Detector:
         return False
 
     async def _simulated(self, round_: Round | None, submission: Submission | None) -> tuple[list[str], str, bool]:
-        """Candidates by simulation, what shows it, and whether that is final."""
+        """Return the candidates after simulations, the evidence, and whether the result is final."""
         if not await self._has("join_round"):
             for name, instruction in _OTHERS.items():
                 if await self._has(instruction):
@@ -223,7 +223,8 @@ class _Detector:
         has = {name for name in optional if await self._has(name)}
         fitting = [name for name, dialect in self._known.items() if has == set(dialect.account_counts) & set(optional)]
         if not fitting:
-            return [UNKNOWN], f"no revision has {', '.join(sorted(has)) or 'so few'} of {', '.join(optional)}", True
+            shown = ", ".join(sorted(has)) or "none"
+            return [UNKNOWN], f"no revision has this selection of {', '.join(optional)}: {shown}", True
         shown = f"the program has {', '.join(sorted(has)) or f'no {optional[0]}' if optional else 'join_round'}"
         if round_ is None:
             return fitting, shown, False
@@ -232,19 +233,19 @@ class _Detector:
             fits = await self._fits(self._known[name], round_, submission)
             if fits:
                 count = self._known[name].account_counts["claim_reward"]
-                return [name], f"{shown}, and a claim takes {count} accounts", True
+                return [name], f"{shown}, and a claim needs {count} accounts", True
             rejected += fits is False
         if rejected == len(fitting):
-            return [UNKNOWN], f"{shown}, but its payments take other accounts than those of {', '.join(fitting)}", True
+            return [UNKNOWN], f"{shown}, but its payments need other accounts than in {', '.join(fitting)}", True
         return fitting, shown, False
 
     async def _has(self, instruction: str) -> bool:
         data = discriminator("global", instruction) + borsh.u64(0)
-        # Anchor reads the arguments first; those of an instruction that takes more than a number are too short.
+        # Anchor decodes the arguments first. They are too short if the instruction has more than a number.
         return await self._code(Instruction(self._any.program_id, data, [])) in (_NOT_ENOUGH_KEYS, _NO_ARGUMENTS)
 
     async def _fits(self, dialect: NetworkDialect, round_: Round, submission: Submission | None) -> bool | None:
-        """Whether a payment takes a dialect's accounts, no more and no fewer; None where nothing can be seen."""
+        """Whether a payment needs exactly the accounts of a dialect; None if the simulation does not show it."""
         forms = [dialect.complete_validation(round_.id, validator=round_.validator or round_.creator)]
         if submission is not None:
             forms.insert(0, dialect.claim_reward(round_.id, trainer=submission.trainer))
@@ -259,10 +260,10 @@ class _Detector:
         return None
 
     async def _code(self, instruction: Instruction) -> int:
-        """The custom error code that an instruction would end with; 0 for a success, −1 for any other error of it.
+        """Simulate an instruction and return its custom error code; 0 for success, −1 for any other error.
 
         Raises:
-            _NoSimulation: the endpoint does not simulate, would not let the payer pay, or the program does not run now.
+            _NoSimulation: the endpoint does not simulate, the payer cannot pay, or the program does not run now.
         """
         from solders.message import MessageV0
         from solders.signature import Signature
@@ -286,11 +287,11 @@ class _Detector:
             raise _NoSimulation
         inner = result.error.err
         if inner == InstructionErrorFieldless.UnsupportedProgramId:
-            raise _NoSimulation  # in the slot of an upgrade no program runs
+            raise _NoSimulation  # a program does not run in the slot of its upgrade
         return inner.code if isinstance(inner, InstructionErrorCustom) else -1
 
     async def _published(self) -> tuple[set[str] | None, str]:
-        """The dialects that the IDL on chain fits."""
+        """Return the dialects that match the IDL on chain, and the evidence; None without an IDL."""
         account = await self._rpc.account(idl_address(self._any.program_id))
         if account is None or account.owner != self._any.program_id:
             return None, ""
@@ -303,24 +304,24 @@ class _Detector:
             for name, dialect in self._known.items()
             if all(counts.get(instruction) == count for instruction, count in dialect.account_counts.items())
         }
-        # One revision may have everything of another.
+        # A revision may contain all instructions of another one, so the one with the most instructions matches.
         most = max((len(self._known[name].account_counts) for name in fitting), default=0)
         return {name for name in fitting if len(self._known[name].account_counts) == most}, "its published IDL"
 
     async def _paid(self) -> tuple[set[str] | None, str]:
-        """The dialects that the latest payments fit."""
+        """Return the dialects that match the latest payments, and the evidence; None without such payments."""
         try:
             sent = await self._rpc.recent_instructions(self._any.program_id, _SIGNATURES, _TRANSACTIONS)
         except ChainError:
             return None, ""
         for instruction in sent:
-            told = self._told_by(instruction)
-            if told:
-                return told, f"the account list of a confirmed transaction ({len(instruction.accounts)} accounts)"
+            fitting = self._fitting(instruction)
+            if fitting:
+                return fitting, f"the account list of a confirmed transaction ({len(instruction.accounts)} accounts)"
         return None, ""
 
-    def _told_by(self, instruction: Instruction) -> set[str]:
-        """The dialects that have an instruction with so many accounts, where not all of them do."""
+    def _fitting(self, instruction: Instruction) -> set[str]:
+        """Return the dialects whose instruction has this many accounts; empty if all dialects have it."""
         fitting = {
             name
             for name, dialect in self._known.items()

@@ -1,4 +1,4 @@
-"""The chain's RPC with typed answers and typed errors, on top of solana-py's `AsyncClient`."""
+"""An RPC client with typed answers and errors, on top of solana-py's `AsyncClient`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CLOCK_SYSVAR = Pubkey.from_string("SysvarC1ock11111111111111111111111111111111")
 _CLOCK_SYSVAR_SIZE = 40
 ACCOUNTS_PER_REQUEST = 100
 HISTORY = "getSignatureStatuses with searchTransactionHistory"
-"""What some nodes refuse, which keep no history; the method without it shows what was sent lately."""
+"""A node without history refuses this method. Without the option, it still shows recent transactions."""
 
 T = TypeVar("T")
 K = TypeVar("K", Hash, Signature)
@@ -49,7 +49,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What a transaction would do; ``error`` is None when it would succeed."""
+    """The result of a simulated transaction; ``error`` is None if it would succeed."""
 
     error: TransactionErrorType | None
     logs: tuple[str, ...]
@@ -58,7 +58,7 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True)
 class SignatureStatus:
-    """How far a transaction has come; ``error`` is None when it succeeded."""
+    """The status of a transaction; ``error`` is None if it succeeded."""
 
     slot: int
     confirmed: bool
@@ -67,7 +67,7 @@ class SignatureStatus:
 
 @dataclass(frozen=True, slots=True)
 class SignatureStatuses:
-    """Statuses in the order asked for (None for those that are unknown), as of ``slot``."""
+    """The statuses at ``slot`` in the order of the request; None for an unknown transaction."""
 
     slot: int
     values: tuple[SignatureStatus | None, ...]
@@ -75,27 +75,27 @@ class SignatureStatuses:
 
 @dataclass(frozen=True, slots=True)
 class BlockHeight:
-    """The block height that the chain had reached at ``slot``."""
+    """The block height of the chain at ``slot``."""
 
     height: int
     slot: int
 
 
 class RpcClient:
-    """One network. Reads are made at ``commitment`` ``confirmed``: seen by two thirds of the stake.
+    """The RPC client of one network. All reads use the commitment ``confirmed``: two thirds of the stake voted for it.
+
+    Every method raises `RpcUnavailable` if a retry may help, and `RpcRejected` if the endpoints refuse the request.
 
     Args:
-        url: http or https.
-        fallbacks: stand in, in this order, while ``url`` does not answer.
-        timeout: seconds an endpoint may be silent.
-        requests_per_second: for each endpoint, 0 for no limit.
+        url: an http or https URL.
+        fallbacks: URLs to use while ``url`` does not answer, in this order.
+        timeout: seconds to wait for the next byte of an answer.
+        requests_per_second: the limit for each endpoint; 0 for no limit.
         genesis: the genesis hash that the network must have; empty for any.
-        pace: time.
-
-    Every method raises `RpcUnavailable` (worth another try) or `RpcRejected` (the endpoint said no).
+        pace: the clock and the sleep; by default the machine's.
 
     Raises:
-        ConfigError: a URL is not an http or https URL.
+        ConfigError: a URL is not an http or https URL, or a proxy or certificates are wrong; see `route_to`.
     """
 
     def __init__(
@@ -117,38 +117,38 @@ class RpcClient:
         )
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._endpoints.aclose()
 
     def need(self, slot: int) -> None:
-        """From now on takes no answer about an older state of the chain than that at ``slot``."""
+        """Refuse answers about a state of the chain before ``slot`` from now on."""
         self._endpoints.need(slot)
 
     async def check_same_network(self) -> str:
-        """The network's genesis hash.
+        """Return the genesis hash of the network.
 
         Raises:
-            ConfigError: the endpoints belong to different networks, or to another one than was configured.
+            ConfigError: the endpoints belong to different networks, or not to the configured network.
         """
         return await self._endpoints.check_same_network()
 
     async def balance(self, address: Pubkey) -> int:
-        """Lamports."""
+        """Return the balance of an address in lamports."""
         return (await self._call("getBalance", lambda client: client.get_balance(address))).value
 
     async def account(self, address: Pubkey) -> Account | None:
-        """An account, None when there is none."""
+        """Return an account, or None if it does not exist."""
         return _account((await self._call("getAccountInfo", lambda client: client.get_account_info(address))).value)
 
     async def accounts(self, addresses: Sequence[Pubkey]) -> list[Account | None]:
-        """Accounts in the order asked for, None for each that does not exist."""
+        """Return accounts in the order of ``addresses``; None for an account that does not exist."""
         found: list[Account | None] = []
         for start in range(0, len(addresses), ACCOUNTS_PER_REQUEST):
             part = list(addresses[start : start + ACCOUNTS_PER_REQUEST])
             answer = await self._call("getMultipleAccounts", partial(_get_multiple_accounts, part))
             if len(answer.value) != len(part):
                 raise DecodeError(
-                    f"The RPC endpoint {self._host} answered for {len(answer.value)} accounts, not {len(part)}."
+                    f"The RPC endpoint {self._host} returned {len(answer.value)} accounts instead of {len(part)}."
                 )
             found.extend(_account(value) for value in answer.value)
         return found
@@ -156,7 +156,7 @@ class RpcClient:
     async def program_accounts(
         self, program_id: Pubkey, filters: Iterable[tuple[int, bytes]]
     ) -> list[tuple[Pubkey, Account]]:
-        """A program's accounts whose data holds the given bytes at the given offsets."""
+        """Return the accounts of a program that have the given bytes at the given offsets."""
         from solana.rpc.models import MemcmpOpts
 
         conditions = [MemcmpOpts(offset=offset, bytes=base58.b58encode(data).decode()) for offset, data in filters]
@@ -171,15 +171,15 @@ class RpcClient:
         ]
 
     async def clock(self) -> int:
-        """Unix seconds of the chain's clock, which is what the program compares deadlines with.
+        """Return the chain's clock in Unix seconds. The program compares it with deadlines.
 
         Raises:
-            DecodeError: the endpoint has no clock to show.
+            DecodeError: the endpoint returns no valid clock account.
         """
         return clock_of(await self.account(CLOCK_SYSVAR))
 
     async def latest_blockhash(self) -> tuple[Hash, int]:
-        """A fresh blockhash and the last block height at which it is good."""
+        """Return a recent blockhash and the last block height at which it is valid."""
         value = (await self._call("getLatestBlockhash", lambda client: client.get_latest_blockhash())).value
         return self._parsed(Hash, value, "blockhash"), value.last_valid_block_height
 
@@ -188,7 +188,7 @@ class RpcClient:
         return BlockHeight(value.block_height, value.absolute_slot)
 
     async def rent_exempt_minimum(self, size: int) -> int:
-        """Lamports that an account of ``size`` bytes must hold."""
+        """Return the lamports that an account of ``size`` bytes must hold."""
         return (
             await self._call(
                 "getMinimumBalanceForRentExemption", lambda client: client.get_minimum_balance_for_rent_exemption(size)
@@ -196,7 +196,7 @@ class RpcClient:
         ).value
 
     async def priority_fees(self, addresses: Sequence[Pubkey]) -> list[int]:
-        """What recent transactions that wrote these accounts paid, in micro-lamports per compute unit."""
+        """Return the fees of recent transactions that wrote to these accounts, in micro-lamports per compute unit."""
         answer = await self._call(
             "getRecentPrioritizationFees",
             lambda client: client.get_recent_prioritization_fees(list(addresses)),
@@ -205,7 +205,7 @@ class RpcClient:
         return [fee.prioritization_fee for fee in answer.value]
 
     async def signature_statuses(self, signatures: Sequence[Signature]) -> SignatureStatuses:
-        """How far each transaction has come, None for those the endpoint does not know."""
+        """Return the status of each transaction; None for a transaction that the endpoint does not find."""
         from solders.transaction_status import TransactionConfirmationStatus as Level
 
         async def ask(client: AsyncClient, *, history: bool) -> GetSignatureStatusesResp:
@@ -214,7 +214,7 @@ class RpcClient:
         try:
             answer = await self._call(HISTORY, partial(ask, history=True), replaceable=True)
         except RpcRejected:
-            # What was sent lately can still be seen.
+            # Without its history, the endpoint still shows recent transactions.
             answer = await self._call("getSignatureStatuses", partial(ask, history=False))
         good = (Level.Confirmed, Level.Finalized)
         found = tuple(
@@ -223,22 +223,22 @@ class RpcClient:
         )
         if len(found) != len(signatures):
             raise DecodeError(
-                f"The RPC endpoint {self._host} answered for {len(found)} signatures, not {len(signatures)}."
+                f"The RPC endpoint {self._host} returned {len(found)} statuses instead of {len(signatures)}."
             )
         return SignatureStatuses(answer.context.slot, found)
 
     async def simulate(self, transaction: VersionedTransaction) -> Simulation:
-        """Runs a transaction without effect."""
+        """Simulate a transaction. It has no effect on chain."""
         value = (await self._call("simulateTransaction", lambda client: client.simulate_transaction(transaction))).value
         return Simulation(value.err, tuple(value.logs or ()), value.units_consumed or 0)
 
     async def recent_instructions(self, program_id: Pubkey, signatures: int, transactions: int) -> list[Instruction]:
-        """What was sent to a program with success, the latest first.
+        """Return instructions of recent successful transactions to a program, the latest first.
 
         Args:
-            program_id: of the program.
-            signatures: how many transactions to look through.
-            transactions: how many of those that succeeded to read.
+            program_id: the address of the program.
+            signatures: the number of transactions to list.
+            transactions: the number of successful transactions to read.
         """
         from solders.transaction_status import EncodedTransactionWithStatusMeta
 
@@ -259,10 +259,10 @@ class RpcClient:
         return found
 
     async def send_raw(self, wire: bytes, *, preflight: bool) -> Signature:
-        """Hands a signed transaction in; that says nothing about whether it lands.
+        """Send a signed transaction. A returned signature does not mean that the transaction lands.
 
         Raises:
-            PreflightFailure: the endpoint simulated it and it failed.
+            PreflightFailure: the endpoint simulated the transaction and it failed.
         """
         from solana.rpc.commitment import Commitment
         from solana.rpc.models import TxOpts
@@ -271,17 +271,17 @@ class RpcClient:
         return (await self._call("sendTransaction", lambda client: client.send_raw_transaction(wire, options))).value
 
     async def request_airdrop(self, address: Pubkey, lamports: int) -> Signature:
-        """Asks a test network's faucet for lamports."""
+        """Request lamports from the faucet of a test network."""
         return (await self._call("requestAirdrop", lambda client: client.request_airdrop(address, lamports))).value
 
     @property
     def health(self) -> RpcHealth:
-        """How the endpoints have answered so far."""
+        """The number of requests and failures so far."""
         return self._endpoints.health
 
     @property
     def refused(self) -> list[Refusal]:
-        """What the endpoints refused when they were asked last."""
+        """The methods that the endpoints refused at the last request."""
         return self._endpoints.refused
 
     @property
@@ -289,7 +289,7 @@ class RpcClient:
         return self._endpoints.host
 
     def _parsed(self, kind: type[K], part: Any, key: str) -> K:
-        """A key of an answer's part. Solders reads it only when it is asked for, and panics where it is none."""
+        """Return the value of a key in a part of an answer. solders decodes it lazily, and panics if it is malformed."""
         try:
             return kind.from_string(json.loads(part.to_json())[key])
         except (ParseHashError, ValueError) as error:
@@ -300,14 +300,16 @@ class RpcClient:
 
 
 def clock_of(account: Account | None) -> int:
-    """Unix seconds in the clock sysvar.
+    """Return the Unix seconds in the clock sysvar.
 
     Raises:
-        DecodeError: the endpoint has no clock to show.
+        DecodeError: the account is missing or too short.
     """
     if account is None or len(account.data) < _CLOCK_SYSVAR_SIZE:
-        raise DecodeError("The RPC endpoint shows no clock.", fix="Use another RPC endpoint.")
-    # slot, epoch start, epoch, leader schedule epoch, then the time; 8 bytes each
+        raise DecodeError(
+            "The RPC endpoint returned no valid clock account.", fix="Set network.rpc_url to another RPC endpoint."
+        )
+    # Five values of 8 bytes: slot, epoch start, epoch, leader schedule epoch, Unix time.
     return int.from_bytes(account.data[32:40], "little", signed=True)
 
 
@@ -320,12 +322,12 @@ async def _get_transaction(signature: Signature, client: AsyncClient) -> GetTran
 
 
 def _instructions(transaction: VersionedTransaction, program_id: Pubkey) -> list[Instruction]:
-    """A transaction's instructions to a program; its accounts are in the transaction itself, not in a table."""
+    """Return a transaction's instructions to a program, with the right number of accounts but not their addresses."""
     keys = transaction.message.account_keys
     found = []
     for entry in transaction.message.instructions:
         if entry.program_id_index < len(keys) and keys[entry.program_id_index] == program_id:
-            # Whose accounts these are does not matter here, how many does.
+            # Only the number of accounts matters here. Some addresses may be in a lookup table, not in the transaction.
             metas = [AccountMeta(program_id, is_signer=False, is_writable=False)] * len(entry.accounts)
             found.append(Instruction(program_id, bytes(entry.data), metas))
     return found

@@ -1,6 +1,6 @@
-"""What an RPC endpoint's failures mean: worth another try, or a no.
+"""Typed errors for the failures of an RPC endpoint: unavailable (a retry may help) or rejected.
 
-Messages name the endpoint's host alone: the path or query of a private endpoint often holds an API key.
+A message names only the host of the endpoint, because the path or the query of its URL may contain an API key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REQUEST_TIMEOUT = 408
 _TOO_MANY_REQUESTS = 429
 _SERVER_ERROR = 500
 
-# By the class that solders gives an error object; a code that solders does not know comes back as a bare number.
+# By the solders class of an error object. For a code without a class, solders returns the bare number.
 _CODES = {
     "BlockCleanedUpMessage": -32001,
     "SendTransactionPreflightFailureMessage": -32002,
@@ -50,24 +50,24 @@ _FIELDLESS = {
     "TransactionHistoryNotAvailable": NO_HISTORY,
     "TransactionSignatureLenMismatch": -32013,
 }
-"""By the name that solders gives an error object without fields."""
+"""By the solders name of an error object without fields."""
 _PASSING = frozenset({-32004, -32005, -32014, -32016, -32603, 429, -32429})
-"""Codes of an endpoint that is behind, overloaded or broken for the moment; the last two are providers' own."""
+"""Codes for an endpoint that is behind, overloaded or temporarily broken. Only some providers send the last two."""
 
 
 _LONGEST_QUOTE = 200
 _SHORTEST_KEY = 6
-"""Characters; shorter parts of an address, such as ``v2``, are no keys."""
+"""Characters. Shorter parts of a URL, such as ``v2``, are not keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Which endpoint was asked for what.
+    """A request to an endpoint.
 
     Attributes:
-        url: of the endpoint.
-        host: its host and port.
-        method: of JSON-RPC.
+        url: the URL of the endpoint.
+        host: the host and the port of the endpoint.
+        method: the JSON-RPC method.
     """
 
     url: str
@@ -75,7 +75,7 @@ class Asked:
     method: str
 
     def quoted(self, text: str) -> str:
-        """What the endpoint said, in one short line and without the key that its address may hold."""
+        """Return the endpoint's text as one short line, without an API key from its URL."""
         parts = urlsplit(self.url)
         values = [
             *parts.path.split("/"),
@@ -90,7 +90,7 @@ class Asked:
 
 
 class PreflightFailure(RpcRejected):
-    """The endpoint simulated the transaction and it failed; `Sender` turns it into the program's error."""
+    """The transaction failed in the endpoint's simulation. `Sender` converts this into the program's error."""
 
     def __init__(self, error: TransactionErrorType | None, logs: tuple[str, ...], message: str) -> None:
         super().__init__(f"The transaction would fail: {message.rstrip('.')}.", code=-32002, logs=logs)
@@ -98,7 +98,7 @@ class PreflightFailure(RpcRejected):
 
 
 def from_error_object(asked: Asked, reason: Any) -> RpcRejected | RpcUnavailable:  # solders has no base class for these
-    """The typed error for a JSON-RPC error object as solders parsed it, or for the code of one it does not know."""
+    """Return the typed error for a JSON-RPC error object from solders, or for a bare error code."""
     from solders.rpc.errors import SendTransactionPreflightFailureMessage
 
     message = asked.quoted(str(getattr(reason, "message", "")))
@@ -113,14 +113,14 @@ def from_error_object(asked: Asked, reason: Any) -> RpcRejected | RpcUnavailable
         return RpcUnavailable(f"The RPC endpoint {asked.host} cannot answer now ({said}).")
     return RpcRejected(
         f"The RPC endpoint {asked.host} refused {asked.method} ({said}).",
-        fix="Check the network's settings.",
+        fix="Check network.rpc_url, or use another RPC endpoint.",
         code=code,
         said=said,
     )
 
 
 def from_transport(asked: Asked, cause: BaseException | None) -> RpcRejected | RpcUnavailable:
-    """The typed error for a connection that failed or an HTTP status that is not success."""
+    """Return the typed error for a failed connection or an HTTP error status."""
     response = getattr(cause, "response", None)
     status = getattr(response, "status_code", None)
     if response is None or status is None:
@@ -133,7 +133,7 @@ def from_transport(asked: Asked, cause: BaseException | None) -> RpcRejected | R
     said = ": ".join(filter(None, (f"HTTP {status} {_phrase(status)}".rstrip(), asked.quoted(_reason(response.text)))))
     return RpcRejected(
         f"The RPC endpoint {asked.host} refused {asked.method} ({said}).",
-        fix="Check the address and its API key.",
+        fix="Check the address of the endpoint and its API key.",
         code=status,
         said=said,
     )
@@ -147,10 +147,10 @@ def _phrase(status: int) -> str:
 
 
 def _reason(body: str) -> str:
-    """What the body of a refusal says: the message of a JSON object, or short text; a web page says nothing."""
+    """Return the reason in the body of a refusal: the message of a JSON object, or plain text; empty for HTML."""
     try:
         found = json.loads(body)
-    except (ValueError, RecursionError):  # the latter for thousands of brackets
+    except (ValueError, RecursionError):  # RecursionError if the JSON has thousands of nested brackets
         return "" if body.lstrip().startswith("<") else body
     for key in ("error", "message"):
         if isinstance(found, dict):
@@ -159,15 +159,15 @@ def _reason(body: str) -> str:
 
 
 def silent(host: str) -> RpcUnavailable:
-    """The error for an endpoint that cannot be reached or says nothing."""
+    """Return the error for an endpoint that is unreachable or does not answer."""
     return RpcUnavailable(
         f"The RPC endpoint {host} does not answer.", fix="Check the connection and that the network is running."
     )
 
 
 def not_rpc(host: str) -> RpcUnavailable:
-    """The error for an answer that makes no sense: a captive portal, a proxy's page, a broken endpoint."""
+    """Return the error for an answer that is not JSON-RPC, for example a page of a captive portal or a proxy."""
     return RpcUnavailable(
-        f"The RPC endpoint {host} gave an answer that is not JSON-RPC.",
-        fix="Check that the address is a Solana RPC endpoint.",
+        f"The RPC endpoint {host} sent an answer that is not JSON-RPC.",
+        fix="Check that the address is that of a Solana RPC endpoint.",
     )

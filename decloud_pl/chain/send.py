@@ -1,13 +1,14 @@
-"""Sending a transaction so that it happens once, whatever is lost on the way.
+"""Sends a transaction so that its effect happens exactly once, even if requests, answers or this process get lost.
 
-1. Ask the chain whether the effect is there already (``landed``), and whether something that was signed
-   before can still land.
-2. Take a blockhash, simulate, set the compute-unit limit and a capped priority fee, sign.
-3. Write the signed bytes to the log, then send them; send the same bytes again until the status shows them
-   or the blockhash has run out.
-4. Only then sign anew.
+1. Check on chain whether the effect exists already (``landed``), and whether a transaction signed earlier can still
+   land.
+2. Get a blockhash, simulate, set the compute-unit limit and a limited priority fee, and sign.
+3. Write the signed bytes to the log, then send them. Send the same bytes again until they land or the blockhash
+   expires.
+4. Only then sign a new transaction.
 
-A second signing while the first could still land is what would do something twice; it never happens here.
+The effect could happen twice if a second transaction were signed while the first can still land. The sender never does
+this.
 """
 
 from __future__ import annotations
@@ -52,15 +53,15 @@ SIGNATURE_FEE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class SendPolicy:
-    """How long to try and how much to pay.
+    """Limits for the time and the fees of a transaction.
 
     Attributes:
-        poll_seconds: between looks at the status.
-        rebroadcast_seconds: between sending the same bytes again.
-        retry_seconds: how long an endpoint may be unavailable before `RpcUnavailable` is let through.
-        max_signings: how many blockhashes may run out.
-        unit_head_room: compute units asked for, relative to those the simulation used.
-        fees: the most that a transaction asks for.
+        poll_seconds: the interval between reads of the status.
+        rebroadcast_seconds: the interval between sends of the same bytes.
+        retry_seconds: how long endpoints may be unavailable before `RpcUnavailable` is raised.
+        max_signings: the number of blockhashes to try.
+        unit_head_room: the compute units to reserve, as a multiple of those that the simulation used.
+        fees: the limits for the fees.
     """
 
     poll_seconds: float = 0.4
@@ -72,7 +73,7 @@ class SendPolicy:
 
 
 class Sender:
-    """Sends on behalf of one wallet."""
+    """Sends the transactions of one wallet."""
 
     def __init__(
         self,
@@ -92,23 +93,22 @@ class Sender:
         self._pace = pace or RealPace()
 
     async def send(self, instructions: Sequence[Instruction], *, key: str, landed: Landed, deposit: int = 0) -> Receipt:
-        """Makes the effect of ``instructions`` happen once.
+        """Make the effect of ``instructions`` happen once.
 
         Args:
-            instructions: what to send.
-            key: the intent's name in the log; the same intent must always have the same key.
-            landed: reads from the chain whether this wallet's effect is there.
-            deposit: lamports that the effect takes from the wallet besides the fee, for the log.
+            instructions: the instructions to send in one transaction.
+            key: the name of the intent in the log. The same intent must always have the same key.
+            landed: reads from the chain whether this wallet's effect exists.
+            deposit: lamports that the wallet pays besides the fee, for the log.
 
         Returns:
-            The transaction that landed; its signature is None when the effect is there and none of the
-            logged transactions made it.
+            The transaction that landed. Its signature is None if the effect exists but no logged transaction caused it.
 
         Raises:
-            ProgramError: the program refused, and the effect is not there.
+            ProgramError: the program refused the transaction, and the effect does not exist.
             InsufficientFunds: the wallet cannot pay.
-            TransactionExpired: every signed transaction ran out without landing.
-            RpcUnavailable: the endpoint was away for longer than `SendPolicy.retry_seconds`.
+            TransactionExpired: every signed transaction expired before it landed.
+            RpcUnavailable: the endpoints were unavailable for longer than `SendPolicy.retry_seconds`.
         """
         for _ in range(self._policy.max_signings):
             try:
@@ -125,21 +125,21 @@ class Sender:
                 self._need(receipt)
                 return receipt
         raise TransactionExpired(
-            f"The transaction did not land within {self._policy.max_signings} blockhashes.",
-            fix="Where the network stays congested, raise chain.max_priority_lamports.",
+            f"The transaction did not land: {self._policy.max_signings} blockhashes expired.",
+            fix="If the network stays congested, raise chain.max_priority_lamports.",
         )
 
     def _need(self, receipt: Receipt) -> None:
-        """An endpoint that lags behind must not show the state from before the transaction from now on."""
+        """Refuse answers from before the transaction from now on, because an endpoint may lag behind."""
         if receipt.slot is not None:
             self._rpc.need(receipt.slot)
 
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
-        """The receipt of an earlier signing (by this process or one that crashed), if one has landed or does."""
+        """Return the receipt of an earlier transaction, maybe from before a crash, if one has landed or still lands."""
         if await self._retrying(landed):
             return await self._receipt(key)
         for attempt in self._log.attempts(key):
-            # One that has landed is asked about again: the endpoint may not show its effect yet, or a fork lost it.
+            # A landed transaction is checked again: the endpoint may not show its effect yet, or a fork dropped it.
             if attempt.outcome in ("pending", "landed"):
                 receipt = await self._confirm(key, attempt)
                 if receipt is not None:
@@ -147,7 +147,7 @@ class Sender:
         return None
 
     async def _receipt(self, key: str) -> Receipt:
-        """Names the transaction behind an effect that is on chain."""
+        """Find the logged transaction that caused an effect on chain."""
         attempts = self._log.attempts(key)
         signatures = [Signature.from_string(attempt.signature) for attempt in attempts]
         if not signatures:
@@ -183,27 +183,33 @@ class Sender:
         return VersionedTransaction(message, [self._wallet.signer])
 
     async def _budget(self, instructions: Sequence[Instruction], units: int) -> tuple[list[Instruction], int]:
-        """Compute-unit limit and priority fee, and that fee in lamports; none where the simulation could not tell."""
+        """Return the instructions for the compute-unit limit and the priority fee, and the fee in lamports.
+
+        They are empty if the simulation did not report the units.
+        """
         if not units:
             return [], 0
-        # The two budget instructions themselves take 150 units each.
+        # The two budget instructions use 150 units each.
         limit = min(int((units + 300) * self._policy.unit_head_room), self._policy.fees.max_compute_units)
         budget = [set_compute_unit_limit(limit)]
         written = {meta.pubkey for entry in instructions for meta in entry.accounts if meta.is_writable}
         try:
             fees = await self._retrying(lambda: self._rpc.priority_fees(sorted(written, key=bytes)))
         except RpcRejected:
-            fees = []  # not every provider has this method; the fee is a help, not a need
+            fees = []  # some providers lack this method, and the transaction can land without the fee
         price = min(int(median(fees)) if fees else 0, self._policy.fees.max_priority_lamports * _MICRO // limit)
         if price:
             budget.append(set_compute_unit_price(price))
         return budget, -(-price * limit // _MICRO)
 
     async def _confirm(self, key: str, attempt: Attempt) -> Receipt | None:
-        """Sends the same bytes until they land (the receipt) or can no longer do so (None).
+        """Send the same bytes until they land or the blockhash expires.
+
+        Returns:
+            The receipt, or None if the bytes can no longer land.
 
         Raises:
-            ChainError: the transaction landed with an error, or preflight says that it would.
+            ChainError: the transaction landed with an error, or failed in the preflight simulation.
         """
         signature = Signature.from_string(attempt.signature)
         next_broadcast = self._pace.monotonic()
@@ -214,7 +220,7 @@ class Sender:
                 await self._broadcast(attempt, preflight=first)
                 first = False
                 next_broadcast = self._pace.monotonic() + self._policy.rebroadcast_seconds
-                # The height is read before the status: one that is out of date can only make us wait longer.
+                # The height is read before the status, so an outdated height only makes us wait longer.
                 height = await self._retrying(self._rpc.block_height)
             statuses = await self._retrying(lambda: self._rpc.signature_statuses([signature]))
             status = statuses.values[0]
@@ -228,7 +234,7 @@ class Sender:
                 status is None
                 and height is not None
                 and height.height > attempt.last_valid_block_height
-                and statuses.slot >= height.slot  # an endpoint that lags behind has not seen the last chance
+                and statuses.slot >= height.slot  # a lagging endpoint may not show yet that the transaction landed
             ):
                 self._log.settle(key, attempt.signature, "expired")
                 return None
@@ -238,17 +244,17 @@ class Sender:
         try:
             await self._rpc.send_raw(attempt.wire, preflight=preflight)
         except RpcUnavailable:
-            return  # it may have arrived all the same; the status will tell
+            return  # the transaction may have arrived nevertheless; the status shows it
         except PreflightFailure as failure:
             error = failure.error
             if error is None or is_already_processed(error) or is_blockhash_unknown(error):
-                return  # landed already, or run out: the status and the height will tell which
-            # The attempt stays pending: an earlier broadcast of these bytes may yet land, so until the
-            # blockhash has run out they are the only ones that may be sent.
+                return  # landed or expired; the status and the height show which
+            # The attempt stays pending. An earlier broadcast of these bytes may still land, so the sender must not
+            # sign other bytes before the blockhash has expired.
             raise typed_error(error, self._dialect, failure.logs) from failure
 
     async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeats a read while the endpoint is away, with jittered back-off, up to `SendPolicy.retry_seconds`."""
+        """Retry a read with jittered back-off while no endpoint answers, for up to `SendPolicy.retry_seconds`."""
         deadline = self._pace.monotonic() + self._policy.retry_seconds
         failures = 0
         while True:

@@ -1,4 +1,4 @@
-"""The Solana CLI's own configuration, ``~/.config/solana/cli/config.yml``: what it names is honoured here too."""
+"""Reads the configuration of the Solana CLI, ``~/.config/solana/cli/config.yml``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from decloud_pl.errors import ConfigError, WalletError
 
 DEFAULT_FILE = "~/.config/solana/cli/config.yml"
 _NOT_FILES = {
-    "usb": "a hardware wallet, which signs only while somebody confirms",
-    "prompt": "a seed phrase, which somebody has to type",
-    "stdin": "standard input, which a program that runs for weeks does not have",
+    "usb": "a hardware wallet, on which a person must confirm each signature",
+    "prompt": "a seed phrase, which a person must type",
+    "stdin": "standard input, which the daemon does not read",
 }
 _SHORT = {"ASK": "prompt", "-": "stdin"}
 _ADDRESS = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
@@ -20,30 +20,30 @@ _ADDRESS = re.compile("[1-9A-HJ-NP-Za-km-z]{32,44}")
 
 @dataclass(frozen=True, slots=True)
 class SolanaCliConfig:
-    """What the file says; an empty string or None where it says nothing."""
+    """The settings in the file; an empty string for a missing setting."""
 
     json_rpc_url: str = ""
     websocket_url: str = ""
     keypair_path: str = ""
 
     def key_file(self) -> Path | None:
-        """The file of the key, None where none is named.
+        """Return the path of the key file, or None if the configuration names none.
 
         Raises:
-            WalletError: as the function `key_file`.
+            WalletError: see the function `key_file`.
         """
         return key_file(self.keypair_path, "The Solana CLI's configuration") if self.keypair_path else None
 
 
 def key_file(signer: str, where: str) -> Path:
-    """The file that a signer names, as the Solana CLI's tools take one: a path, or ``file:`` and a path.
+    """Return the path of a signer in the syntax of the Solana CLI: a path, or ``file:`` and a path.
 
     Args:
-        signer: the text.
-        where: what names it, for the message.
+        signer: the signer.
+        where: where the signer comes from, for the message.
 
     Raises:
-        WalletError: it is another kind of signer: ``usb://ledger``, ``prompt://``, ``ASK``, ``stdin://``, ``-``, an
+        WalletError: the signer is not a file but ``usb://ledger``, ``prompt://``, ``ASK``, ``stdin://``, ``-`` or an
             address.
     """
     scheme, _, rest = signer.partition(":")
@@ -51,20 +51,20 @@ def key_file(signer: str, where: str) -> Path:
         return Path(re.sub("^//(?=/)", "", rest)).expanduser()
     what = _NOT_FILES.get(_SHORT.get(signer, scheme if rest or signer.endswith(":") else ""))
     if what is None and _ADDRESS.fullmatch(signer) and not Path(signer).exists():
-        what = "an address, which cannot sign without its key"
+        what = "an address, which cannot sign without its private key"
     if what is None:
         return Path(signer).expanduser()
-    fix = "Make a wallet for this program with `decloud-trainer wallet new` and send it SOL, or name another key file."
+    fix = "Create a wallet with `decloud-trainer wallet new` and send SOL to it, or choose a key file."
     if what == _NOT_FILES["prompt"]:
-        fix = f"Write its key to a file with `solana-keygen recover prompt:// --outfile FILE` and name that. {fix}"
-    raise WalletError(f"{where} names {signer}: {what}. This program needs a key file.", fix=fix)
+        fix = f"Write the key to a file with `solana-keygen recover prompt:// --outfile FILE` and choose it. {fix}"
+    raise WalletError(f"{where} names {signer}: {what}. The trainer needs a key file.", fix=fix)
 
 
 def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
-    """The file's settings, None when there is no such file.
+    """Return the settings in the file, or None if it does not exist.
 
     Raises:
-        ConfigError: it cannot be read or is not YAML.
+        ConfigError: the file cannot be read or is not YAML.
     """
     import yaml
 
@@ -86,16 +86,16 @@ def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
 
 
 def chosen_network() -> SolanaCliConfig:
-    """What ``solana config set`` keeps, with an RPC address.
+    """Return the settings that ``solana config set`` stores.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the file is missing or has no RPC address.
     """
     found = read_solana_cli_config(Path(DEFAULT_FILE))
     if found is None or not found.json_rpc_url:
         raise ConfigError(
-            f"The Solana CLI's configuration {DEFAULT_FILE} names no RPC address.",
-            fix="Name one with `solana config set --url URL`, or set network.rpc_url.",
+            f"The Solana CLI's configuration {DEFAULT_FILE} has no RPC address.",
+            fix="Run `solana config set --url URL`, or set network.rpc_url.",
         )
     return found
 

@@ -1,4 +1,4 @@
-"""The chain's transaction errors as this package's typed ones."""
+"""Converts transaction errors of the chain into this package's errors."""
 
 from __future__ import annotations
 
@@ -16,21 +16,25 @@ _NO_FUNDS = InsufficientFunds(
 
 
 def is_blockhash_unknown(error: TransactionErrorType) -> bool:
-    """Whether another blockhash is all it takes."""
+    """Whether the endpoint does not find the blockhash of the transaction."""
     from solders.transaction_status import TransactionErrorFieldless
 
     return error == TransactionErrorFieldless.BlockhashNotFound
 
 
 def is_already_processed(error: TransactionErrorType) -> bool:
-    """Whether these very bytes have landed before."""
+    """Whether the same bytes have landed before."""
     from solders.transaction_status import TransactionErrorFieldless
 
     return error == TransactionErrorFieldless.AlreadyProcessed
 
 
 def typed_error(error: TransactionErrorType, dialect: Dialect, logs: tuple[str, ...] = ()) -> ChainError:
-    """`ProgramError` for the program's own codes, `InsufficientFunds` for an empty wallet, else `RpcRejected`."""
+    """Return the typed error for a transaction error.
+
+    This is `ProgramError` if an instruction failed, `InsufficientFunds` if the wallet cannot pay, and otherwise
+    `RpcRejected`.
+    """
     from solders.transaction_status import (
         InstructionErrorCustom,
         TransactionErrorFieldless,

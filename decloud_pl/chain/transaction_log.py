@@ -1,4 +1,4 @@
-"""What was signed and sent, written down before it leaves: the memory of `Sender`."""
+"""The log of signed transactions. `Sender` writes a transaction to it before it sends it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Attempt:
     """One signed transaction.
 
     Attributes:
-        signature: base58.
-        blockhash: base58.
-        last_valid_block_height: after this height it can never land.
+        signature: the signature in base58.
+        blockhash: the blockhash in base58.
+        last_valid_block_height: the last height at which the transaction can land.
         wire: the signed bytes.
-        outcome: what became of it.
-        fee: lamports it pays, whether or not it succeeds.
-        deposit: lamports it moves out of the wallet besides when it succeeds.
+        outcome: the result so far.
+        fee: lamports that the wallet pays for a landed transaction, even if it fails.
+        deposit: lamports that the wallet pays in addition if the transaction succeeds.
     """
 
     signature: str
@@ -32,7 +32,7 @@ class Attempt:
 
 
 class TransactionLog(Protocol):
-    """Durable memory: what `record` returned from must survive a crash. ``key`` names the intent."""
+    """A durable log: an attempt must survive a crash once `record` has returned. ``key`` names the intent."""
 
     def record(self, key: str, attempt: Attempt) -> None: ...
 
@@ -42,7 +42,7 @@ class TransactionLog(Protocol):
 
 
 class MemoryTransactionLog:
-    """Forgets with its process; for tests and for agents whose every step can be read off the chain."""
+    """A log in memory, for tests and for agents that can read the result of every step from the chain."""
 
     def __init__(self) -> None:
         self._attempts: dict[str, dict[str, Attempt]] = {}

@@ -1,4 +1,4 @@
-"""The wallet: a key that signs and is never shown.
+"""The wallet: a private key that signs transactions and that the program never shows.
 
 Keys come from ``DECLOUD_PRIVATE_KEY`` (base58 or a JSON array of 64 numbers), from a setting, or from a key file
 in the Solana CLI's format (a JSON array of 64 numbers). No message of this module contains key material.
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 ENVIRONMENT_VARIABLE = "DECLOUD_PRIVATE_KEY"
 _KEY_BYTES = 64
-_BYTE_ORDER_MARK = "\ufeff"  # which editors on Windows put before a text in UTF-8
+_BYTE_ORDER_MARK = "\ufeff"  # some editors on Windows write it at the start of a UTF-8 file
 _LONGEST_KEY_FILE = 4096
 
 
 class Wallet:
-    """A key pair. ``repr`` and ``str`` show the address alone; pickling is refused.
+    """A key pair. ``repr`` and ``str`` show only the address, and pickling raises `TypeError`.
 
-    What this does not cover: the key is in this process's memory, and whoever can read that has it.
+    This does not protect the key in the memory of this process.
     """
 
     __slots__ = ("_keypair",)
@@ -47,25 +47,25 @@ class Wallet:
 
     @property
     def signer(self) -> Keypair:
-        """The key pair, for signing a transaction and nothing else."""
+        """The key pair; use it only to sign transactions."""
         return self._keypair
 
     def __repr__(self) -> str:
         return f"Wallet({self.address})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a wallet is not to be pickled: its key would leave this process")
+        raise TypeError("a wallet cannot be pickled, because its key must not leave this process")
 
 
 def parse_key(text: str, source: str) -> Wallet:
-    """A wallet from base58 text or a JSON array of 64 numbers.
+    """Return the wallet of a private key.
 
     Args:
-        text: the key.
-        source: where it came from, for the message.
+        text: the key as base58 text or as a JSON array of 64 numbers.
+        source: where the key comes from, for the message.
 
     Raises:
-        WalletError: it is neither; the message does not repeat it.
+        WalletError: ``text`` is not a key. The message does not repeat it.
     """
     try:
         stripped = unquoted(text.lstrip(_BYTE_ORDER_MARK).strip(), source)
@@ -74,10 +74,10 @@ def parse_key(text: str, source: str) -> Wallet:
     except ConfigError as error:
         raise WalletError(error.message, fix=error.fix) from None
     except (ValueError, TypeError, RecursionError):
-        pass  # the message is made outside: the original error, which would be its context, can quote the text
+        pass  # raised below, without this error as its context, because it may quote the key
     raise WalletError(
         f"{source} does not hold a private key.",
-        fix=f"It must be base58 text or a JSON array of {_KEY_BYTES} numbers, as the Solana CLI writes it.",
+        fix=f"Use base58 text or a JSON array of {_KEY_BYTES} numbers, as the Solana CLI writes it.",
     )
 
 
@@ -89,17 +89,19 @@ def load_wallet(
     cli_config: Path | None = None,
     strict: bool = False,
 ) -> Wallet:
-    """The first key found in: the environment, the setting, the key file, the Solana CLI's configured key file.
+    """Return the wallet of the first key found.
+
+    The order is: the environment, the setting, the key file, the key file of the Solana CLI's configuration.
 
     Args:
-        keypair_path: a key file; passed over when it does not exist.
-        environ: where ``DECLOUD_PRIVATE_KEY`` is looked up.
+        keypair_path: a key file; ignored if it does not exist.
+        environ: the environment with ``DECLOUD_PRIVATE_KEY``.
         private_key: the setting of that name.
         cli_config: the Solana CLI's ``config.yml``, whose ``keypair_path`` comes last.
-        strict: refuse a key file that group or others can read instead of warning.
+        strict: refuse a key file that the group or others can read, instead of warning.
 
     Raises:
-        WalletError: no key anywhere, or the first one found is unusable.
+        WalletError: there is no key, or the first key found is invalid.
     """
     if environ.get(ENVIRONMENT_VARIABLE):
         return parse_key(environ[ENVIRONMENT_VARIABLE], ENVIRONMENT_VARIABLE)
@@ -109,24 +111,24 @@ def load_wallet(
         data = _read(path, strict=strict)
         if data is not None:
             return parse_key(data, f"The key file {path}")
-    ways = [f"set {ENVIRONMENT_VARIABLE}", "keep one with `decloud-trainer config --set private_key=-`"]
+    ways = [f"set {ENVIRONMENT_VARIABLE}", "store one with `decloud-trainer config --set private_key=-`"]
     if keypair_path is not None:
-        ways.insert(0, f"make a key file at {keypair_path} with `decloud-trainer wallet new` or `solana-keygen new`")
+        ways.insert(0, f"create the key file {keypair_path} with `decloud-trainer wallet new` or `solana-keygen new`")
     if cli_config is not None:
-        ways.append(f"name one in {cli_config} with `solana config set --keypair FILE`")
+        ways.append(f"choose a key file in {cli_config} with `solana config set --keypair FILE`")
     fix = ", or ".join(ways)
     raise WalletError("No private key found.", fix=f"{fix[:1].upper()}{fix[1:]}.")
 
 
 def create_wallet(path: Path) -> Wallet:
-    """Makes a new key and writes it to ``path``, readable by its owner alone.
+    """Create a new key and write it to ``path``. Only the owner can read the file.
 
     Raises:
-        WalletError: the file exists already or cannot be written; an existing key is never overwritten.
+        WalletError: the file cannot be written, or it exists. An existing file is never overwritten.
     """
     keypair = Keypair()
     try:
-        with contextlib.suppress(FileExistsError):  # said below of the file, where it is true
+        with contextlib.suppress(FileExistsError):  # os.open raises a clearer error below
             make_private(path.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -135,11 +137,11 @@ def create_wallet(path: Path) -> Wallet:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
-            path.unlink()  # it is this call's own and holds no whole key
+            path.unlink()  # this call created it, and it does not contain a whole key
             raise
     except FileExistsError:
         raise WalletError(
-            f"{path} exists already and was left as it is.", fix="Choose another file with --keypair."
+            f"{path} already exists and was not changed.", fix="Choose another file with --keypair."
         ) from None
     except OSError as error:
         raise WalletError(
@@ -149,7 +151,7 @@ def create_wallet(path: Path) -> Wallet:
 
 
 def _read(path: Path, *, strict: bool) -> str | None:
-    """A key file's text, None when there is no such file."""
+    """Return the text of a key file, or None if it does not exist."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode & 0o777
@@ -158,20 +160,22 @@ def _read(path: Path, *, strict: bool) -> str | None:
         return None
     except OSError as error:
         raise WalletError(
-            f"The key file {path} cannot be read: {error.strerror}.", fix="Check its owner and mode."
+            f"The key file {path} cannot be read: {error.strerror}.", fix="Check the owner and the mode of the file."
         ) from error
     if mode & 0o077:
         advice = f"Run: chmod 600 {path}"
         if strict:
-            raise WalletError(f"The key file {path} can be read by others (mode {mode:03o}).", fix=advice)
-        logger.warning("The key file %s can be read by others (mode %03o). %s", path, mode, advice)
+            raise WalletError(f"Other users can read the key file {path} (mode {mode:03o}).", fix=advice)
+        logger.warning("Other users can read the key file %s (mode %03o). %s", path, mode, advice)
     if len(data) > _LONGEST_KEY_FILE:
-        raise WalletError(f"{path} is too large to be a key file.", fix="Name the right file.")
+        raise WalletError(
+            f"{path} is too large for a key file (more than {_LONGEST_KEY_FILE} bytes).", fix="Choose another file."
+        )
     return data.decode("utf-8", "replace")
 
 
 def _key_files(keypair_path: Path | None, cli_config: Path | None) -> Iterator[Path]:
-    """The files to look into; the Solana CLI's configuration is read when its turn comes."""
+    """Yield the key files to try. The Solana CLI's configuration is read only if the first file is missing."""
     if keypair_path is not None:
         yield keypair_path
     try:

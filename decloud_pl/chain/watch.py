@@ -1,9 +1,8 @@
-"""The program's events as they happen, over the endpoint's WebSocket (``logsSubscribe``).
+"""Yields the program's events as they happen, from the WebSocket of an endpoint (``logsSubscribe``).
 
-Events are hints, delivered at most once: after each `Subscribed` the caller reads the chain's state, because
-anything may have happened while nobody was listening. That the program is silent says nothing, so the slots
-are subscribed to as well (``slotSubscribe``): a connection on which they stop is given up even when it still
-answers pings.
+Events are hints that arrive at most once. After each `Subscribed` the caller must read the chain's state, because
+anything may have happened without a subscription. A silent program is normal, so the client subscribes to slots as well
+(``slotSubscribe``). It closes a connection without new slots, even if the connection still answers pings.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(0.5, 30.0)
 _STEADY_SECONDS = 30.0
-"""How long a subscription has to last, and to deliver, for its end to count as the first failure."""
+"""A subscription that delivered for this long was steady: its end counts as a first failure."""
 _LONGEST_QUOTE = 200
 _LONGEST_MESSAGE = 1 << 20
 _LONGEST_FAREWELL = 1.0
@@ -36,12 +35,12 @@ _SLOTS_ID = 2
 
 
 class _Refused(Exception):
-    """The endpoint does not want this subscription; its words are the error's."""
+    """The endpoint refuses the subscription. The message quotes its error."""
 
 
 @dataclass
-class _Told:
-    """What the log says of one address: a line for each thing that goes wrong with it, and none for each try."""
+class _Reports:
+    """Logs the problems of one address: a line for each kind of problem, not for each attempt."""
 
     host: str
     states: set[str] = field(default_factory=set)
@@ -49,25 +48,25 @@ class _Told:
     def failed(self, state: str, detail: str) -> None:
         if state not in self.states:
             logger.warning(
-                "The WebSocket of %s %s%s; the chain is polled meanwhile, and it is tried again after at most %.0f s",
+                "The WebSocket of %s %s%s. Polling the chain meanwhile; retrying within %.0f s.",
                 *(self.host, state, f" ({detail})" if detail else "", _BACKOFF.longest),
             )
         self.states.add(state)
 
     def steady(self) -> None:
         if self.states:
-            logger.info("The WebSocket of %s delivers again", self.host)
+            logger.info("The WebSocket of %s works again.", self.host)
         self.states.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """The subscription stands (again); what happened before it must be read from the chain."""
+    """The subscription is active. The caller must read from the chain what happened before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """Nobody is listening from now on; the chain must be polled until the next `Subscribed`."""
+    """The subscription has ended. The caller must poll the chain until the next `Subscribed`."""
 
 
 Watched: TypeAlias = Event | Subscribed | Disconnected
@@ -82,23 +81,23 @@ async def watch_events(
     open_seconds: float = 10.0,
     silence_seconds: float = 30.0,
 ) -> AsyncIterator[Watched]:
-    """Yields events for ever; reconnects with jittered back-off, and never raises for a broken connection.
+    """Yield events without end. A broken connection raises nothing; the client reconnects with jittered back-off.
 
-    A subscription that the endpoint refuses counts as a broken connection: silence would look like peace. Where
-    subscriptions end soon after their start, or deliver nothing, the waits grow, too. Redirects are not followed. The
-    log gets a line when what is wrong with an address changes.
+    A refused subscription counts as a broken connection, because its silence would look like a quiet program. The waits
+    also grow if subscriptions end soon after their start or deliver nothing. The client follows no redirects. It logs a
+    line for each new kind of problem of an address.
 
     Args:
-        ws_urls: ws or wss; with several, the next one is tried when one cannot be subscribed to.
+        ws_urls: ws or wss URLs. If one fails, the client tries the next one.
         dialect: decodes the logs.
-        pace: time, for back-off.
-        ping_seconds: how often the connection's life is checked; one that is silent to a ping for as long
-            again is given up. Silence of the program alone says nothing.
-        open_seconds: how long connecting, and the answer to the subscription, may take; whatever else comes first.
-        silence_seconds: how long no slot may be announced, where the endpoint announces them.
+        pace: the clock and the sleep for back-off; by default the machine's.
+        ping_seconds: the interval between pings. The client closes a connection that leaves a ping unanswered for as
+            long.
+        open_seconds: the timeout for connecting, and for the answer to the subscription.
+        silence_seconds: the timeout between slots, once the endpoint has announced one.
 
     Raises:
-        ConfigError: a URL is not a ws or wss URL, or the way there cannot be used: see `route_to`.
+        ConfigError: a URL is not a ws or wss URL, or the proxy or the certificates are wrong; see `route_to`.
     """
     import asyncio
 
@@ -113,7 +112,7 @@ async def watch_events(
     loop = asyncio.get_running_loop()
     urls = (ws_urls,) if isinstance(ws_urls, str) else tuple(ws_urls)
     routes = [_options(url) for url in urls]
-    told = {url: _Told(_host(url)) for url in urls}
+    reports = {url: _Reports(_host(url)) for url in urls}
     failures = turn = 0
     while True:
         url = urls[turn % len(urls)]
@@ -137,7 +136,7 @@ async def watch_events(
                         message = await socket.recv()
                     heard_at = pace.monotonic()
                     if connected and heard_at - subscribed_at >= _STEADY_SECONDS:
-                        told[url].steady()
+                        reports[url].steady()
                     if connected and _announces_slots(message):
                         timeout = silence_seconds
                     for item in _items(message, dialect):
@@ -147,9 +146,10 @@ async def watch_events(
                             connected, subscribed_at = True, heard_at
                         yield item
         except InvalidURI:
-            # Its text is not repeated: it may hold an API key.
+            # The message does not repeat the URL, because it may contain an API key.
             raise ConfigError(
-                "The WebSocket address is not a ws or wss URL.", fix="Write network.ws_url like ws://127.0.0.1:8900."
+                "The WebSocket address is not a ws or wss URL.",
+                fix="Set network.ws_url to an address such as ws://127.0.0.1:8900.",
             ) from None
         except InvalidStatus as error:
             state, detail = "is refused", f"HTTP {error.response.status_code}"
@@ -169,26 +169,26 @@ async def watch_events(
             yield Disconnected()
         if connected and heard_at - subscribed_at >= _STEADY_SECONDS:
             failures = turn = 0
-            told[url].steady()
+            reports[url].steady()
         else:
             turn += 1
-            told[url].failed(f"{state} soon after each start" if connected else state, detail)
+            reports[url].failed(f"{state} soon after each start" if connected else state, detail)
         failures += 1
         await pace.sleep(pace.jitter(_BACKOFF.after(failures)))
 
 
 def _options(url: str) -> dict[str, Any]:
-    """The way to a WebSocket, for the library."""
+    """Return the arguments for the library that set the proxy and the certificates."""
     route = route_to(url)
     options: dict[str, Any] = {"proxy": route.proxy_with_plain_login()}
-    # The library takes None for "not encrypted", and refuses what is not needed.
+    # The library refuses a context that it does not need, and None would mean no encryption.
     contexts = {"ssl": route.ssl_context() if url.lower().startswith("wss:") else None}
     contexts["proxy_ssl"] = route.proxy_ssl_context()
     return options | {name: context for name, context in contexts.items() if context is not None}
 
 
 def _host(url: str) -> str:
-    """Host and port; the rest of an address may be a key."""
+    """Return the host and the port, because the rest of the URL may contain an API key."""
     return urlsplit(url).netloc.rpartition("@")[2] or "the network"
 
 
@@ -197,7 +197,7 @@ _SLOT_MARK = '"slotNotification"'
 
 
 def _announces_slots(message: str | bytes) -> bool:
-    """Whether a message is a slot's announcement; there are several a second, so it is not parsed."""
+    """Whether a message announces a slot. Several arrive each second, so it is not parsed."""
     return _SLOT_MARK in message if isinstance(message, str) else _SLOT_MARK.encode() in message
 
 
@@ -211,7 +211,7 @@ def _subscription(dialect: Dialect) -> dict[str, Any]:
 
 
 def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
-    """What one message says; a message that cannot be understood is logged and passed over."""
+    """Return the items of a message. A message in a wrong format is logged and skipped."""
     if _announces_slots(message):
         return []
     try:
@@ -227,5 +227,5 @@ def _items(message: str | bytes, dialect: Dialect) -> list[Watched]:
             return []
         return list(dialect.events(value["logs"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        logger.warning("A WebSocket message was passed over: %s", error)
+        logger.warning("Skipped a WebSocket message in a wrong format: %s", error)
         return []

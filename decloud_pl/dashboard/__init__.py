@@ -1,1 +1,1 @@
-"""The web page on loopback: rounds, trainings, earnings and the log, from the journal alone."""
+"""The web dashboard on loopback. It reads rounds, trainings, earnings and the log from the daemon's files."""

@@ -1,4 +1,4 @@
-"""Serves the dashboard: NiceGUI's pages behind the `Guard`, and what Prometheus reads, on loopback alone."""
+"""Serves the dashboard on loopback: NiceGUI's pages behind the `Guard`, and the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ICON = (
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the command."""
+    """A server that leaves signals to the command."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -43,12 +43,12 @@ class _Server(uvicorn.Server):
 
 
 def application(home: Path, token: str, *, views: Views | None = None) -> ASGIApp:
-    """The dashboard behind its guard. NiceGUI keeps its state per process: one dashboard in each.
+    """Return the dashboard behind its guard. A process can have only one, because NiceGUI has one state per process.
 
     Args:
         home: the daemon's folder.
-        token: what a browser must bring.
-        views: what the pages show.
+        token: the token that a browser must send.
+        views: the data of the pages; by default read from ``home``.
     """
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _add_metrics(outer, home)
@@ -65,7 +65,7 @@ def application(home: Path, token: str, *, views: Views | None = None) -> ASGIAp
         language="en-GB",
         tailwind=False,
         binding_refresh_interval=None,
-        gzip_middleware_factory=None,  # nothing leaves this machine
+        gzip_middleware_factory=None,  # compression saves nothing on loopback
         show_welcome_message=False,
     )
     return Guard(outer, token)
@@ -73,10 +73,10 @@ def application(home: Path, token: str, *, views: Views | None = None) -> ASGIAp
 
 @asynccontextmanager
 async def serve(home: Path, token: str, *, port: int) -> AsyncIterator[str]:
-    """Serves the dashboard while the context is open; yields its address with the token.
+    """Serve the dashboard while the context is open, and yield its address with the token.
 
     Raises:
-        UsageError: the port is taken.
+        UsageError: the port is in use, or the dashboard does not start.
     """
     limit = ConnectionLimit()
 
@@ -100,7 +100,7 @@ async def serve(home: Path, token: str, *, port: int) -> AsyncIterator[str]:
             while not server.started:
                 if serving.done():
                     await serving
-                    raise UsageError("The dashboard did not start.", fix="Its log says why.")
+                    raise UsageError("The dashboard did not start.", fix="See the log messages above.")
                 await asyncio.sleep(0.01)
             yield f"http://{HOST}:{listener.getsockname()[1]}/?token={token}"
         finally:
@@ -119,8 +119,9 @@ def _listen(port: int) -> Iterator[socket.socket]:
         try:
             listener.bind((HOST, port))
         except OSError as error:
-            taken = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-            raise UsageError(f"The port {port} {taken}.", fix="Choose another with --port, or 0 for any.") from error
+            reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+            fix = "Choose another port with --port, or --port 0 for any free port."
+            raise UsageError(f"Port {port} {reason}.", fix=fix) from error
         yield listener
 
 
@@ -136,11 +137,11 @@ def _add_metrics(outer: FastAPI, home: Path) -> None:
 
 
 def _add_errors(target: FastAPI) -> None:
-    """What goes wrong becomes a page with a sentence."""
+    """Show errors as pages with a sentence."""
 
     @target.exception_handler(404)
     async def missing(_: Request, __: Exception) -> Response:
-        return sentence(404, "Not found", "There is no such page or round.")
+        return sentence(404, "Not found", "This page or round does not exist.")
 
     @target.exception_handler(JournalError)
     async def unreadable(_: Request, error: Exception) -> Response:
@@ -148,4 +149,6 @@ def _add_errors(target: FastAPI) -> None:
 
     @target.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:  # uvicorn logs it
-        return sentence(500, "The page failed", "The terminal of `decloud-trainer dashboard` says why.")
+        return sentence(
+            500, "Internal error", "See the terminal of `decloud-trainer dashboard`, and please report the error."
+        )

@@ -1,4 +1,4 @@
-"""The figures at the top of a page. A new one is a line here, and where its value is new, a field in `views`."""
+"""The figures at the top of a page. A new figure is a line here and, for a new value, a field in `views`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from decloud_pl.dashboard.views import OneRound, Overview
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A figure with its name, and what explains it; ``links`` are words with the parts of an address of the rounds."""
+    """A figure with its name and its details; ``links`` maps words to the state that their link filters by."""
 
     name: str
     value: str
@@ -28,21 +28,21 @@ def overview_cards(now: Overview) -> list[Card]:
     daemon, load = now.daemon, now.load
     alive = daemon is not None and daemon.alive
     if daemon is None:
-        seen = "never seen here"
+        seen = "never started with this folder"
     else:
-        seen = f"since {stamp(daemon.started_at)}" if alive else f"last seen {stamp(daemon.heartbeat_at)}"
+        seen = f"since {stamp(daemon.started_at)}" if alive else f"last active {stamp(daemon.heartbeat_at)}"
     heard = f"{span(now.silence)} ago" if alive and now.silence is not None else "–"
     failed = "–" if daemon is None else f"{daemon.rpc_errors} of {daemon.rpc_requests} requests failed"
-    machine = f"memory {load.memory_percent:.0f} %, {size(load.disk_free)} of disk free"
+    machine = f"memory {load.memory_percent:.0f} %, {size(load.disk_free)} free on disk"
     if load.daemon_memory:
         plural = "es" if load.daemon_processes != 1 else ""
         machine += f", daemon {size(load.daemon_memory)} in {load.daemon_processes} process{plural}"
     states = {f"{count} {state}": state for state, count in sorted(now.states.items())}
     return [
         Card("Daemon", "running" if alive else "not running", seen, "good" if alive else "muted"),
-        Card("Earned today", sol(now.earned_today), f"{sol(now.earned)} in all"),
+        Card("Earned today", sol(now.earned_today), f"{sol(now.earned)} in total"),
         Card("Wallet", sol(daemon.balance if daemon is not None else None), f"fees and deposits {sol(now.spent)}"),
-        Card("Chain heard", heard, failed),
+        Card("Last chain contact", heard, failed),
         Card("Rounds", str(sum(now.states.values())), "" if states else "none yet", links=states),
         Card("This machine", f"{load.cpu_percent:.0f} % CPU", machine),
     ]
@@ -53,7 +53,7 @@ def round_cards(now: OneRound) -> list[Card]:
     share = "" if entry.contribution_bps is None else f"share {entry.contribution_bps / 100:g} %, "
     gain = f"gain {points(entry.gain)} points"
     if entry.gain_low is not None and entry.gain_high is not None:
-        gain += f"; a validator will measure {points(entry.gain_low)} to {points(entry.gain_high)} (95 %)"
+        gain += f"; a validator should measure {points(entry.gain_low)} to {points(entry.gain_high)} (95 %)"
     state = entry.reason or ""
     if entry.state == "training" and last is not None:
         state = f"{last.step}/{last.total_steps} steps"
@@ -67,7 +67,7 @@ def round_cards(now: OneRound) -> list[Card]:
 
 
 class Cards:
-    """Draws cards once and then changes what differs."""
+    """Draws the cards once and then updates their changes."""
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
@@ -76,7 +76,7 @@ class Cards:
         self._places: list[tuple[Text, Text]] = []
 
     def show(self, cards: Sequence[Card]) -> None:
-        """The same cards, in the same order, each time."""
+        """Show cards. Each call must have the same cards in the same order."""
         if not self._places:
             self._places = [self._make(card) for card in cards]
         before: Sequence[Card | None] = self._shown or [None] * len(cards)

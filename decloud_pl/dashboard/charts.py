@@ -1,4 +1,4 @@
-"""Drawings of trainings and earnings."""
+"""Charts of trainings and earnings."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from decloud_pl.dashboard.views import Curves, Points
 from decloud_pl.domain import LAMPORTS_PER_SOL
 
 _SHORTEST_SPAN = 600.0
-"""Seconds: one claim, or several at once, would otherwise lie in a span of years."""
+"""Seconds. With a shorter span, a single claim would appear on an axis of years."""
 _DAYS = 2 * 86_400
 _LOSS, _ACCURACY, _EARNED = "#3b82f6", "#ea6a0c", "#22a050"
 _QUIET = "#8b949e"
-# A dot for each line: what ECharts draws of a line reads as dashes around it.
+# A dot for each line, because the default icon of a line looks like a dash.
 _LEGEND = {"top": 0, "icon": "circle", "itemWidth": 10, "itemHeight": 10, "textStyle": {"color": _QUIET}}
 
 
 class Chart:
-    """A drawing with its words for people who do not see it; it is sent anew only where its data differ.
+    """A chart with a description for screen readers. It is sent again only if its data has changed.
 
     Args:
-        kind: its name in the page.
-        caption: above it.
+        kind: the name of the chart in the page.
+        caption: the text above the chart.
     """
 
     def __init__(self, kind: str, caption: str) -> None:
         with ui.element("figure"):
             self.caption = Text("figcaption", caption)
-            self._none = Text("p", "Nothing to draw yet.").classes("empty")
+            self._none = Text("p", "No data yet.").classes("empty")
             self._chart = ui.echart(_options(), renderer="svg").classes("chart").props("role=img")
         self._chart.props["data-chart"] = kind
         self._chart.visible = False
@@ -91,7 +91,7 @@ class CurvesChart(Chart):
 
 
 class EarningsChart(Chart):
-    """SOL over time, summed up."""
+    """The sum of earned SOL over time."""
 
     def __init__(self) -> None:
         super().__init__("earnings", "Earned over time")
@@ -103,7 +103,7 @@ class EarningsChart(Chart):
             first, last = points[0][0], points[-1][0]
             if last - first < _SHORTEST_SPAN:
                 first, last = first - _SHORTEST_SPAN / 2, last + _SHORTEST_SPAN / 2
-            words = f"Earned over time: {points[-1][1] / LAMPORTS_PER_SOL:g} SOL in all"
+            words = f"Earned over time: {points[-1][1] / LAMPORTS_PER_SOL:g} SOL in total"
             form = "{yyyy}-{MM}-{dd}" if last - first > _DAYS else "{HH}:{mm}"
             axis = _axis("time")
             axis["axisLabel"] = {**axis["axisLabel"], "formatter": form, "hideOverlap": True}
@@ -128,7 +128,7 @@ def _options() -> dict[str, Any]:
 
 
 def _axis(kind: str) -> dict[str, Any]:
-    """Greys that can be read on both a light and a dark ground: a chart does not know which one it has."""
+    """An axis in greys that are readable on light and dark backgrounds, because a chart does not see the mode."""
     return {
         "type": kind,
         "axisLabel": {"color": _QUIET},

@@ -1,4 +1,4 @@
-"""What a person chooses on a page: form fields, and the parts of the page's address that keep it."""
+"""The choices of a user on a page: form fields, and the parts of the address that store them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ LONGEST_TEXT = 100
 
 
 def choice(label: str, names: Sequence[str], value: str, changed: Callable[[], object]) -> ui.select:
-    """A choice among names, or of all of them."""
+    """Return a field to select one name or all."""
     options = {"": "all", **{name: name for name in names}}
     made = ui.select(options, label=label, value=value if value in options else "", on_change=changed)
     return made.props("dense outlined options-dense")
 
 
 def text_field(label: str, value: str, changed: Callable[[], object]) -> ui.input:
-    """A field for a line of text."""
+    """Return a field for a line of text."""
     made = ui.input(label, value=value.strip()[:LONGEST_TEXT], on_change=changed)
     return made.props(f"dense outlined debounce=300 maxlength={LONGEST_TEXT} autocomplete=off")
 
 
 def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorting:
-    """The sorting and the page that an address asks for."""
+    """Return the sorting and the page in an address."""
     query = request.query_params
     order = query.get("sort", usual)
     known = any(column.name == order and column.sortable for column in columns)
@@ -35,7 +35,7 @@ def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorti
 
 
 def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
-    """The parts of an address that say a sorting and a page, without those that go without saying."""
+    """Return the parts of an address for a sorting and a page, without the default values."""
     return {
         "sort": sorting.order if sorting.order != usual else "",
         "order": "" if sorting.descending else "up",
@@ -44,12 +44,12 @@ def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
 
 
 def integer(text: str | None) -> int | None:
-    """A whole number of a form field that is not too large for the journal, None for anything else."""
+    """Return the whole number in a form field, or None if it is not one or too large for the journal."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def time_of(text: str | None) -> float | None:
-    """Unix seconds in an address, None for anything else."""
+    """Return the Unix seconds in an address, or None for other text."""
     try:
         return float(text) if text else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""How numbers and times read on a page."""
+"""Formats numbers and times for the pages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def sol(lamports: int | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """0 to 1 as per cent."""
+    """Format a share from 0 to 1 as a percentage."""
     return _NOTHING if share is None else f"{share * 100:.1f} %"
 
 
 def points(gain: float | None) -> str:
-    """A difference of shares in percentage points, with its sign."""
+    """Format a difference of shares in percentage points, with its sign."""
     return _NOTHING if gain is None else f"{gain * 100:+.1f}"
 
 
@@ -28,17 +28,17 @@ def number(value: float | None) -> str:
 
 
 def stamp(at: float | None) -> str:
-    """Local date and time."""
+    """Format the local date and time."""
     return _NOTHING if at is None else _local(at).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def iso(at: float) -> str:
-    """For the ``datetime`` attribute."""
+    """Format a time for the ``datetime`` attribute."""
     return _local(at).isoformat(timespec="seconds")
 
 
 def span(seconds: float | None) -> str:
-    """``59 s``, ``3 min 20 s`` or ``2 h 5 min``."""
+    """Format a duration as ``59 s``, ``3 min 20 s`` or ``2 h 5 min``."""
     if seconds is None:
         return _NOTHING
     if seconds < 0:
@@ -51,7 +51,7 @@ def span(seconds: float | None) -> str:
 
 
 def size(count: float | None) -> str:
-    """Bytes in the unit that suits them."""
+    """Format a number of bytes."""
     if count is None:
         return _NOTHING
     for unit in ("B", "kB", "MB", "GB"):
@@ -62,7 +62,7 @@ def size(count: float | None) -> str:
 
 
 def short(text: str | None) -> str:
-    """The ends of an address."""
+    """Shorten an address to its two ends."""
     if not text:
         return _NOTHING
     return text if len(text) <= 13 else f"{text[:6]}…{text[-6:]}"

@@ -1,4 +1,4 @@
-"""What all pages share: the head with its links, the choice of wallet and colours, and being kept up to date."""
+"""The frame of all pages: the header with links, the choice of wallet and colours, and the updates of the content."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from decloud_pl.errors import JournalError
 PAGES = {"/": "Overview", "/rounds": "Rounds", "/log": "Log", "/skipped": "Skipped"}
 STYLE = Path(__file__).parent / "style.css"
 _COLOURS: dict[bool | None, tuple[str, str, bool | None]] = {
-    None: ("brightness_auto", "Colours: as the system has them", True),
+    None: ("brightness_auto", "Colours: as in the system", True),
     True: ("dark_mode", "Colours: dark", False),
     False: ("light_mode", "Colours: light", None),
 }
-"""Symbol, words and what comes next."""
+"""The icon and the label of each mode, and the next mode."""
 State = TypeVar("State")
 
 
 @dataclass(slots=True)
 class Preferences:
-    """What the person at the browser chose, for all pages until the dashboard ends; ``dark`` is None for automatic."""
+    """The choices of the user, for all pages until the dashboard ends; ``dark`` is None for automatic."""
 
     dark: bool | None = None
 
@@ -40,11 +40,11 @@ class Frame:
     """A page around its content.
 
     Args:
-        shown: what it says of itself.
-        path: of this page.
-        title: its heading.
-        preferences: the person's.
-        owner: the wallet that the address asks for, empty for the latest.
+        shown: the data in the header and the footer.
+        path: the path of this page.
+        title: the heading.
+        preferences: the choices of the user.
+        owner: the wallet in the address; empty for the latest.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Frame:
         self._banner: Text | None = None
 
     def link(self, path: str, **query: object) -> str:
-        """An address with the parts that are not empty, for the same wallet."""
+        """Return an address for the same wallet, with the query parts that are not empty."""
         pairs = {key: value for key, value in query.items() if value not in ("", None)}
         if self.owner:
             pairs["owner"] = self.owner
@@ -66,14 +66,14 @@ class Frame:
 
     @contextmanager
     def content(self) -> Iterator[None]:
-        """The place for what the page shows."""
+        """Draw the frame; the content of the page goes inside the context."""
         ui.page_title(f"{self._title} · DECLOUD trainer")
         layout = ui.context.client.layout  # around Quasar's own <main>
         with layout, ui.element("header").classes("top") as head:
             self._head()
         head.move(target_index=0)
         with ui.element("div").classes("content") as content:
-            # On a narrow screen the link of the page, right above it, is its title.
+            # A narrow screen hides this title, because the link right above it has the same text.
             Text("h1", self._title).classes("repeated" if PAGES.get(self._path) == self._title else "")
             self._banner = Text("p").classes("banner").props("role=alert")
             self._banner.visible = False
@@ -90,10 +90,14 @@ class Frame:
     async def follow(
         self, seconds: float, read: Callable[[], State], show: Callable[[State], None]
     ) -> Callable[[], Awaitable[None]]:
-        """Shows what is read, now and every so many seconds; returns what does so at once.
+        """Read and show the data, now and every ``seconds``.
+
+        Returns:
+            A function that reads and shows the data immediately.
 
         Raises:
-            JournalError: the journal cannot be read now. Later on the page says so and keeps what it shows.
+            JournalError: the first read of the journal failed. If a later one fails, the page shows the error and
+                keeps its content.
         """
         show(await asyncio.to_thread(read))
 

@@ -1,12 +1,13 @@
-"""Who may see the dashboard: whoever has the address with its token, from this machine's own names for itself.
+"""Restricts the dashboard to browsers that have the token and reach it under a name of this machine.
 
-Any program on this machine can reach a port on loopback, and any page in a browser can make the browser ask it. So a
-request must name this machine as its host (against DNS rebinding), come from no other page's origin, and carry the
-token. All of it is checked here, in front of every page, asset and WebSocket: NiceGUI's own socket takes any origin.
+Any program on this machine can connect to a port on loopback, and any web page can make the browser send requests to
+it. So a request must name this machine as its host (against DNS rebinding), must not come from the origin of another
+page, and must contain the token. The guard checks this before every page, asset and WebSocket. NiceGUI's own socket
+would accept any origin.
 
-What this does not cover: programs of the same user, who can read the token and the journal anyway. NiceGUI's pages need
-inline scripts, so the content policy keeps a page from loading or sending anything elsewhere, not from running a
-script that stands in the page itself.
+This does not protect from programs of the same user, because they can read the token and the journal. NiceGUI's pages
+need inline scripts. So the content policy prevents a page from loading or sending anything elsewhere, but does not
+prevent a script inside the page itself.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from decloud_pl.observers.metrics_server import is_own_host
 
 COOKIE = "decloud_dashboard"
 OPEN_PATHS = ("/metrics", "/healthz")
-"""For Prometheus and service monitors, which have no cookies; they show counts, no page may read them."""
+"""For Prometheus and service monitors, which have no cookies. They show counts, and other pages cannot read them."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -41,15 +42,15 @@ _POLICY_VIOLATION = 1008
 
 
 class Forbidden(Exception):
-    """A request that is refused; the text is a sentence for people."""
+    """A refused request. The message is a sentence for the user."""
 
 
 class Guard:
-    """ASGI middleware that lets through what may be seen, and adds `HEADERS` to every answer.
+    """ASGI middleware that checks requests and adds `HEADERS` to every answer.
 
     Args:
-        app: what it stands in front of.
-        token: what a browser must bring, in the address once and in a cookie from then on.
+        app: the application to protect.
+        token: the token that a browser must send: first in the address, then in a cookie.
     """
 
     def __init__(self, app: ASGIApp, token: str) -> None:
@@ -71,7 +72,7 @@ class Guard:
         if scope["type"] == "websocket":
             await self.app(scope, receive, send)
         elif scope["method"] not in ("GET", "HEAD"):
-            refusal = sentence(405, "Not allowed", "The dashboard only shows; nothing can be changed here.")
+            refusal = sentence(405, "Not allowed", "The dashboard is read-only.")
             await refusal(scope, receive, _with_headers(send))
         elif has_token:
             await self._welcome(scope)(scope, receive, _with_headers(send))
@@ -79,30 +80,30 @@ class Guard:
             await self.app(scope, receive, _with_headers(send))
 
     def _check(self, scope: Scope) -> bool:
-        """Whether the request brings the token in its address, and a cookie is to be set.
+        """Return whether the request has the token in its address, so that the browser gets a cookie.
 
         Raises:
-            Forbidden: it may not see anything.
+            Forbidden: the request is not allowed.
         """
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not is_own_host(host):
-            raise Forbidden("This address is not one of this machine's own: open the dashboard at 127.0.0.1.")
+            raise Forbidden("This address is not a name of this machine. Open the dashboard at 127.0.0.1.")
         origin = headers.get("origin")
         if origin is not None and _place(origin) != host:
-            raise Forbidden("Another page asked for this; the dashboard answers its own pages only.")
+            raise Forbidden("The request came from another web page. The dashboard answers only its own pages.")
         if scope["path"] in OPEN_PATHS and scope["type"] == "http":
             return False
         given = dict(_query(scope)).get("token")
         if given is not None:
             if not self._is_token(given):
                 raise Forbidden(
-                    "The token in the address is wrong: open the address that `decloud-trainer dashboard` printed."
+                    "The token in the address is wrong. Open the address that `decloud-trainer dashboard` printed."
                 )
             return True
         if not self._is_token(_cookie(headers, cookie_name(scope))):
             raise Forbidden(
-                "A token is needed: open the address that `decloud-trainer dashboard` printed when it started."
+                "The address has no token. Open the address that `decloud-trainer dashboard` printed at its start."
             )
         return False
 
@@ -110,22 +111,22 @@ class Guard:
         return hmac.compare_digest(given.encode(errors="replace"), self._token.encode())
 
     def _welcome(self, scope: Scope) -> Response:
-        """Sends the browser on with a cookie: the token leaves the address bar and the history."""
+        """Redirect the browser with a cookie, so that the token is not in the address bar and the history."""
         rest = urlencode([(key, value) for key, value in _query(scope) if key != "token"])
-        path = "/" + scope["path"].lstrip("/")  # "//host/" would lead elsewhere
+        path = "/" + scope["path"].lstrip("/")  # "//host/" would be another host
         response = RedirectResponse(f"{path}?{rest}" if rest else path, status_code=303)
         response.set_cookie(cookie_name(scope), self._token, httponly=True, samesite="strict", path="/")
         return response
 
 
 def cookie_name(scope: Scope) -> str:
-    """Cookies do not keep ports apart; two dashboards must not log each other out."""
+    """Return a name with the port, because ports share cookies and two dashboards must not log each other out."""
     server = scope.get("server")
     return f"{COOKIE}_{server[1]}" if server else COOKIE
 
 
 def sentence(status: int, title: str, text: str) -> HTMLResponse:
-    """A page that says one thing and loads nothing."""
+    """Return a page with one message that loads nothing else."""
     return HTMLResponse(
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -139,7 +140,7 @@ def sentence(status: int, title: str, text: str) -> HTMLResponse:
 
 
 def _place(origin: str) -> str | None:
-    """Host and port of an origin, None of one that cannot be read."""
+    """Return the host and the port of an origin, or None if it is malformed."""
     try:
         return urlsplit(origin).netloc
     except ValueError:

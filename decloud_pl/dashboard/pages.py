@@ -1,4 +1,4 @@
-"""The pages: each is built from one of `Views`' answers, and shows the next ones in place."""
+"""The pages. Each draws one result of `Views` and then updates it in place."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _FACTS = ("network", "program", "preset", "filters", "convention", "device", "pr
 
 @dataclass(slots=True)
 class Pages:
-    """Registers the pages with NiceGUI, of which a process has one.
+    """Registers the pages with the NiceGUI of this process.
 
     Args:
-        data: what they show.
-        preferences: the person's.
+        data: the data of the pages.
+        preferences: the choices of the user.
     """
 
     data: Views
@@ -63,7 +63,7 @@ class Pages:
             ("/log", self.log),
             ("/skipped", self.skipped),
         ):
-            # A function of its own: NiceGUI takes no methods.
+            # Wrapped in a function, because NiceGUI does not accept methods.
             ui.page(path, response_timeout=_RESPONSE_SECONDS)(_page(build))
 
     async def overview(self, request: Request) -> None:
@@ -72,14 +72,14 @@ class Pages:
             with ui.element("div").classes("status"):
                 cards = Cards(frame)
                 facts = ui.element("p").classes("facts")
-                Text("h2", "Rounds at work")
-                active = Table(ACTIVE_COLUMNS, name="active", label="Rounds at work", empty="No round is at work.")
+                Text("h2", "Active rounds")
+                active = Table(ACTIVE_COLUMNS, name="active", label="Active rounds", empty="No active rounds.")
             with ui.element("div").classes("charts"):
                 curves, earnings = CurvesChart(names_round=True), EarningsChart()
-            Text("h2", "Last events")
-            last = Table(LOG_COLUMNS, name="last log", label="The last events", empty="Nothing has happened yet.")
+            Text("h2", "Latest events")
+            last = Table(LOG_COLUMNS, name="last log", label="Latest events", empty="No events yet.")
             with ui.element("p"):
-                ui.link("The whole log", frame.link("/log"))
+                ui.link("Full log", frame.link("/log"))
             named: dict[str, str] = {}
 
             def show(now: views.Overview) -> None:
@@ -117,7 +117,7 @@ class Pages:
                 field = text_field("Number, data set, reason or CID", text, changed).classes("wide")
             asked = [select.value, field.value]
             shown = PagedTable(
-                ROUND_COLUMNS, sorting, changed, name="rounds", label="Rounds, as chosen", empty="No round fits."
+                ROUND_COLUMNS, sorting, changed, name="rounds", label="Matching rounds", empty="No matching rounds."
             )
 
             def read() -> views.Rounds:
@@ -149,9 +149,9 @@ class Pages:
             Text("h2", "Details")
             listed = ui.element("dl").classes("details")
             values: dict[str, Text] = {}
-            Text("h2", "What happened")
-            label = "Events of this round, the latest first"
-            events = Table(LOG_COLUMNS, name="log", label=label, empty="Nothing yet.")
+            Text("h2", "Events")
+            label = "Events of this round, latest first"
+            events = Table(LOG_COLUMNS, name="log", label=label, empty="No events yet.")
 
             def show(now: views.OneRound | None) -> None:
                 if now is None:
@@ -186,7 +186,7 @@ class Pages:
                 number_ = text_field("Round", query.get("round", ""), changed).props("inputmode=numeric maxlength=18")
                 kind = choice("State or kind", KINDS, query.get("kind", ""), changed)
                 text = text_field("Text", query.get("q", ""), changed).classes("wide")
-            events = Table(LOG_COLUMNS, name="log", label="Events, the latest first", empty="No event fits.")
+            events = Table(LOG_COLUMNS, name="log", label="Events, latest first", empty="No matching events.")
             with ui.element("nav").classes("older").props('aria-label="Pages of the list"'):
                 latest, older = ui.link("Latest"), ui.link("Older")
 
@@ -220,16 +220,16 @@ class Pages:
                 ui.navigate.history.replace(frame.link("/skipped", q=field.value.strip(), **address_of(sorting, "at")))
                 await again()
 
-            Text("h2", "Reasons, the commonest first; … stands for a number")
+            Text("h2", "Reasons, most frequent first (… replaces a number)")
             reasons = Table(
-                REASON_COLUMNS, name="reasons", label="Reasons and how often", empty="No round was skipped."
+                REASON_COLUMNS, name="reasons", label="Reasons and their frequency", empty="No skipped rounds."
             )
             Text("h2", "Skipped rounds")
             with ui.element("div").classes("filter").props("role=search"):
                 field = text_field("Reason", request.query_params.get("q", ""), changed).classes("wide")
             asked = [field.value]
             shown = PagedTable(
-                SKIP_COLUMNS, sorting, changed, name="skips", label="Skipped rounds", empty="No round was skipped."
+                SKIP_COLUMNS, sorting, changed, name="skips", label="Skipped rounds", empty="No skipped rounds."
             )
 
             def read() -> views.Skips:

@@ -1,4 +1,4 @@
-"""How rounds and events read in a table: its columns, and a row for each."""
+"""The columns of the tables, and the rows for rounds and events."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from decloud_pl.dashboard.frame import Frame
 from decloud_pl.dashboard.tables import Cell, Column, Row
 from decloud_pl.dashboard.views import Active, LogEntry, RoundRecord
 
-CODES = ("Base model", "Update", "Joined with", "Submitted with", "Claimed with")
-"""Those of the `details` that are an address, a CID or a signature."""
+CODES = ("Base model", "Update", "Join transaction", "Submit transaction", "Claim transaction")
+"""The `details` in a monospaced font: CIDs and signatures."""
 LOG_COLUMNS = (
     Column("at", "Time", classes="moment"),
     Column("round", "Round"),
-    Column("kind", "What"),
+    Column("kind", "Event"),
     Column("text", "Details", classes="words"),
 )
 ACTIVE_COLUMNS = (
@@ -30,7 +30,7 @@ ACTIVE_COLUMNS = (
 ROUND_COLUMNS = (
     Column("round_id", "Round", sortable=True),
     Column("state", "State", sortable=True),
-    Column("updated_at", "Changed", sortable=True),
+    Column("updated_at", "Last change", sortable=True),
     Column("dataset", "Data set", sortable=True),
     Column("accuracy_after", "Accuracy", sortable=True),
     Column("gain", "Gain, points", sortable=True),
@@ -97,17 +97,17 @@ def round_row(entry: RoundRecord, frame: Frame) -> Row:
 
 
 def log_rows(entries: Sequence[LogEntry], frame: Frame) -> list[Row]:
-    """Keys count what is otherwise the same, for example two troubles at one moment."""
+    """Return rows. Equal entries, for example two troubles at the same time, get keys with a count."""
     seen: Counter[object] = Counter()
     rows = []
     for entry in entries:
-        told = (entry.at, entry.kind, entry.round_id)
-        seen[told] += 1
+        same = (entry.at, entry.kind, entry.round_id)
+        seen[same] += 1
         number_ = Cell("–" if entry.round_id is None else str(entry.round_id))
         if entry.round_id is not None and entry.kind != "skipped":
             number_ = _round_link(entry.round_id, frame)
         kind = Cell(entry.kind, state=entry.kind)
-        rows.append(_row((told, seen[told]), at=stamp(entry.at), round=number_, kind=kind, text=entry.text or "–"))
+        rows.append(_row((same, seen[same]), at=stamp(entry.at), round=number_, kind=kind, text=entry.text or "–"))
     return rows
 
 
@@ -122,11 +122,11 @@ def details(entry: RoundRecord) -> dict[str, str]:
         + (f", trained on {trained}" if trained and trained != entry.dataset else ""),
         "Base model": entry.model_cid or "–",
         "Update": entry.pinned_cid or entry.update_cid or "–",
-        "Joined with": entry.join_signature or "–",
-        "Submitted with": entry.submit_signature or "–",
-        "Claimed with": entry.claim_signature or "–",
+        "Join transaction": entry.join_signature or "–",
+        "Submit transaction": entry.submit_signature or "–",
+        "Claim transaction": entry.claim_signature or "–",
         "Validator": entry.validator or "–",
-        "Written as": f"{entry.convention}, because {entry.convention_why}" if entry.convention else "–",
-        "Size of the update": size(entry.update_size),
-        "Last changed": stamp(entry.updated_at),
+        "Convention": f"{entry.convention}, because {entry.convention_why}" if entry.convention else "–",
+        "Update size": size(entry.update_size),
+        "Last change": stamp(entry.updated_at),
     }

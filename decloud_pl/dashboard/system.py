@@ -1,4 +1,4 @@
-"""How busy this machine is."""
+"""The load of this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAMPLE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Shares in per cent, sizes in bytes; of the daemon with its children, None while it does not run."""
+    """Shares in percent, sizes in bytes. ``daemon_memory`` includes child processes; None without a daemon."""
 
     cpu_percent: float
     memory_percent: float
@@ -28,11 +28,11 @@ class Load:
 
 
 class LoadSampler:
-    """Measures at most once a second: a share of the processor is one of the time since the last look.
+    """Measures at most once per second. The share of the CPU is that since the last measurement.
 
     Args:
-        home: whose disk counts.
-        monotonic: seconds.
+        home: the folder whose disk is measured.
+        monotonic: returns monotonic seconds.
     """
 
     def __init__(self, home: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -41,11 +41,11 @@ class LoadSampler:
         self._lock = threading.Lock()
         self._at = float("-inf")
         self._last: Load | None = None
-        # Not cpu_percent: that remembers for each thread, and pages are made in several.
+        # Not psutil.cpu_percent, because it keeps its state per thread, and several threads draw pages.
         self._times = psutil.cpu_times()
 
     def sample(self, pid: int | None) -> Load:
-        """The load now, or as it was less than a second ago."""
+        """Return the load, measured less than a second ago."""
         with self._lock:
             now = self._monotonic()
             if self._last is None or now - self._at >= _SAMPLE_SECONDS:
@@ -56,9 +56,9 @@ class LoadSampler:
 
 
 def busy_percent(before: Sequence[float], after: Sequence[float]) -> float:
-    """The processors' share that was not idle between two readings of their times."""
+    """Return the percentage of CPU time that was not idle between two readings."""
     spent = dict(zip(after._fields, (b - a for a, b in zip(before, after, strict=True)), strict=True))  # type: ignore[attr-defined]
-    # A guest's time is also counted as its user's.
+    # The time of a guest is already part of the user time.
     whole = sum(seconds for name, seconds in spent.items() if not name.startswith("guest"))
     idle = spent["idle"] + spent.get("iowait", 0.0)
     return 100 * min(1.0, max(0.0, 1 - idle / whole)) if whole > 0 else 0.0
@@ -81,7 +81,7 @@ def _load(home: Path, pid: int | None, cpu_percent: float) -> Load:
 
 
 def _family(pid: int | None) -> tuple[int | None, int]:
-    """Resident memory and number of a process and its descendants."""
+    """Return the resident memory and the number of a process and its descendants."""
     if pid is None:
         return None, 0
     resident, count = 0, 0
@@ -92,7 +92,7 @@ def _family(pid: int | None) -> tuple[int | None, int]:
                 resident += process.memory_info().rss
                 count += 1
             except psutil.Error:
-                continue  # it has ended since
+                continue  # the process has ended
     except psutil.Error:
         return None, 0
     return resident, count

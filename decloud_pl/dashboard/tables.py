@@ -1,7 +1,7 @@
-"""Tables that the server sorts and cuts into pages.
+"""Tables that the server sorts and divides into pages.
 
-Not NiceGUI's own: that draws cells and headings with templates which are thrown away whenever anything on the page
-changes, and the keyboard's focus with them. Here every cell is an element of its own, and only what differs is sent.
+NiceGUI's table draws cells and headings again after any change of the page, and the keyboard focus gets lost. Here
+every cell is an element, and the server sends only changes.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from nicegui.elements.mixins.text_element import TextElement
 from decloud_pl.dashboard.views import PAGE_SIZE
 
 _SIDE_BY_SIDE = 4
-"""Columns that a narrow screen has room for; a row of more becomes a list of cells, each below its heading."""
+"""The columns that fit on a narrow screen. A row with more becomes a list of cells, each below its heading."""
 
 
 class Text(TextElement):
-    """An HTML element with a text."""
+    """An HTML element with text."""
 
     def __init__(self, tag: str, text: str = "") -> None:
         super().__init__(tag=tag, text=text)
 
     def say(self, text: str) -> None:
-        """Changes the text where it differs."""
+        """Set the text if it differs."""
         if self.text != text:
             self.text = text
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: the key of its rows' cells, and its heading."""
+    """A column of a table: the key of its cells, and its heading."""
 
     name: str
     label: str
@@ -42,7 +42,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text, as a link, as a state's badge, or after a bar that is filled to a share from 0 to 1 and has a label."""
+    """A text. It may be a link, the badge of a state, or follow a progress bar with a share from 0 to 1 and a label."""
 
     text: str
     href: str | None = None
@@ -53,7 +53,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Cells by the names of their columns; no other row of the table has the key."""
+    """The cells by the names of their columns. ``key`` is unique in the table."""
 
     key: object
     cells: Mapping[str, Cell]
@@ -61,14 +61,14 @@ class Row:
 
 @dataclass(slots=True)
 class Sorting:
-    """What a table is sorted by and which of its pages is shown."""
+    """The sorting of a table and the page that it shows."""
 
     order: str
     descending: bool = True
     page: int = 1
 
     def choose(self, name: str) -> None:
-        """Sorts by a column, the other way round where it already is."""
+        """Sort by a column, or reverse the order if it is already sorted by it."""
         self.descending = not self.descending if name == self.order else True
         self.order, self.page = name, 1
 
@@ -77,15 +77,15 @@ Changed = Callable[[], Awaitable[None]]
 
 
 class Table:
-    """A table in a frame that scrolls sideways; on a narrow screen the rows of a wide one are lists instead.
+    """A table that scrolls sideways. On a narrow screen, the rows of a wide table are lists.
 
     Args:
-        columns: from left to right.
-        name: a class of the frame.
-        label: what it shows, for people who do not see it.
-        empty: the sentence in place of no rows.
-        sorting: changed when a heading is pressed.
-        changed: called then.
+        columns: the columns from left to right.
+        name: CSS classes of the frame.
+        label: the description for screen readers.
+        empty: the sentence to show without rows.
+        sorting: the sorting, which a click on a heading changes.
+        changed: called after a change of the sorting.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Table:
         self.show([])
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Changes what differs from the rows before."""
+        """Show rows, and change only the cells that differ from before."""
         self._mark_sorting()
         self._frame.visible, self._empty.visible = bool(rows), not rows
         wanted = {row.key for row in rows}
@@ -160,15 +160,15 @@ class Table:
 
 
 class PagedTable:
-    """A `Table` with the number of its rows above and its pages below.
+    """A `Table` with the number of rows above it and the pages below it.
 
     Args:
-        columns: from left to right.
-        sorting: changed when a heading or a page is chosen.
-        changed: called then.
-        name: a class of the frame.
-        label: what it shows, for people who do not see it.
-        empty: the sentence in place of no rows.
+        columns: the columns from left to right.
+        sorting: the sorting and the page, which a click on a heading or a page changes.
+        changed: called after such a change.
+        name: CSS classes of the frame.
+        label: the description for screen readers.
+        empty: the sentence to show without rows.
     """
 
     def __init__(
@@ -184,13 +184,13 @@ class PagedTable:
         self._pages.props["aria-label"] = f"Pages of: {label}"
 
     def show(self, rows: Sequence[Row], *, count: int, page: int, noun: str) -> None:
-        """One page of rows.
+        """Show a page of rows.
 
         Args:
-            rows: of this page.
-            count: of the rows on all pages.
-            page: its number, from 1.
-            noun: what one row is.
+            rows: the rows of this page.
+            count: the number of rows on all pages.
+            page: the number of this page, from 1.
+            noun: the singular name of a row.
         """
         pages = max(1, -(-count // PAGE_SIZE))
         self._sorting.page = page
@@ -210,7 +210,7 @@ class PagedTable:
 
 @dataclass(slots=True)
 class _Place:
-    """Where a cell is drawn."""
+    """The element of a cell."""
 
     column: Column
     _cell: Cell | None = None
@@ -241,7 +241,7 @@ class _Place:
         self._frame.say("")
         self._bar = None
         if cell.href is None and cell.state is None and cell.share is None:
-            self._text = self._frame  # most cells: an element less for each
+            self._text = self._frame  # most cells, so this saves many elements
             return
         with self._frame:
             if cell.share is not None:
@@ -250,5 +250,5 @@ class _Place:
 
 
 def _shape(cell: Cell) -> tuple[bool, ...]:
-    """What it is made of: only then can another one take its place."""
+    """Return the kind of elements of a cell. A cell of the same kind can reuse them."""
     return cell.href is None, cell.state is None, cell.share is None

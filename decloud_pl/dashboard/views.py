@@ -1,4 +1,4 @@
-"""What each page shows, read anew each time: the one place of the dashboard that knows the journal and its readers."""
+"""The data of each page, read from the journal at each call. No other module of the dashboard reads the journal."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "earned": (State.CLAIMED.value,),
     "ended": tuple(state.value for state in State if state.is_final),
 }
-"""Names for several states, for the filter."""
+"""Names of several states, for the filter."""
 
 Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What every page says of itself: wallets by the names of their folders, the chosen one, and the home."""
+    """The header and the footer of every page: the wallets by the names of their folders, and the chosen one."""
 
     home: str
     wallets: Mapping[str, str]
@@ -64,7 +64,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """(optimizer step, loss) and (optimizer step, accuracy 0 to 1) of a round's training, if there is one."""
+    """Pairs (optimizer step, loss) and (optimizer step, accuracy from 0 to 1) of a training; empty without one."""
 
     round_id: int | None
     loss: Points
@@ -73,7 +73,7 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """A round at work, with its training's last message; ``seconds_left`` to the next deadline."""
+    """An active round with the last metrics of its training; ``seconds_left`` until the next deadline."""
 
     entry: RoundRecord
     seconds_left: int | None
@@ -84,7 +84,10 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Amounts in lamports; ``silence`` is the seconds since the chain was heard, ``earnings`` their sum over time."""
+    """The overview. Amounts are in lamports.
+
+    ``silence`` is the seconds since the last contact with the chain, and ``earnings`` the sum of rewards over time.
+    """
 
     states: Mapping[State, int]
     earned_today: int
@@ -101,7 +104,7 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """One page of the rounds that were asked for, and how many there are on all pages."""
+    """One page of the matching rounds; ``count`` is the number on all pages."""
 
     entries: list[RoundRecord]
     count: int
@@ -118,7 +121,7 @@ class OneRound:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Entries, the latest first; ``older`` is the time before which there are more."""
+    """Entries, latest first. ``older`` is the time before which there are more entries, or None."""
 
     entries: list[LogEntry]
     older: float | None
@@ -126,7 +129,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Skips:
-    """Why rounds were skipped, how often, and one page of them."""
+    """The reasons with their frequency, and one page of skipped rounds; ``count`` is the number on all pages."""
 
     reasons: list[tuple[str, int]]
     entries: list[LogEntry]
@@ -135,14 +138,14 @@ class Skips:
 
 
 class Views:
-    """Reads one home.
+    """Reads the data of one home.
+
+    Every method raises `JournalError` if the journal cannot be read. ``owner`` is the folder of a wallet. If it is
+    empty or unknown, the wallet is the one with the latest change.
 
     Args:
         home: the daemon's folder.
-        now: Unix seconds.
-
-    Every method raises `JournalError` for a journal that cannot be read. ``owner`` names a wallet by its folder; empty
-    or unknown, it is the one with the latest change.
+        now: returns Unix seconds.
     """
 
     def __init__(self, home: Path, *, now: Callable[[], float] = time.time) -> None:
@@ -183,7 +186,7 @@ class Views:
             )
 
     def rounds(self, owner: str, *, state: str, text: str, page: int, order: str, descending: bool) -> Rounds:
-        """The rounds of a state or a group, with a text, sorted by one of `ORDERS`; else by number."""
+        """Return the rounds of a state or a group that contain a text, sorted by a key of `ORDERS` or by id."""
         states = GROUPS.get(state, (state,) if state else ())
         with self._open(owner) as (journal, _):
             count = journal.count(states=states, text=text)
@@ -199,7 +202,7 @@ class Views:
             return Rounds(entries, count, page)
 
     def round(self, owner: str, round_id: int) -> OneRound | None:
-        """None for a round that the journal does not hold."""
+        """Return a round, or None if the journal does not contain it."""
         with self._open(owner) as (journal, activity):
             entry = journal.get(round_id)
             if entry is None:
@@ -220,7 +223,7 @@ class Views:
             return Log(entries[:PAGE_SIZE], entries[PAGE_SIZE - 1].at if len(entries) > PAGE_SIZE else None)
 
     def skipped(self, owner: str, *, text: str, page: int, order: str, descending: bool) -> Skips:
-        """Sorted by ``at``, ``round_id`` or ``text``. The activity file keeps some ten thousand of them."""
+        """Return skipped rounds, sorted by ``at``, ``round_id`` or ``text``. The daemon keeps about ten thousand."""
         with self._open(owner) as (journal, activity):
             entries = log(journal, activity, kinds=("skipped",), text=text, limit=_MOST_SKIPS)
             reasons = activity.skip_reasons()
@@ -274,7 +277,7 @@ class Views:
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> Points:
-    """At most some hundred of them, the first and the last among them."""
+    """Return at most 400 of the points, including the first and the last."""
     if len(points) <= _MOST_POINTS:
         return list(points)
     step = (len(points) - 1) / (_MOST_POINTS - 1)
@@ -290,5 +293,5 @@ def _summed(claims: Sequence[tuple[float, int]]) -> Points:
 
 
 def _within(page: int, count: int) -> int:
-    """The page, or the nearest one that there is."""
+    """Return the page, or the nearest existing page."""
     return min(max(1, page), max(1, -(-count // PAGE_SIZE)))

@@ -1,4 +1,4 @@
-"""A real chain behind an RPC endpoint that misbehaves as told."""
+"""A real chain behind an RPC endpoint with configurable faults."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from decloud_pl.localnet.vm import Vm
 
 @dataclass
 class Endpoint:
-    """An HTTP server over a chain.
+    """An HTTP server for a chain.
 
-    ``faults`` lists by method what happens to the next calls: ``drop`` (executed, the answer is lost), ``lose``
-    (taken in, never executed), ``410``, ``429``, ``500``, ``garbage``, or ``ok``.
+    ``faults`` lists the results of the next calls of a method: ``drop`` (executed, but the answer is lost), ``lose``
+    (accepted, but never executed), ``410``, ``429``, ``500``, ``garbage`` or ``ok``.
     """
 
     vm: Vm
@@ -79,7 +79,7 @@ class Endpoint:
 
 
 class FastPace:
-    """Time that passes only in sleeps, on the chain too, so that no test waits."""
+    """A clock that advances only in sleeps, also that of the chain, so that no test waits."""
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Reads are typed, owners are checked, and one odd account hides no other."""
+"""The client returns typed values, checks owners, and lists all accounts despite a malformed one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 @pytest.fixture
 async def rounds(rpc: RpcClient, chain: ChainClient, wallet: Wallet, pace: Any) -> int:
-    """Three rounds, the first of them joined."""
+    """Three rounds; the wallet has joined the first."""
     dialect, me = get_dialect(), wallet.address
     sender = Sender(rpc, wallet, dialect, MemoryTransactionLog(), pace=pace)
 
@@ -87,9 +87,9 @@ async def test_another_account_than_was_asked_for_is_refused(
     vm.set_account(dialect.round_address(1), vm.account(dialect.round_address(2)))
     place = vm.account(dialect.submission_address(0, wallet.address))
     vm.set_account(dialect.submission_address(1, wallet.address), place)
-    with pytest.raises(DecodeError, match="round 2 in place of round 1"):
+    with pytest.raises(DecodeError, match="round 2 instead of round 1"):
         await chain.round(1)
-    with pytest.raises(DecodeError, match="another trainer's place"):
+    with pytest.raises(DecodeError, match="another submission"):
         await chain.submission(1, wallet.address)
     with pytest.raises(DecodeError):
         await chain.view(1, wallet.address)

@@ -1,4 +1,4 @@
-"""Which endpoint is asked: failover, rest, return, and how often one may be asked."""
+"""The choice of the endpoint: failover, rest, return and the request rate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANYBODY = Pubkey.default()
 
 
 class ManualPace:
-    """Time that passes only when told, or in a sleep."""
+    """A clock that advances only when a test sets it, or in a sleep."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,7 +41,7 @@ class ManualPace:
 
 @dataclass
 class Node:
-    """An endpoint that answers with its balance, or as ``status`` and ``error`` say."""
+    """An endpoint that answers with its balance, or with ``status`` or ``error`` if they are set."""
 
     balance: int
     url: str = ""
@@ -163,7 +163,7 @@ async def test_another_stands_in_and_the_first_comes_back(
     assert await rpc.balance(ANYBODY) == 2  # it rests
     assert len(first.calls) == 1
     pace.now += 60
-    assert await rpc.balance(ANYBODY) == 2  # it is asked how it is, and nobody waits for the answer
+    assert await rpc.balance(ANYBODY) == 2  # the pool probes it in the background
     await until_probed(first)
     assert await rpc.balance(ANYBODY) == 1
 
@@ -176,7 +176,7 @@ async def test_the_rest_grows_with_each_failure(rpc: RpcClient, nodes: tuple[Nod
         pace.now += 1
         await rpc.balance(ANYBODY)
         await probes_end()
-    # After 2, 4, 8, … and at last every 120 seconds.
+    # Probes come after 2, 4, 8, … seconds, and finally every 120 seconds.
     assert 8 <= first.calls.count("getEpochInfo") <= 10
 
 
@@ -217,7 +217,7 @@ async def test_retry_after_is_honoured_by_every_caller(
     with pytest.raises(RpcUnavailable):
         await rpc.balance(ANYBODY)
     pace.now += 10
-    with pytest.raises(RpcUnavailable, match="left alone") as caught:
+    with pytest.raises(RpcUnavailable, match="accepts no requests") as caught:
         await rpc.balance(ANYBODY)
     assert caught.value.retry_after == 20
     assert [len(node.calls) for node in nodes] == [1, 1]
@@ -290,13 +290,13 @@ async def test_who_refuses_a_method_is_passed_over_for_it_alone_until_a_while_ha
         pace.now += 600
         await rpc.program_accounts(ANYBODY, [])
         assert first.calls.count("getProgramAccounts") == count
-    assert caplog.text.count("passed over for that for 10 min") == 1
+    assert caplog.text.count("for the method for 10 min") == 1
     first.refused.clear()
     pace.now += 600
     for _ in range(2):
         await rpc.program_accounts(ANYBODY, [])
     assert (first.calls.count("getProgramAccounts"), second.calls.count("getProgramAccounts")) == (5, 5)
-    assert caplog.text.count("does not refuse getProgramAccounts any more") == 1
+    assert caplog.text.count("no longer refuses getProgramAccounts") == 1
 
 
 async def test_where_all_refuse_what_can_be_replaced_none_is_asked_again(
@@ -329,7 +329,7 @@ async def test_where_all_refuse_what_is_needed_they_are_asked_every_time(
         with pytest.raises(RpcRejected, match="HTTP 403"):
             await rpc.balance(ANYBODY)
     assert [len(node.calls) for node in nodes] == [5, 5]
-    assert caplog.text.count("passed over") == 2
+    assert caplog.text.count("Not using this endpoint") == 2
     nodes[1].refused.clear()
     assert await rpc.balance(ANYBODY) == 2
 
@@ -388,7 +388,7 @@ async def test_one_wrong_slot_disables_no_honest_endpoint(
     first, second = nodes
     first.slot = slot
     assert await rpc.balance(ANYBODY) in (1, 2)
-    rpc.need(slot)  # as of a transaction that this endpoint called confirmed
+    rpc.need(slot)  # the slot of a transaction that this endpoint reported as confirmed
     first.status = 500
     pace.now += 130
     assert await rpc.balance(ANYBODY) == 2
@@ -404,7 +404,7 @@ async def test_one_wrong_slot_disables_no_honest_endpoint(
 
 async def test_an_endpoint_of_another_network_than_the_chosen_one_is_refused(nodes: tuple[Node, Node]) -> None:
     rpc = RpcClient(nodes[0].url, genesis=str(Pubkey.new_unique()), timeout=5)
-    with pytest.raises(ConfigError, match="another network than the one that is chosen"):
+    with pytest.raises(ConfigError, match="does not belong to the chosen network"):
         await rpc.check_same_network()
     await rpc.aclose()
 
@@ -418,12 +418,21 @@ async def test_endpoints_of_different_networks_are_refused(rpc: RpcClient, nodes
     assert await rpc.check_same_network() == nodes[0].genesis
 
 
+async def test_a_plain_http_endpoint_needs_no_certificates(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    rpc = RpcClient(nodes[0].url, timeout=5)
+    assert await rpc.balance(ANYBODY) == 1
+    await rpc.aclose()
+
+
 async def test_a_rate_is_kept(nodes: tuple[Node, Node], pace: ManualPace) -> None:
     rpc = RpcClient(nodes[0].url, requests_per_second=4, pace=pace)
     for _ in range(46):
         await rpc.balance(ANYBODY)
     await rpc.aclose()
-    assert pace.now == pytest.approx(10.0)  # six at once, then four a second
+    assert pace.now == pytest.approx(10.0)  # six at once, then four per second
 
 
 def test_a_bucket_fills_up_to_its_burst() -> None:

@@ -1,4 +1,4 @@
-"""What a look at the chain costs grows with the rounds of the last day, not with all rounds ever."""
+"""The cost of reading open rounds grows with the rounds of the last day, not with all rounds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cost = tuple[dict[str, int], int]
 
 
 async def look(chain: VastChain, home: Path) -> int:
-    """What the daemon does at its start and every hour; the rounds that it could join."""
+    """Read the open rounds as the daemon does at its start and every hour."""
     spec = Spec(chain.url, [f"ws://{NOWHERE}"], f"http://{NOWHERE}", str(home / "store"), str(home), seed=1)
     async with trainer(spec) as daemon:
         await daemon.discovery.reconcile()
@@ -51,7 +51,7 @@ async def test_a_million_rounds_cost_what_ten_thousand_cost(
             costs.append(chain.taken())
     (requests, size), (requests_of_many, size_of_many) = costs
     assert requests_of_many == requests
-    assert size_of_many == pytest.approx(size, rel=0.02)  # the numbers are longer
+    assert size_of_many == pytest.approx(size, rel=0.02)  # the ids have more digits
     assert outcomes[0] == outcomes[1]
     if name == "list --status training":
         assert capsys.readouterr().out.count('"training"') == 2 * (OPEN // 3)

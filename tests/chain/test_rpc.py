@@ -1,4 +1,4 @@
-"""Whatever an endpoint answers, the caller gets a typed value or a typed error, and no secret of the address."""
+"""For any answer of an endpoint, the caller gets a typed value or a typed error without a secret of the URL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Await
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts an HTTP server with one handler and returns its address."""
+    """Start an HTTP server with one handler and return its address."""
     runners: list[web.AppRunner] = []
 
     async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> str:
@@ -61,7 +61,7 @@ async def failure(url: str, *, patience: float = 5) -> ChainError:
         (-32602, RpcRejected),
         (-32603, RpcUnavailable),
         (-32700, RpcRejected),
-        (-32000, RpcRejected),  # solders does not know this one and those below
+        (-32000, RpcRejected),  # solders has no class for this code and those below
         (-32429, RpcUnavailable),
         (429, RpcUnavailable),
     ],
@@ -138,7 +138,7 @@ async def test_the_body_of_what_is_no_answer_is_not_read(serve: Serve, status: i
             sent += 1 << 16
 
     assert f"HTTP {status}" in (await failure(await serve(handle))).message
-    assert sent < 1 << 26  # what the sockets hold
+    assert sent < 1 << 26  # the bytes in the buffers of the sockets
 
 
 async def test_a_compressed_answer_is_refused_unread(serve: Serve) -> None:
@@ -151,7 +151,7 @@ async def test_a_compressed_answer_is_refused_unread(serve: Serve) -> None:
 
     error = await failure(await serve(handle))
     assert (type(error), asked) == (RpcUnavailable, ["identity"])
-    assert "compresses its answer" in error.message
+    assert "sends a compressed answer" in error.message
 
 
 async def test_an_answer_without_end_is_cut_off(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

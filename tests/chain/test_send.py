@@ -1,4 +1,4 @@
-"""Whatever is lost between here and the chain: what was asked for happens once."""
+"""The effect of a transaction happens once, even if requests or answers get lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 
 class Payment:
-    """A transfer whose effect would show if it happened twice."""
+    """A transfer. The balance shows if it happened twice."""
 
     def __init__(self, rpc: RpcClient, wallet: Wallet, pace: Any, log: MemoryTransactionLog | None = None) -> None:
         self.rpc = rpc
@@ -80,10 +80,12 @@ async def test_lands_once_and_names_its_transaction(payment: Payment) -> None:
     ],
 )
 async def test_every_call_may_fail(payment: Payment, endpoint: Any, method: str, fault: str) -> None:
-    # The transport tries a broken connection once more by itself.
+    # The transport itself retries once after a broken connection.
     endpoint.faults[method] = [fault, fault]
     if method == "getEpochInfo":
-        endpoint.faults["sendTransaction"] = ["lose"]  # only what has not landed at once asks for the height
+        endpoint.faults["sendTransaction"] = [
+            "lose"
+        ]  # the sender reads the height only if the transaction does not land at once
     await payment.send()
     assert await payment.received() == AMOUNT
     assert len(payment.log.attempts("pay")) == 1
@@ -98,7 +100,7 @@ async def test_bytes_that_got_lost_are_sent_again(payment: Payment, endpoint: An
 
 
 async def test_signs_anew_only_after_the_blockhash_has_run_out(payment: Payment, endpoint: Any) -> None:
-    # 150 blocks of 0.4 s are 60 s; the bytes are sent again every 2 s.
+    # 150 blocks of 0.4 s take 60 s, and the bytes are sent again every 2 s.
     endpoint.faults["sendTransaction"] = ["lose"] * 40
     await payment.send()
     first, second = payment.log.attempts("pay")
@@ -119,7 +121,7 @@ async def test_a_crash_after_signing_sends_the_same_bytes(
     payment: Payment, endpoint: Any, rpc: RpcClient, wallet: Wallet, pace: Any
 ) -> None:
     endpoint.faults["sendTransaction"] = ["lose"] * 1000
-    # The endpoint goes away for good while the first process waits: as good as a crash to the log.
+    # The endpoint disappears while the first process waits. For the log, this is the same as a crash.
     endpoint.faults["getSignatureStatuses"] = ["ok"] * 3 + ["500"] * 1000
     with pytest.raises(RpcUnavailable):
         await payment.send(retry_seconds=1)
@@ -152,7 +154,7 @@ async def test_an_endpoint_that_stays_away_is_unavailable(payment: Payment, endp
     endpoint.faults["getBalance"] = ["429"] * 1000
     with pytest.raises(RpcUnavailable, match="HTTP 429"):
         await payment.send(retry_seconds=30)
-    assert set(pace.slept) == {7}  # what Retry-After asked for
+    assert set(pace.slept) == {7}  # the seconds in Retry-After
     assert sum(pace.slept) <= 30
 
 
@@ -235,7 +237,7 @@ async def test_asks_for_no_more_compute_units_than_allowed(payment: Payment, end
 
 
 async def test_an_endpoint_that_lags_has_not_seen_the_last_chance(payment: Payment, endpoint: Any) -> None:
-    """The height comes from one replica, the status from one that is behind: that is no proof that it ran out."""
+    """The height and the status come from two replicas, one of them behind. So the bytes may not have expired."""
     endpoint.faults["sendTransaction"] = ["drop", "drop"]
     statuses = endpoint.methods["getSignatureStatuses"]
     epoch = endpoint.methods["getEpochInfo"]
@@ -265,7 +267,7 @@ async def test_after_a_receipt_no_older_state_is_believed(payment: Payment, endp
 
 
 async def test_processed_is_not_yet_landed(payment: Payment, endpoint: Any) -> None:
-    """A fork may drop what one validator has processed; only a confirmed transaction counts."""
+    """A fork may drop a processed transaction, so only a confirmed one is a success."""
     endpoint.faults["sendTransaction"] = ["lose"] * 2
     statuses = endpoint.methods["getSignatureStatuses"]
     shown: list[int] = []
@@ -300,14 +302,14 @@ async def test_a_failure_on_chain_is_final_and_the_next_call_signs_anew(
     assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["failed"]
     endpoint.methods["sendTransaction"] = send
     endpoint.vm.airdrop(wallet.address, 10_000_000_000)
-    endpoint.clock.advance(1)  # a new blockhash; with the old one the bytes would be the same
+    endpoint.clock.advance(1)  # for a new blockhash; with the old one the bytes would be the same
     await payment.send()
     assert [attempt.outcome for attempt in payment.log.attempts("pay")] == ["failed", "landed"]
     assert await payment.received() == AMOUNT
 
 
 async def test_accounts_that_lag_behind_do_not_make_it_pay_twice(payment: Payment, endpoint: Any) -> None:
-    """After a crash the log has a pending transaction that has landed, and a slow replica does not show it yet."""
+    """After a crash, the log has a pending transaction that has landed, and a lagging replica does not show it yet."""
     endpoint.faults["getSignatureStatuses"] = ["500"] * 1000
     with pytest.raises(RpcUnavailable):
         await payment.send(retry_seconds=1)

@@ -1,4 +1,4 @@
-"""What the Solana CLI's configuration names is honoured; a broken one is named."""
+"""The Solana CLI's configuration is read, and an error names a broken one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     ("signer", "words"),
     [
         ("usb://ledger", "hardware wallet"),
-        ("usb:/ledger", "hardware wallet"),  # a path has one slash
+        ("usb:/ledger", "hardware wallet"),  # with one slash it could be a path
         ("usb://ledger?key=0/1", "hardware wallet"),
         ("prompt://", "solana-keygen recover"),
         ("prompt:?key=0/0", "solana-keygen recover"),

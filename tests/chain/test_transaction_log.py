@@ -1,4 +1,4 @@
-"""Every memory of the sender keeps what it was given, by intent, in order."""
+"""Every transaction log keeps the attempts of each intent in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Reopen = Callable[[], TransactionLog]
 
 @pytest.fixture(params=["memory", "journal"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Reopen]:
-    """The log; each call after the first is what a new process would see, where the log outlives one."""
+    """Return a function that opens the log. A durable log is opened again at each call, as by a new process."""
     if request.param == "memory":
         log = MemoryTransactionLog()
         yield lambda: log

@@ -1,4 +1,4 @@
-"""Keys are found where users keep them, and never shown."""
+"""The wallet finds a key in all places where users keep one, and never shows it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_no_key_names_the_ways(tmp_path: Path) -> None:
         load_wallet(keypair_path=tmp_path / "missing.json", environ={})
     assert "DECLOUD_PRIVATE_KEY" in str(caught.value)
     assert "missing.json" in str(caught.value)
-    assert "solana config" not in str(caught.value)  # nobody would look there
+    assert "solana config" not in str(caught.value)  # that file is not read here
     with pytest.raises(WalletError, match="solana config set"):
         load_wallet(keypair_path=None, environ={}, cli_config=tmp_path / "config.yml")
 
@@ -159,7 +159,7 @@ def test_a_new_key_is_its_owners_alone_and_never_overwrites(tmp_path: Path) -> N
     assert path.stat().st_mode & 0o777 == 0o600
     assert load_wallet(keypair_path=path, environ={}, strict=True).address == wallet.address
     before = path.read_bytes()
-    with pytest.raises(WalletError, match="left as it is"):
+    with pytest.raises(WalletError, match="was not changed"):
         create_wallet(path)
     assert path.read_bytes() == before
 

@@ -1,4 +1,4 @@
-"""Events arrive; what cannot be understood is passed over; a lost connection is made again."""
+"""Events arrive, a malformed message is skipped, and a lost connection is restored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROGRAM = str(get_dialect().program_id)
 
 
 class NoWait:
-    """Back-off without waiting; remembers what was asked for."""
+    """A clock whose sleep returns at once. It records the requested seconds."""
 
     def __init__(self, enough: int = 9) -> None:
         self.slept: list[float] = []
@@ -61,7 +61,7 @@ def notification(*round_ids: int, err: object = None, odd: str = "") -> str:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Callable[[list[list[str]]], Awaitable[str]]]:
-    """Starts a WebSocket that sends one list of messages per connection and then closes it."""
+    """Start a WebSocket server that sends one list of messages per connection and then closes it."""
     runners: list[web.AppRunner] = []
 
     async def start(connections: list[list[str]]) -> str:
@@ -117,7 +117,7 @@ async def test_connects_again_and_says_so(serve: Callable[[list[list[str]]], Awa
     pace = NoWait()
     found = await take(url, 5, pace)
     assert found == [Subscribed(), ValidationCompleted(1), Disconnected(), Subscribed(), ValidationCompleted(2)]
-    assert pace.slept == [0.5, 1.0]  # longer with each failure in a row
+    assert pace.slept == [0.5, 1.0]  # the wait grows with each failure in a row
 
 
 @pytest.mark.parametrize(("lasts", "waits"), [(1.0, [0.5, 1.0, 2.0, 4.0]), (60.0, [0.5] * 4)], ids=["short", "long"])
@@ -150,8 +150,8 @@ async def test_the_log_says_once_what_is_wrong_and_once_that_it_is_over(
     assert refused.startswith(f"The WebSocket of {host} refuses the subscription (")
     assert "-32601" in refused
     assert "\x1b" not in refused
-    assert closed.startswith(f"The WebSocket of {host} is closed soon after each start (1000); the chain is polled")
-    assert over == f"The WebSocket of {host} delivers again"
+    assert closed.startswith(f"The WebSocket of {host} is closed soon after each start (1000). Polling")
+    assert over == f"The WebSocket of {host} works again."
     assert "secret" not in caplog.text
 
 
@@ -175,7 +175,7 @@ async def test_subscriptions_that_deliver_for_a_moment_are_made_ever_more_rarely
     watching = watch_events(f"ws://127.0.0.1:{runner.addresses[0][1]}", get_dialect(), pace=pace, silence_seconds=0.05)
     async for item in watching:
         if isinstance(item, ValidationCompleted):
-            pace.now += 60  # of silence
+            pace.now += 60  # the length of the silence
         if pace.waited_enough.is_set():
             break
     await watching.aclose()  # type: ignore[attr-defined]  # it is an async generator
@@ -283,7 +283,7 @@ async def test_a_refused_subscription_is_tried_again(serve: Callable[[list[list[
 
 
 async def test_a_silent_connection_is_given_up() -> None:
-    """The server accepts the handshake and then says nothing, not even to pings, as behind a dead NAT."""
+    """The server accepts the handshake and then sends nothing, not even pongs, as behind a broken NAT."""
     connections: list[asyncio.StreamWriter] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -316,7 +316,7 @@ async def test_a_silent_connection_is_given_up() -> None:
 
 
 async def test_slots_that_stop_are_the_end_of_a_connection_that_still_answers_pings() -> None:
-    """A subscription can die while the connection to the load balancer lives."""
+    """A subscription can end while the connection to a load balancer stays open."""
     subscribed: list[str] = []
 
     async def handle(request: web.Request) -> web.WebSocketResponse:

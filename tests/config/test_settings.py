@@ -101,7 +101,7 @@ def test_the_websocket_is_one_port_up(rpc_url: str, websocket_url: str) -> None:
 
 def test_the_solana_clis_network(tmp_path: Path) -> None:
     folder = Path("~/.config/solana/cli").expanduser()
-    with pytest.raises(ConfigError, match="names no RPC address"):
+    with pytest.raises(ConfigError, match="has no RPC address"):
         compose(["network=solana-cli"])
     folder.mkdir(parents=True)
     (folder / "config.yml").write_text("json_rpc_url: https://rpc.example.org\nwebsocket_url: ''\n")

@@ -1,4 +1,4 @@
-"""A home with a journal and an activity file, the dashboard's command on it, and a browser."""
+"""A home with a journal and an activity file, the dashboard command, and a browser."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def record(round_id: int, state: State, **changes: object) -> RoundRecord:
 
 
 class Home:
-    """What a daemon would have left, and goes on leaving."""
+    """The files that a running daemon would write."""
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self.path = path
@@ -63,7 +63,7 @@ class Home:
 
 @pytest.fixture
 def now() -> list[float]:
-    """Unix seconds; tests move them. Real ones, for the pages compare them with the machine's clock."""
+    """Unix seconds that tests advance. They are near the real time, because pages compare them with the clock."""
     import time
 
     return [time.time() - 3600]
@@ -71,7 +71,7 @@ def now() -> list[float]:
 
 @pytest.fixture
 def home(dashboard: tuple[Path, str], now: list[float]) -> Iterator[Home]:
-    """Three rounds: one earned, one failed, one in training; one skipped; one trouble."""
+    """A home with a claimed, a failed and a training round, two skipped rounds and a trouble."""
 
     def clock() -> float:
         now[0] += 0.001
@@ -100,7 +100,7 @@ def home(dashboard: tuple[Path, str], now: list[float]) -> Iterator[Home]:
 
 @contextmanager
 def running(home: Path, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The dashboard's command on a home, and its address with the token."""
+    """Run the dashboard command on a home, and yield the process and its address with the token."""
     command = [sys.executable, "-m", "decloud_pl.cli", "dashboard", "--port", "0", "--home", str(home), "--json"]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(
@@ -116,7 +116,7 @@ def running(home: Path, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], str]
 
 @pytest.fixture(scope="session")
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A home that tests fill and empty, and the address of the one dashboard that shows it."""
+    """The path of a home that tests fill and empty, and the address of a dashboard that shows it."""
     folder = tmp_path_factory.mktemp("dashboard")
     with running(folder / "home", folder) as (_, address):
         yield folder / "home", address
@@ -124,7 +124,7 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
 
 @pytest.fixture
 def url(home: Home, dashboard: tuple[Path, str]) -> str:
-    """The dashboard's address, with its token."""
+    """The address of the dashboard, with its token."""
     return dashboard[1]
 
 

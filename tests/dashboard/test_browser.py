@@ -1,4 +1,4 @@
-"""The pages in a real browser: opened, filtered, kept up to date, narrow, dark, and refused."""
+"""The pages in a real browser: content, filters, updates, narrow screens, dark mode and refusals."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def until(browser: WebDriver, condition: Callable[[], Any]) -> None:
 
 
 def text_of(browser: WebDriver, selector: str) -> str:
-    """Read in one step: what is replaced meanwhile must not make a test fail."""
+    """Return the text of an element. One script reads it, because an update may replace the element meanwhile."""
     return str(browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector))
 
 
 def column(browser: WebDriver, table: str, number: int) -> list[str]:
-    """The texts of a column."""
+    """Return the texts of a column."""
     code = "return [...document.querySelectorAll(arguments[0])].map((cell) => cell.innerText)"
     return list(browser.execute_script(code, f"{table} tbody td:nth-child({number})"))
 
 
 @pytest.fixture
 def page(browser: WebDriver, url: str) -> WebDriver:
-    """The overview, in a window of ordinary size and light colours."""
+    """The overview in a window of normal size and light colours."""
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     media(browser, "light")
-    browser.get_log("performance")  # type: ignore[no-untyped-call]  # those before are not of this test
+    browser.get_log("performance")  # type: ignore[no-untyped-call]  # drops the entries of earlier tests
     browser.get(url)
     until(browser, lambda: "running" in text_of(browser, ".status"))
     return browser
 
 
 def go(browser: WebDriver, url: str, path: str) -> None:
-    """Opens a page and waits until it is drawn."""
+    """Open a page and wait until it is drawn."""
     browser.get(url.split("/?", maxsplit=1)[0] + path)
     until(browser, lambda: text_of(browser, "h1"))
 
@@ -61,7 +61,7 @@ def media(browser: WebDriver, scheme: str) -> None:
 
 
 def errors(browser: WebDriver) -> list[str]:
-    """What the console complains of: scripts that fail, and what the content policy forbids."""
+    """Return the errors in the console: failed scripts and violations of the content policy."""
     log = browser.get_log("browser")  # type: ignore[no-untyped-call]
     return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
 
@@ -103,8 +103,8 @@ def test_it_follows_what_happens(page: WebDriver, home: Home) -> None:
     words = "Training curves: loss 0.500 at step 60, accuracy 75.0 % at step 60"
     until(page, lambda: chart.get_attribute("aria-label") == words)
     home.save(record(2, State.CLAIMED, claimed_lamports=100_000_000))
-    until(page, lambda: "1 SOL in all" in text_of(page, ".status"))
-    until(page, lambda: "No round is at work." in text_of(page, ".status"))
+    until(page, lambda: "1 SOL in total" in text_of(page, ".status"))
+    until(page, lambda: "No active rounds." in text_of(page, ".status"))
     until(page, lambda: "claimed" in text_of(page, ".last tbody tr"))
     assert errors(page) == []
 
@@ -121,7 +121,7 @@ def test_a_page_says_that_the_journal_cannot_be_read_and_recovers(page: WebDrive
 
 
 def choose(browser: WebDriver, label: str, option: str) -> None:
-    """Picks an option of a list by the keyboard."""
+    """Open a list with the keyboard and select an option."""
     browser.find_element(By.CSS_SELECTOR, f"[aria-label='{label}']").send_keys(Keys.ENTER)
     until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "[role=option]"))
     browser.execute_script(
@@ -137,7 +137,7 @@ def test_the_log_is_filtered_while_typing_and_keeps_the_focus(page: WebDriver, h
     until(page, lambda: "did not answer" not in text_of(page, ".log") and "is empty" in text_of(page, ".log"))
     assert page.switch_to.active_element == field
     until(page, lambda: "q=empty" in page.current_url)
-    # The filter holds when the list brings itself up to date.
+    # The filter stays after an update of the list.
     home.save(record(3, State.FAILED, reason="its shelf is empty"))
     until(page, lambda: "its shelf is empty" in text_of(page, ".log"))
     assert "did not answer" not in text_of(page, ".log")
@@ -204,7 +204,7 @@ def test_the_keyboard_reaches_everything(page: WebDriver) -> None:
         page.switch_to.active_element.send_keys(Keys.TAB)
         names.append(page.switch_to.active_element.text)
     assert names[:2] == ["Log", "Skipped"]
-    assert page.switch_to.active_element.get_attribute("aria-label") == "Colours: as the system has them"
+    assert page.switch_to.active_element.get_attribute("aria-label") == "Colours: as in the system"
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -255,14 +255,14 @@ def test_a_narrow_screen_shows_every_value_one_title_and_dots_in_the_legend(
     ]
     values = {name: text for name, text, _ in cells}
     assert (values["Loss"], values["Reward"]) == ("0.058", "1 SOL")
-    # The highlighted link says where one is; the heading is for people who do not see it.
+    # The highlighted link shows the page. The hidden heading is for screen readers.
     assert page.execute_script("return document.querySelector('h1').getBoundingClientRect().width") <= 1
     assert text_of(page, "[aria-current=page]") == "Overview"
     until(page, lambda: page.find_elements(By.CSS_SELECTOR, "[data-chart=curves] svg text"))
     words = "return [...document.querySelectorAll('[data-chart=curves] text')].map((one) => one.textContent)"
     drawn = page.execute_script(words)
     assert "Loss" in drawn
-    assert "Accuracy, %" not in drawn  # nothing of it has been measured yet
+    assert "Accuracy, %" not in drawn  # there is no accuracy yet
 
 
 def test_colours_can_be_chosen_and_stay(page: WebDriver, url: str) -> None:
@@ -273,18 +273,18 @@ def test_colours_can_be_chosen_and_stay(page: WebDriver, url: str) -> None:
         until(page, lambda: page.find_elements(By.CSS_SELECTOR, f"[aria-label='{words}']"))
         page.find_element(By.CSS_SELECTOR, f"[aria-label='{words}']").click()
 
-    press("Colours: as the system has them")
+    press("Colours: as in the system")
     until(page, is_dark)
     go(page, url, "/log")
     until(page, is_dark)
     press("Colours: dark")
     until(page, lambda: not is_dark())
     press("Colours: light")
-    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "[aria-label='Colours: as the system has them']"))
+    until(page, lambda: page.find_elements(By.CSS_SELECTOR, "[aria-label='Colours: as in the system']"))
 
 
 def contrast(browser: WebDriver, selector: str) -> float:
-    """The contrast of a text with the page's ground, as WCAG 2 computes it."""
+    """Return the contrast between a text and the background of the page, as defined by WCAG 2."""
     return float(
         browser.execute_script(
             """
@@ -316,4 +316,4 @@ def test_a_wrong_token_shows_a_sentence(browser: WebDriver, url: str) -> None:
     browser.get(url.replace("token=", "token=x"))
     assert "The token in the address is wrong" in text_of(browser, "main")
     browser.get(url.split("?", maxsplit=1)[0])
-    assert "A token is needed" in text_of(browser, "main")
+    assert "The address has no token" in text_of(browser, "main")

@@ -1,4 +1,4 @@
-"""The command: what it listens on, what it leaves behind, how it ends, and what it says without its extra."""
+"""The dashboard command: its port, its files, its end, and its error without the extra."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_slow_connections_are_few(tmp_path: Path) -> None:
             slow.settimeout(20)
             with contextlib.suppress(ConnectionError):
                 slow.send(b"GET /metrics HTTP/1.1\r\nX-Slow: ")
-        with contextlib.suppress(ConnectionError):  # the last one is cut, and so were those before it
+        with contextlib.suppress(ConnectionError):  # the server cut the last connection, or dropped it earlier
             assert slow.recv(1) == b""
         connections = psutil.Process(process.pid).net_connections("inet")
         assert sum(entry.status == psutil.CONN_ESTABLISHED for entry in connections) == 64
@@ -71,7 +71,7 @@ def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
             [*command, "--home", str(tmp_path)], capture_output=True, text=True, check=False, timeout=60
         )
     assert done.returncode == 2
-    assert "is taken" in done.stderr
+    assert "is in use" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""Who is let in, who is not, and what every answer carries."""
+"""The requests that the guard accepts and refuses, and the headers of every answer."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def test_the_token_becomes_a_strict_cookie_and_leaves_the_address(url: str) -> N
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/", "A token is needed"),
+        ("/", "The address has no token"),
         ("/?token=wrong", "The token in the address is wrong"),
-        (f"{ASSETS}/static/nicegui.js", "A token"),
-        ("/_nicegui_ws/socket.io/?EIO=4&transport=polling", "A token"),
+        (f"{ASSETS}/static/nicegui.js", "has no token"),
+        ("/_nicegui_ws/socket.io/?EIO=4&transport=polling", "has no token"),
     ],
 )
 def test_without_the_token_there_is_a_sentence(url: str, path: str, words: str) -> None:
@@ -61,7 +61,7 @@ def test_without_the_token_there_is_a_sentence(url: str, path: str, words: str) 
 def test_another_host_name_is_refused(url: str) -> None:
     status, _, body = ask(url, "/", Host="rebound.example", Cookie=cookie(url))
     assert status == 403
-    assert "open the dashboard at 127.0.0.1" in body
+    assert "Open the dashboard at 127.0.0.1" in body
     assert ask(url, "/metrics", Host="rebound.example")[0] == 403
 
 
@@ -76,7 +76,7 @@ def test_another_origin_is_refused(url: str, origin: str) -> None:
 
 
 def shake_hands(url: str, **headers: str) -> int:
-    """The status of a WebSocket's opening: 101 where it is let in."""
+    """Return the status of a WebSocket handshake: 101 if the guard accepts it."""
     opening = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -130,7 +130,7 @@ def test_nothing_can_be_changed(url: str) -> None:
 def test_what_is_not_there_is_a_page_too(url: str, path: str) -> None:
     status, _, body = ask(url, path, Cookie=cookie(url))
     assert status == 404
-    assert "There is no such page or round." in body
+    assert "This page or round does not exist." in body
     assert "Traceback" not in body
 
 
@@ -188,7 +188,7 @@ def test_a_damaged_journal_is_a_sentence(url: str, home: Home) -> None:
 
 
 def asked(url: str, path: str, *headers: str, host: str | None = None) -> tuple[int, str]:
-    """Status and ``Location`` of an answer to a request as it stands: no client of Python's sends all of these."""
+    """Send a raw request, because Python's clients refuse some of these, and return status and ``Location``."""
     parts = urlsplit(url)
     lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc if host is None else host}", "Connection: close", *headers]
     with socket.create_connection((parts.hostname, parts.port), timeout=30) as sock:

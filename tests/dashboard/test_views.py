@@ -1,4 +1,4 @@
-"""What pages are given: sorted, cut into pages, and told apart by wallet."""
+"""The data of the pages: sorting, paging and the choice of wallet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.dashboard.conftest import record
 
 @pytest.fixture
 def views(tmp_path: Path) -> Views:
-    """Three claimed rounds of different gains, and one that waits."""
+    """Three claimed rounds with different gains, and an active one."""
     journal = Journal(tmp_path / JOURNAL_FILE, Owner("net", "program", "wallet"), now=lambda: 5.0)
     for number, (before, after, lamports) in enumerate([(0.1, 0.9, 30), (0.5, 0.95, 10), (0.6, 0.7, 20)]):
         row = record(number, State.CLAIMED, claimed_lamports=lamports, accuracy_before=before, accuracy_after=after)
@@ -35,7 +35,12 @@ def test_rounds_are_sorted_by_a_column_or_a_difference(views: Views) -> None:
     assert numbers(views) == [3, 2, 1, 0]
     assert numbers(views, descending=False) == [0, 1, 2, 3]
     assert numbers(views, order="gain") == [0, 1, 2, 3]
-    assert numbers(views, order="gain", descending=False) == [2, 1, 0, 3]  # without a value last, either way
+    assert numbers(views, order="gain", descending=False) == [
+        2,
+        1,
+        0,
+        3,
+    ]  # rounds without a value come last in both orders
     assert numbers(views, order="earned", descending=False, state="earned") == [1, 2, 0]
     assert numbers(views, order="model_cid; DROP TABLE rounds") == [3, 2, 1, 0]
 

@@ -1,7 +1,7 @@
-"""The revisions of the program. Each is a folder that defines ``DIALECT``, a dataclass that is a `NetworkDialect`.
+"""The revisions of the program. Each is a folder with ``DIALECT``, a dataclass that implements `NetworkDialect`.
 
-A folder is called after its revision, with ``_`` for each dot: ``v1_0`` is the revision v1.0. A later revision inherits
-from the one before and defines only what changed.
+A folder has the name of its revision with ``_`` for each dot: ``v1_0`` is the revision v1.0. A later revision inherits
+from the previous one and defines only the differences.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ DEFAULT = "v1.0"
 
 
 def names() -> list[str]:
-    """The revisions that this program speaks, the oldest first; imports none."""
+    """Return the names of the supported revisions, the oldest first. Imports none of them."""
     return sorted(entry.name.replace("_", ".") for entry in iter_modules(__path__) if entry.ispkg)
 
 
 def check_name(name: str) -> None:
-    """Refuses a name that no revision has, and imports none.
+    """Check that a revision exists, without importing it.
 
     Raises:
-        ConfigError: there is no such revision.
+        ConfigError: the revision does not exist.
     """
     known = names()
     if name not in known:
-        raise ConfigError(f"network.dialect is {name!r}.", fix=nearest(name, ["auto", *known]))
+        raise ConfigError(
+            f"network.dialect must be auto or a revision of the program (got {name!r}).",
+            fix=nearest(name, ["auto", *known]),
+        )
 
 
 def get_dialect(
@@ -44,16 +47,16 @@ def get_dialect(
     treasury: Pubkey | None = None,
     referrer: Pubkey | None = None,
 ) -> NetworkDialect:
-    """A revision of the program at an address. One that knows no treasury or referrer ignores them.
+    """Return the dialect of a revision. A revision without treasury and referrer ignores these arguments.
 
     Args:
-        name: of the revision, for example ``v1.0``.
-        program_id: None for the address of the revision's public program.
-        treasury: who receives the fee of what the program pays; None for the public program's treasury.
-        referrer: who receives half of that fee; None for nobody.
+        name: the revision, for example ``v1.0``.
+        program_id: the address of the program; None for the revision's public program.
+        treasury: the account that receives the fee of each payment; None for the public program's treasury.
+        referrer: the account that receives half of that fee; None for no referrer.
 
     Raises:
-        ConfigError: there is no such revision.
+        ConfigError: the revision does not exist.
     """
     check_name(name)
     revision = import_module(f"{__name__}.{name.replace('.', '_')}")

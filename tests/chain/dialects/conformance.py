@@ -1,4 +1,4 @@
-"""What every revision of the program must do, against the golden bytes that its subclass gives."""
+"""The tests that every revision of the program must pass. A subclass defines its golden bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GRADIENT_CID = "QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"
 ROUND_ID = 7
 OTHER_PROGRAM = "11111111111111111111111111111111"
 RENT_PER_BYTE, ACCOUNT_OVERHEAD = 6_960, 128
-"""Of Solana's rent-exempt minimum, in lamports and bytes."""
+"""Solana's rent-exempt minimum: lamports per byte, and the additional bytes of each account."""
 
 
 def integers(bits: int) -> st.SearchStrategy[int]:
@@ -45,7 +45,7 @@ repeatable = settings(max_examples=100, derandomize=True, database=None, deadlin
 
 
 def rounds(dialect: NetworkDialect) -> st.SearchStrategy[Round]:
-    """Any round that a dialect can hold."""
+    """Generate rounds that a dialect can store."""
     return st.builds(
         Round,
         id=integers(64),
@@ -84,13 +84,13 @@ submissions = st.builds(
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-    """An account as the program stores it, spare room included.
+    """An account as the program stores it, with its spare bytes.
 
     Attributes:
-        method: of the dialect that decodes it.
+        method: the name of the dialect's method that decodes it.
         data: the stored bytes.
-        value: what they mean.
-        size: bytes up to the last field.
+        value: the decoded value.
+        size: the number of bytes up to the last field.
     """
 
     method: str
@@ -104,9 +104,9 @@ class Sent:
     """An instruction on the wire.
 
     Attributes:
-        make: gives it, for round 7.
-        data: discriminator and arguments in hexadecimal.
-        accounts: in order, by the names of `DialectConformance.named`; w writable, s signer.
+        make: returns the instruction for round 7.
+        data: the discriminator and the arguments in hexadecimal.
+        accounts: the names of the accounts in order, with w for writable and s for signer.
     """
 
     make: Callable[[Any], Instruction]
@@ -115,30 +115,30 @@ class Sent:
 
 
 class DialectConformance:
-    """Each subclass is one revision."""
+    """The tests of a revision. Each subclass is one revision."""
 
     NAME: ClassVar[str]
     PROGRAM_ID: ClassVar[str]
     MAX_TRAINERS: ClassVar[int]
     SUBMISSION_SIZE: ClassVar[int]
     DATASETS: ClassVar[int]
-    """How many."""
+    """The number of data sets."""
     READING: ClassVar[Reading]
     TREASURY_FEE_BPS: ClassVar[int]
     CAN_ABORT: ClassVar[bool]
     ACCOUNTS: ClassVar[Mapping[str, Golden]]
-    """By the account's name in the program; among them ``Round`` and ``Submission``."""
+    """By the name of the account in the program. ``Round`` and ``Submission`` must be among them."""
     INSTRUCTIONS: ClassVar[Mapping[str, Sent]]
     EVENTS: ClassVar[Mapping[str, tuple[bytes, Event]]]
-    """From the event's name to its fields on the wire and what they mean."""
+    """By the name of the event: the bytes of its fields, and the decoded event."""
     ERRORS: ClassVar[Mapping[int, str]]
-    """The program's own codes and their names."""
+    """The names of the program's own error codes."""
 
     def dialect(self, program_id: Pubkey | None = None) -> NetworkDialect:
         return get_dialect(self.NAME, program_id)
 
     def named(self) -> dict[Pubkey, str]:
-        """Accounts of the instructions besides those that every revision has."""
+        """Return the names of accounts that not every revision has."""
         return {}
 
     def encode_round(self, value: Round) -> bytes:
@@ -267,7 +267,7 @@ class DialectConformance:
         assert sent.program_id == dialect.program_id
         assert bytes(sent.data).hex() == golden.data
         assert ", ".join(accounts) == golden.accounts
-        # What the revision is recognised by; `finalize_round` is also given the submissions of its results.
+        # The detection compares these counts. `finalize_round` also has an account for each result.
         assert len(accounts) == dialect.account_counts[instruction] or instruction == "finalize_round"
 
     def test_it_is_recognised_by_the_instructions_that_it_has(self) -> None:
@@ -283,7 +283,7 @@ class DialectConformance:
     # Events
 
     def logged(self, *lines: str) -> list[Event]:
-        """The events in lines that the program itself wrote."""
+        """Return the events in log lines that the program wrote."""
         return list(self.dialect().events([self.begun, *lines, self.ended]))
 
     @property
@@ -299,7 +299,7 @@ class DialectConformance:
 
     @property
     def two(self) -> tuple[str, str]:
-        """Names of two events."""
+        """The names of two events."""
         first, second, *_ = self.EVENTS
         return first, second
 
@@ -420,5 +420,5 @@ class DialectConformance:
 
 
 def event_line(name: str, fields: bytes) -> str:
-    """An event's line in a transaction's log."""
+    """Return the log line of an event."""
     return "Program data: " + base64.b64encode(discriminator("event", name) + fields).decode()

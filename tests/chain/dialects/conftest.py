@@ -1,4 +1,4 @@
-"""A case of its own for each account, instruction and event that a dialect's tests list."""
+"""Parametrizes the tests with each account, instruction and event that a dialect's test class lists."""
 
 from __future__ import annotations
 

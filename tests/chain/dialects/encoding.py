@@ -1,4 +1,4 @@
-"""Accounts of the newest revision, for chains that no program has made."""
+"""Encodes accounts of the newest revision for fake chains."""
 
 from __future__ import annotations
 

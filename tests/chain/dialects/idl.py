@@ -1,4 +1,4 @@
-"""Encodes by a published IDL (https://www.anchor-lang.com/docs/basics/idl), without a line of the package's codecs."""
+"""Encodes with a published IDL (https://www.anchor-lang.com/docs/basics/idl), independently of the package's codecs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ _INTEGERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i64": "<q"}
 
 
 class Idl:
-    """One IDL. Values are integers, texts, `Pubkey`s, lists, dictionaries for structs, variants' names for enums."""
+    """An IDL.
+
+    Values are integers, texts, `Pubkey`s, lists, dictionaries (structs) and names of variants (enums).
+    """
 
     def __init__(self, name: str) -> None:
         document = json.loads((_FOLDER / f"{name}.json").read_text(encoding="utf-8"))
@@ -31,7 +34,7 @@ class Idl:
     # Values
 
     def encode(self, kind: Any, value: Any) -> bytes:
-        """The Borsh bytes of a value of a type as an IDL writes it."""
+        """Return the Borsh bytes of a value; ``kind`` is a type as in the IDL."""
         match kind:
             case "bool":
                 return bytes([value])
@@ -52,7 +55,7 @@ class Idl:
         return b"".join(self.encode(field["type"], value[field["name"]]) for field in kind["fields"])
 
     def sample(self, kind: Any, random: Random) -> Any:
-        """Any value of a type."""
+        """Return a random value of a type."""
         match kind:
             case "bool":
                 return random.random() < 0.5
@@ -69,18 +72,18 @@ class Idl:
         bits = int(kind[1:])
         return random.getrandbits(bits) - (2 ** (bits - 1) if kind[0] == "i" else 0)
 
-    # What they make
+    # Accounts, events and instructions
 
     def account(self, name: str, value: Mapping[str, Any]) -> bytes:
-        """A stored account, without spare room."""
+        """Return the bytes of an account, without spare bytes."""
         return self.accounts[name] + self._defined(self.types[name], value)
 
     def event(self, name: str, value: Mapping[str, Any]) -> bytes:
-        """What the program logs."""
+        """Return the bytes of an event, as the program logs them."""
         return self.events[name] + self._defined(self.types[name], value)
 
     def instruction(self, name: str, arguments: Mapping[str, Any], who: Mapping[str, Pubkey]) -> Instruction:
-        """An instruction with the accounts that ``who`` names; an optional one that it does not name is absent."""
+        """Return an instruction with the accounts in ``who``. An optional account that is not in ``who`` is absent."""
         entry = self.instructions[name]
         data = b"".join(self.encode(argument["type"], arguments[argument["name"]]) for argument in entry["args"])
         metas = [self._meta(account, entry, arguments, who) for account in entry["accounts"]]

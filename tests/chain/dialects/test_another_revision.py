@@ -1,4 +1,4 @@
-"""A further revision costs one folder and its tests: the client, the choice of rounds and their life need no word."""
+"""A new revision needs one folder and its tests. The client and the code that selects and runs rounds do not change."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.chain.dialects.conformance import TRAINER, VALIDATOR, Golden, Sent
 from tests.chain.dialects.test_v1_0 import ROUND_BYTES, SEVEN
 from tests.chain.dialects.test_v1_1 import ROUND
 
-# What the revision's folder would hold.
+# The content of the revision's folder.
 
 OBSERVER = Pubkey.from_bytes(bytes(31) + b"\1")
 MARK = b"revised!"
@@ -46,7 +46,7 @@ MARK = b"revised!"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RewardClaimed(common.RewardClaimed):
-    """With what an observer received."""
+    """An event with an additional field: the share of an observer."""
 
     treasury_fee: int
     referrer_fee: int
@@ -60,7 +60,7 @@ _READERS: dict[type[Event], Callable[[BorshReader], Event]] = {
 
 @dataclasses.dataclass(frozen=True)
 class V1_3(V1_2):
-    """Another discriminator of rounds, fewer trainers, one more data set, one more account, one more event field."""
+    """A revision with another discriminator of rounds, fewer trainers, and a new data set, account and event field."""
 
     observer: Pubkey = OBSERVER
     account_counts: ClassVar[Mapping[str, int]] = {
@@ -77,7 +77,7 @@ class V1_3(V1_2):
 
     def decode_round(self, data: bytes) -> Round:
         if data[:8] != MARK[: len(data)]:
-            raise DecodeError("These bytes are not a Round account: the discriminator differs.")
+            raise DecodeError("The bytes are not a Round account: the discriminator differs.")
         head = super().rounds_filter()[0][1]
         value = super().decode_round(head[: len(data)] + data[8:])
         return dataclasses.replace(value, max_trainers=self.max_trainers)
@@ -89,7 +89,7 @@ class V1_3(V1_2):
         return {**super()._event_decoders(), **event_decoders(_READERS)}
 
 
-# What its tests would.
+# The content of its tests.
 
 V1_2_TESTS = test_v1_2.TestV1_2
 REVISED: NetworkDialect = V1_3()
@@ -100,7 +100,7 @@ FULL = dataclasses.replace(OPEN, trainers_count=2)
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The revision's folder beside those of the package."""
+    """The revision's folder next to those of the package."""
     (tmp_path / "v1_3").mkdir()
     (tmp_path / "v1_3" / "__init__.py").write_text(f"from {__name__} import V1_3 as DIALECT\n")
     monkeypatch.setattr(dialects, "__path__", [*dialects.__path__, str(tmp_path)])
@@ -141,7 +141,7 @@ class TestV1_3(V1_2_TESTS):
 
 @pytest.fixture
 async def read(endpoint: Any, rpc: RpcClient) -> Round:
-    """The open round as the client reads it from a chain that knows only the revision's bytes."""
+    """The open round, read by the client from a chain with the revision's bytes."""
     from solders.account import Account
 
     address = REVISED.round_address(OPEN.id)
@@ -192,9 +192,9 @@ def test_the_networks_configuration_names_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["v9", "v1", "v1_0", "v1.0.0", ""])
 def test_one_that_is_not_there_is_named(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"network\.dialect is '{name}'"):
+    with pytest.raises(ConfigError, match=rf"got '{name}'"):
         make_dialect(NetworkConfig(dialect=name))
-    with pytest.raises(ConfigError, match=rf"network\.dialect is '{name}'"):
+    with pytest.raises(ConfigError, match=rf"got '{name}'"):
         compose([f"network.dialect='{name}'"])
 
 

@@ -1,4 +1,4 @@
-"""Every instruction, account, event and code of each revision is what its published IDL says."""
+"""Instructions, accounts, events and codes of each revision match its published IDL."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def cases(part: str) -> list[tuple[str, str]]:
 
 
 def values(revision: str, name: str, kind: Any) -> list[Any]:
-    """Any values of a type, the same ones in each run."""
+    """Yield random values of a type, the same ones in each run."""
     random = Random(f"{revision} {name}")
     return [IDLS[revision].sample(kind, random) for _ in range(CASES)]
 
 
 def plain(value: Any) -> Any:
-    """A value of an IDL as the package has it."""
+    """Convert a value of an IDL to the package's type."""
     if isinstance(value, list):
         return tuple(plain(entry) for entry in value)
     return tuple(value.values()) if isinstance(value, Mapping) else value
@@ -56,14 +56,14 @@ def test_an_instruction(revision: str, name: str, referrer: Pubkey | None) -> No
         sent = make(**{key: known[key] for key in inspect.signature(make).parameters})
         expected = idl.instruction(name, arguments, who)
         accounts = sent.accounts
-        if name == "finalize_round":  # the submissions follow, which an IDL does not list
+        if name == "finalize_round":  # the submissions follow; an IDL does not list them
             accounts = accounts[: len(expected.accounts)]
         assert (sent.program_id, bytes(sent.data)) == (expected.program_id, bytes(expected.data))
         assert accounts == expected.accounts
 
 
 def _as_struct(idl: Idl, name: str, fields: list[dict[str, Any]]) -> str:
-    """Names the arguments of an instruction as a type of their own; a round's id comes as one of them."""
+    """Define a struct type with the arguments of an instruction, including the round's id, and return its name."""
     idl.types[f"{name} arguments"] = {"kind": "struct", "fields": fields}
     return f"{name} arguments"
 
@@ -131,7 +131,7 @@ def test_the_address_and_the_data_sets(revision: str) -> None:
 
 
 def test_the_documents_say_the_same() -> None:
-    """Bytes that the protocol's documents print, by the same IDLs."""
+    """The bytes in the protocol's documents match the same IDLs."""
     v1_2 = IDLS["v1.2"]
     printed = {
         "claim_reward": "955fb5f25e5a9ea2",

@@ -1,4 +1,4 @@
-"""The revision that a program is of: found out from a published program's answers, its IDL and its transactions."""
+"""The revision of a program is detected from simulations, from its IDL on chain and from its transactions."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def as_published(document: dict[str, Any]) -> bytes:
 
 @dataclass
 class Published:
-    """An RPC server with one Anchor program, which answers simulations as its IDL says.
+    """An RPC server with one Anchor program. It answers simulations according to the program's IDL.
 
     Args:
-        name: of the IDL.
-        rounds: that the chain has, all claimed by a validator and joined by a trainer unless they say otherwise.
-            simulates: whether the endpoint has the method.
-        opens_fee_accounts: whether the program takes accounts of the system program alone for treasury and referrer.
-        is_deployed: whether the program runs; in the slot of an upgrade it does not.
+        name: the name of the IDL.
+        rounds: the rounds on chain. `ROUND` is claimed by a validator and joined by a trainer.
+        simulates: whether the endpoint has the method simulateTransaction.
+        opens_fee_accounts: whether treasury and referrer must be accounts of the system program.
+        is_deployed: whether the program runs. It does not in the slot of an upgrade.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Published:
         self.accounts[str(address)] = (str(PROGRAM), 10**6, data)
 
     def code(self, data: bytes, given: list[tuple[str, bool]]) -> int:
-        """The code of an instruction: 101, then its arguments, account by account, and one of the program's own."""
+        """Return the error code of an instruction, checked in Anchor's order. The last code is the program's own."""
         for entry in self.document["instructions"]:
             if bytes(entry["discriminator"]) == data[:8]:
                 break
@@ -272,7 +272,7 @@ async def test_a_claim_that_was_paid_tells_where_nothing_else_does(name: str) ->
     claim = get_dialect(name).claim_reward(0, trainer=TRAINER)
     joined = get_dialect(name).join_round(0, trainer=TRAINER)
     revision = await found(Published(name, simulates=False, sent=[joined, claim]))
-    # v1.1 and v1.2 pay alike; only the instruction that v1.2 has more tells them apart.
+    # v1.1 and v1.2 have the same payments. Only abort_round distinguishes them.
     assert revision.name == {"v1.0": "v1.0", "v1.1": UNDECIDED, "v1.2": UNDECIDED}[name]
 
 
@@ -287,7 +287,7 @@ async def test_what_a_program_does_counts_more_than_what_was_published_of_it_bef
     claim = get_dialect(old).claim_reward(0, trainer=TRAINER)
     published = Published(old, has_idl=True, sent=[claim])
     published.document = idl("v1.2")
-    assert (await found(published)).name == "v1.2"  # the upgrade brought abort_round; nothing was paid since
+    assert (await found(published)).name == "v1.2"  # the upgrade added abort_round; there was no payment since
 
 
 @pytest.mark.parametrize(("published", "paid"), [("v1.0", "v1.2"), ("v1.1", "v1.0")])
@@ -346,7 +346,9 @@ async def test_a_further_revision_is_recognised_once_it_has_its_folder(
     burning = Published("v1.2", many(3))
     for entry in burning.document["instructions"]:
         if entry["name"] in ("claim_reward", "claim_validator_fee", "complete_validation"):
-            entry["accounts"].insert(-2, {"name": "burn", "writable": True})  # before who is paid
+            entry["accounts"].insert(
+                -2, {"name": "burn", "writable": True}
+            )  # before the account that receives the payment
     assert (await found(burning)).name == UNKNOWN
     (tmp_path / "v1_9").mkdir()
     (tmp_path / "v1_9" / "__init__.py").write_text(V1_9)
@@ -354,7 +356,7 @@ async def test_a_further_revision_is_recognised_once_it_has_its_folder(
     assert (await found(burning)).name == "v1.9"
     assert (await found(Published("v1.2", many(3)))).name == "v1.2"
     assert (await found(Published("v1.0", many(3)))).name == "v1.0"
-    # Without a round v1.2 and v1.9 are alike.
+    # Without a round, v1.2 and v1.9 cannot be distinguished.
     assert (await found(Published("v1.2"))).name == UNDECIDED
 
 
@@ -376,7 +378,7 @@ async def test_somebody_must_be_able_to_pay_for_a_simulation() -> None:
     published.accounts[str(own)] = (str(SYSTEM_PROGRAM_ID), 10**9, b"")
     for payer in (AUTHORITY, CREATOR):
         del published.accounts[str(payer)]
-    assert (await found(published)).name == UNDECIDED  # nobody that this network shows holds lamports
+    assert (await found(published)).name == UNDECIDED  # no account that the server shows has lamports
     assert (await found(published, payer=own)).name == "v1.1"
 
 

@@ -1,4 +1,4 @@
-"""The first version of the program, against known bytes."""
+"""The first revision of the program, against known bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.chain.dialects.conformance import (
     event_line,
 )
 
-# Accounts as the program in the virtual machine left them after a whole round, spare room included.
+# Accounts after a whole round of the program in the virtual machine, with their spare bytes.
 COUNTER_BYTES = bytes.fromhex(
     "f402a5f0a80a01ee01000000000000002e5c36cd5ee97f721c6c1255bad7e8903bcfbeadd9384c8559d27311513c38cbfd"
 )
@@ -238,11 +238,11 @@ class TestV1_0(DialectConformance):
     @pytest.mark.parametrize("field", [0, 3])
     def test_a_boolean_is_zero_or_one(self, field: int) -> None:
         odd = changed(self.ACCOUNTS["Submission"].data, 52 + len(GRADIENT_CID) + field, 2)
-        with pytest.raises(DecodeError, match="2 where a boolean must stand"):
+        with pytest.raises(DecodeError, match="2 instead of a boolean"):
             self.dialect().decode_submission(odd)
 
     def test_an_unknown_data_set_is_not_written(self) -> None:
-        with pytest.raises(DecodeError, match="knows no data set named 'Mnist'"):
+        with pytest.raises(DecodeError, match="no data set 'Mnist'"):
             write_dataset("Mnist")
 
     def test_an_unknown_reason_is_passed_over(self, caplog: pytest.LogCaptureFixture) -> None:

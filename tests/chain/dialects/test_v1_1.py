@@ -1,4 +1,4 @@
-"""v1.1 is v1.0 with a treasury and a referrer."""
+"""Revision v1.1 adds a treasury and a referrer to v1.0."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TestV1_1(V1_0):
 
 
 def after(treasury: Pubkey, instruction: Instruction) -> list[AccountMeta]:
-    """The treasury's account and the next one."""
+    """Return the treasury's account and the account after it."""
     at = [meta.pubkey for meta in instruction.accounts].index(treasury)
     return instruction.accounts[at : at + 2]
 

@@ -1,4 +1,4 @@
-"""v1.2 is v1.1 with a validator that can abort its round."""
+"""Revision v1.2 adds to v1.1 that a validator can abort its round."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Version 1.0 of the program ("federated_ai"): addresses, codecs, instructions, events, codes and limits."""
+"""Revision v1.0 of the program ("federated_ai"): addresses, codecs, instructions, events, codes and limits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SYSTEM = readonly(SYSTEM_PROGRAM_ID)
 
 @dataclass(frozen=True, slots=True)
 class V1_0:
-    """The program at one address. Amounts are lamports, contributions basis points, scores % × 100."""
+    """The program at one address. Amounts are in lamports, contributions in basis points, scores in % × 100."""
 
     program_id: Pubkey = _PUBLIC_PROGRAM_ID
     max_trainers: ClassVar[int] = accounts.MAX_TRAINERS
@@ -127,7 +127,7 @@ class V1_0:
         return self._instruction("create_round", arguments, metas)
 
     def cancel_round(self, round_id: int, *, creator: Pubkey) -> Instruction:
-        """Takes back a round that no validator has claimed."""
+        """Cancels a round that no validator has claimed."""
         return self._instruction("cancel_round", borsh.u64(round_id), self._vault_metas(round_id, creator))
 
     def claim_round(self, round_id: int, *, validator: Pubkey) -> Instruction:
@@ -144,7 +144,7 @@ class V1_0:
 
     def submit_gradients(self, round_id: int, *, trainer: Pubkey, gradient_cid: str) -> Instruction:
         arguments = borsh.u64(round_id) + borsh.string(gradient_cid)
-        metas = self._trainer_metas(round_id, trainer)[:3]  # nothing is created, so no system program
+        metas = self._trainer_metas(round_id, trainer)[:3]  # no account is created, so no system program
         return self._instruction("submit_gradients", arguments, metas)
 
     def set_contribution(
@@ -164,8 +164,8 @@ class V1_0:
     def finalize_round(self, round_id: int, *, validator: Pubkey, results: Sequence[tuple[Pubkey, int]]) -> Instruction:
         """Sets all contributions at once and ends validation.
 
-        The submission accounts follow the two fixed ones, in the order of ``results``: without them the
-        program could not write the shares down.
+        The submission accounts follow the two fixed accounts in the order of ``results``. The program writes the shares
+        into them.
         """
         vector = borsh.u32(len(results)) + b"".join(bytes(who) + borsh.u16(bps) for who, bps in results)
         metas = (
@@ -204,7 +204,7 @@ class V1_0:
         raise ConfigError("This revision of the program cannot abort a round.", fix="Set network.dialect=v1.2.")
 
     def _fee_metas(self) -> tuple[AccountMeta, ...]:
-        """Who shares in what the program pays, before the account of the signer."""
+        """Return the accounts that receive a share of each payment. They precede the signer's account."""
         return ()
 
     def _trainer_metas(self, round_id: int, trainer: Pubkey) -> tuple[AccountMeta, ...]:
@@ -226,13 +226,13 @@ class V1_0:
             _SYSTEM,
         )
 
-    # What the program says
+    # Events and errors
 
     def events(self, logs: Iterable[str]) -> Iterator[Event]:
         return events_in_logs(logs, self.program_id, self._event_decoders())
 
     def _event_decoders(self) -> Decoders:
-        # Those who only read accounts need none of the event classes.
+        # Imported here, because code that only reads accounts does not need the event classes.
         from decloud_pl.chain.dialects.v1_0.events import DECODERS
 
         return DECODERS
@@ -242,4 +242,4 @@ class V1_0:
 
 
 DIALECT = V1_0
-"""What `decloud_pl.chain.dialects` makes a dialect of."""
+"""The class that `decloud_pl.chain.dialects` instantiates."""

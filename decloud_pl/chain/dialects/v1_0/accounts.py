@@ -1,4 +1,4 @@
-"""Accounts of the program: Anchor discriminator, then Borsh fields."""
+"""The program's accounts: an Anchor discriminator, then Borsh fields."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from decloud_pl.errors import DecodeError
 NO_VALIDATOR = Pubkey.default()
 
 ROUND_ID_OFFSET = 8
-"""Where ``id`` of a Round and ``round_id`` of a Submission stand, for ``memcmp`` filters."""
+"""The offset of ``id`` in a Round and of ``round_id`` in a Submission, for ``memcmp`` filters."""
 ROUND_CREATOR_OFFSET = 16
 SUBMISSION_TRAINER_OFFSET = 16
 SUBMISSION_SIZE = 121
-"""Bytes of a Submission account: discriminator, fields, and room for the longest CID (64 characters)."""
+"""Size of a Submission account in bytes: discriminator, fields, and space for the longest CID (64 characters)."""
 MAX_TRAINERS = 10
 
 ROUND_DISCRIMINATOR = discriminator("account", "Round")
@@ -27,10 +27,10 @@ _STATUSES = tuple(RoundStatus)
 
 
 def read_dataset(reader: borsh.BorshReader) -> str:
-    """The data set at the reader's position as its lower-case name."""
+    """Read a data set and return its lower-case name."""
     index = reader.u8()
     if index >= len(DATASET_NAMES):
-        raise DecodeError(f"Data set number {index} is unknown; this program version knows {len(DATASET_NAMES)}.")
+        raise DecodeError(f"Data set number {index} is unknown; this revision has {len(DATASET_NAMES)}.")
     return DATASET_NAMES[index]
 
 
@@ -38,7 +38,7 @@ def write_dataset(name: str) -> bytes:
     try:
         return borsh.u8(DATASET_NAMES.index(name))
     except ValueError:
-        raise DecodeError(f"The chain knows no data set named {name!r}.") from None
+        raise DecodeError(f"This revision of the program has no data set {name!r}.") from None
 
 
 def _status(reader: borsh.BorshReader) -> RoundStatus:
@@ -49,14 +49,14 @@ def _status(reader: borsh.BorshReader) -> RoundStatus:
 
 
 def decode_round(data: bytes, *, treasury_fee_bps: int) -> Round:
-    """Decodes a Round. Bytes after the last field are the account's spare room and are ignored.
+    """Decode a Round. Bytes after the last field are spare and ignored.
 
     Args:
-        data: the account's.
+        data: the bytes of the account.
         treasury_fee_bps: see `Round`.
 
     Raises:
-        DecodeError: another account's discriminator, a short account or a value out of range.
+        DecodeError: the discriminator is wrong, the account is too short or a value is out of range.
     """
     read = open_account(data, "Round")
     round_id, creator, model_cid = read.u64(), read.pubkey(), read.string()
@@ -86,7 +86,7 @@ def decode_round(data: bytes, *, treasury_fee_bps: int) -> Round:
 
 
 def encode_round(value: Round) -> bytes:
-    """The inverse of `decode_round`, without spare room."""
+    """Encode a Round without spare bytes; the inverse of `decode_round`."""
     return b"".join(
         (
             ROUND_DISCRIMINATOR,
@@ -112,10 +112,10 @@ def encode_round(value: Round) -> bytes:
 
 
 def decode_submission(data: bytes) -> Submission:
-    """Decodes a Submission.
+    """Decode a Submission.
 
     Raises:
-        DecodeError: another account's discriminator, a short account or a value out of range.
+        DecodeError: the discriminator is wrong, the account is too short or a value is out of range.
     """
     read = open_account(data, "Submission")
     return Submission(
@@ -130,7 +130,7 @@ def decode_submission(data: bytes) -> Submission:
 
 
 def encode_submission(value: Submission) -> bytes:
-    """The inverse of `decode_submission`, without spare room."""
+    """Encode a Submission without spare bytes; the inverse of `decode_submission`."""
     return b"".join(
         (
             SUBMISSION_DISCRIMINATOR,
@@ -146,10 +146,10 @@ def encode_submission(value: Submission) -> bytes:
 
 
 def decode_round_counter(data: bytes) -> RoundCounter:
-    """Decodes the RoundCounter.
+    """Decode the RoundCounter.
 
     Raises:
-        DecodeError: another account's discriminator or a short account.
+        DecodeError: the discriminator is wrong or the account is too short.
     """
     read = open_account(data, "RoundCounter")
     return RoundCounter(count=read.u64(), authority=read.pubkey(), bump=read.u8())

@@ -1,4 +1,4 @@
-"""The data sets a round can name, in the order of their index on chain."""
+"""The data sets of the program, in the order of their index on chain."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ DATASETS: tuple[str, ...] = (
     "Movielens100k", "Xnli", "AmazonReviewsMulti", "Sberquad", "Custom",
 )
 # fmt: on
-"""As the program writes them."""
+"""The names in the program."""
 DATASET_NAMES = tuple(name.lower() for name in DATASETS)
-"""As users write them."""
+"""The names in settings and rounds."""

@@ -1,4 +1,4 @@
-"""What the program's custom error codes mean and what a user can do about each."""
+"""The program's custom error codes and their meanings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ErrorCode(IntEnum):
-    """Custom program error codes."""
+    """The custom error codes of v1.0."""
 
     InvalidCid = 6000
     ZeroReward = 6001
@@ -34,7 +34,7 @@ class ErrorCode(IntEnum):
 MEANINGS: dict[IntEnum, str] = {
     ErrorCode.InvalidCid: "a CID must be 46 to 64 characters long",
     ErrorCode.ZeroReward: "the reward must be more than zero",
-    ErrorCode.InvalidRoundId: "the round id is not the next one",
+    ErrorCode.InvalidRoundId: "the round id is not the next free id",
     ErrorCode.CannotCancel: "only a round that no validator has claimed can be cancelled",
     ErrorCode.RoundNotWaitingValidator: "the round is not waiting for a validator",
     ErrorCode.ValidatorDeadlinePassed: "the deadline for validators has passed",
@@ -42,7 +42,7 @@ MEANINGS: dict[IntEnum, str] = {
     ErrorCode.NotValidator: "only the round's validator may do this",
     ErrorCode.NoTrainers: "no trainer has joined the round",
     ErrorCode.JoinDeadlinePassed: "the deadline for joining has passed",
-    ErrorCode.MaxTrainersReached: "the round already has its ten trainers",
+    ErrorCode.MaxTrainersReached: "the round already has ten trainers",
     ErrorCode.RoundNotTraining: "the round is not in training",
     ErrorCode.SubmitDeadlinePassed: "the deadline for submissions has passed",
     ErrorCode.AlreadySubmitted: "this trainer has already submitted to the round",
@@ -51,6 +51,6 @@ MEANINGS: dict[IntEnum, str] = {
     ErrorCode.RewardAlreadyClaimed: "the reward has already been claimed",
     ErrorCode.NoContribution: "the validator gave this submission no share of the reward",
     ErrorCode.FeeAlreadyClaimed: "the validator fee has already been claimed",
-    ErrorCode.InvalidContributionSum: "the contributions do not fit into the round's reward",
+    ErrorCode.InvalidContributionSum: "the contributions do not add up to the round's reward",
     ErrorCode.RoundNotValidating: "the round is not being validated",
 }

@@ -1,4 +1,4 @@
-"""Events that the program writes into the transaction log."""
+"""The events of v1.0 in the transaction log."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TrainingStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class TrainingEnded(Event):
-    """No more submissions are taken; validation begins."""
+    """The round accepts no more submissions; validation begins."""
 
     submissions_count: int
 
@@ -78,7 +78,7 @@ class ValidatorFeeClaimed(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundExpired(Event):
-    """The round ended without a result and the creator was refunded."""
+    """The round ended without a result, and the creator got a refund."""
 
     reason: ExpireReason
     refund_amount: int
@@ -86,7 +86,7 @@ class RoundExpired(Event):
 
 @dataclass(frozen=True, slots=True)
 class RoundCancelled(Event):
-    """The creator took the round back."""
+    """The creator has cancelled the round."""
 
 
 def _reason(read: BorshReader) -> ExpireReason:
@@ -101,7 +101,7 @@ def _results(read: BorshReader) -> tuple[tuple[Pubkey, int], ...]:
     return tuple((read.pubkey(), read.u16()) for _ in range(read.u32()))
 
 
-# Keyword arguments are evaluated in the order written, which is the order of the fields on the wire.
+# Python evaluates arguments in the order written, which is the order of the fields on the wire.
 _READERS: dict[type[Event], Callable[[BorshReader], Event]] = {
     RoundCreated: lambda r: RoundCreated(
         round_id=r.u64(),

@@ -1,4 +1,4 @@
-"""Version 1.1 of the program: a treasury takes 2 % of each payment, and a referrer receives half of that."""
+"""Revision v1.1 of the program: a treasury receives 2 % of each payment, and a referrer gets half of that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PUBLIC_TREASURY = Pubkey.from_string("FzuCxi65QyFXAGbHcXB28RXqyBZSZ5KXLQxeofx1P
 
 @dataclass(frozen=True, slots=True)
 class V1_1(V1_0):
-    """v1.0 with the accounts that share in what the program pays."""
+    """v1.0 with the accounts of the treasury and the referrer."""
 
     treasury: Pubkey = _PUBLIC_TREASURY
     referrer: Pubkey | None = None
@@ -33,7 +33,7 @@ class V1_1(V1_0):
     meanings: ClassVar[Mapping[IntEnum, str]] = MEANINGS
 
     def _fee_metas(self) -> tuple[AccountMeta, ...]:
-        # Anchor reads an optional account that is the program itself as an absent one.
+        # For Anchor, the program id stands for an absent optional account.
         referrer = readonly(self.program_id) if self.referrer is None else writable(self.referrer)
         return (writable(self.treasury), referrer)
 
@@ -44,4 +44,4 @@ class V1_1(V1_0):
 
 
 DIALECT = V1_1
-"""What `decloud_pl.chain.dialects` makes a dialect of."""
+"""The class that `decloud_pl.chain.dialects` instantiates."""

@@ -1,4 +1,4 @@
-"""What v1.1 added to the program's custom error codes."""
+"""The custom error codes that v1.1 added."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from decloud_pl.chain.dialects.v1_0 import errors
 
 
 class ErrorCode(IntEnum):
-    """Those that v1.0 does not have."""
+    """The codes that v1.0 does not have."""
 
     InvalidTreasury = 6021
 
 
 MEANINGS: dict[IntEnum, str] = {
     **errors.MEANINGS,
-    ErrorCode.InvalidTreasury: "this is not the program's treasury; correct network.treasury",
+    ErrorCode.InvalidTreasury: "the account is not the program's treasury; correct network.treasury",
 }

@@ -1,4 +1,4 @@
-"""Events that v1.1 changed."""
+"""The events that v1.1 changed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decloud_pl.chain.events import Event
 
 @dataclass(frozen=True, slots=True)
 class RewardClaimed(events.RewardClaimed):
-    """A trainer has received its share; what treasury and referrer received of it, in lamports."""
+    """A trainer has received its share. The fees of the treasury and the referrer are in lamports."""
 
     treasury_fee: int
     referrer_fee: int
@@ -22,7 +22,7 @@ class RewardClaimed(events.RewardClaimed):
 
 @dataclass(frozen=True, slots=True)
 class ValidatorFeeClaimed(v1_0.ValidatorFeeClaimed):
-    """The validator has received its fee; what treasury and referrer received of it, in lamports."""
+    """The validator has received its fee. The fees of the treasury and the referrer are in lamports."""
 
     treasury_fee: int
     referrer_fee: int

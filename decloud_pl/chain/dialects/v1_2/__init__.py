@@ -1,4 +1,7 @@
-"""Version 1.2 of the program: a validator can abort its round, and the public one adds updates to the whole model."""
+"""Revision v1.2 of the program: a validator can abort its round.
+
+The public validator adds updates to the parameters and the buffers of the model.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from decloud_pl.chain.dialects.v1_2.errors import MEANINGS
 
 @dataclass(frozen=True, slots=True)
 class V1_2(V1_1):
-    """v1.1 with `abort_round`."""
+    """v1.1 with the instruction ``abort_round``."""
 
     account_counts: ClassVar[Mapping[str, int]] = {**V1_1.account_counts, "abort_round": 5}
     reading: ClassVar[Reading] = Reading("delta", 0.1, buffers=True)
@@ -37,4 +40,4 @@ class V1_2(V1_1):
 
 
 DIALECT = V1_2
-"""What `decloud_pl.chain.dialects` makes a dialect of."""
+"""The class that `decloud_pl.chain.dialects` instantiates."""

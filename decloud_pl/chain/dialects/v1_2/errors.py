@@ -1,4 +1,4 @@
-"""What v1.2 added to the program's custom error codes."""
+"""The custom error codes that v1.2 added."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decloud_pl.chain.dialects.v1_1 import errors
 
 
 class ErrorCode(IntEnum):
-    """Those that v1.1 does not have."""
+    """The codes that v1.1 does not have."""
 
     CannotAbort = 6022
     InvalidCreator = 6023
@@ -17,5 +17,5 @@ class ErrorCode(IntEnum):
 MEANINGS: dict[IntEnum, str] = {
     **errors.MEANINGS,
     ErrorCode.CannotAbort: "a round can be aborted only after a validator claimed it and before it is completed",
-    ErrorCode.InvalidCreator: "this is not the round's creator",
+    ErrorCode.InvalidCreator: "the account is not the round's creator",
 }

@@ -1,4 +1,4 @@
-"""Events that v1.2 added."""
+"""The events that v1.2 added."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decloud_pl.chain.events import Event
 
 @dataclass(frozen=True, slots=True)
 class RoundAborted(events.RoundAborted):
-    """The validator has given the round up; ``refund_amount`` lamports went to the creator."""
+    """The validator has aborted the round, and the creator got ``refund_amount`` lamports back."""
 
     validator: Pubkey
     refund_amount: int

@@ -244,15 +244,19 @@ class JournalReader:
         return RoundRecord(**{**values, "state": self.state(values["state"])})
 
     def state(self, text: object) -> State:
-        """The state that a row names.
+        """Return the `State` with the name that a row stores.
 
         Raises:
-            JournalError: this program does not know it.
+            JournalError: this program has no such state.
         """
         try:
             return State(text)  # type: ignore[arg-type]
         except ValueError:
-            raise self._damaged(f"a row is in the state {legible(str(text), _LONGEST_STATE)!r}") from None
+            raise self.unknown_state(text) from None
+
+    def unknown_state(self, text: object) -> JournalError:
+        """Return the error for a row with a state that this program does not have."""
+        return self._damaged(f"a row has the unknown state {legible(str(text), _LONGEST_STATE)!r}")
 
     def _damaged(self, what: str) -> JournalError:
         return JournalError(

@@ -19,7 +19,13 @@ class JournalUploadLog:
             " WHERE network = ? AND program_id = ? AND wallet = ? AND round_id = ? AND store = ?",
             (*self._key, store),
         )
-        return Upload(rows[0][0], rows[0][1], UploadState(rows[0][2]), rows[0][3]) if rows else None
+        if not rows:
+            return None
+        store, update_cid, state, cid = rows[0]
+        try:
+            return Upload(store, update_cid, UploadState(state), cid)
+        except ValueError:
+            raise self._journal.unknown_state(state) from None
 
     def save(self, upload: Upload) -> None:
         with self._journal.transaction() as db:

@@ -23,6 +23,7 @@ from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog, finished_cids
 from decloud_pl.journal.writer import Journal
+from decloud_pl.store.uploads import Upload, UploadState
 
 OWNER = Owner("net", "program", "wallet")
 PAGES = ("rounds", "transitions", "transactions", "uploads", "revisions", "readings")
@@ -150,12 +151,21 @@ def test_a_damaged_journal_is_one_sentence(damage: str, home: Path, capsys: pyte
                 step(journal)
 
 
+def test_an_upload_in_an_unknown_state_is_one_sentence(home: Path) -> None:
+    with Journal(home / JOURNAL_FILE, OWNER) as journal:
+        log = JournalUploadLog(journal, 3)
+        log.save(Upload("store", "bafy", UploadState.BEGUN))
+        journal.connection.execute("UPDATE uploads SET state = 'dancing'")
+        with pytest.raises(JournalError, match="a row has the unknown state 'dancing'"):
+            log.get("store")
+
+
 @pytest.mark.parametrize("damage", ["an unknown state", "every page", "bytes for a text"])
 def test_what_it_is_about_is_named(damage: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     apply(damage, home)
     assert main(["history"]) == 11
     words = {
-        "an unknown state": "a row is in the state 'dancing'. It was left as it is. Use the program version that",
+        "an unknown state": "a row has the unknown state 'dancing'. It was left as it is. Use the program version that",
         "every page": "malformed. It was left as it is. Try again, or restore it from a copy.",
         "bytes for a text": "a row has a reason that cannot be read. It was left as it is.",
     }

@@ -34,7 +34,7 @@ async def test_who_only_looks_needs_no_wallet(world: World, ask: Callable[..., A
     assert status.out.splitlines()[-1] == "This wallet  none (No private key found)"
     explained = (await ask("explain", number, "--json")).document
     failed = {check["name"]: check["detail"] for check in explained["checks"] if not check["passed"]}
-    assert failed == {"balance": "there is no wallet (No private key found), joining needs 0.00293892 SOL"}
+    assert failed == {"balance": "no wallet (No private key found); a join needs 0.00293892 SOL"}
     assert explained["joins"] is False
     # A round that does not fit anyway is said to be so first.
     assert (await ask("explain", number, "rewards.min=5")).out.endswith("is below your minimum of 5 SOL.\n")

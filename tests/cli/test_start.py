@@ -59,7 +59,7 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
         (["+unknown=1"], 3, "There is no setting 'unknown'."),
         (["+epoch=1"], 3, "There is no setting 'epoch'. Did you mean 'epochs'?"),
         (["private_key=abc"], 3, "private_key does not belong on a command line"),
-        (["wallet.keypair_path=/there/is/none"], 4, "There is no key file /there/is/none."),
+        (["wallet.keypair_path=/there/is/none"], 4, "the key file /there/is/none does not exist."),
         ([], 4, "No private key found. Make a key file at"),
     ],
 )

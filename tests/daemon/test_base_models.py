@@ -97,7 +97,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a tensor too few": (saved(lambda state: state.pop("fc1.bias")), "not those of a network"),
     "not finite": (saved(not_finite), "not finite"),
     "forged sparse": (saved(forged_sparse), "claim more than it holds"),
-    "five classes for ten": (five_classes, "tells 5 classes apart"),
+    "five classes for ten": (five_classes, "5 classes"),
     "for texts": (for_texts, "takes text input"),
     "no architecture": (of_no_architecture, "unknown kind"),
     "many members": (many_members, "damaged"),

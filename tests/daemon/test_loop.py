@@ -283,7 +283,7 @@ async def test_that_no_validator_has_claimed_a_round_yet_is_told_only_where_it_l
     [
         (Criteria(rewards=RewardsConfig(min="2")), "below your minimum"),
         (Criteria(rewards=RewardsConfig(max="0.000000001")), "above your maximum"),
-        (Criteria(("mnist",)), "do not train for"),
+        (Criteria(("mnist",)), "your settings exclude the data set"),
     ],
 )
 async def test_a_round_that_does_not_fit_is_named_once(world: World, criteria: Criteria, reason: str) -> None:
@@ -347,7 +347,7 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> Non
         await world.begin(round_id)
         await world.diary.looks(round_id, 2)  # the first may have begun before
         assert world.executor.trained == 0
-        train = f"auto_train is off: `decloud-trainer train {round_id}` does it once this daemon is stopped."
+        train = f"auto_train is off: stop this daemon and run `decloud-trainer train {round_id}`."
         assert notes(world, round_id) == [f"The training has started; its deadline is in 60 min. {train}"]
     async with world.daemon(auto_claim=False):
         await world.diary.reaches(round_id, State.SUBMITTED)
@@ -355,8 +355,8 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> Non
         await world.diary.looks(round_id, 2)
         submission = await world.submission(round_id)
         assert not submission.reward_claimed
-        claim = f"auto_claim is off: `decloud-trainer claim {round_id}` does it once this daemon is stopped."
-        assert notes(world, round_id)[-1] == f"Scored: 0.882 SOL wait. {claim}"
+        claim = f"auto_claim is off: stop this daemon and run `decloud-trainer claim {round_id}`."
+        assert notes(world, round_id)[-1] == f"Its reward of 0.882 SOL can be claimed. {claim}"
     async with world.daemon(auto_claim=False, only_round=round_id, stop_after=1) as daemon:
         await world.diary.until(lambda: len(daemon.ended) == 1)
     async with world.daemon():
@@ -367,7 +367,7 @@ async def test_an_empty_wallet_waits_for_money_or_asks_the_faucet(world: World) 
     world.wallet = Wallet(Keypair())
     round_id = await world.post()
     async with world.daemon():
-        await world.diary.until(lambda: world.diary.skipped(round_id, "joining needs") == 1)
+        await world.diary.until(lambda: world.diary.skipped(round_id, "a join needs") == 1)
         world.network.vm.airdrop(world.wallet.address, 10**9)
         await world.diary.reaches(round_id, State.WAITING)
     world.wallet = Wallet(Keypair())

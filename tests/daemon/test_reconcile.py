@@ -58,13 +58,13 @@ async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_ne
         )
         await world.complete(round_id)
         await world.diary.reaches(round_id, State.CLAIMED)
-    assert any("Another machine or program acts for this wallet: it submitted" in line for line in troubles(world))
+    assert any("Another machine or program is using this wallet: it submitted" in line for line in troubles(world))
 
 
 async def test_another_machine_that_joins_is_named(world: World) -> None:
     async with world.daemon(criteria=Criteria(("mnist",))):
         round_id = await world.post()
-        await world.diary.until(lambda: world.diary.skipped(round_id, "do not train for") == 1)
+        await world.diary.until(lambda: world.diary.skipped(round_id, "your settings exclude the data set") == 1)
         await world.as_other(world.dialect.join_round(round_id, trainer=world.wallet.address), world.wallet)
         await world.diary.reaches(round_id, State.WAITING)
     (line,) = [line for line in troubles(world) if "Another machine" in line]
@@ -93,7 +93,7 @@ async def test_a_round_that_hangs_past_its_deadline_is_moved_on(world: World) ->
         await world.begin(round_id)
         await world.diary.reaches(round_id, State.SUBMITTED)
         world.clock.advance(3600 + CHECK_AFTER + 1)
-        await world.diary.until(lambda: "moved on past its deadline" in world.row(round_id).reason)
+        await world.diary.until(lambda: "moved past its deadline" in world.row(round_id).reason)
         round_ = await world.round(round_id)
         assert round_.status is RoundStatus.VALIDATING
         await world.complete(round_id)

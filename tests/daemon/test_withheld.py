@@ -104,5 +104,5 @@ async def test_a_gain_that_the_validator_does_not_see_is_a_warning(world: World)
         await world.complete(round_id, 0)
         await world.diary.reaches(round_id, State.UNREWARDED)
     (warning,) = (event.message for event in world.diary.events if isinstance(event, Trouble))
-    assert "although 55.0 to 66.0 points were expected" in warning
+    assert "although held-out data predicted a gain of 55.0 to 66.0 points" in warning
     assert "another convention than delta" in warning

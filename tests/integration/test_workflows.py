@@ -86,7 +86,7 @@ def test_passive_income(trainer: Trainer) -> None:
 def test_selective_training(trainer: Trainer) -> None:
     """Rounds of other data sets and rewards are left alone, with the reason."""
     daemon = trainer.start_as_documented("selective training")  # for other data sets than this network's
-    daemon.wait_for("you do not train for the data set custom")
+    daemon.wait_for("your settings exclude the data set custom")
     assert daemon.end(signal.SIGINT) == 0
     daemon = trainer.start("--dataset", "custom", "--min-reward", "1.5")
     daemon.wait_for("is below your minimum of 1.5 SOL")
@@ -150,13 +150,13 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
     assert trainer.json("claim", "--all") == {"rounds": []}
     assert trainer.json("claim", round_id)["done"] == "before"
     assert trainer.json("status", round_id)["submission"]["reward_claimed"] is True
-    assert "chain knows no round 9" in trainer.run("join", "9", code=13).stderr
+    assert "Round 9 does not exist" in trainer.run("join", "9", code=13).stderr
 
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
     daemon = trainer.start("--no-auto-train", "--no-auto-claim")
-    daemon.wait_for("auto_train is off: `decloud-trainer train 0` does it")
+    daemon.wait_for("auto_train is off: stop this daemon and run `decloud-trainer train 0`")
     refused = trainer.run("train", "0", code=11)
     assert "Another daemon (process" in refused.stderr
     assert "stop it to train by hand" in refused.stderr
@@ -168,7 +168,7 @@ def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
         command=(sys.executable, "-m", "decloud_pl"),
         DECLOUD_HOME=trainer.environ["DECLOUD_HOME"],
     )
-    one.wait_for("Scored: 0.882 SOL wait. auto_claim is off: `decloud-trainer claim 0` does it")
+    one.wait_for("Its reward of 0.882 SOL can be claimed. auto_claim is off: stop this daemon and run")
     assert one.process.wait(timeout=60) == 0
     assert [entry["state"] for entry in trainer.json("claim", "--all")["rounds"]] == ["claimed"]
     assert trainer.json("history")["rounds"][0]["state"] == "claimed"

@@ -50,7 +50,7 @@ def test_a_faucet_fills_an_empty_wallet(faucet: bool, joins: bool, journal: Jour
     joining = Joining(Policy(Criteria(), resolve=to_digits, faucet=faucet), journal)
     assert joining.decide(ROUND, now=NOW, balance=0).accept is joins
     (balance,) = (check for check in joining.checks(ROUND, now=NOW, balance=0) if check.name == "balance")
-    assert ("the network's faucet fills it" in balance.detail) is faucet
+    assert ("the network's faucet fills" in balance.detail) is faucet
 
 
 def test_many_rounds_are_decided_as_each_alone(journal: Journal) -> None:

@@ -164,7 +164,7 @@ def test_no_share_although_a_gain_was_expected_names_the_convention() -> None:
     sure = dataclasses.replace(RECORD, gain_low=0.55, gain_high=0.66)
     end = step(RoundStatus.COMPLETED, HANDED_IN, record=sure)
     assert isinstance(end, Finish)
-    assert "although 55.0 to 66.0 points were expected" in end.reason
+    assert "although held-out data predicted a gain of 55.0 to 66.0 points" in end.reason
     assert "another convention than network.convention" in end.reason
     unsure = dataclasses.replace(RECORD, gain_low=-0.01, gain_high=0.02)
     assert step(RoundStatus.COMPLETED, HANDED_IN, record=unsure) == step(RoundStatus.COMPLETED, HANDED_IN)

@@ -178,7 +178,7 @@ def test_a_machine_that_is_too_slow_does_not_join(window: int | None, accepted: 
     situation = dataclasses.replace(SITUATION, train_seconds={"digits": 100.0}, submit_window=window)
     decision = select(ROUND, ANY, situation)
     assert decision.accept is accepted
-    assert accepted or "a training takes 100 s here, rounds leave 124 s" in decision.reason
+    assert accepted or "a training takes 100 s on this machine, and rounds leave 124 s" in decision.reason
     assert not decision.settled
 
 

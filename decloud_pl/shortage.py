@@ -1,6 +1,6 @@
-"""What this machine may run out of: room on a disk, memory, open files, processes.
+"""Recognize errors that mean that this machine has run out of disk space, memory, file descriptors or processes.
 
-None of it is the fault of a stranger's file or of a round, and it may pass.
+Such a shortage is not the fault of a file or a round, and it may be temporary.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ _FILES = (errno.EMFILE, errno.ENFILE)
 _NUMBERS = (*_FULL, *_FILES, errno.ENOMEM)
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _FIX_MEMORY = "Close other programs, or train with a smaller batch_size."
-_NO_MEMORY = "allocate memory"  # as torch says it
+_NO_MEMORY = "allocate memory"  # part of torch's message
 _NO_THREAD = "can't start new thread"
 
 
 def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineShortage | None:
-    """What this machine is short of where an error, or one that it was raised from, says so; None for any other error.
+    """Return the shortage that an error or one of its causes reports, or None for any other error.
 
     Args:
-        error: any.
-        places: folders that were written to; where the error names none, it is the one with the least room.
+        error: any exception.
+        places: folders that were written to. If the error names no file, the message names the fullest of them.
     """
     for one in _chain(error):
         if isinstance(one, MachineShortage):
             return one
         number = _number(one)
-        # A socket that would block says EAGAIN, too, but nobody lets that through.
+        # A non-blocking socket raises EAGAIN as well, but no caller lets that through.
         if (number == errno.EAGAIN and one is error) or (type(one) is RuntimeError and str(one) == _NO_THREAD):
             return MachineShortage(
-                "This machine can start no more processes.", fix="Close other programs, or raise `ulimit -u`."
+                "This machine cannot start more processes.", fix="Close other programs, or raise `ulimit -u`."
             )
         if number in _FULL:
-            # Of a copy, where it goes.
+            # The error of a copy names the target as its second file.
             named = getattr(one, "filename2", None) or getattr(one, "filename", None) or _fullest(places)
-            return MachineShortage(f"There is no room left{f' in {named}' if named else ''}.", fix="Make room there.")
+            return MachineShortage(f"No disk space is left{f' at {named}' if named else ''}.", fix="Free disk space.")
         if number in _FILES:
             return MachineShortage(
                 "This machine has no file descriptors left.", fix="Close other programs, or raise `ulimit -n`."
@@ -54,12 +54,12 @@ def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineSho
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether memory could not be had. torch reports that as a RuntimeError."""
+    """Return whether an allocation of memory failed. torch raises a RuntimeError for that."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY in str(error))
 
 
 def can_give(size: int) -> bool:
-    """Whether this machine could give a process so many bytes of memory; none of it is used."""
+    """Return whether this machine could allocate ``size`` bytes of memory. No memory is used."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except (OSError, ValueError, OverflowError):
@@ -68,13 +68,13 @@ def can_give(size: int) -> bool:
 
 
 def killed(what: str, code: int) -> MachineShortage | None:
-    """Why a child process was ended from outside; None where it ended by itself.
+    """Return why a child process was ended from outside, or None if it ended on its own.
 
-    SIGKILL is what the kernel sends where memory runs out; SIGTERM is what a service manager sends.
+    The kernel sends SIGKILL when memory runs out. A service manager sends SIGTERM.
 
     Args:
-        what: the child, at the beginning of a sentence.
-        code: its exit code, the negative number of a signal.
+        what: the child, as the subject of a sentence.
+        code: its exit code; for a signal, its negative number.
     """
     if -code not in _FROM_OUTSIDE:
         return None
@@ -94,14 +94,14 @@ def _fullest(places: Sequence[Path]) -> Path | None:
 def _number(error: BaseException) -> int | None:
     if isinstance(error, OSError):
         return error.errno
-    # safetensors has only Rust's words for what the system said.
+    # safetensors reports a system error only in the text of Rust's message.
     if type(error).__name__ == "SafetensorError":
         return next((number for number in _NUMBERS if f"(os error {number})" in str(error)), None)
     return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
+    """Yield an error and its causes."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:

@@ -57,9 +57,7 @@ def test_a_wrong_setting(network: LocalNetwork, tmp_path: Path) -> None:
 
 
 def test_what_is_no_network() -> None:
-    with pytest.raises(
-        UsageError, match=r"A session needs a LocalNetwork, the name of a network, or settings \(got a int\)"
-    ):
+    with pytest.raises(UsageError, match=r"A session needs a LocalNetwork, .* or settings \(got int\)"):
         Session(5)  # type: ignore[arg-type]
     with pytest.raises(LocalnetError, match=r"The local network is not running\. Use it inside `with LocalNetwork"):
         Session(LocalNetwork())

@@ -1,4 +1,4 @@
-"""What this machine is short of is told from what is wrong with a file or a round."""
+"""A shortage on this machine is distinguished from a fault of a file or a round."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def caused(by: BaseException) -> Exception:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (of(errno.ENOSPC, "/full/place"), "There is no room left in /full/place. Make room there."),
-        (of(errno.EDQUOT), "There is no room left. Make room there."),
+        (of(errno.ENOSPC, "/full/place"), "No disk space is left at /full/place. Free disk space."),
+        (of(errno.EDQUOT), "No disk space is left. Free disk space."),
         (caused(of(errno.EMFILE)), "no file descriptors left"),
         (of(errno.ENFILE), "no file descriptors left"),
         (of(errno.ENOMEM), "no memory left"),
         (MemoryError(), "no memory left"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "no memory left"),
-        (of(errno.EAGAIN), "no more processes"),  # as fork says it
-        (RuntimeError("can't start new thread"), "no more processes"),
+        (of(errno.EAGAIN), "cannot start more processes"),  # the error of fork
+        (RuntimeError("can't start new thread"), "cannot start more processes"),
         (
             type("SafetensorError", (Exception,), {})("I/O error: No space left on device (os error 28)"),
-            "There is no room left.",
+            "No disk space is left.",
         ),
     ],
 )
@@ -47,10 +47,10 @@ def test_it_is_known_by_what_the_system_said(error: Exception, words: str) -> No
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("No space left on device (os error 28)"),  # a stranger's words count for nothing
+        ValueError("No space left on device (os error 28)"),  # text from a stranger's file is not evidence
         of(errno.EACCES),
         ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
-        caused(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),  # a socket that was waited for
+        caused(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),  # a wait for a socket
         TimeoutError(),
     ],
 )

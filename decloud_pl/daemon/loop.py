@@ -207,7 +207,7 @@ class Daemon:
             self.stop()
 
     def _mark(self, round_ids: Iterable[int]) -> None:
-        """Schedule rounds to be driven soon."""
+        """Queue rounds for their next turn."""
         for round_id in round_ids:
             if self._policy.only_round in (None, round_id):
                 self._due[round_id] = None
@@ -217,7 +217,7 @@ class Daemon:
         self._mark(list(self.discovery.unready))
 
     def _mark_later(self, round_id: int, seconds: float) -> None:
-        """Schedule a round after a delay. A later call for the same round replaces an earlier one."""
+        """Queue a round after a delay. A later call for the same round replaces an earlier one."""
         if self._stopping.is_set():
             return
         old = self._timers.pop(round_id, None)

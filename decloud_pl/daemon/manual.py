@@ -176,7 +176,10 @@ class _Watch:
                 self._stop()
             elif event.record.state is State.WITHHELD and self._step == "train":
                 self.refusal = event.record.reason
-                self.fix = f"Train with other settings, or submit it anyway: train {self._round_id} --force"
+                self.fix = (
+                    "Train with other settings, or submit it anyway with"
+                    f" `decloud-trainer train {self._round_id} --force`."
+                )
                 self._stop()
         elif isinstance(event, Skipped) and event.round_id == self._round_id:
             self.refusal = f"not joined, {event.reason}"

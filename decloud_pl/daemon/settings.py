@@ -55,7 +55,7 @@ def settings_composer(
         return complete
     if not hasattr(type(network), "endpoints"):
         raise UsageError(
-            f"A session needs a LocalNetwork, the name of a network, or settings (got a {type(network).__name__}).",
+            f"A session needs a LocalNetwork, the name of a network, or settings (got {type(network).__name__}).",
             fix='Pass one of them, for example Session("devnet").',
         )
     read = (f"network.convention={network.convention}", f"network.gradient_rate={network.gradient_rate}")

@@ -1,4 +1,4 @@
-"""The journal as the publisher's memory."""
+"""Store the publisher's uploads in the journal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decloud_pl.store.uploads import Upload, UploadState
 
 
 class JournalUploadLog:
-    """The `UploadLog` of one round in the journal's file: on disk before the first byte is sent."""
+    """The `UploadLog` of one round in the journal's file. `save` returns once the row is on disk."""
 
     def __init__(self, journal: Journal, round_id: int) -> None:
         self._journal = journal
@@ -36,9 +36,9 @@ class JournalUploadLog:
 
 
 def finished_cids(journal: Journal, store: str) -> set[str]:
-    """What one store was given for rounds that are over, whatever their network and wallet, and no other round needs.
+    """Return the CIDs in one store that belong only to finished rounds, of all networks and wallets.
 
-    The CIDs of the updates, and those that the store gave them.
+    These are the updates' own CIDs and the CIDs that the store reported for them.
     """
     rows = journal.ask(
         "SELECT uploads.update_cid, uploads.cid, rounds.state FROM uploads"

@@ -29,9 +29,9 @@ _RIVAL_FIX = "Stop it, or use a separate wallet on each machine."
 
 
 class Discovery:
-    """Keeps the open rounds that this wallet has not joined. Each method that reads the chain returns round numbers.
+    """Keeps the open rounds that this wallet has not joined.
 
-    The caller has to drive these rounds.
+    `reconcile`, `catch_up` and `on_event` return the numbers of the rounds that need attention.
 
     Args:
         steps: access to the chain, the journal and the reporter.
@@ -53,7 +53,7 @@ class Discovery:
         """Rounds whose data set was missing at the last decision."""
 
     async def reconcile(self) -> list[int]:
-        """Compare all open rounds and this wallet's submission accounts with the journal; return rounds to drive.
+        """Compare all open rounds and this wallet's submission accounts with the journal.
 
         The daemon calls it at the start and every hour.
         """
@@ -69,7 +69,7 @@ class Discovery:
         return [*self._unfinished(), *await self._fitting()]
 
     async def catch_up(self) -> list[int]:
-        """Read the new and the open rounds again; return rounds to drive."""
+        """Read the new rounds and the open rounds again."""
         known = dict(self._open)
         is_open, self._known_rounds = await self._steps.chain.open_rounds_again(known.values(), self._known_rounds)
         still_open = {round_.id: round_ for round_ in is_open if self._steps.journal.get(round_.id) is None}

@@ -135,7 +135,7 @@ class Driver:
     async def drive(self, round_id: int) -> Again | None:
         """Take all steps of a round that are possible now.
 
-        Any failure but one of the journal is recorded for the round and retried.
+        A failure of the round schedules a retry or ends the round.
 
         Raises:
             JournalError: the journal cannot be written.

@@ -49,7 +49,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The evidence from one round.
+    """The evidence from one round for its validator's convention.
 
     Attributes:
         round_id: the round.

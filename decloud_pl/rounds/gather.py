@@ -118,7 +118,7 @@ class Evidences:
         except JournalError:
             raise
         except TimeoutError:
-            self._ended_early("it took too long.")
+            self._ended_early(f"it took longer than {_MOST_SECONDS / 60:.0f} min.")
         except DecloudError as error:
             self._ended_early(str(error))
         except OSError as error:

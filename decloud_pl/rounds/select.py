@@ -217,7 +217,8 @@ def _max_reward(round_: Round, criteria: Criteria) -> Check:
     if limit and round_.net_reward > limit:
         detail = f"its reward of {reward} is above your maximum of {most}"
         return Check("maximum reward", passed=False, detail=detail, settled=True)
-    return Check("maximum reward", passed=True, detail=f"{reward}; your maximum is {most if limit else 'unlimited'}")
+    detail = f"{reward}; your maximum is {most}" if limit else f"{reward}; no maximum is set"
+    return Check("maximum reward", passed=True, detail=detail)
 
 
 def _dataset(round_: Round, resolve: Callable[[str], str]) -> tuple[str | None, Check]:

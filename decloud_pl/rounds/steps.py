@@ -105,7 +105,10 @@ class Steps:
         return self.rounds_folder / str(round_id)
 
     def update_on_disk(self, round_id: int) -> Update | None:
-        """Return a round's finished update, or None. A damaged ``update.json`` is renamed, so that it trains again."""
+        """Return a round's finished update, or None.
+
+        A damaged ``update.json`` is renamed, so that the round trains again.
+        """
         path = self.folder(round_id) / UPDATE_FILE
         try:
             return read_update(path)

@@ -1,4 +1,4 @@
-"""Updates from outside the daemon are handed in by its own steps: once, completely, and after a kill as well."""
+"""Updates from outside the daemon are submitted by its steps: once, completely, and also after a kill."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.world import World
 
 KILLED = 9
-# Ends at a moment that an outside signal could not be timed for: when a state is in the journal, before its effect.
+# Exits after a state is in the journal and before its effect. No outside signal could be timed to that moment.
 _DIES = """
 import asyncio, os, sys
 from pathlib import Path
@@ -164,7 +164,7 @@ async def test_one_that_may_be_on_its_way_is_not_replaced(world: World, wallet: 
         await account.join(number)
         await world.begin(number)
         await account.publish(number, mine)
-    # The chain would refuse another one anyway; here it is not even pinned.
+    # The chain would refuse a second update. This one is not even pinned.
     async with assemble(compose(world.overrides()), wallet, world.diary) as daemon:
         daemon.hand_in(number, mine)
         with pytest.raises(RoundError, match=rf"An earlier update of round {number} is being submitted: {mine.cid}"):
@@ -232,7 +232,7 @@ async def test_two_accounts_may_take_turns_in_one_home(world: World, wallet: Wal
 
 
 async def failed(world: World, wallet: Wallet, *, reason: str = "the disk broke") -> int:
-    """A round in training that this wallet has joined, and given up."""
+    """A round in training that this wallet has joined and that failed for it."""
     number = await world.post()
     await world.as_other(world.dialect.join_round(number, trainer=wallet.address), signer=wallet)
     await world.begin(number)
@@ -266,7 +266,7 @@ async def test_a_round_that_failed_is_trained_again_or_it_is_said_why_not(
         return ended.code, ended.log.decode()
 
     number = await failed(world, wallet)
-    # Its base model is none, which the training finds out anew.
+    # Its base model is not a model, and the training fails on it again.
     assert await train(number) == (13, f"decloud-trainer: Round {number}: failed, {NO_MODEL}.\n")
     for state, words in {
         State.ABORTED: "aborted, given up by its validator",

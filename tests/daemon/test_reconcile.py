@@ -1,4 +1,4 @@
-"""What the journal does not know is found on chain; what others let hang is moved on; rivals are named."""
+"""The daemon finds rounds that the journal lacks, moves stalled rounds forward, and reports rivals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def troubles(world: World) -> list[str]:
 
 
 async def by_hand(world: World, round_id: int, *, bps: int = 10_000) -> None:
-    """This wallet takes a whole round by other means, up to the claim."""
+    """Take a whole round with this wallet by other means, up to the claim."""
     base = world.home / "base"
     cid = world.network.store.put(base).cid
     me = world.wallet.address
@@ -46,7 +46,7 @@ async def test_rewards_of_the_past_are_claimed(world: World) -> None:
 
 
 async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_next_look(world: World) -> None:
-    world.executor.failures = [UntrustedFileRejected("The file holds something else than tensors.")]
+    world.executor.failures = [UntrustedFileRejected("The file holds objects that are not tensors.")]
     async with world.daemon(reconcile_interval=0.2):
         round_id = await world.post()
         await world.diary.reaches(round_id, State.WAITING)
@@ -112,7 +112,7 @@ async def test_a_validator_that_never_starts_blocks_no_slot(world: World) -> Non
         await world.diary.reaches(first, State.SUBMITTED)
 
 
-@pytest.mark.slow  # it waits between its attempts as long as a daemon does
+@pytest.mark.slow  # it waits between its attempts, like a real daemon
 async def test_a_failed_training_frees_its_slot_and_is_bounded(world: World) -> None:
     world.executor.failures = [TrainingError(f"It diverged ({number}).") for number in range(9)]
     async with world.daemon():
@@ -128,7 +128,7 @@ async def test_a_failed_training_frees_its_slot_and_is_bounded(world: World) -> 
 
 
 async def test_no_more_trainings_at_a_time_than_slots(world: World) -> None:
-    """Rounds joined by other means may be more than the slots; their trainings still take turns."""
+    """There may be more rounds joined by other means than slots. Their trainings still run in turn."""
     world.executor.gate = asyncio.Event()
     rounds = [await world.post() for _ in range(3)]
     for round_id in rounds:

@@ -1,4 +1,4 @@
-"""A stop says which rounds are open, until when, and what becomes of their trainings."""
+"""A stop reports the open rounds, their deadlines and the state of their trainings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example workflows of the documentation, against a local network, as a user types them."""
+"""Run the documentation's example workflows on a local network, as a user types them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMAND = (sys.executable, "-m", "decloud_pl.cli")
 
 
 def documented(way: str) -> list[list[str]]:
-    """The command lines that the README has for a way to work, each without the program's name."""
+    """Return the README's command lines for a workflow, without the program's name."""
     block = README.read_text(encoding="utf-8").partition("The ways to work with it:\n\n```\n")[2].partition("```")[0]
     (line,) = (line for line in block.splitlines() if line.partition("#")[2].strip().startswith(way))
     commands = [command.split() for command in line.partition("#")[0].split(";")]
@@ -29,7 +29,7 @@ def documented(way: str) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Trainer:
-    """A user with a home whose config.json leads to the network under test."""
+    """A user whose config.json selects the network under test."""
 
     environ: dict[str, str]
     begin: Callable[..., Any]
@@ -84,7 +84,7 @@ def test_passive_income(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_selective_training(trainer: Trainer) -> None:
-    """Rounds of other data sets and rewards are left alone, with the reason."""
+    """Rounds with other data sets or rewards are skipped with the reason."""
     daemon = trainer.start_as_documented("selective training")  # for other data sets than this network's
     daemon.wait_for("your settings exclude the data set custom")
     assert daemon.end(signal.SIGINT) == 0
@@ -99,11 +99,11 @@ def test_selective_training(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_quick_test(trainer: Trainer) -> None:
-    """It earns on the local network; the preset's own batches count where config.json has none."""
+    """The preset earns on the local network. Its batches apply because config.json sets none."""
     trainer.run("config", "--unset", "max_batches")
     assert trainer.json("config", "--show", "preset=quick-test")["settings"]["max_batches"] == 50
     daemon = trainer.start_as_documented("quick test")
-    # Its output is no terminal, as with nohup.
+    # Its output is not a terminal, as with nohup.
     for line in ("Preset        quick-test", "Data sets     cifar10, mnist, digits", "Auto-claim    yes"):
         daemon.wait_for(line)
     daemon.wait_for("claimed 0.882 SOL")
@@ -112,7 +112,7 @@ def test_quick_test(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_manual_mode(trainer: Trainer, network: Any) -> None:
-    """`list`, `join`, `train`, `claim`: each does its own step only, and each may be repeated."""
+    """`list`, `join`, `train` and `claim` each do only their own step, and each may be repeated."""
     while not (listed := trainer.json("list", "--status", "waiting-trainers")["rounds"]):
         pass
     (round_id,) = (str(entry["id"]) for entry in listed)
@@ -162,7 +162,7 @@ def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
     assert "stop it to train by hand" in refused.stderr
     assert trainer.json("status")["daemon_process"] == daemon.process.pid
     assert daemon.end(signal.SIGINT) == 0
-    # As a Hydra application: this one round until only the claim is left, which is by hand.
+    # As a Hydra application: work on this round until only the claim is left, which the user makes by hand.
     one = trainer.begin(
         ["task=round", "round=0", "auto_claim=false"],
         command=(sys.executable, "-m", "decloud_pl"),

@@ -39,7 +39,7 @@ def test_a_data_set_on_its_way_may_be_here_later(journal: Journal) -> None:
     assert (waits.accept, waits.settled, waits.unready) == (False, False, True)
     assert waits.reason == "the data set digits is being downloaded"
     assert Joining(dataclasses.replace(policy, prepare=never), journal).decide(ROUND, now=NOW, balance=ENOUGH).settled
-    # Nothing is downloaded for a round that does not fit.
+    # A round that does not fit starts no download.
     full = dataclasses.replace(ROUND, trainers_count=10)
     assert not Joining(policy, journal).decide(full, now=NOW, balance=ENOUGH).accept
     assert asked == ["digits"]

@@ -116,7 +116,7 @@ def test_training_writes_beside_its_place_alone(
 def test_a_full_disk_is_named_and_costs_no_attempt(make_plan: MakePlan) -> None:
     own = f"+callbacks.full._target_={FullDisk.__module__}.FullDisk"
     plan = make_plan("a", own, allow_packages=(FullDisk.__module__.partition(".")[0],))
-    with pytest.raises(MachineShortage, match="There is no room left in /full/place"):
+    with pytest.raises(MachineShortage, match="No disk space is left at /full/place"):
         train_round(plan, Supervisor())
 
 

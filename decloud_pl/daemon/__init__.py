@@ -1,1 +1,1 @@
-"""The daemon: finds rounds, joins, trains, submits and claims, and survives being killed at any moment."""
+"""The daemon. It finds rounds, joins them, trains, submits and claims, and survives a kill at any moment."""

@@ -1,4 +1,4 @@
-"""A wallet's rounds on a network, step by step, without a daemon that runs all the time."""
+"""Take the steps of a wallet's rounds one by one, without a daemon that runs all the time."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _FIRST_LAMPORTS = 1_000_000_000
 
 @dataclass
 class WalletRounds:
-    """Takes the steps of rounds for a wallet. Each may be repeated and continues where it was.
+    """Takes steps of rounds for a wallet. Each step may be repeated; an interrupted step resumes.
 
     Attributes:
-        settings: the network and the home.
-        wallet: signs.
-        reporter: gets what happens.
-        owner: whose rounds they are; known after `open`.
+        settings: the network, the home folder and the other settings.
+        wallet: signs the transactions.
+        reporter: receives the events.
+        owner: the owner of the journal's rows; set by `open`.
     """
 
     settings: Settings
@@ -56,11 +56,11 @@ class WalletRounds:
         self._chain = ChainClient(make_rpc(self.settings.network), cast(Dialect, self._dialect))
 
     async def open(self) -> None:
-        """Looks at the network and at the journal's lock.
+        """Connect to the network and check that the journal is free.
 
         Raises:
-            ChainError: no endpoint answers, or it is no Solana network.
-            JournalLocked: another process works for this home.
+            ChainError: no endpoint answers, or the address is not a Solana endpoint.
+            JournalLocked: another process uses this home folder.
         """
         process = daemon_process(self.settings.home_path / JOURNAL_FILE)
         if process is not None:
@@ -73,45 +73,45 @@ class WalletRounds:
         self._follow_revision()
 
     def _follow_revision(self) -> None:
-        """Takes over what the steps have found out about the program: what a share is worth depends on it."""
+        """Use the revision that the steps stored in the journal: the value of a share depends on it."""
         if self.settings.network.dialect != AUTO:
             return
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
             self._dialect.revision = stored_revision(journal) or self._dialect.revision
 
     async def aclose(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         await self._chain.rpc.aclose()
 
     async def balance(self) -> int:
-        """Lamports in the wallet."""
+        """Return the lamports in the wallet."""
         return await self._chain.rpc.balance(self.wallet.address)
 
     async def fill(self) -> None:
-        """Asks a network that gives its SOL away for some, where the wallet holds little."""
+        """Request SOL from the network's faucet if the wallet holds little."""
         if await self.balance() < _FIRST_LAMPORTS // 10:
             await self._chain.rpc.request_airdrop(self.wallet.address, _FIRST_LAMPORTS)
 
     def folder(self, round_id: int) -> Path:
-        """Where a round's files are until it is over."""
+        """Return the folder of a round's files, which exists until the round is over."""
         return self.settings.home_path / "rounds" / self.owner.folder / str(round_id)
 
     async def round(self, round_id: int) -> Round:
-        """A round on chain.
+        """Return a round on chain.
 
         Raises:
-            RoundError: there is no such round.
+            RoundError: the round does not exist.
         """
         found = await self._chain.round(round_id)
         if found is None:
-            raise RoundError(f"The chain knows no round {round_id}.", fix="Choose another one.")
+            raise RoundError(f"Round {round_id} does not exist on this network.", fix="Choose another round.")
         return found
 
     async def convention(self, round_id: int) -> Choice:
-        """How the round's validator is taken to read updates.
+        """Return the convention that is assumed for the round's validator.
 
         Raises:
-            RoundError: there is no such round.
+            RoundError: the round does not exist.
         """
         network, address = self.settings.network, self.wallet.address
         if network.dialect == AUTO and not self._dialect.revision.is_decided:
@@ -123,14 +123,16 @@ class WalletRounds:
             return conventions.of(validator)
 
     async def next_round(self, dataset: str | None, *, seconds: float) -> int:
-        """The next round to train for: one in which this wallet's update is missing, else one that can be joined.
+        """Wait for the next round to train for; return its number.
+
+        Joined rounds without an update from this wallet come first, then rounds that accept trainers.
 
         Args:
-            dataset: the chain's name of the data set; None for those of the settings.
-            seconds: to wait for a round.
+            dataset: the chain's name of the data set; None for the data sets in the settings.
+            seconds: the most seconds to wait.
 
         Raises:
-            RoundError: no round came in time.
+            RoundError: no round was open in time.
         """
         until = time.monotonic() + seconds
         chain = self._chain
@@ -153,24 +155,24 @@ class WalletRounds:
             if left <= 0:
                 raise RoundError(
                     f"No round for {dataset or 'these settings'} was open within {seconds:g} s.",
-                    fix="Wait longer with timeout=.",
+                    fix="Pass a larger timeout=.",
                 )
             await asyncio.sleep(min(self.settings.poll_interval, left))
             now = await chain.rpc.clock()
             is_open, count = await chain.open_rounds_again(is_open, count)
 
     async def join(self, round_id: int) -> None:
-        """Joins a round for a training outside the daemon, unless this wallet is in it.
+        """Join a round for a training outside the daemon, unless this wallet has already joined it.
 
         Raises:
-            RoundError: there is no such round, it takes nobody, or the step failed.
+            RoundError: the round does not exist, accepts no more trainers, or the step failed.
         """
         submission = await self._chain.submission(round_id, self.wallet.address)
         if not already_done("join", round_id, await self.round(round_id), submission):
             await self._take("join", round_id, self.settings, trained_elsewhere=True)
 
     async def train(self, round_id: int, settings: Settings) -> RoundRecord:
-        """Trains as the daemon does, with these settings, then pins and submits.
+        """Train as the daemon does, with these settings, then pin and submit the update.
 
         Raises:
             RoundError: see `manual.take`.
@@ -183,11 +185,11 @@ class WalletRounds:
         return record
 
     async def publish(self, round_id: int, update: Update) -> str:
-        """Pins an update, reads it back and submits it; returns its CID on chain.
+        """Pin an update, verify that it is available and submit it; return its CID on chain.
 
         Raises:
-            RoundError: this wallet has not joined, the round takes no more updates, or it has another one already.
-            TrainingError: the update's file is gone or damaged.
+            RoundError: this wallet has not joined, the round accepts no more updates, or it already has another one.
+            TrainingError: the update's file is missing or damaged.
         """
         round_, submission = await self._joined(round_id)
         if not already_done("train", round_id, round_, submission):
@@ -196,30 +198,30 @@ class WalletRounds:
         record = self.record(round_id)
         if update.cid not in (submission.gradient_cid, None if record is None else record.update_cid):
             raise RoundError(
-                f"Round {round_id} has another update of this wallet already: {submission.gradient_cid}.",
-                fix="A round takes one update; join another round for this one.",
+                f"Round {round_id} already has another update of this wallet: {submission.gradient_cid}.",
+                fix="A round accepts one update per wallet; join another round for this one.",
             )
         return submission.gradient_cid
 
     async def claim(self, round_id: int, *, seconds: float | None) -> tuple[int, int]:
-        """Waits for the scores and claims; submits before what is on disk and not submitted yet.
+        """Wait for the scores and claim the reward. An update on disk that is not submitted yet is submitted first.
 
         Args:
             round_id: the round.
-            seconds: to wait; None for as long as the round takes.
+            seconds: the most seconds to wait; None waits for as long as the round takes.
 
         Returns:
             The share of the trainers' pool in basis points, and its lamports.
 
         Raises:
-            RoundError: nothing was submitted, there is no reward, or the time has passed.
+            RoundError: no update was submitted, the round has no reward, or the time has passed.
         """
         round_, submission = await self._joined(round_id)
         if not submission.submitted and round_.status not in TAKES_NO_UPDATES:
             update = read_update(self.folder(round_id) / UPDATE_FILE)
             if update is None or update.withheld:
                 raise RoundError(
-                    f"Nothing was submitted for round {round_id}.", fix="Publish or train an update first."
+                    f"Round {round_id} has no submission of this wallet.", fix="Publish or train an update first."
                 )
             await self._take("train", round_id, self.settings, update=update)
         if not submission.reward_claimed:
@@ -228,7 +230,8 @@ class WalletRounds:
                     await self._take("claim", round_id, self.settings)
             except TimeoutError:
                 raise RoundError(
-                    f"Round {round_id} was not scored within {seconds:g} s.", fix="Claim it later; nothing is lost."
+                    f"Round {round_id} was not scored within {seconds:g} s.",
+                    fix="Claim it later; the reward stays available.",
                 ) from None
         self._follow_revision()
         round_, submission = await self._joined(round_id)
@@ -261,11 +264,13 @@ class WalletRounds:
             run=run_until_cancelled,
         )
         if record is None:
-            raise RoundError(f"The step of round {round_id} was stopped.", fix="Take it again; it continues.")
+            raise RoundError(
+                f"The {step} of round {round_id} was interrupted.", fix="Call it again; it resumes where it stopped."
+            )
         return record
 
     def record(self, round_id: int) -> RoundRecord | None:
-        """The journal's row of a round."""
+        """Return the journal's row of a round, or None."""
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
             return journal.get(round_id)
 
@@ -281,6 +286,6 @@ class WalletRounds:
 
 
 def _takes_updates(round_: Round, now: int) -> bool:
-    """Whether a round that this wallet is in can still take its update."""
+    """Return whether a round that this wallet has joined can still accept its update."""
     is_training = round_.status is RoundStatus.TRAINING and now <= round_.submit_deadline
     return is_training or round_.status is RoundStatus.WAITING_TRAINERS

@@ -1,4 +1,4 @@
-"""Wires a daemon together from settings; top to bottom, no rules."""
+"""Build a daemon from settings."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ MAX_MODEL_BYTES = 2 << 30
 
 
 def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: int | None = None) -> Policy:
-    """What the settings let the daemon do.
+    """Return the daemon's policy for these settings.
 
     Args:
-        settings: checked ones.
-        deposit: lamports that the chain asks for a submission account; None for what the program's revision expects.
-        stop_after: rounds.
+        settings: validated settings.
+        deposit: the rent-exempt lamports of a submission account; None uses the estimate of the program's revision.
+        stop_after: the number of rounds after which the daemon stops.
 
     Raises:
-        ConfigError: a criterion of the user's own cannot be built.
+        ConfigError: a custom criterion cannot be built.
     """
     if deposit is None:
         deposit = make_dialect(settings.network).submission_deposit
@@ -104,7 +104,7 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
 
 
 def make_base_models(settings: Settings, reader: Fetcher) -> BaseModels:
-    """What looks at base models before a join, as the settings say."""
+    """Return the inspector of base models for these settings."""
     own_data = not str(settings.datamodule.get("_target_", "")).startswith("decloud_pl.")
     return BaseModels(reader, settings.home_path / "looks", settings.join, MAX_MODEL_BYTES, own_data)
 
@@ -120,22 +120,22 @@ async def assemble(
     wait_for_endpoint: bool = False,
     trained_elsewhere: bool = False,
 ) -> AsyncIterator[Daemon]:
-    """A daemon ready to run; holds the journal's lock while the context is open.
+    """Build a daemon that is ready to run. The context holds the journal's lock.
 
     Args:
-        settings: checked ones.
-        wallet: signs.
-        reporter: gets what happens; the activity file, reports, notifications and metrics get it besides.
-        stop_after: rounds.
-        preset: its name, to be shown.
-        wait_for_endpoint: waits for endpoints that are away, until it is cancelled or the daemon stopped.
-        trained_elsewhere: rounds are joined for a training outside the daemon, so a data set that is not known or not
-            here is no obstacle.
+        settings: validated settings.
+        wallet: signs the transactions.
+        reporter: receives the events, as do the activity file, reports, notifications and metrics.
+        stop_after: the number of rounds after which the daemon stops.
+        preset: the preset's name for the views.
+        wait_for_endpoint: wait for an unreachable endpoint until the task is cancelled or the daemon stopped.
+        trained_elsewhere: rounds are joined for a training outside the daemon, so an unknown or missing data set does
+            not prevent a join.
 
     Raises:
-        ConfigError: a setting that no part can use, or endpoints of different networks.
-        ChainError: no endpoint answers, and it does not wait; or what answers is none.
-        JournalLocked: another daemon works for this home.
+        ConfigError: a setting cannot be used, or the endpoints belong to different networks.
+        ChainError: no endpoint answers and ``wait_for_endpoint`` is False, or the address is not a Solana endpoint.
+        JournalLocked: another daemon uses this home folder.
     """
     home, storage = settings.home_path, settings.storage
     current = make_current_dialect(settings.network)
@@ -144,7 +144,7 @@ async def assemble(
     planner = SettingsPlanner(settings)
     if settings.auto_train:
         await check_training(planner.sample())
-    # Whatever cannot be reached from here for a wrong variable is refused before anything is asked.
+    # Refuse a wrong proxy variable before the first request.
     publisher = make_publisher(make_stores(settings), storage, settings.network)
     reader = make_reader(settings.network, storage, home)
     websocket_urls = settings.network.websocket_urls()
@@ -186,7 +186,7 @@ async def assemble(
             executor=executor,
             planner=planner,
             reporter=reporter,
-            # Networks, programs and wallets may share a home; their rounds have the same numbers.
+            # Several networks, programs and wallets may share a home folder, and their round numbers overlap.
             rounds_folder=home / "rounds" / owner.folder,
             max_model_bytes=MAX_MODEL_BYTES,
             deposit=deposit,
@@ -201,7 +201,7 @@ async def assemble(
         if trained_elsewhere:
             policy = replace(policy, resolve=_lenient(policy.resolve), prepare=lambda _: None)
         if isinstance(executor, Cluster) and settings.auto_train:
-            await stack.enter_async_context(_cluster_looked_at(executor, reporter))
+            await stack.enter_async_context(_checked_cluster(executor, reporter))
         evidences = Evidences(
             chain,
             reader,
@@ -225,25 +225,25 @@ def _lenient(resolve: Callable[[str], str]) -> Callable[[str], str]:
         try:
             return resolve(name)
         except DatasetError:
-            return name  # only a training by the daemon needs it, and says what is missing
+            return name  # only a training by the daemon needs the data set, and it reports what is missing
 
     return resolved
 
 
 async def _network_and_deposit(rpc: RpcClient, dialect: Dialect) -> tuple[str, int]:
-    """What must be known of the chain before the journal is opened: its genesis hash, and what an account deposits."""
+    """Return the chain's genesis hash and the deposit of a submission account in lamports."""
     return await rpc.check_same_network(), await rpc.rent_exempt_minimum(dialect.submission_size)
 
 
 @asynccontextmanager
-async def _cluster_looked_at(executor: Cluster, reporter: Reporter) -> AsyncIterator[None]:
-    """Says at the start, not only in the first round, that there is no machine to train on; keeps nothing waiting."""
+async def _checked_cluster(executor: Cluster, reporter: Reporter) -> AsyncIterator[None]:
+    """Check the cluster in the background, to report at the start that it has no machine for a training."""
 
     async def look() -> None:
         try:
             await executor.check()
         except ExecutorUnavailable as error:
-            reporter.report(Trouble.then(None, error, "Trainings wait for it."))
+            reporter.report(Trouble.then(None, error, "Trainings wait until it is available."))
 
     looking = asyncio.create_task(look())
     try:
@@ -256,19 +256,19 @@ async def _cluster_looked_at(executor: Cluster, reporter: Reporter) -> AsyncIter
 async def explain_round(
     settings: Settings, address: Pubkey | None, round_id: int, *, why_none: str = ""
 ) -> tuple[tuple[Check, ...], Choice]:
-    """What the daemon of a wallet would find about a round, check by check, and how it would write the update.
+    """Return the daemon's checks of a round, and the convention that it would assume for the validator.
 
-    It runs beside the daemon.
+    It may run while the daemon runs.
 
     Args:
-        settings: of the daemon.
-        address: the wallet's, None where there is none yet.
+        settings: the daemon's settings.
+        address: the wallet's address, or None without a wallet.
         round_id: the round.
         why_none: why there is no wallet.
 
     Raises:
         ChainError: no endpoint answers.
-        RoundError: the network has no such round.
+        RoundError: the round does not exist.
     """
     rpc = make_rpc(settings.network)
     try:
@@ -283,7 +283,9 @@ async def explain_round(
     finally:
         await rpc.aclose()
     if view.round is None:
-        raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
+        raise RoundError(
+            f"Round {round_id} does not exist on this network.", fix="List all rounds with `decloud-trainer list`."
+        )
     policy = make_policy(settings, deposit=deposit)
     with JournalReader(
         settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address or ""))
@@ -291,25 +293,25 @@ async def explain_round(
         choice = Conventions(settings.network, dialect, journal).of(view.round.validator)
         base_models = make_base_models(settings, make_reader(settings.network, settings.storage, settings.home_path))
         if base_models.wants_look(view.round, now=view.now):
-            with contextlib.suppress(MachineShortage):  # the check says so
+            with contextlib.suppress(MachineShortage):  # the check reports it
                 await base_models.look(view.round.model_cid)
         checks = Joining(policy, journal, base_models).checks(view.round, now=view.now, balance=view.balance)
     if address is None:
         needed = format_sol(policy.criteria.join_cost + WALLET_MINIMUM)
-        missing = Check("balance", passed=False, detail=f"there is no wallet ({why_none}), joining needs {needed}")
+        missing = Check("balance", passed=False, detail=f"no wallet ({why_none}); a join needs {needed}")
         checks = tuple(missing if check.name == missing.name else check for check in checks)
     return checks, choice
 
 
 async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lambda _: None) -> bool:
-    """Runs a daemon; SIGINT, SIGTERM and SIGHUP stop it cleanly, see `stop_event`.
+    """Run a daemon. SIGINT, SIGTERM and SIGHUP stop it cleanly, see `stop_event`.
 
     Args:
-        daemon: assembled.
-        on_stop: told with the first signal what that brings about.
+        daemon: an assembled daemon.
+        on_stop: called at the first signal with a sentence about what the stop does.
 
     Returns:
-        Whether a signal ended it.
+        Whether a signal stopped the daemon.
     """
 
     def stop() -> None:
@@ -322,10 +324,10 @@ async def run_until_stopped(daemon: Daemon, on_stop: Callable[[str], None] = lam
 
 
 async def run_until_cancelled(daemon: Daemon) -> bool:
-    """Runs a daemon in any thread; a cancellation stops it cleanly, as a signal would.
+    """Run a daemon in any thread. A cancellation stops it cleanly, as a signal would.
 
     Returns:
-        False: no signal ended it.
+        Always False: no signal stopped the daemon.
     """
     running = asyncio.ensure_future(daemon.run())
     try:

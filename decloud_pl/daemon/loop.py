@@ -1,4 +1,4 @@
-"""The daemon's loop: one queue keyed by round, one task per round at a time, and a clean stop."""
+"""The daemon's loop: a queue keyed by round, at most one task per round, and a clean stop."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from decloud_pl.train.plan import CHECKPOINT_FILE
 __all__ = ["Daemon", "Policy", "Watch"]
 
 _POLLS_WHILE_WATCHING = 12
-"""With the WebSocket at work polling is a safety net, this many times slower."""
+"""While the WebSocket works, polling is only a safety net and this many times slower."""
 
 _CANCEL_AGAIN = 1.0
 _CANCEL_TRAINING_AGAIN = 40.0
-"""Seconds; longer than the executor gives a training for its checkpoint."""
+"""Seconds. It is longer than the executor's limit for the checkpoint of a stopped training."""
 
 _NEWS_AGAIN = 600.0
-"""Seconds without a trouble after which it is told again."""
+"""A failure is reported again if it has not occurred for this many seconds."""
 _DIGITS = re.compile(r"[0-9]+")
 
 Watch = Callable[[], AsyncIterator[Watched]]
@@ -58,7 +58,7 @@ class Daemon:
         self._policy = policy
         self._watch = watch
         self._stopping = asyncio.Event()
-        # Keyed by round, so that an event and a poll may both ask for the same look.
+        # Keyed by round, so that an event and a poll for the same round cause one look.
         self._due: dict[int, None] = {}
         self._wake = asyncio.Event()
         self._tasks: dict[int, asyncio.Task[Again | None]] = {}
@@ -72,18 +72,18 @@ class Daemon:
 
     @property
     def discovery(self) -> Discovery:
-        """Where rounds come from."""
+        """Finds rounds."""
         return self.driver.discovery
 
     @property
     def ended(self) -> list[RoundRecord]:
-        """Rounds that ended in this run, in order."""
+        """The rounds that ended in this run, in order."""
         return list(self.driver.ended)
 
     def stop(self) -> None:
-        """Asks for a clean stop: what is being sent or pinned is finished, trainings end at a checkpoint.
+        """Request a clean stop: transactions and uploads finish first, and trainings end at a checkpoint.
 
-        Everything on disk stays for the next start.
+        All files stay on disk for the next start.
         """
         self.driver.stopping = True
         self._stopping.set()
@@ -91,11 +91,11 @@ class Daemon:
 
     @property
     def stop_words(self) -> str:
-        """What a stop brings about, as things stand."""
+        """A sentence about what a stop would do now."""
         return said_at_once(self.driver.training, self.driver.finishing, self._policy.stop_seconds)
 
     def open_rounds(self, round_id: int | None = None) -> list[OpenRound]:
-        """The rounds that are not over, or that one of them."""
+        """Return the rounds that are not over; with ``round_id`` only that round."""
         steps, driver = self._steps, self.driver
         return [
             OpenRound(
@@ -108,19 +108,19 @@ class Daemon:
         ]
 
     def train_anew(self, round_id: int) -> None:
-        """Puts aside an update that is withheld; one that may be submitted stays."""
+        """Remove a withheld update, so that the round trains again. Any other update stays."""
         self._steps.drop_withheld(round_id)
 
     def hand_in(self, round_id: int, update: Update) -> None:
-        """Takes an update that was trained elsewhere for a round; see `Steps.hand_in`."""
+        """Use an update that was trained elsewhere for a round; see `Steps.hand_in`."""
         self._steps.hand_in(round_id, update)
 
     async def run(self) -> None:
-        """Works until stopped.
+        """Work until stopped.
 
         Raises:
-            ChainError: the endpoint is not there at the start, or is no DECLOUD network.
-            JournalError: the journal cannot be written; going on would risk doing things twice.
+            ChainError: the endpoint does not answer at the start, or its network has no DECLOUD program.
+            JournalError: the journal cannot be written; without it a step might be sent twice.
         """
         await self._begin()
         self._policy.on_downloaded(partial(_soon, asyncio.get_running_loop(), self._mark_unready))
@@ -138,7 +138,7 @@ class Daemon:
             raise self._failure
 
     async def _begin(self) -> None:
-        """Takes the chain in view, and waits for an endpoint that is away as the policy says."""
+        """Connect to the chain. If the endpoint is unreachable, wait as the policy says."""
         steps = self._steps
 
         async def look() -> None:
@@ -153,7 +153,7 @@ class Daemon:
                 return
             if revisions is None or revisions.is_supported:
                 self._mark(await self.discovery.reconcile())
-            else:  # its accounts may have another layout; what can be read is
+            else:  # the accounts may have another layout, so reading them may fail
                 await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
 
         waits = startup.ENDLESS.waits() if self._policy.wait_for_endpoint else startup.SHORT
@@ -171,7 +171,7 @@ class Daemon:
                 task.add_done_callback(partial(self._done, round_id))
 
     async def _drain(self) -> None:
-        """Ends what may be ended at once, and gives the rest the time it needs, within limits."""
+        """Cancel the tasks that may end at once, and let the others finish within the policy's limit."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -189,7 +189,7 @@ class Daemon:
         self._wake.set()
         self._give_up_on_failure(task)
         if self._evidences is not None:
-            # The network's events name every round, but they get lost, and a poll brings none.
+            # Events can get lost and a poll brings none, so take the daemon's own completed rounds as well.
             for record in self.driver.ended[self._asked_of_ended :]:
                 if record.state in (State.CLAIMED, State.UNREWARDED):
                     self._evidences.ask(record.round_id)
@@ -201,13 +201,13 @@ class Daemon:
             self.stop()
 
     def _give_up_on_failure(self, task: asyncio.Task[Any]) -> None:
-        """Ends the daemon on what no task may survive: a journal that cannot be written, a defect."""
+        """Stop the daemon if a task failed: the journal is not writable, or the program has an internal error."""
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
             self.stop()
 
     def _mark(self, round_ids: Iterable[int]) -> None:
-        """Has rounds driven soon."""
+        """Queue rounds for their next turn."""
         for round_id in round_ids:
             if self._policy.only_round in (None, round_id):
                 self._due[round_id] = None
@@ -217,7 +217,7 @@ class Daemon:
         self._mark(list(self.discovery.unready))
 
     def _mark_later(self, round_id: int, seconds: float) -> None:
-        """Marks a round after a while; a later call for the same round replaces an earlier one."""
+        """Queue a round after a delay. A later call for the same round replaces an earlier one."""
         if self._stopping.is_set():
             return
         old = self._timers.pop(round_id, None)
@@ -244,7 +244,7 @@ class Daemon:
                 self._mark(self.discovery.on_event(event))
 
     async def _poll(self) -> None:
-        """Looks at the chain now and then, and after each subscription; one look at a time, however long it takes."""
+        """Poll the chain periodically and after each subscription. Polls never overlap, however long one takes."""
         while True:
             for _ in range(_POLLS_WHILE_WATCHING):
                 with contextlib.suppress(TimeoutError):
@@ -261,19 +261,19 @@ class Daemon:
             await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
 
     async def _follow_upgrades(self) -> None:
-        """Looks every hour: an upgrade may change only how validators read updates, which no claim would show."""
+        """Detect the revision every hour: an upgrade may change only the convention, which no claim shows."""
         revisions = self._steps.revisions
         while revisions is not None:
             await asyncio.sleep(self._policy.reconcile_interval)
             try:
                 await revisions.look()
             except ChainError as error:
-                again = f"Looking again in {self._policy.reconcile_interval:g} s."
+                again = f"Retrying in {self._policy.reconcile_interval:g} s."
                 self._steps.reporter.report(Trouble.then(None, error, again))
 
     @property
     def _poll_seconds(self) -> float:
-        """The most that passes until the next look at the chain."""
+        """The most seconds until the next poll."""
         return self._policy.poll_interval * (_POLLS_WHILE_WATCHING if self._watching else 1)
 
     async def _try(self, look: Callable[[], Awaitable[Iterable[int]]], *, again: float) -> None:
@@ -283,10 +283,10 @@ class Daemon:
             raise
         except DecloudError as error:
             if self._is_news(str(error)):
-                self._steps.reporter.report(Trouble.then(None, error, f"Looking again in {again:g} s."))
+                self._steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
 
     def _is_news(self, trouble: str) -> bool:
-        """Whether a trouble is to be told: at its start, and again when it was away for a while, not at every poll."""
+        """Return whether to report a failure: the first time, and again after a while without it, not at every poll."""
         now, kind = self._steps.monotonic(), _DIGITS.sub("", trouble)
         self._told = {known: at for known, at in self._told.items() if now - at < _NEWS_AGAIN}
         is_news = kind not in self._told
@@ -295,15 +295,15 @@ class Daemon:
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """Has something called in the loop, from any thread; nothing when the loop is gone."""
+    """Call something in the loop from any thread. A closed loop is ignored."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call)
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]], *, again_after: float) -> None:
-    """Cancels tasks until they have ended.
+    """Cancel tasks repeatedly until they have ended.
 
-    Once is not enough: before Python 3.12 `asyncio.wait_for` loses a cancellation that meets a result.
+    One cancellation is not enough: before Python 3.12, `asyncio.wait_for` loses one that coincides with a result.
     """
     pending = set(tasks)
     while pending:

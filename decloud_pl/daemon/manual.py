@@ -1,7 +1,7 @@
-"""One step of one round by hand, through the daemon's own journal and steps.
+"""Take one step of one round by hand, with the daemon's journal and steps.
 
-A daemon restricted to the round runs until the step has been taken. So a step that was interrupted goes on where
-it was, nothing is sent twice, and the daemon itself can take over from here at any time.
+A daemon restricted to the round runs until the step is done. So an interrupted step resumes, no transaction is sent
+twice, and the normal daemon can take over at any time.
 """
 
 from __future__ import annotations
@@ -37,19 +37,21 @@ TAKES_NO_UPDATES = (RoundStatus.VALIDATING, RoundStatus.COMPLETED, RoundStatus.E
 
 
 def already_done(step: Step, round_id: int, round_: Round | None, submission: Submission | None) -> bool:
-    """Whether the chain shows that a step was taken before.
+    """Return whether the chain shows that a step is already done.
 
     Args:
         step: the step.
-        round_id: names the round in messages.
-        round_: the round on chain.
-        submission: this wallet's place in it.
+        round_id: the round's number for messages.
+        round_: the round on chain, or None if it does not exist.
+        submission: this wallet's submission account, or None if it has not joined.
 
     Raises:
-        RoundError: the step cannot be taken as things stand.
+        RoundError: the step is not possible now.
     """
     if round_ is None:
-        raise RoundError(f"The chain knows no round {round_id}.", fix="`decloud-trainer list` shows all rounds.")
+        raise RoundError(
+            f"Round {round_id} does not exist on this network.", fix="List all rounds with `decloud-trainer list`."
+        )
     if step == "join":
         return submission is not None
     if submission is None:
@@ -60,21 +62,24 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
     if step == "train":
         if not submission.submitted and round_.status in TAKES_NO_UPDATES:
             raise RoundError(
-                f"Round {round_id} takes no more submissions: it is {status}.", fix="Choose another round."
+                f"Round {round_id} accepts no more submissions: it is {status}.", fix="Choose another round."
             )
         return submission.submitted
     if round_.status is not RoundStatus.COMPLETED:
         raise RoundError(
             f"Round {round_id} has no reward to claim yet: it is {status}.",
-            fix=f"`decloud-trainer status {round_id}` shows how it stands.",
+            fix=f"Follow it with `decloud-trainer status {round_id}`.",
         )
     if submission.contribution_bps == 0:
-        raise RoundError(f"Round {round_id} has no reward for this wallet.", fix="The validator measured no gain.")
+        raise RoundError(
+            f"Round {round_id} has no reward for this wallet: its validator measured no gain.",
+            fix="Join another round.",
+        )
     return submission.reward_claimed
 
 
 async def claimable(chain: ChainClient, trainer: Pubkey) -> list[int]:
-    """The rounds whose reward waits for a trainer."""
+    """Return the rounds with an unclaimed reward of a trainer."""
     shares = [
         submission.round_id
         for submission in await chain.submissions_of(trainer)
@@ -95,26 +100,26 @@ async def take(
     trained_elsewhere: bool = False,
     run: Callable[[Daemon], Awaitable[bool]] = run_until_stopped,
 ) -> RoundRecord | None:
-    """Takes one step of a round; waits for the chain where the step needs that.
+    """Take one step of a round. Wait for the chain if the step has to.
 
     Args:
         step: ``join`` only joins; ``train`` waits for the training to start, trains, pins and submits, or with
-            ``update.force`` publishes an update that was withheld; ``claim`` claims.
-        round_id: the round, chosen by the user: data sets and rewards wished for do not matter.
-        settings: how to train and where.
-        wallet: who takes the step.
-        reporter: is told what happens.
-        update: what to pin and submit in the step ``train``, in place of a training.
+            ``update.force`` publishes a withheld update; ``claim`` claims.
+        round_id: the round. The user chose it, so the settings' data sets and rewards do not apply.
+        settings: the network, the home folder and the training.
+        wallet: signs the transactions.
+        reporter: receives the events.
+        update: the update to pin and submit in the step ``train`` instead of a training.
         trained_elsewhere: see `assemble`.
-        run: runs the daemon until it has stopped, and says whether the user interrupted it.
+        run: runs the daemon until it stops; returns whether the user interrupted it.
 
     Returns:
-        The round's row in the journal, None when the user interrupted.
+        The round's row in the journal, or None if the user interrupted.
 
     Raises:
-        RoundError: the step cannot be taken, or failed for good.
+        RoundError: the step is not possible, or it failed permanently.
         TrainingError: the update's file is damaged.
-        JournalLocked: a daemon works for this home.
+        JournalLocked: a daemon uses this home folder.
     """
     watch = _Watch(step, round_id, reporter)
     try:
@@ -131,7 +136,9 @@ async def take(
                 reporter.report(Noted(None, line))
     except JournalLocked as error:
         raise JournalLocked(
-            error.message, fix=f"It takes its own steps; stop it to {step} by hand, or look with `status {round_id}`."
+            error.message,
+            fix=f"The daemon takes its rounds' steps itself: follow them with `decloud-trainer status {round_id}`, or"
+            f" stop it to {step} by hand.",
         ) from error
     if watch.refusal is not None:
         raise RoundError(f"Round {round_id}: {watch.refusal.rstrip('.')}.", fix=watch.fix)
@@ -141,7 +148,7 @@ async def take(
 
 
 class _Watch:
-    """Hands events on, and stops the daemon when the step is done or cannot be."""
+    """Forward events, and stop the daemon when the step is done or has failed."""
 
     def __init__(self, step: Step, round_id: int, reporter: Reporter) -> None:
         self._step = step
@@ -157,9 +164,9 @@ class _Watch:
         if isinstance(event, Trouble) and event.round_id in (None, self._round_id):
             self._troubles += 1
             if self._troubles >= _MOST_TROUBLES:
-                # Not handed on: it says that the daemon retries, which this step no longer does.
+                # Do not forward it: it announces a retry, but this step does not retry any more.
                 self.refusal = event.cause or event.message
-                self.fix = f"Nothing was lost. Go on with: decloud-trainer {self._step} {self._round_id}"
+                self.fix = f"No data was lost. Resume with: decloud-trainer {self._step} {self._round_id}"
                 self._stop()
                 return
         self._reporter.report(event)
@@ -169,7 +176,10 @@ class _Watch:
                 self._stop()
             elif event.record.state is State.WITHHELD and self._step == "train":
                 self.refusal = event.record.reason
-                self.fix = f"Train with other settings, or submit it all the same: train {self._round_id} --force"
+                self.fix = (
+                    "Train with other settings, or submit it anyway with"
+                    f" `decloud-trainer train {self._round_id} --force`."
+                )
                 self._stop()
         elif isinstance(event, Skipped) and event.round_id == self._round_id:
             self.refusal = f"not joined, {event.reason}"
@@ -181,7 +191,7 @@ class _Watch:
 
 
 def _narrowed(step: Step, round_id: int, settings: Settings, *, trains: bool) -> Settings:
-    """The settings for one step of one round."""
+    """Return the settings for one step of one round."""
     return dataclasses.replace(
         settings,
         task="round",

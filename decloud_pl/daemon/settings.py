@@ -1,4 +1,4 @@
-"""Settings for a local network that runs, for a network by name, and what views show of settings."""
+"""Compose settings for a session, and select the settings that views and reports show."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from decloud_pl.redact import redact_tree
 
 
 class RunningNetwork(Protocol):
-    """A local network that runs, for example a `LocalNetwork`.
+    """A running local network, for example a `LocalNetwork`.
 
-    ``convention`` is how its validator reads updates, ``dialect`` the name of its program's revision.
+    ``convention`` is its validator's convention; ``dialect`` is the name of its program's revision.
     """
 
     dialect: str
@@ -34,7 +34,11 @@ class RunningNetwork(Protocol):
 def settings_composer(
     network: RunningNetwork | Settings | str, home: Path | None
 ) -> Callable[[Sequence[str]], Settings]:
-    """What gives a session's settings for overrides."""
+    """Return a function that maps overrides to a session's settings.
+
+    Raises:
+        UsageError: ``network`` is not a network.
+    """
     if isinstance(network, str):
         first = [f"network={network}", *([] if home is None else [f"home={hydra_text(str(home))}"])]
         return lambda overrides: load([*first, *overrides])
@@ -43,14 +47,16 @@ def settings_composer(
 
         def complete(overrides: Sequence[str]) -> Settings:
             if overrides:
-                raise ConfigError("These settings are complete.", fix="Give the overrides to load_settings.")
+                raise ConfigError(
+                    "Overrides cannot be applied to complete settings.", fix="Pass the overrides to load_settings."
+                )
             return given
 
         return complete
     if not hasattr(type(network), "endpoints"):
         raise UsageError(
-            f"A session needs a LocalNetwork, the name of a network, or settings, not a {type(network).__name__}.",
-            fix='For example Session("devnet").',
+            f"A session needs a LocalNetwork, the name of a network, or settings (got {type(network).__name__}).",
+            fix='Pass one of them, for example Session("devnet").',
         )
     read = (f"network.convention={network.convention}", f"network.gradient_rate={network.gradient_rate}")
     folder = home or Path(network.endpoints.home) / "session"
@@ -60,10 +66,10 @@ def settings_composer(
 
 
 def local_overrides(addresses: NetworkAddresses, home: Path) -> list[str]:
-    """The overrides for a local network.
+    """Return the overrides for a local network.
 
     Args:
-        addresses: of the network.
+        addresses: the network's addresses.
         home: the folder of the journal and the rounds.
     """
     values = {
@@ -79,7 +85,7 @@ def local_overrides(addresses: NetworkAddresses, home: Path) -> list[str]:
 
 
 def facts(settings: Settings, preset: str) -> dict[str, str]:
-    """What the header of every view shows of the settings."""
+    """Return the settings for the header of every view, by name."""
     wanted, rewards = ", ".join(settings.datasets) or "any data set", settings.rewards
     limits = [f"from {format_sol(rewards.min_lamports)}"] if rewards.min_lamports else []
     limits += [f"up to {format_sol(rewards.max_lamports)}"] if rewards.max_lamports else []
@@ -98,7 +104,7 @@ def facts(settings: Settings, preset: str) -> dict[str, str]:
 
 
 def banner(settings: Settings, preset: str, wallet: str) -> list[str]:
-    """What a log begins with: whose rounds are taken, which ones, and how they are worked on."""
+    """Return the first lines of a log: the wallet, the filters and the main training settings."""
     rewards = settings.rewards
     entries = {
         "Wallet": wallet,
@@ -120,7 +126,7 @@ def _epochs(settings: Settings) -> str:
 
 
 def public_settings(settings: Settings) -> dict[str, Any]:
-    """The settings as a report may show them: no secret, and of addresses only their hosts, for paths may be keys."""
+    """Return the settings for a report: without secrets, and with only the hosts of addresses, as paths may be keys."""
     values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
     found = {
         name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

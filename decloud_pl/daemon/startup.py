@@ -1,4 +1,4 @@
-"""Waiting at the start for an endpoint that is away: a service left alone starts before the network is up."""
+"""Wait at the start for an unreachable endpoint: a service may start before the machine's network is up."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from decloud_pl.rounds.events import Reporter, Trouble
 T = TypeVar("T")
 
 SHORT = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between tries of a command whose user waits for it."""
+"""Seconds between the attempts of a command whose user is waiting."""
 ENDLESS = Backoff(0.5, 60.0)
-"""Of a daemon that is left alone."""
+"""The waits of an unattended daemon, in seconds."""
 
 
 class StoppedWaiting(Exception):
-    """Somebody asked to stop meanwhile."""
+    """A stop was requested during the wait."""
 
 
 async def answered(
@@ -31,16 +31,16 @@ async def answered(
     *,
     stopping: asyncio.Event | None = None,
 ) -> T:
-    """What the chain answers, asked for again while no endpoint is there.
+    """Call ``ask`` until an endpoint answers, and return its result.
 
     Args:
-        ask: asks.
-        reporter: is told of each failure and of the wait after it.
-        waits: seconds between tries; after the last one the failure is final.
-        stopping: ends the asking and the waiting.
+        ask: queries the chain.
+        reporter: receives each failure and the wait after it.
+        waits: seconds between the attempts; after the last one the failure is final.
+        stopping: ends the wait.
 
     Raises:
-        RpcUnavailable: the last one. Other errors, such as a wrong network, do not pass and are raised at once.
+        RpcUnavailable: the failure of the last attempt. Other errors, such as a wrong network, are raised at once.
         StoppedWaiting: ``stopping`` was set.
     """
     remaining = iter(waits)

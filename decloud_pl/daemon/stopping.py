@@ -1,4 +1,4 @@
-"""What a stop of the daemon means for rounds that are not over: said when it is asked for, and when it has ended."""
+"""Describe what a stop of the daemon means for open rounds: when the user requests it, and when it is complete."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _MOST_LINES = 8
 
 @dataclass(frozen=True, slots=True)
 class OpenRound:
-    """A round with something left to do.
+    """A round that is not over.
 
     Attributes:
-        record: its row.
-        deadline: of its present step, in Unix seconds of this machine; None where none is near or known.
-        has_checkpoint: whether a training of it was begun and can be gone on with.
+        record: its row in the journal.
+        deadline: the deadline of its current step in Unix seconds of this machine; None if it is not known.
+        has_checkpoint: whether its training can resume from a checkpoint.
     """
 
     record: RoundRecord
@@ -28,23 +28,23 @@ class OpenRound:
 
 
 def said_at_once(training: Collection[int], finishing: Collection[int], seconds: float) -> str:
-    """What the first Ctrl-C brings about.
+    """Describe what the first Ctrl-C does.
 
     Args:
-        training: the rounds that train.
-        finishing: those in a step that is finished first.
-        seconds: how long that may take.
+        training: the rounds whose training runs.
+        finishing: the rounds in a step that the daemon finishes first.
+        seconds: the most seconds that finishing may take.
     """
     parts = ["Stopping."]
     if training:
-        parts.append(f"The training of {_named(training)} is cut off, with a checkpoint once it has begun.")
+        parts.append(f"The training of {_named(training)} stops; if it has begun, it saves a checkpoint.")
     if finishing:
-        parts.append(f"What is being sent for {_named(finishing)} is finished first, within {seconds:.0f} s.")
-    return " ".join([*parts, "Ctrl-C again ends at once."])
+        parts.append(f"The current step of {_named(finishing)} finishes first, within {seconds:.0f} s.")
+    return " ".join([*parts, "Press Ctrl-C again to stop at once."])
 
 
 def said_at_the_end(rounds: Sequence[OpenRound], now: float) -> list[str]:
-    """Which rounds are open and until when, those with a deadline first; ``now`` in Unix seconds."""
+    """Describe each open round and its deadline, rounds with a deadline first. ``now`` is in Unix seconds."""
     urgent = sorted(rounds, key=lambda one: (_until(one) is None, _until(one) or 0.0, one.record.round_id))
     lines = [f"Round {one.record.round_id} is open: {_standing(one, now)}." for one in urgent[:_MOST_LINES]]
     if len(rounds) > _MOST_LINES:
@@ -55,17 +55,17 @@ def said_at_the_end(rounds: Sequence[OpenRound], now: float) -> list[str]:
 def _standing(one: OpenRound, now: float) -> str:
     record, until = one.record, _until(one)
     if record.state is State.TRAINING and record.update_cid is None:
-        what = "its training goes on from the checkpoint" if one.has_checkpoint else "its training begins anew"
+        what = "its training resumes from the checkpoint" if one.has_checkpoint else "its training starts from scratch"
     elif record.state in (State.TRAINING, State.PUBLISHING, State.SUBMITTING):
-        what = "its update is trained and not submitted yet"
+        what = "its update is trained but not submitted yet"
     else:
         what = record.reason.rstrip(".") or record.state.value
     if until is None:
         return what
     if until <= now:
-        return f"{what}; the time for submissions is over"
+        return f"{what}; the submit deadline has passed"
     clock = time.strftime("%H:%M:%S", time.localtime(until))
-    return f"{what}; submissions are taken until {clock}, for {_minutes(until - now)} more"
+    return f"{what}; the submit deadline is at {clock}, in {_minutes(until - now)}"
 
 
 def _until(one: OpenRound) -> float | None:

@@ -1,1 +1,1 @@
-"""What is wrong: with this machine and its settings, and with how validators read updates."""
+"""Find problems with this machine, its settings and the RPC endpoints."""

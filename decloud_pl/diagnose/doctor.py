@@ -1,4 +1,4 @@
-"""What the daemon needs, tried one by one: each finding says what is there and what to do about it."""
+"""Check each thing that the daemon needs. Each finding reports the result and what to do about it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SKEW_SECONDS = 30
 _WEBSOCKET_SECONDS = 10.0
 _LARGEST_MODEL = 256 << 20
 _DEVICE_SECONDS = 120.0
-# Python does not look for garbage in what the import makes: that takes a third of this process's time.
+# Garbage collection is off: it would take a third of this process's time during the import.
 _DEVICE_SCRIPT = """
 import gc, json
 gc.disable()
@@ -64,13 +64,13 @@ gc.freeze()
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The outcome of one check.
+    """The result of one check.
 
     Attributes:
-        name: of the check; stable, for programs.
-        verdict: ``problem`` keeps the daemon from earning, ``note`` is worth knowing.
-        detail: what was found.
-        fix: what to do; empty where all is well.
+        name: the check's name; stable, for programs.
+        verdict: a ``problem`` keeps the daemon from earning; a ``note`` is only information.
+        detail: the result.
+        fix: what to do, or "".
     """
 
     name: str
@@ -80,12 +80,12 @@ class Finding:
 
 
 async def examine(settings: Settings, config_home: Path, open_wallet: Callable[[], Wallet]) -> list[Finding]:
-    """Tries everything; what fails keeps nothing else from being tried.
+    """Run all checks. A failed check does not stop the others.
 
     Args:
-        settings: of the daemon.
+        settings: the daemon's settings.
         config_home: the folder of config.json.
-        open_wallet: gives the wallet or raises `WalletError`.
+        open_wallet: returns the wallet or raises `WalletError`.
     """
     wallet: list[Wallet] = []
 
@@ -123,13 +123,13 @@ async def _tried(name: str, check: Callable[[], Awaitable[Finding]]) -> Finding:
 def _settings_file(file: ConfigFile) -> Finding:
     mode = file.mode()
     if mode is None:
-        return Finding("settings", "note", f"there is no {file.path}", "Make one with `decloud-trainer setup`.")
+        return Finding("settings", "note", f"{file.path} does not exist", "Create it with `decloud-trainer setup`.")
     try:
         secret = file.holds_secret(file.read())
     except DecloudError as error:
         return Finding("settings", "problem", error.message, error.fix)
     if mode & _SECRET_MODE and secret:
-        detail = f"{file.path} holds a secret and others can read it (mode {mode:03o})"
+        detail = f"{file.path} holds a secret, and other users can read it (mode {mode:03o})"
         return Finding("settings", "problem", detail, f"Run: chmod 600 {file.path}")
     return Finding("settings", "ok", str(file.path))
 
@@ -145,7 +145,7 @@ def _proxies() -> Finding:
 def _convention(network: NetworkConfig, written: str) -> Finding:
     read, words = network.read_convention, f"updates are read as {network.describe_convention(written)}"
     if written != read:
-        fix = f"Set update.convention={read}, or network.convention={written} if its validators read them so."
+        fix = f"Set update.convention={read}; or network.convention={written} if the network's validators use it."
         return Finding("convention", "problem", words, fix)
     return Finding("convention", "ok", words)
 
@@ -155,7 +155,7 @@ def _wallet(keypair_path: str, wallet: Wallet) -> Finding:
     with contextlib.suppress(OSError):
         mode = path.stat().st_mode & 0o777
         if mode & _SECRET_MODE:
-            detail = f"{wallet.address}, but others can read {path} (mode {mode:03o})"
+            detail = f"{wallet.address}, but other users can read {path} (mode {mode:03o})"
             return Finding("wallet", "problem", detail, f"Run: chmod 600 {path}")
     return Finding("wallet", "ok", str(wallet.address))
 
@@ -168,7 +168,7 @@ async def _chain(
     *,
     poll_interval: float,
 ) -> list[Finding]:
-    """RPC, program, clock, balance, WebSocket and gateways; the last ones only where the RPC answers."""
+    """Check the RPC endpoints. If they answer, check the program, clock, balance, WebSocket and gateways as well."""
     found: list[Finding] = []
     try:
         dialect, rpc = make_dialect(network), make_rpc(network)
@@ -197,21 +197,21 @@ async def _chain(
 
 
 async def _methods(network: NetworkConfig, dialect: Dialect, wallet: Wallet | None) -> list[Finding]:
-    """A row per endpoint, and what follows where none does something."""
+    """Return a finding per endpoint, with the consequence of a method that all endpoints refuse."""
 
-    async def ask(url: str) -> Abilities:
+    async def probe(url: str) -> Abilities:
         rpc = make_rpc(replace(network, rpc_url=url, fallback_rpc_urls=[]))
         try:
             return await abilities(rpc, host_of(url), dialect, None if wallet is None else wallet.address)
         finally:
             await rpc.aclose()
 
-    found = await asyncio.gather(*(ask(url) for url in (network.rpc_url, *network.fallback_rpc_urls)))
+    found = await asyncio.gather(*(probe(url) for url in (network.rpc_url, *network.fallback_rpc_urls)))
     needed, without = lacks(found)
     verdict: Verdict = "problem" if needed else "note"
-    fix = "; ".join(without) or "The other endpoints are asked for that."
+    fix = "; ".join(without) or "The daemon sends these requests to the other endpoints."
     if needed:
-        fix = f"Use an endpoint that does {', '.join(needed)} (network.rpc_url or network.fallback_rpc_urls)."
+        fix = f"Use an endpoint that supports {', '.join(needed)} (network.rpc_url or network.fallback_rpc_urls)."
     return [
         Finding("methods", verdict, one.words, fix[0].upper() + fix[1:])
         if one.refused or one.failure
@@ -232,7 +232,7 @@ async def _revision(network: NetworkConfig, chain: ChainClient, wallet: Wallet |
     payer = None if wallet is None else wallet.address
     found = await detect(chain.rpc, chain.dialect.program_id, payer=payer, now=time.time())
     if not found.is_supported:
-        return Finding("revision", "problem", str(found), "Wait for a version of this program that supports it.")
+        return Finding("revision", "problem", str(found), "Wait for a version of decloud_pl that supports it.")
     if found.is_decided and network.dialect not in (AUTO, found.name):
         detail = f"the program is {found}, but network.dialect is {network.dialect}"
         return Finding("revision", "problem", detail, "Set network.dialect=auto.")
@@ -242,9 +242,9 @@ async def _revision(network: NetworkConfig, chain: ChainClient, wallet: Wallet |
 async def _clock(chain: ChainClient) -> Finding:
     skew = time.time() - await chain.rpc.clock()
     if abs(skew) > _SKEW_SECONDS:
-        detail = f"this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the chain"
-        return Finding("clock", "note", detail, "Deadlines follow the chain; set this machine's clock (NTP).")
-    return Finding("clock", "ok", f"{abs(skew):.0f} s from the chain's")
+        detail = f"this machine's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the chain's"
+        return Finding("clock", "note", detail, "Deadlines follow the chain's clock; set this machine's clock (NTP).")
+    return Finding("clock", "ok", f"{abs(skew):.0f} s from the chain's clock")
 
 
 async def _balance(network: NetworkConfig, fees: FeeLimits, chain: ChainClient, wallet: Wallet) -> Finding:
@@ -255,7 +255,9 @@ async def _balance(network: NetworkConfig, fees: FeeLimits, chain: ChainClient, 
     if balance >= needed:
         return Finding("balance", "ok", detail)
     if network.faucet:
-        return Finding("balance", "note", detail, "Nothing: this network gives SOL away when the daemon asks.")
+        return Finding(
+            "balance", "note", detail, "No action needed: the daemon requests SOL from the network's faucet."
+        )
     return Finding("balance", "problem", detail, f"Send SOL to {wallet.address}.")
 
 
@@ -269,24 +271,24 @@ async def _websocket(url: str, dialect: Dialect, poll_interval: float) -> Findin
         pass
     except ConfigError as error:
         return Finding("websocket", "problem", error.message, error.fix)
-    detail = f"{redact(url)} cannot be subscribed to; the daemon asks every {poll_interval:g} s instead"
-    return Finding("websocket", "note", detail, "Correct network.ws_url, or let WebSockets through your proxy.")
+    detail = f"no subscription at {redact(url)}; the daemon polls every {poll_interval:g} s instead"
+    return Finding("websocket", "note", detail, "Correct network.ws_url, or allow WebSockets in your proxy.")
 
 
 async def _gateways(gateways: GatewayReader, chain: ChainClient) -> Finding:
-    """Fetches what the daemon would have to fetch: the newest round's base model."""
+    """Download the latest round's base model, as the daemon would."""
     latest = await anext(chain.latest_rounds(), None)
     if latest is None:
-        return Finding("gateways", "note", "not tried: there is no round whose model could be fetched")
+        return Finding("gateways", "note", "not checked: the network has no round with a model to download")
     cid = latest.model_cid
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "model"
         try:
             await asyncio.to_thread(gateways.fetch, cid, target, max_bytes=_LARGEST_MODEL)
         except ContentNotFound as error:
-            return Finding("gateways", "note", error.message, "That may be the creator's fault; try again later.")
+            return Finding("gateways", "note", error.message, "The creator may have removed the file; try again later.")
         size = target.stat().st_size
-    return Finding("gateways", "ok", f"the model of round {latest.id} was fetched and verified ({size:,} bytes)")
+    return Finding("gateways", "ok", f"downloaded and verified the model of round {latest.id} ({size:,} bytes)")
 
 
 async def _storage(settings: Settings) -> Finding:
@@ -299,16 +301,16 @@ def _disk(home: Path) -> Finding:
     free = shutil.disk_usage(folder).free
     detail = f"{free / (1 << 30):.1f} GB are free in {folder}"
     if free < _FREE_BYTES:
-        return Finding("disk", "problem", detail, "Free some, or set DECLOUD_HOME to another disk.")
+        return Finding("disk", "problem", detail, "Free disk space, or set DECLOUD_HOME to another disk.")
     return Finding("disk", "ok", detail)
 
 
 def _folders(folders: Iterable[Path]) -> Finding:
-    """Whether others can look into them. One that is there keeps its mode: the user may share it on purpose."""
+    """Check whether other users can read the folders. Their modes stay: the user may share them on purpose."""
     wide = [path for path in folders if path.is_dir() and path.stat().st_mode & _SECRET_MODE]
     if not wide:
-        return Finding("folders", "ok", "others cannot look into what is kept")
-    detail = f"other users can look into {' and '.join(map(str, wide))}"
+        return Finding("folders", "ok", "other users cannot open the folders")
+    detail = f"other users can open {' and '.join(map(str, wide))}"
     fix = f"Run: chmod 700 {' '.join(map(str, wide))}, unless you share them on purpose."
     return Finding("folders", "note", detail, fix)
 
@@ -340,7 +342,7 @@ async def _cluster(settings: Settings) -> Finding:
 
 
 async def _device() -> Finding:
-    """Asks torch in a child process: this one stays small."""
+    """Query torch in a child process, so that this process stays small."""
     try:
         check_torch()
     except ConfigError as error:
@@ -349,14 +351,16 @@ async def _device() -> Finding:
     try:
         output = await output_of(command, seconds=_DEVICE_SECONDS)
     except TimeoutError:
-        return Finding("device", "problem", "torch does not start", "Install decloud_pl again.")
+        return Finding(
+            "device", "problem", f"torch did not start within {_DEVICE_SECONDS:.0f} s", "Reinstall decloud_pl."
+        )
     try:
         facts = json.loads(output.out)
     except ValueError:
         broken = f"torch cannot be used: {output.last_line}"
-        return Finding("device", "problem", broken, "Install decloud_pl again.")
+        return Finding("device", "problem", broken, "Reinstall decloud_pl.")
     where = facts["gpu"] or f"CPU, {facts['threads']} threads"
     detail = f"{where}, precision {facts['precision']}, torch {facts['torch']}"
     if facts["gpu"] is None:
-        return Finding("device", "ok", detail, "Large data sets want a GPU.")
+        return Finding("device", "ok", detail, "Use a GPU for large data sets.")
     return Finding("device", "ok", detail)

@@ -1,4 +1,4 @@
-"""Whether each RPC endpoint does what the daemon asks for, method by method."""
+"""Check which of the daemon's RPC methods each endpoint supports."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from decloud_pl.chain.rpc import CLOCK_SYSVAR, HISTORY, RpcClient
 from decloud_pl.errors import ChainError, DecodeError, RpcRejected
 
 _WITHOUT: Mapping[str, str] = {
-    "getProgramAccounts": "without it the daemon knows its joins in the latest 10,000 rounds only",
-    HISTORY: "without it the daemon sees only what was sent in the last minutes",
+    "getProgramAccounts": "without it the daemon finds its joins only in the latest 10,000 rounds",
+    HISTORY: "without it the daemon finds only transactions of the last minutes",
     "getRecentPrioritizationFees": "without it transactions pay no priority fee",
-    "getSignaturesForAddress": "without it the program's revision is found out by simulation",
-    "getTransaction": "without it the program's revision is found out by simulation",
+    "getSignaturesForAddress": "without it the daemon detects the program's revision only by simulation",
+    "getTransaction": "without it the daemon detects the program's revision only by simulation",
 }
-"""What the daemon can do without, and what it lacks then."""
+"""The methods that the daemon can do without, and the consequence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What one endpoint does.
+    """The methods that one endpoint supports.
 
     Attributes:
         host: its host and port.
         refused: the methods that it refuses.
-        failure: why it could not be asked, empty where it answered.
+        failure: why it could not be queried, or "".
     """
 
     host: str
@@ -43,22 +43,22 @@ class Abilities:
 
     @property
     def words(self) -> str:
-        """What it does and does not, in one line."""
-        again = f"asking again in {ASKED_AGAIN_AFTER / 60:.0f} min"
-        said = [f"{refusal.method}: refused ({refusal.said}), {again}" for refusal in self.refused]
+        """The result in one line."""
+        again = f"retrying in {ASKED_AGAIN_AFTER / 60:.0f} min"
+        parts = [f"{refusal.method}: refused ({refusal.said}), {again}" for refusal in self.refused]
         if self.failure:
-            said.append(self.failure.rstrip("."))
-        return f"{self.host}: {'; '.join(said) or 'does all that the daemon asks for'}"
+            parts.append(self.failure.rstrip("."))
+        return f"{self.host}: {'; '.join(parts) or 'supports all methods of the daemon'}"
 
 
 async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey | None) -> Abilities:
-    """Asks one endpoint for everything that the daemon asks for. Nothing that could land is sent.
+    """Call every method of the daemon on one endpoint. It sends no transaction that could land.
 
     Args:
-        rpc: of this endpoint alone.
-        host: its name for messages.
-        dialect: of the program.
-        wallet: whose joins are listed; anybody's do where there is none.
+        rpc: a client of this endpoint alone.
+        host: the endpoint's host for messages.
+        dialect: the program's dialect.
+        wallet: lists this wallet's joins; None queries another address.
     """
     program, somebody = dialect.program_id, wallet or dialect.round_counter_address()
     unsigned = VersionedTransaction.populate(
@@ -90,7 +90,7 @@ async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey 
 
 
 def lacks(found: Sequence[Abilities]) -> tuple[list[str], list[str]]:
-    """What no endpoint does: the methods that the daemon needs, and what it does without, in words."""
+    """Return what all endpoints refuse: the required methods, and sentences about the optional ones."""
     answering = [{refusal.method for refusal in one.refused} for one in found if not one.failure]
     everywhere = set.intersection(*answering) if answering else set()
     return (

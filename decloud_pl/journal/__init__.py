@@ -1,1 +1,1 @@
-"""What the trainer intends for each round, in one SQLite file, written down before every effect."""
+"""The journal: one SQLite file with the intended step of each round, written before every effect."""

@@ -1,6 +1,6 @@
-"""What was found out about a network, in the journal: the program's revision, and what rounds show of their validators.
+"""Facts about a network in the journal: the program's revision, and the validators' conventions.
 
-It belongs to the network and the program, whichever wallet found it.
+They belong to the network and the program, not to a wallet.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.writer import Journal
 
 _READINGS_KEPT = 64
-"""Readings of one validator that are looked at."""
+"""The most readings of one validator that `readings` returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one completed round shows of how its validator reads updates.
+    """The evidence from one completed round for its validator's convention.
 
     Attributes:
         round_id: the round.
-        validator: who scored it.
-        convention: how the validator read the updates, None where the shares do not tell.
-        note: why they do not tell, or by how much one convention fits better.
+        validator: the address of the validator that scored it.
+        convention: the validator's convention, or None if the shares are inconclusive.
+        note: why they are inconclusive, or how well each convention fits.
     """
 
     round_id: int
@@ -34,13 +34,13 @@ class Reading:
 
 
 def stored_revision(journal: JournalReader) -> Revision | None:
-    """The revision that was found last."""
+    """Return the revision that was stored last, or None."""
     rows = journal.findings("name, evidence, at", "revisions")
     return Revision(*rows[0]) if rows else None
 
 
 def store_revision(journal: Journal, revision: Revision) -> None:
-    """Keeps a revision in place of the one before."""
+    """Store a revision; it replaces the previous one."""
     with journal.transaction() as db:
         db.execute(
             "INSERT OR REPLACE INTO revisions VALUES (?, ?, ?, ?, ?)",
@@ -49,7 +49,7 @@ def store_revision(journal: Journal, revision: Revision) -> None:
 
 
 def readings(journal: JournalReader, validator: str | None = None) -> list[Reading]:
-    """What rounds show, the latest round first; of one validator, or of all."""
+    """Return the readings of one validator or of all, the latest round first."""
     rest = "ORDER BY round_id DESC LIMIT ?"
     if validator is None:
         rows = journal.findings("round_id, validator, convention, note", "readings", rest, (-1,))
@@ -60,7 +60,7 @@ def readings(journal: JournalReader, validator: str | None = None) -> list[Readi
 
 
 def store_reading(journal: Journal, reading: Reading) -> None:
-    """Keeps what a round shows, so that it is not looked at again."""
+    """Store a reading, so that its round is not scored again."""
     with journal.transaction() as db:
         db.execute(
             "INSERT OR REPLACE INTO readings VALUES (?, ?, ?, ?, ?, ?, ?)",

@@ -1,4 +1,4 @@
-"""Whose rounds a journal's rows are. A home may hold the rounds of several."""
+"""The owner of a journal's rows. A home folder may hold the rounds of several owners."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ _NETWORK_LENGTH = 8
 
 
 class Owner(NamedTuple):
-    """A network, a program on it and a wallet: round numbers mean something only within all three.
+    """A network, a program and a wallet. A round number is unique only within all three.
 
     Attributes:
-        network: the chain's genesis hash; empty where it is not known.
-        program_id: base58.
-        wallet: its address, base58.
+        network: the chain's genesis hash; empty if it is not known.
+        program_id: the program's address, base58.
+        wallet: the wallet's address, base58.
     """
 
     network: str
@@ -22,10 +22,10 @@ class Owner(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """The name of its folders under ``rounds`` and ``reports``, and its key in the activity file."""
+        """The name of the owner's folders under ``rounds`` and ``reports``, and its key in the activity file."""
         network = f"{self.network[:_NETWORK_LENGTH]}-" if self.network else ""
         return f"{network}{self.program_id}-{self.wallet}"
 
 
 NOBODY = Owner("", "", "")
-"""Of no row: for work on a whole journal, whoever its rows belong to."""
+"""An owner of no row, for work on the rows of all owners."""

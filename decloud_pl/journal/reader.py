@@ -1,4 +1,4 @@
-"""What a journal holds, asked without its lock: also while the daemon works."""
+"""Read a journal without its lock, even while the daemon writes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from decloud_pl.legible import legible
 
 _OWNED = "network = ? AND program_id = ? AND wallet = ?"
 _COST = "SUM(CASE outcome WHEN 'expired' THEN 0 WHEN 'failed' THEN fee ELSE fee + deposit END)"
-"""Lamports that transactions took; one whose outcome is not known yet counts as if it will land."""
+"""The lamports spent on transactions. A transaction with an unknown outcome is included in full, as if it lands."""
 _SEARCHED = ("round_id", "dataset", "resolved_dataset", "reason", "model_cid", "update_cid", "pinned_cid")
 _RECENT = 5
 _LONGEST_STATE = 40
@@ -26,11 +26,11 @@ ORDERS = {
     name: (name,)
     for name in ("round_id", "state", "updated_at", "dataset", "accuracy_after", "contribution_bps", "reason")
 } | {"gain": ("accuracy_after", "accuracy_before"), "earned": ("claimed_lamports",)}
-"""What rounds can be sorted by, and the columns it takes; of two, their difference."""
+"""The sort keys of rounds and their columns. A key with two columns sorts by their difference."""
 
 
 class Transition(NamedTuple):
-    """A round that entered a state, or stayed in it for a new reason; ``at`` in Unix seconds."""
+    """A round's change of state or reason. ``at`` is in Unix seconds."""
 
     at: float
     state: State
@@ -39,15 +39,15 @@ class Transition(NamedTuple):
 
 
 class JournalReader:
-    """The rows of one owner in a journal, and which owners it has; a context manager.
+    """Reads the rows of one owner in a journal; a context manager.
 
-    It changes nothing and makes no file. A journal that is not there is empty. Open one for each look: a daemon that
-    starts later is not seen by one that is open already.
+    It changes no data and creates no file. A missing journal reads as empty. Open a new reader for each look: an open
+    reader does not see the changes of a daemon that starts later.
 
     Args:
         path: the journal's file.
-        owner: whose rows; those of the one with the latest change by default.
-        now: Unix seconds.
+        owner: the owner of the rows; by default the owner with the latest change.
+        now: returns Unix seconds.
 
     Raises:
         JournalError: the file cannot be read, or a newer program wrote it. Every method raises it as well.
@@ -76,25 +76,25 @@ class JournalReader:
         self.close()
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._db.close()
 
     @property
     def owner(self) -> Owner | None:
-        """Whose rows these are, None for a journal without rows."""
+        """The owner of the rows, or None for a journal without rows."""
         return self._owner
 
     def now(self) -> float:
-        """Unix seconds."""
+        """Return the current time in Unix seconds."""
         return self._now()
 
     def owners(self) -> list[Owner]:
-        """Who has rows, the latest changed first."""
+        """Return the owners of all rows, the owner with the latest change first."""
         rows = self.ask("SELECT network, program_id, wallet FROM rounds GROUP BY 1, 2, 3 ORDER BY MAX(updated_at) DESC")
         return [Owner(*row) for row in rows]
 
     def get(self, round_id: int) -> RoundRecord | None:
-        """The row of a round."""
+        """Return the row of a round, or None."""
         rows = self._rounds("AND round_id = ?", (round_id,))
         return rows[0] if rows else None
 
@@ -108,9 +108,9 @@ class JournalReader:
         order: str = "round_id",
         descending: bool = False,
     ) -> list[RoundRecord]:
-        """Rows whose state is one of ``states`` and that have ``text`` in number, data set, reason or CIDs.
+        """Return the rows in one of ``states`` with ``text`` in their number, data set, reason or CIDs.
 
-        They are sorted by one of `ORDERS`; those without a value come last.
+        ``order`` is one of `ORDERS`. Rows without a value come last.
         """
         where, values = _matching(states, text)
         sorting = self._sorting(order, descending=descending)
@@ -123,30 +123,30 @@ class JournalReader:
         return f"{' - '.join(columns)} {direction} NULLS LAST, round_id DESC"
 
     def count(self, *, states: Sequence[str] = (), text: str = "") -> int:
-        """How many rows `rounds` would give without a limit."""
+        """Return the number of rows that `rounds` returns without a limit."""
         return int(self._select("COUNT(*)", "rounds", *_matching(states, text))[0][0])
 
     def unfinished(self) -> list[RoundRecord]:
-        """Rows with something left to do, oldest round first."""
+        """Return the rows in a state that is not final, the oldest round first."""
         return self.rounds(states=[state for state in State if not state.is_final])
 
     def all_rounds(self) -> list[tuple[Owner, RoundRecord]]:
-        """The rows of every owner, the one that changed last at the end."""
+        """Return the rows of all owners, the latest change last."""
         columns = ", ".join((*Owner._fields, *self._fields))
         rows = self.ask(f"SELECT {columns} FROM rounds ORDER BY updated_at")  # noqa: S608 (own column names)
         return [(Owner(*row[:3]), self._record(row[3:])) for row in rows]
 
     def states(self) -> dict[int, State]:
-        """The state of every round in the journal."""
+        """Return the state of every round in the journal."""
         return {round_id: self.state(state) for round_id, state in self._select("round_id, state", "rounds")}
 
     def state_counts(self) -> dict[State, int]:
-        """How many rounds are in each state; states without rounds are left out."""
+        """Return the number of rounds in each state, without states that no round is in."""
         counted = self._select("state, COUNT(*)", "rounds", "GROUP BY state")
         return {self.state(state): count for state, count in counted}
 
     def transitions(self, round_id: int) -> list[Transition]:
-        """What happened to a round, in order."""
+        """Return the transitions of a round in order."""
         return self._transitions("transitions", "AND round_id = ? ORDER BY rowid", (round_id,))
 
     def latest_transitions(
@@ -158,39 +158,39 @@ class JournalReader:
         before: float | None = None,
         limit: int = -1,
     ) -> list[Transition]:
-        """What happened, the latest first: to one round, in some states, with a text in the reason.
+        """Return transitions, the latest first, filtered by round, states and a text in the reason.
 
-        ``before`` leaves out what happened from then on, in Unix seconds, for paging.
+        For paging, only transitions before the Unix time ``before`` are returned.
         """
         where, values = conditions("reason", round_id=round_id, text=text, before=before)
         if states:
             where += f" AND state IN ({_marks(states)})"
-        # From the end of the table: by the index every row of the owner would be sorted.
+        # Read from the end of the table. With the index, SQLite would sort every row of the owner.
         table = "transitions NOT INDEXED" if round_id is None else "transitions"
         return self._transitions(table, f"{where} ORDER BY rowid DESC LIMIT ?", (*values, *states, limit))
 
     def earned_since(self, at: float) -> int:
-        """Lamports claimed at or after ``at`` (Unix seconds)."""
+        """Return the lamports claimed at or after ``at`` (Unix seconds)."""
         rest = "AND state = ? AND updated_at >= ?"
         return int(self._select("SUM(claimed_lamports)", "rounds", rest, (State.CLAIMED, at))[0][0] or 0)
 
     def claims(self) -> list[tuple[float, int]]:
-        """(Unix time, lamports) of every claimed reward, in the order of time."""
+        """Return (Unix time, lamports) of every claimed reward, in order of time."""
         rest = "AND state = ? AND claimed_lamports IS NOT NULL ORDER BY updated_at"
         rows = self._select("updated_at, claimed_lamports", "rounds", rest, (State.CLAIMED,))
         if not all(isinstance(value, (int, float)) for row in rows for value in row):
-            raise self._damaged("a row has a claimed_lamports that cannot be read")
+            raise self._damaged("the claimed_lamports of a row is not a number")
         return rows
 
     def spent_since(self, at: float) -> int:
-        """Lamports that transactions recorded at or after ``at`` (Unix seconds) took in fees and deposits.
+        """Return the lamports spent on fees and deposits by transactions recorded at or after ``at`` (Unix seconds).
 
-        One whose outcome is not known yet counts as if it will land; one that failed costs its fee.
+        A transaction with an unknown outcome is included in full, as if it lands. A failed one costs its fee.
         """
         return int(self._select(_COST, "transactions", "AND recorded_at >= ?", (at,))[0][0] or 0)
 
     def all_costs(self) -> dict[tuple[Owner, int], int]:
-        """Lamports that fees and deposits took, by owner and round."""
+        """Return the lamports spent on fees and deposits, by owner and round."""
         columns = ", ".join(Owner._fields)
         found: dict[tuple[Owner, int], int] = {}
         for *owner, key, cost in self.ask(
@@ -203,7 +203,10 @@ class JournalReader:
         return found
 
     def measured(self, dataset: str) -> float | None:
-        """Seconds from a training's start to its published update: the median of the last few, None without any."""
+        """Return the median seconds from a training's start to its published update, over the last rounds.
+
+        It is None if no round of the data set was published.
+        """
         rows = self._select(
             "train_seconds + publish_seconds",
             "rounds",
@@ -214,20 +217,20 @@ class JournalReader:
         return median(row[0] for row in rows) if rows else None
 
     def join_seconds(self) -> float:
-        """Seconds that joining takes: the median of the last few rounds, 0 without any."""
+        """Return the median seconds of a join over the last rounds, or 0 without rounds."""
         rows = self._select("join_seconds", "rounds", "ORDER BY round_id DESC LIMIT ?", (_RECENT,))
         known = [row[0] for row in rows if row[0] is not None]
         return float(median(known)) if known else 0.0
 
     def submit_window(self) -> int | None:
-        """Seconds that rounds leave for a training: the median of the last few seen, None without any."""
+        """Return the median seconds that the last rounds left for a training, or None without rounds."""
         rest = "AND submit_window IS NOT NULL ORDER BY round_id DESC LIMIT ?"
         rows = self._select("submit_window", "rounds", rest, (_RECENT,))
         return int(median(row[0] for row in rows)) if rows else None
 
     @property
     def _key(self) -> Owner:
-        """The first columns of every table."""
+        """The values of the first columns of every table."""
         return self._owner or NOBODY
 
     def _rounds(self, rest: str, values: Sequence[object]) -> list[RoundRecord]:
@@ -235,67 +238,71 @@ class JournalReader:
 
     def _record(self, row: Sequence[Any]) -> RoundRecord:
         types = tuple(map(type, row))
-        if types not in self._sound:  # a journal has few combinations
+        if types not in self._sound:  # a journal has few combinations of types
             wrong = next((name for name, kind in zip(self._fields, types, strict=True) if kind not in KINDS[name]), "")
             if wrong:
-                raise self._damaged(f"a row has a {wrong} that cannot be read")
+                raise self._damaged(f"the {wrong} of a row is not valid")
             self._sound.add(types)
         values = dict(zip(self._fields, row, strict=True))
         return RoundRecord(**{**values, "state": self.state(values["state"])})
 
     def state(self, text: object) -> State:
-        """The state that a row names.
+        """Return the `State` with the name that a row stores.
 
         Raises:
-            JournalError: this program does not know it.
+            JournalError: this program has no such state.
         """
         try:
             return State(text)  # type: ignore[arg-type]
         except ValueError:
-            raise self._damaged(f"a row is in the state {legible(str(text), _LONGEST_STATE)!r}") from None
+            raise self.unknown_state(text) from None
+
+    def unknown_state(self, text: object) -> JournalError:
+        """Return the error for a row with a state that this program does not have."""
+        return self._damaged(f"a row has the unknown state {legible(str(text), _LONGEST_STATE)!r}")
 
     def _damaged(self, what: str) -> JournalError:
         return JournalError(
             f"The journal {self.path} cannot be read: {what}.",
-            fix="It was left as it is. Use the program version that wrote it, or restore it from a copy.",
+            fix="The file was not changed. Use the program version that wrote it, or restore it from a copy.",
         )
 
     def _transitions(self, table: str, rest: str, values: Sequence[object]) -> list[Transition]:
         rows = self._select("at, state, reason, round_id", table, rest, values)
         if not all(isinstance(at, (int, float)) and isinstance(reason, str) for at, _, reason, _ in rows):
-            raise self._damaged("what happened has a row that is damaged")
+            raise self._damaged("a row of transitions is damaged")
         return [Transition(at, self.state(state), reason, round_id) for at, state, reason, round_id in rows]
 
     def _select(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
-        """Of the owner's rows in a table."""
+        """Query the owner's rows in a table."""
         return self.ask(f"SELECT {columns} FROM {table} WHERE {_OWNED} {rest}", (*self._key, *values))  # noqa: S608
 
     def findings(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:
-        """Rows about the owner's network and program, of every wallet; none in a journal of an older format."""
+        """Query rows about the owner's network and program. A journal of an older format has none."""
         if not self.ask("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)):
             return []
         where = "network = ? AND program_id = ?"
         return self.ask(f"SELECT {columns} FROM {table} WHERE {where} {rest}", (*self._key[:2], *values))  # noqa: S608
 
     def ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
-        """Any rows.
+        """Run a query and return its rows.
 
         Raises:
-            JournalError: the file cannot be read, or is damaged in the part that the answer is in.
+            JournalError: the file cannot be read, or the queried part is damaged.
         """
         try:
             return self._db.execute(question, values).fetchall()
         except sqlite3.Error as error:
             raise JournalError(
                 f"The journal {self.path} cannot be read: {error}.",
-                fix="It was left as it is. Try again, or restore it from a copy.",
+                fix="The file was not changed. Try again, or restore it from a copy.",
             ) from error
 
 
 def conditions(
     column: str, *, round_id: int | None = None, text: str = "", before: float | None = None
 ) -> tuple[str, tuple[object, ...]]:
-    """The end of a ``WHERE`` and its values: rows of a round, with a text in ``column``, from before a time."""
+    """Return the end of a ``WHERE`` clause and its values, to filter by round, text in ``column`` and time."""
     where = ""
     values: list[object] = []
     for condition, value in (("round_id = ?", round_id), ("at < ?", before)):
@@ -309,7 +316,7 @@ def conditions(
 
 
 def midnight(now: float) -> float:
-    """Unix seconds of the day's beginning in this machine's time zone."""
+    """Return the Unix seconds of the last midnight in this machine's time zone."""
     local = datetime.fromtimestamp(now, tz=UTC).astimezone()
     return local.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
@@ -322,7 +329,7 @@ def _matching(states: Sequence[str], text: str) -> tuple[str, tuple[object, ...]
 
 
 def _pattern(text: str) -> str:
-    """The pattern of ``LIKE … ESCAPE char(92)`` for columns that hold a text."""
+    """Return the ``LIKE … ESCAPE char(92)`` pattern for columns that contain a text."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
 

@@ -1,4 +1,4 @@
-"""A row of the journal: what the daemon intends for a round, and how far it has come."""
+"""A row of the journal: the intended step of a round, and its progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """How far this machine has come with a round; each is written down before its effect begins.
+    """The progress of a round on this machine. The journal stores each state before its effect begins.
 
     ::
 
@@ -36,12 +36,12 @@ class State(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing is left to do for the round."""
+        """Whether the round needs no further step."""
         return self in _FINAL
 
     @property
     def occupies_slot(self) -> bool:
-        """Whether the round counts against ``max_concurrent_rounds``: its training lies ahead or runs."""
+        """Whether the round counts towards ``max_concurrent_rounds``: its training runs or is still to come."""
         return self in _BEFORE_SUBMITTED
 
 
@@ -72,26 +72,26 @@ class RoundRecord:
         round_id: the round on chain.
         state: see `State`.
         dataset: the chain's name of the data set.
-        resolved_dataset: the data set trained on, after mappings.
-        model_cid: the base model.
-        reward_amount: lamports of the whole round, without what a treasury takes.
-        reason: why the round ended or is waiting, for people.
-        attempts: failed tries of the present state.
-        next_try_at: Unix seconds of this machine before which the present state is not tried again.
-        update_cid: CID of the finished update on disk, under ``update_profile``.
-        pinned_cid: CID that a store holds and that was read back; only this one goes on chain.
-        accuracy_before: base model on held-out data, 0 to 1.
+        resolved_dataset: the data set to train on, after mappings.
+        model_cid: the CID of the base model.
+        reward_amount: the reward of the whole round in lamports, less the treasury's fee.
+        reason: why the round ended or waits, for people.
+        attempts: failed attempts in the current state.
+        next_try_at: Unix seconds of this machine; no retry in the current state before that time.
+        update_cid: the CID of the finished update on disk, under ``update_profile``.
+        pinned_cid: the CID of the update that a store pinned and that was verified; only this CID is submitted.
+        accuracy_before: accuracy of the base model on held-out data, 0 to 1.
         accuracy_after: the same with the update applied.
-        gain_low: lower end of the 95 % interval of the accuracy that a validator was expected to find gained.
-        gain_high: upper end of it.
-        contribution_bps: the validator's verdict.
-        claimed_lamports: what the claim paid.
-        seconds: wall seconds spent per step, for the summary and for judging later rounds.
-        submit_window: seconds that were left to the submit deadline when the training was first seen.
-        validator: who scores the round, base58; None until the training.
-        convention: what the entries of the update mean; None until the training.
-        convention_why: why that one was chosen, for people.
-        updated_at: Unix seconds when the journal wrote the row, 0 before; records that differ only here are equal.
+        gain_low: the lower end of the 95 % interval of the gain that a validator is expected to measure.
+        gain_high: its upper end.
+        contribution_bps: the share that the validator gave, in basis points.
+        claimed_lamports: the lamports that the claim paid.
+        join_seconds: wall-clock seconds of the join; ``train_seconds`` and the others are the same for their steps.
+        submit_window: the seconds left to the submit deadline when the training first started.
+        validator: the address of the round's validator, base58; None until the training.
+        convention: the convention assumed for the validator; None until the training.
+        convention_why: why that convention was chosen, for people.
+        updated_at: Unix seconds when the journal wrote the row, 0 before. Comparisons ignore it.
     """
 
     round_id: int
@@ -129,17 +129,17 @@ class RoundRecord:
 
     @property
     def gain(self) -> float | None:
-        """Accuracy after less before."""
+        """The accuracy with the update minus the accuracy before, or None."""
         if self.accuracy_before is None or self.accuracy_after is None:
             return None
         return self.accuracy_after - self.accuracy_before
 
     @property
     def earned(self) -> int:
-        """Lamports, 0 until they are claimed."""
+        """The claimed lamports, 0 until the claim."""
         return (self.claimed_lamports or 0) if self.state is State.CLAIMED else 0
 
     @property
     def occupies_slot(self) -> bool:
-        """Whether it counts against ``max_concurrent_rounds``; a failed training does not until its next try."""
+        """As `State.occupies_slot`, except that a failed training occupies no slot until its next attempt."""
         return self.state.occupies_slot and not (self.state is State.TRAINING and self.attempts > 0)

@@ -1,8 +1,8 @@
-"""The journal's file: its tables and their version, its lock, and how it is opened to write and to read.
+"""The journal's file: its tables, its format version, its lock, and functions to open it.
 
-Versions: the writer brings an older journal up to date when it opens it; a reader reads it as it is, without the
-columns that came later. Both refuse a newer one. Whatever an older program cannot read is a new version: a column, a
-table that is read, a `State`.
+The writer upgrades a journal of an older version when it opens it. A reader reads it unchanged, without the newer
+columns. Both refuse a newer version. Any change that an older program cannot read needs a new version: a column, a
+table that is read, or a `State`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from decloud_pl.errors import JournalError, JournalLocked
 from decloud_pl.journal.record import RoundRecord
 
 JOURNAL_FILE = "journal.sqlite"
-"""Its name in the home folder."""
+"""The file's name in the home folder."""
 SCHEMA_VERSION = 5
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
-"""Columns of ``rounds`` that are a `RoundRecord`'s."""
+"""The columns of ``rounds`` with the fields of a `RoundRecord`."""
 _KINDS: Mapping[str, tuple[type, ...]] = {"int": (int,), "str": (str,), "State": (str,), "float": (float, int)}
 KINDS = {
     entry.name: tuple(kind for word in str(entry.type).split(" | ") for kind in _KINDS.get(word, (type(None),)))
     for entry in dataclasses.fields(RoundRecord)
 }
-"""What may stand in each of them."""
+"""The accepted types of each column."""
 _TYPES = {"round_id": "INTEGER NOT NULL", "state": "TEXT NOT NULL", "updated_at": "REAL NOT NULL"}
 _COLUMNS = ",\n    ".join(f"{name} {_TYPES.get(name, '')}".rstrip() for name in FIELDS)
 
@@ -109,7 +109,7 @@ CREATE INDEX transactions_by_key ON transactions (network, program_id, wallet, k
 {_UPLOADS}{_FINDINGS}"""
 _MIGRATIONS = {
     2: "ALTER TABLE rounds ADD COLUMN gain_low; ALTER TABLE rounds ADD COLUMN gain_high;",
-    # Not every journal of version 3 has the table: it was made with the first upload. No upload is without its round.
+    # Not every journal of version 3 has the table: the first upload created it. Every upload has its round.
     3: f"""
 CREATE TABLE IF NOT EXISTS uploads (owner, round_id, store, update_cid, state, cid);
 ALTER TABLE uploads RENAME TO uploads_before;
@@ -120,20 +120,20 @@ INSERT INTO uploads
     JOIN rounds r ON r.network || '/' || r.program_id || '/' || r.wallet = u.owner AND r.round_id = u.round_id;
 DROP TABLE uploads_before;
 """,  # noqa: S608 (own names)
-    # With the state aborted.
+    # Version 5 also adds the state aborted.
     4: "ALTER TABLE rounds ADD COLUMN validator; ALTER TABLE rounds ADD COLUMN convention;"
     f" ALTER TABLE rounds ADD COLUMN convention_why;{_FINDINGS}",
 }
-"""What makes a journal of each older version one of the next."""
+"""By older version, the SQL that upgrades a journal to the next version."""
 _OLDEST_VERSION = min(_MIGRATIONS)
 
 
 def lock(path: Path) -> int:
-    """Takes the lock of a journal until the descriptor is closed, or the process ends.
+    """Lock a journal until the returned descriptor is closed or the process ends.
 
     Raises:
-        JournalLocked: another process has it.
-        JournalError: the folder cannot be used.
+        JournalLocked: another process holds the lock.
+        JournalError: the folder is not writable.
     """
     lock = path.with_name(path.name + ".lock")
     try:
@@ -141,8 +141,8 @@ def lock(path: Path) -> int:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise JournalError(
-            f"The journal's folder {path.parent} cannot be used: {error.strerror}.",
-            fix="Make it writable or set DECLOUD_HOME to another folder.",
+            f"The journal's folder {path.parent} is not writable: {error.strerror}.",
+            fix="Make it writable, or set DECLOUD_HOME to another folder.",
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,7 +151,7 @@ def lock(path: Path) -> int:
         os.close(descriptor)
         raise JournalLocked(
             f"Another daemon{f' (process {holder})' if holder else ''} is using the journal {path}.",
-            fix="Stop it first, or give this one its own folder with DECLOUD_HOME.",
+            fix="Stop it first, or set DECLOUD_HOME to a separate folder for this one.",
         ) from error
     try:
         os.ftruncate(descriptor, 0)
@@ -159,14 +159,14 @@ def lock(path: Path) -> int:
     except OSError as error:
         os.close(descriptor)
         raise JournalError(
-            f"The journal's folder {path.parent} cannot be used: {error.strerror}.",
-            fix="Free disk space or set DECLOUD_HOME to another disk.",
+            f"The journal's folder {path.parent} is not writable: {error.strerror}.",
+            fix="Free disk space, or set DECLOUD_HOME to another disk.",
         ) from error
     return descriptor
 
 
 def daemon_process(path: Path) -> int | None:
-    """The process that holds a journal, None when none does."""
+    """Return the number of the process that holds a journal's lock (0 if unknown), or None if the lock is free."""
     try:
         descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -182,13 +182,13 @@ def daemon_process(path: Path) -> int | None:
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
-    """Opens a journal, makes one that is not there, and brings one of an older version up to date.
+    """Open a journal to write. Create a missing one and upgrade an older one.
 
     Raises:
-        JournalError: it cannot be opened, or a newer program wrote it. It is left as it is.
+        JournalError: it cannot be opened, or a newer program wrote it. The file is not changed.
     """
-    with _as_journal_error(f"The journal {path} cannot be opened", "Free disk space or restore it from a copy."):
-        # The file holds no secret, but what a wallet earns is its owner's business.
+    with _as_journal_error(f"The journal {path} cannot be opened", "Free disk space, or restore it from a copy."):
+        # The file holds no secret, but a wallet's earnings are private.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with _closed_on_failure(sqlite3.connect(path, isolation_level=None, timeout=10)) as db:
             version = _version(db, path)
@@ -201,7 +201,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """Opens a journal so that this connection cannot change it; one that is not there, or not yet made, is empty.
+    """Open a journal read-only. A missing file, or one without tables, reads as empty.
 
     Raises:
         JournalError: it cannot be read, or a newer program wrote it.
@@ -221,10 +221,10 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection | None:
-    """A connection to a database in WAL mode that makes and changes no file; None where there is none.
+    """Connect to a database in WAL mode without creating or changing a file; return None if the database is missing.
 
-    While a process writes the database, or after one was killed, a ``-wal`` file is beside it, which has the latest
-    rows. Without that file nobody writes, and ``immutable`` keeps SQLite from making and leaving behind its own.
+    While a process writes the database, or after it was killed, the latest rows are in a ``-wal`` file. Without that
+    file no process writes, and ``immutable`` prevents SQLite from creating one and leaving it behind.
     """
     if not path.is_file():
         return None
@@ -239,7 +239,7 @@ def _as_journal_error(what: str, fix: str) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise JournalError(f"{what}: {reason}.", fix=f"It was left as it is. {fix}") from error
+        raise JournalError(f"{what}: {reason}.", fix=f"The file was not changed. {fix}") from error
 
 
 @contextmanager
@@ -252,16 +252,16 @@ def _closed_on_failure(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
-    """The version of a journal, 0 for a file without tables.
+    """Return the version of a journal, or 0 for a file without tables.
 
     Raises:
-        JournalError: this program does not know the version.
+        JournalError: this program does not support the version.
     """
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version == 0 or _OLDEST_VERSION <= version <= SCHEMA_VERSION:
         return version
     raise JournalError(
-        f"The journal {path} has format {version}, but this program reads formats {_OLDEST_VERSION} to"
+        f"The journal {path} has format {version}, but this program supports formats {_OLDEST_VERSION} to"
         f" {SCHEMA_VERSION}.",
         fix="Use the program version that wrote it.",
     )

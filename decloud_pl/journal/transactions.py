@@ -1,4 +1,4 @@
-"""The journal as the sender's memory."""
+"""Store the sender's transactions in the journal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decloud_pl.journal.writer import Journal
 
 
 class JournalTransactionLog:
-    """A `TransactionLog` in the journal's file: on disk before the first byte is sent."""
+    """A `TransactionLog` in the journal's file. `record` returns once the row is on disk."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

@@ -1,4 +1,4 @@
-"""The journal as the publisher's memory."""
+"""Store the publisher's uploads in the journal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from decloud_pl.store.uploads import Upload, UploadState
 
 
 class JournalUploadLog:
-    """The `UploadLog` of one round in the journal's file: on disk before the first byte is sent."""
+    """The `UploadLog` of one round in the journal's file. `save` returns once the row is on disk."""
 
     def __init__(self, journal: Journal, round_id: int) -> None:
         self._journal = journal
@@ -19,7 +19,13 @@ class JournalUploadLog:
             " WHERE network = ? AND program_id = ? AND wallet = ? AND round_id = ? AND store = ?",
             (*self._key, store),
         )
-        return Upload(rows[0][0], rows[0][1], UploadState(rows[0][2]), rows[0][3]) if rows else None
+        if not rows:
+            return None
+        store, update_cid, state, cid = rows[0]
+        try:
+            return Upload(store, update_cid, UploadState(state), cid)
+        except ValueError:
+            raise self._journal.unknown_state(state) from None
 
     def save(self, upload: Upload) -> None:
         with self._journal.transaction() as db:
@@ -30,9 +36,9 @@ class JournalUploadLog:
 
 
 def finished_cids(journal: Journal, store: str) -> set[str]:
-    """What one store was given for rounds that are over, whatever their network and wallet, and no other round needs.
+    """Return the CIDs in one store that belong only to finished rounds, of all networks and wallets.
 
-    The CIDs of the updates, and those that the store gave them.
+    These are the updates' own CIDs and the CIDs that the store reported for them.
     """
     rows = journal.ask(
         "SELECT uploads.update_cid, uploads.cid, rounds.state FROM uploads"

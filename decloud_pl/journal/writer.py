@@ -1,8 +1,8 @@
-"""The journal as the daemon writes it: what it intends, on disk before every effect.
+"""Write the journal: the daemon's intent is on disk before every effect.
 
-SQLite in WAL mode with ``synchronous=FULL``: a row that `save` returned from survives SIGKILL and power loss.
-One row per (network, program, wallet, round); the chain is truth, this is intent. One process holds a journal at a
-time, by a lock on a file beside it that the kernel releases however the process ends.
+SQLite runs in WAL mode with ``synchronous=FULL``, so a row survives SIGKILL and power loss once `save` has returned.
+There is one row per (network, program, wallet, round). The chain is the truth, the journal is the intent. One process
+at a time holds a journal, by a lock on a separate file. The kernel releases the lock however the process ends.
 """
 
 from __future__ import annotations
@@ -27,19 +27,18 @@ _SAVE = f"INSERT OR REPLACE INTO rounds ({', '.join(_COLUMNS)}) VALUES ({_MARKS}
 
 
 class Journal(JournalReader):
-    """The rows of one owner in one file, to write and to read.
+    """Reads and writes the rows of one owner in one file.
 
-    Calls are short (one fsync at most) and made from one thread, so the daemon's loop makes them directly.
+    Calls are short (at most one fsync) and come from one thread, so the daemon's event loop makes them directly.
 
     Args:
-        path: the journal's file; it is made where it is missing.
-        owner: whose rows.
-        now: Unix seconds.
+        path: the journal's file; a missing file is created.
+        owner: the owner of the rows.
+        now: returns Unix seconds.
 
     Raises:
         JournalLocked: another process holds the journal.
-        JournalError: the file cannot be opened, is damaged or was written by a newer program. It is left as
-            it is.
+        JournalError: the file cannot be opened, is damaged, or was written by a newer program. It is not changed.
     """
 
     def __init__(self, path: Path, owner: Owner, *, now: Callable[[], float] = time.time) -> None:
@@ -55,7 +54,7 @@ class Journal(JournalReader):
 
     @property
     def owner(self) -> Owner:
-        """Whose rows these are."""
+        """The owner of the rows."""
         return self._key
 
     @property
@@ -63,16 +62,16 @@ class Journal(JournalReader):
         return self._db
 
     def close(self) -> None:
-        """Closes the file and releases the lock."""
+        """Close the file and release the lock."""
         super().close()
         os.close(self._lock_descriptor)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing.
+        """Run a block as one transaction: all of its writes are stored, or none.
 
         Raises:
-            JournalError: the disk is full or failing; nothing of the block was written.
+            JournalError: the disk is full or failing; none of the block's writes were stored.
         """
         try:
             self._db.execute("BEGIN IMMEDIATE")
@@ -82,11 +81,11 @@ class Journal(JournalReader):
             self._rollback()
             raise JournalError(
                 f"The journal {self.path} cannot be written: {error}.",
-                fix="Free disk space or check the disk, then start again; nothing was lost.",
+                fix="Free disk space or check the disk, then start again. Earlier rows were not lost.",
             ) from error
         except BaseException:
-            # Whatever ended the block, a cancelled task or Ctrl-C as well: half of it must not stay open, to be
-            # written by the next transaction.
+            # Roll back after any exception, including a cancelled task or Ctrl-C. Otherwise the next transaction would
+            # write half of the block.
             self._rollback()
             raise
 
@@ -95,7 +94,7 @@ class Journal(JournalReader):
             self._db.execute("ROLLBACK")
 
     def save(self, record: RoundRecord) -> None:
-        """Writes a row; notes a transition when its state or reason is new. Returns once it is on disk."""
+        """Write a row, and a transition if its state or reason is new. Return once both are on disk."""
         now = self._now()
         before = self.get(record.round_id)
         with self.transaction() as db:

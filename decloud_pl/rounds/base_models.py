@@ -1,4 +1,4 @@
-"""Base models, looked at before their rounds are joined: a round that cannot be trained costs nothing."""
+"""Inspect base models before a join, so that the wallet pays nothing for a round that cannot be trained."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ _AT_ONCE = 4
 _KEPT = 1000
 _LOOK_SECONDS = 60.0
 _SHORT_OF_TIME = 30
-"""Seconds to the join deadline, below which a model that was not looked at yet is not fetched first."""
+"""With fewer seconds than this to the join deadline, a round is joined without an inspection of its base model."""
 _AGAIN = Backoff(15.0, 600.0)
 _NAME = "base model"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a look at a base model has shown.
+    """The result of inspecting a base model.
 
     Attributes:
-        model: what it is; its file is gone. None where it cannot be used.
-        problem: why not; completes "not joined, …".
-        again_at: when to look again, in seconds of the monotonic clock.
-        failures: looks in a row that came to nothing.
+        model: the model, or None if it cannot be used. Its file has been deleted.
+        problem: why the model cannot be used; completes "not joined, …".
+        again_at: when to inspect it again, in seconds of the monotonic clock.
+        failures: consecutive failed inspections.
     """
 
     model: BaseModel | None = None
@@ -60,10 +60,10 @@ class BaseModels:
     """Fetches base models and opens them in quarantine, each CID once.
 
     Args:
-        reader: delivers files by CID.
-        folder: holds a file while it is looked at.
-        wishes: of the user.
-        max_bytes: the largest file to accept.
+        reader: downloads files by CID.
+        folder: holds a file during its inspection.
+        wishes: the user's settings for joins.
+        max_bytes: the size of the largest accepted file.
         own_data: whether the user's own data module decides which models fit.
     """
 
@@ -77,18 +77,18 @@ class BaseModels:
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     def check(self, round_: Round, entry: Entry | None, *, now: int) -> Check:
-        """What is known of a round's base model.
+        """Return the check of a round's base model, from the inspections so far.
 
         Args:
             round_: the round.
-            entry: the data set to train on, None where only its files describe it.
+            entry: the data set to train on, or None if only its files describe it.
             now: Unix seconds of the chain's clock.
         """
         if self.wishes.verify == "cid":
-            return Check(_NAME, passed=True, detail="only its CID is looked at, because join.verify is cid")
+            return Check(_NAME, passed=True, detail="only its CID is checked, because join.verify is cid")
         seen = self._seen.get(round_.model_cid)
         if seen is None:
-            return Check(_NAME, passed=True, detail=self._hurry(round_, now) or "it is looked at before the join")
+            return Check(_NAME, passed=True, detail=self._hurry(round_, now) or "it is inspected before the join")
         if seen.model is None:
             is_final = math.isinf(seen.again_at)
             return Check(_NAME, passed=self._is_due(seen), detail=seen.problem, settled=is_final)
@@ -98,20 +98,20 @@ class BaseModels:
             unfit = why_unfit(model, kind=entry.kind, classes=entry.num_classes, name=entry.name)
         if unfit:
             return Check(_NAME, passed=False, detail=unfit, settled=True)
-        return Check(_NAME, passed=True, detail=f"a {model.spec.architecture} that tells {model.classes} classes apart")
+        return Check(_NAME, passed=True, detail=f"a {model.spec.architecture} with {model.classes} classes")
 
     def wants_look(self, round_: Round, *, now: int) -> bool:
-        """Whether to `look` before the round is joined; ``now`` is in Unix seconds of the chain's clock."""
+        """Return whether to `look` before the join. ``now`` is in Unix seconds of the chain's clock."""
         if self.wishes.verify == "cid":
             return False
         seen = self._seen.get(round_.model_cid)
         return not self._hurry(round_, now) if seen is None else seen.model is None and self._is_due(seen)
 
     async def look(self, cid: str) -> None:
-        """Fetches a base model and opens it; `check` knows the outcome from then on.
+        """Fetch and open a base model, so that `check` can report the result.
 
         Raises:
-            MachineShortage: this machine cannot look at it now, which says nothing about the model.
+            MachineShortage: this machine cannot inspect the model now. The model itself may be fine.
         """
         async with self._places:
             seen = self._seen.pop(cid, Seen(again_at=0.0))
@@ -134,13 +134,13 @@ class BaseModels:
         except (DecloudError, OSError, MemoryError, RuntimeError) as error:
             missing = shortage(error, places=(self.folder.parent,))
             if missing is not None:
-                problem = f"this machine cannot look at its base model: {_said(missing)}"
+                problem = f"this machine cannot inspect its base model: {_said(missing)}"
             elif isinstance(error, (InvalidCid, SizeLimitExceeded, ModelError)):
                 return Seen(problem=f"its base model cannot be used: {_said(error)}"), None
             elif isinstance(error, StoreError):
                 problem = f"its base model cannot be fetched: {_said(error)}"
             elif isinstance(error, OSError):
-                problem = f"this machine cannot look at its base model: {error.strerror or error}"
+                problem = f"this machine cannot inspect its base model: {error.strerror or error}"
             else:
                 raise
         failures += 1
@@ -162,11 +162,11 @@ class BaseModels:
 
     @staticmethod
     def _hurry(round_: Round, now: int) -> str:
-        """Why there is no time for a look, empty where there is."""
+        """Return why there is no time for an inspection, or "" if there is time."""
         if round_.trainers_count and round_.trainers_count == round_.max_trainers - 1:
-            return "only its CID is looked at, because one place is left"
+            return "only its CID is checked, because only one place is left"
         left = round_.join_deadline - now
-        return f"only its CID is looked at, because the join deadline is in {left} s" if left < _SHORT_OF_TIME else ""
+        return f"only its CID is checked, because the join deadline is in {left} s" if left < _SHORT_OF_TIME else ""
 
 
 def _said(error: DecloudError) -> str:

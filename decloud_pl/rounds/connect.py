@@ -1,4 +1,4 @@
-"""From settings to the chain."""
+"""Build the dialect and the RPC client from settings."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from decloud_pl.journal.reader import JournalReader
 
 
 def make_current_dialect(network: NetworkConfig) -> CurrentDialect:
-    """The program's dialect while its revision may change: undecided where it is to be found out.
+    """Return the dialect of a program whose revision may change. With ``network.dialect=auto`` it starts undecided.
 
     Raises:
-        ConfigError: there is no such revision, or the address is not a public key.
+        ConfigError: no revision has this name, or an account is not a public key.
     """
     if network.dialect == AUTO:
-        known = Revision(UNDECIDED, "nobody has looked yet", 0)
+        known = Revision(UNDECIDED, "not determined yet", 0)
     else:
-        known = Revision(network.dialect, "network.dialect says so", 0)
+        known = Revision(network.dialect, "set by network.dialect", 0)
     return CurrentDialect(lambda name: make_dialect(replace(network, dialect=name)), known)
 
 
 def known_dialect(network: NetworkConfig, journal: Path, genesis: str) -> Dialect:
-    """The dialect of the revision that a journal knows, where the settings leave it to be found out.
+    """Return the configured dialect; with ``network.dialect=auto``, that of the revision stored in the journal.
 
     Args:
         network: the settings.
-        journal: its file; one that is not there knows nothing.
+        journal: the journal's file, which may be missing.
         genesis: the network's genesis hash.
 
     Raises:
@@ -53,10 +53,10 @@ def known_dialect(network: NetworkConfig, journal: Path, genesis: str) -> Dialec
 
 
 def make_dialect(network: NetworkConfig) -> Dialect:
-    """The configured revision of the program at the configured address, with the configured treasury and referrer.
+    """Return the dialect with the configured program address, treasury and referrer.
 
     Raises:
-        ConfigError: there is no such revision, or an account is not a public key.
+        ConfigError: no revision has this name, or an account is not a public key.
     """
     try:
         program_id = Pubkey.from_string(network.program_id)
@@ -81,7 +81,7 @@ def _account(name: str, key: str) -> Pubkey | None:
 
 
 def make_rpc(network: NetworkConfig) -> RpcClient:
-    """The chain's RPC with the configured fallbacks and rate.
+    """Return an RPC client with the configured fallbacks and request rate.
 
     Raises:
         ConfigError: an address is not an http or https URL.

@@ -1,4 +1,4 @@
-"""How each validator reads updates, and why it is thought to."""
+"""Choose the convention by which each validator reads updates, and give the reason."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from decloud_pl.journal.reader import JournalReader
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """How a validator is taken to read updates.
+    """The convention by which a validator is assumed to read updates.
 
     Attributes:
-        convention: what the entries mean to it.
+        convention: how the validator applies an update's entries.
         gradient_rate: η of the ``gradient`` convention.
         why: completes "…, because …".
     """
@@ -31,12 +31,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Conventions:
-    """Chooses by the user's setting, then by the validator's own rounds, then by what its public software computes.
+    """Chooses a convention from the user's setting, the validator's completed rounds or its public software.
 
     Args:
         network: the user's settings of the network.
-        dialect: of its program.
-        journal: holds what rounds have shown.
+        dialect: the dialect of the network's program.
+        journal: holds the readings of completed rounds.
     """
 
     network: NetworkConfig
@@ -44,13 +44,13 @@ class Conventions:
     journal: JournalReader
 
     def of(self, validator: Pubkey | str | None) -> Choice:
-        """How a validator reads updates; None for one that is not known."""
+        """Return the convention of a validator; ``None`` stands for an unknown validator."""
         rate = self.network.gradient_rate
         if self.network.convention != AUTO:
             return Choice(self.network.read_convention, rate, "network.convention is set to it")
         for reading in [] if validator is None else readings(self.journal, str(validator)):
-            if reading.convention is not None:  # the latest round that tells
+            if reading.convention is not None:  # the latest conclusive round
                 return Choice(reading.convention, rate, f"the validator's shares in round {reading.round_id} show it")
         assumed = self.dialect.reading
-        why = "no round of this validator shows how it reads updates, and its public software is meant to read them so"
+        why = "no round of this validator shows its convention, and its public software is meant to use this one"
         return Choice(assumed.convention, rate, why)

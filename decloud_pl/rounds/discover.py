@@ -1,7 +1,7 @@
-"""Which rounds deserve a look: from the chain's events, from polling, and from a comparison of everything.
+"""Find the rounds that need attention: from the chain's events, by polling, and by a full comparison.
 
-Events and polls only name rounds. What to do is decided from the chain's present state, so lost, repeated or late
-events change nothing.
+Events and polls only name rounds. The daemon decides what to do from the current state of the chain. So lost, repeated
+or late events do no harm.
 """
 
 from __future__ import annotations
@@ -24,34 +24,39 @@ from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.select import Decision
 from decloud_pl.rounds.steps import Steps
 
-_RIVAL = "Another machine or program acts for this wallet"
-_RIVAL_FIX = "Stop it, or give each machine a wallet of its own."
+_RIVAL = "Another machine or program is using this wallet"
+_RIVAL_FIX = "Stop it, or use a separate wallet on each machine."
 
 
 class Discovery:
-    """Keeps the open rounds that this wallet has not joined. Each look returns the rounds that need attention.
+    """Keeps the open rounds that this wallet has not joined.
+
+    `reconcile`, `catch_up` and `on_event` return the numbers of the rounds that need attention.
 
     Args:
-        steps: the effects.
+        steps: access to the chain, the journal and the reporter.
         joining: decides about rounds.
-        on_abort: is told of each round whose validator aborted it, before it gets attention.
+        on_abort: called with the number of an aborted round, before `on_event` returns that number.
     """
 
     def __init__(self, steps: Steps, joining: Joining, on_abort: Callable[[int], None]) -> None:
         self._steps = steps
         self._on_abort = on_abort
         self._joining = joining
-        # As last seen; those that can never fit are left out.
+        # As last seen, without the rounds that can never fit.
         self._open: dict[int, Round] = {}
         self._known_rounds = 0
         self._skipped: dict[int, str] = {}
-        # When a reason that passes by itself was first seen, by the steps' clock.
+        # When a temporary reason against a join was first seen, on the monotonic clock.
         self._passing: dict[int, float] = {}
         self.unready: set[int] = set()
-        """Rounds whose data set was missing when they were last looked at."""
+        """Rounds whose data set was missing at the last decision."""
 
     async def reconcile(self) -> list[int]:
-        """Compares what is open on chain, and this wallet's places, with the journal; at the start and every hour."""
+        """Compare all open rounds and this wallet's submission accounts with the journal.
+
+        The daemon calls it at the start and every hour.
+        """
         chain, journal = self._steps.chain, self._steps.journal
         submissions = await chain.submissions_of(self._steps.wallet.address)
         states = journal.states()
@@ -64,7 +69,7 @@ class Discovery:
         return [*self._unfinished(), *await self._fitting()]
 
     async def catch_up(self) -> list[int]:
-        """Reads what may have changed since the last look: new rounds, open ones, this wallet's own."""
+        """Read the new rounds and the open rounds again."""
         known = dict(self._open)
         is_open, self._known_rounds = await self._steps.chain.open_rounds_again(known.values(), self._known_rounds)
         still_open = {round_.id: round_ for round_ in is_open if self._steps.journal.get(round_.id) is None}
@@ -74,7 +79,10 @@ class Discovery:
         return [*self._unfinished(), *await self._fitting()]
 
     def on_event(self, event: Event) -> list[int]:
-        """The round of an event that concerns this wallet; costs the same however many rounds there are."""
+        """Return the round of an event if it concerns this wallet.
+
+        The cost does not depend on the number of rounds.
+        """
         if isinstance(event, RoundAborted):
             self._on_abort(event.round_id)
         rival = self._is_of_a_rival(event)
@@ -84,29 +92,29 @@ class Discovery:
         return [] if record is None or record.state.is_final else [event.round_id]
 
     def skip(self, round_: Round, decision: Decision) -> None:
-        """Remembers that a round does not fit now or ever, and reports each reason once."""
-        told = not decision.passing or self._lasts(round_.id)
-        if told and self._skipped.get(round_.id) != decision.reason:
+        """Store why a round does not fit, and report each reason once."""
+        is_reported = not decision.passing or self._lasts(round_.id)
+        if is_reported and self._skipped.get(round_.id) != decision.reason:
             self._steps.reporter.report(Skipped(round_.id, decision.reason))
         if decision.settled:
             self.forget(round_.id)
         else:
             self._open[round_.id] = round_
             (self.unready.add if decision.unready else self.unready.discard)(round_.id)
-        if told:  # a settled one as well: an event may name it once more
+        if is_reported:  # also if settled: an event may name the round again
             self._skipped[round_.id] = decision.reason
 
     def forget(self, round_id: int) -> None:
-        """Takes a round from those to choose from."""
+        """Remove a round from the open rounds."""
         self._open.pop(round_id, None)
         self._skipped.pop(round_id, None)
         self._passing.pop(round_id, None)
         self.unready.discard(round_id)
 
     def _lasts(self, round_id: int) -> bool:
-        """Whether a reason that passes by itself has not done so for a while."""
+        """Return whether a temporary reason has lasted longer than the policy's patience."""
         now, policy = self._steps.monotonic(), self._joining.policy
-        # Who waits for one round is told at once why it is not joined.
+        # A user who waits for one round wants to see the reason at once.
         patience = policy.patience if policy.only_round is None else 0.0
         return now - self._passing.setdefault(round_id, now) >= patience
 
@@ -114,7 +122,7 @@ class Discovery:
         return [record.round_id for record in self._steps.journal.unfinished()]
 
     async def _fitting(self) -> list[int]:
-        """The open rounds that fit by what is known of them."""
+        """Return the open rounds that fit, judged by their last known state."""
         if not self._open:
             return []
         now, balance = await self._steps.chain.now_and_balance(self._steps.wallet.address)
@@ -128,7 +136,7 @@ class Discovery:
         return fitting
 
     async def _recognise(self, submissions: list[Submission]) -> None:
-        """Takes rounds into the journal that this wallet joined by other means, and rewards left unclaimed."""
+        """Add rounds that this wallet joined by other means, and unclaimed rewards, to the journal."""
         steps = self._steps
         rounds = await steps.chain.rounds_by_id([entry.round_id for entry in submissions])
         for entry in submissions:
@@ -141,10 +149,10 @@ class Discovery:
             if known is None:
                 steps.keep(self._joining.record(round_, "joined by other means"))
             elif known.state.is_final and round_.status is RoundStatus.COMPLETED:
-                steps.keep(replace(known, state=State.SUBMITTED, reason="a reward is left to claim", attempts=0))
+                steps.keep(replace(known, state=State.SUBMITTED, reason="its reward is not claimed yet", attempts=0))
 
     def _is_of_a_rival(self, event: Event) -> bool:
-        """Whether the chain shows a step of this wallet that this daemon has not taken; reports it."""
+        """Return whether an event shows a step of this wallet that this daemon did not take, and report it."""
         steps = self._steps
         if not isinstance(event, (TrainerJoined, GradientsSubmitted)) or event.trainer != steps.wallet.address:
             return False
@@ -161,7 +169,7 @@ class Discovery:
 
 
 def _is_news(submission: Submission, state: State | None) -> bool:
-    """Whether the journal may have to learn of a submission."""
+    """Return whether the journal may lack a submission or its unclaimed reward."""
     if submission.reward_claimed:
         return False
     return state is None or (state.is_final and submission.contribution_bps > 0)

@@ -1,4 +1,4 @@
-"""One round's turn: look at it, decide, do the next step, until the chain has to move."""
+"""Drive one round: look at the chain, decide, do the next step, and repeat until the chain has to change."""
 
 from __future__ import annotations
 
@@ -45,40 +45,40 @@ from decloud_pl.shortage import shortage
 logger = logging.getLogger(__name__)
 
 _PASSING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpired, InsufficientFunds)
-"""Failures of somebody else, or an empty wallet: retried until the round's own deadline."""
+"""Failures of other services, or an empty wallet. The daemon retries until the round's deadline."""
 _NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped, MachineShortage)
-"""The round did not fail: no machine had room for it, or somebody stopped it. It keeps its slot and its attempts."""
+"""No failures of the round: no machine had room for it, or the user stopped it. It keeps its slot and its attempts."""
 _NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
 _LOOK_AGAIN = 60.0
-"""Seconds until a round that is not joined is looked at again, after that has failed."""
+"""Seconds until the next look at a round that is not joined, after a failed look."""
 _BACKOFF = Backoff(2.0, 60.0)
 _SHARE_TO_WAIT = 0.25
-"""Of the time until a deadline, when more than publishing lies ahead."""
+"""Before publishing, a wait for a busy server takes at most this part of the time until the deadline."""
 _FAUCET_LAMPORTS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The round wants another turn after so many seconds, even when nothing changes on chain."""
+    """The round needs another turn after so many seconds, even if the chain does not change."""
 
     seconds: float
 
 
 class Driver:
-    """Drives rounds, each by itself.
+    """Drives rounds independently of each other.
 
     Args:
-        steps: the effects.
+        steps: the effects: transactions, trainings, uploads.
         policy: the user's wishes.
         now: Unix seconds of this machine.
 
     Attributes:
-        discovery: where rounds come from.
-        ended: the rows of rounds that ended in this run, in order.
-        finishing: rounds in a step that must come to its end before the daemon stops.
-        stopping: set to begin nothing new.
+        discovery: finds rounds.
+        ended: the rows of the rounds that ended in this run, in order.
+        finishing: rounds in a step that must complete before the daemon stops.
+        stopping: set it to start no new step.
     """
 
     def __init__(self, steps: Steps, policy: Policy, *, now: Callable[[], float] = time.time) -> None:
@@ -89,9 +89,9 @@ class Driver:
         self._one_at_a_time = asyncio.Lock()
         self._compared: set[int] = set()
         self._left: set[tuple[int, str]] = set()
-        # Of rounds at work, on this machine's clock; None where none is near.
+        # Of active rounds, on this machine's clock; None for a round that has no deadline now.
         self._deadlines: dict[int, float | None] = {}
-        # Those that the program said so of in this run, and the trainings that end when it does.
+        # Rounds with an abort event in this run. The event also cancels the round's training.
         self._aborted: set[int] = set()
         self._trainings: dict[int, asyncio.Timeout] = {}
         self.discovery = Discovery(steps, self._joining, self._on_abort)
@@ -101,26 +101,26 @@ class Driver:
 
     @property
     def training(self) -> list[int]:
-        """The rounds that train."""
+        """The rounds whose training runs."""
         return list(self._trainings)
 
     def deadline(self, round_id: int) -> float | None:
-        """The deadline that comes next for a round, in Unix seconds of this machine; None where none is known."""
+        """Return a round's next deadline in Unix seconds of this machine, or None if it is not known."""
         return self._deadlines.get(round_id)
 
     async def reopen(self, round_id: int) -> bool:
-        """Takes a round up again that has ended for this wallet, where the chain leaves something to do.
+        """Reopen a round that has ended for this wallet, if the chain still allows a step.
 
         Returns:
-            Whether there is something to do; if not, `ended` holds why.
+            Whether a step is left. If not, `ended` holds the round with the reason.
 
         Raises:
-            ChainError: the chain cannot be asked.
+            ChainError: the chain cannot be queried.
         """
         record = self._steps.journal.get(round_id)
         if record is None or not record.state.is_final:
             return True
-        if record.state is not State.ABORTED:  # which the chain does not show in every revision
+        if record.state is not State.ABORTED:  # not every revision shows an abort on chain
             view = await self._look(round_id)
             decided = self._decide(record, view)
             if not isinstance(decided, Finish):
@@ -128,15 +128,17 @@ class Driver:
                 return True
             record = replace(record, state=decided.state, reason=decided.reason)
         why = ", ".join(filter(None, (record.state.value, record.reason.rstrip("."))))
-        self._steps.reporter.report(Noted(round_id, f"It is over for this wallet: {why}."))
+        self._steps.reporter.report(Noted(round_id, f"The round is over for this wallet: {why}."))
         self.ended.append(record)
         return False
 
     async def drive(self, round_id: int) -> Again | None:
-        """Takes a round as far as it goes now.
+        """Take all steps of a round that are possible now.
+
+        A failure of the round schedules a retry or ends the round.
 
         Raises:
-            JournalError: the journal cannot be written. Nothing else: any other failure is the round's own.
+            JournalError: the journal cannot be written.
         """
         try:
             record = self._steps.journal.get(round_id)
@@ -174,23 +176,24 @@ class Driver:
             if is_of_layout(error):
                 await self._follow_upgrade()
             return self.failed(round_id, error)
-        except Exception as error:  # one round's defect must not end the daemon or hurt another round
+        except Exception as error:  # an internal error in one round must not end the daemon or affect other rounds
             known = shortage(error, places=(self._steps.rounds_folder, Path(tempfile.gettempdir()))) or error
             if isinstance(known, DecloudError):
                 return self.failed(round_id, known)
-            logger.exception("Round %d met a defect in this program", round_id)
-            return self.failed(round_id, DecloudError("This program met a defect.", fix="Its log says where."))
+            logger.exception("Internal error in round %d", round_id)
+            fix = "See logs/daemon.log and please report it."
+            return self.failed(round_id, DecloudError(f"Internal error ({type(error).__name__}).", fix=fix))
 
     async def _follow_upgrade(self) -> None:
-        """Finds out what runs, after the program refused the form of an instruction."""
+        """Detect the program's revision again, after it refused the form of an instruction."""
         if self._steps.revisions is not None:
             with contextlib.suppress(ChainError):
                 await self._steps.revisions.look()
 
     async def _choose(self, round_id: int) -> RoundRecord | None:
-        """Decides whether to join a new round: its first row, or None where it does not fit.
+        """Decide whether to join a new round; return its first row, or None if it does not fit.
 
-        A base model is looked at first, and meanwhile other rounds are decided about.
+        The base model is inspected first. Decisions about other rounds do not wait for that.
         """
         while True:
             chosen = await self._choose_now(round_id)
@@ -200,7 +203,7 @@ class Driver:
                 await self._steps.base_models.look(chosen.model_cid)
 
     async def _choose_now(self, round_id: int) -> RoundRecord | Round | None:
-        """As `_choose`; the round itself where its base model is to be looked at first."""
+        """As `_choose`, but return the round itself if its base model must be inspected first."""
         steps, policy = self._steps, self._policy
         async with self._one_at_a_time:  # two rounds must not both take the last slot
             view = await steps.chain.view(round_id, steps.wallet.address)
@@ -245,10 +248,10 @@ class Driver:
     async def _do(self, step: str, record: RoundRecord, view: View) -> RoundRecord:
         steps, round_ = self._steps, view.round
         if round_ is None:
-            raise RoundError(f"The chain knows no round {record.round_id}.")
+            raise RoundError(f"Round {record.round_id} does not exist on this network.")
         if step == "train":
             if steps.revisions is not None and not steps.revisions.is_decided:
-                await self._follow_upgrade()  # what the public validator is meant to compute depends on it
+                await self._follow_upgrade()  # the validator's convention depends on the revision
             validator = None if round_.validator is None else str(round_.validator)
             record = replace(record, validator=validator)
             return await self._train(record, seconds_left=round_.submit_deadline - view.now)
@@ -268,7 +271,7 @@ class Driver:
             self.finishing.discard(record.round_id)
 
     async def _train(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
-        """Trains until the round is aborted; the row is then as the training left it."""
+        """Train until the update is finished or the round is aborted; return the row."""
         try:
             async with asyncio.timeout(None) as training:
                 self._trainings[record.round_id] = training
@@ -288,16 +291,16 @@ class Driver:
             training.reschedule(asyncio.get_running_loop().time())
 
     async def _wait(self, record: RoundRecord) -> None:
-        """Uses the time until the chain moves."""
+        """Download the base model while the chain does not change; end a withheld round in a bounded run."""
         if record.state is State.WAITING and self._policy.auto_train:
             await self._steps.fetch_base_model(record)
         ended = {record.round_id for record in self.ended}
         if record.state is State.WITHHELD and self._policy.is_bounded and record.round_id not in ended:
-            # A run for this round alone would wait for its deadline; a later run may still force it.
+            # Otherwise a run for this round alone would wait for its deadline. A later run may still force it.
             self._end(record)
 
     def _leave(self, step: str, record: RoundRecord, view: View) -> None:
-        """Says, once in a run, that a step is left to the user; with a claim a run for this round alone is over."""
+        """Report, once in a run, that a step is left to the user. A bounded run then ends the round before a claim."""
         round_, place = view.round, view.submission
         if (record.round_id, step) in self._left or round_ is None or place is None:
             return
@@ -305,14 +308,17 @@ class Driver:
         if step == "train":
             what = f"The training has started; its deadline is in {(round_.submit_deadline - view.now) // 60} min"
         else:
-            what = f"Scored: {format_sol(round_.reward_of(place.contribution_bps))} wait"
-        how = f"`decloud-trainer {step} {record.round_id}` does it once this daemon is stopped"
+            what = f"Its reward of {format_sol(round_.reward_of(place.contribution_bps))} can be claimed"
+        how = f"stop this daemon and run `decloud-trainer {step} {record.round_id}`"
         self._steps.reporter.report(Noted(record.round_id, f"{what}. auto_{step} is off: {how}."))
         if step == "claim" and self._policy.is_bounded:
             self._end(record)
 
     def _reconsider(self, record: RoundRecord) -> None:
-        """Lets a withheld round train again where its validator, or once in a run the settings, now ask for another."""
+        """Drop a withheld update if the validator's convention or the settings have changed, so that it trains again.
+
+        The settings are compared once in a run.
+        """
         if record.state is not State.WITHHELD or self._policy.force or not self._policy.auto_train:
             return
         changed = self._steps.is_read_otherwise(record)
@@ -323,7 +329,7 @@ class Driver:
             self._steps.drop_withheld(record.round_id)
 
     def failed(self, round_id: int, error: DecloudError) -> Again | None:
-        """Notes a failed step: retried with back-off, given up when a retry cannot help."""
+        """Record a failed step. Schedule a retry with back-off, or end the round if a retry cannot help."""
         steps = self._steps
         record = steps.journal.get(round_id)
         if record is None:
@@ -335,7 +341,7 @@ class Driver:
             return None
         counts = not isinstance(error, _NO_ATTEMPT)
         attempts = record.attempts + counts
-        # A finished update is kept until the round's deadline: the user may mend the storage meanwhile.
+        # Keep a finished update until the round's deadline: the user may fix the storage in the meantime.
         publishing = record.state is State.PUBLISHING and isinstance(error, StoreError)
         passing = publishing or not counts or isinstance(error, _PASSING)
         hopeless = isinstance(error, UntrustedFileRejected) or (attempts >= _MAX_ATTEMPTS and not passing)
@@ -345,7 +351,7 @@ class Driver:
             return None
         wait = _BACKOFF.after(attempts) if counts else _NO_ATTEMPT_PAUSE
         deadline = self._deadlines.get(round_id)
-        if deadline is not None:  # a retry after it would be none
+        if deadline is not None:  # a retry after the deadline is useless
             wait = min(wait, max(_BACKOFF.first, (deadline - self._now()) / 2))
         if isinstance(error, (RpcUnavailable, StoreUnavailable)) and error.retry_after is not None:
             wait = max(wait, min(error.retry_after, self._left_to_retry(record)))
@@ -357,7 +363,7 @@ class Driver:
         return Again(wait)
 
     def _left_to_retry(self, record: RoundRecord) -> float:
-        """Seconds until a retry that is still in time for the round's deadline, however long a server is busy."""
+        """Return the most seconds to wait for a busy server, so that a retry still meets the round's deadline."""
         deadline = self._deadlines.get(record.round_id)
         if deadline is None:
             return LONGEST_RETRY_AFTER
@@ -366,13 +372,13 @@ class Driver:
 
     def _end(self, record: RoundRecord) -> None:
         if record.state is State.UNREWARDED and (record.gain_low or 0) > 0:
-            self._steps.reporter.report(Trouble(record.round_id, f"Earned nothing: {record.reason}."))
+            self._steps.reporter.report(Trouble(record.round_id, f"The round paid no reward: {record.reason}."))
         self._deadlines.pop(record.round_id, None)
         self.ended.append(record)
 
 
 def next_deadline(round_: Round) -> int | None:
-    """The deadline that comes next for a trainer, in Unix seconds of the chain's clock."""
+    """Return a trainer's next deadline in Unix seconds of the chain's clock, or None if the status has none."""
     if round_.status is RoundStatus.WAITING_TRAINERS:
         return round_.join_deadline
     return round_.submit_deadline if round_.status is RoundStatus.TRAINING else None

@@ -1,4 +1,4 @@
-"""What the daemon tells whoever watches it: a terminal, a log, the demo's summary."""
+"""The events that the daemon reports to its observers, such as a terminal, a log or the demo's summary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from decloud_pl.journal.record import RoundRecord
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The daemon has the chain in view; ``balance`` in lamports."""
+    """The daemon has connected to the chain; ``balance`` is in lamports."""
 
     wallet: str
     balance: int
@@ -20,7 +20,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something worth knowing that is no failure; ``facts`` replace those of the same name in every view's header."""
+    """A message that is not a failure. ``facts`` replace the values with the same names in the header of every view."""
 
     round_id: int | None
     message: str
@@ -29,10 +29,13 @@ class Noted:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What the chain showed of a round of this wallet.
+    """The state of one of this wallet's rounds on chain.
 
-    ``deadline`` is the one that counts in the round's present status, None where none does; it and ``chain_now``
-    are Unix seconds of the chain's clock, ``balance`` is the wallet's lamports.
+    Attributes:
+        round_id: the round.
+        deadline: the deadline of the round's current status, in Unix seconds of the chain's clock; None if it has none.
+        chain_now: Unix seconds of the chain's clock.
+        balance: the wallet's lamports.
     """
 
     round_id: int
@@ -43,7 +46,7 @@ class Looked:
 
 @dataclass(frozen=True, slots=True)
 class Earnings:
-    """What the wallet's rounds have brought so far: lamports claimed since midnight and in all, and spent in all."""
+    """The wallet's earnings in lamports: claimed since midnight, claimed in total, and spent in total."""
 
     today: int
     total: int
@@ -52,7 +55,7 @@ class Earnings:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A round was looked at and not joined."""
+    """The daemon considered a round and did not join it."""
 
     round_id: int
     reason: str
@@ -67,7 +70,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """A worker's progress; ``loss`` is that of the last step it reported, ``note`` a sentence to show."""
+    """A worker's progress. ``loss`` belongs to the last reported step; ``note`` is a sentence for the user."""
 
     round_id: int
     stage: str
@@ -80,7 +83,7 @@ class Training:
 
 
 def training_event(round_id: int, message: Mapping[str, Any]) -> Training | None:
-    """A worker's progress message as an event; None for one that does not fit."""
+    """Convert a worker's progress message to an event; return None if its values are unusable."""
     stage, loss, accuracy, note = (message.get(name) for name in ("stage", "loss", "accuracy", "note"))
     epoch, step, total = (message.get(name, 0) for name in ("epoch", "step", "total_steps"))
     if not isinstance(stage, str) or not all(isinstance(count, int) for count in (epoch, step, total)):
@@ -99,7 +102,7 @@ def training_event(round_id: int, message: Mapping[str, Any]) -> Training | None
 
 @dataclass(frozen=True, slots=True)
 class Uploading:
-    """Bytes of an update that a store has been sent so far."""
+    """The bytes of an update that were sent to a store so far."""
 
     round_id: int
     store: str
@@ -109,9 +112,13 @@ class Uploading:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something failed; ``message`` also says what happens next, where something does, ``cause`` the failure alone.
+    """A failure.
 
-    ``of_machine`` says that this machine is short of something, and so that the user has to do something.
+    Attributes:
+        round_id: the round that failed; None for a failure of no single round.
+        message: the failure and, if something follows, what happens next.
+        cause: the failure alone.
+        of_machine: whether this machine lacks a resource, so that the user has to act.
     """
 
     round_id: int | None
@@ -121,7 +128,7 @@ class Trouble:
 
     @classmethod
     def then(cls, round_id: int | None, error: DecloudError, then: str) -> Trouble:
-        """A failure, and a sentence for what happens next."""
+        """Build the event from an error and a sentence about what happens next."""
         return cls(round_id, f"{error} {then}", str(error), isinstance(error, MachineShortage))
 
 
@@ -129,6 +136,6 @@ DaemonEvent = Connected | Noted | Looked | Earnings | Skipped | Changed | Traini
 
 
 class Reporter(Protocol):
-    """Receives what happens. Must return quickly and must not raise."""
+    """Receives events. It must return quickly and must not raise."""
 
     def report(self, event: DaemonEvent) -> None: ...

@@ -1,7 +1,7 @@
-"""How this network's validators read updates, as the chain's own record shows it.
+"""Find out from completed rounds by which convention a network's validators read updates.
 
-A completed round says who got which share of the reward for which update. Each convention predicts other shares from
-the same files, so the files and the shares together tell which one was used: no promise of a document, nobody's word.
+The chain stores which share of the reward each update got. Each convention predicts different shares for the same
+files. So the files and the shares together show which convention the validator used, without trust in a document.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from decloud_pl.store.fetch.fetcher import Fetcher, fetch_in_task
 
 _CHILD_SECONDS = 900.0
 _LOOKED_THROUGH = 1000
-"""The latest rounds, of any status."""
+"""The number of latest rounds to search, of any status."""
 _NICE = 15
 _CLEAR = 0.25
-"""Two readings are told apart where the parts of the pool that their predictions misplace differ by this much."""
+"""The least difference between the errors of two predictions (shares of the pool) that identifies a convention."""
 _CHANCE = 0.002
-"""Gains below this are taken for nothing: on held-out data they are chance."""
+"""Gains below this are treated as zero: on held-out data they may be chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Outcome:
     """One submission of a completed round.
 
     Attributes:
-        trainer: whose it is.
-        share_bps: what the validator gave.
-        gains: accuracy gained on held-out data, by convention, 0 to 1; None where the file could not be opened.
+        trainer: the trainer's address.
+        share_bps: the share that the validator gave, in basis points.
+        gains: by convention, the gain in accuracy on held-out data, 0 to 1; None if the file could not be opened.
     """
 
     trainer: str
@@ -49,15 +49,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one round shows.
+    """The evidence from one round for its validator's convention.
 
     Attributes:
         round_id: the round.
-        validator: who scored it.
+        validator: the address of the validator that scored it.
         dataset: the data set's name on chain.
-        outcomes: of every submission.
-        missed: by convention, the share of the pool that its predictions put elsewhere, 0 to 1.
-        convention: the one that the validator used, None where the round does not tell.
+        outcomes: one per submission.
+        missed: by convention, the error of its predicted shares as a part of the pool, 0 to 1.
+        convention: the convention that the validator used, or None if the round is inconclusive.
     """
 
     round_id: int
@@ -70,12 +70,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the rounds looked at show together.
+    """The evidence from several rounds.
 
     Attributes:
-        rounds: those that could be looked at, the latest first.
-        passed_over: why others could not, by round.
-        convention: what every round that tells says; None where none tells or they contradict each other.
+        rounds: the scored rounds, the latest first.
+        passed_over: by round, why it could not be scored.
+        convention: the convention of all conclusive rounds; None if no round is conclusive or they disagree.
     """
 
     rounds: tuple[Evidence, ...]
@@ -83,18 +83,18 @@ class Record:
 
     @property
     def convention(self) -> Convention | None:
-        told = {evidence.convention for evidence in self.rounds} - {None}
-        return told.pop() if len(told) == 1 else None
+        found = {evidence.convention for evidence in self.rounds} - {None}
+        return found.pop() if len(found) == 1 else None
 
 
 def weigh(outcomes: Sequence[Outcome]) -> tuple[dict[Convention, float], Convention | None]:
-    """How far each convention's predictions miss the shares that were given, and which one fits; see `Evidence`."""
+    """Return each convention's error and the convention that fits, or None; see `Evidence`."""
     given = [outcome.share_bps / BPS_DENOMINATOR for outcome in outcomes]
     missed: dict[Convention, float] = {}
     for convention in get_args(Convention):
         gained = [_gain(outcome, convention) for outcome in outcomes]
         total = sum(gained)
-        # Where nobody gained, validators share equally among the submissions that can be opened.
+        # If no update gains, validators give equal shares to all submissions that they can open.
         opened = [outcome.gains is not None for outcome in outcomes]
         predicted = [part / (total or sum(opened) or 1) for part in (gained if total else opened)]
         missed[convention] = sum(abs(one - other) for one, other in zip(predicted, given, strict=True)) / 2
@@ -104,7 +104,10 @@ def weigh(outcomes: Sequence[Outcome]) -> tuple[dict[Convention, float], Convent
 
 
 def _is_equal_split(outcomes: Sequence[Outcome]) -> bool:
-    """Whether all valid submissions got the same: the public validator of v1.2 gives that whatever they gain."""
+    """Return whether all valid submissions got the same share.
+
+    The public validator of v1.2 gives equal shares regardless of the gains, so they show nothing.
+    """
     shares = [outcome.share_bps for outcome in outcomes if outcome.gains is not None]
     return len(shares) > 1 and max(shares) - min(shares) <= 1
 
@@ -125,20 +128,20 @@ async def gather(
     most: int = 3,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Record:
-    """Looks at the latest completed rounds until ``most`` of them told something.
+    """Score the latest completed rounds until ``most`` of them are conclusive.
 
     Args:
         chain: the network.
-        reader: delivers files by CID.
-        catalog: where data sets are.
+        reader: downloads files by CID.
+        catalog: finds the data sets.
         folder: for downloads; the caller removes it.
-        gradient_rate: of the network's validators, under the gradient convention.
-        max_bytes: caps each download.
-        most: rounds that tell, after which no further one is looked at.
-        tell: takes a sentence for each thing that takes time.
+        gradient_rate: η of the ``gradient`` convention on this network.
+        max_bytes: the limit of each download.
+        most: the number of conclusive rounds that is enough.
+        tell: called with a sentence before each slow operation.
 
     Raises:
-        RpcUnavailable: the network cannot be asked.
+        RpcUnavailable: no endpoint answers.
     """
     found: list[Evidence] = []
     passed_over: dict[int, str] = {}
@@ -157,7 +160,7 @@ async def gather(
                 )
             )
         except TimeoutError:
-            passed_over[round_.id] = f"Scoring its updates takes longer than {_CHILD_SECONDS:.0f} s here."
+            passed_over[round_.id] = f"Scoring its updates takes longer than {_CHILD_SECONDS:.0f} s on this machine."
         except (StoreError, DatasetError, TrainingError, MachineShortage, OSError) as error:
             passed_over[round_.id] = str(shortage(error) or error)
     return Record(tuple(found), passed_over)
@@ -175,27 +178,27 @@ async def look(
     background: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Evidence:
-    """What one completed round shows.
+    """Score the updates of one completed round under each convention.
 
     Args:
-        chain: see `gather`, as for the arguments that are not named here.
+        chain: see `gather`.
         reader: see `gather`.
         catalog: see `gather`.
         folder: see `gather`.
-        round_: completed.
+        round_: a completed round.
         gradient_rate: see `gather`.
         max_bytes: see `gather`.
-        background: scores on one processor, after everything else that wants it.
+        background: score on one processor with low priority.
         tell: see `gather`.
 
     Raises:
-        ChainError: the network cannot be asked.
-        StoreError: a file cannot be fetched.
+        ChainError: the network cannot be queried.
+        StoreError: a file cannot be downloaded.
         DatasetError: the data set is not on this machine.
         TrainingError: the base model or the updates cannot be scored.
         TimeoutError: scoring takes too long on this machine.
-        MachineShortage: this machine has no memory, room or file descriptors for it, or ended the scoring.
-        OSError: the process that scores met a defect.
+        MachineShortage: this machine lacks memory, disk space or file descriptors, or killed the scoring process.
+        OSError: the scoring process crashed.
     """
     choice = catalog.resolve(round_.dataset)
     if not choice.ready:
@@ -211,11 +214,11 @@ async def look(
             await fetch_in_task(reader, submission.gradient_cid, path, max_bytes=max_bytes)
         except StoreError:
             if submission.contribution_bps:
-                raise  # what earned must be part of the picture
+                raise  # without an update that earned a share, the shares cannot be explained
             continue
         files[str(submission.trainer)] = path
     tell(f"Round {round_.id}: scoring its updates on {choice.name} under each convention…")
-    gains = await _ask(base, choice.node(catalog.data), files, gradient_rate, background=background)
+    gains = await _score(base, choice.node(catalog.data), files, gradient_rate, background=background)
     outcomes = tuple(
         Outcome(str(entry.trainer), entry.contribution_bps, gains.get(str(entry.trainer))) for entry in submissions
     )
@@ -223,7 +226,7 @@ async def look(
     return Evidence(round_.id, str(round_.validator), round_.dataset, outcomes, missed, convention)
 
 
-async def _ask(
+async def _score(
     base: Path, dataset: Mapping[str, Any], files: Mapping[str, Path], gradient_rate: float, *, background: bool
 ) -> dict[str, Mapping[Convention, float] | None]:
     request = {

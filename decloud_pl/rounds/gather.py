@@ -1,4 +1,4 @@
-"""What completed rounds show of their validators, gathered in the background."""
+"""Find out in the background by which conventions validators read updates, from completed rounds."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ from decloud_pl.store.fetch.fetcher import NEVER, Fetched, Fetcher
 logger = logging.getLogger(__name__)
 
 _LOOKED_THROUGH = 1000
-"""The latest rounds, of any status."""
+"""The number of latest rounds to search, of any status."""
 _LOOKED_AT_ONCE = 16
-"""Completed rounds that are looked at after a start."""
+"""The most completed rounds to score in one daily search."""
 _PER_VALIDATOR = 4
-"""Rounds of one validator that may say nothing before no older one is looked at."""
+"""After this many inconclusive rounds of a validator, its older rounds are not scored."""
 _MOST_BYTES = 512 << 20
-"""Downloaded in a day."""
+"""The download limit per day."""
 _FILE_SHARE = 4
-"""A file may take this part of the bytes that are left: one that is too large leaves enough for the others."""
+"""One file may use at most 1/4 of the remaining bytes, so that a file that is too large leaves enough for others."""
 _MOST_SECONDS = 1800.0
 
 
 class Evidences:
-    """Gathers in the background what completed rounds show of their validators; each round is looked at once.
+    """Scores completed rounds in the background to find their validators' conventions. It scores each round once.
 
     Args:
         chain: the network.
-        reader: delivers files by CID.
-        catalog: where data sets are; a round whose data set is not on this machine is left for later.
-        journal: keeps what is found.
-        reporter: hears of what is found.
+        reader: downloads files by CID.
+        catalog: finds the data sets. A round waits while its data set is not on this machine.
+        journal: stores the results.
+        reporter: receives an event for each new result.
         gradient_rate: η of the ``gradient`` convention.
-        max_bytes: caps one download.
+        max_bytes: the limit of one download.
     """
 
     def __init__(
@@ -81,15 +81,15 @@ class Evidences:
         self._max_bytes = max_bytes
         self._asked: asyncio.Queue[int] = asyncio.Queue()
         self._budget = _Budget(_MOST_BYTES)
-        # Rounds that could not be looked at; they are tried again on another day.
+        # Rounds that could not be scored. The daemon retries them on another day.
         self._later: set[int] = set()
 
     def ask(self, round_id: int) -> None:
-        """Has a round that was just completed looked at."""
+        """Request the scoring of a round that has just been completed."""
         self._asked.put_nowait(round_id)
 
     async def gather(self) -> None:
-        """Looks at the latest completed rounds, once a day, and at every round that is asked for, until cancelled.
+        """Score the latest completed rounds once a day, and each round passed to `ask`, until cancelled.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -107,7 +107,7 @@ class Evidences:
             await self._quietly(partial(self._look_at, await self._asked.get()))
 
     async def _quietly(self, work: Callable[[], Awaitable[None]]) -> None:
-        """What is not found now is found later; nothing waits for it, and no failure of it ends the daemon.
+        """Run ``work`` with a time limit. Report its failures and continue: these results can wait for another day.
 
         Raises:
             JournalError: the journal cannot be written.
@@ -118,29 +118,29 @@ class Evidences:
         except JournalError:
             raise
         except TimeoutError:
-            self._ended_early("it took too long.")
+            self._ended_early(f"it took longer than {_MOST_SECONDS / 60:.0f} min.")
         except DecloudError as error:
             self._ended_early(str(error))
         except OSError as error:
             self._ended_early(str(shortage(error) or f"{error.strerror or error}."))
-        except Exception:  # what is only gathered must not end a daemon that earns
-            logger.exception("The look at completed rounds met a defect in this program")
-            self._ended_early("this program met a defect; its log says where.")
+        except Exception as error:  # a failure of this background work must not end a daemon that earns
+            logger.exception("Internal error during the search of completed rounds")
+            self._ended_early(f"internal error ({type(error).__name__}); see logs/daemon.log and please report it.")
 
     def _ended_early(self, why: str) -> None:
-        said = f"The look at completed rounds ended early: {why} The next one is within a day."
-        self._reporter.report(Noted(None, said))
+        message = f"The search of completed rounds for validators' conventions stopped: {why} It resumes within a day."
+        self._reporter.report(Noted(None, message))
 
     async def _look_back(self) -> None:
         known = {reading.round_id: reading for reading in readings(self._journal)}
-        silent: dict[str, int] = {}
-        told: set[str] = set()
+        inconclusive: dict[str, int] = {}
+        decided: set[str] = set()
         wanted = 0
         async for round_ in self._chain.latest_rounds(_LOOKED_THROUGH):
             if round_.status is not RoundStatus.COMPLETED:
                 continue
             validator = str(round_.validator)
-            if validator in told or silent.get(validator, 0) >= _PER_VALIDATOR:
+            if validator in decided or inconclusive.get(validator, 0) >= _PER_VALIDATOR:
                 continue
             reading = known.get(round_.id)
             if reading is None:
@@ -149,9 +149,9 @@ class Evidences:
                 wanted += 1
                 reading = await self._look(round_)
             if reading is not None and reading.convention is not None:
-                told.add(validator)
+                decided.add(validator)
             else:
-                silent[validator] = silent.get(validator, 0) + 1
+                inconclusive[validator] = inconclusive.get(validator, 0) + 1
 
     async def _look_at(self, round_id: int) -> None:
         round_ = await self._chain.round(round_id)
@@ -160,10 +160,10 @@ class Evidences:
             await self._look(round_)
 
     async def _look(self, round_: Round) -> Reading | None:
-        """What a round shows, kept in the journal; None where that may be found out later."""
+        """Score a round and store the result in the journal; return None if a later attempt may succeed."""
         if round_.id in self._later or self._budget.left <= 0:
             return None
-        self._later.add(round_.id)  # also where the look is cut short
+        self._later.add(round_.id)  # before the scoring, so that a cancelled one also waits
         reader = _Metered(self._reader, self._budget)
         try:
             with tempfile.TemporaryDirectory(prefix="decloud-evidence-") as folder:
@@ -180,7 +180,7 @@ class Evidences:
         except TimeoutError:
             return None  # another day may bring more time
         except (StoreError, DatasetError, MachineShortage, OSError) as error:
-            missing, then = shortage(error), "Its updates were not scored; that is tried again on another day."
+            missing, then = shortage(error), "Its updates were not scored. Retrying on another day."
             if missing is not None:
                 self._reporter.report(Trouble.then(round_.id, missing, then))
             elif isinstance(error, OSError):
@@ -193,14 +193,14 @@ class Evidences:
         before = [one.convention for one in readings(self._journal, reading.validator) if one.convention is not None]
         store_reading(self._journal, reading)
         if reading.convention is not None and before[:1] != [reading.convention]:
-            now = f"The validator {reading.validator} reads updates as {reading.convention}"
+            now = f"Validator {reading.validator} reads updates as {reading.convention}"
             self._reporter.report(Noted(reading.round_id, f"{now}: {reading.note}."))
         return reading
 
 
 def _note(evidence: Evidence) -> str:
     delta, gradient = evidence.missed["delta"], evidence.missed["gradient"]
-    return f"read as delta its shares are off by {delta:.0%} of the pool, read as gradient by {gradient:.0%}"
+    return f"its shares differ from delta's prediction by {delta:.0%} of the pool, from gradient's by {gradient:.0%}"
 
 
 @dataclass
@@ -210,7 +210,7 @@ class _Budget:
 
 @dataclass(frozen=True)
 class _Metered:
-    """A fetcher that stops at a number of bytes in all."""
+    """A fetcher that shares a limit on the total number of bytes."""
 
     inner: Fetcher
     budget: _Budget
@@ -220,7 +220,7 @@ class _Metered:
         try:
             fetched = self.inner.fetch(cid, destination, max_bytes=most, cancel=cancel)
         except (SizeLimitExceeded, IntegrityError):
-            self.budget.left -= most  # so much may have come before that was seen
+            self.budget.left -= most  # the failed download may have transferred this many bytes
             raise
         self.budget.left -= fetched.size
         return fetched

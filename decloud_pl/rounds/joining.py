@@ -1,4 +1,4 @@
-"""Whether to join a round. Decided here and nowhere else: for the daemon, for ``explain`` and for sessions."""
+"""Decide whether to join a round: the only place for the daemon, ``explain`` and sessions."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from decloud_pl.rounds.select import Check, Decision, Situation, explain, verdic
 
 @dataclass(frozen=True)
 class Joining:
-    """Decides about rounds with the user's policy, what the journal has measured, and looks at base models."""
+    """Decides about rounds from the user's policy, the journal's measurements and the inspected base models."""
 
     policy: Policy
     journal: JournalReader
     base_models: BaseModels | None = None
 
     def checks(self, round_: Round, *, now: int, balance: int) -> tuple[Check, ...]:
-        """Every check of a round; ``now`` is in Unix seconds of the chain's clock, ``balance`` in lamports."""
+        """Return all checks of a round. ``now`` is in Unix seconds of the chain's clock, ``balance`` in lamports."""
         resolved = self.resolved(round_)
         return self._checks(round_, resolved, self._situation(resolved, now, balance))
 
     def decide(self, round_: Round, *, now: int, balance: int) -> Decision:
-        """The decision about a round; begins to download its data set where only that is missing."""
+        """Decide about a round. If only its data set is missing, start the download."""
         return next(self.decide_all([round_], now=now, balance=balance))
 
     def decide_all(self, rounds: Iterable[Round], *, now: int, balance: int) -> Iterator[Decision]:
-        """The decisions about many rounds, which read the journal and the data folder once for each data set."""
+        """Decide about many rounds. The journal and the data folder are read once per data set."""
         known: dict[str, tuple[str, Situation]] = {}
         for round_ in rounds:
             if round_.dataset not in known:
@@ -45,14 +45,14 @@ class Joining:
             yield self._with_data(decision) if decision.accept else decision
 
     def resolved(self, round_: Round) -> str:
-        """The data set to train a round on; the chain's name where no other is known."""
+        """Return the data set to train a round on; the chain's name if it cannot be resolved."""
         try:
             return self.policy.resolve(round_.dataset)
         except DecloudError:
             return round_.dataset
 
     def record(self, round_: Round, reason: str) -> RoundRecord:
-        """The first row of a round that this wallet joins or has joined."""
+        """Return the journal's first row of a round that this wallet joins or has joined."""
         return RoundRecord(
             round_id=round_.id,
             state=State.SEEN,
@@ -73,7 +73,7 @@ class Joining:
         try:
             return self.policy.entry(resolved)
         except DatasetError:
-            return None  # another check says so
+            return None  # the check of the data set reports it
 
     def _situation(self, resolved: str, now: int, balance: int) -> Situation:
         journal = self.journal
@@ -101,7 +101,7 @@ class Joining:
 
 
 def _filled(check: Check) -> Check:
-    """A network with a faucet fills the wallet before a join."""
+    """Pass the balance check: a network with a faucet fills the wallet before a join."""
     if check.name != "balance" or check.passed:
         return check
-    return replace(check, passed=True, detail=f"{check.detail}; the network's faucet fills it before")
+    return replace(check, passed=True, detail=f"{check.detail}; the network's faucet fills the wallet before a join")

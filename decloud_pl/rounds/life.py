@@ -1,7 +1,7 @@
-"""What to do next for a round: a pure function of the journal's row and the chain.
+"""Decide the next step of a round: a pure function of the journal's row and the chain.
 
-Level-triggered: it looks at how things stand, never at what has happened, so it gives the same answer after
-a crash, a lost event or a restart on a chain that went on without us.
+The decision is level-triggered: it depends on the current state, never on past events. So it is the same after a
+crash, a lost event or a restart, even if the chain has changed in the meantime.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.select import why_closed
 
 CHECK_AFTER = 60
-"""Seconds past a deadline after which this wallet pays for moving a round on that others let hang."""
+"""Seconds past the submit deadline after which this wallet pays the transaction that moves a stalled round forward."""
 OVERDUE_AFTER = 600
-"""Seconds past the join deadline after which a validator is no longer waited for with a slot."""
+"""Seconds past the join deadline after which a round that waits for its validator no longer occupies a slot."""
 _ABORTED = "the validator aborted the round and refunded its creator"
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do until the chain moves; ``state`` is what the journal should show meanwhile."""
+    """No step until the chain changes. The journal shows ``state`` in the meantime."""
 
     state: State
     reason: str
@@ -30,7 +30,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Do this; every step may be repeated without harm."""
+    """The step to do next. Every step may be repeated without harm."""
 
     step: Literal["join", "train", "publish", "submit", "check", "claim"]
 
@@ -56,26 +56,26 @@ def next_step(
     withheld: str = "",
     aborted: bool = False,
 ) -> Next:
-    """Decides the next step of one round.
+    """Decide the next step of one round.
 
     Args:
         record: the journal's row.
-        round_: the round on chain, None when the chain shows none.
-        submission: this wallet's submission account, None when it has not joined.
+        round_: the round on chain, or None if it does not exist.
+        submission: this wallet's submission account, or None if the wallet has not joined.
         now: Unix seconds of the chain's clock.
-        update_on_disk: whether a finished training of this round is on this machine.
-        withheld: why that must not be submitted, empty where it may.
-        aborted: whether the program has said that the round's validator aborted it.
+        update_on_disk: whether this machine has the round's finished update.
+        withheld: why this update must not be submitted, or "".
+        aborted: whether an event of the program reported that the validator aborted the round.
     """
-    if _is_aborted(round_, said=aborted):
+    if _is_aborted(round_, reported=aborted):
         return Finish(State.ABORTED, _ABORTED)
     if round_ is None:
-        return Finish(State.FAILED, "the chain does not know this round")
+        return Finish(State.FAILED, "the round does not exist on this network")
     if submission is None:
         return _not_joined(round_, now)
     if round_.status in (RoundStatus.WAITING_VALIDATOR, RoundStatus.WAITING_TRAINERS):
         if now > round_.join_deadline + OVERDUE_AFTER:
-            # No deadline of the program ends this: the validator may still start, and the slot is free meanwhile.
+            # The program sets no deadline here. The validator may still start, so free the slot in the meantime.
             return Wait(State.OVERDUE, "joined, but the validator has not started the training")
         return Wait(State.WAITING, "joined, waiting for the validator to start the training")
     if round_.status is RoundStatus.TRAINING:
@@ -83,12 +83,15 @@ def next_step(
     return _after_training(record, round_, submission, withheld=withheld)
 
 
-def _is_aborted(round_: Round | None, *, said: bool) -> bool:
-    """Whether the validator gave the round up. Which status that leaves is not published, so the event counts too."""
+def _is_aborted(round_: Round | None, *, reported: bool) -> bool:
+    """Return whether the validator aborted the round.
+
+    The status after an abort is not documented, so the event is evidence as well.
+    """
     if round_ is not None and round_.status is RoundStatus.CANCELLED:
-        # The creator can cancel only before there is a validator.
-        return said or round_.validator is not None
-    return said and (round_ is None or round_.status is not RoundStatus.COMPLETED)
+        # The creator can cancel only before a validator has claimed the round.
+        return reported or round_.validator is not None
+    return reported and (round_ is None or round_.status is not RoundStatus.COMPLETED)
 
 
 def _not_joined(round_: Round, now: int) -> Next:
@@ -112,7 +115,7 @@ def _in_training(
         reason = f"nothing was submitted: {withheld}"
         return Finish(state, reason) if state.is_final else Wait(state, reason)
     if now > round_.submit_deadline:
-        return Finish(State.MISSED, "the deadline for submissions passed before the update was ready")
+        return Finish(State.MISSED, "the submit deadline passed before the update was ready")
     if not update_on_disk:
         return Act("train")
     return Act("submit") if record.pinned_cid else Act("publish")
@@ -141,11 +144,11 @@ def _after_training(record: RoundRecord, round_: Round, submission: Submission, 
 
 
 def _though(record: RoundRecord) -> str:
-    """What speaks against a verdict of no gain, and what may be behind it."""
+    """Compare a verdict of no gain with the gain expected from held-out data, and name a possible cause."""
     if record.gain_low is None or record.gain_high is None or record.gain_low <= 0:
         return ""
     expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"
     return (
-        f", although {expected} were expected from held-out data: it may read updates by another convention than "
-        f"{record.convention or 'network.convention'} (`decloud-trainer convention` finds out)"
+        f", although held-out data predicted a gain of {expected}; it may read updates by another convention than "
+        f"{record.convention or 'network.convention'} (check with `decloud-trainer convention`)"
     )

@@ -1,4 +1,4 @@
-"""From a round and the user's settings to the plan of its training."""
+"""Turn a round and the user's settings into the plan of its training."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, ScoreSplit, Traini
 
 @dataclass(frozen=True)
 class SettingsPlanner:
-    """Plans with the user's `Settings`. Nothing from the chain but the round's number gets into the plan."""
+    """Plans with the user's `Settings`. The round's number is the only text from the chain in the plan."""
 
     settings: Settings
 
     @property
     def publish_reserve(self) -> float:
-        """Seconds that must be left for publishing when a training ends."""
+        """Seconds to leave for publishing when a training ends."""
         return self.settings.fit.publish_reserve_seconds
 
     def plan(
         self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
     ) -> TrainingPlan:
-        """The plan of a round's training.
+        """Return the plan of a round's training.
 
         Raises:
-            DatasetNotSupported: there is no reader for the round's data set.
+            DatasetNotSupported: no reader supports the round's data set.
         """
         return training_plan(
             self.settings,
@@ -44,33 +44,33 @@ class SettingsPlanner:
             folder=folder,
             name=str(record.round_id),
             finish_by=finish_by,
-            # Where a cluster trains, it puts in what it gives of its machine.
+            # A cluster replaces this number by the processors that it assigns.
             threads=max(1, processors() // self.settings.max_concurrent_rounds),
             read_as=cast("Convention | None", record.convention),
         )
 
     def sample(self) -> TrainingPlan:
-        """A plan of no round, to check the settings by."""
+        """Return a plan without a round, to check the settings."""
         return training_plan(
             self.settings, dataset={}, base_model=Path(BASE_MODEL_FILE), folder=Path(), name="check", threads=1
         )
 
     def _dataset_node(self, record: RoundRecord) -> dict[str, object]:
-        """What the worker builds its `Source` from, with the user's path where one is set."""
+        """Return the node from which the worker builds its `Source`."""
         settings = self.settings
         catalog = make_catalog(settings)
         data = catalog.data
         if redact(data.mirror) != data.mirror:
-            # The plan is a file, and this address may hold a key; the data set is on this machine by now.
+            # The plan is a file, and this address may hold a key. The data set is already on this machine.
             data = replace(data, mirror="")
         return catalog.find(record.resolved_dataset).node(data)
 
 
 def make_catalog(settings: Settings) -> Catalog:
-    """The catalogue with the network's names and the user's folder, mappings, paths and own data sets; see `Catalog`.
+    """Return the catalogue with the network's names and the user's folder, mappings, paths and custom data sets.
 
     Raises:
-        ConfigError: there is no such revision of the program.
+        ConfigError: the program has no such revision.
     """
     return Catalog(
         DataFolder.from_node(asdict(settings.data)),
@@ -93,10 +93,18 @@ def training_plan(
     score_split: ScoreSplit = "held_out",
     read_as: Convention | None = None,
 ) -> TrainingPlan:
-    """The plan of a training with the user's settings.
+    """Return the plan of a training with the user's settings.
 
-    ``dataset`` is the node of the data set, ``name`` that of the round or the experiment, for its logger; ``read_as``
-    is how the round's validator reads updates, None where it is not known. For the others see `RoundFile`.
+    Args:
+        settings: the user's settings.
+        dataset: the data set's node.
+        base_model: see `RoundFile`.
+        folder: see `RoundFile`.
+        name: of the round or the experiment, for its logger.
+        threads: see `RoundFile`.
+        finish_by: see `RoundFile`.
+        score_split: see `RoundFile`.
+        read_as: the convention of the round's validator, or None if it is not known.
     """
     nodes = {entry.name: getattr(settings, entry.name) for entry in fields(TrainingConfig)}
     logger = _logger_node(settings.logger or {}, name)
@@ -118,7 +126,7 @@ def training_plan(
 
 
 def _logger_node(logger: dict[str, Any], name: str) -> dict[str, object]:
-    """The chosen logger's node, for the round or the experiment of this name."""
+    """Return the logger's node with the name of the round or experiment filled in."""
     node = {key: value.replace("{round}", name) if isinstance(value, str) else value for key, value in logger.items()}
     if isinstance(node.get("save_dir"), str):
         node["save_dir"] = str(Path(str(node["save_dir"])).expanduser())
@@ -126,7 +134,7 @@ def _logger_node(logger: dict[str, Any], name: str) -> dict[str, object]:
 
 
 def processors() -> int:
-    """Those that this process may run on; at most as many as OMP_NUM_THREADS allows, where others share the machine."""
+    """Return the number of processors that this process may use; OMP_NUM_THREADS can lower it."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     given = os.environ.get("OMP_NUM_THREADS", "")
     return min(int(given), found) if given.isdecimal() and int(given) else found

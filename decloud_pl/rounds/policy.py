@@ -1,4 +1,4 @@
-"""What the user lets the daemon do."""
+"""The user's rules for the daemon."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True)
 class Policy:
-    """The user's wishes, and the daemon's own times.
+    """The user's rules, and the daemon's intervals.
 
     Attributes:
         criteria: which rounds to join.
-        resolve: from the chain's data set name to the one to train on; raises `DatasetError`.
-        prepare: sees to it that the files of a data set are here; raises `DatasetNotReady` while they are not.
-        entry: what is declared of a data set to train on; None where only its files describe it.
-        auto_train: False joins rounds and leaves their training to the user.
-        auto_claim: False leaves rewards in their vaults.
-        force: submits updates that are withheld, too.
-        poll_interval: seconds between looks at the chain while the WebSocket is away.
-        only_round: restricts the daemon to one round.
-        stop_after: stops after so many rounds have ended, and never joins more.
-        faucet: an empty wallet asks the network for lamports.
-        patience: seconds for which a reason not to join that passes by itself is not reported.
-        reconcile_interval: seconds between comparisons of everything on chain with the journal.
-        on_downloaded: takes what to call, from any thread, when a download that `prepare` began has ended.
-        wait_for_endpoint: waits at the start for an endpoint that is away until it is stopped.
-        stop_seconds: how long what is under way may take to come to an end when the daemon stops.
+        resolve: maps the chain's data set name to the data set to train on; raises `DatasetError`.
+        prepare: starts the download of a data set if needed; raises `DatasetNotReady` until its files are here.
+        entry: returns the catalogue's entry of a data set, or None if only its files describe it.
+        auto_train: if False, the daemon joins rounds and leaves their training to the user.
+        auto_claim: if False, the daemon leaves rewards in their vaults.
+        force: submit withheld updates, too.
+        poll_interval: seconds between polls of the chain while the WebSocket is disconnected.
+        only_round: the only round to work on.
+        stop_after: the number of rounds after which the daemon stops; it never joins more.
+        faucet: if the wallet is empty, request an airdrop from the network.
+        patience: seconds that a temporary reason against a join must last before it is reported.
+        reconcile_interval: seconds between full comparisons of the chain with the journal.
+        on_downloaded: registers a callback; any thread may call it when a download from `prepare` has ended.
+        wait_for_endpoint: at the start, wait for an unreachable endpoint until the daemon is stopped.
+        stop_seconds: the most seconds that running steps may take when the daemon stops.
     """
 
     criteria: Criteria
@@ -53,5 +53,5 @@ class Policy:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether the daemon is to end by itself, when certain rounds have."""
+        """Whether the daemon stops on its own after certain rounds have ended."""
         return self.only_round is not None or self.stop_after is not None

@@ -1,4 +1,4 @@
-"""The revision of the program, followed while the daemon runs: an upgrade in place must cost no reward."""
+"""Follow the program's revision while the daemon runs, so that an upgrade in place costs no reward."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ from decloud_pl.rounds.policy import DAY_SECONDS
 
 
 def is_of_layout(error: BaseException) -> bool:
-    """Whether a program refused the form of an instruction: another revision may run than the one assumed."""
+    """Return whether the program refused the form of an instruction.
+
+    Then the network may run another revision than the assumed one.
+    """
     return isinstance(error, ProgramError) and error.code in LAYOUT_ERRORS
 
 
 class Revisions:
-    """Finds out the program's revision, keeps it in the journal, and makes it the current dialect.
+    """Detects the program's revision, stores it in the journal and sets the current dialect.
 
     Args:
         rpc: the network.
-        dialect: is changed to what is found.
-        journal: keeps what is found.
-        reporter: hears of every change.
-        payer: the own wallet's address.
+        dialect: set to the detected revision.
+        journal: stores the detected revision.
+        reporter: receives an event for every change.
+        payer: the address of the daemon's wallet.
         now: Unix seconds.
     """
 
@@ -54,27 +57,27 @@ class Revisions:
 
     @property
     def is_decided(self) -> bool:
-        """Whether it is known which revision runs."""
+        """Whether the running revision is known."""
         return self._dialect.revision.is_decided
 
     @property
     def is_supported(self) -> bool:
-        """Whether this program can work with the one on chain."""
+        """Whether the daemon supports the running revision."""
         return self._dialect.revision.is_supported
 
     def candidates(self) -> list[Dialect]:
-        """Every dialect, the most likely first."""
+        """Return every dialect, the most likely one first."""
         return self._dialect.candidates()
 
     async def begin(self) -> None:
-        """Takes what the journal holds, or finds it out where that is a day old or undecided.
+        """Use the revision from the journal. Detect it if that one is missing, undecided or a day old.
 
         Raises:
             ChainError: no endpoint answers.
         """
         stored = stored_revision(self._journal)
         if stored is not None and not stored.at:
-            stored = None  # a user had set it, and does so no longer
+            stored = None  # it came from network.dialect, which is now auto
         if stored is not None:
             self._dialect.revision = stored
         if stored is None or not stored.is_decided or self._now() - stored.at >= DAY_SECONDS:
@@ -82,7 +85,7 @@ class Revisions:
         self._report()
 
     async def look(self) -> None:
-        """Finds out which revision runs now.
+        """Detect which revision runs now.
 
         Raises:
             ChainError: no endpoint answers.
@@ -96,7 +99,7 @@ class Revisions:
         before = self._dialect.revision
         found = await detect(self._rpc, self._dialect.program_id, payer=self._payer, now=self._now())
         if before.is_decided and found.is_supported and not found.is_decided:
-            return  # nothing on chain contradicts what was decided before
+            return  # the chain does not contradict the earlier result
         store_revision(self._journal, found)
         self._dialect.revision = found
 

@@ -1,4 +1,4 @@
-"""The checks of a round before a join, with their outcomes, and the verdict that follows from them. Pure."""
+"""Check a round before a join, and derive the verdict. These functions are pure."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from decloud_pl.errors import DatasetError, InvalidCid, first_line
 from decloud_pl.store.ipfs.cid import Cid
 
 WALLET_MINIMUM = 890_880
-"""A wallet that pays must keep the rent-exempt minimum of an empty account."""
+"""The rent-exempt minimum of an empty account in lamports. A wallet that pays must keep it."""
 TRANSACTIONS_PER_ROUND = 3
 _WATT_SECONDS_PER_KWH = 3_600_000
-_TOO_LATE = "its deadline for joining has passed"
+_TOO_LATE = "its join deadline has passed"
 _SAFETY = 1.25
-"""How much slower than measured a training may turn out."""
+"""The allowed slowdown of a training compared with the measurement."""
 
 
 def join_cost(deposit: int, max_priority_lamports: int) -> int:
-    """The most that joining, submitting and claiming can take from a wallet, in lamports."""
+    """Return the most lamports that joining, submitting and claiming can cost."""
     return deposit + TRANSACTIONS_PER_ROUND * (SIGNATURE_FEE + max_priority_lamports)
 
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What the user wants; amounts in lamports.
+    """The user's criteria for joining. Amounts are in lamports.
 
     Attributes:
-        datasets: names to train for, the chain's or the mapped ones; none means any.
-        rewards: the rewards that are worth a round.
-        max_concurrent_rounds: rounds to work on at a time.
-        join_cost: what a round can cost, see `join_cost`.
-        daily_cap: what fees and deposits may take in 24 hours, 0 for no cap.
-        own: functions of the user's own, by name, that say of a round and a `Situation` why not to join, or nothing.
+        datasets: the data sets to train for, by the chain's or the mapped names; empty means any.
+        rewards: the limits of the reward.
+        max_concurrent_rounds: the most rounds to work on at a time.
+        join_cost: the most that a round can cost, see `join_cost`.
+        daily_cap: the most that fees and deposits may cost in 24 hours; 0 means no cap.
+        own: the user's own criteria by name. Each returns why not to join a round in a `Situation`, or "".
     """
 
     datasets: Collection[str] = ()
@@ -48,17 +48,17 @@ class Criteria:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """How things stand for this wallet and this machine.
+    """The current state of this wallet and this machine.
 
     Attributes:
         now: Unix seconds of the chain's clock.
         balance: the wallet's lamports.
-        occupied_slots: rounds whose training lies ahead or runs.
-        spent: lamports that fees and deposits took in the last 24 hours.
-        train_seconds: measured seconds from the start of a training to its published update, by data set.
-        submit_window: seconds that rounds left for that so far, None when none was seen.
-        join_seconds: measured seconds that a join takes.
-        unsupported: why the network's program is none that this one works with, empty where it is.
+        occupied_slots: the number of rounds whose training runs or is still to come.
+        spent: lamports spent on fees and deposits in the last 24 hours.
+        train_seconds: by data set, the measured seconds from the start of a training to its published update.
+        submit_window: the seconds that earlier rounds left for this, or None without an earlier round.
+        join_seconds: the measured seconds of a join.
+        unsupported: why the daemon does not support the network's program, or "".
     """
 
     now: int
@@ -73,14 +73,14 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One test of a round.
+    """The result of one check of a round.
 
     Attributes:
-        name: short and stable, for people and programs.
-        passed: whether it speaks for joining.
-        detail: the figures; as a reason it completes "not joined, …".
-        settled: a failure that can never become a pass.
-        passing: a failure that as a rule is over within moments, without anything that the user does.
+        name: a short, stable name for people and programs.
+        passed: whether the check allows a join.
+        detail: the values behind the result. For a failure it completes "not joined, …".
+        settled: whether the failure is permanent.
+        passing: whether the failure usually disappears within moments without action by the user.
     """
 
     name: str
@@ -94,8 +94,13 @@ class Check:
 class Decision:
     """The verdict on one round.
 
-    ``settled`` means that it can never become a yes, so the round need not be looked at again; ``unready`` that only
-    its data set's files are missing; ``passing`` that the reason is over within moments as a rule.
+    Attributes:
+        accept: whether to join.
+        reason: why; completes "not joined, …" if ``accept`` is False.
+        resolved_dataset: the data set to train on, "" if ``accept`` is False.
+        settled: whether a refusal is permanent, so that the daemon can drop the round.
+        unready: whether only the files of the data set are missing.
+        passing: whether the reason usually disappears within moments.
     """
 
     accept: bool
@@ -109,9 +114,9 @@ class Decision:
 def explain(
     round_: Round, criteria: Criteria, situation: Situation, *, resolve: Callable[[str], str]
 ) -> tuple[Check, ...]:
-    """Every check of a round, in the order in which they decide.
+    """Return all checks of a round, in the order of their precedence.
 
-    ``resolve`` leads from the chain's data set name to the one to train on; it raises `DatasetError`.
+    ``resolve`` maps the chain's data set name to the data set to train on; it raises `DatasetError`.
     """
     resolved, dataset = _dataset(round_, resolve)
     return (
@@ -134,7 +139,10 @@ def explain(
 
 
 def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
-    """The decision that follows from `explain`: its reason is the first failed check that settles it, or the first."""
+    """Derive the decision from the checks of `explain`.
+
+    Its reason is the first permanent failure. Without one it is the first failure.
+    """
     failed = [check for check in checks if not check.passed]
     if failed:
         first = next((check for check in failed if check.settled), failed[0])
@@ -143,7 +151,7 @@ def verdict(checks: Sequence[Check], resolved_dataset: str) -> Decision:
 
 
 def why_closed(round_: Round, now: int) -> str:
-    """Why a round takes no trainer any more, empty while it does; completes "not joined, …".
+    """Return why a round accepts no more trainers, or "" if it does; completes "not joined, …".
 
     ``now`` is in Unix seconds of the chain's clock.
     """
@@ -159,14 +167,14 @@ def _full(round_: Round) -> str:
 
 
 def _program(situation: Situation) -> Check:
-    # Not settled: the program may be upgraded, and so may this one.
+    # Not settled: the network's program and decloud_pl may both be upgraded.
     return Check("program", passed=not situation.unsupported, detail=situation.unsupported or "its revision is known")
 
 
 def _status(round_: Round, situation: Situation) -> Check:
     if round_.status is RoundStatus.WAITING_VALIDATOR:
         if situation.now > round_.validator_deadline:
-            detail = "no validator has claimed it in time"
+            detail = "no validator claimed it in time"
             return Check("status", passed=False, detail=detail, settled=True)
         return Check("status", passed=False, detail="no validator has claimed it yet", passing=True)
     if round_.status is not RoundStatus.WAITING_TRAINERS:
@@ -177,12 +185,12 @@ def _status(round_: Round, situation: Situation) -> Check:
 def _join_deadline(round_: Round, situation: Situation) -> Check:
     name = "join deadline"
     if round_.status is not RoundStatus.WAITING_TRAINERS:
-        return Check(name, passed=True, detail="it has none yet or no longer")
+        return Check(name, passed=True, detail="it does not apply in the current status")
     left = round_.join_deadline - situation.now
     if left < 0:
         return Check(name, passed=False, detail=_TOO_LATE, settled=True)
     if left < situation.join_seconds:
-        detail = f"its deadline for joining is in {left} s, and a join takes {situation.join_seconds:.0f} s here"
+        detail = f"its join deadline is in {left} s, but a join takes {situation.join_seconds:.0f} s on this machine"
         return Check(name, passed=False, detail=detail, settled=True)
     return Check(name, passed=True, detail=f"{left} s are left")
 
@@ -197,10 +205,10 @@ def _min_reward(round_: Round, criteria: Criteria) -> Check:
     reward, least = format_sol(round_.net_reward), format_sol(criteria.rewards.min_lamports)
     if round_.net_reward < criteria.rewards.min_lamports:
         detail = f"its reward of {reward} is below your minimum of {least}"
-        # The treasury takes nothing under a revision that may yet turn out to be the one that runs.
+        # Under another revision, which may be the running one, the treasury takes no fee.
         settled = round_.reward_amount < criteria.rewards.min_lamports
         return Check("minimum reward", passed=False, detail=detail, settled=settled)
-    return Check("minimum reward", passed=True, detail=f"{reward}, at least {least} is wanted")
+    return Check("minimum reward", passed=True, detail=f"{reward}; your minimum is {least}")
 
 
 def _max_reward(round_: Round, criteria: Criteria) -> Check:
@@ -209,7 +217,8 @@ def _max_reward(round_: Round, criteria: Criteria) -> Check:
     if limit and round_.net_reward > limit:
         detail = f"its reward of {reward} is above your maximum of {most}"
         return Check("maximum reward", passed=False, detail=detail, settled=True)
-    return Check("maximum reward", passed=True, detail=f"{reward}, {'at most ' + most if limit else 'any'}")
+    detail = f"{reward}; your maximum is {most}" if limit else f"{reward}; no maximum is set"
+    return Check("maximum reward", passed=True, detail=detail)
 
 
 def _dataset(round_: Round, resolve: Callable[[str], str]) -> tuple[str | None, Check]:
@@ -231,7 +240,7 @@ def _model_cid(round_: Round) -> Check:
 
 def _wanted(round_: Round, resolved: str | None, criteria: Criteria) -> Check:
     if criteria.datasets and not {round_.dataset, resolved} & set(criteria.datasets):
-        detail = f"you do not train for the data set {round_.dataset}; to do so, add it to datasets or --dataset"
+        detail = f"your settings exclude the data set {round_.dataset}; to train on it, add it to datasets or --dataset"
         return Check("wanted data sets", passed=False, detail=detail, settled=True)
     return Check("wanted data sets", passed=True, detail=", ".join(sorted(criteria.datasets)) or "any")
 
@@ -240,39 +249,39 @@ def _speed(resolved: str | None, situation: Situation) -> Check:
     seconds = None if resolved is None else situation.train_seconds.get(resolved)
     if seconds is None or situation.submit_window is None:
         return Check("speed", passed=True, detail="not measured yet")
-    detail = f"a training takes {seconds:.0f} s here, rounds leave {situation.submit_window} s"
-    # Not settled: settings and windows change, and so does what else the machine has to do.
+    detail = f"a training takes {seconds:.0f} s on this machine, and rounds leave {situation.submit_window} s"
+    # Not settled: the settings, the windows and the machine's load change.
     return Check("speed", passed=seconds * _SAFETY <= situation.submit_window, detail=detail)
 
 
 def _profit(round_: Round, resolved: str | None, criteria: Criteria, situation: Situation) -> Check:
     rewards, least = criteria.rewards, criteria.rewards.min_profit
     if not least:
-        return Check("expected profit", passed=True, detail="not asked for")
+        return Check("expected profit", passed=True, detail="no minimum is set")
     seconds = 0 if resolved is None else -(-int(situation.train_seconds.get(resolved, 0) * 1000) // 1000)
     share = round_.after_treasury(round_.trainers_pool // (round_.trainers_count + 1))
     energy = parse_sol(rewards.sol_per_kwh) * rewards.watts * seconds // _WATT_SECONDS_PER_KWH
     profit = share - criteria.join_cost - energy
     detail = (
-        f"expected {format_sol(profit)} ({format_sol(share)} as one of {round_.trainers_count + 1}, less "
-        f"{format_sol(criteria.join_cost)} of fees and deposit and {format_sol(energy)} of energy), at least "
-        f"{format_sol(parse_sol(least))} is wanted"
+        f"its expected profit is {format_sol(profit)} ({format_sol(share)} as one of {round_.trainers_count + 1} "
+        f"trainers, less {format_sol(criteria.join_cost)} for fees and deposit and {format_sol(energy)} for energy); "
+        f"your minimum is {format_sol(parse_sol(least))}"
     )
     return Check("expected profit", passed=profit >= parse_sol(least), detail=detail)
 
 
 def _balance(criteria: Criteria, situation: Situation) -> Check:
     needed = criteria.join_cost + WALLET_MINIMUM
-    detail = f"the wallet holds {format_sol(situation.balance)}, joining needs {format_sol(needed)}"
+    detail = f"the wallet holds {format_sol(situation.balance)}, and a join needs {format_sol(needed)}"
     return Check("balance", passed=situation.balance >= needed, detail=detail)
 
 
 def _daily_cap(criteria: Criteria, situation: Situation) -> Check:
     if not criteria.daily_cap:
-        return Check("daily cap", passed=True, detail="none is set")
+        return Check("daily cap", passed=True, detail="no cap is set")
     detail = (
         f"{format_sol(situation.spent)} of your daily cap of {format_sol(criteria.daily_cap)} are spent, "
-        f"and a round may take {format_sol(criteria.join_cost)}"
+        f"and a round may cost {format_sol(criteria.join_cost)}"
     )
     return Check("daily cap", passed=situation.spent + criteria.join_cost <= criteria.daily_cap, detail=detail)
 
@@ -288,6 +297,6 @@ def _slots(criteria: Criteria, situation: Situation) -> Check:
 def _own(name: str, why_not: Callable[[Round, Situation], str], round_: Round, situation: Situation) -> Check:
     try:
         reason = why_not(round_, situation)
-    except Exception as error:  # noqa: BLE001  # it is the user's code, which may raise anything; the daemon goes on
+    except Exception as error:  # noqa: BLE001  # the user's code may raise anything, and the daemon must continue
         reason = f"your criterion {name} failed with {type(error).__name__}: {first_line(error)}"
-    return Check(name, passed=not reason, detail=reason or "nothing speaks against it")
+    return Check(name, passed=not reason, detail=reason or "it has no objection")

@@ -1,6 +1,6 @@
-"""The effects of a round's life: join, train, publish, submit, claim.
+"""The steps of a round: join, train, publish, submit, check, claim.
 
-Each writes its state to the journal first, may be repeated without harm, and returns the row as it is then.
+Each step first writes its state to the journal. It may be repeated without harm, and it returns the new row.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PUBLISHES_REMEMBERED = 10
 
 
 class Plan(Protocol):
-    """What a worker trains by, see `decloud_pl.train.plan.TrainingPlan`."""
+    """The plan of a training, see `decloud_pl.train.plan.TrainingPlan`."""
 
     def write(self, folder: Path) -> None: ...
 
@@ -56,8 +56,8 @@ class Plan(Protocol):
 class Planner(Protocol):
     """Turns a round into the worker's plan.
 
-    ``finish_by`` is the Unix time of this machine by which the update must be on disk; ``publish_reserve`` the
-    seconds that publishing is given at least.
+    ``finish_by`` is the Unix time of this machine by which the update must be on disk. ``publish_reserve`` is the least
+    number of seconds to leave for publishing.
     """
 
     @property
@@ -68,16 +68,16 @@ class Planner(Protocol):
 
 @dataclass(frozen=True)
 class Steps:
-    """Everything a round's effects need.
+    """The steps of rounds, with everything that they need.
 
     Attributes:
-        rounds_folder: where rounds have their folders.
-        max_model_bytes: caps a download.
-        deposit: lamports that the account a join creates must hold.
-        shares: places for trainings that run at the same time.
-        conventions: how validators read updates; None leaves it to the planner.
-        base_models: looked at before a join; None joins without.
-        revisions: of the program; None where the user has named the one that runs.
+        rounds_folder: the parent of the rounds' folders.
+        max_model_bytes: the size limit of a download.
+        deposit: the lamports that a join deposits in the account that it creates.
+        shares: the resources of trainings that run at the same time.
+        conventions: chooses each validator's convention; None leaves the choice to the planner.
+        base_models: inspects base models before a join; None joins without an inspection.
+        revisions: detects the program's revision; None if the user has set it.
     """
 
     chain: ChainClient
@@ -101,11 +101,14 @@ class Steps:
     now: Callable[[], float] = time.time
 
     def folder(self, round_id: int) -> Path:
-        """Where a round's files are until it is over."""
+        """Return the folder of a round's files, which exists until the round is over."""
         return self.rounds_folder / str(round_id)
 
     def update_on_disk(self, round_id: int) -> Update | None:
-        """The finished training of a round; a damaged one is put aside to be made again."""
+        """Return a round's finished update, or None.
+
+        A damaged ``update.json`` is renamed, so that the round trains again.
+        """
         path = self.folder(round_id) / UPDATE_FILE
         try:
             return read_update(path)
@@ -114,19 +117,19 @@ class Steps:
             return None
 
     def drop_withheld(self, round_id: int) -> None:
-        """Makes a round whose update is withheld train anew; a checkpoint of the same training is gone on from."""
+        """Remove a withheld update, so that the round trains again. A checkpoint of the same training stays usable."""
         update = self.update_on_disk(round_id)
         if update is not None and update.withheld:
             (self.folder(round_id) / UPDATE_FILE).unlink()
 
     def hand_in(self, round_id: int, update: Update) -> None:
-        """Makes an update that was trained elsewhere the round's own, as its worker would have left it.
+        """Copy an update that was trained elsewhere into the round's folder, as if its worker had written it.
 
-        It replaces an earlier one, unless that may be on its way to the chain.
+        It replaces an earlier update that was not sent to the chain.
 
         Raises:
-            RoundError: an earlier one may be.
-            TrainingError: the update's file is not what the update says.
+            RoundError: an earlier update may already be on its way to the chain.
+            TrainingError: the update's file is missing or incomplete.
         """
         folder = self.folder(round_id)
         make_private(folder)
@@ -139,10 +142,10 @@ class Steps:
             if self.attempts(f"submit:{round_id}"):
                 raise RoundError(
                     f"An earlier update of round {round_id} is being submitted: {record.pinned_cid}.",
-                    fix="Claim the round: that completes the submission.",
+                    fix=f"Claim the round; the claim completes the submission: decloud-trainer claim {round_id}",
                 )
             self.keep(replace(record, pinned_cid=None, pinned_provider=None))
-        # Until the new file is in place there is no update: the old description would be of other bytes.
+        # Remove the old description first: it does not match the new file.
         (folder / UPDATE_FILE).unlink(missing_ok=True)
         try:
             if not path.exists() or not path.samefile(update.path):
@@ -153,27 +156,27 @@ class Steps:
                 f"The update {update.path} cannot be read: {error.strerror}.", fix="Train again."
             ) from error
         if not complete:
-            raise TrainingError(f"The update {update.path} is not complete.", fix="Train again.")
+            raise TrainingError(f"The update {update.path} is incomplete.", fix="Train again.")
         write_update(folder / UPDATE_FILE, update_in_place)
 
     def is_planned_otherwise(self, record: RoundRecord) -> bool:
-        """Whether the settings have changed since a round's update was made so that another one would come out."""
+        """Return whether the settings have changed since a round's training, so that its update would differ."""
         folder = self.folder(record.round_id)
         plan = self.planner.plan(record, base_model=folder / BASE_MODEL_FILE, folder=folder)
         return plan.differs_from(folder)
 
     def is_read_otherwise(self, record: RoundRecord) -> bool:
-        """Whether a later round shows that the validator reads updates by another convention than was trained for."""
+        """Return whether a later round shows that the validator's convention is not the one of the training."""
         if self.conventions is None or record.convention is None:
             return False
         return self.conventions.of(record.validator).convention != record.convention
 
     def attempts(self, key: str) -> list[Attempt]:
-        """Transactions that this daemon has signed for an intent."""
+        """Return the transactions that this daemon has signed under a key such as ``join:7``."""
         return JournalTransactionLog(self.journal).attempts(key)
 
     def enter(self, record: RoundRecord, state: State, reason: str = "") -> RoundRecord:
-        """Writes down that a state begins (or goes on, where only the reason is new)."""
+        """Write a new state, or a new reason for the same state, to the journal."""
         if (record.state, record.reason) == (state, reason):
             return record
         fresh = replace(record, state=state, reason=reason)
@@ -182,13 +185,13 @@ class Steps:
         return self.keep(fresh)
 
     def reopen(self, record: RoundRecord, state: State) -> RoundRecord:
-        """Takes up a round that had ended, with all its attempts; what it had pinned goes where it was not sent."""
+        """Reopen a round that has ended, with all its attempts. Forget its pinned CID if no submission was signed."""
         if not self.attempts(f"submit:{record.round_id}"):
             record = replace(record, pinned_cid=None, pinned_provider=None)
-        return self.keep(replace(record, state=state, reason="taken up again", attempts=0, next_try_at=0))
+        return self.keep(replace(record, state=state, reason="reopened", attempts=0, next_try_at=0))
 
     def keep(self, record: RoundRecord) -> RoundRecord:
-        """Writes a row as it is and tells the reporter."""
+        """Write a row to the journal and report it."""
         self.journal.save(record)
         self.reporter.report(Changed(record))
         return record
@@ -220,11 +223,11 @@ class Steps:
         )
 
     async def train(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
-        """Trains in a worker that is ended when the deadline for submissions passes.
+        """Train in a worker. The worker is stopped when the submit deadline passes.
 
         Raises:
-            TrainingError: the worker failed, hung or was not ready in time.
-            StoreError: the base model cannot be fetched.
+            TrainingError: the worker failed, hung or did not finish in time.
+            StoreError: the base model cannot be downloaded.
         """
         until = self.monotonic() + max(1, seconds_left)
         window = record.submit_window if record.submit_window is not None else seconds_left
@@ -234,7 +237,7 @@ class Steps:
                 base_model = await self.fetch_base_model(record)
         except TimeoutError as error:
             raise TrainingError(
-                "The deadline for submissions passed during the download of the base model.",
+                "The submit deadline passed during the download of the base model.",
                 fix="Add a faster gateway to network.gateways.",
             ) from error
         folder = self.folder(record.round_id)
@@ -254,21 +257,21 @@ class Steps:
                     await self.executor.train(folder, on_progress, environment=environment)
             except TimeoutError as error:
                 raise TrainingError(
-                    "The deadline for submissions passed during the training.",
+                    "The submit deadline passed during the training.",
                     fix="Lower epochs or max_batches.",
                 ) from error
         update = self.update_on_disk(record.round_id)
         if update is None:
-            raise TrainingError("The training process ended well but left no update.")
+            raise TrainingError("The training process exited with code 0 but wrote no update.")
         return self.keep(replace(_with_update(record, update), train_seconds=self.monotonic() - begun))
 
     def _with_convention(self, record: RoundRecord) -> RoundRecord:
-        """The row with how the round's validator is taken to read updates now."""
+        """Return the row with the convention that is now assumed for the round's validator."""
         if self.conventions is None:
             return record
         choice = self.conventions.of(record.validator)
-        taken = f"The validator is taken to read updates as {choice.convention}, because {choice.why}."
-        self.reporter.report(Noted(record.round_id, taken))
+        message = f"Assuming that the validator reads updates as {choice.convention}, because {choice.why}."
+        self.reporter.report(Noted(record.round_id, message))
         return replace(record, convention=choice.convention, convention_why=choice.why)
 
     async def publish(self, record: RoundRecord) -> RoundRecord:
@@ -298,7 +301,7 @@ class Steps:
     async def submit(self, record: RoundRecord) -> RoundRecord:
         cid = record.pinned_cid
         if cid is None:
-            raise TrainingError("There is no pinned update to submit.")
+            raise TrainingError("The round has no pinned update to submit.")
         record = self.enter(record, State.SUBMITTING)
 
         async def landed() -> bool:
@@ -310,7 +313,7 @@ class Steps:
         return self.keep(replace(record, submit_signature=signature or record.submit_signature))
 
     async def check(self, record: RoundRecord, round_: Round) -> RoundRecord:
-        """Moves a round on that hangs past its deadline; anyone may, and nobody else has."""
+        """Move a stalled round past its deadline. Anyone may send this transaction, and nobody else has."""
 
         async def landed() -> bool:
             current = await self.chain.round(record.round_id)
@@ -318,7 +321,7 @@ class Steps:
 
         instruction = self.dialect.check_round(record.round_id, creator=round_.creator)
         await self._send(instruction, f"check:{record.round_id}:{round_.status.name}", landed)
-        return self.enter(record, State.SUBMITTED, "moved on past its deadline, waiting for the validator's scores")
+        return self.enter(record, State.SUBMITTED, "moved past its deadline, waiting for the validator's scores")
 
     async def claim(self, record: RoundRecord, round_: Round, contribution_bps: int) -> RoundRecord:
         record = self.enter(
@@ -347,9 +350,9 @@ class Steps:
         )
 
     async def _send_claim(self, round_id: int, landed: Callable[[], Awaitable[bool]]) -> tuple[str | None, Dialect]:
-        """Sends the claim in the form of the current revision, or failing that of any other; says which form it was.
+        """Send the claim in the form of the current revision, then of the others; return the accepted dialect.
 
-        The program may have been upgraded since it was looked at. A form that it refuses costs nothing: it is
+        The program may have been upgraded since its detection. A refused form costs no fee: every transaction is
         simulated before it is signed.
         """
         revisions, refused = self.revisions, list[Dialect]()
@@ -368,7 +371,7 @@ class Steps:
             refused.append(dialect)
 
     def finish(self, record: RoundRecord, state: State, reason: str) -> RoundRecord:
-        """Ends a round and frees its folder."""
+        """End a round and delete its folder."""
         record = self.enter(record, state, reason)
         shutil.rmtree(self.folder(record.round_id), ignore_errors=True)
         return record
@@ -380,7 +383,7 @@ class Steps:
         return receipt.signature
 
     def publish_reserve(self) -> float:
-        """Seconds to leave for publishing before a deadline."""
+        """Return the seconds to leave for publishing before a deadline."""
         return publish_reserve(self.journal.rounds(), self.planner.publish_reserve)
 
     def _update(self, record: RoundRecord) -> Update:
@@ -393,23 +396,23 @@ class Steps:
 def fetch_base_model(
     folder: Path, cid: str, reader: Fetcher, *, max_bytes: int, cancel: threading.Event = NEVER
 ) -> Path:
-    """Downloads a base model into a round's folder, verified against its CID, unless it is there already.
+    """Download a base model into a round's folder and verify it against its CID, unless it is already there.
 
     Raises:
-        StoreError: nobody has it, it is too large, or its bytes do not match.
+        StoreError: no gateway has it, it is too large, or its bytes do not match the CID.
         Cancelled: ``cancel`` was set.
     """
     make_private(folder)
     path = folder / BASE_MODEL_FILE
-    # The file appears by a rename after its last block was verified, so its presence is enough. Where something else
-    # is, a link or a pipe, the rename replaces it.
+    # A rename creates the file after its last block was verified, so its presence is enough. The rename replaces
+    # anything else at this path, such as a link or a pipe.
     if path.is_symlink() or not path.is_file():
         reader.fetch(cid, path, max_bytes=max_bytes, cancel=cancel)
     return path
 
 
 def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
-    """Seconds to leave for publishing: a multiple of the slowest of late, but not less than ``least``."""
+    """Return the seconds to leave for publishing: a multiple of the slowest recent one, at least ``least``."""
     measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
     return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
 

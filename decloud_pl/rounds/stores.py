@@ -1,4 +1,4 @@
-"""From settings to stores and readers; top to bottom, no rules but one."""
+"""Build stores, gateways and publishers from settings."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from decloud_pl.store.registry import Provider, StorageConfig, unknown
 
 
 def make_stores(settings: Settings) -> list[Store]:
-    """The store that ``storage`` names, then those of ``storage.fallback``.
+    """Return the store of ``storage``, then the stores of ``storage.fallback``.
 
     Raises:
-        ConfigError: an unknown name, missing credentials, or a store of this machine on a public network.
+        ConfigError: a name is unknown, credentials are missing, or a store serves only this machine.
     """
     return [make_store(kind, settings) for kind in dict.fromkeys([settings.storage.kind, *settings.storage.fallback])]
 
 
 def make_store(kind: str, settings: Settings) -> Store:
-    """One provider's store.
+    """Return the store of one provider.
 
     Raises:
         ConfigError: as `make_stores`.
@@ -48,23 +48,23 @@ def make_store(kind: str, settings: Settings) -> Store:
             else ""
         )
         raise ConfigError(
-            f"The {kind} store serves this machine only, so nobody on {network.name} could fetch your"
-            " updates and no validator would pay for them.",
+            f"The {kind} store serves only this machine: validators on {network.name} could not download your updates,"
+            " and you would get no reward.",
             fix=f"Set {others}{own}.",
         )
     return _built(known[kind], settings)
 
 
 def _built(provider: Provider, settings: Settings) -> Store:
-    """A provider's store, with its own secrets and no others."""
+    """Build a provider's store. It gets its own secrets and no others."""
     values = {secret.name: settings.secrets.get(secret.name) for secret in provider.secrets}
     objects = {"secrets": {name: value for name, value in values.items() if value}} if provider.secrets else {}
     store = build(provider.store, packages=settings.allow_packages, **objects)
-    # The journal tells stores apart by their names.
+    # The journal distinguishes stores by their names.
     if not isinstance(store, Store) or store.name != provider.name:
         raise ConfigError(
-            f"{provider.store['_target_']} does not give a store named {provider.name!r}.",
-            fix="See decloud_pl.store.Store for what a store has.",
+            f"{provider.store['_target_']} does not return a store with the name {provider.name!r}.",
+            fix="Implement decloud_pl.store.Store and set its `name`.",
         )
     return store
 
@@ -74,35 +74,35 @@ def _is_local(network: NetworkConfig) -> bool:
 
 
 def make_gateways(network: NetworkConfig, storage: StorageConfig) -> GatewayReader:
-    """The network's gateways, to read back with: nothing of it comes from a cache."""
+    """Return a reader of the network's gateways without a cache, to verify uploads."""
     return GatewayReader(network.gateways, timeout=storage.timeout)
 
 
 def make_reader(network: NetworkConfig, storage: StorageConfig, home: Path) -> CachedReader:
-    """The network's gateways behind the cache of this machine."""
+    """Return a reader of the network's gateways with this machine's cache."""
     return CachedReader(make_gateways(network, storage), home / "cache")
 
 
 def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: NetworkConfig) -> StorePublisher:
-    """Publishes through these stores, in this order, and reads back through the network's gateways."""
+    """Return a publisher that tries these stores in order and verifies uploads through the network's gateways."""
     reader = make_gateways(network, storage)
     return StorePublisher(stores, reader, read_back_seconds=storage.read_back_seconds)
 
 
 def collect_garbage(store: LocalStore, journal: Journal) -> list[str]:
-    """Removes the updates of finished rounds from a store on this machine; returns their CIDs.
+    """Remove the updates of finished rounds from a store on this machine; return their CIDs.
 
-    Files that the journal does not know are somebody else's, for example a creator's models, and stay. Nobody calls
-    this but the user: a creator may want a finished round's updates.
+    Files without a row in the journal, for example a creator's models, stay. Only a command of the user calls this:
+    a creator may still want the updates of a finished round.
     """
     return store.gc(set(store.cids()) - finished_cids(journal, store.name))
 
 
 def collect_garbage_of_home(settings: Settings) -> list[str]:
-    """`collect_garbage` for the journal in the user's folder and every store on this machine.
+    """Run `collect_garbage` with the journal in the home folder for every store on this machine.
 
     Raises:
-        JournalLocked: a daemon is at work.
+        JournalLocked: a daemon is running.
     """
     path = settings.home_path / JOURNAL_FILE
     if not path.exists():

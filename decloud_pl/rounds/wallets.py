@@ -1,6 +1,6 @@
-"""The wallets that ``conf/wallet`` chooses from. Each function opens one, for its ``_target_``.
+"""The choices of ``conf/wallet``. Each function opens one kind of wallet and is the ``_target_`` of its file.
 
-A wallet of a user's own is a function of the same arguments, in a package that ``allow_packages`` names.
+A custom wallet is a function with the same arguments, in a package listed in ``allow_packages``.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from decloud_pl.errors import ConfigError, WalletError
 
 
 def open_wallet(config: WalletConfig, secrets: Secrets, packages: Collection[str] = ()) -> Wallet:
-    """The wallet that ``wallet=…`` chooses; ``packages`` of the user's own may bring one.
+    """Open the wallet that ``wallet=…`` chooses; ``packages`` lists the packages allowed for a custom wallet.
 
     Raises:
-        WalletError: there is none; the message says all the ways to give one.
-        ConfigError: the wallet of a user's own is none, or is not allowed.
+        WalletError: no key was found; the message lists all ways to configure one.
+        ConfigError: the custom wallet is not a `Wallet`, or its package is not allowed.
     """
     target = f"{__name__}.{config.kind.replace('-', '_')}" if config.kind else config._target_
     wallet = build({"_target_": target}, packages=packages, config=config, secrets=secrets)
     if not isinstance(wallet, Wallet):
-        raise ConfigError(f"{target} does not give a wallet.", fix="Return a decloud_pl.chain.wallet.Wallet.")
+        raise ConfigError(f"{target} does not return a wallet.", fix="Return a decloud_pl.chain.wallet.Wallet.")
     return wallet
 
 
 def environment(config: WalletConfig, secrets: Secrets) -> Wallet:  # noqa: ARG001
-    """The key in ``DECLOUD_PRIVATE_KEY`` alone."""
+    """Open the wallet with the key in ``DECLOUD_PRIVATE_KEY``."""
     if not os.environ.get(ENVIRONMENT_VARIABLE):
         raise WalletError(
             f"wallet=environment, but {ENVIRONMENT_VARIABLE} is not set.",
@@ -41,36 +41,42 @@ def environment(config: WalletConfig, secrets: Secrets) -> Wallet:  # noqa: ARG0
 
 
 def keyring(config: WalletConfig, secrets: Secrets) -> Wallet:  # noqa: ARG001
-    """The key in the system keyring."""
+    """Open the wallet with the key in the system keyring."""
     held = secrets.in_keyring("private_key")
     if held is None:
         raise WalletError(
-            "wallet=keyring, but the system keyring holds no private_key.",
-            fix="Put it there with: decloud-trainer config --set private_key=- --keyring",
+            "wallet=keyring, but the system keyring has no private_key.",
+            fix="Store it with: decloud-trainer config --set private_key=- --keyring",
         )
     return parse_key(held, "The system keyring")
 
 
 def solana_cli(config: WalletConfig, secrets: Secrets) -> Wallet:  # noqa: ARG001
-    """The key file that ``solana config get`` names."""
+    """Open the wallet with the key file that ``solana config get`` shows."""
     file = Path(DEFAULT_FILE).expanduser()
     found = read_solana_cli_config(file)
     path = None if found is None else found.key_file()
     if path is None or not path.exists():
         raise WalletError(
-            f"wallet=solana-cli, but {file} names no key file.",
-            fix="Name one with `solana config set --keypair FILE`, or choose another wallet.",
+            f"wallet=solana-cli, but {file} does not name an existing key file.",
+            fix="Set one with `solana config set --keypair FILE`, or choose another wallet.",
         )
     return load_wallet(keypair_path=path, environ={}, strict=config.strict)
 
 
 def keypair(config: WalletConfig, secrets: Secrets) -> Wallet:
-    """The first key found in the environment, the setting ``private_key``, the key file and the Solana CLI's."""
+    """Open the wallet with the first key found.
+
+    It searches the environment, the setting ``private_key``, the key file and the Solana CLI's key file.
+    """
     private_key = secrets.get("private_key")
     path = None if private_key else key_file(config.keypair_path, "The setting keypair_path")
     if path is not None and not path.exists() and config.keypair_path != type(config)().keypair_path:
-        # Another wallet than the one that was named would earn, and pay.
-        raise WalletError(f"There is no key file {path}.", fix="Correct keypair_path or make one with `wallet new`.")
+        # Otherwise another wallet than the configured one would earn and pay.
+        raise WalletError(
+            f"keypair_path: the key file {path} does not exist.",
+            fix="Correct keypair_path, or create the file with `wallet new`.",
+        )
     return load_wallet(
         keypair_path=path,
         environ=os.environ,

@@ -85,7 +85,7 @@ def test_folders_that_others_can_look_into(examined: Any, home: Path) -> None:
     home.mkdir()
     home.chmod(0o755)
     _, found = examined()
-    assert (found["folders"]["verdict"], found["folders"]["detail"]) == ("note", f"other users can look into {home}")
+    assert (found["folders"]["verdict"], found["folders"]["detail"]) == ("note", f"other users can open {home}")
     assert found["folders"]["fix"] == f"Run: chmod 700 {home}, unless you share them on purpose."
     assert home.stat().st_mode & 0o777 == 0o755
     home.chmod(0o700)

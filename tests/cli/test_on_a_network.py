@@ -34,7 +34,7 @@ async def test_commands_that_only_read_need_no_wallet(world: World, ask: Callabl
     assert status.out.splitlines()[-1] == "This wallet  none (No private key found)"
     explained = (await ask("explain", number, "--json")).document
     failed = {check["name"]: check["detail"] for check in explained["checks"] if not check["passed"]}
-    assert failed == {"balance": "there is no wallet (No private key found), joining needs 0.00293892 SOL"}
+    assert failed == {"balance": "no wallet (No private key found); a join needs 0.00293892 SOL"}
     assert explained["joins"] is False
     # An unsuitable round is reported before the missing wallet.
     assert (await ask("explain", number, "rewards.min=5")).out.endswith("is below your minimum of 5 SOL.\n")
@@ -58,9 +58,9 @@ async def test_a_creators_escape_sequences_reach_no_terminal(world: World, ask: 
 @pytest.mark.parametrize(
     ("methods", "fallback", "verdict", "fix"),
     [
-        (["getProgramAccounts"], True, "note", "The other endpoints are asked for that."),
-        (["getProgramAccounts"], False, "note", "Without it the daemon knows its joins in the latest 10,000 rounds"),
-        (["sendTransaction"], False, "problem", "Use an endpoint that does sendTransaction (network.rpc_url or"),
+        (["getProgramAccounts"], True, "note", "The daemon sends these requests to the other endpoints."),
+        (["getProgramAccounts"], False, "note", "Without it the daemon finds its joins only in the latest 10,000"),
+        (["sendTransaction"], False, "problem", "Use an endpoint that supports sendTransaction (network.rpc_url or"),
     ],
 )
 async def test_doctor_shows_what_each_endpoint_refuses(
@@ -75,7 +75,7 @@ async def test_doctor_shows_what_each_endpoint_refuses(
     first, *rest = [finding for finding in findings if finding["name"] == "methods"]
     assert first["verdict"] == verdict
     (method,) = methods
-    said = f"{method}: refused (HTTP 410 Gone: {method} is not part of this plan), asking again in 10 min"
+    said = f"{method}: refused (HTTP 410 Gone: {method} is not part of this plan), retrying in 10 min"
     assert first["detail"] == f"{proxy.url.removeprefix('http://')}: {said}"
     assert first["fix"].startswith(fix)
     assert [finding["verdict"] for finding in rest] == ["ok"] * fallback
@@ -85,7 +85,7 @@ async def test_doctor_shows_what_each_endpoint_refuses(
 async def test_doctor_finds_all_that_the_daemon_asks_for(world: World, ask: Callable[..., Awaitable[Any]]) -> None:
     findings = (await ask("doctor", "--json")).document["findings"]
     by_name = {finding["name"]: finding for finding in findings}
-    assert by_name["methods"]["detail"].endswith("does all that the daemon asks for")
+    assert by_name["methods"]["detail"].endswith("supports all methods of the daemon")
     assert by_name["websocket"]["verdict"] == "ok"
 
 

@@ -163,7 +163,7 @@ def test_a_new_key_file_and_pinatas_older_credentials(home: Path, environ: dict[
             terminal.answer("]: ", "", "", "", "", "")
             # Other machines on devnet could not fetch files from a folder on this machine.
             terminal.answer("Your choice [pinata]: ", "1")
-            terminal.wait_for("The embedded store serves this machine only")
+            terminal.wait_for("The embedded store serves only this machine")
             terminal.answer("Choose again [Y/n]: ", "")
             terminal.answer("Your choice [pinata]: ", "")
             terminal.answer("Enter to use Pinata API key and Pinata secret key instead", "")

@@ -117,8 +117,8 @@ def test_no_choice_takes_another_ones_key(
     assert keys
     for kind, words in (
         ("environment", "DECLOUD_PRIVATE_KEY is not set"),
-        ("keyring", "holds no private_key"),
-        ("solana-cli", "names no key file"),
+        ("keyring", "has no private_key"),
+        ("solana-cli", "does not name an existing key file"),
     ):
         with pytest.raises(WalletError, match=words):
             opened([f"wallet={kind}"])

@@ -1,4 +1,4 @@
-"""A round that its validator gives up ends with that reason, and what it has cost stays in the books."""
+"""A round that its validator aborts ends with that reason, and its costs stay in the journal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.world import World
 
 @dataclass
 class Announcer:
-    """A WebSocket on which the program says what a test tells it to; the chain itself never says it."""
+    """A WebSocket with events that a test chooses; the test chain does not emit them itself."""
 
     program: Pubkey
     url: str = ""

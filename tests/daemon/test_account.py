@@ -1,4 +1,4 @@
-"""Updates from outside the daemon are handed in by its own steps: once, completely, and after a kill as well."""
+"""Updates from outside the daemon are submitted by its steps: once, completely, and also after a kill."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from decloud_pl.store.ipfs.unixfs import cid_of_file
 from tests.world import World
 
 KILLED = 9
-# Ends at a moment that an outside signal could not be timed for: when a state is in the journal, before its effect.
+# Exits after a state is in the journal and before its effect. No outside signal could be timed to that moment.
 _DIES = """
 import asyncio, os, sys
 from pathlib import Path
@@ -92,9 +92,9 @@ async def test_an_update_is_submitted_once_and_its_reward_claimed(world: World, 
         assert await publishing == mine.cid
         world.clock.advance(1)
         assert await account.publish(number, mine) == mine.cid
-        with pytest.raises(RoundError, match=rf"Round {number} has another update of this wallet already: {mine.cid}"):
+        with pytest.raises(RoundError, match=rf"Round {number} already has another update of this wallet: {mine.cid}"):
             await account.publish(number, update(tmp_path / "other.pt", b"another update"))
-        with pytest.raises(RoundError, match=rf"Round {number} was not scored within 0\.2 s\. Claim it later; nothing"):
+        with pytest.raises(RoundError, match=rf"Round {number} was not scored within 0\.2 s\. Claim it later"):
             await account.claim(number, seconds=0.2)
         claiming = asyncio.create_task(account.claim(number, seconds=None))
         await world.diary.looks(number, 1)
@@ -164,7 +164,7 @@ async def test_one_that_may_be_on_its_way_is_not_replaced(world: World, wallet: 
         await account.join(number)
         await world.begin(number)
         await account.publish(number, mine)
-    # The chain would refuse another one anyway; here it is not even pinned.
+    # The chain would refuse a second update. This one is not even pinned.
     async with assemble(compose(world.overrides()), wallet, world.diary) as daemon:
         daemon.hand_in(number, mine)
         with pytest.raises(RoundError, match=rf"An earlier update of round {number} is being submitted: {mine.cid}"):
@@ -176,17 +176,17 @@ async def test_what_cannot_be_handed_in(world: World, wallet: Wallet, tmp_path: 
     mine = update(tmp_path / "mine.pt", b"a trained update")
     async with opened(world, wallet) as account:
         for step in (account.publish(7, mine), account.claim(7, seconds=None), account.round(7), account.join(7)):
-            with pytest.raises(RoundError, match=r"The chain knows no round 7\."):
+            with pytest.raises(RoundError, match=r"Round 7 does not exist"):
                 await step
         with pytest.raises(RoundError, match=rf"This wallet has not joined round {number}\."):
             await account.publish(number, mine)
         await account.join(number)
         await account.join(number)
         await world.begin(number)
-        with pytest.raises(RoundError, match=rf"Nothing was submitted for round {number}\. Publish or train an update"):
+        with pytest.raises(RoundError, match=rf"Round {number} has no submission of this wallet\. Publish"):
             await account.claim(number, seconds=None)
         mine.path.write_bytes(b"half")
-        with pytest.raises(TrainingError, match=r"mine\.pt is not complete\."):
+        with pytest.raises(TrainingError, match=r"mine\.pt is incomplete\."):
             await account.publish(number, mine)
         mine.path.unlink()
         with pytest.raises(TrainingError, match=r"mine\.pt cannot be read: No such file"):
@@ -208,7 +208,7 @@ async def test_the_next_round_is_one_that_the_settings_want(world: World, wallet
     async with opened(world, wallet, "datasets=[digits]", "rewards.min=0.5") as account:
         assert await account.next_round(None, seconds=0) == 2
         assert await account.next_round("mnist", seconds=0) == 0
-        with pytest.raises(RoundError, match=r"No round for svhn was open within 0 s\. Wait longer with timeout=\."):
+        with pytest.raises(RoundError, match=r"No round for svhn was open within 0 s\. Pass a larger timeout=\."):
             await account.next_round("svhn", seconds=0)
 
 
@@ -232,7 +232,7 @@ async def test_two_accounts_may_take_turns_in_one_home(world: World, wallet: Wal
 
 
 async def failed(world: World, wallet: Wallet, *, reason: str = "the disk broke") -> int:
-    """A round in training that this wallet has joined, and given up."""
+    """A round in training that this wallet has joined and that failed for it."""
     number = await world.post()
     await world.as_other(world.dialect.join_round(number, trainer=wallet.address), signer=wallet)
     await world.begin(number)
@@ -266,12 +266,12 @@ async def test_a_round_that_failed_is_trained_again_or_it_is_said_why_not(
         return ended.code, ended.log.decode()
 
     number = await failed(world, wallet)
-    # Its base model is none, which the training finds out anew.
+    # Its base model is not a model, and the training fails on it again.
     assert await train(number) == (13, f"decloud-trainer: Round {number}: failed, {NO_MODEL}.\n")
     for state, words in {
         State.ABORTED: "aborted, given up by its validator",
-        State.FAILED: "missed, the deadline for submissions passed before the update was ready",
-        State.MISSED: "missed, the deadline for submissions passed before the update was ready",
+        State.FAILED: "missed, the submit deadline passed before the update was ready",
+        State.MISSED: "missed, the submit deadline passed before the update was ready",
     }.items():
         number = await failed(world, wallet)
         reason = "given up by its validator" if state is State.ABORTED else ""
@@ -282,7 +282,7 @@ async def test_a_round_that_failed_is_trained_again_or_it_is_said_why_not(
     code, said = await train(unjoined)
     assert (code, f"This wallet has not joined round {unjoined}." in said) == (13, True)
     code, said = await train(99)
-    assert (code, "The chain knows no round 99." in said) == (13, True)
+    assert (code, "Round 99 does not exist" in said) == (13, True)
     async with opened(world, Wallet(Keypair())) as stranger:
         with pytest.raises(RoundError, match=f"This wallet has not joined round {number}"):
             await stranger.train(number, compose(world.overrides()))
@@ -293,7 +293,7 @@ async def test_a_round_that_failed_is_trained_again_or_it_is_said_why_not(
     await world.as_other(world.dialect.check_round(expired, creator=(await world.round(expired)).creator))
     await leave_row(world, wallet, expired, State.FAILED)
     code, said = await train(expired)
-    assert (code, f"Round {expired} takes no more submissions: it is " in said) == (13, True)
+    assert (code, f"Round {expired} accepts no more submissions: it is " in said) == (13, True)
 
 
 NO_MODEL = "The file is neither a model package nor one that torch.save wrote. The file was not used"

@@ -1,4 +1,4 @@
-"""Base models are looked at before a join: a round that cannot be trained costs nothing, a good one is joined once."""
+"""Base models are inspected before a join: an unusable one costs nothing, and a usable round is joined once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.daemon.test_strangers import pickle_that_runs_a_command
 from tests.models.quarantine.test_opening import zip_bomb
 from tests.world import World
 
-# Nobody has the file of this one.
+# No store has the file of this CID.
 ABSENT = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"
 PATIENCE = 240.0
 
@@ -75,7 +75,7 @@ def many_members(path: Path) -> None:
             archive.writestr(f"archive/{number}", b"")
 
 
-# As the program takes them, which counts their characters.
+# The program only counts the characters of these CIDs.
 CIDS = [
     "x" * 46,
     "Qm" + "0" * 44,
@@ -93,11 +93,11 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a command": (pickle_that_runs_a_command, "not executed"),
     "a bomb": (zip_bomb, "compressed"),
     "truncated": (truncated, "damaged"),
-    "another tensor": (saved(lambda state: state.update(extra=torch.zeros(3))), "not those of a network"),
-    "a tensor too few": (saved(lambda state: state.pop("fc1.bias")), "not those of a network"),
+    "another tensor": (saved(lambda state: state.update(extra=torch.zeros(3))), "no supported network"),
+    "a tensor too few": (saved(lambda state: state.pop("fc1.bias")), "no supported network"),
     "not finite": (saved(not_finite), "not finite"),
-    "forged sparse": (saved(forged_sparse), "claim more than it holds"),
-    "five classes for ten": (five_classes, "distinguishes 5 classes"),
+    "forged sparse": (saved(forged_sparse), "declare more data"),
+    "five classes for ten": (five_classes, "5 classes"),
     "for texts": (for_texts, "takes text input"),
     "no architecture": (of_no_architecture, "unknown kind"),
     "many members": (many_members, "damaged"),

@@ -1,4 +1,4 @@
-"""A clean stop comes to its end although a task misses that it was cancelled."""
+"""A clean stop completes even if a task loses its cancellation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ async def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
         for count in range(2):
             try:
                 await asyncio.sleep(3600)
-            except asyncio.CancelledError:  # as `asyncio.wait_for` does when its result is there at the same time
+            except asyncio.CancelledError:  # like `asyncio.wait_for` when its result arrives at the same time
                 missed.append(count)
         await asyncio.sleep(3600)
 

@@ -1,4 +1,4 @@
-"""Whatever goes wrong between the daemon and the chain: the reward is claimed, and nothing is paid for twice."""
+"""Despite any fault between the daemon and the chain, the reward is claimed and no transaction is paid twice."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ STATUS = ("getSignatureStatuses",)
 
 @dataclass
 class Scenario:
-    """What goes wrong, and where.
+    """The faults of a scenario.
 
     Attributes:
-        faults: of the preferred endpoint.
-        second: of a second endpoint; None for no second one.
-        skip: requests that are spared at first.
+        faults: the faults of the preferred endpoint.
+        second: the faults of a second endpoint; None for no second endpoint.
+        skip: the number of first requests without a fault.
     """
 
     faults: list[tuple[Kind, tuple[str, ...], int]] = field(default_factory=list)
@@ -57,13 +57,13 @@ SCENARIOS: dict[str, Scenario] = {
     "a burst of 429 with Retry-After": Scenario([("429", (), 4)], skip=3),
     "429 at every send at first": Scenario([("429 without a word", SEND, 5)]),
     "a burst of 500": Scenario([("500", (), 5)], skip=6),
-    "503 while it starts anew": Scenario([("503", (), 6)], skip=12),
+    "503 during a restart": Scenario([("503", (), 6)], skip=12),
     "reads on half-open sockets": Scenario([("half-open", READS, 3)], skip=2),
     "sends on half-open sockets": Scenario([("half-open", SEND, 2)]),
     "sends into half-open sockets": Scenario([("deaf", SEND, 2)]),
     "a captive portal": Scenario([("garbage", (), 4)], skip=4),
     "answers cut in the middle": Scenario([("cut", (), 4)], skip=4),
-    "a WebSocket that says nothing": Scenario(socket="silent"),
+    "a silent WebSocket": Scenario(socket="silent"),
     "a WebSocket that goes silent": Scenario(socket="silent", silent_after=2),
     "no WebSockets here": Scenario(socket="refused"),
     "a WebSocket cut after each event": Scenario(socket="cut"),
@@ -102,7 +102,7 @@ def faults_of(given: list[tuple[Kind, tuple[str, ...], int]], skip: int) -> list
 
 @dataclass
 class Troubles:
-    """Keeps what goes wrong."""
+    """Keeps the reported failures."""
 
     messages: list[str] = field(default_factory=list)
 
@@ -189,6 +189,6 @@ async def test_the_reward_is_claimed_and_nothing_is_paid_twice(
     assert not any(fault.times for fault in first.faults if fault.times < ALWAYS // 2)
     for round_id in range(2):
         assert history(network, get_dialect().submission_address(round_id, me)) == ONCE
-    earned = 2 * (REWARD * 9 // 10) * 98 // 100  # without the validator's tenth, and the treasury's fee
+    earned = 2 * (REWARD * 9 // 10) * 98 // 100  # less the validator's tenth and the treasury's fee
     spent = FUNDS + earned - network.vm.balance(me)
     assert 0 < spent - 2 * DEPOSIT <= 2 * MOST_FEES

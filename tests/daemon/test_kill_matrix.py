@@ -1,4 +1,4 @@
-"""SIGKILL at every point at which something was written, and at random moments: no round shows a trace of it."""
+"""SIGKILL after every write and at random moments leaves no trace in any round."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.harness.kills import POINTS, kill_at_every_point, kill_at_random, stage, wrong_rounds
 
 RANDOM_KILLS = 25
-"""`scripts/bench chain` kills two hundred times."""
+"""`scripts/bench chain` runs two hundred kills."""
 
 
 async def test_killed_at_every_point(tmp_path: Path) -> None:
@@ -21,5 +21,5 @@ async def test_killed_at_every_point(tmp_path: Path) -> None:
 
 async def test_killed_at_random_moments(tmp_path: Path) -> None:
     async with stage(tmp_path, rounds=10_000) as on:
-        assert await kill_at_random(on, RANDOM_KILLS) > 4  # two at the start and two at the end without a kill
+        assert await kill_at_random(on, RANDOM_KILLS) > 4  # two at the start and two at the end are not killed
         assert await wrong_rounds(on) == []

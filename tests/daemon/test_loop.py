@@ -1,4 +1,4 @@
-"""The daemon earns rewards, waits out what passes, gives up on what does not, and does nothing twice."""
+"""The daemon earns rewards, retries temporary failures, gives up on permanent ones, and does no step twice."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NOWHERE = "ws://127.0.0.1:9"
 
 
 async def live(world: World, round_id: int) -> None:
-    """What the other parties do once the daemon has joined."""
+    """Run the other parties' steps after the daemon has joined."""
     await world.diary.reaches(round_id, State.WAITING)
     await world.begin(round_id)
     await world.diary.reaches(round_id, State.SUBMITTED)
@@ -79,7 +79,7 @@ async def test_rounds_from_before_the_start_are_found(world: World) -> None:
         await live(world, round_id)
 
 
-@pytest.mark.slow  # it waits between its attempts as long as a daemon does
+@pytest.mark.slow  # it waits between its attempts, like a real daemon
 async def test_a_store_that_is_down_delays_the_submission(world: World) -> None:
     world.store.failures = [StoreUnavailable("The store is down.", retry_after=0), ContentNotFound("Not yet.")]
     async with world.daemon():
@@ -94,7 +94,7 @@ async def test_a_store_that_is_down_delays_the_submission(world: World) -> None:
 
 
 async def test_a_failed_step_says_when_it_is_retried_and_how_often(world: World) -> None:
-    """The failure alone is kept in the journal: nothing is retried once the round is over."""
+    """The journal keeps only the failure, because there is no retry once the round is over."""
     world.executor.failures = [TrainingError("The training process ended with exit code 1.")]
 
     def troubles() -> list[Trouble]:
@@ -126,7 +126,7 @@ async def test_a_retry_comes_before_the_deadline(world: World) -> None:
         world.clock.advance((await world.round(round_id)).submit_deadline - 20.0 - world.clock.now())
         world.executor.gate.set()
         await world.diary.until(lambda: world.row(round_id).attempts == 1)
-        for _ in range(6):  # the back-off is above 20 s by then
+        for _ in range(6):  # the back-off exceeds 20 s by then
             daemon.driver.failed(round_id, StoreUnavailable("The store is down."))
         assert world.row(round_id).next_try_at - time.time() <= 10
 
@@ -200,7 +200,7 @@ async def test_a_busy_store_is_asked_again_before_the_deadline(world: World, ret
         await world.begin(round_id)
         await world.diary.until(lambda: world.store.puts == 1 and world.row(round_id).attempts == 1)
         row = world.row(round_id)
-    # An hour is left, and a minute of it is for publishing.
+    # An hour is left, including a minute for publishing.
     assert row.next_try_at == pytest.approx(time.time() + min(retry_after, 3540), abs=30)
 
 
@@ -222,14 +222,14 @@ async def test_rounds_that_wait_for_a_data_set_are_looked_at_when_it_is_here(wor
 
 
 async def test_a_file_that_quarantine_refuses_ends_the_round_and_frees_its_slot(world: World) -> None:
-    world.executor.failures = [UntrustedFileRejected("The file holds something else than tensors.")]
+    world.executor.failures = [UntrustedFileRejected("The file holds objects that are not tensors.")]
     async with world.daemon():
         first = await world.post()
         await world.diary.reaches(first, State.WAITING)
         second = await world.post()
         await world.begin(first)
         await world.diary.reaches(first, State.FAILED)
-        assert "something else than tensors" in world.row(first).reason
+        assert "objects that are not tensors" in world.row(first).reason
         await world.diary.reaches(second, State.WAITING)
 
 
@@ -270,7 +270,7 @@ async def test_slots_are_kept_and_given_back(world: World) -> None:
 async def test_that_no_validator_has_claimed_a_round_yet_is_told_only_where_it_lasts(world: World) -> None:
     why = "no validator has claimed it yet"
     async with world.daemon():
-        round_id = await world.post()  # a moment passes between the two transactions
+        round_id = await world.post()  # the two transactions land at different moments
         await world.diary.reaches(round_id, State.WAITING)
     assert world.diary.skipped(round_id, why) == 0
     async with world.daemon(patience=0.0):
@@ -283,7 +283,7 @@ async def test_that_no_validator_has_claimed_a_round_yet_is_told_only_where_it_l
     [
         (Criteria(rewards=RewardsConfig(min="2")), "below your minimum"),
         (Criteria(rewards=RewardsConfig(max="0.000000001")), "above your maximum"),
-        (Criteria(("mnist",)), "do not train for"),
+        (Criteria(("mnist",)), "your settings exclude the data set"),
     ],
 )
 async def test_a_round_that_does_not_fit_is_named_once(world: World, criteria: Criteria, reason: str) -> None:
@@ -336,7 +336,7 @@ async def test_a_round_that_expired_while_the_daemon_was_away_ends(world: World)
 
 
 def notes(world: World, round_id: int) -> list[str]:
-    """What was said of a round and is no failure."""
+    """Return the messages about a round that are not failures."""
     return [event.message for event in world.diary.events if isinstance(event, Noted) and event.round_id == round_id]
 
 
@@ -345,9 +345,9 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> Non
         round_id = await world.post()
         await world.diary.reaches(round_id, State.WAITING)
         await world.begin(round_id)
-        await world.diary.looks(round_id, 2)  # the first may have begun before
+        await world.diary.looks(round_id, 2)  # the first one may have started earlier
         assert world.executor.trained == 0
-        train = f"auto_train is off: `decloud-trainer train {round_id}` does it once this daemon is stopped."
+        train = f"auto_train is off: stop this daemon and run `decloud-trainer train {round_id}`."
         assert notes(world, round_id) == [f"The training has started; its deadline is in 60 min. {train}"]
     async with world.daemon(auto_claim=False):
         await world.diary.reaches(round_id, State.SUBMITTED)
@@ -355,8 +355,8 @@ async def test_no_train_and_no_claim_leave_that_to_the_user(world: World) -> Non
         await world.diary.looks(round_id, 2)
         submission = await world.submission(round_id)
         assert not submission.reward_claimed
-        claim = f"auto_claim is off: `decloud-trainer claim {round_id}` does it once this daemon is stopped."
-        assert notes(world, round_id)[-1] == f"Scored: 0.882 SOL wait. {claim}"
+        claim = f"auto_claim is off: stop this daemon and run `decloud-trainer claim {round_id}`."
+        assert notes(world, round_id)[-1] == f"Its reward of 0.882 SOL can be claimed. {claim}"
     async with world.daemon(auto_claim=False, only_round=round_id, stop_after=1) as daemon:
         await world.diary.until(lambda: len(daemon.ended) == 1)
     async with world.daemon():
@@ -367,7 +367,7 @@ async def test_an_empty_wallet_waits_for_money_or_asks_the_faucet(world: World) 
     world.wallet = Wallet(Keypair())
     round_id = await world.post()
     async with world.daemon():
-        await world.diary.until(lambda: world.diary.skipped(round_id, "joining needs") == 1)
+        await world.diary.until(lambda: world.diary.skipped(round_id, "a join needs") == 1)
         world.network.vm.airdrop(world.wallet.address, 10**9)
         await world.diary.reaches(round_id, State.WAITING)
     world.wallet = Wallet(Keypair())

@@ -1,4 +1,4 @@
-"""Whole rounds on a real chain whose updates are pinned with a node or with Pinata, at the wire."""
+"""Whole rounds on a real chain, with updates pinned by an IPFS node or Pinata at the wire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.world import World
 
 
 async def live(world: World) -> int:
-    """One round from its posting to the reward."""
+    """Run one round from its creation to the reward."""
     async with world.daemon():
         round_id: int = await world.post()
         await world.diary.reaches(round_id, State.WAITING)

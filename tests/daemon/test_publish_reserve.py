@@ -1,4 +1,4 @@
-"""How long before the deadline a training must be over."""
+"""How long before the deadline a training must end."""
 
 from __future__ import annotations
 

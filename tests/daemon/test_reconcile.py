@@ -1,4 +1,4 @@
-"""What the journal does not know is found on chain; what others let hang is moved on; rivals are named."""
+"""The daemon finds rounds that the journal lacks, moves stalled rounds forward, and reports rivals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def troubles(world: World) -> list[str]:
 
 
 async def by_hand(world: World, round_id: int, *, bps: int = 10_000) -> None:
-    """This wallet takes a whole round by other means, up to the claim."""
+    """Take a whole round with this wallet by other means, up to the claim."""
     base = world.home / "base"
     cid = world.network.store.put(base).cid
     me = world.wallet.address
@@ -46,7 +46,7 @@ async def test_rewards_of_the_past_are_claimed(world: World) -> None:
 
 
 async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_next_look(world: World) -> None:
-    world.executor.failures = [UntrustedFileRejected("The file holds something else than tensors.")]
+    world.executor.failures = [UntrustedFileRejected("The file holds objects that are not tensors.")]
     async with world.daemon(reconcile_interval=0.2):
         round_id = await world.post()
         await world.diary.reaches(round_id, State.WAITING)
@@ -58,13 +58,13 @@ async def test_a_round_given_up_here_and_finished_elsewhere_is_claimed_at_the_ne
         )
         await world.complete(round_id)
         await world.diary.reaches(round_id, State.CLAIMED)
-    assert any("Another machine or program acts for this wallet: it submitted" in line for line in troubles(world))
+    assert any("Another machine or program is using this wallet: it submitted" in line for line in troubles(world))
 
 
 async def test_another_machine_that_joins_is_named(world: World) -> None:
     async with world.daemon(criteria=Criteria(("mnist",))):
         round_id = await world.post()
-        await world.diary.until(lambda: world.diary.skipped(round_id, "do not train for") == 1)
+        await world.diary.until(lambda: world.diary.skipped(round_id, "your settings exclude the data set") == 1)
         await world.as_other(world.dialect.join_round(round_id, trainer=world.wallet.address), world.wallet)
         await world.diary.reaches(round_id, State.WAITING)
     (line,) = [line for line in troubles(world) if "Another machine" in line]
@@ -93,7 +93,7 @@ async def test_a_round_that_hangs_past_its_deadline_is_moved_on(world: World) ->
         await world.begin(round_id)
         await world.diary.reaches(round_id, State.SUBMITTED)
         world.clock.advance(3600 + CHECK_AFTER + 1)
-        await world.diary.until(lambda: "moved on past its deadline" in world.row(round_id).reason)
+        await world.diary.until(lambda: "moved past its deadline" in world.row(round_id).reason)
         round_ = await world.round(round_id)
         assert round_.status is RoundStatus.VALIDATING
         await world.complete(round_id)
@@ -112,7 +112,7 @@ async def test_a_validator_that_never_starts_blocks_no_slot(world: World) -> Non
         await world.diary.reaches(first, State.SUBMITTED)
 
 
-@pytest.mark.slow  # it waits between its attempts as long as a daemon does
+@pytest.mark.slow  # it waits between its attempts, like a real daemon
 async def test_a_failed_training_frees_its_slot_and_is_bounded(world: World) -> None:
     world.executor.failures = [TrainingError(f"It diverged ({number}).") for number in range(9)]
     async with world.daemon():
@@ -128,7 +128,7 @@ async def test_a_failed_training_frees_its_slot_and_is_bounded(world: World) -> 
 
 
 async def test_no_more_trainings_at_a_time_than_slots(world: World) -> None:
-    """Rounds joined by other means may be more than the slots; their trainings still take turns."""
+    """There may be more rounds joined by other means than slots. Their trainings still run in turn."""
     world.executor.gate = asyncio.Event()
     rounds = [await world.post() for _ in range(3)]
     for round_id in rounds:

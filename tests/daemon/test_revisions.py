@@ -1,4 +1,4 @@
-"""A daemon that finds out which revision of the program runs, and follows an upgrade in place."""
+"""A daemon detects the program's revision and follows an upgrade in place."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_it_is_never_wrong_whatever_the_chain_shows(world: World) -> None:
     unclear = name if name == "v1.2" else UNDECIDED
     seen = [(await found(world), unclear)]
     number = await world.post(claim=False)
-    seen.append((await found(world), unclear))  # no validator has claimed it, so no payment can be simulated
+    seen.append((await found(world), unclear))  # without a validator no payment can be simulated
     await world.as_other(world.dialect.claim_round(number, validator=world.other.address))
     seen.append((await found(world), name))
     await world.as_other(world.dialect.join_round(number, trainer=me), world.wallet)
@@ -106,17 +106,17 @@ async def test_an_upgrade_in_mid_round_costs_no_reward(world: World, after: str,
             await world.diary.reaches(number, State.CLAIMED)
     if moment == "completed":
         await upgrade(world, after)
-        async with world.daemon(auto=True):  # the journal says that the old revision runs, and is not a day old
+        async with world.daemon(auto=True):  # the journal stores the old revision, less than a day old
             await world.diary.reaches(number, State.CLAIMED)
     address = world.dialect.submission_address(number, world.wallet.address)
     assert history(world.network, address)[-1] == "ClaimReward"
     assert history(world.network, address).count("ClaimReward") == 1
     assert not [event for event in world.diary.events if isinstance(event, Trouble)]
-    assert world.row(number).claimed_lamports == 882_000_000  # the new revision's treasury takes its share
+    assert world.row(number).claimed_lamports == 882_000_000  # the new revision's treasury takes its fee
     with world.open_journal() as journal:
         kept = stored_revision(journal)
     assert kept is not None
-    # v1.1 and v1.2 pay alike, so the daily look finds that one.
+    # v1.1 and v1.2 pay the same, so only the daily detection finds this upgrade.
     assert kept.name == (after if before == "v1.0" else before)
 
 
@@ -145,7 +145,7 @@ async def test_a_program_of_no_known_revision_is_named_and_not_joined(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = await world.post()
-    # A version of this package that knows the first revision alone.
+    # A version of this package that supports only the first revision.
     (tmp_path / "known").mkdir()
     (tmp_path / "known" / "v1_0").symlink_to(Path(dialects.__path__[0]) / "v1_0")
     with monkeypatch.context() as old:
@@ -175,7 +175,7 @@ async def test_a_program_that_was_not_known_is_looked_at_again_while_the_daemon_
             await world.diary.until(
                 lambda: bool(world.diary.skipped(number, "the network runs unknown, not supported"))
             )
-            old.undo()  # to this daemon it is as if the program had been replaced by one that it knows
+            old.undo()  # for this daemon, a supported program replaces the other one
             await world.diary.reaches(number, State.WAITING)
 
 
@@ -186,11 +186,11 @@ async def test_an_upgrade_that_changes_no_payment_is_noticed_while_the_daemon_ru
         await world.diary.until(lambda: "v1.1" in named(world))
         await upgrade(world, "v1.2")
         await world.diary.until(lambda: "v1.2" in named(world))
-    assert named(world) == ["v1.1", "v1.2"]  # each is said once
+    assert named(world) == ["v1.1", "v1.2"]  # each is reported once
 
 
 def named(world: World) -> list[str]:
-    """The revisions that the daemon has reported."""
+    """Return the revisions that the daemon has reported."""
     return [
         event.facts["program"] for event in world.diary.events if isinstance(event, Noted) and "program" in event.facts
     ]
@@ -217,7 +217,7 @@ async def test_each_round_is_trained_as_its_own_validator_reads_updates(world: W
 @pytest.mark.parametrize("world", ["v1.0"], indirect=True)
 async def test_what_a_user_has_set_is_not_taken_for_found_out(world: World) -> None:
     with world.open_journal() as journal:
-        store_revision(journal, Revision("v1.2", "network.dialect says so", 0))
+        store_revision(journal, Revision("v1.2", "set by network.dialect", 0))
     async with world.daemon(auto=True):
         await world.diary.until(lambda: any(isinstance(event, Noted) for event in world.diary.events))
     with world.open_journal() as journal:

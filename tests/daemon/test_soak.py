@@ -1,4 +1,4 @@
-"""Many rounds, many faults, much on chain: everything is claimed, nothing leaks, nothing grows with the past."""
+"""With many rounds, faults and accounts, all rewards are claimed, no resource leaks, and no cost grows over time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def test_a_hundred_rounds_with_faults(tmp_path: Path) -> None:
     assert (shown.claimed, shown.wrong) == (100, 0), shown
     assert shown.memory_growth < 0.10, shown
     assert (shown.processes, shown.leftovers) == (0, 0), shown
-    assert shown.files <= 2, shown  # the journal's, which SQLite opens when it needs them
+    assert shown.files <= 2, shown  # the journal's files, which SQLite opens on demand
 
 
 async def test_ten_thousand_rounds(tmp_path: Path) -> None:

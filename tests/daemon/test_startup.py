@@ -1,4 +1,4 @@
-"""An endpoint that is away at the start is waited for by who is left alone, and not by who has somebody waiting."""
+"""An unattended daemon waits for an unreachable endpoint at the start; a command with a waiting user does not."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_a_cancellation_that_comes_with_the_stop_is_not_lost() -> None:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """One where nobody listens, held for this test: only a server that allows it (SO_REUSEADDR) can take it over."""
+    """A reserved port without a listener. Only a server with SO_REUSEADDR can take it over."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""A stop says which rounds are open, until when, and what becomes of their trainings."""
+"""A stop reports the open rounds, their deadlines and the state of their trainings."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def ended(record: RoundRecord, *, left: float | None = 540.0, has_checkpoint: bo
 
 
 def test_the_first_interrupt_names_what_is_cut_off_and_what_is_finished() -> None:
-    assert said_at_once([], [], 90.0) == "Stopping. Ctrl-C again ends at once."
+    assert said_at_once([], [], 90.0) == "Stopping. Press Ctrl-C again to stop at once."
     said = said_at_once([7, 3], [9], 90.0)
-    assert "The training of rounds 3, 7 is cut off, with a checkpoint once it has begun." in said
-    assert "What is being sent for round 9 is finished first, within 90 s." in said
+    assert "The training of rounds 3, 7 stops; if it has begun, it saves a checkpoint." in said
+    assert "The current step of round 9 finishes first, within 90 s." in said
 
 
 def test_an_open_training_is_named_with_the_end_of_submissions() -> None:
-    until = "submissions are taken until 12:09:00, for 9 min more."
-    assert ended(ROW) == f"Round 7 is open: its training goes on from the checkpoint; {until}"
-    assert ended(ROW, has_checkpoint=False) == f"Round 7 is open: its training begins anew; {until}"
+    until = "the submit deadline is at 12:09:00, in 9 min."
+    assert ended(ROW) == f"Round 7 is open: its training resumes from the checkpoint; {until}"
+    assert ended(ROW, has_checkpoint=False) == f"Round 7 is open: its training starts from scratch; {until}"
     trained = replace(ROW, state=State.PUBLISHING, update_cid="bafyupdate")
-    until = "submissions are taken until 12:01:59, for 119 s more."
-    assert ended(trained, left=119) == f"Round 7 is open: its update is trained and not submitted yet; {until}"
-    assert ended(ROW, left=-1).endswith("; the time for submissions is over.")
+    until = "the submit deadline is at 12:01:59, in 119 s."
+    assert ended(trained, left=119) == f"Round 7 is open: its update is trained but not submitted yet; {until}"
+    assert ended(ROW, left=-1).endswith("; the submit deadline has passed.")
 
 
 def test_what_waits_for_others_has_no_deadline_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""A malicious base model ends its round and nothing else: real files, the real worker, the real quarantine."""
+"""A malicious base model ends only its round: with real files, the real worker and the real quarantine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decloud_pl.models.registry import build
 from decloud_pl.rounds.planner import SettingsPlanner
 from tests.world import World
 
-_PATIENCE = 120.0  # a worker imports torch and Lightning first
+_PATIENCE = 120.0  # a worker needs seconds to import torch and Lightning
 
 
 class Payload:
@@ -34,12 +34,12 @@ async def test_the_daemon_goes_on_with_the_next_round(world: World, tmp_path: Pa
     torch.save(build("simple_cnn", {"num_classes": 10}).state_dict(), tmp_path / "good.pt")
     world.executor = ProcessExecutor()
     world.planner = SettingsPlanner(compose(["trainer=cpu", "max_batches=2", "update.force=true"]))
-    async with world.daemon(force=True):  # two batches gain nothing
+    async with world.daemon(force=True):  # two batches are too few for a gain
         bad = await world.post(model=tmp_path / "pickle.pt")
         await world.diary.reaches(bad, State.WAITING)
         await world.begin(bad)
         await world.diary.reaches(bad, State.FAILED, patience=_PATIENCE)
-        assert "it was not executed" in world.row(bad).reason
+        assert "not executed" in world.row(bad).reason
         good = await world.post(model=tmp_path / "good.pt")
         await world.diary.reaches(good, State.WAITING)
         await world.begin(good)

@@ -1,4 +1,4 @@
-"""An update that would gain nothing is not sent, is not lost, and holds up no other round."""
+"""An update without a gain is withheld: it is not sent, not lost, and does not block other rounds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WHY = "as this network's validators read it (delta), the update loses 1.2 points
 
 
 async def withhold(world: World) -> int:
-    """A round that has come to be withheld, its daemon stopped."""
+    """Run a round until its update is withheld, then stop its daemon."""
     world.executor.withheld = WHY
     async with world.daemon():
         round_id = int(await world.post())
@@ -28,7 +28,7 @@ async def withhold(world: World) -> int:
 async def test_it_is_neither_pinned_nor_submitted_and_ends_with_its_round(world: World) -> None:
     round_id = await withhold(world)
     async with world.daemon() as daemon:
-        # It holds no slot: the only one takes the next round.
+        # It occupies no slot: the only slot goes to the next round.
         world.executor.withheld = ""
         other = await world.post()
         await world.diary.reaches(other, State.WAITING)
@@ -47,7 +47,7 @@ async def test_a_restart_leaves_it_withheld_and_force_publishes_it_without_anoth
     round_id = await withhold(world)
     async with world.daemon():
         await world.diary.until(lambda: world.row(round_id).state is State.WITHHELD)
-        # A round that comes later is looked at later: by then the withheld one was, too.
+        # The daemon looks at a newer round later: by then it has also looked at the withheld one.
         other = await world.post()
         await world.diary.reaches(other, State.WAITING)
     journal = world.open_journal()
@@ -104,5 +104,5 @@ async def test_a_gain_that_the_validator_does_not_see_is_a_warning(world: World)
         await world.complete(round_id, 0)
         await world.diary.reaches(round_id, State.UNREWARDED)
     (warning,) = (event.message for event in world.diary.events if isinstance(event, Trouble))
-    assert "although 55.0 to 66.0 points were expected" in warning
+    assert "although held-out data predicted a gain of 55.0 to 66.0 points" in warning
     assert "another convention than delta" in warning

@@ -1,4 +1,4 @@
-"""A local network and daemons as users run them: child processes, real signals, real files."""
+"""Run a local network and daemons as users do: with child processes, real signals and real files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Child:
         self.lines.put(None)
 
     def wait_for(self, text: str) -> str:
-        """The next line that holds ``text``; fails when the command ends or says nothing for too long."""
+        """Wait for the next line with ``text``; fail if the command ends or prints nothing for too long."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -57,7 +57,7 @@ class Child:
                 return line
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Sends a signal and returns the exit code."""
+        """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout=PATIENCE)
 
@@ -73,7 +73,7 @@ class Network:
     home: Path
 
     def overrides(self, home: Path) -> list[str]:
-        """Settings of a daemon on this network."""
+        """Return the settings of a daemon on this network."""
         return [
             "network=local",
             f"network.rpc_url={self.rpc_url}",
@@ -90,7 +90,7 @@ Start = Callable[..., Child]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts commands and sees to it that none outlives the test."""
+    """Starts commands, and stops those that still run after the test."""
     children: list[Child] = []
 
     def begin(arguments: Sequence[str], *, command: Sequence[str] = COMMAND, **environ: str) -> Child:
@@ -125,7 +125,7 @@ def network(start: Start, tmp_path: Path, request: pytest.FixtureRequest) -> Net
 
 @pytest.fixture
 def trainer_home(tmp_path: Path) -> Path:
-    """A home with a wallet of its own."""
+    """A home folder with its own wallet."""
     home = tmp_path / "trainer"
     create_wallet(home / "id.json")
     return home

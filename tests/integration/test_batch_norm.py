@@ -1,4 +1,4 @@
-"""A round whose base model has batch norms, under a validator that changes parameters only."""
+"""A round with batch norms in its base model, under a validator that updates only parameters."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def test_a_resnet_earns(tmp_path: Path) -> None:
         entries = torch.load(round_.folder / "update.pt", weights_only=True)
         claim = round_.claim()
     assert claim.contribution_bps == 10_000
-    # The gate scores as this revision's validator does, and submits only what surely gains.
+    # The gate scores like this revision's validator, and submits only an update with a certain gain.
     assert record.gain_low is not None
     assert record.gain_low > 0
     statistics = [name for name in base if name.endswith(("running_mean", "running_var"))]
     assert statistics
-    assert not any(bool(entries[name].any()) for name in statistics)  # nobody would apply them
+    assert not any(bool(entries[name].any()) for name in statistics)  # no validator would apply them

@@ -1,4 +1,4 @@
-"""Validators that read updates as gradients: who writes differences is stopped, who writes gradients earns."""
+"""With validators that read updates as gradients, deltas are withheld and gradients earn a reward."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_trainer_on_delta_is_stopped_and_earns_with_gradient(
     assert found["submission"]["submitted"] is False
     held = {path.name for path in (network.home / "store").rglob("*") if path.is_file()}
 
-    # By hand it is judged again; forced, it is published as it is.
+    # Without --force, the command trains and judges again; with --force, it publishes the same update.
     refused = run("train", "0", *delta, code=13).stderr
     assert all(part in refused for part in SENTENCE), refused
     assert "train 0 --force" in refused

@@ -1,4 +1,4 @@
-"""A data set of each format, images and texts, on one network with one daemon: joined, trained, scored, paid.
+"""One daemon on one network earns a reward with a data set of each format, images and texts.
 
 Every data set of the catalogue is read in tests/data and trained with in tests/experiment.
 """
@@ -15,7 +15,7 @@ from decloud_pl.data.catalog import entry
 from tests.data import tiny
 
 READERS = {entry(name).node["_target_"]: name for name in tiny.CLASSES}
-# The chain has no name for the digits; its `custom` is scored on them here.
+# The chain has no name for the digits, so the validator here scores `custom` on them.
 ROUNDS = ["custom", *(name for name in READERS.values() if name != "digits")]
 SETTINGS = ("epochs=3", "batch_size=16", "learning_rate=0.003", "max_batches=60", "max_concurrent_rounds=3")
 
@@ -23,7 +23,7 @@ SETTINGS = ("epochs=3", "batch_size=16", "learning_rate=0.003", "max_batches=60"
 def test_every_format_earns_a_reward(start: Callable[..., Any], tmp_path: Path, trainer_home: Path) -> None:
     data = tmp_path / "data"
     for name in READERS.values():
-        # Enough to be held out for the gate to be sure of a gain.
+        # Enough held-out samples for the gate to be certain of a gain.
         tiny.write(name, data, train=max(480, 6 * tiny.CLASSES[name]))
     home = tmp_path / "network"
     arguments = ["localnet", "--json", "--rpc-port", "0", "--gateway-port", "0", "--home", str(home)]

@@ -1,4 +1,4 @@
-"""The demo as a user meets it: interrupted, started again, and read by a program."""
+"""Run the demo as a user does: interrupt it, start it again, and parse its output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEMO = (sys.executable, "-m", "decloud_pl.cli", "demo", "--home")
 
 
 def processes_of(home: Path) -> list[list[str]]:
-    """Command lines of whatever still works in a home."""
+    """Return the command lines of all processes that still use a home folder."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
         line = process.info["cmdline"] or []
@@ -27,7 +27,7 @@ def processes_of(home: Path) -> list[list[str]]:
 
 
 def nothing_works_in(home: Path) -> bool:
-    """Whether every process of a home ends; children of children notice a little later than their parents."""
+    """Wait for all processes of a home folder to end. Grandchildren end a little later than their parents."""
     deadline = time.monotonic() + 30
     while processes_of(home):
         if time.monotonic() > deadline:
@@ -70,10 +70,10 @@ def test_ctrl_c_in_mid_training_then_once_more(start: Callable[..., Any], tmp_pa
     assert (entry["round_id"], entry["dataset"], entry["status"]) == (0, "custom", "completed")
     assert entry["accuracy_after"] - entry["accuracy_before"] > 0.1
     assert (entry["contribution_bps"], entry["reward_lamports"]) == (10_000, 882_000_000)
-    assert entry["signatures"]["join"] in joined  # the interrupted run's: nothing was joined again
+    assert entry["signatures"]["join"] in joined  # the round of the interrupted run: no other round was joined
     assert all(entry["signatures"].values())
     assert all(seconds is not None for seconds in entry["seconds"].values())
-    # The join's fee and deposit were paid in the first run; left are the fees of submission and claim.
+    # The first run paid the join's fee and deposit. The fees of the submission and the claim remain.
     fees = summary["balance_before"] + 882_000_000 - summary["balance_after"]
     assert 10_000 <= fees <= 210_000
     assert nothing_works_in(home), processes_of(home)

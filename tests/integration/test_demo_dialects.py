@@ -1,4 +1,4 @@
-"""The demo with every revision of the program: two rounds, and every lamport accounted for."""
+"""Run the demo with every revision of the program: two rounds, with an account of every lamport."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from decloud_pl.localnet.program import REVISIONS
 from decloud_pl.localnet.program.names import TREASURY
 
 GENESIS = 900_000_000_000_000
-"""What the faucet holds at first."""
+"""The faucet's initial lamports."""
 RENT = 890_880
-"""What an account without data must hold; the treasury has it from the start."""
+"""The rent-exempt minimum of an account without data; the treasury has it from the start."""
 ROUNDS = 2
 SHARE = 900_000_000
-"""The trainers' part of a reward of 1 SOL, all of it for the only trainer."""
+"""The trainers' part of a reward of 1 SOL; the only trainer gets all of it."""
 
 
 def demo(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,7 +35,7 @@ def demo(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def books(state: Path) -> tuple[dict[Pubkey, int], Counter[Pubkey]]:
-    """The lamports of every account in a state file, and what transactions cost, by who paid for them."""
+    """Return the lamports of every account in a state file, and the transaction fees by payer."""
     fees: Counter[Pubkey] = Counter()
     with contextlib.closing(sqlite3.connect(state)) as file:
         for wire, meta in file.execute("SELECT wire, meta FROM transactions"):
@@ -57,7 +57,7 @@ def test_two_rounds_are_paid_and_every_lamport_is_somewhere(tmp_path: Path, dial
 
     held, fees = books(tmp_path / "localnet" / STATE_FILE)
     assert sum(held.values()) + sum(fees.values()) == GENESIS + RENT
-    # Of the reward of 1 SOL the validator's part pays the treasury as well.
+    # The validator's part of the reward of 1 SOL pays the treasury's fee as well.
     assert held[TREASURY] - RENT == ROUNDS * 10**9 * program.treasury_fee_bps // 10_000
     trainer = load_wallet(keypair_path=tmp_path / "trainer.json", environ={}).address
     costs = summary["balance_before"] + ROUNDS * reward - summary["balance_after"]

@@ -1,4 +1,4 @@
-"""A daemon killed at every step of a round finishes it after a restart, and does nothing twice."""
+"""A daemon killed at any step of a round completes it after a restart and repeats no transaction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEPS = (
     "submitted.",
     "Claiming",
 )
-"""What the daemon says when it enters each step; its effect is yet to come or under way."""
+"""The daemon's message at the start of each step, before or during the step's effect."""
 
 
 def rpc(url: str, method: str, *params: Any) -> Any:
@@ -37,7 +37,7 @@ def rpc(url: str, method: str, *params: Any) -> Any:
 
 
 def instructions_on(url: str, address: Pubkey) -> list[str]:
-    """The program's instructions that succeeded on an account, oldest first."""
+    """Return the program's successful instructions on an account, the oldest first."""
     history = rpc(url, "getSignaturesForAddress", str(address), {"commitment": "confirmed"})
     names: list[str] = []
     for entry in reversed(history):

@@ -1,4 +1,4 @@
-"""The lines of the README's library example in a script: the update earns. A notebook has them in a running loop."""
+"""The README's library example earns a reward, in a script and in a notebook's running event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's package with a module, a data module and a callback, in the daemon on a local network."""
+"""The daemon uses the module, data module and callback of a user's package on a local network."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_it_earns_in_the_daemon(network: Any, start: Callable[..., Any], trainer
         assert "Traceback" not in done.stderr
         return done.stderr
 
-    # Nothing is joined for settings that cannot train: what is wrong is one sentence at the start.
+    # With settings that cannot train, the daemon joins no round: it ends at the start with one sentence.
     assert "'my_lab.Smooth' may not be built from a configuration." in refused()
     environ["DECLOUD_ALLOW_PACKAGES"] = "my_lab"
     assert "has its own configure_optimizers, so the setting optimizer has no effect" in refused("optimizer=sgd")

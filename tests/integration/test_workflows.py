@@ -1,4 +1,4 @@
-"""The example workflows of the documentation, against a local network, as a user types them."""
+"""Run the documentation's example workflows on a local network, as a user types them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMAND = (sys.executable, "-m", "decloud_pl.cli")
 
 
 def documented(way: str) -> list[list[str]]:
-    """The command lines that the README has for a way to work, each without the program's name."""
+    """Return the README's command lines for a workflow, without the program's name."""
     block = README.read_text(encoding="utf-8").partition("The ways to work with it:\n\n```\n")[2].partition("```")[0]
     (line,) = (line for line in block.splitlines() if line.partition("#")[2].strip().startswith(way))
     commands = [command.split() for command in line.partition("#")[0].split(";")]
@@ -29,7 +29,7 @@ def documented(way: str) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Trainer:
-    """A user with a home whose config.json leads to the network under test."""
+    """A user whose config.json selects the network under test."""
 
     environ: dict[str, str]
     begin: Callable[..., Any]
@@ -84,9 +84,9 @@ def test_passive_income(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_selective_training(trainer: Trainer) -> None:
-    """Rounds of other data sets and rewards are left alone, with the reason."""
+    """Rounds with other data sets or rewards are skipped with the reason."""
     daemon = trainer.start_as_documented("selective training")  # for other data sets than this network's
-    daemon.wait_for("you do not train for the data set custom")
+    daemon.wait_for("your settings exclude the data set custom")
     assert daemon.end(signal.SIGINT) == 0
     daemon = trainer.start("--dataset", "custom", "--min-reward", "1.5")
     daemon.wait_for("is below your minimum of 1.5 SOL")
@@ -99,11 +99,11 @@ def test_selective_training(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_quick_test(trainer: Trainer) -> None:
-    """It earns on the local network; the preset's own batches count where config.json has none."""
+    """The preset earns on the local network. Its batches apply because config.json sets none."""
     trainer.run("config", "--unset", "max_batches")
     assert trainer.json("config", "--show", "preset=quick-test")["settings"]["max_batches"] == 50
     daemon = trainer.start_as_documented("quick test")
-    # Its output is no terminal, as with nohup.
+    # Its output is not a terminal, as with nohup.
     for line in ("Preset        quick-test", "Data sets     cifar10, mnist, digits", "Auto-claim    yes"):
         daemon.wait_for(line)
     daemon.wait_for("claimed 0.882 SOL")
@@ -112,7 +112,7 @@ def test_quick_test(trainer: Trainer) -> None:
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_manual_mode(trainer: Trainer, network: Any) -> None:
-    """`list`, `join`, `train`, `claim`: each does its own step only, and each may be repeated."""
+    """`list`, `join`, `train` and `claim` each do only their own step, and each may be repeated."""
     while not (listed := trainer.json("list", "--status", "waiting-trainers")["rounds"]):
         pass
     (round_id,) = (str(entry["id"]) for entry in listed)
@@ -150,25 +150,25 @@ def test_manual_mode(trainer: Trainer, network: Any) -> None:
     assert trainer.json("claim", "--all") == {"rounds": []}
     assert trainer.json("claim", round_id)["done"] == "before"
     assert trainer.json("status", round_id)["submission"]["reward_claimed"] is True
-    assert "chain knows no round 9" in trainer.run("join", "9", code=13).stderr
+    assert "Round 9 does not exist" in trainer.run("join", "9", code=13).stderr
 
 
 @pytest.mark.parametrize("network", [["--rounds", "1"]], indirect=True)
 def test_by_hand_while_the_daemon_runs(trainer: Trainer) -> None:
     daemon = trainer.start("--no-auto-train", "--no-auto-claim")
-    daemon.wait_for("auto_train is off: `decloud-trainer train 0` does it")
+    daemon.wait_for("auto_train is off: stop this daemon and run `decloud-trainer train 0`")
     refused = trainer.run("train", "0", code=11)
     assert "Another daemon (process" in refused.stderr
     assert "stop it to train by hand" in refused.stderr
     assert trainer.json("status")["daemon_process"] == daemon.process.pid
     assert daemon.end(signal.SIGINT) == 0
-    # As a Hydra application: this one round until only the claim is left, which is by hand.
+    # As a Hydra application: work on this round until only the claim is left, which the user makes by hand.
     one = trainer.begin(
         ["task=round", "round=0", "auto_claim=false"],
         command=(sys.executable, "-m", "decloud_pl"),
         DECLOUD_HOME=trainer.environ["DECLOUD_HOME"],
     )
-    one.wait_for("Scored: 0.882 SOL wait. auto_claim is off: `decloud-trainer claim 0` does it")
+    one.wait_for("Its reward of 0.882 SOL can be claimed. auto_claim is off: stop this daemon and run")
     assert one.process.wait(timeout=60) == 0
     assert [entry["state"] for entry in trainer.json("claim", "--all")["rounds"]] == ["claimed"]
     assert trainer.json("history")["rounds"][0]["state"] == "claimed"

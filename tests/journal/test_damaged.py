@@ -1,4 +1,4 @@
-"""A damaged journal, or one with a state that this program does not know, is one sentence wherever it is read."""
+"""A damaged journal, or one with an unknown state, causes a one-sentence error in every command and view."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from decloud_pl.journal.schema import JOURNAL_FILE
 from decloud_pl.journal.transactions import JournalTransactionLog
 from decloud_pl.journal.uploads import JournalUploadLog, finished_cids
 from decloud_pl.journal.writer import Journal
+from decloud_pl.store.uploads import Upload, UploadState
 
 OWNER = Owner("net", "program", "wallet")
 PAGES = ("rounds", "transitions", "transactions", "uploads", "revisions", "readings")
@@ -49,7 +50,7 @@ def roots(db: sqlite3.Connection) -> dict[str, int]:
 
 
 def overwrite(home: Path, which: Callable[[str, int], bool]) -> None:
-    """Writes noise over the first pages of some tables and indexes."""
+    """Overwrite the first pages of some tables and indexes with random bytes."""
     path = home / JOURNAL_FILE
     with closing(sqlite3.connect(path)) as db:
         size = db.execute("PRAGMA page_size").fetchone()[0]
@@ -90,10 +91,10 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "every page": of_all,
     "cut off": cut,
     "an unknown state": partial(say, "UPDATE rounds SET state = 'dancing' WHERE round_id = 3"),
-    "a state that is no text": partial(say, "UPDATE rounds SET state = x'ff' WHERE round_id = 3"),
-    "an unknown state in what happened": partial(say, "UPDATE transitions SET state = 'dancing' WHERE round_id = 3"),
+    "a state that is not text": partial(say, "UPDATE rounds SET state = x'ff' WHERE round_id = 3"),
+    "an unknown state in a transition": partial(say, "UPDATE transitions SET state = 'dancing' WHERE round_id = 3"),
     "bytes for a text": partial(say, "UPDATE rounds SET reason = x'fffe' WHERE round_id = 3"),
-    "bytes for a text in what happened": partial(say, "UPDATE transitions SET reason = x'fffe' WHERE round_id = 3"),
+    "bytes for a text in a transition": partial(say, "UPDATE transitions SET reason = x'fffe' WHERE round_id = 3"),
     "a text for a number": partial(say, "UPDATE rounds SET claimed_lamports = 'many' WHERE round_id = 3"),
     "a missing table": partial(say, "DROP TABLE transitions"),
     "another table": partial(say, "ALTER TABLE rounds RENAME COLUMN network TO other"),
@@ -109,7 +110,7 @@ def apply(damage: str, home: Path) -> None:
 
 
 def work(home: Path) -> list[Callable[[Journal], object]]:
-    """What the daemon does with its journal."""
+    """Return the daemon's operations on its journal."""
     return [
         lambda journal: journal.unfinished(),
         lambda journal: journal.states(),
@@ -131,7 +132,7 @@ def test_a_damaged_journal_is_one_sentence(damage: str, home: Path, capsys: pyte
     before = (home / JOURNAL_FILE).read_bytes()
     for arguments in (["history"], ["history", "--json"], ["history", "--csv"]):
         capsys.readouterr()
-        code = main(arguments)  # a damaged part that it does not read is no obstacle
+        code = main(arguments)  # damage in a part that it does not read has no effect
         said = capsys.readouterr().err
         assert (code, said.count("\n")) in ((0, 0), (11, 1)), said
         assert code == 0 or said.startswith(f"decloud-trainer: The journal {home / JOURNAL_FILE} cannot be read: ")
@@ -150,13 +151,22 @@ def test_a_damaged_journal_is_one_sentence(damage: str, home: Path, capsys: pyte
                 step(journal)
 
 
+def test_an_upload_in_an_unknown_state_is_one_sentence(home: Path) -> None:
+    with Journal(home / JOURNAL_FILE, OWNER) as journal:
+        log = JournalUploadLog(journal, 3)
+        log.save(Upload("store", "bafy", UploadState.BEGUN))
+        journal.connection.execute("UPDATE uploads SET state = 'dancing'")
+        with pytest.raises(JournalError, match="a row has the unknown state 'dancing'"):
+            log.get("store")
+
+
 @pytest.mark.parametrize("damage", ["an unknown state", "every page", "bytes for a text"])
 def test_what_it_is_about_is_named(damage: str, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     apply(damage, home)
     assert main(["history"]) == 11
     words = {
-        "an unknown state": "a row is in the state 'dancing'. It was left as it is. Use the program version that",
-        "every page": "malformed. It was left as it is. Try again, or restore it from a copy.",
-        "bytes for a text": "a row has a reason that cannot be read. It was left as it is.",
+        "an unknown state": "a row has the unknown state 'dancing'. The file was not changed. Use the program version",
+        "every page": "malformed. The file was not changed. Try again, or restore it from a copy.",
+        "bytes for a text": "the reason of a row is not valid. The file was not changed.",
     }
     assert words[damage] in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the daemon wrote, every command and page shows the same: while it holds the journal, and after."""
+"""All commands and pages show the same rows, while the daemon holds the journal and after it has stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found out about a network belongs to the network, not to the wallet; old journals have none of it."""
+"""Findings about a network belong to the network, not to a wallet. Old journals have no findings."""
 
 from __future__ import annotations
 

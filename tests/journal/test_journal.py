@@ -1,4 +1,4 @@
-"""The journal keeps what it was told, through crashes, locks and damage."""
+"""The journal keeps its rows through crashes, locks and damage."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_what_save_returned_from_survives_sigkill(tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     path.write_bytes(b"this is not a database" * 100)
-    with pytest.raises(JournalError, match="left as it is"):
+    with pytest.raises(JournalError, match="not changed"):
         open_journal(path)
     assert path.read_bytes() == b"this is not a database" * 100
     path.unlink()

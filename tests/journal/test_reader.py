@@ -1,4 +1,4 @@
-"""The reader finds what the writer wrote, in a journal of any version, while it is written and after."""
+"""The reader returns the writer's rows from a journal of any version, during writes and afterwards."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_journal_that_is_not_there_is_empty(path: Path) -> None:
             {},
         )
         assert (journal.transitions(1), journal.latest_transitions()) == ([], [])
-    path.touch()  # the writer has made it, and no table yet
+    path.touch()  # the writer has created the file but no table yet
     with JournalReader(path) as journal:
         assert journal.owners() == []
     assert list(path.parent.iterdir()) == [path]
@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_read(path: Path) -> None:
     with Journal(path, OWNER) as journal:
         journal.save(record(1, State.CLAIMED))
     before = traces(path.parent)
-    path.parent.chmod(0o500)  # which the superuser may write all the same; the reader leaves no trace then either
+    path.parent.chmod(0o500)  # root can still write there, and the reader must leave no trace in that case either
     try:
         with JournalReader(path) as reader:
             assert reader.count() == 1
@@ -210,13 +210,13 @@ def test_a_version_this_program_does_not_know_is_refused_and_left_alone(
     with Journal(path, OWNER) as journal:
         journal.connection.execute(f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    with pytest.raises(JournalError, match=f"has format {version}, but this program reads formats 2 to 5"):
+    with pytest.raises(JournalError, match=f"has format {version}, but this program supports formats 2 to 5"):
         opened(path, OWNER)
     assert path.read_bytes() == before
 
 
 def test_a_damaged_journal_is_an_error_and_stays_as_it_is(path: Path) -> None:
     path.write_bytes(b"nothing of the kind" * 100)
-    with pytest.raises(JournalError, match=r"cannot be read: file is not a database\. It was left as it is"):
+    with pytest.raises(JournalError, match=r"cannot be read: file is not a database\. The file was not changed"):
         JournalReader(path)
     assert traces(path.parent) == {path.name: b"nothing of the kind" * 100}

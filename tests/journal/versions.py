@@ -65,11 +65,11 @@ OLD_JOURNALS = {
     "version 3 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3,
     "version 4 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3 + _VERSION_4,
 }
-"""Each with round 7 of (net, program, wallet)."""
+"""Each journal has round 7 of (net, program, wallet)."""
 
 
 def make_old_journal(path: Path, name: str) -> None:
-    """Makes the file, in WAL mode and closed, as a daemon that has stopped leaves it."""
+    """Create the file in WAL mode and close it, as a stopped daemon leaves it."""
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.executescript(OLD_JOURNALS[name])

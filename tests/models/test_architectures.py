@@ -139,7 +139,7 @@ def test_a_package_cannot_ask_for_more_than_it_holds(tmp_path: Path) -> None:
 def test_an_input_that_the_network_cannot_take(name: str, given: ImageInput | TextInput, tmp_path: Path) -> None:
     spec = ModelSpec(name, dict(SMALL[name]), given)
     save(tmp_path / "model", spec, build(name, spec.hyper_parameters).state_dict())
-    with pytest.raises(Refused, match="cannot take the input"):
+    with pytest.raises(Refused, match="fails on the input"):
         check_base(tmp_path / "model", tmp_path / "out")
 
 
@@ -226,4 +226,4 @@ def test_plug_ins_by_their_entry_point(tmp_path: Path) -> None:
     assert "my_models:failing of the architecture failing cannot be built with {}: KeyError: 'key'." in ended.stdout
     assert "my_models:empty of the architecture empty returned a NoneType. Return a torch.nn.Module" in ended.stdout
     assert "architecture raising cannot be imported: OSError: no licence." in ended.stdout
-    assert "cannot take the input that its description names" in ended.stdout
+    assert "fails on the input that its description declares" in ended.stdout

@@ -1,4 +1,4 @@
-"""The base model in a round's folder: what was fetched, and nothing else."""
+"""The base model in a round's folder is always the verified download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from decloud_pl.train.plan import BASE_MODEL_FILE
 
 
 class Source:
-    """Delivers the same bytes for every CID."""
+    """Returns the same bytes for every CID."""
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
         scratch = destination.with_name("scratch")

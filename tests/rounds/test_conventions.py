@@ -1,4 +1,4 @@
-"""How a validator is taken to read updates: by the setting, by its rounds, or as its public software should."""
+"""A validator's convention comes from the setting, from its completed rounds or from its public software."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From settings to what a worker trains on, and what the daemon does while it is not here."""
+"""The settings select a worker's data set, and the daemon waits while its files are missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settings_of(home: Path, *overrides: str) -> Settings:
 
 
 def planned(settings: Settings, name: str) -> Source:
-    """The data set that a worker would train on for a round that names ``name``."""
+    """Return the data set that a worker would train on for a round with the chain's name ``name``."""
     record = RoundRecord(1, State.TRAINING, name, make_policy(settings).resolve(name), "bafy", 10**9)
     plan = SettingsPlanner(settings).plan(record, base_model=Path("base"), folder=Path("out"))
     source: Source = build(plan.config.dataset)
@@ -42,7 +42,7 @@ def test_the_networks_mapping_and_ones_own(tmp_path: Path) -> None:
 
 
 def test_a_data_set_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file in ``conf/dataset`` of the home is one for rounds, experiments and the list alike."""
+    """A file in ``conf/dataset`` of the home folder adds a data set to rounds, experiments and the list."""
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.data.inventory import inventory
     from decloud_pl.experiment.run import dataset_node
@@ -64,7 +64,7 @@ def test_a_data_set_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     catalog = Catalog(data, settings.all_mappings(), own=settings.own_conf, chain_names=chain_names)
     items = {item.name: item for item in inventory(catalog)}
     assert (items["mine"].on_disk, items["mine"].rounds) == (True, ("custom",))
-    # The package's own go first, as for Hydra.
+    # The package's own data sets take precedence, as in Hydra.
     (file.parent / "mnist.yaml").write_text("nonsense")
     assert "mnist" in {item.name for item in inventory(catalog)}
     with pytest.raises(ConfigError, match="Did you mean 'mine'"):
@@ -92,7 +92,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def with_paths(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Composed once, which takes a fifth of a second: a path for each of the network's names."""
+    """A path for each of the network's names. Composed once, because that takes 0.2 s."""
     home = tmp_path_factory.mktemp("paths")
     (home / "texts.csv").write_text("text,label\n" + "".join(f"word{row},{row % 2}\n" for row in range(20)))
     images, labels = tiny.images(20, 2, 8, 1, 0)

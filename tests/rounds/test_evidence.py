@@ -1,4 +1,4 @@
-"""Which convention a round's shares speak for."""
+"""The shares of a round identify its validator's convention."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def outcome(share_bps: int, delta: float, gradient: float) -> Outcome:
     [
         ([outcome(10_000, 0.3, -0.1), outcome(0, -0.1, 0.3)], "delta"),
         ([outcome(10_000, -0.1, 0.3), outcome(0, 0.3, -0.1)], "gradient"),
-        # Equal shares are no evidence: a public validator pays every submitter equally, whatever it gained.
+        # Equal shares show nothing: a public validator pays all submitters equally, regardless of their gains.
         ([outcome(5_000, 0.4, -0.1), outcome(5_000, 0.1, -0.2)], None),
         ([outcome(3_334, 0.4, -0.1), outcome(3_333, 0.1, -0.2), outcome(3_333, -0.1, -0.2)], None),
         ([outcome(5_000, 0.4, -0.1), outcome(5_000, 0.1, -0.2), Outcome("trainer", 0, None)], None),
-        ([outcome(10_000, 0.3, -0.1)], None),  # alone, it gets everything either way
+        ([outcome(10_000, 0.3, -0.1)], None),  # the only submission gets the whole pool under both conventions
         ([outcome(7_500, 0.3, 0.1), outcome(2_500, 0.1, 0.3)], "delta"),
         ([outcome(5_000, 0.2, 0.1), outcome(5_000, 0.2, 0.1)], None),
-        ([outcome(10_000, 0.001, -0.1)], None),  # chance
+        ([outcome(10_000, 0.001, -0.1)], None),  # below the limit for chance
         ([Outcome("trainer", 0, None)], None),
         ([Outcome("trainer", 0, None), outcome(10_000, 0.1, -0.2), outcome(0, -0.1, 0.1)], "delta"),
         ([], None),

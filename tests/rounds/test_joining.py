@@ -39,7 +39,7 @@ def test_a_data_set_on_its_way_may_be_here_later(journal: Journal) -> None:
     assert (waits.accept, waits.settled, waits.unready) == (False, False, True)
     assert waits.reason == "the data set digits is being downloaded"
     assert Joining(dataclasses.replace(policy, prepare=never), journal).decide(ROUND, now=NOW, balance=ENOUGH).settled
-    # Nothing is downloaded for a round that does not fit.
+    # A round that does not fit starts no download.
     full = dataclasses.replace(ROUND, trainers_count=10)
     assert not Joining(policy, journal).decide(full, now=NOW, balance=ENOUGH).accept
     assert asked == ["digits"]
@@ -50,7 +50,7 @@ def test_a_faucet_fills_an_empty_wallet(faucet: bool, joins: bool, journal: Jour
     joining = Joining(Policy(Criteria(), resolve=to_digits, faucet=faucet), journal)
     assert joining.decide(ROUND, now=NOW, balance=0).accept is joins
     (balance,) = (check for check in joining.checks(ROUND, now=NOW, balance=0) if check.name == "balance")
-    assert ("the network's faucet fills it" in balance.detail) is faucet
+    assert ("the network's faucet fills" in balance.detail) is faucet
 
 
 def test_many_rounds_are_decided_as_each_alone(journal: Journal) -> None:

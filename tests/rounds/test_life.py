@@ -1,4 +1,4 @@
-"""The next step of a round follows from the journal's row and the chain, and from nothing else."""
+"""The next step of a round depends only on the journal's row and the chain."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_cancelled_round_that_had_a_validator_was_aborted(submission: Submissi
 @pytest.mark.parametrize("status", [status for status in RoundStatus if status is not RoundStatus.COMPLETED])
 @pytest.mark.parametrize("submission", [None, JOINED, HANDED_IN], ids=["not joined", "joined", "submitted"])
 def test_the_programs_word_ends_a_round_whatever_its_status(status: RoundStatus, submission: Submission | None) -> None:
-    """Which status an aborted round has is not published."""
+    """The status of an aborted round is not documented."""
     assert step(status, submission, validator=None, aborted=True) == ABORTED
     assert next_step(RECORD, None, submission, now=NOW, update_on_disk=True, aborted=True) == ABORTED
 
@@ -145,7 +145,7 @@ def test_nothing_goes_on_chain_that_is_not_pinned() -> None:
 
 @pytest.mark.parametrize("pinned", [None, "bafyupdate"])
 def test_what_would_gain_nothing_waits_until_the_deadline_and_is_missed_for_that_reason(pinned: str | None) -> None:
-    """Even where it was pinned when somebody forced it: the next start is not forced any more."""
+    """A withheld update stays withheld even if an earlier, forced run pinned it."""
     waiting = step(RoundStatus.TRAINING, JOINED, update=True, pinned=pinned, withheld="it loses 2 points")
     assert waiting == Wait(State.WITHHELD, "nothing was submitted: it loses 2 points")
     assert not State.WITHHELD.is_final
@@ -154,7 +154,7 @@ def test_what_would_gain_nothing_waits_until_the_deadline_and_is_missed_for_that
     assert step(RoundStatus.TRAINING, JOINED, now=NOW + 1, update=True, withheld="it loses 2 points") == missed
     for status in (RoundStatus.VALIDATING, RoundStatus.COMPLETED, RoundStatus.EXPIRED):
         assert step(status, JOINED, update=True, withheld="it loses 2 points") == missed
-    # One that was submitted all the same goes its way.
+    # A round whose withheld update was submitted anyway continues.
     submitted = step(RoundStatus.TRAINING, HANDED_IN, update=True, withheld="it loses 2 points")
     assert isinstance(submitted, Wait)
     assert submitted.state is State.SUBMITTED
@@ -164,7 +164,7 @@ def test_no_share_although_a_gain_was_expected_names_the_convention() -> None:
     sure = dataclasses.replace(RECORD, gain_low=0.55, gain_high=0.66)
     end = step(RoundStatus.COMPLETED, HANDED_IN, record=sure)
     assert isinstance(end, Finish)
-    assert "although 55.0 to 66.0 points were expected" in end.reason
+    assert "although held-out data predicted a gain of 55.0 to 66.0 points" in end.reason
     assert "another convention than network.convention" in end.reason
     unsure = dataclasses.replace(RECORD, gain_low=-0.01, gain_high=0.02)
     assert step(RoundStatus.COMPLETED, HANDED_IN, record=unsure) == step(RoundStatus.COMPLETED, HANDED_IN)

@@ -1,4 +1,4 @@
-"""A criterion for joining of a user's own: the recipe in CONTRIBUTING.md, followed to the letter."""
+"""A custom criterion for joining works as the recipe in CONTRIBUTING.md describes it."""
 
 from __future__ import annotations
 

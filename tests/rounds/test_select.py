@@ -1,4 +1,4 @@
-"""Which rounds are joined, and the reason for each that is not."""
+"""Which rounds are joined, and why the others are not."""
 
 from __future__ import annotations
 
@@ -111,11 +111,11 @@ def test_a_reward_counts_without_what_the_treasury_takes() -> None:
     assert decide(taxed, Criteria(rewards=RewardsConfig(min="0.98", max="0.98"))).accept
     assert "reward of 0.98 SOL is below" in decide(taxed, Criteria(rewards=RewardsConfig(min="0.980000001"))).reason
     assert "reward of 0.98 SOL is above" in decide(taxed, Criteria(rewards=RewardsConfig(max="0.979999999"))).reason
-    # An upgrade, or a look at the program, may show that no treasury takes a part.
+    # After an upgrade or the detection of the revision, the treasury may take no fee.
     between = decide(taxed, Criteria(rewards=RewardsConfig(min="0.99")))
     assert (between.accept, between.settled) == (False, False)
     assert decide(taxed, Criteria(rewards=RewardsConfig(min="1.000000001"))).settled
-    profit = 441_000_000 - JOIN_COST  # half of the 0.9 SOL that the validator leaves, less 2 %
+    profit = 441_000_000 - JOIN_COST  # half of the trainers' 0.9 SOL, less 2 %
     for least, fits in ((profit, True), (profit + 1, False)):
         rewards = RewardsConfig(min_profit=format_sol(least).removesuffix(" SOL"))
         criteria = dataclasses.replace(ANY, rewards=rewards)
@@ -164,7 +164,7 @@ def test_the_first_failed_check_is_the_reason_unless_a_later_one_settles_it() ->
     decision = decide(waiting, occupied_slots=1)
     assert (decision.reason, decision.settled) == ("no validator has claimed it yet", False)
     decision = decide(waiting, Criteria(rewards=RewardsConfig(min="2")))
-    assert "below your minimum" in decision.reason  # which will not grow
+    assert "below your minimum" in decision.reason  # the reward of a round never grows
     assert (decision.settled, decision.passing) == (True, False)
 
 
@@ -178,7 +178,7 @@ def test_a_machine_that_is_too_slow_does_not_join(window: int | None, accepted: 
     situation = dataclasses.replace(SITUATION, train_seconds={"digits": 100.0}, submit_window=window)
     decision = select(ROUND, ANY, situation)
     assert decision.accept is accepted
-    assert accepted or "a training takes 100 s here, rounds leave 124 s" in decision.reason
+    assert accepted or "a training takes 100 s on this machine, and rounds leave 124 s" in decision.reason
     assert not decision.settled
 
 
@@ -200,7 +200,7 @@ def test_the_daily_cap_counts_what_the_round_may_take() -> None:
 
 
 def test_the_expected_profit_is_share_less_costs_less_energy() -> None:
-    # 0.9 SOL for two, less the costs, less 2 kW for half an hour at 0.1 SOL a kilowatt-hour
+    # 0.9 SOL for two trainers, less the costs and the energy: 2 kW for half an hour at 0.1 SOL per kWh
     profit = 450_000_000 - JOIN_COST - 100_000_000
     round_ = dataclasses.replace(ROUND, trainers_count=1)
     situation = dataclasses.replace(SITUATION, train_seconds={"digits": 1800.0})

@@ -224,7 +224,7 @@ def test_a_file_that_does_not_describe_it_well(
 def test_what_is_built_must_be_a_store_of_that_name(name: Any, chosen: list[str], home: Path) -> None:
     path = home.parent / "site" / "our_package" / "archive.py"
     path.write_text(MODULE.replace('    name = "archive"\n', f"    name = {name!r}\n" if name else ""))
-    with pytest.raises(ConfigError, match="does not give a store named 'archive'"):
+    with pytest.raises(ConfigError, match="does not return a store with the name 'archive'"):
         make_stores(load(chosen))
 
 

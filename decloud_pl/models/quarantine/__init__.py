@@ -1,1 +1,1 @@
-"""Files from strangers, opened in a child process that has nothing to lose."""
+"""Open untrusted model files in a child process without secrets."""

@@ -1,4 +1,4 @@
-"""The child of `quarantine`: opens one file and says in one JSON document what it found."""
+"""The quarantine child: opens one file and writes the result as one JSON document."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from decloud_pl.shortage import is_memory, shortage
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
 _LONGEST_NAME = 256
-_MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are no tensor
-_NO_TENSORS = "The file holds something else than tensors; it was not executed."
+_MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are not tensors
+_NO_TENSORS = "The file holds objects that are not supported tensors; they were not executed."
 _CPU_SECONDS = 100
-_CPU_SECONDS_AT_MOST = 200  # of a child that takes no notice; it has two minutes of the clock
-_NOT_SURVIVED = "The process that opened the file did not survive it."
+_CPU_SECONDS_AT_MOST = 200  # the hard limit for a child that ignores SIGXCPU; the wall-clock limit is two minutes
+_NOT_SURVIVED = "The process that opened the file crashed."
 _RANDOM = (torch.Tensor.normal_, torch.Tensor.uniform_)
-# What torch's reader raises for one kind of damage or another.
+# Exceptions that torch's reader raises for different kinds of damage.
 _READER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, AssertionError)
 
 State = Mapping[str, torch.Tensor]
 
 
 class Refused(Exception):
-    """Why the file was refused, in one sentence."""
+    """The file was refused. The message is one sentence with the reason."""
 
 
 class _WithoutInitialisation(TorchFunctionMode):
-    """Draws no random numbers: tensors that hold nothing need none, and torch would import its compiler for them."""
+    """Skips random initialization: meta tensors hold no values, and torch would import its compiler for them."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -64,19 +64,19 @@ class _WithoutInitialisation(TorchFunctionMode):
 
 
 def main(request: str) -> None:
-    """Opens what a request, such as ``{"kind": …}``, asks for."""
-    # Nothing that a library prints may be taken for the answer.
+    """Open the file of a request, a JSON document such as ``{"kind": …}``."""
+    # Send the output of libraries to stderr, so that it cannot be mistaken for the answer.
     answers = os.dup(1)
     os.dup2(2, 1)
     open_one(json.loads(request), answers)
 
 
 def open_one(request: Mapping[str, Any], answers: int) -> None:
-    """Takes from this process what it must not have, opens the file and writes what was found.
+    """Restrict this process, open the file and write the result.
 
     Args:
-        request: what `quarantine` asks for.
-        answers: a file descriptor.
+        request: the request as built by `opening.asked`.
+        answers: the file descriptor for the result.
     """
     exit_with_parent()
     sys.path.extend(request["plug_ins"])
@@ -84,7 +84,7 @@ def open_one(request: Mapping[str, Any], answers: int) -> None:
     _limit(request["memory_bytes"])
     try:
         found = _found(request)
-    except Exception as error:  # noqa: BLE001 - a file may make the readers raise about anything
+    except Exception as error:  # noqa: BLE001 - a file can make the readers raise almost any exception
         found = _refusal(error)
     with os.fdopen(answers, "w", encoding="utf-8") as answer:
         json.dump(found, answer)
@@ -92,7 +92,7 @@ def open_one(request: Mapping[str, Any], answers: int) -> None:
 
 def _found(request: Mapping[str, Any]) -> dict[str, Any]:
     path = Path(request["path"])
-    # What is looked at is what is opened here, whatever takes its place meanwhile.
+    # Check and read the same open file, even if the path is replaced in the meantime.
     file = _opened(path, request["file_bytes"])
     try:
         own = Path(f"/proc/self/fd/{file}")
@@ -102,7 +102,7 @@ def _found(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _opened(path: Path, most: int) -> int:
-    """A descriptor of a regular file. A link is not followed, and nobody who would write to a pipe is waited for."""
+    """Open a regular file and return its descriptor. Links are not followed, and a pipe does not block."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -118,13 +118,13 @@ def _opened(path: Path, most: int) -> int:
 
 
 def _refusal(error: Exception) -> dict[str, Any]:
-    """What to answer where a file could not be opened."""
+    """Return the answer for a file that could not be opened."""
     if isinstance(error, Refused):
         return {"refused": str(error)}
-    if is_memory(error):  # this process's own limit, or the machine's end: the parent finds out
-        return {"refused": "The file needs more memory than is allowed.", "memory": True}
+    if is_memory(error):  # this process's limit or the machine's: the parent finds out which
+        return {"refused": "The file needs more memory than the limit allows.", "memory": True}
     if isinstance(error, OSError) and error.errno == errno.EFBIG:
-        return {"refused": "The file would grow larger than is allowed."}
+        return {"refused": "The converted file would exceed the size limit."}
     missing = shortage(error)
     if missing is not None:
         return {"short": missing.message, "fix": missing.fix}
@@ -145,9 +145,9 @@ def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]
 
 
 def _limit(memory_bytes: int) -> None:
-    """Takes away what the file must not have. Libraries are loaded already, so their share is known."""
+    """Set this process's limits. Call it after the libraries are loaded, so that their memory is not included."""
     limit_memory(memory_bytes)
-    # Apart: the first sends SIGXCPU, which tells it from a SIGKILL that comes from outside.
+    # The soft limit is lower: it sends SIGXCPU, which differs from a SIGKILL from outside.
     lower_limit(resource.RLIMIT_CPU, _CPU_SECONDS, _CPU_SECONDS_AT_MOST)
     lower_limit(resource.RLIMIT_CORE, 0)
     lower_limit(resource.RLIMIT_FSIZE, memory_bytes)
@@ -161,16 +161,16 @@ def check_base(path: Path, out: Path, described: ModelSpec | None = None) -> dic
     else:
         spec = ModelSpec.from_metadata(package.read_header(path).get("__metadata__"))
         state = _load_safetensors(path)
-    # A view of a few bytes may stand for a tensor of any size.
+    # A view of a few bytes can have a shape of any size.
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > 2 * path.stat().st_size:
-        raise Refused("The file's tensors claim more than it holds.")
+        raise Refused("The file's tensors declare more data than the file holds.")
     with torch.device("meta"), _WithoutInitialisation():
         expected = build(spec.architecture, spec.hyper_parameters).state_dict()
     _check_shapes(state, expected, complete=True)
     for name, tensor in state.items():
         if tensor.dtype.is_floating_point != expected[name].dtype.is_floating_point:
             raise Refused(f"The tensor {name} has the type {tensor.dtype}, not {expected[name].dtype}.")
-    # Taken out of the old dictionary one by one, so that the model is not in memory twice.
+    # Move the tensors one by one, so that the model is not in memory twice.
     weights = {name: _dense(name, state.pop(name)).to(start.dtype) for name, start in expected.items()}
     _check_values(weights)
     classes = _try(spec, weights)
@@ -180,10 +180,10 @@ def check_base(path: Path, out: Path, described: ModelSpec | None = None) -> dic
 
 def check_submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
     if not _is_zip(path):
-        raise Refused("The submission is not a file that torch.save wrote.")
+        raise Refused("The submission was not written by torch.save.")
     expected = load_file(str(base))
     state = _load_pt(path)
-    # Shapes come first: a sparse tensor of a few bytes may stand for one of any size.
+    # Check the shapes first: a sparse tensor of a few bytes can expand to any size.
     _check_shapes(state, expected, complete=False)
     entries = {name: _dense(name, tensor) for name, tensor in state.items()}
     entries = {name: entry.float() if entry.dtype.is_floating_point else entry for name, entry in entries.items()}
@@ -193,7 +193,7 @@ def check_submission(path: Path, base: Path, out: Path) -> dict[str, Any]:
 
 
 def _inspect(path: Path, out: Path) -> dict[str, Any]:
-    """What a file holds, whether or not it can be used as a base model."""
+    """Describe a file's content, and whether it can be used as a base model."""
     state = _load_pt(path) if _is_zip(path) else _load_safetensors(path)
     tensors = [[name, str(value.dtype).removeprefix("torch."), list(value.shape)] for name, value in state.items()]
     found: dict[str, Any] = {"format": "state_dict" if _is_zip(path) else "safetensors", "tensors": tensors}
@@ -212,7 +212,7 @@ def _is_zip(path: Path) -> bool:
 
 
 def _load_pt(path: Path) -> dict[str, torch.Tensor]:
-    """A dictionary of tensors that torch.save wrote, and nothing else."""
+    """Load a dictionary of tensors that torch.save wrote; refuse any other content."""
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
@@ -220,19 +220,19 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise Refused("The file is truncated or damaged.") from error
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise Refused("The file is compressed, which torch.save never does.")
+        raise Refused("The file is compressed; files of torch.save are not.")
     if sum(member.file_size for member in members) > size or len(members) > package.MAX_TENSORS + _MOST_ARCHIVE_EXTRAS:
-        raise Refused("The file's archive claims more than it holds.")
+        raise Refused("The file's archive declares more data than the file holds.")
     if any(member.filename.endswith("/data.pkl") and member.file_size > pickles.MAX_BYTES for member in members):
         raise Refused(_NO_TENSORS)
     try:
-        # torch's own reader finds the pickle: another one may find another in an archive made for it.
+        # Use torch's own reader: in a crafted archive another reader may find another pickle.
         pickle_data = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")  # noqa: SLF001
         if not pickles.holds_tensors_only(pickle_data):
             raise Refused(_NO_TENSORS)
         del pickle_data
         with torch.sparse.check_sparse_tensor_invariants(), warnings.catch_warnings():  # type: ignore[no-untyped-call]
-            warnings.filterwarnings("ignore", message="Validating sparse tensor invariants")  # the cost is known
+            warnings.filterwarnings("ignore", message="Validating sparse tensor invariants")  # the cost is accepted
             value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise Refused(_NO_TENSORS) from error
@@ -244,7 +244,7 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
         raise Refused("The file does not hold a dictionary of tensors.")
     for name, tensor in value.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or len(name) > _LONGEST_NAME:
-            raise Refused("The file's dictionary holds something else than tensors by name.")
+            raise Refused("The file's dictionary must map names to tensors only.")
     return value
 
 
@@ -257,11 +257,11 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _recognise(state: State) -> ModelSpec:
-    """The network that a bare state dict belongs to: its names say which."""
+    """Return the network of a bare state dict, recognized by the names of its tensors."""
     if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
         classes = int(state["fc2.weight"].shape[0])
         return ModelSpec("simple_cnn", {"num_classes": classes})
-    raise Refused("The file's tensors are not those of a network this program knows.")
+    raise Refused("The names of the file's tensors match no supported network.")
 
 
 def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
@@ -276,7 +276,7 @@ def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
 
 
 def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The values themselves: a sparse tensor spelled out, a view of shared or repeated memory copied."""
+    """Return a dense, contiguous copy of a tensor."""
     if tensor.layout not in (torch.strided, torch.sparse_coo) or tensor.is_quantized or tensor.device.type != "cpu":
         raise Refused(f"The tensor {name} has a layout that is not accepted.")
     if tensor.dtype not in (*_FLOATS, *_INTEGERS):
@@ -293,24 +293,24 @@ def _check_values(state: State) -> None:
 
 
 def _try(spec: ModelSpec, weights: State) -> int:
-    """How many classes the network tells apart; a network that cannot take its own input is refused."""
+    """Run the network on two samples and return its number of classes; refuse a network that fails."""
     network = build(spec.architecture, spec.hyper_parameters)
     network.load_state_dict(dict(weights))
     network.eval()
     try:
         with torch.inference_mode():
             logits = network(_probe(spec.input))
-    except (*_READER_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in's code may raise about anything
+    except (*_READER_ERRORS, ArithmeticError, ImportError) as error:  # a plug-in can raise almost any exception
         if is_memory(error):
             raise MemoryError from error
-        raise Refused("The model cannot take the input that its description names.") from error
+        raise Refused("The model fails on the input that its description declares.") from error
     if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or len(logits) != 2:
-        raise Refused("The model does not give one score per class and sample.")
+        raise Refused("The model does not return one score per class and sample.")
     return int(logits.shape[1])
 
 
 def _probe(given: InputSpec) -> torch.Tensor:
-    """Two samples: black images, or an empty text and one of the largest token numbers."""
+    """Return two samples: black images, or an empty text and a text of the largest token number."""
     if isinstance(given, TextInput):
         numbers = torch.zeros(2, given.length, dtype=torch.int64)
         numbers[1] = given.vocabulary - 1

@@ -1,12 +1,12 @@
-"""Opening files from strangers: in a child process that has nothing to lose.
+"""Open untrusted model files in a child process without secrets.
 
-The child (`child`) starts in isolated mode with an empty environment, in a session of its own, with
-limits on memory, processor time, file size and wall time. It reads the file with ``weights_only=True`` and
-without any fallback, checks names, shapes, dtypes and finiteness, and writes what passed as safetensors. This
-process opens only that, and believes nothing else about the file than what it can read there.
+The child (`child`) starts in isolated mode with a minimal environment, in its own session, with limits on memory,
+processor time, file size and wall-clock time. It reads the file with ``weights_only=True`` and no fallback. It checks
+names, shapes, dtypes and finite values, and writes the accepted tensors as safetensors. This process opens only that
+safetensors file.
 
-What this does not cover: a defect in torch's own reader that gives the child's process away; the child still
-runs as this user. It holds no secret, but it could read this user's files.
+What this does not cover: a vulnerability in torch's own reader that takes over the child. The child runs as this user.
+It holds no secret, but it could read this user's files.
 """
 
 from __future__ import annotations
@@ -33,15 +33,18 @@ from decloud_pl.models.spec import BaseModel, ModelSpec
 from decloud_pl.shortage import can_give, killed
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-"""All that a child gets of it."""
+"""The child's whole environment."""
 _WHO = "The process that opened the file"
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessLimits:
-    """What a file may cost: the bytes of the largest file to look at, and the seconds until the child is killed.
+    """The limits for one file.
 
-    ``memory_bytes`` is what the child may take beyond its libraries, and the largest file it may write.
+    Attributes:
+        file_bytes: the size of the largest file to open.
+        memory_bytes: the memory that the child may use beyond its libraries, and the largest file that it may write.
+        wall_seconds: the seconds after which the child is killed.
     """
 
     file_bytes: int = 2 << 30
@@ -50,41 +53,43 @@ class ProcessLimits:
 
 
 def asked(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> dict[str, Any]:
-    """What a child is asked, complete.
+    """Complete a request for a child.
 
     Raises:
-        UntrustedFileRejected: the file is too large to be looked at.
-        ModelError: it is not there.
+        UntrustedFileRejected: the file is too large to be opened.
+        ModelError: the file cannot be read.
     """
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}.", fix="Get the file again.") from error
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror}.", fix="Check the path, or get the file again."
+        ) from error
     if size > limits.file_bytes:
         raise UntrustedFileRejected(
             f"The file is too large: {size:,} bytes; at most {limits.file_bytes:,} are accepted.",
-            fix="It was not opened.",
+            fix="The file was not opened.",
         )
     bounds = {"file_bytes": limits.file_bytes, "memory_bytes": limits.memory_bytes}
     return {**request, **bounds, "path": str(path), "plug_ins": plug_in_folders()}
 
 
 def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
-    """A child's answer.
+    """Parse a child's answer, or find out why there is none.
 
-    Without one its end tells whose fault that is. The child meets its own limit of processor time with SIGXCPU; SIGKILL
-    comes from outside, for example because the machine's memory ran out. An exit code other than 0 means that it never
-    came to the file. Where the child met its limit of memory, this process asks the machine for as much: if that cannot
-    be had, the machine is short of memory, and otherwise the file wants too much.
+    Without an answer, the exit code shows the cause. SIGXCPU means that the child reached its limit of processor time.
+    SIGKILL comes from outside, for example because the machine ran out of memory. A positive exit code means that the
+    child failed before it opened the file. If the child reached its memory limit, this process tries to allocate as
+    much. If that fails, the machine lacks memory; otherwise the file needs too much.
 
     Args:
-        output: what it wrote.
+        output: the child's output.
         code: its exit code, or the negative number of the signal that ended it.
-        limits: what it was allowed.
+        limits: the child's limits.
 
     Raises:
-        UntrustedFileRejected: the file was refused, or the child did not survive it.
-        MachineShortage: this machine could not open the file, whatever is in it.
+        UntrustedFileRejected: the file was refused, or the child crashed.
+        MachineShortage: this machine could not open the file, regardless of its content.
     """
     try:
         answer = json.loads(output)
@@ -97,15 +102,15 @@ def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
         if outside is not None:
             raise outside
         if ended > 0:
-            raise MachineShortage(f"{_WHO} could not begin: it ended with exit code {ended}.")
+            raise MachineShortage(f"{_WHO} failed to start: it ended with exit code {ended}.")
         busy = ended == -signal.SIGXCPU
-        answer = {"refused": f"{_WHO} {'needed too much processor time' if busy else 'did not survive it'}."}
+        answer = {"refused": f"{_WHO} {'needed too much processor time' if busy else 'crashed'}."}
     if "short" in answer:
         raise MachineShortage(str(answer["short"]), fix=str(answer.get("fix", "")))
     if "refused" in answer:
         if answer.get("memory") and not can_give(limits.memory_bytes):
             raise MachineShortage(
-                f"This machine has less than the {limits.memory_bytes >> 20:,} MB of memory that a file may need.",
+                f"Opening a file may need {limits.memory_bytes >> 20:,} MB of memory, but this machine has less left.",
                 fix="Close other programs.",
             )
         raise UntrustedFileRejected(str(answer["refused"]), fix="The file was not used.")
@@ -113,12 +118,12 @@ def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
 
 
 class Opening:
-    """A file that is being opened; lets the caller do something else until `result`."""
+    """A file that a child is opening. The caller may do other work until `result`."""
 
     def __init__(self, request: dict[str, Any], path: Path, limits: ProcessLimits) -> None:
         self._limits = limits
         command = _child(request, path, limits)
-        stdin, self._lifeline = os.pipe()  # closes with this process, however that ends, and ends the child
+        stdin, self._lifeline = os.pipe()  # the kernel closes it when this process ends, and that ends the child
         try:
             self._process = subprocess.Popen(
                 command,
@@ -136,7 +141,7 @@ class Opening:
         self._ended = False
 
     def result(self) -> dict[str, Any]:
-        """What the child found.
+        """Wait for the child and return its answer.
 
         Raises:
             UntrustedFileRejected, MachineShortage: see `believed`.
@@ -144,16 +149,18 @@ class Opening:
         try:
             output, _ = self._process.communicate(timeout=self._limits.wall_seconds)
         except subprocess.TimeoutExpired:
-            raise UntrustedFileRejected("The file took too long to open.", fix="It was not used.") from None
+            raise UntrustedFileRejected(
+                f"Opening the file took longer than {self._limits.wall_seconds:g} s.", fix="The file was not used."
+            ) from None
         finally:
             self.cancel()
         return believed(output, self._process.returncode, self._limits)
 
     def cancel(self) -> None:
-        """Ends the child and whatever it may have started; at the second call there is nothing left to end."""
+        """End the child and all processes that it started. A second call does nothing."""
         if self._ended:
             return
-        self._ended = True  # the child's number may be another process's from here on
+        self._ended = True  # after this, another process may get the child's number
         kill_group(self._process.pid)
         self._process.wait()
         if self._process.stdout is not None:
@@ -162,7 +169,7 @@ class Opening:
 
 
 class BaseModelOpening(Opening):
-    """A base model on its way through quarantine; ``spec`` says what a ``.pt`` file is instead of its names."""
+    """A base model that a child is opening. Without ``spec``, the tensors' names identify a ``.pt`` file's network."""
 
     def __init__(
         self, path: Path, out: Path, limits: ProcessLimits | None = None, *, spec: ModelSpec | None = None
@@ -172,7 +179,7 @@ class BaseModelOpening(Opening):
         super().__init__({"kind": "base", "out": str(out), "metadata": metadata}, path, limits or ProcessLimits())
 
     def model(self) -> BaseModel:
-        """The model.
+        """Wait for the child and return the model.
 
         Raises:
             UntrustedFileRejected, MachineShortage: see `believed`.
@@ -182,17 +189,17 @@ class BaseModelOpening(Opening):
 
 
 def open_base_model(path: str | Path, out: str | Path | None = None, limits: ProcessLimits | None = None) -> BaseModel:
-    """Opens a base model: a ``.pt`` state dict of a known network, or a model package.
+    """Open a base model: a ``.pt`` state dict of a supported network, or a model package.
 
     Args:
-        path: a file of any origin, or a link of the user's to one.
-        out: the model package to write; None for a temporary one, which is gone when this process ends.
-        limits: what it may cost.
+        path: an untrusted file, or the user's link to one.
+        out: the model package to write; None writes a temporary one, deleted when this process ends.
+        limits: the limits for the file.
 
     Raises:
-        UntrustedFileRejected: the file was refused, or it is a pipe or a device, for example.
-        ModelError: it is not there.
-        MachineShortage: this machine could not open it, whatever is in it.
+        UntrustedFileRejected: the file was refused, or it is not a regular file.
+        ModelError: the file cannot be read.
+        MachineShortage: this machine could not open the file, regardless of its content.
     """
     path = followed(Path(path))
     if out is None:
@@ -203,13 +210,15 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
 
 
 async def open_in_task(path: Path, out: Path, limits: ProcessLimits | None = None) -> BaseModel:
-    """As `open_base_model`; a cancellation of the task ends the child."""
+    """As `open_base_model`, in a task. A cancellation of the task ends the child."""
     limits = limits or ProcessLimits()
     command = _child({"kind": "base", "out": str(out), "metadata": None}, path, limits)
     try:
         output = await output_of(command, seconds=limits.wall_seconds, env=ENVIRONMENT)
     except TimeoutError:
-        raise UntrustedFileRejected("The file took too long to open.", fix="It was not used.") from None
+        raise UntrustedFileRejected(
+            f"Opening the file took longer than {limits.wall_seconds:g} s.", fix="The file was not used."
+        ) from None
     classes = int(believed(output.out, output.code, limits)["classes"])
     return BaseModel(read_spec(out), out, classes)
 
@@ -220,23 +229,27 @@ def _child(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> lis
 
 
 def followed(path: Path) -> Path:
-    """Where a path that the user gave leads to: the child follows no link.
+    """Resolve the links of a path that the user gave, because the child follows no links.
 
     Raises:
-        UntrustedFileRejected: to no regular file.
+        UntrustedFileRejected: the path does not lead to a regular file.
     """
-    with contextlib.suppress(OSError):  # `asked` says what is wrong
+    with contextlib.suppress(OSError):  # `asked` reports the error
         if not stat.S_ISREG(path.stat().st_mode):
-            raise UntrustedFileRejected(f"{path} is not a regular file.", fix="It was not opened.")
+            raise UntrustedFileRejected(f"{path} is not a regular file.", fix="The file was not opened.")
         return path.resolve()
     return path
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a file holds: its format, ``state_dict`` or ``safetensors``, and name, type and shape of each tensor.
+    """The content of a file.
 
-    ``model`` is the base model that it is; None where it is none, and ``problem`` says why.
+    Attributes:
+        format: ``state_dict`` or ``safetensors``.
+        tensors: (name, dtype, shape) of each tensor.
+        model: the base model; None if the file cannot be used as one.
+        problem: why it cannot be used, or "".
     """
 
     format: str
@@ -246,12 +259,12 @@ class Inspection:
 
 
 def inspect_file(path: Path, out: Path) -> Inspection:
-    """Looks into a file of unknown origin: a ``.pt`` dictionary of tensors or a safetensors file.
+    """Inspect an untrusted file: a ``.pt`` dictionary of tensors or a safetensors file.
 
-    ``out`` is the model package to write where it is a base model.
+    ``out`` is the model package to write if the file is a base model.
 
     Raises:
-        UntrustedFileRejected: it is no such file, or it was refused.
+        UntrustedFileRejected: the file has another format, or it was refused.
     """
     answer = Opening({"kind": "inspect", "out": str(out)}, followed(path), ProcessLimits()).result()
     tensors = tuple((str(name), str(dtype), tuple(shape)) for name, dtype, shape in answer["tensors"])
@@ -260,9 +273,9 @@ def inspect_file(path: Path, out: Path) -> Inspection:
 
 
 def open_submission(path: Path, base: BaseModel, out: Path) -> Path:
-    """Opens a submission from the network: a ``.pt`` dictionary from parameter name to tensor.
+    """Open a submission from the network: a ``.pt`` dictionary from parameter name to tensor.
 
-    It must have the names and shapes of ``base``. ``out`` is the safetensors file to write, with dense float32 tensors
+    Its names and shapes must be those of ``base``. ``out`` is the safetensors file to write, with dense float32 tensors
     (integers stay integers).
 
     Raises:

@@ -1,8 +1,8 @@
-"""The child of `warm_quarantine`: has torch ready, and opens each file in a fork of its own.
+"""The child of `WarmQuarantine`: imports torch once and opens each file in a separate fork.
 
-One JSON line in, one out, until standard input ends.
-This process itself never looks into a file. A fork has what a child of `quarantine` has, a session and limits of its
-own; it ends with its file, and nothing of it is left for the next one.
+It reads one JSON request per line from standard input and writes one JSON line per request, until its input ends.
+This process never opens a file itself. Each fork has its own session and limits, like the child of `Opening`. It ends
+with its file and leaves no state for the next one.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ from decloud_pl.models.quarantine.child import open_one
 _CHUNK = 1 << 16
 _END_SECONDS = 2.0
 _LOOK_SECONDS = 0.002
-_TOO_LONG = {"refused": "The file took too long to open."}
 
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    # A fork inherits no threads: there must be none whose work it would wait for.
+    # A fork inherits no threads. If this process used threads, the fork could wait forever for their work.
     torch.set_num_threads(1)
     while line := sys.stdin.buffer.readline():
         answers.write(_in_a_fork(json.loads(line), answers.fileno()) + b"\n")
 
 
 def _in_a_fork(request: Mapping[str, Any], answers: int) -> bytes:
-    """What the fork found, or how it ended where it did not say."""
+    """Return the fork's answer, or how the fork ended if it wrote none."""
     reading, writing = os.pipe()
     fork = os.fork()
     if fork == 0:
@@ -45,11 +44,11 @@ def _in_a_fork(request: Mapping[str, Any], answers: int) -> bytes:
         try:
             os.setsid()
             os.close(reading)
-            os.close(answers)  # what it writes there would be taken for another file's answer
+            os.close(answers)  # output there would be mistaken for another file's answer
             open_one(request, writing)
             status = 0
         finally:
-            os._exit(status)  # whatever happened: what follows is the parent's
+            os._exit(status)  # the fork must never run the parent's code below
     os.close(writing)
     code: int | None = None
     try:
@@ -60,13 +59,16 @@ def _in_a_fork(request: Mapping[str, Any], answers: int) -> bytes:
         os.close(reading)
         kill_group(fork)
         if code is None:
-            os.kill(fork, signal.SIGKILL)  # which may have no session of its own yet
+            os.kill(fork, signal.SIGKILL)  # the fork may not have its own session yet
             os.waitpid(fork, 0)
     return found or json.dumps({"ended": code or 0}).encode()
 
 
 def _code_of(fork: int) -> int | None:
-    """How a fork ended that has closed its pipe, or None where it goes on: the pipe's end comes a moment earlier."""
+    """Return the exit code of a fork that has closed its pipe, or None if it keeps running.
+
+    The pipe closes a moment before the process ends.
+    """
     deadline = time.monotonic() + _END_SECONDS
     while True:
         pid, status = os.waitpid(fork, os.WNOHANG)
@@ -82,9 +84,9 @@ def _read(reading: int, seconds: float) -> bytes:
     while True:
         ready, _, _ = select.select([reading, 0], [], [], max(0.0, deadline - time.monotonic()))
         if reading not in ready:
-            if ready:  # nothing is asked before the answer: the parent is gone
+            if ready:  # the parent sends nothing before the answer, so its end of the pipe is closed
                 sys.exit()
-            return json.dumps(_TOO_LONG).encode()
+            return json.dumps({"refused": f"Opening the file took longer than {seconds:g} s."}).encode()
         chunk = os.read(reading, _CHUNK)
         if not chunk:
             return bytes(found).replace(b"\n", b" ")

@@ -1,6 +1,6 @@
-"""Quarantine for many files: one child imports torch, once, and forks for each of them.
+"""Quarantine for many files: one child imports torch once and forks for each file.
 
-What a file can do and cannot is the same as in `quarantine`; only the seconds of an import are saved with each.
+Each file has the same limits as in `opening`. Only the seconds of the import are saved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _END_SECONDS = 2.0
 
 
 class WarmQuarantine:
-    """Opens one file after another; the child starts with the first and ends with the context or this process."""
+    """Opens any number of files. The child starts with the first file and ends with the context or this process."""
 
     def __init__(self, limits: ProcessLimits | None = None) -> None:
         self._limits = limits or ProcessLimits()
@@ -35,21 +35,21 @@ class WarmQuarantine:
         self.close()
 
     def open_base_model(self, path: Path, out: Path) -> BaseModel:
-        """See `quarantine.open_base_model`."""
+        """See `opening.open_base_model`."""
         answer = self._ask({"kind": "base", "out": str(out), "metadata": None}, path)
         return BaseModel(read_spec(out), out, int(answer["classes"]))
 
     def open_submission(self, path: Path, base: BaseModel, out: Path) -> Path:
-        """See `quarantine.open_submission`."""
+        """See `opening.open_submission`."""
         self._ask({"kind": "submission", "out": str(out), "base": str(base.weights)}, path)
         return out
 
     def close(self) -> None:
-        """Ends the child; the next file starts another one."""
+        """End the child. The next file starts a new one."""
         process, self._process = self._process, None
         if process is None:
             return
-        with process:  # the block's end closes the pipes and waits for it
+        with process:  # the end of the block closes the pipes and waits for the child
             kill_group(process.pid)
 
     def _ask(self, request: Mapping[str, Any], path: Path) -> dict[str, Any]:
@@ -62,12 +62,12 @@ class WarmQuarantine:
             process.stdin.write(json.dumps(arguments).encode() + b"\n")
             output = process.stdout.readline()
         except BrokenPipeError:
-            pass  # the same as an answer that never comes
+            pass  # handled like a missing answer
         except BaseException:
             self.close()
             raise
         if not output:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # its end of the pipe goes a moment earlier
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the pipe closes a moment before the child ends
                 code = process.wait(_END_SECONDS)
             self.close()
         return believed(output, code, self._limits)
@@ -79,7 +79,7 @@ class WarmQuarantine:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                bufsize=0,  # what could not be written must not be tried again when the pipe is closed
+                bufsize=0,  # otherwise closing the pipe would retry a failed write
                 env=ENVIRONMENT,
                 start_new_session=True,
             )

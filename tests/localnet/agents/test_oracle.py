@@ -249,7 +249,7 @@ def test_a_round_without_a_valid_submission_has_no_shares(tmp_path: Path) -> Non
     model = make_model(tmp_path / "base", PLAIN, steps=2)
     path = tmp_path / "update"
     path.write_bytes(b"no update")
-    with pytest.raises(LocalnetError, match=r"No submission is valid.* update: The submission is not a file that"):
+    with pytest.raises(LocalnetError, match=r"No submission is valid.* update: The submission was not written by"):
         bench_child.contributions(**asked(model, "delta", [path]))
 
 

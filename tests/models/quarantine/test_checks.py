@@ -1,4 +1,4 @@
-"""What the quarantine's child says of each kind of bad file. Run without the child: only its checks are meant."""
+"""The checks of the quarantine child refuse each kind of bad file. They run here without a child process."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def test_a_double_that_a_float_cannot_hold(tmp_path: Path, packaged: Path) -> No
 
 def test_names_and_shapes_of_a_base_model(tmp_path: Path, state: State) -> None:
     without = {name: value for name, value in state.items() if name != "fc1.bias"}
-    assert "not those of a network" in refusal_of_base(tmp_path, without)
-    assert "not those of a network" in refusal_of_base(tmp_path, {**state, "fc3.bias": torch.zeros(1)})
+    assert "no supported network" in refusal_of_base(tmp_path, without)
+    assert "no supported network" in refusal_of_base(tmp_path, {**state, "fc3.bias": torch.zeros(1)})
     wrong = {**state, "conv1.weight": torch.zeros(32, 1, 3, 3)}
     assert "conv1.weight has the shape (32, 1, 3, 3), not (32, 3, 3, 3)" in refusal_of_base(tmp_path, wrong)
     integers = {**state, "fc2.bias": torch.zeros(4, dtype=torch.int64)}
@@ -117,7 +117,7 @@ def test_something_else_than_tensors_by_name(tmp_path: Path, packaged: Path, con
 )
 def test_kinds_of_tensors_that_are_not_accepted(tmp_path: Path, packaged: Path, entry: torch.Tensor) -> None:
     sentence = refusal_of_submission(tmp_path, packaged, {"fc2.bias": entry})
-    assert "not accepted" in sentence or "invalid tensors" in sentence or "something else" in sentence
+    assert "not accepted" in sentence or "invalid tensors" in sentence or "not supported tensors" in sentence
 
 
 def test_a_sparse_tensor_that_points_outside_itself(tmp_path: Path, packaged: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_few_bytes_that_stand_for_a_huge_tensor(tmp_path: Path, state: State, 
     sparse = torch.sparse_coo_tensor(torch.zeros(1, 0, dtype=torch.int64), torch.zeros(0), (2**40,))
     assert "shape" in refusal_of_submission(tmp_path, packaged, {"fc2.bias": sparse})
     wide = {**state, "fc2.weight": torch.zeros(1, 1).expand(10**9, 512), "fc2.bias": torch.zeros(1).expand(10**9)}
-    assert "claim more than it holds" in refusal_of_base(tmp_path, wide)
+    assert "declare more data" in refusal_of_base(tmp_path, wide)
 
 
 def test_a_compressed_archive(tmp_path: Path, state: State) -> None:
@@ -148,13 +148,13 @@ def test_an_archive_whose_members_share_their_bytes(tmp_path: Path) -> None:
     path = tmp_path / "base.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"x" * 1000)
-        for number in range(50):  # more entries for the same bytes, in the directory only
+        for number in range(50):  # more entries for the same bytes, only in the archive's directory
             twin = zipfile.ZipInfo(f"archive/data/{number}")
             first = archive.infolist()[0]
             twin.header_offset, twin.CRC = first.header_offset, first.CRC
             twin.compress_size = twin.file_size = 1000
             archive.filelist.append(twin)
-    assert "claims more than it holds" in refusal_of_file(path)
+    assert "declares more data" in refusal_of_file(path)
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.3, 0.999])
@@ -171,7 +171,7 @@ def test_a_bare_pickle_is_not_even_read(tmp_path: Path, packaged: Path, state: S
     path.write_bytes(pickle.dumps({"a": 1}))
     assert "neither a model package nor" in refusal_of_file(path)
     torch.save(state, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(Refused, match=r"not a file that torch\.save wrote"):
+    with pytest.raises(Refused, match=r"not written by torch\.save"):
         check_submission(path, packaged, tmp_path / "out")
 
 
@@ -192,7 +192,7 @@ def test_packages_of_strangers(tmp_path: Path, state: State, packaged: Path) -> 
 def test_a_package_whose_network_cannot_take_its_own_input(tmp_path: Path, state: State) -> None:
     path = tmp_path / "base.safetensors"
     save(path, ModelSpec("simple_cnn", {"num_classes": 4}, ImageInput(size=64)), state)
-    assert "cannot take the input" in refusal_of_file(path)
+    assert "fails on the input" in refusal_of_file(path)
 
 
 def with_header(path: Path, tensors: dict[str, object], data: bytes = b"") -> Path:
@@ -208,7 +208,7 @@ def with_header(path: Path, tensors: dict[str, object], data: bytes = b"") -> Pa
         ("F32", [2**62, 2**62], [0, 16]),
         ("F32", [-4], [0, 16]),
         ("F32", [4.0], [0, 16]),
-        ("F32", [4], [16, 32]),  # a hole before it
+        ("F32", [4], [16, 32]),  # a gap before it
         ("F32", [4], [0, 2**62]),
         ("F32", [4], [8, 0]),
         ("WAT", [4], [0, 16]),
@@ -268,7 +268,7 @@ def test_pickles_that_nest_or_multiply_without_end(tmp_path: Path) -> None:
 def test_a_pickle_that_says_more_than_tensors_costs_nothing(tmp_path: Path, stream: bytes) -> None:
     path = with_pickle(tmp_path / "base.pt", stream)
     before = time.process_time()
-    assert refusal_of_file(path) == "The file holds something else than tensors; it was not executed."
+    assert refusal_of_file(path) == "The file holds objects that are not supported tensors; they were not executed."
     assert time.process_time() - before < 2
 
 
@@ -308,7 +308,7 @@ def test_a_header_of_a_hundred_thousand_tensors(tmp_path: Path) -> None:
     few = io.BytesIO()
     torch.save({f"t{number}": torch.zeros(0) for number in range(20_200)}, few)
     path.write_bytes(few.getvalue())
-    assert "claims more than it holds" in refusal_of_file(path)
+    assert "declares more data" in refusal_of_file(path)
 
 
 OPEN = """
@@ -323,7 +323,7 @@ for path in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_no_small_model_costs_the_import_of_torchs_compiler(tmp_path: Path) -> None:
-    """Which takes a second, as long as everything else in quarantine together."""
+    """The compiler's import takes a second, as long as all other work in quarantine together."""
     paths = []
     for name in ("simple_cnn", "mlp", "text_bag", "text_transformer"):
         paths.append(tmp_path / name)

@@ -79,14 +79,23 @@ class RoundRecord:
         attempts: failed tries of the present state.
         next_try_at: Unix seconds of this machine before which the present state is not tried again.
         update_cid: CID of the finished update on disk, under ``update_profile``.
+        update_profile: how the file was cut into blocks for that CID.
+        update_size: bytes of the update file.
         pinned_cid: CID that a store holds and that was read back; only this one goes on chain.
+        pinned_provider: the store that holds it.
         accuracy_before: base model on held-out data, 0 to 1.
         accuracy_after: the same with the update applied.
         gain_low: lower end of the 95 % interval of the accuracy that a validator was expected to find gained.
         gain_high: upper end of it.
         contribution_bps: the validator's verdict.
         claimed_lamports: what the claim paid.
-        seconds: wall seconds spent per step, for the summary and for judging later rounds.
+        join_signature: of the transaction that joined.
+        submit_signature: of the transaction that submitted.
+        claim_signature: of the transaction that claimed.
+        join_seconds: wall seconds that joining took.
+        train_seconds: wall seconds that the training took.
+        publish_seconds: wall seconds that pinning and reading back took.
+        claim_seconds: wall seconds that claiming took.
         submit_window: seconds that were left to the submit deadline when the training was first seen.
         validator: who scores the round, base58; None until the training.
         convention: what the entries of the update mean; None until the training.

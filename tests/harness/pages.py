@@ -7,7 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    page
+    for page in sorted([*DOCS.rglob("*.md"), *DOCS.rglob("*.rst"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+    if "_build" not in page.parts
+]
+"""The documents: those of the site, and those that stand beside the code."""
 INTERRUPT = "^C"
 LEFT_OUT = "…"
 

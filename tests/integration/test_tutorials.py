@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness.pages import DOCS, INTERRUPT, LEFT_OUT, Block, blocks, pattern
+from tests.harness.pages import DOCS, INTERRUPT, LEFT_OUT, ROOT, Block, blocks, pattern
 from tests.harness.ports import free_port
 
-ROOT = DOCS.parent
 METRICS_PORT = "9100"
 
 

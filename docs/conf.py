@@ -39,7 +39,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False  # Lightning describes its own hooks
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -58,6 +58,8 @@ html_static_path = ["_static", "pictures"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+# Pages without siblings need no list of them.
+html_sidebars = {page: [] for page in ("index", "troubleshooting", "contributing", "changelog")}
 html_theme_options = {
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],

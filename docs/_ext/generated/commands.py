@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from typing import Any
 
 from sphinx.application import Sphinx
 
+from decloud_pl.errors import DecloudError
 from generated.markdown import code, summary, table
 
 
@@ -32,7 +32,6 @@ def literal_examples(app: Sphinx, context: object, lines: list[str]) -> None:  #
 def exit_codes() -> str:
     """Every exit code, with the errors that lead to it."""
     from decloud_pl.cli import exit_codes as cli
-    from decloud_pl.errors import DecloudError
 
     rows: dict[int, tuple[str, str]] = {
         0: ("", "The command did what it was asked for."),
@@ -49,7 +48,7 @@ def exit_codes() -> str:
     return table(("code", "meaning", "errors"), lines)
 
 
-def _with_subclasses(of: type) -> Iterator[Any]:
+def _with_subclasses(of: type[DecloudError]) -> Iterator[type[DecloudError]]:
     yield of
     for one in of.__subclasses__():
         yield from _with_subclasses(one)

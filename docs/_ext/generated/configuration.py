@@ -200,7 +200,11 @@ def settings() -> str:
         if not about:
             raise ValueError(f"{setting.path} has no comment in conf/ and no line in _ABOUT.")
         sections.setdefault("general" if top == "allow_packages" else top, []).append(
-            ("<br>".join(filter(None, [f"`{setting.name}`{other}", *map(code, names)])), about, type_text, default_text)
+            (
+                "<br>".join(filter(None, [f"`{setting.name}`{other}", *map(code, names)])),
+                about,
+                "<br>".join(filter(None, [default_text, type_text])),
+            )
         )
     parts = []
     first = ["general", "groups", "secrets"]
@@ -216,7 +220,7 @@ _SECTIONS = {
     "groups": "A group's choice is a file of `conf/GROUP/`, or of `conf/GROUP/` in your home folder.",
     "secrets": "A secret is never given on the command line and is never printed: `config --set NAME=-` asks for it.",
 }
-_SETTING_HEADINGS = ("setting, and its variables", "what it does", "values", "default")
+_SETTING_HEADINGS = ("setting, and its variables", "what it does", "default and values")
 _SECRETS = {
     "private_key": "The wallet's key: base58, or the JSON array of a key file.",
     "notify_urls": "Where messages go: addresses of Apprise, separated by commas.",

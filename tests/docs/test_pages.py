@@ -136,6 +136,13 @@ def test_every_link_in_the_readme_leads_somewhere() -> None:
             assert link.startswith("https://") or (ROOT / link).exists(), link
 
 
+def test_the_readme_shows_what_the_tutorial_does() -> None:
+    """Whose demo is run by a test."""
+    shown = next(block.text for block in blocks(ROOT / "README.md") if block.text.startswith("Starting"))
+    tutorial = next(block.text for block in blocks(DOCS / "tutorials" / "first-reward.md") if "demo" in block.text)
+    assert [line for line in shown.splitlines() if line not in tutorial.splitlines()] == []
+
+
 def rows(page: Path) -> list[str]:
     """The first cells of a page's tables."""
     return re.findall(r"^\| `?([^`|]+?)`? \|", page.read_text(encoding="utf-8"), re.MULTILINE)

@@ -242,12 +242,11 @@ def groups() -> str:
     """Every group of ``conf/`` with its choices: what each is, and its file."""
     from decloud_pl.config_dir import config_dir
 
-    folder = config_dir()
+    folders = {path.name: path for path in sorted(config_dir().iterdir()) if path.is_dir()}
+    if wrong := folders.keys() ^ _GROUPS.keys():
+        raise ValueError(f"_GROUPS in {Path(__file__).name} does not fit conf/: {wrong}.")
     parts = []
-    for path in sorted(one for one in folder.iterdir() if one.is_dir()):
-        group = path.name
-        if group not in _GROUPS:
-            raise ValueError(f"The group {group} has no description in docs/_ext/generated.py.")
+    for group, path in folders.items():
         parts.append(f"## {group}\n\n{_GROUPS[group]} By default `{group}={_chosen(group)}`.\n")
         for file in sorted(path.glob("*.yaml")):
             about = comments(file)[0]

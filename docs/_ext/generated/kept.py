@@ -66,9 +66,16 @@ def journal() -> str:
 
 
 def _columns(db: sqlite3.Connection, name: str, record: type) -> Iterator[tuple[str, str]]:
-    known = {**_WHOSE, **(attributes(record) if name == "rounds" else _COLUMNS[name])}
-    for (column,) in db.execute("SELECT name FROM pragma_table_info(?)", (name,)):
-        yield code(column), known[column]
+    own = (
+        _COLUMNS[name]
+        if name in _COLUMNS
+        else attributes(record) | {"state": "[How far the trainer is](#states-of-a-round)."}
+    )
+    columns = [column for (column,) in db.execute("SELECT name FROM pragma_table_info(?)", (name,))]
+    if wrong := (set(columns) - _WHOSE.keys()) ^ (own.keys() - _WHOSE.keys()):
+        raise ValueError(f"The descriptions of the table {name} do not fit its columns: {wrong}.")
+    for column in columns:
+        yield code(column), {**own, **_WHOSE}[column]
 
 
 def states() -> str:
@@ -76,7 +83,7 @@ def states() -> str:
     from decloud_pl.journal.record import State
 
     if missing := {state.value for state in State} ^ _STATES.keys():
-        raise ValueError(f"These states are described, or there, alone: {missing}.")
+        raise ValueError(f"_STATES in {Path(__file__).name} does not fit `State`: {missing}.")
     return table(
         ("state", "meaning", "final", "counts against `max_concurrent_rounds`"),
         (

@@ -43,7 +43,7 @@ def attributes(of: type) -> dict[str, str]:
             found[name] = entry[2]
         elif name:
             found[name] += f" {line.strip()}"
-    return {name: prose(text) for name, text in found.items()}
+    return {name: prose(f"{text[:1].upper()}{text[1:]}") for name, text in found.items()}
 
 
 def type_name(hint: object) -> str:

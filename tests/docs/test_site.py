@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import decloud_pl
 from decloud_pl import errors
@@ -22,13 +24,17 @@ from tests.harness.pages import DOCS, PAGES
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-E", "-W", "-n", "-q", "--keep-going", "-b", "html"]
-    done = subprocess.run(
-        [*command, "-d", str(out / ".doctrees"), str(DOCS), str(out)], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    """The built site; one process of the tests builds it for all."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    out, is_built = shared / "site", shared / "site-is-built"
+    with FileLock(shared / "site.lock"):
+        if not is_built.exists():
+            options = ["-E", "-W", "-n", "-q", "--keep-going", "-b", "html", "-d", str(shared / "doctrees")]
+            command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(out)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
+            is_built.touch()
     return out
 
 

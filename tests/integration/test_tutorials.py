@@ -78,12 +78,20 @@ class Reader:
             elif line == LEFT_OUT:
                 skipping = True
             else:
-                wanted = pattern(line)
-                said = child.wait_for("")
-                while skipping and not wanted.fullmatch(said):
-                    said = child.wait_for("")
-                assert wanted.fullmatch(said), f"shown: {line!r}, printed: {said!r}"
+                self.expect(child, line, skipping=skipping)
                 skipping = False
+
+    def expect(self, child: Any, line: str, *, skipping: bool) -> None:
+        """Waits for a line of the page: the next one that is printed, or with ``skipping`` any later one."""
+        wanted = pattern(line)
+        while True:
+            try:
+                said = child.wait_for("")
+            except pytest.fail.Exception as ended:
+                pytest.fail(f"The page shows {line!r}, which was not printed.\n{ended}")
+            if wanted.fullmatch(said):
+                return
+            assert skipping, f"The page shows {line!r}, printed was {said!r}."
 
     def how(self) -> dict[str, Any]:
         return {"command": ("bash", "-c"), "folder": self.folder, **self.environ}

@@ -1,14 +1,18 @@
-"""Run a local network with a trainer, and take the README's pictures while the third round trains."""
+"""Takes the site's pictures: of a sweep, and of a trainer on a local network while the third round trains."""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import json
+import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,10 +35,13 @@ _SHARE = 0.3
 _WIDTH, _HEIGHT = 100, 24
 _WINDOW = (1200, 860)
 _DRAWING_SECONDS = 4.0
+_PIPED_WIDTH = 82
+# That of the tutorial about sweeps.
+_SWEEP = "task=experiment trainer=cpu max_batches=15 optimizer.lr=3e-4,1e-3,3e-3 epochs=1,3"
 
 
 class Photographer:
-    """A `Reporter` that signals the moment for the pictures."""
+    """A `Reporter` that says when the moment has come."""
 
     def __init__(self, state: LiveState) -> None:
         self.state = state
@@ -47,16 +54,58 @@ class Photographer:
 
 
 def live(state: LiveState) -> None:
-    """Save the live view as an SVG, without rich's fonts, which browsers would load from another server."""
+    """The live view."""
     console = Console(record=True, width=_WIDTH, height=_HEIGHT, force_terminal=True, file=io.StringIO())
     console.print(picture(state, time.time(), width=_WIDTH, height=_HEIGHT))
-    text = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="decloud-trainer start"), flags=re.DOTALL)
+    save(console, "start", "live")
+
+
+def printed(title: str, text: str) -> None:
+    """What a command prints."""
+    console = Console(record=True, width=_PIPED_WIDTH, force_terminal=True, file=io.StringIO())
+    console.print(text.rstrip(), markup=False, highlight=False)
+    save(console, title, title.partition(" ")[0])
+
+
+def save(console: Console, title: str, name: str) -> None:
+    """The console as an SVG, without the fonts that rich would have a browser load from elsewhere."""
+    title = f"decloud-trainer {title}"
+    text = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title), flags=re.DOTALL)
     lines = (line.rstrip() for line in text.splitlines())
-    (PICTURES / "live.svg").write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
+    (PICTURES / f"{name}.svg").write_text("\n".join(lines).strip() + "\n", encoding="utf-8")
+
+
+async def run(module: str, arguments: Sequence[str], home: Path) -> str:
+    """What a command with a home folder of its own prints on stdout."""
+    environ = {**os.environ, "DECLOUD_HOME": str(home)}
+    command = [sys.executable, "-m", module, *arguments]
+    done = await asyncio.to_thread(subprocess.run, command, env=environ, stdout=subprocess.PIPE, text=True, check=False)
+    return str(done.stdout)
+
+
+async def sweep(home: Path) -> None:
+    """The plot of a small sweep."""
+    await run("decloud_pl", ["-m", *_SWEEP.split()], home)
+    await run("decloud_pl.cli", ["sweeps", "--plot", str(PICTURES / "sweep.png")], home)
+
+
+async def commands(overrides: Sequence[str], home: Path) -> None:
+    """What ``explain`` and ``doctor`` print, while the first round waits for trainers."""
+    waiting = ["list", "--status", "waiting-trainers", "--json", *overrides]
+    while not json.loads(await run("decloud_pl.cli", waiting, home))["rounds"]:
+        pass  # the command itself takes a moment
+    for title in ("explain 0", "doctor"):
+        printed(title, await run("decloud_pl.cli", [*title.split(), *overrides], home))
+
+
+def curves(home: Path) -> None:
+    """Those of the first round."""
+    (drawn,) = home.glob("reports/*/0/curves.png")
+    shutil.copy(drawn, PICTURES)
 
 
 def dashboard(url: str, profile: Path) -> None:
-    """Save the dashboard's overview as a PNG, in light and dark."""
+    """The dashboard's overview as a PNG, in light and dark."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -81,20 +130,21 @@ def dashboard(url: str, profile: Path) -> None:
 
 
 async def work(home: Path) -> None:
+    trainer = home / "trainer"
+    await sweep(home / "sweep")
     async with local_network(home / "network", log=home / "network.log", ended=asyncio.Event()) as network:
-        settings = compose(
-            [
-                f"home={home / 'trainer'}",
-                f"network.rpc_url={network.rpc_url}",
-                f"network.ws_url={network.ws_url}",
-                f"network.gateways=[{network.gateway_url}]",
-                f"storage.path={Path(network.home) / 'store'}",
-                "epochs=24",
-                "poll_interval=1",
-            ]
-        )
+        wallet = create_wallet(trainer / "wallet.json")
+        overrides = [
+            f"home={trainer}",
+            f"network.rpc_url={network.rpc_url}",
+            f"network.ws_url={network.ws_url}",
+            f"network.gateways=[{network.gateway_url}]",
+            f"storage.path={Path(network.home) / 'store'}",
+            f"wallet.keypair_path={trainer / 'wallet.json'}",
+        ]
+        await commands(overrides[1:], trainer)
+        settings = compose([*overrides, "epochs=24", "poll_interval=1"])
         photographer = Photographer(LiveState(facts(settings, "none")))
-        wallet = create_wallet(home / "wallet.json")
         async with assemble(settings, wallet, photographer, preset="none") as daemon:
             running = asyncio.create_task(daemon.run())
             moment = asyncio.create_task(photographer.moment.wait())
@@ -106,6 +156,7 @@ async def work(home: Path) -> None:
 
 async def take(photographer: Photographer, home: Path, daemon: Daemon) -> None:
     live(photographer.state)
+    curves(home / "trainer")
     async with serve(home / "trainer", "token-of-a-picture", port=0) as url:
         await asyncio.to_thread(dashboard, url, home / "chromium")
     daemon.stop()
@@ -116,7 +167,7 @@ def main() -> int:
         print("The pictures need chromium and chromedriver. Run: apt install chromium chromium-driver", file=sys.stderr)
         return 1
     PICTURES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(prefix="decloud-") as name:
         asyncio.run(work(Path(name)))
     for path in sorted(PICTURES.iterdir()):
         print(f"{path.relative_to(PICTURES.parents[1])}: {path.stat().st_size / 1000:.0f} kB")

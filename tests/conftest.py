@@ -50,6 +50,7 @@ MARKED = {
         "daemon/test_soak.py",
         "daemon/test_strangers.py",
         "dashboard/test_bench.py",
+        "docs/test_site.py",
         "experiment/test_conf.py",
         "experiment/test_run.py",
         "experiment/test_sweep.py",

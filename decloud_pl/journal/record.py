@@ -79,14 +79,23 @@ class RoundRecord:
         attempts: failed attempts in the current state.
         next_try_at: Unix seconds of this machine; no retry in the current state before that time.
         update_cid: the CID of the finished update on disk, under ``update_profile``.
+        update_profile: how that CID divides the file into blocks.
+        update_size: the size of the update file in bytes.
         pinned_cid: the CID of the update that a store pinned and that was verified; only this CID is submitted.
+        pinned_provider: the name of that store.
         accuracy_before: accuracy of the base model on held-out data, 0 to 1.
         accuracy_after: the same with the update applied.
         gain_low: the lower end of the 95 % interval of the gain that a validator is expected to measure.
         gain_high: its upper end.
         contribution_bps: the share that the validator gave, in basis points.
         claimed_lamports: the lamports that the claim paid.
-        join_seconds: wall-clock seconds of the join; ``train_seconds`` and the others are the same for their steps.
+        join_signature: the signature of the transaction that joined.
+        submit_signature: the signature of the transaction that submitted.
+        claim_signature: the signature of the transaction that claimed.
+        join_seconds: wall-clock seconds of the join.
+        train_seconds: wall-clock seconds of the training.
+        publish_seconds: wall-clock seconds of pinning and reading back.
+        claim_seconds: wall-clock seconds of the claim.
         submit_window: the seconds left to the submit deadline when the training first started.
         validator: the address of the round's validator, base58; None until the training.
         convention: the convention assumed for the validator; None until the training.

@@ -93,9 +93,12 @@ def start() -> Iterator[Start]:
     """Starts commands, and stops those that still run after the test."""
     children: list[Child] = []
 
-    def begin(arguments: Sequence[str], *, command: Sequence[str] = COMMAND, **environ: str) -> Child:
+    def begin(
+        arguments: Sequence[str], *, command: Sequence[str] = COMMAND, folder: Path | None = None, **environ: str
+    ) -> Child:
         process = subprocess.Popen(
             [*command, *arguments],
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+from tests.harness.pages import DOCS, blocks
+
 COMMAND = (sys.executable, "-m", "decloud_pl.cli")
 
 
 def documented(way: str) -> list[list[str]]:
-    """Return the README's command lines for a workflow, without the program's name."""
-    block = README.read_text(encoding="utf-8").partition("The ways to work with it:\n\n```\n")[2].partition("```")[0]
-    (line,) = (line for line in block.splitlines() if line.partition("#")[2].strip().startswith(way))
+    """Return the page's command lines for a workflow, each without the program's name."""
+    lines = [line for block in blocks(DOCS / "how-to" / "choose-rounds.md") for line in block.text.splitlines()]
+    (line,) = (line for line in lines if line.partition("#")[2].strip().startswith(way))
     commands = [command.split() for command in line.partition("#")[0].split(";")]
     assert all(command[0] == "decloud-trainer" for command in commands)
     return [command[1:] for command in commands]

@@ -83,6 +83,7 @@ def test_no_file_is_large(root: Path, tracked: list[Path]) -> None:
 
 SCRIPTS = (
     "scripts/bench",
+    "scripts/docs",
     "scripts/pictures",
     "scripts/setup",
     "scripts/demo",

@@ -1,0 +1,278 @@
+"""The settings, and the groups with their choices: what `conf/` and the schema say."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from pathlib import Path
+from typing import Annotated, Any
+
+from generated.markdown import code, prose, summary, table
+
+
+def comments(path: Path) -> tuple[str, dict[str, str]]:
+    """What a file of ``conf/`` says of itself in its first lines, and of each key, by its place in the file.
+
+    A comment is about the key right below it.
+    """
+    about: list[str] = []
+    found: dict[str, str] = {}
+    waiting: list[str] = []
+    above: list[tuple[int, str]] = []
+    is_head = True
+    for line in path.read_text(encoding="utf-8").splitlines():
+        text = line.strip()
+        if text.startswith("#"):
+            if not text.startswith("# @package"):
+                (about if is_head else waiting).append(text.lstrip("# "))
+            continue
+        is_head = False
+        entry = re.match(r"( *)([\w]+):", line)
+        if not entry:
+            waiting = []
+            continue
+        depth = len(entry[1])
+        above = [one for one in above if one[0] < depth]
+        place = ".".join([*(name for _, name in above), entry[2]])
+        found[place] = " ".join(waiting)
+        waiting = []
+        above.append((depth, entry[2]))
+    return " ".join(about), found
+
+
+def _described() -> dict[str, str]:
+    """What each setting does, by its place in the tree: the comment of ``conf/``, or what is written below."""
+    from decloud_pl.config.names import groups, leaves
+    from decloud_pl.config_dir import config_dir
+
+    folder = config_dir()
+    found = {place: text for place, text in comments(folder / "config.yaml")[1].items() if text}
+    for group in groups():
+        for file in sorted((folder / group).glob("*.yaml")):
+            own = comments(file)[1].items()
+            found = {f"{group}.{place}": text for place, text in own if text} | found
+    if unknown := _ABOUT.keys() - leaves().keys():
+        raise ValueError(f"There are no such settings: {unknown}.")
+    return found | _ABOUT
+
+
+_ABOUT = {
+    "auto_claim": "Whether the daemon claims rewards. Without it `decloud-trainer claim` does.",
+    "auto_train": "Whether the daemon trains the rounds that it joins. Without it `decloud-trainer train` does.",
+    "base_model": "The model that an experiment begins with: a model package or a state dict. Empty: `model`, fresh.",
+    "batch_size": "Samples of a step, of all devices and machines together.",
+    "chain.max_compute_units": "The compute units that one transaction may ask for.",
+    "chain.max_priority_lamports": "Lamports that one transaction may pay for priority.",
+    "daemon.ray.connect_seconds": "Seconds after which a cluster that does not answer counts as out of reach.",
+    "daemon.ray.cpus": "CPUs that a training takes of its machine, and its number of threads.",
+    "daemon.ray.gpus": "GPUs that a training takes of its machine; 0.5 shares one.",
+    "daemon.ray.wait_seconds": "Seconds after which a cluster without room counts as full.",
+    "data.download": "Whether files that are missing are downloaded.",
+    "data.folder": "The folder of the data sets.",
+    "data.mirror": "A base URL that has the publishers' files as `{mirror}/{data set}/{file}`. Empty: the publishers.",
+    "epochs": "Epochs of a training.",
+    "fit.compile": "Whether the network runs through `torch.compile`. It pays on a GPU and for long trainings only.",
+    "fit.data_memory_mb": "A data set that takes more megabytes than this is streamed instead of kept in memory.",
+    "fit.data_workers": "Processes that stream a data set.",
+    "home": "The folder of the journal, the rounds, the data sets and the embedded store. The environment sets it.",
+    "learning_rate": "The optimizer's learning rate.",
+    "max_batches": "Batches of an epoch; 0 means all.",
+    "max_concurrent_rounds": "The rounds that may be joined, trained and submitted at a time.",
+    "metrics.host": "The address on which `/metrics` and `/healthz` are served.",
+    "metrics.port": "The port on which they are served; 0 means off.",
+    "network.faucet": "Whether the daemon may ask the network for SOL. The local network gives it away.",
+    "network.gateways": "IPFS gateways, tried in this order, from which models are fetched and updates are read back.",
+    "network.gradient_rate": "η of the convention `gradient`.",
+    "network.mappings": "What a data set's name means on this network. `mappings` counts more.",
+    "network.name": "The name in messages.",
+    "network.program_id": "The program's address.",
+    "network.referrer": "From v1.1 on: who receives half of the treasury's fee. Empty: nobody.",
+    "network.rpc_url": "The RPC endpoint.",
+    "network.treasury": "From v1.1 on: who takes 2 % of each payment. Empty: the public program's treasury.",
+    "network.ws_url": "The WebSocket endpoint. Empty: the RPC endpoint's host, one port up.",
+    "notify.earned": "Whether a claimed reward is worth a message.",
+    "notify.failed": "Whether a failed round is worth a message.",
+    "rewards.max": "The most SOL that a round may offer; 0 means no limit.",
+    "rewards.min": "The least SOL that a round must offer.",
+    "rewards.sol_per_kwh": "SOL that a kilowatt-hour costs.",
+    "rewards.watts": "Watts that this machine draws while it trains.",
+    "round": "The round of `task=round`.",
+    "seed": "Of the order of the batches and of fresh weights.",
+    "storage.kind": "The provider. The choice of the group sets it.",
+    "storage.path": "The folder of the embedded store.",
+    "storage.pinata_api_url": "Pinata's API.",
+    "storage.pinata_upload_url": "Pinata's API for uploads.",
+    "task": "`daemon` finds and works on rounds. `round` works on one round. `experiment` trains without a chain.",
+    "tune.max_seconds": "The most seconds that the search may take.",
+    "tune.method": "`none`, or `probe` for a search. The choice of the group sets it.",
+    "tune.share": "Share of the time until the deadline that the search may take.",
+    "update.dtype": "The type of an update's entries. Half the size costs no measurable accuracy.",
+    "wallet.keypair_path": "The key file.",
+    "wallet.kind": "The old way to choose the wallet; it counts where it is set.",
+}
+"""For settings whose comment in ``conf/`` is about several of them, or that have none."""
+
+
+def _defaults() -> dict[str, Any]:
+    """The value of each leaf where nothing is set."""
+    from decloud_pl.config import Tree, compose
+    from decloud_pl.config.layers import leaves_of
+
+    settings = compose()
+    return dict(leaves_of({entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}))
+
+
+def _shown(value: object) -> str:
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool):
+        return code(str(value).lower())
+    if isinstance(value, float):
+        return code(f"{value:g}")
+    if isinstance(value, (list, tuple)):
+        return code(f"[{', '.join(f'{one:g}' if isinstance(one, float) else str(one) for one in value)}]")
+    if isinstance(value, dict):
+        return code("{" + ", ".join(f"{key}: {one}" for key, one in value.items()) + "}")
+    return code(value)
+
+
+def _ranges() -> dict[str, list[str]]:
+    """The words for the values that each setting takes, by its place."""
+    from decloud_pl.config.names import storages
+    from decloud_pl.config.schema import Tree
+
+    found: dict[str, list[str]] = {}
+
+    def walk(node: type, above: str) -> None:
+        for name, hint in typing.get_type_hints(node, include_extras=True).items():
+            place = f"{above}{name}"
+            if typing.get_origin(hint) is Annotated:
+                found[place] = [one.words for one in typing.get_args(hint)[1:]]
+            inner = hint if isinstance(hint, type) else None
+            if inner is not None and dataclasses.is_dataclass(inner):
+                walk(inner, f"{place}.")
+
+    walk(Tree, "")
+    walk(storages(None).schema(), "storage.")
+    return found
+
+
+def settings() -> str:
+    """Every setting, in sections by the first word of its name."""
+    from decloud_pl.config.layers import variable_of
+    from decloud_pl.config.names import ALIASES, KINDS, leaves, settings_by_name, storages
+    from decloud_pl.config.schema import Tree
+
+    described, defaults, ranges = _described(), _defaults(), _ranges()
+    hints = typing.get_type_hints(Tree)
+    registry = storages(None)
+    variables: dict[str, list[str]] = {}
+    for variable, secret in registry.variables.items():
+        variables.setdefault(secret, []).append(variable)
+    kept = settings_by_name()
+    every = {**kept, **{place: one for place, one in leaves().items() if one.name not in kept}}
+    sections: dict[str, list[tuple[str, ...]]] = {}
+    for setting in every.values():
+        top, _, _ = setting.path.partition(".")
+        kind = KINDS[setting.kind][0]
+        words = ranges.get(setting.path, [])
+        default = defaults.get(setting.path)
+        about = described.get(setting.path, "")
+        if setting.kind == "secret":
+            top, about = "secrets", _SECRETS.get(setting.name) or f"{registry.secrets[setting.name].asks}."
+        elif setting.kind == "choice":
+            top, default = "groups", _chosen(setting.path)
+            about = f"{_GROUPS[setting.path]} [Its choices](groups.md#{setting.path})."
+        elif setting.path == "allow_packages":
+            about, default = "Packages of your own that the configuration may name.", []
+        elif "." not in setting.path:
+            top = "general"
+        default_text = _shown(default)
+        if setting.path in ALIASES:
+            default_text = f"that of `{ALIASES[setting.path]}`"
+        environment = variable_of(setting.name) if setting.name in kept else ""
+        names = [environment, *variables.get(setting.name, [])]
+        other = "" if setting.path == setting.name or setting.kind == "secret" else f" (also `{setting.path}`)"
+        type_text = kind if not words else f"{kind}: {', '.join(words)}" if kind not in words else kind
+        if setting.path in _ONE_RUN:
+            about = f"{about} It counts for one run and is not kept.".strip()
+        if not about:
+            raise ValueError(f"{setting.path} has no comment in conf/ and no line in _ABOUT.")
+        sections.setdefault("general" if top == "allow_packages" else top, []).append(
+            (
+                "<br>".join(filter(None, [f"`{setting.name}`{other}", *map(code, names)])),
+                about,
+                "<br>".join(filter(None, [default_text, type_text])),
+            )
+        )
+    parts = []
+    first = ["general", "groups", "secrets"]
+    for top in [*first, *sorted(sections.keys() - {*first})]:
+        hint = hints.get(top)
+        about = summary(hint) if isinstance(hint, type) and dataclasses.is_dataclass(hint) else _SECTIONS[top]
+        parts.append(f"## {top}\n\n{about}\n\n" + table(_SETTING_HEADINGS, sections[top]))
+    return "\n".join(parts)
+
+
+_SECTIONS = {
+    "general": "Of the daemon and of trainings.",
+    "groups": "A group's choice is a file of `conf/GROUP/`, or of `conf/GROUP/` in your home folder.",
+    "secrets": "A secret is never given on the command line and is never printed: `config --set NAME=-` asks for it.",
+}
+_SETTING_HEADINGS = ("setting, and its variables", "what it does", "default and values")
+_SECRETS = {
+    "private_key": "The wallet's key: base58, or the JSON array of a key file.",
+    "notify_urls": "Where messages go: addresses of Apprise, separated by commas.",
+}
+_ONE_RUN = ("home", "task", "round", "base_model", "experiment")
+
+
+def _chosen(group: str) -> str:
+    """The choice that config.yaml makes."""
+    from yaml import safe_load
+
+    from decloud_pl.config_dir import config_dir
+
+    defaults = safe_load((config_dir() / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    return next((str(entry[group]) for entry in defaults if isinstance(entry, dict) and group in entry), "none")
+
+
+def groups() -> str:
+    """Every group of ``conf/`` with its choices: what each is, and its file."""
+    from decloud_pl.config_dir import config_dir
+
+    folders = {path.name: path for path in sorted(config_dir().iterdir()) if path.is_dir()}
+    if wrong := folders.keys() ^ _GROUPS.keys():
+        raise ValueError(f"_GROUPS in {Path(__file__).name} does not fit conf/: {wrong}.")
+    parts = []
+    for group, path in folders.items():
+        parts.append(f"## {group}\n\n{_GROUPS[group]} By default `{group}={_chosen(group)}`.\n")
+        for file in sorted(path.glob("*.yaml")):
+            about = comments(file)[0]
+            text = file.read_text(encoding="utf-8").rstrip()
+            parts.append(f"### {group}={file.stem}\n\n{prose(about)}\n\n```yaml\n{text}\n```\n")
+    return "\n".join(parts)
+
+
+_GROUPS = {
+    "callbacks": "Callbacks of the training, besides those of the round. Several: `callbacks=[ema,early_stopping]`.",
+    "datamodule": "What makes batches of the data set.",
+    "dataset": "The data set of an experiment, and what a round's name means.",
+    "experiment": "Settings of a whole experiment.",
+    "fit": "How a training uses this machine.",
+    "logger": "Where metrics go besides the report folder of the round.",
+    "model": "The model of an experiment that begins with fresh weights.",
+    "module": "What trains the network.",
+    "network": "The chain, the program on it and the gateways.",
+    "optimizer": "What changes the weights.",
+    "preset": "A filter for rounds. config.json counts more.",
+    "rewards": "Which rewards are worth a round.",
+    "scheduler": "How the learning rate changes during a training.",
+    "storage": "Where updates are pinned.",
+    "sweep": "A set of experiments.",
+    "trainer": "The arguments of Lightning's Trainer.",
+    "tune": "A search for the learning rate and the epochs before a training.",
+    "update": "How an update is written, and when it is submitted.",
+    "wallet": "Where the key comes from.",
+}

@@ -289,7 +289,7 @@ class RpcClient:
         return self._endpoints.host
 
     def _parsed(self, kind: type[K], part: Any, key: str) -> K:
-        """Return the value of a key in a part of an answer. solders decodes it lazily, and panics if it is malformed."""
+        """Return the value of a key in a part of an answer. solders decodes it lazily and panics on a malformed one."""
         try:
             return kind.from_string(json.loads(part.to_json())[key])
         except (ParseHashError, ValueError) as error:

@@ -117,7 +117,7 @@ def test_set_keeps_settings(
         (["--set", "lr=3"], 3, "Unknown setting 'lr'. Did you mean 'learning_rate'?"),
         (["lr=3"], 3, "Unknown setting 'lr'. Did you mean 'learning_rate'?"),
         (["timeout=3"], 3, "Unknown setting 'timeout'. Did you mean 'storage.timeout'?"),
-        (["--set", "keypair_path=/there/is/none"], 3, "keypair_path: No private key found. Make a key file at"),
+        (["--set", "keypair_path=/there/is/none"], 3, "keypair_path: No private key found."),
         (["--set", "keypair_path=/etc/hostname"], 3, "keypair_path: "),
         (["--set", "paths=mnist:/there/is/none"], 3, "paths.mnist: The path of the data set mnist does not exist"),
         (["--preset", "nope"], 3, "Unknown preset 'nope'. Known: cifar-only, "),

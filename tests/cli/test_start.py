@@ -63,7 +63,7 @@ def test_options(arguments: list[str], expected: dict[str, object], home: Any) -
         (["+epoch=1"], 3, "Unknown setting 'epoch'. Did you mean 'epochs'?"),
         (["private_key=abc"], 3, "private_key is a secret, and other users can read command lines"),
         (["wallet.keypair_path=/there/is/none"], 4, "There is no key file /there/is/none."),
-        ([], 4, "No private key found. Make a key file at"),
+        ([], 4, "No private key found."),
     ],
 )
 def test_wrong_options(arguments: list[str], code: int, words: str, run: Any) -> None:

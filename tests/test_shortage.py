@@ -1,4 +1,4 @@
-"""What this machine is short of is told from what is wrong with a file or a round."""
+"""A shortage on this machine is distinguished from a fault of a file or a round."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def test_it_is_known_by_what_the_system_said(error: Exception, words: str) -> No
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("No space left on device (os error 28)"),  # a stranger's words count for nothing
+        ValueError("No space left on device (os error 28)"),  # text from a stranger's file is not evidence
         of(errno.EACCES),
         ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
-        caused(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),  # a socket that was waited for
+        caused(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),  # a wait for a socket
         TimeoutError(),
     ],
 )

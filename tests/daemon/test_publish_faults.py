@@ -1,7 +1,7 @@
 """The fault table: each store × each fault, through the daemon's publish step with a real journal.
 
-For each it says what the user sees, what the journal says, and that nothing wrong gets on chain: the RPC endpoint
-here writes down whatever it is asked, and the step after a failed publish is never to submit.
+Each entry lists the message to the user and the journal's state. No wrong CID gets on chain: the RPC endpoint here
+records every request, and the step after a failed publish is never to submit.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ NOW = 1_000_000
 
 
 class RecordingRpc(Server):
-    """A chain that must not be spoken to."""
+    """A chain that must get no request."""
 
     def handle(self, request: Request) -> None:
         request.answer(500)
@@ -68,7 +68,7 @@ class RecordingRpc(Server):
 
 @dataclass
 class Sleeps:
-    """Time that moves when somebody sleeps."""
+    """A clock that advances when a task sleeps."""
 
     now: float = 0.0
     store: list[float] = field(default_factory=list)
@@ -128,7 +128,7 @@ class Bench:
             self.driver.failed(ROUND, error)
 
     def next(self) -> str:
-        """What the daemon would do next."""
+        """Return the daemon's next step."""
         anyone, ahead = Keypair().pubkey(), NOW + 60
         training = RoundStatus.TRAINING
         round_ = Round(ROUND, anyone, OTHER, "custom", 1, training, None, 0, 0, 0, 0, 0, ahead, 1, 0, 0, 0, 10)
@@ -145,7 +145,7 @@ def pinata_store(server: FakePinata, sleeps: Sleeps, credentials: PinataCredenti
 
 @dataclass
 class Provider:
-    """A store, the server it speaks to, and which of its requests carry the file."""
+    """A store, its server, and the requests that carry the file."""
 
     store: Store
     server: FakeKubo | FakePinata
@@ -238,7 +238,7 @@ def check_nothing_submitted(bench: Bench) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: the faults of the file's requests, what the user reads, and until when it waits."""
+    """An entry of the table: the faults of the file's requests, the message to the user, and the retry's wait."""
 
     faults: tuple[Fault, ...]
     sentence: str
@@ -285,7 +285,7 @@ async def test_a_fault_delays_and_is_named(
     assert one.upload(made.store.name) == (UploadState.BEGUN, None)
     check_nothing_submitted(one)
     assert made.server.faults == [], "all of the faults were met"
-    # Whatever it was has passed: the update is pinned after all, once.
+    # After the fault has passed, the update is pinned once.
     await one.publish()
     assert one.record.pinned_cid == one.update.cid
     assert one.record.pinned_provider == made.store.name
@@ -301,7 +301,7 @@ async def test_a_store_that_refuses_connections(
     made = PROVIDERS[provider](stack, sleeps, 5.0)
     one = bench(made.store, files={})
     made.server.__exit__(None, None, None)
-    with socket.socket() as taken:  # keeps the port, without listening
+    with socket.socket() as taken:  # reserves the port without listening
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", int(made.server.url.rpartition(":")[2])))
         await one.publish()
@@ -356,7 +356,7 @@ async def test_accepted_but_never_readable(
         made = PROVIDERS[provider](stack, sleeps, 10.0)
         store, server, path = made.store, made.server, made.upload_path
     one = bench(store, files={})
-    for attempt in range(6):  # more than the attempts that a failed training gets
+    for attempt in range(6):  # more attempts than a failed training gets
         await one.publish()
         assert one.record.attempts == attempt + 1
     assert (
@@ -412,7 +412,7 @@ async def test_a_crash_after_the_upload_pins_nothing_twice(
 ) -> None:
     made = PROVIDERS[provider](stack, sleeps, 10.0)
     one = bench(made.store, files=made.server.files)
-    # The row that says "begun" is written; the one that says "stored" is not, as where the process dies before it.
+    # The row "begun" is written but "stored" is not, as if the process had died in between.
     database = one.steps.journal.connection
     database.execute(
         "CREATE TEMP TRIGGER dies BEFORE INSERT ON uploads WHEN NEW.state <> 'begun'"

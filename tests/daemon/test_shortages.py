@@ -1,4 +1,4 @@
-"""What this machine is short of is no fault of a round: it is named, told to the user, and waited out."""
+"""A shortage on this machine is not blamed on a round: the daemon reports it and waits until it ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.world import World
 
 
 def told(world: World) -> list[Trouble]:
-    """What the user was told about this machine."""
+    """Return the reported shortages of this machine."""
     return [event for event in world.diary.events if isinstance(event, Trouble) and event.of_machine]
 
 
@@ -39,7 +39,7 @@ async def test_a_look_that_is_killed_from_outside_costs_the_round_nothing(world:
         await world.diary.until(lambda: bool(told(world)))
         assert "was killed, probably because memory ran out" in told(world)[0].message
         assert await world.rpc.balance(world.wallet.address) == before
-    async with world.daemon(looks=JoinConfig(), criteria=Criteria()):  # with its memory, so to speak, back
+    async with world.daemon(looks=JoinConfig(), criteria=Criteria()):  # the memory is available again
         await world.diary.reaches(number, State.WAITING, patience=60.0)
 
 

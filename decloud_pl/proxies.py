@@ -46,14 +46,14 @@ class Route:
 
     Attributes:
         proxy: the http or https address of the proxy, including its login; None to connect directly.
-        certificates: a file or folder with trusted certificates; None for the system's, and without TLS.
+        certificates: a file or folder with trusted certificates; None to trust the system's, or without TLS.
     """
 
     proxy: str | None
     certificates: Path | None
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return a new context that trusts ``certificates``, or None for the system's."""
+        """Return a new context that trusts ``certificates``, or None to trust the system's."""
         return None if self.certificates is None else _context(self.certificates)
 
     def proxy_ssl_context(self) -> ssl.SSLContext | None:
@@ -142,9 +142,9 @@ def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return variables with which libraries that have their own clients, such as loggers, use the same routes.
+    """Return environment variables with which the clients of libraries, such as loggers, take the same routes.
 
-    This raises no error for an invalid variable, because it may not apply to the addresses of the library.
+    An invalid variable raises no error, because it may not apply to the addresses of the library.
     """
     found: dict[str, str] = {}
     if any(_value(name, environ)[1] for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):

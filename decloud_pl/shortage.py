@@ -44,7 +44,8 @@ def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineSho
             # The error of a copy has the destination as its second file.
             named = getattr(one, "filename2", None) or getattr(one, "filename", None) or _fullest(places)
             return MachineShortage(
-                f"No disk space left{f' in {named}' if named else ''}.", fix="Free disk space there."
+                f"No disk space left{f' in {named}' if named else ''}.",
+                fix="Free disk space there." if named else "Free disk space.",
             )
         if number in _FILES:
             return MachineShortage(
@@ -61,7 +62,7 @@ def is_memory(error: BaseException) -> bool:
 
 
 def can_give(size: int) -> bool:
-    """Whether a process could get this many bytes of memory; this does not use them."""
+    """Return whether this process could allocate ``size`` bytes of memory, without using them."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except (OSError, ValueError, OverflowError):

@@ -64,7 +64,7 @@ def test_valid_addresses_are_accepted(check: Check, address: str) -> None:
         (check_gateway, "http://127.0.0.1:5001/api/v0", "it is the address of a node's RPC"),
         (check_multiaddr, "http://127.0.0.1:5001", "it must be a multiaddr, not a URL"),
         (check_multiaddr, "127.0.0.1:5001", "it must be a multiaddr"),
-        (check_multiaddr, "/ip4/127.0.0.1", "/tcp/PORT is missing"),
+        (check_multiaddr, "/ip4/127.0.0.1", "add /tcp/PORT"),
         (check_multiaddr, "/ip4/127.0.0.1/tcp/70000/http", "(got 70000)"),
         (check_multiaddr, "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooW", "the node's address for peers"),
     ],

@@ -52,7 +52,7 @@ _FIELDLESS = {
 }
 """By the solders name of an error object without fields."""
 _PASSING = frozenset({-32004, -32005, -32014, -32016, -32603, 429, -32429})
-"""Codes for an endpoint that is behind, overloaded or temporarily broken. Only some providers send the last two."""
+"""Codes for an endpoint that lags, is overloaded or is temporarily broken. Only some providers send the last two."""
 
 
 _LONGEST_QUOTE = 200

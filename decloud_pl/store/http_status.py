@@ -54,7 +54,7 @@ def status_error(status: int, *, who: str, said: str = "", wait: float | None = 
         status: the HTTP status code.
         who: the store in the user's terms.
         said: the store's own error message, without secrets.
-        wait: the seconds that `retry_after` found.
+        wait: the seconds in the ``Retry-After`` header, or None.
         login: the settings that hold the credentials.
     """
     words = f" ({said})" if said else ""

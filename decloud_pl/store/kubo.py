@@ -32,17 +32,17 @@ _LONGEST_WORDS = 200
 
 
 class KuboStore:
-    """The node at a multiaddr.
+    """The store on an IPFS node.
 
     Every request has a time limit. The callers verify what the node returns.
 
     Args:
-        address: for example ``/ip4/127.0.0.1/tcp/5001/http`` or ``/dns/node/tcp/443/https``.
+        address: the multiaddr of the node's RPC: ``/ip4/127.0.0.1/tcp/5001/http`` or ``/dns/node/tcp/443/https``.
         timeout: seconds the node may be silent.
         retry: how to retry after temporary failures.
 
     Raises:
-        ConfigError: ``address`` is not the multiaddr of a node; or as `route_to`.
+        ConfigError: ``address`` is not the multiaddr of a node, or `route_to` raises it.
     """
 
     name = "kubo"

@@ -32,7 +32,8 @@ def require_match(path: Path, root: Cid) -> None:
     """
     if profile_of(path, root) is None:
         raise IntegrityError(
-            f"The bytes do not match {root}.", fix="The source is faulty or malicious; use another one."
+            f"The downloaded bytes do not match the CID {root}.",
+            fix="The source is faulty or malicious; use another one.",
         )
 
 

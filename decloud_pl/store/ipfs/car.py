@@ -50,7 +50,7 @@ def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
         if length is None:
             raise IntegrityError("The archive ends before the file does.")
         if length > MAX_BLOCK + _CID_ROOM:
-            raise IntegrityError("The archive has a block that is larger than a valid block.")
+            raise IntegrityError(f"The archive has a block that exceeds the limit of {MAX_BLOCK >> 20} MiB.")
         section = _exactly(source, length)
         cid, start = Cid.from_bytes(section)
         if (cid.codec, cid.digest) != (wanted.codec, wanted.digest):

@@ -49,14 +49,14 @@ PROFILES: dict[str, Profile] = {
         Profile("v1-1m-174", 1, raw_leaves=True, chunk_size=1_048_576, width=174),
     )
 }
-"""The layouts in use: ``ipfs add --cid-version=1``, ``ipfs add``, unixfs-v1-2025, the older test profile."""
+"""The layouts in use: ``ipfs add --cid-version=1``, ``ipfs add``, Kubo's unixfs-v1-2025, test-cid-v1."""
 
 DEFAULT_PROFILE = "kubo-v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Cid:
-    """A CID. ``digest`` is the SHA-256 of its block."""
+    """A content identifier. ``digest`` is the SHA-256 of the block that it identifies."""
 
     version: int
     codec: int

@@ -33,7 +33,7 @@ _LONGEST_WORDS = 200
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer. ``document`` is its parsed JSON, or None."""
+    """A successful answer. ``document`` is its parsed JSON, or None if it is not JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -162,7 +162,7 @@ def checked_url(name: str, url: str) -> str:
     """Check that keys may be sent to a URL; return it without a trailing slash.
 
     Raises:
-        ConfigError: the URL is not https (http is allowed on this machine); or as `route_to`.
+        ConfigError: the URL is not https (http is allowed on this machine), or `route_to` raises it.
     """
     parts = urlsplit(url)
     if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))):

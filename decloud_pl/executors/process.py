@@ -57,7 +57,7 @@ class Executor(Protocol):
         Raises:
             ExecutorUnavailable: no machine is available for training at the moment.
             TrainingStopped: the worker was stopped from outside. It can resume from its checkpoint.
-            MachineShortage: the machine lacks disk space, memory or file descriptors, or another process killed the worker.
+            MachineShortage: the machine lacks disk space, memory or file descriptors, or the worker was killed.
             TrainingError: the worker failed or made no progress for too long.
         """
         ...

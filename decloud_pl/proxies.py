@@ -107,7 +107,7 @@ def _proxy_to(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Return the file or folder of the first variable that is set, or None.
+    """Return the file or folder of the first variable that is set, or None if none is set.
 
     All of them are checked, because a library may read any of them.
 
@@ -194,7 +194,7 @@ def _escaped(text: str) -> str:
 
 
 def _is_exempt(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of ``NO_PROXY`` matches a host and port."""
+    """Return whether an entry of ``NO_PROXY`` matches a host and port."""
     found = _EXEMPT.fullmatch(entry)
     if not entry or found is None:
         return False
@@ -209,7 +209,7 @@ def _is_exempt(entry: str, host: str, port: int) -> bool:
 
 
 def _is_within(host: str, network: str) -> bool:
-    """Whether a host is an IP address within a network."""
+    """Return whether a host is an IP address within a network."""
     import ipaddress
 
     try:

@@ -25,7 +25,7 @@ _NO_THREAD = "can't start new thread"
 
 
 def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineShortage | None:
-    """Return the shortage that an error or one of its causes reports, or None.
+    """Return the shortage that an error or one of its causes reports, or None if none does.
 
     Args:
         error: any error.
@@ -57,7 +57,7 @@ def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineSho
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether an error reports missing memory, for which torch raises a RuntimeError."""
+    """Return whether an error reports missing memory, for which torch raises a RuntimeError."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY in str(error))
 
 

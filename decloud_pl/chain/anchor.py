@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.borsh import BorshReader
+from decloud_pl.chain.borsh import BorshReader, undecodable
 from decloud_pl.errors import DecodeError, InsufficientFunds, ProgramError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def open_account(data: bytes, name: str) -> BorshReader:
     """
     reader = BorshReader(data, name)
     if reader.take(8) != discriminator("account", name):
-        raise DecodeError(f"The bytes are not a {name} account: the discriminator differs.")
+        raise undecodable(f"The bytes are not a {name} account: the discriminator differs.")
     return reader
 
 

@@ -102,7 +102,7 @@ class ChainClient:
         return sorted(found, key=lambda value: value.id)
 
     async def latest_rounds(self, most: int | None = None) -> AsyncIterator[Round]:
-        """Yield rounds, the latest first. Each request reads 100 of them, and only when the caller needs them.
+        """Yield rounds, the latest first. A request reads 100 rounds, when the caller needs the next one.
 
         Args:
             most: the largest number of rounds; None for all.
@@ -198,7 +198,10 @@ class ChainClient:
         def decode(data: bytes) -> Round:
             found = self.dialect.decode_round(data)
             if found.id != round_id:
-                raise DecodeError(f"The RPC endpoint returned round {found.id} instead of round {round_id}.")
+                raise DecodeError(
+                    f"The RPC endpoint returned round {found.id} instead of round {round_id}.",
+                    fix="Set network.rpc_url to another RPC endpoint.",
+                )
             return found
 
         return decode
@@ -210,7 +213,8 @@ class ChainClient:
             found = self.dialect.decode_submission(data)
             if (found.round_id, found.trainer) != (round_id, trainer):
                 raise DecodeError(
-                    f"The RPC endpoint returned another submission instead of this trainer's in round {round_id}."
+                    f"The RPC endpoint returned another submission instead of this trainer's in round {round_id}.",
+                    fix="Set network.rpc_url to another RPC endpoint.",
                 )
             return found
 

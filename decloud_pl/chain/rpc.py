@@ -82,7 +82,7 @@ class BlockHeight:
 
 
 class RpcClient:
-    """The RPC client of one network. All reads use the commitment ``confirmed``: two thirds of the stake voted for it.
+    """The RPC client of one network. It reads with the commitment ``confirmed``: two thirds of the stake have voted.
 
     Every method raises `RpcUnavailable` if a retry may help, and `RpcRejected` if the endpoints refuse the request.
 

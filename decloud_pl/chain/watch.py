@@ -197,7 +197,7 @@ _SLOT_MARK = '"slotNotification"'
 
 
 def _announces_slots(message: str | bytes) -> bool:
-    """Whether a message announces a slot. Several arrive each second, so it is not parsed."""
+    """Return whether a message announces a slot. Several arrive each second, so it is not parsed."""
     return _SLOT_MARK in message if isinstance(message, str) else _SLOT_MARK.encode() in message
 
 

@@ -94,7 +94,7 @@ class ConfigFile:
             return None
 
     def holds_secret(self, values: Mapping[str, Value]) -> bool:
-        """Whether a value is a secret in plain text, or a URL that may contain one."""
+        """Return whether a value is a secret in plain text, or a URL that may contain one."""
         secrets = secret_names(self.path.parent)
         return any((name in secrets and one != IN_KEYRING) or redact_tree(one) != one for name, one in values.items())
 

@@ -200,7 +200,7 @@ def _below(layer: Layer, above: Layer) -> Layer:
 
 
 def sets(key: str, place: str) -> bool:
-    """Whether an assignment to ``key`` also sets ``place``; a group choice does not set the values in its group."""
+    """Return whether setting ``key`` also sets ``place``. A group choice does not set the values in its group."""
     inside = key.startswith(f"{place}.") or place.startswith(f"{key}.")
     return key == place or (inside and key not in groups() and place not in groups())
 

@@ -68,7 +68,7 @@ class Setting:
 
 
 def storages(home: Path | None) -> Registry:
-    """Return the storage providers, including those in a home folder's ``conf/``; they define further settings."""
+    """Return the storage providers, including those in a home folder's ``conf/``, which define further settings."""
     return registry(conf_folders(home))
 
 

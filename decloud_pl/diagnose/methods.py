@@ -34,7 +34,7 @@ class Abilities:
     Attributes:
         host: its host and port.
         refused: the methods that it refuses.
-        failure: why it could not be queried, or "".
+        failure: why the endpoint could not be queried; "" if it could.
     """
 
     host: str

@@ -206,7 +206,7 @@ class AppriseNotifier:
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
-            logger.warning("A notification was dropped: %d are already waiting.", _WAITING)
+            logger.warning("A notification was dropped, because %d others wait for delivery.", _WAITING)
 
 
 @asynccontextmanager

@@ -164,7 +164,9 @@ class RayDriver:
             return MachineShortage(f"On {host}: {missing}")
         if "ModuleNotFoundError" in str(error) and "decloud_pl" in str(error):
             return TrainingError("decloud_pl is not installed on a machine of the Ray cluster.", fix=_SAME_VERSION)
-        return TrainingError(f"The Ray cluster cannot run the training: {first_line(cause)}.")
+        return TrainingError(
+            f"The Ray cluster cannot run the training: {first_line(cause)}.", fix="See Ray's logs on the cluster."
+        )
 
 
 def main(arguments: list[str]) -> int:
@@ -187,7 +189,9 @@ def main(arguments: list[str]) -> int:
     except DecloudError as error:
         return refuse(error)
     except OSError as error:
-        return refuse(shortage(error) or TrainingError(f"Cannot use the round's folder: {error}."))
+        return refuse(
+            shortage(error) or TrainingError(f"Cannot use the round's folder: {error}.", fix="Check its permissions.")
+        )
     return 0
 
 

@@ -242,7 +242,11 @@ class Download:
                 f"The gateway {self._host} denies access to the file (HTTP {status}).",
                 fix="Add another gateway to network.gateways. This one may serve only its owner, or only pinned files.",
             )
-        raise StoreUnavailable(f"The gateway {self._host} answered with HTTP {status}.", retry_after=wait)
+        raise StoreUnavailable(
+            f"The gateway {self._host} failed with HTTP {status}.",
+            fix="Try again later, or add another gateway to network.gateways.",
+            retry_after=wait,
+        )
 
 
 def within(target: str, url: str) -> bool:
@@ -295,6 +299,7 @@ def _continues(response: requests.Response, have: int) -> bool:
         return True
     raise StoreUnavailable(
         f"The gateway {urlsplit(response.url).hostname} returned a different part of the file than requested.",
+        fix="Use another gateway.",
     )
 
 

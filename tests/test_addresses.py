@@ -61,7 +61,7 @@ def test_valid_addresses_are_accepted(check: Check, address: str) -> None:
         (check_gateway, "https://a?token=KEY", "it must not contain ? or #"),
         (check_gateway, "https://a/#", "it must not contain ? or #"),
         (check_gateway, "https://a/ipfs/bafy", "it is the address of a file"),
-        (check_gateway, "http://127.0.0.1:5001/api/v0", "it is the address of a node's RPC"),
+        (check_gateway, "http://127.0.0.1:5001/api/v0", "it is the RPC address of a node"),
         (check_multiaddr, "http://127.0.0.1:5001", "it must be a multiaddr, not a URL"),
         (check_multiaddr, "127.0.0.1:5001", "it must be a multiaddr"),
         (check_multiaddr, "/ip4/127.0.0.1", "add /tcp/PORT"),

@@ -290,7 +290,7 @@ async def test_who_refuses_a_method_is_passed_over_for_it_alone_until_a_while_ha
         pace.now += 600
         await rpc.program_accounts(ANYBODY, [])
         assert first.calls.count("getProgramAccounts") == count
-    assert caplog.text.count("for the method for 10 min") == 1
+    assert caplog.text.count("Avoiding this endpoint for getProgramAccounts for 10 min") == 1
     first.refused.clear()
     pace.now += 600
     for _ in range(2):

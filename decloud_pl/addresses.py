@@ -42,7 +42,7 @@ def check_gateway(url: str) -> None:
     if re.search("/ip[fn]s/.", parts.path):
         raise ValueError("it is the address of a file; use the part before /ipfs/")
     if parts.path.startswith("/api/v0"):
-        raise ValueError("it is the address of a node's RPC; the node's gateway has by default port 8080")
+        raise ValueError("it is the RPC address of a node; use the node's gateway, which by default has port 8080")
 
 
 def gateway_root(url: str) -> str:
@@ -62,10 +62,10 @@ def check_multiaddr(text: str) -> None:
     if not _MULTIADDR.match(text):
         raise ValueError("it must be a multiaddr, which begins with /ip4/, /ip6/ or /dns/")
     if "/p2p/" in text or "/ipfs/" in text:
-        raise ValueError("it is the node's address for peers; use the address of its RPC")
+        raise ValueError("it is the node's address for peers; use the node's RPC address")
     port = re.search("/tcp/([^/]*)", text)
     if port is None and not text.startswith("/unix/"):
-        raise ValueError("/tcp/PORT is missing in it")
+        raise ValueError("it has no port; add /tcp/PORT")
     if port is not None:
         _check_port(port[1])
 
@@ -115,7 +115,7 @@ def _check_port(text: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or IP address is this machine (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3)."""
+    """Return whether a host or IP address is this machine (RFC 6761, section 6.3; RFC 1122, section 3.2.1.3)."""
     if f".{host.lower()}".endswith(".localhost"):
         return True
     if not (":" in host or host[-1:].isdecimal()):

@@ -59,13 +59,15 @@ def check_targets(node: Node, packages: Collection[str]) -> None:
         ConfigError: the node has no ``_target_``, or a target in it is not allowed.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
-        raise ConfigError(f"The configuration node {node!r} has no _target_.", fix="Choose a group from conf/.")
+        raise ConfigError(
+            f"The configuration node {node!r} has no _target_.", fix="Add _target_, or choose a file from conf/."
+        )
     allowed = (*ALLOWED, *(f"{package}." for package in packages))
     for target in _targets(node):
         if not (isinstance(target, str) and target.startswith(allowed)):
             package = str(target).partition(".")[0]
             raise ConfigError(
-                f"{target!r} may not be built from a configuration.",
+                f"{target!r} may not be built from a configuration, because it is not in an allowed package.",
                 fix=f"Allowed: {', '.join(one.rstrip('.') for one in allowed)}. If {package} is your own package, "
                 f"allow it with `decloud-trainer config --set allow_packages={package}`.",
             )

@@ -194,10 +194,10 @@ class StopRequest:
     can write a checkpoint.
 
     Args:
-        by_user: whether to handle SIGINT and SIGHUP besides SIGTERM. A signal that ends the process raises
-            `KeyboardInterrupt`, and so does a second signal (except SIGHUP) at any time. If False, only SIGTERM is
-            handled. It ends the process with the exit code of `TrainingStopped`, and a second one has no effect after
-            the first call of `requested`.
+        by_user: True handles SIGINT, SIGHUP and SIGTERM. A signal before the first call of `requested`, and any second
+            signal except SIGHUP, raises `KeyboardInterrupt`. False handles only SIGTERM. Before the first call of
+            `requested`, SIGTERM ends the process with the exit code of `TrainingStopped`. After it, a second SIGTERM
+            has no effect.
     """
 
     def __init__(self, *, by_user: bool = False) -> None:
@@ -262,7 +262,7 @@ def _signals_to_stop() -> tuple[signal.Signals, ...]:
 
 
 def open_messages() -> TextIO:
-    """Reserve standard output for messages. The output of libraries goes to standard error, and so to the log."""
+    """Return a stream for messages on standard output, and redirect other output to standard error (the log)."""
     messages = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
     return messages

@@ -162,7 +162,7 @@ class Encoding:
 
     Attributes:
         dtype: dtype of floating-point entries. An entry that overflows float16 is stored as float32.
-        top_k: share of the floating-point entries to keep, the largest of the whole update; 0 keeps all.
+        top_k: share of the floating-point entries to keep: the largest of the whole update by magnitude. 0 keeps all.
     """
 
     dtype: UpdateDtype = "float16"
@@ -195,8 +195,9 @@ class Update:
 
     Attributes:
         path: the update's file, a ``.pt`` dictionary from parameter names to tensors.
-        cid: its CID under ``profile``.
-        size: bytes.
+        cid: the file's CID under ``profile``.
+        profile: the name of the rules by which the CID divides the file into blocks.
+        size: the size of the file in bytes.
         convention: the meaning of the entries.
         accuracy_before: top-1 accuracy of the base model on held-out data, 0 to 1; None if not measured.
         accuracy_after: the same with this update applied to the base model.
@@ -207,7 +208,7 @@ class Update:
         gain_low: lower end of the 95 % interval of the gain that a validator will measure, -1 to 1; None if not
             estimated.
         gain_high: upper end of that interval.
-        withheld: why the update should not be submitted, completing "nothing was submitted: …"; empty otherwise.
+        withheld: why the update should not be submitted, completing "nothing was submitted: …"; empty if it may be.
     """
 
     path: Path

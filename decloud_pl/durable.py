@@ -116,7 +116,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise BlockingIOError(f"Another process holds {path}.") from None
+        raise BlockingIOError(f"Another process holds the lock {path}.") from None
     try:
         yield
     finally:

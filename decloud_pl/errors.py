@@ -135,10 +135,10 @@ class ChainError(DecloudError):
 
 
 class RpcUnavailable(ChainError):
-    """The endpoint did not answer, returned a server error or limited the rate.
+    """The endpoint did not answer, returned a server error or refused a request because of its rate limit.
 
     Args:
-        retry_after: seconds to wait, if the endpoint sent them.
+        retry_after: the wait in seconds that the endpoint requested, or None.
     """
 
     def __init__(self, message: str, *, fix: str = "", retry_after: float | None = None) -> None:
@@ -233,7 +233,7 @@ class StoreUnavailable(StoreError):
     """A store did not answer or is overloaded.
 
     Args:
-        retry_after: seconds to wait, if the store sent them.
+        retry_after: the wait in seconds that the store requested, or None.
     """
 
     def __init__(self, message: str, *, fix: str = "", retry_after: float | None = None) -> None:
@@ -350,7 +350,7 @@ def _letters(word: str) -> str:
 
 
 def unquoted(text: str, where: str) -> str:
-    """Return a user's value unchanged if it has no quotes around it; ``where`` names it in the error.
+    """Return a user's value unchanged if it has no quotes around it; the error names it by ``where``.
 
     Raises:
         ConfigError: the value is quoted. A shell removes quotes, but ``docker --env-file`` keeps them.

@@ -100,7 +100,8 @@ class BoundedSession(requests.Session):
 
         Raises:
             requests.Timeout: the deadline has passed.
-            requests.RequestException: the connection broke, or the server compressed its answer without a request.
+            requests.RequestException: the connection broke, or the body is compressed although the request did not
+                allow it.
         """
         if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
             raise requests.exceptions.ContentDecodingError(
@@ -124,7 +125,7 @@ class BoundedSession(requests.Session):
 
 
 class WholeSession(BoundedSession):
-    """A session for libraries that read answers without a limit. It reads each body first, at most 1 MiB."""
+    """A session for libraries that read answers without a limit. It reads each body, at most 1 MiB, before they do."""
 
     def request(self, *arguments: Any, **options: Any) -> requests.Response:
         """Send a request as `BoundedSession.request`, and read the body.
@@ -203,7 +204,7 @@ class _Response(http.client.HTTPResponse):
 
 
 def _bounded(kind: type[Any], sockets: _Sockets) -> HTTPAdapter:
-    """Return an adapter of a class, which registers its connections with ``sockets``."""
+    """Return an adapter of class ``kind`` that registers its connections with ``sockets``."""
 
     class Bounded(kind):  # type: ignore[misc]
         def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
@@ -224,7 +225,7 @@ def _bounded(kind: type[Any], sockets: _Sockets) -> HTTPAdapter:
 
 
 def _watched(pool: Any, sockets: _Sockets) -> Any:
-    """Return a subclass of a connection pool, which registers its connections with ``sockets``."""
+    """Return a subclass of a connection pool that registers its connections with ``sockets``."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
         response_class = _Response

@@ -99,7 +99,7 @@ def _hand_over(task: asyncio.Task[T], outcome: Future[T]) -> None:
 
 
 async def in_own_thread(work: Callable[[], T]) -> T:
-    """Run ``work`` in a new thread. Unlike for a loop's own threads, the program does not wait for it at exit."""
+    """Run ``work`` in a new thread. The program does not wait for it at exit, as it would for `asyncio.to_thread`."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[T] = loop.create_future()
 

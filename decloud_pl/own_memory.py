@@ -1,4 +1,4 @@
-"""Hide the memory of this process, which may contain a key. Every command calls it first, so it imports little."""
+"""Hide the memory of this process, which may contain a key. Every command imports this first, so it imports little."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hide_memory() -> None:
     if sys.platform == "linux":
         import ctypes
 
-        with contextlib.suppress(OSError, AttributeError):  # a C library without it
+        with contextlib.suppress(OSError, AttributeError):  # a C library without prctl
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, *map(ctypes.c_ulong, (0, 0, 0, 0)))
 
 
@@ -33,7 +33,7 @@ def forbid_core_dumps() -> None:
 
 
 def limit_memory(more_bytes: int) -> None:
-    """Let this process allocate at most ``more_bytes`` more address space than now. Only Linux has this limit."""
+    """Limit the growth of this process's address space to ``more_bytes``. Only Linux supports this."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) if sys.platform == "linux" else 0
     if pages:
         lower_limit(resource.RLIMIT_AS, pages * resource.getpagesize() + more_bytes)

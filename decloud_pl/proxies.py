@@ -46,14 +46,14 @@ class Route:
 
     Attributes:
         proxy: the http or https address of the proxy, including its login; None to connect directly.
-        certificates: a file or folder with trusted certificates; None for the system's, and without TLS.
+        certificates: a file or folder with trusted certificates; None to trust the system's, or without TLS.
     """
 
     proxy: str | None
     certificates: Path | None
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Return a new context that trusts ``certificates``, or None for the system's."""
+        """Return a new context that trusts ``certificates``, or None to trust the system's."""
         return None if self.certificates is None else _context(self.certificates)
 
     def proxy_ssl_context(self) -> ssl.SSLContext | None:
@@ -107,7 +107,7 @@ def _proxy_to(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def trusted_certificates(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Return the file or folder of the first variable that is set, or None.
+    """Return the file or folder of the first variable that is set, or None if none is set.
 
     All of them are checked, because a library may read any of them.
 
@@ -142,9 +142,9 @@ def in_force(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 def for_libraries(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return variables with which libraries that have their own clients, such as loggers, use the same routes.
+    """Return environment variables with which the clients of libraries, such as loggers, take the same routes.
 
-    This raises no error for an invalid variable, because it may not apply to the addresses of the library.
+    An invalid variable raises no error, because it may not apply to the addresses of the library.
     """
     found: dict[str, str] = {}
     if any(_value(name, environ)[1] for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")):
@@ -194,7 +194,7 @@ def _escaped(text: str) -> str:
 
 
 def _is_exempt(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of ``NO_PROXY`` matches a host and port."""
+    """Return whether an entry of ``NO_PROXY`` matches a host and port."""
     found = _EXEMPT.fullmatch(entry)
     if not entry or found is None:
         return False
@@ -209,7 +209,7 @@ def _is_exempt(entry: str, host: str, port: int) -> bool:
 
 
 def _is_within(host: str, network: str) -> bool:
-    """Whether a host is an IP address within a network."""
+    """Return whether a host is an IP address within a network."""
     import ipaddress
 
     try:

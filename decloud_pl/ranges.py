@@ -22,8 +22,8 @@ class Range:
 
     Attributes:
         words: completes "NAME must be …" in an error message.
-        holds: whether a value is in the range; it may raise a ValueError with the reason why not.
-        example: a valid value, suggested together with that reason.
+        holds: returns whether a value is in the range; may raise a ValueError that says why it is not.
+        example: a valid value, which the message suggests after such a ValueError.
     """
 
     words: str
@@ -68,7 +68,7 @@ def at_most(limit: float) -> Range:
 
 
 def one_of(*words: str) -> Range:
-    """Return the range of the given words; the error message leaves out an empty one."""
+    """Return the range of the given words; the error message does not list an empty word."""
     shown = [repr(word) for word in words if word]
     return Range(f"{', '.join(shown[:-1])} or {shown[-1]}", lambda value: value in words)
 
@@ -82,7 +82,7 @@ def some_of(words: Collection[str]) -> Range:
 
 
 def declared(node: object, above: str = "") -> Iterator[tuple[str, Any, Range]]:
-    """Yield the place, the value and the range of every range declared in a dataclass and its nested dataclasses."""
+    """Yield each range declared in a dataclass or its nested dataclasses, as (key of the setting, value, range)."""
     hints = get_type_hints(type(node), include_extras=True)
     for entry in fields(node):  # type: ignore[arg-type]  # a dataclass
         place, value = f"{above}{entry.name}", getattr(node, entry.name)

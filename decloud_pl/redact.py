@@ -20,7 +20,7 @@ _SECRET_WORDS = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD", "CREDENTIAL", "AUT
 
 
 def looks_secret(name: str) -> bool:
-    """Whether a variable's name looks like that of a secret, so that child processes must not inherit it."""
+    """Return whether a variable's name looks like that of a secret, so that no child process may inherit it."""
     return any(word in name.upper() for word in _SECRET_WORDS)
 
 

@@ -60,7 +60,7 @@ def _jittered_sleep(seconds: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How a store retries short failures. Its caller must handle longer ones.
+    """How a store retries short failures. The store's caller must handle longer ones.
 
     Attributes:
         attempts: number of attempts, including the first.

@@ -88,7 +88,7 @@ class Secrets:
 
 
 def keyring_is_usable() -> bool:
-    """Whether the keyring package is installed and has a backend on this machine."""
+    """Return whether the keyring package is installed and has a backend on this machine."""
     try:
         import keyring
     except ImportError:
@@ -97,7 +97,7 @@ def keyring_is_usable() -> bool:
 
 
 def keyring_get(name: str, home: str) -> str | None:
-    """Return the keyring's value for one home folder, or None.
+    """Return the keyring's value for one home folder, or None if it is not set.
 
     Raises:
         ConfigError: the keyring is not usable on this machine, or it is locked.

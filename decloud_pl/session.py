@@ -117,7 +117,7 @@ class Session:
         return SessionRound(self._connection, self._connection.run(lambda account: account.round(round_id)))
 
     def join(self, round_id: int) -> SessionRound:
-        """Join a round, unless this wallet has joined it already. The data set's files may be missing.
+        """Join a round, unless this wallet has joined it already. Joining does not require the data set's files.
 
         Raises:
             RoundError: the round does not exist or accepts no trainers, or the step failed.

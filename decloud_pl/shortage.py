@@ -25,7 +25,7 @@ _NO_THREAD = "can't start new thread"
 
 
 def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineShortage | None:
-    """Return the shortage that an error or one of its causes reports, or None.
+    """Return the shortage that an error or one of its causes reports, or None if none does.
 
     Args:
         error: any error.
@@ -44,7 +44,8 @@ def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineSho
             # The error of a copy has the destination as its second file.
             named = getattr(one, "filename2", None) or getattr(one, "filename", None) or _fullest(places)
             return MachineShortage(
-                f"No disk space left{f' in {named}' if named else ''}.", fix="Free disk space there."
+                f"No disk space left{f' in {named}' if named else ''}.",
+                fix="Free disk space there." if named else "Free disk space.",
             )
         if number in _FILES:
             return MachineShortage(
@@ -56,12 +57,12 @@ def shortage(error: BaseException, *, places: Sequence[Path] = ()) -> MachineSho
 
 
 def is_memory(error: BaseException) -> bool:
-    """Whether an error reports missing memory, for which torch raises a RuntimeError."""
+    """Return whether an error reports missing memory, for which torch raises a RuntimeError."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY in str(error))
 
 
 def can_give(size: int) -> bool:
-    """Whether a process could get this many bytes of memory; this does not use them."""
+    """Return whether this process could allocate ``size`` bytes of memory, without using them."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except (OSError, ValueError, OverflowError):

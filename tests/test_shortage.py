@@ -26,7 +26,7 @@ def caused(by: BaseException) -> Exception:
     ("error", "words"),
     [
         (of(errno.ENOSPC, "/full/place"), "No disk space left in /full/place. Free disk space there."),
-        (of(errno.EDQUOT), "No disk space left. Free disk space there."),
+        (of(errno.EDQUOT), "No disk space left. Free disk space."),
         (caused(of(errno.EMFILE)), "no file descriptors left"),
         (of(errno.ENFILE), "no file descriptors left"),
         (of(errno.ENOMEM), "no memory left"),

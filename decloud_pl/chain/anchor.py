@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from solders.instruction import AccountMeta
 from solders.pubkey import Pubkey
 
-from decloud_pl.chain.borsh import BorshReader
+from decloud_pl.chain.borsh import BorshReader, undecodable
 from decloud_pl.errors import DecodeError, InsufficientFunds, ProgramError
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ _CODES: dict[int, str] = {
     3012: "AccountNotInitialized",
 }
 LAYOUT_ERRORS = (101, 3005, 3008, 3009, 3010, 3011)
-"""Codes of a program that lacks an instruction, or whose instruction expects other accounts: it finds an account of
-another kind where it expects the system program, the signer or a wallet.
+"""Codes for an instruction that the program lacks, or that expects other accounts. In the second case, another account
+is in the place of the system program, the signer or a wallet.
 """
 _DATA_PREFIX = "Program data: "
 
@@ -61,11 +61,11 @@ def open_account(data: bytes, name: str) -> BorshReader:
     """Check the discriminator of an account and return a reader of its fields.
 
     Raises:
-        DecodeError: the account has another discriminator or is shorter than one.
+        DecodeError: the account has another discriminator, or has fewer than 8 bytes.
     """
     reader = BorshReader(data, name)
     if reader.take(8) != discriminator("account", name):
-        raise DecodeError(f"The bytes are not a {name} account: the discriminator differs.")
+        raise undecodable(f"The bytes are not a {name} account: the discriminator differs.")
     return reader
 
 
@@ -78,7 +78,7 @@ def writable(address: Pubkey) -> AccountMeta:
 
 
 def payer(address: Pubkey) -> AccountMeta:
-    """A writable signer."""
+    """Return the meta of a writable signer."""
     return AccountMeta(address, is_signer=True, is_writable=True)
 
 

@@ -1,6 +1,6 @@
-"""The HTTP client for RPC endpoints. It limits the answers that it reads, and refuses compressed ones.
+"""The HTTP client for RPC endpoints. It limits the size of the answers that it reads, and refuses compressed ones.
 
-It reads no body of a redirect or a server error.
+It does not read the body of a redirect or a server error.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from solana.rpc.types import URI
 from decloud_pl.proxies import Route
 
 LONGEST_ANSWER = 256 << 20
-"""Bytes. 100,000 rounds take about 60 MB."""
+"""In bytes. A list of 100,000 rounds takes about 60 MB."""
 _LONGEST_REFUSAL = 2048
-"""Bytes to read of the text in a refusal, for messages."""
+"""The number of bytes to read of a refusal's text, which messages quote."""
 _REFUSAL_SECONDS = 2.0
 
 

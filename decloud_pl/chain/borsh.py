@@ -14,6 +14,11 @@ from decloud_pl.errors import DecodeError
 from decloud_pl.legible import legible
 
 
+def undecodable(message: str) -> DecodeError:
+    """Return the error for bytes that do not have the layout of this revision."""
+    return DecodeError(message, fix="The program may be newer. Set network.dialect=auto, or update decloud_pl.")
+
+
 class BorshReader:
     """Reads values from ``data`` in order. Raises `DecodeError` if a value is cut off or out of range."""
 
@@ -25,7 +30,7 @@ class BorshReader:
     def take(self, count: int) -> bytes:
         end = self._offset + count
         if end > len(self._data):
-            raise DecodeError(f"{self._what} ends after {len(self._data)} bytes, but needs at least {end}.")
+            raise undecodable(f"{self._what} ends after {len(self._data)} bytes, but needs at least {end}.")
         taken = self._data[self._offset : end]
         self._offset = end
         return taken
@@ -48,7 +53,7 @@ class BorshReader:
     def bool(self) -> bool:
         value = self.u8()
         if value > 1:
-            raise DecodeError(f"{self._what} has {value} instead of a boolean (0 or 1).")
+            raise undecodable(f"{self._what} has {value} instead of a boolean (0 or 1).")
         return bool(value)
 
     def pubkey(self) -> Pubkey:
@@ -62,7 +67,7 @@ class BorshReader:
         try:
             return legible(self.take(self.u32()).decode("utf-8"))
         except UnicodeDecodeError as error:
-            raise DecodeError(f"{self._what} has a text that is not UTF-8.") from error
+            raise undecodable(f"{self._what} has a text that is not UTF-8.") from error
 
 
 def u8(value: int) -> bytes:

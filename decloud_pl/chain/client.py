@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _LISTED_BY_ID = 10_000
 _MISSING_BATCHES = 10
-"""Reading stops after this many requests without a round, because the counter is wrong."""
+"""Reading stops after this many requests without a round, because the counter must be wrong."""
 _OPEN_SECONDS = 86_400
 _MOST_NEW = 1000
 """Rounds that one call of `open_rounds_again` may add."""
@@ -28,7 +28,7 @@ _MOST_NEW = 1000
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A round and a wallet's place in it. All values are from the same slot.
+    """A round and a wallet's submission account in it. All values are from the same slot.
 
     Attributes:
         round: None if the round does not exist.
@@ -67,7 +67,7 @@ class ChainClient:
         return await self._read(self.dialect.round_address(round_id), self._round_of(round_id))
 
     async def view(self, round_id: int, trainer: Pubkey) -> View:
-        """Read a round, a trainer's place in it, the clock and the trainer's balance, in one request."""
+        """Read a round, a trainer's submission account in it, the clock and the trainer's balance, in one request."""
         places = (self.dialect.round_address(round_id), self.dialect.submission_address(round_id, trainer))
         round_, submission, clock, wallet = await self.rpc.accounts([*places, CLOCK_SYSVAR, trainer])
         return View(
@@ -94,7 +94,7 @@ class ChainClient:
         return found
 
     async def rounds(self) -> list[Round]:
-        """Read every round, sorted by id. Only the latest 10,000 if no endpoint lists a program's accounts."""
+        """Return every round, sorted by id. Return only the latest 10,000 if no endpoint lists a program's accounts."""
         try:
             found = await self._list(self.dialect.rounds_filter(), self.dialect.decode_round)
         except RpcRejected as error:
@@ -102,7 +102,7 @@ class ChainClient:
         return sorted(found, key=lambda value: value.id)
 
     async def latest_rounds(self, most: int | None = None) -> AsyncIterator[Round]:
-        """Yield rounds, the latest first. Each request reads 100 of them, and only when the caller needs them.
+        """Yield rounds, the latest first. A request reads 100 rounds, when the caller needs the next one.
 
         Args:
             most: the largest number of rounds; None for all.
@@ -115,7 +115,7 @@ class ChainClient:
             missing = 0 if found else missing + 1
             if missing == _MISSING_BATCHES:
                 logger.warning(
-                    "Cannot read the %d rounds below number %d",
+                    "Cannot read any of the %d rounds below number %d. Older rounds are left out.",
                     missing * ACCOUNTS_PER_REQUEST,
                     end + missing * ACCOUNTS_PER_REQUEST,
                 )
@@ -162,14 +162,14 @@ class ChainClient:
         return [round_ for round_ in found.values() if round_.is_open], count
 
     async def submission(self, round_id: int, trainer: Pubkey) -> Submission | None:
-        """Read a trainer's place in a round, or None if the trainer has not joined."""
+        """Return a trainer's submission account in a round, or None if the trainer has not joined."""
         address = self.dialect.submission_address(round_id, trainer)
         return await self._read(address, self._submission_of(round_id, trainer))
 
     async def submissions_of(self, trainer: Pubkey) -> list[Submission]:
-        """Read all submissions of a trainer, sorted by round.
+        """Return all submissions of a trainer, sorted by round.
 
-        Only those in the latest 10,000 rounds if no endpoint lists a program's accounts.
+        Return only those in the latest 10,000 rounds if no endpoint lists a program's accounts.
         """
         try:
             found = await self._list(self.dialect.submissions_filter(trainer), self.dialect.decode_submission)
@@ -198,7 +198,10 @@ class ChainClient:
         def decode(data: bytes) -> Round:
             found = self.dialect.decode_round(data)
             if found.id != round_id:
-                raise DecodeError(f"The RPC endpoint returned round {found.id} instead of round {round_id}.")
+                raise DecodeError(
+                    f"The RPC endpoint returned round {found.id} instead of round {round_id}.",
+                    fix="Set network.rpc_url to another RPC endpoint.",
+                )
             return found
 
         return decode
@@ -210,7 +213,8 @@ class ChainClient:
             found = self.dialect.decode_submission(data)
             if (found.round_id, found.trainer) != (round_id, trainer):
                 raise DecodeError(
-                    f"The RPC endpoint returned another submission instead of this trainer's in round {round_id}."
+                    f"The RPC endpoint returned another submission instead of this trainer's in round {round_id}.",
+                    fix="Set network.rpc_url to another RPC endpoint.",
                 )
             return found
 
@@ -233,7 +237,7 @@ class ChainClient:
             try:
                 found.append(self._decode(address, account, decode))
             except DecodeError as error:
-                logger.warning("Account %s left out: %s", address, error)
+                logger.warning("Skipped the account %s: %s", address, error)
         return found
 
     def _decode(self, address: Pubkey, account: Account, decode: Callable[[bytes], T]) -> T:
@@ -246,5 +250,5 @@ class ChainClient:
 
     @staticmethod
     def _is_only_funded(account: Account) -> bool:
-        """Whether the address only received lamports, before the program created its account."""
+        """Return whether the address has received lamports, but the program has not created its account yet."""
         return account.owner == Pubkey.default() and not account.data

@@ -38,7 +38,7 @@ class Reading:
 
 
 class Dialect(Protocol):
-    """One revision of the program at one address: the part that a trainer uses.
+    """The part of one revision that a trainer uses, for the program at one address.
 
     A round id that does not fit into 64 bits raises `struct.error`. The codecs raise `DecodeError` for a wrong
     discriminator, a short account or a value out of range, and ignore bytes after the last field.
@@ -53,7 +53,7 @@ class Dialect(Protocol):
 
     @property
     def account_counts(self) -> Mapping[str, int]:
-        """The number of accounts of each instruction, by Anchor's name of the instruction."""
+        """The number of accounts that each instruction takes, by Anchor's name of the instruction."""
 
     @property
     def final_statuses(self) -> frozenset[RoundStatus]:
@@ -77,7 +77,7 @@ class Dialect(Protocol):
 
     @property
     def submission_deposit(self) -> int:
-        """That deposit in lamports, as of 2025. The chain returns the current value."""
+        """The rent deposit for a submission account in lamports, as of 2025. The chain returns the current value."""
 
     # Addresses
 

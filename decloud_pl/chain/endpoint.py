@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 COMMITMENT = "confirmed"
 _WHOLE_ANSWER = 3
-"""A whole answer may take this many timeouts, even if it arrives byte by byte."""
+"""The most time for a whole answer, as a multiple of the timeout. The timeout alone limits each wait for a byte."""
 _REST = Backoff(2.0, 120.0)
 LONGEST_ASKED_WAIT = 300.0
-"""Seconds; the longest ``Retry-After`` that an endpoint may request."""
+"""In seconds. A longer ``Retry-After`` is shortened to this."""
 _BURST_SECONDS = 1.5
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class Endpoint:
 
     @property
     def rests_by_itself(self) -> bool:
-        """Whether the back-off after the last failure has not ended; ignores ``Retry-After``."""
+        """Whether the back-off after the last failure still runs, regardless of ``Retry-After``."""
         return self._pace.monotonic() < self._rests_until
 
     @property

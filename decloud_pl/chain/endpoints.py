@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 _MOST_SLOTS_BEHIND = 150
 _BELIEVED_SLOTS = 100_000
-"""Eleven hours. If two endpoints are further apart, one of them is wrong, and the pool ignores the higher slot."""
+"""About eleven hours. If two slots are further apart, one endpoint is wrong, and the pool ignores the higher slot."""
 _NEEDED_SECONDS = 120.0
-"""How long the pool refuses answers older than this wallet's last transaction. Working endpoints show it by then."""
+"""How long the pool refuses answers that do not show this wallet's last transaction. A working endpoint needs less."""
 _MOST_SLOTS = 1 << 62
 
 T = TypeVar("T")
@@ -86,11 +86,11 @@ class EndpointPool:
 
     @property
     def refused(self) -> list[Refusal]:
-        """The methods that the endpoints refused at the last request."""
+        """The methods that an endpoint refused when they were last called."""
         return [refusal for endpoint in self._all for refusal in endpoint.refusals.all()]
 
     def need(self, slot: int) -> None:
-        """Refuse answers older than ``slot`` from now on, because it contains this wallet's last transaction."""
+        """From now on, refuse answers older than ``slot``, which contains this wallet's last transaction."""
         self._needed_slot = max(self._needed, slot)
         self._needed_until = self._pace.monotonic() + _NEEDED_SECONDS
 
@@ -172,7 +172,8 @@ class EndpointPool:
             )
         if self._genesis and set(seen) - {self._genesis}:
             raise ConfigError(
-                f"The RPC endpoint {next(iter(seen.values()))} does not belong to the chosen network.",
+                f"The RPC endpoint {next(iter(seen.values()))} does not belong to the chosen network"
+                f" (genesis hash {next(iter(seen))} instead of {self._genesis}).",
                 fix="Correct network.rpc_url, choose the network of this endpoint, or set network.genesis.",
             )
         if not seen:
@@ -202,7 +203,8 @@ class EndpointPool:
             raise not_rpc(endpoint.host)
         if slot < self._needed:
             raise RpcUnavailable(
-                f"The RPC endpoint {endpoint.host} is behind and does not show this wallet's last transaction yet.",
+                f"The RPC endpoint {endpoint.host} lags behind the chain and lacks this wallet's last transaction.",
+                fix="Wait for it to catch up, or use another endpoint.",
             )
         self._saw(slot)
 
@@ -229,7 +231,7 @@ class EndpointPool:
             return
         self._saw(answer.value.absolute_slot)
         if answer.value.absolute_slot < max(self._newest_slot - _MOST_SLOTS_BEHIND, self._needed):
-            endpoint.failed(RpcUnavailable(f"The RPC endpoint {endpoint.host} is behind."))
+            endpoint.failed(RpcUnavailable(f"The RPC endpoint {endpoint.host} lags behind the chain."))
             return
         endpoint.recovered()
-        logger.info("The RPC endpoint %s is back", endpoint.host)
+        logger.info("The RPC endpoint %s works again", endpoint.host)

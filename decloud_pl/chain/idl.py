@@ -28,14 +28,14 @@ def idl_account_counts(data: bytes) -> dict[str, int]:
         data: the IDL account: discriminator, authority, length, then JSON compressed with zlib.
 
     Raises:
-        DecodeError: the data is not an IDL or is larger than a megabyte.
+        DecodeError: the data is not an IDL, or exceeds 1 MiB.
     """
     size = int.from_bytes(data[_IDL_HEADER - 4 : _IDL_HEADER], "little")
     unpacking = zlib.decompressobj()
     try:
         text = unpacking.decompress(data[_IDL_HEADER : _IDL_HEADER + size], _LARGEST_IDL)
         if not unpacking.eof:
-            raise DecodeError("The IDL on chain is cut off or larger than a megabyte.")
+            raise DecodeError("The IDL on chain is cut off, or exceeds the limit of 1 MiB.")
         instructions = json.loads(text)["instructions"]
         return {_snake_case(entry["name"]): _leaves(entry["accounts"]) for entry in instructions}
     except (zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

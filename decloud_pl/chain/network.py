@@ -40,7 +40,7 @@ class NetworkConfig:
 
     @property
     def assumed_dialect(self) -> str:
-        """The revision to use before the program's own one is detected.
+        """The revision to assume until the program's revision is detected.
 
         All revisions of v1 share the instructions up to the claim.
         """
@@ -54,7 +54,12 @@ class NetworkConfig:
         return get_dialect(self.assumed_dialect).reading.convention
 
     def describe_convention(self, written: str, found_out: str = "each validator's rounds show") -> str:
-        """Describe how validators apply updates, or ``found_out`` if that is detected, and how updates are written."""
+        """Return in words how validators apply updates and, if it differs, how this trainer writes them.
+
+        Args:
+            written: the convention in which this trainer writes updates.
+            found_out: the words for validators whose convention is detected (``network.convention=auto``).
+        """
         rate = f", rate {self.gradient_rate:g}" if self.read_convention == "gradient" else ""
         words = found_out if self.convention == AUTO else f"{self.read_convention}{rate}"
         return words if written == self.read_convention else f"{words}; written as {written}"
@@ -74,7 +79,7 @@ class NetworkConfig:
         self.websocket_urls()
 
     def websocket_urls(self) -> list[str]:
-        """Return ``ws_url``, or an address derived from ``rpc_url`` if it is empty, then those of the fallbacks.
+        """Return the WebSocket URLs: ``ws_url`` or else one derived from ``rpc_url``, then those of the fallbacks.
 
         Raises:
             ConfigError: an address is not an http or https URL.
@@ -84,7 +89,7 @@ class NetworkConfig:
 
 
 def not_a_public_key(name: str) -> ConfigError:
-    """Return the error for a setting. It does not repeat the value, because that may be a private key."""
+    """Return the error for a setting that is not an address. It omits the value, which may be a private key."""
     return ConfigError(f"{name} is not a Solana address.", fix="Set it to the public key of the account.")
 
 

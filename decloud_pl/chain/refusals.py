@@ -52,14 +52,14 @@ class Refusals:
         self._by_method: dict[str, Refusal] = {}
 
     def of(self, method: str) -> RpcRejected | None:
-        """Return a new error for a refusal that still applies, or None if the endpoint may try the method."""
+        """Return a new error for a refusal that still applies, or None if the method may be tried."""
         known = self._by_method.get(method)
         if known is None or self._monotonic() >= known.until:
             return None
         return RpcRejected(known.message, fix=known.fix, code=known.code, said=known.said)
 
     def all(self) -> list[Refusal]:
-        """Return the methods that the endpoint refused at the last request, sorted."""
+        """Return the methods that the endpoint refused when they were last called, sorted."""
         return [self._by_method[method] for method in sorted(self._by_method)]
 
     def add(self, method: str, error: RpcRejected) -> None:
@@ -71,7 +71,7 @@ class Refusals:
         self._by_method[method] = Refusal(method, error.message, error.fix, error.code, error.said, until)
         if before is None or before.code != error.code:
             logger.warning(
-                "%s Not using this endpoint for the method for %.0f min.", error.message, ASKED_AGAIN_AFTER / 60
+                "%s Avoiding this endpoint for %s for %.0f min.", error.message, method, ASKED_AGAIN_AFTER / 60
             )
 
     def forget(self, method: str) -> None:

@@ -123,7 +123,7 @@ class CurrentDialect:
         self._dialect = self._make(self._name)
 
     def candidates(self) -> list[Dialect]:
-        """Return the dialects of all supported revisions: the current one, then the others from the latest on."""
+        """Return the dialects of all supported revisions: the current one, then the others, the latest first."""
         return [self._dialect, *(self._make(name) for name in reversed(names()) if name != self._name)]
 
     def __getattr__(self, name: str) -> Any:
@@ -131,7 +131,7 @@ class CurrentDialect:
 
 
 class _NoSimulation(Exception):
-    """The endpoint does not show how an instruction would end."""
+    """The endpoint's simulation does not show how an instruction would end."""
 
 
 class _Detector:
@@ -224,7 +224,7 @@ class _Detector:
         fitting = [name for name, dialect in self._known.items() if has == set(dialect.account_counts) & set(optional)]
         if not fitting:
             shown = ", ".join(sorted(has)) or "none"
-            return [UNKNOWN], f"no revision has this selection of {', '.join(optional)}: {shown}", True
+            return [UNKNOWN], f"the program has {shown} of {', '.join(optional)}, unlike every supported revision", True
         shown = f"the program has {', '.join(sorted(has)) or f'no {optional[0]}' if optional else 'join_round'}"
         if round_ is None:
             return fitting, shown, False
@@ -236,16 +236,16 @@ class _Detector:
                 return [name], f"{shown}, and a claim needs {count} accounts", True
             rejected += fits is False
         if rejected == len(fitting):
-            return [UNKNOWN], f"{shown}, but its payments need other accounts than in {', '.join(fitting)}", True
+            return [UNKNOWN], f"{shown}, but its payments need other accounts than those of {', '.join(fitting)}", True
         return fitting, shown, False
 
     async def _has(self, instruction: str) -> bool:
         data = discriminator("global", instruction) + borsh.u64(0)
-        # Anchor decodes the arguments first. They are too short if the instruction has more than a number.
+        # Anchor decodes the arguments first. They are too short if the instruction takes more than one number.
         return await self._code(Instruction(self._any.program_id, data, [])) in (_NOT_ENOUGH_KEYS, _NO_ARGUMENTS)
 
     async def _fits(self, dialect: NetworkDialect, round_: Round, submission: Submission | None) -> bool | None:
-        """Whether a payment needs exactly the accounts of a dialect; None if the simulation does not show it."""
+        """Return whether a payment needs exactly the accounts of a dialect; None if simulations do not show it."""
         forms = [dialect.complete_validation(round_.id, validator=round_.validator or round_.creator)]
         if submission is not None:
             forms.insert(0, dialect.claim_reward(round_.id, trainer=submission.trainer))
@@ -291,7 +291,7 @@ class _Detector:
         return inner.code if isinstance(inner, InstructionErrorCustom) else -1
 
     async def _published(self) -> tuple[set[str] | None, str]:
-        """Return the dialects that match the IDL on chain, and the evidence; None without an IDL."""
+        """Return the dialects that match the IDL on chain (None without an IDL), and the evidence."""
         account = await self._rpc.account(idl_address(self._any.program_id))
         if account is None or account.owner != self._any.program_id:
             return None, ""
@@ -309,7 +309,7 @@ class _Detector:
         return {name for name in fitting if len(self._known[name].account_counts) == most}, "its published IDL"
 
     async def _paid(self) -> tuple[set[str] | None, str]:
-        """Return the dialects that match the latest payments, and the evidence; None without such payments."""
+        """Return the dialects that match the latest payments (None without payments), and the evidence."""
         try:
             sent = await self._rpc.recent_instructions(self._any.program_id, _SIGNATURES, _TRANSACTIONS)
         except ChainError:
@@ -321,7 +321,7 @@ class _Detector:
         return None, ""
 
     def _fitting(self, instruction: Instruction) -> set[str]:
-        """Return the dialects whose instruction has this many accounts; empty if all dialects have it."""
+        """Return the dialects in which this instruction takes as many accounts; empty if all dialects match."""
         fitting = {
             name
             for name, dialect in self._known.items()

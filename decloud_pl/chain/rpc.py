@@ -82,7 +82,7 @@ class BlockHeight:
 
 
 class RpcClient:
-    """The RPC client of one network. All reads use the commitment ``confirmed``: two thirds of the stake voted for it.
+    """The RPC client of one network. It reads with the commitment ``confirmed``: two thirds of the stake have voted.
 
     Every method raises `RpcUnavailable` if a retry may help, and `RpcRejected` if the endpoints refuse the request.
 
@@ -121,7 +121,7 @@ class RpcClient:
         await self._endpoints.aclose()
 
     def need(self, slot: int) -> None:
-        """Refuse answers about a state of the chain before ``slot`` from now on."""
+        """From now on, refuse answers that show the chain as it was before ``slot``."""
         self._endpoints.need(slot)
 
     async def check_same_network(self) -> str:
@@ -148,7 +148,8 @@ class RpcClient:
             answer = await self._call("getMultipleAccounts", partial(_get_multiple_accounts, part))
             if len(answer.value) != len(part):
                 raise DecodeError(
-                    f"The RPC endpoint {self._host} returned {len(answer.value)} accounts instead of {len(part)}."
+                    f"The RPC endpoint {self._host} returned {len(answer.value)} accounts instead of {len(part)}.",
+                    fix="Set network.rpc_url to another RPC endpoint.",
                 )
             found.extend(_account(value) for value in answer.value)
         return found
@@ -223,7 +224,8 @@ class RpcClient:
         )
         if len(found) != len(signatures):
             raise DecodeError(
-                f"The RPC endpoint {self._host} returned {len(found)} statuses instead of {len(signatures)}."
+                f"The RPC endpoint {self._host} returned {len(found)} statuses instead of {len(signatures)}.",
+                fix="Set network.rpc_url to another RPC endpoint.",
             )
         return SignatureStatuses(answer.context.slot, found)
 
@@ -281,7 +283,7 @@ class RpcClient:
 
     @property
     def refused(self) -> list[Refusal]:
-        """The methods that the endpoints refused at the last request."""
+        """The methods that an endpoint refused when they were last called."""
         return self._endpoints.refused
 
     @property
@@ -289,7 +291,7 @@ class RpcClient:
         return self._endpoints.host
 
     def _parsed(self, kind: type[K], part: Any, key: str) -> K:
-        """Return the value of a key in a part of an answer. solders decodes it lazily and panics on a malformed one."""
+        """Return the value of ``key`` in a part of an answer. The property of solders panics on a malformed value."""
         try:
             return kind.from_string(json.loads(part.to_json())[key])
         except (ParseHashError, ValueError) as error:

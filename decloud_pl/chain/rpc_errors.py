@@ -52,9 +52,10 @@ _FIELDLESS = {
 }
 """By the solders name of an error object without fields."""
 _PASSING = frozenset({-32004, -32005, -32014, -32016, -32603, 429, -32429})
-"""Codes for an endpoint that is behind, overloaded or temporarily broken. Only some providers send the last two."""
+"""Codes for an endpoint that lags, is overloaded or is temporarily broken. Only some providers send the last two."""
 
 
+_WAIT = "Wait, or use another RPC endpoint (network.fallback_rpc_urls)."
 _LONGEST_QUOTE = 200
 _SHORTEST_KEY = 6
 """Characters. Shorter parts of a URL, such as ``v2``, are not keys."""
@@ -110,7 +111,7 @@ def from_error_object(asked: Asked, reason: Any) -> RpcRejected | RpcUnavailable
         message = name
     said = ": ".join(part for part in (f"error {code}" if code is not None else "", message) if part)
     if code in _PASSING:
-        return RpcUnavailable(f"The RPC endpoint {asked.host} cannot answer now ({said}).")
+        return RpcUnavailable(f"The RPC endpoint {asked.host} cannot answer now ({said}).", fix=_WAIT)
     return RpcRejected(
         f"The RPC endpoint {asked.host} refused {asked.method} ({said}).",
         fix="Check network.rpc_url, or use another RPC endpoint.",
@@ -128,6 +129,7 @@ def from_transport(asked: Asked, cause: BaseException | None) -> RpcRejected | R
     if status in (_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS) or status >= _SERVER_ERROR:
         return RpcUnavailable(
             f"The RPC endpoint {asked.host} is overloaded (HTTP {status}).",
+            fix=_WAIT,
             retry_after=retry_after(response.headers.get("retry-after", "")),
         )
     said = ": ".join(filter(None, (f"HTTP {status} {_phrase(status)}".rstrip(), asked.quoted(_reason(response.text)))))

@@ -130,12 +130,12 @@ class Sender:
         )
 
     def _need(self, receipt: Receipt) -> None:
-        """Refuse answers from before the transaction from now on, because an endpoint may lag behind."""
+        """From now on, refuse answers from before the transaction, because an endpoint may lag behind."""
         if receipt.slot is not None:
             self._rpc.need(receipt.slot)
 
     async def _from_earlier(self, key: str, landed: Landed) -> Receipt | None:
-        """Return the receipt of an earlier transaction, maybe from before a crash, if one has landed or still lands."""
+        """Return the receipt of a transaction signed earlier, maybe before a crash, or None if none lands."""
         if await self._retrying(landed):
             return await self._receipt(key)
         for attempt in self._log.attempts(key):
@@ -185,7 +185,7 @@ class Sender:
     async def _budget(self, instructions: Sequence[Instruction], units: int) -> tuple[list[Instruction], int]:
         """Return the instructions for the compute-unit limit and the priority fee, and the fee in lamports.
 
-        They are empty if the simulation did not report the units.
+        Return no instructions and no fee if the simulation did not report the units.
         """
         if not units:
             return [], 0

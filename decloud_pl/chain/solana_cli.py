@@ -36,7 +36,7 @@ class SolanaCliConfig:
 
 
 def key_file(signer: str, where: str) -> Path:
-    """Return the path of a signer in the syntax of the Solana CLI: a path, or ``file:`` and a path.
+    """Return the path of the key file that a signer of the Solana CLI names: a path, or ``file:`` and a path.
 
     Args:
         signer: the signer.
@@ -74,7 +74,7 @@ def read_solana_cli_config(path: Path) -> SolanaCliConfig | None:
         return None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ConfigError(
-            f"The Solana CLI's configuration {path} cannot be read.", fix="Correct or remove it."
+            f"The Solana CLI's configuration {path} cannot be read, or is not YAML.", fix="Correct or remove it."
         ) from error
     if not isinstance(tree, dict):
         return SolanaCliConfig()

@@ -16,14 +16,14 @@ _NO_FUNDS = InsufficientFunds(
 
 
 def is_blockhash_unknown(error: TransactionErrorType) -> bool:
-    """Whether the endpoint does not find the blockhash of the transaction."""
+    """Return whether the endpoint does not find the blockhash of the transaction."""
     from solders.transaction_status import TransactionErrorFieldless
 
     return error == TransactionErrorFieldless.BlockhashNotFound
 
 
 def is_already_processed(error: TransactionErrorType) -> bool:
-    """Whether the same bytes have landed before."""
+    """Return whether the same bytes have landed before."""
     from solders.transaction_status import TransactionErrorFieldless
 
     return error == TransactionErrorFieldless.AlreadyProcessed

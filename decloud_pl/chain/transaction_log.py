@@ -42,7 +42,7 @@ class TransactionLog(Protocol):
 
 
 class MemoryTransactionLog:
-    """A log in memory, for tests and for agents that can read the result of every step from the chain."""
+    """A log in memory, for tests, and for a local network's agents, which read each result from the chain."""
 
     def __init__(self) -> None:
         self._attempts: dict[str, dict[str, Attempt]] = {}

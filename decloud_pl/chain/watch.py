@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(0.5, 30.0)
 _STEADY_SECONDS = 30.0
-"""A subscription that delivered for this long was steady: its end counts as a first failure."""
+"""A subscription that delivered messages for this long was steady. Its end then counts as the first failure."""
 _LONGEST_QUOTE = 200
 _LONGEST_MESSAGE = 1 << 20
 _LONGEST_FAREWELL = 1.0
@@ -197,7 +197,7 @@ _SLOT_MARK = '"slotNotification"'
 
 
 def _announces_slots(message: str | bytes) -> bool:
-    """Whether a message announces a slot. Several arrive each second, so it is not parsed."""
+    """Return whether a message announces a slot. Several arrive each second, so it is not parsed."""
     return _SLOT_MARK in message if isinstance(message, str) else _SLOT_MARK.encode() in message
 
 

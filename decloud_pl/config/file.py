@@ -65,7 +65,7 @@ class ConfigFile:
         return values
 
     def edit(self, change: Callable[[dict[str, Value]], None]) -> None:
-        """Read, change and write the settings under a lock. If it raises `ConfigError`, the old file remains."""
+        """Read, change and write the settings under a lock. After an error, the old file remains."""
         with self._writing() as write:
             values = self.read()
             change(values)
@@ -94,7 +94,7 @@ class ConfigFile:
             return None
 
     def holds_secret(self, values: Mapping[str, Value]) -> bool:
-        """Whether a value is a secret in plain text, or a URL that may contain one."""
+        """Return whether a value is a secret in plain text, or a URL that may contain one."""
         secrets = secret_names(self.path.parent)
         return any((name in secrets and one != IN_KEYRING) or redact_tree(one) != one for name, one in values.items())
 
@@ -111,7 +111,7 @@ class ConfigFile:
 
 
 def parse(data: bytes, where: str, home: Path) -> dict[str, Value]:
-    """Parse and check the content of a home folder's config.json; ``where`` names it in error messages.
+    """Parse and check the content of a home folder's config.json, which error messages name by ``where``.
 
     Raises:
         ConfigError: the first invalid entry, with the nearest valid name.

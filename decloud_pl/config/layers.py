@@ -1,6 +1,6 @@
 """The layers above the built-in settings: preset < experiment < config.json < environment < command line.
 
-A layer maps places in the configuration tree to assignments, so that every value has an origin.
+A layer maps places in the configuration tree to an `Assignment` each, so that every value has an origin.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _PACKAGE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A value with the name that sets it and its origin."""
+    """A value, the name under which it was set, and its origin: a file, a variable, a preset or the command line."""
 
     name: str
     value: Any
@@ -46,7 +46,7 @@ class Assignment:
 
     @property
     def placed(self) -> Any:
-        """The value in Lightning's form; see `names.to_place`."""
+        """The value as its place in the tree stores it; see `names.to_place`."""
         return names.to_place(self.name, self.value)
 
 
@@ -114,7 +114,7 @@ class Sources:
         return [self.command_line, self.kept, *self.files]
 
     def of_training(self) -> tuple[str, ...]:
-        """The places of a training that a layer sets, including group choices."""
+        """Return the places of the training's settings that a layer sets, including group choices."""
         places = {place for layer in self.layers for place in layer}
         return tuple(sorted(place for place in places if place.partition(".")[0] in _OF_A_TRAINING))
 
@@ -127,7 +127,7 @@ class Sources:
         return BUILT_IN if group == place else self.origin(group)
 
     def written(self, name: str) -> str:
-        """Return the name of a value as the user wrote it, because some values have several names."""
+        """Return the name by which the user set a value. Some values have several names."""
         place = PLACES.get(name, name)
         found = next((layer[place].name for layer in self.layers if place in layer), name)
         return found if place in self.command_line else names.PLAIN_NAMES.get(found, found)
@@ -159,7 +159,9 @@ def sources_of(values: Mapping[str, Value], home: Path, environ: Mapping[str, st
             merged[place] = replace(given[place], value=below | above)
     for name in merged[PACKAGES].value if PACKAGES in merged else ():
         if not _PACKAGE.fullmatch(name):
-            raise ConfigError(f"{PACKAGES}: {name!r} is not a package name.", fix="Write it as in an import.")
+            raise ConfigError(
+                f"{PACKAGES}: {name!r} is not a package name.", fix="Write it as in an import, for example my_package."
+            )
     return Sources(home, merged)
 
 
@@ -175,7 +177,7 @@ def leaves_of(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
-    """Return one layer by places. The last assignment of a name wins, and two names of one value must agree."""
+    """Return a layer from assignments. The last one of a name wins, and two names of one value must agree."""
     found: dict[str, Assignment] = {}
     for entry in {names.PLAIN.get(entry.name, entry.name): entry for entry in entries}.values():
         places = PLACES if entry.origin == COMMAND_LINE else ALIASES  # files must use the names that Hydra has
@@ -190,7 +192,7 @@ def _layer(where: str, entries: Iterable[Assignment]) -> dict[str, Assignment]:
 
 
 def _below(layer: Layer, above: Layer) -> Layer:
-    """Drop the values of a group whose choice the layer above changes: an RPC URL belongs to one network."""
+    """Return a layer without the values of groups whose choice ``above`` changes: an RPC URL belongs to one network."""
     # Short names, and values in other groups such as a storage, apply to every choice.
     chosen = [group for group in ("network", *names.free_groups()) if group in above]
     changed = tuple(f"{one}." for one in chosen if one not in layer or layer[one].value != above[one].value)
@@ -198,7 +200,7 @@ def _below(layer: Layer, above: Layer) -> Layer:
 
 
 def sets(key: str, place: str) -> bool:
-    """Whether an assignment to ``key`` also sets ``place``; a group choice does not set the values in its group."""
+    """Return whether setting ``key`` also sets ``place``. A group choice does not set the values in its group."""
     inside = key.startswith(f"{place}.") or place.startswith(f"{key}.")
     return key == place or (inside and key not in groups() and place not in groups())
 
@@ -244,7 +246,7 @@ def _variables(environ: Mapping[str, str], home: Path) -> Iterator[Assignment]:
 
 
 def _override(text: str, secrets: Sequence[str], *, sweep: bool) -> tuple[str, list[Assignment]]:
-    """Check an override, and return it in Hydra's grammar together with its assignments.
+    """Check an override. Return it in Hydra's grammar, and an `Assignment` for each value that it sets.
 
     Hydra requires ``++`` before new keys of a table, and quotes around paths and URLs.
     """

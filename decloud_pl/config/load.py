@@ -1,8 +1,8 @@
 """Compose the settings in force: built-in < preset < experiment < config.json < environment < command line.
 
 Hydra composes them. config.json and the environment are the last entry of its defaults list. Every layer first
-replaces short names by places, so that Hydra's precedence also decides between two names of one value. In the
-composed tree, a short name is ``${alias:PLACE}`` and shows the value at that place.
+replaces each short name by its place in the tree, so that Hydra's precedence also decides between two names of one
+value. In the composed tree, a short name is ``${alias:PLACE}`` and shows the value at that place.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _tree(given: Sources) -> DictConfig:
 
 
 def _alias(place: str, *, _root_: DictConfig) -> Any:
-    """Resolve a short name to the value at its place; None if the short name cannot express that value."""
+    """Return the value at the place of a short name, or None if the short name cannot express that value."""
     from omegaconf import OmegaConf
 
     value = OmegaConf.select(_root_, place)
@@ -159,7 +159,7 @@ def _alias(place: str, *, _root_: DictConfig) -> Any:
 
 
 def _move_old_keys(tree: DictConfig, stronger: Collection[str]) -> None:
-    """Move old keys in the user's ``trainer`` file to their places, unless a stronger layer sets those."""
+    """Move old keys in the user's ``trainer`` file to their new places, unless a stronger layer sets the new places."""
     from omegaconf import OmegaConf
 
     for name, place in OLD.items():

@@ -1,8 +1,8 @@
 """The names of all settings, derived from the types in `schema`.
 
 A setting is a leaf of the tree (``epochs``, ``network.rpc_url``) or a group choice (``storage``). Some leaves have a
-plain name (``min_reward`` for ``rewards.min``). A short name such as ``epochs`` stands for a place in a node of
-Lightning's, here ``trainer.max_epochs``; both names set the same value.
+plain name (``min_reward`` for ``rewards.min``). A short name such as ``epochs`` is an alias of a Lightning setting,
+here ``trainer.max_epochs``; both names set the same value.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Setting:
 
 
 def storages(home: Path | None) -> Registry:
-    """Return the storage providers, including those in a home folder's ``conf/``; they define further settings."""
+    """Return the storage providers, including those in a home folder's ``conf/``, which define further settings."""
     return registry(conf_folders(home))
 
 

@@ -94,7 +94,7 @@ def wrong_in_tree(error: Exception, tree: DictConfig, given: Sources) -> ConfigE
 
 
 def _wrong_value(error: Exception, key: str, value: object, given: Sources) -> ConfigError:
-    """Return the error for a value of the wrong type; None if the value is unknown."""
+    """Return the error for a value of the wrong type. Pass None for a value that cannot be determined."""
     setting, name = leaves(given.home).get(key), given.written(key)
     if setting is None or value is None:
         return ConfigError(f"{first_line(error)} ({name}).", fix="Correct the value of this key.")
@@ -118,16 +118,16 @@ def check(settings: Settings, given: Sources) -> None:
     check_trainer(settings.trainer)
     if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
         least, most = given.written("rewards.min"), given.written("rewards.max")
-        raise ConfigError(f"{most} is less than {least}.", fix=f"Raise {most} or set it to 0.")
+        raise ConfigError(f"{most} is less than {least}.", fix=f"Raise {most}, or set it to 0 for no limit.")
     if settings.base_model and settings.task != "experiment":
-        raise ConfigError("base_model applies only to experiments.", fix="Add task=experiment, or leave it out.")
+        raise ConfigError("base_model applies only to experiments.", fix="Add task=experiment, or remove base_model.")
     if (settings.task == "round") != (settings.round is not None):
         raise ConfigError("task=round and round=ID need each other.", fix="Set both or neither.")
     settings.network.check()
 
 
 def refuse_unknown_keys(node: object, place: str = "") -> None:
-    """Raise `ConfigError` for a key that ``+key=value`` added to a node with fixed keys."""
+    """Raise `ConfigError` for a key that the user added (``+key=value``) to a node with fixed keys."""
     known = [entry.name for entry in fields(node)]  # type: ignore[arg-type]  # a dataclass
     for name, value in vars(node).items():
         if name not in known:
@@ -141,7 +141,9 @@ def _no_place(key: str, known: list[str], given: Sources) -> ConfigError:
     above = key.rpartition(".")[0]
     if key in (*OVER_ALL, SWEEP):
         fix = "Begin the file with the line '# @package _global_'."
-        return ConfigError(f"The file of your {key} sets values only below {key!r}.", fix=fix)
+        return ConfigError(
+            f"Your {key} file does not apply to the whole configuration, only to the node {key!r}.", fix=fix
+        )
     if key.partition(".")[0] not in free_groups():
         known = [name for path, one in leaves(given.home).items() for name in {path, one.name}]
         return no_setting(key, [name for name in known if name.rpartition(".")[0] == above])

@@ -61,7 +61,7 @@ class DaemonConfig:
     ray: RayConfig = field(default_factory=RayConfig)
 
     def executor_node(self) -> dict[str, Any]:
-        """The node that `decloud_pl.build` makes the executor from."""
+        """Return the node from which `decloud_pl.build` makes the executor."""
         return {**asdict(getattr(self, self.executor)), "hang_seconds": self.hang_minutes * 60}
 
 
@@ -191,7 +191,7 @@ class Settings(Tree):
         return self.home_path / USER_CONF
 
     def written_convention(self, read: Convention | None = None) -> Convention:
-        """Return the convention for writing updates: the setting, else ``read``, else the network's."""
+        """Return the convention in which to write updates: ``update.convention``, else ``read``, else the network's."""
         return cast("Convention | None", self.update.convention or read) or self.network.read_convention
 
     def all_mappings(self) -> dict[str, str]:

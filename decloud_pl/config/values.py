@@ -102,7 +102,7 @@ def _read(kind: str, text: str) -> object:
 
 
 def _fits(setting: Setting, value: Any) -> bool:
-    """Whether a value has the type of its setting."""
+    """Return whether a value has the type of its setting."""
     kind = setting.kind
     of_type = isinstance(value, KINDS[kind][1]) and (kind in ("switch", "any") or not isinstance(value, bool))
     if not of_type:

@@ -137,7 +137,7 @@ def _add_metrics(outer: FastAPI, home: Path) -> None:
 
 
 def _add_errors(target: FastAPI) -> None:
-    """Show errors as pages with a sentence."""
+    """Show each error as a page with one sentence."""
 
     @target.exception_handler(404)
     async def missing(_: Request, __: Exception) -> Response:

@@ -15,7 +15,7 @@ from decloud_pl.dashboard.views import OneRound, Overview
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A figure with its name and its details; ``links`` maps words to the state that their link filters by."""
+    """A figure with its name and details. ``links`` maps the text of each link to the state whose rounds it lists."""
 
     name: str
     value: str
@@ -76,7 +76,7 @@ class Cards:
         self._places: list[tuple[Text, Text]] = []
 
     def show(self, cards: Sequence[Card]) -> None:
-        """Show cards. Each call must have the same cards in the same order."""
+        """Show cards. Every call must pass cards with the same names in the same order."""
         if not self._places:
             self._places = [self._make(card) for card in cards]
         before: Sequence[Card | None] = self._shown or [None] * len(cards)

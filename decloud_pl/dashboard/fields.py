@@ -1,4 +1,4 @@
-"""The choices of a user on a page: form fields, and the parts of the address that store them."""
+"""The choices of a user on a page: form fields, and the query parameters of the address that store them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_TEXT = 100
 
 
 def choice(label: str, names: Sequence[str], value: str, changed: Callable[[], object]) -> ui.select:
-    """Return a field to select one name or all."""
+    """Return a field to select one of ``names`` or all of them."""
     options = {"": "all", **{name: name for name in names}}
     made = ui.select(options, label=label, value=value if value in options else "", on_change=changed)
     return made.props("dense outlined options-dense")
@@ -26,7 +26,7 @@ def text_field(label: str, value: str, changed: Callable[[], object]) -> ui.inpu
 
 
 def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorting:
-    """Return the sorting and the page in an address."""
+    """Return the sort order and the page number that an address contains."""
     query = request.query_params
     order = query.get("sort", usual)
     known = any(column.name == order and column.sortable for column in columns)
@@ -35,7 +35,7 @@ def sorting_of(request: Request, columns: Sequence[Column], usual: str) -> Sorti
 
 
 def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
-    """Return the parts of an address for a sorting and a page, without the default values."""
+    """Return the query parameters for a sort order and a page number, without the default values."""
     return {
         "sort": sorting.order if sorting.order != usual else "",
         "order": "" if sorting.descending else "up",
@@ -44,7 +44,7 @@ def address_of(sorting: Sorting, usual: str) -> dict[str, object]:
 
 
 def integer(text: str | None) -> int | None:
-    """Return the whole number in a form field, or None if it is not one or too large for the journal."""
+    """Return the whole number in a form field, or None if the text is not one or is too large for the journal."""
     return int(text) if text and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 

@@ -31,13 +31,13 @@ State = TypeVar("State")
 
 @dataclass(slots=True)
 class Preferences:
-    """The choices of the user, for all pages until the dashboard ends; ``dark`` is None for automatic."""
+    """The choices of the user for all pages, until the dashboard ends; ``dark`` is None for the system's colours."""
 
     dark: bool | None = None
 
 
 class Frame:
-    """A page around its content.
+    """The header, the footer and the error banner of a page.
 
     Args:
         shown: the data in the header and the footer.
@@ -58,7 +58,7 @@ class Frame:
         self._banner: Text | None = None
 
     def link(self, path: str, **query: object) -> str:
-        """Return an address for the same wallet, with the query parts that are not empty."""
+        """Return the address of a page for the same wallet, with the query parameters that are not empty."""
         pairs = {key: value for key, value in query.items() if value not in ("", None)}
         if self.owner:
             pairs["owner"] = self.owner
@@ -66,7 +66,7 @@ class Frame:
 
     @contextmanager
     def content(self) -> Iterator[None]:
-        """Draw the frame; the content of the page goes inside the context."""
+        """Draw the frame. The elements made inside the context are the content of the page."""
         ui.page_title(f"{self._title} · DECLOUD trainer")
         layout = ui.context.client.layout  # around Quasar's own <main>
         with layout, ui.element("header").classes("top") as head:

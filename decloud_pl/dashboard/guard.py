@@ -25,7 +25,7 @@ from decloud_pl.observers.metrics_server import is_own_host
 
 COOKIE = "decloud_dashboard"
 OPEN_PATHS = ("/metrics", "/healthz")
-"""For Prometheus and service monitors, which have no cookies. They show counts, and other pages cannot read them."""
+"""For Prometheus and service monitors, which have no cookies. Other web pages cannot read these answers."""
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

@@ -11,7 +11,7 @@ from decloud_pl.dashboard.tables import Cell, Column, Row
 from decloud_pl.dashboard.views import Active, LogEntry, RoundRecord
 
 CODES = ("Base model", "Update", "Join transaction", "Submit transaction", "Claim transaction")
-"""The `details` in a monospaced font: CIDs and signatures."""
+"""The names of the `details` that have a monospaced font: CIDs and signatures."""
 LOG_COLUMNS = (
     Column("at", "Time", classes="moment"),
     Column("round", "Round"),
@@ -97,7 +97,7 @@ def round_row(entry: RoundRecord, frame: Frame) -> Row:
 
 
 def log_rows(entries: Sequence[LogEntry], frame: Frame) -> list[Row]:
-    """Return rows. Equal entries, for example two troubles at the same time, get keys with a count."""
+    """Return the rows for entries. A count in the key distinguishes equal entries, such as two troubles at one time."""
     seen: Counter[object] = Counter()
     rows = []
     for entry in entries:

@@ -15,7 +15,7 @@ from nicegui.elements.mixins.text_element import TextElement
 from decloud_pl.dashboard.views import PAGE_SIZE
 
 _SIDE_BY_SIDE = 4
-"""The columns that fit on a narrow screen. A row with more becomes a list of cells, each below its heading."""
+"""The number of columns that fit on a narrow screen. A row with more becomes a list of cells with their headings."""
 
 
 class Text(TextElement):
@@ -42,7 +42,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text. It may be a link, the badge of a state, or follow a progress bar with a share from 0 to 1 and a label."""
+    """The text of a cell.
+
+    Attributes:
+        text: the text.
+        href: makes the text a link.
+        state: makes the text the badge of a round's state.
+        share: the share from 0 to 1 of a progress bar before the text.
+        label: the description of the progress bar for screen readers.
+    """
 
     text: str
     href: str | None = None
@@ -61,7 +69,7 @@ class Row:
 
 @dataclass(slots=True)
 class Sorting:
-    """The sorting of a table and the page that it shows."""
+    """The sort order of a table and the number of the page that it shows."""
 
     order: str
     descending: bool = True
@@ -84,8 +92,8 @@ class Table:
         name: CSS classes of the frame.
         label: the description for screen readers.
         empty: the sentence to show without rows.
-        sorting: the sorting, which a click on a heading changes.
-        changed: called after a change of the sorting.
+        sorting: the sort order, which a click on a heading changes.
+        changed: called after a change of the sort order.
     """
 
     def __init__(
@@ -164,7 +172,7 @@ class PagedTable:
 
     Args:
         columns: the columns from left to right.
-        sorting: the sorting and the page, which a click on a heading or a page changes.
+        sorting: the sort order and the page, which a click on a heading or a page number changes.
         changed: called after such a change.
         name: CSS classes of the frame.
         label: the description for screen readers.
@@ -250,5 +258,5 @@ class _Place:
 
 
 def _shape(cell: Cell) -> tuple[bool, ...]:
-    """Return the kind of elements of a cell. A cell of the same kind can reuse them."""
+    """Return which elements a cell needs. Cells with the same result can share the elements."""
     return cell.href is None, cell.state is None, cell.share is None

@@ -121,7 +121,7 @@ class OneRound:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Entries, latest first. ``older`` is the time before which there are more entries, or None."""
+    """Entries, latest first. ``older`` is the time before which there are more entries, or None if there are none."""
 
     entries: list[LogEntry]
     older: float | None

@@ -70,7 +70,7 @@ class Finding:
         name: the check's name; stable, for programs.
         verdict: a ``problem`` keeps the daemon from earning; a ``note`` is only information.
         detail: the result.
-        fix: what to do, or "".
+        fix: what to do, or "" if there is nothing to do.
     """
 
     name: str
@@ -306,7 +306,7 @@ def _disk(home: Path) -> Finding:
 
 
 def _folders(folders: Iterable[Path]) -> Finding:
-    """Check whether other users can read the folders. Their modes stay: the user may share them on purpose."""
+    """Check whether other users can open the folders. Do not change the modes: the user may share them on purpose."""
     wide = [path for path in folders if path.is_dir() and path.stat().st_mode & _SECRET_MODE]
     if not wide:
         return Finding("folders", "ok", "other users cannot open the folders")

@@ -24,7 +24,7 @@ _WITHOUT: Mapping[str, str] = {
     "getSignaturesForAddress": "without it the daemon detects the program's revision only by simulation",
     "getTransaction": "without it the daemon detects the program's revision only by simulation",
 }
-"""The methods that the daemon can do without, and the consequence."""
+"""The methods that the daemon can do without, each with the consequence of its absence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Abilities:
     Attributes:
         host: its host and port.
         refused: the methods that it refuses.
-        failure: why it could not be queried, or "".
+        failure: why the endpoint could not be queried; "" if it could.
     """
 
     host: str
@@ -58,7 +58,7 @@ async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey 
         rpc: a client of this endpoint alone.
         host: the endpoint's host for messages.
         dialect: the program's dialect.
-        wallet: lists this wallet's joins; None queries another address.
+        wallet: the wallet whose joins a probe lists; None to use another address instead.
     """
     program, somebody = dialect.program_id, wallet or dialect.round_counter_address()
     unsigned = VersionedTransaction.populate(
@@ -90,7 +90,7 @@ async def abilities(rpc: RpcClient, host: str, dialect: Dialect, wallet: Pubkey 
 
 
 def lacks(found: Sequence[Abilities]) -> tuple[list[str], list[str]]:
-    """Return what all endpoints refuse: the required methods, and sentences about the optional ones."""
+    """Return the required methods that all endpoints refuse, and a sentence for each optional one."""
     answering = [{refusal.method for refusal in one.refused} for one in found if not one.failure]
     everywhere = set.intersection(*answering) if answering else set()
     return (

@@ -20,7 +20,8 @@ def localize_plan(folder: Path, base_model: Path, *, threads: int, seconds_left:
         folder: holds the plan; the update and working files go here.
         base_model: path of the base model on this machine.
         threads: number of CPU threads to use.
-        seconds_left: seconds until the update must be on disk. A duration, because two machines' clocks may differ.
+        seconds_left: seconds until the update must be on disk, or None without a deadline. It is a duration, because
+            two machines' clocks may differ.
 
     Raises:
         DatasetNotFound: the user's data set path does not exist on this machine.

@@ -45,7 +45,7 @@ class Executor(Protocol):
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
-        """Train by the plan in ``folder``; on return ``folder/update.json`` describes the update.
+        """Train by the plan in ``folder``. On return, ``folder/update.json`` describes the update.
 
         When cancelled, stop the training, which writes a checkpoint, and return once it has ended.
 
@@ -57,7 +57,7 @@ class Executor(Protocol):
         Raises:
             ExecutorUnavailable: no machine is available for training at the moment.
             TrainingStopped: the worker was stopped from outside. It can resume from its checkpoint.
-            MachineShortage: the machine has no room, memory or file descriptors, or the worker was killed from outside.
+            MachineShortage: the machine lacks disk space, memory or file descriptors, or the worker was killed.
             TrainingError: the worker failed or made no progress for too long.
         """
         ...
@@ -98,7 +98,7 @@ class ProcessExecutor:
     async def train(
         self, folder: Path, on_progress: Callable[[Mapping[str, object]], None], *, environment: Mapping[str, str]
     ) -> None:
-        """See `Executor`. The child's log goes to ``worker.log`` in the folder."""
+        """Train as `Executor.train`. The child's log goes to ``worker.log`` in the folder."""
         with private_log(folder / LOG_FILE) as log:
             command = (*self._command, str(folder))
             child = await Child.start(command, log=log, env={**self._environ, **environment})

@@ -22,13 +22,13 @@ _BUILT = ("module", "datamodule", "callbacks", "optimizer", "scheduler", "traine
 
 
 def needs_check(plan: TrainingPlan) -> bool:
-    """Whether the user has set something that can only be checked by building it."""
+    """Return whether the user has set something that can only be checked by building it."""
     given = {name for name in plan.round.given if name.partition(".")[0] in _BUILT and name not in _PLAIN}
     return bool(given - {_CHOICE}) or (_CHOICE in given and not _is_ours(plan.config.trainer))
 
 
 def _is_ours(trainer: Mapping[str, Any]) -> bool:
-    """Whether a Trainer is the package's own CPU Trainer, which every machine can build."""
+    """Return whether a Trainer is the package's own CPU Trainer, which every machine can build."""
     ours = compose([f"{_CHOICE}=cpu"]).trainer
     own = {name: value for name, value in trainer.items() if f"{_CHOICE}.{name}" not in _PLAIN}
     return own == {name: value for name, value in ours.items() if f"{_CHOICE}.{name}" not in _PLAIN}

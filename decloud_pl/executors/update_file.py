@@ -13,9 +13,11 @@ from decloud_pl.errors import TrainingError
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.store.ipfs.unixfs import cid_of_file
 
+_FIX = "The file is damaged. Train the round again."
+
 
 def write_update(path: Path, update: Update) -> None:
-    """Write atomically and durably: after a crash, the file is either complete or missing."""
+    """Write the description of an update durably. After a crash, the file is complete or missing."""
     fields = dataclasses.asdict(update)
     fields["path"] = update.path.name  # relative to this file, so that the folder can be moved
     write_atomically(path, json.dumps(fields).encode())
@@ -31,16 +33,16 @@ def read_update(path: Path) -> Update | None:
         fields = json.loads(path.read_text(encoding="utf-8"))
         update = Update(**{**fields, "path": path.parent / Path(fields["path"]).name})
         if update.path.stat().st_size != update.size:
-            raise TrainingError(f"The update {update.path} is damaged.")
+            raise TrainingError(f"The update {update.path} does not have {update.size:,} bytes.", fix=_FIX)
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        raise TrainingError(f"{path} is damaged.") from error
+        raise TrainingError(f"{path} does not describe an update.", fix=_FIX) from error
     return update
 
 
 def keep_update(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Save an update from another machine. The description is written only after the file matches its CID.
+    """Save an update from another machine. Write the description only if the update's file matches the CID in it.
 
     Args:
         folder: the round's folder.

@@ -1,6 +1,6 @@
 """Facts about a network in the journal: the program's revision, and the validators' conventions.
 
-They belong to the network and the program, not to a wallet.
+The facts belong to the network and the program, not to a wallet.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _READINGS_KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The evidence from one completed round for its validator's convention.
+    """What one completed round shows about its validator's convention.
 
     Attributes:
         round_id: the round.
         validator: the address of the validator that scored it.
-        convention: the validator's convention, or None if the shares are inconclusive.
-        note: why they are inconclusive, or how well each convention fits.
+        convention: the validator's convention, or None if the round does not show it.
+        note: why the round does not show it, or how well each convention predicts the shares of the reward.
     """
 
     round_id: int
@@ -34,7 +34,7 @@ class Reading:
 
 
 def stored_revision(journal: JournalReader) -> Revision | None:
-    """Return the revision that was stored last, or None."""
+    """Return the revision that was stored last, or None if none was."""
     rows = journal.findings("name, evidence, at", "revisions")
     return Revision(*rows[0]) if rows else None
 
@@ -49,7 +49,7 @@ def store_revision(journal: Journal, revision: Revision) -> None:
 
 
 def readings(journal: JournalReader, validator: str | None = None) -> list[Reading]:
-    """Return the readings of one validator or of all, the latest round first."""
+    """Return the readings of one validator, or of all if ``validator`` is None, the latest round first."""
     rest = "ORDER BY round_id DESC LIMIT ?"
     if validator is None:
         rows = journal.findings("round_id, validator, convention, note", "readings", rest, (-1,))

@@ -28,4 +28,4 @@ class Owner(NamedTuple):
 
 
 NOBODY = Owner("", "", "")
-"""An owner of no row, for work on the rows of all owners."""
+"""An owner without rows, for work on the rows of all owners."""

@@ -94,7 +94,7 @@ class JournalReader:
         return [Owner(*row) for row in rows]
 
     def get(self, round_id: int) -> RoundRecord | None:
-        """Return the row of a round, or None."""
+        """Return the row of a round, or None if the journal has none."""
         rows = self._rounds("AND round_id = ?", (round_id,))
         return rows[0] if rows else None
 
@@ -203,9 +203,9 @@ class JournalReader:
         return found
 
     def measured(self, dataset: str) -> float | None:
-        """Return the median seconds from a training's start to its published update, over the last rounds.
+        """Return the median seconds from a training's start to its published update, over the data set's last rounds.
 
-        It is None if no round of the data set was published.
+        Return None if no update of the data set was published.
         """
         rows = self._select(
             "train_seconds + publish_seconds",
@@ -223,14 +223,14 @@ class JournalReader:
         return float(median(known)) if known else 0.0
 
     def submit_window(self) -> int | None:
-        """Return the median seconds that the last rounds left for a training, or None without rounds."""
+        """Return the median seconds from a training's start to the submit deadline, or None without rounds."""
         rest = "AND submit_window IS NOT NULL ORDER BY round_id DESC LIMIT ?"
         rows = self._select("submit_window", "rounds", rest, (_RECENT,))
         return int(median(row[0] for row in rows)) if rows else None
 
     @property
     def _key(self) -> Owner:
-        """The values of the first columns of every table."""
+        """The owner's values in the first columns of every table."""
         return self._owner or NOBODY
 
     def _rounds(self, rest: str, values: Sequence[object]) -> list[RoundRecord]:

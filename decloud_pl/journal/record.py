@@ -79,14 +79,14 @@ class RoundRecord:
         attempts: failed attempts in the current state.
         next_try_at: Unix seconds of this machine; no retry in the current state before that time.
         update_cid: the CID of the finished update on disk, under ``update_profile``.
-        update_profile: how that CID divides the file into blocks.
+        update_profile: the name of the rules by which that CID divides the file into blocks.
         update_size: the size of the update file in bytes.
         pinned_cid: the CID of the update that a store pinned and that was verified; only this CID is submitted.
         pinned_provider: the name of that store.
         accuracy_before: accuracy of the base model on held-out data, 0 to 1.
-        accuracy_after: the same with the update applied.
+        accuracy_after: the same for the base model with the update applied.
         gain_low: the lower end of the 95 % interval of the gain that a validator is expected to measure.
-        gain_high: its upper end.
+        gain_high: the upper end of that interval.
         contribution_bps: the share that the validator gave, in basis points.
         claimed_lamports: the lamports that the claim paid.
         join_signature: the signature of the transaction that joined.
@@ -138,7 +138,7 @@ class RoundRecord:
 
     @property
     def gain(self) -> float | None:
-        """The accuracy with the update minus the accuracy before, or None."""
+        """The accuracy with the update minus the accuracy before, or None if one is unknown."""
         if self.accuracy_before is None or self.accuracy_after is None:
             return None
         return self.accuracy_after - self.accuracy_before

@@ -185,7 +185,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     """Open a journal to write. Create a missing one and upgrade an older one.
 
     Raises:
-        JournalError: it cannot be opened, or a newer program wrote it. The file is not changed.
+        JournalError: the file cannot be opened, or a newer program wrote it. It is not changed.
     """
     with _as_journal_error(f"The journal {path} cannot be opened", "Free disk space, or restore it from a copy."):
         # The file holds no secret, but a wallet's earnings are private.
@@ -204,7 +204,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a journal read-only. A missing file, or one without tables, reads as empty.
 
     Raises:
-        JournalError: it cannot be read, or a newer program wrote it.
+        JournalError: the file cannot be read, or a newer program wrote it.
     """
     with _as_journal_error(f"The journal {path} cannot be read", "Restore it from a copy."):
         if os.path.lexists(path) and not path.is_file():  # a folder would look like a journal without rounds

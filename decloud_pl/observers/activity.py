@@ -55,7 +55,7 @@ class Activity:
     Args:
         path: the file. A file that is damaged or has another version is renamed to ``….damaged``.
         owner: the owner of the daemon's rounds.
-        facts: information about this run for people, without secrets.
+        facts: information about this run that the dashboard shows, without secrets.
         health: the state of the RPC endpoints, read at every heartbeat.
         now: returns Unix seconds.
         kept_skips, kept_troubles: the largest number of rows of each kind.

@@ -53,7 +53,7 @@ class LoggingReporter:
         self._inner.report(event)
 
     def _is_written(self, record: RoundRecord) -> bool:
-        """Return whether a change needs no log line: the state and reason are not new, or a `Trouble` event follows."""
+        """Return whether a change needs no log line: its state and reason are logged, or a `Trouble` event follows."""
         state, reason = self._written.get(record.round_id, (None, ""))
         if state is record.state and (record.next_try_at or record.reason in ("", reason)):
             return True
@@ -82,7 +82,11 @@ class _File(logging.handlers.RotatingFileHandler):
         super().emit(record)
         if self._is_failing and not was_failing:
             self._reporter.report(
-                Trouble(None, f"The log {self.baseFilename} cannot be written. Log lines are lost until it can.")
+                Trouble(
+                    None,
+                    f"The log {self.baseFilename} cannot be written, so log lines are lost. Free disk space, or check "
+                    "its permissions.",
+                )
             )
 
     def close(self) -> None:

@@ -146,7 +146,7 @@ class Address:
         return bool(answer["delivered"])
 
     async def _ask(self, message: Mapping[str, str] | None) -> dict[str, Any]:
-        """Return the answer of a child process; if there is none, an answer that reports a failed delivery."""
+        """Return a child process's answer. If the child gives no answer, return one that reports a failed delivery."""
         lifetime = self._seconds + _STARTING_SECONDS
         asked = {"url": self._url, "seconds": self._seconds, "lifetime": lifetime, "message": message}
         try:
@@ -178,7 +178,7 @@ class AppriseNotifier:
         self._put(self._occasions.of_event(event))
 
     async def watch(self) -> None:
-        """Check again and again whether the chain is silent."""
+        """Check at intervals whether the chain is silent."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             self._put(self._occasions.of_silence(self._now(), self._health.heard_at))
@@ -191,7 +191,9 @@ class AppriseNotifier:
             for error in dict.fromkeys(str(end) for end in ends if isinstance(end, ConfigError)):
                 logger.warning("A notification could not be sent. %s", error)
             if not all(end is True or isinstance(end, ConfigError) for end in ends):
-                logger.warning("A notification was not delivered to every address in notify_urls.")
+                logger.warning(
+                    "A notification was not delivered to every address in notify_urls. Run: decloud-trainer notify test"
+                )
             self._queue.task_done()
 
     async def drain(self) -> None:
@@ -204,7 +206,7 @@ class AppriseNotifier:
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
-            logger.warning("A notification was dropped: %d are already waiting.", _WAITING)
+            logger.warning("A notification was dropped, because %d others wait for delivery.", _WAITING)
 
 
 @asynccontextmanager
@@ -251,7 +253,8 @@ async def try_channels(urls: str | None) -> list[tuple[str, bool]]:
     """Send a test message to each address; return each service's name and whether the message was delivered.
 
     Raises:
-        ConfigError: no address is set, or the proxy or the certificates cannot be used; or as `notifying`.
+        ConfigError: no address is set, Apprise is not installed or does not support an address, or the proxy or the
+            certificates cannot be used.
     """
     if not urls:
         raise ConfigError(

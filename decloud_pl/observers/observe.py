@@ -43,7 +43,7 @@ class Observers:
 
 
 class EarningsReporter:
-    """A `Reporter` that sends the total earnings and costs to another one, whenever they may have changed."""
+    """A `Reporter` that reports the total earnings and costs to another reporter after events that may change them."""
 
     def __init__(self, path: Path, owner: Owner, to: Reporter) -> None:
         self._path = path
@@ -79,8 +79,8 @@ async def observed(
         home: the daemon's home folder.
         owner: the owner of the rounds.
         health: the state of the RPC endpoints.
-        reporter: gets every event too.
-        facts: for the header of every view.
+        reporter: receives every event as well.
+        facts: information about this run that the dashboard shows.
         settings: the settings for reports, without secrets.
         notify: which events send a notification.
         notify_urls: the addresses for notifications; None for no notifications.
@@ -104,7 +104,7 @@ async def observed(
 
 
 def device(trainer: Mapping[str, Any]) -> str:
-    """Return the device for trainings with this trainer node, as far as it can be found without loading torch."""
+    """Return the device for trainings with this trainer node, as far as this is possible without torch."""
     accelerator = str(trainer.get("accelerator", "auto"))
     gpus = visible_gpus(os.environ)
     if accelerator in ("auto", "gpu", "cuda") and gpus:

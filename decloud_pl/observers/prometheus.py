@@ -26,7 +26,7 @@ _SILENT_AFTER = 300.0
 
 
 class TrainerCollector(Collector):
-    """Reads both files again at every scrape.
+    """Collects the metrics from the journal and the activity file at every scrape.
 
     Args:
         home: the daemon's home folder.

@@ -130,8 +130,8 @@ class ReportWriter:
         file = self._files.pop(round_id)
         try:
             file.close()
-        except OSError:
-            logger.warning("The last lines of %s could not be written.", METRICS_FILE)
+        except OSError as error:
+            logger.warning("The last metrics of round %d could not be written: %s", round_id, error.strerror)
 
 
 async def draw_curves(folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from decloud_pl.errors import StoreError, StoreRejected, StoreUnavailable
 
 _PASSING = (408, 425, 429)
+_CONNECTION = "Check its address and the network connection."
 
 
 def no_answer(who: str, error: BaseException) -> StoreUnavailable:
@@ -31,8 +32,8 @@ def no_answer(who: str, error: BaseException) -> StoreUnavailable:
             fix="Check its address and this machine's clock and proxy.",
         )
     if any(isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__ for cause in causes):
-        return StoreUnavailable(f"{who} timed out.")
-    return StoreUnavailable(f"{who} did not answer or closed the connection.")
+        return StoreUnavailable(f"{who} timed out.", fix=_CONNECTION)
+    return StoreUnavailable(f"{who} did not answer or closed the connection.", fix=_CONNECTION)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -54,7 +55,7 @@ def status_error(status: int, *, who: str, said: str = "", wait: float | None = 
         status: the HTTP status code.
         who: the store in the user's terms.
         said: the store's own error message, without secrets.
-        wait: the seconds that `retry_after` found.
+        wait: the seconds in the ``Retry-After`` header, or None.
         login: the settings that hold the credentials.
     """
     words = f" ({said})" if said else ""

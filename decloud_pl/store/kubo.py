@@ -32,17 +32,17 @@ _LONGEST_WORDS = 200
 
 
 class KuboStore:
-    """The node at a multiaddr.
+    """The store on an IPFS node.
 
     Every request has a time limit. The callers verify what the node returns.
 
     Args:
-        address: for example ``/ip4/127.0.0.1/tcp/5001/http`` or ``/dns/node/tcp/443/https``.
+        address: the multiaddr of the node's RPC: ``/ip4/127.0.0.1/tcp/5001/http`` or ``/dns/node/tcp/443/https``.
         timeout: seconds the node may be silent.
         retry: how to retry after temporary failures.
 
     Raises:
-        ConfigError: ``address`` is not the multiaddr of a node; or as `route_to`.
+        ConfigError: ``address`` is not the multiaddr of a node, or `route_to` raises it.
     """
 
     name = "kubo"
@@ -144,7 +144,9 @@ class KuboStore:
                 yield node
         except (ipfs.TimeoutError, requests.Timeout) as error:
             limit = LONGEST_EXCHANGE if session.expired else self._timeout
-            raise StoreUnavailable(f"{where} did not answer within {limit:g} s.") from error
+            raise StoreUnavailable(
+                f"{where} did not answer within {limit:g} s.", fix="Check the node's log and load."
+            ) from error
         except ipfs.ConnectionError as error:
             raise StoreUnavailable(
                 f"{where} cannot be reached.", fix="Start it (ipfs daemon) or correct storage.kubo_address."
@@ -152,7 +154,9 @@ class KuboStore:
         except UnusableAnswer as error:
             raise _no_node(where) from error
         except (ipfs.ProtocolError, requests.RequestException) as error:
-            raise StoreUnavailable(f"{where} closed the connection before its answer was complete.") from error
+            raise StoreUnavailable(
+                f"{where} closed the connection before its answer was complete.", fix="Check the node's log."
+            ) from error
         except (ipfs.ErrorResponse, ipfs.StatusError) as error:
             raise self._refusal(where, error) from error
         except (ipfs.DecodingError, AssertionError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -170,7 +174,7 @@ class KuboStore:
             return StoreRejected(f"{where} is full ({words}).", fix="Free disk space there, for example: ipfs repo gc.")
         response: requests.Response | None = getattr(error.__cause__, "response", None)
         if response is None:
-            return StoreUnavailable(f"{where} reports an error ({words}).")
+            return StoreUnavailable(f"{where} reports an error ({words}).", fix="Check the node's log.")
         if response.status_code in (401, 403):
             return _not_let_in(where, response, words)
         return status_error(

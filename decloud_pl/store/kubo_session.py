@@ -16,10 +16,10 @@ LONGEST_EXCHANGE = 1800.0
 
 
 class KuboSession(WholeSession, requests_wrapper.Session):  # type: ignore[misc]
-    """A session that connects to the address family that the library requests, unless it uses a proxy."""
+    """A session that connects by the address family that the library requests, unless it connects to a proxy."""
 
     def request(self, method: str, url: str, **options: Any) -> requests.Response:  # type: ignore[override]
-        """As `WholeSession.request`."""
+        """Send a request as `WholeSession.request` does."""
         # The library adds the address family to the URL scheme, so a proxy would get an invalid URL.
         family = options.pop("family", self.family)
         if family != socket.AF_UNIX and route_to(url).proxy:

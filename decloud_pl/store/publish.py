@@ -120,7 +120,7 @@ class StorePublisher:
             try:
                 return await self._through(store, update, log, scratch, progress)
             except StoreError as error:
-                logger.info("Publishing through %s: %s", store.name, error)
+                logger.info("Could not publish through %s: %s", store.name, error)
                 failures.append((store.name, error))
         raise _combined(failures)
 
@@ -129,7 +129,7 @@ class StorePublisher:
     ) -> PinnedUpdate:
         entry = log.get(store.name)
         if entry is not None and entry.update_cid != update.cid:
-            entry = None  # it belongs to an earlier training of the same round
+            entry = None  # the entry belongs to an earlier training of the same round
         if entry is not None and entry.state is UploadState.WRONG:
             raise _wrong_cid(store.name, entry.cid or "")
         cid = None if entry is None else entry.cid
@@ -207,7 +207,7 @@ class _Stopped(BaseException):
 
 @contextmanager
 def _cancellable(store: str, progress: StoreProgress | None) -> Iterator[Progress]:
-    """Yield a progress callback that ends the upload after a cancellation has left the context."""
+    """Yield a progress callback. After the context has ended, for example by a cancellation, it ends the upload."""
     stopped = False
 
     def report(sent: int, total: int) -> None:

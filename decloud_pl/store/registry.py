@@ -123,7 +123,7 @@ class Registry:
     """The providers that are described in a list of folders.
 
     Attributes:
-        nodes: the node of each provider for ``storage.providers``, unresolved, in the order of `Provider.place`.
+        nodes: the node of each provider for ``storage.providers``, with its interpolations, by `Provider.place`.
         settings: the default of each setting that a provider adds.
         secrets: the secrets of all providers by name.
     """
@@ -192,7 +192,7 @@ def unknown(kind: str, known: Iterable[str]) -> ConfigError:
 
 
 def _type_of(default: Any) -> Any:
-    """Return the type of a provider's setting: the type of its default, or of an address if the default is one."""
+    """Return the type of a provider's setting: that of its default, or an address if the default is an address."""
     text = default if isinstance(default, str) else ""
     if text.startswith(("http://", "https://")):
         return Annotated[str, URL]

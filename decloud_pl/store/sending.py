@@ -26,7 +26,7 @@ class SentFile(io.FileIO):
 
     Attributes:
         name: the file name that the server gets. It is ASCII only, because servers decode other characters differently.
-        size: bytes.
+        size: the size of the file in bytes.
 
     Raises:
         StoreError: the path is not a file, or the file cannot be read.

@@ -142,7 +142,7 @@ async def test_an_account_that_cannot_be_decoded_hides_no_other(
     endpoint.vm.set_account(address, odd)
     with caplog.at_level(logging.WARNING):
         assert len(await chain.rounds()) == rounds
-    assert "left out" in caplog.text
+    assert "Skipped the account" in caplog.text
 
 
 async def test_lamports_sent_to_an_address_do_not_make_an_account(

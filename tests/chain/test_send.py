@@ -260,7 +260,7 @@ async def test_after_a_receipt_no_older_state_is_believed(payment: Payment, endp
     await payment.send()
     balance = endpoint.methods["getBalance"]
     endpoint.methods["getBalance"] = lambda params: {**balance(params), "context": {"slot": 1}}
-    with pytest.raises(RpcUnavailable, match="is behind"):
+    with pytest.raises(RpcUnavailable, match="lags behind the chain"):
         await payment.received()
     endpoint.methods["getBalance"] = balance
     assert await payment.received() == AMOUNT

@@ -108,7 +108,7 @@ def test_it_earns_in_the_daemon(network: Any, start: Callable[..., Any], trainer
         return done.stderr
 
     # With settings that cannot train, the daemon joins no round: it ends at the start with one sentence.
-    assert "'my_lab.Smooth' may not be built from a configuration." in refused()
+    assert "'my_lab.Smooth' may not be built from a configuration, because" in refused()
     environ["DECLOUD_ALLOW_PACKAGES"] = "my_lab"
     assert "has its own configure_optimizers, so the setting optimizer has no effect" in refused("optimizer=sgd")
 

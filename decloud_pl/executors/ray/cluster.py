@@ -53,7 +53,7 @@ def _knock(config: RayConfig) -> None:
 
 def _refused(config: RayConfig, error: Exception) -> DecloudError:
     if "ray[client]" in str(error):
-        missing = f"{config.address} needs Ray Client, which is not installed."
+        missing = f"daemon.ray.address={config.address} needs Ray Client, which is not installed."
         return ConfigError(missing, fix="Run: pip install 'ray[client]'")
     if "ersion mismatch" in str(error):
         other = "The versions of Ray or Python differ between the Ray cluster and this machine."
@@ -71,7 +71,7 @@ def _unreachable(config: RayConfig, reason: str) -> ExecutorUnavailable:
 
 
 def describe(config: RayConfig) -> str:
-    """Describe the cluster in one line; raise `no_room`'s error if no machine is large enough for a training."""
+    """Describe the cluster in one line; raise the error of `no_room` if no machine is large enough for a training."""
     nodes, fits = _nodes(config)
     if not fits:
         raise no_room(config)

@@ -74,7 +74,11 @@ class RayDriver:
     stop_requested: Callable[[], bool]
 
     def run(self) -> None:
-        """Train; on return the update is in the folder. Raise the worker's error, or why Ray cannot place it."""
+        """Train on the cluster. On return, the update is in the folder.
+
+        Raises:
+            DecloudError: the worker's error, or the reason why Ray cannot run the training.
+        """
         wanted = {"num_cpus": self.config.cpus, "num_gpus": self.config.gpus, "max_concurrency": 4}
         restarts = {"max_restarts": _MOST_RESTARTS, "max_task_retries": -1}
         actor: Any = ray.remote(TrainingActor).options(**wanted, **restarts).remote(self.config, self.worker)
@@ -102,7 +106,7 @@ class RayDriver:
         return None
 
     def _send_files(self, actor: Any, waiting: str) -> float | None:
-        """Send the folder's files; return the seconds that the machine has left to produce the update."""
+        """Send the folder's files to the machine; return the seconds that it then has left to produce the update."""
         begun = time.monotonic()
         names = [name for name in _SENT if (self.folder / name).is_file()]
         contents = [ray.put((self.folder / name).read_bytes()) for name in names]
@@ -128,7 +132,7 @@ class RayDriver:
                 for name in (name for name in RESUME_FILES if name in news.files):
                     write_atomically(self.folder / name, news.files[name])
             except OSError as error:
-                self._note(f"Cannot save a checkpoint on this machine: {error}.")
+                self._note(f"Cannot save a checkpoint on this machine, so the training cannot resume from it: {error}.")
             if news.last:
                 # Without an update file, the process that started this one reports the missing update.
                 return keep_update(self.folder, news.files) if UPDATE_FILE in news.files else None
@@ -160,7 +164,9 @@ class RayDriver:
             return MachineShortage(f"On {host}: {missing}")
         if "ModuleNotFoundError" in str(error) and "decloud_pl" in str(error):
             return TrainingError("decloud_pl is not installed on a machine of the Ray cluster.", fix=_SAME_VERSION)
-        return TrainingError(f"The Ray cluster cannot run the training: {first_line(cause)}.")
+        return TrainingError(
+            f"The Ray cluster cannot run the training: {first_line(cause)}.", fix="See Ray's logs on the cluster."
+        )
 
 
 def main(arguments: list[str]) -> int:
@@ -183,7 +189,9 @@ def main(arguments: list[str]) -> int:
     except DecloudError as error:
         return refuse(error)
     except OSError as error:
-        return refuse(shortage(error) or TrainingError(f"Cannot use the round's folder: {error}."))
+        return refuse(
+            shortage(error) or TrainingError(f"Cannot use the round's folder: {error}.", fix="Check its permissions.")
+        )
     return 0
 
 

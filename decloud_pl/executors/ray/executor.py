@@ -79,17 +79,17 @@ class RayExecutor:
         *,
         environment: Mapping[str, str],  # noqa: ARG002
     ) -> None:
-        """See `Executor`. Ignores ``environment``: Ray assigns the GPUs of its own machines."""
+        """Train as `Executor.train`, but ignore ``environment``: Ray assigns the GPUs of its own machines."""
         await self._driver.train(folder, on_progress, environment=self._own)
 
     async def check(self) -> str:
         """Return a one-line description of the cluster, or raise `ExecutorUnavailable`."""
-        unfinished = "The check of the Ray cluster did not finish"
+        unfinished, fix = "The check of the Ray cluster did not finish", "Check the cluster with `ray status`."
         try:
             output = await output_of(self._command, seconds=self._check_seconds, env={**self._environ, **self._own})
             answer = json.loads(output.out)
         except (TimeoutError, ValueError):
-            raise ExecutorUnavailable(f"{unfinished}.") from None
+            raise ExecutorUnavailable(f"{unfinished}.", fix=fix) from None
         except OSError as error:
             raise ExecutorUnavailable(f"{unfinished}: {shortage(error) or error}") from error
         if "error" in answer:

@@ -48,7 +48,7 @@ class CachedReader:
         self._locks: dict[str, threading.Lock] = {}
 
     def fetch(self, cid: str, destination: Path, *, max_bytes: int, cancel: threading.Event = NEVER) -> Fetched:
-        """As `GatewayReader.fetch`. For a cached file the gateway's name is ``cache``."""
+        """Fetch a file as `GatewayReader.fetch` does. For a cached file, the result names ``cache`` as the gateway."""
         root = Cid.parse(cid)
         kept = self._folder / str(root)
         with writing(destination):

@@ -80,7 +80,7 @@ class Download:
         url: the base address of the gateway.
         root: the CID of the file.
         prefix: the scratch file, and how much of it is already present.
-        limits: on time and size.
+        limits: the limits on time and size.
         received: the number of bytes received so far.
         gave_up: whether the time ran out; another request to this gateway would not help.
         responding: whether the gateway has begun to answer, so that the scratch file may change.
@@ -134,7 +134,10 @@ class Download:
                 raise Cancelled from None
             self.gave_up = session.expired
             if self.gave_up:
-                raise StoreUnavailable(f"The gateway {self._host} is too slow.", fix="Use another gateway.") from error
+                raise StoreUnavailable(
+                    f"The gateway {self._host} did not deliver the file within {self.limits.total_seconds:g} s.",
+                    fix="Use another gateway.",
+                ) from error
             raise no_answer(f"The gateway {self._host}", error) from error
 
     def _attempt(self, session: BoundedSession) -> int:
@@ -196,7 +199,7 @@ class Download:
         return urlsplit(self.url).netloc
 
     def _get(self, session: BoundedSession, have: int) -> requests.Response:
-        """Return the final response. At most three redirects within the gateway are followed."""
+        """Follow at most three redirects within the gateway, and return the final response."""
         from decloud_pl.http_client import REDIRECTS
 
         target = f"{self.url}/ipfs/{self.root}" + ("" if have else "?format=car")
@@ -239,13 +242,17 @@ class Download:
                 f"The gateway {self._host} denies access to the file (HTTP {status}).",
                 fix="Add another gateway to network.gateways. This one may serve only its owner, or only pinned files.",
             )
-        raise StoreUnavailable(f"The gateway {self._host} answered with HTTP {status}.", retry_after=wait)
+        raise StoreUnavailable(
+            f"The gateway {self._host} failed with HTTP {status}.",
+            fix="Try again later, or add another gateway to network.gateways.",
+            retry_after=wait,
+        )
 
 
 def within(target: str, url: str) -> bool:
     """Return whether a URL belongs to the gateway: its host, or a subdomain of it (``<cid>.ipfs.dweb.link``).
 
-    For a gateway on this machine, so do ``localhost`` and its subdomains: Kubo redirects to ``<cid>.ipfs.localhost``.
+    ``localhost`` and its subdomains belong to a gateway on this machine: Kubo redirects to ``<cid>.ipfs.localhost``.
     """
     try:
         there, here = urlsplit(target), urlsplit(url)
@@ -292,6 +299,7 @@ def _continues(response: requests.Response, have: int) -> bool:
         return True
     raise StoreUnavailable(
         f"The gateway {urlsplit(response.url).hostname} returned a different part of the file than requested.",
+        fix="Use another gateway.",
     )
 
 

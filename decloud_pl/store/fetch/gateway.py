@@ -43,7 +43,7 @@ class GatewayReader:
     """Fetches files by CID from the first gateway that delivers the right bytes.
 
     If a gateway is slow, the next one starts in parallel. The next download begins with the gateway that won. If a
-    gateway breaks off, the next one resumes the download. Redirects to another host are not followed, because that
+    transfer breaks off, the next gateway resumes it. Redirects to another host are not followed, because that
     host, which the user did not configure, would see the CID.
 
     Args:
@@ -53,7 +53,7 @@ class GatewayReader:
         monotonic: the clock that measures the speed of a gateway.
 
     Raises:
-        ConfigError: ``urls`` is empty, or an address is not a gateway's; or as `route_to`.
+        ConfigError: ``urls`` is empty, an address is not a gateway's, or `route_to` raises it.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class _Race:
         self._scratches: list[Path] = []
 
     def take(self, partial: Path) -> None:
-        """Use the beginning that an earlier call kept. It is not verified until the file is complete."""
+        """Use the beginning of the file that an earlier call kept. It is verified when the file is complete."""
         scratch = self._scratch()
         with contextlib.suppress(FileNotFoundError):
             partial.replace(scratch)
@@ -168,7 +168,7 @@ class _Race:
                 return download, result
             if not isinstance(result, _EXPECTED):
                 raise result
-            logger.info("Gateway %s: %s", download.url, result)
+            logger.info("Could not download from %s: %s", download.url, result)
             failures.append(result)
             self._keep(download, result)
             if self._waiting:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from decloud_pl.errors import IntegrityError, SizeLimitExceeded, StoreError
-from decloud_pl.store.ipfs.cid import Cid
+from decloud_pl.errors import SizeLimitExceeded, StoreError
+from decloud_pl.store.ipfs.cid import Cid, malformed
 from decloud_pl.store.ipfs.unixfs import profile_of
 
 
@@ -31,9 +31,7 @@ def require_match(path: Path, root: Cid) -> None:
         IntegrityError: no profile gives ``root``.
     """
     if profile_of(path, root) is None:
-        raise IntegrityError(
-            f"The bytes do not match {root}.", fix="The source is faulty or malicious; use another one."
-        )
+        raise malformed(f"The downloaded bytes do not match the CID {root}.")
 
 
 def too_large(root: Cid, max_bytes: int) -> SizeLimitExceeded:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from decloud_pl.errors import IntegrityError
-from decloud_pl.store.ipfs.cid import Cid
+from decloud_pl.store.ipfs.cid import Cid, malformed
 from decloud_pl.store.ipfs.dag import read_file
 from decloud_pl.store.ipfs.unixfs import uvarint
 
@@ -48,13 +47,13 @@ def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
     def block_of(wanted: Cid) -> bytes:
         length = _length(source)
         if length is None:
-            raise IntegrityError("The archive ends before the file does.")
+            raise malformed("The archive ends before the file does.")
         if length > MAX_BLOCK + _CID_ROOM:
-            raise IntegrityError("The archive has a block that is larger than a valid block.")
+            raise malformed(f"The archive has a block that exceeds the limit of {MAX_BLOCK >> 20} MiB.")
         section = _exactly(source, length)
         cid, start = Cid.from_bytes(section)
         if (cid.codec, cid.digest) != (wanted.codec, wanted.digest):
-            raise IntegrityError("The archive's blocks are not in depth-first order.")
+            raise malformed("The archive's blocks are not in depth-first order.")
         return section[start:]
 
     return read_file(root, block_of)
@@ -63,9 +62,9 @@ def file_in_car(source: Readable, root: Cid) -> Iterator[bytes]:
 def _skip_header(source: Readable) -> None:
     length = _length(source)
     if length is None or not 0 < length <= _MAX_HEADER:
-        raise IntegrityError("The archive has no valid header.")
+        raise malformed("The archive has no valid header.")
     if b"\x67version\x01" not in _exactly(source, length):
-        raise IntegrityError("The archive is not a CAR archive of version 1.")
+        raise malformed("The archive is not a CAR archive of version 1.")
 
 
 def _length(source: Readable) -> int | None:
@@ -74,14 +73,14 @@ def _length(source: Readable) -> int | None:
         byte = source.read(1)
         if not byte:
             if shift:
-                raise IntegrityError("The archive ends within a length field.")
+                raise malformed("The archive ends within a length field.")
             return None
         value |= (byte[0] & 0x7F) << shift
         shift += 7
         if not byte[0] & 0x80:
             return value
         if shift > 56:
-            raise IntegrityError("The archive has a length field that is too long.")
+            raise malformed("The archive has a length field that is too long.")
 
 
 def _exactly(source: Readable, count: int) -> bytes:
@@ -89,7 +88,7 @@ def _exactly(source: Readable, count: int) -> bytes:
     while count:
         part = source.read(count)
         if not part:
-            raise IntegrityError("The archive ends within a block.")
+            raise malformed("The archive ends within a block.")
         parts.append(part)
         count -= len(part)
     return b"".join(parts)

@@ -25,6 +25,11 @@ _V1_LENGTH = 59
 _LONGEST_SHOWN = 80
 
 
+def malformed(message: str) -> IntegrityError:
+    """Return the error for data that does not match its CID, or is not a valid block, CID or archive."""
+    return IntegrityError(message, fix="The source is faulty or malicious; use another one.")
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """The rules by which a file is split into blocks. They determine the CID of the file.
@@ -49,14 +54,14 @@ PROFILES: dict[str, Profile] = {
         Profile("v1-1m-174", 1, raw_leaves=True, chunk_size=1_048_576, width=174),
     )
 }
-"""The layouts in use: ``ipfs add --cid-version=1``, ``ipfs add``, unixfs-v1-2025, the older test profile."""
+"""The layouts in use: ``ipfs add --cid-version=1``, ``ipfs add``, Kubo's unixfs-v1-2025, test-cid-v1."""
 
 DEFAULT_PROFILE = "kubo-v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Cid:
-    """A CID. ``digest`` is the SHA-256 of its block."""
+    """A content identifier. ``digest`` is the SHA-256 of the block that it identifies."""
 
     version: int
     codec: int
@@ -108,10 +113,10 @@ class Cid:
         elif len(head) == 4 and head[0] == 1 and head[1] in (RAW, DAG_PB) and head[2:] == _SHA2_256:
             version, codec, start = 1, head[1], offset + 4
         else:
-            raise IntegrityError("The data contains a CID with an unsupported version, codec or hash.")
+            raise malformed("The data contains a CID with an unsupported version, codec or hash.")
         digest = bytes(data[start : start + _DIGEST_SIZE])
         if len(digest) != _DIGEST_SIZE:
-            raise IntegrityError("The data ends within a CID.")
+            raise malformed("The data ends within a CID.")
         return cls(version, codec, digest), start + _DIGEST_SIZE
 
     def __bytes__(self) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from decloud_pl.errors import IntegrityError
-from decloud_pl.store.ipfs.cid import RAW, Cid
+from decloud_pl.store.ipfs.cid import RAW, Cid, malformed
 
 _DEEPEST = 32
 _MOST_LINKS = 200_000  # pending on all levels together; Kubo makes nodes with 174 or 1,024 links
@@ -35,7 +35,7 @@ def decode_node(block: bytes) -> FileNode:
         if field == 2 and isinstance(value, bytes):
             names = [inner for key, inner in _protobuf(value) if key == 1 and isinstance(inner, bytes)]
             if len(names) != 1:
-                raise IntegrityError("A block has a link without a CID.")
+                raise malformed("A block has a link without a CID.")
             links.append(Cid.from_bytes(names[0])[0])
         elif field == 1 and isinstance(value, bytes):
             data = value
@@ -52,7 +52,7 @@ def decode_node(block: bytes) -> FileNode:
     if kind not in _FILE_TYPES:
         raise IntegrityError("The CID does not belong to a file.", fix="Use the CID of a plain file.")
     if len(sizes) != len(links):
-        raise IntegrityError("A block lists a different number of sizes than children.")
+        raise malformed("A block lists a different number of sizes than children.")
     return FileNode(inline, tuple(zip(links, sizes, strict=True)))
 
 
@@ -65,9 +65,9 @@ def _uvarint(data: bytes | memoryview, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if shift > _MAX_SHIFT:
-            raise IntegrityError("A length field is too long.")
+            raise malformed("A length field is too long.")
         if position >= len(data):
-            raise IntegrityError("Data ends within a length field.")
+            raise malformed("Data ends within a length field.")
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
@@ -86,11 +86,11 @@ def _protobuf(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             yield key >> 3, value
         elif wire_type == 2:
             if position + value > len(data):
-                raise IntegrityError("A block ends within a field.")
+                raise malformed("A block ends within a field.")
             yield key >> 3, data[position : position + value]
             position += value
         else:
-            raise IntegrityError("A block has a field of an unknown kind.")
+            raise malformed("A block has a field of an unknown kind.")
 
 
 def read_file(root: Cid, block_of: Callable[[Cid], bytes]) -> Iterator[bytes]:
@@ -110,12 +110,10 @@ def _walk(
 ) -> Iterator[bytes]:
     """Yield the bytes below one block; ``waiting`` is the number of links in the blocks above it."""
     if depth > _DEEPEST:
-        raise IntegrityError(f"The file's DAG is deeper than {_DEEPEST} levels.")
+        raise malformed(f"The file's DAG is deeper than {_DEEPEST} levels.")
     block = block_of(cid)
     if not cid.matches(block):
-        raise IntegrityError(
-            f"A block does not match its CID {cid}.", fix="The source is faulty or malicious; use another one."
-        )
+        raise malformed(f"A block does not match its CID {cid}.")
     size = 0
     if cid.codec == RAW:
         size = len(block)
@@ -129,9 +127,9 @@ def _walk(
         del block, node
         waiting += len(children)
         if waiting > _MOST_LINKS:
-            raise IntegrityError(f"The file's DAG has more than {_MOST_LINKS:,} pending links.")
+            raise malformed(f"The file's DAG has more than {_MOST_LINKS:,} pending links.")
         for child, child_size in children:
             yield from _walk(child, child_size, block_of, depth + 1, waiting)
             size += child_size
     if expected is not None and size != expected:
-        raise IntegrityError("A block has a different number of bytes than its parent declares.")
+        raise malformed("A block has a different number of bytes than its parent declares.")

@@ -34,7 +34,7 @@ class PinataStore:
         largest_single: the most bytes to send to API v3 in one request.
 
     Raises:
-        ConfigError: an address is not an https URL; or as `route_to`.
+        ConfigError: an address is not an https URL, or `route_to` raises it.
     """
 
     name = "pinata"

@@ -29,11 +29,12 @@ _LONGEST_EXCHANGE = 1800.0
 """Seconds, including the upload of a file."""
 _PIECE = 1 << 18
 _LONGEST_WORDS = 200
+_CONNECTION = "Check the network connection and Pinata's status page."
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A successful answer. ``document`` is its parsed JSON, or None."""
+    """A successful answer. ``document`` is its parsed JSON, or None if it is not JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -87,15 +88,23 @@ class PinataHttp:
                 return self._read(session, response)
         except requests.Timeout:
             limit = _LONGEST_EXCHANGE if session.expired else self._timeout
-            return StoreUnavailable(f"Pinata did not answer within {limit:g} s.")
+            return StoreUnavailable(
+                f"Pinata did not answer within {limit:g} s.",
+                fix=_CONNECTION,
+            )
         except requests.exceptions.SSLError:
             return StoreUnavailable(
                 "The encrypted connection to Pinata failed.", fix="Check this machine's clock and proxy."
             )
         except requests.ConnectionError:
-            return StoreUnavailable("Pinata cannot be reached or closed the connection.")
+            return StoreUnavailable(
+                "Pinata cannot be reached or closed the connection.",
+                fix=_CONNECTION,
+            )
         except requests.RequestException:
-            return StoreUnavailable("The request to Pinata failed.")
+            return StoreUnavailable(
+                "The request to Pinata failed. The cause is not shown, because it may contain the credentials."
+            )
 
     def _read(self, session: BoundedSession, response: requests.Response) -> Answer | StoreError:
         body = b""
@@ -162,7 +171,7 @@ def checked_url(name: str, url: str) -> str:
     """Check that keys may be sent to a URL; return it without a trailing slash.
 
     Raises:
-        ConfigError: the URL is not https (http is allowed on this machine); or as `route_to`.
+        ConfigError: the URL is not https (http is allowed on this machine), or `route_to` raises it.
     """
     parts = urlsplit(url)
     if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))):

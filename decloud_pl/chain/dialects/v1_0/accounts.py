@@ -30,7 +30,7 @@ def read_dataset(reader: borsh.BorshReader) -> str:
     """Read a data set and return its lower-case name."""
     index = reader.u8()
     if index >= len(DATASET_NAMES):
-        raise DecodeError(f"Data set number {index} is unknown; this revision has {len(DATASET_NAMES)}.")
+        raise borsh.undecodable(f"Data set number {index} is unknown; this revision has {len(DATASET_NAMES)}.")
     return DATASET_NAMES[index]
 
 
@@ -44,7 +44,7 @@ def write_dataset(name: str) -> bytes:
 def _status(reader: borsh.BorshReader) -> RoundStatus:
     value = reader.u8()
     if value >= len(_STATUSES):
-        raise DecodeError(f"Round status {value} is unknown.")
+        raise borsh.undecodable(f"Round status {value} is unknown.")
     return _STATUSES[value]
 
 

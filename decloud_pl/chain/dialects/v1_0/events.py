@@ -10,10 +10,9 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain import events
 from decloud_pl.chain.anchor import event_decoders
-from decloud_pl.chain.borsh import BorshReader
+from decloud_pl.chain.borsh import BorshReader, undecodable
 from decloud_pl.chain.dialects.v1_0.accounts import read_dataset
 from decloud_pl.chain.events import Event, GradientsSubmitted, RewardClaimed, TrainerJoined, ValidationCompleted
-from decloud_pl.errors import DecodeError
 
 
 class ExpireReason(IntEnum):
@@ -94,7 +93,7 @@ def _reason(read: BorshReader) -> ExpireReason:
     try:
         return ExpireReason(value)
     except ValueError:
-        raise DecodeError(f"Expire reason {value} is unknown.") from None
+        raise undecodable(f"Expire reason {value} is unknown.") from None
 
 
 def _results(read: BorshReader) -> tuple[tuple[Pubkey, int], ...]:

@@ -63,7 +63,7 @@ GOOD = ModelSpec("simple_cnn", {"num_classes": 4}).to_metadata()
         ({"hyper_parameters": "[1]"}, "hyper_parameters is not a JSON object"),
         ({"hyper_parameters": "{"}, "hyper_parameters is not a JSON object"),
         ({"hyper_parameters": "[" * 60_000}, "hyper_parameters is not a JSON object"),
-        ({"hyper_parameters": "{" + " " * 70_000 + "}"}, "hyper_parameters is too long"),
+        ({"hyper_parameters": "{" + " " * 70_000 + "}"}, "hyper_parameters has more than 65,536 characters"),
         ({"hyper_parameters": {}}, "no hyper_parameters"),
         ({"input": '{"kind": "sound"}'}, "unknown kind"),
         ({"input": '{"kind": "image", "depth": 3}'}, "unknown keys"),

@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".t
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """N image files. It can replace an array of images, and does not load their pixels."""
+    """N image files. It can replace an array of images without loading their pixels."""
 
     paths: tuple[Path, ...]
 
@@ -30,7 +30,7 @@ class ImageFiles:
         return ImageFiles(tuple(self.paths[index] for index in indices))
 
     def read(self, size: int) -> NDArray[np.uint8]:
-        """Return the pixels, (N, size, size, 3), resized bilinearly with antialiasing. Files may have any aspect ratio.
+        """Return the pixels, (N, size, size, 3), resized bilinearly with antialiasing. The aspect ratio is not kept.
 
         Files are opened like in torchvision's ``pil_loader``: EXIF orientation is not applied, and transparency is
         dropped. Unlike there, 16-bit gray is scaled to 8 bits.

@@ -56,7 +56,7 @@ def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Colle
         close = difflib.get_close_matches(name, known, n=1)
         if name in known or not (close or name in stored):
             continue
-        hint = f"Did you mean {close[0]!r}?" if close else "The mapping applies as soon as a round has it."
+        hint = f"Did you mean {close[0]!r}?" if close else "The mapping applies as soon as a round uses it."
         print(f"mappings.{name}: the network does not have the data set {name!r} yet. {hint}", file=sys.stderr)
 
 

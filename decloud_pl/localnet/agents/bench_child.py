@@ -86,7 +86,7 @@ def baseline(base: str, dataset: str, data: str | None = None) -> float:
 
 
 def contributions(submissions: dict[str, str], **asked: Any) -> dict[str, int]:
-    """Return the basis points of each submission, 0 for a refused one. Arguments and errors are those of `counts`."""
+    """Return the share of each submission in basis points, 0 for a refused one. Arguments and errors: see `counts`."""
     return dict.fromkeys(submissions, 0) | shares(*counts(submissions=submissions, **asked))
 
 

@@ -118,7 +118,7 @@ class Oracle:
 
 
 def shares(baseline: int, correct: Mapping[str, int]) -> dict[str, int]:
-    """Return the basis points of each submission. They sum to 10000.
+    """Return the share of each submission in basis points. The sum is 10000.
 
     Shares are proportional to the gain in correct predictions over the base model, rounded down. The remainder goes to
     the first submission with a share. If no submission gained, all get equal shares, and the first ones get one

@@ -35,7 +35,7 @@ _LONGEST_BACK_OFF = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """The last problem with a round, and when the validator tries the round again."""
+    """The last problem with a round, and the time of the next attempt."""
 
     attempts: int
     next_try_at: float
@@ -200,7 +200,9 @@ class Validator:
             except (*_UNOBTAINABLE, StoreUnavailable) as error:
                 if patient and isinstance(error, StoreUnavailable):
                     raise
-                logger.warning("Round %d, trainer %s: %s", round_.id, submission.trainer, error)
+                logger.warning(
+                    "Round %d: the update of trainer %s counts as missing: %s", round_.id, submission.trainer, error
+                )
         return files
 
     async def _fetch(self, cid: str, kind: str) -> Path:

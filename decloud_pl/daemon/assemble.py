@@ -243,7 +243,7 @@ async def _checked_cluster(executor: Cluster, reporter: Reporter) -> AsyncIterat
         try:
             await executor.check()
         except ExecutorUnavailable as error:
-            reporter.report(Trouble.then(None, error, "Trainings wait until it is available."))
+            reporter.report(Trouble.then(None, error, "Trainings wait until the cluster is available."))
 
     looking = asyncio.create_task(look())
     try:

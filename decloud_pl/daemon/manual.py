@@ -100,7 +100,7 @@ async def take(
     trained_elsewhere: bool = False,
     run: Callable[[Daemon], Awaitable[bool]] = run_until_stopped,
 ) -> RoundRecord | None:
-    """Take one step of a round. Wait for the chain if the step has to.
+    """Take one step of a round. If the chain does not allow the step yet, wait.
 
     Args:
         step: ``join`` only joins; ``train`` waits for the training to start, trains, pins and submits, or with
@@ -137,8 +137,8 @@ async def take(
     except JournalLocked as error:
         raise JournalLocked(
             error.message,
-            fix=f"The daemon takes its rounds' steps itself: follow them with `decloud-trainer status {round_id}`, or"
-            f" stop it to {step} by hand.",
+            fix=f"The daemon takes this step itself: follow the round with `decloud-trainer status {round_id}`, or"
+            f" stop the daemon to {step} by hand.",
         ) from error
     if watch.refusal is not None:
         raise RoundError(f"Round {round_id}: {watch.refusal.rstrip('.')}.", fix=watch.fix)
@@ -164,7 +164,7 @@ class _Watch:
         if isinstance(event, Trouble) and event.round_id in (None, self._round_id):
             self._troubles += 1
             if self._troubles >= _MOST_TROUBLES:
-                # Do not forward it: it announces a retry, but this step does not retry any more.
+                # Do not forward the event: it announces a retry, but this step does not retry any more.
                 self.refusal = event.cause or event.message
                 self.fix = f"No data was lost. Resume with: decloud-trainer {self._step} {self._round_id}"
                 self._stop()

@@ -45,7 +45,7 @@ class Seen:
     Attributes:
         model: the model, or None if it cannot be used. Its file has been deleted.
         problem: why the model cannot be used; completes "not joined, …".
-        again_at: when to inspect it again, in seconds of the monotonic clock.
+        again_at: when to inspect the model again, in seconds of the monotonic clock.
         failures: consecutive failed inspections.
     """
 
@@ -81,7 +81,7 @@ class BaseModels:
 
         Args:
             round_: the round.
-            entry: the data set to train on, or None if only its files describe it.
+            entry: the data set to train on, or None if only its files describe the data set.
             now: Unix seconds of the chain's clock.
         """
         if self.wishes.verify == "cid":

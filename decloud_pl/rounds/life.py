@@ -149,6 +149,6 @@ def _though(record: RoundRecord) -> str:
         return ""
     expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"
     return (
-        f", although held-out data predicted a gain of {expected}; it may read updates by another convention than "
-        f"{record.convention or 'network.convention'} (check with `decloud-trainer convention`)"
+        f", although held-out data predicted a gain of {expected}; the validator may read updates by another "
+        f"convention than {record.convention or 'network.convention'} (check with `decloud-trainer convention`)"
     )

@@ -1,8 +1,8 @@
 """Measure the cost of reading a chain with 10,000, 100,000 and 1,000,000 rounds: scripts/bench growth [--json].
 
 A fake server (tests/harness/vast.py) creates the accounts on request: one round per minute, and the latest 100 rounds
-are open. The daemon's figures exclude the imports, because its process is forked from one that has imported everything. The
-figures of `list` are those of the whole command.
+are open. The daemon's figures exclude the imports, because its process is forked from one that has imported everything.
+The figures of `list` are those of the whole command.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class Entry:
             ) from error
 
     def find(self, root: Path | None, data: DataFolder) -> Path | None:
-        """Return the folder that has every file, or None. With ``root``, look only in this user's folder."""
+        """Return the folder that has every file, or None without one. If ``root`` is given, search only there."""
         if self.is_embedded:
             return Path()
         if root is not None:

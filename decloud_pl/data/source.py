@@ -116,7 +116,7 @@ def part_of(everything: _S, split: SplitName) -> _S:
 
 
 def highest(labels: NDArray[np.int64]) -> int:
-    """Return the number of classes that the labels imply, counted from 0."""
+    """Return the number of classes: the highest label plus 1, or 0 without labels."""
     return int(labels.max()) + 1 if len(labels) else 0
 
 

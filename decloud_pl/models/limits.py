@@ -21,7 +21,7 @@ def whole(low: int, high: int) -> Range:
 
 
 def one_of(*values: int) -> Range:
-    """Allow a few whole numbers."""
+    """Allow only these whole numbers."""
     return Range(f"one of {', '.join(map(str, values))}", lambda value: type(value) is int and value in values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -140,15 +140,18 @@ class BaseModel:
         return network
 
 
-def _input(fields: dict[str, Any]) -> InputSpec:
-    kind = fields.pop("kind", None)
+def _input(given: dict[str, Any]) -> InputSpec:
+    kind = given.pop("kind", None)
     known: dict[str, type[ImageInput] | type[TextInput]] = {"image": ImageInput, "text": TextInput}
     if not isinstance(kind, str) or kind not in known:
         raise ModelError("The model package's input has an unknown kind.", fix="Use image or text.")
     try:
-        specification = known[kind](**fields)
+        specification = known[kind](**given)
     except TypeError:
-        raise ModelError("The model package's input specification has unknown keys.") from None
+        raise ModelError(
+            "The model package's input specification has unknown keys.",
+            fix=f"Use only {', '.join(entry.name for entry in fields(known[kind]))}.",
+        ) from None
     if isinstance(specification, ImageInput):
         _check_image(specification)
     else:

@@ -203,7 +203,7 @@ def test_a_wrong_length_never_gives_another_file(web: WebServer, data: DataFolde
 def test_a_server_that_redirects_in_a_circle_is_left_at_once(web: WebServer, data: DataFolder) -> None:
     web.faults["/file"] = ["redirect"] * 100
     naps = Naps()
-    with pytest.raises(DatasetNotFound, match="the server redirects too often"):
+    with pytest.raises(DatasetNotFound, match="the server redirects more than 10 times"):
         download(declare(web), data, naps)
     assert naps.seconds == []
 

@@ -196,7 +196,7 @@ def _follow(session: BoundedSession, url: str, headers: Mapping[str, str]) -> li
             url = urljoin(url, answers[-1].headers.get("Location", ""))
         except ValueError as error:
             raise _Gone("the server redirects to an invalid URL") from error
-    raise _Gone("the server redirects too often")
+    raise _Gone(f"the server redirects more than {_MOST_REDIRECTS} times")
 
 
 def _write(
@@ -220,7 +220,7 @@ def _write(
         for chunk in session.body(response, _CHUNK):
             done += len(chunk)
             if done > most:
-                raise _Gone(f"the file has more than {most:,} bytes")
+                raise _Gone(f"the file is larger than the limit of {most:,} bytes")
             file.write(chunk)
             if progress is not None:
                 progress(item.file, done, total)

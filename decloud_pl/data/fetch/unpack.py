@@ -64,7 +64,8 @@ def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> 
             left -= size
             if left < 0:
                 raise DatasetError(
-                    f"{name} has more than {MOST_BYTES:,} bytes of the wanted files.", fix="Check where it comes from."
+                    f"The files of the data set in {name} exceed the limit of {MOST_BYTES:,} bytes.",
+                    fix="Check where the archive comes from.",
                 )
             sums[base] = _copy(stream, folder / base, size)
             missing.discard(plain)

@@ -53,7 +53,7 @@ def _read(path: Path, size: int) -> NDArray[np.uint8]:
     except Image.DecompressionBombError as error:
         raise DatasetError(
             f"{path} is too large: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels.",
-            fix=f"Make it smaller. The network uses {size}×{size} pixels.",
+            fix=f"Make the image smaller. The network uses {size}×{size} pixels.",
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(
@@ -72,7 +72,7 @@ def _in_colour(path: Path, image: Image.Image) -> Image.Image:
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise DatasetError(
             f"The pixels of {path} are {kind}, and the value of white is unknown.",
-            fix="Save it with 8 or 16 bits per pixel.",
+            fix="Save the image with 8 or 16 bits per pixel.",
         )
     image.info.pop("transparency", None)  # Pillow would warn when it drops it
     return image.convert("RGB")

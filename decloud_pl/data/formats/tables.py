@@ -1,6 +1,6 @@
 """Texts and labels in tables: parquet, Arrow (as Hugging Face ``datasets`` writes it), CSV, TSV or JSON lines.
 
-Only local files and only the two columns are read. Nothing in a table is executed.
+Only local files are read, and of them only the text column and the label column. Nothing in a table is executed.
 """
 
 from __future__ import annotations

@@ -261,7 +261,7 @@ def _recognise(state: State) -> ModelSpec:
     if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
         classes = int(state["fc2.weight"].shape[0])
         return ModelSpec("simple_cnn", {"num_classes": classes})
-    raise Refused("The names of the file's tensors match no supported network.")
+    raise Refused("The tensors are not those of simple_cnn. Without a model package, only simple_cnn is recognized.")
 
 
 def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
@@ -280,7 +280,9 @@ def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
     if tensor.layout not in (torch.strided, torch.sparse_coo) or tensor.is_quantized or tensor.device.type != "cpu":
         raise Refused(f"The tensor {name} must be dense or in sparse COO layout, not quantized, and on the CPU.")
     if tensor.dtype not in (*_FLOATS, *_INTEGERS):
-        raise Refused(f"The tensor {name} has the type {tensor.dtype}, which is not accepted.")
+        raise Refused(
+            f"The tensor {name} has the type {tensor.dtype}; only floats, integers and booleans are accepted."
+        )
     if tensor.layout is torch.sparse_coo:
         return tensor.to_dense()
     return tensor.detach().clone(memory_format=torch.contiguous_format)

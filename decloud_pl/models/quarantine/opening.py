@@ -84,7 +84,7 @@ def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
 
     Args:
         output: the child's output.
-        code: its exit code, or the negative number of the signal that ended it.
+        code: the child's exit code, or the negative number of the signal that ended the child.
         limits: the child's limits.
 
     Raises:

@@ -117,7 +117,7 @@ def test_something_else_than_tensors_by_name(tmp_path: Path, packaged: Path, con
 )
 def test_kinds_of_tensors_that_are_not_accepted(tmp_path: Path, packaged: Path, entry: torch.Tensor) -> None:
     sentence = refusal_of_submission(tmp_path, packaged, {"fc2.bias": entry})
-    known = ("not accepted", "must be dense", "invalid tensors", "other than supported tensors")
+    known = ("booleans are accepted", "must be dense", "invalid tensors", "other than supported tensors")
     assert any(reason in sentence for reason in known)
 
 

@@ -49,8 +49,8 @@ _NOW = "now"
 class Execution:
     """The result of a transaction.
 
-    ``executed`` is None if the transaction was rejected before execution, or only simulated. ``error`` is None if it
-    succeeded.
+    ``executed`` is None if the transaction was rejected before execution, or only simulated. ``error`` is None if the
+    transaction succeeded.
     """
 
     error: TransactionErrorType | None

@@ -45,9 +45,10 @@ def check_names(
 
 
 def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Collection[str] = ()) -> None:
-    """Warn on stderr about mapped names that look misspelled, and about unknown ones in ``stored``.
+    """Warn on stderr about mapped names that look misspelled, and about unknown names in ``stored``.
 
-    Unknown names are allowed, because a future round can have a new data set.
+    ``stored`` are the names that the command is about to save. Unknown names are allowed, because a future round can
+    have a new data set.
     """
     from decloud_pl.chain.dialects import get_dialect
 

@@ -21,7 +21,7 @@ _DEFAULTS: Mapping[Kind, str] = {"image": "simple_cnn", "text": "text_bag"}
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One kind of round.
+    """A kind of round that the creator posts.
 
     Attributes:
         dataset: the data set's name on chain.
@@ -59,7 +59,7 @@ def make_offers(
             hint = (
                 f"Did you mean {close[0]!r}?"
                 if close
-                else "Use the chain's name of a data set. Its name for the digits is custom."
+                else "Use a name that the chain has, for example custom, which stands for the digits."
             )
             raise UsageError(f"The network has no data set {dataset!r}.", fix=hint)
         entry = Catalog(data, MAPPINGS, chain_names=dialect.datasets).resolve(dataset).entry

@@ -85,13 +85,13 @@ class Oracle:
         self._test = test
 
     def baseline(self) -> int:
-        """Return the correct predictions of the base model."""
+        """Return the number of correct predictions of the base model."""
         self._network.load_state_dict(self._base)
         return self._correct()
 
     @torch.no_grad()
     def with_submission(self, entries: State, convention: Convention, gradient_rate: float) -> int:
-        """Return the correct predictions with a submission. Tensors that the submission lacks stay unchanged.
+        """Return the number of correct predictions with a submission. Tensors that the submission lacks stay unchanged.
 
         ``gradient`` makes one step of gradient descent on the parameters, as v1.0's validator does. ``delta`` adds
         every entry, including buffers, as v1.2's validator does.
@@ -125,8 +125,8 @@ def shares(baseline: int, correct: Mapping[str, int]) -> dict[str, int]:
     basis point more each until the remainder is used up.
 
     Args:
-        baseline: correct predictions of the base model.
-        correct: correct predictions with each valid submission; must not be empty.
+        baseline: the number of correct predictions of the base model.
+        correct: the number of correct predictions with each valid submission; must not be empty.
     """
     gained = {name: max(0, count - baseline) for name, count in correct.items()}
     total = sum(gained.values())

@@ -190,7 +190,7 @@ class Validator:
         await self.actor.send(instruction, f"contribution:{round_.id}:{submission.trainer}:{share}", landed)
 
     async def _updates(self, round_: Round, submissions: list[Submission]) -> dict[str, Path]:
-        """Return the files that can be fetched, by trainer address."""
+        """Fetch the submissions that can be fetched; return their files by trainer address."""
         files: dict[str, Path] = {}
         trouble = self._troubles.get(round_.id)
         patient = trouble is None or trouble.attempts < _MOST_ATTEMPTS

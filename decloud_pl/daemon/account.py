@@ -66,7 +66,7 @@ class WalletRounds:
         if process is not None:
             raise JournalLocked(
                 f"A daemon or another session (process {process}) is using {self.settings.home_path}.",
-                fix="Stop it, or choose another home for this session.",
+                fix="Stop that process, or choose another home for this session.",
             )
         network = await self._chain.rpc.check_same_network()
         self.owner = Owner(network, str(self._chain.dialect.program_id), str(self.wallet.address))

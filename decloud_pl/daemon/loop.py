@@ -120,7 +120,7 @@ class Daemon:
 
         Raises:
             ChainError: the endpoint does not answer at the start, or its network has no DECLOUD program.
-            JournalError: the journal cannot be written; without it a step might be sent twice.
+            JournalError: the journal cannot be written. Without the journal, a transaction might be sent twice.
         """
         await self._begin()
         self._policy.on_downloaded(partial(_soon, asyncio.get_running_loop(), self._mark_unready))

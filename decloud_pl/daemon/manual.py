@@ -43,7 +43,7 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
         step: the step.
         round_id: the round's number for messages.
         round_: the round on chain, or None if it does not exist.
-        submission: this wallet's submission account, or None if it has not joined.
+        submission: this wallet's submission account, or None if the wallet has not joined.
 
     Raises:
         RoundError: the step is not possible now.
@@ -148,7 +148,7 @@ async def take(
 
 
 class _Watch:
-    """Forward events, and stop the daemon when the step is done or has failed."""
+    """Forwards events, and stops the daemon when the step is done or has failed."""
 
     def __init__(self, step: Step, round_id: int, reporter: Reporter) -> None:
         self._step = step

@@ -38,8 +38,8 @@ def job(_: DictConfig) -> float:
     This function composes the settings again, because URLs are redacted in Hydra's stored configuration.
 
     Returns:
-        The accuracy after the update, which sweepers maximize. Without a score NaN, so that the sweep continues;
-        ``result.json`` then states the reason.
+        The accuracy after the update, which sweepers maximize, or NaN if there is no score. Then ``result.json`` states
+        the reason, and the sweep continues.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -73,12 +73,12 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def without_shown(overrides: Sequence[str]) -> list[str]:
-    """Return a job's overrides without redacted addresses. The job reads those from the user's settings."""
+    """Return a job's overrides without those with a redacted URL, which the job reads from the user's settings."""
     return [text for text in overrides if not (text.startswith("++") and "://" in text and HIDDEN in text)]
 
 
 def expanded(overrides: Sequence[str], *folders: Path) -> list[str]:
-    """Return the command line with the parameters of its sweep. The command line's own values take precedence.
+    """Return the overrides with the parameters of the chosen sweep file. Values on the command line take precedence.
 
     Args:
         overrides: the command line's overrides. ``sweep=NAME`` refers to a file of ``conf/sweep``.
@@ -117,14 +117,14 @@ def refuse_addresses(overrides: Sequence[str]) -> None:
     """Refuse a sweep's command line that contains a URL with a path, a query or a login, which may be a secret.
 
     Raises:
-        ConfigError: a URL may contain a secret. Launchers would write it into files, or the jobs would miss it.
+        ConfigError: a URL may contain a secret. Launchers would write it into files; redacted, it is of no use to jobs.
     """
     for text in overrides:
         if redact(text) != text:
             key = text.lstrip("+").partition("=")[0]
             raise ConfigError(
                 f"The address in {key} may contain a key, and a sweep writes its command line into files.",
-                fix=f"Store it with: decloud-trainer config --set {key}=-",
+                fix=f"Store the address with: decloud-trainer config --set {key}=-",
             )
 
 

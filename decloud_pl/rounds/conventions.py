@@ -31,12 +31,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Conventions:
-    """Chooses a convention from the user's setting, the validator's completed rounds or its public software.
+    """Chooses a convention from the user's setting, else the validator's completed rounds, else its public software.
 
     Args:
         network: the user's settings of the network.
         dialect: the dialect of the network's program.
-        journal: holds the readings of completed rounds.
+        journal: holds what completed rounds show about their validators' conventions.
     """
 
     network: NetworkConfig

@@ -72,7 +72,7 @@ class Driver:
 
     Args:
         steps: the effects: transactions, trainings, uploads.
-        policy: the user's wishes.
+        policy: the user's rules for the daemon.
         now: Unix seconds of this machine.
 
     Attributes:

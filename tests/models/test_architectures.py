@@ -108,8 +108,8 @@ def test_torchvisions_models_come_without_their_weights() -> None:
         ("resnet", {"depth": 10**6}, "depth must be one of 18, 34, 50, 101, 152"),
         ("text_bag", {"vocabulary": 10**12}, "vocabulary must be"),
         ("text_transformer", {"dropout": 1.0}, "dropout must be a number from 0 to less than 1"),
-        ("text_transformer", {"heads": 3}, "Correct its hyper-parameters"),
-        ("vit_tiny", {"patch_size": 5}, "Correct its hyper-parameters"),
+        ("text_transformer", {"heads": 3}, "Correct the hyper-parameters"),
+        ("vit_tiny", {"patch_size": 5}, "Correct the hyper-parameters"),
         ("simple_cnn", {"x" * 10_000: 1}, "Use only the hyper-parameters num_classes"),
     ],
 )

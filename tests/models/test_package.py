@@ -70,11 +70,11 @@ GOOD = ModelSpec("simple_cnn", {"num_classes": 4}).to_metadata()
         ({"input": '{"kind": "image", "size": 100000}'}, "8 to 1024 pixels"),
         ({"input": '{"kind": "image", "size": true}'}, "8 to 1024 pixels"),
         ({"input": '{"kind": "image", "channels": 1}'}, "3 channels"),
-        ({"input": '{"kind": "image", "std": 0}'}, "normalization"),
-        ({"input": '{"kind": "image", "std": NaN}'}, "normalization"),
-        ({"input": '{"kind": "image", "mean": "0.5"}'}, "normalization"),
-        ({"input": '{"kind": "image", "mean": Infinity}'}, "normalization"),
-        ({"input": '{"kind": "image", "mean": 1' + "0" * 400 + "}"}, "normalization"),
+        ({"input": '{"kind": "image", "std": 0}'}, "mean must be from -1000 to 1000"),
+        ({"input": '{"kind": "image", "std": NaN}'}, "mean must be from -1000 to 1000"),
+        ({"input": '{"kind": "image", "mean": "0.5"}'}, "mean must be from -1000 to 1000"),
+        ({"input": '{"kind": "image", "mean": Infinity}'}, "mean must be from -1000 to 1000"),
+        ({"input": '{"kind": "image", "mean": 1' + "0" * 400 + "}"}, "mean must be from -1000 to 1000"),
     ],
 )
 def test_a_description_out_of_the_schema(change: dict[str, object], sentence: str) -> None:

@@ -36,7 +36,7 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
 _LONGEST_NAME = 256
 _MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are not tensors
-_NO_TENSORS = "The file holds objects other than supported tensors. No code in it was run."
+_NO_TENSORS = "The file holds objects other than supported tensors. Code in it was not executed."
 _CPU_SECONDS = 100
 _CPU_SECONDS_AT_MOST = 200  # the hard limit for a child that ignores SIGXCPU; the wall-clock limit is two minutes
 _NOT_SURVIVED = "The process that opened the file crashed."
@@ -261,7 +261,7 @@ def _recognise(state: State) -> ModelSpec:
     if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
         classes = int(state["fc2.weight"].shape[0])
         return ModelSpec("simple_cnn", {"num_classes": classes})
-    raise Refused("The tensors are not those of simple_cnn. Without a model package, only simple_cnn is recognized.")
+    raise Refused("The tensors match no supported network. Without a model package, only simple_cnn is recognized.")
 
 
 def _check_shapes(state: State, expected: State, *, complete: bool) -> None:

@@ -116,7 +116,7 @@ def _invoke(given: list[str]) -> int:
 
 
 def _as_ours(error: click.UsageError) -> UsageError:
-    """Turn click's error into ours, because click prints the usage before its message."""
+    """Turn click's error into a `UsageError` of this package, because click prints the usage before its message."""
     path = NAME if error.ctx is None else error.ctx.command_path
     if isinstance(error, click.MissingParameter) and error.param is not None and error.param.name == "round_id":
         command = path.rpartition(" ")[2]

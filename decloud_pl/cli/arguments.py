@@ -51,7 +51,7 @@ class Command(click.Command):
             formatter.write(f"\n{self.epilog}\n")
 
     def _without_settings(self, args: list[str]) -> tuple[list[str], list[str]]:
-        """Split a command line into other words and settings."""
+        """Split a command line into its other words and its settings (KEY=VALUE)."""
         options = [one for one in self.params if isinstance(one, click.Option) and not one.is_flag]
         with_value = {name for option in options for name in option.opts}
         words: list[str] = []
@@ -125,7 +125,7 @@ class RoundNumber(click.ParamType[int]):
 
 
 class Override(click.ParamType[str]):
-    """The value of an option for a setting, converted to an override. The option's parameter name is the setting's."""
+    """The value of an option for a setting, as a Hydra override. The option's parameter is named like the setting."""
 
     name = "setting"
 

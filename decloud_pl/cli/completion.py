@@ -11,7 +11,7 @@ from decloud_pl.cli import COMPLETE, NAME
 
 
 class _Bash(BashComplete):
-    """Bash splits ``epochs=`` into two words and would append a space."""
+    """Completion for Bash, which splits ``epochs=`` into two words and would append a space."""
 
     source_template = BashComplete.source_template.replace(
         "    return 0\n", "    if [[ ${COMPREPLY[0]} == *= ]]; then compopt -o nospace; fi\n    return 0\n", 1
@@ -30,13 +30,13 @@ class _Bash(BashComplete):
 
 
 class _Zsh(ZshComplete):
-    """Zsh would append a space to ``epochs=``."""
+    """Completion for Zsh, which would append a space to ``epochs=``."""
 
     source_template = ZshComplete.source_template.replace("compadd -U", "compadd -S '' -U")
 
 
 class _Fish(FishComplete):
-    """Click's script would cut the description of a command at its second comma."""
+    """Completion for Fish. Click's script would cut the description of a command at its second comma."""
 
     source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
 

@@ -44,7 +44,8 @@ def run(arguments: Sequence[str]) -> int:
         return hand_over([*arguments, *shown_overrides(kept, composed(kept))], lambda _: None, shows=True)
     if flags.multirun and (flags.cfg or flags.info):
         raise UsageError(
-            "A sweep has several configurations.", fix="Leave out -m and lists of values to see one of them."
+            "--cfg and --info show one configuration, but a sweep has several.",
+            fix="Leave out -m and give one value for each setting.",
         )
     given = [argument for argument in arguments if argument not in overrides]
     if flags.multirun:
@@ -60,7 +61,8 @@ def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, 
     Args:
         arguments: the command line.
         job: the function that Hydra calls with the configuration.
-        shows: Hydra only prints. Its text is printed here, because Hydra would print a traceback if output fails.
+        shows: whether Hydra only prints. This function then prints the text, because Hydra would print a traceback if
+            the output fails.
     """
     import hydra
 
@@ -83,7 +85,7 @@ def hand_over(arguments: Sequence[str], job: Callable[[DictConfig], object], *, 
 def shown_overrides(given: Sources, found: Composed) -> list[str]:
     """Return the overrides for `hydra.main` with redacted URLs, because Hydra prints and saves them.
 
-    The program uses its own composed settings, and only the values of a sweep from Hydra's run.
+    The program composes its settings itself. From Hydra's run it takes only the values of a sweep.
     """
     from dataclasses import fields, replace
 

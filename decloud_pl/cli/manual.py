@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def take_step(step: Step, round_id: int | None, overrides: Sequence[str], *, json: bool) -> int:
-    """Run a step of one round, or without a round ID for every round with an unclaimed reward."""
+    """Run a step for one round. Without a round ID, run it for every round with an unclaimed reward."""
     import asyncio
 
     from decloud_pl.cli.config.session import open_settings

@@ -66,14 +66,14 @@ class WalletRounds:
         if process is not None:
             raise JournalLocked(
                 f"A daemon or another session (process {process}) is using {self.settings.home_path}.",
-                fix="Stop it, or choose another home for this session.",
+                fix="Stop that process, or choose another home for this session.",
             )
         network = await self._chain.rpc.check_same_network()
         self.owner = Owner(network, str(self._chain.dialect.program_id), str(self.wallet.address))
         self._follow_revision()
 
     def _follow_revision(self) -> None:
-        """Use the revision that the steps stored in the journal: the value of a share depends on it."""
+        """Use the revision that the steps stored in the journal, because its fee determines the lamports of a share."""
         if self.settings.network.dialect != AUTO:
             return
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
@@ -88,7 +88,7 @@ class WalletRounds:
         return await self._chain.rpc.balance(self.wallet.address)
 
     async def fill(self) -> None:
-        """Request SOL from the network's faucet if the wallet holds little."""
+        """Request 1 SOL from the network's faucet if the wallet holds less than 0.1 SOL."""
         if await self.balance() < _FIRST_LAMPORTS // 10:
             await self._chain.rpc.request_airdrop(self.wallet.address, _FIRST_LAMPORTS)
 
@@ -181,14 +181,16 @@ class WalletRounds:
             return await self._take("train", round_id, settings)
         record = self.record(round_id)
         if record is None:
-            raise RoundError(f"The update of round {round_id} was submitted elsewhere.", fix="Claim the round.")
+            raise RoundError(
+                f"Another program or machine submitted the update of round {round_id}.", fix="Claim the round."
+            )
         return record
 
     async def publish(self, round_id: int, update: Update) -> str:
         """Pin an update, verify that it is available and submit it; return its CID on chain.
 
         Raises:
-            RoundError: this wallet has not joined, the round accepts no more updates, or it already has another one.
+            RoundError: this wallet has not joined or has submitted another update, or the round accepts no updates.
             TrainingError: the update's file is missing or damaged.
         """
         round_, submission = await self._joined(round_id)
@@ -199,7 +201,7 @@ class WalletRounds:
         if update.cid not in (submission.gradient_cid, None if record is None else record.update_cid):
             raise RoundError(
                 f"Round {round_id} already has another update of this wallet: {submission.gradient_cid}.",
-                fix="A round accepts one update per wallet; join another round for this one.",
+                fix="Join another round, because a round accepts only one update per wallet.",
             )
         return submission.gradient_cid
 
@@ -265,12 +267,12 @@ class WalletRounds:
         )
         if record is None:
             raise RoundError(
-                f"The {step} of round {round_id} was interrupted.", fix="Call it again; it resumes where it stopped."
+                f"The step {step} of round {round_id} was interrupted.", fix="Repeat the call to resume the step."
             )
         return record
 
     def record(self, round_id: int) -> RoundRecord | None:
-        """Return the journal's row of a round, or None."""
+        """Return the journal's row of a round, or None if the journal has no such row."""
         with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
             return journal.get(round_id)
 

@@ -237,13 +237,13 @@ async def _network_and_deposit(rpc: RpcClient, dialect: Dialect) -> tuple[str, i
 
 @asynccontextmanager
 async def _checked_cluster(executor: Cluster, reporter: Reporter) -> AsyncIterator[None]:
-    """Check the cluster in the background, to report at the start that it has no machine for a training."""
+    """Check in the background whether the cluster has a machine for a training, and report if it has none."""
 
     async def look() -> None:
         try:
             await executor.check()
         except ExecutorUnavailable as error:
-            reporter.report(Trouble.then(None, error, "Trainings wait until it is available."))
+            reporter.report(Trouble.then(None, error, "Trainings wait until the cluster is available."))
 
     looking = asyncio.create_task(look())
     try:
@@ -258,7 +258,7 @@ async def explain_round(
 ) -> tuple[tuple[Check, ...], Choice]:
     """Return the daemon's checks of a round, and the convention that it would assume for the validator.
 
-    It may run while the daemon runs.
+    This works while the daemon runs, too.
 
     Args:
         settings: the daemon's settings.

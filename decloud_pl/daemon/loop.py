@@ -120,7 +120,7 @@ class Daemon:
 
         Raises:
             ChainError: the endpoint does not answer at the start, or its network has no DECLOUD program.
-            JournalError: the journal cannot be written; without it a step might be sent twice.
+            JournalError: the journal cannot be written. Without the journal, a transaction might be sent twice.
         """
         await self._begin()
         self._policy.on_downloaded(partial(_soon, asyncio.get_running_loop(), self._mark_unready))
@@ -189,7 +189,7 @@ class Daemon:
         self._wake.set()
         self._give_up_on_failure(task)
         if self._evidences is not None:
-            # Events can get lost and a poll brings none, so take the daemon's own completed rounds as well.
+            # Events can get lost, and polls do not report completed rounds. So use the rounds that ended here, too.
             for record in self.driver.ended[self._asked_of_ended :]:
                 if record.state in (State.CLAIMED, State.UNREWARDED):
                     self._evidences.ask(record.round_id)
@@ -261,7 +261,7 @@ class Daemon:
             await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
 
     async def _follow_upgrades(self) -> None:
-        """Detect the revision every hour: an upgrade may change only the convention, which no claim shows."""
+        """Detect the revision every hour: an upgrade that changes only the convention makes no instruction fail."""
         revisions = self._steps.revisions
         while revisions is not None:
             await asyncio.sleep(self._policy.reconcile_interval)
@@ -286,7 +286,7 @@ class Daemon:
                 self._steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
 
     def _is_news(self, trouble: str) -> bool:
-        """Return whether to report a failure: the first time, and again after a while without it, not at every poll."""
+        """Return whether to report a failure: once, and again if it has not occurred for `_NEWS_AGAIN` seconds."""
         now, kind = self._steps.monotonic(), _DIGITS.sub("", trouble)
         self._told = {known: at for known, at in self._told.items() if now - at < _NEWS_AGAIN}
         is_news = kind not in self._told
@@ -295,7 +295,7 @@ class Daemon:
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """Call something in the loop from any thread. A closed loop is ignored."""
+    """Call a function in the loop from any thread. Do nothing if the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call)
 

@@ -43,7 +43,7 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
         step: the step.
         round_id: the round's number for messages.
         round_: the round on chain, or None if it does not exist.
-        submission: this wallet's submission account, or None if it has not joined.
+        submission: this wallet's submission account, or None if the wallet has not joined.
 
     Raises:
         RoundError: the step is not possible now.
@@ -100,7 +100,7 @@ async def take(
     trained_elsewhere: bool = False,
     run: Callable[[Daemon], Awaitable[bool]] = run_until_stopped,
 ) -> RoundRecord | None:
-    """Take one step of a round. Wait for the chain if the step has to.
+    """Take one step of a round. If the chain does not allow the step yet, wait.
 
     Args:
         step: ``join`` only joins; ``train`` waits for the training to start, trains, pins and submits, or with
@@ -137,8 +137,8 @@ async def take(
     except JournalLocked as error:
         raise JournalLocked(
             error.message,
-            fix=f"The daemon takes its rounds' steps itself: follow them with `decloud-trainer status {round_id}`, or"
-            f" stop it to {step} by hand.",
+            fix=f"The daemon takes this step itself: follow the round with `decloud-trainer status {round_id}`, or"
+            f" stop the daemon to {step} by hand.",
         ) from error
     if watch.refusal is not None:
         raise RoundError(f"Round {round_id}: {watch.refusal.rstrip('.')}.", fix=watch.fix)
@@ -148,7 +148,7 @@ async def take(
 
 
 class _Watch:
-    """Forward events, and stop the daemon when the step is done or has failed."""
+    """Forwards events, and stops the daemon when the step is done or has failed."""
 
     def __init__(self, step: Step, round_id: int, reporter: Reporter) -> None:
         self._step = step
@@ -164,7 +164,7 @@ class _Watch:
         if isinstance(event, Trouble) and event.round_id in (None, self._round_id):
             self._troubles += 1
             if self._troubles >= _MOST_TROUBLES:
-                # Do not forward it: it announces a retry, but this step does not retry any more.
+                # Do not forward the event: it announces a retry, but this step does not retry any more.
                 self.refusal = event.cause or event.message
                 self.fix = f"No data was lost. Resume with: decloud-trainer {self._step} {self._round_id}"
                 self._stop()

@@ -126,7 +126,7 @@ def _epochs(settings: Settings) -> str:
 
 
 def public_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings for a report: without secrets, and with only the hosts of addresses, as paths may be keys."""
+    """Return the settings for a report: without secrets, and without the paths of URLs, which may be API keys."""
     values = {entry.name: getattr(settings, entry.name) for entry in dataclasses.fields(Tree)}
     found = {
         name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value

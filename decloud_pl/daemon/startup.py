@@ -61,7 +61,7 @@ async def answered(
 
 
 async def _unless_stopped(ask: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
-    """What is answered; an endpoint that says nothing must not hold up a stop."""
+    """Return the result of ``ask``. A stop request ends the wait, because a silent endpoint must not delay a stop."""
     asking, stopped = asyncio.ensure_future(ask()), asyncio.ensure_future(stopping.wait())
     try:
         await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)

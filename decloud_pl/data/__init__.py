@@ -1,1 +1,1 @@
-"""Data sets: the catalog of those that this package can read, and the readers."""
+"""The catalog of the data sets that this package can read, and their readers."""

@@ -1,7 +1,7 @@
-"""The catalog of data sets, and the data set that a round's name means. Imports no torch.
+"""The catalog of data sets, and the choice of the data set to train on for a round. Imports no torch.
 
-Each entry is one file in ``conf/dataset``. Callers pass the chain's names in lower case. A name leads to data directly,
-through the user's mapping (``custom`` → ``digits``), or through the user's path. Otherwise it is not supported.
+Each entry is one file in ``conf/dataset``. Callers pass the chain's names in lower case. A data set is supported if its
+name is an entry, if the user maps it to an entry (``custom`` → ``digits``), or if the user sets a path for it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def names(directory: Path | None = None, own: Path | None = None) -> list[str]:
     """Return the entries' names in alphabetical order.
 
     Args:
-        directory: a Hydra tree. The default is the package's own.
-        own: the user's Hydra tree, whose entries are added.
+        directory: a folder of configuration groups; the default is the package's ``conf``.
+        own: the user's folder of configuration groups, whose entries are added.
     """
     return sorted({path.stem for folder in _folders(directory, own) for path in folder.glob("*.yaml")})
 
 
 def entry(name: str, directory: Path | None = None, own: Path | None = None) -> Entry:
-    """Return one entry.
+    """Return the entry of a name.
 
     Raises:
         DatasetNotSupported: no entry has this name.
@@ -45,7 +45,7 @@ def entry(name: str, directory: Path | None = None, own: Path | None = None) -> 
 
 
 def _folders(directory: Path | None, own: Path | None) -> list[Path]:
-    """Return the folders in Hydra's order: a user's file does not replace a file of the package."""
+    """Return the folders in Hydra's search order: the package's comes first, so its files win over the user's."""
     return [folder / "dataset" for folder in (directory or config_dir(), own) if folder is not None]
 
 
@@ -56,7 +56,7 @@ def _node(file: Path) -> dict[str, Any]:
         node = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
     except (OSError, ValueError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
-        reason = f"line {mark.line + 1} is not YAML" if mark else first_line(error)
+        reason = f"line {mark.line + 1} is not valid YAML" if mark else first_line(error)
         raise ConfigError(f"Cannot read {file}: {reason}.", fix="Correct the file.") from error
     if not isinstance(node, dict):
         raise ConfigError(f"{file} does not declare a data set.", fix="Compare it with the files in conf/dataset.")
@@ -69,9 +69,9 @@ class Choice:
 
     Attributes:
         name: the data set's own name, after mappings.
-        entry: its declaration; None if only its files describe it.
+        entry: the data set's declaration; None if only the user's files describe it.
         root: the user's path; None for the data folder.
-        ready: whether its files are on this machine. If not, they can be downloaded.
+        ready: whether the files are on this machine. If not, they can be downloaded.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Choice:
 
     @property
     def is_published(self) -> bool:
-        """Whether the files have the layout of the entry's publisher."""
+        """Whether the files have the published layout, so that the entry's own reader applies."""
         if self.root is None:
             return True
         return self.entry is not None and self.entry.is_in(user_files.path_of(self.root))
@@ -102,10 +102,10 @@ class Catalog:
 
     Attributes:
         data: where data sets are stored, unless the user sets a path.
-        mappings: from the chain's names to the user's choices.
+        mappings: the data set to train on, by the chain's name.
         paths: the user's paths by data set. A path for the chain's own name takes precedence over a mapping.
-        own: the user's Hydra tree, with further data sets.
-        directory: a Hydra tree. The default is the package's own.
+        own: the user's folder of configuration groups, with further data sets.
+        directory: a folder of configuration groups; the default is the package's ``conf``.
         chain_names: the names that a round can have, in the chain's order.
     """
 
@@ -134,7 +134,7 @@ class Catalog:
         Raises:
             DatasetNotSupported: no entry, mapping or path exists for the name.
             DatasetNotFound: the files are missing and cannot be downloaded.
-            DatasetError: the user's path has other data.
+            DatasetError: the user's path has no supported data, or samples of another kind.
         """
         return self._choose(name if name in self.paths else self.mappings.get(name, name), name)
 

@@ -19,15 +19,15 @@ def check_classes(name: str, path: Path, classes: Mapping[str, int], labels: set
     """Compare the classes found with the declared number.
 
     Args:
-        name: of the data set.
-        path: of its files.
-        classes: label by name; empty if the labels are numbers.
+        name: the data set's name.
+        path: the path of its files.
+        classes: label by class name; empty if the labels are numbers.
         labels: the labels found.
         num_classes: required number of classes; None for any number.
 
     Raises:
-        DatasetError: there is only one class, or a label is too high, or the labels are names and their number differs.
-            With a name missing, the other names would get wrong labels.
+        DatasetError: there is only one class, or a label is too high, or the labels are names and their number is not
+            ``num_classes``. If a name is missing, the other names would get wrong labels.
     """
     if len(labels) == 1:
         only = next(iter(classes), str(min(labels)))
@@ -43,7 +43,7 @@ def check_classes(name: str, path: Path, classes: Mapping[str, int], labels: set
     if max(labels) >= num_classes or (are_names and len(labels) != num_classes):
         raise DatasetError(
             f"The data set {name} has {num_classes} classes, but {path} has {found}.",
-            fix=f"Correct paths.{name}, or map it to a suitable data set with mappings.{name}=NAME."
+            fix=f"Correct paths.{name}, or map {name} to another data set with mappings.{name}=NAME."
             + (
                 f" If a class is missing, rename each class to its number, 0 to {num_classes - 1}." if are_names else ""
             ),
@@ -51,7 +51,7 @@ def check_classes(name: str, path: Path, classes: Mapping[str, int], labels: set
 
 
 def log_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[int], num_classes: int) -> None:
-    """Log which label each name has, and warn about labels without samples."""
+    """Log which label each class name has, and warn about labels without samples."""
     if classes:
         logger.info("The labels of %s: %s", name, spelled(classes))
     missing = list(islice((label for label in range(num_classes) if label not in labels), _MOST_IN_A_SENTENCE + 1))
@@ -70,7 +70,7 @@ def log_classes(name: str, path: Path, classes: Mapping[str, int], labels: set[i
 
 
 def spelled(classes: Mapping[str, int], most: int = _MOST_SHOWN) -> str:
-    """Return labels with the user's names, such as ``0 = cat, 1 = dog``, at most ``most`` of them."""
+    """Format labels with their class names, such as ``0 = cat, 1 = dog``, at most ``most`` of them."""
     shown = [f"{label} = {name}" for name, label in islice(classes.items(), most)]
     more = len(classes) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -29,7 +29,7 @@ class DataFolder:
 
     @classmethod
     def from_node(cls, node: Mapping[str, Any] | None) -> DataFolder:
-        """Create it from plain values; None means the default folder."""
+        """Create a data folder from plain values; None means the default folder."""
         given = dict(node or {})
         home = os.environ.get("DECLOUD_HOME") or "~/.decloud-trainer"
         folder = Path(str(given.get("folder") or Path(home) / "data")).expanduser()
@@ -48,7 +48,7 @@ class RemoteFile:
         urls: download URLs, in order of preference.
         file: path below the data set's folder.
         checksum: ``md5:…`` or ``sha256:…`` as published; empty if the server sends it with the file.
-        size: in bytes, to show to people; 0 if unknown.
+        size: bytes, to show to people; 0 if unknown.
     """
 
     urls: tuple[str, ...]
@@ -63,15 +63,15 @@ class Entry:
 
     Attributes:
         name: the file's name. It is also the chain's name, if the chain has this data set.
-        kind: of its samples.
+        kind: the kind of the samples.
         num_classes: number of labels.
         test_samples: number of samples in the test split; None if not declared.
-        licence: of the data.
-        size: a description for people.
-        folder: where it is stored below a data folder; empty if a dependency contains the data.
+        licence: the licence of the data.
+        size: the size in words, for people.
+        folder: the data set's folder below a data folder; empty if a dependency contains the data.
         files: required files, each possibly with ``.gz``; empty for tables, which are found by their names.
-        splits: words in the names of tables, by ``train`` and ``test``.
-        elsewhere: patterns of other folders that may contain the files directly, such as a distribution's package.
+        splits: the word in the file names of a split's tables, by ``train`` and ``test``.
+        elsewhere: glob patterns of other folders that may contain the files, such as those of a system package.
         downloads: files to download if the data set is nowhere on this machine.
         node: the whole declaration.
     """
@@ -91,7 +91,7 @@ class Entry:
 
     @classmethod
     def from_node(cls, name: str, node: Mapping[str, Any], file: Path | None = None) -> Entry:
-        """Check and read a declaration. Errors name ``file``.
+        """Check and read a declaration. Errors mention ``file``.
 
         Raises:
             ConfigError: a key is missing or wrong.
@@ -134,7 +134,7 @@ class Entry:
         return not self.folder
 
     def is_in(self, root: Path) -> bool:
-        """Return whether a user's path has every file, in the published layout."""
+        """Return whether a user's path has every file in the published layout."""
         return not self.is_embedded and any(self._is_complete(folder) for folder in (root / self.folder, root))
 
     def _is_complete(self, folder: Path) -> bool:
@@ -149,7 +149,7 @@ class Entry:
             ) from error
 
     def find(self, root: Path | None, data: DataFolder) -> Path | None:
-        """Return the folder that has every file, or None. With ``root``, look only in this user's folder."""
+        """Return the folder that has every file, or None without one. If ``root`` is given, search only there."""
         if self.is_embedded:
             return Path()
         if root is not None:

@@ -23,14 +23,14 @@ class Item:
         name: the catalog's name, or the name of a path that the user set.
         kind: ``image`` or ``text``; empty if only the files show it.
         num_classes: number of classes; None if only the files show it.
-        licence: of the data.
-        size: a description for people.
-        on_disk: whether it can be read now.
-        path: where it is; None if it is missing, or in a dependency.
-        bytes_on_disk: size of its files.
-        download_bytes: size of its download; 0 if unknown.
-        problem: why it cannot be used; empty if it can.
-        rounds: the chain's names of the rounds that train on it.
+        licence: the licence of the data.
+        size: the size in words, for people.
+        on_disk: whether the files can be read now.
+        path: where the files are; None if they are missing, or in a dependency.
+        bytes_on_disk: size of the files.
+        download_bytes: size of the download; 0 if unknown.
+        problem: why the data set cannot be used; empty if it can.
+        rounds: the data sets of the chain whose rounds train on this one.
         classes: label by class folder, for files in class folders; otherwise empty.
     """
 

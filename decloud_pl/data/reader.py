@@ -16,9 +16,9 @@ class CatalogSource:
     """A data set of the catalog.
 
     Args:
-        entry: its declaration, or its name in ``conf/dataset``.
-        root: the user's folder, with torchvision's layout below it or with the files themselves. None looks in the data
-            folder and where distributions install data sets, and downloads missing files.
+        entry: the declaration of the data set, or its name in ``conf/dataset``.
+        root: the user's folder, with torchvision's layout below it or with the files themselves. With None, look in the
+            data folder and where system packages install data sets, and download missing files.
         data: configuration of the data folder, see `DataFolder.from_node`.
     """
 
@@ -51,10 +51,10 @@ class CatalogSource:
         return self.entry.test_samples
 
     def folder(self) -> Path:
-        """Return the folder of the files, and download them if needed.
+        """Return the folder of the files. Download missing files first.
 
         Raises:
-            DatasetNotFound: the files are missing, and cannot or must not be downloaded.
+            DatasetNotFound: the files are missing, and cannot be downloaded or downloads are off.
         """
         found = self.entry.find(self._root, self._data)
         if found is None and self._root is None and self._data.download and self.entry.downloads:

@@ -66,7 +66,7 @@ class Source(Protocol):
 
     @property
     def test_samples(self) -> int | None:
-        """Number of samples that validators score on; None if only the files show it."""
+        """Number of samples that validators score on; None if unknown without reading the files."""
         ...
 
     def load(self, split: SplitName) -> Split:
@@ -95,7 +95,7 @@ def hold_out(training: _S, split: SplitName) -> _S:
 
 
 def part_of(everything: _S, split: SplitName) -> _S:
-    """Return one split of data that has no splits. A fifth of each class is the test split, always the same.
+    """Return one split of data that is not divided into splits. The test split is always the same fifth of each class.
 
     Raises:
         DatasetError: there are too few samples for three parts.
@@ -116,15 +116,15 @@ def part_of(everything: _S, split: SplitName) -> _S:
 
 
 def highest(labels: NDArray[np.int64]) -> int:
-    """Return the number of classes that the labels imply, counted from 0."""
+    """Return the number of classes: the highest label plus 1, or 0 without labels."""
     return int(labels.max()) + 1 if len(labels) else 0
 
 
 def check_labels(split: _S, num_classes: int, name: str) -> _S:
-    """Return the split if it has samples, one label per sample, and only labels that are classes.
+    """Return the split after checking that it has samples, and for each sample a label below ``num_classes``.
 
     Raises:
-        DatasetError: a check failed.
+        DatasetError: the split is empty, the number of labels differs, or a label is out of range.
     """
     kind = "images" if isinstance(split, ImageSplit) else "texts"
     samples = len(split.images) if isinstance(split, ImageSplit) else len(split.texts)
@@ -138,6 +138,6 @@ def check_labels(split: _S, num_classes: int, name: str) -> _S:
     if low < 0 or high >= num_classes:
         raise DatasetError(
             f"The data set {name} has the label {low if low < 0 else high}, outside 0 to {num_classes - 1}.",
-            fix=f"Correct its labels, or map it to a suitable data set with mappings.{name}=NAME.",
+            fix=f"Correct its labels, or map {name} to another data set with mappings.{name}=NAME.",
         )
     return split

@@ -33,7 +33,7 @@ class TextTableFiles:
 
     @property
     def classes(self) -> dict[str, int]:
-        """Label by word; empty if the labels are numbers."""
+        """The label of each word that the files use as a label; empty if they use numbers."""
         return {word: label for label, word in enumerate(self._words)}
 
     def split(self, part: str) -> TextSplit:
@@ -45,7 +45,7 @@ class TextTableFiles:
 
     @cached_property
     def _words(self) -> list[str]:
-        """The labels of the training tables if they are words. Their order determines the numbers."""
+        """The words that label the training data; empty if the labels are numbers. A word's position is its number."""
         return self._table(self._training).words()
 
     def _table(self, part: str) -> tables.TextTable:
@@ -71,7 +71,7 @@ def check_exists(name: str, path: Path) -> None:
     """Check that a user's path exists.
 
     Raises:
-        DatasetNotFound: it does not exist, or this user has no access.
+        DatasetNotFound: the path does not exist, or this user has no access.
     """
     reason = f"The path of the data set {name} does not exist: {path}."
     try:
@@ -83,7 +83,7 @@ def check_exists(name: str, path: Path) -> None:
 
 
 def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
-    """Return the content of a path. It reads names only, no data.
+    """Return which layout the files at a path have. Only file names are read, no data.
 
     Args:
         name: the user's name for the data set.
@@ -92,7 +92,7 @@ def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
 
     Raises:
         DatasetNotFound: the path does not exist.
-        DatasetError: it has no supported data, or another number of class folders.
+        DatasetError: the path has no supported data, or the number of class folders is not ``num_classes``.
     """
     where, query = _split_query(given)
     path = Path(where).expanduser()
@@ -132,7 +132,7 @@ class UserFiles:
     Args:
         name: the user's name for the data set.
         root: the path. After ``?`` it may have a table's columns, such as ``reviews.csv?text=review&label=stars``, or
-            the number that means the label 0, such as ``digits?first_label=1``.
+            the number that stands for the first class, such as ``digits?first_label=1``.
         num_classes: required number of labels; None counts those in the files.
     """
 
@@ -189,8 +189,8 @@ class UserFiles:
             raise DatasetError(
                 f"The labels of {path_of(self._root)} are numbers from {low} to {int(loaded.labels.max())}, but labels "
                 "start at 0.",
-                fix=f"Append ?first_label={low} to the path if {low} is the label 0, or ?first_label=0 if the numbers "
-                "are the labels.",
+                fix=f"Append ?first_label={low} to the path if {low} is the first class. If the classes below {low} "
+                "exist but lack samples, append ?first_label=0.",
             )
         if first is not None and self._layout.classes:
             raise DatasetError(
@@ -206,7 +206,7 @@ def _first_label(query: Mapping[str, str]) -> int | None:
         return None
     if not (given.isascii() and given.isdecimal()):
         raise DatasetError(
-            f"?first_label={given} is not a whole number.", fix="Set it to the number that means the label 0."
+            f"?first_label={given} is not a whole number.", fix="Set it to the number that stands for the first class."
         )
     return int(given)
 

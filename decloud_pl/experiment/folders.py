@@ -20,7 +20,9 @@ _LOCK_FILE = ".lock"
 
 
 def settings_key(parameters: Mapping[str, Any], paths: Mapping[str, str]) -> str:
-    """Return a hash that is equal for two experiments that run identically. The training checks its checkpoint too.
+    """Return a hash that is equal for two experiments with the same settings, paths and base model.
+
+    The training itself also checks whether its checkpoint fits its settings.
 
     Args:
         parameters: see `Result`.
@@ -72,6 +74,7 @@ def new_folder(parent: Path, now: datetime) -> Path:
             continue
         except OSError as error:
             raise ConfigError(
-                f"Cannot create {folder}: {error.strerror}.", fix="Check the setting home and its permissions."
+                f"Cannot create {folder}: {error.strerror}.",
+                fix="Check the setting home and the permissions of its folder.",
             ) from error
         return folder

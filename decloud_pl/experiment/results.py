@@ -32,7 +32,7 @@ class Result:
         sweep: name of the sweep's folder; empty outside of a sweep.
         run: name of the experiment's folder.
         dataset: name of the data set; empty if the settings could not be composed.
-        architecture: of the trained model.
+        architecture: the trained model's architecture.
         parameters: the settings that determine a training's result, by dotted name.
         accuracy_before: top-1 accuracy of the base model on the test split, 0 to 1.
         accuracy_after: accuracy after a validator has applied the update file, 0 to 1.
@@ -40,7 +40,7 @@ class Result:
         gain_high: upper end of that interval.
         update_bytes: size of the update file.
         update_cid: CID of the update file.
-        encoding: of its entries.
+        encoding: the encoding of the update's entries.
         seconds: duration of the training, with loading and scoring.
         probe: the result of a probe before the training, see `decloud_pl.train.tune.probe.TunedValues`; None without
             one.
@@ -91,7 +91,7 @@ def read(path: Path) -> Result:
         given.pop("gain")
         result = Result(**given)
         if result.format != FORMAT:
-            raise ValueError(f"it has format {result.format!r} instead of {FORMAT}")
+            raise ValueError(f"its format is {result.format!r}, but this program reads format {FORMAT}")
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ConfigError(
             f"{path} is not an experiment's result: {first_line(error)}.", fix="Move the file away."
@@ -123,7 +123,7 @@ def _in_order(sweep: Path) -> list[Path]:
 
 
 def dataset_name(node: Mapping[str, Any]) -> str:
-    """Return the name of a node's data set."""
+    """Return the name of the data set that a configuration node describes."""
     entry = node.get("entry")
     return str(entry.get("name", "") if isinstance(entry, Mapping) else node.get("name", ""))
 
@@ -132,7 +132,7 @@ def differing(results: list[Result]) -> list[str]:
     """Return the parameters that differ between results, in a stable order."""
     every = dict.fromkeys(name for result in results for name in result.parameters)
     names = [name for name in every if len(_values(name, results)) > 1]
-    # Another class has other keys, so its name is enough.
+    # Two classes differ in their keys as well. The name of the class is enough.
     classes = [name for name in names if name.endswith(_CLASS)]
     return [name for name in names if not any(_follows(name, of, results) for of in classes)]
 
@@ -151,7 +151,7 @@ def worded(name: str, value: Any) -> str:
 
 
 def _follows(name: str, of: str, results: list[Result]) -> bool:
-    """Return whether a key of a group is determined by the group's class."""
+    """Return whether the class of a group determines the value of one of the group's keys."""
     if name == of or not name.startswith(of.removesuffix(_CLASS) + "."):
         return False
     pairs = {(json.dumps(result.parameters.get(of)), json.dumps(result.parameters.get(name))) for result in results}

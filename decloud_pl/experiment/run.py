@@ -46,7 +46,7 @@ def run_experiment(
         sweep: the sweep's name, for the result.
         on_progress: called in this thread.
         stop_requested: see `train_round`.
-        monotonic: returns the time in seconds.
+        monotonic: returns the seconds of a monotonic clock.
 
     Raises:
         ConfigError: the base model does not exist, or a node cannot be built.
@@ -81,7 +81,10 @@ def run_experiment(
 
         update = train_round(plan, Supervisor(tell, stop_requested, monotonic))
     if update is None:
-        raise TrainingError("Only the first of several processes has a result.", fix="Set trainer.devices=1.")
+        raise TrainingError(
+            "An experiment needs a single training process, because only the first process returns a result.",
+            fix="Set trainer.devices=1.",
+        )
     result = Result(
         sweep=sweep,
         run=folder.name,
@@ -147,10 +150,10 @@ def make_base_model(model: Mapping[str, Any], dataset: dict[str, Any], path: Pat
     """Write the chosen model with fresh weights, for the classes of a data set.
 
     Args:
-        model: its architecture and hyper-parameters.
-        dataset: the node of the data set.
+        model: the architecture and the hyper-parameters.
+        dataset: the configuration node of the data set.
         path: the model package to write.
-        seed: of the initial weights.
+        seed: the seed of the initial weights.
 
     Raises:
         ModelError: the architecture is unknown or does not accept the hyper-parameters.

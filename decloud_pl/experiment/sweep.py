@@ -35,11 +35,11 @@ _MOST_CHECKED = 32
 def job(_: DictConfig) -> float:
     """Run one experiment of a sweep, in the folder that Hydra created for it.
 
-    It composes the settings again, because Hydra's stored configuration has redacted addresses.
+    This function composes the settings again, because URLs are redacted in Hydra's stored configuration.
 
     Returns:
-        The accuracy after the update, which sweepers maximize; NaN without a score. The reason is then in
-        ``result.json``, and the sweep continues.
+        The accuracy after the update, which sweepers maximize, or NaN if there is no score. Then ``result.json`` states
+        the reason, and the sweep continues.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -73,15 +73,15 @@ def _given(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def without_shown(overrides: Sequence[str]) -> list[str]:
-    """Return a job's overrides without redacted addresses. The job reads those from the user's settings."""
+    """Return a job's overrides without those with a redacted URL, which the job reads from the user's settings."""
     return [text for text in overrides if not (text.startswith("++") and "://" in text and HIDDEN in text)]
 
 
 def expanded(overrides: Sequence[str], *folders: Path) -> list[str]:
-    """Return the command line with the parameters of its sweep. The command line's own values take precedence.
+    """Return the overrides with the parameters of the chosen sweep file. Values on the command line take precedence.
 
     Args:
-        overrides: of the command line. ``sweep=NAME`` refers to a file of ``conf/sweep``.
+        overrides: the command line's overrides. ``sweep=NAME`` refers to a file of ``conf/sweep``.
         folders: the built-in ``conf/`` and the user's.
 
     Raises:
@@ -114,17 +114,17 @@ def _parameters(file: Path) -> dict[str, Any]:
 
 
 def refuse_addresses(overrides: Sequence[str]) -> None:
-    """Refuse addresses with more than a host on a sweep's command line.
+    """Refuse a sweep's command line that contains a URL with a path, a query or a login, which may be a secret.
 
     Raises:
-        ConfigError: launchers would write the address into files, and the jobs could not restore it.
+        ConfigError: a URL may contain a secret. Launchers would write it into files; redacted, it is of no use to jobs.
     """
     for text in overrides:
         if redact(text) != text:
             key = text.lstrip("+").partition("=")[0]
             raise ConfigError(
                 f"The address in {key} may contain a key, and a sweep writes its command line into files.",
-                fix=f"Store it with: decloud-trainer config --set {key}=-",
+                fix=f"Store the address with: decloud-trainer config --set {key}=-",
             )
 
 
@@ -135,8 +135,8 @@ def _group(override: str) -> str:
 def forget_secrets(environ: MutableMapping[str, str]) -> None:
     """Remove secrets from the environment, because launchers pass it to their workers.
 
-    This includes settings with an address that may contain a key, unless ``DECLOUD_PASS_ENV`` names them. Experiments
-    do not query the chain, and data sets are downloaded before.
+    This includes settings with a URL that may contain a key, unless ``DECLOUD_PASS_ENV`` names them. Experiments do not
+    need these settings: they do not query the chain, and data sets are downloaded before the sweep starts.
     """
     home = default_home(environ)
     named = set(environ.get(PASS_ENV, "").replace(",", " ").split())
@@ -146,7 +146,10 @@ def forget_secrets(environ: MutableMapping[str, str]) -> None:
 
 
 def checked_points(given: Sources) -> Composed:
-    """Return the settings of a sweep's first experiment, after composing each value once, before any training starts.
+    """Compose each value of a sweep once, to find errors before any training starts.
+
+    Returns:
+        The settings of the first experiment.
 
     Raises:
         ConfigError: a key or choice is unknown, a value is invalid, or the task is not an experiment.
@@ -173,7 +176,7 @@ def _values(text: str, given: Sources) -> list[str]:
     try:
         (override,) = OverridesParser.create().parse_overrides([text])
     except HydraException:
-        return [text]  # composing it reports the error; or it is an address, which is quoted later
+        return [text]  # composing the text reports the error; or the text is a URL, which is quoted later
     if not override.is_sweep_override():
         return [text]
     key = text.partition("=")[0]

@@ -81,7 +81,7 @@ class GatewayServer:
         except ConnectionResetError as error:  # the client has disconnected, so the status does not matter
             raise web.HTTPRequestTimeout from error
         except StoreError as error:
-            logger.warning("Gateway: %s", error)
+            logger.warning("The gateway cannot serve %s: %s", cid, error)
             raise web.HTTPInternalServerError(text="The store's copy is damaged.\n") from error
 
     async def _block(self, request: web.Request, stored: Stored) -> web.Response:

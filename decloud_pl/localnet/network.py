@@ -235,7 +235,7 @@ class LocalNetwork:
         if before is not None and asked is not None and before != asked:
             raise LocalnetError(
                 f"The local network in {home} runs {before}, not {asked}.",
-                fix=f"Start it with {before}, or choose another folder with --home.",
+                fix=f"Start it with --dialect {before}, or choose another folder with --home.",
             )
         self._use(asked or before or NEWEST)
         self.vm.deploy(self._dialect.program_id, shared_object(self.dialect))

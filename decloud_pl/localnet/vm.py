@@ -49,8 +49,8 @@ _NOW = "now"
 class Execution:
     """The result of a transaction.
 
-    ``executed`` is None if the transaction was rejected before execution, or only simulated. ``error`` is None if it
-    succeeded.
+    ``executed`` is None if the transaction was rejected before execution, or only simulated. ``error`` is None if the
+    transaction succeeded.
     """
 
     error: TransactionErrorType | None
@@ -135,7 +135,7 @@ class Vm:
         return self._slot
 
     def _keep_time(self, now: float) -> None:
-        """Save the chain's time. If the disk is full, continue without: no transaction depends on this time yet."""
+        """Save the chain's time. If the disk is full, continue anyway: no transaction depends on this time yet."""
         try:
             self._ledger.set_fact(_NOW, repr(now).encode())
         except LocalnetError as error:
@@ -217,7 +217,7 @@ class Vm:
         return None
 
     def simulate(self, transaction: VersionedTransaction) -> Execution:
-        """Execute without effect. The caller checks blockhash and signatures."""
+        """Execute a transaction without effect. The caller checks its blockhash and signatures."""
         self.advance()
         result = self._svm.simulate_transaction(transaction)
         if isinstance(result, FailedTransactionMetadata):

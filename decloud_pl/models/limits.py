@@ -1,4 +1,4 @@
-"""The hyper-parameters of each architecture and their limits, because a stranger's package may have any values."""
+"""Limits for the hyper-parameters of architectures, because a stranger's package may have any values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decloud_pl.ranges import Range
 
 _LONGEST_SHOWN = 200
 LONGEST_NAME = 80
-"""Number of characters to show of a name from a stranger's file."""
+"""A message shows at most this many characters of a name from a stranger's file."""
 
 
 Limits = Mapping[str, Range]
@@ -21,7 +21,7 @@ def whole(low: int, high: int) -> Range:
 
 
 def one_of(*values: int) -> Range:
-    """Allow a few whole numbers."""
+    """Allow only these whole numbers."""
     return Range(f"one of {', '.join(map(str, values))}", lambda value: type(value) is int and value in values)
 
 
@@ -30,10 +30,10 @@ SHARE = Range("a number from 0 to less than 1", lambda value: type(value) in (in
 
 
 def complaint(hyper_parameters: Mapping[str, object], limits: Limits) -> str:
-    """Return what is wrong with hyper-parameters, as a sentence without its period; empty if they are valid."""
+    """Return how to correct invalid hyper-parameters, as a sentence without its period; empty if they are valid."""
     for name, value in hyper_parameters.items():
         if name not in limits:
-            return f"Use only {', '.join(limits)}"
+            return f"Use only the hyper-parameters {', '.join(limits)}"
         if not limits[name].holds(value):
             return f"{name} must be {limits[name].words}"
     return ""

@@ -21,7 +21,7 @@ def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Map
     ``given`` has the fields of the input specification that differ from the architecture's default.
 
     Raises:
-        ModelError: the input does not have a field, or a value is out of range.
+        ModelError: ``given`` has a field that the architecture's kind of input lacks, or a value is out of range.
     """
     usual = default_input(architecture, hyper_parameters)
     fields = [field.name for field in dataclasses.fields(usual)]
@@ -37,8 +37,8 @@ def make_spec(architecture: str, hyper_parameters: Mapping[str, Any], given: Map
 def make_package(path: Path, spec: ModelSpec, *, weights: Path | None = None, seed: int = 0) -> None:
     """Write a package.
 
-    ``weights`` is a ``.pt`` state dict, which the quarantine opens. None means fresh weights, with the same bytes for
-    the same seed.
+    ``weights`` is a ``.pt`` state dict, which the quarantine opens. With None the weights are random, and the same seed
+    always gives the same file.
 
     Raises:
         ModelError: the weights or the hyper-parameters do not fit. No file is written.

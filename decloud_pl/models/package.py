@@ -63,7 +63,10 @@ def _sort_metadata(path: Path) -> None:
     with path.open("r+b") as file:
         length = struct.unpack("<Q", file.read(8))[0]
         if len(data) > length:
-            raise ModelError("Cannot sort the header of the model package.", fix="Use plain tensor names.")
+            raise ModelError(
+                "Cannot sort the header of the model package.",
+                fix="Use only letters, digits, dots and underscores in the names of tensors.",
+            )
         file.write(data.ljust(length))
 
 

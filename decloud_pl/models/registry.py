@@ -28,12 +28,12 @@ PLUG_INS = "decloud_pl.architectures"
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network of this package.
+    """An architecture of this package.
 
     Attributes:
         target: ``module:class``. The class's keywords are the hyper-parameters, and all of them have defaults.
-        kind: of its input.
-        limits: of its hyper-parameters.
+        kind: whether the network takes images or texts.
+        limits: the allowed values of each hyper-parameter.
     """
 
     target: str
@@ -104,7 +104,7 @@ _WITHOUT_EXTRAS = {"googlenet": {"aux_logits": False}, "inception_v3": {"aux_log
 
 
 def build(architecture: str, hyper_parameters: HyperParameters) -> nn.Module:
-    """Return a model with fresh weights. It never loads weights from elsewhere.
+    """Return a network with random weights. Pretrained weights are never loaded or downloaded.
 
     Raises:
         ModelError: the architecture is unknown or does not accept the hyper-parameters.
@@ -115,17 +115,17 @@ def build(architecture: str, hyper_parameters: HyperParameters) -> nn.Module:
         try:
             return builder(**hyper_parameters)
         except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-            raise _cannot_build(architecture, hyper_parameters, "Correct its hyper-parameters") from error
+            raise _cannot_build(architecture, hyper_parameters, "Correct the hyper-parameters") from error
     raise _cannot_build(architecture, hyper_parameters, wrong)
 
 
 def known() -> list[str]:
-    """Return the names of this package's architectures and of plug-ins. torchvision's are available too."""
+    """Return the names of this package's architectures and of plug-ins, without those of torchvision."""
     return [*ARCHITECTURES, *(name for name in sorted(_plug_ins()) if name not in ARCHITECTURES)]
 
 
 def default_input(architecture: str, hyper_parameters: HyperParameters) -> InputSpec:
-    """Return the default input of an architecture: 32×32 images, or texts as its hyper-parameters require."""
+    """Return the default input of an architecture, with the image size or text length of its hyper-parameters."""
     own = ARCHITECTURES.get(architecture)
     numbers = {name: value for name, value in hyper_parameters.items() if type(value) is int}
     if own is not None and own.kind == "text":
@@ -196,10 +196,13 @@ def _load(name: str, entry: importlib.metadata.EntryPoint) -> Callable[..., nn.M
     except Exception as error:  # importing a plug-in may raise anything
         raise ModelError(
             f"The plug-in {entry.value} of the architecture {name} cannot be imported: {_in_short(error)}.",
-            fix="Reinstall or remove it.",
+            fix="Reinstall or remove the plug-in.",
         ) from error
     if not callable(loaded):
-        raise ModelError(f"The plug-in {entry.value} of the architecture {name} is not callable.")
+        raise ModelError(
+            f"The plug-in {entry.value} of the architecture {name} is not callable.",
+            fix="Name a function or a class that returns a torch.nn.Module.",
+        )
 
     def builder(**hyper_parameters: object) -> nn.Module:
         from torch import nn
@@ -210,7 +213,7 @@ def _load(name: str, entry: importlib.metadata.EntryPoint) -> Callable[..., nn.M
             raise ModelError(
                 f"The plug-in {entry.value} of the architecture {name} cannot be built with {shown(hyper_parameters)}: "
                 f"{_in_short(error)}.",
-                fix="Correct its hyper-parameters, or the plug-in.",
+                fix="Correct the hyper-parameters or the plug-in.",
             ) from error
         if not isinstance(network, nn.Module):
             raise ModelError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -87,7 +87,7 @@ class ModelSpec:
         """Check and read a package's metadata.
 
         Raises:
-            ModelError: a key is missing, too long or of the wrong kind, or the format is unknown.
+            ModelError: a value is missing, too long or of the wrong type, or the format is unknown.
         """
         if not isinstance(metadata, Mapping):
             raise ModelError("The file has no model description.", fix="Write it with decloud_pl.save_model.")
@@ -140,15 +140,18 @@ class BaseModel:
         return network
 
 
-def _input(fields: dict[str, Any]) -> InputSpec:
-    kind = fields.pop("kind", None)
+def _input(given: dict[str, Any]) -> InputSpec:
+    kind = given.pop("kind", None)
     known: dict[str, type[ImageInput] | type[TextInput]] = {"image": ImageInput, "text": TextInput}
     if not isinstance(kind, str) or kind not in known:
         raise ModelError("The model package's input has an unknown kind.", fix="Use image or text.")
     try:
-        specification = known[kind](**fields)
+        specification = known[kind](**given)
     except TypeError:
-        raise ModelError("The model package's input specification has unknown keys.") from None
+        raise ModelError(
+            "The model package's input specification has unknown keys.",
+            fix=f"Use only {', '.join(entry.name for entry in fields(known[kind]))}.",
+        ) from None
     if isinstance(specification, ImageInput):
         _check_image(specification)
     else:
@@ -160,16 +163,18 @@ def _check_image(image: ImageInput) -> None:
     if type(image.size) is not int or not 8 <= image.size <= 1024 or image.channels != 3:
         raise ModelError("The model package's input must have 8 to 1024 pixels per side and 3 channels.")
     if not _is_number(image.mean, -1e3, 1e3) or not _is_number(image.std, 1e-3, 1e3):
-        raise ModelError("The model package's normalization is out of range.")
+        raise ModelError("The model package's mean must be from -1000 to 1000, and its std from 0.001 to 1000.")
 
 
 def _check_text(text: TextInput) -> None:
     if text.tokenizer not in TOKENIZERS:
         raise ModelError("The model package's tokenizer is unknown.", fix=f"Known: {', '.join(TOKENIZERS)}.")
     if type(text.vocabulary) is not int or not 2 <= text.vocabulary <= MAX_VOCABULARY:
-        raise ModelError(f"The model package's vocabulary must be 2 to {MAX_VOCABULARY:,} numbers.")
+        raise ModelError(f"The model package's vocabulary must be a whole number from 2 to {MAX_VOCABULARY:,}.")
     if type(text.length) is not int or not 1 <= text.length <= MAX_TEXT_LENGTH:
-        raise ModelError(f"The model package's texts must be 1 to {MAX_TEXT_LENGTH:,} tokens long.")
+        raise ModelError(
+            f"The model package's text length must be a whole number of tokens from 1 to {MAX_TEXT_LENGTH:,}."
+        )
 
 
 def _is_number(value: object, low: float, high: float) -> bool:
@@ -182,7 +187,7 @@ def _text(metadata: Mapping[str, object], key: str) -> str:
     if not isinstance(value, str) or not value:
         raise ModelError(f"The model package has no {key}.")
     if len(value) > _LONGEST_FIELD:
-        raise ModelError(f"The model package's {key} is too long.")
+        raise ModelError(f"The model package's {key} has more than {_LONGEST_FIELD:,} characters.")
     return value
 
 
@@ -202,9 +207,9 @@ def why_unfit(model: BaseModel, *, kind: str, classes: int | None, name: str) ->
 
     Args:
         model: the base model.
-        kind: of the data set's samples, ``image`` or ``text``.
-        classes: of the data set; None if unknown.
-        name: of the data set.
+        kind: the kind of the data set's samples, ``image`` or ``text``.
+        classes: the data set's number of classes; None if unknown.
+        name: the data set's name.
     """
     if model.spec.input.kind != kind:
         return f"the base model takes {model.spec.input.kind} input, but the data set {name} has {kind} samples"

@@ -15,7 +15,7 @@ def check_torch() -> None:
     """Check the installed version without importing torch.
 
     Raises:
-        ConfigError: it is too old or missing.
+        ConfigError: torch is too old or not installed.
     """
     try:
         installed = version("torch")

@@ -43,9 +43,9 @@ class Seen:
     """The result of inspecting a base model.
 
     Attributes:
-        model: the model, or None if it cannot be used. Its file has been deleted.
+        model: the model, whose file has been deleted, or None if the model cannot be used.
         problem: why the model cannot be used; completes "not joined, …".
-        again_at: when to inspect it again, in seconds of the monotonic clock.
+        again_at: when to inspect the model again, in seconds of the monotonic clock.
         failures: consecutive failed inspections.
     """
 
@@ -77,11 +77,11 @@ class BaseModels:
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     def check(self, round_: Round, entry: Entry | None, *, now: int) -> Check:
-        """Return the check of a round's base model, from the inspections so far.
+        """Return the verdict on a round's base model from the inspections so far, without a download.
 
         Args:
             round_: the round.
-            entry: the data set to train on, or None if only its files describe it.
+            entry: the data set to train on, or None if only its files describe the data set.
             now: Unix seconds of the chain's clock.
         """
         if self.wishes.verify == "cid":

@@ -31,12 +31,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Conventions:
-    """Chooses a convention from the user's setting, the validator's completed rounds or its public software.
+    """Chooses a convention from the user's setting, else the validator's completed rounds, else its public software.
 
     Args:
         network: the user's settings of the network.
         dialect: the dialect of the network's program.
-        journal: holds the readings of completed rounds.
+        journal: holds what completed rounds show about their validators' conventions.
     """
 
     network: NetworkConfig
@@ -44,13 +44,17 @@ class Conventions:
     journal: JournalReader
 
     def of(self, validator: Pubkey | str | None) -> Choice:
-        """Return the convention of a validator; ``None`` stands for an unknown validator."""
+        """Return the convention to assume for a validator. Pass None for an unknown validator."""
         rate = self.network.gradient_rate
         if self.network.convention != AUTO:
-            return Choice(self.network.read_convention, rate, "network.convention is set to it")
+            return Choice(self.network.read_convention, rate, "network.convention sets it")
         for reading in [] if validator is None else readings(self.journal, str(validator)):
             if reading.convention is not None:  # the latest conclusive round
-                return Choice(reading.convention, rate, f"the validator's shares in round {reading.round_id} show it")
+                return Choice(
+                    reading.convention,
+                    rate,
+                    f"the shares that the validator gave in round {reading.round_id} fit it best",
+                )
         assumed = self.dialect.reading
         why = "no round of this validator shows its convention, and its public software is meant to use this one"
         return Choice(assumed.convention, rate, why)

@@ -69,7 +69,7 @@ class Discovery:
         return [*self._unfinished(), *await self._fitting()]
 
     async def catch_up(self) -> list[int]:
-        """Read the new rounds and the open rounds again."""
+        """Read the new rounds, and read the known open rounds again."""
         known = dict(self._open)
         is_open, self._known_rounds = await self._steps.chain.open_rounds_again(known.values(), self._known_rounds)
         still_open = {round_.id: round_ for round_ in is_open if self._steps.journal.get(round_.id) is None}
@@ -136,7 +136,7 @@ class Discovery:
         return fitting
 
     async def _recognise(self, submissions: list[Submission]) -> None:
-        """Add rounds that this wallet joined by other means, and unclaimed rewards, to the journal."""
+        """Add rounds that this wallet joined outside this daemon, and unclaimed rewards, to the journal."""
         steps = self._steps
         rounds = await steps.chain.rounds_by_id([entry.round_id for entry in submissions])
         for entry in submissions:
@@ -147,7 +147,7 @@ class Discovery:
                 continue
             known = steps.journal.get(entry.round_id)
             if known is None:
-                steps.keep(self._joining.record(round_, "joined by other means"))
+                steps.keep(self._joining.record(round_, "joined outside this daemon"))
             elif known.state.is_final and round_.status is RoundStatus.COMPLETED:
                 steps.keep(replace(known, state=State.SUBMITTED, reason="its reward is not claimed yet", attempts=0))
 

@@ -47,7 +47,8 @@ logger = logging.getLogger(__name__)
 _PASSING = (RpcUnavailable, StoreUnavailable, ContentNotFound, TransactionExpired, InsufficientFunds)
 """Failures of other services, or an empty wallet. The daemon retries until the round's deadline."""
 _NO_ATTEMPT = (ExecutorUnavailable, TrainingStopped, MachineShortage)
-"""No failures of the round: no machine had room for it, or the user stopped it. It keeps its slot and its attempts."""
+"""Errors that are no failures of the round: no machine had room for it, or the user stopped it. They do not count as
+attempts, and the round keeps its slot."""
 _NO_ATTEMPT_PAUSE = 15.0
 _NEVER_GIVEN_UP = (State.SUBMITTED, State.CLAIMING)
 _MAX_ATTEMPTS = 4
@@ -71,7 +72,7 @@ class Driver:
 
     Args:
         steps: the effects: transactions, trainings, uploads.
-        policy: the user's wishes.
+        policy: the user's rules for the daemon.
         now: Unix seconds of this machine.
 
     Attributes:
@@ -211,7 +212,7 @@ class Driver:
                 self.discovery.forget(round_id)
                 return None
             if view.submission is not None:
-                return steps.keep(self._joining.record(view.round, "joined by other means"))
+                return steps.keep(self._joining.record(view.round, "joined outside this daemon"))
             taken = {record.round_id for record in [*self.ended, *steps.journal.unfinished()]}
             if policy.stop_after is not None and len(taken) >= policy.stop_after:
                 return None
@@ -291,7 +292,7 @@ class Driver:
             training.reschedule(asyncio.get_running_loop().time())
 
     async def _wait(self, record: RoundRecord) -> None:
-        """Download the base model while the chain does not change; end a withheld round in a bounded run."""
+        """Download the base model while the round waits. In a bounded run (see `Policy`), end a withheld round."""
         if record.state is State.WAITING and self._policy.auto_train:
             await self._steps.fetch_base_model(record)
         ended = {record.round_id for record in self.ended}
@@ -300,7 +301,7 @@ class Driver:
             self._end(record)
 
     def _leave(self, step: str, record: RoundRecord, view: View) -> None:
-        """Report, once in a run, that a step is left to the user. A bounded run then ends the round before a claim."""
+        """Report, once in a run, that a step is left to the user. A bounded run then ends a round left unclaimed."""
         round_, place = view.round, view.submission
         if (record.round_id, step) in self._left or round_ is None or place is None:
             return

@@ -115,7 +115,7 @@ class Trouble:
     """A failure.
 
     Attributes:
-        round_id: the round that failed; None for a failure of no single round.
+        round_id: the round that failed; None if the failure concerns no single round.
         message: the failure and, if something follows, what happens next.
         cause: the failure alone.
         of_machine: whether this machine lacks a resource, so that the user has to act.

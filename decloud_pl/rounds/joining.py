@@ -1,4 +1,4 @@
-"""Decide whether to join a round: the only place for the daemon, ``explain`` and sessions."""
+"""Decide whether to join a round. The daemon, ``explain`` and sessions all use this decision."""
 
 from __future__ import annotations
 

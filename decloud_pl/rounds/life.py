@@ -144,11 +144,11 @@ def _after_training(record: RoundRecord, round_: Round, submission: Submission, 
 
 
 def _though(record: RoundRecord) -> str:
-    """Compare a verdict of no gain with the gain expected from held-out data, and name a possible cause."""
+    """Return a clause about the gain that held-out data predicted, with a possible cause, or "" without a gain."""
     if record.gain_low is None or record.gain_high is None or record.gain_low <= 0:
         return ""
     expected = f"{record.gain_low * 100:.1f} to {record.gain_high * 100:.1f} points"
     return (
-        f", although held-out data predicted a gain of {expected}; it may read updates by another convention than "
-        f"{record.convention or 'network.convention'} (check with `decloud-trainer convention`)"
+        f", although held-out data predicted a gain of {expected}; the validator may read updates by another "
+        f"convention than {record.convention or 'network.convention'} (check with `decloud-trainer convention`)"
     )

@@ -100,7 +100,7 @@ def training_plan(
         dataset: the data set's node.
         base_model: see `RoundFile`.
         folder: see `RoundFile`.
-        name: of the round or the experiment, for its logger.
+        name: the name of the round or experiment, for its logger.
         threads: see `RoundFile`.
         finish_by: see `RoundFile`.
         score_split: see `RoundFile`.

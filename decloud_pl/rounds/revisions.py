@@ -30,8 +30,8 @@ class Revisions:
     """Detects the program's revision, stores it in the journal and sets the current dialect.
 
     Args:
-        rpc: the network.
-        dialect: set to the detected revision.
+        rpc: the network's RPC client.
+        dialect: the dialect that is switched to the detected revision.
         journal: stores the detected revision.
         reporter: receives an event for every change.
         payer: the address of the daemon's wallet.
@@ -70,7 +70,7 @@ class Revisions:
         return self._dialect.candidates()
 
     async def begin(self) -> None:
-        """Use the revision from the journal. Detect it if that one is missing, undecided or a day old.
+        """Use the revision from the journal. If that is missing, undecided or a day old, detect the revision on chain.
 
         Raises:
             ChainError: no endpoint answers.
@@ -85,7 +85,7 @@ class Revisions:
         self._report()
 
     async def look(self) -> None:
-        """Detect which revision runs now.
+        """Detect the program's current revision, and report a change.
 
         Raises:
             ChainError: no endpoint answers.

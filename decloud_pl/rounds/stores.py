@@ -79,12 +79,12 @@ def make_gateways(network: NetworkConfig, storage: StorageConfig) -> GatewayRead
 
 
 def make_reader(network: NetworkConfig, storage: StorageConfig, home: Path) -> CachedReader:
-    """Return a reader of the network's gateways with this machine's cache."""
+    """Return a reader that fetches through the network's gateways and caches the files in the home folder."""
     return CachedReader(make_gateways(network, storage), home / "cache")
 
 
 def make_publisher(stores: Sequence[Store], storage: StorageConfig, network: NetworkConfig) -> StorePublisher:
-    """Return a publisher that tries these stores in order and verifies uploads through the network's gateways."""
+    """Return a publisher that tries these stores in order and reads each upload back through the network's gateways."""
     reader = make_gateways(network, storage)
     return StorePublisher(stores, reader, read_back_seconds=storage.read_back_seconds)
 

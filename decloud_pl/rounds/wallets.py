@@ -75,7 +75,7 @@ def keypair(config: WalletConfig, secrets: Secrets) -> Wallet:
         # Otherwise another wallet than the configured one would earn and pay.
         raise WalletError(
             f"keypair_path: the key file {path} does not exist.",
-            fix="Correct keypair_path, or create the file with `wallet new`.",
+            fix="Correct keypair_path, or create the file with `decloud-trainer wallet new`.",
         )
     return load_wallet(
         keypair_path=path,

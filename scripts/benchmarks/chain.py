@@ -103,7 +103,7 @@ async def measure(parts: list[str], *, random_kills: int, rounds: int) -> dict[s
 
 
 def main() -> int:
-    """Print the figures; return 1 if one misses its goal."""
+    """Print the figures; return 1 if a figure misses its goal."""
     parser = argparse.ArgumentParser(prog="scripts/bench chain", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure only this part (may be repeated)")

@@ -1,7 +1,8 @@
-"""What looks at the chain cost with 10,000, 100,000 and 1,000,000 rounds on it: scripts/bench growth [--json].
+"""Measure the cost of reading a chain with 10,000, 100,000 and 1,000,000 rounds: scripts/bench growth [--json].
 
-The accounts are made when they are asked for (tests/harness/vast.py), one round per minute, 100 of the latest open. The
-daemon's figures are those of its own process, forked from one that has everything imported; `list` is a whole command.
+A fake server (tests/harness/vast.py) creates the accounts on request: one round per minute, and the latest 100 rounds
+are open. The daemon's figures exclude the imports, because its process is forked from one that has imported everything.
+The figures of `list` are those of the whole command.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from decloud_pl.cli import main
 if main(sys.argv[1:]):
     sys.exit(1)
 usage = resource.getrusage(resource.RUSAGE_SELF)
-# Not ru_maxrss: it begins with the memory of the process that this one was forked from.
+# Not ru_maxrss, which starts at the memory of the parent that this process was forked from.
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
 print(json.dumps([usage.ru_utime + usage.ru_stime, int(peak.split()[1]) / 1024]))
 """
@@ -43,13 +44,13 @@ print(json.dumps([usage.ru_utime + usage.ru_stime, int(peak.split()[1]) / 1024])
 
 @dataclass(frozen=True)
 class Cost:
-    """What something took.
+    """The cost of an operation.
 
     Attributes:
-        cpu_seconds: of its process.
-        peak_mb: of its process's resident memory.
-        requests: that it made.
-        kilobytes: of the answers.
+        cpu_seconds: the CPU seconds of the process.
+        peak_mb: the peak of the process's resident memory.
+        requests: the number of requests to the chain.
+        kilobytes: the size of the answers.
     """
 
     cpu_seconds: float
@@ -59,7 +60,7 @@ class Cost:
 
 
 async def daemon(chain: VastChain, home: Path, nursery: Nursery) -> dict[str, Cost]:
-    """A daemon's first look and its hourly one."""
+    """Measure a daemon's comparison with the chain at its start, and the hourly one."""
     spec = Spec(chain.url, [f"ws://{NOWHERE}"], f"http://{NOWHERE}", str(home / "store"), str(home), seed=1)
     chain.taken()
     await nursery.start(spec, reconcile_only=True)
@@ -67,7 +68,7 @@ async def daemon(chain: VastChain, home: Path, nursery: Nursery) -> dict[str, Co
     if await nursery.ended():
         raise RuntimeError("the daemon failed")
     methods, sent = chain.taken()
-    asked, kilobytes = sum(methods.values()) // 2, sent / 2000  # both looks ask for the same
+    asked, kilobytes = sum(methods.values()) // 2, sent / 2000  # both send the same requests
     return {
         "start": Cost(measured["start_cpu_seconds"], measured["peak_mb"], asked, kilobytes),
         "hourly look": Cost(measured["cpu_seconds"], measured["peak_mb"], asked, kilobytes),
@@ -75,7 +76,7 @@ async def daemon(chain: VastChain, home: Path, nursery: Nursery) -> dict[str, Co
 
 
 async def listed(chain: VastChain, home: Path, _: Nursery) -> dict[str, Cost]:
-    """`list --status training`."""
+    """Measure the command `list --status training`."""
     chain.taken()
     arguments = ["list", "--status", "training", f"network.rpc_url={chain.url}"]
     child = await asyncio.create_subprocess_exec(
@@ -101,7 +102,7 @@ async def measure(repeats: int) -> dict[str, Any]:
     samples: dict[tuple[str, int], list[Cost]] = {}
     parts: tuple[Part, ...] = (daemon, listed)
     try:
-        for repeat in range(repeats):  # the sizes in turn, so that what else runs on the machine meets all of them
+        for repeat in range(repeats):  # the sizes take turns, so that other load on the machine affects all of them
             for size in SIZES:
                 with tempfile.TemporaryDirectory() as name:
                     async with VastChain(size) as chain:
@@ -124,16 +125,18 @@ async def measure(repeats: int) -> dict[str, Any]:
 
 
 def _differences(costs: list[Cost]) -> dict[str, float]:
-    """How much more the dearest takes than the cheapest."""
+    """Return by how much the largest cost exceeds the smallest, as a share of the smallest, for each figure."""
     rows = [asdict(cost) for cost in costs]
     return {name: round(max(row[name] for row in rows) / min(row[name] for row in rows) - 1, 3) for name in rows[0]}
 
 
 def main() -> int:
-    """Prints the figures; returns 1 where two sizes differ by more than 20 %."""
+    """Print the figures; return 1 if a figure differs by more than 20 % between two sizes."""
     parser = argparse.ArgumentParser(prog="scripts/bench growth", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="the median of so many (default 7)")
+    parser.add_argument(
+        "--repeats", type=int, default=7, metavar="N", help="number of measurements for each median (default 7)"
+    )
     arguments = parser.parse_args()
     found = asyncio.run(measure(arguments.repeats))
     if arguments.json:

@@ -100,7 +100,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def courses(rounds: int, *, steps: int, base_steps: int) -> list[Course]:
-    """Return rounds of every strength, from large first gains to fine-tuning with almost no gain."""
+    """Return the parameters of rounds with large to almost no gains, by the training steps of the base model."""
     found = []
     for seed in range(rounds):
         kind, strength = seed % 3, 1 + seed // 3 % 8

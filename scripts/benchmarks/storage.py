@@ -91,7 +91,7 @@ def make_file(path: Path, size: int) -> None:
 
 
 def main() -> int:
-    """Print the figures; return 1 if one misses its goal."""
+    """Print the figures; return 1 if a figure misses its goal."""
     parser = argparse.ArgumentParser(prog="scripts/bench storage", description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--size", type=int, default=500_000_000, metavar="BYTES", help="size of the file")

@@ -54,7 +54,7 @@ _STATES = (State.SEEN, State.JOINING, State.WAITING, State.TRAINING, State.PUBLI
 
 @dataclass
 class Turn:
-    """A turn with some of the worker's messages: its steps, its wall-clock seconds and its CPU seconds."""
+    """A part of the training, either watched or not: its steps, its wall-clock seconds and its CPU seconds."""
 
     watched: bool
     steps: int = 0
@@ -258,7 +258,7 @@ def ask(port: int, path: str, cookie: str) -> tuple[str, float]:
 
 
 def main() -> int:
-    """Print the figures; return 1 if one misses its goal."""
+    """Print the figures; return 1 if a figure misses its goal."""
     parser = argparse.ArgumentParser(prog="scripts/bench view", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--epochs", type=int, default=40, metavar="N", help="epochs of the training")

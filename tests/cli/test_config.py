@@ -138,8 +138,8 @@ def test_set_keeps_settings(
         (["--add-path", "mnits:/"], 3, "Did you mean 'mnist'?"),
         (["--remove-mapping", "custom"], 3, "mappings has no entry 'custom'. Entries: none."),
         (["--remove-path", "mnist"], 3, "paths has no entry 'mnist'."),
-        (["--show", "--reset"], 2, "These options exclude each other."),
-        (["--set", "epochs=2", "batch_size=3"], 2, "Save it with --set batch_size=3."),
+        (["--show", "--reset"], 2, "--show and --reset cannot be used together."),
+        (["--set", "epochs=2", "batch_size=3"], 2, "To save it, use --set batch_size=3."),
         (["--show", "epoch=2"], 3, "Did you mean 'epochs'?"),
     ],
 )

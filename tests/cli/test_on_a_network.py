@@ -95,7 +95,7 @@ async def test_the_error_for_an_unknown_data_set_shows_how_to_map_it(
     """The documentation calls this "Dataset not found"."""
     number = str(await world.post(dataset="food101"))
     said = (await ask("explain", number)).out
-    assert "does not join it: The data set food101 is not supported." in said
+    assert "does not join this round: The data set food101 is not supported." in said
     assert "Map it with `decloud-trainer config --add-mapping food101:NAME`" in said
     assert run("config", "--add-mapping", "food101:digits").code == 0
     assert "food101, trained on digits" in (await ask("explain", number)).out

@@ -163,7 +163,7 @@ WRONG: list[tuple[list[str], int, str]] = [
     (["paths.mnits=/data"], 3, "paths: unknown data set 'mnits'. Did you mean 'mnist'?"),
     (["--cfg", "jobb"], 2, "invalid choice: 'jobb'"),
     (["--fly"], 2, "Unrecognized arguments: --fly."),
-    (["-m", "--cfg", "job", "task=experiment", "epochs=1,2"], 2, "A sweep has several configurations."),
+    (["-m", "--cfg", "job", "task=experiment", "epochs=1,2"], 2, "but a sweep has several."),
 ]
 
 

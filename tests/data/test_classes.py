@@ -56,7 +56,7 @@ def test_the_parts_share_their_numbers(tmp_path: Path) -> None:
 
 def test_class_folders_from_one_need_a_word_of_the_user(tmp_path: Path) -> None:
     write_classes(tmp_path, *map(str, range(1, 11)))
-    with pytest.raises(DatasetError, match=r"numbers from 1 to 10.*Append \?first_label=1 to .*\?first_label=0 if"):
+    with pytest.raises(DatasetError, match=r"numbers from 1 to 10.*Append \?first_label=1 to .*\?first_label=0"):
         UserFiles("custom", str(tmp_path), 10)
     assert labels_by_value(UserFiles("custom", f"{tmp_path}?first_label=1", 10)) == {n: {n} for n in range(10)}
     as_named = UserFiles("custom", f"{tmp_path}?first_label=0")

@@ -132,7 +132,7 @@ def test_the_next_place_is_tried(web: WebServer, data: DataFolder) -> None:
 
 def test_no_place_has_it(web: WebServer, data: DataFolder) -> None:
     web.faults["/file"] = [429] * 5
-    with pytest.raises(DatasetNotFound, match=r"\(127\.0\.0\.1: the server returned 404; 127\.0\.0\.1: .* 429\)"):
+    with pytest.raises(DatasetNotFound, match=r"\(127\.0\.0\.1: the server returned HTTP 404; 127\.0\.0\.1: .* 429\)"):
         download(declare(web, urls=[f"{web.url}/gone", f"{web.url}/file"]), data)
 
 
@@ -186,7 +186,7 @@ def test_a_length_or_a_part_that_makes_no_sense_costs_one_try_at_most(
 
 def test_a_server_without_the_part_that_nobody_asked_for(web: WebServer, data: DataFolder) -> None:
     web.faults["/file"] = [416]
-    with pytest.raises(DatasetNotFound, match="the server returned 416"):
+    with pytest.raises(DatasetNotFound, match="the server returned HTTP 416"):
         download(declare(web), data)
 
 
@@ -203,7 +203,7 @@ def test_a_wrong_length_never_gives_another_file(web: WebServer, data: DataFolde
 def test_a_server_that_redirects_in_a_circle_is_left_at_once(web: WebServer, data: DataFolder) -> None:
     web.faults["/file"] = ["redirect"] * 100
     naps = Naps()
-    with pytest.raises(DatasetNotFound, match="the server redirects too often"):
+    with pytest.raises(DatasetNotFound, match="the server redirects more than 10 times"):
         download(declare(web), data, naps)
     assert naps.seconds == []
 

@@ -71,5 +71,5 @@ def test_a_home_of_another_dialect_is_refused_in_one_sentence(tmp_path: Path) ->
     assert (tmp_path / "localnet" / STATE_FILE).exists()
     done = demo(tmp_path, "--dialect", "v1.2")
     assert done.returncode == 12
-    assert "runs v1.1, not v1.2. Start it with v1.1, or choose another folder with --home." in done.stderr
+    assert "runs v1.1, not v1.2. Start it with --dialect v1.1, or choose another folder with --home." in done.stderr
     assert "Traceback" not in done.stderr

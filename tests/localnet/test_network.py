@@ -81,7 +81,9 @@ def test_another_dialect_than_the_folders_is_refused(tmp_path: Path) -> None:
     with LocalNetwork(tmp_path, agents=None, dialect="v1.0"):
         pass
     with (
-        pytest.raises(LocalnetError, match=r"runs v1\.0, not v1\.2\. Start it with v1\.0, or choose another folder"),
+        pytest.raises(
+            LocalnetError, match=r"runs v1\.0, not v1\.2\. Start it with --dialect v1\.0, or choose another folder"
+        ),
         LocalNetwork(tmp_path, agents=None, dialect="v1.2"),
     ):
         pass

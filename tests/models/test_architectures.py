@@ -94,7 +94,7 @@ def test_torchvisions_models_come_without_their_weights() -> None:
     first = build("mobilenet_v3_small", {"num_classes": 3}).state_dict()
     second = build("mobilenet_v3_small", {"num_classes": 3}).state_dict()
     assert not torch.equal(first["features.0.0.weight"], second["features.0.0.weight"])
-    with pytest.raises(ModelError, match="Use only num_classes"):
+    with pytest.raises(ModelError, match="Use only the hyper-parameters num_classes"):
         build("mobilenet_v3_small", {"weights": "DEFAULT"})
     with pytest.raises(ModelError, match="no architecture 'fasterrcnn_resnet50_fpn'"):
         build("fasterrcnn_resnet50_fpn", {})
@@ -108,9 +108,9 @@ def test_torchvisions_models_come_without_their_weights() -> None:
         ("resnet", {"depth": 10**6}, "depth must be one of 18, 34, 50, 101, 152"),
         ("text_bag", {"vocabulary": 10**12}, "vocabulary must be"),
         ("text_transformer", {"dropout": 1.0}, "dropout must be a number from 0 to less than 1"),
-        ("text_transformer", {"heads": 3}, "Correct its hyper-parameters"),
-        ("vit_tiny", {"patch_size": 5}, "Correct its hyper-parameters"),
-        ("simple_cnn", {"x" * 10_000: 1}, "Use only num_classes"),
+        ("text_transformer", {"heads": 3}, "Correct the hyper-parameters"),
+        ("vit_tiny", {"patch_size": 5}, "Correct the hyper-parameters"),
+        ("simple_cnn", {"x" * 10_000: 1}, "Use only the hyper-parameters num_classes"),
     ],
 )
 def test_hyper_parameters_have_limits(name: str, hyper_parameters: dict[str, object], sentence: str) -> None:
@@ -147,9 +147,9 @@ def test_an_input_that_the_network_cannot_take(name: str, given: ImageInput | Te
     ("field", "sentence"),
     [
         ({"tokenizer": "bpe"}, "tokenizer is unknown"),
-        ({"vocabulary": 1}, "vocabulary must be 2 to 1,000,000"),
+        ({"vocabulary": 1}, "vocabulary must be a whole number from 2 to 1,000,000"),
         ({"vocabulary": 2.5}, "vocabulary must be"),
-        ({"length": 5000}, "1 to 4,096 tokens"),
+        ({"length": 5000}, "from 1 to 4,096"),
     ],
 )
 def test_the_text_input_has_a_schema(field: dict[str, object], sentence: str) -> None:

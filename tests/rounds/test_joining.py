@@ -64,5 +64,5 @@ def test_many_rounds_are_decided_as_each_alone(journal: Journal) -> None:
 def test_an_unknown_data_set_keeps_its_name_in_the_first_row(journal: Journal) -> None:
     joining = Joining(Policy(Criteria(), resolve=to_digits), journal)
     strange: Round = dataclasses.replace(ROUND, dataset="strange")
-    assert joining.record(strange, "joined by other means").resolved_dataset == "strange"
+    assert joining.record(strange, "joined outside this daemon").resolved_dataset == "strange"
     assert joining.record(ROUND, "it fits").resolved_dataset == "digits"

@@ -19,7 +19,7 @@ import click
 from decloud_pl.cli.arguments import as_json, command, complete_settings, overrides
 from decloud_pl.errors import UsageError
 
-_SET = "save a setting; the value - asks for a secret with hidden input"
+_SET = "save a setting; with KEY=- you type the value with hidden input"
 
 
 @command(__doc__)
@@ -48,16 +48,21 @@ def run(
     overrides: list[str],
     **changes: Sequence[str],
 ) -> int:
-    actions = [show, preset is not None, reset, edit, any(changes.values())]
-    if sum(actions) > 1:
-        raise UsageError("These options exclude each other.", fix="See decloud-trainer config --help.")
-    if overrides and sum(actions) > show:
-        raise UsageError(f"{overrides[0]} works only with --show.", fix=f"Save it with --set {overrides[0]}.")
+    of_changes = (f"--{name.replace('_', '-')}" for name, values in changes.items() if values)
+    first_change = next(of_changes, "")
+    actions = {"--show": show, "--preset": preset is not None, "--reset": reset, "--edit": edit}
+    chosen = [name for name, on in {**actions, first_change: bool(first_change)}.items() if on]
+    if len(chosen) > 1:
+        raise UsageError(f"{chosen[0]} and {chosen[1]} cannot be used together.", fix="Run config once for each.")
+    if overrides and chosen not in ([], ["--show"]):
+        raise UsageError(
+            f"{overrides[0]} without --set works only with --show.", fix=f"To save it, use --set {overrides[0]}."
+        )
     from decloud_pl.cli.config import change, shown
 
-    if sum(actions) == show:
+    if chosen in ([], ["--show"]):
         shown.print_settings(overrides, json=as_json, origin=origin)
-    elif any(changes.values()):
+    elif first_change:
         change.change(changes, keyring=keyring, json=as_json)
     elif reset:
         change.reset(json=as_json)

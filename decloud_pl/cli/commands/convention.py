@@ -1,7 +1,7 @@
 """Detect how this network's validators read updates.
 
 Downloads the files of completed rounds, scores them under each convention on this machine, and compares the scores with
-the shares that the validators gave. Needs no wallet and sends no transaction.
+the shares of the reward that the validators gave. Needs no wallet and sends no transaction.
 
 Examples:
   decloud-trainer convention
@@ -63,7 +63,7 @@ def run(rounds: int, as_json: bool, overrides: list[str]) -> int:
 
 
 def show(record: Record, configured: str) -> None:
-    """Print what each round shows, and the conclusion for the setting."""
+    """Print what each round shows, and what follows for the setting ``network.convention``."""
     from decloud_pl.cli.ui.output import print_table
 
     rows = [

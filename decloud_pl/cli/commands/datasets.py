@@ -65,7 +65,9 @@ def _download(names: Sequence[str], catalog: Catalog) -> None:
         if wanted.find(None, catalog.data) is not None:
             continue
         if not wanted.downloads:
-            raise UsageError(f"The data set {name} needs no download: a dependency contains it.", fix="Just use it.")
+            raise UsageError(
+                f"The data set {name} needs no download: a dependency contains it.", fix="Leave out --download."
+            )
         download(wanted, catalog.data)
 
 

@@ -125,7 +125,7 @@ async def _stop_with(gone: asyncio.Event, daemon: Daemon) -> None:
 
 
 def _demo_wallet(path: Path) -> Wallet:
-    """Open or create the demo's own wallet, so that the demo never uses the user's."""
+    """Open or create the demo's own wallet. The demo never uses the user's wallet."""
     from decloud_pl.chain.wallet import create_wallet, load_wallet
 
     if path.exists():

@@ -51,5 +51,6 @@ def run(round_id: int, as_json: bool, overrides: list[str]) -> int:
     print(f"\nThe daemon assumes that the validator reads updates as {choice.convention}: {choice.why}.")
     if written != choice.convention:
         print(f"update.convention is {written}, so the validator would misread your update.")
-    print(f"The daemon {'would join it' if failed is None else f'does not join it: {failed.detail}'}.")
+    verdict = "would join this round" if failed is None else f"does not join this round: {failed.detail}"
+    print(f"The daemon {verdict}.")
     return 0

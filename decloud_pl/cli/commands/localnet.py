@@ -52,7 +52,7 @@ _FASTEST = 1000
     "--architecture",
     multiple=True,
     metavar="NAME",
-    help="architecture of base models; each data set gets the first that fits (repeatable)",
+    help="architecture of the base models; each data set gets the first that fits (repeatable)",
 )
 @click.option("--data", type=FILE, metavar="DIR", help="the validator's data folder")
 @click.option("--open-rounds", type=WholeNumber(1), default=1, metavar="N", help="open rounds at a time (default 1)")
@@ -124,7 +124,7 @@ def _agent_options(
     except ValueError as error:
         raise UsageError(f"--reward: {error}.", fix="Example: --reward 0.5.") from error
     if not lamports or rounds < 0:
-        raise UsageError("--reward must be greater than 0, and --rounds at least 0.")
+        raise UsageError(f"--reward must be greater than 0 and --rounds at least 0 (got {reward} and {rounds}).")
     data = None if data is None else data.expanduser().resolve()
     folder = DataFolder.from_node({"folder": data, "download": False})
     offers = make_offers(dataset or ("custom",), architecture, folder, get_dialect(dialect or NEWEST))

@@ -42,7 +42,7 @@ run = group(__doc__)
     "of_input",
     multiple=True,
     metavar="KEY=VALUE",
-    help="of the input: size, mean, std for images; vocabulary, length for texts",
+    help="a value of the input: size, mean, std for images; vocabulary, length for texts",
 )
 @click.option("--weights", type=FILE, metavar="FILE.pt", help="a state dict (default: random weights)")
 @click.option("--seed", type=int, default=0, metavar="N", help="seed of random weights (default 0)")

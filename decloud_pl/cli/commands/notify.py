@@ -1,6 +1,7 @@
 """Test the notifications.
 
-They go to the Apprise addresses in the secret notify_urls; set it with `decloud-trainer config --set notify_urls=-`.
+Notifications go to the Apprise addresses in the secret notify_urls. Set this secret with
+`decloud-trainer config --set notify_urls=-`.
 
 Examples:
   decloud-trainer notify test

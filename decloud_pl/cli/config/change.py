@@ -30,7 +30,7 @@ _PAIRS = {"mapping": "custom:digits", "path": "mnist:/data/mnist"}  # the tables
 
 @dataclass(frozen=True)
 class Change:
-    """A new value for a setting or for one key of a table; ``shown`` is None if it is removed."""
+    """A new value for a setting or for one key of a table. ``shown`` is the value to print; None removes the value."""
 
     setting: str
     value: Any = None
@@ -129,7 +129,8 @@ def _assignment(text: str, home: Path, *, keyring: bool) -> Change:
         return Change(setting.name, value, to_display(redact_tree(value)))
     if not asked:
         print(
-            f"Your shell's history contains {setting.name} now; {setting.name}=- asks for it instead.",
+            f"Your shell's history contains {setting.name} now. "
+            f"To type it with hidden input, use --set {setting.name}=-.",
             file=sys.stderr,
         )
     secret = checked_secret(setting.name, word)

@@ -45,9 +45,10 @@ def check_names(
 
 
 def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Collection[str] = ()) -> None:
-    """Warn on stderr about mapped names that look misspelled, and about unknown ones in ``stored``.
+    """Warn on stderr about mapped names that look misspelled, and about unknown names in ``stored``.
 
-    Unknown names are allowed, because a future round can have a new data set.
+    ``stored`` are the names that the command is about to save. Unknown names are allowed, because a future round can
+    have a new data set.
     """
     from decloud_pl.chain.dialects import get_dialect
 
@@ -56,7 +57,7 @@ def warn_of_mappings(mappings: Mapping[str, str], dialect: str, *, stored: Colle
         close = difflib.get_close_matches(name, known, n=1)
         if name in known or not (close or name in stored):
             continue
-        hint = f"Did you mean {close[0]!r}?" if close else "The mapping applies as soon as a round has it."
+        hint = f"Did you mean {close[0]!r}?" if close else "The mapping applies as soon as a round uses it."
         print(f"mappings.{name}: the network does not have the data set {name!r} yet. {hint}", file=sys.stderr)
 
 

@@ -31,7 +31,7 @@ def open_settings(overrides: Sequence[str]) -> Settings:
 
 
 def checked(given: Sources, *, stored: Collection[str] = ()) -> Composed:
-    """Compose and check settings that were read before.
+    """Compose the settings from their sources, and check them.
 
     For the settings in ``stored``, which the command is about to save, it also checks the files and warns about
     mappings of unknown data sets.

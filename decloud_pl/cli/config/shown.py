@@ -70,14 +70,15 @@ def show(composed: Composed) -> list[Shown]:
             if not value:
                 continue
         found.append(Shown(name, value, given.origin(place)))
-    # A key of a free group is shown only if config.json sets it, or if its short name cannot express the value.
+    # A key of a group without a fixed schema is shown only if config.json sets it, or if its short name cannot express
+    # the value.
     own = [entry.name for entry in given.kept.values() if entry.name not in (*leaves(given.home), *OLD, *outside)]
     own += [place for short, place in SHORT.items() if value_at(settings, short) is None and place not in own]
     return found + [Shown(name, redact_tree(value_at(settings, name)), given.origin(name)) for name in own]
 
 
 def value_at(settings: object, place: str) -> Any:
-    """Return the value at a place in the tree, or None if a free group does not have the key."""
+    """Return the value of a dotted name in the settings, or None if a group without a fixed schema lacks the key."""
     value: Any = settings
     for part in place.split("."):
         value = value.get(part) if isinstance(value, dict) else getattr(value, part, None)

@@ -63,7 +63,7 @@ class Wizard:
         self._write()
         print(f"\nSaved in {self._file.path}.")
         if address is not None:
-            print(f"Your address is {address}. It needs about 0.003 SOL to join a round.")
+            print(f"Your address is {address}. The wallet needs about 0.003 SOL to join a round.")
         print("Check your settings with `decloud-trainer doctor`, then run `decloud-trainer start`.")
 
     def _now(self, name: str) -> str:
@@ -82,7 +82,7 @@ class Wizard:
         return made[key]
 
     def _keep(self, name: str, value: Value) -> None:
-        """Store an answer. An answer equal to the default is left out, so that a preset can override it."""
+        """Store an answer. An answer equal to the default is not stored, so that a preset can still set the value."""
         others = {key: kept for key, kept in self._values.items() if key != name}
         if name not in self._before and value == self._shown({}).get(name) == self._shown(others).get(name):
             self._values.pop(name, None)
@@ -104,7 +104,7 @@ class Wizard:
         self._ask("datasets", "Names or numbers, separated by commas (any: all)", otherwise="any", read=read)
 
     def _ask(self, name: str, question: str, *, otherwise: str = "", read: Callable[[str], str] = str) -> None:
-        """Ask for a setting; ``otherwise`` is shown for an empty value, ``read`` converts an answer to text."""
+        """Ask for a setting. ``otherwise`` is shown for an empty value; ``read`` converts an answer to the setting."""
         setting = find(name, self._home)
 
         def check(answer: str) -> None:

@@ -144,7 +144,7 @@ class TerminalReporter:
 
 
 def lines_of(record: RoundRecord, before: tuple[State, str] | None) -> list[str]:
-    """Return the lines for a changed record; empty if ``before`` led to the same lines."""
+    """Return the lines to print for a changed record; ``before`` is the state and reason that were printed last."""
     name = f"Round {record.round_id}"
     data = record.dataset
     if record.resolved_dataset != data:

@@ -45,7 +45,7 @@ class _Job:
 
 
 class BackgroundDownloads:
-    """At most one download per data set at a time. ``monotonic`` returns the time in seconds."""
+    """Downloads data sets in threads, at most one per data set at a time. ``monotonic`` returns the time in seconds."""
 
     def __init__(self, data: DataFolder, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._data = data
@@ -62,7 +62,7 @@ class BackgroundDownloads:
         """Return if the files are present, otherwise start their download.
 
         Raises:
-            DatasetNotReady: the files are not present yet. The message has the progress or the reason of a failure.
+            DatasetNotReady: the files are not present yet. The message states the progress, or why the download failed.
         """
         if entry.find(None, self._data) is not None:
             return

@@ -132,20 +132,20 @@ def _fetch(url: str, item: RemoteFile, part: Path, progress: Progress | None, sl
             wait = next(waits, None)
             if wait is None:
                 raise
-            logger.info("%s: %s; resuming in %.0f s", url, error, wait)
+            logger.info("Download of %s interrupted: %s. Resuming in %.0f s.", url, error, wait)
             sleep(wait)
             continue
         digest, right = _check(part, item.checksum or expected)
         if right:
             return digest
         part.unlink()
-        # The first part may have come from another version of the file. A complete transfer must match.
+        # A resumed file may mix two versions of the file. The next attempt starts at 0, and its result must match.
         if not begun_at:
             raise _Gone("the content differs from the published file (wrong checksum)")
 
 
 def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None) -> str:
-    """Send one request, starting at the end of ``part``. Return the checksum that the server sends, or ""."""
+    """Request the file from the end of ``part`` on and append it. Return the checksum that the server sends, or ""."""
     import requests
 
     have = part.stat().st_size if part.exists() else 0
@@ -162,9 +162,9 @@ def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None)
                 _restart_unless_complete(response, part, have)
                 return checksum
             if status in _WORTH_ANOTHER_TRY:
-                raise _Interrupted(f"the server returned {status}")
+                raise _Interrupted(f"the server returned HTTP {status}")
             if status not in (200, 206):
-                raise _Gone(f"the server returned {status}")
+                raise _Gone(f"the server returned HTTP {status}")
             resumed = status == 206 and _range_start(response) == have
             if status == 206 and not resumed:
                 part.unlink(missing_ok=True)
@@ -184,7 +184,7 @@ def _transfer(url: str, item: RemoteFile, part: Path, progress: Progress | None)
 
 
 def _follow(session: BoundedSession, url: str, headers: Mapping[str, str]) -> list[requests.Response]:
-    """Return the responses on the way to a file, the last one with the file."""
+    """Return the redirects on the way to a file, then the response with the file."""
     from decloud_pl.http_client import REDIRECTS
 
     answers: list[requests.Response] = []
@@ -196,7 +196,7 @@ def _follow(session: BoundedSession, url: str, headers: Mapping[str, str]) -> li
             url = urljoin(url, answers[-1].headers.get("Location", ""))
         except ValueError as error:
             raise _Gone("the server redirects to an invalid URL") from error
-    raise _Gone("the server redirects too often")
+    raise _Gone(f"the server redirects more than {_MOST_REDIRECTS} times")
 
 
 def _write(
@@ -211,7 +211,7 @@ def _write(
     rest = int(said) if said.isascii() and said.isdecimal() and len(said) <= _MOST_DIGITS else 0
     total = start + rest if rest else item.size
     if total > MOST_BYTES:
-        raise _Gone(f"the server reports a size of {total:,} bytes, which is too large")
+        raise _Gone(f"the server reports a size of {total:,} bytes, more than the limit of {MOST_BYTES:,}")
     # The declared size is for people and may be rounded, but no file is twice as large.
     most = min(MOST_BYTES, 2 * item.size + _CHUNK) if item.size else MOST_BYTES
     done = start
@@ -220,14 +220,14 @@ def _write(
         for chunk in session.body(response, _CHUNK):
             done += len(chunk)
             if done > most:
-                raise _Gone(f"the file has more than {most:,} bytes")
+                raise _Gone(f"the file is larger than the limit of {most:,} bytes")
             file.write(chunk)
             if progress is not None:
                 progress(item.file, done, total)
 
 
 def _restart_unless_complete(response: requests.Response, part: Path, have: int) -> None:
-    """Return if ``part`` is the complete file, so that nothing is left to send. Otherwise discard it."""
+    """Return if ``part`` is already the complete file. Otherwise delete it and raise `_Interrupted`."""
     if response.headers.get("Content-Range") != f"bytes */{have}":
         part.unlink()
         raise _Interrupted("the server has another version of the file")
@@ -261,7 +261,7 @@ def _check(path: Path, checksum: str) -> tuple[str, bool]:
 
 
 def read_sums(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 by file, as stored when the files were downloaded."""
+    """Return the SHA-256 of each file, as `download_entry` stored it."""
     try:
         lines = (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Extract a data set's files from an archive: only the wanted files, found by name alone."""
+"""Extract only a data set's own files from an archive. Their folders in the archive do not matter."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def is_archive(name: str) -> bool:
 
 
 def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> dict[str, str]:
-    """Extract the wanted files, plain or gzipped, into ``folder``, regardless of their place in the archive.
+    """Extract the wanted files, plain or gzipped, into ``folder``. Their folders in the archive do not matter.
 
     Args:
-        archive: the archive.
-        name: of the archive. Its suffix determines the format.
+        archive: the file to read.
+        name: the published name of the archive. Its suffix determines the format.
         folder: the destination.
         wanted: names of the files, without ``.gz``.
 
     Returns:
-        The SHA-256 by file.
+        The SHA-256 by file name.
 
     Raises:
         DatasetError: the archive is damaged, lacks a file, or has more than 8 GB of wanted files.
@@ -64,7 +64,8 @@ def unpack(archive: Path, name: str, folder: Path, *, wanted: Iterable[str]) -> 
             left -= size
             if left < 0:
                 raise DatasetError(
-                    f"{name} has more than {MOST_BYTES:,} bytes, so it was not used.", fix="Check its source."
+                    f"The files of the data set in {name} exceed the limit of {MOST_BYTES:,} bytes.",
+                    fix="Check where the archive comes from.",
                 )
             sums[base] = _copy(stream, folder / base, size)
             missing.discard(plain)

@@ -45,7 +45,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Arrays:
-    """The names of the arrays by part and role. Only `split` and `count_classes` read them."""
+    """The names of the arrays by part and role. Only `split` and `count_classes` read the arrays themselves."""
 
     path: Path
     names: dict[Key, str]
@@ -58,7 +58,7 @@ class Arrays:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """``("train", "test")`` or ``("all",)``."""
+        """The names of the parts: ``("train", "test")`` or ``("all",)``."""
         return ("all",) if ("test", "images") not in self.names else ("train", "test")
 
     def count_classes(self) -> int:
@@ -117,7 +117,7 @@ class Arrays:
 
 
 def find(path: Path) -> Arrays | None:
-    """Return the arrays at a path or in the only folder there, or None if there are no images with labels.
+    """Return the arrays at a path or in the only folder inside it, or None if there are no images with labels.
 
     Raises:
         DatasetError: an ``.npz`` file is damaged.

@@ -14,7 +14,7 @@ from decloud_pl.data.reader import ImageSource
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.errors import DatasetError
 
-# Everything that an array in a pickle needs, under NumPy's old and new names, and for Python 2's text.
+# The functions that a pickled array refers to, under NumPy's old and new names, and the one for Python 2's strings.
 _HARMLESS = {
     (module, name)
     for package in ("numpy.core", "numpy._core")

@@ -120,7 +120,7 @@ def _csv(path: Path, columns: _Columns) -> _Pairs:
 
 
 def _is_of_rows(lines: list[str], before: list[str], columns: _Columns, known: set[str]) -> bool:
-    """Return whether all lines of a quoted text but the last are rows: with the table's width and known labels."""
+    """Return whether a quoted text has swallowed rows: each line but the last has all fields and a known label."""
     rows = list(csv.reader(lines))
     rows[0] = [*before, *rows[0]]
     return all(len(row) == columns.width and row[columns.label].strip() in known for row in rows)

@@ -19,7 +19,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".t
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """N image files. It can replace an array of images, and does not load their pixels."""
+    """N image files. It can replace an array of images without loading their pixels."""
 
     paths: tuple[Path, ...]
 
@@ -30,7 +30,7 @@ class ImageFiles:
         return ImageFiles(tuple(self.paths[index] for index in indices))
 
     def read(self, size: int) -> NDArray[np.uint8]:
-        """Return the pixels, (N, size, size, 3), resized bilinearly with antialiasing. Files may have any aspect ratio.
+        """Return the pixels, (N, size, size, 3), resized bilinearly with antialiasing. The aspect ratio is not kept.
 
         Files are opened like in torchvision's ``pil_loader``: EXIF orientation is not applied, and transparency is
         dropped. Unlike there, 16-bit gray is scaled to 8 bits.
@@ -53,7 +53,7 @@ def _read(path: Path, size: int) -> NDArray[np.uint8]:
     except Image.DecompressionBombError as error:
         raise DatasetError(
             f"{path} is too large: it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels.",
-            fix=f"Make it smaller. The network uses {size}×{size} pixels.",
+            fix=f"Make the image smaller. The network uses {size}×{size} pixels.",
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(
@@ -72,7 +72,7 @@ def _in_colour(path: Path, image: Image.Image) -> Image.Image:
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise DatasetError(
             f"The pixels of {path} are {kind}, and the value of white is unknown.",
-            fix="Save it with 8 or 16 bits per pixel.",
+            fix="Save the image with 8 or 16 bits per pixel.",
         )
     image.info.pop("transparency", None)  # Pillow would warn when it drops it
     return image.convert("RGB")

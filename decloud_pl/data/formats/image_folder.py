@@ -37,17 +37,20 @@ class ImageFolder:
         return max(self.classes.values()) + 1
 
     def split(self, part: str) -> ImageSplit:
-        """Return one part.
+        """Return one part with its image files and labels.
 
         Raises:
-            DatasetError: it has a class that the training part does not have.
+            DatasetError: the part has a class that the training part does not have.
         """
         paths: list[Path] = []
         labels: list[int] = []
         for folder in _class_folders(self.parts[part]):
             name = as_class(folder.name)
             if name not in self.classes:
-                raise DatasetError(f"{folder} is a class without training images.", fix="Rename it or remove it.")
+                raise DatasetError(
+                    f"{folder} has test images of a class without training images.",
+                    fix="Rename the folder like its class folder in the training data, or remove it.",
+                )
             images = _images(folder)
             paths += images
             labels += [self.classes[name]] * len(images)
@@ -59,7 +62,7 @@ def find(path: Path, first_label: int | None = None) -> ImageFolder | None:
 
     Args:
         path: contains the class folders, or the folders of the parts, or a single folder with one of these.
-        first_label: number that means the label 0 if the folders' names are numbers. None means the number 0.
+        first_label: the number that stands for the first class, if the folders' names are numbers. None means 0.
 
     Raises:
         DatasetError: the names are numbers that do not start with the first label.
@@ -111,8 +114,8 @@ def _numbered(path: Path, names: Iterable[str], first_label: int | None) -> dict
     if low > 0 and first_label is None:
         raise DatasetError(
             f"The class folders in {path} are numbers from {low} to {high}, but labels start at 0.",
-            fix=f"Append ?first_label={low} to the path if {low} is the label 0, or ?first_label=0 if each name is its "
-            "label.",
+            fix=f"Append ?first_label={low} to the path if {low} is the first class. If the classes below {low} "
+            "exist but lack images, append ?first_label=0.",
         )
     if low < (first_label or 0):
         raise DatasetError(
@@ -138,12 +141,12 @@ def _inside(folder: Path) -> Iterator[Path]:
     """Yield everything below a folder.
 
     Raises:
-        DatasetError: this user cannot read a folder. Without it, images or a whole class would be missing.
+        DatasetError: this user cannot read a folder. Without that folder, images or a whole class would be missing.
     """
 
     def refuse(error: OSError) -> None:
         raise DatasetError(
-            f"Cannot read {error.filename}: {error.strerror}.", fix="Give this user read access or remove it."
+            f"Cannot read {error.filename}: {error.strerror}.", fix="Give this user read access, or remove the folder."
         ) from error
 
     for here, below, names in os.walk(folder, onerror=refuse):

@@ -1,4 +1,4 @@
-"""Names in users' folders: which of them are data, and which class a name means."""
+"""Decide which names in a user's folders are data, and which class a name stands for."""
 
 from __future__ import annotations
 

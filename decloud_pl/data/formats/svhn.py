@@ -24,7 +24,7 @@ class Svhn(ImageSource):
             images = np.ascontiguousarray(content["X"].transpose(3, 0, 1, 2))
             labels = content["y"].astype(np.int64).reshape(-1)
         except (OSError, KeyError, ValueError, TypeError, NotImplementedError, zlib.error, MatReadError) as error:
-            raise DatasetError(f"{path} is damaged, or is not a file of SVHN.", fix="Get the file again.") from error
+            raise DatasetError(f"{path} is damaged, or is not an SVHN file.", fix="Get the file again.") from error
         labels[labels == 10] = 0  # the files use 10 for the digit 0
         if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
             raise DatasetError(f"{path} does not contain images of 32×32 pixels.", fix="Get the file again.")

@@ -1,6 +1,6 @@
 """Texts and labels in tables: parquet, Arrow (as Hugging Face ``datasets`` writes it), CSV, TSV or JSON lines.
 
-It reads only local files and only the two columns. A table cannot make it run code.
+Only local files are read, and of them only the text column and the label column. Nothing in a table is executed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _METADATA = ("dataset_info.json", "state.json", "dataset_dict.json", "dataset_in
 
 
 def all_tables(folder: Path) -> tuple[Path, ...]:
-    """Return the tables in a folder and its next levels, only those of the preferred format."""
+    """Return the tables in a folder and two levels below it, all of the format that comes first in `SUFFIXES`."""
     if folder.is_file():
         return (folder,) if folder.suffix.lower() in SUFFIXES else ()
     files = [
@@ -53,7 +53,7 @@ def find(folder: Path, word: str) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns. None selects the first common name that the table has."""
+    """Names of the columns. None selects the first of `TEXT_COLUMNS` or `LABEL_COLUMNS` that the table has."""
 
     text: str | None = None
     label: str | None = None
@@ -89,7 +89,8 @@ class TextTable:
             numbers = [index[label] if isinstance(label, str) else label for label in self.labels]
         except KeyError as error:
             raise DatasetError(
-                f"The label {error.args[0]!r} is not in the training data.", fix="Correct the file."
+                f"The test data has the label {error.args[0]!r}, which the training data lacks.",
+                fix="Correct the files.",
             ) from None
         return np.array(numbers, np.int64)
 

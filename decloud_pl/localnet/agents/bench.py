@@ -65,7 +65,7 @@ class Bench:
         return 0.0 if self._scoring == "equal" else measured
 
     async def contributions(self, base: Path, submissions: Mapping[str, Path], *, dataset: str) -> dict[str, int]:
-        """Return the basis points of each submission. They sum to 10000 (see `oracle.shares`); a refused one gets 0.
+        """Return the share of each submission in basis points, 0 for a refused one; see `oracle.shares`.
 
         Args:
             base: the base model.

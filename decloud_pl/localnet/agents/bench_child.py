@@ -86,14 +86,14 @@ def baseline(base: str, dataset: str, data: str | None = None) -> float:
 
 
 def contributions(submissions: dict[str, str], **asked: Any) -> dict[str, int]:
-    """Return the basis points of each submission, 0 for a refused one. Arguments and errors are those of `counts`."""
+    """Return the share of each submission in basis points, 0 for a refused one. Arguments and errors: see `counts`."""
     return dict.fromkeys(submissions, 0) | shares(*counts(submissions=submissions, **asked))
 
 
 def counts(
     base: str, dataset: str, data: str | None, submissions: dict[str, str], scoring: Any, gradient_rate: float
 ) -> tuple[int, dict[str, int]]:
-    """Return the correct predictions of the base model, and those with each valid submission; zeros for ``equal``.
+    """Return how many predictions are correct with the base model and with each valid submission; 0 for ``equal``.
 
     Raises:
         LocalnetError: no submission is valid.
@@ -143,7 +143,7 @@ def _open(path: Path) -> BaseModel:
 
 
 def _correct(oracle: Oracle, base: str, dataset: str) -> int:
-    """Return a base model's correct predictions. Cached, because a round needs them when it starts and when it ends."""
+    """Count a base model's correct predictions. Cached, because a round needs the count at its start and its end."""
     if (base, dataset) not in _baselines:
         _baselines[base, dataset] = oracle.baseline()
     return _baselines[base, dataset]

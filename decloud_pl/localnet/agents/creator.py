@@ -26,7 +26,7 @@ class Creator:
         models: folder of the base models; each is created once.
         reward: lamports per round.
         offers: the offers that the rounds cycle through.
-        posted: ids of the rounds it has posted. A creator that replaces another one continues with the same set.
+        posted: the IDs of the rounds posted in this run. After an upgrade, the next creator uses the same set.
     """
 
     actor: Actor

@@ -21,7 +21,7 @@ _DEFAULTS: Mapping[Kind, str] = {"image": "simple_cnn", "text": "text_bag"}
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One kind of round.
+    """A kind of round that the creator posts.
 
     Attributes:
         dataset: the data set's name on chain.
@@ -56,7 +56,11 @@ def make_offers(
     for dataset in datasets:
         if dataset not in dialect.datasets:
             close = difflib.get_close_matches(dataset, dialect.datasets, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else "Use a name from the chain; the digits are `custom`."
+            hint = (
+                f"Did you mean {close[0]!r}?"
+                if close
+                else "Use a name that the chain has, for example custom, which stands for the digits."
+            )
             raise UsageError(f"The network has no data set {dataset!r}.", fix=hint)
         entry = Catalog(data, MAPPINGS, chain_names=dialect.datasets).resolve(dataset).entry
         if entry is None:
@@ -64,7 +68,7 @@ def make_offers(
         fitting = [name for name in architectures or (_DEFAULTS[entry.kind],) if ARCHITECTURES[name].kind == entry.kind]
         if not fitting:
             raise UsageError(
-                f"None of the architectures accepts the {entry.kind} samples of {dataset}.",
+                f"None of the given architectures accepts the {entry.kind} samples of {dataset}.",
                 fix=f"Add --architecture {_DEFAULTS[entry.kind]}.",
             )
         offers.append(Offer(dataset, fitting[0], entry.num_classes))

@@ -85,13 +85,13 @@ class Oracle:
         self._test = test
 
     def baseline(self) -> int:
-        """Return the correct predictions of the base model."""
+        """Return the number of correct predictions of the base model."""
         self._network.load_state_dict(self._base)
         return self._correct()
 
     @torch.no_grad()
     def with_submission(self, entries: State, convention: Convention, gradient_rate: float) -> int:
-        """Return the correct predictions with a submission. Tensors that the submission lacks stay unchanged.
+        """Return the number of correct predictions with a submission. Tensors that the submission lacks stay unchanged.
 
         ``gradient`` makes one step of gradient descent on the parameters, as v1.0's validator does. ``delta`` adds
         every entry, including buffers, as v1.2's validator does.
@@ -118,15 +118,15 @@ class Oracle:
 
 
 def shares(baseline: int, correct: Mapping[str, int]) -> dict[str, int]:
-    """Return the basis points of each submission. They sum to 10000.
+    """Return the share of each submission in basis points. The sum is 10000.
 
     Shares are proportional to the gain in correct predictions over the base model, rounded down. The remainder goes to
     the first submission with a share. If no submission gained, all get equal shares, and the first ones get one
     basis point more each until the remainder is used up.
 
     Args:
-        baseline: correct predictions of the base model.
-        correct: correct predictions with each valid submission; must not be empty.
+        baseline: the number of correct predictions of the base model.
+        correct: the number of correct predictions with each valid submission; must not be empty.
     """
     gained = {name: max(0, count - baseline) for name, count in correct.items()}
     total = sum(gained.values())

@@ -35,7 +35,7 @@ _LONGEST_BACK_OFF = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """The last problem with a round, and when the validator tries the round again."""
+    """The last problem with a round, and the time of the next attempt."""
 
     attempts: int
     next_try_at: float
@@ -190,7 +190,7 @@ class Validator:
         await self.actor.send(instruction, f"contribution:{round_.id}:{submission.trainer}:{share}", landed)
 
     async def _updates(self, round_: Round, submissions: list[Submission]) -> dict[str, Path]:
-        """Return the files that can be fetched, by trainer address."""
+        """Fetch the submissions that can be fetched; return their files by trainer address."""
         files: dict[str, Path] = {}
         trouble = self._troubles.get(round_.id)
         patient = trouble is None or trouble.attempts < _MOST_ATTEMPTS
@@ -200,7 +200,9 @@ class Validator:
             except (*_UNOBTAINABLE, StoreUnavailable) as error:
                 if patient and isinstance(error, StoreUnavailable):
                     raise
-                logger.warning("Round %d, trainer %s: %s", round_.id, submission.trainer, error)
+                logger.warning(
+                    "Round %d: the update of trainer %s counts as missing: %s", round_.id, submission.trainer, error
+                )
         return files
 
     async def _fetch(self, cid: str, kind: str) -> Path:

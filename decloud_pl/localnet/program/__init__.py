@@ -19,7 +19,9 @@ def file_name(dialect: str) -> str:
         ConfigError: the program is not built for this dialect.
     """
     if dialect not in REVISIONS:
-        raise ConfigError(f"The local network does not support {dialect!r}.", fix=nearest(dialect, REVISIONS))
+        raise ConfigError(
+            f"The local network does not support the dialect {dialect!r}.", fix=nearest(dialect, REVISIONS)
+        )
     return f"federated_ai-{dialect}.so"
 
 

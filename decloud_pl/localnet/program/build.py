@@ -100,7 +100,7 @@ def _names_are_current() -> bool:
 def _check(dialect: str, output: Path) -> None:
     fix = "Run python -m decloud_pl.localnet.program.build and commit the result."
     if not _names_are_current():
-        raise LocalnetError("names.h does not match the Python dialect.", fix=fix)
+        raise LocalnetError("names.h differs from the program dialect that is defined in Python.", fix=fix)
     if not output.is_file():
         raise LocalnetError(f"{output} does not exist.", fix=fix)
     if output.read_bytes() != build(dialect):

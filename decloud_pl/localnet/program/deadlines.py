@@ -1,4 +1,4 @@
-"""The deadlines of a round, in seconds. The protocol does not define them; the local network chooses these."""
+"""The deadlines of a round, in seconds. The protocol leaves them open, so these are the local network's own values."""
 
 from __future__ import annotations
 

@@ -124,7 +124,8 @@ def _check_instructions(item: ElfObject, code: bytes) -> None:
             )
         if opcode == _CALLX:
             raise LocalnetError(
-                f"{item.name} calls through a function pointer at byte {at} of its code.",
+                f"{item.name} calls through a function pointer at byte {at} of its code, "
+                "which this linker does not support.",
                 fix="Call the function by name.",
             )
         at += 16 if opcode == _LDDW else 8
@@ -137,7 +138,7 @@ def _define_symbols(layout: _Layout, number: int, item: ElfObject) -> None:
             continue
         if symbol.name in layout.symbols or symbol.name in SYSCALLS:
             raise LocalnetError(
-                f"{item.name} defines {symbol.name}, which exists already.",
+                f"{item.name} defines {symbol.name}, which exists already in another object or as a syscall.",
                 fix="Rename one of the two, or make it static.",
             )
         layout.symbols[symbol.name] = place.plus(symbol.value)
@@ -158,7 +159,8 @@ def _relocate(layout: _Layout, number: int, item: ElfObject, relocation: Relocat
     at = place.offset + relocation.offset
     if place.part != "text" or relocation.kind == _R_BPF_64_ABS64:
         raise LocalnetError(
-            f"{item.name} has a pointer ({symbol.name or 'to a constant'}) in its constant data.",
+            f"{item.name} has a pointer ({symbol.name or 'to a constant'}) in its constant data, "
+            "which this linker does not support.",
             fix="Use arrays of fixed size instead of tables of pointers.",
         )
     if relocation.kind == _R_BPF_64_64:
@@ -182,7 +184,8 @@ def _relocate_address(layout: _Layout, item: ElfObject, symbol: Symbol, target: 
         )
     if target.part == "text":
         raise LocalnetError(
-            f"{item.name} takes the address of the function {symbol.name}.", fix="Call the function by name."
+            f"{item.name} takes the address of the function {symbol.name}, which this linker does not support.",
+            fix="Call the function by name.",
         )
         # lddw's 64-bit operand is split between two instruction slots.
     (addend,) = struct.unpack_from("<i", layout.text, at + 4)

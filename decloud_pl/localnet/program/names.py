@@ -1,6 +1,6 @@
 """Write names.h: the constants that the C sources share with the Python dialects, so that they are defined once.
 
-The header is made from the newest dialect, which has all events. The sources of an older revision leave some out.
+The header is made from the newest dialect, which has all events. The sources of older revisions use some of them.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _RENT_EPOCH = 18_446_744_073_709_551_615
 
 
 def account_methods(vm: Vm) -> dict[str, Method]:
-    """Return the methods for one chain."""
+    """Return this module's RPC methods by name, for one chain."""
 
     def with_context(value: Any, config: dict[str, Any]) -> dict[str, Any]:
         slot = vm.slot_at(p.commitment(config, newest_slot=vm.slot))

@@ -18,7 +18,7 @@ _BLOCK_NOT_AVAILABLE = -32004
 
 
 def cluster_methods(vm: Vm) -> dict[str, Method]:
-    """Return the methods for one chain."""
+    """Return this module's RPC methods by name, for one chain."""
     identity = str(Keypair.from_seed(bytes(Hash.from_string(vm.genesis_hash))).pubkey())
 
     def slot_for(params: list[Any], index: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""Parse and check request parameters. Invalid parameters raise error -32602."""
+"""Parse and check request parameters. Invalid parameters raise `RpcError` -32602."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _SIGNATURES_FAILED = "Transaction signature verification failure"
 
 
 def transaction_methods(vm: Vm) -> dict[str, Method]:
-    """Return the methods for one chain."""
+    """Return this module's RPC methods by name, for one chain."""
 
     def context(slot: int, value: Any) -> dict[str, Any]:
         return {"context": {"slot": slot, "apiVersion": API_VERSION}, "value": value}

@@ -11,8 +11,8 @@ from decloud_pl.models.tokenizer import PADDING
 class TextTransformer(nn.Module):
     """Input (N, up to ``length``) token numbers, output (N, ``num_classes``) logits.
 
-    It has learned positions, normalization before each block, and takes the mean over the words at the end. Source:
-    Vaswani et al., https://arxiv.org/abs/1706.03762, the encoder alone.
+    It adds learned position embeddings, normalizes before each block, and averages over the words at the end. Source:
+    Vaswani et al., https://arxiv.org/abs/1706.03762, only the encoder.
     """
 
     def __init__(

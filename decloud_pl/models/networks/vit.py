@@ -14,12 +14,12 @@ def vit_tiny(
     heads: int = 3,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """Input (N, 3, ``image_size``, ``image_size``), output (N, ``num_classes``) logits.
+    """Return a vision transformer: input (N, 3, ``image_size``, ``image_size``), output (N, ``num_classes``) logits.
 
     Source: Touvron et al., https://arxiv.org/abs/2012.12877, table 1, without the distillation token.
 
     Raises:
-        ValueError: the patches do not fill the image, or the heads do not divide the width.
+        ValueError: ``patch_size`` does not divide ``image_size``, or ``heads`` does not divide ``width``.
     """
     from torchvision.models.vision_transformer import VisionTransformer
 

@@ -36,7 +36,7 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.int16, torch.int8)
 _LONGEST_NAME = 256
 _MOST_ARCHIVE_EXTRAS = 100  # members of a .pt archive that are not tensors
-_NO_TENSORS = "The file holds objects that are not supported tensors; they were not executed."
+_NO_TENSORS = "The file holds objects other than supported tensors. Code in it was not executed."
 _CPU_SECONDS = 100
 _CPU_SECONDS_AT_MOST = 200  # the hard limit for a child that ignores SIGXCPU; the wall-clock limit is two minutes
 _NOT_SURVIVED = "The process that opened the file crashed."
@@ -107,11 +107,11 @@ def _opened(path: Path, most: int) -> int:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):  # a link, a socket, a device without a driver
-            raise Refused("It is not a regular file.") from error
+            raise Refused("The path is not a regular file.") from error
         raise
     described = os.fstat(file)
     if not stat.S_ISREG(described.st_mode):
-        raise Refused("It is not a regular file.")
+        raise Refused("The path is not a regular file.")
     if described.st_size > most:
         raise Refused(f"The file is too large: {described.st_size:,} bytes; at most {most:,} are accepted.")
     return file
@@ -145,7 +145,7 @@ def _answer(request: Mapping[str, Any], path: Path, out: Path) -> dict[str, Any]
 
 
 def _limit(memory_bytes: int) -> None:
-    """Set this process's limits. Call it after the libraries are loaded, so that their memory is not included."""
+    """Set this process's limits. Call it after the libraries are loaded, so that their memory does not count."""
     limit_memory(memory_bytes)
     # The soft limit is lower: it sends SIGXCPU, which differs from a SIGKILL from outside.
     lower_limit(resource.RLIMIT_CPU, _CPU_SECONDS, _CPU_SECONDS_AT_MOST)
@@ -220,7 +220,7 @@ def _load_pt(path: Path) -> dict[str, torch.Tensor]:
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise Refused("The file is truncated or damaged.") from error
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise Refused("The file is compressed; files of torch.save are not.")
+        raise Refused("The file is compressed, but torch.save writes uncompressed files.")
     if sum(member.file_size for member in members) > size or len(members) > package.MAX_TENSORS + _MOST_ARCHIVE_EXTRAS:
         raise Refused("The file's archive declares more data than the file holds.")
     if any(member.filename.endswith("/data.pkl") and member.file_size > pickles.MAX_BYTES for member in members):
@@ -261,7 +261,7 @@ def _recognise(state: State) -> ModelSpec:
     if set(state) == set(PARAMETERS) and state["fc2.weight"].dim() == 2:
         classes = int(state["fc2.weight"].shape[0])
         return ModelSpec("simple_cnn", {"num_classes": classes})
-    raise Refused("The names of the file's tensors match no supported network.")
+    raise Refused("The tensors match no supported network. Without a model package, only simple_cnn is recognized.")
 
 
 def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
@@ -278,9 +278,11 @@ def _check_shapes(state: State, expected: State, *, complete: bool) -> None:
 def _dense(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """Return a dense, contiguous copy of a tensor."""
     if tensor.layout not in (torch.strided, torch.sparse_coo) or tensor.is_quantized or tensor.device.type != "cpu":
-        raise Refused(f"The tensor {name} has a layout that is not accepted.")
+        raise Refused(f"The tensor {name} must be dense or in sparse COO layout, not quantized, and on the CPU.")
     if tensor.dtype not in (*_FLOATS, *_INTEGERS):
-        raise Refused(f"The tensor {name} has the type {tensor.dtype}, which is not accepted.")
+        raise Refused(
+            f"The tensor {name} has the type {tensor.dtype}; only floats, integers and booleans are accepted."
+        )
     if tensor.layout is torch.sparse_coo:
         return tensor.to_dense()
     return tensor.detach().clone(memory_format=torch.contiguous_format)

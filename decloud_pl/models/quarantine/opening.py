@@ -53,7 +53,7 @@ class ProcessLimits:
 
 
 def asked(request: Mapping[str, Any], path: Path, limits: ProcessLimits) -> dict[str, Any]:
-    """Complete a request for a child.
+    """Return a request for a child, completed with the path, the limits and the folders of plug-ins.
 
     Raises:
         UntrustedFileRejected: the file is too large to be opened.
@@ -84,7 +84,7 @@ def believed(output: bytes, code: int, limits: ProcessLimits) -> dict[str, Any]:
 
     Args:
         output: the child's output.
-        code: its exit code, or the negative number of the signal that ended it.
+        code: the child's exit code, or the negative number of the signal that ended the child.
         limits: the child's limits.
 
     Raises:
@@ -210,7 +210,7 @@ def open_base_model(path: str | Path, out: str | Path | None = None, limits: Pro
 
 
 async def open_in_task(path: Path, out: Path, limits: ProcessLimits | None = None) -> BaseModel:
-    """As `open_base_model`, in a task. A cancellation of the task ends the child."""
+    """Open a base model like `open_base_model`, without blocking the event loop. Cancelling the task ends the child."""
     limits = limits or ProcessLimits()
     command = _child({"kind": "base", "out": str(out), "metadata": None}, path, limits)
     try:
@@ -236,7 +236,7 @@ def followed(path: Path) -> Path:
     """
     with contextlib.suppress(OSError):  # `asked` reports the error
         if not stat.S_ISREG(path.stat().st_mode):
-            raise UntrustedFileRejected(f"{path} is not a regular file.", fix="The file was not opened.")
+            raise UntrustedFileRejected(f"{path} is not a regular file.", fix="Give the path of a regular file.")
         return path.resolve()
     return path
 
@@ -249,7 +249,7 @@ class Inspection:
         format: ``state_dict`` or ``safetensors``.
         tensors: (name, dtype, shape) of each tensor.
         model: the base model; None if the file cannot be used as one.
-        problem: why it cannot be used, or "".
+        problem: why the file cannot be used as a base model; empty if it can.
     """
 
     format: str

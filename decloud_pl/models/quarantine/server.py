@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _in_a_fork(request: Mapping[str, Any], answers: int) -> bytes:
-    """Return the fork's answer, or how the fork ended if it wrote none."""
+    """Open a file in a fork; return the fork's answer, or how the fork ended if it wrote no answer."""
     reading, writing = os.pipe()
     fork = os.fork()
     if fork == 0:

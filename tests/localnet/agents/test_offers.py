@@ -36,7 +36,7 @@ def test_what_cannot_be_offered(data: DataFolder) -> None:
         make_offers(["digits"], [], data, get_dialect())
     with pytest.raises(UsageError, match="Unknown architecture 'resnext'"):
         make_offers(["custom"], ["resnext"], data, get_dialect())
-    with pytest.raises(UsageError, match="None of the architectures accepts the text samples of agnews"):
+    with pytest.raises(UsageError, match="None of the given architectures accepts the text samples of agnews"):
         make_offers(["agnews"], ["mlp"], data, get_dialect())
     with pytest.raises(DatasetNotFound, match="The files of the data set imdb are not on this machine"):
         make_offers(["imdb"], [], data, get_dialect())

@@ -52,7 +52,7 @@ def test_every_revision_has_a_program_of_its_own() -> None:
 
 
 def test_a_revision_that_the_program_is_not_built_for_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"does not support 'v1\.3'\. Did you mean 'v1\."):
+    with pytest.raises(ConfigError, match=r"does not support the dialect 'v1\.3'\. Did you mean 'v1\."):
         shared_object("v1.3")
 
 

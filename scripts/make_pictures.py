@@ -1,4 +1,4 @@
-"""Takes the site's pictures: of a sweep, and of a trainer on a local network while the third round trains."""
+"""Make the site's pictures: of a sweep, and of a trainer on a local network during the third round's training."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _WIDTH, _HEIGHT = 100, 24
 _WINDOW = (1200, 860)
 _DRAWING_SECONDS = 4.0
 _PIPED_WIDTH = 82
-# That of the tutorial about sweeps.
+# The sweep of the tutorial.
 _SWEEP = "task=experiment trainer=cpu max_batches=15 optimizer.lr=3e-4,1e-3,3e-3 epochs=1,3"
 
 
 class Photographer:
-    """A `Reporter` that says when the moment has come."""
+    """A `Reporter` that waits for the moment of the picture."""
 
     def __init__(self, state: LiveState) -> None:
         self.state = state
@@ -54,21 +54,21 @@ class Photographer:
 
 
 def live(state: LiveState) -> None:
-    """The live view."""
+    """Save a picture of the live view."""
     console = Console(record=True, width=_WIDTH, height=_HEIGHT, force_terminal=True, file=io.StringIO())
     console.print(picture(state, time.time(), width=_WIDTH, height=_HEIGHT))
     save(console, "start", "live")
 
 
 def printed(title: str, text: str) -> None:
-    """What a command prints."""
+    """Save a picture of a command's output."""
     console = Console(record=True, width=_PIPED_WIDTH, force_terminal=True, file=io.StringIO())
     console.print(text.rstrip(), markup=False, highlight=False)
     save(console, title, title.partition(" ")[0])
 
 
 def save(console: Console, title: str, name: str) -> None:
-    """The console as an SVG, without the fonts that rich would have a browser load from elsewhere."""
+    """Save the console as an SVG, without rich's web fonts."""
     title = f"decloud-trainer {title}"
     text = re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=title), flags=re.DOTALL)
     lines = (line.rstrip() for line in text.splitlines())
@@ -76,7 +76,7 @@ def save(console: Console, title: str, name: str) -> None:
 
 
 async def run(module: str, arguments: Sequence[str], home: Path) -> str:
-    """What a command with a home folder of its own prints on stdout."""
+    """Return the output of a command that uses this home folder."""
     environ = {**os.environ, "DECLOUD_HOME": str(home)}
     command = [sys.executable, "-m", module, *arguments]
     done = await asyncio.to_thread(subprocess.run, command, env=environ, stdout=subprocess.PIPE, text=True, check=False)
@@ -84,13 +84,13 @@ async def run(module: str, arguments: Sequence[str], home: Path) -> str:
 
 
 async def sweep(home: Path) -> None:
-    """The plot of a small sweep."""
+    """Save the plot of a small sweep."""
     await run("decloud_pl", ["-m", *_SWEEP.split()], home)
     await run("decloud_pl.cli", ["sweeps", "--plot", str(PICTURES / "sweep.png")], home)
 
 
 async def commands(overrides: Sequence[str], home: Path) -> None:
-    """What ``explain`` and ``doctor`` print, while the first round waits for trainers."""
+    """Save the output of ``explain`` and ``doctor`` while the first round waits for trainers."""
     waiting = ["list", "--status", "waiting-trainers", "--json", *overrides]
     while not json.loads(await run("decloud_pl.cli", waiting, home))["rounds"]:
         pass  # the command itself takes a moment
@@ -99,13 +99,13 @@ async def commands(overrides: Sequence[str], home: Path) -> None:
 
 
 def curves(home: Path) -> None:
-    """Those of the first round."""
+    """Save the curves of the first round."""
     (drawn,) = home.glob("reports/*/0/curves.png")
     shutil.copy(drawn, PICTURES)
 
 
 def dashboard(url: str, profile: Path) -> None:
-    """The dashboard's overview as a PNG, in light and dark."""
+    """Save the dashboard's overview as a PNG, in light and dark."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

@@ -1,4 +1,4 @@
-"""What this machine is short of is told from what is wrong with a file or a round."""
+"""Errors of a shortage of this machine are distinguished from errors of a file or a round."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def caused(by: BaseException) -> Exception:
         (of(errno.ENOMEM), "no memory left"),
         (MemoryError(), "no memory left"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "no memory left"),
-        (of(errno.EAGAIN), "cannot start more processes"),  # as fork says it
+        (of(errno.EAGAIN), "cannot start more processes"),  # the error of fork
         (RuntimeError("can't start new thread"), "cannot start more processes"),
         (
             type("SafetensorError", (Exception,), {})("I/O error: No space left on device (os error 28)"),
@@ -47,7 +47,7 @@ def test_it_is_known_by_what_the_system_said(error: Exception, words: str) -> No
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("No space left on device (os error 28)"),  # a stranger's words count for nothing
+        ValueError("No space left on device (os error 28)"),  # a stranger's text proves no shortage
         of(errno.EACCES),
         ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
         caused(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")),  # a socket that was waited for

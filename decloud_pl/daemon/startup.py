@@ -61,7 +61,7 @@ async def answered(
 
 
 async def _unless_stopped(ask: Callable[[], Awaitable[T]], stopping: asyncio.Event) -> T:
-    """What is answered; an endpoint that says nothing must not hold up a stop."""
+    """Return the answer. A stop request ends the wait for a silent endpoint."""
     asking, stopped = asyncio.ensure_future(ask()), asyncio.ensure_future(stopping.wait())
     try:
         await asyncio.wait({asking, stopped}, return_when=asyncio.FIRST_COMPLETED)

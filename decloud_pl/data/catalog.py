@@ -57,7 +57,7 @@ def _node(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = f"line {mark.line + 1} is not YAML" if mark else first_line(error)
-        raise ConfigError(f"Cannot read {file}: {reason}.", fix="Correct the file.") from error
+        raise ConfigError(f"{file} cannot be read: {reason}.", fix="Correct the file.") from error
     if not isinstance(node, dict):
         raise ConfigError(f"{file} does not declare a data set.", fix="Compare it with the files in conf/dataset.")
     return node

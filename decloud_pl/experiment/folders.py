@@ -72,6 +72,6 @@ def new_folder(parent: Path, now: datetime) -> Path:
             continue
         except OSError as error:
             raise ConfigError(
-                f"Cannot create {folder}: {error.strerror}.", fix="Check the setting home and its permissions."
+                f"{folder} cannot be created: {error.strerror}.", fix="Check the setting home and its permissions."
             ) from error
         return folder

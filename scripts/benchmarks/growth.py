@@ -1,7 +1,7 @@
-"""What looks at the chain cost with 10,000, 100,000 and 1,000,000 rounds on it: scripts/bench growth [--json].
+"""Measure scans of a chain with 10,000, 100,000 and 1,000,000 rounds: scripts/bench growth [--json].
 
-The accounts are made when they are asked for (tests/harness/vast.py), one round per minute, 100 of the latest open. The
-daemon's figures are those of its own process, forked from one that has everything imported; `list` is a whole command.
+tests/harness/vast.py creates the accounts at each request: one round per minute, the latest 100 open. The daemon runs in a
+fork of a process that has imported all modules, so the figures exclude imports; `list` runs as a whole command.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ print(json.dumps([usage.ru_utime + usage.ru_stime, int(peak.split()[1]) / 1024])
 
 @dataclass(frozen=True)
 class Cost:
-    """What something took.
+    """The cost of a scan or a command.
 
     Attributes:
-        cpu_seconds: of its process.
-        peak_mb: of its process's resident memory.
-        requests: that it made.
-        kilobytes: of the answers.
+        cpu_seconds: CPU seconds of the process.
+        peak_mb: peak of the process's resident memory.
+        requests: number of requests.
+        kilobytes: size of the answers.
     """
 
     cpu_seconds: float
@@ -59,7 +59,7 @@ class Cost:
 
 
 async def daemon(chain: VastChain, home: Path, nursery: Nursery) -> dict[str, Cost]:
-    """A daemon's first look and its hourly one."""
+    """Measure a daemon's first scan and its hourly scan."""
     spec = Spec(chain.url, [f"ws://{NOWHERE}"], f"http://{NOWHERE}", str(home / "store"), str(home), seed=1)
     chain.taken()
     await nursery.start(spec, reconcile_only=True)
@@ -67,15 +67,15 @@ async def daemon(chain: VastChain, home: Path, nursery: Nursery) -> dict[str, Co
     if await nursery.ended():
         raise RuntimeError("the daemon failed")
     methods, sent = chain.taken()
-    asked, kilobytes = sum(methods.values()) // 2, sent / 2000  # both looks ask for the same
+    requests, kilobytes = sum(methods.values()) // 2, sent / 2000  # both scans send the same requests
     return {
-        "start": Cost(measured["start_cpu_seconds"], measured["peak_mb"], asked, kilobytes),
-        "hourly look": Cost(measured["cpu_seconds"], measured["peak_mb"], asked, kilobytes),
+        "start": Cost(measured["start_cpu_seconds"], measured["peak_mb"], requests, kilobytes),
+        "hourly scan": Cost(measured["cpu_seconds"], measured["peak_mb"], requests, kilobytes),
     }
 
 
 async def listed(chain: VastChain, home: Path, _: Nursery) -> dict[str, Cost]:
-    """`list --status training`."""
+    """Measure `list --status training`."""
     chain.taken()
     arguments = ["list", "--status", "training", f"network.rpc_url={chain.url}"]
     child = await asyncio.create_subprocess_exec(
@@ -101,7 +101,7 @@ async def measure(repeats: int) -> dict[str, Any]:
     samples: dict[tuple[str, int], list[Cost]] = {}
     parts: tuple[Part, ...] = (daemon, listed)
     try:
-        for repeat in range(repeats):  # the sizes in turn, so that what else runs on the machine meets all of them
+        for repeat in range(repeats):  # alternate the sizes, so that other load on the machine affects all of them
             for size in SIZES:
                 with tempfile.TemporaryDirectory() as name:
                     async with VastChain(size) as chain:
@@ -124,7 +124,7 @@ async def measure(repeats: int) -> dict[str, Any]:
 
 
 def _differences(costs: list[Cost]) -> dict[str, float]:
-    """How much more the dearest takes than the cheapest."""
+    """Return the relative difference between the highest and the lowest cost."""
     rows = [asdict(cost) for cost in costs]
     return {name: round(max(row[name] for row in rows) / min(row[name] for row in rows) - 1, 3) for name in rows[0]}
 

@@ -1,7 +1,7 @@
 """The fault table: each store × each fault, through the daemon's publish step with a real journal.
 
-For each it says what the user sees, what the journal says, and that nothing wrong gets on chain: the RPC endpoint
-here writes down whatever it is asked, and the step after a failed publish is never to submit.
+Each test checks the message, the journal, and that the daemon submits no wrong CID: the RPC endpoint records its
+requests, and the daemon never submits after a failed publish.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ NOW = 1_000_000
 
 
 class RecordingRpc(Server):
-    """A chain that must not be spoken to."""
+    """An RPC endpoint that records its requests."""
 
     def handle(self, request: Request) -> None:
         request.answer(500)
@@ -68,7 +68,7 @@ class RecordingRpc(Server):
 
 @dataclass
 class Sleeps:
-    """Time that moves when somebody sleeps."""
+    """A clock that only sleeps advance."""
 
     now: float = 0.0
     store: list[float] = field(default_factory=list)
@@ -96,7 +96,7 @@ class NoPlan:
     def plan(
         self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
     ) -> TrainingPlan:
-        raise AssertionError("nothing is trained here")
+        raise AssertionError("this test trains no update")
 
 
 @dataclass
@@ -121,14 +121,14 @@ class Bench:
         return None if entry is None else (entry.state, entry.cid)
 
     async def publish(self) -> None:
-        """One attempt, as the daemon makes it."""
+        """Make one attempt like the daemon."""
         try:
             await self.steps.publish(self.record)
         except DecloudError as error:
             self.driver.failed(ROUND, error)
 
     def next(self) -> str:
-        """What the daemon would do next."""
+        """Return the daemon's next step."""
         anyone, ahead = Keypair().pubkey(), NOW + 60
         training = RoundStatus.TRAINING
         round_ = Round(ROUND, anyone, OTHER, "custom", 1, training, None, 0, 0, 0, 0, 0, ahead, 1, 0, 0, 0, 10)
@@ -145,7 +145,7 @@ def pinata_store(server: FakePinata, sleeps: Sleeps, credentials: PinataCredenti
 
 @dataclass
 class Provider:
-    """A store, the server it speaks to, and which of its requests carry the file."""
+    """A store, its server, and its requests that carry the file."""
 
     store: Store
     server: FakeKubo | FakePinata
@@ -238,7 +238,7 @@ def check_nothing_submitted(bench: Bench) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: the faults of the file's requests, what the user reads, and until when it waits."""
+    """A line of the table: the faults of the file's requests, the message to the user, and the wait."""
 
     faults: tuple[Fault, ...]
     sentence: str
@@ -285,7 +285,7 @@ async def test_a_fault_delays_and_is_named(
     assert one.upload(made.store.name) == (UploadState.BEGUN, None)
     check_nothing_submitted(one)
     assert made.server.faults == [], "all of the faults were met"
-    # Whatever it was has passed: the update is pinned after all, once.
+    # The fault has ended, and the daemon pins the update once.
     await one.publish()
     assert one.record.pinned_cid == one.update.cid
     assert one.record.pinned_provider == made.store.name
@@ -341,7 +341,7 @@ async def test_a_wrong_cid(lie: str, provider: str, bench: MakeBench, stack: Exi
     assert "The update was not submitted." in one.record.reason
     assert one.upload(made.store.name) == (UploadState.WRONG, lie)
     assert made.server.count("POST", made.upload_path) == 1, "it is not pinned again"
-    assert one.shelf.log == [], "nothing was read back under a wrong CID"
+    assert one.shelf.log == [], "the daemon read back a wrong CID"
     check_nothing_submitted(one)
 
 
@@ -412,7 +412,7 @@ async def test_a_crash_after_the_upload_pins_nothing_twice(
 ) -> None:
     made = PROVIDERS[provider](stack, sleeps, 10.0)
     one = bench(made.store, files=made.server.files)
-    # The row that says "begun" is written; the one that says "stored" is not, as where the process dies before it.
+    # The journal has the row "begun" but not the row "stored", as after a crash between them.
     database = one.steps.journal.connection
     database.execute(
         "CREATE TEMP TRIGGER dies BEFORE INSERT ON uploads WHEN NEW.state <> 'begun'"

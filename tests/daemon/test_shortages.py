@@ -1,4 +1,4 @@
-"""What this machine is short of is no fault of a round: it is named, told to the user, and waited out."""
+"""A shortage of this machine does not fail a round: the daemon reports it, waits and retries."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.models.quarantine.test_opening import child_of
 from tests.world import World
 
 
-def told(world: World) -> list[Trouble]:
-    """What the user was told about this machine."""
+def shortages(world: World) -> list[Trouble]:
+    """Return the reported shortages of this machine."""
     return [event for event in world.diary.events if isinstance(event, Trouble) and event.of_machine]
 
 
@@ -36,10 +36,10 @@ async def test_a_look_that_is_killed_from_outside_costs_the_round_nothing(world:
         number = await world.post(model=tmp_path / "good")
         child = await asyncio.to_thread(child_of, psutil.Process())
         child.kill()
-        await world.diary.until(lambda: bool(told(world)))
-        assert "was killed, probably because memory ran out" in told(world)[0].message
+        await world.diary.until(lambda: bool(shortages(world)))
+        assert "was killed, probably because memory ran out" in shortages(world)[0].message
         assert await world.rpc.balance(world.wallet.address) == before
-    async with world.daemon(looks=JoinConfig(), criteria=Criteria()):  # with its memory, so to speak, back
+    async with world.daemon(looks=JoinConfig(), criteria=Criteria()):  # as if memory were available again
         await world.diary.reaches(number, State.WAITING, patience=60.0)
 
 
@@ -54,8 +54,8 @@ async def test_a_full_disk_is_waited_out_without_using_up_an_attempt(world: Worl
             row = world.row(number)
     assert (row.state.is_final, row.attempts) == (False, 0)
     assert time.time() < row.next_try_at < time.time() + 20
-    assert told(world)[0].message.startswith("No disk space left in ")
-    assert "Free disk space there. Retrying in 15 s." in told(world)[0].message
+    assert shortages(world)[0].message.startswith("No disk space left in ")
+    assert "Free disk space there. Retrying in 15 s." in shortages(world)[0].message
 
 
 @pytest.mark.slow

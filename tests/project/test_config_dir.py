@@ -23,5 +23,5 @@ def test_the_wheels_own_folder_wins_over_a_stranger_beside_it(tmp_path: Path) ->
 
 def test_a_folder_without_config_yaml_is_none(tmp_path: Path) -> None:
     (tmp_path / "conf").mkdir()
-    with pytest.raises(ConfigError, match="Install decloud_pl again"):
+    with pytest.raises(ConfigError, match="Reinstall decloud_pl"):
         config_dir(tmp_path / "decloud_pl")

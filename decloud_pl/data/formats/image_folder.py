@@ -143,7 +143,7 @@ def _inside(folder: Path) -> Iterator[Path]:
 
     def refuse(error: OSError) -> None:
         raise DatasetError(
-            f"Cannot read {error.filename}: {error.strerror}.", fix="Give this user read access or remove it."
+            f"{error.filename} cannot be read: {error.strerror}.", fix="Give this user read access or remove it."
         ) from error
 
     for here, below, names in os.walk(folder, onerror=refuse):

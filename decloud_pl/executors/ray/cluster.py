@@ -54,7 +54,7 @@ def _knock(config: RayConfig) -> None:
 def _refused(config: RayConfig, error: Exception) -> DecloudError:
     if "ray[client]" in str(error):
         missing = f"{config.address} needs Ray Client, which is not installed."
-        return ConfigError(missing, fix="Run: pip install 'ray[client]'")
+        return ConfigError(missing, fix="Install it with: pip install 'ray[client]'")
     if "ersion mismatch" in str(error):
         other = "The versions of Ray or Python differ between the Ray cluster and this machine."
         return TrainingError(other, fix="Install the same versions on every machine.")

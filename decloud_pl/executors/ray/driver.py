@@ -183,7 +183,7 @@ def main(arguments: list[str]) -> int:
     except DecloudError as error:
         return refuse(error)
     except OSError as error:
-        return refuse(shortage(error) or TrainingError(f"Cannot use the round's folder: {error}."))
+        return refuse(shortage(error) or TrainingError(f"The round's folder cannot be used: {error}."))
     return 0
 
 

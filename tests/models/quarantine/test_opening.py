@@ -1,4 +1,4 @@
-"""Files from strangers are opened by a child that can do no harm, and a bad one ends nothing but the child."""
+"""A confined child process opens files from strangers. A bad file can only end the child."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def is_gone(pid: int) -> bool:
 
 
 def child_of(process: psutil.Process) -> psutil.Process:
-    """The newest process that opens files for another one, once there is one."""
+    """Wait for a child process that opens files, and return the newest one."""
     found: list[psutil.Process] = []
 
     def look() -> bool:
@@ -65,7 +65,7 @@ def child_of(process: psutil.Process) -> psutil.Process:
 
 
 class Payload:
-    """Runs a command when an ordinary unpickler meets it."""
+    """Runs a command when an ordinary unpickler loads it."""
 
     def __init__(self, command: str) -> None:
         self._command = command
@@ -134,14 +134,14 @@ def test_what_the_child_has_and_has_not(tmp_path: Path, monkeypatch: pytest.Monk
         return {name: resource.prlimit(child.pid, getattr(resource, f"RLIMIT_{name}"))[1] for name in LIMITED}
 
     wait_for(lambda: limits()["NOFILE"] == 64)  # the last one to be set, before the child looks for the file
-    # Isolated mode adds what keeps the C locale readable; nothing comes from here.
+    # Isolated mode adds variables for the C locale. None come from this process.
     assert set(child.environ()) <= {"OMP_NUM_THREADS", "PATH", "LC_CTYPE"}
     assert os.getsid(child.pid) == child.pid
     assert 0 < limits()["AS"] < 16 << 30
     assert limits()["FSIZE"] == 1 << 30
     assert limits()["CORE"] == 0
     soft, hard = resource.prlimit(child.pid, resource.RLIMIT_CPU)
-    assert 0 < soft < hard < 1000  # so that its own limit is told from a SIGKILL from outside
+    assert 0 < soft < hard < 1000  # so that its own limit differs from a SIGKILL from outside
     opening.cancel()
     assert is_gone(child.pid)
 
@@ -177,7 +177,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def is_looking(child: psutil.Process) -> bool:
-    """Whether a child has come to the file: it has taken its limits on."""
+    """Return whether a child has set its limits, and so begins to read the file."""
     return resource.prlimit(child.pid, resource.RLIMIT_NOFILE)[1] == 64
 
 
@@ -188,7 +188,7 @@ ENDS = {
     signal.SIGKILL: (MachineShortage, "was killed, probably because memory ran out"),
     signal.SIGTERM: (MachineShortage, "was ended by SIGTERM from another process"),
 }
-"""Signals that end the child, and what each means."""
+"""Signals that end the child, and the meaning of each."""
 
 
 @pytest.mark.usefixtures("plug_in")
@@ -231,7 +231,7 @@ except DecloudError as error:
 
 
 def opened_where(path: Path, limit: str = "RLIMIT_AS", amount: int = 0, *, memory: int = 6 << 30) -> str:
-    """What opening a file comes to in a process that has itself, and so its children, only so much of something."""
+    """Return the error of opening a file in a process with a resource limit, which its children inherit."""
     arguments = [str(path), str(path.with_name("out")), str(amount), limit, str(memory)]
     ended = subprocess.run(
         [sys.executable, "-c", SHORT_MACHINE, *arguments], capture_output=True, text=True, check=True
@@ -251,7 +251,7 @@ def test_a_machine_without_memory_is_told_from_a_file_that_wants_too_much(tmp_pa
 def test_a_child_that_never_comes_to_the_file_says_nothing_about_it(tmp_path: Path, packaged: Path) -> None:
     # Not enough memory for the child's libraries.
     assert opened_where(packaged, "RLIMIT_AS", 400 << 20).startswith("MachineShortage ")
-    # A limit of the user's own that is lower than the child's is no obstacle.
+    # The user's own limit may be lower than the child's.
     assert opened_where(packaged, "RLIMIT_CPU", 60) == ""
     assert opened_where(packaged, "RLIMIT_FSIZE", 1 << 30) == ""
 
@@ -322,7 +322,7 @@ def test_a_pipe_or_a_device_is_not_opened_and_a_link_of_the_users_is_followed(tm
 
 
 def zip_bomb(path: Path) -> None:
-    """A gigabyte of zeros in a megabyte."""
+    """Write a gigabyte of zeros as a file of one megabyte."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data/0", "w") as member:
         for _ in range(16):
             member.write(bytes(64 << 20))
@@ -357,7 +357,7 @@ except UntrustedFileRejected as error:
 
 
 def refused(path: Path) -> tuple[int, str]:
-    """What the child that refuses a file takes at most, in kilobytes, and the reason it gives."""
+    """Return the peak memory in kilobytes of the child that refuses a file, and its reason."""
     command = [sys.executable, "-c", MEASURE, str(path), str(path.with_name("out"))]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not path.with_name("out").exists()
@@ -367,7 +367,7 @@ def refused(path: Path) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def ordinary(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """What a small file of the wrong kind takes: nearly all of it is torch, and differs from Python to Python."""
+    """Return the peak memory for a small file of the wrong kind. Most of it is torch, and depends on the Python."""
     path = tmp_path_factory.mktemp("ordinary") / "file"
     path.write_bytes(b"no model")
     return refused(path)[0]

@@ -48,7 +48,7 @@ def build(node: Node, *, packages: Collection[str] = (), **objects: Any) -> Any:
         cause = (error.__cause__ or error) if isinstance(error, InstantiationException) else error
         target, fix = node["_target_"], "Correct its settings."
         if isinstance(cause, ModuleNotFoundError) and (extra := _EXTRAS.get(target.rpartition(".")[2])):
-            fix = f"Run: pip install 'decloud_pl[{extra}]'"
+            fix = f"Install it with: pip install 'decloud_pl[{extra}]'"
         raise ConfigError(f"{target} cannot be built: {first_line(cause)}.", fix=fix) from error
 
 

@@ -337,6 +337,12 @@ def first_line(error: BaseException) -> str:
     return legible((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")
 
 
+def no_round(round_id: int) -> RoundError:
+    """Return the error for a round that is not on chain."""
+    fix = "Run `decloud-trainer list` to see the rounds."
+    return RoundError(f"Round {round_id} does not exist on this network.", fix=fix)
+
+
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return a hint that names the known word nearest to ``word``, or lists all known words."""
     as_known = {_letters(one): one for one in known}.get(_letters(word))  # CIFAR-10 is cifar10

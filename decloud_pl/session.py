@@ -276,7 +276,7 @@ class _Connection:
 
     def open(self, wallet: Wallet, *, fill: bool) -> None:
         if self._opened is not None:
-            raise UsageError("The session is open already.", fix="Leave its `with` block first.")
+            raise UsageError("The session is already open.", fix="Leave its `with` block first.")
         self._opened = LoopThread("session"), WalletRounds(self.settings, wallet, self)
         try:
             self.run(lambda account: account.open())

@@ -378,10 +378,10 @@ def test_what_is_in_force_is_shown_without_a_login() -> None:
     assert in_force({"NO_PROXY": "x"}) == []
 
 
-def test_what_libraries_are_told() -> None:
+def test_the_variables_for_libraries() -> None:
     environ = {"https_proxy": "http://a", "no_proxy": "x.test", "CURL_CA_BUNDLE": CA, "SSL_CERT_FILE": OTHER_CA}
     exempt = "x.test,localhost,127.0.0.1,127.0.0.0/8,::1"
-    told = {"NO_PROXY": exempt, "no_proxy": exempt, "REQUESTS_CA_BUNDLE": CA, "SSL_CERT_FILE": CA}
-    assert for_libraries(environ) == told
-    assert for_libraries({**environ, **told}) == told
+    expected = {"NO_PROXY": exempt, "no_proxy": exempt, "REQUESTS_CA_BUNDLE": CA, "SSL_CERT_FILE": CA}
+    assert for_libraries(environ) == expected
+    assert for_libraries({**environ, **expected}) == expected
     assert for_libraries({"NO_PROXY": "x"}) == {}

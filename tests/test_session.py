@@ -94,7 +94,7 @@ def test_a_session_that_is_not_open(network: LocalNetwork) -> None:
         for ask in (session.balance, session.join_next, lambda: session.join(1), lambda: session.round(1)):
             with pytest.raises(UsageError, match=r"The session is not open\. Use it inside `with Session"):
                 ask()
-        with session, pytest.raises(UsageError, match="is open already"), session:
+        with session, pytest.raises(UsageError, match="is already open"), session:
             pass
 
 

@@ -32,7 +32,7 @@ def caused(by: BaseException) -> Exception:
         (of(errno.ENOMEM), "no memory left"),
         (MemoryError(), "no memory left"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "no memory left"),
-        (of(errno.EAGAIN), "cannot start more processes"),  # as fork says it
+        (of(errno.EAGAIN), "cannot start more processes"),  # the error of fork
         (RuntimeError("can't start new thread"), "cannot start more processes"),
         (
             type("SafetensorError", (Exception,), {})("I/O error: No space left on device (os error 28)"),

@@ -1,6 +1,6 @@
 """Sends a transaction so that its effect happens exactly once, even if requests, answers or this process get lost.
 
-1. Check on chain whether the effect exists already (``landed``), and whether a transaction signed earlier can still
+1. Check on chain whether the effect already exists (``landed``), and whether a transaction signed earlier can still
    land.
 2. Get a blockhash, simulate, set the compute-unit limit and a limited priority fee, and sign.
 3. Write the signed bytes to the log, then send them. Send the same bytes again until they land or the blockhash

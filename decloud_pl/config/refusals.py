@@ -32,7 +32,7 @@ _SENTENCES = {
         "Hydra's {0} {1!r} is not installed.",
         "For joblib, submitit or optuna, run: pip install 'decloud_pl[sweeps]'",
     ),
-    r"Could not append to config.*?'(.+?)'": ("{0} exists already.", "Write {0}=… without the +."),
+    r"Could not append to config.*?'(.+?)'": ("{0} already exists.", "Write {0}=… without the +."),
     r"(.*'hydra\..*)": ("Hydra reports: {0}.", "See python -m decloud_pl --hydra-help."),
 }
 

@@ -17,7 +17,7 @@ from decloud_pl.config import Settings
 from decloud_pl.daemon.assemble import run_until_cancelled
 from decloud_pl.daemon.manual import TAKES_NO_UPDATES, Step, already_done, take
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
-from decloud_pl.errors import JournalLocked, RoundError
+from decloud_pl.errors import JournalLocked, RoundError, no_round
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import read_update
 from decloud_pl.journal.findings import stored_revision
@@ -104,7 +104,7 @@ class WalletRounds:
         """
         found = await self._chain.round(round_id)
         if found is None:
-            raise RoundError(f"Round {round_id} does not exist on this network.", fix="Choose another round.")
+            raise no_round(round_id)
         return found
 
     async def convention(self, round_id: int) -> Choice:

@@ -27,7 +27,7 @@ from decloud_pl.daemon.settings import facts, public_settings
 from decloud_pl.daemon.startup import ENDLESS, answered
 from decloud_pl.data.fetch.background import BackgroundDownloads
 from decloud_pl.domain import format_sol, parse_sol
-from decloud_pl.errors import DatasetError, ExecutorUnavailable, MachineShortage, RoundError
+from decloud_pl.errors import DatasetError, ExecutorUnavailable, MachineShortage, no_round
 from decloud_pl.executors.process import Cluster, Executor
 from decloud_pl.executors.shares import Shares, visible_gpus
 from decloud_pl.executors.training_check import check_training
@@ -283,9 +283,7 @@ async def explain_round(
     finally:
         await rpc.aclose()
     if view.round is None:
-        raise RoundError(
-            f"Round {round_id} does not exist on this network.", fix="List all rounds with `decloud-trainer list`."
-        )
+        raise no_round(round_id)
     policy = make_policy(settings, deposit=deposit)
     with JournalReader(
         settings.home_path / JOURNAL_FILE, Owner(network, str(dialect.program_id), str(address or ""))

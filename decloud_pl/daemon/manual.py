@@ -20,7 +20,7 @@ from decloud_pl.daemon.assemble import assemble, run_until_stopped
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.stopping import said_at_the_end
 from decloud_pl.domain import Round, RoundStatus, Submission, Update
-from decloud_pl.errors import JournalLocked, RoundError
+from decloud_pl.errors import JournalLocked, RoundError, no_round
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.events import Changed, DaemonEvent, Noted, Reporter, Skipped, Trouble
 
@@ -49,9 +49,7 @@ def already_done(step: Step, round_id: int, round_: Round | None, submission: Su
         RoundError: the step is not possible now.
     """
     if round_ is None:
-        raise RoundError(
-            f"Round {round_id} does not exist on this network.", fix="List all rounds with `decloud-trainer list`."
-        )
+        raise no_round(round_id)
     if step == "join":
         return submission is not None
     if submission is None:

@@ -144,7 +144,7 @@ class Entry:
             return all(tables.find(folder, word) for word in self.splits.values())
         except OSError as error:
             raise DatasetError(
-                f"Cannot read {folder}, a possible folder of the data set {self.name}: {error.strerror}.",
+                f"{folder}, a possible folder of the data set {self.name}, cannot be read: {error.strerror}.",
                 fix=f"Give this user read access, or set paths.{self.name} to another folder.",
             ) from error
 

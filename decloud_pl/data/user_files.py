@@ -77,7 +77,7 @@ def check_exists(name: str, path: Path) -> None:
     try:
         is_there = path.exists()
     except OSError as error:  # no access to a parent folder, or the name is too long
-        is_there, reason = False, f"Cannot read {path}, the path of the data set {name}: {error.strerror}."
+        is_there, reason = False, f"{path}, the path of the data set {name}, cannot be read: {error.strerror}."
     if not is_there:
         raise DatasetNotFound(reason, fix=f"Correct paths.{name}.")
 
@@ -104,7 +104,7 @@ def detect(name: str, given: str, num_classes: int | None = None) -> Layout:
             or _find_tables(path, tables.Columns(query.get("text"), query.get("label")))
         )
     except OSError as error:
-        raise DatasetError(f"Cannot read {path}: {error.strerror}.", fix=f"Correct paths.{name}.") from error
+        raise DatasetError(f"{path} cannot be read: {error.strerror}.", fix=f"Correct paths.{name}.") from error
     if found is None:
         raise DatasetError(
             f"{path} has no supported data set.",

@@ -26,7 +26,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
         UsageError: no result has a score, the file's suffix is unknown, or the file cannot be written.
     """
     if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"Cannot plot to {path}: unknown file type.", fix=f"Use one of {', '.join(FORMATS)}.")
+        raise UsageError(f"{path} has an unknown image format.", fix=f"Use one of {', '.join(FORMATS)}.")
     scored = [result for result in results if result.accuracy_after is not None]
     if not scored:
         raise UsageError("The sweeps have no scores to plot.", fix="Run a sweep first.")
@@ -37,7 +37,7 @@ def plot(results: Sequence[Result], path: Path) -> None:
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.", fix="Choose another file.") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another file.") from error
 
 
 def draw(axes: Axes, results: Sequence[Result]) -> None:

@@ -184,4 +184,4 @@ def write_csv(results: list[Result], path: Path) -> None:
                 cells = [result.sweep, result.run, *parameters, *(values[name] for name in COLUMNS)]
                 writer.writerow(map(spreadsheet_cell, cells))
     except OSError as error:
-        raise UsageError(f"Cannot write {path}: {error.strerror}.", fix="Choose another file.") from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}.", fix="Choose another file.") from error

@@ -92,7 +92,7 @@ def expanded(overrides: Sequence[str], *folders: Path) -> list[str]:
         return list(overrides)
     known = choices(SWEEP, *folders)
     if names[-1] not in known:
-        raise ConfigError(f"The sweep {names[-1]!r} does not exist.", fix=nearest(names[-1], known))
+        raise ConfigError(f"Unknown sweep {names[-1]!r}.", fix=nearest(names[-1], known))
     given = {text.lstrip("+~").partition("=")[0] for text in overrides}
     others = [text for text in overrides if _group(text) != SWEEP]
     file = next(path for folder in folders if (path := folder / SWEEP / f"{names[-1]}.yaml").is_file())

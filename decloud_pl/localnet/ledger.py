@@ -106,7 +106,7 @@ class Ledger:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Run the block as one SQLite transaction."""
-        with self._explained("written", fix="Free disk space and try again."):
+        with self._explained("written", fix="Free disk space and retry."):
             try:
                 self._db.execute("BEGIN")
                 yield self._db

@@ -362,6 +362,6 @@ def _locked(home: Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise LocalnetError(
-                f"Cannot use {home}: {error.strerror}.", fix="Choose another folder with --home."
+                f"{home} cannot be used: {error.strerror}.", fix="Choose another folder with --home."
             ) from error
         yield

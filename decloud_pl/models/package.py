@@ -52,7 +52,9 @@ def save(path: str | Path, spec: ModelSpec, weights: nn.Module | Mapping[str, to
             save_file(tensors, str(scratch), metadata=metadata)
             _sort_metadata(scratch)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"Cannot write {path} ({error}).", fix="Choose another folder, or free up space.") from error
+        raise ModelError(
+            f"{path} cannot be written: {error}.", fix="Choose another folder, or free disk space."
+        ) from error
 
 
 def _sort_metadata(path: Path) -> None:
@@ -82,7 +84,7 @@ def load(path: Path) -> tuple[ModelSpec, dict[str, torch.Tensor]]:
     try:
         return read_spec(path), load_file(str(path))
     except OSError as error:
-        raise ModelError(f"Cannot read {path}: {error.strerror}.", fix="Get the file again.") from error
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", fix="Get the file again.") from error
     except SafetensorError:
         raise ModelError(f"The model package {path} is truncated or damaged.", fix="Write it again.") from None
 

@@ -148,7 +148,7 @@ def _builder(architecture: str) -> tuple[Callable[..., nn.Module], Limits | None
     found = _torchvision(architecture)
     if found is None:
         raise ModelError(
-            f"There is no architecture {architecture!r}.",
+            f"Unknown architecture {architecture!r}.",
             fix=f"Known: {', '.join(known())}, and torchvision's classification models.",
         )
     return found, _TORCHVISION_LIMITS

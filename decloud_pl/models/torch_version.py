@@ -20,11 +20,11 @@ def check_torch() -> None:
     try:
         installed = version("torch")
     except PackageNotFoundError:
-        raise ConfigError("torch is not installed.", fix="Install decloud_pl again.") from None
+        raise ConfigError("torch is not installed.", fix="Reinstall decloud_pl.") from None
     number = re.match(r"(\d+)\.(\d+)", installed)
     if number is None or (int(number[1]), int(number[2])) < OLDEST:
         least = ".".join(map(str, OLDEST))
         raise ConfigError(
             f"torch {installed} does not open strangers' files safely; version {least} or later is required.",
-            fix=f"Run: pip install 'torch>={least}'",
+            fix=f"Install it with: pip install 'torch>={least}'",
         )

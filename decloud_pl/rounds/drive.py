@@ -22,13 +22,13 @@ from decloud_pl.errors import (
     JournalError,
     MachineShortage,
     ProgramError,
-    RoundError,
     RpcUnavailable,
     StoreError,
     StoreUnavailable,
     TrainingStopped,
     TransactionExpired,
     UntrustedFileRejected,
+    no_round,
 )
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.retry import LONGEST_RETRY_AFTER, Backoff
@@ -249,7 +249,7 @@ class Driver:
     async def _do(self, step: str, record: RoundRecord, view: View) -> RoundRecord:
         steps, round_ = self._steps, view.round
         if round_ is None:
-            raise RoundError(f"Round {record.round_id} does not exist on this network.")
+            raise no_round(record.round_id)
         if step == "train":
             if steps.revisions is not None and not steps.revisions.is_decided:
                 await self._follow_upgrade()  # the validator's convention depends on the revision

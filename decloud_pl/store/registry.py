@@ -188,7 +188,7 @@ def registry(folders: Iterable[Path]) -> Registry:
 
 def unknown(kind: str, known: Iterable[str]) -> ConfigError:
     """Return the error for an unknown storage."""
-    return ConfigError(f"There is no storage {kind!r}.", fix=nearest(kind, list(known)))
+    return ConfigError(f"Unknown storage {kind!r}.", fix=nearest(kind, list(known)))
 
 
 def _type_of(default: Any) -> Any:

@@ -1,4 +1,4 @@
-"""After the build: every link of a page to another page, a heading or a file leads somewhere."""
+"""Check after the build that the target of every link to a page, a heading or a file exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class Page(HTMLParser):
-    """The targets of a page, and what it links to."""
+    """The link targets and the links of a page."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(convert_charrefs=True)
@@ -31,7 +31,7 @@ class Page(HTMLParser):
 
 
 def dead_links(site: Path) -> list[str]:
-    """The links within a built site that lead nowhere, each with its page."""
+    """Return the dead links within a built site, each with its page."""
     pages = {path.resolve(): Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
     dead = []
     for path, page in pages.items():
@@ -51,7 +51,7 @@ def dead_links(site: Path) -> list[str]:
 def _check(app: Sphinx, error: Exception | None) -> None:
     if error is None and app.builder.name == "html":
         for link in dead_links(Path(app.outdir)):
-            logger.warning("A link leads nowhere: %s", link)
+            logger.warning("Dead link: %s", link)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -68,10 +68,10 @@ async def daemon(chain: VastChain, home: Path, nursery: Nursery) -> dict[str, Co
     if await nursery.ended():
         raise RuntimeError("the daemon failed")
     methods, sent = chain.taken()
-    asked, kilobytes = sum(methods.values()) // 2, sent / 2000  # both send the same requests
+    requests, kilobytes = sum(methods.values()) // 2, sent / 2000  # both scans send the same requests
     return {
-        "start": Cost(measured["start_cpu_seconds"], measured["peak_mb"], asked, kilobytes),
-        "hourly look": Cost(measured["cpu_seconds"], measured["peak_mb"], asked, kilobytes),
+        "start": Cost(measured["start_cpu_seconds"], measured["peak_mb"], requests, kilobytes),
+        "hourly scan": Cost(measured["cpu_seconds"], measured["peak_mb"], requests, kilobytes),
     }
 
 

@@ -60,7 +60,7 @@ def test_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--download", "squad"], 8, "No reader supports the data set 'squad'"),
         (["mappings.custom"], 3, "'mappings.custom' is not a setting"),
-        (["--download", "mnist", "data.mirror=http://127.0.0.1:9"], 8, "Cannot download"),
+        (["--download", "mnist", "data.mirror=http://127.0.0.1:9"], 8, "cannot be downloaded"),
     ],
 )
 def test_wrong_input(arguments: list[str], code: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:

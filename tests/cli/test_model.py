@@ -96,7 +96,7 @@ def test_looking_at_a_file_runs_nothing_in_it(tmp_path: Path, capsys: pytest.Cap
     ("arguments", "code", "words"),
     [
         (["inspect", "nowhere"], 2, "The file nowhere does not exist"),
-        (["pack", "m", "--architecture", "resnext"], 9, "There is no architecture 'resnext'. Known: simple_cnn"),
+        (["pack", "m", "--architecture", "resnext"], 9, "Unknown architecture 'resnext'. Known: simple_cnn"),
         (["pack", "m", "--architecture", "mlp", "--set", "hidden"], 2, "--set needs KEY=VALUE (got 'hidden')"),
         (["pack", "m", "--architecture", "mlp", "--set", "hidden=0"], 9, "hidden must be a whole number from 1"),
         (["pack", "m", "--architecture", "mlp", "--input", "length=3"], 9, "input of mlp has no field 'length'"),

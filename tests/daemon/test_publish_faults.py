@@ -96,7 +96,7 @@ class NoPlan:
     def plan(
         self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
     ) -> TrainingPlan:
-        raise AssertionError("nothing is trained here")
+        raise AssertionError("this test trains no update")
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Bench:
         return None if entry is None else (entry.state, entry.cid)
 
     async def publish(self) -> None:
-        """One attempt, as the daemon makes it."""
+        """Make one attempt like the daemon."""
         try:
             await self.steps.publish(self.record)
         except DecloudError as error:
@@ -341,7 +341,7 @@ async def test_a_wrong_cid(lie: str, provider: str, bench: MakeBench, stack: Exi
     assert "The update was not submitted." in one.record.reason
     assert one.upload(made.store.name) == (UploadState.WRONG, lie)
     assert made.server.count("POST", made.upload_path) == 1, "it is not pinned again"
-    assert one.shelf.log == [], "nothing was read back under a wrong CID"
+    assert one.shelf.log == [], "the daemon read back a wrong CID"
     check_nothing_submitted(one)
 
 

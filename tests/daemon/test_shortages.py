@@ -36,8 +36,8 @@ async def test_a_look_that_is_killed_from_outside_costs_the_round_nothing(world:
         number = await world.post(model=tmp_path / "good")
         child = await asyncio.to_thread(child_of, psutil.Process())
         child.kill()
-        await world.diary.until(lambda: bool(told(world)))
-        assert "was killed, probably because memory ran out" in told(world)[0].message
+        await world.diary.until(lambda: bool(shortages(world)))
+        assert "was killed, probably because memory ran out" in shortages(world)[0].message
         assert await world.rpc.balance(world.wallet.address) == before
     async with world.daemon(looks=JoinConfig(), criteria=Criteria()):  # the memory is available again
         await world.diary.reaches(number, State.WAITING, patience=60.0)
@@ -54,8 +54,8 @@ async def test_a_full_disk_is_waited_out_without_using_up_an_attempt(world: Worl
             row = world.row(number)
     assert (row.state.is_final, row.attempts) == (False, 0)
     assert time.time() < row.next_try_at < time.time() + 20
-    assert told(world)[0].message.startswith("No disk space left in ")
-    assert "Free disk space there. Retrying in 15 s." in told(world)[0].message
+    assert shortages(world)[0].message.startswith("No disk space left in ")
+    assert "Free disk space there. Retrying in 15 s." in shortages(world)[0].message
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-"""SIGTERM ends a daemon within ``stop_seconds`` whatever it is doing, also where its peer hangs.
+"""SIGTERM ends a daemon within ``stop_seconds`` in every state, even if its peer hangs.
 
-The daemon is a process of its own, and the time counts until that process has ended. ``-s`` shows the table of times.
+The daemon runs in its own process, and the time is measured until that process has ended. ``-s`` shows the times.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tests.store.fakes.server import Request, Server
 
 STOP_SECONDS = 2.0
 GRACE = 1.0
-"""Seconds that the harness's executor gives a training for its checkpoint, beside ``stop_seconds``."""
+"""Seconds that the harness's executor gives a training for its checkpoint, in addition to ``stop_seconds``."""
 SLACK = 3.0
-"""Seconds for a busy machine, and for the end of the process itself."""
+"""Additional seconds for a busy machine, and for the end of the process itself."""
 PATIENCE = 60.0
 
 
 class Hanging(Server):
-    """Takes every request and answers none, or answers each with a status."""
+    """Accepts every request without an answer, or answers each with a status."""
 
     def __init__(self, status: int = 0) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class Hanging(Server):
 
 @dataclass
 class Case:
-    """A state and how it is reached.
+    """A state and the way to reach it.
 
     Attributes:
-        faults: of the RPC endpoint: kind, methods, requests that are spared at first.
-        gateway: what the gateway does: nothing wrong, ``hangs``, or ``fails``.
-        reached: of the endpoint's methods, one that it has been asked for so often.
+        faults: the faults of the RPC endpoint: kind, methods, number of requests before the first fault.
+        gateway: the fault of the gateway: none, ``hangs``, or ``fails``.
+        reached: a method of the endpoint, and the number of its requests when the daemon has reached the state.
     """
 
     faults: Sequence[tuple[Kind, tuple[str, ...], int]] = ()

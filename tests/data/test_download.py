@@ -118,7 +118,7 @@ def test_a_server_that_cannot_resume(web: WebServer, data: DataFolder, fault: st
 
 def test_wrong_bytes_are_refused(web: WebServer, data: DataFolder) -> None:
     web.files["/file"] = CONTENT[:-1] + b"?"
-    with pytest.raises(DatasetNotFound, match=r"Cannot download file of .* mine .* \(wrong checksum\).*paths\.mine"):
+    with pytest.raises(DatasetNotFound, match=r"mine cannot be downloaded .*wrong checksum.*paths\.mine"):
         download(declare(web), data)
     assert not [path for path in (data.folder / "Mine").iterdir() if path.name != ".lock"]
     assert len(web.seen) == 1
@@ -172,7 +172,7 @@ def test_two_at_a_time_share_one_download(web: WebServer, data: DataFolder) -> N
 
 def test_a_folder_that_cannot_be_written(web: WebServer, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(DatasetError, match=r"Cannot store the data set mine in .*data\.folder"):
+    with pytest.raises(DatasetError, match=r"The data set mine cannot be stored in .*data\.folder"):
         download(declare(web), DataFolder(tmp_path / "data"))
 
 
@@ -211,7 +211,7 @@ def test_a_server_that_redirects_in_a_circle_is_left_at_once(web: WebServer, dat
 def test_a_full_disk(web: WebServer, data: DataFolder) -> None:
     (data.folder / "Mine").mkdir(parents=True)
     (data.folder / "Mine" / ".file.part").symlink_to("/dev/full")
-    with pytest.raises(DatasetError, match=r"No space left on device\. Free up space, or set data\.folder"):
+    with pytest.raises(DatasetError, match=r"No space left on device\. Free disk space, or set data\.folder"):
         download(declare(web), data)
     assert len(web.seen) == 1
 
@@ -323,7 +323,7 @@ def test_a_background_download_that_failed_is_tried_again_later(web: WebServer, 
     with pytest.raises(DatasetNotReady, match="is being downloaded"):
         downloads.ensure(declared)
     downloads.wait(30)
-    with pytest.raises(DatasetNotReady, match="Cannot download"):
+    with pytest.raises(DatasetNotReady, match="cannot be downloaded"):
         downloads.ensure(declared)
     now[0] = RETRY_AFTER
     with pytest.raises(DatasetNotReady, match="is being downloaded"):

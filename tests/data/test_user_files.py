@@ -254,7 +254,7 @@ def test_columns_by_name_and_a_single_table(tmp_path: Path) -> None:
 
 def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DatasetError, match=r"Cannot read .*a\.parquet as a table"):
+    with pytest.raises(DatasetError, match=r"a\.parquet cannot be read as a table"):
         UserFiles("imdb", str(tmp_path / "a.parquet")).load("train")
     (tmp_path / "b.csv").write_text("text,label\na,0\nb,\n")
     with pytest.raises(DatasetError, match=r"b\.csv has a row without a label"):
@@ -266,7 +266,7 @@ def test_tables_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="a label that is too large for a class number"):
         UserFiles("imdb", str(tmp_path / "b.csv"), num_classes=2).load("train")
     (tmp_path / "b.json").write_text("")
-    with pytest.raises(DatasetError, match=r"Cannot read .*b\.json as a table"):
+    with pytest.raises(DatasetError, match=r"b\.json cannot be read as a table"):
         UserFiles("imdb", str(tmp_path / "b.json"), num_classes=2).load("train")
     (tmp_path / "c.csv").write_text("text,label\na,0\nb,7\n")
     with pytest.raises(DatasetError, match="the label 7, outside 0 to 1"):
@@ -324,7 +324,7 @@ def test_labels_of_csv_are_numbers_where_all_are(tmp_path: Path, written: list[s
 @pytest.mark.parametrize("content", ["[1, 2]", '{"text": "a"', "[" * 100_000, '{"text": "\\ud800", "label": 0}', "5"])
 def test_json_that_is_no_table(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(DatasetError, match=r"Cannot read .*a\.json as a table"):
+    with pytest.raises(DatasetError, match=r"a\.json cannot be read as a table"):
         UserFiles("imdb", str(tmp_path / "a.json")).load("train")
 
 

@@ -1,4 +1,4 @@
-"""The pages name no command, option, setting or variable that does not exist, and leave no class of error out."""
+"""Every command, option, setting and variable in the pages exists, and the pages cover every error class."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from decloud_pl.errors import ConfigError
 from tests.harness.pages import DOCS, PAGES, ROOT, blocks
 
 PROGRAM = "decloud-trainer"
-# Words for what a reader puts in, and what a reader's own choices are called.
+# Placeholders, and the names of a reader's own choices.
 PLACEHOLDERS = ("KEY", "NAME", "GROUP", "COMMAND", "CHOICE")
 OWN_CHOICES = {"wallet": "NAME", "network": "mine", "rewards": "young", "storage": "archive", "sweep": "seeds"}
-# Of PyTorch and of WSL.
+# Variables of PyTorch and WSL.
 NOT_SETTINGS = ("weights_only", "systemd")
 FOR_ONE_RUN = ("task", "round", "base_model", "experiment", "sweep")
 
 
 def lines_of_commands() -> Iterator[tuple[Path, str]]:
-    """Every command line of this program in the documents: in fenced blocks, and in code within a sentence."""
+    """Yield every command line of this program in the documents, from fenced blocks and from code within sentences."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         for block in blocks(page):
@@ -57,7 +57,7 @@ def test_every_command_and_option_exists(page: str, line: str) -> None:
 
 
 def check_options(line: str, words: list[str]) -> list[str]:
-    """Follows the command and its options; returns the words that remain."""
+    """Check the command and its options; return the remaining words."""
     command: click.Command = Program()
     with command.make_context(PROGRAM, [], resilient_parsing=True) as context:
         while isinstance(command, click.Group) and words and not words[0].startswith("-"):
@@ -84,7 +84,7 @@ def check_options(line: str, words: list[str]) -> list[str]:
 
 
 def check_setting(line: str, word: str) -> None:
-    """A setting that there is, with a choice that there is."""
+    """Check that a setting and its choice exist."""
     name, _, value = word.lstrip("+~").partition("=")
     if name in (*FOR_ONE_RUN, "hydra/launcher") or name.startswith("hydra."):
         return
@@ -96,7 +96,7 @@ def check_setting(line: str, word: str) -> None:
 
 
 def test_every_setting_in_the_pages_exists() -> None:
-    """Code that looks like ``group.key`` or ``KEY=VALUE`` names a setting, or what one of the listed files has."""
+    """Code such as ``group.key`` or ``KEY=VALUE`` names a setting, or is one of the listed exceptions."""
     known = {*settings_by_name(), *ALIASES, *ALIASES.values(), *groups()}
     tops = {name.partition(".")[0] for name in known if "." in name} - {"trainer"}
     wrong = []
@@ -137,14 +137,14 @@ def test_every_link_in_the_readme_leads_somewhere() -> None:
 
 
 def test_the_readme_shows_what_the_tutorial_does() -> None:
-    """Whose demo is run by a test."""
+    """Another test runs the tutorial's demo."""
     shown = next(block.text for block in blocks(ROOT / "README.md") if block.text.startswith("Starting"))
     tutorial = next(block.text for block in blocks(DOCS / "tutorials" / "first-reward.md") if "demo" in block.text)
     assert [line for line in shown.splitlines() if line not in tutorial.splitlines()] == []
 
 
 def rows(page: Path) -> list[str]:
-    """The first cells of a page's tables."""
+    """Return the first cell of each table row of a page."""
     return re.findall(r"^\| `?([^`|]+?)`? \|", page.read_text(encoding="utf-8"), re.MULTILINE)
 
 

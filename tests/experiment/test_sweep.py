@@ -219,7 +219,7 @@ def test_a_run_whose_settings_are_wrong_is_a_row_of_the_table(
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["sweep=joblb"], "The sweep 'joblb' does not exist. Did you mean 'joblib'?"),
+        (["sweep=joblb"], "Unknown sweep 'joblb'. Did you mean 'joblib'?"),
         (["hydra/launcher=jobbb"], "Hydra's launcher 'jobbb' is not installed."),
         (
             ["hydra/launcher=joblib", "hydra.launcher.n_job=2"],

@@ -1,4 +1,4 @@
-"""The site's pages as a reader sees them: their fenced blocks, and the commands with what they print."""
+"""Read the site's pages: their fenced blocks, and the commands with their output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGES = [
     for page in sorted([*DOCS.rglob("*.md"), *DOCS.rglob("*.rst"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
     if "_build" not in page.parts
 ]
-"""The documents: those of the site, and those that stand beside the code."""
+"""The pages of the site, and the documents outside docs/."""
 INTERRUPT = "^C"
 LEFT_OUT = "…"
 
@@ -24,14 +24,14 @@ _OPTION = re.compile(r'^:(\w+): "?(.*?)"?$')
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its caption and its text."""
+    """A fenced block with its language, caption and text."""
 
     language: str
     caption: str
     text: str
 
     def commands(self) -> Iterator[tuple[str, list[str]]]:
-        """The commands of a ``console`` block, each with the lines that follow it."""
+        """Yield the commands of a ``console`` block, each with the lines that follow it."""
         found: list[tuple[str, list[str]]] = []
         for line in self.text.splitlines():
             if line.startswith("$ "):
@@ -42,7 +42,7 @@ class Block:
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     return [_block(found["info"].strip(), found["body"]) for found in _FENCE.finditer(page.read_text("utf-8"))]
 
 
@@ -59,7 +59,7 @@ def _block(info: str, body: str) -> Block:
 
 
 def pattern(line: str) -> re.Pattern[str]:
-    """What a shown line stands for: numbers are any numbers, a word with ``…`` is any word, ``…`` alone anything."""
+    """Return a pattern for a line: a number matches any number, a word with ``…`` any word, a single ``…`` any text."""
     words = [_word(word) for word in line.split()]
     return re.compile(r"\s*" + r"\s+".join(words).replace(r"\s+.*", ".*").replace(r".*\s+", ".*") + r"\s*")
 

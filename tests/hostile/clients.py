@@ -1,4 +1,4 @@
-"""The program's clients, each called as the program calls it, with short waits for a server that says nothing."""
+"""Calls of the program's clients, with short timeouts for silent servers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ONE = Pubkey.default()
 
 
 def gateway(url: str, cid: str, *more: str) -> None:
-    """Fetches a file of at most 1 MiB."""
+    """Fetch a file of at most 1 MiB."""
     reader = GatewayReader([url, *more], timeout=_TIMEOUT, total_seconds=3.0)
     reader.fetch(cid, Path("fetched"), max_bytes=1 << 20)
 
 
 def pinata(url: str, path: str = "") -> None:
-    """Checks the login, or pins a file."""
+    """Check the login, or pin a file."""
     credentials = PinataCredentials(api_key="0123456789abcdefkey0", secret_key="5ec2e7" * 10 + "beef")
     store = PinataStore(credentials, api_url=url, upload_url=url, timeout=_TIMEOUT, retry=Retry(attempts=1))
     if path:
@@ -38,7 +38,7 @@ def pinata(url: str, path: str = "") -> None:
 
 
 def kubo(url: str, path: str = "") -> None:
-    """Asks a node for its version, or pins a file."""
+    """Get a node's version, or pin a file."""
     host, port = url.removeprefix("http://").split(":")
     store = KuboStore(f"/ip4/{host}/tcp/{port}/http", timeout=_TIMEOUT, retry=Retry(attempts=1))
     if path:
@@ -48,7 +48,7 @@ def kubo(url: str, path: str = "") -> None:
 
 
 def download(url: str) -> None:
-    """Downloads a data set of one file."""
+    """Download a data set of one file."""
     from decloud_pl.data.entry import DataFolder, Entry
     from decloud_pl.data.fetch.download import download_entry
 
@@ -67,7 +67,7 @@ def download(url: str) -> None:
 
 def _of_chain(name: str, client: ChainClient) -> Awaitable[object]:
     rpc = client.rpc
-    asks: dict[str, Callable[[], Awaitable[object]]] = {
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
         "balance": lambda: rpc.balance(_ONE),
         "clock": rpc.clock,
         "blockhash": rpc.latest_blockhash,
@@ -82,17 +82,17 @@ def _of_chain(name: str, client: ChainClient) -> Awaitable[object]:
         "round": lambda: client.round(0),
         "submission": lambda: client.submission(0, _ONE),
     }
-    return asks[name]()
+    return calls[name]()
 
 
 def rpc(url: str, name: str) -> None:
-    """Asks an RPC endpoint for one thing."""
+    """Send one request to an RPC endpoint."""
 
-    async def ask() -> None:
+    async def send() -> None:
         client = RpcClient(url, timeout=_TIMEOUT)
         try:
             await _of_chain(name, ChainClient(client, get_dialect()))
         finally:
             await client.aclose()
 
-    asyncio.run(ask())
+    asyncio.run(send())

@@ -1,4 +1,4 @@
-"""How an input is met: by the real command or the real client, in a process of its own with limits."""
+"""Fixtures that run the real command or client on an input, in a separate process with limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from decloud_pl.errors import DecloudError
 ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 10.0
 MOST_MEGABYTES = 500.0
-# What an importing process needs first: a second that each fork would take otherwise.
+# The process imports these modules once, which would take a second in each fork.
 IMPORTED = (
     "requests",
     "urllib3",
@@ -49,12 +49,12 @@ def _codes(kind: type[DecloudError]) -> set[int]:
 
 
 OURS = _codes(DecloudError) - {1} | {EXIT_UNWELL}
-"""Exit codes that say what is wrong; 1 is a defect."""
+"""Exit codes of expected errors; 1 is an internal error."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How the program ended after it had met an input."""
+    """How the program ended on an input."""
 
     code: int
     out: str
@@ -63,10 +63,10 @@ class Ended:
     megabytes: float
     cpu: float
     steps: int = 0
-    """How many lines about its progress the program may print before."""
+    """How many lines about its progress the program may print before the error."""
 
     def in_one_sentence(self, words: str = "", code: int | None = None) -> str:
-        """What it said, which must be one line with ``words`` in it, within the limits of time and memory."""
+        """Return the error, which must be one line that contains ``words``, within the limits of time and memory."""
         assert self.code != -9, f"it did not end within {MOST_SECONDS:g} s\n{self.err[-3000:]}"
         assert "Traceback" not in self.out + self.err, self.err[-5000:]
         assert self.code in OURS, (self.code, self.out[-500:], self.err[-3000:])
@@ -135,7 +135,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(program: Program, tmp_path: Path, home: Path) -> Meet:
-    """Runs a command, with variables by name."""
+    """Run a command, with environment variables by name."""
 
     def command(*arguments: str, **environment: str) -> Ended:
         own = {"HOME": str(tmp_path), "DECLOUD_HOME": str(home), **environment}
@@ -146,7 +146,7 @@ def run(program: Program, tmp_path: Path, home: Path) -> Meet:
 
 @pytest.fixture
 def call(program: Program, tmp_path: Path) -> Meet:
-    """Calls a client of the program that `tests.hostile.clients` names."""
+    """Call a function of `tests.hostile.clients`."""
 
     def client(name: str, *arguments: str, **environment: str) -> Ended:
         return program.meets(tmp_path, "tests.hostile.clients", name, arguments, environment)

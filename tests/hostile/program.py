@@ -1,8 +1,8 @@
-"""A process that has the program imported, and meets each hostile input in a fork of its own.
+"""A process that imports the program once, and runs it on each hostile input in a separate fork.
 
-``python -m tests.hostile.program [MODULE…]`` imports the modules, reads one JSON line per input and answers with
-one that says how the fork ended, how long it took and how much memory it had. A fork has nothing of what earlier
-inputs did, and costs a hundredth of a second.
+``python -m tests.hostile.program [MODULE…]`` imports the modules and reads one JSON line per input. For each, it prints
+a JSON line with exit code, duration and memory of the fork. A fork is independent of earlier inputs, and starts in a
+hundredth of a second.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from decloud_pl.cli.ui.streams import with_advice
 from decloud_pl.errors import DecloudError
 
 LONGEST = 60.0
-"""Seconds until an input is ended; it may take ten, without those in which a busy machine lets the process wait."""
+"""Seconds until the process kills a fork. An input may take ten, not counting the time without a processor."""
 _MOST_ADDRESSES = 8 << 30
 
 
 def command(*arguments: str) -> int:
-    """The real command line."""
+    """Run the real command line."""
     return run_command(arguments)
 
 
@@ -40,9 +40,8 @@ def _meet(order: dict[str, Any]) -> int:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.update(order["environment"])
     os.chdir(order["folder"])
-    resource.setrlimit(
-        resource.RLIMIT_AS, (_MOST_ADDRESSES, _MOST_ADDRESSES)
-    )  # for the machine; the test asks for less
+    # This limit protects the machine; the tests require less.
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_ADDRESSES, _MOST_ADDRESSES))
     called = getattr(importlib.import_module(order["module"]), order["call"])
     try:
         code = called(*order["arguments"])
@@ -81,7 +80,7 @@ def _fork(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kept_waiting(pid: int) -> float:
-    """Seconds in which the first thread of a process was ready and had no processor; see Linux's ``sched-stats``."""
+    """Return the seconds that a process's first thread waited for a processor; see Linux's ``sched-stats``."""
     try:
         return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
     except (OSError, IndexError):
@@ -89,7 +88,7 @@ def _kept_waiting(pid: int) -> float:
 
 
 def main() -> None:
-    """Answers until standard input ends."""
+    """Answer until standard input ends."""
     for name in sys.argv[1:]:
         importlib.import_module(name)
     gc.freeze()

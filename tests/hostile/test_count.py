@@ -1,4 +1,4 @@
-"""How many hostile inputs there are, by kind."""
+"""The number of hostile inputs of each kind."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ COUNTED = {
 }
 
 
-def test_there_are_enough_of_each_kind() -> None:
+def test_there_are_enough_inputs_of_each_kind() -> None:
     assert min(COUNTED.values()) >= 9, COUNTED
     assert sum(COUNTED.values()) >= 120, COUNTED

@@ -1,4 +1,4 @@
-"""What gateways send in place of a file."""
+"""Hostile answers of gateways."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ CAR = b"HTTP/1.1 200 OK\r\nContent-Type: " + CONTENT_TYPE.encode() + b"\r\n"
 
 OWN: dict[str, Behaviour] = {
     "another file": answer(b"another file"),
-    "a file that goes on": answer(b"a file and more"),
-    "an archive of nothing": raw(CAR + b"\r\n"),
+    "a file with more bytes": answer(b"a file and more"),
+    "an empty archive": raw(CAR + b"\r\n"),
     "an archive of zeros": endless(CAR + b"\r\n"),
     "an archive of ones": endless(CAR + b"\r\n", b"\xff" * 65_536),
     "an archive with a header of a terabyte": raw(CAR + b"\r\n\x80\x80\x80\x80\x80\x20"),
-    "a part that nobody asked for": raw(b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-9/1\r\n\r\nhello"),
-    "a kind of control characters": raw(OK.replace(b"application/json", b"\x1b[31m\x9b;\x00") + b"\r\nhello"),
+    "a part that was not requested": raw(b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 5-9/1\r\n\r\nhello"),
+    "a content type of control characters": raw(OK.replace(b"application/json", b"\x1b[31m\x9b;\x00") + b"\r\nhello"),
 }
 INPUTS = {**ANSWERS, **DRIPPING, **OWN}
 
@@ -34,17 +34,17 @@ def test_it_ends_in_one_sentence(name: str, call: Meet) -> None:
 NAMES = {
     "another place": "../../../etc/passwd",
     "an address": "http://evil.test/x",
-    "a version that is none": "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzd9",
-    "a hash that is none": "z" * 59,
+    "an invalid version": "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzd9",
+    "an invalid hash": "z" * 59,
     "an escape sequence": "\x1b[31mQm",
     "a hundred kilobytes": "Qm" + "a" * 100_000,
-    "nothing": "",
+    "an empty name": "",
 }
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_that_is_no_cid_is_not_asked_for(name: str, call: Meet) -> None:
-    asked = []
-    with serving(lambda request: asked.append(request.path)) as url:
+def test_an_invalid_cid_is_not_requested(name: str, call: Meet) -> None:
+    requests = []
+    with serving(lambda request: requests.append(request.path)) as url:
         call("gateway", url, NAMES[name]).in_one_sentence(code=7)
-    assert asked == []
+    assert requests == []

@@ -1,4 +1,4 @@
-"""Journals that are none, or of another program."""
+"""Invalid journals, and files of other programs."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def _big(path: Path) -> None:
 
 
 INPUTS: dict[str, Callable[[Path], object]] = {
-    "text": lambda path: path.write_bytes(b"nothing of the kind" * 100),
+    "text": lambda path: path.write_bytes(b"not a journal" * 100),
     "noise": lambda path: path.write_bytes(os.urandom(1 << 20)),
     "a header alone": lambda path: path.write_bytes(b"SQLite format 3\x00"),
     "cut off": _cut,
     "of another program": _without_tables,
     "of version 1": _of_version(1),
     "of version 99": _of_version(99),
-    "of a version below nothing": _of_version(-5),
+    "of a negative version": _of_version(-5),
     "four gigabytes of zeros": _big,
     "a folder": lambda path: path.mkdir(),
     "a link to itself": lambda path: path.symlink_to(path),
@@ -62,6 +62,6 @@ INPUTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_a_journal_that_is_none(name: str, run: Meet, home: Path) -> None:
+def test_an_invalid_journal(name: str, run: Meet, home: Path) -> None:
     INPUTS[name](home / "journal.sqlite")
     run("history").in_one_sentence(code=11)

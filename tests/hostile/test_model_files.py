@@ -1,4 +1,4 @@
-"""Base models, model packages and other trainers' updates, as the quarantine's process opens them."""
+"""The quarantine opens hostile base models, model packages and updates."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _tensor(dtype: str, shape: list[float], offsets: list[int]) -> Callable[[Pat
 
 
 def _described(**description: str) -> Callable[[Path], object]:
-    """A package with a description of its own."""
+    """Return a function that writes a package with this description."""
     given = {"format_version": "1", "architecture": "mlp", "hyper_parameters": "{}", "input": "{}", **description}
     content = json.dumps({"__metadata__": given}).encode()
     return _header(len(content), content)
@@ -92,12 +92,12 @@ PICKLES: dict[str, Callable[[Path], object]] = {
     "a number of 10 MB": _pickle(b"L" + b"9" * 10_000_000 + b"L\n"),
     "a function by its name": _pickle(b"cos\nsystem\nX\x02\x00\x00\x00id\x85R"),
     "a function by the stack": _pickle(b"\x8c\x02os\x8c\x06system\x93"),
-    "tuples without end": _pickle(b")q\x00" + b"(h\x00h\x00tq\x00" * 60),
-    "nested without end": _pickle(b")" + b"\x85" * 100_000),
+    "endless tuples": _pickle(b")q\x00" + b"(h\x00h\x00tq\x00" * 60),
+    "endless nesting": _pickle(b")" + b"\x85" * 100_000),
     "a storage of 2 GiB": _pickle(b"ctorch\nUntypedStorage\nJ\x00\x00\x00\x7f\x85R"),
     "an object that builds itself": _pickle(b"ccollections\nOrderedDict\n)R}b"),
     "a persistent object": _pickle(b"Px\n"),
-    "no pickle": _pickle(b"\xff\xfe\xfd"),
+    "not a pickle": _pickle(b"\xff\xfe\xfd"),
 }
 FILES: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
@@ -115,11 +115,11 @@ FILES: dict[str, Callable[[Path], object]] = {
     "a header of 2^60 bytes": _header(1 << 60, b"{}"),
     "a header of 100 MB": _header(100 << 20, b"{" + b" " * (100 << 20)),
     "a header of brackets": _header(200_000, b"[" * 200_000),
-    "a header that is no JSON": _header(3, b"\xff{}"),
-    "a shape beyond numbers": _tensor("F32", [2**62, 2**62], [0, 16]),
-    "a shape below nothing": _tensor("F32", [-4], [0, 16]),
-    "data that end before they begin": _tensor("F32", [4], [8, 0]),
-    "a type of no kind": _tensor("\x1b[31mF32", [4], [0, 16]),
+    "a header that is not JSON": _header(3, b"\xff{}"),
+    "a too large shape": _tensor("F32", [2**62, 2**62], [0, 16]),
+    "a negative shape": _tensor("F32", [-4], [0, 16]),
+    "data that end before their start": _tensor("F32", [4], [8, 0]),
+    "an unknown type": _tensor("\x1b[31mF32", [4], [0, 16]),
 }
 PACKAGES: dict[str, Callable[[Path], object]] = {
     "no architecture": of_no_architecture,
@@ -127,15 +127,15 @@ PACKAGES: dict[str, Callable[[Path], object]] = {
     "an architecture that is a path": _described(architecture="../../os.system"),
     "an architecture of torchvision without an end": _described(architecture="torchvision." + "x" * 100_000),
     "a format of the future": _described(format_version="99"),
-    "a format that is none": _described(format_version="x"),
+    "an invalid format": _described(format_version="x"),
     "an input of brackets": _described(input="[" * 100_000),
-    "an input that is none": _described(input='{"kind":"smell"}'),
+    "an invalid input": _described(input='{"kind":"smell"}'),
     "an input of 10^9 pixels": _described(architecture="simple_cnn", input='{"kind":"image","size":1000000000}'),
     "hyper-parameters of brackets": _of_mlp("[" * 100_000),
     "hyper-parameters that are a list": _of_mlp("[1]"),
     "a width of 10^9": _of_mlp('{"num_classes":10,"width":1000000000}'),
-    "a width below nothing": _of_mlp('{"num_classes":10,"width":-1}'),
-    "classes without end": _of_mlp('{"num_classes":1e308}'),
+    "a negative width": _of_mlp('{"num_classes":10,"width":-1}'),
+    "endless classes": _of_mlp('{"num_classes":1e308}'),
     "an argument that no network has": _of_mlp('{"num_classes":10,"__class__":"x"}'),
     "an input that its network cannot take": _wrong_input,
 }
@@ -149,9 +149,9 @@ UPDATES: dict[str, Callable[[Path], object]] = {
     "a nested dictionary": lambda path: torch.save({"fc2": {"bias": torch.zeros(4)}}, path),
     "another shape": lambda path: torch.save({"fc2.bias": torch.zeros(5)}, path),
     "a shape of a terabyte": lambda path: torch.save({"fc2.bias": torch.zeros(1).expand(2**40)}, path),
-    "values beyond a float": lambda path: torch.save({"fc2.bias": torch.full((4,), 1e300, dtype=torch.float64)}, path),
+    "values above float32": lambda path: torch.save({"fc2.bias": torch.full((4,), 1e300, dtype=torch.float64)}, path),
     "complex values": lambda path: torch.save({"fc2.bias": torch.zeros(4, dtype=torch.complex64)}, path),
-    "values on no device": lambda path: torch.save({"fc2.bias": torch.zeros(4, device="meta")}, path),
+    "values without a device": lambda path: torch.save({"fc2.bias": torch.zeros(4, device="meta")}, path),
     "a sparse tensor that points outside": _sparse([900], (4,)),
     "a sparse tensor of a terabyte": _sparse([], (2**40,)),
     "a command": pickle_that_runs_a_command,
@@ -162,7 +162,7 @@ INPUTS = [*BASES, *UPDATES]
 
 
 MEMORY = 190 << 20
-"""What a file may cost beyond torch."""
+"""The memory limit for a file, in addition to torch's memory."""
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def base(quarantine: WarmQuarantine, tmp_path_factory: pytest.TempPathFactory) -
     state = build("simple_cnn", {"num_classes": 4}).state_dict()
     save(folder / "model", ModelSpec("simple_cnn", {"num_classes": 4}, ImageInput()), dict(state))
     opened = quarantine.open_base_model(folder / "model", folder / "opened")
-    libraries = child_of(psutil.Process()).memory_full_info().uss  # without what libraries share as files
+    libraries = child_of(psutil.Process()).memory_full_info().uss  # without memory that libraries share as files
     assert libraries + MEMORY < MOST_MEGABYTES * 2**20
     return opened
 

@@ -1,4 +1,4 @@
-"""What proxies answer in a server's place."""
+"""Hostile answers of proxies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OWN: dict[str, Behaviour] = {
     "a login in escape sequences": answer("no", "text/html", "407 \x1b[2JNo", "Proxy-Authenticate: Basic realm=\x9b1m"),
     "a gateway's error": answer("<html>Bad Gateway</html>", "text/html", "502 Bad Gateway"),
 }
-_SOME = ("a redirect without end", "headers without end", "continue without end", "nothing at all", "a page to log in")
+_SOME = ("an endless redirect", "endless headers", "endless 100 Continue", "no bytes", "a login page")
 SHARED = {**OWN, **{name: ANSWERS[name] for name in _SOME}}
 INPUTS = [(client, name) for client in ("gateway", "rpc") for name in SHARED]
 ARGUMENTS = {"gateway": ((BEHIND, CID), 7), "rpc": ((BEHIND, "balance"), 5)}

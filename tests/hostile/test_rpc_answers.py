@@ -1,4 +1,4 @@
-"""What RPC endpoints answer, to the client and to a command."""
+"""Hostile answers of RPC endpoints, to the client and to a command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONTEXT = '{"slot":5}'
 
 
 def account(data: bytes | str, owner: str = PROGRAM, lamports: str = "5") -> str:
-    """An account as an endpoint shows it."""
+    """Return an account as an endpoint returns it."""
     text = data if isinstance(data, str) else base64.b64encode(data).decode()
     rest = '"executable":false,"rentEpoch":0,"space":0'
     return f'{{"data":["{text}","base64"],"owner":"{owner}","lamports":{lamports},{rest}}}'
@@ -32,64 +32,64 @@ def in_context(value: str, context: str = CONTEXT) -> str:
     return f'{{"context":{context},"value":{value}}}'
 
 
-# What is asked for, and the result: JSON text, for it may be no JSON.
+# The request, and the result as a text, because it may be invalid JSON.
 RESULTS: dict[str, tuple[str, str]] = {
-    "a balance below nothing": ("balance", in_context("-1")),
-    "a balance beyond numbers": ("balance", in_context(HUGE)),
-    "a balance that is half": ("balance", in_context("0.5")),
+    "a negative balance": ("balance", in_context("-1")),
+    "a too large balance": ("balance", in_context(HUGE)),
+    "a balance of 0.5": ("balance", in_context("0.5")),
     "a balance in words": ("balance", in_context('"many"')),
     "a balance of brackets": ("balance", in_context("[" * 100_000)),
     "no balance": ("balance", in_context("null")),
     "a slot of 2^64-1": ("balance", in_context("5", '{"slot":18446744073709551615}')),
-    "a slot below nothing": ("balance", in_context("5", '{"slot":-1}')),
+    "a negative slot": ("balance", in_context("5", '{"slot":-1}')),
     "no context": ("balance", '{"value":5}'),
-    "an account that is none": ("round", in_context('"\\u0000"')),
+    "an invalid account": ("round", in_context('"\\u0000"')),
     "an account of another program": ("round", in_context(account(bytes(200), NOBODY))),
     "an account of zeros": ("round", in_context(account(bytes(200)))),
     "an account of one byte": ("round", in_context(account(b"x"))),
     "an account of two megabytes": ("round", in_context(account(b"\xff" * (2 << 20)))),
-    "an account in no alphabet": ("round", in_context(account("\\ud800!!"))),
-    "an account with an owner that is none": ("round", in_context(account(bytes(8), "0OIl"))),
+    "an account in an unknown encoding": ("round", in_context(account("\\ud800!!"))),
+    "an account with an invalid owner": ("round", in_context(account(bytes(8), "0OIl"))),
     "lamports of 2^64": ("round", in_context(account(bytes(8), PROGRAM, "18446744073709551616"))),
     "a counter of zeros": ("counter", in_context(account(bytes(64)))),
-    "a place that is cut off": ("submission", in_context(account(bytes(9)))),
+    "a truncated submission": ("submission", in_context(account(bytes(9)))),
     "a clock of five bytes": ("clock", in_context(account(b"clock"))),
     "no clock": ("clock", in_context("null")),
-    "fewer accounts than were asked for": ("accounts", in_context("[null]")),
-    "more accounts than were asked for": ("accounts", in_context("[" + ",".join(["null"] * 10_000) + "]")),
-    "a blockhash that is none": ("blockhash", in_context('{"blockhash":"x","lastValidBlockHeight":5}')),
+    "too few accounts": ("accounts", in_context("[null]")),
+    "too many accounts": ("accounts", in_context("[" + ",".join(["null"] * 10_000) + "]")),
+    "an invalid blockhash": ("blockhash", in_context('{"blockhash":"x","lastValidBlockHeight":5}')),
     "a height of 2^64": ("height", '{"absoluteSlot":18446744073709551616,"blockHeight":1,"epoch":0}'),
     "a rent in words": ("rent", '"a lot"'),
-    "a rent below nothing": ("rent", "-5"),
+    "a negative rent": ("rent", "-5"),
     "two statuses for one": ("statuses", in_context("[null,null]")),
-    "a status of no kind": ("statuses", in_context('[{"slot":5,"err":{"Custom":-1},"confirmationStatus":"sure"}]')),
-    "accounts that are no list": ("listed", '{"pubkey":"x"}'),
-    "signatures that are none": ("sent", '[{"signature":"\\u202e","slot":5,"err":null}]'),
-    "a genesis hash that is none": ("network", '"\\u001b[2J"'),
+    "an unknown status": ("statuses", in_context('[{"slot":5,"err":{"Custom":-1},"confirmationStatus":"sure"}]')),
+    "accounts that are not a list": ("listed", '{"pubkey":"x"}'),
+    "invalid signatures": ("sent", '[{"signature":"\\u202e","slot":5,"err":null}]'),
+    "an invalid genesis hash": ("network", '"\\u001b[2J"'),
     "a genesis hash that is a list": ("network", "[[]]"),
 }
-# As an error object, which may be none.
+# The error object as a text, because it may be invalid.
 ERRORS: dict[str, str] = {
     "an error in words": '"no"',
     "an error that is a list": "[1]",
-    "an error without end": "[" * 100_000,
-    "an error of no code": '{"message":"no"}',
+    "an endless error": "[" * 100_000,
+    "an error without a code": '{"message":"no"}',
     "an error with a code in words": '{"code":"no","message":"no"}',
-    "an error with a code beyond numbers": f'{{"code":-{HUGE},"message":"no"}}',
+    "an error with a too large code": f'{{"code":-{HUGE},"message":"no"}}',
     "an error with a message that is a list": '{"code":-32000,"message":["no"]}',
 } | {
-    f"an error that says {name}": json.dumps({"code": -32600, "message": text})
+    f"an error with {name}": json.dumps({"code": -32600, "message": text})
     for name, text in TEXTS.items()
     if name != "nulls and surrogates"
 }
 BODIES: dict[str, Behaviour] = {
-    name: answer for name, answer in {**ANSWERS, **DRIPPING}.items() if name != "a body without end"
+    name: answer for name, answer in {**ANSWERS, **DRIPPING}.items() if name != "an endless body"
 }
 INPUTS = [*RESULTS, *ERRORS, *BODIES]
 
 
 def answering(result: str | Mapping[str, str], *, key: str = "result") -> Behaviour:
-    """Answers every request, or every method by its name, with JSON text."""
+    """Answer every request, or every method by its name, with JSON text."""
 
     def send(request: Request) -> None:
         call: dict[str, Any] = json.loads(request.body())
@@ -101,10 +101,10 @@ def answering(result: str | Mapping[str, str], *, key: str = "result") -> Behavi
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_a_result_that_cannot_be_right(name: str, call: Meet) -> None:
-    asked, result = RESULTS[name]
+def test_an_impossible_result(name: str, call: Meet) -> None:
+    request, result = RESULTS[name]
     with serving(answering(result)) as url:
-        call("rpc", url, asked).in_one_sentence(code=5)
+        call("rpc", url, request).in_one_sentence(code=5)
 
 
 @pytest.mark.parametrize("name", ERRORS)
@@ -114,6 +114,6 @@ def test_an_error_object(name: str, call: Meet) -> None:
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_what_is_no_answer(name: str, call: Meet) -> None:
+def test_an_invalid_answer(name: str, call: Meet) -> None:
     with serving(BODIES[name]) as url:
         call("rpc", url, "balance").in_one_sentence(code=5)

@@ -12,13 +12,13 @@ from tests.config.test_file import BROKEN
 from tests.hostile.conftest import Meet
 
 KEPT: dict[str, Callable[[Path], object]] = {
-    "bytes that are no text": lambda path: path.write_bytes(b"\xff\xfe{\x00}\x00"),
+    "bytes that are not UTF-8": lambda path: path.write_bytes(b"\xff\xfe{\x00}\x00"),
     "noise": lambda path: path.write_bytes(os.urandom(1 << 20)),
     "a folder": lambda path: path.mkdir(),
     "a pipe": os.mkfifo,
     "a link to itself": lambda path: path.symlink_to(path),
     "a link to a device": lambda path: path.symlink_to("/dev/zero"),
-    "fifty megabytes of nothing": lambda path: path.write_bytes(b" " * (50 << 20)),
+    "fifty megabytes of spaces": lambda path: path.write_bytes(b" " * (50 << 20)),
     "a number of a megabyte": lambda path: path.write_text('{"epochs": ' + "9" * (1 << 20) + "}"),
     "a name in escape sequences": lambda path: path.write_text('{"\\u001b[31m\\u202eepochs": 1}'),
     "a name of a megabyte": lambda path: path.write_text('{"' + "e" * (1 << 20) + '": 1}'),
@@ -40,23 +40,23 @@ def test_a_hostile_config_json(name: str, run: Meet, home: Path) -> None:
 
 
 ON_THE_LINE = {
-    "an interpolation that leads to itself": "epochs=${epochs}",
+    "an interpolation of itself": "epochs=${epochs}",
     "an interpolation of the environment": "epochs=${oc.env:HOME}",
-    "an interpolation of nothing": "epochs=${nothing:1}",
-    "brackets without end": "datasets=" + "[" * 2_000,
-    "quotes that do not end": "datasets=['x",
-    "a number that is none": "learning_rate=nan",
-    "a number without end": "learning_rate=inf",
+    "an interpolation with an unknown resolver": "epochs=${nothing:1}",
+    "endless brackets": "datasets=" + "[" * 2_000,
+    "an open quote": "datasets=['x",
+    "not a number": "learning_rate=nan",
+    "an infinite number": "learning_rate=inf",
     "an escape sequence": "epochs=\x1b[31m1",
     "a name in escape sequences": "\x1b[31mepochs=1",
     "a line break": "epochs=1\nepochs=2",
-    "a choice that leads out": "optimizer=../../../etc/passwd",
+    "a choice outside the folder": "optimizer=../../../etc/passwd",
     "a choice of a choice": "network@storage=local",
     "a sweep": "epochs=1,2",
     "an address with a password": "network.rpc_url=ftp://user:hidden@host",
-    "an address that is none": "network.rpc_url=http://[",
-    "a gateway that is none": "network.gateways=[javascript:alert(1)]",
-    "a program that is none": "network.program_id=" + "1" * 500,
+    "an invalid address": "network.rpc_url=http://[",
+    "an invalid gateway": "network.gateways=[javascript:alert(1)]",
+    "an invalid program id": "network.program_id=" + "1" * 500,
 }
 
 
@@ -67,14 +67,14 @@ def test_a_setting_on_the_command_line(name: str, run: Meet) -> None:
 
 
 PRESETS: dict[str, str] = {
-    "an object of Python's": "epochs: !!python/object/apply:os.system ['true']\n",
+    "a Python object": "epochs: !!python/object/apply:os.system ['true']\n",
     "itself": "defaults:\n  - mine\n",
-    "what is no YAML": "epochs: [1\n\t- {",
+    "invalid YAML": "epochs: [1\n\t- {",
     "control characters": "epochs: \x1b[31m1\n",
     "a list": "- 1\n- 2\n",
-    "brackets without end": "epochs: " + "[" * 20_000,
+    "endless brackets": "epochs: " + "[" * 20_000,
     "a key twice": "epochs: 1\nepochs: 2\n",
-    "an interpolation that leads to itself": "# @package _global_\nepochs: ${batch_size}\nbatch_size: ${epochs}\n",
+    "an interpolation of itself": "# @package _global_\nepochs: ${batch_size}\nbatch_size: ${epochs}\n",
 }
 
 
@@ -86,14 +86,14 @@ def test_a_preset(name: str, run: Meet, home: Path) -> None:
     run("list", "preset=mine", "network.rpc_url=http://127.0.0.1:9").in_one_sentence(code=3)
 
 
-# A network that is not there, so that what is let through ends as well, and not with the code of a wrong setting.
+# The network does not exist, so the command also ends if it accepts the variable, with another exit code.
 VARIABLES = {
     "a number in words": {"DECLOUD_EPOCHS": "many"},
     "an escape sequence": {"DECLOUD_OPTIMIZER": "\x1b[31madam"},
     "an interpolation": {"DECLOUD_NETWORK": "${oc.env:HOME}"},
     "a megabyte": {"DECLOUD_DATASETS": "x" * 100_000},
     "a home that is a file": {"DECLOUD_HOME": "/dev/null"},
-    "a home that is nowhere": {"DECLOUD_HOME": "/proc/nothing/here"},
+    "a home that cannot be created": {"DECLOUD_HOME": "/proc/nothing/here"},
     "a key in quotes": {"DECLOUD_PRIVATE_KEY": '"x"'},
     "a key of brackets": {"DECLOUD_PRIVATE_KEY": "[" * 100_000},
     "a key in escape sequences": {"DECLOUD_PRIVATE_KEY": "\x1b[31m" * 20},

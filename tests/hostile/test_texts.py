@@ -1,4 +1,4 @@
-"""What strangers say, as commands repeat it."""
+"""Commands repeat hostile texts of servers in one line."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tests.hostile.conftest import Meet
 from tests.hostile.test_rpc_answers import answering
 from tests.hostile.wire import TEXTS, answer, serving
 
-# JSON of a server that is not Python's may not hold a lone surrogate.
+# A server that is not written in Python may not be able to send a lone surrogate in JSON.
 SAID = {name: text for name, text in TEXTS.items() if name != "nulls and surrogates"}
-INPUTS = [(who, name) for who in ("an RPC endpoint", "an IPFS node", "Pinata") for name in SAID]
+INPUTS = [(sender, name) for sender in ("an RPC endpoint", "an IPFS node", "Pinata") for name in SAID]
 
 
-@pytest.mark.parametrize(("who", "name"), INPUTS)
-def test_it_stays_in_one_line(who: str, name: str, run: Meet, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sender", "name"), INPUTS)
+def test_it_stays_in_one_line(sender: str, name: str, run: Meet, tmp_path: Path) -> None:
     (tmp_path / "update").write_bytes(b"an update")
     text = SAID[name]
-    if who == "an RPC endpoint":
+    if sender == "an RPC endpoint":
         with serving(answering(json.dumps({"code": -32601, "message": text}), key="error")) as url:
             said = run("list", f"network.rpc_url={url}").in_one_sentence(code=5)
-    elif who == "an IPFS node":
+    elif sender == "an IPFS node":
         error = json.dumps({"Message": text, "Code": 0, "Type": "error"})
         with serving(answer(error, status="400 No")) as url:
             node = "/ip4/{}/tcp/{}/http".format(*url.removeprefix("http://").split(":"))

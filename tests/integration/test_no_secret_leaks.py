@@ -1,6 +1,6 @@
-"""A byte search for the wallet's key and four logins: over all that a round wrote, and over its processes.
+"""Search for the bytes of the wallet's key and four logins in all files of a round, and in its processes.
 
-An address of a gateway or an IPFS node may hold no login: `test_what_is_wrong_is_named` of `tests/test_addresses.py`.
+The address of a gateway or an IPFS node cannot contain a login: see `tests/test_addresses.py`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ COMMAND = (sys.executable, "-m", "decloud_pl.cli")
 
 
 class Inbox(Server):
-    """Takes every notification."""
+    """Accepts every notification."""
 
     def handle(self, request: Request) -> None:
         request.answer(200, {})
 
 
 def written(secret: bytes) -> Iterator[bytes]:
-    """Bytes as they may be written down."""
+    """Yield the forms in which a program may write a secret."""
     yield secret
     yield from (secret.hex().encode(), secret.hex().upper().encode())
     yield from (base64.b64encode(secret).rstrip(b"="), base64.urlsafe_b64encode(secret).rstrip(b"="))
@@ -53,7 +53,7 @@ def written(secret: bytes) -> Iterator[bytes]:
 
 
 def searched_for(key: Keypair) -> dict[str, set[bytes]]:
-    """Each secret in all its forms."""
+    """Return each secret in all its forms."""
     whole = bytes(key)
     forms = {"the key": {*written(whole), *written(whole[:32])}}
     forms["the key"] |= {base58.b58encode(part) for part in (whole, whole[:32])}
@@ -72,7 +72,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def leaks(forms: dict[str, set[bytes]], *folders: Path) -> dict[str, list[str]]:
-    """The secrets in each file below folders that holds any."""
+    """Return the secrets in each file below the folders."""
     found = {}
     for path in (path for folder in folders for path in files_below(folder)):
         with contextlib.suppress(FileNotFoundError):  # a daemon at work
@@ -81,7 +81,7 @@ def leaks(forms: dict[str, set[bytes]], *folders: Path) -> dict[str, list[str]]:
 
 
 def seen_of(process: psutil.Process) -> dict[str, bytes]:
-    """Arguments and environment of a process, and its limit on core files."""
+    """Return the arguments and the environment of a process, and its limit on core files."""
     place = Path("/proc") / str(process.pid)
     return {name: (place / name).read_bytes() for name in ("cmdline", "environ", "limits")}
 
@@ -137,14 +137,14 @@ def test_a_round_leaves_no_secret(
         assert list(home.glob("rounds/*/0/config.yaml"))
         assert leaks(forms, tmp_path, network.home) == {}
         processes = [*psutil.Process(daemon.process.pid).children(recursive=True)]
-        assert processes, "the training is no child"
+        assert processes, "the training is not a child process"
         for process in processes:
             seen = seen_of(process)
             assert found_in(seen["cmdline"] + seen["environ"], forms) == [], process
             assert core_limit(seen["limits"]) == b"0"
         seen = seen_of(psutil.Process(daemon.process.pid))
         assert found_in(seen["cmdline"], forms) == []
-        # The user's own variables are in the environment, and the memory, which nobody but a superuser may read.
+        # The daemon's environment contains the user's variables, but only a superuser may read it.
         assert found_in(seen["environ"], forms) == list(forms)
         assert core_limit(seen["limits"]) == b"0"
         for name in ("environ", "mem"):
@@ -159,7 +159,7 @@ def test_a_round_leaves_no_secret(
                 [*COMMAND, *arguments], env={**os.environ, **own, **secrets}, capture_output=True, check=False
             )
             said.append(ended.stdout + ended.stderr)
-        assert daemon.end(signal.SIGQUIT) == -signal.SIGQUIT  # which writes a core file where that is allowed
+        assert daemon.end(signal.SIGQUIT) == -signal.SIGQUIT  # which writes a core file if the limit allows it
         daemon.reader.join()
         said.append("\n".join([*daemon.seen, *(line for line in daemon.lines.queue if line is not None)]).encode())
         assert pinata.log

@@ -1,4 +1,4 @@
-"""The tutorials, as written: their files, their commands in order, and what the pages say that these print."""
+"""Run the tutorials as written: create their files, run their commands in order, and compare the output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METRICS_PORT = "9100"
 
 @dataclass
 class Reader:
-    """Somebody who follows a page. The network's usual ports may be taken on a machine of tests: it gets others."""
+    """A reader who follows a page. The network uses other ports than the page, because those may be in use."""
 
     folder: Path
     begin: Callable[..., Any]
@@ -48,7 +48,7 @@ class Reader:
         }
 
     def follow(self, page: str) -> None:
-        """Writes what the page has as files, and types its commands."""
+        """Write the files of the page, and run its commands."""
         for block in blocks(DOCS / page):
             if block.language == "console":
                 self.type(block)
@@ -69,7 +69,7 @@ class Reader:
                 assert child.process.wait(timeout=120) == 0, "\n".join(child.seen)
 
     def watch(self, child: Any, shown: list[str]) -> None:
-        """Compares what a command prints with what the page shows."""
+        """Compare the output of a command with the page."""
         skipping = False
         for line in shown:
             if line == INTERRUPT:
@@ -82,7 +82,7 @@ class Reader:
                 skipping = False
 
     def expect(self, child: Any, line: str, *, skipping: bool) -> None:
-        """Waits for a line of the page: the next one that is printed, or with ``skipping`` any later one."""
+        """Wait for a line of the page: the next line of the output, or with ``skipping`` any later line."""
         wanted = pattern(line)
         while True:
             try:
@@ -127,7 +127,7 @@ def test_sweep(reader: Reader) -> None:
 
 
 def test_weeks(reader: Reader) -> None:
-    """The service's unit is shown, not installed; it names a command that is there."""
+    """The page shows the service's unit without installing it. The unit's command exists."""
     scripts, programs = reader.folder / "scripts", reader.folder / ".venv" / "bin"
     scripts.mkdir()
     programs.mkdir(parents=True)

@@ -36,7 +36,7 @@ def test_an_older_one_is_refused_in_a_sentence(version: str, tmp_path: Path, mon
         check_torch()
     assert str(caught.value) == (
         f"torch {version} does not open strangers' files safely; version 2.10 or later is required."
-        " Run: pip install 'torch>=2.10'"
+        " Install it with: pip install 'torch>=2.10'"
     )
 
 

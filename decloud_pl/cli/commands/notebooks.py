@@ -31,7 +31,7 @@ def run(to: Path, as_json: bool) -> int:
     copies = {path: to.expanduser() / path.name for path in sorted(source.glob("*.ipynb"))}
     kept = [copy for copy in copies.values() if copy.exists()]
     if kept:
-        raise UsageError(f"{kept[0]} exists already.", fix="Choose another folder with --to.")
+        raise UsageError(f"{kept[0]} already exists.", fix="Choose another folder with --to.")
     try:
         to.expanduser().mkdir(parents=True, exist_ok=True)
         for path, copy in copies.items():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from decloud_pl.cli.arguments import as_json, command, maybe_round_id, overrides
 from decloud_pl.cli.rounds import convention_fields, next_deadline, round_fields, status_name
-from decloud_pl.errors import RoundError
+from decloud_pl.errors import no_round
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,7 +138,7 @@ async def _round_status(
         now = await chain.rpc.clock()
         owner = await _owner(chain, wallet)
     if round_ is None:
-        raise RoundError(f"Round {round_id} does not exist.", fix="Run `decloud-trainer list` to see the rounds.")
+        raise no_round(round_id)
     with JournalReader(journal, owner) as reader:
         record, steps = reader.get(round_id), reader.transitions(round_id)
     if json:

@@ -71,7 +71,7 @@ def _run_editor(path: Path) -> None:
             f"The editor {editor!r} cannot be started: {error}.", fix="Set EDITOR, for example EDITOR=nano."
         ) from error
     if code:
-        raise ConfigError(f"The editor failed with exit code {code}.", fix="The file is unchanged. Try again.")
+        raise ConfigError(f"The editor failed with exit code {code}.", fix="The file is unchanged. Edit it again.")
 
 
 def _again(error: DecloudError) -> bool:

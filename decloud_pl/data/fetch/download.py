@@ -74,8 +74,8 @@ def download_entry(
                     _get(entry, item, folder, data.mirror, progress, sleep)
     except OSError as error:
         raise DatasetError(
-            f"Cannot store the data set {entry.name} in {folder}: {error.strerror}.",
-            fix="Free up space, or set data.folder to another folder.",
+            f"The data set {entry.name} cannot be stored in {folder}: {error.strerror}.",
+            fix="Free disk space, or set data.folder to another folder.",
         ) from error
     return folder
 
@@ -111,8 +111,8 @@ def _get(
         _note(folder, sums)
         return
     raise DatasetNotFound(
-        f"Cannot download {item.file} of the data set {entry.name} ({'; '.join(reasons)}).",
-        fix=f"Try again later, or set paths.{entry.name} to a folder that has the files.",
+        f"{item.file} of the data set {entry.name} cannot be downloaded ({'; '.join(reasons)}).",
+        fix=f"Retry later, or set paths.{entry.name} to a folder that has the files.",
     )
 
 

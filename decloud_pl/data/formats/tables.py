@@ -112,7 +112,7 @@ def read(paths: Sequence[Path], columns: Columns) -> TextTable:
             labels += _labels(path, label)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             reason = first_line(error)
-            raise DatasetError(f"Cannot read {path} as a table: {reason}.", fix="Get the file again.") from error
+            raise DatasetError(f"{path} cannot be read as a table: {reason}.", fix="Get the file again.") from error
     if any(isinstance(label, str) for label in labels) and not all(isinstance(label, str) for label in labels):
         raise DatasetError(f"{paths[0].parent} mixes labels that are numbers with labels that are words.", fix=_CORRECT)
     return TextTable(tuple(texts), labels)
@@ -175,11 +175,11 @@ def _from_json(path: Path, columns: Columns) -> tuple[list[Any], list[Any]]:
     names: dict[str, None] = {}
     for where, row in _json_rows(path):
         if not isinstance(row, dict):
-            raise DatasetError(f"Cannot read {path} as a table: {where} is not a JSON object.", fix=_CORRECT)
+            raise DatasetError(f"{path} cannot be read as a table: {where} is not a JSON object.", fix=_CORRECT)
         names.update(dict.fromkeys(row))
         rows.append({name: value for name, value in row.items() if name in kept})
     if not rows:
-        raise DatasetError(f"Cannot read {path} as a table: it is empty.", fix="Get the file again.")
+        raise DatasetError(f"{path} cannot be read as a table: it is empty.", fix="Get the file again.")
     text, label = _chosen(path, columns, list(names))
     for row in rows:
         str(row.get(text)).encode()  # raises for half a surrogate pair, which JSON allows

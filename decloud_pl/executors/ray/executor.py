@@ -53,7 +53,7 @@ class RayExecutor:
     ) -> None:
         if importlib.util.find_spec("ray") is None:
             missing = "daemon.executor=ray needs Ray, which is not installed."
-            raise ConfigError(missing, fix="Run: pip install 'decloud_pl[ray]'")
+            raise ConfigError(missing, fix="Install it with: pip install 'decloud_pl[ray]'")
         environ = os.environ if environ is None else environ
         self._environ = child_environment(environ)
         # The cluster's token gives access only to the cluster. The driver gets it; the worker does not.

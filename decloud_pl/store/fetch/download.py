@@ -236,7 +236,7 @@ class Download:
         wait = retry_after(response.headers.get("Retry-After", ""))
         response.close()
         if status in _NOT_FOUND:
-            raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="Try again later.")
+            raise ContentNotFound(f"The gateway {self._host} does not have the file.", fix="Retry later.")
         if status in _NOT_ALLOWED:
             raise StoreUnavailable(
                 f"The gateway {self._host} denies access to the file (HTTP {status}).",

@@ -1,7 +1,7 @@
-"""The reference, made from the code while the site is built, so that it says what the program does.
+"""Generate the reference from the code during the build of the site.
 
-A page holds a line ``<!-- generated: NAME -->``. In its place comes what the function of that name returns, in the
-page's own markup. What the code does not describe is an error here, so that nothing is documented by its name alone.
+The function NAME replaces the line ``<!-- generated: NAME -->`` of a page with text in the page's markup. An object
+without a description is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAGES = {
     "reference/results": (kept.result,),
     "explanation/protocol": (protocol.revisions, protocol.program_errors),
 }
-"""Each page with what is generated in it, in order. Another page holds no mark."""
+"""The functions for the marks of each page, in order. Other pages have no marks."""
 
 _MARK = re.compile(r"^(?:<!-- generated: (\w+) -->|\.\. generated: (\w+))$", re.MULTILINE)
 

@@ -12,7 +12,7 @@ from generated.markdown import code, summary, table
 
 
 def commands() -> str:
-    """A section of sphinx-click's for each command."""
+    """Return a section of sphinx-click for each command."""
     from decloud_pl.cli import NAME, Program
 
     parts = []
@@ -24,19 +24,19 @@ def commands() -> str:
 
 
 def literal_examples(app: Sphinx, context: object, lines: list[str]) -> None:  # noqa: ARG001 - an event's signature
-    """Shows the examples at the end of a command's help as they are written."""
+    """Show the examples at the end of a command's help literally."""
     if lines and lines[0].startswith("Examples:"):
         lines[:] = [".. rubric:: Examples", "", "::", "", *(f"   {line.strip()}" for line in lines[1:]), ""]
 
 
 def exit_codes() -> str:
-    """Every exit code, with the errors that lead to it."""
+    """Return a table of every exit code with its errors."""
     from decloud_pl.cli import exit_codes as cli
 
     rows: dict[int, tuple[str, str]] = {
-        0: ("", "The command did what it was asked for."),
-        1: ("", "An unexpected failure: a defect of the program."),
-        cli.EXIT_UNWELL: ("", "`doctor` found something that needs you."),
+        0: ("", "The command succeeded."),
+        1: ("", "An internal error of the program."),
+        cli.EXIT_UNWELL: ("", "`doctor` found a problem."),
         cli.EXIT_INTERRUPTED: ("", "Ctrl-C."),
     }
     for error in _with_subclasses(DecloudError):

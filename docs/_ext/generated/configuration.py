@@ -1,4 +1,4 @@
-"""The settings, and the groups with their choices: what `conf/` and the schema say."""
+"""The reference of settings and groups, from `conf/` and the schema."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from generated.markdown import code, prose, summary, table
 
 
 def comments(path: Path) -> tuple[str, dict[str, str]]:
-    """What a file of ``conf/`` says of itself in its first lines, and of each key, by its place in the file.
+    """Return the comment at the top of a file of ``conf/``, and the comments above its keys, by the key's place.
 
-    A comment is about the key right below it.
+    A comment describes the key directly below it.
     """
     about: list[str] = []
     found: dict[str, str] = {}
@@ -42,7 +42,7 @@ def comments(path: Path) -> tuple[str, dict[str, str]]:
 
 
 def _described() -> dict[str, str]:
-    """What each setting does, by its place in the tree: the comment of ``conf/``, or what is written below."""
+    """Return each setting's description by its place in the tree: from the comments of ``conf/``, or from `_ABOUT`."""
     from decloud_pl.config.names import groups, leaves
     from decloud_pl.config_dir import config_dir
 
@@ -53,52 +53,52 @@ def _described() -> dict[str, str]:
             own = comments(file)[1].items()
             found = {f"{group}.{place}": text for place, text in own if text} | found
     if unknown := _ABOUT.keys() - leaves().keys():
-        raise ValueError(f"There are no such settings: {unknown}.")
+        raise ValueError(f"Unknown settings: {unknown}.")
     return found | _ABOUT
 
 
 _ABOUT = {
-    "auto_claim": "Whether the daemon claims rewards. Without it `decloud-trainer claim` does.",
-    "auto_train": "Whether the daemon trains the rounds that it joins. Without it `decloud-trainer train` does.",
-    "base_model": "The model that an experiment begins with: a model package or a state dict. Empty: `model`, fresh.",
-    "batch_size": "Samples of a step, of all devices and machines together.",
-    "chain.max_compute_units": "The compute units that one transaction may ask for.",
-    "chain.max_priority_lamports": "Lamports that one transaction may pay for priority.",
-    "daemon.ray.connect_seconds": "Seconds after which a cluster that does not answer counts as out of reach.",
-    "daemon.ray.cpus": "CPUs that a training takes of its machine, and its number of threads.",
-    "daemon.ray.gpus": "GPUs that a training takes of its machine; 0.5 shares one.",
-    "daemon.ray.wait_seconds": "Seconds after which a cluster without room counts as full.",
-    "data.download": "Whether files that are missing are downloaded.",
+    "auto_claim": "Whether the daemon claims rewards. Otherwise use `decloud-trainer claim`.",
+    "auto_train": "Whether the daemon trains the rounds that it joins. Otherwise use `decloud-trainer train`.",
+    "base_model": "An experiment's base model: a model package or a state dict. Empty: `model` with fresh weights.",
+    "batch_size": "Samples per step, summed over all devices and machines.",
+    "chain.max_compute_units": "The most compute units that one transaction may request.",
+    "chain.max_priority_lamports": "The highest priority fee of one transaction, in lamports.",
+    "daemon.ray.connect_seconds": "Seconds to wait for an answer of the cluster.",
+    "daemon.ray.cpus": "CPUs of the machine for each training, and its number of threads.",
+    "daemon.ray.gpus": "GPUs of the machine for each training; with 0.5, two trainings share one.",
+    "daemon.ray.wait_seconds": "Seconds to wait for free CPUs and GPUs of the cluster.",
+    "data.download": "Whether the program downloads missing files.",
     "data.folder": "The folder of the data sets.",
     "data.mirror": "A base URL that has the publishers' files as `{mirror}/{data set}/{file}`. Empty: the publishers.",
     "epochs": "Epochs of a training.",
-    "fit.compile": "Whether the network runs through `torch.compile`. It pays on a GPU and for long trainings only.",
-    "fit.data_memory_mb": "A data set that takes more megabytes than this is streamed instead of kept in memory.",
+    "fit.compile": "Whether to use `torch.compile`. It saves time only on a GPU and in long trainings.",
+    "fit.data_memory_mb": "The program streams data sets that take more megabytes than this in memory.",
     "fit.data_workers": "Processes that stream a data set.",
-    "home": "The folder of the journal, the rounds, the data sets and the embedded store. The environment sets it.",
+    "home": "The folder of the journal, the rounds, the data sets and the embedded store. Set it with `DECLOUD_HOME`.",
     "learning_rate": "The optimizer's learning rate.",
     "max_batches": "Batches of an epoch; 0 means all.",
-    "max_concurrent_rounds": "The rounds that may be joined, trained and submitted at a time.",
-    "metrics.host": "The address on which `/metrics` and `/healthz` are served.",
-    "metrics.port": "The port on which they are served; 0 means off.",
-    "network.faucet": "Whether the daemon may ask the network for SOL. The local network gives it away.",
-    "network.gateways": "IPFS gateways, tried in this order, from which models are fetched and updates are read back.",
+    "max_concurrent_rounds": "The most rounds that the daemon joins, trains and submits at the same time.",
+    "metrics.host": "The address of `/metrics` and `/healthz`.",
+    "metrics.port": "The port of `/metrics` and `/healthz`; 0 means off.",
+    "network.faucet": "Whether the daemon may request SOL from the network, as on the local network.",
+    "network.gateways": "IPFS gateways to fetch models from and to read updates back from, in this order.",
     "network.gradient_rate": "η of the convention `gradient`.",
-    "network.mappings": "What a data set's name means on this network. `mappings` counts more.",
-    "network.name": "The name in messages.",
+    "network.mappings": "The data sets for rounds' data set names on this network. `mappings` takes precedence.",
+    "network.name": "The network's name in messages.",
     "network.program_id": "The program's address.",
-    "network.referrer": "From v1.1 on: who receives half of the treasury's fee. Empty: nobody.",
+    "network.referrer": "From v1.1 on: the address that receives half of the treasury's fee. Empty: none.",
     "network.rpc_url": "The RPC endpoint.",
-    "network.treasury": "From v1.1 on: who takes 2 % of each payment. Empty: the public program's treasury.",
-    "network.ws_url": "The WebSocket endpoint. Empty: the RPC endpoint's host, one port up.",
-    "notify.earned": "Whether a claimed reward is worth a message.",
-    "notify.failed": "Whether a failed round is worth a message.",
+    "network.treasury": "From v1.1 on: the address that receives 2 % of each payment. Empty: the public treasury.",
+    "network.ws_url": "The WebSocket endpoint. Empty: the RPC endpoint's host and its port + 1.",
+    "notify.earned": "Whether to send a message for a claimed reward.",
+    "notify.failed": "Whether to send a message for a failed round.",
     "rewards.max": "The most SOL that a round may offer; 0 means no limit.",
     "rewards.min": "The least SOL that a round must offer.",
-    "rewards.sol_per_kwh": "SOL that a kilowatt-hour costs.",
-    "rewards.watts": "Watts that this machine draws while it trains.",
+    "rewards.sol_per_kwh": "The price of a kilowatt-hour in SOL.",
+    "rewards.watts": "The power in watts that this machine uses while it trains.",
     "round": "The round of `task=round`.",
-    "seed": "Of the order of the batches and of fresh weights.",
+    "seed": "The random seed for the order of the batches and for fresh weights.",
     "storage.kind": "The provider. The choice of the group sets it.",
     "storage.path": "The folder of the embedded store.",
     "storage.pinata_api_url": "Pinata's API.",
@@ -109,13 +109,13 @@ _ABOUT = {
     "tune.share": "Share of the time until the deadline that the search may take.",
     "update.dtype": "The type of an update's entries. Half the size costs no measurable accuracy.",
     "wallet.keypair_path": "The key file.",
-    "wallet.kind": "The old way to choose the wallet; it counts where it is set.",
+    "wallet.kind": "The old way to choose the wallet; it takes precedence over the group `wallet`.",
 }
-"""For settings whose comment in ``conf/`` is about several of them, or that have none."""
+"""Descriptions of settings that share a comment in ``conf/`` or have none."""
 
 
 def _defaults() -> dict[str, Any]:
-    """The value of each leaf where nothing is set."""
+    """Return the default of each leaf."""
     from decloud_pl.config import Tree, compose
     from decloud_pl.config.layers import leaves_of
 
@@ -138,7 +138,7 @@ def _shown(value: object) -> str:
 
 
 def _ranges() -> dict[str, list[str]]:
-    """The words for the values that each setting takes, by its place."""
+    """Return the description of each setting's valid values, by its place."""
     from decloud_pl.config.names import storages
     from decloud_pl.config.schema import Tree
 
@@ -159,7 +159,7 @@ def _ranges() -> dict[str, list[str]]:
 
 
 def settings() -> str:
-    """Every setting, in sections by the first word of its name."""
+    """Return every setting, in sections by the first word of its name."""
     from decloud_pl.config.layers import variable_of
     from decloud_pl.config.names import ALIASES, KINDS, leaves, settings_by_name, storages
     from decloud_pl.config.schema import Tree
@@ -196,7 +196,7 @@ def settings() -> str:
         other = "" if setting.path == setting.name or setting.kind == "secret" else f" (also `{setting.path}`)"
         type_text = kind if not words else f"{kind}: {', '.join(words)}" if kind not in words else kind
         if setting.path in _ONE_RUN:
-            about = f"{about} It counts for one run and is not kept.".strip()
+            about = f"{about} It applies to one run and cannot be saved.".strip()
         if not about:
             raise ValueError(f"{setting.path} has no comment in conf/ and no line in _ABOUT.")
         sections.setdefault("general" if top == "allow_packages" else top, []).append(
@@ -216,20 +216,20 @@ def settings() -> str:
 
 
 _SECTIONS = {
-    "general": "Of the daemon and of trainings.",
-    "groups": "A group's choice is a file of `conf/GROUP/`, or of `conf/GROUP/` in your home folder.",
-    "secrets": "A secret is never given on the command line and is never printed: `config --set NAME=-` asks for it.",
+    "general": "Settings of the daemon and of trainings.",
+    "groups": "A choice of a group is a file in `conf/GROUP/` of the package or of your home folder.",
+    "secrets": "`config --set NAME=-` prompts for a secret. The program never prints it and refuses it as an override.",
 }
 _SETTING_HEADINGS = ("setting, and its variables", "what it does", "default and values")
 _SECRETS = {
     "private_key": "The wallet's key: base58, or the JSON array of a key file.",
-    "notify_urls": "Where messages go: addresses of Apprise, separated by commas.",
+    "notify_urls": "Apprise addresses that receive messages, separated by commas.",
 }
 _ONE_RUN = ("home", "task", "round", "base_model", "experiment")
 
 
 def _chosen(group: str) -> str:
-    """The choice that config.yaml makes."""
+    """Return the choice in config.yaml."""
     from yaml import safe_load
 
     from decloud_pl.config_dir import config_dir
@@ -239,7 +239,7 @@ def _chosen(group: str) -> str:
 
 
 def groups() -> str:
-    """Every group of ``conf/`` with its choices: what each is, and its file."""
+    """Return every group of ``conf/`` with its choices and their files."""
     from decloud_pl.config_dir import config_dir
 
     folders = {path.name: path for path in sorted(config_dir().iterdir()) if path.is_dir()}
@@ -257,22 +257,22 @@ def groups() -> str:
 
 _GROUPS = {
     "callbacks": "Callbacks of the training, besides those of the round. Several: `callbacks=[ema,early_stopping]`.",
-    "datamodule": "What makes batches of the data set.",
-    "dataset": "The data set of an experiment, and what a round's name means.",
+    "datamodule": "The data module, which makes batches of the data set.",
+    "dataset": "The data sets for experiments and rounds.",
     "experiment": "Settings of a whole experiment.",
     "fit": "How a training uses this machine.",
-    "logger": "Where metrics go besides the report folder of the round.",
+    "logger": "A logger for metrics, in addition to the round's report folder.",
     "model": "The model of an experiment that begins with fresh weights.",
-    "module": "What trains the network.",
+    "module": "The LightningModule that trains the network.",
     "network": "The chain, the program on it and the gateways.",
-    "optimizer": "What changes the weights.",
-    "preset": "A filter for rounds. config.json counts more.",
-    "rewards": "Which rewards are worth a round.",
+    "optimizer": "The optimizer of the weights.",
+    "preset": "A filter for rounds. config.json takes precedence.",
+    "rewards": "The rewards of the rounds to join.",
     "scheduler": "How the learning rate changes during a training.",
-    "storage": "Where updates are pinned.",
+    "storage": "The storage that publishes updates.",
     "sweep": "A set of experiments.",
     "trainer": "The arguments of Lightning's Trainer.",
     "tune": "A search for the learning rate and the epochs before a training.",
-    "update": "How an update is written, and when it is submitted.",
-    "wallet": "Where the key comes from.",
+    "update": "The form of an update, and the conditions to submit it.",
+    "wallet": "The source of the key.",
 }

@@ -1,4 +1,4 @@
-"""What is kept on disk: the journal and the results of experiments."""
+"""The reference of files on disk: the journal and the results of experiments."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
     "transitions": {
         "at": "Unix seconds.",
         "state": "The state that the round entered.",
-        "reason": "Why, for people.",
+        "reason": "The reason, as a text for users.",
     },
     "transactions": {
-        "key": "What it is for, for example `join:42`: a step is not sent twice.",
-        "signature": "The transaction's.",
-        "blockhash": "The block that it refers to.",
-        "last_valid_block_height": "After this block it can no longer land.",
-        "wire": "The signed bytes, which may be sent again.",
-        "outcome": "Whether it landed.",
+        "key": "The step, for example `join:42`. The daemon sends one transaction for each step.",
+        "signature": "The transaction's signature.",
+        "blockhash": "The blockhash in the transaction.",
+        "last_valid_block_height": "After this block, the transaction can no longer land.",
+        "wire": "The signed bytes, which the daemon may send again.",
+        "outcome": "Whether the transaction landed.",
         "fee": "Lamports.",
-        "deposit": "Lamports of the rent of an account that it made.",
+        "deposit": "The rent in lamports of the account that the transaction created.",
         "recorded_at": "Unix seconds.",
     },
     "uploads": {
         "store": "The storage.",
         "update_cid": "CID of the update on disk.",
-        "state": "How far the upload is.",
-        "cid": "The CID that the storage gave.",
+        "state": "The state of the upload.",
+        "cid": "The CID that the storage returned.",
     },
     "revisions": {
-        "name": "The revision of the program that was found.",
-        "evidence": "What shows it.",
+        "name": "The detected revision of the program.",
+        "evidence": "The evidence for the revision.",
         "at": "Unix seconds.",
     },
     "readings": {
-        "validator": "Who scored the round, base58.",
-        "convention": "How it read the updates; empty where the shares do not tell.",
-        "note": "Why they do not tell, or by how much one convention fits better.",
+        "validator": "The address of the round's validator, base58.",
+        "convention": "The convention that the shares show; empty if they do not show one.",
+        "note": "Why the shares do not show a convention, or how much better one fits.",
         "at": "Unix seconds.",
     },
 }
-"""The columns that are no `RoundRecord`'s."""
+"""The columns that are not attributes of `RoundRecord`."""
 
 
 def journal() -> str:
-    """Every table of the journal with its columns."""
+    """Return the journal's tables with their columns."""
     from decloud_pl.journal.record import RoundRecord
     from decloud_pl.journal.schema import open_to_read
 
@@ -69,7 +69,7 @@ def _columns(db: sqlite3.Connection, name: str, record: type) -> Iterator[tuple[
     own = (
         _COLUMNS[name]
         if name in _COLUMNS
-        else attributes(record) | {"state": "[How far the trainer is](#states-of-a-round)."}
+        else attributes(record) | {"state": "[The state of the round](#states-of-a-round)."}
     )
     columns = [column for (column,) in db.execute("SELECT name FROM pragma_table_info(?)", (name,))]
     if wrong := (set(columns) - _WHOSE.keys()) ^ (own.keys() - _WHOSE.keys()):
@@ -79,7 +79,7 @@ def _columns(db: sqlite3.Connection, name: str, record: type) -> Iterator[tuple[
 
 
 def states() -> str:
-    """Every state of a round."""
+    """Return a table of a round's states."""
     from decloud_pl.journal.record import State
 
     if missing := {state.value for state in State} ^ _STATES.keys():
@@ -94,28 +94,28 @@ def states() -> str:
 
 
 _STATES = {
-    "seen": "The round fits; nothing has been sent for it.",
-    "joining": "The transaction that joins is being sent.",
+    "seen": "The round meets the criteria. The daemon has sent no transaction for it.",
+    "joining": "The daemon is sending the transaction that joins.",
     "waiting": "Joined. The validator has not started the training.",
     "overdue": "Joined, and the validator has not started the training by the join deadline.",
     "training": "The training runs, or waits for its next attempt.",
-    "withheld": "The update is finished and was not published, because it is not expected to gain.",
-    "publishing": "The update is being pinned and read back.",
-    "submitting": "The transaction that submits the CID is being sent.",
+    "withheld": "The update is finished. The daemon does not submit it, because its gain is not certain.",
+    "publishing": "The daemon is pinning the update and reading it back.",
+    "submitting": "The daemon is sending the transaction that submits the CID.",
     "submitted": "The CID is on chain. The validator has not completed the round.",
-    "claiming": "The transaction that claims the reward is being sent.",
+    "claiming": "The daemon is sending the transaction that claims the reward.",
     "claimed": "The reward is in the wallet.",
-    "unrewarded": "The round is completed, and this update's share is nothing.",
+    "unrewarded": "The round is completed, and this update has no share.",
     "missed": "A deadline passed.",
-    "expired": "The program ended the round for want of a validator, of trainers or of submissions.",
+    "expired": "The program ended the round because it had no validator, no trainers or no submissions.",
     "cancelled": "The creator cancelled the round.",
     "aborted": "The validator gave the round up (v1.2).",
-    "failed": "The round cannot be finished by this trainer.",
+    "failed": "This trainer cannot finish the round.",
 }
 
 
 def result() -> str:
-    """Every key of an experiment's ``result.json``."""
+    """Return a table of the keys of an experiment's ``result.json``."""
     from decloud_pl.experiment.results import Result
 
     known = attributes(Result) | {

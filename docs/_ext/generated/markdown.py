@@ -1,4 +1,4 @@
-"""Markdown out of values and docstrings."""
+"""Convert values and docstrings to Markdown."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Iterable, Sequence
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """Return a table in Markdown."""
     lines = [headings, ["---"] * len(headings), *([cell.replace("|", r"\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def code(value: object) -> str:
-    """Text as code in Markdown; none where there is none."""
+    """Return a value as code in Markdown, or "" for an empty value."""
     return f"`{value}`" if str(value) else ""
 
 
 def prose(text: str) -> str:
-    """A docstring's words in Markdown: a name in its single backticks is code as it is."""
+    """Return a docstring's text in Markdown."""
     return " ".join(text.replace("``", "`").split())
 
 
 def summary(of: object) -> str:
-    """The first paragraph of a docstring."""
+    """Return the first paragraph of a docstring."""
     text = getattr(of, "__doc__", "") or ""
     found = prose(text.strip().partition("\n\n")[0])
-    if not found or found.startswith(f"{getattr(of, '__name__', '')}("):  # what dataclass writes by itself
+    if not found or found.startswith(f"{getattr(of, '__name__', '')}("):  # the default docstring of a dataclass
         raise ValueError(f"{of} has no docstring.")
     return found
 
 
 def attributes(of: type) -> dict[str, str]:
-    """What a docstring says under ``Attributes:``, by name."""
+    """Return the descriptions under ``Attributes:`` of a docstring, by name."""
     _, _, section = (of.__doc__ or "").partition("Attributes:\n")
     section = section.partition("\n\n")[0]
     found: dict[str, str] = {}
@@ -47,5 +47,5 @@ def attributes(of: type) -> dict[str, str]:
 
 
 def type_name(hint: object) -> str:
-    """A field's type as it is written."""
+    """Return the text of a field's type."""
     return str(hint if isinstance(hint, str) else getattr(hint, "__name__", hint))

@@ -1,4 +1,4 @@
-"""What others can watch: events of the daemon and of the chain, and metrics."""
+"""The reference of events and metrics."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def _members(of: Iterable[type]) -> str:
 
 
 def daemon_events() -> str:
-    """What the daemon reports to whoever watches it."""
+    """Return a table of the daemon's events."""
     from decloud_pl.rounds import events
 
     return _members(typing.get_args(events.DaemonEvent))
 
 
 def chain_events() -> str:
-    """What the program says of a round, for each revision that adds something."""
+    """Return a table of the on-chain program's events for each revision that adds some."""
     from decloud_pl.chain import events
 
     parts = [_members([one for one in vars(events).values() if _is_event(one, events)])]
@@ -45,7 +45,7 @@ def _is_event(found: object, module: types.ModuleType) -> bool:
 
 
 def metrics() -> str:
-    """What a daemon exposes that has had one of everything."""
+    """Return a table of the metrics of a daemon with at least one of each."""
     from prometheus_client.parser import text_string_to_metric_families
 
     from decloud_pl.chain.endpoints import RpcHealth

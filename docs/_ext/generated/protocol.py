@@ -1,4 +1,4 @@
-"""The revisions of the on-chain program."""
+"""The reference of the on-chain program."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from generated.markdown import code, table
 
 
 def revisions() -> str:
-    """Each revision that the program knows."""
+    """Return a table of the supported revisions."""
     from decloud_pl.chain.dialects import get_dialect, names
 
     rows = []
     for name in names():
         dialect = get_dialect(name)
         rows.append((name, dialect.reading.convention, str(len(dialect.datasets))))
-    return table(("revision", "how its public validator reads updates", "data set names"), rows)
+    return table(("revision", "convention of its public validator", "data set names"), rows)
 
 
 def program_errors() -> str:
-    """Each error code of the program, with the revision that adds it."""
+    """Return a table of the program's error codes, each with the revision that adds it."""
     rows: dict[int, tuple[str, str, str]] = {}
     for revision, module in revision_modules("errors"):
         for one, meaning in module.MEANINGS.items():
@@ -30,7 +30,7 @@ def program_errors() -> str:
 
 
 def revision_modules(name: str) -> Iterator[tuple[str, types.ModuleType]]:
-    """A module of each revision that has it, the oldest first."""
+    """Yield a module of each revision that has it, the oldest first."""
     from decloud_pl.chain.dialects import names
 
     for revision in names():

@@ -161,7 +161,7 @@ REFUSED = {
     "no entry": ("long other(void) { return 0; }", "No object defines the entry function entrypoint"),
     "a redefined syscall": (
         "long sol_log_(void) { return 0; } long entrypoint(void) { return 0; }",
-        "defines sol_log_, which exists already",
+        "defines sol_log_, which already exists",
     ),
 }
 
@@ -190,7 +190,7 @@ def test_the_linker_refuses_32_bit_arithmetic(tmp_path: Path) -> None:
 @needs_compiler
 def test_the_linker_refuses_two_functions_of_one_name(tmp_path: Path) -> None:
     item = read_object("a.c", compiled(tmp_path, "long entrypoint(void) { return 0; }"))
-    with pytest.raises(LocalnetError, match="defines entrypoint, which exists already"):
+    with pytest.raises(LocalnetError, match="defines entrypoint, which already exists"):
         link([item, item])
 
 

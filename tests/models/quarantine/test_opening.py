@@ -322,7 +322,7 @@ def test_a_pipe_or_a_device_is_not_opened_and_a_link_of_the_users_is_followed(tm
 
 
 def zip_bomb(path: Path) -> None:
-    """A gigabyte of zeros in a megabyte."""
+    """Write a gigabyte of zeros as a file of one megabyte."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("archive/data/0", "w") as member:
         for _ in range(16):
             member.write(bytes(64 << 20))

@@ -23,7 +23,7 @@ from tests.models.quarantine.test_opening import child_of
 from tests.world import World
 
 
-def told(world: World) -> list[Trouble]:
+def shortages(world: World) -> list[Trouble]:
     """Return the reported shortages of this machine."""
     return [event for event in world.diary.events if isinstance(event, Trouble) and event.of_machine]
 

@@ -1,7 +1,7 @@
 """Measure scans of a chain with 10,000, 100,000 and 1,000,000 rounds: scripts/bench growth [--json].
 
-tests/harness/vast.py creates the accounts at each request: one round per minute, the latest 100 open. The daemon runs in a
-fork of a process that has imported all modules, so the figures exclude imports; `list` runs as a whole command.
+tests/harness/vast.py creates the accounts at each request: one round per minute, the latest 100 open. The daemon runs
+in a fork of a process that has imported all modules, so the figures exclude imports; `list` runs as a whole command.
 """
 
 from __future__ import annotations

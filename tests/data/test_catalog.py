@@ -114,7 +114,7 @@ def test_a_new_data_set_is_one_file(tmp_path: Path, data: DataFolder) -> None:
     ("text", "reason"),
     [
         ("", " does not declare a data set"),
-        ("entry: [a\nb: c", ": line 2 is not YAML"),
+        ("entry: [a\nb: c", " cannot be read: line 2 is not YAML"),
         ("_target_: x", ": entry.name must be 'bad'"),
         ("entry: {name: other}", ": entry.name must be 'bad'"),
         ("entry: {name: bad, kind: audio}", ": .*entry.kind must be 'image' or 'text'"),

@@ -46,4 +46,4 @@ def test_the_command_says_what_is_missing(tmp_path: Path, capsys: pytest.Capture
     assert main(["localnet", "--dataset", "svhn", "--data", str(tmp_path)]) == 8
     assert "The files of the data set svhn are not on this machine" in capsys.readouterr().err
     assert main(["localnet", "--open-rounds", "0"]) == 2
-    assert "--open-rounds is 0" in capsys.readouterr().err
+    assert "--open-rounds must be at least 1 (got 0)" in capsys.readouterr().err

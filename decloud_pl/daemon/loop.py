@@ -259,6 +259,7 @@ class Daemon:
         while True:
             await asyncio.sleep(self._policy.reconcile_interval)
             await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
+            await self.driver.sightings.look_at_splits(self._steps.chain)
 
     async def _follow_upgrades(self) -> None:
         """Detect the revision every hour: an upgrade may change only the convention, which no claim shows."""

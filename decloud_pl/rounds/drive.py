@@ -39,6 +39,7 @@ from decloud_pl.rounds.life import Act, Finish, Wait, next_step
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.revisions import is_of_layout
 from decloud_pl.rounds.select import WALLET_MINIMUM
+from decloud_pl.rounds.sightings import Sightings
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.shortage import shortage
 
@@ -76,6 +77,7 @@ class Driver:
 
     Attributes:
         discovery: finds rounds.
+        sightings: stores how rounds end.
         ended: the rows of the rounds that ended in this run, in order.
         finishing: rounds in a step that must complete before the daemon stops.
         stopping: set it to start no new step.
@@ -94,7 +96,8 @@ class Driver:
         # Rounds with an abort event in this run. The event also cancels the round's training.
         self._aborted: set[int] = set()
         self._trainings: dict[int, asyncio.Timeout] = {}
-        self.discovery = Discovery(steps, self._joining, self._on_abort)
+        self.sightings = Sightings(steps.journal, now=now)
+        self.discovery = Discovery(steps, self._joining, self.sightings, self._on_abort)
         self.ended: list[RoundRecord] = []
         self.finishing: set[int] = set()
         self.stopping = False
@@ -201,6 +204,8 @@ class Driver:
                 return chosen
             if self._steps.base_models is not None:
                 await self._steps.base_models.look(chosen.model_cid)
+                if self._steps.base_models.has_refused(chosen.model_cid):
+                    self.sightings.refuse(chosen)
 
     async def _choose_now(self, round_id: int) -> RoundRecord | Round | None:
         """As `_choose`, but return the round itself if its base model must be inspected first."""
@@ -228,7 +233,10 @@ class Driver:
 
     async def _look(self, round_id: int) -> View:
         view = await self._steps.chain.view(round_id, self._steps.wallet.address)
-        deadline = None if view.round is None else next_deadline(view.round)
+        deadline = None
+        if view.round is not None:
+            deadline = next_deadline(view.round)
+            self.sightings.saw(view.round, view.now)
         self._steps.reporter.report(Looked(round_id, deadline, view.now, view.balance))
         self._deadlines[round_id] = None if deadline is None else deadline - view.now + self._now()
         return view

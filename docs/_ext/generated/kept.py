@@ -64,6 +64,17 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
         "tries_left": "How often the daemon tries to score the round again; 0 with a verdict.",
         "at": "Unix seconds.",
     },
+    "seen_rounds": {
+        "creator": "Who posted the round, base58.",
+        "validator": "Who claimed it, base58; empty where nobody did.",
+        "ending": "`open`, `completed`, `unscored` (trainers joined, and the validator gave no scores), `cancelled`"
+        " (by its creator) or `empty` (no validator, trainer or submission).",
+        "created_at": "Unix seconds.",
+        "scoring_seconds": "From the last submission, or the submit deadline, to the scores; empty if not observed.",
+        "split": "`equal` or `unequal` shares; empty if not read.",
+        "is_refused": "Whether the quarantine refused the base model.",
+        "at": "Unix seconds of the last change of the row.",
+    },
 }
 """The columns that are no `RoundRecord`'s."""
 

@@ -151,20 +151,20 @@ class Driver:
                 self.discovery.forget(round_id)
             if record is None or record.state.is_final:
                 return None
-            if record.next_try_at > self._now():
+            if record.next_try_at > self._now() and not self.stopping:
                 return Again(record.next_try_at - self._now())
             self._reconsider(record)
             while True:
                 view = await self._look(round_id)
-                if self.stopping:
+                if self.stopping and record.state is not State.READY:
                     return None
                 match self._decide(record, view):
                     case Finish(state, reason):
                         self._end(self._steps.finish(record, state, reason))
                         return None
-                    case Wait(state, reason):
+                    case Wait(state, reason, until):
                         await self._wait(self._steps.enter(record, state, reason))
-                        return None
+                        return None if until is None else Again(max(0, until - view.now))
                     case Act("train") if not self._policy.auto_train:
                         self._leave("train", record, view)
                         return None
@@ -251,7 +251,31 @@ class Driver:
             update_on_disk=update is not None,
             withheld="" if update is None or self._policy.force else update.withheld,
             aborted=record.round_id in self._aborted,
+            submit_from=self._submit_from(view),
         )
+
+    def _submit_from(self, view: View) -> int | None:
+        """Return when to submit a published update, in Unix seconds of the chain's clock; None for at once."""
+        if not self._policy.submit_late or self.stopping or view.round is None:
+            return None
+        margin = self._steps.submit_margin()
+        return None if margin is None else int(view.round.submit_deadline - margin)
+
+    def ready(self) -> list[int]:
+        """Return the rounds whose published update waits for its late submission."""
+        only = self._policy.only_round
+        ready = [record.round_id for record in self._steps.journal.rounds(states=[State.READY])]
+        return [round_id for round_id in ready if only in (None, round_id)]
+
+    def lost_contact(self) -> None:
+        """Stop waiting with late submissions: no endpoint answered, so they are submitted at the next look.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        for record in self._steps.journal.rounds(states=[State.READY]):
+            if not record.attempts:
+                self._steps.keep(replace(record, attempts=1))
 
     async def _do(self, step: str, record: RoundRecord, view: View) -> RoundRecord:
         steps, round_ = self._steps, view.round

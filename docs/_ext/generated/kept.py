@@ -127,6 +127,7 @@ _STATES = {
     "training": "The training runs, or waits for its next attempt.",
     "withheld": "The update is finished and was not published, because it is not expected to gain.",
     "publishing": "The update is being pinned and read back.",
+    "ready": "The update is published, and is submitted shortly before the deadline (`submit.when=late`).",
     "submitting": "The transaction that submits the CID is being sent.",
     "submitted": "The CID is on chain. The validator has not completed the round.",
     "claiming": "The transaction that claims the reward is being sent.",

@@ -9,12 +9,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Literal
 
 from decloud_pl.journal.audits import Audit, audits
 from decloud_pl.journal.findings import readings
-from decloud_pl.journal.owner import Owner
+from decloud_pl.journal.owner import NOBODY, Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.writer import Journal
 
@@ -29,7 +30,6 @@ ROUNDS_KEPT = 20_000
 _MOST_ID = 2**63 - 1
 """The largest integer that SQLite stores. A round's number is an unsigned integer of 64 bits."""
 _ABANDONED = {"validator": "ending = 'unscored'", "creator": "ending IN ('unscored', 'cancelled')"}
-_PLACE = "network, program_id"
 _OF_VALIDATOR = "AND validator IS NOT NULL"
 _SAVE = """
 INSERT INTO seen_rounds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -115,8 +115,8 @@ def endings(journal: JournalReader, round_id: int | None = None) -> dict[int, En
     return dict(journal.findings("round_id, ending", "seen_rounds", "AND round_id = ?", (round_id,)))
 
 
-def store_rounds(journal: Journal, rounds: Iterable[SeenRound]) -> None:
-    """Store rounds in one transaction, and remove the oldest ones beyond `ROUNDS_KEPT`.
+def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = ROUNDS_KEPT) -> None:
+    """Store rounds in one transaction, and remove all of the network's rounds but the latest ``most``.
 
     A stored duration, split or refusal stays if the new row has none. A round whose number SQLite cannot store is left
     out.
@@ -141,7 +141,7 @@ def store_rounds(journal: Journal, rounds: Iterable[SeenRound]) -> None:
     if rows:
         with journal.transaction() as db:
             db.executemany(_SAVE, rows)
-            db.execute(_PRUNE, (*place, *place, ROUNDS_KEPT))
+            db.execute(_PRUNE, (*place, *place, most))
 
 
 def completion(journal: JournalReader) -> dict[str, tuple[int, int]]:
@@ -188,12 +188,22 @@ def track_records(journal: JournalReader, role: Role) -> list[TrackRecord]:
     ]
 
 
-def networks_seen(journal: JournalReader) -> list[Owner]:
-    """Return the networks and programs of the stored rounds, the one with the latest row first, without wallets."""
-    if not journal.ask("SELECT 1 FROM sqlite_master WHERE name = 'seen_rounds'"):
-        return []
-    rows = journal.ask(f"SELECT {_PLACE} FROM seen_rounds GROUP BY {_PLACE} ORDER BY MAX(at) DESC")  # noqa: S608
-    return [Owner(network, program_id, "") for network, program_id in rows]
+def latest_network(path: Path, program_id: str | None = None) -> Owner:
+    """Return the network and the program of the round that a journal stored last, without a wallet.
+
+    Args:
+        path: the journal's file.
+        program_id: only networks with this program; None for any.
+
+    Raises:
+        JournalError: the journal cannot be read.
+    """
+    question = "SELECT network, program_id FROM seen_rounds GROUP BY network, program_id ORDER BY MAX(at) DESC"
+    with JournalReader(path) as journal:
+        has_rounds = journal.ask("SELECT 1 FROM sqlite_master WHERE name = 'seen_rounds'")
+        rows = journal.ask(question) if has_rounds else []
+    found = [Owner(network, program, "") for network, program in rows if program_id in (None, program)]
+    return found[0] if found else NOBODY
 
 
 def _scored(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[str, float]]:

@@ -91,6 +91,8 @@ class Driver:
         self._one_at_a_time = asyncio.Lock()
         self._compared: set[int] = set()
         self._left: set[tuple[int, str]] = set()
+        # Joined rounds that were compared with the user's rules for validators and creators.
+        self._ruled: set[int] = set()
         # Of active rounds, on this machine's clock; None for a round that has no deadline now.
         self._deadlines: dict[int, float | None] = {}
         # Rounds with an abort event in this run. The event also cancels the round's training.
@@ -158,6 +160,7 @@ class Driver:
                 view = await self._look(round_id)
                 if self.stopping and record.state is not State.READY:
                     return None
+                self._note_rules(round_id, view)
                 match self._decide(record, view):
                     case Finish(state, reason):
                         self._end(self._steps.finish(record, state, reason))
@@ -345,6 +348,16 @@ class Driver:
         self._steps.reporter.report(Noted(record.round_id, f"{what}. auto_{step} is off: {how}."))
         if step == "claim" and self._policy.is_bounded:
             self._end(record)
+
+    def _note_rules(self, round_id: int, view: View) -> None:
+        """Report, once in a run, that a joined round breaks the user's rules. A join cannot be undone."""
+        if view.round is None or view.submission is None or round_id in self._ruled:
+            return
+        self._ruled.add(round_id)
+        why = self._joining.objection(view.round)
+        if why and not view.submission.submitted:
+            then = "This wallet has already joined, and a join cannot be undone, so the daemon completes the round."
+            self._steps.reporter.report(Noted(round_id, f"By your rules it would not be joined: {why}. {then}"))
 
     def _reconsider(self, record: RoundRecord) -> None:
         """Drop a withheld update if the validator's convention or the settings have changed, so that it trains again.

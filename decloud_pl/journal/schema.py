@@ -105,8 +105,7 @@ CREATE TABLE seen_rounds (
     is_refused INTEGER NOT NULL,
     at REAL NOT NULL,
     PRIMARY KEY (network, program_id, round_id)
-);
-CREATE INDEX seen_rounds_by_validator ON seen_rounds (network, program_id, validator, ending);
+) WITHOUT ROWID;
 """
 _SCHEMA = f"""
 CREATE TABLE rounds (

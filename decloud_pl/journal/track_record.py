@@ -106,13 +106,13 @@ class TrackRecord:
     last_at: int
 
 
-def endings(journal: JournalReader, round_id: int | None = None) -> dict[int, Ending]:
-    """Return how each stored round ended, or only the given one."""
-    if round_id is None:
-        return dict(journal.findings("round_id, ending", "seen_rounds"))
-    if round_id > _MOST_ID:
+def endings(journal: JournalReader, numbers: range) -> dict[int, Ending]:
+    """Return how the stored rounds among ``numbers`` ended."""
+    first, last = numbers.start, min(numbers.stop - 1, _MOST_ID)
+    if first > last:
         return {}
-    return dict(journal.findings("round_id, ending", "seen_rounds", "AND round_id = ?", (round_id,)))
+    rest = "AND round_id BETWEEN ? AND ?"
+    return dict(journal.findings("round_id, ending", "seen_rounds", rest, (first, last)))
 
 
 def store_rounds(journal: Journal, rounds: Iterable[SeenRound], *, most: int = ROUNDS_KEPT) -> None:
@@ -208,12 +208,11 @@ def latest_network(path: Path, program_id: str | None = None) -> Owner:
 
 def _scored(journal: JournalReader, audited: Iterable[Audit]) -> Iterator[tuple[str, float]]:
     """Yield a validator and the duration of its scoring for each round of which the duration was observed."""
-    seen = journal.findings("round_id, validator, scoring_seconds", "seen_rounds", _OF_VALIDATOR)
-    durations = {one.round_id: (one.validator, one.score_seconds) for one in audited}
-    durations |= {round_id: (address, took) for round_id, address, took in seen if took is not None}
+    rest = f"{_OF_VALIDATOR} AND scoring_seconds IS NOT NULL"
+    seen = journal.findings("round_id, validator, scoring_seconds", "seen_rounds", rest)
+    durations = {one.round_id: (one.validator, one.score_seconds) for one in audited if one.score_seconds is not None}
+    durations |= {round_id: (address, took) for round_id, address, took in seen}
     for address, took in durations.values():
-        if took is None:
-            continue
         if not isinstance(took, (int, float)) or not math.isfinite(took):
             raise journal.damaged("the scoring_seconds of a row is not a number")
         yield address, took

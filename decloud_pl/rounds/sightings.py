@@ -29,6 +29,7 @@ _SKEW = 5.0
 _CLOSE = 120.0
 """Two looks at a round no more seconds apart show when it changed between them."""
 _REMEMBERED = 10_000
+_BLOCK = 500
 
 T = TypeVar("T")
 
@@ -81,21 +82,20 @@ class Sightings:
         if not is_scored:
             _remember(self._looks, round_.id, _Look(here, round_.submissions_count))
         if ending_of(round_, now) != "open":
-            with self.look(now, only=round_.id) as see:
+            with self.look(now) as see:
                 see(round_)
 
     @contextmanager
-    def look(self, now: int, *, only: int | None = None) -> Iterator[Callable[[Round], None]]:
+    def look(self, now: int) -> Iterator[Callable[[Round], None]]:
         """Yield a function that takes each round of one look, the latest first; store them after the block.
 
         Args:
             now: Unix seconds of the chain's clock.
-            only: the number of the round if the look is at one round.
 
         Raises:
             JournalError: the journal cannot be written.
         """
-        known = endings(self._journal, only)
+        blocks: dict[int, dict[int, Ending]] = {}
         changed: list[SeenRound] = []
         seen = 0
 
@@ -103,7 +103,12 @@ class Sightings:
             nonlocal seen
             seen += 1
             ending = ending_of(round_, now)
-            if ending == "open" or known.get(round_.id) == ending or seen > ROUNDS_KEPT:
+            if ending == "open" or seen > ROUNDS_KEPT:
+                return
+            block = round_.id // _BLOCK
+            if block not in blocks:  # read only as far back as the look goes
+                blocks[block] = endings(self._journal, range(block * _BLOCK, (block + 1) * _BLOCK))
+            if blocks[block].get(round_.id) == ending:
                 return
             row = self._row(round_, ending, now)
             changed.append(row)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from solders.keypair import Keypair
 
 from decloud_pl.chain.wallet import Wallet
@@ -45,9 +47,13 @@ async def score(world: World, trainers: list[Wallet], round_id: int, shares: lis
     await world.as_other(world.dialect.complete_validation(round_id, validator=me))
 
 
+async def is_skipped(world: World, round_id: int) -> None:
+    await world.diary.until(lambda: bool(world.diary.skipped(round_id, "rewards.validators.block")))
+
+
 def recorded(world: World) -> tuple[dict[int, str], list[TrackRecord]]:
     with world.open_journal() as journal:
-        return dict(endings(journal)), track_records(journal, "validator")
+        return dict(endings(journal, range(99))), track_records(journal, "validator")
 
 
 async def test_rounds_of_others_are_recorded_with_times_and_splits_and_survive_a_restart(world: World) -> None:
@@ -60,14 +66,14 @@ async def test_rounds_of_others_are_recorded_with_times_and_splits_and_survive_a
         left = await world.post()
         await trained_by_others(world, trainers, left)
         cancelled = await world.post(claim=False)
-        await world.as_other(world.dialect.cancel_round(cancelled, creator=world.other.address))
+        await world.as_other(cast(Any, world.dialect).cancel_round(cancelled, creator=world.other.address))
         later = await world.post()
-        await world.diary.until(lambda: bool(world.diary.skipped(later, "rewards.validators.block")))
+        await is_skipped(world, later)
         world.clock.advance(3600 + 7 * 3600)
         # A look an instant before a round that the daemon then skips shows the earlier ones.
         for _ in range(2):
             last = await world.post()
-            await world.diary.until(lambda last=last: bool(world.diary.skipped(last, "rewards.validators.block")))
+            await is_skipped(world, last)
     ended, (validator,) = recorded(world)
     assert (ended[first], ended[left], ended[cancelled]) == ("completed", "unscored", "cancelled")
     assert (validator.address, validator.completed, validator.abandoned) == (str(world.other.address), 1, 1)
@@ -76,7 +82,7 @@ async def test_rounds_of_others_are_recorded_with_times_and_splits_and_survive_a
     assert validator.equal == 1
     async with world.daemon(criteria=nobody):
         last = await world.post()
-        await world.diary.until(lambda: bool(world.diary.skipped(last, "rewards.validators.block")))
+        await is_skipped(world, last)
     assert recorded(world)[1] == [validator]
 
 

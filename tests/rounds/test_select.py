@@ -225,17 +225,19 @@ VALIDATOR, CREATOR = str(ROUND.validator), str(ROUND.creator)
 
 
 @pytest.mark.parametrize(
-    ("rules", "reason"),
+    ("validators", "creators", "reason"),
     [
-        ({"validators": PartiesConfig(block=[VALIDATOR])}, f"validator {VALIDATOR} is in rewards.validators.block"),
-        ({"validators": PartiesConfig(allow=[CREATOR])}, f"validator {VALIDATOR} is not in rewards.validators.allow"),
-        ({"creators": PartiesConfig(block=[CREATOR])}, f"creator {CREATOR} is in rewards.creators.block"),
-        ({"creators": PartiesConfig(allow=[VALIDATOR])}, f"creator {CREATOR} is not in rewards.creators.allow"),
-        ({"validators": PartiesConfig([VALIDATOR], [CREATOR]), "creators": PartiesConfig([CREATOR], [VALIDATOR])}, ""),
+        (PartiesConfig(block=[VALIDATOR]), PartiesConfig(), f"validator {VALIDATOR} is in rewards.validators.block"),
+        (PartiesConfig(allow=[CREATOR]), PartiesConfig(), f"validator {VALIDATOR} is not in rewards.validators.allow"),
+        (PartiesConfig(), PartiesConfig(block=[CREATOR]), f"creator {CREATOR} is in rewards.creators.block"),
+        (PartiesConfig(), PartiesConfig(allow=[VALIDATOR]), f"creator {CREATOR} is not in rewards.creators.allow"),
+        (PartiesConfig([VALIDATOR], [CREATOR]), PartiesConfig([CREATOR], [VALIDATOR]), ""),
     ],
 )
-def test_rules_for_addresses_name_the_rule_and_the_remedy(rules: dict[str, PartiesConfig], reason: str) -> None:
-    decision = decide(criteria=Criteria(rewards=RewardsConfig(**rules)))
+def test_rules_for_addresses_name_the_rule_and_the_remedy(
+    validators: PartiesConfig, creators: PartiesConfig, reason: str
+) -> None:
+    decision = decide(criteria=Criteria(rewards=RewardsConfig(validators=validators, creators=creators)))
     assert (decision.accept, decision.settled) == (not reason, bool(reason))
     assert reason in decision.reason
     assert not reason or "to join its rounds" in decision.reason

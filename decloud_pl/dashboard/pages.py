@@ -257,15 +257,16 @@ class Pages:
     async def validators(self, request: Request) -> None:
         frame = await self._frame(request, "Validators and creators")
         with frame.content():
-            most = f"those with the most known rounds, at most {PAGE_SIZE}"
-            Text("h2", f"Validators ({most})")
+            words = f"The {PAGE_SIZE} with the most known rounds. decloud-trainer validators --limit 0 shows all."
+            Text("p", words).classes("muted")
+            Text("h2", "Validators")
             validators = Table(
                 VALIDATOR_COLUMNS,
                 name="validators",
                 label="Track records of validators",
                 empty="No validators are known yet. The daemon keeps their record while it runs.",
             )
-            Text("h2", f"Creators ({most})")
+            Text("h2", "Creators")
             creators = Table(
                 CREATOR_COLUMNS,
                 name="creators",

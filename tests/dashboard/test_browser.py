@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
 
 PATIENCE = 30
-PATHS = ["/", "/rounds", "/rounds/2", "/log", "/skipped", "/validators"]
+PATHS = ["/", "/rounds", "/rounds/2", "/log", "/validators", "/skipped"]
 
 
 def until(browser: WebDriver, condition: Callable[[], Any]) -> None:

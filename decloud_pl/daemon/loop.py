@@ -92,7 +92,7 @@ class Daemon:
     @property
     def stop_words(self) -> str:
         """A sentence about what a stop would do now."""
-        finishing = {*self.driver.finishing, *self.driver.ready()}
+        finishing = {*self.driver.finishing, *self._ready()}
         return said_at_once(self.driver.training, finishing, self._policy.stop_seconds)
 
     def open_rounds(self, round_id: int | None = None) -> list[OpenRound]:
@@ -183,7 +183,7 @@ class Daemon:
         stoppable = [task for task in self._tasks.values() if task not in finishing]
         for task in stoppable:
             task.cancel()
-        ready = [] if self._failure is not None else self.driver.ready()
+        ready = [] if self._failure is not None else self._ready()
         finishing |= {
             asyncio.create_task(self._submit(round_id)) for round_id in ready if round_id not in self.driver.finishing
         }
@@ -191,6 +191,12 @@ class Daemon:
         if everything:
             await asyncio.wait(everything, timeout=self._policy.stop_seconds)
         await cancel_all(everything, again_after=_CANCEL_TRAINING_AGAIN)
+
+    def _ready(self) -> list[int]:
+        """Return the rounds to submit at a stop. A journal that cannot be read must not prevent the stop."""
+        with contextlib.suppress(JournalError):
+            return self.driver.ready()
+        return []
 
     async def _submit(self, round_id: int) -> None:
         """Submit a ready update while the daemon stops, after the end of the round's own task."""

@@ -254,12 +254,12 @@ class Driver:
             update_on_disk=update is not None,
             withheld="" if update is None or self._policy.force else update.withheld,
             aborted=record.round_id in self._aborted,
-            submit_from=self._submit_from(view),
+            submit_from=self._submit_from(record, view),
         )
 
-    def _submit_from(self, view: View) -> int | None:
+    def _submit_from(self, record: RoundRecord, view: View) -> int | None:
         """Return when to submit a published update, in Unix seconds of the chain's clock; None for at once."""
-        if not self._policy.submit_late or self.stopping or view.round is None:
+        if not self._policy.submit_late or self.stopping or view.round is None or record.pinned_cid is None:
             return None
         margin = self._steps.submit_margin()
         return None if margin is None else int(view.round.submit_deadline - margin)

@@ -44,7 +44,7 @@ WEIGHTS_FILE = "update.pt"
 _PUBLISH_MARGIN = 3.0
 _PUBLISHES_REMEMBERED = 10
 _SUBMIT_MARGIN = 3.0
-_SUBMITS_REMEMBERED = 20
+_SUBMITS_REMEMBERED = 10
 _EXPIRY_SECONDS = 120.0
 """A transaction that did not land expires within this time: its blockhash is valid for 150 slots of 0.4 to 0.6 s."""
 
@@ -392,7 +392,8 @@ class Steps:
 
     def submit_margin(self) -> float | None:
         """Return the seconds to leave for submitting before a deadline, or None if no transaction was measured."""
-        return submit_margin(self.journal.rounds(), self.planner.publish_reserve)
+        latest = self.journal.rounds(limit=_SUBMITS_REMEMBERED, descending=True)
+        return submit_margin(latest, self.planner.publish_reserve)
 
     def _update(self, record: RoundRecord) -> Update:
         update = self.update_on_disk(record.round_id)
@@ -432,14 +433,12 @@ def submit_margin(records: Sequence[RoundRecord], reserve: float) -> float | Non
     time. Joins and claims show that time, because they are sent in the same way.
 
     Args:
-        records: the rows of this wallet's rounds.
+        records: the rows of this wallet's latest rounds.
         reserve: the least number of seconds.
     """
     times = [(record.join_seconds, record.claim_seconds) for record in records]
-    measured = [seconds for both in times for seconds in both if seconds is not None]
-    if not measured:
-        return None
-    return max(reserve, _EXPIRY_SECONDS) + _SUBMIT_MARGIN * max(measured[-_SUBMITS_REMEMBERED:])
+    slowest = max((seconds for both in times for seconds in both if seconds is not None), default=None)
+    return None if slowest is None else max(reserve, _EXPIRY_SECONDS) + _SUBMIT_MARGIN * slowest
 
 
 def _with_update(record: RoundRecord, update: Update) -> RoundRecord:

@@ -66,7 +66,7 @@ def test_a_submitted_update_is_not_ready_any_more() -> None:
         ([(2.0, None)], 60.0, 126.0),  # a lost transaction expires, and another one is sent
         ([(2.0, 30.0), (1.0, None)], 60.0, 210.0),
         ([(2.0, None)], 300.0, 306.0),
-        ([(100.0, None), *[(1.0, 1.0)] * 10], 60.0, 123.0),  # slow times are forgotten
+        ([(100.0, None), (1.0, 1.0)], 60.0, 420.0),
     ],
 )
 def test_the_margin_follows_the_slowest_recent_transaction(

@@ -1,6 +1,6 @@
 """Check the addresses in settings. The error messages complete "SETTING: …".
 
-They never repeat the address, because it may contain a key.
+They never repeat a URL, because it may contain a key.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _MULTIADDR = re.compile(r"/(ip4|ip6|dns|dns4|dns6|dnsaddr|unix|p2p)/")
 _PORTS = range(1, 65_536)
+_LONGEST_PUBKEY = 44
+"""The most base58 digits of 32 bytes."""
 
 
 def check_http(url: str) -> None:
@@ -68,6 +70,22 @@ def check_multiaddr(text: str) -> None:
         raise ValueError("it has no port; add /tcp/PORT")
     if port is not None:
         _check_port(port[1])
+
+
+def check_pubkey(text: str) -> None:
+    """Check the address of a Solana account: 32 bytes in base58.
+
+    Raises:
+        ValueError: the text is not such an address. The message repeats the text unless it is as long as a secret key.
+    """
+    from solders.pubkey import Pubkey
+
+    if len(text) > _LONGEST_PUBKEY:
+        raise ValueError(f"a value of {len(text)} characters is not an address, which has at most {_LONGEST_PUBKEY}")
+    try:
+        Pubkey.from_string(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address, which is 32 bytes in base58") from None
 
 
 def _split(url: str, schemes: Collection[str]) -> SplitResult:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
-from decloud_pl.addresses import check_gateway, check_http, check_multiaddr, check_websocket
+from decloud_pl.addresses import check_gateway, check_http, check_multiaddr, check_pubkey, check_websocket
 from decloud_pl.domain import parse_sol
 
 _INFINITY = float("inf")
@@ -60,6 +60,7 @@ URL = _addresses(check_http, "https://rpc.example.org")
 WEBSOCKET = _addresses(check_websocket, "wss://rpc.example.org")
 GATEWAYS = _addresses(check_gateway, "https://ipfs.io")
 MULTIADDR = _addresses(check_multiaddr, "/ip4/127.0.0.1/tcp/5001/http")
+PUBKEYS = _addresses(check_pubkey, "3JF3sEqM796hk5WFqA6EtmEwJQ9quALszsfJyvXNQKy3")
 
 
 def at_most(limit: float) -> Range:

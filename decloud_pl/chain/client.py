@@ -123,7 +123,7 @@ class ChainClient:
             for round_id in sorted(found, reverse=True):
                 yield found[round_id]
 
-    async def open_rounds(self, now: int) -> tuple[list[Round], int]:
+    async def open_rounds(self, now: int, see: Callable[[Round], None] = lambda _: None) -> tuple[list[Round], int]:
         """Read the rounds that a validator or trainers may still join, sorted by id.
 
         It reads the rounds of the last day only. Older rounds are not open, because each phase has a deadline and the
@@ -131,6 +131,7 @@ class ChainClient:
 
         Args:
             now: the chain's clock, in Unix seconds.
+            see: called with each round that is read, open or not, the latest first.
 
         Returns:
             The rounds, and the number after the latest round.
@@ -139,6 +140,7 @@ class ChainClient:
         count = 0
         async for round_ in self.latest_rounds():
             count = max(count, round_.id + 1)
+            see(round_)
             if round_.validator_deadline < now - _OPEN_SECONDS:
                 break
             if round_.is_open:

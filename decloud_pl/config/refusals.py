@@ -119,6 +119,11 @@ def check(settings: Settings, given: Sources) -> None:
     if 0 < settings.rewards.max_lamports < settings.rewards.min_lamports:
         least, most = given.written("rewards.min"), given.written("rewards.max")
         raise ConfigError(f"{most} is less than {least}.", fix=f"Raise {most}, or set it to 0 for no limit.")
+    for parties in ("validators", "creators"):
+        rules = getattr(settings.rewards, parties)
+        if both := sorted(set(rules.allow) & set(rules.block)):
+            allow, block = (given.written(f"rewards.{parties}.{rule}") for rule in ("allow", "block"))
+            raise ConfigError(f"{both[0]} is in both {allow} and {block}.", fix="Remove it from one of them.")
     if settings.base_model and settings.task != "experiment":
         raise ConfigError("base_model applies only to experiments.", fix="Add task=experiment, or remove base_model.")
     if (settings.task == "round") != (settings.round is not None):

@@ -16,7 +16,20 @@ from decloud_pl.config.training import TrainingConfig
 from decloud_pl.config_dir import USER_CONF
 from decloud_pl.domain import Convention, parse_sol
 from decloud_pl.errors import unquoted
-from decloud_pl.ranges import ABOVE_ZERO, AMOUNT, GPUS, MAYBE_AMOUNT, ONE_OR_MORE, PORT, RAY, URL, ZERO_OR_MORE, one_of
+from decloud_pl.ranges import (
+    ABOVE_ZERO,
+    AMOUNT,
+    FRACTION,
+    GPUS,
+    MAYBE_AMOUNT,
+    ONE_OR_MORE,
+    PORT,
+    PUBKEYS,
+    RAY,
+    URL,
+    ZERO_OR_MORE,
+    one_of,
+)
 from decloud_pl.secrets import Secrets
 from decloud_pl.store.registry import Provider, StorageConfig
 
@@ -87,14 +100,28 @@ class DataConfig:
 
 
 @dataclass
+class PartiesConfig:
+    """The validators or creators to work with, by address: all, or only the allowed ones, without the blocked ones."""
+
+    allow: Annotated[list[str], PUBKEYS] = field(default_factory=list)
+    block: Annotated[list[str], PUBKEYS] = field(default_factory=list)
+
+
+@dataclass
 class RewardsConfig:
-    """Limits on rewards, as text in SOL because a float would round; ``watts`` is the power that a training draws."""
+    """Limits on rewards, as text in SOL because a float would round, and whom to work with.
+
+    ``watts`` is the power that a training draws.
+    """
 
     min: Annotated[str, AMOUNT] = "0"
     max: Annotated[str, AMOUNT] = "0"
     min_profit: Annotated[str, MAYBE_AMOUNT] = ""
     watts: Annotated[int, ZERO_OR_MORE] = 0
     sol_per_kwh: Annotated[str, AMOUNT] = "0"
+    validators: PartiesConfig = field(default_factory=PartiesConfig)
+    creators: PartiesConfig = field(default_factory=PartiesConfig)
+    min_completion: Annotated[float, FRACTION] = 0.0
     criteria: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -112,6 +139,13 @@ class JoinConfig:
     """What the daemon checks before it joins a round: the base model, or only the model's CID."""
 
     verify: Annotated[str, one_of("model", "cid")] = "model"
+
+
+@dataclass
+class SubmitConfig:
+    """When the daemon submits a published update: at once, or shortly before the deadline."""
+
+    when: Annotated[str, one_of("early", "late")] = "early"
 
 
 @dataclass
@@ -141,6 +175,7 @@ class Tree(TrainingConfig):
     storage: StorageConfig = field(default_factory=StorageConfig)
     rewards: RewardsConfig = field(default_factory=RewardsConfig)
     join: JoinConfig = field(default_factory=JoinConfig)
+    submit: SubmitConfig = field(default_factory=SubmitConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     daemon: DaemonConfig = field(default_factory=DaemonConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -25,10 +26,11 @@ from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.journal.schema import JOURNAL_FILE, daemon_process
+from decloud_pl.journal.track_record import completion
 from decloud_pl.rounds.connect import make_current_dialect, make_rpc
 from decloud_pl.rounds.conventions import Choice, Conventions
 from decloud_pl.rounds.events import Reporter
-from decloud_pl.rounds.select import why_closed
+from decloud_pl.rounds.select import party_rules, why_closed
 
 _FIRST_LAMPORTS = 1_000_000_000
 
@@ -148,7 +150,8 @@ class WalletRounds:
                 if self._is_wanted(round_, dataset) and _takes_updates(round_, now)
             ]
             rounds = [round_ for round_ in is_open if self._is_wanted(round_, dataset)]
-            new = [round_.id for round_ in rounds if round_.id not in mine and self._can_be_joined(round_, now)]
+            known = self._completion()
+            new = [round_.id for round_ in rounds if round_.id not in mine and self._can_be_joined(round_, now, known)]
             if begun or new:
                 return [*begun, *new][0]
             left = until - time.monotonic()
@@ -282,9 +285,18 @@ class WalletRounds:
         mapped = self.settings.all_mappings().get(round_.dataset, round_.dataset)
         return not self.settings.datasets or not {round_.dataset, mapped}.isdisjoint(self.settings.datasets)
 
-    def _can_be_joined(self, round_: Round, now: int) -> bool:
-        most = self.settings.rewards.max_lamports or round_.net_reward
-        return not why_closed(round_, now) and self.settings.rewards.min_lamports <= round_.net_reward <= most
+    def _completion(self) -> Mapping[str, tuple[int, int]]:
+        if not self.settings.rewards.min_completion:
+            return {}
+        with JournalReader(self.settings.home_path / JOURNAL_FILE, self.owner) as journal:
+            return completion(journal)
+
+    def _can_be_joined(self, round_: Round, now: int, known: Mapping[str, tuple[int, int]]) -> bool:
+        rewards = self.settings.rewards
+        most = rewards.max_lamports or round_.net_reward
+        if why_closed(round_, now) or not rewards.min_lamports <= round_.net_reward <= most:
+            return False
+        return all(rule.passed for rule in party_rules(round_, rewards, known))
 
 
 def _takes_updates(round_: Round, now: int) -> bool:

@@ -95,6 +95,7 @@ def make_policy(settings: Settings, *, deposit: int | None = None, stop_after: i
         auto_train=settings.auto_train,
         auto_claim=settings.auto_claim,
         force=settings.update.force,
+        submit_late=settings.submit.when == "late",
         poll_interval=settings.poll_interval,
         only_round=settings.round,
         stop_after=stop_after,

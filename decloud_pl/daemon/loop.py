@@ -15,7 +15,7 @@ from decloud_pl.chain.watch import Disconnected, Subscribed, Watched
 from decloud_pl.daemon import startup
 from decloud_pl.daemon.stopping import OpenRound, said_at_once
 from decloud_pl.domain import Update
-from decloud_pl.errors import ChainError, DecloudError, JournalError
+from decloud_pl.errors import ChainError, DecloudError, JournalError, RpcUnavailable
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.rounds.discover import Discovery
 from decloud_pl.rounds.drive import Again, Driver
@@ -92,7 +92,8 @@ class Daemon:
     @property
     def stop_words(self) -> str:
         """A sentence about what a stop would do now."""
-        return said_at_once(self.driver.training, self.driver.finishing, self._policy.stop_seconds)
+        finishing = {*self.driver.finishing, *self._ready()}
+        return said_at_once(self.driver.training, finishing, self._policy.stop_seconds)
 
     def open_rounds(self, round_id: int | None = None) -> list[OpenRound]:
         """Return the rounds that are not over; with ``round_id`` only that round."""
@@ -171,7 +172,10 @@ class Daemon:
                 task.add_done_callback(partial(self._done, round_id))
 
     async def _drain(self) -> None:
-        """Cancel the tasks that may end at once, and let the others finish within the policy's limit."""
+        """Cancel the tasks that may end at once, and let the others finish within the policy's limit.
+
+        Updates that wait for their late submission are submitted: nothing would submit them after the stop.
+        """
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -179,10 +183,27 @@ class Daemon:
         stoppable = [task for task in self._tasks.values() if task not in finishing]
         for task in stoppable:
             task.cancel()
+        ready = [] if self._failure is not None else self._ready()
+        finishing |= {
+            asyncio.create_task(self._submit(round_id)) for round_id in ready if round_id not in self.driver.finishing
+        }
         everything = [*stoppable, *finishing]
         if everything:
             await asyncio.wait(everything, timeout=self._policy.stop_seconds)
         await cancel_all(everything, again_after=_CANCEL_TRAINING_AGAIN)
+
+    def _ready(self) -> list[int]:
+        """Return the rounds to submit at a stop. A journal that cannot be read must not prevent the stop."""
+        with contextlib.suppress(JournalError):
+            return self.driver.ready()
+        return []
+
+    async def _submit(self, round_id: int) -> None:
+        """Submit a ready update while the daemon stops, after the end of the round's own task."""
+        if round_id in self._tasks:
+            await asyncio.wait({self._tasks[round_id]})
+        with contextlib.suppress(JournalError):  # the next start reads the journal again
+            await self.driver.drive(round_id)
 
     def _done(self, round_id: int, task: asyncio.Task[Again | None]) -> None:
         del self._tasks[round_id]
@@ -259,6 +280,7 @@ class Daemon:
         while True:
             await asyncio.sleep(self._policy.reconcile_interval)
             await self._try(self.discovery.reconcile, again=self._policy.reconcile_interval)
+            await self.driver.sightings.look_at_splits(self._steps.chain)
 
     async def _follow_upgrades(self) -> None:
         """Detect the revision every hour: an upgrade that changes only the convention makes no instruction fail."""
@@ -282,6 +304,8 @@ class Daemon:
         except JournalError:
             raise
         except DecloudError as error:
+            if isinstance(error, RpcUnavailable):
+                self.driver.lost_contact()
             if self._is_news(str(error)):
                 self._steps.reporter.report(Trouble.then(None, error, f"Retrying in {again:g} s."))
 

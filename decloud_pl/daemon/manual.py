@@ -16,6 +16,7 @@ from solders.pubkey import Pubkey
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.config import RewardsConfig, Settings
+from decloud_pl.config.schema import SubmitConfig
 from decloud_pl.daemon.assemble import assemble, run_until_stopped
 from decloud_pl.daemon.loop import Daemon
 from decloud_pl.daemon.stopping import said_at_the_end
@@ -103,7 +104,7 @@ async def take(
     Args:
         step: ``join`` only joins; ``train`` waits for the training to start, trains, pins and submits, or with
             ``update.force`` publishes a withheld update; ``claim`` claims.
-        round_id: the round. The user chose it, so the settings' data sets and rewards do not apply.
+        round_id: the round. The user chose it, so the settings' data sets, rewards and ``submit.when`` do not apply.
         settings: the network, the home folder and the training.
         wallet: signs the transactions.
         reporter: receives the events.
@@ -196,6 +197,7 @@ def _narrowed(step: Step, round_id: int, settings: Settings, *, trains: bool) ->
         round=round_id,
         datasets=[],
         rewards=RewardsConfig(),
+        submit=SubmitConfig(),  # the user waits for it
         auto_train=trains,
         auto_claim=step == "claim",
         poll_interval=min(settings.poll_interval, 2.0),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from decloud_pl.journal.record import RoundRecord, State
 
-_BEFORE_SUBMITTED = (State.TRAINING, State.WITHHELD, State.PUBLISHING, State.SUBMITTING)
+_BEFORE_SUBMITTED = (State.TRAINING, State.WITHHELD, State.PUBLISHING, State.READY, State.SUBMITTING)
 _MOST_LINES = 8
 
 
@@ -56,7 +56,7 @@ def _standing(one: OpenRound, now: float) -> str:
     record, until = one.record, _until(one)
     if record.state is State.TRAINING and record.update_cid is None:
         what = "its training resumes from the checkpoint" if one.has_checkpoint else "its training starts from scratch"
-    elif record.state in (State.TRAINING, State.PUBLISHING, State.SUBMITTING):
+    elif record.state in (State.TRAINING, State.PUBLISHING, State.READY, State.SUBMITTING):
         what = "its update is trained but not submitted yet"
     else:
         what = record.reason.rstrip(".") or record.state.value

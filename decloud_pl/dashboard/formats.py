@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from decloud_pl.domain import format_sol
+from decloud_pl.journal.track_record import TrackRecord
 
 _NOTHING = "–"
 
@@ -66,6 +67,12 @@ def short(text: str | None) -> str:
     if not text:
         return _NOTHING
     return text if len(text) <= 13 else f"{text[:6]}…{text[-6:]}"
+
+
+def shares(record: TrackRecord) -> str:
+    """Format how often a validator gave fair, equal and unfair shares."""
+    counts = (("fair", record.fair), ("equal", record.equal), ("unfair", record.unfair))
+    return ", ".join(f"{count} {name}" for name, count in counts if count) or _NOTHING
 
 
 def _local(at: float) -> datetime:

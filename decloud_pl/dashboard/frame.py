@@ -18,7 +18,7 @@ from decloud_pl.dashboard.formats import short
 from decloud_pl.dashboard.tables import Text
 from decloud_pl.errors import JournalError
 
-PAGES = {"/": "Overview", "/rounds": "Rounds", "/log": "Log", "/skipped": "Skipped"}
+PAGES = {"/": "Overview", "/rounds": "Rounds", "/log": "Log", "/skipped": "Skipped", "/validators": "Validators"}
 STYLE = Path(__file__).parent / "style.css"
 _COLOURS: dict[bool | None, tuple[str, str, bool | None]] = {
     None: ("brightness_auto", "Colours: as in the system", True),

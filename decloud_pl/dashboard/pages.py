@@ -25,19 +25,23 @@ from decloud_pl.dashboard.frame import Frame, Preferences
 from decloud_pl.dashboard.rows import (
     ACTIVE_COLUMNS,
     CODES,
+    CREATOR_COLUMNS,
     LOG_COLUMNS,
     REASON_COLUMNS,
     ROUND_COLUMNS,
     SKIP_COLUMNS,
+    VALIDATOR_COLUMNS,
     active_row,
+    creator_row,
     details,
     log_rows,
     reason_row,
     round_row,
     skip_row,
+    validator_row,
 )
 from decloud_pl.dashboard.tables import PagedTable, Table, Text
-from decloud_pl.dashboard.views import GROUPS, KINDS, STATES, Views
+from decloud_pl.dashboard.views import GROUPS, KINDS, PAGE_SIZE, STATES, Views
 
 _RESPONSE_SECONDS = 30.0
 _FACTS = ("network", "program", "preset", "filters", "convention", "device", "precision")
@@ -62,6 +66,7 @@ class Pages:
             ("/rounds/{number}", self.round),
             ("/log", self.log),
             ("/skipped", self.skipped),
+            ("/validators", self.validators),
         ):
             # Wrapped in a function, because NiceGUI does not accept methods.
             ui.page(path, response_timeout=_RESPONSE_SECONDS)(_page(build))
@@ -248,6 +253,32 @@ class Pages:
                 )
 
             again = await frame.follow(5.0, read, show)
+
+    async def validators(self, request: Request) -> None:
+        frame = await self._frame(request, "Validators and creators")
+        with frame.content():
+            words = f"The {PAGE_SIZE} with the most known rounds. decloud-trainer validators --limit 0 shows all."
+            Text("p", words).classes("muted")
+            Text("h2", "Validators")
+            validators = Table(
+                VALIDATOR_COLUMNS,
+                name="validators",
+                label="Track records of validators",
+                empty="No validators are known yet. The daemon keeps their record while it runs.",
+            )
+            Text("h2", "Creators")
+            creators = Table(
+                CREATOR_COLUMNS,
+                name="creators",
+                label="Track records of creators",
+                empty="No creators are known yet. The daemon keeps their record while it runs.",
+            )
+
+            def show(now: views.TrackRecords) -> None:
+                validators.show([validator_row(record) for record in now.validators])
+                creators.show([creator_row(record) for record in now.creators])
+
+            await frame.follow(10.0, lambda: self.data.track_records(frame.owner), show)
 
     async def _frame(self, request: Request, title: str) -> Frame:
         owner = request.query_params.get("owner", "")

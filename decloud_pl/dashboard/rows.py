@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from decloud_pl.dashboard.formats import number, percent, points, size, sol, span, stamp
+from decloud_pl.dashboard.formats import number, percent, points, shares, size, sol, span, stamp
 from decloud_pl.dashboard.frame import Frame
 from decloud_pl.dashboard.tables import Cell, Column, Row
-from decloud_pl.dashboard.views import Active, LogEntry, RoundRecord
+from decloud_pl.dashboard.views import Active, LogEntry, RoundRecord, TrackRecord
 
 CODES = ("Base model", "Update", "Join transaction", "Submit transaction", "Claim transaction")
 """The names of the `details` that have a monospaced font: CIDs and signatures."""
@@ -46,6 +46,23 @@ SKIP_COLUMNS = (
 REASON_COLUMNS = (
     Column("count", "Rounds"),
     Column("reason", "Reason", classes="words"),
+)
+
+VALIDATOR_COLUMNS = (
+    Column("address", "Validator", classes="words mono"),
+    Column("completed", "Completed"),
+    Column("abandoned", "Abandoned"),
+    Column("scoring", "Time to score"),
+    Column("convention", "Convention"),
+    Column("shares", "Shares"),
+    Column("last", "Latest round", classes="moment"),
+)
+CREATOR_COLUMNS = (
+    Column("address", "Creator", classes="words mono"),
+    Column("completed", "Completed"),
+    Column("abandoned", "Abandoned"),
+    Column("refused", "Base models refused"),
+    Column("last", "Latest round", classes="moment"),
 )
 
 
@@ -93,6 +110,30 @@ def round_row(entry: RoundRecord, frame: Frame) -> Row:
         contribution_bps=f"{bps / 100:g} %" if bps is not None else "–",
         earned=sol(entry.earned) if entry.state.is_final else "–",
         reason=entry.reason or "–",
+    )
+
+
+def validator_row(record: TrackRecord) -> Row:
+    return _row(
+        record.address,
+        address=record.address,
+        completed=str(record.completed),
+        abandoned=str(record.abandoned),
+        scoring=span(record.scoring_seconds),
+        convention=record.convention or "–",
+        shares=shares(record),
+        last=stamp(record.last_at),
+    )
+
+
+def creator_row(record: TrackRecord) -> Row:
+    return _row(
+        record.address,
+        address=record.address,
+        completed=str(record.completed),
+        abandoned=str(record.abandoned),
+        refused=str(record.refused),
+        last=stamp(record.last_at),
     )
 
 

@@ -13,6 +13,7 @@ from decloud_pl.dashboard.system import Load, LoadSampler
 from decloud_pl.journal.reader import ORDERS, JournalReader, midnight
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.track_record import TrackRecord, latest_network, track_records
 from decloud_pl.observers.activity_reader import ActivityReader, DaemonStatus, LogEntry, log
 from decloud_pl.observers.plots import accuracies
 from decloud_pl.observers.reports import METRICS_FILE, REPORTS_FOLDER, MetricsRow, read_metrics
@@ -33,6 +34,8 @@ __all__ = [
     "RoundRecord",
     "Rounds",
     "Skips",
+    "TrackRecord",
+    "TrackRecords",
     "Views",
 ]
 
@@ -137,6 +140,14 @@ class Skips:
     page: int
 
 
+@dataclass(frozen=True, slots=True)
+class TrackRecords:
+    """The validators and creators with the most rounds."""
+
+    validators: list[TrackRecord]
+    creators: list[TrackRecord]
+
+
 class Views:
     """Reads the data of one home.
 
@@ -233,6 +244,16 @@ class Views:
             entries.reverse()
         page = _within(page, len(entries))
         return Skips(reasons, entries[(page - 1) * PAGE_SIZE : page * PAGE_SIZE], len(entries), page)
+
+    def track_records(self, owner: str) -> TrackRecords:
+        """Return the track records on the wallet's network, or on the latest network without a wallet."""
+        with self._open(owner) as (journal, _):
+            network = journal.owner
+        path = self._home / JOURNAL_FILE
+        with JournalReader(path, network or latest_network(path)) as journal:
+            return TrackRecords(
+                track_records(journal, "validator")[:PAGE_SIZE], track_records(journal, "creator")[:PAGE_SIZE]
+            )
 
     @contextmanager
     def _open(self, owner: str) -> Iterator[tuple[JournalReader, ActivityReader]]:

@@ -12,7 +12,7 @@ class State(StrEnum):
     ::
 
         seen → joining → waiting → training → publishing → submitting → submitted → claiming → claimed
-                          ↕ overdue ↗   ↕ withheld                              ↘ unrewarded
+                          ↕ overdue ↗   ↕ withheld       ↘ ready ↗              ↘ unrewarded
         from anywhere: missed (a deadline), expired, cancelled, aborted, failed
     """
 
@@ -23,6 +23,7 @@ class State(StrEnum):
     TRAINING = "training"
     WITHHELD = "withheld"
     PUBLISHING = "publishing"
+    READY = "ready"
     SUBMITTING = "submitting"
     SUBMITTED = "submitted"
     CLAIMING = "claiming"

@@ -107,6 +107,11 @@ class BaseModels:
         seen = self._seen.get(round_.model_cid)
         return not self._hurry(round_, now) if seen is None else seen.model is None and self._is_due(seen)
 
+    def has_refused(self, cid: str) -> bool:
+        """Return whether the last inspection refused a base model for good, for example because it could run code."""
+        seen = self._seen.get(cid)
+        return seen is not None and seen.model is None and math.isinf(seen.again_at)
+
     async def look(self, cid: str) -> None:
         """Fetch and open a base model, so that `check` can report the result.
 

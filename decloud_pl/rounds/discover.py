@@ -22,6 +22,7 @@ from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Skipped, Trouble
 from decloud_pl.rounds.joining import Joining
 from decloud_pl.rounds.select import Decision
+from decloud_pl.rounds.sightings import Sightings
 from decloud_pl.rounds.steps import Steps
 
 _RIVAL = "Another machine or program is using this wallet"
@@ -36,11 +37,13 @@ class Discovery:
     Args:
         steps: access to the chain, the journal and the reporter.
         joining: decides about rounds.
+        sightings: stores how rounds end.
         on_abort: called with the number of an aborted round, before `on_event` returns that number.
     """
 
-    def __init__(self, steps: Steps, joining: Joining, on_abort: Callable[[int], None]) -> None:
+    def __init__(self, steps: Steps, joining: Joining, sightings: Sightings, on_abort: Callable[[int], None]) -> None:
         self._steps = steps
+        self._sightings = sightings
         self._on_abort = on_abort
         self._joining = joining
         # As last seen, without the rounds that can never fit.
@@ -60,7 +63,9 @@ class Discovery:
         chain, journal = self._steps.chain, self._steps.journal
         submissions = await chain.submissions_of(self._steps.wallet.address)
         states = journal.states()
-        is_open, self._known_rounds = await chain.open_rounds(await chain.rpc.clock())
+        now = await chain.rpc.clock()
+        with self._sightings.look(now) as see:
+            is_open, self._known_rounds = await chain.open_rounds(now, see)
         self._open = {round_.id: round_ for round_ in is_open if round_.id not in states}
         self._skipped = {round_id: why for round_id, why in self._skipped.items() if round_id in self._open}
         self._passing = {round_id: since for round_id, since in self._passing.items() if round_id in self._open}
@@ -83,6 +88,7 @@ class Discovery:
 
         The cost does not depend on the number of rounds.
         """
+        self._sightings.on_event(event)
         if isinstance(event, RoundAborted):
             self._on_abort(event.round_id)
         rival = self._is_of_a_rival(event)

@@ -39,6 +39,7 @@ from decloud_pl.rounds.life import Act, Finish, Wait, next_step
 from decloud_pl.rounds.policy import Policy
 from decloud_pl.rounds.revisions import is_of_layout
 from decloud_pl.rounds.select import WALLET_MINIMUM
+from decloud_pl.rounds.sightings import Sightings
 from decloud_pl.rounds.steps import Steps
 from decloud_pl.shortage import shortage
 
@@ -77,6 +78,7 @@ class Driver:
 
     Attributes:
         discovery: finds rounds.
+        sightings: stores how rounds end.
         ended: the rows of the rounds that ended in this run, in order.
         finishing: rounds in a step that must complete before the daemon stops.
         stopping: set it to start no new step.
@@ -90,12 +92,15 @@ class Driver:
         self._one_at_a_time = asyncio.Lock()
         self._compared: set[int] = set()
         self._left: set[tuple[int, str]] = set()
+        # Joined rounds that were compared with the user's rules for validators and creators.
+        self._ruled: set[int] = set()
         # Of active rounds, on this machine's clock; None for a round that has no deadline now.
         self._deadlines: dict[int, float | None] = {}
         # Rounds with an abort event in this run. The event also cancels the round's training.
         self._aborted: set[int] = set()
         self._trainings: dict[int, asyncio.Timeout] = {}
-        self.discovery = Discovery(steps, self._joining, self._on_abort)
+        self.sightings = Sightings(steps.journal, now=now)
+        self.discovery = Discovery(steps, self._joining, self.sightings, self._on_abort)
         self.ended: list[RoundRecord] = []
         self.finishing: set[int] = set()
         self.stopping = False
@@ -149,20 +154,21 @@ class Driver:
                 self.discovery.forget(round_id)
             if record is None or record.state.is_final:
                 return None
-            if record.next_try_at > self._now():
+            if record.next_try_at > self._now() and not self.stopping:
                 return Again(record.next_try_at - self._now())
             self._reconsider(record)
             while True:
                 view = await self._look(round_id)
-                if self.stopping:
+                if self.stopping and record.state is not State.READY:
                     return None
+                self._note_rules(round_id, view)
                 match self._decide(record, view):
                     case Finish(state, reason):
                         self._end(self._steps.finish(record, state, reason))
                         return None
-                    case Wait(state, reason):
+                    case Wait(state, reason, until):
                         await self._wait(self._steps.enter(record, state, reason))
-                        return None
+                        return None if until is None else Again(max(0, until - view.now))
                     case Act("train") if not self._policy.auto_train:
                         self._leave("train", record, view)
                         return None
@@ -202,6 +208,8 @@ class Driver:
                 return chosen
             if self._steps.base_models is not None:
                 await self._steps.base_models.look(chosen.model_cid)
+                if self._steps.base_models.has_refused(chosen.model_cid):
+                    self.sightings.refuse(chosen)
 
     async def _choose_now(self, round_id: int) -> RoundRecord | Round | None:
         """As `_choose`, but return the round itself if its base model must be inspected first."""
@@ -229,7 +237,10 @@ class Driver:
 
     async def _look(self, round_id: int) -> View:
         view = await self._steps.chain.view(round_id, self._steps.wallet.address)
-        deadline = None if view.round is None else next_deadline(view.round)
+        deadline = None
+        if view.round is not None:
+            deadline = next_deadline(view.round)
+            self.sightings.saw(view.round, view.now)
         self._steps.reporter.report(Looked(round_id, deadline, view.now, view.balance))
         self._deadlines[round_id] = None if deadline is None else deadline - view.now + self._now()
         return view
@@ -244,7 +255,31 @@ class Driver:
             update_on_disk=update is not None,
             withheld="" if update is None or self._policy.force else update.withheld,
             aborted=record.round_id in self._aborted,
+            submit_from=self._submit_from(record, view),
         )
+
+    def _submit_from(self, record: RoundRecord, view: View) -> int | None:
+        """Return when to submit a published update, in Unix seconds of the chain's clock; None for at once."""
+        if not self._policy.submit_late or self.stopping or view.round is None or record.pinned_cid is None:
+            return None
+        margin = self._steps.submit_margin()
+        return None if margin is None else int(view.round.submit_deadline - margin)
+
+    def ready(self) -> list[int]:
+        """Return the rounds whose published update waits for its late submission."""
+        only = self._policy.only_round
+        ready = [record.round_id for record in self._steps.journal.rounds(states=[State.READY])]
+        return [round_id for round_id in ready if only in (None, round_id)]
+
+    def lost_contact(self) -> None:
+        """Stop waiting with late submissions: no endpoint answered, so they are submitted at the next look.
+
+        Raises:
+            JournalError: the journal cannot be written.
+        """
+        for record in self._steps.journal.rounds(states=[State.READY]):
+            if not record.attempts:
+                self._steps.keep(replace(record, attempts=1))
 
     async def _do(self, step: str, record: RoundRecord, view: View) -> RoundRecord:
         steps, round_ = self._steps, view.round
@@ -314,6 +349,16 @@ class Driver:
         self._steps.reporter.report(Noted(record.round_id, f"{what}. auto_{step} is off: {how}."))
         if step == "claim" and self._policy.is_bounded:
             self._end(record)
+
+    def _note_rules(self, round_id: int, view: View) -> None:
+        """Report, once in a run, that a joined round breaks the user's rules. A join cannot be undone."""
+        if view.round is None or view.submission is None or round_id in self._ruled:
+            return
+        self._ruled.add(round_id)
+        why = self._joining.objection(view.round)
+        if why and not view.submission.submitted:
+            then = "This wallet has already joined, and a join cannot be undone, so the daemon completes the round."
+            self._steps.reporter.report(Noted(round_id, f"By your rules it would not be joined: {why}. {then}"))
 
     def _reconsider(self, record: RoundRecord) -> None:
         """Drop a withheld update if the validator's convention or the settings have changed, so that it trains again.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from decloud_pl.data.entry import Entry
@@ -11,9 +11,10 @@ from decloud_pl.errors import DatasetError, DatasetNotReady, DecloudError
 from decloud_pl.journal.findings import stored_revision
 from decloud_pl.journal.reader import JournalReader
 from decloud_pl.journal.record import RoundRecord, State
+from decloud_pl.journal.track_record import completion
 from decloud_pl.rounds.base_models import BaseModels
 from decloud_pl.rounds.policy import DAY_SECONDS, Policy
-from decloud_pl.rounds.select import Check, Decision, Situation, explain, verdict
+from decloud_pl.rounds.select import Check, Decision, Situation, explain, party_rules, verdict
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Joining:
     def checks(self, round_: Round, *, now: int, balance: int) -> tuple[Check, ...]:
         """Return all checks of a round. ``now`` is in Unix seconds of the chain's clock, ``balance`` in lamports."""
         resolved = self.resolved(round_)
-        return self._checks(round_, resolved, self._situation(resolved, now, balance))
+        return self._checks(round_, resolved, self._situation(resolved, now, balance, self._completion()))
 
     def decide(self, round_: Round, *, now: int, balance: int) -> Decision:
         """Decide about a round. If only its data set is missing, start the download."""
@@ -36,10 +37,11 @@ class Joining:
     def decide_all(self, rounds: Iterable[Round], *, now: int, balance: int) -> Iterator[Decision]:
         """Decide about many rounds. The journal and the data folder are read once per data set."""
         known: dict[str, tuple[str, Situation]] = {}
+        completed = self._completion()
         for round_ in rounds:
             if round_.dataset not in known:
                 resolved = self.resolved(round_)
-                known[round_.dataset] = resolved, self._situation(resolved, now, balance)
+                known[round_.dataset] = resolved, self._situation(resolved, now, balance, completed)
             resolved, situation = known[round_.dataset]
             decision = verdict(self._checks(round_, resolved, situation), resolved)
             yield self._with_data(decision) if decision.accept else decision
@@ -75,7 +77,15 @@ class Joining:
         except DatasetError:
             return None  # the check of the data set reports it
 
-    def _situation(self, resolved: str, now: int, balance: int) -> Situation:
+    def objection(self, round_: Round) -> str:
+        """Return which of the user's rules excludes a round's validator or creator, or ""."""
+        rules = party_rules(round_, self.policy.criteria.rewards, self._completion())
+        return next((rule.detail for rule in rules if not rule.passed), "")
+
+    def _completion(self) -> Mapping[str, tuple[int, int]]:
+        return completion(self.journal) if self.policy.criteria.rewards.min_completion else {}
+
+    def _situation(self, resolved: str, now: int, balance: int, completed: Mapping[str, tuple[int, int]]) -> Situation:
         journal = self.journal
         seconds, revision = journal.measured(resolved), stored_revision(journal)
         unsupported = "" if revision is None or revision.is_supported else f"the network runs {revision}"
@@ -88,6 +98,7 @@ class Joining:
             submit_window=journal.submit_window(),
             join_seconds=journal.join_seconds(),
             unsupported=unsupported,
+            completion=completed,
         )
 
     def _with_data(self, decision: Decision) -> Decision:

@@ -17,15 +17,20 @@ CHECK_AFTER = 60
 """Seconds past the submit deadline after which this wallet pays the transaction that moves a stalled round forward."""
 OVERDUE_AFTER = 600
 """Seconds past the join deadline after which a round that waits for its validator no longer occupies a slot."""
+_LATER = "published, to be submitted shortly before the deadline (submit.when=late)"
 _ABORTED = "the validator aborted the round and refunded its creator"
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """No step until the chain changes. The journal shows ``state`` in the meantime."""
+    """No step until the chain changes. The journal shows ``state`` in the meantime.
+
+    ``until`` is a time at which a step is due even if the chain does not change, in Unix seconds of the chain's clock.
+    """
 
     state: State
     reason: str
+    until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ def next_step(
     update_on_disk: bool,
     withheld: str = "",
     aborted: bool = False,
+    submit_from: int | None = None,
 ) -> Next:
     """Decide the next step of one round.
 
@@ -66,6 +72,7 @@ def next_step(
         update_on_disk: whether this machine has the round's finished update.
         withheld: why this update must not be submitted, or "".
         aborted: whether an event of the program reported that the validator aborted the round.
+        submit_from: when to submit a published update, in Unix seconds of the chain's clock; None for at once.
     """
     if _is_aborted(round_, reported=aborted):
         return Finish(State.ABORTED, _ABORTED)
@@ -79,7 +86,15 @@ def next_step(
             return Wait(State.OVERDUE, "joined, but the validator has not started the training")
         return Wait(State.WAITING, "joined, waiting for the validator to start the training")
     if round_.status is RoundStatus.TRAINING:
-        return _in_training(record, round_, submission, now=now, update_on_disk=update_on_disk, withheld=withheld)
+        return _in_training(
+            record,
+            round_,
+            submission,
+            now=now,
+            update_on_disk=update_on_disk,
+            withheld=withheld,
+            submit_from=submit_from,
+        )
     return _after_training(record, round_, submission, withheld=withheld)
 
 
@@ -104,7 +119,14 @@ def _not_joined(round_: Round, now: int) -> Next:
 
 
 def _in_training(
-    record: RoundRecord, round_: Round, submission: Submission, *, now: int, update_on_disk: bool, withheld: str
+    record: RoundRecord,
+    round_: Round,
+    submission: Submission,
+    *,
+    now: int,
+    update_on_disk: bool,
+    withheld: str,
+    submit_from: int | None,
 ) -> Next:
     if submission.submitted:
         if now > round_.submit_deadline + CHECK_AFTER:
@@ -118,7 +140,21 @@ def _in_training(
         return Finish(State.MISSED, "the submit deadline passed before the update was ready")
     if not update_on_disk:
         return Act("train")
-    return Act("submit") if record.pinned_cid else Act("publish")
+    if not record.pinned_cid:
+        return Act("publish")
+    if submit_from is not None and now < submit_from and _can_wait(record, round_):
+        return Wait(State.READY, _LATER, submit_from)
+    return Act("submit")
+
+
+def _can_wait(record: RoundRecord, round_: Round) -> bool:
+    """Return whether a late submission of a published update is safe and of use."""
+    if record.state is State.SUBMITTING:
+        return False  # the transaction may be on its way
+    if record.state is State.READY and record.attempts:
+        return False  # a look at the chain failed: the endpoints may fail at the deadline, too
+    others = round_.trainers_count - 1
+    return round_.submissions_count < others  # a wallet that has submitted cannot copy the update
 
 
 def _after_training(record: RoundRecord, round_: Round, submission: Submission, *, withheld: str) -> Next:

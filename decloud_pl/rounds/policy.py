@@ -23,6 +23,7 @@ class Policy:
         auto_train: if False, the daemon joins rounds and leaves their training to the user.
         auto_claim: if False, the daemon leaves rewards in their vaults.
         force: submit withheld updates, too.
+        submit_late: submit a published update shortly before the deadline.
         poll_interval: seconds between polls of the chain while the WebSocket is disconnected.
         only_round: the only round to work on.
         stop_after: the number of rounds after which the daemon stops; it never joins more.
@@ -40,6 +41,7 @@ class Policy:
     auto_train: bool = True
     auto_claim: bool = True
     force: bool = False
+    submit_late: bool = False
     poll_interval: float = 5.0
     patience: float = 60.0
     only_round: int | None = None

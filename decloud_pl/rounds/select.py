@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from decloud_pl.chain.send import SIGNATURE_FEE
 from decloud_pl.config import RewardsConfig
+from decloud_pl.config.schema import PartiesConfig
 from decloud_pl.domain import Round, RoundStatus, format_sol, parse_sol
 from decloud_pl.errors import DatasetError, InvalidCid, first_line
 from decloud_pl.store.ipfs.cid import Cid
@@ -18,6 +20,8 @@ _WATT_SECONDS_PER_KWH = 3_600_000
 _TOO_LATE = "its join deadline has passed"
 _SAFETY = 1.25
 """The allowed slowdown of a training compared with the measurement."""
+ENOUGH_ROUNDS = 5
+"""The least number of a validator's ended rounds for a judgement."""
 
 
 def join_cost(deposit: int, max_priority_lamports: int) -> int:
@@ -59,6 +63,7 @@ class Situation:
         submit_window: the seconds that earlier rounds left for this, or None without an earlier round.
         join_seconds: the measured seconds of a join.
         unsupported: why the daemon does not support the network's program, or "".
+        completion: by validator's address, how many of its known rounds it completed, and how many have ended.
     """
 
     now: int
@@ -69,6 +74,7 @@ class Situation:
     submit_window: int | None = None
     join_seconds: float = 0.0
     unsupported: str = ""
+    completion: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,7 @@ def explain(
         _trainers(round_),
         _min_reward(round_, criteria),
         _max_reward(round_, criteria),
+        *party_rules(round_, criteria.rewards, situation.completion),
         dataset,
         _model_cid(round_),
         _wanted(round_, resolved, criteria),
@@ -135,6 +142,18 @@ def explain(
         _daily_cap(criteria, situation),
         _slots(criteria, situation),
         *(_own(name, why_not, round_, situation) for name, why_not in criteria.own.items()),
+    )
+
+
+def party_rules(
+    round_: Round, rewards: RewardsConfig, completion: Mapping[str, tuple[int, int]]
+) -> tuple[Check, Check, Check]:
+    """Return the checks of a round's validator and creator; ``completion`` as in `Situation`."""
+    validator = None if round_.validator is None else str(round_.validator)
+    return (
+        _listed("validator", validator, rewards.validators),
+        _completion(validator, rewards.min_completion, completion),
+        _listed("creator", str(round_.creator), rewards.creators),
     )
 
 
@@ -219,6 +238,35 @@ def _max_reward(round_: Round, criteria: Criteria) -> Check:
         return Check("maximum reward", passed=False, detail=detail, settled=True)
     detail = f"{reward}; your maximum is {most}" if limit else f"{reward}; no maximum is set"
     return Check("maximum reward", passed=True, detail=detail)
+
+
+def _listed(who: Literal["validator", "creator"], address: str | None, rules: PartiesConfig) -> Check:
+    if address is None:  # the program accepts trainers once a validator has claimed the round
+        return Check(who, passed=True, detail="none yet; your rules apply to the validator that claims the round")
+    if address in rules.block:
+        place = f"rewards.{who}s.block"
+        detail = f"its {who} {address} is in {place}; to join its rounds, remove it there"
+        return Check(who, passed=False, detail=detail, settled=True)
+    if rules.allow and address not in rules.allow:
+        place = f"rewards.{who}s.allow"
+        detail = f"its {who} {address} is not in {place}; to join its rounds, add it there"
+        return Check(who, passed=False, detail=detail, settled=True)
+    return Check(who, passed=True, detail=f"{address}; your rules do not exclude it")
+
+
+def _completion(validator: str | None, least: float, completion: Mapping[str, tuple[int, int]]) -> Check:
+    name = "completed rounds"
+    if not least or validator is None:
+        return Check(name, passed=True, detail="no minimum is set" if not least else "no validator yet")
+    completed, ended = completion.get(validator, (0, 0))
+    if ended < ENOUGH_ROUNDS:
+        detail = f"{ended} rounds of its validator are known; rewards.min_completion needs {ENOUGH_ROUNDS}"
+        return Check(name, passed=True, detail=detail)
+    detail = f"its validator {validator} completed {completed} of {ended} rounds; rewards.min_completion is {least:g}"
+    if completed < least * ended:
+        # Not settled: the record changes.
+        return Check(name, passed=False, detail=f"{detail}, lower it to join")
+    return Check(name, passed=True, detail=detail)
 
 
 def _dataset(round_: Round, resolve: Callable[[str], str]) -> tuple[str | None, Check]:

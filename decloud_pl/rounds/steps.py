@@ -43,6 +43,10 @@ from decloud_pl.train.plan import BASE_MODEL_FILE
 WEIGHTS_FILE = "update.pt"
 _PUBLISH_MARGIN = 3.0
 _PUBLISHES_REMEMBERED = 10
+_SUBMIT_MARGIN = 3.0
+_SUBMITS_REMEMBERED = 10
+_EXPIRY_SECONDS = 120.0
+"""A transaction that did not land expires within this time: its blockhash is valid for 150 slots of 0.4 to 0.6 s."""
 
 
 class Plan(Protocol):
@@ -386,6 +390,11 @@ class Steps:
         """Return the seconds to leave for publishing before a deadline."""
         return publish_reserve(self.journal.rounds(), self.planner.publish_reserve)
 
+    def submit_margin(self) -> float | None:
+        """Return the seconds to leave for submitting before a deadline, or None if no transaction was measured."""
+        latest = self.journal.rounds(limit=_SUBMITS_REMEMBERED, descending=True)
+        return submit_margin(latest, self.planner.publish_reserve)
+
     def _update(self, record: RoundRecord) -> Update:
         update = self.update_on_disk(record.round_id)
         if update is None:
@@ -415,6 +424,21 @@ def publish_reserve(records: Sequence[RoundRecord], least: float) -> float:
     """Return the seconds to leave for publishing: a multiple of the slowest recent one, at least ``least``."""
     measured = [record.publish_seconds for record in records if record.publish_seconds is not None]
     return max(least, _PUBLISH_MARGIN * max(measured[-_PUBLISHES_REMEMBERED:], default=0.0))
+
+
+def submit_margin(records: Sequence[RoundRecord], reserve: float) -> float | None:
+    """Return the seconds to leave for the transaction that submits, or None if no transaction was measured.
+
+    They suffice for a transaction that gets lost: it expires, and another one takes a multiple of the slowest recent
+    time. Joins and claims show that time, because they are sent in the same way.
+
+    Args:
+        records: the rows of this wallet's latest rounds.
+        reserve: the least number of seconds.
+    """
+    times = [(record.join_seconds, record.claim_seconds) for record in records]
+    slowest = max((seconds for both in times for seconds in both if seconds is not None), default=None)
+    return None if slowest is None else max(reserve, _EXPIRY_SECONDS) + _SUBMIT_MARGIN * slowest
 
 
 def _with_update(record: RoundRecord, update: Update) -> RoundRecord:

@@ -12,6 +12,8 @@ from decloud_pl.daemon.settings import facts
 from decloud_pl.domain import format_sol, parse_sol
 from decloud_pl.errors import ConfigError
 
+ADDRESS = "3JF3sEqM796hk5WFqA6EtmEwJQ9quALszsfJyvXNQKy3"
+
 
 def test_defaults() -> None:
     settings = compose()
@@ -54,6 +56,12 @@ def test_user_mappings_lie_over_the_networks() -> None:
         ("learning_rate=-1", "learning_rate"),
         ("rewards.min=plenty", "'plenty' is not an amount in SOL"),
         ("rewards.min=-1", "is not an amount in SOL"),
+        ("rewards.validators.block=[abc]", "rewards.validators.block: 'abc' is not an address, which is 32 bytes"),
+        (f"rewards.creators.allow=[{ADDRESS[:-1]}0]", "QKy0' is not an address"),
+        (f"rewards.creators.allow=[{'1' * 31}]", "is not an address"),
+        (f"rewards.validators.allow=[{'5' * 88}]", "a value of 88 characters is not an address"),
+        ("rewards.min_completion=1.1", "rewards.min_completion must be a number from 0 to 1 (got 1.1)."),
+        ("submit.when=sometimes", "submit.when must be 'early' or 'late' (got 'sometimes')."),
         ("task=fly", "task must be 'daemon'"),
         ("task=round", "need each other"),
         ("network.convention=sideways", "'delta' or 'gradient'"),
@@ -76,6 +84,17 @@ def test_a_wrong_setting_leads_to_one_message(override: str, words: str) -> None
 def test_reward_limits_must_leave_room() -> None:
     with pytest.raises(ConfigError, match=r"less than rewards\.min"):
         compose(["rewards.min=2", "rewards.max=1"])
+
+
+def test_an_address_is_allowed_or_blocked_and_not_repeated_if_it_may_be_a_key() -> None:
+    settings = compose([f"rewards.validators.allow=[{ADDRESS}]", f"rewards.creators.block=[{ADDRESS}]"])
+    assert (settings.rewards.validators.allow, settings.rewards.creators.block) == ([ADDRESS], [ADDRESS])
+    both = [f"rewards.validators.{rule}=[{ADDRESS}]" for rule in ("allow", "block")]
+    with pytest.raises(ConfigError, match=f"{ADDRESS} is in both rewards.validators.allow and rewards.validators"):
+        compose(both)
+    with pytest.raises(ConfigError) as error:
+        compose([f"rewards.validators.allow=[{'5' * 88}]"])
+    assert "5555" not in str(error.value)
 
 
 def test_home_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

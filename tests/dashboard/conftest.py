@@ -20,6 +20,7 @@ from decloud_pl.chain.endpoints import RpcHealth
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import RoundRecord, State
 from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.track_record import SeenRound, store_rounds
 from decloud_pl.journal.writer import Journal
 from decloud_pl.observers.activity import ACTIVITY_FILE, Activity
 from decloud_pl.observers.reports import REPORTS_FOLDER, ReportWriter
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
 
 OWNER = Owner("5zU3esoUnetwork", "HvQ8program", "FfMYwallet")
+VALIDATOR, CREATOR = "3JF3sEqM796hk5WFqA6EtmEwJQ9quALszsfJyvXNQKy3", "4Ss5JMkXAD9Z7cktFEdrqeMuT6jGMF1pVozTyPHZ6zT4"
 FACTS = {"network": "local", "preset": "quick-test", "filters": "digits", "convention": "delta", "device": "CPU"}
 
 
@@ -89,6 +91,9 @@ def home(dashboard: tuple[Path, str], now: list[float]) -> Iterator[Home]:
     found.activity.report(Trouble(None, "The RPC endpoint did not answer. Trying again."))
     found.save(record(2, State.TRAINING))
     found.activity.report(Looked(2, 1_000_600, 1_000_000, 1_990_000_000))
+    done = SeenRound(10, CREATOR, VALIDATOR, "completed", int(now[0]) - 7_200, 95.0, "equal")
+    others = [replace(done, round_id=11, ending="unscored", is_refused=True), replace(done, round_id=12, split=None)]
+    store_rounds(found.journal, [done, replace(others[0], scoring_seconds=None, split=None), others[1]])
     for step in range(1, 41):
         found.train(2, step, 2.3 / step)
     now[0] += 3590

@@ -13,14 +13,15 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from decloud_pl.journal.record import State
+from decloud_pl.journal.track_record import SeenRound, store_rounds
 from decloud_pl.rounds.events import Skipped, Training
-from tests.dashboard.conftest import Home, record
+from tests.dashboard.conftest import CREATOR, VALIDATOR, Home, record
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
 
 PATIENCE = 30
-PATHS = ["/", "/rounds", "/rounds/2", "/log", "/skipped"]
+PATHS = ["/", "/rounds", "/rounds/2", "/log", "/validators", "/skipped"]
 
 
 def until(browser: WebDriver, condition: Callable[[], Any]) -> None:
@@ -185,6 +186,39 @@ def test_skipped_rounds_come_with_reasons_and_are_filtered(page: WebDriver, url:
     until(page, lambda: column(page, ".skips", 2) == ["9"])
 
 
+def test_track_records_are_shown_and_follow_the_journal(page: WebDriver, url: str, home: Home) -> None:
+    go(page, url, "/validators")
+    until(page, lambda: column(page, ".validators", 1) == [VALIDATOR])
+    cells = page.execute_script("return [...document.querySelectorAll('.validators td')].map((one) => one.innerText)")
+    assert cells[1:6] == ["2", "1", "1 min 35 s", "–", "1 equal"]
+    assert column(page, ".creators", 1) == [CREATOR]
+    assert column(page, ".creators", 4) == ["1"]
+    store_rounds(home.journal, [SeenRound(99, CREATOR, CREATOR, "completed", 1)])
+    until(page, lambda: column(page, ".validators", 1) == [VALIDATOR, CREATOR])
+    home.journal.connection.execute("DELETE FROM seen_rounds")
+    until(page, lambda: page.find_element(By.CSS_SELECTOR, ".empty.validators").is_displayed())
+    assert "No validators are known yet." in text_of(page, ".empty.validators")
+    assert errors(page) == []
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_a_track_record_is_seen_whole_on_narrow_and_wide_screens(page: WebDriver, url: str, width: int) -> None:
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    go(page, url, "/validators")
+    until(page, lambda: column(page, ".validators", 1) == [VALIDATOR])
+    cut = page.execute_script(
+        """
+        return [...document.querySelectorAll('.validators td, .creators td')].filter((cell) => {
+          const {left, right, height} = cell.getBoundingClientRect();
+          return left < 0 || right > window.innerWidth || height === 0 || cell.scrollWidth > cell.clientWidth + 1;
+        }).map((cell) => cell.outerHTML);
+        """
+    )
+    assert cut == []
+    assert page.execute_script("return document.documentElement.scrollWidth") == width
+
+
 def test_the_focus_stays_while_the_page_changes(page: WebDriver, home: Home) -> None:
     link = page.find_element(By.CSS_SELECTOR, ".last a")
     page.execute_script("arguments[0].focus()", link)
@@ -200,10 +234,10 @@ def test_the_keyboard_reaches_everything(page: WebDriver) -> None:
     assert page.switch_to.active_element.text == "Skip to the content"
     page.switch_to.active_element.send_keys(Keys.TAB, Keys.TAB)
     names = []
-    for _ in range(3):
+    for _ in range(4):
         page.switch_to.active_element.send_keys(Keys.TAB)
         names.append(page.switch_to.active_element.text)
-    assert names[:2] == ["Log", "Skipped"]
+    assert names[:3] == ["Log", "Skipped", "Validators"]
     assert page.switch_to.active_element.get_attribute("aria-label") == "Colours: as in the system"
 
 

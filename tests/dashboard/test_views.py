@@ -10,6 +10,7 @@ from decloud_pl.dashboard.views import PAGE_SIZE, Views, thinned
 from decloud_pl.journal.owner import Owner
 from decloud_pl.journal.record import State
 from decloud_pl.journal.schema import JOURNAL_FILE
+from decloud_pl.journal.track_record import SeenRound, store_rounds
 from decloud_pl.journal.writer import Journal
 from tests.dashboard.conftest import record
 
@@ -61,6 +62,21 @@ def test_an_empty_home_is_empty(tmp_path: Path) -> None:
     assert nothing.overview("").states == {}
     assert nothing.skipped("", text="", page=1, order="at", descending=True).count == 0
     assert nothing.round("", 1) is None
+    assert nothing.track_records("").validators == []
+
+
+def test_track_records_need_no_wallet_and_belong_to_the_network_of_the_chosen_one(views: Views, tmp_path: Path) -> None:
+    home = tmp_path / "fresh"
+    for network in ("net", "other"):
+        for folder in (tmp_path, home):
+            with Journal(folder / JOURNAL_FILE, Owner(network, "program", ""), now=lambda: 6.0) as journal:
+                store_rounds(journal, [SeenRound(number, "c", network, "completed", 1) for number in range(2)])
+    assert [one.address for one in views.track_records("").validators] == ["net"]
+    with Journal(home / JOURNAL_FILE, Owner("other", "program", ""), now=lambda: 7.0) as journal:
+        store_rounds(journal, [SeenRound(number, f"c{number}", "other", "completed", 1) for number in range(60)])
+    shown = Views(home).track_records("")
+    assert [one.address for one in shown.validators] == ["other"]
+    assert len(shown.creators) == PAGE_SIZE
 
 
 def test_many_points_are_thinned(views: Views) -> None:

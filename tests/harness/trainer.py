@@ -59,6 +59,7 @@ class Spec:
         verify: what the daemon verifies before a join, as in the setting ``join.verify``.
         kubo: the address of an IPFS node to publish with, instead of the embedded store.
         hangs: the stage at which a training in a child process hangs.
+        late: whether a published update is submitted shortly before the deadline.
     """
 
     rpc_url: str
@@ -78,6 +79,7 @@ class Spec:
     verify: str = "cid"
     kubo: str = ""
     hangs: str = ""
+    late: bool = False
     stop_seconds: float = 20.0
 
     def wallet(self) -> Wallet:
@@ -198,6 +200,7 @@ async def trainer(
             "poll_interval": spec.poll,
             "reconcile_interval": spec.reconcile,
             "stop_seconds": spec.stop_seconds,
+            "submit_late": spec.late,
         }
 
         def watch() -> Any:

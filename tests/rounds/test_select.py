@@ -10,6 +10,7 @@ from solders.pubkey import Pubkey
 
 from decloud_pl.chain.dialects import get_dialect
 from decloud_pl.config import RewardsConfig
+from decloud_pl.config.schema import PartiesConfig
 from decloud_pl.domain import LAMPORTS_PER_SOL, Round, RoundStatus, format_sol
 from decloud_pl.errors import DatasetNotSupported
 from decloud_pl.rounds.select import (
@@ -147,6 +148,9 @@ def test_explain_names_every_check_in_the_order_that_decides() -> None:
         "trainers",
         "minimum reward",
         "maximum reward",
+        "validator",
+        "completed rounds",
+        "creator",
         "data set",
         "model CID",
         "wanted data sets",
@@ -215,3 +219,49 @@ def test_the_expected_profit_is_share_less_costs_less_energy() -> None:
     more = select(round_, above, situation)
     assert not more.accept
     assert "as one of 2" in more.reason
+
+
+VALIDATOR, CREATOR = str(ROUND.validator), str(ROUND.creator)
+
+
+@pytest.mark.parametrize(
+    ("validators", "creators", "reason"),
+    [
+        (PartiesConfig(block=[VALIDATOR]), PartiesConfig(), f"validator {VALIDATOR} is in rewards.validators.block"),
+        (PartiesConfig(allow=[CREATOR]), PartiesConfig(), f"validator {VALIDATOR} is not in rewards.validators.allow"),
+        (PartiesConfig(), PartiesConfig(block=[CREATOR]), f"creator {CREATOR} is in rewards.creators.block"),
+        (PartiesConfig(), PartiesConfig(allow=[VALIDATOR]), f"creator {CREATOR} is not in rewards.creators.allow"),
+        (PartiesConfig([VALIDATOR], [CREATOR]), PartiesConfig([CREATOR], [VALIDATOR]), ""),
+    ],
+)
+def test_rules_for_addresses_name_the_rule_and_the_remedy(
+    validators: PartiesConfig, creators: PartiesConfig, reason: str
+) -> None:
+    decision = decide(criteria=Criteria(rewards=RewardsConfig(validators=validators, creators=creators)))
+    assert (decision.accept, decision.settled) == (not reason, bool(reason))
+    assert reason in decision.reason
+    assert not reason or "to join its rounds" in decision.reason
+
+
+def test_a_rule_for_validators_waits_for_the_validator_and_one_for_creators_does_not() -> None:
+    waiting = dataclasses.replace(ROUND, status=RoundStatus.WAITING_VALIDATOR, validator=None)
+    rules = RewardsConfig(validators=PartiesConfig(allow=[CREATOR]), min_completion=1.0)
+    assert decide(waiting, Criteria(rewards=rules)).passing
+    blocked = decide(waiting, Criteria(rewards=RewardsConfig(creators=PartiesConfig(block=[CREATOR]))))
+    assert (blocked.settled, "rewards.creators.block" in blocked.reason) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("known", "accepted"),
+    [((0, 4), True), ((0, 5), False), ((3, 5), False), ((4, 5), True), ((799, 1_000), False), ((800, 1_000), True)],
+)
+def test_a_validator_is_judged_by_its_completed_rounds_once_enough_are_known(
+    known: tuple[int, int], accepted: bool
+) -> None:
+    situation = dataclasses.replace(SITUATION, completion={VALIDATOR: known})
+    decision = select(ROUND, Criteria(rewards=RewardsConfig(min_completion=0.8)), situation)
+    assert (decision.accept, decision.settled) == (accepted, False)
+    if not accepted:
+        done, ended = known
+        assert f"completed {done} of {ended} rounds; rewards.min_completion is 0.8, lower it" in decision.reason
+    assert select(ROUND, ANY, situation).accept

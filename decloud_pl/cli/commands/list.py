@@ -17,10 +17,11 @@ from decloud_pl.cli.arguments import Choice, as_json, command, overrides
 from decloud_pl.cli.rounds import next_deadline, round_fields, status_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
-    from decloud_pl.config import NetworkConfig
+    from decloud_pl.config import RewardsConfig, Settings
     from decloud_pl.domain import Round
+    from decloud_pl.rounds.select import Check
 
 _STATUSES = (
     "waiting-validator",
@@ -47,13 +48,17 @@ def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> 
     from decloud_pl.cli.config.session import open_settings
     from decloud_pl.cli.ui.output import print_json, print_table
     from decloud_pl.domain import format_sol
-    from decloud_pl.journal.schema import JOURNAL_FILE
 
     settings = open_settings(overrides)
-    rounds, now = asyncio.run(_rounds(settings.network, settings.home_path / JOURNAL_FILE, limit or None))
+    rounds, now, known = asyncio.run(_rounds(settings, limit or None))
     shown = [round_ for round_ in rounds if status in (None, status_name(round_))]
+    excluded = _excluded(shown, settings.rewards, known)
     if as_json:
-        print_json({"now": now, "rounds": [round_fields(round_) for round_ in shown]})
+        fields = [
+            {**round_fields(round_), "excluded": [rule.detail for rule in excluded.get(round_.id, ())]}
+            for round_ in shown
+        ]
+        print_json({"now": now, "rounds": fields})
         return 0
     rows = [
         [
@@ -70,14 +75,43 @@ def run(status: str | None, limit: int, as_json: bool, overrides: list[str]) -> 
         print_table([">round", "status", "data set", ">SOL", ">joined", "next deadline"], rows, flexible=2)
     else:
         print("No matching rounds." if rounds else "The network has no rounds yet.")
+    if excluded:
+        print("\nYour rules exclude these open rounds:")
+        lines = [[str(number), rule.name, rule.detail] for number, rules in excluded.items() for rule in rules]
+        print_table([">round", "rule", "because"], lines)
     if rounds and rounds[0].id > 0 and len(rounds) >= limit > 0:
         print(f"Rounds before {rounds[0].id} were not searched. Use --limit 0 to search all rounds.")
     return 0
 
 
-async def _rounds(network: NetworkConfig, journal: Path, limit: int | None) -> tuple[list[Round], int]:
-    from decloud_pl.cli.config.session import open_chain
+def _excluded(
+    rounds: Sequence[Round], rewards: RewardsConfig, known: Mapping[str, tuple[int, int]]
+) -> dict[int, list[Check]]:
+    """Return the user's rules for validators and creators that exclude each open round."""
+    from decloud_pl.rounds.select import party_rules
 
-    async with open_chain(network, journal) as chain:
+    found = {
+        round_.id: [rule for rule in party_rules(round_, rewards, known) if not rule.passed]
+        for round_ in rounds
+        if round_.is_open
+    }
+    return {round_id: rules for round_id, rules in found.items() if rules}
+
+
+async def _rounds(settings: Settings, limit: int | None) -> tuple[list[Round], int, Mapping[str, tuple[int, int]]]:
+    """Return the latest rounds, the chain's clock, and what the journal holds about validators if a rule needs it."""
+    from decloud_pl.cli.config.session import open_chain
+    from decloud_pl.journal.owner import Owner
+    from decloud_pl.journal.reader import JournalReader
+    from decloud_pl.journal.schema import JOURNAL_FILE
+    from decloud_pl.journal.track_record import completion
+
+    path = settings.home_path / JOURNAL_FILE
+    known: Mapping[str, tuple[int, int]] = {}
+    async with open_chain(settings.network, path) as chain:
         latest = [round_ async for round_ in chain.latest_rounds(limit)]
-        return latest[::-1], await chain.rpc.clock()
+        if settings.rewards.min_completion:
+            owner = Owner(await chain.rpc.check_same_network(), str(chain.dialect.program_id), "")
+            with JournalReader(path, owner) as journal:
+                known = completion(journal)
+        return latest[::-1], await chain.rpc.clock(), known

@@ -164,6 +164,8 @@ def lines_of(record: RoundRecord, before: tuple[State, str] | None) -> list[str]
         if record.pinned_cid:
             return [f"{name}: update {record.pinned_cid} is pinned and was read back. Submitting…"]
         return [] if said_before else [f"{name}: pinning the update ({record.update_size or 0:,} bytes)…"]
+    if record.state is State.READY and not said_before:
+        return [f"{name}: {record.reason}."]
     if record.state is State.SUBMITTED and not said_before:
         signature = f" Signature {record.submit_signature}." if record.submit_signature else ""
         return [f"{name}: submitted.{signature} Waiting for the validator's scores…"]

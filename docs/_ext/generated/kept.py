@@ -49,6 +49,32 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
         "note": "Why the shares do not show a convention, or how much better one fits.",
         "at": "Unix seconds.",
     },
+    "audits": {
+        "validator": "Who scored the round, base58.",
+        "creator": "Who created the round, base58.",
+        "verdict": "`fair`, `equal` (all valid updates got the same share), `unfair` or `unknown`.",
+        "convention": "How the updates were applied; empty without scores.",
+        "trainer": "The wallet of this machine that submitted an update; empty for a round of others.",
+        "fair_bps": "Its share by the validator's documented rule, in basis points.",
+        "paid_bps": "The share that the validator gave it, in basis points.",
+        "noise_bps": "The difference that the size of the test split explains, in basis points.",
+        "score_seconds": "Seconds from the last submission to the end of the validation; empty if unknown.",
+        "is_late": "1 if the validation took much longer than usual.",
+        "note": "What the audit found, or why the verdict is unknown.",
+        "tries_left": "How often the daemon tries to score the round again; 0 with a verdict.",
+        "at": "Unix seconds.",
+    },
+    "seen_rounds": {
+        "creator": "Who posted the round, base58.",
+        "validator": "Who claimed it, base58; empty where nobody did.",
+        "ending": "`open`, `completed`, `unscored` (trainers joined, and the validator gave no scores), `cancelled`"
+        " (by its creator) or `empty` (no validator, trainer or submission).",
+        "created_at": "Unix seconds.",
+        "scoring_seconds": "From the last submission, or the submit deadline, to the scores; empty if not observed.",
+        "split": "`equal` or `unequal` shares; empty if not read.",
+        "is_refused": "Whether the quarantine refused the base model.",
+        "at": "Unix seconds of the last change of the row.",
+    },
 }
 """The columns that are not attributes of `RoundRecord`."""
 
@@ -99,8 +125,9 @@ _STATES = {
     "waiting": "Joined. The validator has not started the training.",
     "overdue": "Joined, and the validator has not started the training by the join deadline.",
     "training": "The training runs, or waits for its next attempt.",
-    "withheld": "The update is finished. The daemon does not submit it, because its gain is not certain.",
+    "withheld": "The update is finished. The daemon does not submit it, because it is not expected to pay.",
     "publishing": "The daemon is pinning the update and reading it back.",
+    "ready": "The update is published. The daemon submits it shortly before the deadline (`submit.when=late`).",
     "submitting": "The daemon is sending the transaction that submits the CID.",
     "submitted": "The CID is on chain. The validator has not completed the round.",
     "claiming": "The daemon is sending the transaction that claims the reward.",

@@ -179,7 +179,7 @@ class JournalReader:
         rest = "AND state = ? AND claimed_lamports IS NOT NULL ORDER BY updated_at"
         rows = self._select("updated_at, claimed_lamports", "rounds", rest, (State.CLAIMED,))
         if not all(isinstance(value, (int, float)) for row in rows for value in row):
-            raise self._damaged("the claimed_lamports of a row is not a number")
+            raise self.damaged("the claimed_lamports of a row is not a number")
         return rows
 
     def spent_since(self, at: float) -> int:
@@ -241,7 +241,7 @@ class JournalReader:
         if types not in self._sound:  # a journal has few combinations of types
             wrong = next((name for name, kind in zip(self._fields, types, strict=True) if kind not in KINDS[name]), "")
             if wrong:
-                raise self._damaged(f"the {wrong} of a row is not valid")
+                raise self.damaged(f"the {wrong} of a row is not valid")
             self._sound.add(types)
         values = dict(zip(self._fields, row, strict=True))
         return RoundRecord(**{**values, "state": self.state(values["state"])})
@@ -259,9 +259,10 @@ class JournalReader:
 
     def unknown_state(self, text: object) -> JournalError:
         """Return the error for a row with a state that this program does not have."""
-        return self._damaged(f"a row has the unknown state {legible(str(text), _LONGEST_STATE)!r}")
+        return self.damaged(f"a row has the unknown state {legible(str(text), _LONGEST_STATE)!r}")
 
-    def _damaged(self, what: str) -> JournalError:
+    def damaged(self, what: str) -> JournalError:
+        """Return the error for content that is not valid; ``what`` completes "… cannot be read: …"."""
         return JournalError(
             f"The journal {self.path} cannot be read: {what}.",
             fix="The file was not changed. Use the program version that wrote it, or restore it from a copy.",
@@ -270,7 +271,7 @@ class JournalReader:
     def _transitions(self, table: str, rest: str, values: Sequence[object]) -> list[Transition]:
         rows = self._select("at, state, reason, round_id", table, rest, values)
         if not all(isinstance(at, (int, float)) and isinstance(reason, str) for at, _, reason, _ in rows):
-            raise self._damaged("a row of transitions is damaged")
+            raise self.damaged("a row of transitions is damaged")
         return [Transition(at, self.state(state), reason, round_id) for at, state, reason, round_id in rows]
 
     def _select(self, columns: str, table: str, rest: str = "", values: Sequence[object] = ()) -> list[Any]:

@@ -22,7 +22,7 @@ from decloud_pl.journal.record import RoundRecord
 
 JOURNAL_FILE = "journal.sqlite"
 """The file's name in the home folder."""
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 FIELDS = tuple(entry.name for entry in dataclasses.fields(RoundRecord))
 """The columns of ``rounds`` with the fields of a `RoundRecord`."""
@@ -69,6 +69,28 @@ CREATE TABLE readings (
 );
 CREATE INDEX readings_by_validator ON readings (network, program_id, validator, round_id);
 """
+_AUDITS = """
+CREATE TABLE audits (
+    network TEXT NOT NULL,
+    program_id TEXT NOT NULL,
+    round_id INTEGER NOT NULL,
+    validator TEXT NOT NULL,
+    creator TEXT NOT NULL,
+    verdict TEXT NOT NULL,
+    convention TEXT,
+    trainer TEXT,
+    fair_bps INTEGER,
+    paid_bps INTEGER,
+    noise_bps INTEGER,
+    score_seconds REAL,
+    is_late INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    tries_left INTEGER NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (network, program_id, round_id)
+);
+CREATE INDEX audits_by_validator ON audits (network, program_id, validator, round_id);
+"""
 _SCHEMA = f"""
 CREATE TABLE rounds (
     network TEXT NOT NULL,
@@ -106,7 +128,7 @@ CREATE TABLE transactions (
 );
 CREATE INDEX transactions_by_time ON transactions (network, program_id, wallet, recorded_at);
 CREATE INDEX transactions_by_key ON transactions (network, program_id, wallet, key);
-{_UPLOADS}{_FINDINGS}"""
+{_UPLOADS}{_FINDINGS}{_AUDITS}"""
 _MIGRATIONS = {
     2: "ALTER TABLE rounds ADD COLUMN gain_low; ALTER TABLE rounds ADD COLUMN gain_high;",
     # Not every journal of version 3 has the table: the first upload created it. Every upload has its round.
@@ -123,6 +145,7 @@ DROP TABLE uploads_before;
     # Version 5 also adds the state aborted.
     4: "ALTER TABLE rounds ADD COLUMN validator; ALTER TABLE rounds ADD COLUMN convention;"
     f" ALTER TABLE rounds ADD COLUMN convention_why;{_FINDINGS}",
+    5: _AUDITS,
 }
 """By older version, the SQL that upgrades a journal to the next version."""
 _OLDEST_VERSION = min(_MIGRATIONS)

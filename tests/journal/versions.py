@@ -59,11 +59,27 @@ CREATE TABLE uploads (
 INSERT INTO uploads VALUES ('net', 'program', 'wallet', 7, 'embedded', 'bafyupdate', 'readable', 'bafystored');
 PRAGMA user_version = 4;
 """
+_VERSION_5 = """
+ALTER TABLE rounds ADD COLUMN validator;
+ALTER TABLE rounds ADD COLUMN convention;
+ALTER TABLE rounds ADD COLUMN convention_why;
+CREATE TABLE revisions (
+    network TEXT NOT NULL, program_id TEXT NOT NULL, name TEXT NOT NULL, evidence TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (network, program_id)
+);
+CREATE TABLE readings (
+    network TEXT NOT NULL, program_id TEXT NOT NULL, round_id INTEGER NOT NULL, validator TEXT NOT NULL,
+    convention TEXT, note TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (network, program_id, round_id)
+);
+CREATE INDEX readings_by_validator ON readings (network, program_id, validator, round_id);
+PRAGMA user_version = 5;
+"""
 OLD_JOURNALS = {
     "version 2": _VERSION_2,
     "version 3": _VERSION_2 + _VERSION_3,
     "version 3 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3,
     "version 4 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3 + _VERSION_4,
+    "version 5": _VERSION_2 + _VERSION_3 + _UPLOADS_3 + _VERSION_4 + _VERSION_5,
 }
 """Each journal has round 7 of (net, program, wallet)."""
 

@@ -49,6 +49,21 @@ _COLUMNS: Mapping[str, Mapping[str, str]] = {
         "note": "Why they do not tell, or by how much one convention fits better.",
         "at": "Unix seconds.",
     },
+    "audits": {
+        "validator": "Who scored the round, base58.",
+        "creator": "Who created the round, base58.",
+        "verdict": "`fair`, `equal` (all valid updates got the same share), `unfair` or `unknown`.",
+        "convention": "How the updates were applied; empty without scores.",
+        "trainer": "The wallet of this machine that submitted an update; empty for a round of others.",
+        "fair_bps": "Its share by the validator's documented rule, in basis points.",
+        "paid_bps": "The share that the validator gave it, in basis points.",
+        "noise_bps": "The difference that the size of the test split explains, in basis points.",
+        "score_seconds": "Seconds from the last submission to the end of the validation; empty if unknown.",
+        "is_late": "1 if the validation took much longer than usual.",
+        "note": "What the audit found, or why the verdict is unknown.",
+        "tries_left": "How often the daemon tries to score the round again; 0 with a verdict.",
+        "at": "Unix seconds.",
+    },
 }
 """The columns that are no `RoundRecord`'s."""
 

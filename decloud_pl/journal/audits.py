@@ -1,0 +1,126 @@
+"""The audits of completed rounds in the journal: whether a validator's shares fit the updates.
+
+They belong to the network and the program, not to a wallet. Nothing that trains, or chooses what to train, reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from decloud_pl.domain import BPS_DENOMINATOR, Convention
+from decloud_pl.journal.reader import JournalReader
+from decloud_pl.journal.writer import Journal
+
+Verdict = Literal["fair", "equal", "unfair", "unknown"]
+"""``equal``: all valid submissions got the same share, although their gains differ. ``unknown``: not scored."""
+
+_KEPT = 256
+"""The most audits of one validator that `audits` returns."""
+_COLUMNS = (
+    "round_id, validator, creator, verdict, convention, trainer, fair_bps, paid_bps, noise_bps, score_seconds,"
+    " is_late, note, tries_left, at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The audit of one completed round.
+
+    Attributes:
+        round_id: the round.
+        validator: the address of the validator that scored it, base58.
+        creator: the address of its creator, base58.
+        verdict: see `Verdict`.
+        convention: the convention that the submissions were scored with; None without scores.
+        trainer: the wallet of this machine that submitted an update, or None.
+        fair_bps: the share of that wallet by the validator's documented rule, in basis points; None without scores.
+        paid_bps: the share that the validator gave it; None if the wallet did not submit.
+        noise_bps: the difference that the size of the test split explains, in basis points; None without scores.
+        score_seconds: seconds from the last submission (or the deadline) to the end of the validation; None if unknown.
+        is_late: whether the validation ended later than validators usually need.
+        note: what the audit found, or why it is unknown, for people.
+        tries_left: how many more times the daemon tries to score the round; 0 once the row is final.
+        at: Unix seconds when the journal wrote the row. Comparisons ignore it.
+    """
+
+    round_id: int
+    validator: str
+    creator: str
+    verdict: Verdict
+    convention: Convention | None = None
+    trainer: str | None = None
+    fair_bps: int | None = None
+    paid_bps: int | None = None
+    noise_bps: int | None = None
+    score_seconds: float | None = None
+    is_late: bool = False
+    note: str = ""
+    tries_left: int = 0
+    at: float = field(default=0.0, compare=False)
+
+    @property
+    def lost_bps(self) -> int:
+        """How much of our fair share was not paid, beyond the noise, in basis points; negative if more was paid."""
+        if self.fair_bps is None or self.paid_bps is None:
+            return 0
+        lost = self.fair_bps - self.paid_bps
+        return lost if abs(lost) > (self.noise_bps or 0) else 0
+
+
+def audits(journal: JournalReader, validator: str | None = None) -> list[Audit]:
+    """Return the audits of one validator or of all, the latest round first."""
+    rest, values = "ORDER BY round_id DESC LIMIT ?", (-1,)
+    if validator is not None:
+        return _read(journal, f"AND validator = ? {rest}", (validator, _KEPT))
+    return _read(journal, rest, values)
+
+
+def audit_of(journal: JournalReader, round_id: int) -> Audit | None:
+    """Return the audit of a round, or None."""
+    return next(iter(_read(journal, "AND round_id = ?", (round_id,))), None)
+
+
+def store_audit(journal: Journal, audit: Audit) -> None:
+    """Store an audit. It replaces an earlier one of the same round."""
+    with journal.transaction() as db:
+        db.execute(
+            f"INSERT OR REPLACE INTO audits (network, program_id, {_COLUMNS})"  # noqa: S608 (own column names)
+            f" VALUES ({', '.join('?' * 16)})",
+            (
+                *journal.owner[:2],
+                audit.round_id,
+                audit.validator,
+                audit.creator,
+                audit.verdict,
+                audit.convention,
+                audit.trainer,
+                audit.fair_bps,
+                audit.paid_bps,
+                audit.noise_bps,
+                audit.score_seconds,
+                audit.is_late,
+                audit.note,
+                audit.tries_left,
+                journal.now(),
+            ),
+        )
+
+
+def _read(journal: JournalReader, rest: str, values: tuple[object, ...]) -> list[Audit]:
+    return [_audit(journal, row) for row in journal.findings(_COLUMNS, "audits", rest, values)]
+
+
+def _audit(journal: JournalReader, row: tuple[Any, ...]) -> Audit:
+    audit = Audit(*row[:10], bool(row[10]), *row[11:])
+    shares = (audit.fair_bps, audit.paid_bps, audit.noise_bps)
+    if (
+        audit.verdict not in get_args(Verdict)
+        or audit.convention not in (*get_args(Convention), None)
+        or not all(share is None or (isinstance(share, int) and 0 <= share <= BPS_DENOMINATOR) for share in shares)
+        or not all(isinstance(text, str) for text in (audit.validator, audit.creator, audit.note))
+        or not isinstance(audit.score_seconds, float | None)
+        or not all(isinstance(number, int) for number in (audit.round_id, audit.tries_left))
+    ):
+        raise journal.damaged("a row of audits is damaged")
+    return audit

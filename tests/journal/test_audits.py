@@ -39,7 +39,7 @@ def test_what_was_not_paid_counts_only_beyond_the_noise() -> None:
 
 
 def test_an_old_journal_takes_audits_once_it_is_opened_to_write(tmp_path: Path) -> None:
-    make_old_journal(tmp_path / "j", "version 5")
+    make_old_journal(tmp_path / "j", "version 5 with uploads")
     with JournalReader(tmp_path / "j", OWNER) as reader:
         assert audits(reader) == []
     with Journal(tmp_path / "j", OWNER) as journal:

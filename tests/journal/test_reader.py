@@ -210,7 +210,7 @@ def test_a_version_this_program_does_not_know_is_refused_and_left_alone(
     with Journal(path, OWNER) as journal:
         journal.connection.execute(f"PRAGMA user_version = {version}")
     before = path.read_bytes()
-    with pytest.raises(JournalError, match=f"has format {version}, but this program supports formats 2 to 5"):
+    with pytest.raises(JournalError, match=f"has format {version}, but this program supports formats 2 to 6"):
         opened(path, OWNER)
     assert path.read_bytes() == before
 

@@ -79,7 +79,7 @@ OLD_JOURNALS = {
     "version 3": _VERSION_2 + _VERSION_3,
     "version 3 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3,
     "version 4 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3 + _VERSION_4,
-    "version 5": _VERSION_2 + _VERSION_3 + _UPLOADS_3 + _VERSION_4 + _VERSION_5,
+    "version 5 with uploads": _VERSION_2 + _VERSION_3 + _UPLOADS_3 + _VERSION_4 + _VERSION_5,
 }
 """Each journal has round 7 of (net, program, wallet)."""
 

@@ -46,6 +46,7 @@ class Scores:
         submissions: the round's submissions, sorted by the trainer's address.
         opened: by trainer and convention, the score with its update; None for a file that cannot be opened, or that
             cannot be fetched and has no share.
+        refused: by trainer, why a file was not opened.
         products: by convention, for each pair of the opened submissions, the sum over the samples of the product of
             their changes against the base model (1 for a sample won, -1 for one lost).
         alike: for each pair of the opened submissions, the cosine of the two updates.
@@ -58,6 +59,7 @@ class Scores:
     base: Score
     submissions: tuple[Submission, ...]
     opened: Mapping[str, Mapping[Convention, Score] | None]
+    refused: Mapping[str, str]
     products: Mapping[Convention, tuple[tuple[int, ...], ...]]
     alike: tuple[tuple[float, ...], ...]
     torch: str
@@ -111,7 +113,7 @@ async def score_round(
     tell(f"Round {round_.id}: fetching its model and its updates…")
     await fetch_in_task(reader, round_.model_cid, base, max_bytes=max_bytes)
     submissions = [entry for entry in await chain.round_submissions(round_.id) if entry.submitted]
-    files = await _fetch(reader, folder, round_.id, submissions, max_bytes)
+    files, refused = await _fetch(reader, folder, round_.id, submissions, max_bytes)
     tell(f"Round {round_.id}: scoring its updates on {choice.name} under each convention…")
     request = {
         "base": str(base),
@@ -123,28 +125,30 @@ async def score_round(
         "nice": _NICE if background else 0,
         "memory_bytes": _memory() // _MEMORY_SHARE if background else 0,
     }
-    return _scores(choice.name, submissions, await _child(request))
+    return _scores(choice.name, submissions, refused, await _child(request))
 
 
 async def _fetch(
     reader: Fetcher, folder: Path, round_id: int, submissions: list[Submission], max_bytes: int
-) -> dict[str, Path]:
-    """Return the files by trainer. A CID that several trainers submitted is fetched once."""
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return the files by trainer, and why others were not fetched. A CID of several trainers is fetched once."""
     by_cid: dict[str, Path] = {}
     files: dict[str, Path] = {}
+    refused: dict[str, str] = {}
     for place, submission in enumerate(submissions):
         path = by_cid.get(submission.gradient_cid)
         if path is None:
             path = folder / f"{round_id}-{place}"
             try:
                 await fetch_in_task(reader, submission.gradient_cid, path, max_bytes=max_bytes)
-            except StoreError:
+            except StoreError as error:
                 if submission.contribution_bps:
                     raise  # without an update that earned a share, the shares cannot be explained
+                refused[str(submission.trainer)] = error.message
                 continue
             by_cid[submission.gradient_cid] = path
         files[str(submission.trainer)] = path
-    return files
+    return files, refused
 
 
 async def _child(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +167,9 @@ async def _child(request: Mapping[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def _scores(dataset: str, submissions: list[Submission], answer: Mapping[str, Any]) -> Scores:
+def _scores(
+    dataset: str, submissions: list[Submission], refused: Mapping[str, str], answer: Mapping[str, Any]
+) -> Scores:
     opened = {
         name: None if found is None else {convention: Score(**score) for convention, score in found.items()}
         for name, found in answer["submissions"].items()
@@ -175,6 +181,7 @@ def _scores(dataset: str, submissions: list[Submission], answer: Mapping[str, An
         base=Score(answer["correct"], answer["ties"]),
         submissions=tuple(submissions),
         opened={str(entry.trainer): opened.get(str(entry.trainer)) for entry in submissions},
+        refused={**refused, **answer["refused"]},
         products={name: tuple(map(tuple, rows)) for name, rows in answer["products"].items()},
         alike=tuple(map(tuple, answer["alike"])),
         torch=answer["torch"],

@@ -48,6 +48,7 @@ def scores(
     Returns:
         ``samples``, and ``labels``, the SHA-256 of their labels; ``correct`` and ``ties`` of the base model;
         ``submissions``: by name and convention, ``correct`` and ``ties``, or None for a file that cannot be opened;
+        ``refused``: by name, why not;
         ``products``: by convention, for each pair of the opened submissions in order, the sum over the samples of the
         product of their changes (1 for a sample won, -1 for one lost); ``alike``: for each such pair, the cosine of
         the two updates.
@@ -58,6 +59,7 @@ def scores(
     source: Source = build(dict(dataset))
     found: dict[str, dict[Convention, dict[str, int]] | None] = {}
     changes: dict[Convention, list[torch.Tensor]] = {convention: [] for convention in get_args(Convention)}
+    refused: dict[str, str] = {}
     sketches: list[torch.Tensor] = []
     with WarmQuarantine() as quarantine:
         model = quarantine.open_base_model(base, base.with_name(f"{base.name}.safetensors"))
@@ -71,8 +73,8 @@ def scores(
             out = path.with_name(f"{path.name}.safetensors")
             try:
                 entries = load_file(str(quarantine.open_submission(path, model, out)))
-            except UntrustedFileRejected:
-                found[name] = None
+            except UntrustedFileRejected as error:
+                found[name], refused[name] = None, error.message
                 continue
             finally:
                 out.unlink(missing_ok=True)
@@ -91,6 +93,7 @@ def scores(
         "correct": int(before.sum()),
         "ties": ties,
         "submissions": found,
+        "refused": refused,
         "products": {convention: _products(changed) for convention, changed in changes.items()},
         "alike": likeness.cosines(sketches),
         "torch": torch.__version__,

@@ -221,4 +221,4 @@ async def test_no_failure_of_a_look_ends_the_daemon_and_none_is_repeated_at_once
         await asyncio.wait({gathering})
         assert readings(journal) == []
     said = [event.message for event in diary.events if isinstance(event, (Noted, Trouble))]
-    assert ["No disk space left" in said[0], "defect" in said[1]] == [True, True]
+    assert ["No disk space left" in said[0], "internal error (ValueError)" in said[1]] == [True, True]

@@ -48,6 +48,8 @@ def read(path: Path) -> Report:
     Raises:
         AuditError: the file cannot be read, is too large, or is not an evidence file.
     """
+    if path.exists() and not path.is_file():  # a pipe would never end
+        raise _invalid(path, "it is not a regular file")
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)

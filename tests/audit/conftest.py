@@ -79,6 +79,10 @@ def models(tmp_path_factory: pytest.TempPathFactory, _session_home: None) -> Mod
     return Models(folder / "base.safetensors", tuple(updates))
 
 
+async def _unknown() -> bool:
+    return False
+
+
 @dataclass
 class Market:
     """A town with a validator that scores with the network's own oracle and then pays as it likes."""
@@ -117,10 +121,8 @@ class Market:
         paid = pay(await self.bench.contributions(self.models.base, in_order, dataset="digits"))
         for entry in await town.chain.round_submissions(number):
             if share := paid[str(entry.trainer)]:
-                await town.send(
-                    actor,
-                    dialect.set_contribution(number, validator=me, trainer=entry.trainer, contribution_bps=share),
-                )
+                score = dialect.set_contribution(number, validator=me, trainer=entry.trainer, contribution_bps=share)
+                await actor.send(score, f"score:{number}:{entry.trainer}", _unknown)
         await town.send(actor, dialect.complete_validation(number, validator=me))
         assert await town.status(number) is RoundStatus.COMPLETED
         return number

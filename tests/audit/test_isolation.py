@@ -18,7 +18,7 @@ from tests.project.test_imports import NAME, own_modules
 
 FORBIDDEN = (f"{NAME}.audit", f"{NAME}.journal.audits")
 TRAINS = (f"{NAME}.train", f"{NAME}.executors", f"{NAME}.experiment", f"{NAME}.models", f"{NAME}.data")
-PLANS = tuple(f"{NAME}.rounds.{name}" for name in ("planner", "conventions", "evidence", "gather", "steps", "drive"))
+PLANS = tuple(f"{NAME}.rounds.{name}" for name in ("planner", "conventions", "evidence", "gather", "steps"))
 
 
 def reached(start: str) -> set[str]:

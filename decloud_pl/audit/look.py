@@ -18,8 +18,8 @@ from decloud_pl.domain import Convention, Round
 from decloud_pl.rounds.scoring import Scores, score_round
 from decloud_pl.store.fetch.fetcher import Fetcher
 
-_ALIKE = 0.98
-"""Updates of independent trainings from one base model have a far smaller cosine."""
+_ALIKE = 0.998
+"""A copy with 6 % of noise. An epoch of the digits with two seeds gave 0.35 (simple_cnn) to 0.94 (a small MLP)."""
 
 
 @dataclass(frozen=True)

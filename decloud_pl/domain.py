@@ -131,6 +131,21 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Payout:
+    """What a submission to a round may earn, and what it costs.
+
+    Attributes:
+        pool: lamports that the trainers share, after all deductions.
+        trainers: how many trainers have joined, including this one.
+        fee: lamports of the transaction that submits.
+    """
+
+    pool: int
+    trainers: int
+    fee: int
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A trainer's account in a round; ``gradient_cid`` is empty until ``submitted``."""
 

@@ -34,7 +34,7 @@ class UpdateConfig:
     top_k: Annotated[float, FRACTION] = 0.0
     min_kept: Annotated[float, FRACTION] = 0.95
     convention: Annotated[str, one_of("delta", "gradient", "")] = ""
-    min_gain: Annotated[float, FRACTION] = 0.0
+    min_gain: Annotated[float | None, FRACTION] = None
     remedies: Annotated[list[str], some_of(REMEDIES)] = field(default_factory=lambda: list(REMEDIES))
     force: bool = False
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from decloud_pl.domain import Payout
 from decloud_pl.errors import (
     ConfigError,
     MachineShortage,
@@ -47,7 +48,7 @@ def changed(plan: TrainingPlan, **fields: Any) -> TrainingPlan:
 
 @pytest.mark.parametrize("damage", ["absent", "no YAML", "another version"])
 def test_a_plan_survives_its_files(damage: str, make_plan: MakePlan) -> None:
-    made = make_plan("out", finish_by=12.5, given=("optimizer",), allow_packages=("mine",))
+    made = make_plan("out", finish_by=12.5, given=("optimizer",), allow_packages=("mine",), payout=Payout(9, 2, 5000))
     folder = made.round.folder
     made.write(folder)
     assert TrainingPlan.read(folder) == made
@@ -143,9 +144,23 @@ def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make
     assert not [progress for progress in heard if progress.stage == "fit" and progress.step]
 
 
+def test_the_reward_of_the_round_decides_whether_an_update_is_submitted(make_plan: MakePlan) -> None:
+    plan = make_plan("a", "max_batches=20", "update.remedies=[]", payout=Payout(4_000, 1, 5_000))
+    update = train_round(plan, Supervisor())
+    assert update is not None
+    assert update.withheld == "the update is expected to earn 0.000004 SOL, less than the fee of 0.000005 SOL"
+    heard: list[Progress] = []
+    update = train_round(changed(plan, payout=Payout(10_000, 2, 5_000)), Supervisor(heard.append))
+    assert update is not None
+    assert update.withheld == ""
+    assert heard[-1].note.endswith("It is expected to earn 0.000005 SOL.")
+
+
 def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePlan) -> None:
     """A training that stops in the middle of the remedy resumes there."""
-    made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.remedies=[average,lower_rate]")
+    made = make_plan(
+        "a", "learning_rate=0.05", "max_batches=40", "update.min_gain=0", "update.remedies=[average,lower_rate]"
+    )
     heard: list[Progress] = []
     with pytest.raises(TrainingStopped):
         train_round(

@@ -104,7 +104,8 @@ class FitSetup:
 
     def judge(self) -> Judge:
         round_, source = self.round, self.source
-        rules = Rules(round_.read_as, round_.gradient_rate, round_.convention, self.config.update.min_gain)
+        bar = self.config.update.min_gain
+        rules = Rules(round_.read_as, round_.gradient_rate, round_.convention, bar, round_.payout)
         held_out: Halves | None = None
         if isinstance(self.data, RoundDataModule):
             held_out = self.data.held_out

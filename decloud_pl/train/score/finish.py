@@ -95,7 +95,7 @@ class Finisher:
         gain = verdict.gain
         if gain is None:
             self.supervisor.note("score", str(verdict))
-            return update
+            return dataclasses.replace(update, withheld=verdict.withheld)
         before, after, note = gain.before, gain.after, str(verdict)
         source = self.setup.source
         if self.setup.round.score_split == "test" and source is not None:

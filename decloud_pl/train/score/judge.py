@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import nn
 
 from decloud_pl.config.training import UpdateConfig
 from decloud_pl.domain import Convention
+from decloud_pl.errors import first_line
+from decloud_pl.shortage import shortage
 from decloud_pl.train.fit.own_data import NotMeasured
 from decloud_pl.train.score import gate
 from decloud_pl.train.score.gate import Rules, Verdict
@@ -113,12 +116,20 @@ class Judge:
         return accuracy_of_hits(self.base_hits)
 
     def verdict(self, path: Path) -> Verdict:
-        """Read an update file and judge it. If it does not pass, read it in the other convention too, for the cause."""
-        entries: State = torch.load(path, weights_only=True)
+        """Read an update file and judge it. If its gain is not certain, read it in the other convention too."""
+        try:
+            entries: State = torch.load(path, weights_only=True)
+            refused = _not_finite(entries)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            if shortage(error) is not None:
+                raise
+            entries, refused = {}, first_line(error)
+        if refused:
+            return Verdict(None, f"validators cannot load the update: {refused}")
         gain = self._gain(entries, self._rules.read_as)
         if gain is None:
             return Verdict(None, unmeasured=self.unmeasured)
-        if self._rules.passes(gain):
+        if self._rules.is_certain(gain):
             return gate.judge(self._rules, gain)
         other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
         return gate.judge(self._rules, gain, other=other)
@@ -150,3 +161,12 @@ class Judge:
         if hits is None or self.base_hits is None:
             return None
         return Gain.from_hits(self.base_hits, hits, self._test_samples)
+
+
+def _not_finite(entries: State) -> str:
+    """Return why validators refuse the values of an update, or ""."""
+    for name, entry in entries.items():
+        values = entry.coalesce().values() if entry.layout is torch.sparse_coo else entry
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            return f"{name} has values that are not finite"
+    return ""

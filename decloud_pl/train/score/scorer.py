@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -124,6 +125,14 @@ class Gain:
     def gain(self) -> float:
         """``after`` minus ``before``, -1 to 1."""
         return self.after - self.before
+
+    @property
+    def chance(self) -> float:
+        """Probability that the validator measures a gain, by the normal distribution of the interval."""
+        spread = (self.high - self.low) / (2 * _Z95)
+        if not spread:
+            return float(self.gain > 0)
+        return 1 - NormalDist((self.low + self.high) / 2, spread).cdf(0.0)
 
     @classmethod
     def from_hits(cls, before: torch.Tensor, after: torch.Tensor, population: int | None = None) -> Gain:

@@ -47,9 +47,9 @@ Convention = Literal["delta", "gradient"]
 """The meaning of an update's entries: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""
 
 
-RemedyName = Literal["scale", "average", "lower_rate"]
-"""What the training tries with an update that has no gain; see `decloud_pl.train.score.remedies`."""
-REMEDIES: tuple[RemedyName, ...] = get_args(RemedyName)
+CandidateName = Literal["ema", "average", "soup", "scale", "lower_rate"]
+"""Weights that a training compares with its last ones; see `decloud_pl.train.score.choice`."""
+CANDIDATES: tuple[CandidateName, ...] = get_args(CandidateName)
 
 
 class RoundStatus(IntEnum):

@@ -86,7 +86,7 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
         return None
     if callbacks.outbox.update is None:
         raise TrainingError("The training was interrupted.", fix="Start it again.")
-    return finish(callbacks.outbox.update, network)
+    return finish(callbacks.outbox.update)
 
 
 def _rank_prefix() -> str:

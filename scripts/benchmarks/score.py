@@ -174,7 +174,7 @@ def _judged(setup: FitSetup, course: Course, path: Path) -> Judged:
     fitted = time.process_time()
     judge = dataclasses.replace(setup, state=base).judge()
     update = setup.round.folder / f"update-{course.seed}.pt"
-    judge.writer(setup.config.update, score=judge.select, note=lambda _: None).write(update, trained)
+    judge.writer(setup.config.update, note=lambda _: None).write(update, trained)
     gain = judge.verdict(update).gain
     if gain is None:
         raise RuntimeError("The gain was not measured.")

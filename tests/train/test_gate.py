@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decloud_pl.domain import Payout
-from decloud_pl.train.score.gate import Rules, Verdict, after_remedies, expected_reward, judge
+from decloud_pl.train.score.gate import Rules, expected_reward, judge
 from decloud_pl.train.score.scorer import Gain
 
 SURE = Gain(0.1, 0.8, 0.65, 0.74, 1000)
@@ -137,13 +137,3 @@ def test_a_file_is_misread_only_if_the_other_reading_is_clearly_better() -> None
     misread = judge(paying(SOL, 1), LOSS, other=SURE)
     assert misread.misread
     assert misread.withheld
-
-
-def test_what_was_tried_in_vain_is_said() -> None:
-    withheld = Verdict(LOSS, "it loses")
-    assert after_remedies(withheld, ["scale"]).withheld == "it loses; scale did not help"
-    assert after_remedies(withheld, ["scale", "average", "lower_rate"]).withheld == (
-        "it loses; scale, average and lower_rate did not help"
-    )
-    assert after_remedies(withheld, []) == withheld
-    assert after_remedies(Verdict(SURE), ["scale"]) == Verdict(SURE)

@@ -39,7 +39,7 @@ def test_what_validators_cannot_load_is_withheld(
     setup = make_setup("out", payout=Payout(10**9, 1, 5000))
     judge, path = setup.judge(), tmp_path / "update.pt"
     trained = {name: tensor * 1.01 for name, tensor in setup.state.items()}
-    judge.writer(setup.config.update, score=judge.select, note=lambda _: None).write(path, trained)
+    judge.writer(setup.config.update, note=lambda _: None).write(path, trained)
     assert judge.verdict(path).passed
     damage(path)
     verdict = judge.verdict(path)

@@ -15,6 +15,7 @@ _STAGES = {
     "prepare": "preparing",
     "probe": "searching the learning rate",
     "evaluate": "measuring the accuracy",
+    "choose": "choosing the weights",
     "encode": "writing the update",
     "score": "scoring",
 }

@@ -18,7 +18,7 @@ from torch import nn
 from decloud_pl.build import build
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.source import Source
-from decloud_pl.domain import RemedyName
+from decloud_pl.domain import CandidateName
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.train.fit.checkpoints import CheckpointCallback, usable
@@ -86,10 +86,11 @@ class FitSetup:
         return self.data.source if isinstance(self.data, RoundDataModule) else None
 
     @property
-    def remedies(self) -> tuple[RemedyName, ...]:
-        """The remedies for an update that would be withheld; empty in an experiment, which scores it unchanged."""
-        wanted = () if self.round.score_split == "test" else self.config.update.remedies
-        return cast(tuple[RemedyName, ...], tuple(wanted))
+    def candidates(self) -> tuple[CandidateName, ...]:
+        """The candidates for the update. An experiment trains once, so that its score belongs to its settings."""
+        once = self.round.score_split == "test"
+        wanted = [name for name in self.config.update.candidates if not (once and name == "lower_rate")]
+        return cast(tuple[CandidateName, ...], tuple(wanted))
 
     def with_nodes(self, **nodes: Any) -> FitSetup:
         """Return the same setup with some nodes of the configuration replaced."""

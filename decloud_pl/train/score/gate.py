@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from decloud_pl.domain import Convention, Payout, format_sol
 from decloud_pl.train.score.scorer import Gain
@@ -121,14 +120,6 @@ def _by_reward(rules: Rules, gain: Gain, expected: int | None) -> Verdict:
         return Verdict(gain, expected=expected)
     earns, fee = format_sol(expected), format_sol(payout.fee)
     return Verdict(gain, f"the update is expected to earn {earns}, less than the fee of {fee}", expected=expected)
-
-
-def after_remedies(verdict: Verdict, tried: Sequence[str]) -> Verdict:
-    """Return the same verdict. A verdict that withholds also names the remedies that were tried."""
-    if verdict.passed or not tried:
-        return verdict
-    words = f"{', '.join(tried[:-1])} and {tried[-1]}" if len(tried) > 1 else tried[0]
-    return replace(verdict, withheld=f"{verdict.withheld}; {words} did not help")
 
 
 def described(gain: Gain) -> str:

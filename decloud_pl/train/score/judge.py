@@ -61,17 +61,15 @@ class Judge:
         self._parameters = frozenset(name for name, _ in network.named_parameters())
         self.unmeasured = "" if held_out is not None else "the data module has no validation data"
 
-    def writer(
-        self, update: UpdateConfig, *, score: Callable[[State], float | None], note: Callable[[str], None]
-    ) -> UpdateWriter:
-        """Return a writer with the user's settings. ``score`` chooses the encoding, on the half for choosing."""
+    def writer(self, update: UpdateConfig, *, note: Callable[[str], None]) -> UpdateWriter:
+        """Return a writer with the user's settings. The half for choosing decides about the encoding."""
         return UpdateWriter(
             self._base,
             convention=self._rules.written_as,
             gradient_rate=self._rules.gradient_rate,
             encoding=update.encoding,
             min_kept=update.min_kept,
-            score=score,
+            score=self.select,
             base_score=lambda: self.base_select,
             prepared=self.as_scored,
             note=note,
@@ -93,13 +91,24 @@ class Judge:
 
     def select(self, state: State) -> float | None:
         """Return the accuracy (0 to 1) of ``as_scored(state)`` on the half for choosing; None if not measured."""
-        hits = self._hits(lambda halves: halves.select, self.as_scored(state))
+        hits = self._select_hits(state)
         return None if hits is None else accuracy_of_hits(hits)
+
+    def seems_certain(self, state: State) -> bool:
+        """Return whether a state certainly gains on the half for choosing; True if that was not measured."""
+        before, after = self._base_select_hits, self._select_hits(state)
+        if before is None or after is None:
+            return True
+        return self._rules.is_certain(Gain.from_hits(before, after, self._test_samples))
 
     @cached_property
     def base_select(self) -> float | None:
         """The result of `select` for the base model."""
-        return self.select(self._base)
+        return None if self._base_select_hits is None else accuracy_of_hits(self._base_select_hits)
+
+    @cached_property
+    def _base_select_hits(self) -> torch.Tensor | None:
+        return self._select_hits(self._base)
 
     @cached_property
     def base_hits(self) -> torch.Tensor | None:
@@ -137,6 +146,9 @@ class Judge:
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
         """Return the state that validators score for an update file."""
         return self._apply(torch.load(path, weights_only=True), self._rules.read_as)
+
+    def _select_hits(self, state: State) -> torch.Tensor | None:
+        return self._hits(lambda halves: halves.select, self.as_scored(state))
 
     def _hits(self, half: Callable[[Halves], Scorer], state: State) -> torch.Tensor | None:
         if self._held_out is None or self.unmeasured:

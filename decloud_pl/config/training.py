@@ -36,6 +36,7 @@ class UpdateConfig:
     convention: Annotated[str, one_of("delta", "gradient", "")] = ""
     min_gain: Annotated[float | None, FRACTION] = None
     candidates: Annotated[list[str], some_of(CANDIDATES)] = field(default_factory=lambda: list(CANDIDATES))
+    last_fit: bool = True
     force: bool = False
 
     @property

@@ -76,7 +76,8 @@ class Bench:
     def choose(self, *last: float) -> list[float]:
         chosen = self.choice(Network(*last))
         assert int(chosen["count"]) == 5
-        return cast(Any, chosen["w"]).tolist()
+        weights: list[float] = cast(Any, chosen["w"]).tolist()
+        return weights
 
 
 LINE = (1.0, 1.0)

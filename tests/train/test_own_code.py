@@ -207,7 +207,7 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
     callbacks = RoundCallbacks.of(setup, network, judge, supervisor)
     setup.fit(module, callbacks.in_order, checkpoint=setup.round.folder / CHECKPOINT_FILE).run()
     assert callbacks.outbox.update is not None
-    return Finisher(setup, judge, callbacks, supervisor)(callbacks.outbox.update, network), callbacks
+    return Finisher(setup, judge, callbacks, supervisor)(callbacks.outbox.update), callbacks
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ _STAGES = {
     "choose": "choosing the weights",
     "encode": "writing the update",
     "score": "scoring",
+    "last fit": "training on all the data",
 }
 
 

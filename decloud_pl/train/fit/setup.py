@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 State = dict[str, torch.Tensor]
 
+LOWER_RATE = 0.1
+"""Factor of the learning rate in further trainings of a round."""
+
 
 @dataclass(frozen=True)
 class FitSetup:
@@ -96,6 +99,13 @@ class FitSetup:
         """Return the same setup with some nodes of the configuration replaced."""
         config = dataclasses.replace(self.config, **nodes)
         return dataclasses.replace(self, plan=dataclasses.replace(self.plan, config=config))
+
+    def slower(self, factor: float) -> FitSetup | None:
+        """Return the same setup at a lower learning rate; None if the optimizer's settings have no lr."""
+        rate = self.config.optimizer.get("lr")
+        if self.has_own_optimizer or not isinstance(rate, (int, float)) or isinstance(rate, bool):
+            return None
+        return self.with_nodes(optimizer={**self.config.optimizer, "lr": rate * factor})
 
     def network(self) -> nn.Module:
         """Return a new network with the base model's weights."""

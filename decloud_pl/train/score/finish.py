@@ -16,18 +16,17 @@ from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.fit.deadline import DeadlineCallback
-from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.fit.setup import LOWER_RATE, FitSetup
 from decloud_pl.train.fit.trainer import make_callbacks
 from decloud_pl.train.progress import Progress, Supervisor
 from decloud_pl.train.score.choice import LEAST_TRAINING, SLACK, WRITE_AND_JUDGE
 from decloud_pl.train.score.gate import Verdict, described
 from decloud_pl.train.score.judge import Judge
+from decloud_pl.train.score.last_fit import LastFit
 from decloud_pl.train.score.scorer import Scorer
 
 State = Mapping[str, torch.Tensor]
 
-LOWER_RATE = 0.1
-"""Factor of the learning rate in another training."""
 LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
 
 
@@ -52,6 +51,14 @@ class Finisher:
         """
         update = self._or_of_a_lower_rate(update)
         return self._with(update, self.judge.verdict(update.path))
+
+    def with_last_fit(self, update: Update, *, steps: int) -> Update:
+        """Return a judged update, or that of a last fit. ``steps`` is the number of steps of the judged training."""
+        if self.processes > 1:
+            return update
+        seconds = self.callbacks.baseline.seconds
+        last = LastFit(self.setup, self.judge, self.callbacks.writer, self.supervisor, steps, seconds)
+        return last.after(update)
 
     def _or_of_a_lower_rate(self, update: Update) -> Update:
         choice = self.callbacks.choice
@@ -112,12 +119,12 @@ class Finisher:
 
     def _train_again(self) -> tuple[State | None, str]:
         """Fit again from the base model at a lower rate, with a separate checkpoint."""
-        rate = self.setup.config.optimizer.get("lr")
         if self.processes > 1:
             return None, "A training with several processes is not repeated at a lower learning rate."
-        if self.setup.has_own_optimizer or not isinstance(rate, (int, float)) or isinstance(rate, bool):
+        setup = self.setup.slower(LOWER_RATE)
+        if setup is None:
             return None, "The optimizer has no lr to lower."
-        setup = self.setup.with_nodes(optimizer={**self.setup.config.optimizer, "lr": rate * LOWER_RATE})
+        rate = f"{setup.config.optimizer['lr']:g}"
         supervisor = self.supervisor.as_stage("choose")
         seed_everything(setup.config.seed, workers=True, verbose=False)
         module = setup.module()
@@ -133,6 +140,6 @@ class Finisher:
             callbacks.append(DeadlineCallback(stop_at, monotonic=supervisor.monotonic))
         path = setup.round.folder / LOWER_RATE_CHECKPOINT
         callbacks.append(setup.checkpoints(path, supervisor))
-        supervisor.note("choose", f"Training again from the base model at learning rate {rate * LOWER_RATE:g}.")
+        supervisor.note("choose", f"Training again from the base model at learning rate {rate}.")
         setup.fit(module, callbacks, checkpoint=path, logger=False).run()
-        return best.weights(network), f"Trained again from the base model at learning rate {rate * LOWER_RATE:g}."
+        return best.weights(network), f"Trained again from the base model at learning rate {rate}."

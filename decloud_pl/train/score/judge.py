@@ -143,6 +143,16 @@ class Judge:
         other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
         return gate.judge(self._rules, gain, other=other)
 
+    def agreement(self, one: Path, other: Path) -> float:
+        """Return the share of the held-out part on which two update files predict the same; 0 if it is not measured."""
+        if self._held_out is None or _not_finite(torch.load(other, weights_only=True)):
+            return 0.0
+        same: list[torch.Tensor] = []
+        for scorer in (self._held_out.select, self._held_out.judge):
+            first, second = (scorer.predictions_of(self._network, self.applied(path)) for path in (one, other))
+            same.append(first == second)
+        return accuracy_of_hits(torch.cat(same))
+
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
         """Return the state that validators score for an update file."""
         return self._apply(torch.load(path, weights_only=True), self._rules.read_as)

@@ -45,28 +45,39 @@ class Scorer:
         """Convert some of the packed rows to the network's input."""
         return self._encoder.batch(packed)
 
-    @torch.inference_mode()
     def hits(self, network: nn.Module) -> torch.Tensor:
         """Return, for each sample, whether the largest logit is the label's: bool (N,), in CPU memory.
 
         The network's mode (training or evaluation) stays the same.
         """
-        packed, all_labels = self.rows
+        return self.predictions(network) == self.rows[1]
+
+    @torch.inference_mode()
+    def predictions(self, network: nn.Module) -> torch.Tensor:
+        """Return the class with the largest logit for each sample: int64 (N,), in CPU memory.
+
+        The network's mode (training or evaluation) stays the same.
+        """
+        packed, _ = self.rows
         was_training = network.training
         device = next(network.parameters()).device
         network.eval()
-        found: list[torch.Tensor] = []
-        for start in range(0, len(all_labels), _BATCH):
-            samples = self.inputs(packed[start : start + _BATCH].to(device))
-            labels = all_labels[start : start + _BATCH].to(device)
-            found.append(network(samples).argmax(1) == labels)
+        found = [
+            network(self.inputs(packed[start : start + _BATCH].to(device))).argmax(1)
+            for start in range(0, len(packed), _BATCH)
+        ]
         network.train(was_training)
-        return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.bool)
+        return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.int64)
 
     def hits_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Load other weights into the network, where they stay, and return its hits."""
         network.load_state_dict(dict(state))
         return self.hits(network)
+
+    def predictions_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Load other weights into the network, where they stay, and return its predictions."""
+        network.load_state_dict(dict(state))
+        return self.predictions(network)
 
     def accuracy(self, network: nn.Module) -> float:
         """Return the share of hits, 0 to 1; 0 without samples."""

@@ -54,13 +54,15 @@ class Judged:
         update = Finisher(setup, judge, callbacks, Supervisor())(callbacks.outbox.update)
         return cls(setup, judge, callbacks, update, fit.trainer.global_step)
 
-    def last_fit(self, *, left: float = 1e6, stop: bool = False, **fields: Any) -> tuple[Update, list[Progress]]:
+    def last_fit(
+        self, *, update: Update | None = None, left: float = 1e6, stop: bool = False, **fields: Any
+    ) -> tuple[Update, list[Progress]]:
         heard: list[Progress] = []
         supervisor = Supervisor(heard.append, lambda: stop, monotonic=lambda: 0.0, finish_at=left)
         values = {"setup": self.setup, "steps": self.steps, "supervisor": supervisor, **fields}
         last = LastFit(judge=self.judge, writer=self.callbacks.writer, base_scoring=1.0, **values)
         before = self.update.path.read_bytes()
-        result = last.after(fields.get("update", self.update))
+        result = last.after(update or self.update)
         assert self.update.path.read_bytes() == before
         return result, heard
 

@@ -476,8 +476,8 @@ def test_early_stopping_ends_the_fit(make_setup: MakeSetup) -> None:
 
 def test_stochastic_weight_averaging_is_submitted(make_setup: MakeSetup) -> None:
     """The fit ends with weights that no validation saw. They are scored, and used if they are the best."""
-    course = ("epochs=4", "learning_rate=0.01", "max_batches=20", "trainer.limit_val_batches=0", "update.dtype=float32")
-    course = (*course, "update.candidates=[]")
+    fit = ("epochs=4", "learning_rate=0.01", "max_batches=20", "trainer.limit_val_batches=0")
+    course = (*fit, "update.dtype=float32", "update.candidates=[]")
     averages = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "callbacks.swa.swa_lrs=0.01")
     update, callbacks = train(make_setup("out", *course, *averages))
     assert update.withheld == ""

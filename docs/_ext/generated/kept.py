@@ -99,7 +99,7 @@ _STATES = {
     "waiting": "Joined. The validator has not started the training.",
     "overdue": "Joined, and the validator has not started the training by the join deadline.",
     "training": "The training runs, or waits for its next attempt.",
-    "withheld": "The update is finished and was not published, because it is not expected to gain.",
+    "withheld": "The update is finished, but misread or expected to earn less than the fee, so it was not published.",
     "publishing": "The update is being pinned and read back.",
     "submitting": "The transaction that submits the CID is being sent.",
     "submitted": "The CID is on chain. The validator has not completed the round.",

@@ -261,7 +261,8 @@ def _summary(rounds: list[Measured], payout: Payout) -> dict[str, Any]:
         "validator_seconds_per_round": round(statistics.mean(entry.validator_seconds for entry in rounds), 2),
         "targets": {
             f"covered >= {_LEAST_COVERED:.0%}": covered >= _LEAST_COVERED * len(rounds),
-            f"of the oracle's reward >= {_LEAST_CAPTURED:.0%}": captured["of_the_oracles_reward"] >= _LEAST_CAPTURED,
+            f"of the oracle's reward >= {_LEAST_CAPTURED:.0%}": (captured["of_the_oracles_reward"] or 0.0)
+            >= _LEAST_CAPTURED,
             "submitted below cost = 0": not below,
         },
     }
@@ -269,14 +270,17 @@ def _summary(rounds: list[Measured], payout: Payout) -> dict[str, Any]:
 
 def _reward(submitted: list[Measured], rounds: list[Measured], payout: Payout) -> dict[str, Any]:
     """Return what a gate's submissions earn after fees, and its share of what the oracle's submissions earn."""
-    share = payout.pool / payout.trainers
-    profitable = sum(entry.measured > 0 for entry in rounds)
-    gained = sum(entry.measured > 0 for entry in submitted)
-    earned, most = gained * share - len(submitted) * payout.fee, profitable * (share - payout.fee)
+
+    def earns(entry: Measured) -> float:
+        """Return what submitting earns after the fee. A single trainer gets the pool in any case."""
+        paid = entry.measured > 0 or payout.trainers == 1
+        return paid * payout.pool / payout.trainers - payout.fee
+
+    earned, most = sum(map(earns, submitted)), sum(max(0.0, earns(entry)) for entry in rounds)
     return {
         "submitted": len(submitted),
-        "without_gain": len(submitted) - gained,
-        "of_the_oracles_reward": round(earned / most, 4) if most else 1.0,
+        "without_gain": sum(entry.measured <= 0 for entry in submitted),
+        "of_the_oracles_reward": round(earned / most, 4) if most else None,
     }
 
 

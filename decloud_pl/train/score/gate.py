@@ -50,8 +50,9 @@ def expected_reward(payout: Payout, chance: float) -> int:
         payout: of the round.
         chance: probability (0 to 1) that the validator measures a gain.
     """
-    nobody_gains = (1 - chance) * (1 - _OTHERS_GAIN) ** (payout.trainers - 1)
-    return int(payout.pool * (chance + nobody_gains) / max(1, payout.trainers))
+    trainers = max(1, payout.trainers)
+    nobody_gains = (1 - chance) * (1 - _OTHERS_GAIN) ** (trainers - 1)
+    return int(payout.pool * (chance + nobody_gains) / trainers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,9 @@ Convention = Literal["delta", "gradient"]
 """The meaning of an update's entries: ``delta`` = trained − base, ``gradient`` = (base − trained) / η."""
 
 
-RemedyName = Literal["scale", "average", "lower_rate"]
-"""What the training tries with an update that has no gain; see `decloud_pl.train.score.remedies`."""
-REMEDIES: tuple[RemedyName, ...] = get_args(RemedyName)
+CandidateName = Literal["ema", "average", "soup", "scale", "lower_rate"]
+"""Weights that a training compares with its last ones; see `decloud_pl.train.score.choice`."""
+CANDIDATES: tuple[CandidateName, ...] = get_args(CandidateName)
 
 
 class RoundStatus(IntEnum):
@@ -128,6 +128,21 @@ class Round:
     def after_treasury(self, lamports: int) -> int:
         """Return a payment of the program minus the treasury's share, which is rounded down."""
         return lamports - lamports * self.treasury_fee_bps // BPS_DENOMINATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Payout:
+    """What a submission to a round may earn, and what it costs.
+
+    Attributes:
+        pool: lamports that the trainers share, after all deductions.
+        trainers: how many trainers have joined, including this one.
+        fee: lamports of the transaction that submits.
+    """
+
+    pool: int
+    trainers: int
+    fee: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from decloud_pl.config.schema import JoinConfig
 from decloud_pl.config.values import hydra_text
 from decloud_pl.daemon.loop import Daemon, Policy
 from decloud_pl.data.catalog import entry
-from decloud_pl.domain import Round, Submission, Update
+from decloud_pl.domain import Payout, Round, Submission, Update
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
 from decloud_pl.journal.owner import Owner
@@ -127,7 +127,13 @@ class NoPlan:
     publish_reserve = 60.0
 
     def plan(
-        self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
+        self,
+        record: RoundRecord,
+        *,
+        base_model: Path,
+        folder: Path,
+        finish_by: float | None = None,
+        payout: Payout | None = None,
     ) -> TrainingPlan:
         assert base_model.exists()
         return empty_plan(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
-from decloud_pl.domain import REMEDIES, Encoding, UpdateDtype
+from decloud_pl.domain import CANDIDATES, Encoding, UpdateDtype
 from decloud_pl.ranges import ABOVE_ZERO, FRACTION, ONE_OR_MORE, ZERO_OR_MORE, Range, at_most, one_of, some_of
 
 _RATES = Range(
@@ -34,8 +34,9 @@ class UpdateConfig:
     top_k: Annotated[float, FRACTION] = 0.0
     min_kept: Annotated[float, FRACTION] = 0.95
     convention: Annotated[str, one_of("delta", "gradient", "")] = ""
-    min_gain: Annotated[float, FRACTION] = 0.0
-    remedies: Annotated[list[str], some_of(REMEDIES)] = field(default_factory=lambda: list(REMEDIES))
+    min_gain: Annotated[float | None, FRACTION] = None
+    candidates: Annotated[list[str], some_of(CANDIDATES)] = field(default_factory=lambda: list(CANDIDATES))
+    last_fit: bool = True
     force: bool = False
 
     @property

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from decloud_pl.children import StopRequest, begin_imports, end_imports, exit_with_parent, open_messages, send
+from decloud_pl.domain import Update
 from decloud_pl.errors import DecloudError
 from decloud_pl.executors.process import UPDATE_FILE
 from decloud_pl.executors.update_file import write_update
@@ -40,9 +41,12 @@ def main(arguments: list[str]) -> int:
                 end_imports()
             send(messages, progress.to_dict())
 
-        update = train_round(TrainingPlan.read(folder), Supervisor(report, stop.requested))
-        if update is not None:
+        def keep(update: Update) -> None:
             write_update(folder / UPDATE_FILE, update)
+
+        update = train_round(TrainingPlan.read(folder), Supervisor(report, stop.requested), judged=keep)
+        if update is not None:
+            keep(update)
     except DecloudError as error:
         return _refuse(messages, error)
     except Exception as error:

@@ -290,7 +290,7 @@ class Driver:
                 await self._follow_upgrade()  # the validator's convention depends on the revision
             validator = None if round_.validator is None else str(round_.validator)
             record = replace(record, validator=validator)
-            return await self._train(record, seconds_left=round_.submit_deadline - view.now)
+            return await self._train(record, round_, seconds_left=round_.submit_deadline - view.now)
         self.finishing.add(record.round_id)
         try:
             match step:
@@ -306,13 +306,13 @@ class Driver:
         finally:
             self.finishing.discard(record.round_id)
 
-    async def _train(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
+    async def _train(self, record: RoundRecord, round_: Round, *, seconds_left: int) -> RoundRecord:
         """Train until the update is finished or the round is aborted; return the row."""
         try:
             async with asyncio.timeout(None) as training:
                 self._trainings[record.round_id] = training
                 try:
-                    return await self._steps.train(record, seconds_left=seconds_left)
+                    return await self._steps.train(record, round_, seconds_left=seconds_left)
                 finally:
                     del self._trainings[record.round_id]
         except TimeoutError:

@@ -12,7 +12,7 @@ from decloud_pl.config import Settings
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.catalog import Catalog
 from decloud_pl.data.entry import DataFolder
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, Payout
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.redact import redact
 from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, ScoreSplit, TrainingPlan
@@ -30,7 +30,13 @@ class SettingsPlanner:
         return self.settings.fit.publish_reserve_seconds
 
     def plan(
-        self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
+        self,
+        record: RoundRecord,
+        *,
+        base_model: Path,
+        folder: Path,
+        finish_by: float | None = None,
+        payout: Payout | None = None,
     ) -> TrainingPlan:
         """Return the plan of a round's training.
 
@@ -47,6 +53,7 @@ class SettingsPlanner:
             # A cluster replaces this number by the processors that it assigns.
             threads=max(1, processors() // self.settings.max_concurrent_rounds),
             read_as=cast("Convention | None", record.convention),
+            payout=payout,
         )
 
     def sample(self) -> TrainingPlan:
@@ -92,6 +99,7 @@ def training_plan(
     finish_by: float | None = None,
     score_split: ScoreSplit = "held_out",
     read_as: Convention | None = None,
+    payout: Payout | None = None,
 ) -> TrainingPlan:
     """Return the plan of a training with the user's settings.
 
@@ -105,6 +113,7 @@ def training_plan(
         finish_by: see `RoundFile`.
         score_split: see `RoundFile`.
         read_as: the convention of the round's validator, or None if it is not known.
+        payout: see `RoundFile`.
     """
     nodes = {entry.name: getattr(settings, entry.name) for entry in fields(TrainingConfig)}
     logger = _logger_node(settings.logger or {}, name)
@@ -120,6 +129,7 @@ def training_plan(
             score_split=score_split,
             given=settings.given,
             allow_packages=tuple(settings.allow_packages),
+            payout=payout,
         ),
         TrainingConfig(**{**nodes, "dataset": dataset, "logger": logger}),
     )

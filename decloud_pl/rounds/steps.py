@@ -19,10 +19,10 @@ from solders.instruction import Instruction
 
 from decloud_pl.chain.client import ChainClient
 from decloud_pl.chain.dialect import Dialect
-from decloud_pl.chain.send import Sender
+from decloud_pl.chain.send import SIGNATURE_FEE, Sender
 from decloud_pl.chain.transaction_log import Attempt
 from decloud_pl.chain.wallet import Wallet
-from decloud_pl.domain import Round, Update
+from decloud_pl.domain import BPS_DENOMINATOR, Payout, Round, Update
 from decloud_pl.durable import copy_atomically, make_private
 from decloud_pl.errors import ChainError, ProgramError, RoundError, TrainingError
 from decloud_pl.executors.process import UPDATE_FILE, Executor
@@ -60,14 +60,22 @@ class Plan(Protocol):
 class Planner(Protocol):
     """Turns a round into the worker's plan.
 
-    ``finish_by`` is the Unix time of this machine by which the update must be on disk. ``publish_reserve`` is the least
-    number of seconds to leave for publishing.
+    ``finish_by`` is the Unix time of this machine by which the update must be on disk. ``payout`` is what submitting it
+    may earn and costs. ``publish_reserve`` is the least number of seconds to leave for publishing.
     """
 
     @property
     def publish_reserve(self) -> float: ...
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> Plan: ...
+    def plan(
+        self,
+        record: RoundRecord,
+        *,
+        base_model: Path,
+        folder: Path,
+        finish_by: float | None = None,
+        payout: Payout | None = None,
+    ) -> Plan: ...
 
 
 @dataclass(frozen=True)
@@ -226,7 +234,7 @@ class Steps:
             lambda cancel: fetch_base_model(folder, record.model_cid, self.reader, max_bytes=most, cancel=cancel)
         )
 
-    async def train(self, record: RoundRecord, *, seconds_left: int) -> RoundRecord:
+    async def train(self, record: RoundRecord, round_: Round, *, seconds_left: int) -> RoundRecord:
         """Train in a worker. The worker is stopped when the submit deadline passes.
 
         Raises:
@@ -248,7 +256,8 @@ class Steps:
         async with self.shares.take() as environment:
             begun = self.monotonic()
             finish_by = self.now() + until - self.monotonic() - self.publish_reserve()
-            plan = self.planner.plan(record, base_model=base_model, folder=folder, finish_by=finish_by)
+            payout = Payout(round_.reward_of(BPS_DENOMINATOR), round_.trainers_count, SIGNATURE_FEE)
+            plan = self.planner.plan(record, base_model=base_model, folder=folder, finish_by=finish_by, payout=payout)
             plan.write(folder)
 
             def on_progress(message: Mapping[str, object]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import yaml
 
 from decloud_pl.config.training import FitConfig, TrainingConfig, TuneConfig, UpdateConfig
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, Payout
 from decloud_pl.durable import write_atomically
 from decloud_pl.errors import TrainingError, first_line
 
@@ -23,6 +23,7 @@ CONFIG_FILE = "config.yaml"
 ROUND_FILE = "round.json"
 BASE_MODEL_FILE = "base-model"
 UPDATE_FILE = "update.pt"
+LAST_UPDATE_FILE = "update-of-all-data.pt"
 BASE_WEIGHTS_FILE = "base.safetensors"
 CHECKPOINT_FILE = "training.ckpt"
 PROBE_FILE = "probe.json"
@@ -49,6 +50,7 @@ class RoundFile:
             test split that validators use. The gate's verdict always uses the held-out part.
         given: the dotted names of the training settings that the user has set.
         allow_packages: packages that the user allows in the configuration, in addition to the allow-list.
+        payout: what submitting may earn and costs; None without a round.
     """
 
     base_model: Path
@@ -61,6 +63,7 @@ class RoundFile:
     score_split: ScoreSplit = "held_out"
     given: tuple[str, ...] = ()
     allow_packages: tuple[str, ...] = ()
+    payout: Payout | None = None
 
     def is_given(self, name: str) -> bool:
         """Return whether the user has set this setting, a setting below it, or a group above it."""
@@ -94,12 +97,13 @@ class TrainingPlan:
             fields = json.loads((folder / ROUND_FILE).read_bytes())
             places = {name: Path(fields[name]) for name in ("base_model", "folder")}
             lists = {name: tuple(fields[name]) for name in ("given", "allow_packages")}
+            given = {**fields, **places, **lists, "payout": fields["payout"] and Payout(**fields["payout"])}
             typed = {
                 "fit": FitConfig(**nodes["fit"]),
                 "update": UpdateConfig(**nodes["update"]),
                 "tune": TuneConfig(**nodes["tune"]),
             }
-            return cls(RoundFile(**{**fields, **places, **lists}), TrainingConfig(**{**nodes, **typed}))
+            return cls(RoundFile(**given), TrainingConfig(**{**nodes, **typed}))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
             raise TrainingError(
                 f"The plan in {folder} cannot be read: {first_line(error)}.",

@@ -17,8 +17,8 @@ class Progress:
     """The progress of a training.
 
     Attributes:
-        stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``encode``,
-            ``remedy`` or ``score``.
+        stage: ``prepare``, ``probe``, ``fit``, ``baseline`` (after the first step), ``evaluate``, ``choose``,
+            ``encode``, ``score`` or ``last fit``.
         step: optimizer steps so far, of ``total_steps``, which is 0 if the total is unknown.
         loss: of the last step.
         accuracy: 0 to 1, on held-out data, if it was measured. The base model and the finished update are measured on

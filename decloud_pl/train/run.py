@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from decloud_pl.domain import Update
@@ -15,7 +16,13 @@ from decloud_pl.train.plan import BASE_WEIGHTS_FILE, CHECKPOINT_FILE, UPDATE_FIL
 from decloud_pl.train.progress import Progress, Supervisor
 
 
-def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None = None) -> Update | None:
+def train_round(
+    plan: TrainingPlan,
+    supervisor: Supervisor,
+    *,
+    now: float | None = None,
+    judged: Callable[[Update], None] = lambda _: None,
+) -> Update | None:
     """Train as planned and return the update, which is on disk, with the gate's verdict.
 
     A stopped or killed training of the same plan in the same folder resumes from its last checkpoint. If several
@@ -25,6 +32,7 @@ def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None
         plan: the training.
         supervisor: gets progress, and may stop the training.
         now: current time in Unix seconds, for the plan's deadline. The default is this machine's clock.
+        judged: called with the update and its verdict before a last fit, which may give another update.
 
     Raises:
         UntrustedFileRejected: the quarantine refused the base model.
@@ -41,7 +49,7 @@ def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None
     # The quarantine's child process needs seconds to import torch. This process imports it at the same time.
     opening = BaseModelOpening(plan.round.base_model, plan.round.folder / f"{_rank_prefix()}{BASE_WEIGHTS_FILE}")
     try:
-        return _train(plan, opening, supervisor)
+        return _train(plan, opening, supervisor, judged)
     except Exception as error:
         missing = shortage(error, places=(plan.round.folder, Path(tempfile.gettempdir())))
         if missing is not None:
@@ -51,7 +59,9 @@ def train_round(plan: TrainingPlan, supervisor: Supervisor, *, now: float | None
         opening.cancel()
 
 
-def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor) -> Update | None:
+def _train(
+    plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor, judged: Callable[[Update], None]
+) -> Update | None:
     import torch
     from lightning.pytorch import seed_everything
 
@@ -86,7 +96,9 @@ def _train(plan: TrainingPlan, opening: BaseModelOpening, supervisor: Supervisor
         return None
     if callbacks.outbox.update is None:
         raise TrainingError("The training was interrupted.", fix="Start it again.")
-    return finish(callbacks.outbox.update, network)
+    update = finish(callbacks.outbox.update)
+    judged(update)
+    return finish.with_last_fit(update, steps=fit.trainer.global_step)
 
 
 def _rank_prefix() -> str:

@@ -23,7 +23,7 @@ from decloud_pl.chain.rpc import RpcClient
 from decloud_pl.chain.send import Sender
 from decloud_pl.chain.wallet import Wallet
 from decloud_pl.daemon.loop import Daemon, Policy
-from decloud_pl.domain import Round, RoundStatus, Submission, Update
+from decloud_pl.domain import Payout, Round, RoundStatus, Submission, Update
 from decloud_pl.errors import DecloudError, JournalError
 from decloud_pl.executors.process import UPDATE_FILE, ProcessExecutor
 from decloud_pl.executors.update_file import write_update
@@ -94,7 +94,13 @@ class NoPlan:
     publish_reserve = 60.0
 
     def plan(
-        self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None
+        self,
+        record: RoundRecord,
+        *,
+        base_model: Path,
+        folder: Path,
+        finish_by: float | None = None,
+        payout: Payout | None = None,
     ) -> TrainingPlan:
         raise AssertionError("this test trains no update")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from decloud_pl.config import compose
+from decloud_pl.domain import Payout
 from decloud_pl.journal.findings import Reading, store_reading
 from decloud_pl.journal.record import State
 from decloud_pl.rounds.events import Trouble
+from decloud_pl.rounds.planner import SettingsPlanner
 from decloud_pl.train.plan import TrainingPlan
 from tests.world import World
 
@@ -106,3 +109,20 @@ async def test_a_gain_that_the_validator_does_not_see_is_a_warning(world: World)
     (warning,) = (event.message for event in world.diary.events if isinstance(event, Trouble))
     assert "although held-out data predicted a gain of 55.0 to 66.0 points" in warning
     assert "another convention than delta" in warning
+
+
+async def test_the_plan_has_the_reward_the_trainers_and_the_fee(world: World) -> None:
+    world.planner = SettingsPlanner(compose(["trainer=cpu"]))
+    world.executor.withheld = WHY
+    async with world.daemon():
+        round_id = await world.post(reward=10**6)
+        await world.diary.reaches(round_id, State.WAITING)
+        await world.begin(round_id)
+        await world.diary.reaches(round_id, State.WITHHELD)
+    payout = TrainingPlan.read(world.home / "rounds" / str(round_id)).round.payout
+    assert payout == Payout((await world.round(round_id)).reward_of(10_000), trainers=1, fee=5_000)
+    assert 0 < payout.pool < 10**6  # the validator's fee is deducted
+    world.diary.events.clear()
+    async with world.daemon():  # the reward is no setting, so the update is not trained again
+        await world.diary.looks(round_id, 2)
+    assert world.executor.trained == 1

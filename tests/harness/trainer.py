@@ -22,7 +22,7 @@ from decloud_pl.chain.wallet import Wallet
 from decloud_pl.chain.watch import watch_events
 from decloud_pl.config.schema import JoinConfig
 from decloud_pl.daemon.loop import Daemon
-from decloud_pl.domain import Update
+from decloud_pl.domain import Payout, Update
 from decloud_pl.executors.process import UPDATE_FILE, Executor, ProcessExecutor
 from decloud_pl.executors.shares import Shares
 from decloud_pl.executors.update_file import write_update
@@ -124,7 +124,15 @@ class TinyPlanner:
     publish_reserve: float = 1.0
     _seen: set[int] = field(default_factory=set)
 
-    def plan(self, record: RoundRecord, *, base_model: Path, folder: Path, finish_by: float | None = None) -> TinyPlan:
+    def plan(
+        self,
+        record: RoundRecord,
+        *,
+        base_model: Path,
+        folder: Path,
+        finish_by: float | None = None,
+        payout: Payout | None = None,
+    ) -> TinyPlan:
         assert base_model.exists()
         path = folder / "planned"
         path.write_bytes(content_of(record.round_id))

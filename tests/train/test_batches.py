@@ -13,7 +13,14 @@ import torch
 
 from decloud_pl.data.source import ImageSplit
 from decloud_pl.models.spec import ImageInput
-from decloud_pl.train.fit.batches import BatchReader, BatchStream, MemoryReader, StreamReader, packed_bytes
+from decloud_pl.train.fit.batches import (
+    BatchReader,
+    BatchStream,
+    JoinedReader,
+    MemoryReader,
+    StreamReader,
+    packed_bytes,
+)
 from decloud_pl.train.fit.encoding import encoder_for
 
 ENCODER = encoder_for(ImageInput())
@@ -44,6 +51,21 @@ def test_streamed_batches_are_those_from_memory(workers: int) -> None:
         for ours, theirs in zip(list(memory), list(streamed), strict=True):
             assert torch.equal(ours[0], theirs[0])
             assert torch.equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_two_readers_joined_read_like_one(streams: bool) -> None:
+    whole, parts = split(), list[BatchReader]()
+    for part in (whole.take(np.arange(7)), whole.take(np.arange(7, len(whole)))):
+        packed = MemoryReader(ENCODER.pack(part), torch.from_numpy(part.labels))
+        parts.append(StreamReader(part, ENCODER, workers=0) if streams else packed)
+    joined = JoinedReader(*parts)
+    assert len(joined) == len(whole)
+    batches = [torch.arange(5), torch.arange(3, 9), torch.arange(8, len(whole))]
+    one = MemoryReader(ENCODER.pack(whole), torch.from_numpy(whole.labels))
+    for ours, expected in zip(joined.read(batches), one.read(batches), strict=True):
+        assert torch.equal(ours[0], expected[0])
+        assert torch.equal(ours[1], expected[1])
 
 
 def test_workers_need_no_socket_in_the_folder_of_temporary_files(

@@ -1,22 +1,95 @@
-"""The gate passes certain gains, and gives the reason when it withholds an update."""
+"""The gate submits what is expected to pay, and gives the reason when it withholds an update."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from decloud_pl.train.score.gate import Rules, Verdict, after_remedies, judge
+from decloud_pl.domain import Payout
+from decloud_pl.train.score.gate import Rules, expected_reward, judge
 from decloud_pl.train.score.scorer import Gain
 
 SURE = Gain(0.1, 0.8, 0.65, 0.74, 1000)
 UNSURE = Gain(0.8, 0.803, -0.004, 0.01, 1000)
 LOSS = Gain(0.8, 0.788, -0.031, 0.007, 1000)
 HERE = Rules("delta", 0.1, "delta")
+CERTAIN = dataclasses.replace(HERE, min_gain=0.0)
+SOL = 10**9
+
+
+def paying(pool: int, trainers: int) -> Rules:
+    return dataclasses.replace(HERE, payout=Payout(pool, trainers, 5000))
+
+
+@pytest.mark.parametrize(
+    ("trainers", "chance", "share"),
+    [
+        (1, 1.0, 1.0),
+        (1, 0.0, 1.0),  # nobody else can gain, so the validator shares equally
+        (2, 1.0, 0.5),
+        (2, 0.5, 0.375),  # 0.5 as we gain, and half of 0.5 as nobody does, of one half
+        (2, 0.0, 0.25),
+        (4, 1.0, 0.25),
+        (4, 0.0, 0.03125),
+        (10, 0.0, 0.1 / 512),
+    ],
+)
+def test_the_expected_reward(trainers: int, chance: float, share: float) -> None:
+    assert expected_reward(Payout(SOL, trainers, 5000), chance) == pytest.approx(share * SOL, abs=1)
+
+
+@given(st.integers(1, 255), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**64))
+def test_a_better_chance_never_earns_less_and_nothing_earns_more_than_the_pool(
+    trainers: int, one: float, other: float, pool: int
+) -> None:
+    less, more = (expected_reward(Payout(pool, trainers, 5000), chance) for chance in sorted((one, other)))
+    assert 0 <= less <= more <= pool * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "chance"), [(-0.01, 0.01, 0.5), (0.0, 0.02, 0.975), (-0.02, 0.0, 0.025), (0.3, 0.3, 1.0)]
+)
+def test_the_interval_gives_the_chance_of_a_gain(low: float, high: float, chance: float) -> None:
+    assert Gain(0.5, 0.5 + (low + high) / 2, low, high, 100).chance == pytest.approx(chance, abs=1e-3)
+
+
+def test_an_update_that_earns_less_than_the_fee_is_withheld() -> None:
+    lost = Gain(0.8, 0.5, -0.32, -0.28, 1000)
+    assert judge(paying(20_000_000, 10), lost).withheld == (
+        "the update is expected to earn 0.000003906 SOL, less than the fee of 0.000005 SOL"
+    )
+    assert judge(paying(30_000_000, 10), lost).passed  # of this pool, the equal split alone earns the fee
+    assert str(judge(paying(9_000, 2), SURE)) == (
+        "Nothing will be submitted: the update is expected to earn 0.0000045 SOL, less than the fee of 0.000005 SOL."
+    )
+    assert judge(paying(10_000, 2), SURE).passed
+
+
+def test_a_gain_that_may_be_chance_is_submitted_and_says_what_it_may_earn() -> None:
+    verdict = judge(paying(SOL, 1), UNSURE, other=LOSS)
+    assert verdict.passed
+    assert str(verdict) == (
+        "On held-out data the update gains 0.3 points (95 % interval for a validator's result: -0.4 to 1.0). "
+        "It is expected to earn 1 SOL."
+    )
+
+
+def test_without_a_reward_nothing_is_withheld_for_its_gain() -> None:
+    assert judge(HERE, LOSS).passed
+    assert judge(HERE, SURE).passed
+
+
+def test_a_bar_of_the_users_own_replaces_the_comparison_with_the_fee() -> None:
+    worthless = dataclasses.replace(paying(1, 10), min_gain=0.0)
+    assert judge(worthless, SURE).passed
+    assert not judge(dataclasses.replace(paying(SOL, 1), min_gain=0.0), UNSURE).passed
 
 
 def test_what_surely_gains_passes_and_says_by_how_much() -> None:
-    verdict = judge(HERE, SURE)
+    verdict = judge(CERTAIN, SURE)
     assert verdict.passed
     assert str(verdict) == (
         "On held-out data the update gains 70.0 points (95 % interval for a validator's result: 65.0 to 74.0)."
@@ -31,8 +104,8 @@ def test_the_lower_end_counts_and_must_be_above_the_minimum(least: float, passes
     assert (f"update.min_gain={least:g}" in verdict.withheld) is not passes
 
 
-def test_a_gain_that_may_be_chance_is_withheld() -> None:
-    verdict = judge(HERE, UNSURE, other=LOSS)
+def test_with_a_bar_a_gain_that_may_be_chance_is_withheld() -> None:
+    verdict = judge(CERTAIN, UNSURE, other=LOSS)
     assert verdict.withheld == (
         "as this network's validators read it (delta), the update gains 0.3 points (95 % interval for a validator's "
         "result: -0.4 to 1.0), so a gain of more than 0 is not certain"
@@ -58,11 +131,9 @@ def test_a_file_that_gains_in_the_reading_it_was_not_written_for_is_told_too() -
     assert verdict.misread
 
 
-def test_what_was_tried_in_vain_is_said() -> None:
-    withheld = Verdict(LOSS, "it loses")
-    assert after_remedies(withheld, ["scale"]).withheld == "it loses; scale did not help"
-    assert after_remedies(withheld, ["scale", "average", "lower_rate"]).withheld == (
-        "it loses; scale, average and lower_rate did not help"
-    )
-    assert after_remedies(withheld, []) == withheld
-    assert after_remedies(Verdict(SURE), ["scale"]) == Verdict(SURE)
+def test_a_file_is_misread_only_if_the_other_reading_is_clearly_better() -> None:
+    slightly = Gain(0.8, 0.806, 0.001, 0.011, 1000)
+    assert judge(paying(SOL, 1), UNSURE, other=slightly).passed
+    misread = judge(paying(SOL, 1), LOSS, other=SURE)
+    assert misread.misread
+    assert misread.withheld

@@ -207,7 +207,7 @@ def train(setup: FitSetup, *, supervisor: Supervisor | None = None) -> tuple[Upd
     callbacks = RoundCallbacks.of(setup, network, judge, supervisor)
     setup.fit(module, callbacks.in_order, checkpoint=setup.round.folder / CHECKPOINT_FILE).run()
     assert callbacks.outbox.update is not None
-    return Finisher(setup, judge, callbacks, supervisor)(callbacks.outbox.update, network), callbacks
+    return Finisher(setup, judge, callbacks, supervisor)(callbacks.outbox.update), callbacks
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ AVERAGED = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "trainer.limit_v
     ids=str,
 )
 def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], make_setup: MakeSetup) -> None:
-    whole = ("epochs=3", "max_batches=4", "learning_rate=0.01", "update.remedies=[]", *course)
+    whole = ("epochs=3", "max_batches=4", "learning_rate=0.01", "update.candidates=[]", *course)
     expected, _ = train(make_setup("whole", *whole))
     steps: list[int] = []
 
@@ -464,8 +464,9 @@ def test_a_training_resumes_bit_for_bit(stop_at: int, course: tuple[str, ...], m
 
 def test_early_stopping_ends_the_fit(make_setup: MakeSetup) -> None:
     course = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "learning_rate=1e-12", "max_batches=4")
+    gate = ("update.candidates=[]", "update.min_gain=0")
     heard: list[Progress] = []
-    setup = make_setup("out", *course, "optimizer=sgd", "epochs=9", "update.remedies=[]")
+    setup = make_setup("out", *course, "optimizer=sgd", "epochs=9", *gate)
     update, _ = train(setup, supervisor=Supervisor(heard.append))
     # The training learns nothing, so the second validation is not better than the first.
     assert [progress.stage for progress in heard].count("evaluate") == 2
@@ -475,7 +476,8 @@ def test_early_stopping_ends_the_fit(make_setup: MakeSetup) -> None:
 
 def test_stochastic_weight_averaging_is_submitted(make_setup: MakeSetup) -> None:
     """The fit ends with weights that no validation saw. They are scored, and used if they are the best."""
-    course = ("epochs=4", "learning_rate=0.01", "max_batches=20", "trainer.limit_val_batches=0", "update.dtype=float32")
+    fit = ("epochs=4", "learning_rate=0.01", "max_batches=20", "trainer.limit_val_batches=0")
+    course = (*fit, "update.dtype=float32", "update.candidates=[]")
     averages = ("callbacks=swa", "callbacks.swa.swa_epoch_start=1", "callbacks.swa.swa_lrs=0.01")
     update, callbacks = train(make_setup("out", *course, *averages))
     assert update.withheld == ""

@@ -15,6 +15,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from decloud_pl.domain import Payout
 from decloud_pl.errors import (
     ConfigError,
     MachineShortage,
@@ -47,7 +48,7 @@ def changed(plan: TrainingPlan, **fields: Any) -> TrainingPlan:
 
 @pytest.mark.parametrize("damage", ["absent", "no YAML", "another version"])
 def test_a_plan_survives_its_files(damage: str, make_plan: MakePlan) -> None:
-    made = make_plan("out", finish_by=12.5, given=("optimizer",), allow_packages=("mine",))
+    made = make_plan("out", finish_by=12.5, given=("optimizer",), allow_packages=("mine",), payout=Payout(9, 2, 5000))
     folder = made.round.folder
     made.write(folder)
     assert TrainingPlan.read(folder) == made
@@ -121,7 +122,7 @@ def test_a_full_disk_is_named_and_costs_no_attempt(make_plan: MakePlan) -> None:
 
 
 def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make_plan: MakePlan) -> None:
-    wrong = make_plan("a", "update.remedies=[scale,average,lower_rate]", read_as="gradient")
+    wrong = make_plan("a", read_as="gradient")
     heard: list[Progress] = []
     update = train_round(wrong, Supervisor(heard.append))
     assert update is not None
@@ -129,8 +130,6 @@ def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make
     assert update.withheld.endswith("set update.convention=gradient")
     assert update.gain_low is not None
     assert update.gain_low < 0
-    # Validators would misread other weights too, so no remedy was tried.
-    assert "remedy" not in {progress.stage for progress in heard}
     assert heard[-1].note == f"Nothing will be submitted: {update.withheld}."
     # The training was complete. With the right convention, only the file is written again.
     heard.clear()
@@ -143,13 +142,25 @@ def test_an_update_that_validators_would_misread_is_withheld_with_the_cause(make
     assert not [progress for progress in heard if progress.stage == "fit" and progress.step]
 
 
+def test_the_reward_of_the_round_decides_whether_an_update_is_submitted(make_plan: MakePlan) -> None:
+    plan = make_plan("a", "max_batches=20", "update.candidates=[]", payout=Payout(4_000, 1, 5_000))
+    update = train_round(plan, Supervisor())
+    assert update is not None
+    assert update.withheld == "the update is expected to earn 0.000004 SOL, less than the fee of 0.000005 SOL"
+    heard: list[Progress] = []
+    update = train_round(changed(plan, payout=Payout(10_000, 2, 5_000)), Supervisor(heard.append))
+    assert update is not None
+    assert update.withheld == ""
+    assert heard[-1].note.endswith("It is expected to earn 0.000005 SOL.")
+
+
 def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePlan) -> None:
-    """A training that stops in the middle of the remedy resumes there."""
-    made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.remedies=[average,lower_rate]")
+    """A training that stops in the middle of the other training resumes there."""
+    made = make_plan("a", "learning_rate=0.05", "max_batches=40", "update.candidates=[ema,lower_rate]")
     heard: list[Progress] = []
     with pytest.raises(TrainingStopped):
         train_round(
-            made, Supervisor(heard.append, lambda: any(one.stage == "remedy" and one.step >= 20 for one in heard))
+            made, Supervisor(heard.append, lambda: any(one.stage == "choose" and one.step >= 20 for one in heard))
         )
     heard.clear()
     update = train_round(made, Supervisor(heard.append))
@@ -158,12 +169,12 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePl
     assert update.gain_low is not None
     assert update.gain is not None
     assert 0 < update.gain_low < update.gain
-    notes = [progress.note for progress in heard if progress.stage == "remedy" and progress.note]
-    assert notes[0].startswith("Remedy average: ")
-    assert "trained again at learning rate 0.005." in notes[-1]
-    steps = {stage: [one.step for one in heard if one.stage == stage and one.step] for stage in ("fit", "remedy")}
+    notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
+    assert notes[0].startswith("Of 2 candidates, ")
+    assert notes[-1] == "Trained again from the base model at learning rate 0.005."
+    steps = {stage: [one.step for one in heard if one.stage == stage and one.step] for stage in ("fit", "choose")}
     assert steps["fit"] == []
-    assert (steps["remedy"][0], steps["remedy"][-1]) == (21, 40)
+    assert (steps["choose"][0], steps["choose"][-1]) == (21, 40)
     assert str(cid_of_file(update.path, update.profile)) == update.cid
     assert sorted(path.name for path in made.round.folder.glob("*.pt")) == ["update.pt"]
 
@@ -171,14 +182,14 @@ def test_a_rate_that_is_too_high_is_mended_by_another_training(make_plan: MakePl
 def test_a_training_that_diverges_is_made_again_at_a_lower_rate(make_plan: MakePlan) -> None:
     course = ("max_batches=40", "optimizer=sgd", "learning_rate=0.5")
     heard: list[Progress] = []
-    update = train_round(make_plan("a", *course, "update.remedies=[scale,lower_rate]"), Supervisor(heard.append))
+    update = train_round(make_plan("a", *course, "update.candidates=[scale,lower_rate]"), Supervisor(heard.append))
     assert update is not None
     assert update.withheld == ""
-    notes = [progress.note for progress in heard if progress.stage == "remedy" and progress.note]
+    notes = [progress.note for progress in heard if progress.stage == "choose" and progress.note]
     assert notes[0] == "The training diverged: conv1.bias has values that are not finite."
-    assert notes[-1] == "Remedy lower_rate: trained again at learning rate 0.05."
+    assert notes[-1] == "Trained again from the base model at learning rate 0.05."
     with pytest.raises(TrainingDiverged):
-        train_round(make_plan("b", *course, "update.remedies=[]"), Supervisor())
+        train_round(make_plan("b", *course, "update.candidates=[]"), Supervisor())
 
 
 def test_in_an_experiment_the_score_is_of_the_test_split(make_plan: MakePlan) -> None:

@@ -192,7 +192,7 @@ def late(bench: Bench, *overrides: str) -> int:
     heard: list[Progress] = []
     clock = iter([0.0] * 2)
     supervisor = Supervisor(heard.append, monotonic=lambda: next(clock, 100.0), finish_at=50.0)
-    fit = bench.round(*overrides, "update.remedies=[]", supervisor=supervisor)
+    fit = bench.round(*overrides, "update.candidates=[]", supervisor=supervisor)
     return fit.trainer.global_step
 
 

@@ -207,6 +207,7 @@ def test_a_worker_on_two_devices(make_plan: Callable[..., TrainingPlan]) -> None
         "baseline",
         "fit",
         "evaluate",
+        "choose",
         "encode",
         "score",
     }

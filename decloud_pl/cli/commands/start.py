@@ -22,7 +22,7 @@ from decloud_pl.cli.arguments import Override, command, given, overrides
 _DATASET = "data sets to train for, separated by commas"
 _PRESET = "a preset; `decloud-trainer config --preset list` lists them"
 _NO_TRAIN = "join and claim, but do not train; `decloud-trainer train` does"
-_FORCE = "also submit updates without a gain, including those withheld before"
+_FORCE = "also submit updates that would be withheld, or were before"
 
 
 @command(__doc__)

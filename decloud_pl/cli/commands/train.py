@@ -1,7 +1,7 @@
 """Train, pin and submit for one round.
 
 Waits until the validator starts the training of a round you joined, then trains, pins the update and submits it. An
-update without a gain is withheld.
+update that is expected to earn less than the fee is withheld.
 
 Examples:
   decloud-trainer train 42
@@ -21,7 +21,7 @@ from decloud_pl.cli.arguments import Override, as_json, command, given, override
 @round_id
 @click.option("--epochs", type=Override(), metavar="N", help="epochs of this training")
 @click.option("--max-batches", type=Override(), metavar="N", help="batches per epoch, 0 for all")
-@click.option("--force", is_flag=True, help="also submit an update without a gain, including one withheld before")
+@click.option("--force", is_flag=True, help="also submit an update that would be withheld, or was before")
 @as_json
 @overrides
 def run(round_id: int, force: bool, as_json: bool, overrides: list[str], **options: str | None) -> int:

@@ -15,8 +15,10 @@ _STAGES = {
     "prepare": "preparing",
     "probe": "searching the learning rate",
     "evaluate": "measuring the accuracy",
+    "choose": "choosing the weights",
     "encode": "writing the update",
     "score": "scoring",
+    "last fit": "training on all the data",
 }
 
 

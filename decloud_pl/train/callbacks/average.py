@@ -1,7 +1,8 @@
-"""The uniform average of weights over the last part of a fit (https://arxiv.org/abs/1803.05407)."""
+"""Averages of a fit's weights: over its last part (https://arxiv.org/abs/1803.05407), and exponentially moving."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,17 +12,20 @@ from torch import nn
 
 State = Mapping[str, torch.Tensor]
 
+_UNKNOWN_TOTAL = 50
+
 
 class AverageWeights(Callback):
-    """Keep the mean of the weights at evenly spaced steps in the last part of a fit, on rank zero.
+    """Average the weights at evenly spaced steps, on rank zero.
 
-    Put it before the callback that writes checkpoints, because they include the mean. ``count`` is the number of
-    snapshots in the mean.
+    Put it before the callback that writes checkpoints, because they include the averages. ``count`` is the number of
+    snapshots in the mean, and ``seen`` that in the moving average.
 
     Args:
         network: the trained network. The default is the module itself.
-        share: the last part of the fit, as a share of its steps.
-        snapshots: approximate number of snapshots.
+        share: the last part of the fit that the mean is taken of, as a share of the fit's steps.
+        snapshots: approximate number of snapshots in that part. The moving average uses snapshots of the whole fit.
+        decay: weight of the moving average against the next snapshot.
     """
 
     def __init__(
@@ -30,42 +34,62 @@ class AverageWeights(Callback):
         network: nn.Module | None = None,
         share: float = 0.25,
         snapshots: int = 20,
+        decay: float = 0.8,
     ) -> None:
         self._network = network
         self._share = share
         self._snapshots = snapshots
+        self._decay = decay
         self._step = -1
         self.count = 0
+        self.seen = 0
         self._mean: dict[str, torch.Tensor] = {}
+        self._moving: dict[str, torch.Tensor] = {}
 
     def weights(self, network: nn.Module) -> State:
-        """Return the average. Values that are not floating-point numbers come from the network."""
-        own = network.state_dict()
-        return {
-            name: self._mean[name].to(tensor.dtype) if name in self._mean else tensor.detach().cpu()
-            for name, tensor in own.items()
-        }
+        """Return the mean. Values that are not floating-point numbers come from the network."""
+        return _in_place_of(network, self._mean)
+
+    def moving(self, network: nn.Module) -> State:
+        """Return the moving average. Values that are not floating-point numbers come from the network."""
+        return _in_place_of(network, self._moving)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        total, step = int(trainer.estimated_stepping_batches), trainer.global_step
+        planned, step = trainer.estimated_stepping_batches, trainer.global_step
+        total = 0 if math.isinf(planned) else int(planned)
         last = max(1, round(total * self._share))
-        every = max(1, last // self._snapshots)
-        if not trainer.is_global_zero or step == self._step or step <= total - last or (total - step) % every:
+        every = max(1, last // self._snapshots) if total else _UNKNOWN_TOTAL
+        if not trainer.is_global_zero or step == self._step or (total - step) % every:
             return
         self._step = step
-        self.count += 1
+        self.seen += 1
+        averages = [(self._moving, 1.0 if self.seen == 1 else 1 - self._decay)]
+        if total - last < step <= total:
+            self.count += 1
+            averages.append((self._mean, 1 / self.count))
         for name, tensor in (self._network or pl_module).state_dict().items():
             if tensor.is_floating_point():
                 value = tensor.detach().to("cpu", torch.float32, copy=True)
-                mean = self._mean.setdefault(name, torch.zeros_like(value))
-                mean += (value - mean) / self.count
+                for average, weight in averages:
+                    entry = average.setdefault(name, torch.zeros_like(value))
+                    entry += (value - entry) * weight
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self._step, "count": self.count, "mean": self._mean}
+        counts = {"step": self._step, "count": self.count, "seen": self.seen}
+        return {**counts, "mean": self._mean, "moving": self._moving}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._step = state_dict["step"]
         self.count = state_dict["count"]
+        self.seen = state_dict["seen"]
         self._mean = state_dict["mean"]
+        self._moving = state_dict["moving"]
+
+
+def _in_place_of(network: nn.Module, average: State) -> State:
+    return {
+        name: average[name].to(tensor.dtype) if name in average else tensor.detach().cpu()
+        for name, tensor in network.state_dict().items()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 State = Mapping[str, torch.Tensor]
+
+_UNKNOWN = -1.0
 
 
 class BestWeights(Callback):
@@ -23,6 +25,7 @@ class BestWeights(Callback):
         score: returns the accuracy of a state on the same data, for weights that were not validated; None if unknown.
         report: called with each accuracy, 0 to 1.
         by_score: choose by ``score`` if it returns an accuracy. Set it if the verdict uses part of the validation data.
+        keep: how many of the best weights to keep.
     """
 
     def __init__(
@@ -32,19 +35,25 @@ class BestWeights(Callback):
         score: Callable[[State], float | None] = lambda _: None,
         report: Callable[[float], None] = lambda _: None,
         by_score: bool = False,
+        keep: int = 1,
     ) -> None:
         self._network = network
         self._score = score
         self._report = report
         self._by_score = by_score
-        self._accuracy = -1.0
-        self._weights: dict[str, torch.Tensor] = {}
+        self._keep = keep
+        self._kept: list[tuple[float, State]] = []  # the best first
         self._seen = 0.0  # identifies the weights that were validated last
 
     @property
     def accuracy(self) -> float | None:
         """Accuracy of the best weights, 0 to 1; None before the first validation."""
-        return None if self._accuracy < 0 else self._accuracy
+        return None if not self._kept or self._kept[0][0] == _UNKNOWN else self._kept[0][0]
+
+    @property
+    def kept(self) -> Sequence[tuple[float, State]]:
+        """The weights with their accuracies, the best first."""
+        return self._kept
 
     def weights(self, network: nn.Module) -> State:
         """Return the best weights: those of the best validation, or the network's own if no validation beats them.
@@ -54,17 +63,12 @@ class BestWeights(Callback):
         """
         state = network.state_dict()
         last = _digest(state)
-        if not self._weights or last != self._seen:
+        if not self._kept or last != self._seen:
             self._seen = last
             accuracy = self._score(state)
-            if not self._weights or (accuracy is not None and accuracy >= self._accuracy):
-                self._weights = _copied(state)
-                self._accuracy = self._accuracy if accuracy is None else accuracy
-        return self._weights
-
-    def score(self, state: State) -> float | None:
-        """Return the accuracy of a state on the validation data. That of the best weights is not measured again."""
-        return self.accuracy if state is self._weights else self._score(state)
+            if not self._kept or accuracy is not None:
+                self._add(_UNKNOWN if accuracy is None else accuracy, _copied(state))
+        return self._kept[0][1]
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Every process must read the metric, which sums over all of them.
@@ -75,18 +79,20 @@ class BestWeights(Callback):
         scored = self._score(state) if self._by_score else None
         accuracy = float(measured) if scored is None else scored
         self._seen = _digest(state)
-        # Of two equally good states, the later one has trained on more data.
-        if accuracy >= self._accuracy:
-            self._accuracy, self._weights = accuracy, state
+        self._add(accuracy, state)
         self._report(accuracy)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"accuracy": self._accuracy, "weights": self._weights, "seen": self._seen}
+        return {"kept": self._kept, "seen": self._seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._accuracy = state_dict["accuracy"]
-        self._weights = state_dict["weights"]
+        self._kept = state_dict["kept"]
         self._seen = state_dict["seen"]
+
+    def _add(self, accuracy: float, state: State) -> None:
+        # Of equally good states, the later one has trained on more data.
+        place = sum(other > accuracy for other, _ in self._kept)
+        self._kept = [*self._kept[:place], (accuracy, state), *self._kept[place:]][: self._keep]
 
 
 def _copied(state: State) -> dict[str, torch.Tensor]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
@@ -19,8 +17,8 @@ from decloud_pl.train.fit.setup import FitSetup
 from decloud_pl.train.fit.trainer import make_callbacks
 from decloud_pl.train.plan import CHECKPOINT_FILE, UPDATE_FILE
 from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.score.choice import SOUP_CHECKPOINTS, Choice, seconds_after_the_fit
 from decloud_pl.train.score.judge import Judge
-from decloud_pl.train.score.remedies import seconds_after_the_fit
 from decloud_pl.train.update.writing import UpdateWriter
 
 
@@ -38,11 +36,11 @@ class Outbox:
 class RoundCallbacks:
     """The callbacks that a round adds to the user's callbacks.
 
-    ``in_order`` has all of them, including the user's. ``average`` is None if no remedy needs it.
+    ``in_order`` has all of them, including the user's.
     """
 
     best: BestWeights
-    average: AverageWeights | None
+    choice: Choice
     baseline: BaselineCallback
     writer: UpdateWriter
     outbox: Outbox
@@ -62,19 +60,23 @@ class RoundCallbacks:
         def base_scored(trainer: Trainer, accuracy: float | None, seconds: float) -> None:
             supervisor.report(Progress("baseline", step=trainer.global_step, accuracy=accuracy))
             if deadline is not None:
-                deadline.reserve(seconds_after_the_fit(setup.remedies, seconds))
+                deadline.reserve(seconds_after_the_fit(names, seconds))
 
         def stopped(trainer: Trainer) -> None:
             step, total = trainer.global_step, trainer.estimated_stepping_batches
             supervisor.note("fit", f"Stopped after {step:,} of {total:,} steps to meet the round's deadline.")
 
-        best = BestWeights(network=network, score=judge.select, report=evaluated, by_score=setup.source is None)
-        average = AverageWeights(network=network) if "average" in setup.remedies else None
+        names = setup.candidates
+        keep = SOUP_CHECKPOINTS if "soup" in names else 1
+        by_score = setup.source is None
+        best = BestWeights(network=network, score=judge.select, report=evaluated, by_score=by_score, keep=keep)
+        average = AverageWeights(network=network) if {"ema", "average"} & set(names) else None
         deadline: DeadlineCallback | None = None
         if supervisor.finish_at is not None:
             deadline = DeadlineCallback(supervisor.finish_at, monotonic=supervisor.monotonic, on_stop=stopped)
         baseline = BaselineCallback(judge.base_accuracy, on_scored=base_scored, monotonic=supervisor.monotonic)
-        writer = judge.writer(setup.config.update, score=best.score, note=lambda text: supervisor.note("encode", text))
+        choice = Choice(setup.state, names, best, average, judge.select, supervisor, lambda: baseline.seconds)
+        writer = judge.writer(setup.config.update, note=lambda text: supervisor.note("encode", text))
         outbox = Outbox()
         delta = DeltaCallback(
             setup.state,
@@ -82,7 +84,7 @@ class RoundCallbacks:
             path=setup.round.folder / UPDATE_FILE,
             network_of=lambda _: network,
             writer=writer,
-            weights_of=best.weights,
+            weights_of=choice,
             stopped_early=lambda: deadline is not None and deadline.stopped,
         )
         callbacks = [
@@ -95,8 +97,4 @@ class RoundCallbacks:
             setup.checkpoints(setup.round.folder / CHECKPOINT_FILE, supervisor),  # after the callbacks that it saves
             delta,
         ]
-        return cls(best, average, baseline, writer, outbox, [one for one in callbacks if one is not None])
-
-    def averaged(self, network: nn.Module) -> Mapping[str, torch.Tensor] | None:
-        """Return the average over the fit's last part, or None if there is no average."""
-        return None if self.average is None or not self.average.count else self.average.weights(network)
+        return cls(best, choice, baseline, writer, outbox, [one for one in callbacks if one is not None])

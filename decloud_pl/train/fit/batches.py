@@ -82,6 +82,24 @@ class StreamReader:
             yield (rows[0].pin_memory(), rows[1].pin_memory()) if self._pinned else rows
 
 
+class JoinedReader:
+    """The rows of two readers, those of the second one after those of the first one."""
+
+    def __init__(self, first: BatchReader, second: BatchReader) -> None:
+        self._first = first
+        self._second = second
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def read(self, batches: Sequence[torch.Tensor]) -> Iterator[Rows]:
+        count = len(self._first)
+        first = self._first.read([batch[batch < count] for batch in batches])
+        second = self._second.read([batch[batch >= count] - count for batch in batches])
+        for (rows, labels), (other_rows, other_labels) in zip(first, second, strict=True):
+            yield torch.cat([rows, other_rows]), torch.cat([labels, other_labels])
+
+
 def _workers_can_start() -> bool:
     """Return whether worker processes can start. They need locks, which are files in /dev/shm, and pipes."""
     try:

@@ -11,7 +11,15 @@ from lightning.pytorch import LightningDataModule
 
 from decloud_pl.data.source import Source, SplitName
 from decloud_pl.models.spec import InputSpec
-from decloud_pl.train.fit.batches import BatchReader, BatchStream, MemoryReader, Rows, StreamReader, packed_bytes
+from decloud_pl.train.fit.batches import (
+    BatchReader,
+    BatchStream,
+    JoinedReader,
+    MemoryReader,
+    Rows,
+    StreamReader,
+    packed_bytes,
+)
 from decloud_pl.train.fit.encoding import encoder_for
 from decloud_pl.train.score.scorer import HeldOut, Scorer
 
@@ -76,6 +84,15 @@ class RoundDataModule(LightningDataModule):
         )
         other.held_out = self.held_out
         other._readers = self._readers  # private, but of the same class
+        return other
+
+    def with_held_out(self) -> RoundDataModule:
+        """Return the same data for another fit, whose training data include the held-out part."""
+        other = self.again()
+        other._readers = {  # noqa: SLF001  # of the same class
+            **self._readers,
+            "train": JoinedReader(self._reader("train"), self._reader("held_out")),
+        }
         return other
 
     def train_dataloader(self) -> BatchStream:

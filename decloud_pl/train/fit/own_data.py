@@ -78,9 +78,9 @@ class _RowScorer(Scorer):
     def inputs(self, packed: torch.Tensor) -> torch.Tensor:
         return packed
 
-    def hits(self, network: torch.nn.Module) -> torch.Tensor:
+    def predictions(self, network: torch.nn.Module) -> torch.Tensor:
         try:
-            return super().hits(network)
+            return super().predictions(network)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             # The user's module may transform a batch before the network. The gate runs only the network.
             reason = first_line(error)

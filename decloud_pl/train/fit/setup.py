@@ -18,7 +18,7 @@ from torch import nn
 from decloud_pl.build import build
 from decloud_pl.config.training import TrainingConfig
 from decloud_pl.data.source import Source
-from decloud_pl.domain import RemedyName
+from decloud_pl.domain import CandidateName
 from decloud_pl.models.registry import build as build_network
 from decloud_pl.models.spec import BaseModel
 from decloud_pl.train.fit.checkpoints import CheckpointCallback, usable
@@ -42,6 +42,9 @@ from decloud_pl.train.score.judge import Halves, Judge
 logger = logging.getLogger(__name__)
 
 State = dict[str, torch.Tensor]
+
+LOWER_RATE = 0.1
+"""Factor of the learning rate in further trainings of a round."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +89,23 @@ class FitSetup:
         return self.data.source if isinstance(self.data, RoundDataModule) else None
 
     @property
-    def remedies(self) -> tuple[RemedyName, ...]:
-        """The remedies for an update that would be withheld; empty in an experiment, which scores it unchanged."""
-        wanted = () if self.round.score_split == "test" else self.config.update.remedies
-        return cast(tuple[RemedyName, ...], tuple(wanted))
+    def candidates(self) -> tuple[CandidateName, ...]:
+        """The candidates for the update. An experiment trains once, so that its score belongs to its settings."""
+        once = self.round.score_split == "test"
+        wanted = [name for name in self.config.update.candidates if not (once and name == "lower_rate")]
+        return cast(tuple[CandidateName, ...], tuple(wanted))
 
     def with_nodes(self, **nodes: Any) -> FitSetup:
         """Return the same setup with some nodes of the configuration replaced."""
         config = dataclasses.replace(self.config, **nodes)
         return dataclasses.replace(self, plan=dataclasses.replace(self.plan, config=config))
+
+    def slower(self, factor: float) -> FitSetup | None:
+        """Return the same setup at a lower learning rate; None if the optimizer's settings have no lr."""
+        rate = self.config.optimizer.get("lr")
+        if self.has_own_optimizer or not isinstance(rate, (int, float)) or isinstance(rate, bool):
+            return None
+        return self.with_nodes(optimizer={**self.config.optimizer, "lr": rate * factor})
 
     def network(self) -> nn.Module:
         """Return a new network with the base model's weights."""
@@ -104,7 +115,8 @@ class FitSetup:
 
     def judge(self) -> Judge:
         round_, source = self.round, self.source
-        rules = Rules(round_.read_as, round_.gradient_rate, round_.convention, self.config.update.min_gain)
+        bar = self.config.update.min_gain
+        rules = Rules(round_.read_as, round_.gradient_rate, round_.convention, bar, round_.payout)
         held_out: Halves | None = None
         if isinstance(self.data, RoundDataModule):
             held_out = self.data.held_out

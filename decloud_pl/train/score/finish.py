@@ -1,4 +1,4 @@
-"""Turn a finished fit into an update with a verdict, and apply remedies if the gate would withhold it."""
+"""Turn a finished fit into an update with a verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback, seed_everything
-from torch import nn
 
 from decloud_pl.domain import Update
 from decloud_pl.errors import TrainingDiverged
@@ -17,21 +16,13 @@ from decloud_pl.train.callbacks.best import BestWeights
 from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
 from decloud_pl.train.callbacks.in_round import RoundCallbacks
 from decloud_pl.train.fit.deadline import DeadlineCallback
-from decloud_pl.train.fit.setup import FitSetup
+from decloud_pl.train.fit.setup import LOWER_RATE, FitSetup
 from decloud_pl.train.fit.trainer import make_callbacks
 from decloud_pl.train.progress import Progress, Supervisor
+from decloud_pl.train.score.choice import LEAST_TRAINING, SLACK, WRITE_AND_JUDGE
 from decloud_pl.train.score.gate import Verdict, described
 from decloud_pl.train.score.judge import Judge
-from decloud_pl.train.score.remedies import (
-    LEAST_TRAINING,
-    LINE_SEARCH,
-    LOWER_RATE,
-    SLACK,
-    WRITE_AND_JUDGE,
-    Remedy,
-    improve,
-    rescaled,
-)
+from decloud_pl.train.score.last_fit import LastFit
 from decloud_pl.train.score.scorer import Scorer
 
 State = Mapping[str, torch.Tensor]
@@ -41,7 +32,7 @@ LOWER_RATE_CHECKPOINT = "lower-rate.ckpt"
 
 @dataclass(frozen=True)
 class Finisher:
-    """Judges the update of a fit, and tries the remedies if it would be withheld.
+    """Judges the update of a fit. Before that, it trains again at a lower rate if the fit diverged or may gain nothing.
 
     ``processes`` is the number of processes that trained together. This one is the first; the others have ended.
     """
@@ -52,27 +43,40 @@ class Finisher:
     supervisor: Supervisor
     processes: int = 1
 
-    def __call__(self, update: Update, network: nn.Module) -> Update:
-        """Return the fit's update with its verdict, or a better update from a remedy.
-
-        Args:
-            update: the fit's update.
-            network: the trained network.
+    def __call__(self, update: Update) -> Update:
+        """Return the fit's update, or one of another training, with its verdict.
 
         Raises:
             TrainingStopped: a stop was requested. A restart repeats all of this.
         """
-        verdict = self.judge.verdict(update.path)
-        better, verdict = improve(
-            update,
-            verdict,
-            self._remedies(network),
-            write=lambda path, weights: self.callbacks.writer.write(path, weights)[0],
-            judge=self.judge.verdict,
-            supervisor=self.supervisor,
-        )
-        update = dataclasses.replace(better, stopped_early=update.stopped_early)
-        return self._with(update, verdict)
+        update = self._or_of_a_lower_rate(update)
+        return self._with(update, self.judge.verdict(update.path))
+
+    def with_last_fit(self, update: Update, *, steps: int) -> Update:
+        """Return a judged update, or that of a last fit. ``steps`` is the number of steps of the judged training."""
+        if self.processes > 1:
+            return update
+        seconds = self.callbacks.baseline.seconds
+        last = LastFit(self.setup, self.judge, self.callbacks.writer, self.supervisor, steps, seconds)
+        return last.after(update)
+
+    def _or_of_a_lower_rate(self, update: Update) -> Update:
+        choice = self.callbacks.choice
+        if "lower_rate" not in choice.candidates or self.judge.seems_certain(choice.weights):
+            return update
+        self.supervisor.check_stop()
+        if self.supervisor.time_left() < (LEAST_TRAINING + WRITE_AND_JUDGE) * choice.seconds():
+            self.supervisor.note("choose", "No time is left to train again at a lower learning rate.")
+            return update
+        try:
+            weights, words = self._train_again()
+        except TrainingDiverged as error:
+            weights, words = None, error.message
+        self.supervisor.note("choose", words)
+        if weights is None or (self.judge.select(weights) or 0.0) <= (choice.accuracy or 0.0):
+            return update
+        better, _ = self.callbacks.writer.write(update.path, weights)
+        return dataclasses.replace(better, stopped_early=update.stopped_early)
 
     def instead(self, diverged: TrainingDiverged, path: Path) -> Update:
         """Return the update of another training at a lower rate, after a training that diverged.
@@ -81,11 +85,11 @@ class Finisher:
             TrainingDiverged: that training diverged too, or the plan does not allow it, or it is not possible.
             TrainingStopped: a stop was requested.
         """
-        if "lower_rate" not in self.setup.remedies:
+        if "lower_rate" not in self.setup.candidates:
             raise diverged
-        self.supervisor.note("remedy", diverged.message)
+        self.supervisor.note("choose", diverged.message)
         weights, words = self._train_again()
-        self.supervisor.note("remedy", f"Remedy lower_rate: {words}")
+        self.supervisor.note("choose", words)
         if weights is None:
             raise diverged
         update, _ = self.callbacks.writer.write(path, weights)
@@ -95,7 +99,7 @@ class Finisher:
         gain = verdict.gain
         if gain is None:
             self.supervisor.note("score", str(verdict))
-            return update
+            return dataclasses.replace(update, withheld=verdict.withheld)
         before, after, note = gain.before, gain.after, str(verdict)
         source = self.setup.source
         if self.setup.round.score_split == "test" and source is not None:
@@ -113,36 +117,15 @@ class Finisher:
             withheld=verdict.withheld,
         )
 
-    def _remedies(self, network: nn.Module) -> list[Remedy]:
-        seconds, best, select = self.callbacks.baseline.seconds, self.callbacks.best, self.judge.select
-
-        def scale() -> tuple[State | None, str]:
-            trained = best.weights(network)
-            return rescaled(self.setup.state, trained, select, trained_score=best.accuracy)
-
-        def average() -> tuple[State | None, str]:
-            weights = self.callbacks.averaged(network)
-            if weights is None:
-                return None, "the training ended before its last part, so there is no average."
-            return weights, "averaged the weights over the last part of the training."
-
-        known = (
-            Remedy("scale", (LINE_SEARCH + WRITE_AND_JUDGE) * seconds, scale),
-            Remedy("average", WRITE_AND_JUDGE * seconds, average),
-            Remedy("lower_rate", (LEAST_TRAINING + WRITE_AND_JUDGE) * seconds, self._train_again),
-        )
-        by_name = {remedy.name: remedy for remedy in known}
-        return [by_name[name] for name in self.setup.remedies]
-
     def _train_again(self) -> tuple[State | None, str]:
         """Fit again from the base model at a lower rate, with a separate checkpoint."""
-        rate = self.setup.config.optimizer.get("lr")
         if self.processes > 1:
-            return None, "not possible in a training with several processes."
-        if self.setup.has_own_optimizer or not isinstance(rate, (int, float)) or isinstance(rate, bool):
-            return None, "the optimizer's settings have no lr to lower."
-        setup = self.setup.with_nodes(optimizer={**self.setup.config.optimizer, "lr": rate * LOWER_RATE})
-        supervisor = self.supervisor.as_stage("remedy")
+            return None, "A training with several processes is not repeated at a lower learning rate."
+        setup = self.setup.slower(LOWER_RATE)
+        if setup is None:
+            return None, "The optimizer has no lr to lower."
+        rate = f"{setup.config.optimizer['lr']:g}"
+        supervisor = self.supervisor.as_stage("choose")
         seed_everything(setup.config.seed, workers=True, verbose=False)
         module = setup.module()
         network = trained_network(module, setup.state)
@@ -157,6 +140,6 @@ class Finisher:
             callbacks.append(DeadlineCallback(stop_at, monotonic=supervisor.monotonic))
         path = setup.round.folder / LOWER_RATE_CHECKPOINT
         callbacks.append(setup.checkpoints(path, supervisor))
-        supervisor.note("remedy", f"Training again from the base model at learning rate {rate * LOWER_RATE:g}.")
+        supervisor.note("choose", f"Training again from the base model at learning rate {rate}.")
         setup.fit(module, callbacks, checkpoint=path, logger=False).run()
-        return best.weights(network), f"trained again at learning rate {rate * LOWER_RATE:g}."
+        return best.weights(network), f"Trained again from the base model at learning rate {rate}."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from decloud_pl.domain import Convention
+from decloud_pl.domain import Convention, Payout, format_sol
 from decloud_pl.train.score.scorer import Gain
+
+_OTHERS_GAIN = 0.5
+"""Assumed probability that another trainer gains in a round in which we do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,17 +19,40 @@ class Rules:
         read_as: how this network's validators read an update.
         gradient_rate: η of the ``gradient`` convention.
         written_as: how this trainer writes an update.
-        min_gain: accuracy (0 to 1) that the lower end of the gain's interval must exceed.
+        min_gain: accuracy (0 to 1) that the lower end of the gain's interval must exceed; None compares the expected
+            reward with the fee instead.
+        payout: what submitting may earn and costs; None without a round.
     """
 
     read_as: Convention
     gradient_rate: float
     written_as: Convention
-    min_gain: float = 0.0
+    min_gain: float | None = None
+    payout: Payout | None = None
 
-    def passes(self, gain: Gain) -> bool:
-        """Return whether a gain is certainly large enough."""
-        return gain.low > self.min_gain
+    def is_certain(self, gain: Gain) -> bool:
+        """Return whether a gain is certainly larger than ``min_gain``, or than 0 if that is not set."""
+        return gain.low > (self.min_gain or 0.0)
+
+    def expected(self, gain: Gain) -> int | None:
+        """Return the lamports that submitting is expected to earn; None without a round."""
+        return None if self.payout is None else expected_reward(self.payout, gain.chance)
+
+
+def expected_reward(payout: Payout, chance: float) -> int:
+    """Return the lamports that a submission is expected to earn.
+
+    Validators share the pool in proportion to the gains. If no update gains, the submissions share it equally. Nothing
+    is known about the other trainers' updates, so we assume that they gain as much as this one where it gains. Where
+    it does not gain, we assume that each of them gains nothing in half of the cases, independently.
+
+    Args:
+        payout: of the round.
+        chance: probability (0 to 1) that the validator measures a gain.
+    """
+    trainers = max(1, payout.trainers)
+    nobody_gains = (1 - chance) * (1 - _OTHERS_GAIN) ** (trainers - 1)
+    return int(payout.pool * (chance + nobody_gains) / trainers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +65,7 @@ class Verdict:
             passes.
         misread: whether validators read the file in another convention than its own. Other weights would not help.
         unmeasured: why the gain was not measured.
+        expected: the lamports that submitting is expected to earn; None if it is unknown.
     """
 
     gain: Gain | None
@@ -47,6 +73,7 @@ class Verdict:
     withheld: str = ""
     misread: bool = False
     unmeasured: str = ""
+    expected: int | None = None
 
     @property
     def passed(self) -> bool:
@@ -57,7 +84,8 @@ class Verdict:
             return f"Nothing will be submitted: {self.withheld}."
         if self.gain is None:
             return f"The gain was not measured: {self.unmeasured}. The update is submitted."
-        return f"On held-out data the update {described(self.gain)}."
+        earns = "" if self.expected is None else f" It is expected to earn {format_sol(self.expected)}."
+        return f"On held-out data the update {described(self.gain)}.{earns}"
 
 
 def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
@@ -68,28 +96,31 @@ def judge(rules: Rules, gain: Gain, *, other: Gain | None = None) -> Verdict:
         gain: of the file as this network's validators read it.
         other: of the file as the other convention reads it; None if that was not scored.
     """
-    if rules.passes(gain):
-        return Verdict(gain)
+    expected = rules.expected(gain)
+    if rules.is_certain(gain):
+        return _by_reward(rules, gain, expected)
     how = f"gradient, rate {rules.gradient_rate:g}" if rules.read_as == "gradient" else "delta"
     reading = f"as this network's validators read it ({how}), the update {described(gain)}"
     another: Convention = "gradient" if rules.read_as == "delta" else "delta"
-    if other is not None and rules.passes(other):
+    if other is not None and rules.is_certain(other) and other.low > gain.high:
         reading += f"; read as {another}, it would gain {points(other.gain)}"
+        fix = f"set network.convention={another} if its validators read it that way"
         if rules.written_as == another:
-            return Verdict(gain, f"{reading}: set update.convention={rules.read_as}", misread=True)
-        return Verdict(
-            gain, f"{reading}: set network.convention={another} if its validators read it that way", misread=True
-        )
+            fix = f"set update.convention={rules.read_as}"
+        return Verdict(gain, f"{reading}: {fix}", misread=True, expected=expected)
+    if rules.min_gain is None:
+        return _by_reward(rules, gain, expected)
     least = f"update.min_gain={rules.min_gain:g}" if rules.min_gain else "0"
-    return Verdict(gain, f"{reading}, so a gain of more than {least} is not certain")
+    return Verdict(gain, f"{reading}, so a gain of more than {least} is not certain", expected=expected)
 
 
-def after_remedies(verdict: Verdict, tried: Sequence[str]) -> Verdict:
-    """Return the same verdict. A verdict that withholds also names the remedies that were tried."""
-    if verdict.passed or not tried:
-        return verdict
-    words = f"{', '.join(tried[:-1])} and {tried[-1]}" if len(tried) > 1 else tried[0]
-    return Verdict(verdict.gain, f"{verdict.withheld}; {words} did not help", verdict.misread)
+def _by_reward(rules: Rules, gain: Gain, expected: int | None) -> Verdict:
+    """Return the verdict that compares the expected reward with the fee. The user's own bar replaces it."""
+    payout = rules.payout
+    if payout is None or expected is None or rules.min_gain is not None or expected >= payout.fee:
+        return Verdict(gain, expected=expected)
+    earns, fee = format_sol(expected), format_sol(payout.fee)
+    return Verdict(gain, f"the update is expected to earn {earns}, less than the fee of {fee}", expected=expected)
 
 
 def described(gain: Gain) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from torch import nn
 
 from decloud_pl.config.training import UpdateConfig
 from decloud_pl.domain import Convention
+from decloud_pl.errors import first_line
+from decloud_pl.shortage import shortage
 from decloud_pl.train.fit.own_data import NotMeasured
 from decloud_pl.train.score import gate
 from decloud_pl.train.score.gate import Rules, Verdict
@@ -58,17 +61,15 @@ class Judge:
         self._parameters = frozenset(name for name, _ in network.named_parameters())
         self.unmeasured = "" if held_out is not None else "the data module has no validation data"
 
-    def writer(
-        self, update: UpdateConfig, *, score: Callable[[State], float | None], note: Callable[[str], None]
-    ) -> UpdateWriter:
-        """Return a writer with the user's settings. ``score`` chooses the encoding, on the half for choosing."""
+    def writer(self, update: UpdateConfig, *, note: Callable[[str], None]) -> UpdateWriter:
+        """Return a writer with the user's settings. The half for choosing decides about the encoding."""
         return UpdateWriter(
             self._base,
             convention=self._rules.written_as,
             gradient_rate=self._rules.gradient_rate,
             encoding=update.encoding,
             min_kept=update.min_kept,
-            score=score,
+            score=self.select,
             base_score=lambda: self.base_select,
             prepared=self.as_scored,
             note=note,
@@ -90,13 +91,24 @@ class Judge:
 
     def select(self, state: State) -> float | None:
         """Return the accuracy (0 to 1) of ``as_scored(state)`` on the half for choosing; None if not measured."""
-        hits = self._hits(lambda halves: halves.select, self.as_scored(state))
+        hits = self._select_hits(state)
         return None if hits is None else accuracy_of_hits(hits)
+
+    def seems_certain(self, state: State) -> bool:
+        """Return whether a state certainly gains on the half for choosing; True if that was not measured."""
+        before, after = self._base_select_hits, self._select_hits(state)
+        if before is None or after is None:
+            return True
+        return self._rules.is_certain(Gain.from_hits(before, after, self._test_samples))
 
     @cached_property
     def base_select(self) -> float | None:
         """The result of `select` for the base model."""
-        return self.select(self._base)
+        return None if self._base_select_hits is None else accuracy_of_hits(self._base_select_hits)
+
+    @cached_property
+    def _base_select_hits(self) -> torch.Tensor | None:
+        return self._select_hits(self._base)
 
     @cached_property
     def base_hits(self) -> torch.Tensor | None:
@@ -113,19 +125,40 @@ class Judge:
         return accuracy_of_hits(self.base_hits)
 
     def verdict(self, path: Path) -> Verdict:
-        """Read an update file and judge it. If it does not pass, read it in the other convention too, for the cause."""
-        entries: State = torch.load(path, weights_only=True)
+        """Read an update file and judge it. If its gain is not certain, read it in the other convention too."""
+        try:
+            entries: State = torch.load(path, weights_only=True)
+            refused = _not_finite(entries)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            if shortage(error) is not None:
+                raise
+            entries, refused = {}, first_line(error)
+        if refused:
+            return Verdict(None, f"validators cannot load the update: {refused}")
         gain = self._gain(entries, self._rules.read_as)
         if gain is None:
             return Verdict(None, unmeasured=self.unmeasured)
-        if self._rules.passes(gain):
+        if self._rules.is_certain(gain):
             return gate.judge(self._rules, gain)
         other = self._gain(entries, "gradient" if self._rules.read_as == "delta" else "delta")
         return gate.judge(self._rules, gain, other=other)
 
+    def agreement(self, one: Path, other: Path) -> float:
+        """Return the share of the held-out part on which two update files predict the same; 0 if it is not measured."""
+        if self._held_out is None or _not_finite(torch.load(other, weights_only=True)):
+            return 0.0
+        same: list[torch.Tensor] = []
+        for scorer in (self._held_out.select, self._held_out.judge):
+            first, second = (scorer.predictions_of(self._network, self.applied(path)) for path in (one, other))
+            same.append(first == second)
+        return accuracy_of_hits(torch.cat(same))
+
     def applied(self, path: Path) -> dict[str, torch.Tensor]:
         """Return the state that validators score for an update file."""
         return self._apply(torch.load(path, weights_only=True), self._rules.read_as)
+
+    def _select_hits(self, state: State) -> torch.Tensor | None:
+        return self._hits(lambda halves: halves.select, self.as_scored(state))
 
     def _hits(self, half: Callable[[Halves], Scorer], state: State) -> torch.Tensor | None:
         if self._held_out is None or self.unmeasured:
@@ -150,3 +183,12 @@ class Judge:
         if hits is None or self.base_hits is None:
             return None
         return Gain.from_hits(self.base_hits, hits, self._test_samples)
+
+
+def _not_finite(entries: State) -> str:
+    """Return why validators refuse the values of an update, or ""."""
+    for name, entry in entries.items():
+        values = entry.coalesce().values() if entry.layout is torch.sparse_coo else entry
+        if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+            return f"{name} has values that are not finite"
+    return ""

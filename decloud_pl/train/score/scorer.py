@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -51,7 +52,14 @@ class Scorer:
 
         The network's mode (training or evaluation) stays the same.
         """
-        return self._over_rows(network, lambda logits, labels: logits.argmax(1) == labels)
+        return self.predictions(network) == self.rows[1]
+
+    def predictions(self, network: nn.Module) -> torch.Tensor:
+        """Return the class with the largest logit for each sample: int64 (N,), in CPU memory.
+
+        The network's mode (training or evaluation) stays the same.
+        """
+        return self._over_rows(network, lambda logits, _: logits.argmax(1))
 
     def hits_and_ties(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
         """Load other weights into the network, where they stay, and return its hits and its number of ties.
@@ -68,7 +76,7 @@ class Scorer:
     def _over_rows(
         self, network: nn.Module, measure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
-        """Return what ``measure`` returns for the logits and labels of each batch, bool (N, …), in CPU memory."""
+        """Return what ``measure`` returns for the logits and labels of each batch, (N, …), in CPU memory."""
         packed, all_labels = self.rows
         was_training = network.training
         device = next(network.parameters()).device
@@ -79,12 +87,17 @@ class Scorer:
             labels = all_labels[start : start + _BATCH].to(device)
             found.append(measure(network(samples), labels))
         network.train(was_training)
-        return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.bool)
+        return torch.cat(found).cpu() if found else torch.zeros(0, dtype=torch.int64)
 
     def hits_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Load other weights into the network, where they stay, and return its hits."""
         network.load_state_dict(dict(state))
         return self.hits(network)
+
+    def predictions_of(self, network: nn.Module, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Load other weights into the network, where they stay, and return its predictions."""
+        network.load_state_dict(dict(state))
+        return self.predictions(network)
 
     def accuracy(self, network: nn.Module) -> float:
         """Return the share of hits, 0 to 1; 0 without samples."""
@@ -151,6 +164,14 @@ class Gain:
     def gain(self) -> float:
         """``after`` minus ``before``, -1 to 1."""
         return self.after - self.before
+
+    @property
+    def chance(self) -> float:
+        """Probability that the validator measures a gain, by the normal distribution of the interval."""
+        spread = (self.high - self.low) / (2 * _Z95)
+        if not spread:
+            return float(self.gain > 0)
+        return 1 - NormalDist((self.low + self.high) / 2, spread).cdf(0.0)
 
     @classmethod
     def from_hits(cls, before: torch.Tensor, after: torch.Tensor, population: int | None = None) -> Gain:

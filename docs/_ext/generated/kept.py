@@ -125,7 +125,7 @@ _STATES = {
     "waiting": "Joined. The validator has not started the training.",
     "overdue": "Joined, and the validator has not started the training by the join deadline.",
     "training": "The training runs, or waits for its next attempt.",
-    "withheld": "The update is finished. The daemon does not submit it, because it is not expected to pay.",
+    "withheld": "The update is finished. It is misread, or expected to earn less than the fee, so it is not submitted.",
     "publishing": "The daemon is pinning the update and reading it back.",
     "ready": "The update is published. The daemon submits it shortly before the deadline (`submit.when=late`).",
     "submitting": "The daemon is sending the transaction that submits the CID.",

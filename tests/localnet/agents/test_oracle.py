@@ -270,7 +270,7 @@ def test_batch_norms_are_paid_for_what_they_have_learnt(convention: Convention, 
     expected = Oracle(NORMALISED, trained, samples).baseline()
     oracle = Oracle(NORMALISED, model.base, samples)
     judge = Judge(NORMALISED.network(), model.base, None, Rules(convention, RATE, convention, 0.0))
-    writer = judge.writer(UpdateConfig(dtype="float32"), score=lambda _: None, note=lambda _: None)
+    writer = judge.writer(UpdateConfig(dtype="float32"), note=lambda _: None)
     update, _ = writer.write(tmp_path / "update.pt", trained)
     entries: State = torch.load(update.path, weights_only=True)
     assert abs(oracle.with_submission(entries, convention, RATE) - expected) <= 1  # the order of summation differs

@@ -1,0 +1,137 @@
+"""Choose the weights to submit among those that one training gives, on the half of the held-out part for choosing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from decloud_pl.domain import CandidateName
+from decloud_pl.train.callbacks.average import AverageWeights
+from decloud_pl.train.callbacks.best import BestWeights
+from decloud_pl.train.progress import Supervisor
+
+State = Mapping[str, torch.Tensor]
+
+SOUP_CHECKPOINTS = 3
+"""How many of the best validated weights are ingredients of the soup."""
+_TRAINED = "the trained weights"
+_SCALES = (0.75, 1.25, 0.5, 1.5, 0.25)
+
+# Durations in units of scoring the base model on the whole held-out part. Scoring one half takes 0.5. The encoding
+# scores one half once or a few times. The verdict takes 1, and 2 more if it searches for a cause.
+WRITE_AND_JUDGE = 2.0
+SLACK = 1.0
+LEAST_TRAINING = 4.0
+_SCORE = 0.5
+_SCORES: Mapping[CandidateName, int] = {"ema": 1, "average": 1, "soup": SOUP_CHECKPOINTS + 1, "scale": len(_SCALES)}
+
+
+def seconds_after_the_fit(candidates: Iterable[CandidateName], base_scoring: float) -> float:
+    """Return the seconds to reserve after the last step, for the choice, the update's file and its verdict.
+
+    ``base_scoring`` is the time in seconds for scoring the base model on the held-out part.
+    """
+    scores = sum(_SCORES.get(name, 0) for name in candidates)
+    return (WRITE_AND_JUDGE + SLACK + _SCORE * scores) * base_scoring
+
+
+def mixed(start: State, end: State, share: float) -> dict[str, torch.Tensor]:
+    """Return the states' mixture ``start + share × (end − start)``. Integers are those of the end."""
+    return {
+        name: one + share * (end[name].cpu() - one) if one.is_floating_point() else end[name].cpu()
+        for name, one in start.items()
+    }
+
+
+@dataclass
+class Choice:
+    """The choice of the weights to submit. It ends early when a stop is requested or the time runs out.
+
+    Attributes:
+        base: the base model's state.
+        candidates: what to compare with the last weights and those of the best validation.
+        best: the weights of the last step and of the best validations.
+        average: the averages of the fit; None if no candidate needs them.
+        score: returns the accuracy of a state on the half for choosing; None if it cannot be measured.
+        supervisor: has the deadline and receives the result.
+        seconds: returns the time for scoring the base model on the held-out part.
+        weights: the chosen weights, empty before the choice.
+        accuracy: of the chosen weights on the half for choosing; None if it was not measured.
+    """
+
+    base: State
+    candidates: tuple[CandidateName, ...]
+    best: BestWeights
+    average: AverageWeights | None
+    score: Callable[[State], float | None]
+    supervisor: Supervisor
+    seconds: Callable[[], float]
+    weights: State = field(default_factory=dict, init=False)
+    accuracy: float | None = field(default=None, init=False)
+    _words: str = field(default=_TRAINED, init=False)
+    _compared: int = field(default=1, init=False)
+
+    def __call__(self, network: nn.Module) -> State:
+        """Return the most accurate of the candidates for a trained network.
+
+        Raises:
+            TrainingStopped: a stop was requested.
+        """
+        self.weights, self.accuracy = self.best.weights(network), self.best.accuracy
+        if self.accuracy is not None and self.candidates:
+            self._choose(network, self.accuracy)
+        return self.weights
+
+    def _choose(self, network: nn.Module, trained: float) -> None:
+        ingredients = list(self.best.kept)
+        for words, state in self._averages(network):
+            accuracy = self._try(words, state)
+            if accuracy is not None:
+                ingredients.append((accuracy, state))
+        if "soup" in self.candidates:
+            self._soup(sorted(ingredients, key=lambda one: -one[0]))
+        if "scale" in self.candidates:
+            self._scale()
+        if self._compared > 1:
+            better = "" if self._words == _TRAINED else f" {self._words} reaches {self.accuracy:.1%}, and"
+            words = f"{better} the trained weights reach {trained:.1%} on the half for choosing"
+            self.supervisor.note("choose", f"Of {self._compared} candidates,{words}.")
+
+    def _averages(self, network: nn.Module) -> Iterable[tuple[str, State]]:
+        average = self.average
+        if average is not None and "ema" in self.candidates and average.seen:
+            yield "the moving average", average.moving(network)
+        if average is not None and "average" in self.candidates and average.count:
+            yield "the average over the last part of the training", average.weights(network)
+
+    def _soup(self, ingredients: list[tuple[float, State]]) -> None:
+        """Average the candidates, the best first, as long as that helps (https://arxiv.org/abs/2203.05482)."""
+        (accuracy, soup), *others = ingredients
+        count = 1
+        for _, state in others:
+            trial = mixed(soup, state, 1 / (count + 1))
+            scored = self._try(f"the average of {count + 1} candidates", trial)
+            if scored is not None and scored >= accuracy:
+                accuracy, soup, count = scored, trial, count + 1
+
+    def _scale(self) -> None:
+        """Search along the line from the base model through the best weights so far."""
+        whole, words = self.weights, self._words
+        for scale in _SCALES:  # among equal scores, the scale nearest to the trained weights
+            self._try(f"the update of {words} scaled by {scale:g}", mixed(self.base, whole, scale))
+
+    def _try(self, words: str, state: State) -> float | None:
+        """Score a candidate, which is chosen if it is better than the best so far. Without time, return None."""
+        self.supervisor.check_stop()
+        if self.supervisor.time_left() < (WRITE_AND_JUDGE + SLACK + _SCORE) * self.seconds():
+            return None
+        accuracy = self.score(state)
+        if accuracy is None or self.accuracy is None:
+            return None
+        self._compared += 1
+        if accuracy > self.accuracy:
+            self.weights, self.accuracy, self._words = state, accuracy, words
+        return accuracy

@@ -1,0 +1,120 @@
+"""A last fit, which continues from the judged update on all the training data, including the held-out part.
+
+No data is left to judge that fit. So it may not go far: it takes at most as many steps as the judged training, at a
+tenth of its learning rate, and must predict the same as the judged update on nearly all of the held-out part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning.pytorch import Callback, seed_everything
+
+from decloud_pl.domain import Update
+from decloud_pl.errors import DecloudError, TrainingStopped
+from decloud_pl.train.callbacks.delta import ProgressCallback, trained_network
+from decloud_pl.train.fit.datamodule import RoundDataModule
+from decloud_pl.train.fit.deadline import DeadlineCallback
+from decloud_pl.train.fit.setup import LOWER_RATE, FitSetup
+from decloud_pl.train.fit.trainer import make_callbacks
+from decloud_pl.train.plan import LAST_UPDATE_FILE
+from decloud_pl.train.progress import Supervisor
+from decloud_pl.train.score.choice import LEAST_TRAINING, SLACK, WRITE_AND_JUDGE
+from decloud_pl.train.score.judge import Judge
+from decloud_pl.train.update.writing import UpdateWriter
+
+_STAGE = "last fit"
+_CHECKPOINT = "last-fit.ckpt"
+_LEAST_AGREEMENT = 0.97
+_CERTAIN_SHARE = 0.5
+"""The last fit needs a gain of which at least this share is certain."""
+
+
+@dataclass(frozen=True)
+class LastFit:
+    """The last fit of a round.
+
+    Attributes:
+        setup: of the judged training.
+        judge: has read the judged update.
+        writer: wrote the judged update.
+        supervisor: has the deadline, and may stop the fit.
+        steps: of the judged training.
+        base_scoring: time in seconds for scoring the base model on the held-out part.
+    """
+
+    setup: FitSetup
+    judge: Judge
+    writer: UpdateWriter
+    supervisor: Supervisor
+    steps: int
+    base_scoring: float
+
+    def after(self, judged: Update) -> Update:
+        """Return the update of the last fit, or the judged update if there is none or it differs too much.
+
+        The accuracies are always those of the judged update, whose file stays unchanged. A stop ends the last fit only.
+        """
+        setup = self._possible(judged)
+        if setup is None:
+            return judged
+        path = setup.round.folder / LAST_UPDATE_FILE
+        try:
+            last = self._trained(setup, path)
+            agreement = self.judge.agreement(judged.path, path)
+        except TrainingStopped:
+            return judged
+        except DecloudError as error:
+            self._note(f"The last fit on all the training data failed, so the judged update stays: {error.message}")
+            return judged
+        shown = f"The last fit on all the training data predicts the same on {agreement:.1%} of the held-out part"
+        if agreement < _LEAST_AGREEMENT:
+            self._note(f"{shown}, less than {_LEAST_AGREEMENT:.0%}, so the judged update stays.")
+            path.unlink()
+            return judged
+        self._note(f"{shown}. It replaces the judged update, to which the accuracies and the verdict belong.")
+        fields = {entry.name: getattr(last, entry.name) for entry in dataclasses.fields(last)}
+        own = ("path", "cid", "profile", "size", "encoding")
+        return dataclasses.replace(judged, **{name: fields[name] for name in own})
+
+    def _possible(self, judged: Update) -> FitSetup | None:
+        """Return the setup of the last fit; None if the judged update or this round allows none."""
+        setup, gain, low = self.setup, judged.gain, judged.gain_low
+        # A plan without a deadline belongs to no round, and its score to the update that was judged.
+        if not setup.config.update.last_fit or self.supervisor.finish_at is None or setup.round.score_split == "test":
+            return None
+        if judged.withheld or gain is None or low is None or not 0 < gain * _CERTAIN_SHARE < low:
+            return None
+        if self.supervisor.time_left() < (LEAST_TRAINING + WRITE_AND_JUDGE + SLACK) * self.base_scoring:
+            return None
+        slower = setup.slower(LOWER_RATE)
+        if slower is None or not self.steps or not isinstance(setup.data, RoundDataModule):
+            return None
+        most = int(setup.config.trainer.get("max_steps") or -1)
+        steps = self.steps if most < 0 else min(most, self.steps)
+        slower = slower.with_nodes(trainer={**setup.config.trainer, "max_steps": steps, "min_steps": None})
+        return dataclasses.replace(slower, state=self.judge.applied(judged.path), data=setup.data.with_held_out())
+
+    def _trained(self, setup: FitSetup, path: Path) -> Update:
+        """Continue the training and write its update."""
+        supervisor = self.supervisor.as_stage(_STAGE)
+        supervisor.check_stop()
+        self._note("The gain is certain and time is left, so a last fit continues on all the training data.")
+        seed_everything(setup.config.seed, workers=True, verbose=False)
+        module = setup.module()
+        network = trained_network(module, setup.state)
+        stop_at = (self.supervisor.finish_at or 0.0) - (WRITE_AND_JUDGE + SLACK) * self.base_scoring
+        callbacks: list[Callback] = [
+            *make_callbacks(setup.plan),
+            ProgressCallback(supervisor.report),
+            DeadlineCallback(stop_at, monotonic=supervisor.monotonic),
+            setup.checkpoints(setup.round.folder / _CHECKPOINT, supervisor, every_seconds=0),  # heeds a stop
+        ]
+        setup.fit(module, callbacks, logger=False).run()
+        last, _ = self.writer.write(path, network.state_dict())
+        return last
+
+    def _note(self, text: str) -> None:
+        self.supervisor.note(_STAGE, text)

@@ -15,6 +15,7 @@ from decloud_pl.data.entry import DataFolder
 from decloud_pl.domain import Convention
 from decloud_pl.journal.record import RoundRecord
 from decloud_pl.redact import redact
+from decloud_pl.train.fit.recipe import with_chosen
 from decloud_pl.train.plan import BASE_MODEL_FILE, RoundFile, ScoreSplit, TrainingPlan
 
 
@@ -121,7 +122,7 @@ def training_plan(
             given=settings.given,
             allow_packages=tuple(settings.allow_packages),
         ),
-        TrainingConfig(**{**nodes, "dataset": dataset, "logger": logger}),
+        with_chosen(TrainingConfig(**{**nodes, "dataset": dataset, "logger": logger}), settings.given),
     )
 
 

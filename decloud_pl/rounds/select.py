@@ -35,6 +35,7 @@ class Criteria:
         max_concurrent_rounds: the most rounds to work on at a time.
         join_cost: the most that a round can cost, see `join_cost`.
         daily_cap: the most that fees and deposits may cost in 24 hours; 0 means no cap.
+        adapts: whether a training adapts its duration to the time until the deadline.
         own: the user's own criteria by name. Each returns why not to join a round in a `Situation`, or "".
     """
 
@@ -43,6 +44,7 @@ class Criteria:
     max_concurrent_rounds: int = 1
     join_cost: int = 0
     daily_cap: int = 0
+    adapts: bool = False
     own: Mapping[str, Callable[[Round, Situation], str]] = field(default_factory=dict)
 
 
@@ -129,7 +131,7 @@ def explain(
         dataset,
         _model_cid(round_),
         _wanted(round_, resolved, criteria),
-        _speed(resolved, situation),
+        _speed(resolved, criteria, situation),
         _profit(round_, resolved, criteria, situation),
         _balance(criteria, situation),
         _daily_cap(criteria, situation),
@@ -245,7 +247,9 @@ def _wanted(round_: Round, resolved: str | None, criteria: Criteria) -> Check:
     return Check("wanted data sets", passed=True, detail=", ".join(sorted(criteria.datasets)) or "any")
 
 
-def _speed(resolved: str | None, situation: Situation) -> Check:
+def _speed(resolved: str | None, criteria: Criteria, situation: Situation) -> Check:
+    if criteria.adapts:
+        return Check("speed", passed=True, detail="a training adapts to the time until the deadline")
     seconds = None if resolved is None else situation.train_seconds.get(resolved)
     if seconds is None or situation.submit_window is None:
         return Check("speed", passed=True, detail="not measured yet")

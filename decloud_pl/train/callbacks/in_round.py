@@ -72,7 +72,10 @@ class RoundCallbacks:
         average = AverageWeights(network=network) if "average" in setup.remedies else None
         deadline: DeadlineCallback | None = None
         if supervisor.finish_at is not None:
-            deadline = DeadlineCallback(supervisor.finish_at, monotonic=supervisor.monotonic, on_stop=stopped)
+            planned = setup.competes
+            deadline = DeadlineCallback(
+                supervisor.finish_at, monotonic=supervisor.monotonic, on_stop=stopped, planned=planned
+            )
         baseline = BaselineCallback(judge.base_accuracy, on_scored=base_scored, monotonic=supervisor.monotonic)
         writer = judge.writer(setup.config.update, score=best.score, note=lambda text: supervisor.note("encode", text))
         outbox = Outbox()

@@ -24,7 +24,7 @@ class SimpleCNN(nn.Module):
         self.dropout = nn.Dropout(0.5)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        # The order of ReLU and pooling changes neither outputs nor gradients. Pooled first, a ReLU has a quarter of the work.
+        # The order of ReLU and pooling changes neither outputs nor gradients. After the pooling, a ReLU has less work.
         hidden = functional.relu(functional.max_pool2d(self.conv1(images), 2))
         hidden = functional.relu(functional.max_pool2d(self.conv2(hidden), 2))
         hidden = functional.relu(functional.max_pool2d(self.conv3(hidden), 2))

@@ -78,7 +78,7 @@ class RoundDataModule(LightningDataModule):
     def again(
         self, *, seed: int | None = None, batch_size: int | None = None, augment: Mapping[str, Any] | None = None
     ) -> RoundDataModule:
-        """Return the same data from its start, for another fit, optionally with other arguments. Packed rows are shared."""
+        """Return the same data from its start for another fit, optionally with other arguments. It shares packed rows."""
         other = RoundDataModule(
             self.source,
             self.spec,

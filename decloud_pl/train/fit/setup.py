@@ -48,8 +48,8 @@ State = dict[str, torch.Tensor]
 class FitSetup:
     """Builds the parts of each fit. Every fit of a round starts with the same base model and data.
 
-    ``state`` is the base model's state dict, in CPU memory. ``competes`` means that the training is planned to last until
-    its deadline.
+    ``state`` is the base model's state dict, in CPU memory. ``competes``: the training is planned to last until its
+    deadline.
     """
 
     plan: TrainingPlan

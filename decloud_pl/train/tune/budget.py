@@ -1,7 +1,7 @@
 """Plan a training back from its deadline: measure the machine, then choose a recipe and the number of epochs.
 
-The choice is stored in ``budget.json`` with the plan's fingerprint. A restarted training reuses it, so it can resume from
-its checkpoint.
+The choice is stored in ``budget.json`` with the plan's fingerprint. A restarted training reuses it, so it can resume
+from its checkpoint.
 """
 
 from __future__ import annotations

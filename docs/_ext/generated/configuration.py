@@ -267,6 +267,7 @@ _GROUPS = {
     "network": "The chain, the program on it and the gateways.",
     "optimizer": "What changes the weights.",
     "preset": "A filter for rounds. config.json counts more.",
+    "recipe": "Values of a training that belong together. `auto` chooses one for the time until the deadline.",
     "rewards": "Which rewards are worth a round.",
     "scheduler": "How the learning rate changes during a training.",
     "storage": "Where updates are pinned.",
